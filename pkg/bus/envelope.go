@@ -1,0 +1,104 @@
+package bus
+
+import (
+	"hash/fnv"
+	"strconv"
+)
+
+// A Delivery is one event on its way to one account. An event with two parties
+// becomes two deliveries with the same ID, each with its own account and seq.
+type Delivery struct {
+	ID      string // event id (UUID), the same in both deliveries of a two-party event
+	Type    string // event type, such as wallet.escrow_held
+	Account string // whose event it is: user:<id> or model:<id>
+	Seq     int64  // number among that account's events: 1, 2, 3 … without a hole
+	Amount  int64  // whole points; 0 when the event has none
+	Reason  string // reason code; empty when the event has none
+	Feature string // featureType; empty when the event has none
+	Data    []byte // full event, JSON
+	View    []byte // the account's own view, JSON; nil when it equals Data
+	Copy    bool   // second party's delivery: consumers of business events skip it
+
+	// StreamMillis is when Redis took the entry, in milliseconds since 1970 (the
+	// first half of its stream id). Only the tail sets it.
+	StreamMillis int64
+}
+
+// ForAccount returns the JSON that the account itself may see.
+func (d *Delivery) ForAccount() []byte {
+	if d.View != nil {
+		return d.View
+	}
+	return d.Data
+}
+
+// A Group is what one transaction delivers to one account: consecutive seq,
+// published together or not at all.
+type Group struct {
+	Key        string     // deduplication key, unique per transaction and account
+	Account    string     // account of all deliveries
+	Deliveries []Delivery // at least one; Seq rises by one from each to the next
+	Balance    Balance    // the account's balances after the last delivery
+}
+
+// First is the seq of the group's first delivery.
+func (g *Group) First() int64 { return g.Deliveries[0].Seq }
+
+// Last is the seq of the group's last delivery.
+func (g *Group) Last() int64 { return g.Deliveries[len(g.Deliveries)-1].Seq }
+
+// Keys names everything the system keeps in Redis. The braces are a Redis
+// Cluster hash tag: all keys of a partition live in one slot.
+type Keys struct {
+	Namespace  string // Defaults to "rt" where a Config leaves it empty.
+	Partitions int    // Defaults to 16 where a Config leaves it zero.
+}
+
+// DefaultNamespace and DefaultPartitions are what the commands start with.
+const (
+	DefaultNamespace  = "rt"
+	DefaultPartitions = 16
+)
+
+// WithDefaults fills in what is zero.
+func (k Keys) WithDefaults() Keys {
+	if k.Namespace == "" {
+		k.Namespace = DefaultNamespace
+	}
+	if k.Partitions == 0 {
+		k.Partitions = DefaultPartitions
+	}
+	return k
+}
+
+// Partition is FNV-1a-32(account) mod Partitions.
+func (k Keys) Partition(account string) int {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(account))
+	return int(h.Sum32() % uint32(k.Partitions)) //nolint:gosec // Partitions is small and positive
+}
+
+// Stream is the key of a partition's event stream.
+func (k Keys) Stream(partition int) string { return k.tag(partition) + ":events" }
+
+// BalanceHash is the key of an account's balance snapshot.
+func (k Keys) BalanceHash(account string) string {
+	return k.tag(k.Partition(account)) + ":balance:" + account
+}
+
+// Dedup is the key that marks something of the partition as published.
+func (k Keys) Dedup(partition int, key string) string { return k.tag(partition) + ":dedup:" + key }
+
+// Dead is the stream of a consumer group's dead letters.
+func (k Keys) Dead(partition int, group string) string { return k.tag(partition) + ":dead:" + group }
+
+// Control is the Pub/Sub channel from the admin API to all gateways.
+func (k Keys) Control() string { return k.Namespace + ":control" }
+
+// Layout is the key that holds the partition count in use, so that a process
+// with another one refuses to start.
+func (k Keys) Layout() string { return k.Namespace + ":layout" }
+
+func (k Keys) tag(partition int) string {
+	return k.Namespace + ":{" + strconv.Itoa(partition) + "}"
+}

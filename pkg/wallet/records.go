@@ -1,0 +1,120 @@
+package wallet
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// EscrowStatus is held, then exactly once one of the others.
+type EscrowStatus string
+
+// The statuses of an escrow.
+const (
+	EscrowHeld             EscrowStatus = "held"
+	EscrowSettled          EscrowStatus = "settled"
+	EscrowRefunded         EscrowStatus = "refunded"
+	EscrowPartiallySettled EscrowStatus = "partially_settled"
+)
+
+// Escrow is points of a user that are held until the queue settles or refunds them.
+type Escrow struct {
+	ID           uuid.UUID
+	User         Account
+	Amount       int64
+	Status       EscrowStatus
+	Reason       string // of the hold
+	QueueItemID  string
+	FeatureType  string
+	HeldBy       uuid.UUID // transaction of the hold
+	CreatedAt    time.Time
+	ExpiresAt    time.Time // zero: never
+	ClosedBy     uuid.UUID // transaction that ended it; zero while held
+	ClosedAt     time.Time // zero while held
+	Model        Account   // who earned; empty while held and when refunded
+	RefundAmount int64     // what went back to the user
+	SettleAmount int64     // what the model earned
+}
+
+// BalanceState names the balance that an entry changes.
+type BalanceState string
+
+// The balances. A system account's entries have StateSystem.
+const (
+	StateAvailable BalanceState = "available"
+	StateEscrow    BalanceState = "escrow"
+	StateEarned    BalanceState = "earned"
+	StateSystem    BalanceState = "system"
+)
+
+// Entry is one leg of a transaction. Entries are append-only.
+type Entry struct {
+	ID            uuid.UUID // UUIDv5 of the transaction id and Place
+	TransactionID uuid.UUID
+	Place         int // position in the transaction, from 0
+	Account       Account
+	State         BalanceState
+	Amount        int64 // signed; a transaction's entries sum to zero
+	BalanceBefore int64 // 0 for a system account
+	BalanceAfter  int64 // 0 for a system account
+	Seq           int64 // of the entry's balance_updated event; 0 for a system account
+	Hash          []byte
+	CreatedAt     time.Time
+	Operation     Operation // of the transaction, as are the following
+	Reason        string
+	EscrowID      uuid.UUID // zero: none
+	QueueItemID   string
+	FeatureType   string
+	CorrelationID string
+	RequestID     string
+	Metadata      json.RawMessage
+}
+
+// Transaction is one committed operation.
+type Transaction struct {
+	ID             uuid.UUID
+	Operation      Operation
+	IdempotencyKey string
+	Amount         int64
+	RefundAmount   int64 // partial_settle
+	SettleAmount   int64 // partial_settle
+	Reason         string
+	EscrowID       uuid.UUID // zero: none
+	QueueItemID    string
+	FeatureType    string
+	CorrelationID  string
+	RequestID      string
+	Metadata       json.RawMessage
+	CreatedAt      time.Time
+	Parties        []Party // who changed: the user first
+	Entries        []Entry // in order of Place; only where asked for
+}
+
+// Party is an account's state after a transaction.
+type Party struct {
+	Account   Account
+	Seq       int64 // of the last event that the transaction gave it
+	Available int64
+	Escrow    int64
+	Earned    int64
+}
+
+// Page bounds a listing, newest first.
+type Page struct {
+	Limit  int    // 1 to 1000. Defaults to 100.
+	Before string // cursor: what the previous page returned as next; empty: from the newest
+}
+
+// EntryFilter narrows a listing of entries.
+type EntryFilter struct {
+	Reason   string
+	From, To time.Time // From <= CreatedAt < To; zero: open
+}
+
+// AccountEvent is one event as the account itself may see it.
+type AccountEvent struct {
+	Account Account         `json:"account"`
+	Seq     int64           `json:"seq"`
+	Event   json.RawMessage `json:"event"`
+}
