@@ -1,0 +1,162 @@
+package testenv_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redroomrewards/realtime/internal/testenv"
+)
+
+func dial(t *testing.T, url string) *redis.Client {
+	t.Helper()
+	options, err := redis.ParseURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(options)
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+func TestRedisNamespaceIsEmptiedAndNothingElse(t *testing.T) {
+	outerURL, outer := testenv.Redis(t)
+	client := dial(t, outerURL)
+	if err := client.Set(t.Context(), outer+":kept", 1, 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	var namespace string
+	t.Run("inner", func(inner *testing.T) {
+		_, namespace = testenv.Redis(inner)
+		for i := range 2500 { // more than one SCAN brings
+			if err := client.Set(t.Context(), namespace+":{1}:"+strconv.Itoa(i), 1, 0).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	keys, err := client.Keys(t.Context(), namespace+"*").Result()
+	if err != nil || len(keys) != 0 {
+		t.Errorf("%d keys of the namespace are left, %v", len(keys), err)
+	}
+	if err := client.Get(t.Context(), outer+":kept").Err(); err != nil {
+		t.Errorf("another test's key: %v", err)
+	}
+	if namespace == outer {
+		t.Error("two tests got one namespace")
+	}
+}
+
+func TestRedisServerKilledComesBackEmptyOnTheSamePort(t *testing.T) {
+	server := testenv.RedisServer(t)
+	client := dial(t, server.URL())
+	if err := client.Set(t.Context(), "k", 1, 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	server.Kill()
+	if conn, err := net.Dial("tcp", server.Addr()); err == nil {
+		_ = conn.Close()
+		t.Fatal("a killed server accepts connections")
+	}
+	server.Start()
+	if err := client.Get(t.Context(), "k").Err(); !errors.Is(err, redis.Nil) {
+		t.Errorf("after the restart: %v, want redis.Nil", err)
+	}
+}
+
+func TestRedisServerWithAppendOnlyFileKeepsData(t *testing.T) {
+	server := testenv.RedisServer(t, "--appendonly", "yes", "--appendfsync", "always")
+	client := dial(t, server.URL())
+	if err := client.Set(t.Context(), "k", 1, 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	server.Kill()
+	server.Start()
+	if err := client.Get(t.Context(), "k").Err(); err != nil {
+		t.Errorf("after the restart: %v", err)
+	}
+}
+
+func TestRedisServerStoppedAnswersAfterContinue(t *testing.T) {
+	server := testenv.RedisServer(t)
+	conn, err := net.Dial("tcp", server.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	server.Stop()
+	if _, err := conn.Write([]byte("PING\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	expectSilence(t, conn)
+	server.Continue()
+	expectLine(t, conn, "+PONG\r\n")
+}
+
+// TestRedisServerDiesWithItsTest runs this test binary again, kills it as kill -9 does, and looks for its server.
+func TestRedisServerDiesWithItsTest(t *testing.T) {
+	if address := os.Getenv("TESTENV_REPORT_TO"); address != "" {
+		reportServerAndWait(t, address)
+		return
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	if err := listener.(*net.TCPListener).SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	child := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestRedisServerDiesWithItsTest$")
+	child.Env = append(os.Environ(), "TESTENV_REPORT_TO="+listener.Addr().String())
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = child.Wait() }()
+	conn, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	address, err := bufio.NewReader(conn).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := net.Dial("tcp", address[:len(address)-1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	if err := child.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := server.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the server outlived its test: %v", err)
+	}
+}
+
+func reportServerAndWait(t *testing.T, address string) {
+	t.Helper()
+	server := testenv.RedisServer(t)
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte(server.Addr() + "\n")); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = conn.Read(make([]byte, 1)) // until killed
+}
