@@ -1,0 +1,66 @@
+package bus
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+)
+
+// TailConfig is the tail's optional settings.
+type TailConfig struct {
+	Keys Keys // Defaults to namespace "rt", 16 partitions.
+	// Refill is how many entries per partition are delivered first, from before
+	// Run was called. Defaults to 4096; negative: none.
+	Refill int
+	// Count bounds the entries per partition in one read. Defaults to 1000.
+	Count int
+	// Block is how long a read waits for entries; it must be shorter than the
+	// client's read timeout, and Run needs up to this long to stop. Defaults to 500 ms.
+	Block time.Duration
+	// Pause is slept between two reads that found something, at most 5 ms. It lets
+	// entries gather, so that many tails do not cost Redis a call per entry each,
+	// and delays them by as much. Defaults to none.
+	Pause time.Duration
+	// Check is how often the server's identity and the streams' ends are looked at.
+	// Defaults to 2 s.
+	Check time.Duration
+	// Rewind is how far back reading starts again when the server changed or a stream
+	// went backwards, on top of the time since the last good read. Defaults to 5 min.
+	Rewind     time.Duration
+	Logger     *slog.Logger          // Defaults to slog.Default().
+	Registerer prometheus.Registerer // Defaults to no metrics.
+}
+
+// Batch is what one read found. For each account the deliveries are in the order
+// of its stream.
+type Batch struct {
+	// Deliveries and the slice itself are the tail's and are overwritten after
+	// deliver returns: copy what you keep. The bytes and strings that a Delivery
+	// points to never change and may be kept; ID, Data and View share one buffer with
+	// the rest of the read and keep it in memory, the other strings do not.
+	Deliveries []Delivery
+	Refill     bool // from before Run was called: history for the ring, not news
+}
+
+// Tail reads all partitions' streams from its own positions, without a consumer
+// group, so any number of tails may run.
+type Tail struct{}
+
+// NewTail returns a tail on the given client. It does nothing until Run.
+func NewTail(rdb redis.UniversalClient, cfg TailConfig) *Tail { return &Tail{} }
+
+// Run delivers first the most recent entries of each stream (Refill), then what
+// comes, until ctx ends; then it returns nil. deliver is called by one goroutine
+// at a time and its slowness delays only this tail.
+//
+// Between the refill and the first live read nothing is lost. After an error,
+// and when Redis restarted or failed over, entries may be delivered again:
+// drop what has seq <= the last one of its account. A hole in seq means that
+// Redis lost or trimmed entries.
+func (t *Tail) Run(ctx context.Context, deliver func(Batch)) error { panic("being written") }
+
+// CaughtUp is closed once every partition was refilled and read up to its end.
+func (t *Tail) CaughtUp() <-chan struct{} { panic("being written") }
