@@ -1,0 +1,178 @@
+package token
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/MicahParks/keyfunc/v3"
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// maxJWKSBytes bounds the answer of the JWKS URL.
+const maxJWKSBytes = 1 << 20
+
+// jwks keeps the keys that a URL publishes. It has no goroutine of its own: the
+// verification that finds the keys too old, or a key missing, fetches them, while
+// all others go on with what is there.
+type jwks struct {
+	url            string
+	client         *http.Client
+	refresh, retry time.Duration
+	timeout        time.Duration
+	now            func() time.Time
+
+	fetching sync.Mutex // held by the one that fetches
+
+	mu      sync.Mutex // protects what follows
+	keys    []publishedKey
+	fetched time.Time // when keys were fetched; zero: never
+	tried   time.Time // when a fetch last began
+}
+
+type publishedKey struct {
+	kid, alg string
+	key      jwt.VerificationKey
+}
+
+func newJWKS(cfg Config) *jwks {
+	j := &jwks{
+		url: cfg.JWKSURL, client: cfg.HTTPClient, now: cfg.Now,
+		refresh: cfg.JWKSRefresh, retry: cfg.JWKSRetry, timeout: cfg.JWKSTimeout,
+	}
+	if j.client == nil {
+		j.client = http.DefaultClient
+	}
+	if j.refresh == 0 {
+		j.refresh = 15 * time.Minute
+	}
+	if j.retry == 0 {
+		j.retry = 10 * time.Second
+	}
+	if j.timeout == 0 {
+		j.timeout = 5 * time.Second
+	}
+	return j
+}
+
+// lookup gives the keys for an algorithm: those that kid names, or all when the
+// token names none. A fetch that fails leaves the known keys as they are.
+func (j *jwks) lookup(ctx context.Context, alg, kid string) []jwt.VerificationKey {
+	found, fresh, never := j.known(alg, kid)
+	switch {
+	case len(found) > 0 && fresh:
+		return found
+	case len(found) > 0:
+		// Old keys are good enough for this token; one caller renews them.
+		if j.fetching.TryLock() {
+			j.fetch(ctx)
+			j.fetching.Unlock()
+		}
+	default:
+		// Nothing to verify with: wait for whoever fetches already. What is
+		// fetched at this moment may be all that is missing.
+		if never || !fresh || kid != "" {
+			j.fetching.Lock()
+			j.fetch(ctx)
+			j.fetching.Unlock()
+		}
+	}
+	found, _, _ = j.known(alg, kid)
+	return found
+}
+
+func (j *jwks) known(alg, kid string) (found []jwt.VerificationKey, fresh, never bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, k := range j.keys {
+		if k.alg == alg && (kid == "" || k.kid == "" || k.kid == kid) {
+			found = append(found, k.key)
+		}
+	}
+	return found, j.now().Sub(j.fetched) < j.refresh, j.fetched.IsZero()
+}
+
+// fetch renews the keys unless somebody tried within the retry interval. The
+// caller holds fetching.
+func (j *jwks) fetch(ctx context.Context) {
+	j.mu.Lock()
+	now := j.now()
+	soon := !j.tried.IsZero() && now.Sub(j.tried) < j.retry
+	if !soon {
+		j.tried = now
+	}
+	j.mu.Unlock()
+	if soon {
+		return
+	}
+	// A client that goes away must not spoil the fetch for the others.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), j.timeout)
+	defer cancel()
+	keys, err := j.get(ctx)
+	if err != nil || len(keys) == 0 {
+		return // an outage, or an empty answer: what is known stays
+	}
+	j.mu.Lock()
+	j.keys, j.fetched = keys, now
+	j.mu.Unlock()
+}
+
+func (j *jwks) get(ctx context.Context) ([]publishedKey, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, j.url, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := j.client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("status %d", resp.StatusCode)
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxJWKSBytes))
+	if err != nil {
+		return nil, err
+	}
+	return parseJWKS(ctx, body)
+}
+
+// parseJWKS reads a key set key by key, so that one key of a kind that we do not
+// know costs us only that key. Symmetric keys are never taken from a URL.
+func parseJWKS(ctx context.Context, body []byte) ([]publishedKey, error) {
+	var set struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(body, &set); err != nil {
+		return nil, err
+	}
+	var keys []publishedKey
+	for _, raw := range set.Keys {
+		var about struct{ Kid, Use string }
+		if json.Unmarshal(raw, &about) != nil || (about.Use != "" && about.Use != "sig") {
+			continue
+		}
+		one, err := json.Marshal(map[string][]json.RawMessage{"keys": {raw}})
+		if err != nil {
+			continue
+		}
+		parsed, err := keyfunc.NewJWKSetJSON(one)
+		if err != nil {
+			continue
+		}
+		all, err := parsed.VerificationKeySet(ctx)
+		if err != nil {
+			continue
+		}
+		for _, key := range all.Keys {
+			if alg, err := algorithmOf(key); err == nil {
+				keys = append(keys, publishedKey{kid: about.Kid, alg: alg, key: key})
+			}
+		}
+	}
+	return keys, nil
+}

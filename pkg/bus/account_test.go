@@ -1,0 +1,47 @@
+package bus_test
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
+)
+
+var accountForm = regexp.MustCompile(`\A(user|model):[A-Za-z0-9][A-Za-z0-9._~@-]{0,127}\z`)
+
+func TestValidAccount(t *testing.T) {
+	for s, want := range map[string]bool{
+		"user:u1":                          true,
+		"model:M-1.x_y~z@q":                true,
+		"user:" + strings.Repeat("a", 128): true,
+		"user:" + strings.Repeat("a", 129): false,
+		"":                                 false,
+		"user:":                            false,
+		"user":                             false,
+		"User:u1":                          false,
+		"admin:u1":                         false,
+		"system:issuance":                  false,
+		"user:-u1":                         false,
+		"user:u1:x":                        false,
+		"user:{u1}":                        false,
+		"user:u 1":                         false,
+		"user:u1\n":                        false,
+		"user:ü":                           false,
+		"*":                                false,
+	} {
+		if got := bus.ValidAccount(s); got != want {
+			t.Errorf("ValidAccount(%q) = %v, want %v", s, got, want)
+		}
+	}
+}
+
+func FuzzValidAccount(f *testing.F) {
+	f.Add("user:u1")
+	f.Add("model:m.1")
+	f.Fuzz(func(t *testing.T, s string) {
+		if got, want := bus.ValidAccount(s), accountForm.MatchString(s); got != want {
+			t.Errorf("ValidAccount(%q) = %v, the expression says %v", s, got, want)
+		}
+	})
+}
