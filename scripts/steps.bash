@@ -1,0 +1,70 @@
+# What the scripts share; sourced. Every step has a heading and says how long it took; the first that fails ends the script.
+# shellcheck shell=bash
+
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+export GOWORK=off # a workspace of the developer's must not change what is checked
+
+command -v go >/dev/null || { echo 'Go is not on PATH. See https://go.dev/doc/install' >&2; exit 1; }
+
+steps_passed=0
+
+step() { # HEADING COMMAND…
+  local heading=$1 begun=$SECONDS rc=0
+  shift
+  printf '\n=== %s\n' "$heading"
+  # Not in an `if` or `||`: there, bash would go on after a failure within a function.
+  set +e
+  (set -e; "$@")
+  rc=$?
+  set -e
+  if [ "$rc" != 0 ]; then
+    printf -- '--- FAILED after %d s: %s\n' $((SECONDS - begun)) "$heading"
+    printf 'steps: %d passed, 1 failed\n' "$steps_passed"
+    exit 1
+  fi
+  steps_passed=$((steps_passed + 1))
+  printf -- '--- %d s\n' $((SECONDS - begun))
+}
+
+# Directories of Go modules beside the root one, without tools/, which only pins programs.
+nested_modules() {
+  local directory
+  for directory in bench deploy; do
+    [ ! -d "$root/$directory" ] || (cd "$root" && find "$directory" -name go.mod -not -path '*/node_modules/*' -exec dirname {} \;)
+  done | sort
+}
+
+go_files() { find "$root" -name '*.go' -not -path '*/.git/*' -not -path '*/node_modules/*' -not -path '*/testdata/*' "$@"; }
+
+check_gofmt() {
+  local unformatted
+  unformatted=$(go_files -print0 | xargs -0 gofmt -l)
+  [ -z "$unformatted" ] || { printf 'not formatted; run scripts/fmt:\n%s\n' "$unformatted"; return 1; }
+}
+
+check_tidy() { # MODULE-DIRECTORY
+  cd "$root/$1"
+  go mod tidy -diff || { echo "run go mod tidy in $1"; return 1; }
+}
+
+vet() { # MODULE-DIRECTORY
+  cd "$root/$1"
+  go vet ./...
+}
+
+golangci() { # MODULE-DIRECTORY
+  cd "$root/$1"
+  "$root/scripts/golangci-lint" run --config "$root/.golangci.yml" ./...
+}
+
+lint_steps() {
+  local module
+  step 'gofmt' check_gofmt
+  for module in . $(nested_modules); do
+    step "go mod tidy -diff ($module)" check_tidy "$module"
+    step "go vet ($module)" vet "$module"
+    step "golangci-lint ($module)" golangci "$module"
+  done
+}
