@@ -1,7 +1,6 @@
 package wallet
 
 import (
-	"fmt"
 	"regexp"
 	"strings"
 )
@@ -67,10 +66,3 @@ func (a Account) ID() string {
 // MaxAmount is the largest amount and the largest balance, 2^53-1: JavaScript
 // can hold it exactly.
 const MaxAmount int64 = 1<<53 - 1
-
-func checkAmount(pointer string, n int64) error {
-	if n < 1 || n > MaxAmount {
-		return invalid(pointer, fmt.Sprintf("an amount is a whole number from 1 to %d", MaxAmount))
-	}
-	return nil
-}

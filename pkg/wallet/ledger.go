@@ -2,7 +2,12 @@ package wallet
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"math"
+	"strconv"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -15,6 +20,7 @@ import (
 type Config struct {
 	MaxQueue     int           // operations that may wait for a commit. Defaults to 8192.
 	MaxBatch     int           // operations in one commit. Defaults to 512.
+	MaxConns     int           // database connections (Postgres). Defaults to 16.
 	KeyRetention time.Duration // how long idempotency keys are kept, at least 24 h. Defaults to 24 h.
 	// Committed hears of each commit right after it, in order, from one goroutine;
 	// it must not block. Usually the relay's Offer.
@@ -23,75 +29,287 @@ type Config struct {
 	Registerer prometheus.Registerer // Defaults to no metrics.
 }
 
+func (c Config) withDefaults() Config {
+	if c.MaxQueue <= 0 {
+		c.MaxQueue = 8192
+	}
+	if c.MaxBatch <= 0 {
+		c.MaxBatch = 512
+	}
+	if c.MaxConns <= 0 {
+		c.MaxConns = 16
+	}
+	c.KeyRetention = max(c.KeyRetention, 24*time.Hour)
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
 // Ledger commits operations in groups and answers questions about what was
 // committed.
-type Ledger struct{}
+type Ledger struct {
+	store   store
+	cfg     Config
+	queue   chan *request
+	metrics *metrics
+
+	mu      sync.RWMutex // held to put a request into the queue, and to set stopped
+	stopped bool         // nobody will look at the queue again
+}
 
 var _ bus.Source = (*Ledger)(nil)
 
 // Open connects to the database that the URL names (postgres://… or
-// sqlite:PATH) and checks that its schema is current.
-func Open(ctx context.Context, url string, cfg Config) (*Ledger, error) { panic("being written") }
+// sqlite:PATH) and checks that its schema is current: ErrNotMigrated.
+func Open(ctx context.Context, url string, cfg Config) (*Ledger, error) {
+	states, err := Migrations(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range states {
+		if s.AppliedAt.IsZero() {
+			return nil, fmt.Errorf("%w: %s is missing", ErrNotMigrated, s.Name)
+		}
+	}
+	cfg = cfg.withDefaults()
+	driver, dsn, err := splitURL(url)
+	if err != nil {
+		return nil, err
+	}
+	var s store
+	if driver == driverSQLite {
+		s, err = openSQLite(ctx, dsn)
+	} else {
+		s, err = openPostgres(ctx, dsn, cfg.MaxConns)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open ledger: %w", err)
+	}
+	return newLedger(s, cfg), nil
+}
 
-// Run commits what Do asks for until ctx ends, then what is queued.
-func (l *Ledger) Run(ctx context.Context) error { panic("being written") }
+func newLedger(s store, cfg Config) *Ledger {
+	l := &Ledger{store: s, cfg: cfg, queue: make(chan *request, cfg.MaxQueue)}
+	l.metrics = newMetrics(cfg.Registerer, func() float64 { return float64(len(l.queue)) })
+	return l
+}
+
+// Run commits what Do asks for until ctx ends, then what is queued. Beside it,
+// expired escrows are refunded and old idempotency keys forgotten.
+func (l *Ledger) Run(ctx context.Context) error {
+	housekeeping := make(chan struct{})
+	go func() {
+		defer close(housekeeping)
+		l.keepHouse(ctx)
+	}()
+	b := &batcher{store: l.store, queue: l.queue, cfg: l.cfg, metrics: l.metrics, mine: make(map[uuid.UUID]*request)}
+	b.run(ctx)
+	<-housekeeping
+	l.mu.Lock()
+	l.stopped = true
+	l.mu.Unlock()
+	b.run(ctx) // what came between the last look at the queue and now
+	return nil
+}
 
 // Close releases the database. Call it after Run returned.
-func (l *Ledger) Close() error { panic("being written") }
+func (l *Ledger) Close() error { return l.store.close() }
 
 // Ping tells whether the database answers.
-func (l *Ledger) Ping(ctx context.Context) error { panic("being written") }
+func (l *Ledger) Ping(ctx context.Context) error { return l.store.ping(ctx) }
 
 // Do commits one operation and returns its receipt. Errors are those of this
 // package; after ErrUnavailable and after a cancelled ctx the operation may or
-// may not have been done, and a repeat with the same key tells which.
-func (l *Ledger) Do(ctx context.Context, op Op) (Receipt, error) { panic("being written") }
+// may not have been done, and a repeat with the same key tells which. A full
+// queue is ErrOverloaded, at once, and nothing was done.
+func (l *Ledger) Do(ctx context.Context, op Op) (Receipt, error) {
+	if op.Operation == OpHold && op.EscrowID != uuid.Nil {
+		return Receipt{}, invalid("/escrowId", "the ledger names the escrow")
+	}
+	if err := op.Check(); err != nil {
+		return Receipt{}, err
+	}
+	return l.do(ctx, op)
+}
+
+// do is Do for an operation that has been checked.
+func (l *Ledger) do(ctx context.Context, op Op) (Receipt, error) {
+	r := &request{ctx: ctx, op: op, hash: requestHash(&op), done: make(chan result, 1)}
+	if err := l.enqueue(r); err != nil {
+		return Receipt{}, err
+	}
+	select {
+	case res := <-r.done:
+		return res.receipt, res.err
+	case <-ctx.Done():
+		return Receipt{}, fmt.Errorf("%s: %w", op.Operation, ctx.Err())
+	}
+}
+
+func (l *Ledger) enqueue(r *request) error {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if l.stopped {
+		return fmt.Errorf("%w: the ledger is stopping", ErrUnavailable)
+	}
+	select {
+	case l.queue <- r:
+		return nil
+	default:
+		l.metrics.overloaded.Inc()
+		return ErrOverloaded
+	}
+}
 
 // Balance returns the account's state, or ErrAccountNotFound.
-func (l *Ledger) Balance(ctx context.Context, a Account) (Balance, error) { panic("being written") }
+func (l *Ledger) Balance(ctx context.Context, a Account) (Balance, error) {
+	w, err := l.store.wallet(ctx, a)
+	if err != nil {
+		return Balance{}, l.queryError("balance", err)
+	}
+	return w.balance(), nil
+}
 
 // Entries lists the account's entries, newest first, and the cursor of the next
-// page (empty: no more).
+// page (empty: no more). Commits in between change neither order nor cursor.
 func (l *Ledger) Entries(ctx context.Context, a Account, f EntryFilter, p Page) ([]Entry, string, error) {
-	panic("being written")
+	before := int64(math.MaxInt64)
+	if p.Before != "" {
+		n, err := strconv.ParseInt(p.Before, 10, 64)
+		if err != nil || n < 1 {
+			return nil, "", invalid("/before", "a cursor is what an earlier page returned as next")
+		}
+		before = n
+	}
+	limit, err := p.limit()
+	if err != nil {
+		return nil, "", err
+	}
+	from, to := uuid.Nil, uuid.Max
+	if !f.From.IsZero() {
+		from = idFrom(f.From)
+	}
+	if !f.To.IsZero() {
+		to = idFrom(f.To)
+	}
+	if _, err := l.store.wallet(ctx, a); err != nil {
+		return nil, "", l.queryError("entries", err)
+	}
+	entries, err := l.store.entries(ctx, a, f.Reason, from, to, before, limit+1)
+	if err != nil {
+		return nil, "", l.queryError("entries", err)
+	}
+	if len(entries) <= limit {
+		return entries, "", nil
+	}
+	entries = entries[:limit]
+	return entries, strconv.FormatInt(entries[limit-1].Seq, 10), nil
 }
 
 // Events lists the account's events with seq greater than after, oldest first,
-// and the account's newest seq.
+// at most limit (1 to 1000; 0: 100), and the account's newest seq.
 func (l *Ledger) Events(ctx context.Context, a Account, after int64, limit int) ([]AccountEvent, int64, error) {
-	panic("being written")
+	limit, err := Page{Limit: limit}.limit()
+	if err != nil {
+		return nil, 0, err
+	}
+	if after < 0 {
+		return nil, 0, invalid("/after", "a seq is 0 or more")
+	}
+	w, err := l.store.wallet(ctx, a)
+	if err != nil {
+		return nil, 0, l.queryError("events", err)
+	}
+	txs, err := l.store.transactionsAfter(ctx, a, after, limit)
+	if err != nil {
+		return nil, 0, l.queryError("events", err)
+	}
+	events, last := make([]AccountEvent, 0, limit), w.Seq
+	for i := range txs {
+		for _, g := range groups(&txs[i]) {
+			if g.Account != string(a) {
+				continue
+			}
+			for j := range g.Deliveries {
+				if d := &g.Deliveries[j]; d.Seq > after && len(events) < limit {
+					events = append(events, AccountEvent{Account: a, Seq: d.Seq, Event: d.ForAccount()})
+					last = max(last, d.Seq)
+				}
+			}
+		}
+	}
+	return events, last, nil
 }
 
 // Escrow returns one escrow, or ErrEscrowNotFound.
-func (l *Ledger) Escrow(ctx context.Context, id uuid.UUID) (Escrow, error) { panic("being written") }
+func (l *Ledger) Escrow(ctx context.Context, id uuid.UUID) (Escrow, error) {
+	e, err := l.store.escrow(ctx, id)
+	if err != nil {
+		return Escrow{}, l.queryError("escrow", err)
+	}
+	return *e, nil
+}
 
 // Escrows lists a user's escrows, newest first; an empty status means all.
 func (l *Ledger) Escrows(ctx context.Context, user Account, status EscrowStatus, p Page) ([]Escrow, string, error) {
-	panic("being written")
+	before := uuid.Max
+	if p.Before != "" {
+		id, err := uuid.Parse(p.Before)
+		if err != nil {
+			return nil, "", invalid("/before", "a cursor is what an earlier page returned as next")
+		}
+		before = id
+	}
+	limit, err := p.limit()
+	if err != nil {
+		return nil, "", err
+	}
+	switch status {
+	case "", EscrowHeld, EscrowSettled, EscrowRefunded, EscrowPartiallySettled:
+	default:
+		return nil, "", invalid("/status", "a status is held, settled, refunded or partially_settled")
+	}
+	if _, err := l.store.wallet(ctx, user); err != nil {
+		return nil, "", l.queryError("escrows", err)
+	}
+	escrows, err := l.store.escrows(ctx, user, status, before, limit+1)
+	if err != nil {
+		return nil, "", l.queryError("escrows", err)
+	}
+	if len(escrows) <= limit {
+		return escrows, "", nil
+	}
+	escrows = escrows[:limit]
+	return escrows, escrows[limit-1].ID.String(), nil
 }
 
 // Transaction returns one transaction with its entries, or ErrTransactionNotFound.
 func (l *Ledger) Transaction(ctx context.Context, id uuid.UUID) (Transaction, error) {
-	panic("being written")
+	tx, err := l.store.transaction(ctx, id)
+	if err != nil {
+		return Transaction{}, l.queryError("transaction", err)
+	}
+	if tx.Entries, err = l.store.transactionEntries(ctx, tx); err != nil {
+		return Transaction{}, l.queryError("transaction", err)
+	}
+	return *tx, nil
 }
 
-// Pending implements bus.Source.
-func (l *Ledger) Pending(ctx context.Context, after int64, limit int) ([]bus.Pending, error) {
-	panic("being written")
+// queryError tells a database that is away from a bug.
+func (l *Ledger) queryError(what string, err error) error {
+	if retryable(err) && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("%s: %w: %w", what, ErrUnavailable, err)
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }
 
-// Published implements bus.Source.
-func (l *Ledger) Published(ctx context.Context, ids []int64) error { panic("being written") }
-
-// Backlog implements bus.Source.
-func (l *Ledger) Backlog(ctx context.Context) (int64, time.Time, error) { panic("being written") }
-
-// GroupsAfter implements bus.Source.
-func (l *Ledger) GroupsAfter(ctx context.Context, account string, after int64, limit int) ([]bus.Group, error) {
-	panic("being written")
-}
-
-// ChangedSince implements bus.Source.
-func (l *Ledger) ChangedSince(ctx context.Context, t time.Time, above string, limit int) ([]bus.Position, error) {
-	panic("being written")
+func (p Page) limit() (int, error) {
+	switch {
+	case p.Limit == 0:
+		return 100, nil
+	case p.Limit < 1 || p.Limit > 1000:
+		return 0, invalid("/limit", "a limit is 1 to 1000")
+	}
+	return p.Limit, nil
 }

@@ -2,8 +2,20 @@ package wallet
 
 import (
 	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
 	"time"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
 )
+
+//go:embed migrations
+var migrations embed.FS
 
 // MigrationStatus is one schema migration and when it was applied.
 type MigrationStatus struct {
@@ -12,9 +24,99 @@ type MigrationStatus struct {
 	AppliedAt time.Time // zero: not yet
 }
 
+// ErrNotMigrated tells that the database's schema is older than the program.
+var ErrNotMigrated = errors.New("the database schema is not current")
+
 // Migrate brings the database at the URL to the current schema; two at once are
 // safe. It returns what it applied.
-func Migrate(ctx context.Context, url string) ([]MigrationStatus, error) { panic("being written") }
+func Migrate(ctx context.Context, url string) ([]MigrationStatus, error) {
+	p, err := newProvider(url)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = p.Close() }()
+	results, err := p.Up(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("migrate: %w", err)
+	}
+	out := make([]MigrationStatus, len(results))
+	for i, r := range results {
+		out[i] = MigrationStatus{Version: r.Source.Version, Name: r.Source.Path, AppliedAt: time.Now()}
+	}
+	return out, nil
+}
 
 // Migrations lists all schema migrations.
-func Migrations(ctx context.Context, url string) ([]MigrationStatus, error) { panic("being written") }
+func Migrations(ctx context.Context, url string) ([]MigrationStatus, error) {
+	p, err := newProvider(url)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = p.Close() }()
+	states, err := p.Status(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read migrations: %w", err)
+	}
+	out := make([]MigrationStatus, len(states))
+	for i, s := range states {
+		out[i] = MigrationStatus{Version: s.Source.Version, Name: s.Source.Path, AppliedAt: s.AppliedAt}
+	}
+	return out, nil
+}
+
+// SchemaVersion is the newest embedded migration of the URL's kind of database:
+// what a test keys its template database by.
+func SchemaVersion(url string) (int64, error) {
+	p, err := newProvider(url)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = p.Close() }()
+	sources := p.ListSources()
+	return sources[len(sources)-1].Version, nil
+}
+
+// newProvider knows the migrations of one database. It connects when it is used.
+func newProvider(url string) (*goose.Provider, error) {
+	driver, dsn, err := splitURL(url)
+	if err != nil {
+		return nil, err
+	}
+	dialect, dir := goose.DialectPostgres, "migrations/postgres"
+	var opts []goose.ProviderOption
+	if driver == driverSQLite {
+		dialect, dir, dsn = goose.DialectSQLite3, "migrations/sqlite", sqliteDSN(dsn)
+	} else {
+		// A session lock makes the second of two migrators wait for the first.
+		locker, err := lock.NewPostgresSessionLocker()
+		if err != nil {
+			return nil, err
+		}
+		opts = append(opts, goose.WithSessionLocker(locker))
+	}
+	files, err := fs.Sub(migrations, dir)
+	if err != nil {
+		return nil, err
+	}
+	db, err := sqlx.Open(driver, dsn)
+	if err != nil {
+		return nil, errors.New("the database URL is malformed")
+	}
+	p, err := goose.NewProvider(dialect, db.DB, files, opts...)
+	if err != nil {
+		_ = db.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// splitURL tells the driver from postgres://… or sqlite:PATH.
+func splitURL(url string) (driver, dsn string, err error) {
+	if path, ok := strings.CutPrefix(url, "sqlite:"); ok && path != "" {
+		return driverSQLite, path, nil
+	}
+	if strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://") {
+		return driverPostgres, url, nil
+	}
+	return "", "", errors.New("a database URL is postgres://… or sqlite:PATH")
+}

@@ -73,22 +73,21 @@ type Entry struct {
 
 // Transaction is one committed operation.
 type Transaction struct {
-	ID             uuid.UUID
-	Operation      Operation
-	IdempotencyKey string
-	Amount         int64
-	RefundAmount   int64 // partial_settle
-	SettleAmount   int64 // partial_settle
-	Reason         string
-	EscrowID       uuid.UUID // zero: none
-	QueueItemID    string
-	FeatureType    string
-	CorrelationID  string
-	RequestID      string
-	Metadata       json.RawMessage
-	CreatedAt      time.Time
-	Parties        []Party // who changed: the user first
-	Entries        []Entry // in order of Place; only where asked for
+	ID            uuid.UUID
+	Operation     Operation
+	Amount        int64
+	RefundAmount  int64 // partial_settle
+	SettleAmount  int64 // partial_settle
+	Reason        string
+	EscrowID      uuid.UUID // zero: none
+	QueueItemID   string
+	FeatureType   string
+	CorrelationID string
+	RequestID     string
+	Metadata      json.RawMessage
+	CreatedAt     time.Time
+	Parties       []Party // who changed: the user first
+	Entries       []Entry // in order of Place; only where asked for
 }
 
 // Party is an account's state after a transaction.
@@ -98,6 +97,18 @@ type Party struct {
 	Available int64
 	Escrow    int64
 	Earned    int64
+}
+
+// sides returns the user's and the model's party; nil where there is none.
+func (tx *Transaction) sides() (user, model *Party) {
+	for i := range tx.Parties {
+		if p := &tx.Parties[i]; p.Account.IsModel() {
+			model = p
+		} else {
+			user = p
+		}
+	}
+	return user, model
 }
 
 // Page bounds a listing, newest first.

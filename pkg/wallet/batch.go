@@ -1,0 +1,358 @@
+package wallet
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/google/uuid"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
+)
+
+// request is one operation on its way through group commit.
+type request struct {
+	ctx  context.Context // of the caller: a request that is cancelled before its batch begins is not done
+	op   Op
+	hash [16]byte
+	done chan result // buffered: the batcher never waits for a caller
+
+	result result // while its batch is under way
+}
+
+type result struct {
+	receipt Receipt
+	err     error
+}
+
+func (r *request) ref() keyRef { return keyRef{r.op.Operation, r.op.IdempotencyKey} }
+
+// batcher commits what has gathered in the queue, one batch after the other.
+type batcher struct {
+	store   store
+	queue   chan *request
+	cfg     Config
+	metrics *metrics
+	mine    map[uuid.UUID]*request // what this batch's tries did, and for whom
+}
+
+// run commits batches until ctx ends, then what is queued. No timer delays a
+// batch: an operation that comes alone is committed alone, and what comes while
+// a commit is under way goes into the next one.
+func (b *batcher) run(ctx context.Context) {
+	batch := make([]*request, 0, b.cfg.MaxBatch)
+	for {
+		select {
+		case r := <-b.queue:
+			batch = b.gather(append(batch[:0], r))
+			b.process(batch)
+		case <-ctx.Done():
+			for batch = b.gather(batch[:0]); len(batch) > 0; batch = b.gather(batch[:0]) {
+				b.process(batch)
+			}
+			return
+		}
+	}
+}
+
+// gather adds what waits in the queue, up to a full batch.
+func (b *batcher) gather(batch []*request) []*request {
+	size := 0
+	for len(batch) < b.cfg.MaxBatch && size < maxBatchBytes {
+		select {
+		case r := <-b.queue:
+			size += len(r.op.Metadata)
+			batch = append(batch, r)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// maxBatchBytes bounds the metadata in one batch, and with it the statement.
+const maxBatchBytes = 1 << 20
+
+// process commits a batch and answers each of its requests.
+func (b *batcher) process(batch []*request) {
+	live := batch[:0]
+	for _, r := range batch {
+		if err := r.ctx.Err(); err != nil {
+			r.answer(result{err: fmt.Errorf("not done: %w", err)}, b.metrics)
+			continue
+		}
+		live = append(live, r)
+	}
+	// The commit has its own deadline: a caller that goes away must not take its
+	// neighbours' batch with it.
+	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	defer cancel()
+	b.commitOrSplit(ctx, live)
+}
+
+// commitTimeout bounds a batch with all its retries.
+const commitTimeout = 10 * time.Second
+
+// commitOrSplit commits the batch. When the database refuses it for a reason
+// that a retry does not mend, one operation must be the poison: halves are tried
+// by themselves, in order, until it stands alone.
+func (b *batcher) commitOrSplit(ctx context.Context, batch []*request) {
+	if len(batch) == 0 {
+		return
+	}
+	err := b.commitWithRetry(ctx, batch)
+	switch {
+	case err == nil:
+		for _, r := range batch {
+			r.answer(r.result, b.metrics)
+		}
+	case len(batch) > 1 && !transient(err):
+		b.metrics.split.Inc()
+		b.commitOrSplit(ctx, batch[:len(batch)/2])
+		b.commitOrSplit(ctx, batch[len(batch)/2:])
+	default:
+		if transient(err) {
+			err = fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
+		b.cfg.Logger.Error("batch failed", "operations", len(batch), "err", err)
+		for _, r := range batch {
+			r.answer(result{err: err}, b.metrics)
+		}
+	}
+}
+
+// commitWithRetry commits the batch, again from the start when it lost a race
+// or the connection. A connection that is lost at COMMIT leaves open whether it
+// was done; the next try finds the keys if so.
+func (b *batcher) commitWithRetry(ctx context.Context, batch []*request) error {
+	clear(b.mine)
+	policy := &backoff.ExponentialBackOff{InitialInterval: 2 * time.Millisecond, Multiplier: 2, RandomizationFactor: 0.5, MaxInterval: 250 * time.Millisecond}
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		err := b.commit(ctx, batch)
+		if err != nil && !transient(err) {
+			return struct{}{}, backoff.Permanent(err)
+		}
+		if err != nil {
+			b.metrics.retries.Inc()
+		}
+		return struct{}{}, err
+	}, backoff.WithBackOff(policy), backoff.WithMaxElapsedTime(maxRetryTime))
+	return err
+}
+
+// maxRetryTime is how long a batch is tried while the database is away, before
+// its callers are told.
+const maxRetryTime = 2 * time.Second
+
+// commit is one try: one transaction. On success every request has its result.
+func (b *batcher) commit(ctx context.Context, batch []*request) error {
+	start := time.Now()
+	tx, err := b.store.begin(ctx)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	defer tx.rollback()
+
+	known, err := loadKeys(ctx, tx, batch)
+	if err != nil {
+		return fmt.Errorf("read idempotency keys: %w", err)
+	}
+	st, err := lockState(ctx, tx, batch, known)
+	if err != nil {
+		return err
+	}
+	m := b.apply(st, batch, known)
+	if len(m.transactions) == 0 {
+		return nil
+	}
+	ids, err := tx.write(ctx, m)
+	if err != nil {
+		return fmt.Errorf("write batch: %w", err)
+	}
+	if err := tx.commit(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	b.metrics.commitSeconds.Observe(time.Since(start).Seconds())
+	b.metrics.batchSize.Observe(float64(len(batch)))
+	b.announce(m.transactions, ids)
+	return nil
+}
+
+// announce hands the committed events on. It derives them here, in the
+// committing goroutine, so that they go out in the order of commits.
+func (b *batcher) announce(txs []Transaction, outboxIDs []int64) {
+	if b.cfg.Committed == nil {
+		return
+	}
+	pending := make([]bus.Pending, len(txs))
+	for i := range txs {
+		pending[i] = bus.Pending{ID: outboxIDs[i], CommittedAt: txs[i].CreatedAt, Groups: groups(&txs[i])}
+	}
+	b.cfg.Committed(pending)
+}
+
+func loadKeys(ctx context.Context, tx batchTx, batch []*request) (map[keyRef]*knownKey, error) {
+	refs := make([]keyRef, len(batch))
+	for i, r := range batch {
+		refs[i] = r.ref()
+	}
+	found, err := tx.keys(ctx, refs)
+	if err != nil {
+		return nil, err
+	}
+	known := make(map[keyRef]*knownKey, len(batch))
+	for i := range found {
+		known[found[i].keyRef] = &found[i]
+	}
+	return known, nil
+}
+
+// lockState loads all that the batch's new operations touch: escrows first, since
+// they tell the users, then wallets.
+func lockState(ctx context.Context, tx batchTx, batch []*request, known map[keyRef]*knownKey) (*state, error) {
+	st := &state{wallets: make(map[Account]*wallet, len(batch)), escrows: make(map[uuid.UUID]*Escrow)}
+	var ids []uuid.UUID
+	accounts := make([]Account, 0, len(batch))
+	for _, r := range batch {
+		if known[r.ref()] != nil {
+			continue
+		}
+		switch r.op.Operation {
+		case OpCredit, OpDebit, OpHold:
+			accounts = append(accounts, r.op.Account)
+		default:
+			ids = append(ids, r.op.EscrowID)
+			if r.op.Model != "" {
+				accounts = append(accounts, r.op.Model)
+			}
+		}
+	}
+	if len(ids) > 0 {
+		slices.SortFunc(ids, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
+		escrows, err := tx.lockEscrows(ctx, slices.Compact(ids))
+		if err != nil {
+			return nil, fmt.Errorf("lock escrows: %w", err)
+		}
+		for i := range escrows {
+			st.escrows[escrows[i].ID] = &escrows[i]
+			accounts = append(accounts, escrows[i].User)
+		}
+	}
+	if len(accounts) > 0 {
+		slices.Sort(accounts)
+		wallets, err := tx.lockWallets(ctx, slices.Compact(accounts))
+		if err != nil {
+			return nil, fmt.Errorf("lock wallets: %w", err)
+		}
+		for i := range wallets {
+			st.wallets[wallets[i].Account] = &wallets[i]
+		}
+	}
+	return st, nil
+}
+
+// apply runs the operations in memory, one after the other. A key that stands
+// in the batch twice has a leader, which is done, and followers, which get its
+// receipt; a refused leader is not remembered, so its follower is tried too.
+func (b *batcher) apply(st *state, batch []*request, known map[keyRef]*knownKey) *mutations {
+	m := &mutations{
+		transactions: make([]Transaction, 0, len(batch)), keys: make([]keyRef, 0, len(batch)), hashes: make([][16]byte, 0, len(batch)),
+	}
+	for _, r := range batch {
+		if k := known[r.ref()]; k != nil {
+			r.result = b.repeat(r, k)
+			continue
+		}
+		id, at := newID()
+		if r.op.Operation == OpHold {
+			r.op.EscrowID, _ = newID()
+		}
+		tx, err := apply(st, &r.op, id, at)
+		if err != nil {
+			r.result = result{err: err}
+			continue
+		}
+		if e := st.escrows[tx.EscrowID]; r.op.Operation == OpHold {
+			m.opened = append(m.opened, e)
+		} else if e != nil {
+			m.ended = append(m.ended, e)
+		}
+		m.transactions = append(m.transactions, tx)
+		m.keys = append(m.keys, r.ref())
+		m.hashes = append(m.hashes, r.hash)
+		known[r.ref()] = &knownKey{keyRef: r.ref(), hash: r.hash, tx: tx}
+		b.mine[id] = r
+		r.result = result{receipt: receipt(&tx)}
+	}
+	for _, w := range st.wallets {
+		if w.changed {
+			m.wallets = append(m.wallets, w)
+		}
+	}
+	slices.SortFunc(m.wallets, func(a, b *wallet) int { return cmp.Compare(a.Account, b.Account) })
+	return m
+}
+
+// repeat answers a key that was used before. It is not flagged as a repeat when
+// an earlier try of this same batch did the work and only its answer was lost.
+func (b *batcher) repeat(r *request, k *knownKey) result {
+	if k.hash != r.hash {
+		return result{err: fmt.Errorf("%w: %s", ErrKeyReused, r.op.Operation)}
+	}
+	rc := receipt(&k.tx)
+	rc.Replayed = b.mine[k.tx.ID] != r
+	return result{receipt: rc}
+}
+
+func (r *request) answer(res result, m *metrics) {
+	m.count(&r.op, &res)
+	r.done <- res
+}
+
+// receipt derives a transaction's receipt.
+func receipt(tx *Transaction) Receipt {
+	r := Receipt{
+		TransactionID: tx.ID, Operation: tx.Operation, EscrowID: tx.EscrowID, Amount: tx.Amount,
+		Timestamp: tx.CreatedAt, Balances: make([]Balance, len(tx.Parties)),
+	}
+	for i, p := range tx.Parties {
+		r.Balances[i] = Balance{
+			Account: string(p.Account), Available: p.Available, Escrow: p.Escrow, Earned: p.Earned,
+			Seq: p.Seq, UpdatedAt: tx.CreatedAt,
+		}
+	}
+	return r
+}
+
+// newID makes a UUIDv7 and the time that it carries, in whole milliseconds.
+func newID() (uuid.UUID, time.Time) {
+	id := uuid.Must(uuid.NewV7())
+	return id, idTime(id)
+}
+
+// idTime is the time in a UUIDv7: its first 48 bits, milliseconds since 1970.
+func idTime(id uuid.UUID) time.Time {
+	ms := int64(id[0])<<40 | int64(id[1])<<32 | int64(id[2])<<24 | int64(id[3])<<16 | int64(id[4])<<8 | int64(id[5])
+	return time.UnixMilli(ms).UTC()
+}
+
+// idFrom is the smallest UUIDv7 of the time: the bound of an index range.
+func idFrom(t time.Time) uuid.UUID {
+	var id uuid.UUID
+	ms := t.UnixMilli()
+	for i := range 6 {
+		id[i] = byte(ms >> (40 - 8*i))
+	}
+	id[6], id[8] = 0x70, 0x80
+	return id
+}
+
+// transient tells errors after which the same batch may succeed.
+func transient(err error) bool {
+	return errors.Is(err, errConflict) || errors.Is(err, context.DeadlineExceeded) || retryable(err)
+}

@@ -1,0 +1,37 @@
+package wallet
+
+import (
+	"database/sql/driver"
+	"errors"
+	"io"
+	"net"
+
+	"github.com/lib/pq"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// retryable tells database errors after which the same work may succeed: a
+// lost connection, a server that starts or stops, a serialization failure, a
+// deadlock, a timeout on a lock. It is the one place that looks at SQLSTATEs
+// and SQLite's codes.
+func retryable(err error) bool {
+	var pe *pq.Error
+	if errors.As(err, &pe) {
+		switch pe.Code.Class() {
+		case "08", "53", "57": // connection exception, insufficient resources, operator intervention
+			return true
+		case "40": // transaction rollback: serialization failure, deadlock
+			return true
+		}
+		return pe.Code == "55P03" || pe.Code == "25P03" // lock not available, idle in transaction timeout
+	}
+	var se *sqlite.Error
+	if errors.As(err, &se) {
+		code := se.Code() & 0xff
+		return code == sqlite3.SQLITE_BUSY || code == sqlite3.SQLITE_LOCKED
+	}
+	var ne net.Error
+	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, net.ErrClosed) || errors.As(err, &ne)
+}

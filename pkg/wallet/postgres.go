@@ -1,0 +1,164 @@
+package wallet
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
+)
+
+const driverPostgres = "postgres"
+
+// postgresStore is the store that the product runs on.
+type postgresStore struct {
+	sqlStore
+	selectKeys, lockEscrowRows, lockWalletRows, writeBatch *sqlx.Stmt
+}
+
+// connectionSettings go with every connection unless the URL says otherwise.
+// Plans are made for each execution: a statement prepared while its table was
+// empty would keep a sequential scan for ever, and so would a fresh partition's.
+var connectionSettings = map[string]string{
+	"application_name":                    "realtime-core",
+	"connect_timeout":                     "5",
+	"plan_cache_mode":                     "force_custom_plan",
+	"enable_seqscan":                      "off",
+	"jit":                                 "off",
+	"statement_timeout":                   "8000",
+	"lock_timeout":                        "5000",
+	"idle_in_transaction_session_timeout": "10000",
+}
+
+func openPostgres(ctx context.Context, dsn string, maxConns int) (*postgresStore, error) {
+	u, err := url.Parse(dsn)
+	if err != nil {
+		return nil, fmt.Errorf("the database URL is malformed") // the cause would show the password
+	}
+	q := u.Query()
+	for k, v := range connectionSettings {
+		if !q.Has(k) {
+			q.Set(k, v)
+		}
+	}
+	u.RawQuery = q.Encode()
+	db, err := sqlx.Open(driverPostgres, u.String())
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(maxConns)
+	db.SetMaxIdleConns(maxConns)
+	db.SetConnMaxIdleTime(5 * time.Minute)
+	s := &postgresStore{sqlStore: sqlStore{db: db}}
+	if err := s.prepare(ctx); err != nil {
+		_ = db.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *postgresStore) prepare(ctx context.Context) error {
+	for _, p := range []struct {
+		stmt **sqlx.Stmt
+		sql  string
+	}{
+		{&s.selectKeys, selectKeysSQL}, {&s.lockEscrowRows, lockEscrowsSQL}, {&s.lockWalletRows, lockWalletsSQL}, {&s.writeBatch, writeBatchSQL},
+	} {
+		var err error
+		if *p.stmt, err = s.db.PreparexContext(ctx, p.sql); err != nil {
+			return fmt.Errorf("prepare: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *postgresStore) begin(ctx context.Context) (batchTx, error) {
+	tx, err := s.db.BeginTxx(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	return &postgresTx{s: s, tx: tx}, nil
+}
+
+func (s *postgresStore) deleteOutbox(ctx context.Context, ids []int64) error {
+	_, err := s.db.ExecContext(ctx, `DELETE FROM outbox WHERE id = ANY($1)`, pq.Int64Array(ids))
+	return err
+}
+
+// postgresTx is one batch's transaction.
+type postgresTx struct {
+	s  *postgresStore
+	tx *sqlx.Tx
+}
+
+func (t *postgresTx) commit() error { return t.tx.Commit() }
+
+func (t *postgresTx) rollback() { _ = t.tx.Rollback() } // after a commit it does nothing
+
+const selectKeysSQL = `SELECT i.key AS idempotency_key, i.request_hash, ` + transactionColumns + `
+	FROM idempotency_keys i JOIN transactions t ON t.id = i.transaction_id
+	WHERE (i.operation, i.key) IN (SELECT * FROM unnest($1::text[], $2::text[]))`
+
+type keyRow struct {
+	Key  string `db:"idempotency_key"`
+	Hash []byte `db:"request_hash"`
+	transactionRow
+}
+
+func (r *keyRow) known() knownKey {
+	k := knownKey{keyRef: keyRef{Operation(r.Operation), r.Key}, tx: r.transaction()}
+	copy(k.hash[:], r.Hash)
+	return k
+}
+
+func (t *postgresTx) keys(ctx context.Context, refs []keyRef) ([]knownKey, error) {
+	var operations, keys array
+	for _, r := range refs {
+		operations.text(string(r.Operation))
+		keys.text(r.Key)
+	}
+	var rows []keyRow
+	err := t.tx.StmtxContext(ctx, t.s.selectKeys).SelectContext(ctx, &rows, operations.value(), keys.value())
+	return convert(rows, (*keyRow).known), err
+}
+
+const lockEscrowsSQL = `SELECT ` + escrowColumns + ` FROM escrows WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE`
+
+func (t *postgresTx) lockEscrows(ctx context.Context, ids []uuid.UUID) ([]Escrow, error) {
+	var a array
+	for _, id := range ids {
+		a.uuid(id)
+	}
+	var rows []escrowRow
+	err := t.tx.StmtxContext(ctx, t.s.lockEscrowRows).SelectContext(ctx, &rows, a.value())
+	return convert(rows, (*escrowRow).escrow), err
+}
+
+const lockWalletsSQL = `SELECT ` + walletColumns + ` FROM wallets WHERE account = ANY($1::text[]) ORDER BY account FOR UPDATE`
+
+func (t *postgresTx) lockWallets(ctx context.Context, accounts []Account) ([]wallet, error) {
+	var a array
+	for _, account := range accounts {
+		a.text(string(account))
+	}
+	rows, err := t.tx.StmtxContext(ctx, t.s.lockWalletRows).QueryContext(ctx, a.value())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	out := make([]wallet, 0, len(accounts))
+	for rows.Next() {
+		var w wallet
+		var updated sql.NullTime
+		if err := rows.Scan((*string)(&w.Account), &w.Available, &w.Escrow, &w.Earned, &w.Seq, &w.Hash, &updated); err != nil {
+			return nil, err
+		}
+		w.UpdatedAt = updated.Time.UTC()
+		out = append(out, w)
+	}
+	return out, rows.Err()
+}

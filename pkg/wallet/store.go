@@ -1,0 +1,88 @@
+package wallet
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
+)
+
+// store is what the ledger needs of a database: the transaction in which a
+// batch is committed, and queries. Postgres and SQLite are stores; one
+// conformance suite runs on both.
+type store interface {
+	// begin opens the transaction of one batch.
+	begin(ctx context.Context) (batchTx, error)
+
+	ping(ctx context.Context) error
+	close() error
+
+	wallet(ctx context.Context, a Account) (*wallet, error) // ErrAccountNotFound
+	entries(ctx context.Context, a Account, reason string, from, to uuid.UUID, before int64, limit int) ([]Entry, error)
+	escrow(ctx context.Context, id uuid.UUID) (*Escrow, error) // ErrEscrowNotFound
+	escrows(ctx context.Context, user Account, status EscrowStatus, before uuid.UUID, limit int) ([]Escrow, error)
+	transaction(ctx context.Context, id uuid.UUID) (*Transaction, error) // ErrTransactionNotFound; without entries
+	transactionEntries(ctx context.Context, tx *Transaction) ([]Entry, error)
+	// transactionsAfter returns the transactions of the account's first limit
+	// entries with seq greater than after, oldest first.
+	transactionsAfter(ctx context.Context, a Account, after int64, limit int) ([]Transaction, error)
+
+	outbox(ctx context.Context, after int64, limit int) ([]outboxRow, error)
+	deleteOutbox(ctx context.Context, ids []int64) error
+	backlog(ctx context.Context) (rows int64, oldest uuid.UUID, err error)
+	changedSince(ctx context.Context, from uuid.UUID, above string, limit int) ([]bus.Position, error)
+
+	dueEscrows(ctx context.Context, now time.Time, limit int) ([]uuid.UUID, error)
+	// forgetKeys removes at most limit idempotency keys made before t and tells how many.
+	forgetKeys(ctx context.Context, t time.Time, limit int) (int64, error)
+}
+
+// batchTx is one batch's transaction. Methods are called in the order in which
+// they stand here; every batch locks in that order, each kind sorted, so that
+// two batches on one database rarely deadlock.
+type batchTx interface {
+	// keys finds what is known under the idempotency keys.
+	keys(ctx context.Context, refs []keyRef) ([]knownKey, error)
+	// lockEscrows locks and returns those escrows that exist; ids are sorted.
+	lockEscrows(ctx context.Context, ids []uuid.UUID) ([]Escrow, error)
+	// lockWallets locks and returns those wallets that exist; accounts are sorted.
+	lockWallets(ctx context.Context, accounts []Account) ([]wallet, error)
+	// write stores a batch's mutations and returns the outbox ids in the order of
+	// m.transactions. errConflict: another process took a key or made a wallet
+	// first; nothing of this transaction may be kept.
+	write(ctx context.Context, m *mutations) ([]int64, error)
+	commit() error
+	rollback()
+}
+
+// errConflict tells that a batch lost a race and must run again from the start.
+var errConflict = errors.New("another process was first")
+
+type keyRef struct {
+	Operation Operation
+	Key       string
+}
+
+type knownKey struct {
+	keyRef
+	hash [16]byte
+	tx   Transaction // without entries
+}
+
+type outboxRow struct {
+	id int64
+	tx Transaction // without entries
+}
+
+// mutations is all that a batch writes.
+type mutations struct {
+	transactions []Transaction // in order
+	keys         []keyRef      // of the transactions, one each
+	hashes       [][16]byte    // request hashes of the keys
+	wallets      []*wallet     // changed, sorted by account
+	opened       []*Escrow     // held now, even if ended in the same batch
+	ended        []*Escrow     // held before this batch and ended in it
+}
