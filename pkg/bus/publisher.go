@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -44,7 +45,8 @@ const (
 	// no publisher can bring about: somebody wrote the hash, or the ledger has
 	// another history than Redis. Nothing was done.
 	Straddled
-	// Unwritable: the account's hash is no hash. Nothing was done.
+	// Unwritable: the account's hash is no hash, or the group is empty or not
+	// numbered 1, 2, 3 … Nothing was done.
 	Unwritable
 )
 
@@ -60,13 +62,29 @@ func (o Outcome) Done() bool { return o.Status == Published || o.Status == Dupli
 // Publisher writes groups to the streams. Its methods may be called from several
 // goroutines.
 type Publisher struct {
-	rdb redis.UniversalClient
-	cfg PublisherConfig
+	rdb        redis.UniversalClient
+	cfg        PublisherConfig
+	sha        string
+	names      []partitionNames
+	ttlSeconds int64
+	metrics    publisherMetrics
 }
 
 // NewPublisher returns a publisher on the given client.
 func NewPublisher(rdb redis.UniversalClient, cfg PublisherConfig) *Publisher {
-	return &Publisher{rdb: rdb, cfg: cfg}
+	cfg.Keys = cfg.Keys.WithDefaults()
+	setDefault(&cfg.MaxLen, 1_000_000)
+	setDefault(&cfg.DedupTTL, time.Hour)
+	setDefault(&cfg.MaxGroups, 256)
+	setDefault(&cfg.MaxBytes, 1<<20)
+	return &Publisher{
+		rdb:        rdb,
+		cfg:        cfg,
+		sha:        redis.NewScript(publishSource).Hash(),
+		names:      namesOf(cfg.Keys),
+		ttlSeconds: max(1, int64(cfg.DedupTTL/time.Second)),
+		metrics:    newPublisherMetrics(cfg.Registerer),
+	}
 }
 
 // Publish writes groups and answers for each what became of it, in the order
@@ -78,5 +96,115 @@ func NewPublisher(rdb redis.UniversalClient, cfg PublisherConfig) *Publisher {
 // An error means that some calls failed: their outcomes are Unknown, the others
 // count.
 func (p *Publisher) Publish(ctx context.Context, pubs []Publication) ([]Outcome, error) {
-	panic("being written")
+	if len(pubs) == 0 {
+		return nil, nil
+	}
+	start := time.Now()
+	outcomes := make([]Outcome, len(pubs))
+	calls := p.split(pubs, outcomes)
+	p.exec(ctx, calls)
+	if lost := withoutScript(calls); len(lost) > 0 {
+		// Redis restarted, or it is another one: hand it the script. EVAL keeps it.
+		for _, c := range lost {
+			c.args[argName], c.args[argScript] = "eval", publishSource
+		}
+		p.exec(ctx, lost)
+	}
+	var failed error
+	for _, c := range calls {
+		if err := c.answer(outcomes); err != nil && failed == nil {
+			failed = fmt.Errorf("publish: %w", err)
+		}
+	}
+	p.metrics.count(pubs, outcomes)
+	p.metrics.seconds.Observe(time.Since(start).Seconds())
+	return outcomes, failed
+}
+
+// split makes the script calls. Publications that no call can carry are answered here.
+func (p *Publisher) split(pubs []Publication, outcomes []Outcome) []*scriptCall {
+	type gathering struct {
+		groups []int
+		bytes  int
+	}
+	var calls []*scriptCall
+	parts := make([]gathering, p.cfg.Keys.Partitions)
+	flush := func(partition int) {
+		part := &parts[partition]
+		if len(part.groups) == 0 {
+			return
+		}
+		calls = append(calls, &scriptCall{groups: part.groups, args: p.callArgs(partition, pubs, part.groups)})
+		*part = gathering{}
+	}
+	for i := range pubs {
+		g := &pubs[i].Group
+		size, valid := payload(g)
+		if !valid {
+			outcomes[i] = Outcome{Status: Unwritable, Last: -1}
+			continue
+		}
+		partition := p.cfg.Keys.Partition(g.Account)
+		part := &parts[partition]
+		if len(part.groups) >= p.cfg.MaxGroups || (len(part.groups) > 0 && part.bytes+size > p.cfg.MaxBytes) {
+			flush(partition)
+		}
+		part.groups = append(part.groups, i)
+		part.bytes += size
+	}
+	for partition := range parts {
+		flush(partition)
+	}
+	return calls
+}
+
+// payload sizes a group, and tells whether its numbers are consecutive: the
+// guard looks only at the first and the last.
+func payload(g *Group) (size int, valid bool) {
+	if len(g.Deliveries) == 0 || g.First() < 1 {
+		return 0, false
+	}
+	for i := range g.Deliveries {
+		d := &g.Deliveries[i]
+		if d.Seq != g.First()+int64(i) {
+			return 0, false
+		}
+		size += len(d.Data) + len(d.View) + 200 // ids, names, reasons
+	}
+	return size, true
+}
+
+func (p *Publisher) exec(ctx context.Context, calls []*scriptCall) {
+	pipe := p.rdb.Pipeline()
+	for _, c := range calls {
+		c.cmd = redis.NewIntSliceCmd(ctx, c.args...)
+		_ = pipe.Process(ctx, c.cmd)
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
+}
+
+// withoutScript picks the calls that Redis did not know the script for.
+func withoutScript(calls []*scriptCall) []*scriptCall {
+	var lost []*scriptCall
+	for _, c := range calls {
+		if err := c.cmd.Err(); err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
+			lost = append(lost, c)
+		}
+	}
+	return lost
+}
+
+// answer takes over what the script said of each group.
+func (c *scriptCall) answer(outcomes []Outcome) error {
+	reply, err := c.cmd.Result()
+	if err != nil {
+		return err
+	}
+	if len(reply) != 2*len(c.groups) {
+		return fmt.Errorf("the script answered %d numbers for %d groups", len(reply), len(c.groups))
+	}
+	for k, i := range c.groups {
+		outcomes[i] = Outcome{Status: Status(reply[2*k]), Last: reply[2*k+1]} //nolint:gosec // 1 to 5
+	}
+	return nil
 }

@@ -149,3 +149,10 @@ func CheckLayout(ctx context.Context, rdb redis.UniversalClient, keys Keys) erro
 	}
 	return nil
 }
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}

@@ -1,0 +1,154 @@
+package bus_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redroomrewards/realtime/internal/testenv"
+	"github.com/redroomrewards/realtime/pkg/bus"
+)
+
+// onEachRedis runs a test on a real Redis and on the one that dev mode embeds.
+func onEachRedis(t *testing.T, run func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys)) {
+	t.Run("redis", func(t *testing.T) {
+		url, namespace := testenv.Redis(t)
+		run(t, open(t, url), bus.Keys{Namespace: namespace, Partitions: 4})
+	})
+	t.Run("miniredis", func(t *testing.T) {
+		server := miniredis.NewMiniRedis()
+		if err := server.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(server.Close)
+		run(t, open(t, "redis://"+server.Addr()), bus.Keys{Namespace: "test", Partitions: 4})
+	})
+}
+
+func open(t testing.TB, url string) redis.UniversalClient {
+	t.Helper()
+	rdb, err := bus.OpenRedis(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = rdb.Close() })
+	return rdb
+}
+
+// waitFor polls a real condition until it holds; it ends the test after a while.
+func waitFor(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(20 * time.Second)
+	defer deadline.Stop()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+// makeGroup returns a group of n deliveries to an account, from seq first on.
+func makeGroup(account string, first int64, n int) bus.Group {
+	g := bus.Group{Key: fmt.Sprintf("tx-%d:%s", first, account), Account: account}
+	for i := range n {
+		seq := first + int64(i)
+		g.Deliveries = append(g.Deliveries, bus.Delivery{
+			ID: fmt.Sprintf("%s/%d", account, seq), Type: "wallet.balance_updated", Account: account, Seq: seq,
+			Amount: 5, Reason: "admin_credit", Data: fmt.Appendf(nil, `{"seq":%d,"account":%q}`, seq, account),
+		})
+	}
+	last := first + int64(n) - 1
+	g.Balance = bus.Balance{Account: account, Seq: last, UpdatedAt: time.UnixMilli(1_700_000_000_000 + last)}
+	if strings.HasPrefix(account, "model:") {
+		g.Balance.Earned = 10 * last
+	} else {
+		g.Balance.Available, g.Balance.Escrow = 100*last, last
+	}
+	return g
+}
+
+// stream lists account/seq of a partition's entries.
+func stream(t testing.TB, rdb redis.UniversalClient, keys bus.Keys, account string) []string {
+	t.Helper()
+	entries, err := rdb.XRange(t.Context(), keys.Stream(keys.Partition(account)), "-", "+").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []string
+	for _, e := range entries {
+		if e.Values["account"] == account {
+			list = append(list, fmt.Sprint(e.Values["seq"]))
+		}
+	}
+	return list
+}
+
+func TestOpenRedisReadsURLs(t *testing.T) {
+	single, err := bus.OpenRedis("rediss://u:p@h:1/3?read_timeout=9s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer single.Close()
+	o := single.(*redis.Client).Options()
+	if o.Addr != "h:1" || o.DB != 3 || o.Username != "u" || o.Password != "p" || o.TLSConfig == nil ||
+		o.ReadTimeout != 9*time.Second || o.WriteTimeout != 5*time.Second || o.DialTimeout != 2*time.Second || o.MaxRetries != 2 {
+		t.Errorf("rediss: %+v", o)
+	}
+	cluster, err := bus.OpenRedis("redis+cluster://u:p@h:1?addr=i:2&addr=j:3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cluster.Close()
+	c := cluster.(*redis.ClusterClient).Options()
+	if got := fmt.Sprint(c.Addrs); got != "[h:1 i:2 j:3]" || c.Password != "p" || c.ReadTimeout != 5*time.Second {
+		t.Errorf("cluster: %+v", c)
+	}
+	sentinel, err := bus.OpenRedis("redis+sentinel://u:p@h:1/2?master=m&addr=i:2&sentinel_password=s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sentinel.Close()
+	if f := sentinel.(*redis.Client).Options(); f.Username != "u" || f.Password != "p" || f.DB != 2 {
+		t.Errorf("sentinel: %+v", f)
+	}
+}
+
+func TestOpenRedisRefusesAndKeepsThePassword(t *testing.T) {
+	for _, url := range []string{
+		"", "localhost:6379", "http://u:secret@h", "redis+tcp://u:secret@h:1", "redis://u:secret@h:x1",
+		"redis+sentinel://u:secret@h:1", "redis://u:secret@h:1/?nonsense=1", "redis://u:secret%@h",
+	} {
+		rdb, err := bus.OpenRedis(url)
+		if err == nil {
+			_ = rdb.Close()
+			t.Errorf("%q: no error", url)
+		} else if strings.Contains(err.Error(), "secret") {
+			t.Errorf("%q: error shows the password: %v", url, err)
+		}
+	}
+}
+
+func TestCheckLayoutRefusesAnotherPartitionCount(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		ctx := context.Background()
+		for range 2 {
+			if err := bus.CheckLayout(ctx, rdb, keys); err != nil {
+				t.Fatal(err)
+			}
+		}
+		keys.Partitions = 8
+		err := bus.CheckLayout(ctx, rdb, keys)
+		if err == nil || !strings.Contains(err.Error(), "--partitions 4") || !strings.Contains(err.Error(), "--namespace") {
+			t.Errorf("error = %v; want one that names the flags", err)
+		}
+	})
+}

@@ -1,0 +1,185 @@
+package bus
+
+import (
+	"strconv"
+	"strings"
+	"unsafe"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// publishSource writes groups of one partition. It is told everything by flat
+// arguments, so that Lua builds nothing but the argument lists of its calls.
+//
+//	KEYS  stream, then for each group: balance hash, dedup key
+//	ARGV  maxlen, ttl in seconds, groups; then for each group:
+//	      account, key, first seq, last seq, base (0 or 1),
+//	      number of arguments of this group that follow the next one,
+//	      n, n fields and values of the hash,
+//	      deliveries, and for each delivery: id, type, seq, m, m further fields and values
+//
+// It answers two integers for each group: a Status and the account's seq before
+// the call (-1: none).
+//
+// What can fail fails before a group's first write: XLEN and HGET complain of a
+// key that holds something else, and Redis refuses writes for lack of memory at the
+// first of them. So a group is written whole or not at all.
+//
+// The hash gets, besides seq and the balances of its account's type, updatedAt in
+// bus.TimeFormat: RFC 3339, milliseconds, UTC.
+const publishSource = `
+local A, K, stream = ARGV, KEYS, KEYS[1]
+local maxlen, ttl = A[1], A[2]
+local call = redis.call
+local res, r, i, added = {}, 1, 4, false
+call('XLEN', stream)
+for g = 1, tonumber(A[3]) do
+  local hash = K[2 * g]
+  local first, last = tonumber(A[i + 2]), tonumber(A[i + 3])
+  local have = redis.pcall('HGET', hash, 'seq')
+  local status, seq
+  if type(have) == 'table' then
+    status, seq = 5, -1
+  else
+    seq = have and tonumber(have) or -1
+    if seq >= last then
+      status = 2
+    elseif seq >= first then
+      status = 4
+    elseif first > seq + 1 and (seq ~= -1 or (first ~= 1 and A[i + 4] == '0')) then
+      status = 3
+    else
+      local body = i + 6
+      local n = tonumber(A[body])
+      status = 2
+      if call('SET', K[2 * g + 1], '1', 'NX', 'EX', ttl) then
+        status, added = 1, true
+        local account, key = A[i], A[i + 1]
+        local d = body + n + 2
+        for _ = 1, tonumber(A[d - 1]) do
+          local stop = d + 3 + tonumber(A[d + 3])
+          call('XADD', stream, '*', 'id', A[d], 'type', A[d + 1], 'account', account,
+            'seq', A[d + 2], 'key', key, unpack(A, d + 4, stop))
+          d = stop + 1
+        end
+      end
+      call('HSET', hash, unpack(A, body + 1, body + n))
+    end
+  end
+  res[r], res[r + 1] = status, seq
+  r = r + 2
+  i = i + 6 + tonumber(A[i + 5])
+end
+if added then call('XTRIM', stream, 'MAXLEN', '~', maxlen) end
+return res
+`
+
+// The arguments of EVALSHA before the first group's: evalsha, sha, number of
+// keys, keys; then maxlen, ttl, groups.
+const (
+	argName = iota
+	argScript
+	argNumKeys
+	argFirstKey
+)
+
+// scriptCall is one EVALSHA: groups of one partition, in the order given.
+type scriptCall struct {
+	groups []int // their places among the publications
+	cmd    *redis.IntSliceCmd
+	args   []any
+}
+
+// callArgs builds the arguments of one EVALSHA. Values go in as pointers where
+// go-redis takes those, since a string in an interface costs an allocation each
+// and a call has some ten thousand.
+func (p *Publisher) callArgs(partition int, pubs []Publication, groups []int) []any {
+	size, texts := argFirstKey+1+3, 0
+	for _, i := range groups {
+		g := &pubs[i].Group
+		size += 2 + 7 + 8 + 1 + 18*len(g.Deliveries)
+		texts += 2 + 1 + 2*len(g.Deliveries)
+	}
+	args := make([]any, 0, size)
+	arena := make([]string, 0, texts) // never grows: the arguments point into it
+	text := func(s string) *string {
+		arena = append(arena, s)
+		return &arena[len(arena)-1]
+	}
+
+	names := &p.names[partition]
+	args = append(args, "evalsha", p.sha, 1+2*len(groups), names.stream)
+	for _, i := range groups {
+		g := &pubs[i].Group
+		args = append(args, text(names.balance+g.Account), text(names.dedup+g.Key))
+	}
+	args = append(args, p.cfg.MaxLen, p.ttlSeconds, len(groups))
+	for _, i := range groups {
+		args = appendGroup(args, &pubs[i], text)
+	}
+	return args
+}
+
+func appendGroup(args []any, pub *Publication, text func(string) *string) []any {
+	g := &pub.Group
+	last := &g.Deliveries[len(g.Deliveries)-1].Seq
+	var base any = "0"
+	if pub.Base {
+		base = "1"
+	}
+	args = append(args, &g.Account, &g.Key, &g.Deliveries[0].Seq, last, base, nil)
+	length := len(args) // its place is the last nil
+	updated := text(g.Balance.UpdatedAt.UTC().Format(TimeFormat))
+	if strings.HasPrefix(g.Account, "model:") {
+		args = append(args, 6, "earned", &g.Balance.Earned, "seq", last, "updatedAt", updated)
+	} else {
+		args = append(args, 8, "available", &g.Balance.Available, "escrow", &g.Balance.Escrow,
+			"seq", last, "updatedAt", updated)
+	}
+	args = append(args, len(g.Deliveries))
+	for i := range g.Deliveries {
+		args = appendDelivery(args, &g.Deliveries[i], text)
+	}
+	args[length-1] = len(args) - length
+	return args
+}
+
+func appendDelivery(args []any, d *Delivery, text func(string) *string) []any {
+	args = append(args, &d.ID, &d.Type, &d.Seq, nil)
+	length := len(args)
+	if d.Amount != 0 {
+		args = append(args, "amount", &d.Amount)
+	}
+	if d.Reason != "" {
+		args = append(args, "reason", &d.Reason)
+	}
+	if d.Feature != "" {
+		args = append(args, "feature", &d.Feature)
+	}
+	args = append(args, "data", text(unsafeString(d.Data)))
+	if d.View != nil {
+		args = append(args, "view", text(unsafeString(d.View)))
+	}
+	if d.Copy {
+		args = append(args, "copy", "1")
+	}
+	args[length-1] = len(args) - length
+	return args
+}
+
+// unsafeString is string(b) without the copy. Nobody writes to b while the
+// string lives: payloads do not change once they are committed, nor does what
+// was read from Redis.
+func unsafeString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// partitionNames are the beginnings of a partition's keys.
+type partitionNames struct{ stream, balance, dedup string }
+
+func namesOf(keys Keys) []partitionNames {
+	names := make([]partitionNames, keys.Partitions)
+	for i := range names {
+		tag := keys.Namespace + ":{" + strconv.Itoa(i) + "}"
+		names[i] = partitionNames{stream: keys.Stream(i), balance: tag + ":balance:", dedup: keys.Dedup(i, "")}
+	}
+	return names
+}
