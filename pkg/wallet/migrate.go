@@ -64,17 +64,8 @@ func Migrations(ctx context.Context, url string) ([]MigrationStatus, error) {
 	return out, nil
 }
 
-// SchemaVersion is the newest embedded migration of the URL's kind of database:
-// what a test keys its template database by.
-func SchemaVersion(url string) (int64, error) {
-	p, err := newProvider(url)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = p.Close() }()
-	sources := p.ListSources()
-	return sources[len(sources)-1].Version, nil
-}
+// Schema is the embedded migration files, one directory for each kind of database.
+func Schema() fs.FS { return migrations }
 
 // newProvider knows the migrations of one database. It connects when it is used.
 func newProvider(url string) (*goose.Provider, error) {

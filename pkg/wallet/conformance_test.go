@@ -1,0 +1,492 @@
+package wallet_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/redroomrewards/realtime/pkg/wallet"
+	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
+)
+
+// op builders: what a test does not care about has a value that is right.
+
+func credit(a wallet.Account, amount int64, key string) wallet.Op {
+	return wallet.Op{Operation: wallet.OpCredit, Account: a, Amount: amount, Reason: "admin_credit", IdempotencyKey: key}
+}
+
+func hold(a wallet.Account, amount int64, key string) wallet.Op {
+	return wallet.Op{
+		Operation: wallet.OpHold, Account: a, Amount: amount, Reason: "chip_menu_purchase", IdempotencyKey: key,
+		QueueItemID: "q-1", FeatureType: "chip_menu",
+	}
+}
+
+func settle(escrow uuid.UUID, model wallet.Account, amount int64, key string) wallet.Op {
+	return wallet.Op{
+		Operation: wallet.OpSettle, EscrowID: escrow, Model: model, Amount: amount, Reason: "performance_completed",
+		IdempotencyKey: key, QueueItemID: "q-1",
+	}
+}
+
+func refund(escrow uuid.UUID, amount int64, key string) wallet.Op {
+	return wallet.Op{
+		Operation: wallet.OpRefund, EscrowID: escrow, Amount: amount, Reason: "performance_abandoned",
+		IdempotencyKey: key, QueueItemID: "q-1",
+	}
+}
+
+func partial(escrow uuid.UUID, model wallet.Account, back, earned int64, key string) wallet.Op {
+	return wallet.Op{
+		Operation: wallet.OpPartialSettle, EscrowID: escrow, Model: model, RefundAmount: back, SettleAmount: earned,
+		Reason: "partial_performance", IdempotencyKey: key, QueueItemID: "q-1",
+	}
+}
+
+func mustDo(t testing.TB, l *wallet.Ledger, op wallet.Op) wallet.Receipt {
+	t.Helper()
+	r, err := l.Do(t.Context(), op)
+	if err != nil {
+		t.Fatalf("%s %s: %v", op.Operation, op.IdempotencyKey, err)
+	}
+	return r
+}
+
+func eventsOf(t testing.TB, l *wallet.Ledger, a wallet.Account, after int64) []map[string]any {
+	t.Helper()
+	events, last, err := l.Events(t.Context(), a, after, 1000)
+	if err != nil {
+		t.Fatalf("events: %v", err)
+	}
+	out := make([]map[string]any, len(events))
+	for i, e := range events {
+		if e.Seq != after+int64(i)+1 {
+			t.Fatalf("event %d of %s has seq %d", i, a, e.Seq)
+		}
+		if err := json.Unmarshal(e.Event, &out[i]); err != nil {
+			t.Fatalf("event: %v in %s", err, e.Event)
+		}
+	}
+	if last != after+int64(len(events)) {
+		t.Fatalf("last is %d after %d events from %d", last, len(events), after)
+	}
+	return out
+}
+
+func TestOperationsEventsAndBalances(t *testing.T) {
+	t.Parallel()
+	wallettest.Each(t, func(t *testing.T, url string) {
+		l := wallettest.Open(t, url, wallet.Config{})
+		const user, model = wallet.Account("user:u1"), wallet.Account("model:m1")
+
+		op := credit(user, 1000, "c1")
+		op.Metadata, op.CorrelationID, op.RequestID = json.RawMessage(`{"a":"\"\\\u0000{}","n":1.0}`), `corr "1"\`, "req-1"
+		mustDo(t, l, op)
+		h1 := mustDo(t, l, hold(user, 300, "h1"))
+		h2 := mustDo(t, l, hold(user, 200, "h2"))
+		h3 := mustDo(t, l, hold(user, 100, "h3"))
+		mustDo(t, l, settle(h1.EscrowID, model, 300, "s1"))
+		mustDo(t, l, refund(h2.EscrowID, 200, "r1"))
+		last := mustDo(t, l, partial(h3.EscrowID, model, 40, 60, "p1"))
+		mustDo(t, l, wallet.Op{Operation: wallet.OpDebit, Account: user, Amount: 40, Reason: "point_expiry", IdempotencyKey: "d1"})
+		mustDo(t, l, wallet.Op{Operation: wallet.OpDebit, Account: model, Amount: 360, Reason: "payout", IdempotencyKey: "d2"})
+
+		if got := last.Balances; len(got) != 2 || got[0].Available != 640 || got[0].Escrow != 0 || got[1].Earned != 360 {
+			t.Errorf("partial settlement's receipt has %+v", got)
+		}
+		u, err := l.Balance(t.Context(), user)
+		if err != nil || u.Available != 600 || u.Escrow != 0 || u.Seq != 1+3*3+2+3+3+1 {
+			t.Errorf("user has %+v, %v", u, err)
+		}
+		m, err := l.Balance(t.Context(), model)
+		if err != nil || m.Earned != 0 || m.Seq != 2+2+1 {
+			t.Errorf("model has %+v, %v", m, err)
+		}
+
+		types := func(a wallet.Account) (out []string) {
+			for _, e := range eventsOf(t, l, a, 0) {
+				name := strings.TrimPrefix(e["eventType"].(string), "wallet.")
+				if s, ok := e["balanceState"]; ok {
+					name += fmt.Sprintf("(%s %v)", s, e["changeAmount"])
+				}
+				out = append(out, name)
+			}
+			return out
+		}
+		wantUser := "balance_updated(available 1000) " +
+			"escrow_held balance_updated(available -300) balance_updated(escrow 300) " +
+			"escrow_held balance_updated(available -200) balance_updated(escrow 200) " +
+			"escrow_held balance_updated(available -100) balance_updated(escrow 100) " +
+			"escrow_settled balance_updated(escrow -300) " +
+			"escrow_refunded balance_updated(escrow -200) balance_updated(available 200) " +
+			"escrow_partial_settled balance_updated(escrow -100) balance_updated(available 40) " +
+			"balance_updated(available -40)"
+		if got := strings.Join(types(user), " "); got != wantUser {
+			t.Errorf("user's events:\n%s\nwant\n%s", got, wantUser)
+		}
+		wantModel := "escrow_settled balance_updated(earned 300) escrow_partial_settled balance_updated(earned 60) balance_updated(earned -360)"
+		if got := strings.Join(types(model), " "); got != wantModel {
+			t.Errorf("model's events:\n%s\nwant\n%s", got, wantModel)
+		}
+
+		first := eventsOf(t, l, user, 0)[0]
+		if first["correlationId"] != `corr "1"\` || first["metadata"].(map[string]any)["a"] != "\"\\\u0000{}" {
+			t.Errorf("first event lacks what the request carried: %v", first)
+		}
+		assertInvariants(t, l, user, model)
+	})
+}
+
+// assertInvariants checks an account's whole story through the public API.
+func assertInvariants(t testing.TB, l *wallet.Ledger, accounts ...wallet.Account) {
+	t.Helper()
+	for _, a := range accounts {
+		b, err := l.Balance(t.Context(), a)
+		if errors.Is(err, wallet.ErrAccountNotFound) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		sums := map[wallet.BalanceState]int64{}
+		cursor := ""
+		entries := map[uuid.UUID]wallet.Entry{}
+		for {
+			page, next, err := l.Entries(t.Context(), a, wallet.EntryFilter{}, wallet.Page{Limit: 7, Before: cursor})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range page {
+				sums[e.State] += e.Amount
+				entries[e.ID] = e
+				if e.BalanceBefore+e.Amount != e.BalanceAfter {
+					t.Errorf("%s entry %d: %d + %d is not %d", a, e.Seq, e.BalanceBefore, e.Amount, e.BalanceAfter)
+				}
+			}
+			if next == "" {
+				break
+			}
+			cursor = next
+		}
+		if sums[wallet.StateAvailable] != b.Available || sums[wallet.StateEscrow] != b.Escrow || sums[wallet.StateEarned] != b.Earned {
+			t.Errorf("%s: entries sum to %v, balance is %+v", a, sums, b)
+		}
+		var held int64
+		if a.IsUser() {
+			escrows, _, err := l.Escrows(t.Context(), a, wallet.EscrowHeld, wallet.Page{Limit: 1000})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range escrows {
+				held += e.Amount
+			}
+			if held != b.Escrow {
+				t.Errorf("%s: held escrows sum to %d, balance says %d", a, held, b.Escrow)
+			}
+		}
+		after, updates := int64(0), 0
+		for {
+			events, last, err := l.Events(t.Context(), a, after, 50)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if last != b.Seq {
+				t.Errorf("%s: last is %d, balance's seq %d", a, last, b.Seq)
+			}
+			if len(events) == 0 {
+				break
+			}
+			for _, e := range events {
+				if e.Seq != after+1 {
+					t.Errorf("%s: seq %d after %d", a, e.Seq, after)
+				}
+				after = e.Seq
+				var v struct {
+					EventType     string
+					LedgerEntryID uuid.UUID
+					BalanceBefore int64
+					BalanceAfter  int64
+				}
+				if err := json.Unmarshal(e.Event, &v); err != nil {
+					t.Fatal(err)
+				}
+				if v.EventType != wallet.EventBalanceUpdated {
+					continue
+				}
+				updates++
+				if entry, ok := entries[v.LedgerEntryID]; !ok || entry.Seq != e.Seq || entry.BalanceAfter != v.BalanceAfter || entry.BalanceBefore != v.BalanceBefore {
+					t.Errorf("%s seq %d: the event says %+v, the entry %+v", a, e.Seq, v, entry)
+				}
+			}
+		}
+		if after != b.Seq || updates != len(entries) {
+			t.Errorf("%s: %d events and %d updates for seq %d and %d entries", a, after, updates, b.Seq, len(entries))
+		}
+	}
+}
+
+func TestTransactionsSumToZero(t *testing.T) {
+	t.Parallel()
+	wallettest.Each(t, func(t *testing.T, url string) {
+		l := wallettest.Open(t, url, wallet.Config{})
+		const user, model = wallet.Account("user:u1"), wallet.Account("model:m1")
+		receipts := []wallet.Receipt{mustDo(t, l, credit(user, 1000, "c1")), mustDo(t, l, credit(model, 5, "c2"))}
+		h := mustDo(t, l, hold(user, 300, "h1"))
+		receipts = append(receipts, h, mustDo(t, l, partial(h.EscrowID, model, 100, 200, "p")))
+		for _, r := range receipts {
+			tx, err := l.Transaction(t.Context(), r.TransactionID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var sum int64
+			for i, e := range tx.Entries {
+				sum += e.Amount
+				if e.Place != i || len(e.Hash) != 32 {
+					t.Errorf("%s: entry %d has place %d and a hash of %d bytes", r.Operation, i, e.Place, len(e.Hash))
+				}
+			}
+			if sum != 0 || len(tx.Entries) < 2 {
+				t.Errorf("%s: %d entries sum to %d", r.Operation, len(tx.Entries), sum)
+			}
+		}
+		if _, err := l.Transaction(t.Context(), uuid.New()); !errors.Is(err, wallet.ErrTransactionNotFound) {
+			t.Errorf("unknown transaction: %v", err)
+		}
+	})
+}
+
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	wallettest.Each(t, func(t *testing.T, url string) {
+		l := wallettest.Open(t, url, wallet.Config{})
+		const user, model = wallet.Account("user:u1"), wallet.Account("model:m1")
+		mustDo(t, l, credit(user, 1000, "c1"))
+		mustDo(t, l, credit("user:rich", wallet.MaxAmount, "c2"))
+		mustDo(t, l, credit("model:rich", wallet.MaxAmount, "c3"))
+		held := mustDo(t, l, hold(user, 100, "h1")).EscrowID
+		settled := mustDo(t, l, hold(user, 100, "h2")).EscrowID
+		mustDo(t, l, settle(settled, model, 100, "s2"))
+		refunded := mustDo(t, l, hold(user, 100, "h3")).EscrowID
+		mustDo(t, l, refund(refunded, 100, "r3"))
+		before, err := l.Balance(t.Context(), user)
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		longReason := credit(user, 1, "x")
+		longReason.Reason = "a" + strings.Repeat("b", 64)
+		for name, tc := range map[string]struct {
+			op   wallet.Op
+			want error
+		}{
+			"debit too much":          {wallet.Op{Operation: wallet.OpDebit, Account: user, Amount: 801, Reason: "admin_debit", IdempotencyKey: "x"}, wallet.ErrInsufficientFunds},
+			"hold too much":           {hold(user, 801, "x"), wallet.ErrInsufficientFunds},
+			"hold of a stranger":      {hold("user:nobody", 1, "x"), wallet.ErrAccountNotFound},
+			"debit of a stranger":     {wallet.Op{Operation: wallet.OpDebit, Account: "model:nobody", Amount: 1, Reason: "payout", IdempotencyKey: "x"}, wallet.ErrAccountNotFound},
+			"hold on a model":         {hold(model, 1, "x"), wallet.ErrInvalid},
+			"unknown escrow":          {settle(uuid.New(), model, 1, "x"), wallet.ErrEscrowNotFound},
+			"settle another amount":   {settle(held, model, 99, "x"), wallet.ErrAmountMismatch},
+			"refund another amount":   {refund(held, 101, "x"), wallet.ErrAmountMismatch},
+			"partial another sum":     {partial(held, model, 50, 51, "x"), wallet.ErrAmountMismatch},
+			"partial with 0":          {partial(held, model, 0, 100, "x"), wallet.ErrInvalid},
+			"settle twice":            {settle(settled, model, 100, "x"), wallet.ErrEscrowProcessed},
+			"refund after settle":     {refund(settled, 100, "x"), wallet.ErrEscrowProcessed},
+			"settle after refund":     {settle(refunded, model, 100, "x"), wallet.ErrEscrowProcessed},
+			"settle to a user":        {settle(held, "user:u2", 100, "x"), wallet.ErrInvalid},
+			"key reused":              {credit(user, 999, "c1"), wallet.ErrKeyReused},
+			"balance above the limit": {credit("user:rich", 1, "x"), wallet.ErrInvalid},
+			"earned above the limit":  {settle(held, "model:rich", 100, "x"), wallet.ErrInvalid},
+			"amount 0":                {credit(user, 0, "x"), wallet.ErrInvalid},
+			"amount -1":               {credit(user, -1, "x"), wallet.ErrInvalid},
+			"amount 2^53":             {credit(user, 1<<53, "x"), wallet.ErrInvalid},
+			"no key":                  {credit(user, 1, ""), wallet.ErrInvalid},
+			"key with a blank":        {credit(user, 1, "a b"), wallet.ErrInvalid},
+			"key of 256":              {credit(user, 1, strings.Repeat("k", 256)), wallet.ErrInvalid},
+			"reason of 65":            {longReason, wallet.ErrInvalid},
+			"account of 129":          {credit(wallet.Account("user:"+strings.Repeat("a", 129)), 1, "x"), wallet.ErrInvalid},
+			"account with a brace":    {credit("user:{0}", 1, "x"), wallet.ErrInvalid},
+			"system account":          {credit(wallet.SystemIssuance, 1, "x"), wallet.ErrInvalid},
+		} {
+			if _, err := l.Do(t.Context(), tc.op); !errors.Is(err, tc.want) {
+				t.Errorf("%s: %v, want %v", name, err, tc.want)
+			}
+		}
+		// A key whose operation was refused may be used again.
+		mustDo(t, l, credit(user, 1, "x"))
+		after, err := l.Balance(t.Context(), user)
+		if err != nil || after.Available != before.Available+1 || after.Seq != before.Seq+1 {
+			t.Errorf("refusals changed %+v to %+v (%v)", before, after, err)
+		}
+		assertInvariants(t, l, user, model, "user:rich", "model:rich")
+	})
+}
+
+func TestMetacharactersAreText(t *testing.T) {
+	t.Parallel()
+	wallettest.Each(t, func(t *testing.T, url string) {
+		l := wallettest.Open(t, url, wallet.Config{})
+		nasty := `'; DROP TABLE wallets; -- {"},NULL\\"\ $1 ü 漢 %s * {0}:`
+		mustDo(t, l, credit("user:u~1@x.y_z-", 100, "'--"))
+		op := hold("user:u~1@x.y_z-", 10, `"{\},'`)
+		op.QueueItemID, op.CorrelationID, op.RequestID = nasty, nasty, nasty
+		op.FeatureType = `{"},NULL\\'`
+		r := mustDo(t, l, op)
+		e, err := l.Escrow(t.Context(), r.EscrowID)
+		if err != nil || e.QueueItemID != nasty || e.FeatureType != op.FeatureType {
+			t.Errorf("escrow has %q, %q (%v)", e.QueueItemID, e.FeatureType, err)
+		}
+		tx, err := l.Transaction(t.Context(), r.TransactionID)
+		if err != nil || tx.CorrelationID != nasty || tx.RequestID != nasty {
+			t.Errorf("transaction has %q, %q (%v)", tx.CorrelationID, tx.RequestID, err)
+		}
+		if again := mustDo(t, l, op); !again.Replayed {
+			t.Error("the key was not found again")
+		}
+		if got := eventsOf(t, l, "user:u~1@x.y_z-", 1)[0]["queueItemId"]; got != nasty {
+			t.Errorf("event has %q", got)
+		}
+		assertInvariants(t, l, "user:u~1@x.y_z-")
+	})
+}
+
+func TestRepeatsHaveOneEffect(t *testing.T) {
+	t.Parallel()
+	wallettest.Each(t, func(t *testing.T, url string) {
+		ledgers := []*wallet.Ledger{wallettest.Open(t, url, wallet.Config{}), wallettest.Open(t, url, wallet.Config{})}
+		mustDo(t, ledgers[0], credit("user:u1", 1000, "c1"))
+		const keys, repeats = 20, 8
+		var wg sync.WaitGroup
+		receipts := make([][]wallet.Receipt, keys)
+		for k := range keys {
+			receipts[k] = make([]wallet.Receipt, repeats)
+			for i := range repeats {
+				wg.Go(func() {
+					r, err := ledgers[i%2].Do(t.Context(), hold("user:u1", 10, fmt.Sprint("h", k)))
+					if err != nil {
+						t.Errorf("hold: %v", err)
+					}
+					receipts[k][i] = r
+				})
+			}
+		}
+		wg.Wait()
+		for k, rs := range receipts {
+			fresh := 0
+			want, _ := json.Marshal(rs[0])
+			for _, r := range rs {
+				if !r.Replayed {
+					fresh++
+				}
+				if got, _ := json.Marshal(r); string(got) != string(want) {
+					t.Errorf("key %d: %s and %s", k, got, want)
+				}
+			}
+			if fresh != 1 {
+				t.Errorf("key %d: %d answers say that they did it", k, fresh)
+			}
+		}
+		b, err := ledgers[1].Balance(t.Context(), "user:u1")
+		if err != nil || b.Available != 1000-10*keys || b.Escrow != 10*keys || b.Seq != 1+3*keys {
+			t.Errorf("balance is %+v (%v)", b, err)
+		}
+		assertInvariants(t, ledgers[0], "user:u1")
+	})
+}
+
+func TestTwoLedgersOnTheSameAccounts(t *testing.T) {
+	t.Parallel()
+	wallettest.Each(t, func(t *testing.T, url string) {
+		ledgers := []*wallet.Ledger{wallettest.Open(t, url, wallet.Config{}), wallettest.Open(t, url, wallet.Config{})}
+		users := []wallet.Account{"user:a", "user:b", "user:c"}
+		models := []wallet.Account{"model:x", "model:y"}
+		var wg sync.WaitGroup
+		for w := range 12 {
+			wg.Go(func() {
+				for i := range 15 {
+					l, key := ledgers[(w+i)%2], fmt.Sprintf("%d-%d", w, i)
+					user, model := users[(w+i)%3], models[(w*i)%2]
+					if _, err := l.Do(t.Context(), credit(user, 10, key)); err != nil {
+						t.Errorf("credit: %v", err)
+						return
+					}
+					h, err := l.Do(t.Context(), hold(user, 10, key))
+					if err != nil {
+						t.Errorf("hold: %v", err)
+						return
+					}
+					switch i % 3 {
+					case 0:
+						_, err = l.Do(t.Context(), settle(h.EscrowID, model, 10, key))
+					case 1:
+						_, err = l.Do(t.Context(), refund(h.EscrowID, 10, key))
+					default:
+						_, err = l.Do(t.Context(), partial(h.EscrowID, model, 3, 7, key))
+					}
+					if err != nil {
+						t.Errorf("end: %v", err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		assertInvariants(t, ledgers[0], append(users, models...)...)
+		var total int64
+		for _, a := range append(users, models...) {
+			b, err := ledgers[1].Balance(t.Context(), a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			total += b.Available + b.Escrow + b.Earned
+		}
+		if total != 12*15*10 {
+			t.Errorf("%d points in all, issued %d", total, 12*15*10)
+		}
+	})
+}
+
+func TestExpiredEscrowIsRefunded(t *testing.T) {
+	t.Parallel()
+	wallettest.Each(t, func(t *testing.T, url string) {
+		l := wallettest.Open(t, url, wallet.Config{})
+		mustDo(t, l, credit("user:u1", 100, "c"))
+		op := hold("user:u1", 60, "h")
+		op.ExpiresIn = time.Second
+		kept := hold("user:u1", 5, "h2")
+		kept.ExpiresIn = time.Hour
+		id, keptID := mustDo(t, l, op).EscrowID, mustDo(t, l, kept).EscrowID
+		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+		defer cancel()
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			e, err := l.Escrow(ctx, id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Status == wallet.EscrowRefunded {
+				break
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				t.Fatal("the escrow did not expire")
+			}
+		}
+		events := eventsOf(t, l, "user:u1", 7)
+		if events[0]["eventType"] != wallet.EventEscrowRefunded || events[0]["reason"] != wallet.ReasonExpired {
+			t.Errorf("expiry gave %v", events[0])
+		}
+		if e, err := l.Escrow(t.Context(), keptID); err != nil || e.Status != wallet.EscrowHeld {
+			t.Errorf("the other escrow is %+v (%v)", e, err)
+		}
+		assertInvariants(t, l, "user:u1")
+	})
+}
