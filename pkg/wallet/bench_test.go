@@ -20,7 +20,7 @@ func BenchmarkHold(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/accounts=%d", name, accounts), func(b *testing.B) {
 				l := wallettest.Open(b, open(b), wallet.Config{Committed: func([]bus.Pending) {}})
 				each(b, 64, accounts, func(ctx context.Context, i int) error {
-					_, err := l.Do(ctx, credit(wallet.Account(fmt.Sprint("user:", i)), 1<<40, fmt.Sprint(i)))
+					_, err := l.Do(ctx, credit(wallet.Account(fmt.Sprint("user:", i%accounts)), 1<<40, fmt.Sprint(i)))
 					return err
 				})
 				b.ReportAllocs()
