@@ -1,0 +1,38 @@
+// Command core is the ledger: its HTTP API, the relay that carries committed
+// events to Redis, migrations, and a mode for development that needs nothing else.
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	redislog "github.com/redis/go-redis/v9/logging"
+
+	"github.com/redroomrewards/realtime/internal/cli"
+)
+
+func main() {
+	redislog.Disable() // plain lines on stderr; every failure reaches us as an error as well
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // the second signal ends the process at once
+	os.Exit(run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
+}
+
+// run is main without the process around it; it returns the exit code.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	var commands struct {
+		Serve   serveCmd   `cmd:"" help:"Run the ledger: HTTP API, relay to Redis, admin listener."`
+		Dev     devCmd     `cmd:"" help:"Run everything in this one process, with an embedded ledger and Redis, and try it out."`
+		Migrate migrateCmd `cmd:"" help:"Bring the database's schema up to date, or show its state."`
+		Token   tokenCmd   `cmd:"" help:"Print a token signed with a shared secret."`
+		Version versionCmd `cmd:"" help:"Print the version."`
+	}
+	return cli.Main(cli.Env{Context: ctx, Stdout: stdout, Stderr: stderr}, cli.App{
+		Name: "core",
+		Description: "The points ledger. Every flag has an environment variable of the same name in capitals with _ for -; flags win.\n\n" +
+			"New here? `core dev` needs nothing but this program.",
+	}, &commands, args, getenv)
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/redroomrewards/realtime/internal/cli"
+	"github.com/redroomrewards/realtime/pkg/wallet"
+)
+
+type migrateCmd struct {
+	Up     migrateUpCmd     `cmd:"" help:"Apply the migrations that are missing. Two at once are safe."`
+	Status migrateStatusCmd `cmd:"" help:"List all migrations and when each was applied."`
+}
+
+type databaseFlag struct {
+	DatabaseURL string `name:"database-url" required:"" placeholder:"URL" help:"Where the ledger lives: postgres://user:password@host/name, or sqlite:PATH."`
+}
+
+type migrateUpCmd struct{ databaseFlag }
+
+// Run applies what is missing.
+func (c migrateUpCmd) Run(env *cli.Env) error {
+	applied, err := wallet.Migrate(env.Context, c.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	for _, m := range applied {
+		if _, err := fmt.Fprintf(env.Stdout, "applied %s\n", m.Name); err != nil {
+			return err
+		}
+	}
+	if len(applied) == 0 {
+		_, err = fmt.Fprintln(env.Stdout, "nothing to do: the schema is current")
+	}
+	return err
+}
+
+type migrateStatusCmd struct{ databaseFlag }
+
+// Run lists the migrations.
+func (c migrateStatusCmd) Run(env *cli.Env) error {
+	all, err := wallet.Migrations(env.Context, c.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
+	for _, m := range all {
+		at := "missing"
+		if !m.AppliedAt.IsZero() {
+			at = m.AppliedAt.UTC().Format(time.RFC3339)
+		}
+		_, _ = fmt.Fprintf(w, "%d\t%s\t%s\n", m.Version, m.Name, at) // Flush reports
+	}
+	return w.Flush()
+}

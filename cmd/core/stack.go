@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redroomrewards/realtime/internal/coreapi"
+	"github.com/redroomrewards/realtime/internal/httpserver"
+	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/wallet"
+)
+
+// A stack is the parts of a core, for serve and dev alike.
+type stack struct {
+	cfg    stackConfig
+	ledger *wallet.Ledger
+	relay  *bus.Relay
+	layout *layout
+	api    *coreapi.API
+	admin  *httpserver.Admin
+}
+
+type stackConfig struct {
+	databaseURL string
+	rdb         redis.UniversalClient
+	keys        bus.Keys
+	verifier    *token.Verifier
+	maxQueue    int
+	drainDelay  time.Duration // between /readyz turning and the end of new requests
+	stopTimeout time.Duration // for requests under way
+	log         *slog.Logger
+}
+
+func openStack(ctx context.Context, cfg stackConfig) (*stack, error) {
+	s := &stack{cfg: cfg, layout: newLayout(cfg.rdb, cfg.keys, cfg.log)}
+	if err := s.layout.start(ctx); err != nil {
+		return nil, err
+	}
+	s.admin = httpserver.NewAdmin()
+	reg := s.admin.Registry
+	ledger, err := wallet.Open(ctx, cfg.databaseURL, wallet.Config{
+		MaxQueue:   cfg.maxQueue,
+		Committed:  func(rows []bus.Pending) { s.relay.Offer(rows) },
+		Logger:     cfg.log,
+		Registerer: reg,
+	})
+	switch {
+	case errors.Is(err, wallet.ErrNotMigrated):
+		return nil, fmt.Errorf("%w: run `core migrate up` with the same --database-url first", err)
+	case err != nil:
+		return nil, fmt.Errorf("--database-url: %w", err)
+	}
+	s.ledger = ledger
+	publisher := bus.NewPublisher(cfg.rdb, bus.PublisherConfig{Keys: cfg.keys, Registerer: reg})
+	s.relay = bus.NewRelay(ledger, publisher, bus.RelayConfig{Logger: cfg.log, Registerer: reg})
+	s.api = coreapi.New(ledger, cfg.verifier, coreapi.Config{Logger: cfg.log, Registerer: reg})
+
+	s.admin.AddCheck(httpserver.Check{Name: "database", Ping: ledger.Ping})
+	// Without Redis the core goes on committing; taking it out of service would
+	// only turn a delay into an outage.
+	s.admin.AddCheck(httpserver.Check{Name: "redis", Ping: s.layout.check, Degrades: true})
+	s.admin.Handle("GET /admin/outbox", httpserver.RequireScope(cfg.verifier, token.ScopeAdmin, http.HandlerFunc(s.outbox)))
+	return s, nil
+}
+
+// close releases what openStack opened, after all stages have returned.
+func (s *stack) close() error { return s.ledger.Close() }
+
+// stages are the running parts, in the order in which they stop: readiness turns,
+// requests finish, their operations are committed, their events are published.
+func (s *stack) stages(public, admin net.Listener) []func(context.Context) error {
+	server := httpserver.Config{StopTimeout: s.cfg.stopTimeout, Logger: s.cfg.log}
+	return []func(context.Context) error{
+		s.drain,
+		func(ctx context.Context) error {
+			return httpserver.Serve(ctx, public, httpserver.Recover(s.api, s.cfg.log), server)
+		},
+		s.ledger.Run,
+		s.runRelay,
+		s.layout.run,
+		func(ctx context.Context) error {
+			// A profile takes as long as it was asked to.
+			server := server
+			server.WriteTimeout = 5 * time.Minute
+			server.StopTimeout = time.Second
+			return httpserver.Serve(ctx, admin, httpserver.Recover(s.admin, s.cfg.log), server)
+		},
+	}
+}
+
+func (s *stack) drain(ctx context.Context) error {
+	<-ctx.Done()
+	s.admin.Drain()
+	if s.cfg.drainDelay > 0 {
+		s.cfg.log.Info("draining", "for", s.cfg.drainDelay)
+		time.Sleep(s.cfg.drainDelay)
+	}
+	return nil
+}
+
+// runRelay publishes once the layout is known to be ours.
+func (s *stack) runRelay(ctx context.Context) error {
+	select {
+	case <-s.layout.known:
+		return s.relay.Run(ctx)
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+func (s *stack) outbox(w http.ResponseWriter, r *http.Request) {
+	rows, oldest, err := s.ledger.Backlog(r.Context())
+	if err != nil {
+		s.cfg.log.Error("count the outbox", "err", err)
+		httpserver.WriteJSON(w, http.StatusServiceUnavailable, map[string]string{"error": "the ledger does not answer"})
+		return
+	}
+	out := struct {
+		Backlog   int64   `json:"backlog"`            // transactions whose events Redis may not have yet
+		OldestAge float64 `json:"oldestAgeSeconds"`   // 0: none waits
+		OldestAt  string  `json:"oldestAt,omitempty"` // when the oldest was committed
+		Redis     string  `json:"redis"`              // ok, or why events wait
+	}{Backlog: rows, Redis: "ok"}
+	if !oldest.IsZero() {
+		out.OldestAge = time.Since(oldest).Seconds()
+		out.OldestAt = oldest.UTC().Format(bus.TimeFormat)
+	}
+	if err := s.layout.check(r.Context()); err != nil {
+		out.Redis = err.Error()
+	}
+	httpserver.WriteJSON(w, http.StatusOK, out)
+}

@@ -1,0 +1,102 @@
+package cli
+
+import (
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redroomrewards/realtime/internal/logging"
+	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/pkg/bus"
+)
+
+// LogFlags choose what is logged.
+type LogFlags struct {
+	LogLevel  string `default:"info" enum:"debug,info,warn,error" help:"Least level that is logged: ${enum}." group:"Logs"`
+	LogFormat string `default:"auto" enum:"auto,json,text" help:"${enum}; auto is text on a terminal and json elsewhere." group:"Logs"`
+}
+
+// Logger logs to w.
+func (f LogFlags) Logger(w io.Writer) (*slog.Logger, error) {
+	log, err := logging.New(w, f.LogLevel, f.LogFormat)
+	if err != nil {
+		return nil, Usage("--log-level", "%v", err)
+	}
+	return log, nil
+}
+
+// RedisFlags choose the Redis that carries the events, and how its keys are laid out.
+type RedisFlags struct {
+	RedisURL   string `name:"redis-url" default:"redis://127.0.0.1:6379/0" placeholder:"URL" help:"Redis that carries the events: redis://, rediss://, redis+cluster:// or redis+sentinel://." group:"Redis"`
+	Namespace  string `default:"rt" help:"First part of every Redis key." group:"Redis"`
+	Partitions int    `default:"16" help:"Event streams that accounts are spread over. The same everywhere, and for ever." group:"Redis"`
+}
+
+// Keys lays out the keys.
+func (f RedisFlags) Keys() (bus.Keys, error) {
+	if f.Partitions < 1 || f.Partitions > 1024 {
+		return bus.Keys{}, Usage("--partitions", "%d is not from 1 to 1024", f.Partitions)
+	}
+	if f.Namespace == "" || len(f.Namespace) > 64 || !keyWord(f.Namespace) {
+		return bus.Keys{}, Usage("--namespace", "%q is not 1 to 64 letters, digits, dots, dashes or underscores", f.Namespace)
+	}
+	return bus.Keys{Namespace: f.Namespace, Partitions: f.Partitions}, nil
+}
+
+func keyWord(s string) bool {
+	for i := range len(s) {
+		b := s[i]
+		if !(b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9' || b == '.' || b == '-' || b == '_') {
+			return false
+		}
+	}
+	return true
+}
+
+// Open makes a client; nothing is dialled yet.
+func (f RedisFlags) Open() (redis.UniversalClient, error) {
+	rdb, err := bus.OpenRedis(f.RedisURL)
+	if err != nil {
+		return nil, Usage("--redis-url", "%v", err)
+	}
+	return rdb, nil
+}
+
+// TokenFlags choose which tokens are good.
+type TokenFlags struct {
+	JWTHS256Secret string   `name:"jwt-hs256-secret" placeholder:"SECRET" help:"Shared secret of tokens signed with HS256, at least 32 bytes. Better given as environment variable: flags show in the process list." group:"Tokens"`
+	JWTPublicKey   []string `name:"jwt-public-key" placeholder:"FILE" help:"PEM file with a public key of tokens signed with RS256, ES256 or EdDSA; repeatable." group:"Tokens"`
+	JWKSURL        string   `name:"jwks-url" placeholder:"URL" help:"Where the public keys of tokens are published; fetched again as they rotate." group:"Tokens"`
+	JWTIssuer      string   `name:"jwt-issuer" placeholder:"ISS" help:"Required iss of tokens. Absent: any." group:"Tokens"`
+	JWTAudience    string   `name:"jwt-audience" placeholder:"AUD" help:"Required aud of tokens. Absent: any." group:"Tokens"`
+}
+
+// DevSecret signs the tokens of core dev. Everybody knows it.
+const DevSecret = "dev-secret-for-local-use-only-0123456789" //nolint:gosec // it is no secret
+
+// Verifier checks tokens as the flags say. The secret of core dev is refused.
+func (f TokenFlags) Verifier() (*token.Verifier, error) {
+	cfg := token.Config{JWKSURL: f.JWKSURL, Issuer: f.JWTIssuer, Audience: f.JWTAudience}
+	switch {
+	case f.JWTHS256Secret == "" && len(f.JWTPublicKey) == 0 && f.JWKSURL == "":
+		return nil, Usage("", "no key to check tokens with: give --jwt-hs256-secret (or JWT_HS256_SECRET), --jwt-public-key or --jwks-url")
+	case f.JWTHS256Secret == DevSecret:
+		return nil, Usage("--jwt-hs256-secret", "this is the secret of core dev, which everybody knows; make one of your own, for example with: openssl rand -hex 32")
+	case f.JWTHS256Secret != "":
+		cfg.HS256Secret = []byte(f.JWTHS256Secret)
+	}
+	for _, name := range f.JWTPublicKey {
+		pem, err := os.ReadFile(name)
+		if err != nil {
+			return nil, Usage("--jwt-public-key", "%v", err)
+		}
+		cfg.PublicKeys = append(cfg.PublicKeys, pem)
+	}
+	v, err := token.NewVerifier(cfg)
+	if err != nil {
+		return nil, Usage("", "keys of tokens: %v", err)
+	}
+	return v, nil
+}

@@ -1,0 +1,176 @@
+package coreapi
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/redroomrewards/realtime/internal/problem"
+	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/pkg/wallet"
+)
+
+// Ledger is what the API serves. *wallet.Ledger is one.
+type Ledger interface {
+	Do(ctx context.Context, op wallet.Op) (wallet.Receipt, error)
+	Balance(ctx context.Context, a wallet.Account) (wallet.Balance, error)
+	Entries(ctx context.Context, a wallet.Account, f wallet.EntryFilter, p wallet.Page) ([]wallet.Entry, string, error)
+	Events(ctx context.Context, a wallet.Account, after int64, limit int) ([]wallet.AccountEvent, int64, error)
+	Escrow(ctx context.Context, id uuid.UUID) (wallet.Escrow, error)
+	Escrows(ctx context.Context, user wallet.Account, status wallet.EscrowStatus, p wallet.Page) ([]wallet.Escrow, string, error)
+	Transaction(ctx context.Context, id uuid.UUID) (wallet.Transaction, error)
+}
+
+// Verifier checks tokens. *token.Verifier is one.
+type Verifier interface {
+	Verify(ctx context.Context, raw string) (*token.Claims, error)
+}
+
+// Config is the API's optional settings.
+type Config struct {
+	Timeout    time.Duration         // how long one request may wait for the ledger. Defaults to 10 s.
+	Logger     *slog.Logger          // Defaults to slog.Default().
+	Registerer prometheus.Registerer // Defaults to no metrics.
+}
+
+// API is the HTTP handler of the core.
+type API struct {
+	ledger   Ledger
+	verifier Verifier
+	cfg      Config
+	mux      *http.ServeMux
+	huma     huma.API
+	metrics  *metrics
+	bodies   bodies
+}
+
+// New makes the handler.
+func New(l Ledger, v Verifier, cfg Config) *API {
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 10 * time.Second
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	a := &API{ledger: l, verifier: v, cfg: cfg, mux: http.NewServeMux(), metrics: newMetrics(cfg.Registerer)}
+	a.huma = humago.New(a.mux, document())
+	a.routes()
+	a.documentation()
+	a.mux.HandleFunc("/", a.unmatched)
+	return a
+}
+
+// OpenAPI returns the document that /openapi.json serves, indented.
+func (a *API) OpenAPI() ([]byte, error) { return json.MarshalIndent(a.huma.OpenAPI(), "", "  ") }
+
+// ServeHTTP refuses paths that ServeMux would redirect: a POST does not survive
+// a redirect, and no call of the contract has such a path.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p := r.URL.EscapedPath()
+	if strings.Contains(p, "//") || strings.Contains(p, "/.") && path.Clean(p) != strings.TrimSuffix(p, "/") {
+		a.refuse(w, problem.New(http.StatusNotFound, "not_found", "Not found",
+			"no path here has empty or dot segments"))
+		return
+	}
+	a.mux.ServeHTTP(w, r)
+}
+
+// Handle adds a page of the caller's own, such as the one of `core dev`. Call it
+// before serving.
+func (a *API) Handle(pattern string, h http.Handler) { a.mux.Handle(pattern, h) }
+
+// unmatched answers what no route takes: 405 where another method would do.
+func (a *API) unmatched(w http.ResponseWriter, r *http.Request) {
+	var allow []string
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		other := r.Clone(r.Context())
+		other.Method = method
+		if _, pattern := a.mux.Handler(other); strings.HasPrefix(pattern, method+" ") {
+			allow = append(allow, method)
+		}
+	}
+	if len(allow) == 0 {
+		a.refuse(w, problem.New(http.StatusNotFound, "not_found", "Not found",
+			"there is no such path; /docs lists what there is"))
+		return
+	}
+	w.Header().Set("Allow", strings.Join(allow, ", "))
+	a.refuse(w, problem.New(http.StatusMethodNotAllowed, "method_not_allowed", "Method not allowed",
+		"this path takes "+strings.Join(allow, " and ")))
+}
+
+func (a *API) refuse(w http.ResponseWriter, d *problem.Details) {
+	problem.Write(w, d)
+	a.metrics.observe("unmatched", d.Status, time.Now())
+}
+
+// A call is one request on its way through a handler.
+type call struct {
+	api       *API
+	w         http.ResponseWriter
+	r         *http.Request
+	claims    *token.Claims
+	requestID string
+	status    int
+}
+
+// route registers an operation with its handler: in the OpenAPI document, on the
+// mux, in the metrics.
+func (a *API) route(op huma.Operation, handle func(*call) error) {
+	a.huma.OpenAPI().AddOperation(&op)
+	name := op.OperationID
+	a.mux.HandleFunc(op.Method+" "+op.Path, func(w http.ResponseWriter, r *http.Request) {
+		begin := time.Now()
+		ctx, cancel := context.WithTimeout(r.Context(), a.cfg.Timeout)
+		defer cancel()
+		c := call{api: a, w: w, r: r.WithContext(ctx)}
+		err := c.authenticate(ctx)
+		if err == nil {
+			err = handle(&c)
+		}
+		if err != nil {
+			c.fail(err)
+		}
+		a.metrics.observe(name, c.status, begin)
+		if a.cfg.Logger.Enabled(ctx, slog.LevelDebug) {
+			a.cfg.Logger.DebugContext(ctx, "request", "operation", name, "status", c.status,
+				"requestId", c.requestID, "took", time.Since(begin))
+		}
+	})
+}
+
+// answer writes body, JSON, with the status.
+func (c *call) answer(status int, body []byte) {
+	c.status = status
+	writeBody(c.w, status, body)
+}
+
+func (c *call) answerJSON(v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	c.answer(http.StatusOK, body)
+	return nil
+}
+
+// fail answers with the error's problem. What the table does not know is our
+// fault: it is logged, and the client learns the request id.
+func (c *call) fail(err error) {
+	d := describe(err)
+	if d == nil {
+		c.api.cfg.Logger.Error("request failed", "method", c.r.Method, "path", c.r.URL.Path, "requestId", c.requestID, "err", err)
+		d = problem.New(http.StatusInternalServerError, "internal", "Internal error", detailInternal)
+	}
+	c.status = d.Status
+	problem.Write(c.w, d)
+}

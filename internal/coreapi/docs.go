@@ -1,0 +1,32 @@
+package coreapi
+
+import (
+	_ "embed"
+	"encoding/json"
+	"net/http"
+)
+
+//go:embed docs.html
+var docsPage []byte
+
+// documentation serves the OpenAPI document and a page that renders it. Neither
+// needs a token, and the page loads nothing from elsewhere.
+func (a *API) documentation() {
+	spec, err := json.Marshal(a.huma.OpenAPI())
+	if err != nil {
+		panic(err) // the document is made of this package's types: a bug here
+	}
+	a.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		_, _ = w.Write(spec)
+	})
+	a.mux.HandleFunc("GET /docs", func(w http.ResponseWriter, _ *http.Request) {
+		h := w.Header()
+		h.Set("Content-Type", "text/html; charset=utf-8")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Content-Security-Policy",
+			"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		_, _ = w.Write(docsPage)
+	})
+}

@@ -1,0 +1,116 @@
+package coreapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/redroomrewards/realtime/internal/problem"
+	"github.com/redroomrewards/realtime/pkg/wallet"
+)
+
+var (
+	errUnauthorized = errors.New("unauthorized")
+	errForbidden    = errors.New("forbidden")
+)
+
+// kinds is the one table from errors to what HTTP says. The first match wins.
+var kinds = []struct {
+	err        error
+	status     int
+	code       string
+	title      string
+	retryAfter int // seconds
+}{
+	{wallet.ErrInvalid, http.StatusBadRequest, "invalid_request", "Invalid request", 0},
+	{errUnauthorized, http.StatusUnauthorized, "unauthorized", "Unauthorized", 0},
+	{errForbidden, http.StatusForbidden, "forbidden", "Forbidden", 0},
+	{wallet.ErrInsufficientFunds, http.StatusPaymentRequired, "insufficient_funds", "Insufficient funds", 0},
+	{wallet.ErrAccountNotFound, http.StatusNotFound, "account_not_found", "Account not found", 0},
+	{wallet.ErrEscrowNotFound, http.StatusNotFound, "escrow_not_found", "Escrow not found", 0},
+	{wallet.ErrTransactionNotFound, http.StatusNotFound, "transaction_not_found", "Transaction not found", 0},
+	{wallet.ErrEscrowProcessed, http.StatusConflict, "escrow_already_processed", "Escrow already processed", 0},
+	{wallet.ErrKeyReused, http.StatusUnprocessableEntity, "idempotency_key_reused", "Idempotency key reused", 0},
+	{wallet.ErrAmountMismatch, http.StatusUnprocessableEntity, "amount_mismatch", "Amount mismatch", 0},
+	{wallet.ErrTooLarge, http.StatusRequestEntityTooLarge, "request_too_large", "Request too large", 0},
+	{wallet.ErrOverloaded, http.StatusServiceUnavailable, "overloaded", "Overloaded", 1},
+	{wallet.ErrUnavailable, http.StatusServiceUnavailable, "unavailable", "Ledger unavailable", 2},
+	{context.DeadlineExceeded, http.StatusServiceUnavailable, "unavailable", "Ledger unavailable", 2},
+	{context.Canceled, http.StatusServiceUnavailable, "unavailable", "Ledger unavailable", 2},
+}
+
+const (
+	detailOverloaded  = "the queue in front of the ledger is full; nothing was done, try again later"
+	detailUnavailable = "the ledger did not answer in time; a write may or may not have been done: repeat it with the same Idempotency-Key, which tells and does nothing twice"
+	detailKeyReused   = "this operation was done before with this Idempotency-Key and another request; send each new request with a new key"
+	detailInternal    = "something went wrong on our side; the log tells what, under the request id"
+)
+
+// describe turns an error into what the client is told, or nil for an error
+// that the table does not know.
+func describe(err error) *problem.Details {
+	for i := range kinds {
+		k := &kinds[i]
+		if !errors.Is(err, k.err) {
+			continue
+		}
+		d := problem.New(k.status, k.code, k.title, detail(err, k.code))
+		d.RetryAfter = k.retryAfter
+		enrich(d, err)
+		return d
+	}
+	return nil
+}
+
+func detail(err error, code string) string {
+	switch code {
+	case "overloaded":
+		return detailOverloaded
+	case "unavailable":
+		return detailUnavailable
+	case "idempotency_key_reused":
+		return detailKeyReused
+	}
+	return err.Error()
+}
+
+// enrich adds what helps the client to go on.
+func enrich(d *problem.Details, err error) {
+	var (
+		bad      *wallet.InvalidError
+		funds    *wallet.InsufficientFundsError
+		done     *wallet.EscrowProcessedError
+		mismatch *wallet.AmountMismatchError
+	)
+	switch {
+	case errors.As(err, &bad):
+		d.Errors = make([]problem.Field, len(bad.Fields))
+		for i, f := range bad.Fields {
+			d.Errors[i] = problem.Field(f)
+		}
+		if len(bad.Fields) > 0 {
+			d.Detail = join(bad.Fields[0].Pointer, bad.Fields[0].Detail)
+		}
+	case errors.As(err, &funds):
+		d.Detail = fmt.Sprintf("%s has %d points, %d were asked for", funds.Account, funds.Available, funds.Requested)
+		name := "availableBalance"
+		if funds.Account.IsModel() {
+			name = "earnedBalance"
+		}
+		d.Extra = map[string]any{"accountId": funds.Account, name: funds.Available, "requestedAmount": funds.Requested}
+	case errors.As(err, &done):
+		d.Detail = fmt.Sprintf("the escrow is %s already", done.Status)
+		d.Extra = map[string]any{"escrowStatus": done.Status}
+	case errors.As(err, &mismatch):
+		d.Detail = fmt.Sprintf("the escrow holds %d points, %d were named", mismatch.EscrowAmount, mismatch.Requested)
+		d.Extra = map[string]any{"escrowAmount": mismatch.EscrowAmount, "requestedAmount": mismatch.Requested}
+	}
+}
+
+func join(pointer, detail string) string {
+	if pointer == "" {
+		return detail
+	}
+	return pointer + ": " + detail
+}

@@ -1,0 +1,227 @@
+package coreapi
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/pkg/wallet"
+)
+
+const (
+	defaultLimit = 100
+	maxLimit     = 1000
+)
+
+func readBalance(c *call) error {
+	account, err := c.account()
+	if err != nil {
+		return err
+	}
+	if _, err := c.query(); err != nil {
+		return err
+	}
+	b, err := c.api.ledger.Balance(c.r.Context(), account)
+	if err != nil {
+		return err
+	}
+	c.answer(http.StatusOK, appendBalance(make([]byte, 0, 320), &b))
+	return nil
+}
+
+func readEntries(c *call) error {
+	account, err := c.account()
+	if err != nil {
+		return err
+	}
+	q, err := c.query("limit", "before", "reason", "from", "to")
+	if err != nil {
+		return err
+	}
+	filter := wallet.EntryFilter{Reason: q.get("reason"), From: q.time("from"), To: q.time("to")}
+	page := wallet.Page{Limit: q.limit(), Before: q.get("before")}
+	if q.err != nil {
+		return q.err
+	}
+	entries, next, err := c.api.ledger.Entries(c.r.Context(), account, filter, page)
+	if err != nil {
+		return err
+	}
+	return c.answerJSON(entriesShape{shapeEntries(entries), next})
+}
+
+func readEvents(c *call) error {
+	account, err := c.account()
+	if err != nil {
+		return err
+	}
+	q, err := c.query("after", "limit")
+	if err != nil {
+		return err
+	}
+	after, limit := q.number("after", 0, wallet.MaxAmount, 0), q.limit()
+	if q.err != nil {
+		return q.err
+	}
+	events, last, err := c.api.ledger.Events(c.r.Context(), account, after, limit)
+	if err != nil {
+		return err
+	}
+	c.answer(http.StatusOK, appendEvents(make([]byte, 0, 64+512*len(events)), events, last))
+	return nil
+}
+
+func readEscrows(c *call) error {
+	account, err := c.account()
+	if err != nil {
+		return err
+	}
+	if !account.IsUser() {
+		return malformed("/account", "only a user has escrows")
+	}
+	q, err := c.query("status", "limit", "before")
+	if err != nil {
+		return err
+	}
+	status := wallet.EscrowStatus(q.get("status"))
+	switch status {
+	case "", wallet.EscrowHeld, wallet.EscrowSettled, wallet.EscrowRefunded, wallet.EscrowPartiallySettled:
+	default:
+		return malformed("/status", "a status is held, settled, refunded or partially_settled")
+	}
+	page := wallet.Page{Limit: q.limit(), Before: q.get("before")}
+	if q.err != nil {
+		return q.err
+	}
+	escrows, next, err := c.api.ledger.Escrows(c.r.Context(), account, status, page)
+	if err != nil {
+		return err
+	}
+	out := escrowsShape{Escrows: make([]escrowShape, len(escrows)), Next: next}
+	for i := range escrows {
+		out.Escrows[i] = shapeEscrow(&escrows[i])
+	}
+	return c.answerJSON(out)
+}
+
+// readEscrow looks the escrow up before it knows whose it is: a bearer of other
+// accounts is refused then. One that has no accounts at all is refused before.
+func readEscrow(c *call) error {
+	if len(c.claims.Accounts) == 0 {
+		if err := c.require(token.ScopeRead); err != nil {
+			return err
+		}
+	}
+	id, ok := parseUUID(c.r.PathValue("escrowId"))
+	if !ok {
+		return malformed("/escrowId", "an escrow is named by its UUID")
+	}
+	if _, err := c.query(); err != nil {
+		return err
+	}
+	e, err := c.api.ledger.Escrow(c.r.Context(), id)
+	if err != nil {
+		return err
+	}
+	if err := c.mayRead(string(e.User), string(e.Model)); err != nil {
+		return err
+	}
+	return c.answerJSON(shapeEscrow(&e))
+}
+
+func readTransaction(c *call) error {
+	if err := c.require(token.ScopeRead); err != nil {
+		return err
+	}
+	id, ok := parseUUID(c.r.PathValue("transactionId"))
+	if !ok {
+		return malformed("/transactionId", "a transaction is named by its UUID")
+	}
+	if _, err := c.query(); err != nil {
+		return err
+	}
+	t, err := c.api.ledger.Transaction(c.r.Context(), id)
+	if err != nil {
+		return err
+	}
+	return c.answerJSON(shapeTransaction(&t))
+}
+
+// account takes the account from the path, if the bearer may read it.
+func (c *call) account() (wallet.Account, error) {
+	s := c.r.PathValue("account")
+	if err := c.mayRead(s); err != nil {
+		return "", err
+	}
+	return wallet.ParseAccount(s)
+}
+
+// query is the parameters after the question mark; err is the first mistake.
+type query struct {
+	values url.Values
+	err    error
+}
+
+// query refuses unknown and repeated parameters, so that a typo never becomes a
+// silent default.
+func (c *call) query(known ...string) (*query, error) {
+	if c.r.URL.RawQuery == "" {
+		return &query{}, nil
+	}
+	values, err := url.ParseQuery(c.r.URL.RawQuery)
+	if err != nil {
+		return nil, malformed("", "the query string cannot be read")
+	}
+	for name, v := range values {
+		switch {
+		case !slices.Contains(known, name):
+			return nil, malformed("/"+pointerToken(name), "there is no such parameter")
+		case len(v) > 1:
+			return nil, malformed("/"+name, "the parameter is given more than once")
+		}
+	}
+	return &query{values: values}, nil
+}
+
+func (q *query) get(name string) string { return q.values.Get(name) }
+
+func (q *query) limit() int { return int(q.number("limit", 1, maxLimit, defaultLimit)) }
+
+func (q *query) number(name string, low, high, absent int64) int64 {
+	s := q.get(name)
+	if s == "" {
+		return absent
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < low || n > high {
+		q.fail(name, "is a whole number from "+strconv.FormatInt(low, 10)+" to "+strconv.FormatInt(high, 10))
+	}
+	return n
+}
+
+func (q *query) time(name string) time.Time {
+	s := q.get(name)
+	if s == "" {
+		return time.Time{}
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		q.fail(name, "is a time of RFC 3339, such as 2026-11-23T19:02:58Z (a + is written %2B)")
+	}
+	return t
+}
+
+func (q *query) fail(name, detail string) {
+	if q.err == nil {
+		q.err = malformed("/"+name, detail)
+	}
+}
+
+// pointerToken escapes a name for a JSON pointer (RFC 6901).
+func pointerToken(s string) string {
+	return strings.NewReplacer("~", "~0", "/", "~1").Replace(s)
+}

@@ -1,0 +1,93 @@
+package coreapi
+
+import (
+	"net/http"
+
+	"github.com/redroomrewards/realtime/pkg/wallet"
+)
+
+// maxReceipt is room for a receipt with two balances.
+const maxReceipt = 640
+
+// filler is a request body that knows its part of an operation.
+type filler interface{ fill(op *wallet.Op) }
+
+// write handles one kind of operation. B is its body; target takes from the
+// path whom it is about.
+func write[B any, P interface {
+	*B
+	filler
+}](kind wallet.Operation, scope string, status int, target func(*call, *wallet.Op) error) func(*call) error {
+	return func(c *call) error {
+		if err := c.require(scope); err != nil {
+			return err
+		}
+		op := wallet.Op{Operation: kind, RequestID: c.requestID}
+		if err := c.headers(&op); err != nil {
+			return err
+		}
+		var body B
+		if err := c.api.bodies.decode(c.r, &body); err != nil {
+			return err
+		}
+		P(&body).fill(&op)
+		if err := target(c, &op); err != nil {
+			return err
+		}
+		if err := op.Check(); err != nil {
+			return err
+		}
+		receipt, err := c.api.ledger.Do(c.r.Context(), op)
+		if err != nil {
+			return err
+		}
+		if receipt.Replayed {
+			c.w.Header()["Idempotent-Replayed"] = headerTrue
+		}
+		c.answer(status, appendReceipt(make([]byte, 0, maxReceipt), &receipt))
+		return nil
+	}
+}
+
+// headers takes what writes carry in headers. Each may be given once: of two,
+// nobody could tell which one counts.
+func (c *call) headers(op *wallet.Op) error {
+	key, err := c.once("Idempotency-Key", "/idempotencyKey")
+	if err != nil {
+		return err
+	}
+	if key == "" {
+		return malformed("/idempotencyKey", "the header Idempotency-Key is required: 1 to 255 visible ASCII characters")
+	}
+	op.IdempotencyKey = key
+	if _, err = c.once("X-Request-Id", "/requestId"); err != nil {
+		return err
+	}
+	op.TraceParent, err = c.once("Traceparent", "/traceparent")
+	return err
+}
+
+func (c *call) once(header, pointer string) (string, error) {
+	switch v := c.r.Header[header]; len(v) {
+	case 0:
+		return "", nil
+	case 1:
+		return v[0], nil
+	default:
+		return "", malformed(pointer, "the header "+http.CanonicalHeaderKey(header)+" is given more than once")
+	}
+}
+
+func pathAccount(c *call, op *wallet.Op) error {
+	op.Account = wallet.Account(c.r.PathValue("account"))
+	return nil
+}
+
+func pathEscrow(c *call, op *wallet.Op) error {
+	id, ok := parseUUID(c.r.PathValue("escrowId"))
+	if !ok {
+		return malformed("/escrowId", "an escrow is named by its UUID")
+	}
+	op.EscrowID = id
+	return nil
+}

@@ -1,0 +1,122 @@
+package httpserver
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/pprof"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/redroomrewards/realtime/internal/problem"
+)
+
+// A Check tells whether a dependency answers.
+type Check struct {
+	Name string
+	Ping func(context.Context) error
+	// Degrades marks a dependency without which the process still does its work:
+	// its failure shows in /readyz and leaves the status 200.
+	Degrades bool
+}
+
+// Admin is the admin listener: /healthz, /readyz, /metrics, /debug/pprof/ and
+// what is added with Handle.
+type Admin struct {
+	Registry *prometheus.Registry
+	checks   []Check
+	mux      *http.ServeMux
+	draining atomic.Bool
+}
+
+const checkTimeout = 2 * time.Second
+
+// NewAdmin makes an admin listener with its own metrics registry.
+func NewAdmin(checks ...Check) *Admin {
+	a := &Admin{Registry: prometheus.NewRegistry(), checks: checks, mux: http.NewServeMux()}
+	a.Registry.MustRegister(collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	a.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		WriteJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+	})
+	a.mux.HandleFunc("GET /readyz", a.ready)
+	a.mux.Handle("GET /metrics", promhttp.HandlerFor(a.Registry, promhttp.HandlerOpts{}))
+	a.mux.HandleFunc("/debug/pprof/", pprof.Index)
+	a.mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	a.mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	a.mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	a.mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	a.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		problem.Write(w, problem.New(http.StatusNotFound, "not_found", "", "see /healthz, /readyz, /metrics, /debug/pprof/"))
+	})
+	return a
+}
+
+// AddCheck adds a dependency; call it before serving.
+func (a *Admin) AddCheck(c Check) { a.checks = append(a.checks, c) }
+
+// Handle adds a route; call it before serving.
+func (a *Admin) Handle(pattern string, h http.Handler) { a.mux.Handle(pattern, h) }
+
+// Drain makes /readyz answer 503 from now on.
+func (a *Admin) Drain() { a.draining.Store(true) }
+
+func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.mux.ServeHTTP(w, r) }
+
+type readiness struct {
+	Status string            `json:"status"` // ready, degraded, not_ready, draining
+	Checks map[string]string `json:"checks"` // ok, or what is wrong
+}
+
+func (a *Admin) ready(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
+	defer cancel()
+	errs := make([]error, len(a.checks))
+	var wg sync.WaitGroup
+	for i, c := range a.checks {
+		wg.Go(func() { errs[i] = c.Ping(ctx) })
+	}
+	wg.Wait()
+
+	out := readiness{Status: "ready", Checks: make(map[string]string, len(a.checks))}
+	for i, c := range a.checks {
+		switch {
+		case errs[i] == nil:
+			out.Checks[c.Name] = "ok"
+			continue
+		case !c.Degrades:
+			out.Status = "not_ready"
+		case out.Status == "ready":
+			out.Status = "degraded"
+		}
+		out.Checks[c.Name] = errs[i].Error()
+	}
+	if a.draining.Load() {
+		out.Status = "draining"
+	}
+	status := http.StatusOK
+	if out.Status == "not_ready" || out.Status == "draining" {
+		status = http.StatusServiceUnavailable
+	}
+	WriteJSON(w, status, out)
+}
+
+// WriteJSON answers with v as JSON.
+func WriteJSON(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		problem.Write(w, problem.New(http.StatusInternalServerError, "internal", "", "the answer could not be encoded"))
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n')) // the client is gone: nobody to tell
+}

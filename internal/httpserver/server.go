@@ -1,0 +1,97 @@
+// Package httpserver runs the HTTP listeners of both commands: deadlines on
+// everything, a panic that stays in its request, a graceful stop, and the admin
+// listener with health, metrics and profiles.
+package httpserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Config is a server's settings. The zero value works.
+type Config struct {
+	ReadHeaderTimeout time.Duration // Defaults to 5 s.
+	ReadTimeout       time.Duration // the whole request. Defaults to 20 s.
+	WriteTimeout      time.Duration // the whole answer. Defaults to 60 s.
+	IdleTimeout       time.Duration // between requests of a connection. Defaults to 2 min.
+	MaxHeaderBytes    int           // Defaults to 32 KiB.
+	StopTimeout       time.Duration // how long a stop waits for requests under way. Defaults to 10 s.
+	Logger            *slog.Logger  // Defaults to slog.Default().
+}
+
+func (c Config) withDefaults() Config {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&c.ReadHeaderTimeout, 5*time.Second)
+	def(&c.ReadTimeout, 20*time.Second)
+	def(&c.WriteTimeout, time.Minute)
+	def(&c.IdleTimeout, 2*time.Minute)
+	def(&c.StopTimeout, 10*time.Second)
+	if c.MaxHeaderBytes == 0 {
+		c.MaxHeaderBytes = 32 << 10
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+// Listen opens a TCP listener. Its error names the flag that chose the address.
+func Listen(ctx context.Context, flag, addr string) (net.Listener, error) {
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w; choose another address with %s", addr, err, flag)
+	}
+	return ln, nil
+}
+
+// Serve answers requests on ln until ctx ends; then it accepts no more, lets the
+// requests under way finish for StopTimeout, and cuts off the rest. Hijacked
+// connections are their owner's to close.
+func Serve(ctx context.Context, ln net.Listener, h http.Handler, cfg Config) error {
+	cfg = cfg.withDefaults()
+	srv := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: cfg.ReadHeaderTimeout,
+		ReadTimeout:       cfg.ReadTimeout,
+		WriteTimeout:      cfg.WriteTimeout,
+		IdleTimeout:       cfg.IdleTimeout,
+		MaxHeaderBytes:    cfg.MaxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
+	}
+	// Not ctx itself: it would cancel requests that a graceful stop lets finish.
+	base, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	srv.BaseContext = func(net.Listener) context.Context { return base }
+
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve on %s: %w", ln.Addr(), err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-gctx.Done()
+		stop, cancel := context.WithTimeout(base, cfg.StopTimeout)
+		defer cancel()
+		if err := srv.Shutdown(stop); err != nil {
+			cfg.Logger.Warn("requests cut off at shutdown", "addr", ln.Addr().String(), "err", err)
+			cut()
+			_ = srv.Close() // Shutdown's error is logged; there is nothing more to lose
+		}
+		return nil
+	})
+	return g.Wait()
+}

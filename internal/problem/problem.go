@@ -1,0 +1,80 @@
+// Package problem writes errors over HTTP as RFC 9457 problem details with the
+// member code, which programs branch on.
+package problem
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"strconv"
+)
+
+// TypePrefix and the code make a problem's type.
+const TypePrefix = "urn:redroomrewards:problem:"
+
+// Details is one error answer.
+type Details struct {
+	Type   string  `json:"type" doc:"The kind of problem: a URN that ends in the code." example:"urn:redroomrewards:problem:insufficient_funds"`
+	Title  string  `json:"title" doc:"The kind of problem for people, always the same for one code." example:"Insufficient funds"`
+	Status int     `json:"status" doc:"The HTTP status." example:"402"`
+	Detail string  `json:"detail" doc:"What happened this time." example:"user:u1 has 40 points, 100 were asked for"`
+	Code   string  `json:"code" doc:"The kind of problem for programs." example:"insufficient_funds"`
+	Errors []Field `json:"errors,omitempty" nullable:"false" doc:"What is malformed, field by field."`
+
+	// Extra holds further members, such as availableBalance.
+	Extra map[string]any `json:"-"`
+	// RetryAfter, in seconds, goes into the header Retry-After; 0: none.
+	RetryAfter int `json:"-"`
+}
+
+// Field says what is wrong with one field.
+type Field struct {
+	Pointer string `json:"pointer" doc:"JSON pointer into the body. Parameters of path, query and header are named as if they were members of the body: /account, /limit, /idempotencyKey." example:"/amount"`
+	Detail  string `json:"detail" doc:"What is wrong with it." example:"an amount is a whole number from 1 to 9007199254740991"`
+}
+
+// New makes the details of a code. An empty title becomes the status text.
+func New(status int, code, title, detail string) *Details {
+	if title == "" {
+		title = http.StatusText(status)
+	}
+	return &Details{Type: TypePrefix + code, Title: title, Status: status, Detail: detail, Code: code}
+}
+
+func (d *Details) Error() string { return d.Code + ": " + d.Detail }
+
+// MarshalJSON writes the members and then the extra ones in order of name.
+func (d *Details) MarshalJSON() ([]byte, error) {
+	type plain Details
+	out, err := json.Marshal((*plain)(d))
+	if err != nil || len(d.Extra) == 0 {
+		return out, err
+	}
+	extra, err := json.Marshal(d.Extra)
+	if err != nil {
+		return nil, err
+	}
+	out[len(out)-1] = ','
+	return append(out, extra[1:]...), nil
+}
+
+// Write answers the request with the problem.
+func Write(w http.ResponseWriter, d *Details) {
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(d); err != nil {
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("Content-Length", strconv.Itoa(body.Len()))
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if d.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(d.RetryAfter))
+	}
+	w.WriteHeader(d.Status)
+	_, _ = w.Write(body.Bytes())
+}
