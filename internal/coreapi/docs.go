@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"net/http"
+	"strings"
 )
 
 //go:embed docs.html
@@ -12,6 +13,7 @@ var docsPage []byte
 // documentation serves the OpenAPI document and a page that renders it. Neither
 // needs a token, and the page loads nothing from elsewhere.
 func (a *API) documentation() {
+	a.openAnswers()
 	spec, err := json.Marshal(a.huma.OpenAPI())
 	if err != nil {
 		panic(err) // the document is made of this package's types: a bug here
@@ -29,4 +31,13 @@ func (a *API) documentation() {
 			"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 		_, _ = w.Write(docsPage)
 	})
+}
+
+// openAnswers lets answers gain members: only requests are strict.
+func (a *API) openAnswers() {
+	for name, schema := range a.huma.OpenAPI().Components.Schemas.Map() {
+		if !strings.HasSuffix(name, requestSuffix) {
+			schema.AdditionalProperties = true
+		}
+	}
 }

@@ -44,6 +44,8 @@ func document() huma.Config {
 	}
 }
 
+const requestSuffix = "Request"
+
 // schemaName gives Receipt for receiptShape and HoldRequest for holdBody.
 func schemaName(t reflect.Type, hint string) string {
 	name := huma.DefaultSchemaNamer(t, hint)
@@ -53,7 +55,7 @@ func schemaName(t reflect.Type, hint string) string {
 	case strings.HasSuffix(name, "Shape"):
 		return strings.TrimSuffix(name, "Shape")
 	case strings.HasSuffix(name, "Body"):
-		return strings.TrimSuffix(name, "Body") + "Request"
+		return strings.TrimSuffix(name, "Body") + requestSuffix
 	}
 	return name
 }
@@ -77,6 +79,8 @@ func whole(low, high float64, def any) *huma.Schema {
 
 func atMost(n int) *huma.Schema { return &huma.Schema{Type: huma.TypeString, MaxLength: &n} }
 
+const reasonPattern = `^[a-z][a-z0-9_]{0,63}$`
+
 const exampleID = "01936f5e-7c1a-7b3e-9f00-3a5d8f0c1b2a"
 
 var (
@@ -86,7 +90,7 @@ var (
 	transactionParam = text("transactionId", "path", "The transaction's id, from a receipt", true, formatted("uuid"), exampleID)
 	limitParam       = text("limit", "query", "How many at most", false, whole(1, maxLimit, defaultLimit), nil)
 	beforeParam      = text("before", "query", "The cursor that the previous page gave as next", false, str(""), nil)
-	reasonParam      = text("reason", "query", "Only entries with this reason", false, str(`^[a-z][a-z0-9_]{0,63}$`), nil)
+	reasonParam      = text("reason", "query", "Only entries with this reason", false, str(reasonPattern), nil)
 	fromParam        = text("from", "query", "Only entries made at this time or later", false, formatted("date-time"), nil)
 	toParam          = text("to", "query", "Only entries made before this time", false, formatted("date-time"), nil)
 	afterParam       = text("after", "query", "Only events with a greater seq", false, whole(0, 9007199254740991, 0), nil)

@@ -3,6 +3,7 @@ package coreapi
 import (
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,7 +43,7 @@ func readEntries(c *call) error {
 	if err != nil {
 		return err
 	}
-	filter := wallet.EntryFilter{Reason: q.get("reason"), From: q.time("from"), To: q.time("to")}
+	filter := wallet.EntryFilter{Reason: q.reason(), From: q.time("from"), To: q.time("to")}
 	page := wallet.Page{Limit: q.limit(), Before: q.get("before")}
 	if q.err != nil {
 		return q.err
@@ -213,6 +214,16 @@ func (q *query) time(name string) time.Time {
 		q.fail(name, "is a time of RFC 3339, such as 2026-11-23T19:02:58Z (a + is written %2B)")
 	}
 	return t
+}
+
+var reasonForm = regexp.MustCompile(reasonPattern)
+
+func (q *query) reason() string {
+	s := q.get("reason")
+	if s != "" && !reasonForm.MatchString(s) {
+		q.fail("reason", "a reason matches "+reasonPattern)
+	}
+	return s
 }
 
 func (q *query) fail(name, detail string) {

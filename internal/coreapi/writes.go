@@ -34,9 +34,6 @@ func write[B any, P interface {
 		if err := target(c, &op); err != nil {
 			return err
 		}
-		if err := op.Check(); err != nil {
-			return err
-		}
 		receipt, err := c.api.ledger.Do(c.r.Context(), op)
 		if err != nil {
 			return err

@@ -1,0 +1,181 @@
+package coreapi_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+func TestBadBodies(t *testing.T) {
+	each(t, func(h *harness) {
+		h.credit("user:u1", 100)
+		const valid = `"reason":"x","queueItemId":"q","featureType":"f"`
+		for name, c := range map[string]struct{ body, pointer string }{
+			"amount 0":           {`{"amount":0,` + valid + `}`, "/amount"},
+			"amount -1":          {`{"amount":-1,` + valid + `}`, "/amount"},
+			"amount 1.5":         {`{"amount":1.5,` + valid + `}`, "/amount"},
+			"amount 1.0":         {`{"amount":1.0,` + valid + `}`, "/amount"},
+			"amount 1e3":         {`{"amount":1e3,` + valid + `}`, "/amount"},
+			"amount string":      {`{"amount":"1",` + valid + `}`, "/amount"},
+			"amount 2^53":        {`{"amount":9007199254740992,` + valid + `}`, "/amount"},
+			"amount 2^64":        {`{"amount":18446744073709551616,` + valid + `}`, "/amount"},
+			"amount null":        {`{"amount":null,` + valid + `}`, "/amount"},
+			"amount absent":      {`{` + valid + `}`, "/amount"},
+			"amount true":        {`{"amount":true,` + valid + `}`, "/amount"},
+			"amount list":        {`{"amount":[1],` + valid + `}`, "/amount"},
+			"unknown field":      {`{"amount":1,"amuont":2,` + valid + `}`, "/amuont"},
+			"capitals":           {`{"Amount":1,` + valid + `}`, "/Amount"},
+			"twice":              {`{"amount":1,"amount":2,` + valid + `}`, "/amount"},
+			"a field of another": {`{"amount":1,"modelId":"m",` + valid + `}`, "/modelId"},
+			"empty":              {``, ""},
+			"no JSON":            {`{"amount":1`, ""},
+			"two values":         {`{"amount":1,` + valid + `}{}`, ""},
+			"list":               {`[]`, ""},
+			"string":             {`"x"`, ""},
+			"null":               {`null`, ""},
+			"bad UTF-8":          {"{\"amount\":1,\"reason\":\"\xff\",\"queueItemId\":\"q\",\"featureType\":\"f\"}", "/reason"},
+			"reason":             {`{"amount":1,"reason":"No Good","queueItemId":"q","featureType":"f"}`, "/reason"},
+			"no queue item":      {`{"amount":1,"reason":"x","featureType":"f"}`, "/queueItemId"},
+			"long feature":       {`{"amount":1,"reason":"x","queueItemId":"q","featureType":"` + strings.Repeat("f", 65) + `"}`, "/featureType"},
+			"NUL":                {`{"amount":1,"reason":"x","queueItemId":"q\u0000","featureType":"f"}`, "/queueItemId"},
+			"expires 0":          {`{"amount":1,"expiresInSeconds":0,` + valid + `}`, "/expiresInSeconds"},
+			"expires too late":   {`{"amount":1,"expiresInSeconds":31536001,` + valid + `}`, "/expiresInSeconds"},
+			"expires overflow":   {`{"amount":1,"expiresInSeconds":9223372036854775807,` + valid + `}`, "/expiresInSeconds"},
+			"metadata list":      {`{"amount":1,"metadata":[1],` + valid + `}`, "/metadata"},
+			"metadata string":    {`{"amount":1,"metadata":"x",` + valid + `}`, "/metadata"},
+			"correlation id":     {`{"amount":1,"correlationId":"` + strings.Repeat("c", 256) + `",` + valid + `}`, "/correlationId"},
+			"deep":               {`{"amount":1,"metadata":` + strings.Repeat(`{"a":`, 20000) + `1` + strings.Repeat(`}`, 20000) + `,` + valid + `}`, ""},
+		} {
+			a := h.refused(http.StatusBadRequest, "invalid_request", request{path: "/v1/accounts/user:u1/holds", body: c.body})
+			errs, _ := a.json["errors"].([]any)
+			if len(errs) == 0 {
+				h.Errorf("%s: no errors: %s", name, a.raw)
+				continue
+			}
+			if first := errs[0].(map[string]any); c.pointer != "" && first["pointer"] != c.pointer {
+				h.Errorf("%s: pointer %v, want %s", name, first["pointer"], c.pointer)
+			}
+		}
+		h.balance("user:u1", 100, 0)
+	})
+}
+
+func TestBadRequests(t *testing.T) {
+	each(t, func(h *harness) {
+		h.credit("user:u1", 100)
+		good := `{"amount":1,"reason":"x","queueItemId":"q","featureType":"f"}`
+		holds := "/v1/accounts/user:u1/holds"
+		bad := func(r request) { h.Helper(); h.refused(http.StatusBadRequest, "invalid_request", r) }
+
+		for _, account := range []string{"user:a:b", "user:{1}", "user:a b", "user:", "u1", "admin:u1", "system:issuance", "user:" + strings.Repeat("x", 129),
+			"user:a/b", "user:..", "user:ü", "user:a\n", "user:a\x00", "model:m1"} {
+			bad(request{path: "/v1/accounts/" + url.PathEscape(account) + "/holds", body: good})
+			if account != "model:m1" {
+				bad(request{path: "/v1/accounts/" + url.PathEscape(account) + "/balance"})
+			}
+		}
+		bad(request{path: holds, body: good, key: "-"})
+		bad(request{path: holds, body: good, key: strings.Repeat("k", 256)})
+		bad(request{path: holds, body: good, key: "kü"})
+		bad(request{path: holds, body: good, header: map[string]string{"X-Request-Id": strings.Repeat("r", 256)}})
+		bad(request{path: holds, body: good, header: map[string]string{"Traceparent": strings.Repeat("t", 256)}})
+		bad(request{path: holds, body: good, header: map[string]string{"Content-Type": "application/x-www-form-urlencoded"}})
+		bad(request{path: holds, body: good, header: map[string]string{"Content-Type": "application/json; charset=latin1"}})
+		bad(request{path: holds, method: http.MethodPost})
+		for _, id := range []string{"x", "01936f5e7c1a7b3e9f003a5d8f0c1b2a", "%7B01936f5e-7c1a-7b3e-9f00-3a5d8f0c1b2a%7D", "00000000-0000-0000-0000-000000000000"} {
+			bad(request{path: "/v1/escrows/" + id + "/refund", body: refundBody(1)})
+		}
+		bad(request{path: "/v1/escrows/nonsense"})
+		bad(request{path: "/v1/transactions/nonsense"})
+		for _, modelID := range []string{"", "user:u1", "a b", "model:", "system:payout"} {
+			body := settleBody(1)
+			body["modelId"] = modelID
+			bad(request{path: "/v1/escrows/01936f5e-7c1a-7b3e-9f00-3a5d8f0c1b2a/settle", body: body})
+		}
+		for _, query := range []string{"limit=0", "limit=1001", "limit=x", "limit=1&limit=2", "Limit=1", "before=nonsense", "reason=DROP", "from=yesterday", "asOf=2026-01-01T00:00:00Z", "%zz"} {
+			bad(request{path: "/v1/accounts/user:u1/entries?" + query})
+		}
+		for _, query := range []string{"after=-1", "after=1.5", "after=9007199254740992", "limit=0"} {
+			bad(request{path: "/v1/accounts/user:u1/events?" + query})
+		}
+		bad(request{path: "/v1/accounts/user:u1/escrows?status=open"})
+		bad(request{path: "/v1/accounts/model:m1/escrows"})
+		bad(request{path: "/v1/accounts/user:u1/balance?x=1"})
+		h.balance("user:u1", 100, 0)
+	})
+}
+
+func TestTooLarge(t *testing.T) {
+	each(t, func(h *harness) {
+		h.credit("user:u1", 100)
+		holds := "/v1/accounts/user:u1/holds"
+		large := `{"amount":1,"reason":"x","queueItemId":"` + strings.Repeat("q", 2<<20) + `","featureType":"f"}`
+		h.refused(http.StatusRequestEntityTooLarge, "request_too_large", request{path: holds, body: large})
+		h.refused(http.StatusRequestEntityTooLarge, "request_too_large", request{path: holds, body: large, chunked: true})
+		body := holdBody(1)
+		body["metadata"] = map[string]any{"a": strings.Repeat("m", 8<<10)}
+		h.refused(http.StatusRequestEntityTooLarge, "request_too_large", request{path: holds, body: body})
+		body["metadata"] = map[string]any{"a": strings.Repeat("m", 8<<10-8)}
+		h.good(http.StatusCreated, request{path: holds, body: body, chunked: true})
+		h.balance("user:u1", 99, 1)
+	})
+}
+
+func TestPaths(t *testing.T) {
+	each(t, func(h *harness) {
+		for _, path := range []string{"/", "/v1", "/v1/nothing", "//v1/accounts/user:u1/holds", "/v1//accounts/user:u1/holds", "/v1/accounts/../accounts/user:u1/holds",
+			"/v1/./accounts/user:u1/holds", "/v1/accounts/user:u1/holds/", "/v1/accounts/user:u1/holds/.."} {
+			h.refused(http.StatusNotFound, "not_found", request{path: path, body: "{}"})
+			h.refused(http.StatusNotFound, "not_found", request{path: path})
+		}
+		a := h.refused(http.StatusMethodNotAllowed, "method_not_allowed", request{path: "/v1/accounts/user:u1/holds"})
+		if a.header.Get("Allow") != "POST" {
+			h.Errorf("Allow: %q", a.header.Get("Allow"))
+		}
+		for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodPatch, "PROPFIND"} {
+			h.refused(http.StatusMethodNotAllowed, "method_not_allowed", request{method: method, path: "/v1/accounts/user:u1/balance"})
+		}
+	})
+}
+
+// Whatever means something to SQL, Redis, JSON or HTML is only text here.
+func TestMetacharacters(t *testing.T) {
+	each(t, func(h *harness) {
+		h.credit("user:u1", 1000)
+		h.credit("user:O.K._~@-1", 5)
+		nasty := []string{
+			`'; DROP TABLE entries; --`, `" OR 1=1`, `\'\\`, `$1`, `%s%d`, `{0}:events`, `*`, `?`, `EVAL "x" 0`, `<script>alert(1)</script>`,
+			`{{.}}`, `null`, `ünïcödé ✓ 💎`, `\u0041`, `a,b,{c},"d"`, `&amp;`, " ", "\u2028",
+		}
+		for i, s := range nasty {
+			body := holdBody(1)
+			body["queueItemId"], body["featureType"], body["correlationId"] = s, s, s
+			body["metadata"] = map[string]any{s: s}
+			key := fmt.Sprintf("k%d'\";--{}$1\\", i)
+			h.good(http.StatusCreated, request{path: "/v1/accounts/user:u1/holds", key: key, body: body,
+				header: map[string]string{"X-Request-Id": "'; --{}" + fmt.Sprint(i)}})
+			entries := h.good(http.StatusOK, request{path: "/v1/accounts/user:u1/entries?limit=1"}).json["entries"].([]any)
+			got := entries[0].(map[string]any)
+			for _, field := range []string{"queueItemId", "featureType", "correlationId"} {
+				if got[field] != s {
+					h.Errorf("%s came back as %q, went as %q", field, got[field], s)
+				}
+			}
+			if m, _ := got["metadata"].(map[string]any); m[s] != s {
+				h.Errorf("metadata came back as %v, went with %q", got["metadata"], s)
+			}
+			events := h.good(http.StatusOK, request{path: fmt.Sprintf("/v1/accounts/user:u1/events?after=%d&limit=1", 1+3*i)}).json["events"].([]any)
+			if e := events[0].(map[string]any)["event"].(map[string]any); e["queueItemId"] != s {
+				h.Errorf("the event's queueItemId is %q, went as %q", e["queueItemId"], s)
+			}
+		}
+		n := float64(len(nasty))
+		h.balance("user:u1", 1000-n, n)
+		h.refused(http.StatusBadRequest, "invalid_request", request{path: "/v1/accounts/user:u1/holds",
+			body: `{"amount":1,"reason":"x","queueItemId":"q","featureType":"f","metadata":{"a":"\ud800"}}`})
+		h.good(http.StatusCreated, request{path: "/v1/accounts/user:u1/holds",
+			body: `{"amount":1,"reason":"x","queueItemId":"q","featureType":"f","metadata":{"a":"\u0000"}}`})
+	})
+}
