@@ -1,0 +1,164 @@
+package ws
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/redroomrewards/realtime/internal/problem"
+	"github.com/redroomrewards/realtime/internal/token"
+)
+
+// Handler serves GET /v1/ws: it upgrades the request and returns; the connection
+// lives on in goroutines of the hub. Run must be running.
+func (h *Hub) Handler(v Verifier) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		claims, refused := h.admissible(r, v)
+		if refused != nil {
+			h.metrics.refused(refused.Status)
+			if refused.Status == http.StatusUnauthorized {
+				w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+			}
+			problem.Write(w, refused)
+			return
+		}
+		h.upgrade(w, r, v, claims)
+	})
+}
+
+// admissible checks all that can be known before the upgrade. claims are nil when
+// the token is to come in the first frame.
+func (h *Hub) admissible(r *http.Request, v Verifier) (*token.Claims, *problem.Details) {
+	switch {
+	case h.clients.isClosed():
+		return nil, overloaded(http.StatusServiceUnavailable, "the gateway is going away")
+	case !h.accept.Allow():
+		return nil, overloaded(http.StatusServiceUnavailable, "too many new connections at once")
+	case !h.originAllowed(r):
+		return nil, problem.New(http.StatusForbidden, "forbidden", "", "the origin is not allowed")
+	case !offersProtocol(r):
+		return nil, problem.New(http.StatusBadRequest, "invalid_request", "", "the subprotocol is "+Subprotocol)
+	}
+	var claims *token.Claims
+	if r.Header.Get("Authorization") != "" {
+		var err error
+		if claims, err = v.Verify(r.Context(), token.FromHeader(r.Header)); err != nil {
+			h.metrics.authFailures.Inc()
+			return nil, problem.New(http.StatusUnauthorized, "unauthorized", "", token.Reason(err))
+		}
+	}
+	switch err := h.clients.check(claims); {
+	case errors.Is(err, errTooManyOfAccount):
+		return nil, overloaded(http.StatusTooManyRequests, "too many connections of this account")
+	case err != nil:
+		return nil, overloaded(http.StatusServiceUnavailable, err.Error())
+	}
+	return claims, nil
+}
+
+func overloaded(status int, detail string) *problem.Details {
+	d := problem.New(status, "overloaded", "", detail)
+	d.RetryAfter = 1
+	return d
+}
+
+func (h *Hub) upgrade(w http.ResponseWriter, r *http.Request, v Verifier, claims *token.Claims) {
+	c := &conn{verifier: v, wire: &wire{}}
+	var err error
+	c.ws, err = websocket.Accept(&hijack{ResponseWriter: w, wire: c.wire}, r, &websocket.AcceptOptions{
+		Subprotocols:       []string{Subprotocol},
+		InsecureSkipVerify: true, // originAllowed has looked
+		CompressionMode:    websocket.CompressionDisabled,
+		OnPingReceived:     c.pinged,
+	})
+	if err != nil {
+		h.metrics.refused(http.StatusBadRequest) // the library has answered
+		return
+	}
+	c.ws.SetReadLimit(int64(h.cfg.MaxFrameBytes))
+	c.session = newSession(h, newID(), r.RemoteAddr)
+	c.session.transport = c
+	c.session.startClock(time.Now())
+	c.loop = h.loops[int(h.nextLoop.Add(1))%len(h.loops)]
+	if err := h.clients.add(c.session); err != nil {
+		code := closeRateLimited
+		if errors.Is(err, errStopping) {
+			code = closeGoingAway
+		}
+		c.shut(code, err.Error())
+		return
+	}
+	h.metrics.connections.Inc()
+	if !h.tasks.start(func() { c.run(claims) }) {
+		c.finish()
+	}
+}
+
+// pinged is called by the library for each ping of the peer, from the reader.
+// Pings count as frames, so that they are no way to keep the gateway busy.
+func (c *conn) pinged(context.Context, []byte) bool {
+	cfg := &c.session.hub.cfg
+	if c.frames.take(time.Now(), cfg.FrameRate, cfg.FrameBurst) {
+		return true
+	}
+	c.shut(closeRateLimited, "too many pings")
+	return false
+}
+
+func newID() string {
+	var b [12]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// originAllowed protects browsers' users: a page of another site must not open a
+// connection in their name. Clients that are no browsers send no Origin.
+func (h *Hub) originAllowed(r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return true
+	}
+	u, err := url.Parse(origin)
+	if err != nil || u.Host == "" {
+		return slices.Contains(h.cfg.AllowedOrigins, "*")
+	}
+	if strings.EqualFold(u.Host, r.Host) {
+		return true
+	}
+	for _, pattern := range h.cfg.AllowedOrigins {
+		target := u.Host
+		if strings.Contains(pattern, "://") {
+			target = u.Scheme + "://" + u.Host
+		}
+		if ok, err := path.Match(strings.ToLower(pattern), strings.ToLower(target)); err == nil && ok {
+			return true
+		}
+	}
+	return false
+}
+
+// offersProtocol is true as well for clients that name no subprotocol at all, such
+// as command line tools.
+func offersProtocol(r *http.Request) bool {
+	offered := r.Header.Values("Sec-WebSocket-Protocol")
+	if len(offered) == 0 {
+		return true
+	}
+	for _, line := range offered {
+		for p := range strings.SplitSeq(line, ",") {
+			if strings.TrimSpace(p) == Subprotocol {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,103 @@
+package ws
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/redroomrewards/realtime/internal/token"
+)
+
+// tickInterval is how often the hub looks whose time has come. One look at all
+// clients costs less than a timer for each.
+const tickInterval = 200 * time.Millisecond
+
+// lateToken is how long a connection lasts whose token had expired when it came
+// and was accepted all the same, because clocks differ.
+const lateToken = 30 * time.Second
+
+// clock is what a session has to do at what time. Zero: never. The session's
+// mutex protects it.
+type clock struct {
+	authBy, ping, notice, expire time.Time
+}
+
+func (c *clock) next() int64 {
+	var due time.Time
+	for _, t := range []time.Time{c.authBy, c.ping, c.notice, c.expire} {
+		if !t.IsZero() && (due.IsZero() || t.Before(due)) {
+			due = t
+		}
+	}
+	return due.UnixNano()
+}
+
+// startClock begins with the wait for a token, and heartbeats. The first ping is
+// at a random moment, so that those who came together do not stay together.
+func (s *session) startClock(now time.Time) {
+	interval := s.hub.cfg.HeartbeatInterval
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clock.authBy = now.Add(s.hub.cfg.AuthTimeout)
+	s.clock.ping = now.Add(interval/2 + rand.N(interval/2+1)) //nolint:gosec // spread, not secrecy
+	s.due.Store(s.clock.next())
+}
+
+// admit takes a checked token: the first one, or one that renews it.
+func (s *session) admit(claims *token.Claims) error {
+	s.mu.Lock()
+	old := s.claims
+	s.mu.Unlock()
+	if err := s.hub.clients.name(s, old, claims); err != nil {
+		return err
+	}
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.claims = claims
+	s.clock.authBy = time.Time{}
+	s.clock.expire = claims.ExpiresAt
+	if !claims.ExpiresAt.After(now) {
+		s.clock.expire = now.Add(lateToken)
+	}
+	s.clock.notice = s.clock.expire.Add(-s.hub.cfg.ExpiryNotice)
+	s.due.Store(s.clock.next())
+	return nil
+}
+
+// tick does what is due. It never waits.
+func (s *session) tick(now time.Time) {
+	s.mu.Lock()
+	c := &s.clock
+	due := func(t *time.Time) bool {
+		if t.IsZero() || now.Before(*t) {
+			return false
+		}
+		*t = time.Time{}
+		return true
+	}
+	late, expired, notice, ping := due(&c.authBy), due(&c.expire), due(&c.notice), due(&c.ping)
+	if ping {
+		c.ping = now.Add(s.hub.cfg.HeartbeatInterval)
+	}
+	expires := c.expire
+	s.due.Store(c.next())
+	s.mu.Unlock()
+	switch {
+	case late:
+		s.transport.shut(closeAuthTimeout, "")
+		return
+	case expired:
+		s.transport.shut(closeUnauthorized, "the token has expired")
+		return
+	case notice:
+		s.notify(item{frame: expiringFrame(expires)})
+	}
+	if !ping {
+		return
+	}
+	if !s.transport.alive() {
+		s.transport.shut(closeAbnormal, "silent for two heartbeats")
+		return
+	}
+	s.notify(item{ping: true})
+}

@@ -1,0 +1,218 @@
+package ws
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/redroomrewards/realtime/internal/token"
+)
+
+// messageTimeout is how long a client may take to send a message that it has
+// begun, so that nobody sends fragments for ever.
+const messageTimeout = 10 * time.Second
+
+// conn is a client's WebSocket: the transport of its session. One goroutine reads
+// and handles the client's frames; write.go writes.
+type conn struct {
+	session  *session
+	verifier Verifier
+	ws       *websocket.Conn
+	wire     *wire
+	loop     *writeLoop
+
+	code   atomic.Int32           // how it ended; 0: it has not
+	detail atomic.Pointer[string] // of the code, for the log
+	busy   atomic.Bool            // the reader handles a frame, so that it cannot hear the peer
+	shakes atomic.Bool            // a goroutine of its own closes it with a handshake
+	shaken chan struct{}          // closed when it has; made before shakes is set
+	alone  atomic.Bool            // a goroutine of its own writes
+	again  atomic.Bool            // which has to look once more
+
+	// What follows belongs to the reader.
+	frames bucket
+	bad    int // malformed frames so far
+}
+
+// run reads until the connection ends. claims are those of the handshake, if it
+// had any.
+func (c *conn) run(claims *token.Claims) {
+	defer c.finish()
+	if claims != nil && !c.welcome(claims) {
+		return
+	}
+	for {
+		typ, r, err := c.ws.Reader(context.Background())
+		if err != nil {
+			c.ended(err)
+			return
+		}
+		if !c.receive(typ, r) {
+			return
+		}
+	}
+}
+
+// messages holds buffers for inbound messages; an idle connection has none.
+var messages = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
+
+// receive reads and handles one message. It is false when the connection ends.
+func (c *conn) receive(typ websocket.MessageType, r io.Reader) bool {
+	buf, _ := messages.Get().(*[]byte)
+	defer messages.Put(buf)
+	_ = c.wire.SetReadDeadline(time.Now().Add(messageTimeout))
+	var err error
+	*buf, err = readAll(r, (*buf)[:0])
+	_ = c.wire.SetReadDeadline(time.Time{})
+	if err != nil {
+		c.ended(err)
+		return false
+	}
+	c.busy.Store(true)
+	defer c.busy.Store(false)
+	if typ != websocket.MessageText {
+		return c.refuse(clientFrame{}, malformed("messages are text"))
+	}
+	open := true
+	frames(*buf, func(raw []byte) bool {
+		open = c.handle(raw)
+		return open
+	})
+	return open
+}
+
+// readAll is io.ReadAll into a buffer that is used again.
+func readAll(r io.Reader, b []byte) ([]byte, error) {
+	for {
+		if len(b) == cap(b) {
+			b = append(b, 0)[:len(b)]
+		}
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		if errors.Is(err, io.EOF) {
+			return b, nil
+		}
+		if err != nil {
+			return b, err
+		}
+	}
+}
+
+// ended notes why the reader cannot go on.
+func (c *conn) ended(err error) {
+	var closed websocket.CloseError
+	switch {
+	case errors.Is(err, websocket.ErrMessageTooBig):
+		c.shut(closeTooBig, "")
+	case errors.As(err, &closed):
+		c.note(closeCode(closed.Code), "closed by the client")
+	default:
+		c.note(closeAbnormal, err.Error())
+	}
+}
+
+// broken ends a connection that cannot be written to.
+func (c *conn) broken(err error) {
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		c.shut(closeSlowConsumer, "write timed out")
+		return
+	}
+	c.shut(closeAbnormal, err.Error())
+}
+
+// note records how the connection ended, unless that is known already.
+func (c *conn) note(code closeCode, detail string) bool {
+	if !c.code.CompareAndSwap(0, int32(code)) { //nolint:gosec // close codes are small
+		return false
+	}
+	c.detail.Store(&detail)
+	return true
+}
+
+// shut ends the connection with a code; the first one wins. It never waits: the
+// closing handshake has a goroutine of its own. closeAbnormal cuts the connection
+// without a handshake, even one that is being closed.
+func (c *conn) shut(code closeCode, detail string) {
+	first := c.note(code, detail)
+	if code == closeAbnormal {
+		_ = c.wire.Close()
+		return
+	}
+	if !first {
+		return
+	}
+	dropped := c.session.out.seal(code == closeSlowConsumer)
+	c.session.hub.metrics.drops.WithLabelValues(dropSlow).Add(float64(dropped))
+	c.shaken = make(chan struct{})
+	c.shakes.Store(true)
+	if !c.session.hub.tasks.start(func() { c.close(code, detail) }) {
+		close(c.shaken)
+		_ = c.ws.CloseNow()
+	}
+}
+
+// close sends what waits, unless it was dropped, and shakes hands.
+func (c *conn) close(code closeCode, detail string) {
+	defer close(c.shaken)
+	if code != closeSlowConsumer {
+		buf, _ := writeBuffers.Get().(*writeBuffer)
+		_ = c.drain(buf, controlTimeout)
+		writeBuffers.Put(buf)
+	}
+	reason := code.word()
+	if code == closeDisconnected && detail != "" {
+		reason = clip(reason+": "+detail, 123) // what fits into a control frame beside the code
+	}
+	_ = c.ws.Close(websocket.StatusCode(code), reason)
+}
+
+// alive is asked at each heartbeat.
+func (c *conn) alive() bool { return c.wire.heard.Swap(false) || c.busy.Load() }
+
+// finish is the last thing that the reader does.
+func (c *conn) finish() {
+	s := c.session
+	if p := recover(); p != nil {
+		s.hub.cfg.Logger.Error("panic in a connection", "panic", p, "stack", string(debug.Stack()))
+		c.shut(closeInternal, "panic")
+	}
+	s.mu.Lock()
+	claims := s.claims
+	s.mu.Unlock()
+	s.end()
+	c.note(closeAbnormal, "")
+	if c.shakes.Load() {
+		<-c.shaken // the hub waits for this, too
+	} else {
+		_ = c.ws.CloseNow()
+	}
+	s.hub.clients.remove(s, claims)
+	code := closeCode(c.code.Load())
+	s.hub.metrics.connections.Dec()
+	s.hub.metrics.closed(code)
+	attrs := []any{slog.String("connection", s.id), slog.Int("code", int(code)), slog.Duration("after", time.Since(s.since))}
+	if d := c.detail.Load(); d != nil && *d != "" {
+		attrs = append(attrs, slog.String("detail", *d))
+	}
+	s.hub.cfg.Logger.Debug("connection ended", attrs...)
+}
+
+// clip cuts s to at most n bytes and keeps it valid UTF-8.
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && s[n]&0xc0 == 0x80 {
+		n--
+	}
+	return s[:n]
+}

@@ -1,0 +1,93 @@
+package ws
+
+import (
+	"strconv"
+	"sync/atomic"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
+)
+
+// event is one delivery as this gateway keeps it: the routing fields, and the
+// account's view as bytes that nobody ever parses. It is shared by the memory for
+// resume and by all queues, and does not change.
+type event struct {
+	account string
+	seq     int64
+	typ     string
+	reason  string
+	feature string
+	amount  int64
+	body    []byte // the JSON that subscribers see
+	millis  int64  // when Redis took it, in ms since 1970; 0: unknown (from history)
+
+	// frames holds the frames built so far, one for each subscription name. Apps
+	// name their subscriptions alike, so a thousand subscribers share one frame.
+	frames atomic.Pointer[namedFrame]
+}
+
+type namedFrame struct {
+	sub   string
+	bytes []byte
+	next  *namedFrame
+	depth int
+}
+
+// maxSharedFrames bounds how many names share frames of one event; frames for
+// further names are built for each subscriber.
+const maxSharedFrames = 4
+
+// eventOverhead is what an event takes besides its body, roughly, when its memory
+// is counted.
+const eventOverhead = 256
+
+func newEvent(d *bus.Delivery, body []byte) *event {
+	return &event{
+		account: d.Account, seq: d.Seq,
+		typ: d.Type, reason: d.Reason, feature: d.Feature, amount: d.Amount,
+		body: body, millis: d.StreamMillis,
+	}
+}
+
+// size is what the event takes in memory, with one built frame, roughly.
+func (e *event) size() int { return 2*len(e.body) + eventOverhead }
+
+// frame is the event's frame for subscriptions of that name, whose quoted form
+// is given too.
+func (e *event) frame(sub string, quoted []byte) []byte {
+	first := e.frames.Load()
+	for f := first; f != nil; f = f.next {
+		if f.sub == sub {
+			return f.bytes
+		}
+	}
+	f := &namedFrame{sub: sub, bytes: e.build(quoted), next: first}
+	if first != nil {
+		f.depth = first.depth + 1
+	}
+	if f.depth < maxSharedFrames {
+		e.frames.CompareAndSwap(first, f) // losing a race costs a second build, nothing else
+	}
+	return f.bytes
+}
+
+const (
+	frameHead    = `{"op":"event","sub":`
+	frameAccount = `,"account":"`
+	frameSeq     = `","seq":`
+	frameEvent   = `,"event":`
+)
+
+func (e *event) build(quoted []byte) []byte {
+	const digits = 20
+	n := len(frameHead) + len(quoted) + len(frameAccount) + len(e.account) + len(frameSeq) + digits + len(frameEvent) + len(e.body) + 1
+	b := make([]byte, 0, n)
+	b = append(b, frameHead...)
+	b = append(b, quoted...)
+	b = append(b, frameAccount...)
+	b = append(b, e.account...) // the form of an account needs no quoting
+	b = append(b, frameSeq...)
+	b = strconv.AppendInt(b, e.seq, 10)
+	b = append(b, frameEvent...)
+	b = append(b, e.body...)
+	return append(b, '}')
+}

@@ -1,0 +1,132 @@
+package ws
+
+import (
+	"time"
+
+	"github.com/redroomrewards/realtime/internal/token"
+)
+
+// bucket is a token bucket for the frames of one client.
+type bucket struct {
+	left float64
+	last time.Time
+}
+
+func (b *bucket) take(now time.Time, perSecond, burst int) bool {
+	if b.last.IsZero() {
+		b.left = float64(burst)
+	} else {
+		b.left = min(float64(burst), b.left+now.Sub(b.last).Seconds()*float64(perSecond))
+	}
+	b.last = now
+	if b.left < 1 {
+		return false
+	}
+	b.left--
+	return true
+}
+
+// handle does what a client frame asks for. It is false when the connection ends.
+func (c *conn) handle(raw []byte) bool {
+	cfg := &c.session.hub.cfg
+	if !c.frames.take(time.Now(), cfg.FrameRate, cfg.FrameBurst) {
+		c.shut(closeRateLimited, "too many frames")
+		return false
+	}
+	f, refused := parseFrame(raw)
+	if refused != nil {
+		return c.refuse(f, refused)
+	}
+	c.session.mu.Lock()
+	known := c.session.claims != nil
+	c.session.mu.Unlock()
+	if f.Op != opAuth && !known {
+		c.shut(closeUnauthorized, "the first frame was not auth")
+		return false
+	}
+	switch f.Op {
+	case opAuth:
+		return c.auth(f)
+	case opSubscribe:
+		refused = c.session.subscribe(&f)
+	case opUnsubscribe:
+		if f.Sub == nil {
+			refused = refuse(codeBadRequest, "sub is missing")
+		} else {
+			refused = c.session.unsubscribe(*f.Sub)
+		}
+	case opPing:
+		c.session.reply(pongFrame)
+	}
+	if refused != nil {
+		return c.refuse(f, refused)
+	}
+	return true
+}
+
+// refuse answers with an error frame, or ends the connection of a client that does
+// not speak the protocol.
+func (c *conn) refuse(f clientFrame, r *refusal) bool {
+	if r.malformed {
+		if c.bad++; c.bad >= c.session.hub.cfg.MaxBadFrames {
+			c.shut(closeBadRequest, r.message)
+			return false
+		}
+	}
+	if f.Sub != nil && len(*f.Sub) > maxSubName {
+		f.Sub = nil // not worth repeating
+	}
+	c.session.reply(errorFrame(f.Sub, r))
+	return true
+}
+
+// auth takes the first token or one that renews it.
+func (c *conn) auth(f clientFrame) bool {
+	s := c.session
+	claims, err := c.verifier.Verify(s.hub.base, f.Token)
+	if err != nil {
+		s.hub.metrics.authFailures.Inc()
+		c.shut(closeUnauthorized, token.Reason(err))
+		return false
+	}
+	s.mu.Lock()
+	old := s.claims
+	s.mu.Unlock()
+	if old != nil && old.Subject != claims.Subject {
+		return c.refuse(f, refuse(codeForbidden, "a token renews one of the same sub only"))
+	}
+	return c.welcome(claims)
+}
+
+// welcome lets the client in, or renews its stay: subscriptions that the new token
+// does not cover end.
+func (c *conn) welcome(claims *token.Claims) bool {
+	s := c.session
+	if err := s.admit(claims); err != nil {
+		c.shut(closeRateLimited, "too many connections of an account")
+		return false
+	}
+	s.reply(welcomeFrame(s.id, s.hub.cfg.Gateway, s.hub.cfg.HeartbeatInterval, claims.ExpiresAt))
+	for _, sub := range s.uncovered(claims) {
+		s.reply(errorFrame(&sub.name, refuse(codeForbidden, "the new token does not cover this subscription")))
+		s.unsubscribe(sub.name)
+	}
+	return true
+}
+
+// uncovered lists the subscriptions that a token does not allow.
+func (s *session) uncovered(claims *token.Claims) []*subscription {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []*subscription
+	for _, sub := range s.subs {
+		allowed := !sub.wild || claims.Has(token.ScopeEvents)
+		for _, f := range sub.feeds {
+			allowed = allowed && claims.MaySee(f.topic.account)
+		}
+		if !allowed {
+			list = append(list, sub)
+		}
+	}
+	return list
+}

@@ -1,0 +1,75 @@
+package ws
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics of the gateway. None has an account, an event or a connection as label.
+type metrics struct {
+	connections   prometheus.Gauge
+	subscriptions prometheus.Gauge
+	deliveries    prometheus.Counter
+	drops         *prometheus.CounterVec
+	duplicates    prometheus.Counter // of drops
+	gaps, healed  prometheus.Counter
+	resyncs       prometheus.Counter
+	closes        *prometheus.CounterVec
+	refusals      *prometheus.CounterVec
+	authFailures  prometheus.Counter
+	latency       prometheus.Histogram
+	handedOver    prometheus.Counter
+}
+
+// The reasons for which frames are dropped.
+const (
+	dropDuplicate = "duplicate"
+	dropSlow      = "slow_consumer"
+)
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	vec := func(name, help, label string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
+	}
+	m := &metrics{
+		connections:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "gateway_connections", Help: "Open connections."}),
+		subscriptions: prometheus.NewGauge(prometheus.GaugeOpts{Name: "gateway_subscriptions", Help: "Open subscriptions."}),
+		deliveries:    counter("gateway_deliveries_total", "Live events queued to subscriptions."),
+		drops:         vec("gateway_drops_total", "Dropped: stream entries that were delivered before (duplicate), frames that waited for a client cut off (slow_consumer).", "reason"),
+		gaps:          counter("gateway_gaps_total", "Holes met in an account's events, once for each subscription."),
+		healed:        counter("gateway_gaps_healed_total", "Holes closed from the history or by a resync."),
+		resyncs:       counter("gateway_resyncs_total", "Resync frames: history could not be had."),
+		closes:        vec("gateway_closes_total", "Connections ended, by close code; 1006 without one.", "code"),
+		refusals:      vec("gateway_refusals_total", "Handshakes refused, by HTTP status.", "status"),
+		authFailures:  counter("gateway_auth_failures_total", "Tokens refused."),
+		handedOver:    counter("gateway_writes_handed_over_total", "Writes that would have waited for a client and went to a writer of its own."),
+		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "gateway_stream_to_socket_seconds",
+			Help:    "From the stream entry, made right after the commit, to the write to the client's socket; one observation for each write, of its oldest event.",
+			Buckets: []float64{.0005, .001, .002, .003, .005, .0075, .01, .015, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}),
+	}
+	m.duplicates = m.drops.WithLabelValues(dropDuplicate)
+	if r != nil {
+		r.MustRegister(m.connections, m.subscriptions, m.deliveries, m.drops, m.gaps, m.healed, m.resyncs,
+			m.closes, m.refusals, m.authFailures, m.handedOver, m.latency)
+	}
+	return m
+}
+
+// observe notes how long the event took to a socket. The clocks of Redis and of
+// this machine may differ by a little; less than nothing counts as nothing.
+func (m *metrics) observe(e *event, now time.Time) {
+	if e.millis > 0 {
+		m.latency.Observe(max(0, float64(now.UnixMilli()-e.millis)/1000))
+	}
+}
+
+func (m *metrics) closed(code closeCode) { m.closes.WithLabelValues(strconv.Itoa(int(code))).Inc() }
+
+func (m *metrics) refused(status int) { m.refusals.WithLabelValues(strconv.Itoa(status)).Inc() }

@@ -1,0 +1,150 @@
+package ws
+
+import (
+	"sync"
+	"time"
+)
+
+// item is a frame on its way to a client. The frame's bytes may be shared with
+// other clients.
+type item struct {
+	frame []byte
+	event *event // nil: not an event frame
+	ping  bool   // a heartbeat instead of a frame
+}
+
+// outbox is the bounded queue between the engine, which never waits, and one
+// client's connection.
+type outbox struct {
+	maxItems, maxBytes int
+
+	mu        sync.Mutex // protects what follows; nothing else is locked inside it
+	queue     []item
+	head      int // queue[head:] waits
+	bytes     int
+	sealed    bool          // nothing more goes in
+	scheduled bool          // somebody has been told to write and has not found it empty since
+	room      chan struct{} // closed when there is room again; nil: nobody waits for it
+}
+
+// keepItems is how large a queue stays when it is empty. Most connections are idle
+// most of the time.
+const keepItems = 8
+
+// push queues an item. first tells the caller to see to the writing. ok is false
+// when the queue is full: the client is too slow and has to go.
+func (o *outbox) push(it item) (first, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.sealed {
+		return false, true
+	}
+	if len(o.queue)-o.head >= o.maxItems || o.bytes+len(it.frame) > o.maxBytes {
+		return false, false
+	}
+	if o.head > 0 && len(o.queue) == cap(o.queue) {
+		n := copy(o.queue, o.queue[o.head:])
+		clear(o.queue[n:])
+		o.queue, o.head = o.queue[:n], 0
+	}
+	o.queue = append(o.queue, it)
+	o.bytes += len(it.frame)
+	first = !o.scheduled
+	o.scheduled = true
+	return first, true
+}
+
+// take moves waiting items to dst, at most limit and about maxBytes. When none
+// waits, the next push will be told to see to the writing again.
+func (o *outbox) take(dst []item, limit, maxBytes int) []item {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	bytes := 0
+	for o.head < len(o.queue) && len(dst) < limit && bytes < maxBytes {
+		it := o.queue[o.head]
+		o.queue[o.head] = item{}
+		o.head++
+		bytes += len(it.frame)
+		dst = append(dst, it)
+	}
+	o.bytes -= bytes
+	if o.head == len(o.queue) {
+		o.head = 0
+		if cap(o.queue) > keepItems {
+			o.queue = nil
+		} else {
+			o.queue = o.queue[:0]
+		}
+	}
+	if len(dst) == 0 {
+		o.scheduled = false
+	}
+	if o.room != nil && o.roomy() {
+		close(o.room)
+		o.room = nil
+	}
+	return dst
+}
+
+// seal lets nothing more in. With drop, what waits is thrown away too; the number
+// of frames that were is returned.
+func (o *outbox) seal(drop bool) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.sealed = true
+	dropped := 0
+	if drop {
+		dropped = len(o.queue) - o.head
+		o.queue, o.head, o.bytes = nil, 0, 0
+	}
+	if o.room != nil {
+		close(o.room)
+		o.room = nil
+	}
+	return dropped
+}
+
+// roomy tells whether half of the queue is free. The caller holds mu.
+func (o *outbox) roomy() bool {
+	return o.sealed || (len(o.queue)-o.head <= o.maxItems/2 && o.bytes <= o.maxBytes/2)
+}
+
+// waitRoom waits until half of the queue is free, so that a long replay goes at
+// the client's pace. It is false when that took longer than timeout.
+func (o *outbox) waitRoom(done <-chan struct{}, timeout time.Duration) bool {
+	deadline := time.NewTimer(timeout)
+	defer deadline.Stop()
+	for {
+		o.mu.Lock()
+		if o.roomy() {
+			o.mu.Unlock()
+			return true
+		}
+		if o.room == nil {
+			o.room = make(chan struct{})
+		}
+		room := o.room
+		o.mu.Unlock()
+		select {
+		case <-room:
+		case <-done:
+			return true
+		case <-deadline.C:
+			return false
+		}
+	}
+}
+
+// closed tells whether the outbox was sealed.
+func (o *outbox) closed() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.sealed
+}
+
+// waiting tells what is queued.
+func (o *outbox) waiting() (items, bytes int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.queue) - o.head, o.bytes
+}

@@ -1,0 +1,145 @@
+package ws
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redroomrewards/realtime/internal/token"
+)
+
+// transport is a client's connection as the engine sees it. A subscription does
+// not know whether a WebSocket or something else carries its frames.
+type transport interface {
+	// wake says that the outbox has something to write. It is called once for a
+	// batch of deliveries, by goroutines that must not wait.
+	wake()
+	// flush is wake from the client's own goroutine: it may write at once.
+	flush()
+	// shut ends the connection; the first code wins. It never waits.
+	shut(code closeCode, detail string)
+	// alive tells whether the peer was heard since the last call.
+	alive() bool
+}
+
+// session is one client: who it is, what it subscribed to, what waits for it. The
+// client's frames are handled by one goroutine, its reader; deliveries, heals and
+// the hub's clock come from others.
+type session struct {
+	hub       *Hub
+	transport transport
+	out       outbox
+	id        string
+	remote    string
+	since     time.Time
+	position  int // in the registry, protected by its mutex
+
+	ended chan struct{} // closed when the client is gone
+	due   atomic.Int64  // when tick has to look again, in ns since 1970
+
+	mu      sync.Mutex // protects what follows
+	claims  *token.Claims
+	subs    []*subscription
+	gaps    []*feed // waiting to be healed
+	healing bool    // a goroutine works on gaps
+	clock   clock
+}
+
+// subscription is what a client opened under a name. It does not change.
+type subscription struct {
+	session *session
+	name    string
+	quoted  []byte // the name as JSON
+	filter  filter
+	feeds   []*feed // one for each account; none for ["*"]
+	wild    bool    // ["*"]
+}
+
+func newSession(h *Hub, id, remote string) *session {
+	return &session{
+		hub: h, id: id, remote: remote, since: time.Now(),
+		ended: make(chan struct{}),
+		out:   outbox{maxItems: h.cfg.QueueEvents, maxBytes: h.cfg.QueueBytes},
+	}
+}
+
+// queue puts an item into the outbox; a full one ends the connection. first tells
+// the caller to wake the transport.
+func (s *session) queue(it item) (first bool) {
+	first, ok := s.out.push(it)
+	if !ok {
+		s.transport.shut(closeSlowConsumer, "queue full")
+	}
+	return first
+}
+
+// reply queues a frame and has it written, from the client's own goroutine.
+func (s *session) reply(frame []byte) {
+	s.queue(item{frame: frame})
+	s.transport.flush()
+}
+
+// notify queues a frame and has it written, from any goroutine.
+func (s *session) notify(it item) {
+	if s.queue(it) {
+		s.transport.wake()
+	}
+}
+
+// end takes the client out of everything. Its reader calls it, last of all.
+func (s *session) end() {
+	s.out.seal(true)
+	s.mu.Lock()
+	subs := s.subs
+	s.subs, s.gaps = nil, nil
+	s.mu.Unlock()
+	for _, sub := range subs {
+		sub.close()
+	}
+	close(s.ended)
+}
+
+// find looks a subscription up by name. The caller holds mu.
+func (s *session) find(name string) int {
+	for i, sub := range s.subs {
+		if sub.name == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// forget takes a subscription off the list. It is nil when there is none.
+func (s *session) forget(name string) *subscription {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := s.find(name)
+	if i < 0 {
+		return nil
+	}
+	sub := s.subs[i]
+	s.subs = append(s.subs[:i:i], s.subs[i+1:]...)
+	return sub
+}
+
+// close ends the flow of events. None is queued afterwards.
+func (sub *subscription) close() {
+	for _, f := range sub.feeds {
+		f.leave()
+	}
+	if sub.wild {
+		sub.session.hub.removeWild(sub)
+	}
+	sub.session.hub.metrics.subscriptions.Dec()
+}
+
+// unsubscribe handles the client's frame.
+func (s *session) unsubscribe(name string) *refusal {
+	sub := s.forget(name)
+	if sub == nil {
+		return refuse(codeUnknownSubscription, "there is no subscription of that name")
+	}
+	sub.close()
+	s.reply(unsubscribedFrame(sub.quoted))
+	return nil
+}

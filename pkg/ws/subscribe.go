@@ -1,0 +1,274 @@
+package ws
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"unicode/utf8"
+
+	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/pkg/bus"
+)
+
+const (
+	everyAccount   = "*"
+	maxSubName     = 64  // bytes
+	maxFilterValue = 128 // bytes
+	maxAmount      = 1<<53 - 1
+)
+
+// request is a subscribe frame that was found good.
+type request struct {
+	name     string
+	accounts []string // nil: every account
+	filter   filter
+	after    map[string]int64
+	snapshot bool
+}
+
+// check turns the frame into a request, or says what is wrong with it.
+func (s *session) check(f *clientFrame, claims *token.Claims) (request, *refusal) {
+	cfg := &s.hub.cfg
+	r := request{after: f.After, snapshot: f.Snapshot == nil || *f.Snapshot}
+	if f.Sub == nil || *f.Sub == "" || len(*f.Sub) > maxSubName || !utf8.ValidString(*f.Sub) {
+		return r, refuse(codeBadRequest, fmt.Sprintf("sub is a name of 1 to %d bytes", maxSubName))
+	}
+	r.name = *f.Sub
+	for _, l := range []struct {
+		name   string
+		values []string
+		into   *[]string
+	}{{"types", f.Types, &r.filter.types}, {"reasons", f.Reasons, &r.filter.reasons}, {"features", f.Features, &r.filter.features}} {
+		if l.values == nil {
+			continue
+		}
+		if len(l.values) == 0 || len(l.values) > cfg.MaxFilterValues {
+			return r, refuse(codeBadRequest, fmt.Sprintf("%s has 1 to %d values; leave it out to get all", l.name, cfg.MaxFilterValues))
+		}
+		for _, v := range l.values {
+			if v == "" || len(v) > maxFilterValue {
+				return r, refuse(codeBadRequest, fmt.Sprintf("a value in %s has 1 to %d bytes", l.name, maxFilterValue))
+			}
+		}
+		*l.into = l.values
+	}
+	if f.MinAmount != nil {
+		if *f.MinAmount < 1 || *f.MinAmount > maxAmount {
+			return r, refuse(codeBadRequest, "minAmount is a whole number from 1 to 9007199254740991")
+		}
+		r.filter.minAmount = *f.MinAmount
+	}
+	return r, s.checkAccounts(&r, f, claims)
+}
+
+func (s *session) checkAccounts(r *request, f *clientFrame, claims *token.Claims) *refusal {
+	names := f.Accounts
+	if names == nil {
+		if names = claims.Accounts; len(names) == 0 {
+			return refuse(codeForbidden, "the token names no account: name the accounts")
+		}
+	}
+	if slices.Contains(names, everyAccount) {
+		switch {
+		case len(names) != 1:
+			return refuse(codeBadRequest, `"*" stands alone in accounts`)
+		case len(f.After) > 0:
+			return refuse(codeBadRequest, `"*" is live only: it has no after`)
+		case !claims.Has(token.ScopeEvents):
+			return refuse(codeForbidden, "every account needs the scope "+token.ScopeEvents)
+		}
+		return nil
+	}
+	if len(names) == 0 || len(names) > s.hub.cfg.MaxAccounts {
+		return refuse(codeBadRequest, fmt.Sprintf("a subscription has 1 to %d accounts", s.hub.cfg.MaxAccounts))
+	}
+	r.accounts = make([]string, 0, len(names))
+	for _, a := range names {
+		if !bus.ValidAccount(a) {
+			return refuse(codeBadRequest, "an account is user:<id> or model:<id>")
+		}
+		if !slices.Contains(r.accounts, a) {
+			r.accounts = append(r.accounts, a)
+		}
+	}
+	for _, a := range r.accounts {
+		if !claims.MaySee(a) {
+			return refuse(codeForbidden, "the token does not cover "+a)
+		}
+	}
+	for a, seq := range f.After {
+		if seq < 0 || seq > maxAmount || !slices.Contains(r.accounts, a) {
+			return refuse(codeBadRequest, "after gives a seq from 0 on for accounts of the subscription")
+		}
+	}
+	return nil
+}
+
+// subscribe handles the client's frame. It returns when the client is live, or
+// with a refusal and nothing opened.
+func (s *session) subscribe(f *clientFrame) *refusal {
+	s.mu.Lock()
+	claims := s.claims
+	s.mu.Unlock()
+	r, refused := s.check(f, claims)
+	if refused != nil {
+		return refused
+	}
+	sub := &subscription{session: s, name: r.name, quoted: quote(r.name), filter: r.filter, wild: r.accounts == nil}
+	if refused := s.reserve(sub); refused != nil {
+		return refused
+	}
+	if sub.wild {
+		s.queue(item{frame: subscribedFrame(sub.quoted, []opened{{Account: everyAccount}})})
+		s.hub.addWild(sub)
+		s.transport.flush()
+		return nil
+	}
+	// From here on deliveries wait: whatever the tail has passed on before is in the
+	// snapshot, whatever comes is in the memory.
+	for _, a := range r.accounts {
+		sub.feeds = append(sub.feeds, s.hub.shards[shardOf(a)].join(sub, a))
+	}
+	starts := make([]start, len(sub.feeds))
+	for i, feed := range sub.feeds {
+		var err error
+		if starts[i], err = s.hub.open(feed, &r); err != nil {
+			s.hub.cfg.Logger.Warn("subscription refused: neither snapshot nor history", "error", err)
+			if s.forget(sub.name) != nil {
+				sub.close()
+			}
+			return refuse(codeSnapshotUnavailable, "the state of an account cannot be had at the moment; try again")
+		}
+	}
+	s.answer(sub, starts, r.snapshot)
+	for i, feed := range sub.feeds {
+		if err := s.advance(s.hub.base, feed, starts[i].page, s.transport.flush); err != nil {
+			s.heal(feed) // tries again beside this goroutine
+		}
+	}
+	s.transport.flush()
+	return nil
+}
+
+// reserve takes the name, so that limits hold.
+func (s *session) reserve(sub *subscription) *refusal {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.find(sub.name) >= 0:
+		return refuse(codeDuplicate, "a subscription of that name is open")
+	case len(s.subs) >= s.hub.cfg.MaxSubscriptions:
+		return refuse(codeTooManySubscriptions, fmt.Sprintf("a connection has at most %d subscriptions", s.hub.cfg.MaxSubscriptions))
+	}
+	s.subs = append(s.subs, sub)
+	s.hub.metrics.subscriptions.Inc()
+	return nil
+}
+
+// answer queues the subscribed frame, and the resync frames that belong to it.
+func (s *session) answer(sub *subscription, starts []start, snapshots bool) {
+	accounts := make([]opened, len(starts))
+	for i, st := range starts {
+		accounts[i] = opened{Account: sub.feeds[i].topic.account, Seq: st.seq, Recovered: st.recovered}
+		if snapshots && !st.recovered {
+			accounts[i].Snapshot = &st.balance
+		}
+	}
+	s.queue(item{frame: subscribedFrame(sub.quoted, accounts)})
+	for _, st := range starts {
+		if st.resync {
+			s.hub.metrics.resyncs.Inc()
+			s.queue(item{frame: resyncFrame(sub.quoted, st.balance)})
+		}
+	}
+}
+
+// start is where an account of a new subscription begins.
+type start struct {
+	seq       int64
+	recovered bool
+	balance   bus.Balance // unless recovered
+	resync    bool        // after was asked for and cannot be served
+	page      []*event    // the first events, when they came from the history
+}
+
+// open finds out where the feed begins and sets its next. The feed is holding.
+func (h *Hub) open(f *feed, r *request) (start, error) {
+	account := f.topic.account
+	after, resume := r.after[account]
+	if !resume {
+		b, err := h.state(h.base, account, 0)
+		if err != nil {
+			return start{}, err
+		}
+		f.begin(b.Seq, b.Seq)
+		return start{seq: b.Seq, balance: b}, nil
+	}
+	if f.inMemory(after) {
+		f.begin(after, 0)
+		return start{seq: after, recovered: true}, nil
+	}
+	b, err := h.state(h.base, account, 0)
+	if err == nil && b.Seq == after {
+		f.begin(after, 0)
+		return start{seq: after, recovered: true}, nil
+	}
+	// Events were missed; or after is newer than what is known here, because another
+	// gateway was ahead of this one. The ledger knows.
+	page, last, herr := h.events(h.base, account, after)
+	if herr == nil && (len(page) > 0 || last == after) && last-after <= int64(h.cfg.MaxReplay) {
+		f.begin(after, max(b.Seq, 0))
+		return start{seq: after, recovered: true, page: page}, nil
+	}
+	if err != nil {
+		return start{}, errors.Join(err, herr)
+	}
+	f.begin(b.Seq, b.Seq)
+	return start{seq: b.Seq, balance: b, resync: true}, nil
+}
+
+// inMemory tells whether everything after that seq is here.
+func (f *feed) inMemory(after int64) bool {
+	f.shard.mu.Lock()
+	defer f.shard.mu.Unlock()
+	c := &f.topic.chain
+	return c.holds(after+1) || (c.last != 0 && c.newest == after)
+}
+
+// begin sets what the feed has shown, and what is known to exist.
+func (f *feed) begin(seq, want int64) {
+	f.shard.mu.Lock()
+	f.next, f.want = seq+1, want
+	f.shard.mu.Unlock()
+}
+
+// heal has a goroutine bring the feed up to date again. At most one works for a
+// session.
+func (s *session) heal(f *feed) {
+	s.mu.Lock()
+	s.gaps = append(s.gaps, f)
+	idle := !s.healing
+	s.healing = true
+	s.mu.Unlock()
+	if idle && !s.hub.tasks.start(func() { s.healAll(s.hub.base) }) {
+		s.mu.Lock()
+		s.healing = false
+		s.mu.Unlock()
+	}
+}
+
+func (s *session) healAll(ctx context.Context) {
+	for {
+		s.mu.Lock()
+		if len(s.gaps) == 0 {
+			s.gaps, s.healing = nil, false
+			s.mu.Unlock()
+			return
+		}
+		f := s.gaps[0]
+		s.gaps = s.gaps[1:]
+		s.mu.Unlock()
+		s.mend(ctx, f)
+	}
+}

@@ -1,0 +1,152 @@
+package ws
+
+import (
+	"bufio"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Buffers of the WebSocket library. It writes only control frames through its own,
+// at most 127 bytes with their header, so that each arrives as a single Write; the
+// reader's serves frame headers. Large ones would be most of an idle connection.
+const (
+	readBufferSize  = 128
+	writeBufferSize = 136
+)
+
+// controlTimeout bounds the write of a control frame.
+const controlTimeout = 5 * time.Second
+
+// wire is the network connection below a WebSocket. Two parties write to it: the
+// library its control frames, and we our messages, past the library, which flushes
+// at each message's end and has no way not to wait. The rules that make that safe:
+// whoever writes holds mu; frames stay whole, so that a remainder leaves before
+// anything else; nothing follows a close frame; no extension was negotiated.
+type wire struct {
+	net.Conn
+	ahead []byte // what the HTTP server had read beyond the handshake
+	heard atomic.Bool
+	raw   *rawWriter // nil: this kind of connection can only be written to by waiting
+
+	mu     sync.Mutex // held while writing; protects what follows
+	rest   []byte     // of a write that would have blocked
+	ending bool       // a close frame was sent
+}
+
+// Read is called by the library alone.
+func (w *wire) Read(p []byte) (int, error) {
+	if len(w.ahead) > 0 {
+		n := copy(p, w.ahead)
+		if w.ahead = w.ahead[n:]; len(w.ahead) == 0 {
+			w.ahead = nil
+		}
+		return n, nil
+	}
+	n, err := w.Conn.Read(p)
+	if n > 0 && !w.heard.Load() {
+		w.heard.Store(true)
+	}
+	return n, err
+}
+
+const closeOpcode = 0x8
+
+// Write is called by the library alone, with one control frame.
+func (w *wire) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ending {
+		return 0, net.ErrClosed
+	}
+	if len(p) > 0 && p[0]&0x0f == closeOpcode {
+		w.ending = true
+	}
+	if err := w.Conn.SetWriteDeadline(time.Now().Add(controlTimeout)); err != nil {
+		return 0, err
+	}
+	defer func() { _ = w.Conn.SetWriteDeadline(time.Time{}) }()
+	if err := w.writeRest(); err != nil {
+		return 0, err
+	}
+	return w.Conn.Write(p)
+}
+
+// writeRest waits until the remainder has left. The caller holds mu and has set a
+// deadline.
+func (w *wire) writeRest() error {
+	if len(w.rest) == 0 {
+		return nil
+	}
+	n, err := w.Conn.Write(w.rest)
+	if w.rest = w.rest[n:]; len(w.rest) == 0 {
+		w.rest = nil
+	}
+	return err
+}
+
+// writeAll waits until all of p has left. The caller holds mu.
+func (w *wire) writeAll(p []byte, timeout time.Duration) error {
+	if err := w.Conn.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
+		return err
+	}
+	defer func() { _ = w.Conn.SetWriteDeadline(time.Time{}) }()
+	if err := w.writeRest(); err != nil {
+		if len(w.rest) > 0 {
+			w.rest = append(w.rest, p...)
+		}
+		return err
+	}
+	if len(p) == 0 {
+		return nil
+	}
+	n, err := w.Conn.Write(p)
+	if err != nil && n > 0 {
+		w.rest = append([]byte(nil), p[n:]...) // a close frame must not cut into it
+	}
+	return err
+}
+
+// writeSome writes what the socket takes at once and keeps the rest. done is false
+// when there is a rest. The caller holds mu; raw must not be nil.
+func (w *wire) writeSome(p []byte) (done bool, err error) {
+	if len(w.rest) > 0 {
+		n, err := w.raw.write(w.rest)
+		if w.rest = w.rest[n:]; err != nil || len(w.rest) > 0 {
+			w.rest = append(w.rest, p...)
+			return false, err
+		}
+		w.rest = nil
+	}
+	n, err := w.raw.write(p)
+	if n < len(p) {
+		w.rest = append([]byte(nil), p[n:]...)
+	}
+	return n == len(p), err
+}
+
+// hijack gives the library a wire of ours in place of the server's connection.
+type hijack struct {
+	http.ResponseWriter
+	wire *wire
+}
+
+// Hijack is called by the library after it has written the handshake's answer.
+func (h *hijack) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	if n := rw.Reader.Buffered(); n > 0 {
+		h.wire.ahead = make([]byte, n)
+		if _, err := rw.Reader.Read(h.wire.ahead); err != nil {
+			return nil, nil, err
+		}
+	}
+	h.wire.Conn = conn
+	h.wire.raw = newRawWriter(conn)
+	h.wire.heard.Store(true)
+	return h.wire, bufio.NewReadWriter(bufio.NewReaderSize(h.wire, readBufferSize), bufio.NewWriterSize(h.wire, writeBufferSize)), nil
+}
