@@ -3,10 +3,15 @@ package bus
 import (
 	"context"
 	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 )
 
 // TailConfig is the tail's optional settings.
@@ -47,10 +52,37 @@ type Batch struct {
 
 // Tail reads all partitions' streams from its own positions, without a consumer
 // group, so any number of tails may run.
-type Tail struct{}
+type Tail struct {
+	rdb      redis.UniversalClient
+	cfg      TailConfig
+	metrics  tailMetrics
+	caughtUp chan struct{}
+	behind   atomic.Int32 // readers that have not caught up yet
+	complain rate.Sometimes
 
-// NewTail returns a tail on the given client. It does nothing until Run.
-func NewTail(rdb redis.UniversalClient, cfg TailConfig) *Tail { return &Tail{} }
+	mu sync.Mutex // held while deliver runs: one goroutine at a time
+}
+
+// NewTail returns a tail on the given client. It does nothing until Run, which
+// may be called once.
+func NewTail(rdb redis.UniversalClient, cfg TailConfig) *Tail {
+	cfg.Keys = cfg.Keys.WithDefaults()
+	setDefault(&cfg.Refill, 4096)
+	setDefault(&cfg.Count, 1000)
+	setDefault(&cfg.Block, 500*time.Millisecond)
+	setDefault(&cfg.Check, 2*time.Second)
+	setDefault(&cfg.Rewind, 5*time.Minute)
+	setDefault(&cfg.Logger, slog.Default())
+	cfg.Block = max(cfg.Block, time.Millisecond) // 0 would be for ever
+	cfg.Pause = min(cfg.Pause, 5*time.Millisecond)
+	return &Tail{
+		rdb:      rdb,
+		cfg:      cfg,
+		metrics:  newTailMetrics(cfg.Registerer, cfg.Keys.Partitions),
+		caughtUp: make(chan struct{}),
+		complain: rate.Sometimes{First: 1, Interval: 10 * time.Second},
+	}
+}
 
 // Run delivers first the most recent entries of each stream (Refill), then what
 // comes, until ctx ends; then it returns nil. deliver is called by one goroutine
@@ -59,8 +91,34 @@ func NewTail(rdb redis.UniversalClient, cfg TailConfig) *Tail { return &Tail{} }
 // Between the refill and the first live read nothing is lost. After an error,
 // and when Redis restarted or failed over, entries may be delivered again:
 // drop what has seq <= the last one of its account. A hole in seq means that
-// Redis lost or trimmed entries.
-func (t *Tail) Run(ctx context.Context, deliver func(Batch)) error { panic("being written") }
+// Redis lost or trimmed entries. Entries that are no deliveries are skipped,
+// logged and counted (stream_malformed_total).
+//
+// On a single server one read covers all partitions; on a Redis Cluster, where a
+// read cannot span slots, each partition has a reader of its own.
+func (t *Tail) Run(ctx context.Context, deliver func(Batch)) error {
+	all := make([]int, t.cfg.Keys.Partitions)
+	for i := range all {
+		all[i] = i
+	}
+	shares := [][]int{all}
+	if _, ok := t.rdb.(*redis.ClusterClient); ok {
+		shares = slices.Collect(slices.Chunk(all, 1))
+	}
+	t.behind.Store(int32(len(shares))) //nolint:gosec // partitions are few
+	var readers errgroup.Group
+	for _, share := range shares {
+		r := newTailReader(t, share, deliver)
+		readers.Go(func() error { return r.run(ctx) })
+	}
+	return readers.Wait()
+}
 
 // CaughtUp is closed once every partition was refilled and read up to its end.
-func (t *Tail) CaughtUp() <-chan struct{} { panic("being written") }
+func (t *Tail) CaughtUp() <-chan struct{} { return t.caughtUp }
+
+func (t *Tail) oneCaughtUp() {
+	if t.behind.Add(-1) == 0 {
+		close(t.caughtUp)
+	}
+}

@@ -1,0 +1,300 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/redis/go-redis/v9"
+)
+
+// tailReader reads some of the partitions with one call at a time.
+type tailReader struct {
+	t       *Tail
+	deliver func(Batch)
+	parts   []tailPosition
+	byName  map[string]int // stream key -> place in parts
+	sink    sink
+	entries entries
+	args    []any // of XREAD; the last len(parts) are the ids
+
+	identity string    // of the server that was checked last
+	lastGood time.Time // when Redis answered last
+	checked  time.Time // when identity and ends were compared last
+	broken   bool      // an error since then
+	caughtUp bool
+}
+
+// tailPosition is how far one stream was read.
+type tailPosition struct {
+	partition int
+	stream    string
+	id        streamID // everything up to it was delivered
+	refilled  bool
+
+	next  streamID // position after the read under way
+	found int      // entries of the read under way
+}
+
+func newTailReader(t *Tail, partitions []int, deliver func(Batch)) *tailReader {
+	r := &tailReader{t: t, deliver: deliver, byName: map[string]int{}, lastGood: time.Now()}
+	r.args = []any{"xread", "count", t.cfg.Count, "block", t.cfg.Block.Milliseconds(), "streams"}
+	for i, partition := range partitions {
+		stream := t.cfg.Keys.Stream(partition)
+		r.parts = append(r.parts, tailPosition{partition: partition, stream: stream})
+		r.byName[stream] = i
+		r.args = append(r.args, stream)
+	}
+	for range partitions {
+		r.args = append(r.args, "0-0")
+	}
+	return r
+}
+
+// run is one attempt after the other, until ctx ends.
+func (r *tailReader) run(ctx context.Context) error {
+	wait := backoff.ExponentialBackOff{
+		InitialInterval: 20 * time.Millisecond, Multiplier: 2, RandomizationFactor: 0.5, MaxInterval: 2 * time.Second,
+	}
+	for ctx.Err() == nil {
+		err := r.step(ctx)
+		if err == nil {
+			wait.Reset()
+			continue
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		r.broken = true
+		r.t.metrics.errors.Inc()
+		r.t.complain.Do(func() { r.t.cfg.Logger.Warn("reading streams fails, trying again", "error", err) })
+		sleep(ctx, wait.NextBackOff())
+	}
+	return nil
+}
+
+// step checks when that is due, refills what is not refilled yet, and reads once.
+func (r *tailReader) step(ctx context.Context) error {
+	if r.broken || time.Since(r.checked) >= r.t.cfg.Check {
+		if err := r.check(ctx); err != nil {
+			return fmt.Errorf("check: %w", err)
+		}
+	}
+	for i := range r.parts {
+		if !r.parts[i].refilled {
+			if err := r.refill(ctx, &r.parts[i]); err != nil {
+				return fmt.Errorf("refill partition %d: %w", r.parts[i].partition, err)
+			}
+		}
+	}
+	found, err := r.read(ctx)
+	if err != nil {
+		return fmt.Errorf("read: %w", err)
+	}
+	if found > 0 && r.t.cfg.Pause > 0 {
+		sleep(ctx, r.t.cfg.Pause)
+	}
+	return nil
+}
+
+// check looks whether the server is still the one that the positions are of. A
+// stream that is gone is read from its start. A stream that ends before our
+// position, and all streams of a server with another run id, may have lost
+// entries that the relay has put or will put in again, with ids that may be
+// below our position: reading starts again some minutes back.
+func (r *tailReader) check(ctx context.Context) error {
+	server, err := serving(ctx, r.t.rdb, r.parts[0].stream)
+	if err != nil {
+		return err
+	}
+	pipe := server.Pipeline()
+	info := pipe.Info(ctx, "server")
+	ends := make([]*redis.XMessageSliceCmd, len(r.parts))
+	for i := range r.parts {
+		ends[i] = pipe.XRevRangeN(ctx, r.parts[i].stream, "+", "-", 1)
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	identity, err := runID(info)
+	if err != nil {
+		return err
+	}
+	for _, end := range ends {
+		if err := end.Err(); err != nil {
+			return err
+		}
+	}
+	changed := identity != "" && r.identity != "" && identity != r.identity
+	back := uint64((r.t.cfg.Rewind + time.Since(r.lastGood)).Milliseconds()) //nolint:gosec // positive
+	for i := range r.parts {
+		end, err := lastID(ends[i].Val())
+		if err != nil {
+			return err
+		}
+		r.compare(&r.parts[i], end, changed, back)
+	}
+	if identity != "" {
+		r.identity = identity
+	}
+	r.checked, r.broken = time.Now(), false
+	return nil
+}
+
+func (r *tailReader) compare(p *tailPosition, end streamID, changed bool, back uint64) {
+	var why string
+	from := p.id
+	switch {
+	case p.id == streamID{}:
+		return
+	case end == streamID{}:
+		why, p.id = "vanished", streamID{}
+	case end.less(p.id):
+		why, p.id = "went_back", end.back(back)
+	case changed:
+		why, p.id = "server_changed", p.id.back(back)
+	default:
+		return
+	}
+	r.t.metrics.resets.WithLabelValues(why).Inc()
+	r.t.cfg.Logger.Warn("stream is read again from further back", "partition", p.partition, "why", why,
+		"position", from.String(), "end", end.String(), "now_from", p.id.String())
+}
+
+func lastID(messages []redis.XMessage) (streamID, error) {
+	if len(messages) == 0 {
+		return streamID{}, nil
+	}
+	id, ok := parseStreamID([]byte(messages[0].ID))
+	if !ok {
+		return streamID{}, fmt.Errorf("%w: entry id %q", errProtocol, messages[0].ID)
+	}
+	return id, nil
+}
+
+// refill delivers the newest entries of a stream, oldest first, and sets the
+// position after them.
+func (r *tailReader) refill(ctx context.Context, p *tailPosition) error {
+	count := max(r.t.cfg.Refill, 1) // one entry tells at least the position
+	r.entries.reset()
+	raw, err := r.raw(ctx, "xrevrange", p.stream, "+", "-", "count", count)
+	if err != nil {
+		return err
+	}
+	cursor := reply{b: raw}
+	n, newest, _ := r.entries.list(&cursor)
+	if err = cursor.err; redirected(err) {
+		n, newest, err = r.refillRedirected(ctx, p, count)
+	}
+	if err != nil {
+		return err
+	}
+	p.id, p.refilled = newest, true
+	if r.t.cfg.Refill > 0 {
+		slices.Reverse(r.entries.deliveries)
+		r.hand(n, true)
+	}
+	return nil
+}
+
+// read waits for entries of all our streams and delivers them in one batch.
+func (r *tailReader) read(ctx context.Context) (found int, err error) {
+	ids := r.args[len(r.args)-len(r.parts):]
+	for i := range r.parts {
+		p := &r.parts[i]
+		ids[i] = p.id.String()
+		p.next, p.found = p.id, 0
+	}
+	r.entries.reset()
+	raw, err := r.raw(ctx, r.args...)
+	if err != nil {
+		return 0, err
+	}
+	if err = r.parse(raw); redirected(err) {
+		err = r.readRedirected(ctx, ids)
+	}
+	if err != nil {
+		return 0, err
+	}
+	r.lastGood = time.Now()
+	full := false
+	for i := range r.parts {
+		p := &r.parts[i]
+		lag := 0.0
+		if p.found > 0 {
+			lag = max(0, float64(r.lastGood.UnixMilli()-int64(p.next.millis))/1000) //nolint:gosec // a clock's milliseconds
+		}
+		r.t.metrics.lag[p.partition].Set(lag)
+		p.id = p.next
+		found += p.found
+		full = full || p.found >= r.t.cfg.Count
+	}
+	r.t.metrics.reads.Inc()
+	r.hand(found, false)
+	if !full && !r.caughtUp {
+		r.caughtUp = true
+		r.t.oneCaughtUp()
+	}
+	return found, nil
+}
+
+// parse reads XREAD's reply: for each stream that had something its key and its entries.
+func (r *tailReader) parse(raw []byte) error {
+	cursor := reply{b: raw}
+	streams, isMap := cursor.array()
+	for range streams {
+		if !isMap {
+			cursor.array() // of key and entries
+		}
+		i, ok := r.byName[string(cursor.bulk())]
+		if cursor.err == nil && !ok {
+			return fmt.Errorf("%w: a stream that was not asked for", errProtocol)
+		}
+		n, _, last := r.entries.list(&cursor)
+		if cursor.err != nil {
+			return cursor.err
+		}
+		if n > 0 {
+			r.parts[i].found, r.parts[i].next = n, last
+		}
+	}
+	return cursor.err
+}
+
+// raw returns the reply as Redis sent it, also when it is an error. The command
+// is not repeated by go-redis: a lost connection must be noticed here.
+func (r *tailReader) raw(ctx context.Context, args ...any) ([]byte, error) {
+	defer r.sink.reset()
+	cmd := redis.NewRawWriteToCmd(ctx, &r.sink, args...)
+	if err := r.t.rdb.Process(ctx, cmd); err != nil {
+		return nil, err
+	}
+	return r.sink.take(), nil
+}
+
+// hand delivers what was read; n is how many entries that were.
+func (r *tailReader) hand(n int, refill bool) {
+	r.t.metrics.entries.Add(float64(n))
+	if bad := r.entries.malformed; bad > 0 {
+		r.t.metrics.malformed.Add(float64(bad))
+		r.t.complain.Do(func() {
+			r.t.cfg.Logger.Error("stream entries that are no deliveries were skipped; somebody else writes to the streams", "count", bad)
+		})
+	}
+	if len(r.entries.deliveries) == 0 {
+		return
+	}
+	r.t.mu.Lock()
+	defer r.t.mu.Unlock()
+	r.deliver(Batch{Deliveries: r.entries.deliveries, Refill: refill})
+}
+
+// sleep waits for d or for ctx's end.
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

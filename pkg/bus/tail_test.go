@@ -1,0 +1,308 @@
+package bus_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redroomrewards/realtime/internal/testenv"
+	"github.com/redroomrewards/realtime/pkg/bus"
+)
+
+// follower runs a tail and keeps what it delivers.
+type follower struct {
+	*bus.Tail
+	stop context.CancelFunc
+
+	mu      sync.Mutex // protects the rest
+	history []bus.Delivery
+	live    []bus.Delivery
+}
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+func follow(t testing.TB, rdb redis.UniversalClient, cfg bus.TailConfig) *follower {
+	t.Helper()
+	if cfg.Block == 0 {
+		cfg.Block = 20 * time.Millisecond
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = quiet()
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	f := &follower{Tail: bus.NewTail(rdb, cfg)}
+	done := make(chan error, 1)
+	go func() { done <- f.Run(ctx, f.take) }()
+	f.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	t.Cleanup(f.stop)
+	return f
+}
+
+func (f *follower) take(b bus.Batch) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if b.Refill {
+		f.history = append(f.history, b.Deliveries...)
+	} else {
+		f.live = append(f.live, b.Deliveries...)
+	}
+}
+
+// firsts lists an account's seqs in the order they came, without repeats.
+func firsts(deliveries []bus.Delivery, account string) []int64 {
+	var list []int64
+	last := int64(0)
+	for _, d := range deliveries {
+		if d.Account == account && d.Seq > last {
+			list, last = append(list, d.Seq), d.Seq
+		}
+	}
+	return list
+}
+
+func (f *follower) seqs(account string) (history, live []int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return firsts(f.history, account), firsts(f.live, account)
+}
+
+func (f *follower) waitCaughtUp(t testing.TB) {
+	t.Helper()
+	select {
+	case <-f.CaughtUp():
+	case <-time.After(20 * time.Second):
+		t.Fatal("the tail does not catch up")
+	}
+}
+
+func upTo(first, last int64) (list []int64) {
+	for seq := first; seq <= last; seq++ {
+		list = append(list, seq)
+	}
+	return list
+}
+
+func (f *follower) waitLive(t testing.TB, account string, first, last int64) {
+	t.Helper()
+	waitFor(t, fmt.Sprintf("live %s %d to %d", account, first, last), func() bool {
+		_, live := f.seqs(account)
+		return slices.Equal(live, upTo(first, last))
+	})
+}
+
+func TestTailRefillsThenFollows(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
+		for seq := int64(1); seq <= 30; seq++ {
+			publish(t, p, group("user:a", seq, 1), group("user:b", seq, 1), group("model:m", seq, 1))
+		}
+		f := follow(t, rdb, bus.TailConfig{Keys: keys, Refill: 10})
+		f.waitCaughtUp(t)
+		for _, a := range []string{"user:a", "user:b", "model:m"} {
+			history, live := f.seqs(a)
+			if len(history) == 0 || history[len(history)-1] != 30 || len(history) != int(31-history[0]) || len(live) > 0 {
+				t.Errorf("%s: history %v, live %v", a, history, live)
+			}
+			if n := len(f.history); n > 40 {
+				t.Errorf("%d entries refilled; want at most 10 for each of 4 partitions", n)
+			}
+		}
+		for seq := int64(31); seq <= 60; seq += 3 {
+			publish(t, p, group("user:a", seq, 3), group("user:b", seq, 3), group("model:m", seq, 3))
+		}
+		for _, a := range []string{"user:a", "user:b", "model:m"} {
+			f.waitLive(t, a, 31, 60)
+		}
+	})
+}
+
+func TestTailDeliversEveryField(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		g := makeGroup("user:a'\r\n$5", 1, 2)
+		g.Deliveries[0].Feature, g.Deliveries[0].View, g.Deliveries[0].Copy = "wheel", []byte(`{"v":1}`), true
+		g.Deliveries[1].Amount, g.Deliveries[1].Reason = 0, ""
+		publish(t, bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys}), bus.Publication{Group: g})
+		f := follow(t, rdb, bus.TailConfig{Keys: keys})
+		f.waitCaughtUp(t)
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for i, want := range g.Deliveries {
+			got := f.history[i]
+			if age := time.Since(time.UnixMilli(got.StreamMillis)); age < -time.Minute || age > time.Minute {
+				t.Errorf("StreamMillis is %v ago", age)
+			}
+			got.StreamMillis = 0
+			if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
+				t.Errorf("delivery %d:\n%+v\nwant\n%+v", i, got, want)
+			}
+		}
+	})
+}
+
+func TestTailSkipsWhatIsNoDelivery(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		reg := prometheus.NewRegistry()
+		f := follow(t, rdb, bus.TailConfig{Keys: keys, Registerer: reg})
+		f.waitCaughtUp(t)
+		key := keys.Stream(keys.Partition("user:a"))
+		for _, values := range [][]any{
+			{"hello", "world"},
+			{"id", "x", "type", "t", "account", "user:a", "seq", "minus one", "data", "{}"},
+			{"id", "x", "type", "t", "account", "user:a", "seq", "99999999999999999999", "data", "{}"},
+			{"id", "x", "type", "t", "account", "user:a", "seq", "1", "data", ""},
+			{"id", "x", "type", "t", "account", "user:a", "seq", "1", "amount", "-5", "data", "{}"},
+		} {
+			if err := rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: key, Values: values}).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		publish(t, bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys}), group("user:a", 1, 2))
+		f.waitLive(t, "user:a", 1, 2)
+		if got := metric(t, reg, "stream_malformed_total"); got != 5 {
+			t.Errorf("stream_malformed_total = %v; want 5", got)
+		}
+	})
+}
+
+// metric sums a metric's values over its labels.
+func metric(t testing.TB, reg *prometheus.Registry, name string) (sum float64) {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	return sum
+}
+
+func TestTailStopsWithoutRedis(t *testing.T) {
+	f := follow(t, open(t, "redis://127.0.0.1:1"), bus.TailConfig{})
+	f.stop()
+}
+
+func TestTailOutlivesRestartsAndCuts(t *testing.T) {
+	server := testenv.RedisServer(t)
+	proxy := testenv.NewProxy(t, server.Addr())
+	direct := open(t, server.URL())
+	reg := prometheus.NewRegistry()
+	f := follow(t, open(t, "redis://"+proxy.Addr()), bus.TailConfig{Registerer: reg, Check: 50 * time.Millisecond})
+	f.waitCaughtUp(t)
+	p := bus.NewPublisher(direct, bus.PublisherConfig{})
+	publish(t, p, group("user:a", 1, 5))
+	f.waitLive(t, "user:a", 1, 5)
+
+	proxy.PauseReplies()
+	publish(t, p, group("user:a", 6, 5))
+	proxy.Cut()
+	proxy.Resume()
+	f.waitLive(t, "user:a", 1, 10)
+
+	server.Kill()
+	server.Start() // empty
+	waitFor(t, "the reset", func() bool { return metric(t, reg, "stream_resets_total") > 0 })
+	publish(t, p, bus.Publication{Group: makeGroup("user:a", 11, 2), Base: true})
+	f.waitLive(t, "user:a", 1, 12)
+}
+
+func TestTailFollowsAStreamThatWentBack(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		add := func(id string, seq int) {
+			t.Helper()
+			g := makeGroup("user:a", int64(seq), 1)
+			d := g.Deliveries[0]
+			err := rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: keys.Stream(keys.Partition("user:a")), ID: id, Values: []any{
+				"id", d.ID, "type", d.Type, "account", d.Account, "seq", d.Seq, "data", d.Data,
+			}}).Err()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		ahead := time.Now().Add(time.Hour).UnixMilli() // a server whose clock is an hour fast
+		reg := prometheus.NewRegistry()
+		f := follow(t, rdb, bus.TailConfig{Keys: keys, Check: 10 * time.Millisecond, Registerer: reg})
+		f.waitCaughtUp(t)
+		add(fmt.Sprintf("%d-0", ahead), 1)
+		add(fmt.Sprintf("%d-0", ahead+1), 2)
+		f.waitLive(t, "user:a", 1, 2)
+		// Its successor has lost the second, and its clock is right.
+		if err := rdb.Del(t.Context(), keys.Stream(keys.Partition("user:a"))).Err(); err != nil {
+			t.Fatal(err)
+		}
+		add("*", 3)
+		add("*", 4)
+		f.waitLive(t, "user:a", 1, 4)
+		if metric(t, reg, "stream_resets_total") == 0 {
+			t.Error("no reset was counted")
+		}
+	})
+}
+
+func TestTailDoesNotOverwriteWhatWasKept(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
+		f := follow(t, rdb, bus.TailConfig{Keys: keys, Count: 7})
+		f.waitCaughtUp(t)
+		for seq := int64(1); seq <= 200; seq += 10 {
+			publish(t, p, group("user:a", seq, 10))
+		}
+		f.waitLive(t, "user:a", 1, 200)
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for _, d := range f.live {
+			if want := fmt.Sprintf(`{"seq":%d,`, d.Seq); !strings.HasPrefix(string(d.Data), want) || d.ID != fmt.Sprintf("user:a/%d", d.Seq) {
+				t.Fatalf("seq %d has id %q and data %s", d.Seq, d.ID, d.Data)
+			}
+		}
+	})
+}
+
+// BenchmarkTail reports time and allocations per entry read.
+func BenchmarkTail(b *testing.B) {
+	url, namespace := testenv.Redis(b)
+	rdb := open(b, url)
+	keys := bus.Keys{Namespace: namespace, Partitions: 16}
+	p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
+	const events = 96_000
+	pubs := benchGroups(events/3, 3)
+	for group := range slices.Chunk(pubs, 1000) {
+		publish(b, p, group...)
+	}
+	b.ReportAllocs()
+	before := redisCPU(b, rdb)
+	total := 0
+	for b.Loop() {
+		ctx, cancel := context.WithCancel(b.Context())
+		n := 0
+		err := bus.NewTail(rdb, bus.TailConfig{Keys: keys, Refill: events, Block: time.Millisecond, Logger: quiet()}).Run(ctx, func(batch bus.Batch) {
+			if n += len(batch.Deliveries); n == events {
+				cancel()
+			}
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		total += n
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(total), "ns/entry")
+	b.ReportMetric((redisCPU(b, rdb)-before)/float64(total), "redis-µs/entry")
+}
