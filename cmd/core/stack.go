@@ -13,6 +13,7 @@ import (
 
 	"github.com/redroomrewards/realtime/internal/coreapi"
 	"github.com/redroomrewards/realtime/internal/httpserver"
+	"github.com/redroomrewards/realtime/internal/layout"
 	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/wallet"
@@ -23,7 +24,7 @@ type stack struct {
 	cfg    stackConfig
 	ledger *wallet.Ledger
 	relay  *bus.Relay
-	layout *layout
+	layout *layout.Watch
 	api    *coreapi.API
 	admin  *httpserver.Admin
 }
@@ -40,8 +41,8 @@ type stackConfig struct {
 }
 
 func openStack(ctx context.Context, cfg stackConfig) (*stack, error) {
-	s := &stack{cfg: cfg, layout: newLayout(cfg.rdb, cfg.keys, cfg.log)}
-	if err := s.layout.start(ctx); err != nil {
+	s := &stack{cfg: cfg, layout: layout.New(cfg.rdb, cfg.keys, layout.Config{Logger: cfg.log})}
+	if err := s.layout.Start(ctx); err != nil {
 		return nil, err
 	}
 	s.admin = httpserver.NewAdmin()
@@ -66,7 +67,7 @@ func openStack(ctx context.Context, cfg stackConfig) (*stack, error) {
 	s.admin.AddCheck(httpserver.Check{Name: "database", Ping: ledger.Ping})
 	// Without Redis the core goes on committing; taking it out of service would
 	// only turn a delay into an outage.
-	s.admin.AddCheck(httpserver.Check{Name: "redis", Ping: s.layout.check, Degrades: true})
+	s.admin.AddCheck(httpserver.Check{Name: "redis", Ping: s.layout.Check, Degrades: true})
 	s.admin.Handle("GET /admin/outbox", httpserver.RequireScope(cfg.verifier, token.ScopeAdmin, http.HandlerFunc(s.outbox)))
 	return s, nil
 }
@@ -85,7 +86,7 @@ func (s *stack) stages(public, admin net.Listener) []func(context.Context) error
 		},
 		s.ledger.Run,
 		s.runRelay,
-		s.layout.run,
+		s.layout.Run,
 		func(ctx context.Context) error {
 			// A profile takes as long as it was asked to.
 			server := server
@@ -109,7 +110,7 @@ func (s *stack) drain(ctx context.Context) error {
 // runRelay publishes once the layout is known to be ours.
 func (s *stack) runRelay(ctx context.Context) error {
 	select {
-	case <-s.layout.known:
+	case <-s.layout.Known():
 		return s.relay.Run(ctx)
 	case <-ctx.Done():
 		return nil
@@ -133,7 +134,7 @@ func (s *stack) outbox(w http.ResponseWriter, r *http.Request) {
 		out.OldestAge = time.Since(oldest).Seconds()
 		out.OldestAt = oldest.UTC().Format(bus.TimeFormat)
 	}
-	if err := s.layout.check(r.Context()); err != nil {
+	if err := s.layout.Check(r.Context()); err != nil {
 		out.Redis = err.Error()
 	}
 	httpserver.WriteJSON(w, http.StatusOK, out)

@@ -1,0 +1,44 @@
+// Command gateway carries committed events to clients over WebSocket.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	redislog "github.com/redis/go-redis/v9/logging"
+
+	"github.com/redroomrewards/realtime/internal/buildinfo"
+	"github.com/redroomrewards/realtime/internal/cli"
+)
+
+func main() {
+	redislog.Disable() // plain lines on stderr; every failure reaches us as an error as well
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // the second signal ends the process at once
+	os.Exit(run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
+}
+
+// run is main without the process around it; it returns the exit code.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	var commands struct {
+		Serve   serveCmd   `cmd:"" help:"Run a gateway: WebSocket, balances over HTTP, admin listener."`
+		Version versionCmd `cmd:"" help:"Print the version."`
+	}
+	return cli.Main(cli.Env{Context: ctx, Stdout: stdout, Stderr: stderr}, cli.App{
+		Name: "gateway",
+		Description: "Live balances and events over WebSocket. Every flag has an environment variable of the same name in capitals with _ for -; flags win.\n\n" +
+			"New here? `core dev` runs everything in one process.",
+	}, &commands, args, getenv)
+}
+
+type versionCmd struct{}
+
+// Run prints the version.
+func (versionCmd) Run(env *cli.Env) error {
+	_, err := fmt.Fprintln(env.Stdout, "gateway", buildinfo.String())
+	return err
+}

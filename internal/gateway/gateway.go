@@ -1,0 +1,149 @@
+// Package gateway puts a gateway together: the tail of the streams feeds the
+// balance cache and the hub, clients come over WebSocket, balances over HTTP.
+// The gateway command and core dev both run it.
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redroomrewards/realtime/internal/coreclient"
+	"github.com/redroomrewards/realtime/internal/httpserver"
+	"github.com/redroomrewards/realtime/internal/layout"
+	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/cache"
+	"github.com/redroomrewards/realtime/pkg/ws"
+)
+
+// Config is a gateway's optional settings.
+type Config struct {
+	Name           string          // in welcome frames. Defaults to "gateway".
+	Keys           bus.Keys        // Defaults to namespace "rt", 16 partitions.
+	AllowedOrigins []string        // of web pages, besides the gateway's own. Defaults to none.
+	Cache          cache.Config    // of balances; Keys and Registerer are set here.
+	TailBlock      time.Duration   // how long a read of the streams waits, and a stop with it. Defaults to 500 ms.
+	DrainDelay     time.Duration   // between /readyz turning and the end of connections. Defaults to none.
+	StopTimeout    time.Duration   // for requests under way. Defaults to 10 s.
+	Logger         *slog.Logger    // Defaults to slog.Default().
+	Observe        func(bus.Batch) // sees each batch before clients do. Defaults to nobody.
+}
+
+// Gateway is the parts of one.
+type Gateway struct {
+	cfg      Config
+	verifier *token.Verifier
+	core     *coreclient.Client
+	tail     *bus.Tail
+	cache    *cache.Balances
+	hub      *ws.Hub
+	layout   *layout.Watch
+	admin    *httpserver.Admin
+	mux      *http.ServeMux
+	balances *prometheus.CounterVec
+}
+
+// New makes a gateway on the given Redis, which reads from the core what Redis
+// lacks. It fails when Redis is laid out differently.
+func New(ctx context.Context, rdb redis.UniversalClient, core *coreclient.Client, v *token.Verifier, cfg Config) (*Gateway, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	if cfg.StopTimeout == 0 {
+		cfg.StopTimeout = 10 * time.Second
+	}
+	cfg.Keys = cfg.Keys.WithDefaults()
+	g := &Gateway{cfg: cfg, verifier: v, core: core, admin: httpserver.NewAdmin(), mux: http.NewServeMux()}
+	g.layout = layout.New(rdb, cfg.Keys, layout.Config{Logger: cfg.Logger, Returned: g.recheck})
+	if err := g.layout.Start(ctx); err != nil {
+		return nil, err
+	}
+	reg := g.admin.Registry
+	cfg.Cache.Keys, cfg.Cache.Registerer = cfg.Keys, reg
+	g.cache = cache.New(rdb, cfg.Cache)
+	g.tail = bus.NewTail(rdb, bus.TailConfig{Keys: cfg.Keys, Block: cfg.TailBlock, Logger: cfg.Logger, Registerer: reg})
+	g.hub = ws.NewHub(ws.Config{
+		Gateway: cfg.Name, AllowedOrigins: cfg.AllowedOrigins, Logger: cfg.Logger, Registerer: reg,
+	}, g.cache, core)
+	g.balances = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "gateway_balance_requests_total", Help: "Balances asked for over HTTP, by where the answer came from.",
+	}, []string{"source"})
+	reg.MustRegister(g.balances)
+	g.routes()
+	g.checks()
+	return g, nil
+}
+
+// Handle adds a page of the caller's own. Call it before serving.
+func (g *Gateway) Handle(pattern string, h http.Handler) { g.mux.Handle(pattern, h) }
+
+// Ready is closed once the streams have been read up to now.
+func (g *Gateway) Ready() <-chan struct{} { return g.tail.CaughtUp() }
+
+// Stages are the running parts, in the order in which they stop: readiness
+// turns, clients are sent away, requests finish, the tail ends.
+func (g *Gateway) Stages(public, admin net.Listener) []func(context.Context) error {
+	server := httpserver.Config{StopTimeout: g.cfg.StopTimeout, Logger: g.cfg.Logger}
+	return []func(context.Context) error{
+		g.drain,
+		g.hub.Run,
+		func(ctx context.Context) error {
+			return httpserver.Serve(ctx, public, httpserver.Recover(g.mux, g.cfg.Logger), server)
+		},
+		g.runTail,
+		g.layout.Run,
+		func(ctx context.Context) error {
+			server := server
+			server.WriteTimeout = 5 * time.Minute // a profile takes as long as it was asked to
+			server.StopTimeout = time.Second
+			return httpserver.Serve(ctx, admin, httpserver.Recover(g.admin, g.cfg.Logger), server)
+		},
+	}
+}
+
+func (g *Gateway) drain(ctx context.Context) error {
+	<-ctx.Done()
+	g.admin.Drain()
+	if g.cfg.DrainDelay > 0 {
+		g.cfg.Logger.Info("draining", "for", g.cfg.DrainDelay)
+		time.Sleep(g.cfg.DrainDelay)
+	}
+	return nil
+}
+
+// runTail reads the streams once their layout is known to be ours.
+func (g *Gateway) runTail(ctx context.Context) error {
+	select {
+	case <-g.layout.Known():
+		return g.tail.Run(ctx, g.deliver)
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// deliver tells the cache before the clients: who hears of an event and asks for
+// the balance must not get an older one.
+func (g *Gateway) deliver(b bus.Batch) {
+	for i := range b.Deliveries {
+		g.cache.Seen(b.Deliveries[i].Account, b.Deliveries[i].Seq)
+	}
+	if g.cfg.Observe != nil {
+		g.cfg.Observe(b)
+	}
+	g.hub.Deliver(b.Deliveries, b.Refill)
+}
+
+// recheck brings clients up to date whose events were lost while Redis was away:
+// without it they would stay behind until their account's next event.
+func (g *Gateway) recheck(ctx context.Context) {
+	g.cfg.Logger.Info("redis is back")
+	if err := g.hub.Recheck(ctx); err != nil {
+		g.cfg.Logger.Warn("some accounts could not be checked after redis came back", "err", err)
+	}
+}

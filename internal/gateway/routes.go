@@ -1,0 +1,138 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/redroomrewards/realtime/internal/httpserver"
+	"github.com/redroomrewards/realtime/internal/origin"
+	"github.com/redroomrewards/realtime/internal/problem"
+	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/pkg/bus"
+)
+
+const balancePath = "/v1/accounts/{account}/balance"
+
+func (g *Gateway) routes() {
+	g.mux.Handle("GET /v1/ws", g.hub.Handler(g.verifier))
+	g.mux.HandleFunc("GET "+balancePath, g.balance)
+	g.mux.HandleFunc("OPTIONS "+balancePath, g.preflight)
+	g.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		problem.Write(w, problem.New(http.StatusNotFound, "not_found", "",
+			"here are GET /v1/ws (WebSocket, subprotocol wallet.v1) and GET "+balancePath))
+	})
+	for _, path := range []string{"/v1/ws", balancePath} {
+		g.mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Allow", http.MethodGet)
+			problem.Write(w, problem.New(http.StatusMethodNotAllowed, "method_not_allowed", "", "this path takes GET"))
+		})
+	}
+}
+
+func (g *Gateway) checks() {
+	g.admin.AddCheck(httpserver.Check{Name: "redis", Ping: g.layout.Check})
+	g.admin.AddCheck(httpserver.Check{Name: "streams", Ping: func(context.Context) error {
+		select {
+		case <-g.tail.CaughtUp():
+			return nil
+		default:
+			return errors.New("still reading what was published before the start")
+		}
+	}})
+	// For history only: what is in memory and in Redis is served without it.
+	g.admin.AddCheck(httpserver.Check{Name: "core", Ping: g.core.Ping, Degrades: true})
+	g.admin.Handle("GET /admin/stats", httpserver.RequireScope(g.verifier, token.ScopeAdmin,
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			httpserver.WriteJSON(w, http.StatusOK, g.hub.Stats())
+		})))
+}
+
+// balance answers from Redis, or from the core where Redis does not know.
+func (g *Gateway) balance(w http.ResponseWriter, r *http.Request) {
+	g.allowOrigin(w, r)
+	account, refused := g.mayAsk(w, r)
+	if refused != nil {
+		problem.Write(w, refused)
+		return
+	}
+	b, source, err := g.lookUp(r.Context(), account)
+	g.balances.WithLabelValues(source).Inc()
+	switch {
+	case err != nil:
+		g.cfg.Logger.Warn("balance", "err", err)
+		d := problem.New(http.StatusServiceUnavailable, "unavailable", "", "neither Redis nor the core can tell the balance now")
+		d.RetryAfter = 1
+		problem.Write(w, d)
+	case source == sourceNone:
+		problem.Write(w, problem.New(http.StatusNotFound, "account_not_found", "Account not found", "account not found"))
+	default:
+		w.Header().Set("X-Balance-Source", source)
+		httpserver.WriteJSON(w, http.StatusOK, b)
+	}
+}
+
+// Where a balance came from.
+const (
+	sourceRedis = "redis"
+	sourceCore  = "core"
+	sourceNone  = "none"
+)
+
+func (g *Gateway) lookUp(ctx context.Context, account string) (b bus.Balance, source string, err error) {
+	b, ok, err := g.cache.Get(ctx, account)
+	if err == nil && ok {
+		return b, sourceRedis, nil
+	}
+	if b, ok, err = g.core.Balance(ctx, account); err != nil || !ok {
+		return bus.Balance{}, sourceNone, err
+	}
+	g.cache.Put(b)
+	return b, sourceCore, nil
+}
+
+// mayAsk gives the account if the bearer may subscribe to it.
+func (g *Gateway) mayAsk(w http.ResponseWriter, r *http.Request) (string, *problem.Details) {
+	raw := token.FromHeader(r.Header)
+	if raw == "" {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="gateway"`)
+		return "", problem.New(http.StatusUnauthorized, "unauthorized", "", "send Authorization: Bearer <token>")
+	}
+	claims, err := g.verifier.Verify(r.Context(), raw)
+	if err != nil {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="gateway", error="invalid_token"`)
+		return "", problem.New(http.StatusUnauthorized, "unauthorized", "", token.Reason(err))
+	}
+	account := r.PathValue("account")
+	if !claims.MaySee(account) {
+		return "", problem.New(http.StatusForbidden, "forbidden", "", "the token is for other accounts")
+	}
+	if !bus.ValidAccount(account) {
+		d := problem.New(http.StatusBadRequest, "invalid_request", "Invalid request", "an account is user:<id> or model:<id>")
+		d.Errors = []problem.Field{{Pointer: "/account", Detail: d.Detail}}
+		return "", d
+	}
+	return account, nil
+}
+
+// allowOrigin lets web pages read the answer that may also connect.
+func (g *Gateway) allowOrigin(w http.ResponseWriter, r *http.Request) bool {
+	h := w.Header()
+	h.Add("Vary", "Origin")
+	from := r.Header.Get("Origin")
+	if from == "" || !origin.Allowed(g.cfg.AllowedOrigins, from, r.Host) {
+		return false
+	}
+	h.Set("Access-Control-Allow-Origin", from)
+	h.Set("Access-Control-Expose-Headers", "X-Balance-Source, Retry-After")
+	return true
+}
+
+func (g *Gateway) preflight(w http.ResponseWriter, r *http.Request) {
+	if g.allowOrigin(w, r) {
+		w.Header().Set("Access-Control-Allow-Methods", http.MethodGet)
+		w.Header().Set("Access-Control-Allow-Headers", "Authorization")
+		w.Header().Set("Access-Control-Max-Age", "600")
+	}
+	w.WriteHeader(http.StatusNoContent)
+}

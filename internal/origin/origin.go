@@ -1,0 +1,33 @@
+// Package origin decides which web pages may use the gateway.
+package origin
+
+import (
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+)
+
+// Allowed tells whether a page of the origin may call a server that it knows as
+// host. The same host always may. Patterns are hosts or origins (with ://), in
+// which * matches any run of characters but "/". An origin that is no URL, such as
+// null, is allowed by the pattern * alone.
+func Allowed(patterns []string, origin, host string) bool {
+	u, err := url.Parse(origin)
+	if err != nil || u.Host == "" {
+		return slices.Contains(patterns, "*")
+	}
+	if strings.EqualFold(u.Host, host) {
+		return true
+	}
+	for _, pattern := range patterns {
+		target := u.Host
+		if strings.Contains(pattern, "://") {
+			target = u.Scheme + "://" + u.Host
+		}
+		if ok, err := path.Match(strings.ToLower(pattern), strings.ToLower(target)); err == nil && ok {
+			return true
+		}
+	}
+	return false
+}
