@@ -59,6 +59,7 @@ func (s *session) advance(ctx context.Context, f *feed, page []*event, written f
 			if rerr := s.resync(ctx, f); rerr != nil {
 				return errors.Join(err, rerr)
 			}
+			written()
 		}
 	}
 }

@@ -88,17 +88,13 @@ func (c *chain) forget(e *event, position uint64) {
 // since appends the events from next on to dst, oldest first, at most limit and
 // about maxBytes, but at least one. The chain must hold next.
 func (m *memory) since(c *chain, next int64, limit, maxBytes int, dst []*event) []*event {
-	skip := int(c.newest-next) + 1 - limit
 	start := len(dst)
-	for p := c.last; p != 0; {
+	p := c.last
+	for n := int(c.newest-next) + 1; n > 0; n-- { // the link before next may lead nowhere
 		s := &m.slots[(p-1)&uint64(len(m.slots)-1)]
-		if s.event.seq < next {
-			break
-		}
-		if skip <= 0 {
+		if n <= limit {
 			dst = append(dst, s.event)
 		}
-		skip--
 		p = s.prev
 	}
 	found := dst[start:]

@@ -14,7 +14,6 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/redroomrewards/realtime/internal/token"
-	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
 const secret = "a-secret-for-tests-of-32-bytes-or-more"
@@ -210,4 +209,9 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-var _ = []bus.Delivery{}
+func mustBeJSON(t testing.TB, b []byte) {
+	t.Helper()
+	if !json.Valid(b) {
+		t.Fatalf("not JSON: %q", b)
+	}
+}

@@ -1,0 +1,281 @@
+package ws
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/redroomrewards/realtime/internal/token"
+)
+
+func list(n int, form string) string {
+	values := make([]string, n)
+	for i := range values {
+		values[i] = fmt.Sprintf(form, i)
+	}
+	return "[" + strings.Join(values, ",") + "]"
+}
+
+// Frames that cannot be done are answered, and the connection stays.
+func TestBadFrames(t *testing.T) {
+	g := newGateway(t, Config{FrameBurst: 1000})
+	for name, tc := range map[string]struct{ frame, code string }{
+		"no JSON":                 {`hello`, codeBadRequest},
+		"half JSON":               {`{"op":"ping"`, codeBadRequest},
+		"empty":                   {``, codeBadRequest},
+		"not an object":           {`["ping"]`, codeBadRequest},
+		"no op":                   {`{}`, codeBadRequest},
+		"unknown op":              {`{"op":"publish"}`, codeBadRequest},
+		"op of a wrong case":      {`{"op":"PING"}`, codeBadRequest},
+		"op is a number":          {`{"op":1}`, codeBadRequest},
+		"duplicate names":         {`{"op":"ping","op":"ping"}`, codeBadRequest},
+		"invalid UTF-8":           {"{\"op\":\"ping\",\"sub\":\"\xff\"}", codeBadRequest},
+		"unknown field":           {`{"op":"subscribe","sub":"s","type":["x"]}`, codeBadRequest},
+		"no sub":                  {`{"op":"subscribe"}`, codeBadRequest},
+		"empty sub":               {`{"op":"subscribe","sub":""}`, codeBadRequest},
+		"long sub":                {`{"op":"subscribe","sub":"` + strings.Repeat("s", 65) + `"}`, codeBadRequest},
+		"33 types":                {`{"op":"subscribe","sub":"s","types":` + list(33, `"t%d"`) + `}`, codeBadRequest},
+		"33 reasons":              {`{"op":"subscribe","sub":"s","reasons":` + list(33, `"t%d"`) + `}`, codeBadRequest},
+		"33 features":             {`{"op":"subscribe","sub":"s","features":` + list(33, `"t%d"`) + `}`, codeBadRequest},
+		"no types":                {`{"op":"subscribe","sub":"s","types":[]}`, codeBadRequest},
+		"types of a wrong type":   {`{"op":"subscribe","sub":"s","types":"wallet.escrow_held"}`, codeBadRequest},
+		"long type":               {`{"op":"subscribe","sub":"s","types":["` + strings.Repeat("t", 129) + `"]}`, codeBadRequest},
+		"minAmount 0":             {`{"op":"subscribe","sub":"s","minAmount":0}`, codeBadRequest},
+		"minAmount 1.5":           {`{"op":"subscribe","sub":"s","minAmount":1.5}`, codeBadRequest},
+		"minAmount 2^53":          {`{"op":"subscribe","sub":"s","minAmount":9007199254740992}`, codeBadRequest},
+		"minAmount as text":       {`{"op":"subscribe","sub":"s","minAmount":"1"}`, codeBadRequest},
+		"65 accounts":             {`{"op":"subscribe","sub":"s","accounts":` + list(65, `"user:u%d"`) + `}`, codeBadRequest},
+		"no accounts":             {`{"op":"subscribe","sub":"s","accounts":[]}`, codeBadRequest},
+		"an account with braces":  {`{"op":"subscribe","sub":"s","accounts":["user:{u1}"]}`, codeBadRequest},
+		"a system account":        {`{"op":"subscribe","sub":"s","accounts":["system:payout"]}`, codeBadRequest},
+		"another's account":       {`{"op":"subscribe","sub":"s","accounts":["user:u1","user:u2"]}`, codeForbidden},
+		"every account":           {`{"op":"subscribe","sub":"s","accounts":["*"]}`, codeForbidden},
+		"every account and more":  {`{"op":"subscribe","sub":"s","accounts":["*","user:u1"]}`, codeBadRequest},
+		"every account, resumed":  {`{"op":"subscribe","sub":"s","accounts":["*"],"after":{"user:u1":1}}`, codeBadRequest},
+		"after of a stranger":     {`{"op":"subscribe","sub":"s","after":{"user:u2":1}}`, codeBadRequest},
+		"after below zero":        {`{"op":"subscribe","sub":"s","after":{"user:u1":-1}}`, codeBadRequest},
+		"after beyond 2^53":       {`{"op":"subscribe","sub":"s","after":{"user:u1":9007199254740992}}`, codeBadRequest},
+		"after as text":           {`{"op":"subscribe","sub":"s","after":{"user:u1":"1"}}`, codeBadRequest},
+		"after 1e3":               {`{"op":"subscribe","sub":"s","after":{"user:u1":1e3}}`, codeBadRequest},
+		"SQL in a name":           {`{"op":"subscribe","sub":"s","accounts":["user:'; DROP TABLE wallets; --"]}`, codeBadRequest},
+		"Redis in a name":         {`{"op":"subscribe","sub":"s","accounts":["user:x\r\nFLUSHALL"]}`, codeBadRequest},
+		"unsubscribe nothing":     {`{"op":"unsubscribe","sub":"nothing"}`, codeUnknownSubscription},
+		"unsubscribe, no sub":     {`{"op":"unsubscribe"}`, codeBadRequest},
+		"another's token renewal": {`{"op":"auth","token":"` + mint(t, token.Request{Subject: "other", Accounts: []string{"user:u1"}}) + `"}`, codeForbidden},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := g.login("user:u1")
+			c.send(tc.frame)
+			c.expectError(tc.code)
+			c.send(`{"op":"ping"}`)
+			c.expect("pong")
+			_ = c.ws.CloseNow()
+		})
+	}
+}
+
+// An error frame names the subscription that it is about.
+func TestErrorNamesSubscription(t *testing.T) {
+	g := newGateway(t, Config{MaxSubscriptions: 1})
+	c := g.login("user:u1")
+	c.send(`{"op":"subscribe","sub":"a"}`)
+	c.expect("subscribed")
+	c.send(`{"op":"subscribe","sub":"a"}`)
+	if f := c.expectError(codeDuplicate); f["sub"] != "a" {
+		t.Error(f)
+	}
+	c.send(`{"op":"subscribe","sub":"b"}`)
+	if f := c.expectError(codeTooManySubscriptions); f["sub"] != "b" {
+		t.Error(f)
+	}
+	c.send(`{"op":"subscribe","sub":"c\"<","accounts":3}`)
+	if f := c.expectError(codeBadRequest); f["sub"] != `c"<` {
+		t.Error(f)
+	}
+	// A refused subscription takes no place.
+	c.send(`{"op":"unsubscribe","sub":"a"}`)
+	c.expect("unsubscribed")
+	c.send(`{"op":"subscribe","sub":"b"}`)
+	c.expect("subscribed")
+}
+
+func TestFifthMalformedFrameCloses(t *testing.T) {
+	g := newGateway(t, Config{})
+	c := g.login("user:u1")
+	for _, frame := range []string{`x`, `{"op":"nope"}`, `[]`, `{`} {
+		c.send(frame)
+		c.expectError(codeBadRequest)
+	}
+	c.send(`{"op":"subscribe","sub":"s","types":[]}`) // well-formed, only refused: does not count
+	c.expectError(codeBadRequest)
+	c.send(`y`)
+	if got := c.expectClose(closeBadRequest); got.Reason != "bad_request" {
+		t.Errorf("reason %q", got.Reason)
+	}
+}
+
+func TestMessageSizes(t *testing.T) {
+	g := newGateway(t, Config{})
+	pad := func(size int) string {
+		frame := `{"op":"ping"}`
+		return frame + strings.Repeat(" ", size-len(frame))
+	}
+	c := g.login("user:u1")
+	c.send(pad(16 << 10))
+	c.expect("pong")
+	c.send(pad(17 << 10))
+	c.expectClose(closeTooBig)
+}
+
+func TestSeveralFramesInAMessage(t *testing.T) {
+	g := newGateway(t, Config{})
+	c := g.login("user:u1")
+	c.send("{\"op\":\"ping\"}\n{\"op\":\"subscribe\",\"sub\":\"s\"}\n{\n  \"op\": \"ping\"\n}\n")
+	c.expect("pong")
+	c.expect("subscribed")
+	c.expect("pong")
+	c.send("{\"op\":\"ping\"}\nrubbish")
+	c.expect("pong")
+	c.expectError(codeBadRequest)
+}
+
+func TestFrameRateLimit(t *testing.T) {
+	g := newGateway(t, Config{FrameRate: 1, FrameBurst: 3})
+	c := g.login("user:u1")
+	for range 3 {
+		c.send(`{"op":"ping"}`)
+		c.expect("pong")
+	}
+	c.send(`{"op":"ping"}`)
+	c.expectClose(closeRateLimited)
+}
+
+// badTokens are what must open nothing, by either way in.
+func badTokens(t *testing.T) map[string]string {
+	claims := jwt.MapClaims{"sub": "user:u1", "exp": time.Now().Add(time.Hour).Unix()}
+	none, err := jwt.NewWithClaims(jwt.SigningMethodNone, claims).SignedString(jwt.UnsafeAllowNoneSignatureType)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong, err := token.Sign([]byte("another-secret-of-32-bytes-or-more-12345"), token.Request{Subject: "user:u1", TTL: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	noExp, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": "user:u1"}).SignedString([]byte(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string]string{
+		"empty":          "",
+		"rubbish":        "rubbish",
+		"expired":        mint(t, token.Request{Subject: "user:u1", TTL: -time.Minute}),
+		"wrongly signed": wrong,
+		"alg none":       none,
+		"no exp":         noExp,
+		"9 KiB":          mint(t, token.Request{Subject: "user:u1", Scopes: []string{strings.Repeat("s", 9<<10)}}),
+	}
+}
+
+func TestBadTokenInHeader(t *testing.T) {
+	g := newGateway(t, Config{})
+	for name, raw := range badTokens(t) {
+		_, resp, err := g.tryDial(bearer(raw))
+		if err == nil {
+			t.Fatalf("%s: upgraded", name)
+		}
+		if resp.StatusCode != http.StatusUnauthorized || resp.Header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s: %d %s", name, resp.StatusCode, resp.Header.Get("Content-Type"))
+		}
+	}
+	_, resp, err := g.tryDial(http.Header{"Authorization": {"Basic dTpw"}})
+	if err == nil || resp.StatusCode != http.StatusUnauthorized {
+		t.Errorf("Basic: %v", err)
+	}
+}
+
+func TestBadTokenInFrame(t *testing.T) {
+	g := newGateway(t, Config{})
+	for name, raw := range badTokens(t) {
+		t.Run(name, func(t *testing.T) {
+			c := g.dial(nil)
+			c.send(`{"op":"auth","token":"` + raw + `"}`)
+			if got := c.expectClose(closeUnauthorized); got.Reason != "unauthorized" {
+				t.Errorf("reason %q", got.Reason)
+			}
+		})
+	}
+	c := g.dial(nil)
+	c.send(`{"op":"subscribe","sub":"s"}`)
+	c.expectClose(closeUnauthorized)
+	// A bad renewal ends the connection too.
+	c = g.login("user:u1")
+	c.send(`{"op":"auth","token":"rubbish"}`)
+	c.expectClose(closeUnauthorized)
+}
+
+func TestOrigins(t *testing.T) {
+	g := newGateway(t, Config{AllowedOrigins: []string{"https://app.example.com", "*.example.org"}})
+	raw := mint(t, token.Request{Subject: "user:u1"})
+	for origin, want := range map[string]bool{
+		"":                        true,
+		g.server.URL:              true,
+		"https://app.example.com": true,
+		"http://app.example.com":  false,
+		"https://x.example.org":   true,
+		"https://evil.example":    false,
+		"null":                    false,
+	} {
+		header := bearer(raw)
+		if origin != "" {
+			header.Set("Origin", origin)
+		}
+		_, resp, err := g.tryDial(header)
+		if got := err == nil; got != want {
+			t.Errorf("origin %q: %v", origin, err)
+		} else if !want && resp.StatusCode != http.StatusForbidden {
+			t.Errorf("origin %q: %d", origin, resp.StatusCode)
+		}
+	}
+}
+
+func FuzzFrames(f *testing.F) {
+	for _, s := range []string{
+		`{"op":"ping"}`, "{\"op\":\"ping\"}\n{}", `{"op":"subscribe","sub":"s","accounts":["user:u1"],"types":["a"],"minAmount":5,"after":{"user:u1":4},"snapshot":false}`,
+		`{"op":"unsubscribe","sub":null}`, `{"op":"auth","token":"x"}`, ``, `[`, `{"op":{"op":1}}`, `{"op":"subscribe","after":{"a":1e99}}`,
+	} {
+		f.Add([]byte(s))
+	}
+	h := NewHub(Config{}, newLedger(), newLedger())
+	f.Fuzz(func(t *testing.T, message []byte) {
+		n := 0
+		frames(message, func(raw []byte) bool {
+			n++
+			fr, refused := parseFrame(raw)
+			switch {
+			case refused != nil:
+				if refused.code != codeBadRequest || refused.message == "" {
+					t.Errorf("refused with %+v", refused)
+				}
+				mustBeJSON(t, errorFrame(fr.Sub, refused))
+			case !knownOp(fr.Op):
+				t.Errorf("op %q was let through", fr.Op)
+			case fr.Op == opSubscribe:
+				s := newSession(h, "id", "")
+				if r, refused := s.check(&fr, &token.Claims{Subject: "user:u1", Accounts: []string{"user:u1"}}); refused == nil {
+					mustBeJSON(t, quote(r.name))
+					if len(r.accounts) != 1 || r.accounts[0] != "user:u1" {
+						t.Errorf("accounts %q", r.accounts)
+					}
+				}
+			}
+			return n < 100
+		})
+		if n == 0 {
+			t.Error("a message without frames was let through")
+		}
+	})
+}
