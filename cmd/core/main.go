@@ -32,6 +32,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	}
 	return cli.Main(cli.Env{Context: ctx, Stdout: stdout, Stderr: stderr}, cli.App{
 		Name: "core",
+		Vars: map[string]string{"devSecret": cli.DevSecret},
 		Description: "The points ledger. Every flag has an environment variable of the same name in capitals with _ for -; flags win.\n\n" +
 			"New here? `core dev` needs nothing but this program.",
 	}, &commands, args, getenv)

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"net/url"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -18,10 +20,29 @@ type databaseFlag struct {
 	DatabaseURL string `name:"database-url" required:"" placeholder:"URL" help:"Where the ledger lives: postgres://user:password@host/name, or sqlite:PATH."`
 }
 
+// check refuses what cannot be read as a URL, before anybody repeats it with its
+// password in an error.
+func (f databaseFlag) check() error {
+	if path, ok := strings.CutPrefix(f.DatabaseURL, "sqlite:"); ok && path != "" {
+		return nil
+	}
+	u, err := url.Parse(f.DatabaseURL)
+	switch {
+	case err != nil:
+		return cli.Usage("--database-url", "cannot be read as a URL; user, password and host may need percent-encoding")
+	case u.Scheme != "postgres" && u.Scheme != "postgresql":
+		return cli.Usage("--database-url", "is postgres://user:password@host/name or sqlite:PATH")
+	}
+	return nil
+}
+
 type migrateUpCmd struct{ databaseFlag }
 
 // Run applies what is missing.
 func (c migrateUpCmd) Run(env *cli.Env) error {
+	if err := c.check(); err != nil {
+		return err
+	}
 	applied, err := wallet.Migrate(env.Context, c.DatabaseURL)
 	if err != nil {
 		return err
@@ -41,6 +62,9 @@ type migrateStatusCmd struct{ databaseFlag }
 
 // Run lists the migrations.
 func (c migrateStatusCmd) Run(env *cli.Env) error {
+	if err := c.check(); err != nil {
+		return err
+	}
 	all, err := wallet.Migrations(env.Context, c.DatabaseURL)
 	if err != nil {
 		return err

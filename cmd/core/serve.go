@@ -12,8 +12,8 @@ import (
 )
 
 type serveCmd struct {
-	HTTP  string `name:"http" default:"127.0.0.1:8080" placeholder:"ADDR" help:"Where the HTTP API listens."`
-	Admin string `default:"127.0.0.1:9080" placeholder:"ADDR" help:"Where health, metrics, profiles and the admin API listen. Keep it private."`
+	HTTP  string `name:"http" default:"127.0.0.1:8080" help:"Where the HTTP API listens."`
+	Admin string `default:"127.0.0.1:9080" help:"Where health, metrics, profiles and the admin API listen. Keep it private."`
 	databaseFlag
 	cli.RedisFlags
 	cli.TokenFlags
@@ -25,7 +25,7 @@ type serveCmd struct {
 
 // Help teaches by example.
 func (serveCmd) Help() string {
-	return "  export DATABASE_URL=postgres://core:…@db/points REDIS_URL=redis://redis:6379/0\n" +
+	return "For example:\n\n  export DATABASE_URL=postgres://core:…@db/points REDIS_URL=redis://redis:6379/0\n" +
 		"  export JWT_HS256_SECRET=$(openssl rand -hex 32)\n" +
 		"  core migrate up && core serve\n\n" +
 		"Any number of cores may run on one database. On SIGTERM: /readyz turns to 503, requests finish, what they asked for is committed, its events are published, exit 0."
@@ -44,6 +44,9 @@ func (c serveCmd) Run(env *cli.Env) error {
 	}
 	verifier, err := c.Verifier()
 	if err != nil {
+		return err
+	}
+	if err := c.check(); err != nil {
 		return err
 	}
 	rdb, err := c.Open()

@@ -35,8 +35,9 @@ type stackConfig struct {
 	keys        bus.Keys
 	verifier    *token.Verifier
 	maxQueue    int
-	drainDelay  time.Duration // between /readyz turning and the end of new requests
-	stopTimeout time.Duration // for requests under way
+	publisher   bus.PublisherConfig // Keys and Registerer are set by openStack
+	drainDelay  time.Duration       // between /readyz turning and the end of new requests
+	stopTimeout time.Duration       // for requests under way
 	log         *slog.Logger
 }
 
@@ -60,8 +61,8 @@ func openStack(ctx context.Context, cfg stackConfig) (*stack, error) {
 		return nil, fmt.Errorf("--database-url: %w", err)
 	}
 	s.ledger = ledger
-	publisher := bus.NewPublisher(cfg.rdb, bus.PublisherConfig{Keys: cfg.keys, Registerer: reg})
-	s.relay = bus.NewRelay(ledger, publisher, bus.RelayConfig{Logger: cfg.log, Registerer: reg})
+	cfg.publisher.Keys, cfg.publisher.Registerer = cfg.keys, reg
+	s.relay = bus.NewRelay(ledger, bus.NewPublisher(cfg.rdb, cfg.publisher), bus.RelayConfig{Logger: cfg.log, Registerer: reg})
 	s.api = coreapi.New(ledger, cfg.verifier, coreapi.Config{Logger: cfg.log, Registerer: reg})
 
 	s.admin.AddCheck(httpserver.Check{Name: "database", Ping: ledger.Ping})

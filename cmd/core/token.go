@@ -22,8 +22,9 @@ type tokenCmd struct {
 
 // Help teaches by example.
 func (tokenCmd) Help() string {
-	return "A client's token:   core token --sub user:u1\n" +
-		"A service's token:  core token --sub shop --scope 'wallet:hold wallet:read'\n\n" +
+	return "For a client, and for a service:\n\n" +
+		"  core token --sub user:u1\n" +
+		"  core token --sub shop --scope 'wallet:hold wallet:read'\n\n" +
 		"The secret is best given as JWT_HS256_SECRET."
 }
 

@@ -15,9 +15,9 @@ import (
 )
 
 type serveCmd struct {
-	HTTP           string   `name:"http" default:"127.0.0.1:8081" placeholder:"ADDR" help:"Where clients connect."`
-	Admin          string   `default:"127.0.0.1:9081" placeholder:"ADDR" help:"Where health, metrics, profiles and the admin API listen. Keep it private."`
-	CoreURL        string   `name:"core-url" default:"http://127.0.0.1:8080" placeholder:"URL" help:"The core, for history and balances that Redis lacks." group:"Core"`
+	HTTP           string   `name:"http" default:"127.0.0.1:8081" help:"Where clients connect."`
+	Admin          string   `default:"127.0.0.1:9081" help:"Where health, metrics, profiles and the admin API listen. Keep it private."`
+	CoreURL        string   `name:"core-url" default:"http://127.0.0.1:8080" help:"The core, for history and balances that Redis lacks." group:"Core"`
 	CoreToken      string   `required:"" placeholder:"TOKEN" help:"Token for the core with the scope wallet:read. Better given as environment variable." group:"Core"`
 	AllowedOrigins []string `placeholder:"ORIGIN,…" help:"Web pages that may connect, besides the gateway's own: hosts or origins, * for any run of characters. Example: https://*.example.com."`
 	Name           string   `placeholder:"NAME" help:"Name in welcome frames. Default: the host's name."`
@@ -32,7 +32,7 @@ type serveCmd struct {
 
 // Help teaches by example.
 func (serveCmd) Help() string {
-	return "  export REDIS_URL=redis://redis:6379/0 JWT_HS256_SECRET=… CORE_URL=http://core:8080\n" +
+	return "For example:\n\n  export REDIS_URL=redis://redis:6379/0 JWT_HS256_SECRET=… CORE_URL=http://core:8080\n" +
 		"  export CORE_TOKEN=$(core token --sub gateway --scope wallet:read --ttl 8760h)\n" +
 		"  gateway serve\n\n" +
 		"Any number of gateways may run. On SIGTERM: /readyz turns to 503, clients are sent away (1001) and come back elsewhere, exit 0."

@@ -39,7 +39,10 @@ func Usage(flag, format string, args ...any) error {
 }
 
 // App names a command.
-type App struct{ Name, Description string }
+type App struct {
+	Name, Description string
+	Vars              map[string]string // stand in for ${name} in defaults and help
+}
 
 // exit carries the code out of kong, which calls its exit function for --help
 // and goes on otherwise.
@@ -59,6 +62,7 @@ func Main(env Env, app App, grammar any, args []string, getenv func(string) stri
 	}()
 	k, err := kong.New(grammar,
 		kong.Name(app.Name), kong.Description(app.Description),
+		kong.Vars(app.Vars),
 		kong.Writers(env.Stdout, env.Stderr),
 		kong.Exit(func(c int) { panic(exit(c)) }),
 		kong.Resolvers(environment(getenv)),

@@ -29,7 +29,7 @@ func (f LogFlags) Logger(w io.Writer) (*slog.Logger, error) {
 
 // RedisFlags choose the Redis that carries the events, and how its keys are laid out.
 type RedisFlags struct {
-	RedisURL   string `name:"redis-url" default:"redis://127.0.0.1:6379/0" placeholder:"URL" help:"Redis that carries the events: redis://, rediss://, redis+cluster:// or redis+sentinel://." group:"Redis"`
+	RedisURL   string `name:"redis-url" default:"redis://127.0.0.1:6379/0" help:"Redis that carries the events: redis://, rediss://, redis+cluster:// or redis+sentinel://." group:"Redis"`
 	Namespace  string `default:"rt" help:"First part of every Redis key." group:"Redis"`
 	Partitions int    `default:"16" help:"Event streams that accounts are spread over. The same everywhere, and for ever." group:"Redis"`
 }

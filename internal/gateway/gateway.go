@@ -31,6 +31,7 @@ type Config struct {
 	TailBlock      time.Duration   // how long a read of the streams waits, and a stop with it. Defaults to 500 ms.
 	DrainDelay     time.Duration   // between /readyz turning and the end of connections. Defaults to none.
 	StopTimeout    time.Duration   // for requests under way. Defaults to 10 s.
+	CloseTimeout   time.Duration   // for clients to take their leave. Defaults to 1 s.
 	Logger         *slog.Logger    // Defaults to slog.Default().
 	Observe        func(bus.Batch) // sees each batch before clients do. Defaults to nobody.
 }
@@ -69,7 +70,7 @@ func New(ctx context.Context, rdb redis.UniversalClient, core *coreclient.Client
 	g.cache = cache.New(rdb, cfg.Cache)
 	g.tail = bus.NewTail(rdb, bus.TailConfig{Keys: cfg.Keys, Block: cfg.TailBlock, Logger: cfg.Logger, Registerer: reg})
 	g.hub = ws.NewHub(ws.Config{
-		Gateway: cfg.Name, AllowedOrigins: cfg.AllowedOrigins, Logger: cfg.Logger, Registerer: reg,
+		Gateway: cfg.Name, AllowedOrigins: cfg.AllowedOrigins, CloseTimeout: cfg.CloseTimeout, Logger: cfg.Logger, Registerer: reg,
 	}, g.cache, core)
 	g.balances = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "gateway_balance_requests_total", Help: "Balances asked for over HTTP, by where the answer came from.",
