@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+
+	"github.com/google/uuid"
+
+	"github.com/redroomrewards/realtime/internal/token"
+)
+
+// holdRequest is the body of a hold.
+type holdRequest struct {
+	Amount        int64           `json:"amount"`
+	Reason        string          `json:"reason"`
+	QueueItemID   string          `json:"queueItemId"`
+	FeatureType   string          `json:"featureType"`
+	Metadata      json.RawMessage `json:"metadata,omitempty"`
+	CorrelationID string          `json:"correlationId,omitempty"`
+}
+
+// receipt is the answer to a hold.
+type receipt struct {
+	TransactionID uuid.UUID `json:"transactionId"`
+	Operation     string    `json:"operation"`
+	EscrowID      uuid.UUID `json:"escrowId"`
+	Amount        int64     `json:"amount"`
+	Timestamp     string    `json:"timestamp"`
+	Balances      []balance `json:"balances"`
+}
+
+type balance struct {
+	AccountID   string `json:"accountId"`
+	AccountType string `json:"accountType"`
+	Available   int64  `json:"availableBalance"`
+	Escrow      int64  `json:"escrowBalance"`
+	Currency    string `json:"currency"`
+	Seq         int64  `json:"seq"`
+	LastUpdated string `json:"lastUpdated"`
+}
+
+// holds handles POST /v1/accounts/{account}/holds.
+type holds struct {
+	ledger   *ledger
+	verifier *token.Verifier
+}
+
+func (h *holds) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	claims, err := h.verifier.Verify(r.Context(), token.FromHeader(r.Header))
+	if err != nil || !claims.Has(token.ScopeHold) {
+		http.Error(w, "unauthorized", http.StatusUnauthorized)
+		return
+	}
+	var body holdRequest
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20)).Decode(&body); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	key, account := r.Header.Get("Idempotency-Key"), r.PathValue("account")
+	if key == "" || body.Amount < 1 || body.QueueItemID == "" {
+		http.Error(w, "invalid request", http.StatusBadRequest)
+		return
+	}
+	requestID := r.Header.Get("X-Request-Id")
+	if requestID == "" {
+		requestID = uuid.NewString()
+	}
+	w.Header().Set("X-Request-Id", requestID)
+	out, err := h.ledger.hold(r.Context(), account, key, requestID, &body)
+	switch {
+	case errors.Is(err, errRepeat):
+		http.Error(w, err.Error(), http.StatusConflict)
+	case errors.Is(err, errFunds):
+		http.Error(w, err.Error(), http.StatusPaymentRequired)
+	case errors.Is(err, context.Canceled):
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "hold:", err)
+		http.Error(w, "internal error", http.StatusInternalServerError)
+	default:
+		answer, _ := json.Marshal(out) // plain fields cannot fail
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusCreated)
+		_, _ = w.Write(answer)
+	}
+}

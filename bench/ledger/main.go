@@ -1,0 +1,48 @@
+// Command ledger measures how many operations per second the core commits over
+// HTTP, beside a server that spends a transaction on each request. Both run on
+// the same Postgres, in turn, each time on a fresh copy of the same database; what
+// it claims are the ratios of neighbouring runs. It ends with code 1 when a
+// request failed or when a ledger is not what the answers said.
+//
+// Run it with scripts/bench ledger.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+
+	"github.com/redroomrewards/realtime/bench/report"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Getenv); err != nil {
+		fmt.Fprintln(os.Stderr, "bench ledger:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, getenv func(string) string) error {
+	o, err := parseOptions(args)
+	if err != nil {
+		return err
+	}
+	// The generator shares the processors with what it measures: one is plenty.
+	runtime.GOMAXPROCS(1)
+	b, err := openBench(ctx, o, getenv)
+	if err != nil {
+		return err
+	}
+	out, err := b.measureAll(ctx)
+	err = errors.Join(err, b.close())
+	if err != nil {
+		return err
+	}
+	return report.Write(os.Stdout, out, o.output)
+}

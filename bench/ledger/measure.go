@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"syscall"
+	"time"
+
+	"github.com/redroomrewards/realtime/bench/histogram"
+	"github.com/redroomrewards/realtime/bench/process"
+	"github.com/redroomrewards/realtime/bench/stack"
+	"github.com/redroomrewards/realtime/internal/token"
+)
+
+// trial is one measurement.
+type trial struct {
+	scenario
+	clients, round  int
+	pool            int // 0: the one chosen for so many clients
+	warmup, measure time.Duration
+}
+
+// measure starts a server on a fresh database, loads it, and checks the ledger.
+func (b *bench) measure(ctx context.Context, r trial) (_ *result, err error) {
+	database, c := b.id+"_run", b.config(b.id+"_run", "run")
+	if err := b.pg.Create(ctx, database, b.template()); err != nil {
+		return nil, err
+	}
+	defer func() {
+		cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		err = errors.Join(err, b.pg.Drop(cleaning, database), b.redis.Delete(cleaning, c.Namespace))
+	}()
+	published := r.server == "core"
+	if published {
+		if err := b.fill(ctx, c.Namespace); err != nil {
+			return nil, err
+		}
+	}
+	server, err := b.start(ctx, &r, c)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, server.Stop()) }()
+	raw, err := b.secret.Token("bench", nil, token.ScopeHold, token.ScopeSettle)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.pg.Checkpoint(ctx); err != nil {
+		return nil, err
+	}
+
+	l := &load{addr: server.Addr, token: raw, clients: r.clients, accounts: b.o.accounts, kind: r.load}
+	res, err := b.drive(ctx, &r, server, l)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.failure(); err != nil {
+		return nil, err
+	}
+	drained, err := b.verify(ctx, database, c.Namespace, l, published)
+	if err != nil {
+		return nil, err
+	}
+	res.DrainMillis = float64(drained.Milliseconds())
+	return res, nil
+}
+
+func (b *bench) start(ctx context.Context, r *trial, c *stack.Config) (*stack.Server, error) {
+	if r.server == "core" {
+		return stack.StartCore(ctx, b.core, c)
+	}
+	pool := r.pool
+	if pool == 0 {
+		pool = b.pools[r.clients]
+	}
+	return stack.StartBaseline(ctx, b.baseline, c, pool)
+}
+
+// drive loads the server: a warm-up, then the window that counts.
+func (b *bench) drive(ctx context.Context, r *trial, server *stack.Server, l *load) (*result, error) {
+	loading, stop := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		l.run(loading)
+	}()
+	defer func() {
+		stop()
+		<-ended
+	}()
+	if err := pause(ctx, r.warmup, ended); err != nil {
+		return nil, err
+	}
+	before, err := b.read(ctx, server)
+	if err != nil {
+		return nil, err
+	}
+	var profiled chan error
+	if b.o.profile != "" && r.server == "core" {
+		profiled = make(chan error, 1)
+		go func() { profiled <- saveProfiles(ctx, server, r.measure, b.o.profile) }()
+		b.o.profile = "" // of the first run only
+	}
+	window := new(histogram.Histogram)
+	begin := time.Now()
+	l.window.Store(window)
+	if err := pause(ctx, r.measure, ended); err != nil {
+		return nil, errors.Join(err, l.failure())
+	}
+	l.window.Store(nil)
+	took := time.Since(begin)
+	after, err := b.read(ctx, server)
+	if err != nil {
+		return nil, err
+	}
+	if profiled != nil {
+		if err := <-profiled; err != nil {
+			return nil, err
+		}
+	}
+	return newResult(r, window, took, before, after), nil
+}
+
+// pause waits, unless the load ends by itself, which it does only when all
+// clients have failed.
+func pause(ctx context.Context, d time.Duration, ended <-chan struct{}) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-ended:
+		return errors.New("all clients have failed")
+	case <-timer.C:
+		return nil
+	}
+}
+
+// counters are what is read before and after a window.
+type counters struct {
+	at                                 time.Time
+	server, postgres, redis, generator time.Duration // CPU time
+	machine                            process.Machine
+	wal                                int64
+	metrics                            stack.Metrics
+}
+
+func (b *bench) read(ctx context.Context, server *stack.Server) (*counters, error) {
+	c := &counters{at: time.Now(), postgres: b.pg.CPU(), redis: b.redis.CPU(ctx)}
+	// Away from Linux there is no /proc: those figures stay zero.
+	c.server, _ = process.CPU(server.PID())
+	c.machine, _ = process.ReadMachine()
+	var own syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &own); err != nil {
+		return nil, err
+	}
+	c.generator = time.Duration(own.Utime.Nano() + own.Stime.Nano())
+	var err error
+	if c.wal, err = b.pg.WAL(ctx); err != nil {
+		return nil, err
+	}
+	c.metrics, err = server.Metrics(ctx)
+	return c, err
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redroomrewards/realtime/bench/report"
+)
+
+type options struct {
+	clients   []int
+	pairs     int
+	accounts  int
+	warmup    time.Duration
+	measure   time.Duration
+	scenarios []scenario
+	pool      int // of the baseline; 0: the best of poolSizes
+	profile   string
+	output    report.Options
+}
+
+// A scenario is one server under one kind of load.
+type scenario struct {
+	name   string
+	server string // core or baseline
+	load   kind
+}
+
+// kind is what the clients do.
+type kind struct {
+	hot    bool // all on one account
+	settle bool // each hold is settled
+}
+
+var scenarios = []scenario{
+	{"baseline", "baseline", kind{}},
+	{"core", "core", kind{}},
+	{"core-hot", "core", kind{hot: true}},
+	{"core-pairs", "core", kind{settle: true}},
+	{"baseline-hot", "baseline", kind{hot: true}},
+}
+
+// poolSizes are what the baseline is tried with.
+var poolSizes = []int{16, 32, 64}
+
+func parseOptions(args []string) (*options, error) {
+	o := &options{}
+	flags := flag.NewFlagSet("ledger", flag.ContinueOnError)
+	clients := flags.String("clients", "64", "keep-alive connections that send one request after the other; several numbers are measured one after the other")
+	names := flags.String("scenarios", "baseline,core,core-hot", "what a round consists of, in this order: baseline, core, core-hot, core-pairs (hold and settle), baseline-hot")
+	flags.IntVar(&o.pairs, "pairs", 3, "rounds")
+	flags.IntVar(&o.accounts, "accounts", 10_000, "accounts with points")
+	flags.DurationVar(&o.warmup, "warmup", 2*time.Second, "before each measurement, under load")
+	flags.DurationVar(&o.measure, "measure", 10*time.Second, "each measurement")
+	flags.IntVar(&o.pool, "pool", 0, "the baseline's database connections; 0 tries 16, 32 and 64 and takes the best")
+	flags.StringVar(&o.profile, "profile", "", "write a CPU profile and an allocation profile of the core's first measurement to PREFIX.cpu and PREFIX.allocs")
+	o.output.Flags(flags)
+	if err := flags.Parse(args); err != nil {
+		return nil, err
+	}
+	for text := range strings.SplitSeq(*clients, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > 999 {
+			return nil, fmt.Errorf("--clients: %q is not a number from 1 to 999", text)
+		}
+		o.clients = append(o.clients, n)
+	}
+	for name := range strings.SplitSeq(*names, ",") {
+		i := slices.IndexFunc(scenarios, func(s scenario) bool { return s.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("--scenarios: %q is unknown", name)
+		}
+		o.scenarios = append(o.scenarios, scenarios[i])
+	}
+	switch {
+	case o.pairs < 1 || o.warmup <= 0 || o.measure <= 0 || o.pool < 0:
+		return nil, errors.New("--pairs, --warmup and --measure must be above zero")
+	case o.accounts < 1 || o.accounts > maxAccounts:
+		return nil, fmt.Errorf("--accounts must be from 1 to %d", maxAccounts)
+	}
+	return o, nil
+}

@@ -1,0 +1,103 @@
+package stack
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redroomrewards/realtime/bench/process"
+	"github.com/redroomrewards/realtime/internal/token"
+)
+
+// Server is a running core, baseline or gateway.
+type Server struct {
+	*process.Process
+	Addr  string // of its API
+	Admin string // of its admin listener; empty: it has none
+}
+
+// Secret signs tokens and is what servers check them with.
+type Secret string
+
+// NewSecret makes one up.
+func NewSecret() Secret {
+	b := make([]byte, 24)
+	_, _ = rand.Read(b) // never fails (crypto/rand)
+	return Secret(hex.EncodeToString(b))
+}
+
+// Token makes a token, good for a day.
+func (s Secret) Token(subject string, accounts []string, scopes ...string) (string, error) {
+	return token.Sign([]byte(s), token.Request{Subject: subject, Accounts: accounts, Scopes: scopes, TTL: 24 * time.Hour})
+}
+
+// Config is what servers of one measurement share.
+type Config struct {
+	DatabaseURL string
+	RedisURL    string
+	Namespace   string // of the keys in Redis
+	Secret      Secret
+}
+
+func (c *Config) env() []string {
+	return []string{
+		"DATABASE_URL=" + c.DatabaseURL, "REDIS_URL=" + c.RedisURL, "NAMESPACE=" + c.Namespace,
+		"JWT_HS256_SECRET=" + string(c.Secret), "LOG_FORMAT=json",
+	}
+}
+
+// StartCore starts `core serve` and waits until it is ready.
+func StartCore(ctx context.Context, program string, c *Config, args ...string) (*Server, error) {
+	return start(ctx, program, c, append([]string{"serve"}, args...))
+}
+
+// StartGateway starts `gateway serve` beside a core and waits until it is ready.
+func StartGateway(ctx context.Context, program string, c *Config, core *Server) (*Server, error) {
+	raw, err := c.Secret.Token("gateway", nil, token.ScopeRead)
+	if err != nil {
+		return nil, err
+	}
+	return start(ctx, program, c, []string{"serve", "--core-url=http://" + core.Addr, "--core-token=" + raw})
+}
+
+func start(ctx context.Context, program string, c *Config, args []string) (*Server, error) {
+	addr, err := process.FreeAddr(ctx)
+	if err != nil {
+		return nil, err
+	}
+	admin, err := process.FreeAddr(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p, err := process.Start(ctx, program, append(args, "--http="+addr, "--admin="+admin), c.env())
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{Process: p, Addr: addr, Admin: admin}
+	return s, s.awaitReady(ctx, admin)
+}
+
+// StartBaseline starts the baseline with so many database connections.
+func StartBaseline(ctx context.Context, program string, c *Config, pool int) (*Server, error) {
+	addr, err := process.FreeAddr(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p, err := process.Start(ctx, program, []string{"--http=" + addr, "--pool=" + strconv.Itoa(pool)}, c.env())
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{Process: p, Addr: addr}
+	return s, s.awaitReady(ctx, addr)
+}
+
+func (s *Server) awaitReady(ctx context.Context, addr string) error {
+	if err := s.AwaitOK(ctx, "http://"+addr+"/readyz"); err != nil {
+		_ = s.Stop() // the first error says more
+		return fmt.Errorf("start: %w", err)
+	}
+	return nil
+}
