@@ -111,7 +111,7 @@ func (b *batcher) commitOrSplit(ctx context.Context, batch []*request) {
 		for _, r := range batch {
 			r.answer(r.result, b.metrics)
 		}
-	case len(batch) > 1 && !transient(err):
+	case len(batch) > 1 && (!transient(err) || errors.Is(err, errConflict)):
 		b.metrics.split.Inc()
 		b.commitOrSplit(ctx, batch[:len(batch)/2])
 		b.commitOrSplit(ctx, batch[len(batch)/2:])
@@ -132,18 +132,28 @@ func (b *batcher) commitOrSplit(ctx context.Context, batch []*request) {
 func (b *batcher) commitWithRetry(ctx context.Context, batch []*request) error {
 	clear(b.mine)
 	policy := &backoff.ExponentialBackOff{InitialInterval: 2 * time.Millisecond, Multiplier: 2, RandomizationFactor: 0.5, MaxInterval: 250 * time.Millisecond}
+	conflicts := 0
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		err := b.commit(ctx, batch)
-		if err != nil && !transient(err) {
+		if err == nil {
+			return struct{}{}, nil
+		}
+		if errors.Is(err, errConflict) {
+			conflicts++
+		}
+		if !transient(err) || conflicts > maxConflicts {
 			return struct{}{}, backoff.Permanent(err)
 		}
-		if err != nil {
-			b.metrics.retries.Inc()
-		}
+		b.metrics.retries.Inc()
 		return struct{}{}, err
 	}, backoff.WithBackOff(policy), backoff.WithMaxElapsedTime(maxRetryTime))
 	return err
 }
+
+// maxConflicts is how many lost races a batch takes before its halves are tried
+// alone. A race is lost once; more than a few mean that an account's rows are
+// damaged, which must not stop the others.
+const maxConflicts = 5
 
 // maxRetryTime is how long a batch is tried while the database is away, before
 // its callers are told.

@@ -11,6 +11,14 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
+// lostRace tells a write that another process' commit made impossible: both made
+// the same wallet, so both gave out its first seq. (Wallets that exist are
+// locked.) The batch runs again and finds the wallet.
+func lostRace(err error) bool {
+	var pe *pq.Error
+	return errors.As(err, &pe) && pe.Code == "23505" && pe.Constraint == "entries_account_seq"
+}
+
 // retryable tells database errors after which the same work may succeed: a
 // lost connection, a server that starts or stops, a serialization failure, a
 // deadlock, a timeout on a lock. It is the one place that looks at SQLSTATEs

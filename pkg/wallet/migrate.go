@@ -35,6 +35,11 @@ func Migrate(ctx context.Context, url string) ([]MigrationStatus, error) {
 		return nil, err
 	}
 	defer func() { _ = p.Close() }()
+	unlock, err := lockSQLite(ctx, url)
+	if err != nil {
+		return nil, fmt.Errorf("wait for another migration: %w", err)
+	}
+	defer unlock()
 	results, err := p.Up(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("migrate: %w", err)
@@ -99,6 +104,26 @@ func newProvider(url string) (*goose.Provider, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// lockSQLite makes a second migrator of a SQLite file wait: goose has session
+// locks for servers only. The lock is a transaction on an empty database beside
+// the file, so it ends with its process.
+func lockSQLite(ctx context.Context, url string) (unlock func(), err error) {
+	driver, path, err := splitURL(url)
+	if err != nil || driver != driverSQLite {
+		return func() {}, err
+	}
+	db, err := sqlx.Open(driverSQLite, "file:"+sqlitePath(path)+".migrate-lock?_txlock=immediate&_pragma=busy_timeout(30000)")
+	if err != nil {
+		return nil, err
+	}
+	tx, err := db.BeginTxx(ctx, nil)
+	if err != nil {
+		_ = db.Close()
+		return nil, err
+	}
+	return func() { _ = tx.Rollback(); _ = db.Close() }, nil
 }
 
 // splitURL tells the driver from postgres://… or sqlite:PATH.

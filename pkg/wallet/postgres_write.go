@@ -48,6 +48,9 @@ func (t *postgresTx) write(ctx context.Context, m *mutations) ([]int64, error) {
 	var keys, created, changed, ended int
 	var ids pq.Int64Array
 	err := t.tx.StmtxContext(ctx, t.s.writeBatch).QueryRowContext(ctx, writeArgs(m)...).Scan(&keys, &created, &changed, &ended, &ids)
+	if lostRace(err) {
+		return nil, errConflict
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -30,8 +30,11 @@ func sqliteDSN(path string) string {
 		"_txlock": {"immediate"},
 		"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)"},
 	}
-	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: q.Encode()}).String()
+	return "file:" + sqlitePath(path) + "?" + q.Encode()
 }
+
+// sqlitePath escapes what a path may not hold in a URI.
+func sqlitePath(path string) string { return (&url.URL{Path: path}).EscapedPath() }
 
 func openSQLite(ctx context.Context, path string) (*sqliteStore, error) {
 	db, err := sqlx.Open(driverSQLite, sqliteDSN(path))

@@ -33,6 +33,13 @@ func Each(t *testing.T, test func(t *testing.T, url string)) {
 	t.Run("sqlite", func(t *testing.T) { t.Parallel(); test(t, SQLite(t)) })
 }
 
+// EachEmpty is Each on databases without a schema.
+func EachEmpty(t *testing.T, test func(t *testing.T, url string)) {
+	t.Helper()
+	t.Run("postgres", func(t *testing.T) { t.Parallel(); test(t, testenv.Postgres(t, testenv.Schema{})) })
+	t.Run("sqlite", func(t *testing.T) { t.Parallel(); test(t, "sqlite:"+filepath.Join(t.TempDir(), "ledger.db")) })
+}
+
 // Open opens the ledger and runs it until the test ends.
 func Open(t testing.TB, url string, cfg wallet.Config) *wallet.Ledger {
 	t.Helper()

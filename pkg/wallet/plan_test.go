@@ -1,0 +1,81 @@
+package wallet
+
+import (
+	"database/sql"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/redroomrewards/realtime/internal/testenv"
+)
+
+// TestPlansStayOnIndexes prepares the hot statements on empty tables, the trap
+// in which a generic plan keeps a sequential scan for ever, and looks at the
+// plans that they keep.
+func TestPlansStayOnIndexes(t *testing.T) {
+	t.Parallel()
+	dsn := testenv.Postgres(t, testenv.Schema{Version: testenv.HashFS(t, migrations), Migrate: migrateForTest})
+	s, err := openPostgres(t.Context(), dsn, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.close() }()
+	conn, err := s.db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	parameters := regexp.MustCompile(`\$\d+`)
+	bad := regexp.MustCompile(`Seq Scan on (wallets|entries|escrows|transactions|idempotency_keys|outbox|escrow_expiries)|Hash Join|Merge Join`)
+	for name, statement := range map[string]string{
+		"keys": selectKeysSQL, "escrows": lockEscrowsSQL, "wallets": lockWalletsSQL, "write": writeBatchSQL,
+		"outbox": outboxSQL, "transactions after": transactionsAfterSQL, "entries": entriesSQL, "transaction entries": transactionEntriesSQL,
+	} {
+		if _, err := conn.ExecContext(t.Context(), "PREPARE s AS "+statement); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		distinct := map[string]bool{}
+		for _, p := range parameters.FindAllString(statement, -1) {
+			distinct[p] = true
+		}
+		nulls := strings.TrimSuffix(strings.Repeat("NULL,", len(distinct)), ",")
+		rows, err := conn.QueryContext(t.Context(), "EXPLAIN EXECUTE s("+nulls+")")
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		plan := readPlan(t, rows)
+		if found := bad.FindString(plan); found != "" {
+			t.Errorf("%s has a %s:\n%s", name, found, plan)
+		}
+		if _, err := conn.ExecContext(t.Context(), "DEALLOCATE s"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func readPlan(t *testing.T, rows *sql.Rows) string {
+	t.Helper()
+	defer func() { _ = rows.Close() }()
+	var b strings.Builder
+	for rows.Next() {
+		var line string
+		if err := rows.Scan(&line); err != nil {
+			t.Fatal(err)
+		}
+		b.WriteString(line + "\n")
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func TestErrorsDoNotShowThePassword(t *testing.T) {
+	for _, bad := range []string{"postgres://u:se cret@h:x/d", "postgres://u:secret@127.0.0.1:1/d?sslmode=disable", "mysql://u:secret@h/d"} {
+		_, err := Open(t.Context(), bad, Config{})
+		if err == nil || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), url.QueryEscape("se cret")) {
+			t.Errorf("%v", err)
+		}
+	}
+}

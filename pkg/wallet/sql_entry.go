@@ -1,0 +1,77 @@
+package wallet
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+)
+
+type entryRow struct {
+	Account       string        `db:"account"`
+	Seq           number        `db:"seq"`
+	TransactionID uuid.UUID     `db:"transaction_id"`
+	Place         int           `db:"place"`
+	State         string        `db:"state"`
+	Amount        int64         `db:"amount"`
+	BalanceBefore int64         `db:"balance_before"`
+	BalanceAfter  int64         `db:"balance_after"`
+	Hash          []byte        `db:"hash"`
+	CreatedAt     dbTime        `db:"created_at"`
+	Operation     string        `db:"operation"`
+	Reason        string        `db:"reason"`
+	EscrowID      uuid.NullUUID `db:"escrow_id"`
+	QueueItemID   text          `db:"queue_item_id"`
+	FeatureType   text          `db:"feature_type"`
+	CorrelationID text          `db:"correlation_id"`
+	RequestID     text          `db:"request_id"`
+	Metadata      text          `db:"metadata"`
+}
+
+const entryColumns = `e.account, e.seq, e.transaction_id, e.place, e.state, e.amount, e.balance_before, e.balance_after,
+	e.hash, e.created_at, t.operation, t.reason, t.escrow_id, t.queue_item_id, t.feature_type, t.correlation_id, t.request_id, t.metadata`
+
+func (r *entryRow) entry() Entry {
+	e := Entry{
+		ID: entryID(r.TransactionID, r.Place), TransactionID: r.TransactionID, Place: r.Place, Account: Account(r.Account),
+		State: BalanceState(r.State), Amount: r.Amount, BalanceBefore: r.BalanceBefore, BalanceAfter: r.BalanceAfter,
+		Seq: int64(r.Seq), Hash: r.Hash, CreatedAt: r.CreatedAt.Time, Operation: Operation(r.Operation), Reason: r.Reason,
+		EscrowID: r.EscrowID.UUID, QueueItemID: string(r.QueueItemID), FeatureType: string(r.FeatureType),
+		CorrelationID: string(r.CorrelationID), RequestID: string(r.RequestID),
+	}
+	if r.Metadata != "" {
+		e.Metadata = []byte(r.Metadata)
+	}
+	return e
+}
+
+const entriesSQL = `SELECT ` + entryColumns + ` FROM entries e JOIN transactions t ON t.id = e.transaction_id
+		WHERE e.account = $1 AND e.seq < $2 AND e.transaction_id >= $3 AND e.transaction_id < $4 AND ($5 = '' OR t.reason = $5)
+		ORDER BY e.seq DESC LIMIT $6`
+
+func (s *sqlStore) entries(ctx context.Context, a Account, reason string, from, to uuid.UUID, before int64, limit int) ([]Entry, error) {
+	var rows []entryRow
+	err := s.db.SelectContext(ctx, &rows, entriesSQL, string(a), before, from, to, reason, limit)
+	return convert(rows, (*entryRow).entry), err
+}
+
+// The parties' entries are found by (account, seq), the system account's by its
+// own small index; so entries need no index by transaction.
+const transactionEntriesSQL = `SELECT ` + entryColumns + ` FROM (
+			SELECT ` + legColumns + ` FROM entries WHERE account = $2 AND seq > $3 AND seq <= $4
+			UNION ALL SELECT ` + legColumns + ` FROM entries WHERE account = $5 AND seq > $6 AND seq <= $7
+			UNION ALL SELECT ` + legColumns + ` FROM entries WHERE transaction_id = $1 AND seq IS NULL) e
+		JOIN transactions t ON t.id = e.transaction_id WHERE e.transaction_id = $1 ORDER BY e.place`
+
+func (s *sqlStore) transactionEntries(ctx context.Context, tx *Transaction) ([]Entry, error) {
+	var p [2]Party
+	copy(p[:], tx.Parties)
+	var rows []entryRow
+	err := s.db.SelectContext(ctx, &rows, transactionEntriesSQL,
+		tx.ID, string(p[0].Account), p[0].Seq-maxLegs, p[0].Seq, string(p[1].Account), p[1].Seq-maxLegs, p[1].Seq)
+	return convert(rows, (*entryRow).entry), err
+}
+
+const legColumns = `account, seq, transaction_id, place, state, amount, balance_before, balance_after, hash, created_at`
+
+// maxLegs is the most entries that a transaction gives to one account.
+const maxLegs = 2

@@ -1,0 +1,125 @@
+package wallet
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"github.com/google/uuid"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
+)
+
+const transactionColumns = `t.id, t.operation, t.amount, t.refund_amount, t.settle_amount, t.reason, t.escrow_id,
+	t.queue_item_id, t.feature_type, t.correlation_id, t.request_id, t.metadata, t.user_account, t.user_seq,
+	t.user_available, t.user_escrow, t.model_account, t.model_seq, t.model_earned, t.created_at`
+
+type transactionRow struct {
+	ID            uuid.UUID     `db:"id"`
+	Operation     string        `db:"operation"`
+	Amount        int64         `db:"amount"`
+	RefundAmount  int64         `db:"refund_amount"`
+	SettleAmount  int64         `db:"settle_amount"`
+	Reason        string        `db:"reason"`
+	EscrowID      uuid.NullUUID `db:"escrow_id"`
+	QueueItemID   text          `db:"queue_item_id"`
+	FeatureType   text          `db:"feature_type"`
+	CorrelationID text          `db:"correlation_id"`
+	RequestID     text          `db:"request_id"`
+	Metadata      text          `db:"metadata"`
+	User          text          `db:"user_account"`
+	UserSeq       number        `db:"user_seq"`
+	UserAvailable number        `db:"user_available"`
+	UserEscrow    number        `db:"user_escrow"`
+	Model         text          `db:"model_account"`
+	ModelSeq      number        `db:"model_seq"`
+	ModelEarned   number        `db:"model_earned"`
+	CreatedAt     dbTime        `db:"created_at"`
+}
+
+func (r *transactionRow) transaction() Transaction {
+	t := Transaction{
+		ID: r.ID, Operation: Operation(r.Operation), Amount: r.Amount, RefundAmount: r.RefundAmount,
+		SettleAmount: r.SettleAmount, Reason: r.Reason, EscrowID: r.EscrowID.UUID, QueueItemID: string(r.QueueItemID),
+		FeatureType: string(r.FeatureType), CorrelationID: string(r.CorrelationID), RequestID: string(r.RequestID),
+		CreatedAt: r.CreatedAt.Time,
+	}
+	if r.Metadata != "" {
+		t.Metadata = []byte(r.Metadata)
+	}
+	if r.User != "" {
+		t.Parties = append(t.Parties, Party{Account: Account(r.User), Seq: int64(r.UserSeq), Available: int64(r.UserAvailable), Escrow: int64(r.UserEscrow)})
+	}
+	if r.Model != "" {
+		t.Parties = append(t.Parties, Party{Account: Account(r.Model), Seq: int64(r.ModelSeq), Earned: int64(r.ModelEarned)})
+	}
+	return t
+}
+
+func (s *sqlStore) transaction(ctx context.Context, id uuid.UUID) (*Transaction, error) {
+	var r transactionRow
+	err := s.db.GetContext(ctx, &r, `SELECT `+transactionColumns+` FROM transactions t WHERE t.id = $1`, id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, ErrTransactionNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	tx := r.transaction()
+	return &tx, nil
+}
+
+const transactionsAfterSQL = `SELECT ` + transactionColumns + ` FROM
+		(SELECT transaction_id, min(seq) AS first FROM
+			(SELECT transaction_id, seq FROM entries WHERE account = $1 AND seq > $2 ORDER BY seq LIMIT $3) e
+			GROUP BY transaction_id) f
+		JOIN transactions t ON t.id = f.transaction_id ORDER BY f.first`
+
+func (s *sqlStore) transactionsAfter(ctx context.Context, a Account, after int64, limit int) ([]Transaction, error) {
+	var rows []transactionRow
+	err := s.db.SelectContext(ctx, &rows, transactionsAfterSQL, string(a), after, limit)
+	return convert(rows, (*transactionRow).transaction), err
+}
+
+const outboxSQL = `SELECT o.id AS outbox_id, ` + transactionColumns + ` FROM
+		(SELECT id, transaction_id FROM outbox WHERE id > $1 ORDER BY id LIMIT $2) o
+		JOIN transactions t ON t.id = o.transaction_id ORDER BY o.id`
+
+func (s *sqlStore) outbox(ctx context.Context, after int64, limit int) ([]outboxRow, error) {
+	var rows []struct {
+		OutboxID int64 `db:"outbox_id"`
+		transactionRow
+	}
+	err := s.db.SelectContext(ctx, &rows, outboxSQL, after, limit)
+	out := make([]outboxRow, len(rows))
+	for i := range rows {
+		out[i] = outboxRow{rows[i].OutboxID, rows[i].transaction()}
+	}
+	return out, err
+}
+
+func (s *sqlStore) backlog(ctx context.Context) (int64, uuid.UUID, error) {
+	var r struct {
+		Rows   int64         `db:"n"`
+		Oldest uuid.NullUUID `db:"oldest"`
+	}
+	err := s.db.GetContext(ctx, &r, `SELECT (SELECT count(*) FROM outbox) AS n, (SELECT transaction_id FROM outbox ORDER BY id LIMIT 1) AS oldest`)
+	return r.Rows, r.Oldest.UUID, err
+}
+
+func (s *sqlStore) changedSince(ctx context.Context, from uuid.UUID, above string, limit int) ([]bus.Position, error) {
+	var rows []struct {
+		Account string `db:"account"`
+		Seq     int64  `db:"seq"`
+	}
+	err := s.db.SelectContext(ctx, &rows, `SELECT account, max(seq) AS seq FROM (
+			SELECT user_account AS account, user_seq AS seq FROM transactions WHERE id >= $1 AND user_account > $2
+			UNION ALL
+			SELECT model_account, model_seq FROM transactions WHERE id >= $1 AND model_account > $2) c
+		GROUP BY account ORDER BY account LIMIT $3`, from, above, limit)
+	out := make([]bus.Position, len(rows))
+	for i, r := range rows {
+		out[i] = bus.Position{Account: r.Account, Seq: r.Seq}
+	}
+	return out, err
+}
