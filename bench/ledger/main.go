@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"syscall"
 
+	"github.com/redroomrewards/realtime/bench/lab"
 	"github.com/redroomrewards/realtime/bench/report"
 )
 
@@ -35,14 +36,21 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 	}
 	// The generator shares the processors with what it measures: one is plenty.
 	runtime.GOMAXPROCS(1)
-	b, err := openBench(ctx, o, getenv)
+	l, err := lab.Open(ctx, "ledger", args, getenv)
 	if err != nil {
 		return err
 	}
-	out, err := b.measureAll(ctx)
-	err = errors.Join(err, b.close())
-	if err != nil {
+	out, err := measure(ctx, l, o)
+	if err = errors.Join(err, l.Close()); err != nil {
 		return err
 	}
 	return report.Write(os.Stdout, out, o.output)
+}
+
+func measure(ctx context.Context, l *lab.Lab, o *options) (*outcome, error) {
+	b, err := openBench(ctx, l, o)
+	if err != nil {
+		return nil, err
+	}
+	return b.measureAll(ctx)
 }

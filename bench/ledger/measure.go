@@ -22,14 +22,14 @@ type trial struct {
 
 // measure starts a server on a fresh database, loads it, and checks the ledger.
 func (b *bench) measure(ctx context.Context, r trial) (_ *result, err error) {
-	database, c := b.id+"_run", b.config(b.id+"_run", "run")
-	if err := b.pg.Create(ctx, database, b.template()); err != nil {
+	c := b.Config(runDatabase)
+	if err := b.CreateDatabase(ctx, runDatabase, seedDatabase); err != nil {
 		return nil, err
 	}
 	defer func() {
 		cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
-		err = errors.Join(err, b.pg.Drop(cleaning, database), b.redis.Delete(cleaning, c.Namespace))
+		err = errors.Join(err, b.DropDatabase(cleaning, runDatabase), b.Redis.Delete(cleaning, c.Namespace))
 	}()
 	published := r.server == "core"
 	if published {
@@ -42,11 +42,11 @@ func (b *bench) measure(ctx context.Context, r trial) (_ *result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, server.Stop()) }()
-	raw, err := b.secret.Token("bench", nil, token.ScopeHold, token.ScopeSettle)
+	raw, err := b.Secret.Token("bench", nil, token.ScopeHold, token.ScopeSettle)
 	if err != nil {
 		return nil, err
 	}
-	if err := b.pg.Checkpoint(ctx); err != nil {
+	if err := b.Postgres.Checkpoint(ctx); err != nil {
 		return nil, err
 	}
 
@@ -58,7 +58,7 @@ func (b *bench) measure(ctx context.Context, r trial) (_ *result, err error) {
 	if err := l.failure(); err != nil {
 		return nil, err
 	}
-	drained, err := b.verify(ctx, database, c.Namespace, l, published)
+	drained, err := b.verify(ctx, c, l, published)
 	if err != nil {
 		return nil, err
 	}
@@ -97,10 +97,10 @@ func (b *bench) drive(ctx context.Context, r *trial, server *stack.Server, l *lo
 		return nil, err
 	}
 	var profiled chan error
-	if b.o.profile != "" && r.server == "core" {
-		profiled = make(chan error, 1)
-		go func() { profiled <- saveProfiles(ctx, server, r.measure, b.o.profile) }()
+	if prefix := b.o.profile; prefix != "" && r.server == "core" {
 		b.o.profile = "" // of the first run only
+		profiled = make(chan error, 1)
+		go func() { profiled <- saveProfiles(ctx, server, r.measure, prefix) }()
 	}
 	window := new(histogram.Histogram)
 	begin := time.Now()
@@ -147,7 +147,7 @@ type counters struct {
 }
 
 func (b *bench) read(ctx context.Context, server *stack.Server) (*counters, error) {
-	c := &counters{at: time.Now(), postgres: b.pg.CPU(), redis: b.redis.CPU(ctx)}
+	c := &counters{at: time.Now(), postgres: b.Postgres.CPU(), redis: b.Redis.CPU(ctx)}
 	// Away from Linux there is no /proc: those figures stay zero.
 	c.server, _ = process.CPU(server.PID())
 	c.machine, _ = process.ReadMachine()
@@ -157,7 +157,7 @@ func (b *bench) read(ctx context.Context, server *stack.Server) (*counters, erro
 	}
 	c.generator = time.Duration(own.Utime.Nano() + own.Stime.Nano())
 	var err error
-	if c.wal, err = b.pg.WAL(ctx); err != nil {
+	if c.wal, err = b.Postgres.WAL(ctx); err != nil {
 		return nil, err
 	}
 	c.metrics, err = server.Metrics(ctx)

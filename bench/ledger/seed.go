@@ -23,10 +23,10 @@ const startAmount = 1_000_000_000
 // seed makes the database that every run starts from: migrated, each account
 // credited through the core's own API, its statistics up to date.
 func (b *bench) seed(ctx context.Context) error {
-	if err := b.pg.Create(ctx, b.template(), ""); err != nil {
+	if err := b.CreateDatabase(ctx, seedDatabase, ""); err != nil {
 		return err
 	}
-	c := b.config(b.template(), "seed")
+	c := b.Config(seedDatabase)
 	if _, err := wallet.Migrate(ctx, c.DatabaseURL); err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ func (b *bench) seed(ctx context.Context) error {
 	if err := core.Stop(); err != nil {
 		return err
 	}
-	if err := b.redis.Delete(ctx, c.Namespace); err != nil {
+	if err := b.Redis.Delete(ctx, c.Namespace); err != nil {
 		return err
 	}
 	db, err := sql.Open("postgres", c.DatabaseURL)
@@ -60,7 +60,7 @@ func (b *bench) seed(ctx context.Context) error {
 
 // creditAll gives every account its first points.
 func (b *bench) creditAll(ctx context.Context, addr string) error {
-	raw, err := b.secret.Token("bench", nil, token.ScopeCredit)
+	raw, err := b.Secret.Token("bench", nil, token.ScopeCredit)
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func (b *bench) fill(ctx context.Context, namespace string) error {
 	at := time.Now().UTC().Format(bus.TimeFormat)
 	const page = 10_000
 	for from := 0; from < b.o.accounts; from += page {
-		_, err := b.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
+		_, err := b.Redis.Pipelined(ctx, func(p redis.Pipeliner) error {
 			for n := from; n < min(from+page, b.o.accounts); n++ {
 				p.HSet(ctx, keys.BalanceHash(accountOf(n)), "available", startAmount, "escrow", 0, "seq", 1, "updatedAt", at)
 			}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/redroomrewards/realtime/bench/stack"
 )
 
 // tally is what a ledger holds, counted by SQL.
@@ -61,8 +63,8 @@ const maxDrain = 30 * time.Second
 
 // verify compares a ledger with what was answered to the clients, and for the
 // core the streams as well. It returns how long the outbox took to drain.
-func (b *bench) verify(ctx context.Context, database, namespace string, l *load, published bool) (drained time.Duration, err error) {
-	db, err := sql.Open("postgres", b.pg.URL(database))
+func (b *bench) verify(ctx context.Context, c *stack.Config, l *load, published bool) (drained time.Duration, err error) {
+	db, err := sql.Open("postgres", c.DatabaseURL)
 	if err != nil {
 		return 0, err
 	}
@@ -83,7 +85,7 @@ func (b *bench) verify(ctx context.Context, database, namespace string, l *load,
 	if !published {
 		return 0, nil
 	}
-	entries, err := b.redis.Entries(ctx, namespace)
+	entries, err := b.Redis.Entries(ctx, c.Namespace)
 	if err != nil {
 		return 0, err
 	}

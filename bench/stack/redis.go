@@ -73,11 +73,11 @@ func (r *Redis) Entries(ctx context.Context, namespace string) (int64, error) {
 	return sum, nil
 }
 
-// Delete removes all keys of a namespace.
+// Delete removes all keys that begin with a namespace.
 func (r *Redis) Delete(ctx context.Context, namespace string) error {
 	var cursor uint64
 	for {
-		keys, next, err := r.Scan(ctx, cursor, namespace+":*", 5000).Result()
+		keys, next, err := r.Scan(ctx, cursor, namespace+"*", 5000).Result()
 		if err != nil {
 			return err
 		}

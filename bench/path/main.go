@@ -1,0 +1,49 @@
+// Command path measures how long it takes from a committed operation to the
+// screen: from the HTTP answer, and from the event's timestamp, which is the
+// commit's, until the event's frame has arrived at a WebSocket client. One core,
+// one or more gateways, operations at a fixed rate. It ends with code 1 when a
+// client missed an event, got one twice or out of order; how long things took
+// it only reports.
+//
+// Run it with scripts/bench path.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/redroomrewards/realtime/bench/lab"
+	"github.com/redroomrewards/realtime/bench/report"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Getenv); err != nil {
+		fmt.Fprintln(os.Stderr, "bench path:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, getenv func(string) string) error {
+	o, err := parseOptions(args)
+	if err != nil {
+		return err
+	}
+	l, err := lab.Open(ctx, "path", args, getenv)
+	if err != nil {
+		return err
+	}
+	out, err := measureAll(ctx, l, o)
+	if err = errors.Join(err, l.Close()); err != nil {
+		return err
+	}
+	if err := report.Write(os.Stdout, out, o.output); err != nil {
+		return err
+	}
+	return out.faults()
+}
