@@ -63,12 +63,12 @@ type held struct {
 
 // step makes one operation: mostly holds and what ends them.
 func (w *worker) step(ctx context.Context) error {
-	features := []string{"chip_menu", "spin_wheel", "performance"}
+	features := [][2]string{{"chip_menu", "chip_menu_purchase"}, {"spin_wheel", "spin_wheel_play"}, {"performance", "performance_request"}}
 	if len(w.held) < 1+rand.IntN(4) { //nolint:gosec // made-up traffic
 		amount := 1 + rand.Int64N(50)                 //nolint:gosec // as above
 		feature := features[rand.IntN(len(features))] //nolint:gosec // as above
 		status, answer, err := w.post(ctx, "/v1/accounts/"+w.user+"/holds", map[string]any{
-			"amount": amount, "reason": feature + "_request", "queueItemId": "q-" + uuid.NewString()[:8], "featureType": feature,
+			"amount": amount, "reason": feature[1], "queueItemId": "q-" + uuid.NewString()[:8], "featureType": feature[0],
 		})
 		switch {
 		case err != nil:

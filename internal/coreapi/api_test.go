@@ -91,7 +91,7 @@ func TestEntriesPaging(t *testing.T) {
 			h.Errorf("entries in order %v", seen)
 		}
 		none := h.good(http.StatusOK, request{path: "/v1/accounts/user:u1/entries?reason=payout&from=2020-01-01T00:00:00Z&to=2020-01-02T00:00:00Z"})
-		if none.raw != `{"entries":[]}` {
+		if none.raw != `{"entries":[]}`+"\n" {
 			h.Errorf("no entries: %s", none.raw)
 		}
 	})

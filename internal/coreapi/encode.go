@@ -98,7 +98,9 @@ var (
 	headerTrue    = []string{"true"}
 )
 
+// writeBody ends the body with a newline, which a terminal likes.
 func writeBody(w http.ResponseWriter, status int, body []byte) {
+	body = append(body, '\n')
 	h := w.Header()
 	h["Content-Type"] = headerJSON
 	h["Cache-Control"] = headerNoStore
