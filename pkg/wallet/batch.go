@@ -30,6 +30,27 @@ type result struct {
 	err     error
 }
 
+// newRequest checks the operation.
+func newRequest(ctx context.Context, op *Op) (*request, error) {
+	if op.Operation == OpHold && op.EscrowID != uuid.Nil {
+		return nil, invalid("/escrowId", "the ledger names the escrow")
+	}
+	if err := op.Check(); err != nil {
+		return nil, err
+	}
+	return &request{ctx: ctx, op: *op, hash: requestHash(op), done: make(chan result, 1)}, nil
+}
+
+// wait returns the answer, or the caller's end.
+func (r *request) wait() (Receipt, error) {
+	select {
+	case res := <-r.done:
+		return res.receipt, res.err
+	case <-r.ctx.Done():
+		return Receipt{}, fmt.Errorf("%s: %w", r.op.Operation, r.ctx.Err())
+	}
+}
+
 func (r *request) ref() keyRef { return keyRef{r.op.Operation, r.op.IdempotencyKey} }
 
 // batcher commits what has gathered in the queue, one batch after the other.

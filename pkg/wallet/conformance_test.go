@@ -490,3 +490,38 @@ func TestExpiredEscrowIsRefunded(t *testing.T) {
 		assertInvariants(t, l, "user:u1")
 	})
 }
+
+func TestBatchItemsStandOrFallOneByOne(t *testing.T) {
+	t.Parallel()
+	wallettest.Each(t, func(t *testing.T, url string) {
+		l := wallettest.Open(t, url, wallet.Config{})
+		ops := []wallet.Op{
+			credit("user:u1", 100, "c1"),
+			hold("user:u1", 60, "h1"),
+			hold("user:u1", 60, "h2"), // too much by now
+			credit("user:u1", 0, "c2"),
+			credit("user:u1", 100, "c1"), // a repeat
+			credit("user:u1", 101, "c1"), // another body
+			hold("user:u1", 40, "h3"),
+		}
+		want := []error{nil, nil, wallet.ErrInsufficientFunds, wallet.ErrInvalid, nil, wallet.ErrKeyReused, nil}
+		for i, r := range l.DoBatch(t.Context(), ops) {
+			if !errors.Is(r.Err, want[i]) {
+				t.Errorf("item %d: %v, want %v", i, r.Err, want[i])
+			}
+			if r.Err == nil && r.Receipt.Replayed != (i == 4) {
+				t.Errorf("item %d: %+v", i, r.Receipt)
+			}
+		}
+		many := make([]wallet.Op, 1000)
+		for i := range many {
+			many[i] = credit(wallet.Account(fmt.Sprint("user:", i%7)), 1, fmt.Sprint("many", i))
+		}
+		for i, r := range l.DoBatch(t.Context(), many) {
+			if r.Err != nil {
+				t.Fatalf("item %d: %v", i, r.Err)
+			}
+		}
+		assertInvariants(t, l, "user:u1", "user:0", "user:6")
+	})
+}

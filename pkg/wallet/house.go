@@ -54,10 +54,15 @@ func (l *Ledger) expire(ctx context.Context, now time.Time) error {
 			return err
 		}
 		// The blank keeps the key apart from all that clients can send.
-		_, err = l.do(ctx, Op{
+		op := Op{
 			Operation: OpRefund, IdempotencyKey: "expiry " + id.String(), EscrowID: id, Amount: e.Amount,
 			Reason: ReasonExpired, QueueItemID: e.QueueItemID,
-		})
+		}
+		r := &request{ctx: ctx, op: op, hash: requestHash(&op), done: make(chan result, 1)}
+		if err := l.enqueue(r); err != nil {
+			return err
+		}
+		_, err = r.wait()
 		if err != nil && !errors.Is(err, ErrEscrowProcessed) {
 			return err
 		}

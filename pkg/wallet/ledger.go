@@ -19,7 +19,7 @@ import (
 // Config is the ledger's optional settings.
 type Config struct {
 	MaxQueue     int           // operations that may wait for a commit. Defaults to 8192.
-	MaxBatch     int           // operations in one commit. Defaults to 512.
+	MaxBatch     int           // operations in one commit. Defaults to 1024.
 	MaxConns     int           // database connections (Postgres). Defaults to 16.
 	KeyRetention time.Duration // how long idempotency keys are kept, at least 24 h. Defaults to 24 h.
 	// Committed hears of each commit right after it, in order, from one goroutine;
@@ -34,7 +34,7 @@ func (c Config) withDefaults() Config {
 		c.MaxQueue = 8192
 	}
 	if c.MaxBatch <= 0 {
-		c.MaxBatch = 512
+		c.MaxBatch = 1024
 	}
 	if c.MaxConns <= 0 {
 		c.MaxConns = 16
@@ -124,27 +124,43 @@ func (l *Ledger) Ping(ctx context.Context) error { return l.store.ping(ctx) }
 // may not have been done, and a repeat with the same key tells which. A full
 // queue is ErrOverloaded, at once, and nothing was done.
 func (l *Ledger) Do(ctx context.Context, op Op) (Receipt, error) {
-	if op.Operation == OpHold && op.EscrowID != uuid.Nil {
-		return Receipt{}, invalid("/escrowId", "the ledger names the escrow")
-	}
-	if err := op.Check(); err != nil {
+	r, err := newRequest(ctx, &op)
+	if err != nil {
 		return Receipt{}, err
 	}
-	return l.do(ctx, op)
-}
-
-// do is Do for an operation that has been checked.
-func (l *Ledger) do(ctx context.Context, op Op) (Receipt, error) {
-	r := &request{ctx: ctx, op: op, hash: requestHash(&op), done: make(chan result, 1)}
 	if err := l.enqueue(r); err != nil {
 		return Receipt{}, err
 	}
-	select {
-	case res := <-r.done:
-		return res.receipt, res.err
-	case <-ctx.Done():
-		return Receipt{}, fmt.Errorf("%s: %w", op.Operation, ctx.Err())
+	return r.wait()
+}
+
+// A Result is the answer to one operation of a batch: a receipt or an error.
+type Result struct {
+	Receipt Receipt
+	Err     error // as Do returns it
+}
+
+// DoBatch commits operations that stand or fall one by one, in order for each
+// account. They share one trip through group commit, as far as a commit holds
+// them. What the queue has no room for is ErrOverloaded and was not done.
+func (l *Ledger) DoBatch(ctx context.Context, ops []Op) []Result {
+	out := make([]Result, len(ops))
+	requests := make([]*request, len(ops))
+	for i := range ops {
+		r, err := newRequest(ctx, &ops[i])
+		if err == nil {
+			err = l.enqueue(r)
+		}
+		if out[i].Err = err; err == nil {
+			requests[i] = r
+		}
 	}
+	for i, r := range requests {
+		if r != nil {
+			out[i].Receipt, out[i].Err = r.wait()
+		}
+	}
+	return out
 }
 
 func (l *Ledger) enqueue(r *request) error {

@@ -18,6 +18,8 @@ type sqlStore struct {
 	db *sqlx.DB
 }
 
+func (s *sqlStore) queries() *sqlStore { return s }
+
 func (s *sqlStore) ping(ctx context.Context) error { return s.db.PingContext(ctx) }
 func (s *sqlStore) close() error                   { return s.db.Close() }
 

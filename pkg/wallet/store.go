@@ -17,6 +17,9 @@ type store interface {
 	// begin opens the transaction of one batch.
 	begin(ctx context.Context) (batchTx, error)
 
+	// queries are what both databases have in common.
+	queries() *sqlStore
+
 	ping(ctx context.Context) error
 	close() error
 

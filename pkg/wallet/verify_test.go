@@ -1,0 +1,135 @@
+package wallet_test
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/redroomrewards/realtime/pkg/wallet"
+	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
+)
+
+// fillLedger makes every kind of transaction.
+func fillLedger(t *testing.T, l *wallet.Ledger) {
+	t.Helper()
+	mustDo(t, l, credit("user:u1", 1000, "c1"))
+	mustDo(t, l, credit("user:u2", 500, "c2"))
+	mustDo(t, l, credit("model:m1", 5, "c3"))
+	h1, h2, h3 := mustDo(t, l, hold("user:u1", 100, "h1")), mustDo(t, l, hold("user:u1", 50, "h2")), mustDo(t, l, hold("user:u1", 30, "h3"))
+	mustDo(t, l, hold("user:u2", 20, "h4"))
+	mustDo(t, l, settle(h1.EscrowID, "model:m1", 100, "s1"))
+	mustDo(t, l, refund(h2.EscrowID, 50, "r1"))
+	mustDo(t, l, partial(h3.EscrowID, "model:m2", 10, 20, "p1"))
+	mustDo(t, l, wallet.Op{Operation: wallet.OpDebit, Account: "model:m1", Amount: 60, Reason: "payout", IdempotencyKey: "d1"})
+	mustDo(t, l, wallet.Op{Operation: wallet.OpDebit, Account: "user:u2", Amount: 7, Reason: "point_expiry", IdempotencyKey: "d2"})
+}
+
+func TestVerifyFindsNothingWrong(t *testing.T) {
+	t.Parallel()
+	wallettest.Each(t, func(t *testing.T, url string) {
+		l := wallettest.Open(t, url, wallet.Config{})
+		fillLedger(t, l)
+		for i := range 1200 { // more than a page of transactions, of entries of an account, and of accounts
+			if r := l.DoBatch(t.Context(), []wallet.Op{credit("user:busy", 1, fmt.Sprint("b", i)), credit(wallet.Account(fmt.Sprint("user:n", i)), 1, fmt.Sprint("n", i))}); r[0].Err != nil || r[1].Err != nil {
+				t.Fatal(r)
+			}
+		}
+		var seen, expected int64
+		r, err := l.Verify(t.Context(), wallet.VerifyOptions{Progress: func(done, of int64) { seen, expected = done, of }})
+		if err != nil || !r.OK() || r.Accounts != 1205 || r.Transactions != 2412 {
+			t.Errorf("%+v, %v", r, err)
+		}
+		if r.Entries != expected || seen != expected {
+			t.Errorf("%d of %d entries were seen, the last progress said %d", r.Entries, expected, seen)
+		}
+		want := wallet.Totals{Issued: 1505 + 2400, PaidOut: 67, Available: 880 + 473 + 2400, Escrow: 20, Earned: 45 + 20}
+		if *r.Totals != want {
+			t.Errorf("totals %+v, want %+v", *r.Totals, want)
+		}
+		if r, err := l.Verify(t.Context(), wallet.VerifyOptions{Account: "user:u1"}); err != nil || !r.OK() || r.Accounts != 1 || r.Entries != 12 {
+			t.Errorf("one account: %+v, %v", r, err)
+		}
+		if _, err := l.Verify(t.Context(), wallet.VerifyOptions{Account: "user:nobody"}); !errors.Is(err, wallet.ErrAccountNotFound) {
+			t.Errorf("unknown account: %v", err)
+		}
+	})
+}
+
+// TestVerifyFindsTampering changes rows behind the ledger's back, with its
+// guards switched off, and wants each change found by the check that is made for it.
+func TestVerifyFindsTampering(t *testing.T) {
+	t.Parallel()
+	const u1 = `account = 'user:u1'`
+	for name, tc := range map[string]struct {
+		statement string
+		want      wallet.Check
+		account   wallet.Account
+	}{
+		"a balance raised":              {`UPDATE wallets SET available = available + 1 WHERE ` + u1, wallet.CheckBalance, "user:u1"},
+		"points moved to escrow":        {`UPDATE wallets SET available = available - 1, escrow = escrow + 1 WHERE ` + u1, wallet.CheckEscrow, "user:u1"},
+		"an account's seq moved":        {`UPDATE wallets SET seq = seq + 1 WHERE ` + u1, wallet.CheckSeq, "user:u1"},
+		"an account's hash replaced":    {`UPDATE wallets SET hash = (SELECT hash FROM wallets WHERE account = 'user:u2') WHERE ` + u1, wallet.CheckHash, "user:u1"},
+		"an entry's amount changed":     {`UPDATE entries SET amount = amount + 1, balance_after = balance_after + 1 WHERE ` + u1 + ` AND seq = 1`, wallet.CheckSum, "user:u1"},
+		"the next balance before too":   {`UPDATE entries SET amount = amount + 1, balance_after = balance_after + 1 WHERE ` + u1 + ` AND seq = 1`, wallet.CheckBefore, "user:u1"},
+		"an entry deleted":              {`DELETE FROM entries WHERE ` + u1 + ` AND seq = 3`, wallet.CheckSeq, "user:u1"},
+		"a system entry deleted":        {`DELETE FROM entries WHERE account = 'system:issuance' AND amount = -1000`, wallet.CheckTotal, ""},
+		"an entry's hash changed":       {`UPDATE entries SET hash = (SELECT hash FROM wallets WHERE account = 'user:u2') WHERE ` + u1 + ` AND seq = 4`, wallet.CheckHash, "user:u1"},
+		"an entry moved in the order":   {`UPDATE entries SET seq = 200 WHERE ` + u1 + ` AND seq = 1`, wallet.CheckSeq, "user:u1"},
+		"an entry given away":           {`UPDATE entries SET account = 'user:u2', seq = 100 WHERE ` + u1 + ` AND seq = 1`, wallet.CheckEntries, "user:u2"},
+		"a reason rewritten":            {`UPDATE transactions SET reason = 'other' WHERE operation = 'hold' AND user_account = 'user:u1' AND amount = 100`, wallet.CheckHash, "user:u1"},
+		"a transaction deleted":         {`DELETE FROM transactions WHERE operation = 'refund'`, wallet.CheckStray, "user:u1"},
+		"a transaction's amount":        {`UPDATE transactions SET amount = 6 WHERE operation = 'credit' AND model_account = 'model:m1'`, wallet.CheckEntries, "model:m1"},
+		"an escrow settled on the side": {`UPDATE escrows SET status = 'settled', closed_by = held_by, settle_amount = amount WHERE status = 'held'`, wallet.CheckEscrow, "user:u2"},
+		"an escrow's amount":            {`UPDATE escrows SET amount = 21 WHERE status = 'held'`, wallet.CheckEscrow, "user:u2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			wallettest.Each(t, func(t *testing.T, url string) {
+				l := wallettest.Open(t, url, wallet.Config{})
+				fillLedger(t, l)
+				tamper(t, url, tc.statement)
+				r, err := l.Verify(t.Context(), wallet.VerifyOptions{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !slices.ContainsFunc(r.Findings, func(f wallet.Finding) bool { return f.Check == tc.want }) {
+					t.Errorf("no finding of %s in %+v", tc.want, r.Findings)
+				}
+				if tc.account == "" || tc.want == wallet.CheckSum {
+					return
+				}
+				one, err := l.Verify(t.Context(), wallet.VerifyOptions{Account: tc.account})
+				if err != nil || one.OK() {
+					t.Errorf("verifying the account alone: %+v, %v", one, err)
+				}
+			})
+		})
+	}
+}
+
+func tamper(t *testing.T, url, statement string) {
+	t.Helper()
+	driver, dsn := "postgres", url
+	off := []string{`ALTER TABLE entries DISABLE TRIGGER USER`, `ALTER TABLE transactions DISABLE TRIGGER USER`}
+	if path, ok := strings.CutPrefix(url, "sqlite:"); ok {
+		driver, dsn = "sqlite", path
+		off = []string{`DROP TRIGGER entries_no_update`, `DROP TRIGGER entries_no_delete`, `DROP TRIGGER transactions_no_update`, `DROP TRIGGER transactions_no_delete`}
+	}
+	db, err := sql.Open(driver, dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	for _, s := range append(off, statement) {
+		res, err := db.ExecContext(t.Context(), s)
+		if err != nil {
+			t.Fatalf("%s: %v", s, err)
+		}
+		if n, _ := res.RowsAffected(); s == statement && n == 0 {
+			t.Fatalf("%s changed nothing", s)
+		}
+	}
+}
