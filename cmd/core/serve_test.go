@@ -1,0 +1,180 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/redroomrewards/realtime/internal/testenv"
+	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/pkg/wallet"
+	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
+)
+
+const serveSecret = "a-secret-of-tests-with-more-than-32-bytes"
+
+// server is a core serve that runs until stop.
+type server struct {
+	*process
+	http, admin string
+	token       string
+}
+
+func launchServe(t *testing.T, database string, args ...string) *server {
+	t.Helper()
+	p := launch(t, append([]string{"serve", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--database-url", database,
+		"--jwt-hs256-secret", serveSecret, "--log-format", "json"}, args...)...)
+	var line struct{ HTTP, Admin string }
+	if err := json.Unmarshal([]byte(p.err.wait(t, `^.*"msg":"core serves".*$`)), &line); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := token.Sign([]byte(serveSecret), token.Request{Subject: "service", TTL: time.Hour,
+		Scopes: []string{token.ScopeCredit, token.ScopeHold, token.ScopeRead, token.ScopeAdmin}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &server{process: p, http: "http://" + line.HTTP, admin: "http://" + line.Admin, token: raw}
+}
+
+func (s *server) get(url string) (int, map[string]any) {
+	s.Helper()
+	return s.request(http.MethodGet, url, http.Header{"Authorization": {"Bearer " + s.token}}, "")
+}
+
+func (s *server) credit(key string) (int, error) {
+	req, err := http.NewRequestWithContext(s.Context(), http.MethodPost, s.http+"/v1/accounts/user:u1/credits",
+		bytes.NewReader([]byte(`{"amount":1,"reason":"admin_credit"}`)))
+	if err != nil {
+		return 0, err
+	}
+	req.Header = http.Header{"Authorization": {"Bearer " + s.token}, "Content-Type": {"application/json"}, "Idempotency-Key": {key}}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	return resp.StatusCode, resp.Body.Close()
+}
+
+// until asks the admin listener again until the answer will do.
+func (s *server) until(path string, good func(int, map[string]any) bool) {
+	s.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		status, answer := s.get(s.admin + path)
+		if good(status, answer) {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.Fatalf("%s: still %d %v", path, status, answer)
+		}
+	}
+}
+
+func TestServe(t *testing.T) {
+	redisURL, ns := testenv.Redis(t)
+	s := launchServe(t, wallettest.Postgres(t), "--redis-url", redisURL, "--namespace", ns)
+	if status, err := s.credit("k1"); status != http.StatusCreated || err != nil {
+		t.Fatalf("credit: %d %v", status, err)
+	}
+	s.until("/admin/outbox", func(status int, a map[string]any) bool {
+		return status == http.StatusOK && a["backlog"] == 0.0 && a["redis"] == "ok"
+	})
+	s.until("/readyz", func(status int, a map[string]any) bool { return status == http.StatusOK && a["status"] == "ready" })
+	if _, metrics := s.get(s.admin + "/metrics"); !strings.Contains(fmt.Sprint(metrics["text"]), `http_requests_total{operation="credit",status="201"} 1`) {
+		t.Error("metrics lack the request")
+	}
+	if status, _ := s.request(http.MethodGet, s.admin+"/admin/outbox", nil, ""); status != http.StatusUnauthorized {
+		t.Errorf("outbox without token: %d", status)
+	}
+	s.stop()
+	if log := s.err.String(); strings.Contains(log, serveSecret) || strings.Contains(log, "ERROR") {
+		t.Errorf("log: %s", log)
+	}
+}
+
+// Whatever was answered with 201 before or while the core stopped is committed,
+// and what was committed is published.
+func TestServeStopsWithoutLoss(t *testing.T) {
+	redisURL, ns := testenv.Redis(t)
+	database := wallettest.Postgres(t)
+	s := launchServe(t, database, "--redis-url", redisURL, "--namespace", ns)
+	var g errgroup.Group
+	done := make([]int, 8)
+	started := make(chan struct{}, len(done))
+	for i := range done {
+		g.Go(func() error {
+			for n := 0; ; n++ {
+				status, err := s.credit(fmt.Sprintf("k-%d-%d", i, n))
+				if err != nil || status != http.StatusCreated {
+					return nil // the core is gone
+				}
+				if done[i]++; done[i] == 3 {
+					started <- struct{}{}
+				}
+			}
+		})
+	}
+	for range done {
+		<-started
+	}
+	s.stop()
+	_ = g.Wait() // never fails
+	var answered int64
+	for _, n := range done {
+		answered += int64(n)
+	}
+	l := wallettest.Open(t, database, wallet.Config{})
+	b, err := l.Balance(t.Context(), "user:u1")
+	if err != nil || b.Available < answered || b.Available > answered+int64(len(done)) {
+		t.Errorf("%d credits were answered, the balance is %d (%v)", answered, b.Available, err)
+	}
+	if rows, _, err := l.Backlog(t.Context()); rows != 0 || err != nil {
+		t.Errorf("%d transactions are left in the outbox (%v)", rows, err)
+	}
+}
+
+// Redis is no reason not to commit.
+func TestServeWithoutRedis(t *testing.T) {
+	redis := testenv.RedisServer(t)
+	redis.Kill()
+	s := launchServe(t, wallettest.SQLite(t), "--redis-url", redis.URL())
+	if status, err := s.credit("k1"); status != http.StatusCreated || err != nil {
+		t.Fatalf("credit: %d %v", status, err)
+	}
+	s.until("/readyz", func(status int, a map[string]any) bool { return status == http.StatusOK && a["status"] == "degraded" })
+	s.until("/admin/outbox", func(_ int, a map[string]any) bool { return a["backlog"] == 1.0 && a["redis"] != "ok" })
+	redis.Start()
+	s.until("/admin/outbox", func(_ int, a map[string]any) bool { return a["backlog"] == 0.0 && a["redis"] == "ok" })
+	s.stop()
+}
+
+func TestServeDrains(t *testing.T) {
+	redisURL, ns := testenv.Redis(t)
+	s := launchServe(t, wallettest.SQLite(t), "--redis-url", redisURL, "--namespace", ns, "--drain-delay", "300ms")
+	s.cancel()
+	s.until("/readyz", func(status int, a map[string]any) bool {
+		return status == http.StatusServiceUnavailable && a["status"] == "draining"
+	})
+	if status, err := s.credit("k1"); status != http.StatusCreated || err != nil {
+		t.Errorf("while draining: %d %v", status, err)
+	}
+	s.stop()
+}
+
+func TestServeRefusesAnotherLayout(t *testing.T) {
+	redisURL, ns := testenv.Redis(t)
+	database := wallettest.SQLite(t)
+	launchServe(t, database, "--redis-url", redisURL, "--namespace", ns).stop()
+	p := launch(t, "serve", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--database-url", database,
+		"--jwt-hs256-secret", serveSecret, "--redis-url", redisURL, "--namespace", ns, "--partitions", "8")
+	if code := <-p.code; code != 1 || !strings.Contains(p.err.String(), "--partitions 8") {
+		t.Errorf("exit code %d: %s", code, p.err)
+	}
+}
