@@ -78,7 +78,8 @@ func (h *Hub) upgrade(w http.ResponseWriter, r *http.Request, v Verifier, claims
 		Subprotocols:       []string{Subprotocol},
 		InsecureSkipVerify: true, // originAllowed has looked
 		CompressionMode:    websocket.CompressionDisabled,
-		OnPingReceived:     c.pinged,
+		OnPingReceived:     c.control,
+		OnPongReceived:     func(ctx context.Context, p []byte) { c.control(ctx, p) },
 	})
 	if err != nil {
 		h.metrics.refused(http.StatusBadRequest) // the library has answered
@@ -103,14 +104,17 @@ func (h *Hub) upgrade(w http.ResponseWriter, r *http.Request, v Verifier, claims
 	}
 }
 
-// pinged is called by the library for each ping of the peer, from the reader.
-// Pings count as frames, so that they are no way to keep the gateway busy.
-func (c *conn) pinged(context.Context, []byte) bool {
+// control is called by the library for each ping and pong of the peer. They count
+// as frames, so that they are no way to keep the gateway busy.
+func (c *conn) control(context.Context, []byte) bool {
+	if c.code.Load() != 0 {
+		return false // closing: perhaps not called by the reader, who owns the bucket
+	}
 	cfg := &c.session.hub.cfg
 	if c.frames.take(time.Now(), cfg.FrameRate, cfg.FrameBurst) {
 		return true
 	}
-	c.shut(closeRateLimited, "too many pings")
+	c.shut(closeRateLimited, "too many control frames")
 	return false
 }
 

@@ -99,5 +99,5 @@ func (s *session) tick(now time.Time) {
 		s.transport.shut(closeAbnormal, "silent for two heartbeats")
 		return
 	}
-	s.notify(item{ping: true})
+	s.notify(item{}) // a ping
 }

@@ -8,9 +8,8 @@ import (
 // item is a frame on its way to a client. The frame's bytes may be shared with
 // other clients.
 type item struct {
-	frame []byte
+	frame []byte // nil: a heartbeat
 	event *event // nil: not an event frame
-	ping  bool   // a heartbeat instead of a frame
 }
 
 // outbox is the bounded queue between the engine, which never waits, and one
@@ -19,17 +18,19 @@ type outbox struct {
 	maxItems, maxBytes int
 
 	mu        sync.Mutex // protects what follows; nothing else is locked inside it
-	queue     []item
-	head      int // queue[head:] waits
+	queue     []item     // nil when nothing waits
+	head      int        // queue[head:] waits
 	bytes     int
 	sealed    bool          // nothing more goes in
 	scheduled bool          // somebody has been told to write and has not found it empty since
 	room      chan struct{} // closed when there is room again; nil: nobody waits for it
 }
 
-// keepItems is how large a queue stays when it is empty. Most connections are idle
-// most of the time.
-const keepItems = 8
+// chunkItems is the capacity that queues begin with. Most connections are idle most
+// of the time: what they do not need goes to others.
+const chunkItems = 32
+
+var chunks = sync.Pool{New: func() any { return new([chunkItems]item) }}
 
 // push queues an item. first tells the caller to see to the writing. ok is false
 // when the queue is full: the client is too slow and has to go.
@@ -46,6 +47,10 @@ func (o *outbox) push(it item) (first, ok bool) {
 		n := copy(o.queue, o.queue[o.head:])
 		clear(o.queue[n:])
 		o.queue, o.head = o.queue[:n], 0
+	}
+	if o.queue == nil {
+		chunk, _ := chunks.Get().(*[chunkItems]item)
+		o.queue = chunk[:0]
 	}
 	o.queue = append(o.queue, it)
 	o.bytes += len(it.frame)
@@ -68,13 +73,11 @@ func (o *outbox) take(dst []item, limit, maxBytes int) []item {
 		dst = append(dst, it)
 	}
 	o.bytes -= bytes
-	if o.head == len(o.queue) {
-		o.head = 0
-		if cap(o.queue) > keepItems {
-			o.queue = nil
-		} else {
-			o.queue = o.queue[:0]
+	if o.head == len(o.queue) && o.queue != nil {
+		if cap(o.queue) == chunkItems { // a larger one came from append
+			chunks.Put((*[chunkItems]item)(o.queue[:chunkItems]))
 		}
+		o.queue, o.head = nil, 0
 	}
 	if len(dst) == 0 {
 		o.scheduled = false

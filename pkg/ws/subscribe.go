@@ -218,7 +218,7 @@ func (h *Hub) open(f *feed, r *request) (start, error) {
 	// gateway was ahead of this one. The ledger knows.
 	page, last, herr := h.events(h.base, account, after)
 	if herr == nil && (len(page) > 0 || last == after) && last-after <= int64(h.cfg.MaxReplay) {
-		f.begin(after, max(b.Seq, 0))
+		f.begin(after, max(b.Seq, last))
 		return start{seq: after, recovered: true, page: page}, nil
 	}
 	if err != nil {

@@ -195,13 +195,13 @@ const (
 // newlines, and pings.
 func appendMessages(dst []byte, items []item) []byte {
 	for len(items) > 0 {
-		if items[0].ping {
+		if items[0].frame == nil {
 			dst = append(dst, pingFrame, 0)
 			items = items[1:]
 			continue
 		}
 		n, size := 0, -1
-		for n < len(items) && n < maxJoined && !items[n].ping {
+		for n < len(items) && n < maxJoined && items[n].frame != nil {
 			size += 1 + len(items[n].frame)
 			n++
 		}

@@ -1,0 +1,107 @@
+package ws
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/pkg/bus"
+)
+
+// drop is a transport that throws away what it is woken for.
+type drop struct {
+	session *session
+	items   []item
+}
+
+func (d *drop) wake() {
+	for {
+		d.items = d.session.out.take(d.items[:0], maxWriteItems, 1<<30)
+		if len(d.items) == 0 {
+			return
+		}
+	}
+}
+func (d *drop) flush()                 { d.wake() }
+func (d *drop) alive() bool            { return true }
+func (d *drop) shut(closeCode, string) { panic("shut") }
+
+// BenchmarkDeliver is the cost of one delivery of 300 bytes, in batches of 100,
+// with so many subscribers of its account, until each outbox was emptied once.
+func BenchmarkDeliver(b *testing.B) {
+	for _, subscribers := range []int{0, 1, 10, 100, 1000} {
+		b.Run(fmt.Sprintf("subscribers=%d", subscribers), func(b *testing.B) {
+			l := newLedger()
+			h := NewHub(Config{MemoryEvents: 1 << 14}, l, l)
+			for range subscribers {
+				d := &drop{}
+				d.session = newSession(h, newID(), "")
+				d.session.transport = d
+				d.session.claims = &token.Claims{Accounts: []string{"user:u1"}}
+				sub := "wallet"
+				if r := d.session.subscribe(&clientFrame{Sub: &sub}); r != nil {
+					b.Fatal(r.message)
+				}
+			}
+			const batch = 100
+			deliveries := make([]bus.Delivery, batch)
+			data := append([]byte(`{"eventId":"`), make([]byte, 286)...)
+			var seq int64
+			b.ReportAllocs()
+			b.ResetTimer()
+			for n := 0; n < b.N; n += batch {
+				for i := range deliveries {
+					seq++
+					deliveries[i] = bus.Delivery{Account: "user:u1", Seq: seq, Type: "wallet.balance_updated", Reason: "admin_credit", Data: data}
+				}
+				h.Deliver(deliveries, false)
+			}
+		})
+	}
+}
+
+// BenchmarkResume is a client that subscribes with after and gets ten events from
+// the memory.
+func BenchmarkResume(b *testing.B) {
+	l := newLedger()
+	h := NewHub(Config{}, l, l)
+	const accounts = 1000
+	claims := &token.Claims{}
+	for i := range accounts {
+		claims.Accounts = append(claims.Accounts, fmt.Sprintf("user:u%d", i))
+		h.Deliver(l.publish(claims.Accounts[i], 20), false)
+	}
+	d := &drop{}
+	d.session = newSession(h, newID(), "")
+	d.session.transport = d
+	d.session.claims = claims
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		raw := fmt.Appendf(nil, `{"op":"subscribe","sub":"wallet","accounts":["user:u%d"],"after":{"user:u%d":10}}`, i%accounts, i%accounts)
+		frames(raw, func(raw []byte) bool {
+			f, refused := parseFrame(raw)
+			if refused == nil {
+				refused = d.session.subscribe(&f)
+			}
+			if refused != nil {
+				b.Fatal(refused.message)
+			}
+			return true
+		})
+		if r := d.session.unsubscribe("wallet"); r != nil {
+			b.Fatal(r.message)
+		}
+	}
+}
+
+func BenchmarkAppendMessages(b *testing.B) {
+	items := make([]item, 10)
+	for i := range items {
+		items[i].frame = make([]byte, 350)
+	}
+	dst := make([]byte, 0, 8192)
+	b.ReportAllocs()
+	for b.Loop() {
+		dst = appendMessages(dst[:0], items)
+	}
+}
