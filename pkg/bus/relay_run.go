@@ -3,9 +3,13 @@ package bus
 import (
 	"context"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 )
 
 // RelayConfig is the relay's optional settings.
@@ -39,18 +43,104 @@ type RelayConfig struct {
 	Registerer prometheus.Registerer // Defaults to no metrics.
 }
 
-// Relay publishes what a Source committed.
-type Relay struct{}
+// Relay publishes what a Source committed. Any number of relays may run on one
+// source: the script on Redis keeps order and drops repeats.
+//
+// There are two ways to Redis. The fast one publishes what is offered, a batch at
+// a time, while the next one gathers. The sweep goes through the outbox for
+// whatever the fast one left: rows of a process that died, rows that did not fit,
+// rows that Redis refused because it lacks what comes before them. Only the sweep
+// heals. Both may publish the same row; Redis takes it once.
+type Relay struct {
+	src     Source
+	pub     *Publisher
+	cfg     RelayConfig
+	metrics relayMetrics
+
+	mu    sync.Mutex // protects queue and acks
+	queue []Pending  // offered and not yet taken
+	acks  []int64    // rows to be deleted from the outbox
+
+	queued chan struct{} // holds a token when queue is not empty
+	acked  chan struct{} // holds a token when acks is not empty
+	urgent chan struct{} // holds a token when a sweep should not wait for its tick
+
+	// down: Redis failed and has not answered since. Offers are left to the sweep
+	// that begins after it has answered.
+	down     atomic.Bool
+	complain rate.Sometimes
+}
 
 // NewRelay returns a relay from src to pub. It does nothing until Run.
-func NewRelay(src Source, pub *Publisher, cfg RelayConfig) *Relay { return &Relay{} }
+func NewRelay(src Source, pub *Publisher, cfg RelayConfig) *Relay {
+	setDefault(&cfg.MaxQueue, 16_384)
+	setDefault(&cfg.MaxBatch, 1024)
+	setDefault(&cfg.Page, 500)
+	setDefault(&cfg.Sweep, time.Second)
+	setDefault(&cfg.MinAge, time.Second)
+	setDefault(&cfg.Check, 5*time.Second)
+	setDefault(&cfg.Quiet, 15*time.Minute)
+	setDefault(&cfg.MaxBackoff, 2*time.Second)
+	setDefault(&cfg.Drain, time.Second)
+	setDefault(&cfg.Logger, slog.Default())
+	return &Relay{
+		src:      src,
+		pub:      pub,
+		cfg:      cfg,
+		metrics:  newRelayMetrics(cfg.Registerer),
+		queued:   make(chan struct{}, 1),
+		acked:    make(chan struct{}, 1),
+		urgent:   make(chan struct{}, 1),
+		complain: rate.Sometimes{First: 1, Interval: 10 * time.Second},
+	}
+}
 
 // Offer hands over transactions right after their commit, so that they are
 // published without waiting for a sweep. It never blocks. The relay keeps what
 // the rows point to; the caller must not change it afterwards. Offers of one
 // account must come in order of seq.
-func (r *Relay) Offer(rows []Pending) { panic("being written") }
+//
+// What does not fit in the queue, and what comes while Redis is away, is
+// published by the sweep: the rows are in the outbox.
+func (r *Relay) Offer(rows []Pending) {
+	if r.down.Load() {
+		r.metrics.deferred.Add(float64(len(rows)))
+		return
+	}
+	r.mu.Lock()
+	fit := rows[:min(len(rows), max(0, r.cfg.MaxQueue-len(r.queue)))]
+	r.queue = append(r.queue, fit...)
+	r.mu.Unlock()
+	signal(r.queued)
+	if left := len(rows) - len(fit); left > 0 {
+		r.metrics.deferred.Add(float64(left))
+		signal(r.urgent)
+	}
+}
 
 // Run publishes until ctx ends, then what is queued, within RelayConfig.Drain.
 // It returns nil; whatever fails is tried again.
-func (r *Relay) Run(ctx context.Context) error { panic("being written") }
+func (r *Relay) Run(ctx context.Context) error {
+	// What is under way when ctx ends may still end well.
+	working, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(r.cfg.Drain, cancel) })()
+
+	var publishers, acknowledger errgroup.Group
+	publishers.Go(func() error { r.publishOffers(ctx, working); return nil })
+	publishers.Go(func() error { r.keepSweeping(ctx); return nil })
+	publishers.Go(func() error { r.watchBacklog(ctx); return nil })
+	finished := make(chan struct{})
+	acknowledger.Go(func() error { r.acknowledge(working, finished); return nil })
+	_ = publishers.Wait()
+	close(finished)
+	return acknowledger.Wait()
+}
+
+// signal leaves a token unless there is one.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,165 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	quietPage = 500 // accounts compared at once
+	// maxAheadChecks bounds the accounts per comparison that are asked about at the
+	// ledger because Redis has more of them: mostly they have just changed.
+	maxAheadChecks = 20
+)
+
+// compareQuiet compares the accounts that changed since t with their hashes, and
+// publishes what Redis has lost of accounts that nothing new would heal. An
+// account whose hash is gone, and which has a long past, gets its newest group
+// as a starting point, so that its snapshot is back; a gateway that had that
+// event drops it, one that had not sees by its seq what it lacks.
+//
+// complete is false when something has to be looked at again.
+func (s *sweeper) compareQuiet(ctx context.Context, t time.Time) (complete bool, err error) {
+	complete, checks := true, 0
+	for above := ""; ; {
+		page, err := s.src.ChangedSince(ctx, t, above, quietPage)
+		if err != nil {
+			return false, s.sourceFailed("list changed accounts", err)
+		}
+		if len(page) == 0 {
+			return complete, nil
+		}
+		have, err := s.hashSeqs(ctx, page)
+		if err != nil {
+			return false, err
+		}
+		gone := map[string]int64{}
+		for i, p := range page {
+			switch {
+			case have[i] == p.Seq || have[i] == broken:
+			case have[i] > p.Seq:
+				if checks++; checks <= maxAheadChecks {
+					err = s.checkAhead(ctx, p.Account, have[i])
+				}
+			case have[i] >= 0:
+				err = s.derive(ctx, p.Account, have[i], p.Seq)
+			case p.Seq <= fewEvents:
+				err = s.derive(ctx, p.Account, 0, p.Seq)
+			default:
+				gone[p.Account] = p.Seq
+			}
+			if err != nil {
+				return false, err
+			}
+		}
+		if len(gone) > 0 {
+			if err := s.baseQuiet(ctx, gone); err != nil {
+				return false, err
+			}
+			complete = complete && len(gone) == 0
+		}
+		if len(page) < quietPage {
+			return complete, nil
+		}
+		above = page[len(page)-1].Account
+	}
+}
+
+// What a hash's seq is when it has none, and when its key is no hash.
+const (
+	absent = -1
+	broken = -2
+)
+
+// hashSeqs reads the seq of each account's hash.
+func (s *sweeper) hashSeqs(ctx context.Context, accounts []Position) ([]int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	pipe := s.pub.rdb.Pipeline()
+	cmds := make([]*redis.StringCmd, len(accounts))
+	for i, p := range accounts {
+		cmds[i] = pipe.HGet(ctx, s.pub.cfg.Keys.BalanceHash(p.Account), "seq")
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	seqs := make([]int64, len(accounts))
+	for i, cmd := range cmds {
+		text, err := cmd.Result()
+		switch {
+		case errors.Is(err, redis.Nil):
+			seqs[i] = absent
+		case err != nil && strings.HasPrefix(err.Error(), "WRONGTYPE"):
+			seqs[i] = broken
+		case err != nil:
+			if ctx.Err() == nil {
+				s.redisFailed(err)
+			}
+			return nil, fmt.Errorf("read balance hashes: %w", err)
+		default:
+			seqs[i], err = strconv.ParseInt(text, 10, 64)
+			if err != nil || seqs[i] < 0 {
+				seqs[i] = absent // what the script takes it for
+			}
+		}
+	}
+	return seqs, nil
+}
+
+// baseQuiet publishes the newest group of accounts that Redis knows nothing of,
+// and removes them from the map. An account with rows in the outbox is not
+// quiet: its first row there is its starting point, and the sweep's business.
+// Such accounts stay in the map.
+func (s *sweeper) baseQuiet(ctx context.Context, gone map[string]int64) error {
+	// All of the account's rows up to this seq were visible when it was read, so one
+	// that this scan does not meet has been published.
+	waiting := map[string]bool{}
+	err := s.scan(ctx, math.MaxInt64, func(row *Pending) {
+		for i := range row.Groups {
+			if _, ok := gone[row.Groups[i].Account]; ok {
+				waiting[row.Groups[i].Account] = true
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	var pubs []Publication
+	for account, seq := range gone {
+		if waiting[account] {
+			continue
+		}
+		groups, err := s.src.GroupsAfter(ctx, account, seq-1, 1)
+		if err != nil {
+			return s.sourceFailed("derive events", err)
+		}
+		if len(groups) == 1 {
+			pubs = append(pubs, Publication{Group: groups[0], Base: true})
+		}
+		delete(gone, account)
+	}
+	s.metrics.republished.Add(float64(len(pubs)))
+	return s.publishBases(ctx, pubs)
+}
+
+// checkAhead tells an account that has just changed from one whose past the ledger has lost.
+func (s *sweeper) checkAhead(ctx context.Context, account string, seq int64) error {
+	groups, err := s.src.GroupsAfter(ctx, account, seq-1, 1)
+	if err != nil {
+		return s.sourceFailed("derive events", err)
+	}
+	if len(groups) == 0 {
+		s.metrics.ahead.Inc()
+		s.complain.Do(func() {
+			s.cfg.Logger.Error("Redis has events that the ledger does not have, as after restoring a backup; "+
+				"new events are taken for repeats until the namespace's keys are deleted",
+				"key", s.pub.cfg.Keys.BalanceHash(account), "seq", seq)
+		})
+	}
+	return nil
+}

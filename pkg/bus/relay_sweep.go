@@ -1,0 +1,218 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+)
+
+// minSweepPause keeps sweeps apart that trouble asks for.
+const minSweepPause = 20 * time.Millisecond
+
+// sweeper is what the sweep remembers from pass to pass.
+type sweeper struct {
+	*Relay
+	identity string    // of Redis, when it was looked at last
+	lastGood time.Time // when Redis and the source did all that was asked
+	compare  bool      // quiet accounts are to be compared with their hashes
+	all      bool      // the next pass takes rows of any age
+}
+
+// keepSweeping passes through the outbox at the start, on each tick, and when
+// there is trouble, until ctx ends.
+func (r *Relay) keepSweeping(ctx context.Context) {
+	s := &sweeper{Relay: r, lastGood: time.Now(), compare: true, all: true}
+	wait := backoff.ExponentialBackOff{
+		InitialInterval: 20 * time.Millisecond, Multiplier: 2, RandomizationFactor: 0.5, MaxInterval: r.cfg.MaxBackoff,
+	}
+	tick, check := time.NewTicker(r.cfg.Sweep), time.NewTicker(r.cfg.Check)
+	defer tick.Stop()
+	defer check.Stop()
+	s.look(ctx)
+	for ctx.Err() == nil {
+		if err := s.pass(ctx); err != nil {
+			if ctx.Err() != nil {
+				return
+			}
+			s.failed(err)
+			sleep(ctx, wait.NextBackOff())
+			continue
+		}
+		wait.Reset()
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		case <-r.urgent:
+			s.all = true
+			sleep(ctx, minSweepPause)
+		case <-check.C:
+			s.look(ctx)
+		}
+	}
+}
+
+// failed has the next pass look at everything again.
+func (s *sweeper) failed(err error) {
+	s.compare, s.all = true, true
+	s.complain.Do(func() { s.cfg.Logger.Warn("the outbox cannot be published now, trying again", "error", err) })
+}
+
+// pass goes through the outbox once and, when that is due, compares quiet accounts.
+func (s *sweeper) pass(ctx context.Context) error {
+	if s.down.Load() {
+		ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+		defer cancel()
+		if err := s.pub.rdb.Ping(ctx).Err(); err != nil {
+			return fmt.Errorf("ping redis: %w", err)
+		}
+		// From here on offers are taken again. What was offered before was committed
+		// before, so the pass that begins now sees it.
+		s.down.Store(false)
+		s.compare, s.all = true, true
+	}
+	minAge := s.cfg.MinAge
+	if s.all {
+		minAge = 0
+	}
+	s.metrics.sweeps.Inc()
+	if err := s.sweep(ctx, minAge); err != nil {
+		return fmt.Errorf("sweep: %w", err)
+	}
+	s.all = false
+	if s.compare {
+		complete, err := s.compareQuiet(ctx, s.lastGood.Add(-s.cfg.Quiet))
+		if err != nil {
+			return fmt.Errorf("compare quiet accounts: %w", err)
+		}
+		s.compare = !complete
+	}
+	s.lastGood = time.Now()
+	return nil
+}
+
+// look notices another server.
+func (s *sweeper) look(ctx context.Context) {
+	if s.down.Load() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	identity, err := identities(ctx, s.pub.rdb)
+	if err != nil || identity == "" {
+		return // publishing will tell
+	}
+	if s.identity != "" && s.identity != identity {
+		s.cfg.Logger.Warn("Redis is another server than before; recent accounts are compared with it")
+		s.compare, s.all = true, true
+	}
+	s.identity = identity
+}
+
+// sweep publishes the outbox in the order of its ids, as far as rows are at least
+// minAge old. When it leaves a row out, it leaves out all later ones of the
+// row's accounts.
+func (s *sweeper) sweep(ctx context.Context, minAge time.Duration) error {
+	young := map[string]struct{}{}
+	for after := int64(0); ; {
+		page, err := s.src.Pending(ctx, after, s.cfg.Page)
+		if err != nil {
+			return s.sourceFailed("read outbox", err)
+		}
+		if len(page) == 0 {
+			return nil
+		}
+		ripe := page
+		if minAge > 0 {
+			ripe = ripeRows(page, time.Now(), minAge, young)
+		}
+		if len(ripe) > 0 {
+			if err := s.publishPage(ctx, ripe); err != nil {
+				return err
+			}
+		} else if len(page) == s.cfg.Page {
+			return nil // only young rows: the fast way is busy with them
+		}
+		if len(page) < s.cfg.Page {
+			return nil
+		}
+		after = page[len(page)-1].ID
+	}
+}
+
+// ripeRows picks the rows that are old enough and follow no young one of
+// their accounts. A row from the future is as good as old: clocks differ.
+func ripeRows(page []Pending, now time.Time, minAge time.Duration, young map[string]struct{}) []Pending {
+	var ripe []Pending
+	for _, row := range page {
+		age := now.Sub(row.CommittedAt)
+		skip := age >= 0 && age < minAge
+		for i := range row.Groups {
+			if _, ok := young[row.Groups[i].Account]; ok {
+				skip = true
+			}
+		}
+		if !skip {
+			ripe = append(ripe, row)
+			continue
+		}
+		for i := range row.Groups {
+			young[row.Groups[i].Account] = struct{}{}
+		}
+	}
+	return ripe
+}
+
+// publishPage publishes rows, heals what Redis lacks for those that it refuses,
+// and publishes these again. Rows that are still refused stay for the next pass.
+func (s *sweeper) publishPage(ctx context.Context, rows []Pending) error {
+	left, refused, err := s.publishAndDelete(ctx, rows)
+	if err != nil || len(refused) == 0 {
+		return err
+	}
+	s.metrics.gaps.Add(float64(len(refused)))
+	if err := s.heal(ctx, refused); err != nil {
+		return err
+	}
+	_, _, err = s.publishAndDelete(ctx, left)
+	return err
+}
+
+func (s *sweeper) publishAndDelete(ctx context.Context, rows []Pending) (left []Pending, refused []refusal, err error) {
+	done, left, refused, err := s.publishRows(ctx, rows)
+	if deleteErr := s.published(ctx, done); deleteErr != nil && err == nil {
+		return left, refused, fmt.Errorf("delete published rows: %w", deleteErr)
+	}
+	if err != nil && ctx.Err() == nil {
+		s.redisFailed(err)
+	}
+	return left, refused, err
+}
+
+func (s *sweeper) sourceFailed(what string, err error) error {
+	s.metrics.errors.WithLabelValues("outbox").Inc()
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// watchBacklog keeps the outbox gauges, also while nothing can be published.
+func (r *Relay) watchBacklog(ctx context.Context) {
+	for tick := time.NewTicker(r.cfg.Check); ctx.Err() == nil; {
+		rows, oldest, err := r.src.Backlog(ctx)
+		if err == nil {
+			r.metrics.backlog.Set(float64(rows))
+			age := 0.0
+			if !oldest.IsZero() {
+				age = max(0, time.Since(oldest).Seconds())
+			}
+			r.metrics.oldest.Set(age)
+		} else if ctx.Err() == nil {
+			r.metrics.errors.WithLabelValues("outbox").Inc()
+		}
+		select {
+		case <-ctx.Done():
+			tick.Stop()
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,325 @@
+package bus_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redroomrewards/realtime/internal/testenv"
+	"github.com/redroomrewards/realtime/pkg/bus"
+)
+
+// relayWith starts a relay; the returned function stops it and waits.
+func relayWith(t testing.TB, src bus.Source, rdb redis.UniversalClient, keys bus.Keys, cfg bus.RelayConfig) (*bus.Relay, func()) {
+	t.Helper()
+	if cfg.Logger == nil {
+		cfg.Logger = quiet()
+	}
+	setIfZero(&cfg.Sweep, 20*time.Millisecond)
+	setIfZero(&cfg.Check, 20*time.Millisecond)
+	setIfZero(&cfg.MinAge, 10*time.Millisecond)
+	setIfZero(&cfg.MaxBackoff, 50*time.Millisecond)
+	relay := bus.NewRelay(src, bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys}), cfg)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- relay.Run(ctx) }()
+	stop := sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	return relay, stop
+}
+
+func setIfZero(d *time.Duration, value time.Duration) {
+	if *d == 0 {
+		*d = value
+	}
+}
+
+// entriesOf lists an account's seqs in its stream, repeats and all.
+func entriesOf(t testing.TB, rdb redis.UniversalClient, keys bus.Keys, account string) (list []int64) {
+	t.Helper()
+	for _, text := range stream(t, rdb, keys, account) {
+		seq, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, seq)
+	}
+	return list
+}
+
+func waitStream(t testing.TB, rdb redis.UniversalClient, keys bus.Keys, account string, first, last int64) {
+	t.Helper()
+	var got []int64
+	defer func() {
+		if t.Failed() {
+			t.Logf("%s has %v; want %d to %d", account, got, first, last)
+		}
+	}()
+	waitFor(t, account+"'s stream", func() bool {
+		got = entriesOf(t, rdb, keys, account)
+		return slices.Equal(got, upTo(first, last))
+	})
+}
+
+func TestRelayPublishesOffersAndEmptiesTheOutbox(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		src := newMemory()
+		reg := prometheus.NewRegistry()
+		// No sweep but the first can help.
+		relay, _ := relayWith(t, src, rdb, keys, bus.RelayConfig{Sweep: time.Hour, Registerer: reg})
+		for i := range 500 {
+			src.run(relay, 1+i%3, fmt.Sprintf("user:%d", i%7), "model:m")
+		}
+		waitFor(t, "an empty outbox", src.empty)
+		for _, a := range []string{"user:0", "user:6", "model:m"} {
+			waitStream(t, rdb, keys, a, 1, src.lastSeq(a))
+		}
+		if got, want := metric(t, reg, "wallet_event_published_total"), 1998.0; got != want {
+			t.Errorf("wallet_event_published_total = %v; want %v", got, want)
+		}
+	})
+}
+
+func TestRelayPublishesWhatADeadProcessLeft(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		src := newMemory()
+		for i := range 1200 { // several pages
+			src.run(nil, 2, fmt.Sprintf("user:%d", i%5))
+		}
+		relayWith(t, src, rdb, keys, bus.RelayConfig{Sweep: time.Hour})
+		waitFor(t, "an empty outbox", src.empty)
+		for i := range 5 {
+			waitStream(t, rdb, keys, fmt.Sprintf("user:%d", i), 1, 480)
+		}
+	})
+}
+
+func TestRelayLeavesToTheSweepWhatDoesNotFit(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		src, reg := newMemory(), prometheus.NewRegistry()
+		relay, _ := relayWith(t, src, rdb, keys, bus.RelayConfig{MaxQueue: 2, Sweep: time.Hour, Registerer: reg})
+		for range 300 {
+			src.run(relay, 1, "user:a", "user:b")
+		}
+		waitFor(t, "an empty outbox", src.empty)
+		waitStream(t, rdb, keys, "user:a", 1, 300)
+		waitStream(t, rdb, keys, "user:b", 1, 300)
+	})
+}
+
+func TestRelayPublishesTheQueueWhenItStops(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		src := newMemory()
+		relay, stop := relayWith(t, src, rdb, keys, bus.RelayConfig{Sweep: time.Hour, MaxBatch: 10})
+		for range 200 {
+			src.run(relay, 1, "user:a")
+		}
+		stop()
+		if got := entriesOf(t, rdb, keys, "user:a"); !slices.Equal(got, upTo(1, 200)) {
+			t.Errorf("stream has %v", got)
+		}
+		if !src.empty() {
+			t.Error("the outbox is not empty")
+		}
+	})
+}
+
+func TestRelayWaitsForAPredecessorFromAnotherProcess(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		src := newMemory()
+		cfg := bus.RelayConfig{Sweep: time.Hour, MinAge: time.Hour}
+		a, _ := relayWith(t, src, rdb, keys, cfg)
+		b, _ := relayWith(t, src, rdb, keys, cfg)
+		var turn [2][]bus.Pending
+		for i := range 100 {
+			turn[i%2] = append(turn[i%2], src.commit(src.reserve(), 2, "user:a"))
+		}
+		b.Offer(turn[1])
+		a.Offer(turn[0])
+		waitFor(t, "an empty outbox", src.empty)
+		waitStream(t, rdb, keys, "user:a", 1, 200)
+	})
+}
+
+func TestRelayRefillsAnEmptyRedis(t *testing.T) {
+	server := testenv.RedisServer(t)
+	rdb, keys, src := open(t, server.URL()), bus.Keys{}.WithDefaults(), newMemory()
+	relay, _ := relayWith(t, src, rdb, keys, bus.RelayConfig{})
+	for range 50 {
+		src.run(relay, 1, "user:long", "user:quiet")
+	}
+	src.run(relay, 3, "user:short")
+	src.run(relay, 3, "user:shortquiet")
+	waitFor(t, "an empty outbox", src.empty)
+	server.Kill()
+	for range 5 {
+		src.run(relay, 2, "user:long", "user:short")
+	}
+	if src.empty() {
+		t.Fatal("the outbox is empty though Redis is away")
+	}
+	server.Start()
+	waitFor(t, "an empty outbox", src.empty)
+	waitStream(t, rdb, keys, "user:long", 51, 60)
+	waitStream(t, rdb, keys, "user:short", 1, 13)     // its past is short enough to be brought back
+	waitStream(t, rdb, keys, "user:shortquiet", 1, 3) // nothing new would have
+	waitStream(t, rdb, keys, "user:quiet", 50, 50)    // its newest event, for the snapshot
+	if got := rdb.HGet(t.Context(), keys.BalanceHash("user:quiet"), "available").Val(); got != "5000" {
+		t.Errorf("the quiet account's snapshot has available %q", got)
+	}
+}
+
+// loseSince makes Redis forget what it has of an account after seq, as a failover to a
+// lagging replica does.
+func loseSince(t testing.TB, rdb redis.UniversalClient, keys bus.Keys, account string, seq int64) {
+	t.Helper()
+	partition := keys.Partition(account)
+	entries, err := rdb.XRange(t.Context(), keys.Stream(partition), "-", "+").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		n, _ := strconv.ParseInt(fmt.Sprint(e.Values["seq"]), 10, 64)
+		if e.Values["account"] == account && n > seq {
+			rdb.XDel(t.Context(), keys.Stream(partition), e.ID)
+			rdb.Del(t.Context(), keys.Dedup(partition, fmt.Sprint(e.Values["key"])))
+		}
+	}
+	if seq == 0 {
+		rdb.Del(t.Context(), keys.BalanceHash(account))
+	} else {
+		rdb.HSet(t.Context(), keys.BalanceHash(account), "seq", seq)
+	}
+}
+
+func TestRelayRepublishesWhatAFailoverLost(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		src, reg := newMemory(), prometheus.NewRegistry()
+		relay, _ := relayWith(t, src, rdb, keys, bus.RelayConfig{Registerer: reg})
+		for range 200 {
+			src.run(relay, 2, "user:a")
+		}
+		src.run(relay, 9, "user:b")
+		waitFor(t, "an empty outbox", src.empty)
+		loseSince(t, rdb, keys, "user:a", 100)
+		loseSince(t, rdb, keys, "user:b", 0)
+		src.run(relay, 1, "user:a", "user:b")
+		waitFor(t, "an empty outbox", src.empty)
+		waitStream(t, rdb, keys, "user:a", 1, 401)
+		waitStream(t, rdb, keys, "user:b", 1, 10)
+		if got := metric(t, reg, "relay_republished_total"); got < 151 {
+			t.Errorf("relay_republished_total = %v; want 151, and what the first comparison met on its way", got)
+		}
+	})
+}
+
+func TestRelayHealsQuietAccountsAfterAReconnect(t *testing.T) {
+	server := testenv.RedisServer(t)
+	proxy := testenv.NewProxy(t, server.Addr())
+	direct, keys, src := open(t, server.URL()), bus.Keys{}.WithDefaults(), newMemory()
+	relay, _ := relayWith(t, src, open(t, "redis://"+proxy.Addr()+"?max_retries=-1"), keys, bus.RelayConfig{})
+	for range 20 {
+		src.run(relay, 2, "user:a")
+	}
+	waitFor(t, "an empty outbox", src.empty)
+	loseSince(t, direct, keys, "user:a", 10)
+	proxy.PauseReplies()
+	src.run(relay, 1, "user:b") // whose reply is lost
+	waitFor(t, "user:b's event", func() bool { return len(entriesOf(t, direct, keys, "user:b")) == 1 })
+	proxy.Cut()
+	proxy.Resume()
+	waitStream(t, direct, keys, "user:a", 1, 40)
+	waitFor(t, "an empty outbox", src.empty)
+	waitStream(t, direct, keys, "user:b", 1, 1)
+}
+
+func TestRelayPublishesTheRestOfAGroupThatRedisHasInPart(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		src := newMemory()
+		src.run(nil, 5, "user:a")
+		src.run(nil, 2, "user:a")
+		rdb.HSet(t.Context(), keys.BalanceHash("user:a"), "seq", 3)
+		relayWith(t, src, rdb, keys, bus.RelayConfig{})
+		waitFor(t, "an empty outbox", src.empty)
+		waitStream(t, rdb, keys, "user:a", 4, 7)
+	})
+}
+
+func TestRelayTakesAsBaseOnlyTheFirstRowThereIs(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		src := newMemory()
+		for range 100 {
+			src.run(nil, 1, "user:a")
+		}
+		published := upTo(1, 90)
+		if err := src.Published(t.Context(), published); err != nil {
+			t.Fatal(err)
+		}
+		src.hide[91], src.hide[92] = true, true // committed just after the page is read
+		relayWith(t, src, rdb, keys, bus.RelayConfig{})
+		waitFor(t, "an empty outbox", src.empty)
+		waitStream(t, rdb, keys, "user:a", 91, 100)
+	})
+}
+
+func TestRelayKeepsOneBadAccountFromTheOthers(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		src, reg := newMemory(), prometheus.NewRegistry()
+		rdb.Set(t.Context(), keys.BalanceHash("user:bad"), "no hash", 0)
+		relay, _ := relayWith(t, src, rdb, keys, bus.RelayConfig{Registerer: reg, MinAge: time.Millisecond})
+		for range 50 {
+			src.run(relay, 1, "user:bad", "model:m")
+			src.run(relay, 1, "user:a", "model:m")
+		}
+		waitStream(t, rdb, keys, "user:a", 1, 50)
+		waitStream(t, rdb, keys, "model:m", 1, 100)
+		waitFor(t, "the alarm", func() bool { return metric(t, reg, "relay_outbox_backlog") == 50 })
+		rdb.Del(t.Context(), keys.BalanceHash("user:bad"))
+		waitFor(t, "an empty outbox", src.empty)
+		waitStream(t, rdb, keys, "user:bad", 1, 50)
+	})
+}
+
+func TestRelayDoesNotWaitForARedisThatHangs(t *testing.T) {
+	server := testenv.RedisServer(t)
+	rdb, keys, src := open(t, server.URL()+"?read_timeout=100ms&max_retries=-1"), bus.Keys{}.WithDefaults(), newMemory()
+	reg := prometheus.NewRegistry()
+	relay, _ := relayWith(t, src, rdb, keys, bus.RelayConfig{Registerer: reg, MaxQueue: 100})
+	src.run(relay, 1, "user:a")
+	waitFor(t, "an empty outbox", src.empty)
+	server.Stop()
+	start := time.Now()
+	for range 1000 {
+		src.run(relay, 1, "user:a")
+	}
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("1000 offers took %v", took)
+	}
+	waitFor(t, "the backlog gauge", func() bool { return metric(t, reg, "relay_outbox_backlog") == 1000 })
+	waitFor(t, "the age gauge", func() bool { return metric(t, reg, "relay_outbox_oldest_age_seconds") > 0.05 })
+	server.Continue()
+	waitFor(t, "an empty outbox", src.empty)
+	waitStream(t, rdb, keys, "user:a", 1, 1001)
+}
+
+func TestRelayTellsWhenRedisIsAheadOfTheLedger(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		src, reg := newMemory(), prometheus.NewRegistry()
+		src.run(nil, 5, "user:a")
+		rdb.HSet(t.Context(), keys.BalanceHash("user:a"), "seq", 9)
+		relayWith(t, src, rdb, keys, bus.RelayConfig{Registerer: reg})
+		waitFor(t, "the alarm", func() bool { return metric(t, reg, "relay_ahead_total") > 0 })
+	})
+}

@@ -1,0 +1,150 @@
+package bus_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sort"
+	"sync"
+	"time"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
+)
+
+// memory is a Source that keeps everything in memory. Like a database it hands out
+// outbox ids before the commit, so ids of different accounts are not in order
+// of commits; ids of one account are.
+type memory struct {
+	mu      sync.Mutex // protects the rest
+	groups  map[string][]bus.Group
+	changed map[string]time.Time
+	outbox  map[int64]bus.Pending
+	ids     int64
+
+	// hide leaves rows out of the next answer of Pending, as if they had not been
+	// visible yet.
+	hide map[int64]bool
+}
+
+func newMemory() *memory {
+	return &memory{
+		groups: map[string][]bus.Group{}, changed: map[string]time.Time{}, outbox: map[int64]bus.Pending{}, hide: map[int64]bool{},
+	}
+}
+
+// reserve takes an outbox id, as an open transaction does.
+func (m *memory) reserve() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ids++
+	return m.ids
+}
+
+// commit makes a transaction with events events for each account.
+func (m *memory) commit(id int64, events int, accounts ...string) bus.Pending {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	row := bus.Pending{ID: id, CommittedAt: time.Now()}
+	for _, account := range accounts {
+		g := makeGroup(account, m.last(account)+1, events)
+		g.Key = fmt.Sprintf("tx-%d:%s", id, account)
+		m.groups[account] = append(m.groups[account], g)
+		m.changed[account] = row.CommittedAt
+		row.Groups = append(row.Groups, g)
+	}
+	m.outbox[id] = row
+	return row
+}
+
+// run commits and offers at once.
+func (m *memory) run(relay *bus.Relay, events int, accounts ...string) {
+	row := m.commit(m.reserve(), events, accounts...)
+	if relay != nil {
+		relay.Offer([]bus.Pending{row})
+	}
+}
+
+func (m *memory) last(account string) int64 {
+	groups := m.groups[account]
+	if len(groups) == 0 {
+		return 0
+	}
+	return groups[len(groups)-1].Last()
+}
+
+func (m *memory) lastSeq(account string) int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.last(account)
+}
+
+func (m *memory) empty() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.outbox) == 0
+}
+
+func (m *memory) Pending(_ context.Context, after int64, limit int) ([]bus.Pending, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var rows []bus.Pending
+	for id, row := range m.outbox {
+		if id > after && !m.hide[id] {
+			rows = append(rows, row)
+		}
+	}
+	clear(m.hide)
+	sort.Slice(rows, func(i, j int) bool { return rows[i].ID < rows[j].ID })
+	return rows[:min(limit, len(rows))], nil
+}
+
+func (m *memory) Published(_ context.Context, ids []int64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, id := range ids {
+		delete(m.outbox, id)
+	}
+	return nil
+}
+
+func (m *memory) Backlog(context.Context) (int64, time.Time, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var oldest time.Time
+	for _, row := range m.outbox {
+		if oldest.IsZero() || row.CommittedAt.Before(oldest) {
+			oldest = row.CommittedAt
+		}
+	}
+	return int64(len(m.outbox)), oldest, nil
+}
+
+func (m *memory) GroupsAfter(_ context.Context, account string, after int64, limit int) ([]bus.Group, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var groups []bus.Group
+	for _, g := range m.groups[account] {
+		if g.Last() > after && len(groups) < limit {
+			groups = append(groups, g)
+		}
+	}
+	return groups, nil
+}
+
+func (m *memory) ChangedSince(_ context.Context, t time.Time, above string, limit int) ([]bus.Position, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var list []bus.Position
+	for account, at := range m.changed {
+		if account > above && !at.Before(t) {
+			list = append(list, bus.Position{Account: account, Seq: m.last(account)})
+		}
+	}
+	slices.SortFunc(list, func(a, b bus.Position) int {
+		if a.Account < b.Account {
+			return -1
+		}
+		return 1
+	})
+	return list[:min(limit, len(list))], nil
+}
