@@ -2,13 +2,11 @@ package testenv
 
 import (
 	"bufio"
-	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"testing"
 	"time"
@@ -23,9 +21,7 @@ type Server struct {
 	port    int
 	dir     string
 
-	process *os.Process   // nil when not running
-	exited  chan struct{} // closed when process has ended
-	output  *bytes.Buffer // of the last start; read after exited only
+	process *Process // nil when not running
 }
 
 // RedisServer starts a redis-server of the test's own on 127.0.0.1, with nothing kept on disk unless args say so (for
@@ -43,7 +39,6 @@ func RedisServer(t testing.TB, args ...string) *Server {
 		program = found
 	}
 	s := &Server{t: t, program: program, args: args, port: freePort(t), dir: t.TempDir()}
-	t.Cleanup(s.kill)
 	s.Start()
 	return s
 }
@@ -64,29 +59,7 @@ func (s *Server) Start() {
 		"--bind", "127.0.0.1", "--port", strconv.Itoa(s.port), "--dir", s.dir,
 		"--save", "", "--appendonly", "no", "--daemonize", "no",
 	}
-	cmd := exec.Command(s.program, append(args, s.args...)...)
-	cmd.Dir = s.dir
-	cmd.SysProcAttr = dieWithParent()
-	s.output = new(bytes.Buffer)
-	cmd.Stdout, cmd.Stderr = s.output, s.output
-
-	started, exited := make(chan error), make(chan struct{})
-	go func() {
-		// The kernel takes the thread that started the process for its parent, so that thread must live as long.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err != nil {
-			return
-		}
-		_ = cmd.Wait() // it is always killed
-		close(exited)
-	}()
-	if err := <-started; err != nil {
-		s.t.Fatalf("start redis-server: %v", err)
-	}
-	s.process, s.exited = cmd.Process, exited
+	s.process = StartProcess(s.t, s.dir, s.program, append(args, s.args...), nil)
 	s.waitUntilReady()
 }
 
@@ -96,7 +69,8 @@ func (s *Server) Kill() {
 	if s.process == nil {
 		s.t.Fatal("redis-server is not running")
 	}
-	s.kill()
+	s.process.Kill()
+	s.process = nil
 }
 
 // Stop freezes the server: connections stay open, nothing is answered, until Continue or Kill.
@@ -105,7 +79,7 @@ func (s *Server) Stop() {
 	if s.process == nil {
 		s.t.Fatal("redis-server is not running")
 	}
-	if err := freeze(s.process); err != nil {
+	if err := freeze(s.process.process); err != nil {
 		s.t.Fatalf("stop redis-server: %v", err)
 	}
 }
@@ -116,18 +90,9 @@ func (s *Server) Continue() {
 	if s.process == nil {
 		s.t.Fatal("redis-server is not running")
 	}
-	if err := thaw(s.process); err != nil {
+	if err := thaw(s.process.process); err != nil {
 		s.t.Fatalf("continue redis-server: %v", err)
 	}
-}
-
-func (s *Server) kill() {
-	if s.process == nil {
-		return
-	}
-	_ = s.process.Kill() // it may have ended by itself
-	<-s.exited
-	s.process = nil
 }
 
 func (s *Server) waitUntilReady() {
@@ -143,9 +108,8 @@ func (s *Server) waitUntilReady() {
 		}
 		select {
 		case <-tick.C:
-		case <-s.exited:
-			s.process = nil
-			s.t.Fatalf("redis-server ended while starting:\n%s", s.output)
+		case <-s.process.Exited():
+			s.t.Fatalf("redis-server ended while starting:\n%s", s.process.Output())
 		case <-deadline.C:
 			s.t.Fatalf("redis-server does not answer after %s: %v", timeout, err)
 		}
