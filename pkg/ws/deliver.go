@@ -18,7 +18,8 @@ var deliverings = sync.Pool{New: func() any { return new(delivering) }}
 
 // Deliver takes a batch of stream entries: in stream order for each account, and
 // for one account always from the same goroutine at a time. The hub keeps the
-// deliveries' byte slices; the caller must not change them afterwards.
+// strings of a Delivery and copies of its bytes: when Deliver has returned, the
+// batch and its buffers may be used again.
 //
 // Deliver never waits for a client and does no I/O. Connections that got something
 // are told to write once, at the end of the batch.
@@ -69,6 +70,9 @@ func (h *Hub) deliver(d *delivering, del *bus.Delivery, wild []*subscription, re
 	for _, sub := range wild {
 		d.push(sub, full)
 	}
+	if full != e {
+		full.body = nil // its frames are built; let the read's buffer go
+	}
 }
 
 // deliver routes the event to the account's feeds. It is false for an event that
@@ -83,6 +87,7 @@ func (s *shard) deliver(d *delivering, e *event) bool {
 		d.duplicates++
 		return false
 	}
+	e.account = t.account // one string for all
 	s.keep(t, e)
 	for _, f := range t.feeds {
 		switch {
@@ -96,6 +101,7 @@ func (s *shard) deliver(d *delivering, e *event) bool {
 			d.gaps = append(d.gaps, f)
 		}
 	}
+	e.keep() // still under the lock: others find it in the memory only afterwards
 	return true
 }
 

@@ -1,6 +1,7 @@
 package ws
 
 import (
+	"bytes"
 	"strconv"
 	"sync/atomic"
 
@@ -17,7 +18,7 @@ type event struct {
 	reason  string
 	feature string
 	amount  int64
-	body    []byte // the JSON that subscribers see
+	body    []byte // the JSON that subscribers see; keep gives the event its own copy
 	millis  int64  // when Redis took it, in ms since 1970; 0: unknown (from history)
 
 	// frames holds the frames built so far, one for each subscription name. Apps
@@ -46,6 +47,18 @@ func newEvent(d *bus.Delivery, body []byte) *event {
 		typ: d.Type, reason: d.Reason, feature: d.Feature, amount: d.Amount,
 		body: body, millis: d.StreamMillis,
 	}
+}
+
+// keep makes the event independent of the read that brought it, whose buffer it
+// would keep in memory as a whole. It is called by the one that made the event,
+// before anybody else can see it.
+func (e *event) keep() {
+	if f := e.frames.Load(); f != nil {
+		end := len(f.bytes) - 1
+		e.body = f.bytes[end-len(e.body) : end]
+		return
+	}
+	e.body = bytes.Clone(e.body)
 }
 
 // size is what the event takes in memory, with one built frame, roughly.
