@@ -29,6 +29,7 @@ type Lab struct {
 	dir       string // for programs
 	id        string // begins the names of databases and namespaces
 	databases map[string]bool
+	settings  pgserver.Settings
 }
 
 // Open connects to the servers that TEST_DATABASE_URL and TEST_REDIS_URL name,
@@ -60,13 +61,20 @@ func Open(ctx context.Context, name string, args []string, getenv func(string) s
 	if err != nil {
 		return nil, err
 	}
-	if !settings.Durable() {
-		return nil, fmt.Errorf("the Postgres server must have fsync, synchronous_commit and full_page_writes on; it has %+v", settings)
-	}
+	l.settings = settings
 	l.Environment = report.NewEnvironment(name, args)
 	l.Environment.Commit = stack.Commit(ctx, l.root)
 	l.Environment.Postgres, l.Environment.Redis = settings.Version, l.Redis.Version(ctx)
 	return l, nil
+}
+
+// RequireDurable refuses a server whose commits may be lost: its figures would
+// mean nothing.
+func (l *Lab) RequireDurable() error {
+	if !l.settings.Durable() {
+		return fmt.Errorf("the Postgres server must have fsync, synchronous_commit and full_page_writes on; it has %+v", l.settings)
+	}
+	return nil
 }
 
 func newID() string {

@@ -35,7 +35,10 @@ func openBench(ctx context.Context, l *lab.Lab, o *options) (*bench, error) {
 		return nil, err
 	}
 	lab.Progress("seeding %d accounts", o.accounts)
-	return b, b.seed(ctx)
+	if err := b.seed(ctx); err != nil {
+		return nil, err
+	}
+	return b, nil
 }
 
 // measureAll runs all rounds.

@@ -141,7 +141,7 @@ func (*outcome) Name() string { return "ledger" }
 func (o *outcome) Text(w io.Writer) error {
 	ratios := report.NewTable("ratio of neighbouring runs", "clients", "median (min to max)", "rounds")
 	for _, r := range o.Ratios {
-		ratios.Row(r.Name, fmt.Sprint(r.Clients), r.Ratio(), fmt.Sprint(len(r.Rounds)))
+		ratios.Row(r.Name, fmt.Sprint(r.Clients), r.String(), fmt.Sprint(len(r.Rounds)))
 	}
 	speed := report.NewTable("medians", "clients", "op/s", "p50 ms", "p99 ms", "max ms", "op/commit", "drain ms", "others' CPU")
 	costs := report.NewTable("medians, per operation", "clients", "server CPU µs", "Postgres CPU µs", "Redis CPU µs", "generator CPU µs", "WAL bytes", "allocations", "allocated bytes")

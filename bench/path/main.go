@@ -22,7 +22,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	context.AfterFunc(ctx, stop) // the second signal ends the process at once
 	if err := run(ctx, os.Args[1:], os.Getenv); err != nil {
 		fmt.Fprintln(os.Stderr, "bench path:", err)
 		os.Exit(1)
@@ -38,12 +38,19 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 	if err != nil {
 		return err
 	}
-	out, err := measureAll(ctx, l, o)
-	if err = errors.Join(err, l.Close()); err != nil {
+	out, err := measureDurable(ctx, l, o)
+	if err := errors.Join(err, l.Close()); err != nil {
 		return err
 	}
 	if err := report.Write(os.Stdout, out, o.output); err != nil {
 		return err
 	}
 	return out.faults()
+}
+
+func measureDurable(ctx context.Context, l *lab.Lab, o *options) (*outcome, error) {
+	if err := l.RequireDurable(); err != nil {
+		return nil, err
+	}
+	return measureAll(ctx, l, o)
 }

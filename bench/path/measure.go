@@ -117,13 +117,12 @@ func readCPU(core *stack.Server, gateways []*stack.Server) cpu {
 // accounts. An account's operations wait for each other, accounts do not.
 func drive(ctx context.Context, accounts []*account, o *options, begin time.Time) error {
 	total := int((o.warmup + o.measure).Seconds() * float64(o.rate))
-	interval := time.Second / time.Duration(o.rate)
 	errs := make(chan error, len(accounts))
 	var wg sync.WaitGroup
 	for n, a := range accounts {
 		wg.Go(func() {
 			for k := n; k < total; k += len(accounts) {
-				due := begin.Add(time.Duration(k) * interval)
+				due := begin.Add(time.Duration(k) * time.Second / time.Duration(o.rate))
 				select {
 				case <-time.After(time.Until(due)):
 				case <-ctx.Done():

@@ -186,7 +186,7 @@ func (o *outcome) Text(w io.Writer) error {
 		{"HTTP request to answer", func(r *result) *latency { return &r.RequestAnswer }},
 	} {
 		cell := func(figure func(*latency) float64) string {
-			return report.SpreadBy(o.Results, func(r *result) float64 { return figure(row.of(r)) }).Ratio()
+			return report.SpreadBy(o.Results, func(r *result) float64 { return figure(row.of(r)) }).String()
 		}
 		times.Row(row.name, cell(func(l *latency) float64 { return l.P50 }), cell(func(l *latency) float64 { return l.P99 }),
 			cell(func(l *latency) float64 { return l.Max }))

@@ -86,8 +86,13 @@ func SpreadBy[T any](results []T, figure func(*T) float64) Spread {
 	return SpreadOf(values)
 }
 
-// Ratio writes a spread of ratios.
-func (s Spread) Ratio() string { return fmt.Sprintf("%.2f (%.2f to %.2f)", s.Median, s.Min, s.Max) }
+// String is median and, when they differ, minimum and maximum.
+func (s Spread) String() string {
+	if s.Min == s.Max {
+		return fmt.Sprintf("%.2f", s.Median)
+	}
+	return fmt.Sprintf("%.2f (%.2f to %.2f)", s.Median, s.Min, s.Max)
+}
 
 // Number writes a figure with three significant digits or, from 1000 on, whole
 // with its thousands apart.

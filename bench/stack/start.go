@@ -76,8 +76,7 @@ func start(ctx context.Context, program string, c *Config, args []string) (*Serv
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Process: p, Addr: addr, Admin: admin}
-	return s, s.awaitReady(ctx, admin)
+	return (&Server{Process: p, Addr: addr, Admin: admin}).whenReady(ctx, admin)
 }
 
 // StartBaseline starts the baseline with so many database connections.
@@ -90,14 +89,14 @@ func StartBaseline(ctx context.Context, program string, c *Config, pool int) (*S
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Process: p, Addr: addr}
-	return s, s.awaitReady(ctx, addr)
+	return (&Server{Process: p, Addr: addr}).whenReady(ctx, addr)
 }
 
-func (s *Server) awaitReady(ctx context.Context, addr string) error {
+// whenReady returns the server once it says so, or stops it.
+func (s *Server) whenReady(ctx context.Context, addr string) (*Server, error) {
 	if err := s.AwaitOK(ctx, "http://"+addr+"/readyz"); err != nil {
 		_ = s.Stop() // the first error says more
-		return fmt.Errorf("start: %w", err)
+		return nil, fmt.Errorf("start: %w", err)
 	}
-	return nil
+	return s, nil
 }
