@@ -119,7 +119,7 @@ func (d *demo) run(ctx context.Context, out io.Writer, caughtUp <-chan struct{})
 	}
 	switch {
 	case ctx.Err() != nil:
-		return nil
+		return nil //nolint:nilerr // stopped as asked, in the middle of something
 	case err != nil:
 		return err
 	}

@@ -36,10 +36,10 @@ func (d *demo) traffic(ctx context.Context) error {
 				if err == nil {
 					err = w.step(ctx)
 				}
-				if ctx.Err() != nil {
-					return nil
-				}
-				if err != nil {
+				switch {
+				case ctx.Err() != nil:
+					return nil //nolint:nilerr // stopped as asked, in the middle of something
+				case err != nil:
 					return fmt.Errorf("--traffic: %w", err)
 				}
 			}
@@ -64,9 +64,9 @@ type held struct {
 // step makes one operation: mostly holds and what ends them.
 func (w *worker) step(ctx context.Context) error {
 	features := [][2]string{{"chip_menu", "chip_menu_purchase"}, {"spin_wheel", "spin_wheel_play"}, {"performance", "performance_request"}}
-	if len(w.held) < 1+rand.IntN(4) { //nolint:gosec // made-up traffic
-		amount := 1 + rand.Int64N(50)                 //nolint:gosec // as above
-		feature := features[rand.IntN(len(features))] //nolint:gosec // as above
+	if len(w.held) < 1+rand.IntN(4) {
+		amount := 1 + rand.Int64N(50)
+		feature := features[rand.IntN(len(features))]
 		status, answer, err := w.post(ctx, "/v1/accounts/"+w.user+"/holds", map[string]any{
 			"amount": amount, "reason": feature[1], "queueItemId": "q-" + uuid.NewString()[:8], "featureType": feature[0],
 		})
@@ -78,15 +78,15 @@ func (w *worker) step(ctx context.Context) error {
 			return nil
 		case status == http.StatusPaymentRequired || answer.Code == "account_not_found":
 			return w.end(ctx, http.StatusCreated, "/v1/accounts/"+w.user+"/credits",
-				map[string]any{"amount": 500 + rand.Int64N(500), "reason": "promotional_award"}) //nolint:gosec // as above
+				map[string]any{"amount": 500 + rand.Int64N(500), "reason": "promotional_award"})
 		}
 		return unexpected("hold", status, answer)
 	}
 	h := w.held[0]
 	w.held = w.held[1:]
-	model, path := fmt.Sprintf("model:star-%d", 1+rand.IntN(2)), "/v1/escrows/"+h.escrow //nolint:gosec // as above
+	model, path := fmt.Sprintf("model:star-%d", 1+rand.IntN(2)), "/v1/escrows/"+h.escrow
 	body := map[string]any{"queueItemId": "q"}
-	switch n := rand.IntN(10); { //nolint:gosec // as above
+	switch n := rand.IntN(10); {
 	case n < 2:
 		body["amount"], body["reason"] = h.amount, "performance_abandoned"
 		return w.end(ctx, http.StatusOK, path+"/refund", body)
@@ -137,5 +137,6 @@ func (w *worker) post(ctx context.Context, path string, body map[string]any) (in
 		return 0, answer, err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	return resp.StatusCode, answer, json.NewDecoder(resp.Body).Decode(&answer)
+	err = json.NewDecoder(resp.Body).Decode(&answer)
+	return resp.StatusCode, answer, err
 }

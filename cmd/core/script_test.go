@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"testing"
 
+	redislog "github.com/redis/go-redis/v9/logging"
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
 )
@@ -25,6 +26,7 @@ func (m leakChecked) Run() int {
 }
 
 func TestMain(m *testing.M) {
+	redislog.Disable()
 	testscript.Main(leakChecked{m}, map[string]func(){"core": main})
 }
 

@@ -15,7 +15,7 @@ import (
 
 // Env is what a command works in; its Run method gets one.
 type Env struct {
-	Context context.Context //nolint:containedctx // kong binds arguments by type; it ends when the process shall stop
+	Context context.Context // kong binds arguments by type; it ends when the process shall stop
 	Stdout  io.Writer
 	Stderr  io.Writer
 }

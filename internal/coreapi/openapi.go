@@ -2,7 +2,6 @@ package coreapi
 
 import (
 	_ "embed"
-	"fmt"
 	"net/http"
 	"reflect"
 	"strconv"
@@ -168,7 +167,7 @@ func codes(status int) string {
 		if k.status != status {
 			continue
 		}
-		if c := fmt.Sprintf("`%s`", k.code); len(out) == 0 || out[len(out)-1] != c {
+		if c := "`" + k.code + "`"; len(out) == 0 || out[len(out)-1] != c {
 			out = append(out, c)
 		}
 	}
