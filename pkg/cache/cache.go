@@ -2,8 +2,11 @@ package cache
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
+	"github.com/maypok86/otter/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
@@ -19,22 +22,104 @@ type Config struct {
 	Registerer prometheus.Registerer // Defaults to no metrics.
 }
 
+// maxLoads bounds how often one Get reads Redis anew because newer events
+// arrived meanwhile. Redis has an event's balance before anybody hears of the
+// event, so the second read suffices unless Redis lost something.
+const maxLoads = 3
+
+// ErrStale means that Redis keeps answering a balance older than an event that
+// this process has seen, as after a failover that lost it. Ask the ledger.
+var ErrStale = errors.New("the balance in Redis is older than the newest event")
+
 // Balances answers balances. Its methods may be called from several goroutines.
-type Balances struct{}
+type Balances struct {
+	rdb      redis.UniversalClient
+	keys     bus.Keys
+	accounts *otter.Cache[string, *account]
+	ttl      time.Duration
+	disabled bool
+	metrics  metrics
+}
 
 // New returns a cache on the given client.
-func New(rdb redis.UniversalClient, cfg Config) *Balances { return &Balances{} }
+func New(rdb redis.UniversalClient, cfg Config) *Balances {
+	if cfg.Size <= 0 {
+		cfg.Size = 10_000
+	}
+	if cfg.TTL <= 0 {
+		cfg.TTL = time.Hour
+	}
+	return &Balances{
+		rdb:  rdb,
+		keys: cfg.Keys.WithDefaults(),
+		accounts: otter.Must(&otter.Options[string, *account]{
+			MaximumSize: cfg.Size,
+			// Eviction runs inside the calls that cause it, and Get looks at ages itself
+			// (otter's expiry needs a goroutine, and a clock in each Seen): nothing is left running.
+			Executor: func(fn func()) { fn() },
+		}),
+		ttl:      cfg.TTL,
+		disabled: cfg.Disabled,
+		metrics:  newMetrics(cfg.Registerer),
+	}
+}
 
-// Get returns the account's balance. ok is false when Redis does not have all of it.
-func (b *Balances) Get(ctx context.Context, account string) (balance bus.Balance, ok bool, err error) {
-	panic("being written")
+// Get returns the account's balance. ok is false when Redis does not have all of
+// it; ErrStale and Redis' own errors mean the same to a caller that can ask the
+// ledger. Concurrent calls for one account share one read.
+func (b *Balances) Get(ctx context.Context, name string) (balance bus.Balance, ok bool, err error) {
+	a := b.account(name)
+	if b.disabled {
+		defer b.accounts.Invalidate(name)
+	} else if balance, known := a.balance(); known && balance.Seq >= a.floor.Load() {
+		b.metrics.hits.Inc()
+		return balance, true, nil
+	} else if known {
+		b.metrics.stale.Inc()
+	}
+	b.metrics.misses.Inc()
+	for range maxLoads {
+		balance, ok, err = a.load(ctx, func(ctx context.Context) (bus.Balance, bool, error) { return b.read(ctx, name) })
+		if err != nil {
+			return bus.Balance{}, false, fmt.Errorf("read balance of %s: %w", name, err)
+		}
+		if !ok || balance.Seq >= a.floor.Load() {
+			return balance, ok, nil
+		}
+		b.metrics.stale.Inc()
+	}
+	return bus.Balance{}, false, fmt.Errorf("read balance of %s: %w", name, ErrStale)
+}
+
+// account returns what is in the LRU for the account, after putting it there when
+// it is not. It is there before Redis is asked, so Seen finds it while the answer
+// is on its way. One that has left the LRU does not come back: who finds it there
+// knows that no Seen since its coming has missed it.
+func (b *Balances) account(name string) *account {
+	if a, ok := b.accounts.GetIfPresent(name); ok {
+		if time.Since(a.since) < b.ttl {
+			return a
+		}
+		b.accounts.Invalidate(name)
+	}
+	a, _ := b.accounts.SetIfAbsent(name, &account{since: time.Now()})
+	return a
 }
 
 // Seen tells that the account's event seq has arrived: from now on Get returns
 // no balance older than that. Call it for each delivery before anybody else gets to
-// know of it. It costs some 20 ns and allocates nothing.
-func (b *Balances) Seen(account string, seq int64) { panic("being written") }
+// know of it. It allocates nothing and costs some 50 ns.
+func (b *Balances) Seen(name string, seq int64) {
+	if entry, ok := b.accounts.GetEntryQuietly(name); ok {
+		entry.Value.seen(seq)
+	}
+}
 
 // Put offers a balance that the ledger gave, for an account that Redis did not
 // know. It is ignored when older than what is known.
-func (b *Balances) Put(balance bus.Balance) { panic("being written") }
+func (b *Balances) Put(balance bus.Balance) {
+	if b.disabled {
+		return
+	}
+	b.account(balance.Account).put(&balance)
+}

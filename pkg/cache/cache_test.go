@@ -1,0 +1,318 @@
+package cache_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redroomrewards/realtime/internal/testenv"
+	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/cache"
+)
+
+func onEachRedis(t *testing.T, run func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys)) {
+	t.Run("redis", func(t *testing.T) {
+		url, namespace := testenv.Redis(t)
+		run(t, open(t, url), bus.Keys{Namespace: namespace, Partitions: 4})
+	})
+	t.Run("miniredis", func(t *testing.T) {
+		server := miniredis.NewMiniRedis()
+		if err := server.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(server.Close)
+		run(t, open(t, "redis://"+server.Addr()), bus.Keys{Namespace: "test", Partitions: 4})
+	})
+}
+
+func open(t testing.TB, url string) redis.UniversalClient {
+	t.Helper()
+	rdb, err := bus.OpenRedis(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = rdb.Close() })
+	return rdb
+}
+
+// set publishes an account's state as it is at seq.
+func set(t testing.TB, p *bus.Publisher, account string, seq int64) {
+	t.Helper()
+	g := bus.Group{
+		Key: fmt.Sprintf("%s-%d", account, seq), Account: account,
+		Deliveries: []bus.Delivery{{ID: "id", Type: "t", Account: account, Seq: seq, Data: []byte("{}")}},
+		Balance:    bus.Balance{Account: account, Available: 100 * seq, Escrow: seq, Earned: 10 * seq, Seq: seq, UpdatedAt: at(seq)},
+	}
+	outcomes, err := p.Publish(t.Context(), []bus.Publication{{Group: g, Base: true}})
+	if err != nil || !outcomes[0].Done() {
+		t.Fatal(outcomes, err)
+	}
+}
+
+func at(seq int64) time.Time { return time.UnixMilli(1_700_000_000_000 + seq).UTC() }
+
+func get(t testing.TB, b *cache.Balances, account string) bus.Balance {
+	t.Helper()
+	balance, ok, err := b.Get(t.Context(), account)
+	if err != nil || !ok {
+		t.Fatalf("Get: ok %v, error %v", ok, err)
+	}
+	return balance
+}
+
+func TestGetReadsTheHashAndKeepsIt(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
+		set(t, p, "user:a", 7)
+		set(t, p, "model:m", 3)
+		reg := prometheus.NewRegistry()
+		b := cache.New(rdb, cache.Config{Keys: keys, Registerer: reg})
+		for range 3 {
+			if got, want := get(t, b, "user:a"), (bus.Balance{Account: "user:a", Available: 700, Escrow: 7, Seq: 7, UpdatedAt: at(7)}); got != want {
+				t.Errorf("user: %+v; want %+v", got, want)
+			}
+			if got, want := get(t, b, "model:m"), (bus.Balance{Account: "model:m", Earned: 30, Seq: 3, UpdatedAt: at(3)}); got != want {
+				t.Errorf("model: %+v; want %+v", got, want)
+			}
+		}
+		if hits, misses := counter(t, reg, "balance_cache_hits_total"), counter(t, reg, "balance_cache_misses_total"); hits != 4 || misses != 2 {
+			t.Errorf("%v hits, %v misses; want 4 and 2", hits, misses)
+		}
+		set(t, p, "user:a", 8)
+		if got := get(t, b, "user:a").Seq; got != 7 {
+			t.Errorf("seq %d although nobody has seen a newer event", got)
+		}
+		b.Seen("user:a", 8)
+		if got := get(t, b, "user:a").Available; got != 800 {
+			t.Errorf("available %d after event 8 was seen", got)
+		}
+		if got := counter(t, reg, "balance_cache_stale_total"); got != 1 {
+			t.Errorf("balance_cache_stale_total = %v; want 1", got)
+		}
+	})
+}
+
+func counter(t testing.TB, reg *prometheus.Registry, name string) (sum float64) {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			sum += f.GetMetric()[0].GetCounter().GetValue()
+		}
+	}
+	return sum
+}
+
+func TestGetNeverShowsAPartlyKnownBalance(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
+		b := cache.New(rdb, cache.Config{Keys: keys})
+		unknown := func(what, account string) {
+			t.Helper()
+			if balance, ok, err := b.Get(t.Context(), account); ok || err != nil || balance != (bus.Balance{}) {
+				t.Errorf("%s: %+v, ok %v, error %v", what, balance, ok, err)
+			}
+		}
+		unknown("absent", "user:a")
+		for account, fields := range map[string][]string{
+			"user:a":  {"available", "escrow", "seq", "updatedAt"},
+			"model:m": {"earned", "seq", "updatedAt"},
+		} {
+			for _, field := range fields {
+				for _, bad := range []string{"", "x", "-1", "1.5", "99999999999999999999"} {
+					rdb.Del(t.Context(), keys.BalanceHash(account), keys.Dedup(keys.Partition(account), account+"-7"))
+					set(t, p, account, 7)
+					rdb.HSet(t.Context(), keys.BalanceHash(account), field, bad)
+					unknown(account+" with "+field+"="+bad, account)
+				}
+				rdb.HDel(t.Context(), keys.BalanceHash(account), field)
+				unknown(account+" without "+field, account)
+			}
+		}
+		// What was unknown is not remembered.
+		rdb.Del(t.Context(), keys.BalanceHash("user:a"), keys.Dedup(keys.Partition("user:a"), "user:a-7"))
+		set(t, p, "user:a", 7)
+		if got := get(t, b, "user:a").Seq; got != 7 {
+			t.Errorf("seq %d", got)
+		}
+	})
+}
+
+func TestGetSaysSoWhenRedisIsAwayOrBehind(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
+		set(t, p, "user:a", 7)
+		b := cache.New(rdb, cache.Config{Keys: keys})
+		get(t, b, "user:a")
+		b.Seen("user:a", 9)
+		if _, ok, err := b.Get(t.Context(), "user:a"); ok || !errors.Is(err, cache.ErrStale) {
+			t.Errorf("behind: ok %v, error %v", ok, err)
+		}
+		b.Put(bus.Balance{Account: "user:a", Available: 1, Seq: 8, UpdatedAt: at(8)}) // also too old
+		if _, ok, _ := b.Get(t.Context(), "user:a"); ok {
+			t.Error("a balance of seq 8 is shown after event 9")
+		}
+		b.Put(bus.Balance{Account: "user:a", Available: 1, Seq: 9, UpdatedAt: at(9)})
+		if got := get(t, b, "user:a"); got.Seq != 9 {
+			t.Errorf("seq %d", got.Seq)
+		}
+	})
+	away := cache.New(open(t, "redis://127.0.0.1:1?max_retries=-1"), cache.Config{})
+	var refused *net.OpError
+	if _, ok, err := away.Get(t.Context(), "user:a"); ok || !errors.As(err, &refused) {
+		t.Errorf("away: ok %v, error %v", ok, err)
+	}
+}
+
+func TestDisabledAsksEachTime(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
+		b := cache.New(rdb, cache.Config{Keys: keys, Disabled: true})
+		for seq := int64(1); seq < 4; seq++ {
+			set(t, p, "user:a", seq)
+			if got := get(t, b, "user:a").Seq; got != seq {
+				t.Errorf("seq %d; want %d", got, seq)
+			}
+		}
+	})
+}
+
+func TestAccountsLeaveAfterTheirTTL(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
+		set(t, p, "user:a", 1)
+		b := cache.New(rdb, cache.Config{Keys: keys, TTL: 50 * time.Millisecond})
+		get(t, b, "user:a")
+		set(t, p, "user:a", 2) // and nobody tells
+		waitFor(t, "the new balance", func() bool { return get(t, b, "user:a").Seq == 2 })
+	})
+}
+
+func TestSeenDuringALoadIsHonoured(t *testing.T) {
+	server := testenv.RedisServer(t)
+	proxy := testenv.NewProxy(t, server.Addr())
+	p := bus.NewPublisher(open(t, server.URL()), bus.PublisherConfig{})
+	set(t, p, "user:a", 1)
+	reg := prometheus.NewRegistry()
+	slow := open(t, "redis://"+proxy.Addr())
+	if err := slow.Ping(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	b := cache.New(slow, cache.Config{Registerer: reg})
+	proxy.PauseReplies()
+	const callers = 20
+	results := make(chan int64, callers)
+	for range callers {
+		go func() {
+			balance, _, err := b.Get(context.Background(), "user:a")
+			if err != nil {
+				t.Error(err)
+			}
+			results <- balance.Seq
+		}()
+	}
+	waitFor(t, "all callers", func() bool { return counter(t, reg, "balance_cache_misses_total") == callers })
+	set(t, p, "user:a", 2)
+	b.Seen("user:a", 2)
+	proxy.Resume()
+	for range callers {
+		if seq := <-results; seq < 2 {
+			t.Errorf("a caller got seq %d after 2 was seen", seq)
+		}
+	}
+}
+
+func waitFor(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(20 * time.Second)
+	defer deadline.Stop()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+// TestGetIsNeverOlderThanSeen has a writer, that publishes and then tells what it published, and
+// readers that compare; the LRU is far too small, so accounts leave it all the time.
+func TestGetIsNeverOlderThanSeen(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
+		b := cache.New(rdb, cache.Config{Keys: keys, Size: 4})
+		var seen [12]atomic.Int64
+		stop := make(chan struct{})
+		var readers sync.WaitGroup
+		for range 4 {
+			readers.Go(func() {
+				for i := 0; ; i++ {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					n := i % len(seen)
+					floor := seen[n].Load()
+					balance, ok, err := b.Get(context.Background(), fmt.Sprintf("user:%d", n))
+					if err != nil || (ok && balance.Seq < floor) || (!ok && floor > 0) {
+						t.Errorf("user:%d: seq %d, ok %v, error %v after %d was seen", n, balance.Seq, ok, err, floor)
+						return
+					}
+				}
+			})
+		}
+		for seq := int64(1); seq <= 60; seq++ {
+			for n := range seen {
+				account := fmt.Sprintf("user:%d", n)
+				set(t, p, account, seq)
+				b.Seen(account, seq)
+				seen[n].Store(seq)
+			}
+		}
+		close(stop)
+		readers.Wait()
+	})
+}
+
+func BenchmarkSeen(b *testing.B) {
+	c := cache.New(open(b, "redis://127.0.0.1:1"), cache.Config{})
+	for i := range 10_000 {
+		c.Put(bus.Balance{Account: fmt.Sprintf("user:cached-%d", i), Seq: 1})
+	}
+	for _, kind := range []string{"cached", "absent"} {
+		names := make([]string, 4096)
+		for i := range names {
+			names[i] = fmt.Sprintf("user:%s-%d", kind, i)
+		}
+		b.Run(kind, func(b *testing.B) {
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				c.Seen(names[i%len(names)], int64(i))
+			}
+		})
+	}
+}
+
+func BenchmarkGetHit(b *testing.B) {
+	c := cache.New(open(b, "redis://127.0.0.1:1"), cache.Config{})
+	c.Put(bus.Balance{Account: "user:a", Seq: 1})
+	b.ReportAllocs()
+	for b.Loop() {
+		_, _, _ = c.Get(b.Context(), "user:a")
+	}
+}
