@@ -74,7 +74,7 @@ func (k Keys) Partition(account string) int {
 	for i := range len(account) {
 		h = (h ^ uint32(account[i])) * 16777619
 	}
-	return int(h % uint32(k.Partitions)) //nolint:gosec // Partitions is small and positive
+	return int(h % uint32(k.Partitions))
 }
 
 // Stream is the key of a partition's event stream.

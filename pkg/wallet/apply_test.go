@@ -208,7 +208,7 @@ func TestIDsCarryTheirTime(t *testing.T) {
 	if since := time.Since(at); since < -time.Second || since > time.Second {
 		t.Errorf("the id's time is %v away", since)
 	}
-	if from := idFrom(at); bytes.Compare(from[:], id[:]) > 0 || idTime(from) != at {
+	if from := idFrom(at); bytes.Compare(from[:], id[:]) > 0 || !idTime(from).Equal(at) {
 		t.Errorf("%v is not the lower bound of %v", from, id)
 	}
 	if next := idFrom(at.Add(time.Millisecond)); bytes.Compare(next[:], id[:]) <= 0 {

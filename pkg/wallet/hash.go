@@ -12,11 +12,11 @@ import (
 func summarize(tx *Transaction) []byte {
 	b := make([]byte, 0, 192+len(tx.Metadata))
 	b = append(b, tx.ID[:]...)
-	b = binary.BigEndian.AppendUint64(b, uint64(tx.CreatedAt.UnixMilli())) //nolint:gosec // two's complement is the canonical form
+	b = binary.BigEndian.AppendUint64(b, uint64(tx.CreatedAt.UnixMilli()))
 	for _, s := range [...]string{string(tx.Operation), tx.Reason, tx.QueueItemID, tx.FeatureType, tx.CorrelationID, tx.RequestID} {
 		b = appendText(b, s)
 	}
-	b = binary.BigEndian.AppendUint32(b, uint32(len(tx.Metadata))) //nolint:gosec // at most MaxMetadata
+	b = binary.BigEndian.AppendUint32(b, uint32(len(tx.Metadata)))
 	return append(b, tx.Metadata...)
 }
 
@@ -30,14 +30,14 @@ func entryHash(previous, summary []byte, e *Entry) []byte {
 	b = appendText(b, string(e.Account))
 	b = appendText(b, string(e.State))
 	for _, n := range [...]int64{int64(e.Place), e.Seq, e.Amount, e.BalanceBefore, e.BalanceAfter} {
-		b = binary.BigEndian.AppendUint64(b, uint64(n)) //nolint:gosec // two's complement is the canonical form
+		b = binary.BigEndian.AppendUint64(b, uint64(n))
 	}
 	sum := sha256.Sum256(b)
 	return sum[:]
 }
 
 func appendText(b []byte, s string) []byte {
-	b = binary.BigEndian.AppendUint32(b, uint32(len(s))) //nolint:gosec // every text has a limit far below
+	b = binary.BigEndian.AppendUint32(b, uint32(len(s)))
 	return append(b, s...)
 }
 
@@ -52,7 +52,7 @@ func requestHash(op *Op) [16]byte {
 		b = append(b, op.EscrowID[:]...)
 	}
 	for _, n := range [...]int64{op.Amount, op.RefundAmount, op.SettleAmount, int64(op.ExpiresIn)} {
-		b = binary.BigEndian.AppendUint64(b, uint64(n)) //nolint:gosec // two's complement is the canonical form
+		b = binary.BigEndian.AppendUint64(b, uint64(n))
 	}
 	sum := sha256.Sum256(b)
 	return [16]byte(sum[:16])

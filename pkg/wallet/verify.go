@@ -290,7 +290,7 @@ func (v *verifier) entry(have *wallet, r *auditRow) {
 		case expected[i].State != e.State || expected[i].Amount != e.Amount || expected[i].BalanceAfter != e.BalanceAfter || expected[i].Place != e.Place:
 			report(CheckEntries, "the transaction asks for %s %+d to %d", expected[i].State, expected[i].Amount, expected[i].BalanceAfter)
 		}
-		if r.EntryAt.Time != tx.CreatedAt || tx.CreatedAt != idTime(tx.ID) {
+		if !r.EntryAt.Equal(tx.CreatedAt) || !tx.CreatedAt.Equal(idTime(tx.ID)) {
 			report(CheckEntries, "its time is not its transaction's")
 		}
 		next := have.Seq + 1
