@@ -31,7 +31,7 @@ func (b *bench) measure(ctx context.Context, r trial) (_ *result, err error) {
 		defer cancel()
 		err = errors.Join(err, b.DropDatabase(cleaning, runDatabase), b.Redis.Delete(cleaning, c.Namespace))
 	}()
-	published := r.server == "core"
+	published := r.server != "baseline"
 	if published {
 		if err := b.fill(ctx, c.Namespace); err != nil {
 			return nil, err
@@ -67,8 +67,11 @@ func (b *bench) measure(ctx context.Context, r trial) (_ *result, err error) {
 }
 
 func (b *bench) start(ctx context.Context, r *trial, c *stack.Config) (*stack.Server, error) {
-	if r.server == "core" {
+	switch r.server {
+	case "core":
 		return stack.StartCore(ctx, b.core, c)
+	case "other":
+		return stack.StartCore(ctx, b.o.other, c)
 	}
 	pool := r.pool
 	if pool == 0 {

@@ -20,6 +20,7 @@ type options struct {
 	measure   time.Duration
 	scenarios []scenario
 	pool      int // of the baseline; 0: the best of poolSizes
+	other     string
 	profile   string
 	output    report.Options
 }
@@ -27,7 +28,7 @@ type options struct {
 // A scenario is one server under one kind of load.
 type scenario struct {
 	name   string
-	server string // core or baseline
+	server string // core, baseline, or other: another build of the core
 	load   kind
 }
 
@@ -43,6 +44,9 @@ var scenarios = []scenario{
 	{"core-hot", "core", kind{hot: true}},
 	{"core-pairs", "core", kind{settle: true}},
 	{"baseline-hot", "baseline", kind{hot: true}},
+	{"other", "other", kind{}},
+	{"other-hot", "other", kind{hot: true}},
+	{"other-pairs", "other", kind{settle: true}},
 }
 
 // poolSizes are what the baseline is tried with.
@@ -52,12 +56,13 @@ func parseOptions(args []string) (*options, error) {
 	o := &options{}
 	flags := flag.NewFlagSet("ledger", flag.ContinueOnError)
 	clients := flags.String("clients", "64", "keep-alive connections that send one request after the other; several numbers are measured one after the other")
-	names := flags.String("scenarios", "baseline,core,core-hot", "what a round consists of, in this order: baseline, core, core-hot, core-pairs (hold and settle), baseline-hot")
+	names := flags.String("scenarios", "baseline,core,core-hot", "what a round consists of, in this order: baseline, core, core-hot, core-pairs (hold and settle), baseline-hot; other, other-hot, other-pairs of --other")
 	flags.IntVar(&o.pairs, "pairs", 3, "rounds")
 	flags.IntVar(&o.accounts, "accounts", 10_000, "accounts with points")
 	flags.DurationVar(&o.warmup, "warmup", 2*time.Second, "before each measurement, under load")
 	flags.DurationVar(&o.measure, "measure", 10*time.Second, "each measurement")
 	flags.IntVar(&o.pool, "pool", 0, "the baseline's database connections; 0 tries 16, 32 and 64 and takes the best")
+	flags.StringVar(&o.other, "other", "", "another build of the core, such as the one before a change, to compare this one with")
 	flags.StringVar(&o.profile, "profile", "", "write a CPU profile and an allocation profile of the core's first measurement to PREFIX.cpu and PREFIX.allocs")
 	o.output.Flags(flags)
 	if err := flags.Parse(args); err != nil {
@@ -76,6 +81,9 @@ func parseOptions(args []string) (*options, error) {
 			return nil, fmt.Errorf("--scenarios: %q is unknown", name)
 		}
 		o.scenarios = append(o.scenarios, scenarios[i])
+		if scenarios[i].server == "other" && o.other == "" {
+			return nil, fmt.Errorf("--scenarios: %s needs --other", name)
+		}
 	}
 	switch {
 	case o.pairs < 1 || o.warmup <= 0 || o.measure <= 0 || o.pool < 0:

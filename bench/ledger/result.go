@@ -88,10 +88,16 @@ var comparisons = []struct {
 	{"core / baseline, operations per second", "core", "baseline", perSecond},
 	{"core on one hot account / on random accounts, operations per second", "core-hot", "core", perSecond},
 	{"core / baseline on one hot account, operations per second", "core-hot", "baseline-hot", perSecond},
+	{"core / the other build, operations per second", "core", "other", perSecond},
+	{"core / the other build on one hot account, operations per second", "core-hot", "other-hot", perSecond},
+	{"core / the other build, pairs per second", "core-pairs", "other-pairs", perSecond},
+	{"core / the other build, CPU of server and Postgres per operation", "core", "other", cpuTime},
 	{"core's p99 / baseline's p50", "core", "baseline", func(o, u *result) float64 { return o.P99 / u.P50 }},
-	{"core / baseline, CPU of server and Postgres per operation", "core", "baseline", func(o, u *result) float64 {
-		return (o.ServerCPU + o.PostgresCPU) / (u.ServerCPU + u.PostgresCPU)
-	}},
+	{"core / baseline, CPU of server and Postgres per operation", "core", "baseline", cpuTime},
+}
+
+func cpuTime(over, under *result) float64 {
+	return (over.ServerCPU + over.PostgresCPU) / (under.ServerCPU + under.PostgresCPU)
 }
 
 func perSecond(over, under *result) float64 { return over.PerSecond / under.PerSecond }
