@@ -54,8 +54,8 @@ func (a *account) put(balance *bus.Balance) {
 }
 
 // load reads the balance, or waits for who is reading it. A read does not end with
-// the ctx of the caller that happens to make it, since others wait for it too;
-// Redis' own deadlines bound it.
+// the ctx of the caller that happens to make it, since others wait for it too; it
+// has a deadline of its own.
 func (a *account) load(
 	ctx context.Context, read func(context.Context) (bus.Balance, bool, error),
 ) (bus.Balance, bool, error) {

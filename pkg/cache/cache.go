@@ -19,6 +19,7 @@ type Config struct {
 	Disabled   bool                  // read Redis on each Get. Defaults to false: the LRU is on.
 	Size       int                   // accounts in the LRU. Defaults to 10,000.
 	TTL        time.Duration         // how long an account stays in the LRU. Defaults to 1 h.
+	Timeout    time.Duration         // of one read of Redis, so that time is left to ask the ledger. Defaults to 1 s.
 	Registerer prometheus.Registerer // Defaults to no metrics.
 }
 
@@ -37,6 +38,7 @@ type Balances struct {
 	keys     bus.Keys
 	accounts *otter.Cache[string, *account]
 	ttl      time.Duration
+	timeout  time.Duration
 	disabled bool
 	metrics  metrics
 }
@@ -49,6 +51,9 @@ func New(rdb redis.UniversalClient, cfg Config) *Balances {
 	if cfg.TTL <= 0 {
 		cfg.TTL = time.Hour
 	}
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = time.Second
+	}
 	return &Balances{
 		rdb:  rdb,
 		keys: cfg.Keys.WithDefaults(),
@@ -59,6 +64,7 @@ func New(rdb redis.UniversalClient, cfg Config) *Balances {
 			Executor: func(fn func()) { fn() },
 		}),
 		ttl:      cfg.TTL,
+		timeout:  cfg.Timeout,
 		disabled: cfg.Disabled,
 		metrics:  newMetrics(cfg.Registerer),
 	}
@@ -79,7 +85,11 @@ func (b *Balances) Get(ctx context.Context, name string) (balance bus.Balance, o
 	}
 	b.metrics.misses.Inc()
 	for range maxLoads {
-		balance, ok, err = a.load(ctx, func(ctx context.Context) (bus.Balance, bool, error) { return b.read(ctx, name) })
+		balance, ok, err = a.load(ctx, func(ctx context.Context) (bus.Balance, bool, error) {
+			ctx, cancel := context.WithTimeout(ctx, b.timeout)
+			defer cancel()
+			return b.read(ctx, name)
+		})
 		if err != nil {
 			return bus.Balance{}, false, fmt.Errorf("read balance of %s: %w", name, err)
 		}

@@ -176,6 +176,21 @@ func TestGetSaysSoWhenRedisIsAwayOrBehind(t *testing.T) {
 	}
 }
 
+// A Redis that hangs is given up soon, whoever's deadline is later.
+func TestGetGivesUpAHangingRedis(t *testing.T) {
+	t.Parallel()
+	server := testenv.RedisServer(t)
+	b := cache.New(open(t, server.URL()), cache.Config{Timeout: 50 * time.Millisecond})
+	server.Stop()
+	begin := time.Now()
+	if _, ok, err := b.Get(t.Context(), "user:u1"); ok || err == nil {
+		t.Errorf("got %t, %v", ok, err)
+	}
+	if took := time.Since(begin); took > 2*time.Second {
+		t.Errorf("gave up after %s, which leaves no time to ask the ledger", took)
+	}
+}
+
 func TestDisabledAsksEachTime(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
