@@ -216,6 +216,16 @@ func TestIDsCarryTheirTime(t *testing.T) {
 	}
 }
 
+func TestIDsDoNotGoBack(t *testing.T) {
+	future := time.Now().Add(time.Hour).Truncate(time.Millisecond)
+	if id, at := newIDAfter(future); !at.Equal(future) || !idTime(id).Equal(future) || id.Version() != 7 {
+		t.Errorf("%v at %v, want a version 7 at %v", id, at, future)
+	}
+	if _, at := newIDAfter(time.Time{}); time.Since(at) > time.Minute {
+		t.Errorf("without a bound it is %v", at)
+	}
+}
+
 func FuzzCheck(f *testing.F) {
 	f.Add("user:u1", "key", "admin_credit", `{"a":1}`, "q", int64(1), uint8(0))
 	f.Add("user:{0}:", "a b", "Reason", `{`, "\x00", int64(-1), uint8(2))

@@ -294,12 +294,19 @@ func (b *batcher) apply(st *state, batch []*request, known map[keyRef]*knownKey)
 	m := &mutations{
 		transactions: make([]Transaction, 0, len(batch)), keys: make([]keyRef, 0, len(batch)), hashes: make([][16]byte, 0, len(batch)),
 	}
+	// No account's history goes back in time, whatever the clocks of several cores say.
+	var newest time.Time
+	for _, w := range st.wallets {
+		if w.UpdatedAt.After(newest) {
+			newest = w.UpdatedAt
+		}
+	}
 	for _, r := range batch {
 		if k := known[r.ref()]; k != nil {
 			r.result = b.repeat(r, k)
 			continue
 		}
-		id, at := newID()
+		id, at := newIDAfter(newest)
 		if r.op.Operation == OpHold {
 			r.op.EscrowID, _ = newID()
 		}
@@ -364,6 +371,17 @@ func receipt(tx *Transaction) Receipt {
 func newID() (uuid.UUID, time.Time) {
 	id := uuid.Must(uuid.NewV7())
 	return id, idTime(id)
+}
+
+// newIDAfter is newID with a time that is not before t.
+func newIDAfter(t time.Time) (uuid.UUID, time.Time) {
+	id, at := newID()
+	if at.Before(t) {
+		from := idFrom(t)
+		copy(id[:6], from[:6])
+		at = idTime(id)
+	}
+	return id, at
 }
 
 // idTime is the time in a UUIDv7: its first 48 bits, milliseconds since 1970.

@@ -525,3 +525,64 @@ func TestBatchItemsStandOrFallOneByOne(t *testing.T) {
 		assertInvariants(t, l, "user:u1", "user:0", "user:6")
 	})
 }
+
+func TestThePast(t *testing.T) {
+	t.Parallel()
+	wallettest.Each(t, func(t *testing.T, url string) {
+		l := wallettest.Open(t, url, wallet.Config{})
+		type moment struct {
+			at   time.Time
+			want wallet.Balance
+		}
+		var moments []moment
+		remember := func(r wallet.Receipt) wallet.Receipt {
+			moments = append(moments, moment{r.Timestamp, r.Balances[0]})
+			tick := time.NewTicker(time.Millisecond)
+			defer tick.Stop()
+			for !time.Now().After(r.Timestamp.Add(2 * time.Millisecond)) { // the next one is later by its clock
+				<-tick.C
+			}
+			return r
+		}
+		remember(mustDo(t, l, credit("user:u1", 100, "c")))
+		for i := range 12 {
+			h := remember(mustDo(t, l, hold("user:u1", 5, fmt.Sprint("h", i))))
+			remember(mustDo(t, l, partial(h.EscrowID, "model:m1", 2, 3, fmt.Sprint("p", i))))
+		}
+		for i, m := range moments {
+			for _, at := range []time.Time{m.at, m.at.Add(time.Millisecond)} {
+				if got, err := l.BalanceAt(t.Context(), "user:u1", at); err != nil || got != m.want {
+					t.Errorf("moment %d: %+v, %v, want %+v", i, got, err, m.want)
+				}
+			}
+		}
+		if got, err := l.BalanceAt(t.Context(), "user:u1", moments[0].at.Add(-time.Millisecond)); err != nil || got.Seq != 0 || got.Available != 0 {
+			t.Errorf("before the beginning: %+v, %v", got, err)
+		}
+		if _, err := l.BalanceAt(t.Context(), "user:u2", time.Now()); !errors.Is(err, wallet.ErrAccountNotFound) {
+			t.Errorf("unknown account: %v", err)
+		}
+
+		var all []wallet.Entry
+		collect := func(e *wallet.Entry) error { all = append(all, *e); return nil }
+		if err := l.Export(t.Context(), "user:u1", wallet.EntryFilter{}, collect); err != nil || len(all) != 1+12*4 {
+			t.Fatalf("%d entries, %v", len(all), err)
+		}
+		for _, span := range [][2]int{{0, 3}, {3, 4}, {5, 5}, {7, len(moments) - 1}} {
+			from, to := moments[span[0]].at, moments[span[1]].at
+			var want []wallet.Entry
+			for _, e := range all {
+				if !e.CreatedAt.Before(from) && e.CreatedAt.Before(to) {
+					want = append(want, e)
+				}
+			}
+			entries := all
+			all = nil
+			err := l.Export(t.Context(), "user:u1", wallet.EntryFilter{From: from, To: to}, collect)
+			if err != nil || fmt.Sprint(all) != fmt.Sprint(want) {
+				t.Errorf("%v: %d entries, want %d, %v", span, len(all), len(want), err)
+			}
+			all = entries
+		}
+	})
+}

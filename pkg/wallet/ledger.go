@@ -202,13 +202,7 @@ func (l *Ledger) Entries(ctx context.Context, a Account, f EntryFilter, p Page) 
 	if err != nil {
 		return nil, "", err
 	}
-	from, to := uuid.Nil, uuid.Max
-	if !f.From.IsZero() {
-		from = idFrom(f.From)
-	}
-	if !f.To.IsZero() {
-		to = idFrom(f.To)
-	}
+	from, to := f.bounds()
 	if _, err := l.store.wallet(ctx, a); err != nil {
 		return nil, "", l.queryError("entries", err)
 	}
@@ -318,6 +312,18 @@ func (l *Ledger) queryError(what string, err error) error {
 		return fmt.Errorf("%s: %w: %w", what, ErrUnavailable, err)
 	}
 	return fmt.Errorf("%s: %w", what, err)
+}
+
+// bounds is the filter's time as a range of transaction ids: from <= id < to.
+func (f EntryFilter) bounds() (from, to uuid.UUID) {
+	from, to = uuid.Nil, uuid.Max
+	if !f.From.IsZero() {
+		from = idFrom(f.From)
+	}
+	if !f.To.IsZero() {
+		to = idFrom(f.To)
+	}
+	return from, to
 }
 
 func (p Page) limit() (int, error) {

@@ -31,6 +31,7 @@ func TestPlansStayOnIndexes(t *testing.T) {
 	for name, statement := range map[string]string{
 		"keys": selectKeysSQL, "escrows": lockEscrowsSQL, "wallets": lockWalletsSQL, "write": writeBatchSQL,
 		"outbox": outboxSQL, "transactions after": transactionsAfterSQL, "entries": entriesSQL, "transaction entries": transactionEntriesSQL,
+		"entries after": entriesAfterSQL, "entry up to": entryUpToSQL,
 	} {
 		if _, err := conn.ExecContext(t.Context(), "PREPARE s AS "+statement); err != nil {
 			t.Fatalf("%s: %v", name, err)

@@ -2,6 +2,8 @@ package wallet
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 
 	"github.com/google/uuid"
 )
@@ -75,3 +77,24 @@ const legColumns = `account, seq, transaction_id, place, state, amount, balance_
 
 // maxLegs is the most entries that a transaction gives to one account.
 const maxLegs = 2
+
+const entriesAfterSQL = `SELECT ` + entryColumns + ` FROM entries e JOIN transactions t ON t.id = e.transaction_id
+		WHERE e.account = $1 AND e.seq > $2 AND e.transaction_id < $3 AND ($4 = '' OR t.reason = $4)
+		ORDER BY e.seq LIMIT $5`
+
+func (s *sqlStore) entriesAfter(ctx context.Context, a Account, reason string, to uuid.UUID, after int64, limit int) ([]Entry, error) {
+	var rows []entryRow
+	err := s.db.SelectContext(ctx, &rows, entriesAfterSQL, string(a), after, to, reason, limit)
+	return convert(rows, (*entryRow).entry), err
+}
+
+const entryUpToSQL = `SELECT seq, transaction_id FROM entries WHERE account = $1 AND seq <= $2 ORDER BY seq DESC LIMIT 1`
+
+func (s *sqlStore) entryUpTo(ctx context.Context, a Account, seq int64) (place, error) {
+	var p place
+	err := s.db.QueryRowxContext(ctx, entryUpToSQL, string(a), seq).Scan(&p.seq, &p.transaction)
+	if errors.Is(err, sql.ErrNoRows) {
+		return place{}, nil
+	}
+	return p, err
+}

@@ -25,6 +25,10 @@ type store interface {
 
 	wallet(ctx context.Context, a Account) (*wallet, error) // ErrAccountNotFound
 	entries(ctx context.Context, a Account, reason string, from, to uuid.UUID, before int64, limit int) ([]Entry, error)
+	// entriesAfter returns entries with seq above after of transactions below to, oldest first.
+	entriesAfter(ctx context.Context, a Account, reason string, to uuid.UUID, after int64, limit int) ([]Entry, error)
+	// entryUpTo finds the account's entry with the largest seq up to the given one.
+	entryUpTo(ctx context.Context, a Account, seq int64) (place, error)
 	escrow(ctx context.Context, id uuid.UUID) (*Escrow, error) // ErrEscrowNotFound
 	escrows(ctx context.Context, user Account, status EscrowStatus, before uuid.UUID, limit int) ([]Escrow, error)
 	transaction(ctx context.Context, id uuid.UUID) (*Transaction, error) // ErrTransactionNotFound; without entries

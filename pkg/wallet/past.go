@@ -1,0 +1,103 @@
+package wallet
+
+import (
+	"bytes"
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// This file answers questions about the past. It relies on an account's
+// transactions never going back in time (apply in batch.go sees to it), so that
+// a moment is found among an account's entries by halving.
+
+// BalanceAt returns the account's state after all that happened up to and
+// including the millisecond t. Before the account's first change all is zero; an
+// account that does not exist now is ErrAccountNotFound.
+func (l *Ledger) BalanceAt(ctx context.Context, a Account, t time.Time) (Balance, error) {
+	w, err := l.store.wallet(ctx, a)
+	if err != nil {
+		return Balance{}, l.queryError("balance", err)
+	}
+	if !w.UpdatedAt.After(t) {
+		return w.balance(), nil
+	}
+	p, err := l.lastBefore(ctx, w, idFrom(t.Truncate(time.Millisecond).Add(time.Millisecond)))
+	if err != nil {
+		return Balance{}, l.queryError("balance", err)
+	}
+	if p.seq == 0 {
+		return Balance{Account: string(a)}, nil
+	}
+	tx, err := l.store.transaction(ctx, p.transaction)
+	if err != nil {
+		return Balance{}, l.queryError("balance", err)
+	}
+	r := receipt(tx)
+	for _, b := range r.Balances {
+		if b.Account == string(a) {
+			return b, nil
+		}
+	}
+	return Balance{}, l.queryError("balance", ErrTransactionNotFound)
+}
+
+// Export calls f for the account's entries with From <= CreatedAt < To, oldest
+// first, until f fails. It holds a page of them in memory at a time.
+func (l *Ledger) Export(ctx context.Context, a Account, filter EntryFilter, f func(*Entry) error) error {
+	const page = 1000
+	w, err := l.store.wallet(ctx, a)
+	if err != nil {
+		return l.queryError("export", err)
+	}
+	from, to := filter.bounds()
+	start, err := l.lastBefore(ctx, w, from)
+	if err != nil {
+		return l.queryError("export", err)
+	}
+	for after := start.seq; ; {
+		entries, err := l.store.entriesAfter(ctx, a, filter.Reason, to, after, page)
+		if err != nil {
+			return l.queryError("export", err)
+		}
+		for i := range entries {
+			if err := f(&entries[i]); err != nil {
+				return err
+			}
+			after = entries[i].Seq
+		}
+		if len(entries) < page {
+			return nil
+		}
+	}
+}
+
+// place is where an entry stands.
+type place struct {
+	seq         int64
+	transaction uuid.UUID
+}
+
+// lastBefore finds the account's last entry of a transaction below the id; the
+// zero place: there is none.
+func (l *Ledger) lastBefore(ctx context.Context, w *wallet, bound uuid.UUID) (place, error) {
+	var found place
+	low, high := int64(0), w.Seq // found is at or below low; nothing above high is below the bound
+	for low < high {
+		middle := low + (high-low+1)/2
+		p, err := l.store.entryUpTo(ctx, w.Account, middle)
+		if err != nil {
+			return place{}, err
+		}
+		switch {
+		case p.seq <= low: // nothing between low and middle: seq that are no entry's
+			low = middle
+		case bytes.Compare(p.transaction[:], bound[:]) < 0:
+			found, low = p, middle
+		default:
+			high = p.seq - 1
+		}
+	}
+	return found, nil
+}
