@@ -168,9 +168,3 @@ func (r *registry) byConnection(id string) *session {
 	defer r.mu.Unlock()
 	return r.byID[id]
 }
-
-func (r *registry) count() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.all)
-}

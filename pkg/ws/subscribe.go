@@ -59,7 +59,8 @@ func (s *session) check(f *clientFrame, claims *token.Claims) (request, *refusal
 		}
 		r.filter.minAmount = *f.MinAmount
 	}
-	return r, s.checkAccounts(&r, f, claims)
+	refused := s.checkAccounts(&r, f, claims)
+	return r, refused
 }
 
 func (s *session) checkAccounts(r *request, f *clientFrame, claims *token.Claims) *refusal {
