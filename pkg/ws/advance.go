@@ -3,8 +3,6 @@ package ws
 import (
 	"context"
 	"errors"
-	"fmt"
-	"time"
 )
 
 // A replay goes in steps of this size, so that neither the shard's lock is held
@@ -135,34 +133,4 @@ func (s *session) resync(ctx context.Context, f *feed) error {
 	s.hub.metrics.resyncs.Inc()
 	s.queue(item{frame: resyncFrame(f.sub.quoted, b)})
 	return nil
-}
-
-// mend advances a feed that met a gap until it is live again. While neither
-// history nor state can be had it tries again, and in the end gives the connection
-// up: a client must not believe that it is up to date when it is not.
-func (s *session) mend(ctx context.Context, f *feed) {
-	const first, longest = 50 * time.Millisecond, 2 * time.Second
-	until := time.Now().Add(s.hub.cfg.RetryFor)
-	for wait := first; ; wait = min(2*wait, longest) {
-		err := s.advance(ctx, f, nil, s.transport.wake)
-		if err == nil {
-			s.hub.metrics.healed.Inc()
-			return
-		}
-		if time.Now().After(until) {
-			s.hub.cfg.Logger.Error("gap cannot be healed", "connection", s.id, "error", fmt.Errorf("advance: %w", err))
-			s.transport.shut(closeInternal, "gap cannot be healed")
-			return
-		}
-		pause := time.NewTimer(wait)
-		select {
-		case <-pause.C:
-		case <-s.ended:
-			pause.Stop()
-			return
-		case <-ctx.Done():
-			pause.Stop()
-			return
-		}
-	}
 }

@@ -1,8 +1,6 @@
 package ws
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"unicode/utf8"
@@ -182,94 +180,5 @@ func (s *session) answer(sub *subscription, starts []start, snapshots bool) {
 			s.hub.metrics.resyncs.Inc()
 			s.queue(item{frame: resyncFrame(sub.quoted, st.balance)})
 		}
-	}
-}
-
-// start is where an account of a new subscription begins.
-type start struct {
-	seq       int64
-	recovered bool
-	balance   bus.Balance // unless recovered
-	resync    bool        // after was asked for and cannot be served
-	page      []*event    // the first events, when they came from the history
-}
-
-// open finds out where the feed begins and sets its next. The feed is holding.
-func (h *Hub) open(f *feed, r *request) (start, error) {
-	account := f.topic.account
-	after, resume := r.after[account]
-	if !resume {
-		b, err := h.state(h.base, account, 0)
-		if err != nil {
-			return start{}, err
-		}
-		f.begin(b.Seq, b.Seq)
-		return start{seq: b.Seq, balance: b}, nil
-	}
-	if f.inMemory(after) {
-		f.begin(after, 0)
-		return start{seq: after, recovered: true}, nil
-	}
-	b, err := h.state(h.base, account, 0)
-	if err == nil && b.Seq == after {
-		f.begin(after, 0)
-		return start{seq: after, recovered: true}, nil
-	}
-	// Events were missed; or after is newer than what is known here, because another
-	// gateway was ahead of this one. The ledger knows.
-	page, last, herr := h.events(h.base, account, after)
-	if herr == nil && (len(page) > 0 || last == after) && last-after <= int64(h.cfg.MaxReplay) {
-		f.begin(after, max(b.Seq, last))
-		return start{seq: after, recovered: true, page: page}, nil
-	}
-	if err != nil {
-		return start{}, errors.Join(err, herr)
-	}
-	f.begin(b.Seq, b.Seq)
-	return start{seq: b.Seq, balance: b, resync: true}, nil
-}
-
-// inMemory tells whether everything after that seq is here.
-func (f *feed) inMemory(after int64) bool {
-	f.shard.mu.Lock()
-	defer f.shard.mu.Unlock()
-	c := &f.topic.chain
-	return c.holds(after+1) || (c.last != 0 && c.newest == after)
-}
-
-// begin sets what the feed has shown, and what is known to exist.
-func (f *feed) begin(seq, want int64) {
-	f.shard.mu.Lock()
-	f.next, f.want = seq+1, want
-	f.shard.mu.Unlock()
-}
-
-// heal has a goroutine bring the feed up to date again. At most one works for a
-// session.
-func (s *session) heal(f *feed) {
-	s.mu.Lock()
-	s.gaps = append(s.gaps, f)
-	idle := !s.healing
-	s.healing = true
-	s.mu.Unlock()
-	if idle && !s.hub.tasks.start(func() { s.healAll(s.hub.base) }) {
-		s.mu.Lock()
-		s.healing = false
-		s.mu.Unlock()
-	}
-}
-
-func (s *session) healAll(ctx context.Context) {
-	for {
-		s.mu.Lock()
-		if len(s.gaps) == 0 {
-			s.gaps, s.healing = nil, false
-			s.mu.Unlock()
-			return
-		}
-		f := s.gaps[0]
-		s.gaps = s.gaps[1:]
-		s.mu.Unlock()
-		s.mend(ctx, f)
 	}
 }
