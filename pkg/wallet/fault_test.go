@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -245,4 +246,19 @@ func TestRunFinishesWhatIsQueued(t *testing.T) {
 func migrateForTest(ctx context.Context, url string) error {
 	_, err := Migrate(ctx, url)
 	return err
+}
+
+func TestErrorsDoNotShowThePassword(t *testing.T) {
+	for _, bad := range []string{
+		"postgres://u:secret@h:x/d", "postgres://u:secret @h/d", "postgres://u:%zzsecret@h/d", "postgres://u:secret@127.0.0.1:1/d?sslmode=disable",
+		"postgres://u:secret@127.0.0.1:1/d?sslmode=none", "mysql://u:secret@h/d",
+	} {
+		_, open := Open(t.Context(), bad, Config{})
+		_, list := Migrations(t.Context(), bad)
+		for _, err := range []error{open, list, migrateForTest(t.Context(), bad)} {
+			if err == nil || strings.Contains(err.Error(), "secret") {
+				t.Errorf("%s: %v", bad, err)
+			}
+		}
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"strings"
 	"time"
 
@@ -29,13 +30,13 @@ var ErrNotMigrated = errors.New("the database schema is not current")
 
 // Migrate brings the database at the URL to the current schema; two at once are
 // safe. It returns what it applied.
-func Migrate(ctx context.Context, url string) ([]MigrationStatus, error) {
-	p, err := newProvider(url)
+func Migrate(ctx context.Context, databaseURL string) ([]MigrationStatus, error) {
+	p, err := newProvider(databaseURL)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = p.Close() }()
-	unlock, err := lockSQLite(ctx, url)
+	unlock, err := lockSQLite(ctx, databaseURL)
 	if err != nil {
 		return nil, fmt.Errorf("wait for another migration: %w", err)
 	}
@@ -52,8 +53,8 @@ func Migrate(ctx context.Context, url string) ([]MigrationStatus, error) {
 }
 
 // Migrations lists all schema migrations.
-func Migrations(ctx context.Context, url string) ([]MigrationStatus, error) {
-	p, err := newProvider(url)
+func Migrations(ctx context.Context, databaseURL string) ([]MigrationStatus, error) {
+	p, err := newProvider(databaseURL)
 	if err != nil {
 		return nil, err
 	}
@@ -73,8 +74,8 @@ func Migrations(ctx context.Context, url string) ([]MigrationStatus, error) {
 func Schema() fs.FS { return migrations }
 
 // newProvider knows the migrations of one database. It connects when it is used.
-func newProvider(url string) (*goose.Provider, error) {
-	driver, dsn, err := splitURL(url)
+func newProvider(databaseURL string) (*goose.Provider, error) {
+	driver, dsn, err := splitURL(databaseURL)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +97,7 @@ func newProvider(url string) (*goose.Provider, error) {
 	}
 	db, err := sqlx.Open(driver, dsn)
 	if err != nil {
-		return nil, errors.New("the database URL is malformed")
+		return nil, errMalformedURL
 	}
 	p, err := goose.NewProvider(dialect, db.DB, files, opts...)
 	if err != nil {
@@ -109,8 +110,8 @@ func newProvider(url string) (*goose.Provider, error) {
 // lockSQLite makes a second migrator of a SQLite file wait: goose has session
 // locks for servers only. The lock is a transaction on an empty database beside
 // the file, so it ends with its process.
-func lockSQLite(ctx context.Context, url string) (unlock func(), err error) {
-	driver, path, err := splitURL(url)
+func lockSQLite(ctx context.Context, databaseURL string) (unlock func(), err error) {
+	driver, path, err := splitURL(databaseURL)
 	if err != nil || driver != driverSQLite {
 		return func() {}, err
 	}
@@ -127,12 +128,18 @@ func lockSQLite(ctx context.Context, url string) (unlock func(), err error) {
 }
 
 // splitURL tells the driver from postgres://… or sqlite:PATH.
-func splitURL(url string) (driver, dsn string, err error) {
-	if path, ok := strings.CutPrefix(url, "sqlite:"); ok && path != "" {
+func splitURL(databaseURL string) (driver, dsn string, err error) {
+	if path, ok := strings.CutPrefix(databaseURL, "sqlite:"); ok && path != "" {
 		return driverSQLite, path, nil
 	}
-	if strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://") {
-		return driverPostgres, url, nil
+	if !strings.HasPrefix(databaseURL, "postgres://") && !strings.HasPrefix(databaseURL, "postgresql://") {
+		return "", "", errors.New("a database URL is postgres://… or sqlite:PATH")
 	}
-	return "", "", errors.New("a database URL is postgres://… or sqlite:PATH")
+	if _, err := url.Parse(databaseURL); err != nil {
+		return "", "", errMalformedURL
+	}
+	return driverPostgres, databaseURL, nil
 }
+
+// errMalformedURL does not say where: the parser's error shows the password.
+var errMalformedURL = errors.New("the database URL is malformed")

@@ -43,7 +43,7 @@ var connectionSettings = map[string]string{
 func openPostgres(ctx context.Context, dsn string, maxConns int) (*postgresStore, error) {
 	u, err := url.Parse(dsn)
 	if err != nil {
-		return nil, fmt.Errorf("the database URL is malformed") // the cause would show the password
+		return nil, errMalformedURL
 	}
 	q := u.Query()
 	for k, v := range connectionSettings {
