@@ -1,0 +1,55 @@
+package e2e
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// parallel is how many tests run at once: they spend most of their time waiting for what they broke to be mended.
+const parallel = "6"
+
+// programs is where the built programs are.
+var programs string
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if flag.Lookup("test.parallel").Value.String() == flag.Lookup("test.parallel").DefValue {
+		_ = flag.Set("test.parallel", parallel) // the flag is there
+	}
+	dir, err := build()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	programs = dir
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(dir) // the system's temporary directory
+		os.Exit(code)
+	}))
+}
+
+// build compiles both commands, with the race detector when the tests have it.
+func build() (string, error) {
+	dir, err := os.MkdirTemp("", "realtime-e2e-")
+	if err != nil {
+		return "", err
+	}
+	args := []string{"build", "-o", dir + string(filepath.Separator)}
+	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		args = append(args, "-race")
+	}
+	const module = "github.com/redroomrewards/realtime"
+	out, err := exec.Command("go", append(args, module+"/cmd/core", module+"/cmd/gateway")...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build the programs: %w\n%s", err, out)
+	}
+	return dir, nil
+}
