@@ -60,6 +60,9 @@ func openStack(ctx context.Context, cfg stackConfig) (*stack, error) {
 	case err != nil:
 		return nil, fmt.Errorf("--database-url: %w", err)
 	}
+	if err := ledger.CheckLayout(ctx, cfg.keys); err != nil {
+		return nil, errors.Join(err, ledger.Close())
+	}
 	s.ledger = ledger
 	cfg.publisher.Keys, cfg.publisher.Registerer = cfg.keys, reg
 	s.relay = bus.NewRelay(ledger, bus.NewPublisher(cfg.rdb, cfg.publisher), bus.RelayConfig{Logger: cfg.log, Registerer: reg})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
 )
@@ -583,6 +584,23 @@ func TestThePast(t *testing.T) {
 				t.Errorf("%v: %d entries, want %d, %v", span, len(all), len(want), err)
 			}
 			all = entries
+		}
+	})
+}
+
+func TestLayoutIsRemembered(t *testing.T) {
+	t.Parallel()
+	wallettest.Each(t, func(t *testing.T, url string) {
+		l := wallettest.Open(t, url, wallet.Config{})
+		for range 2 {
+			if err := l.CheckLayout(t.Context(), bus.Keys{}); err != nil {
+				t.Error(err)
+			}
+		}
+		for _, other := range []bus.Keys{{Namespace: "other"}, {Partitions: 8}} {
+			if err := l.CheckLayout(t.Context(), other); !errors.Is(err, bus.ErrLayout) {
+				t.Errorf("%+v: %v, want bus.ErrLayout", other, err)
+			}
 		}
 	})
 }

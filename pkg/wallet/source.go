@@ -2,6 +2,7 @@ package wallet
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
@@ -66,4 +67,30 @@ func (l *Ledger) ChangedSince(ctx context.Context, t time.Time, above string, li
 		return nil, l.queryError("changed accounts", err)
 	}
 	return positions, nil
+}
+
+// CheckLayout remembers, at the first time, where this ledger's events are
+// published; later it is bus.ErrLayout when keys say otherwise: an account's
+// events would go elsewhere than its earlier ones.
+func (l *Ledger) CheckLayout(ctx context.Context, keys bus.Keys) error {
+	keys = keys.WithDefaults()
+	used, err := l.store.queries().layout(ctx, keys)
+	if err != nil {
+		return l.queryError("layout", err)
+	}
+	if used != keys {
+		return fmt.Errorf("%w: the ledger's events are published under --namespace %s with --partitions %d, not %s and %d: start with the former",
+			bus.ErrLayout, used.Namespace, used.Partitions, keys.Namespace, keys.Partitions)
+	}
+	return nil
+}
+
+func (s *sqlStore) layout(ctx context.Context, keys bus.Keys) (bus.Keys, error) {
+	_, err := s.db.ExecContext(ctx, `INSERT INTO layout (namespace, partitions) VALUES ($1, $2) ON CONFLICT DO NOTHING`, keys.Namespace, keys.Partitions)
+	if err != nil {
+		return bus.Keys{}, err
+	}
+	var used bus.Keys
+	err = s.db.QueryRowxContext(ctx, `SELECT namespace, partitions FROM layout`).Scan(&used.Namespace, &used.Partitions)
+	return used, err
 }

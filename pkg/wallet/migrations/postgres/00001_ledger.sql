@@ -99,6 +99,13 @@ CREATE TABLE outbox (
     transaction_id uuid NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000);
 
+-- One row: where the events of this ledger are published.
+CREATE TABLE layout (
+    one        boolean PRIMARY KEY DEFAULT true CHECK (one),
+    namespace  text COLLATE "C" NOT NULL,
+    partitions integer NOT NULL CHECK (partitions > 0)
+);
+
 -- +goose StatementBegin
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -111,5 +118,5 @@ CREATE TRIGGER transactions_append_only BEFORE UPDATE OR DELETE ON transactions 
 CREATE TRIGGER transactions_no_truncate BEFORE TRUNCATE ON transactions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 -- +goose Down
-DROP TABLE outbox, idempotency_keys, escrow_expiries, escrows, entries, transactions, wallets;
+DROP TABLE layout, outbox, idempotency_keys, escrow_expiries, escrows, entries, transactions, wallets;
 DROP FUNCTION refuse_change();

@@ -95,6 +95,12 @@ CREATE TABLE outbox (
     transaction_id TEXT NOT NULL
 );
 
+CREATE TABLE layout (
+    one        INTEGER PRIMARY KEY DEFAULT 1 CHECK (one = 1),
+    namespace  TEXT NOT NULL,
+    partitions INTEGER NOT NULL CHECK (partitions > 0)
+);
+
 -- +goose StatementBegin
 CREATE TRIGGER entries_no_update BEFORE UPDATE ON entries BEGIN SELECT RAISE(ABORT, 'entries is append-only'); END;
 -- +goose StatementEnd
@@ -109,6 +115,7 @@ CREATE TRIGGER transactions_no_delete BEFORE DELETE ON transactions BEGIN SELECT
 -- +goose StatementEnd
 
 -- +goose Down
+DROP TABLE layout;
 DROP TABLE outbox;
 DROP TABLE idempotency_keys;
 DROP TABLE escrow_expiries;
