@@ -86,7 +86,7 @@ func (l *Ledger) CheckLayout(ctx context.Context, keys bus.Keys) error {
 }
 
 func (s *sqlStore) layout(ctx context.Context, keys bus.Keys) (bus.Keys, error) {
-	_, err := s.db.ExecContext(ctx, `INSERT INTO layout (namespace, partitions) VALUES ($1, $2) ON CONFLICT DO NOTHING`, keys.Namespace, keys.Partitions)
+	_, err := s.db.ExecContext(ctx, `INSERT INTO layout (one, namespace, partitions) VALUES (true, $1, $2) ON CONFLICT DO NOTHING`, keys.Namespace, keys.Partitions)
 	if err != nil {
 		return bus.Keys{}, err
 	}

@@ -101,7 +101,7 @@ CREATE TABLE outbox (
 
 -- One row: where the events of this ledger are published.
 CREATE TABLE layout (
-    one        boolean PRIMARY KEY DEFAULT true CHECK (one),
+    one        boolean PRIMARY KEY CHECK (one),
     namespace  text COLLATE "C" NOT NULL,
     partitions integer NOT NULL CHECK (partitions > 0)
 );

@@ -96,7 +96,7 @@ CREATE TABLE outbox (
 );
 
 CREATE TABLE layout (
-    one        INTEGER PRIMARY KEY DEFAULT 1 CHECK (one = 1),
+    one        INTEGER PRIMARY KEY CHECK (one = 1),
     namespace  TEXT NOT NULL,
     partitions INTEGER NOT NULL CHECK (partitions > 0)
 );
