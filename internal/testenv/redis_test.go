@@ -117,7 +117,8 @@ func TestRedisServerDiesWithItsTest(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	child := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestRedisServerDiesWithItsTest$")
-	child.Env = append(os.Environ(), "TESTENV_REPORT_TO="+listener.Addr().String())
+	// Killed, the child cannot delete its temporary directory; within this test's it is deleted all the same.
+	child.Env = append(os.Environ(), "TESTENV_REPORT_TO="+listener.Addr().String(), "TMPDIR="+t.TempDir())
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
