@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -72,7 +73,7 @@ func (w *world) client(name string, gateways []*server, accounts ...string) *cli
 func (w *world) newClient(name string, gateways []*server, accounts ...string) *client {
 	w.Helper()
 	c := &client{
-		w: w, name: name, accounts: accounts, token: w.token(name, accounts), done: make(chan struct{}),
+		w: w, name: name, accounts: accounts, token: w.token(name, accounts),
 		shown: map[string][]shown{}, last: map[string]int64{}, balances: map[string]map[string]int64{}, owed: map[string]bool{},
 	}
 	for _, g := range gateways {
@@ -81,10 +82,11 @@ func (w *world) newClient(name string, gateways []*server, accounts ...string) *
 	return c
 }
 
+// start connects a client, for the first time or after stop.
 func (w *world) start(c *client) *client {
 	w.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	c.cancel = cancel
+	c.cancel, c.done = cancel, make(chan struct{})
 	go c.run(ctx)
 	w.Cleanup(c.stop)
 	c.await("subscribed", func() bool { return len(c.last) == len(c.accounts) })
@@ -304,6 +306,13 @@ func (c *client) reconnected(action func()) {
 	c.mu.Unlock()
 	action()
 	c.await("connected again", func() bool { return c.welcomed > before })
+}
+
+// ended is how the client's connections have ended so far.
+func (c *client) ended() []websocket.StatusCode {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.closes)
 }
 
 // agrees compares what was shown with the ledger's history, byte by byte, and the balance with the ledger's.

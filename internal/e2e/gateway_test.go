@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/redroomrewards/realtime/internal/testenv"
 )
 
 // TestGatewaysRestart stops and kills gateways while operations go on. Clients go to another one, or to the same one
@@ -32,8 +34,8 @@ func TestGatewaysRestart(t *testing.T) {
 
 	l.answers(100)
 	loyal.reconnected(func() { gateways[0].stop(); l.answers(50); gateways[0].start(flags...) })
-	if !slices.Contains(loyal.closes, websocket.StatusGoingAway) {
-		t.Errorf("a gateway that stops closes with %v, want 1001", loyal.closes)
+	if codes := loyal.ended(); codes[0] != websocket.StatusGoingAway {
+		t.Errorf("a gateway that stops closes with %v, want 1001", codes[0])
 	}
 	l.answers(50)
 	loyal.reconnected(func() { gateways[0].kill(); l.answers(50); gateways[0].start(flags...) })
@@ -73,27 +75,61 @@ func TestGatewayWithoutCore(t *testing.T) {
 	w.allAgree(a, w.consumer(), []string{user}, c, fresh)
 }
 
-// TestSlowAndSilentClients has clients that do not do their part. Each is closed with its code; the others do not notice.
-func TestSlowAndSilentClients(t *testing.T) {
+// TestHistoryComesFromTheCore has a client resume where neither the gateway's memory nor the streams go back to.
+func TestHistoryComesFromTheCore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	core := w.core()
+	link := w.proxy(core.url())
+	gateway := w.gateway(w.through(link, core.url()))
+	a := w.api(core)
+	const user = "user:u1"
+	exact, lenient := w.client("exact", []*server{gateway}, user), w.client("lenient", []*server{gateway}, user)
+	lenient.mayLose = true
+	earn := func(n int) {
+		for range n {
+			a.do(credit(user, 10))
+		}
+	}
+	earn(3)
+	for _, c := range []*client{exact, lenient} {
+		c.reaches(user, 3)
+		c.stop()
+	}
+	earn(20)
+	stream := w.consumer()
+	w.eventually("the outbox is empty", func() bool { return w.outbox() == 0 })
+	stream.drain()
+	gateway.kill()
+	if err := w.rdb.XTrimMaxLen(t.Context(), w.stream(partition(user)), 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	gateway.start("--core-url", w.through(link, core.url()))
+
+	link.PauseRequests()
+	before := lenient.welcomed
+	w.start(lenient)
+	lenient.await("an answer without the core", func() bool { return lenient.resyncs > 0 || lenient.welcomed > before+1 })
+	link.Cut()
+	link.Resume()
+	w.start(exact)
+	earn(3)
+	w.allAgree(a, stream, []string{user}, exact, lenient)
+	t.Logf("without the core: %d resyncs, %d connections", lenient.resyncs, lenient.welcomed)
+}
+
+// TestSlowClient has a client that does not read. It is closed with its code; the others do not notice.
+func TestSlowClient(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	core := w.core()
 	gateway := w.gateway(core.url())
 	a := w.api(core)
 	const user = "user:u1"
-	begin := time.Now()
-	nobody, _ := w.dial(gateway, "")
-	silent, silentConn := w.dial(gateway, w.token("silent", nil, "events:all"))
 	slow, _ := w.dial(gateway, w.token(user, nil))
-	subscribe := func(ws *websocket.Conn, accounts string) {
-		t.Helper()
-		frame := `{"op":"subscribe","sub":"wallet","accounts":["` + accounts + `"]}`
-		if err := ws.Write(t.Context(), websocket.MessageText, []byte(frame)); err != nil {
-			t.Fatal(err)
-		}
+	if err := slow.Write(t.Context(), websocket.MessageText, []byte(`{"op":"subscribe","sub":"wallet"}`)); err != nil {
+		t.Fatal(err)
 	}
-	subscribe(silent, "user:nothing-happens-here")
-	subscribe(slow, user)
 	c := w.client("app", []*server{gateway}, user)
 
 	// More than the gateway queues and the network takes. The slow client reads on once it was given up: then there is
@@ -118,23 +154,34 @@ func TestSlowAndSilentClients(t *testing.T) {
 		t.Errorf("the slow client got %d of %d frames and was closed with %d, want 4413", frames, total, code)
 	}
 	c.reaches(user, int64(total))
+	t.Logf("the slow client was closed when it had got %d frames of at most %d", frames, total)
+	w.allAgree(a, w.consumer(), []string{user}, c)
+	if codes := c.ended(); len(codes) > 0 {
+		t.Errorf("the other client lost its connection: %v", codes)
+	}
+}
+
+// TestSilentClients has clients that say nothing: neither who they are, nor that they are still there.
+func TestSilentClients(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	gateway := w.gateway("http://" + testenv.FreeAddr(t)) // no core is needed
+	begin := time.Now()
+	nobody, _ := w.dial(gateway, "")
+	_, silent := w.dial(gateway, w.token("silent", nil, "events:all"))
 	if code := lastWords(nobody, nil); code != 4408 {
 		t.Errorf("a client without a token was closed with %d, want 4408", code)
 	}
-	t.Logf("the slow client was closed when it had got %d frames of at most %d", frames, total)
-	w.allAgree(a, w.consumer(), []string{user}, c)
+	t.Logf("a client without a token was closed after %s", time.Since(begin).Round(time.Second))
 
-	// A silent one is found out by its missing pongs, after two heartbeats at most and half of one at least.
-	if err := silentConn.SetReadDeadline(begin.Add(75 * time.Second)); err != nil {
+	// Found out by its missing pongs, at its second heartbeat. They come every 25 s, the first one somewhat earlier.
+	if err := silent.SetReadDeadline(begin.Add(75 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	if err := untilCut(silentConn); err != nil {
+	if err := untilCut(silent); err != nil {
 		t.Errorf("a silent client: %v", err)
 	}
-	t.Logf("silent client cut off after %s", time.Since(begin).Round(time.Second))
-	if len(c.closes) > 0 {
-		t.Errorf("the other client lost its connection: %v", c.closes)
-	}
+	t.Logf("a silent client was cut off after %s", time.Since(begin).Round(time.Second))
 }
 
 // dial connects without the model client. It returns the network connection below, too.
