@@ -110,3 +110,63 @@ func TestNetworkToRedis(t *testing.T) {
 	stop()
 	w.allAgree(a, stream, l.accounts(), c)
 }
+
+// TestRedisComesBackOlder has Redis forget its last moments, as a failover to a replica that lags does.
+func TestRedisComesBackOlder(t *testing.T) {
+	t.Parallel()
+	redis := testenv.RedisServer(t)
+	w := newWorldOn(t, redis.URL(), "e2e")
+	core := w.core()
+	gateway := w.gateway(core.url())
+	a := w.api(core)
+	users, models := names("user", 3), names("model", 2)
+	accounts := slices.Concat(users, models, []string{"user:quiet"})
+	c := w.client("app", []*server{gateway}, accounts...)
+	l := w.load(8, []*api{a}, users, models)
+	for n := range 3 {
+		l.answers(50)
+		if err := w.rdb.Save(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		l.send(a, credit("user:quiet", 5)) // which Redis forgets, and nothing comes after it
+		c.reaches("user:quiet", int64(n+1))
+		l.answers(50)
+		redis.Kill()
+		l.answers(20)
+		redis.Start()
+		l.answers(50)
+	}
+	l.settle(a)
+	w.eventually("the hash of the quiet account is back", func() bool { return w.hash("user:quiet")["seq"] == "3" })
+	w.allAgree(a, w.consumer(), accounts, c)
+}
+
+// TestAllButPostgresDies has everything restart at once, with Redis empty.
+func TestAllButPostgresDies(t *testing.T) {
+	t.Parallel()
+	redis := testenv.RedisServer(t)
+	w := newWorldOn(t, redis.URL(), "e2e")
+	core := w.core()
+	gateway := w.gateway(core.url())
+	a := w.api(core)
+	users, models := names("user", 3), names("model", 2)
+	accounts := slices.Concat(users, models, []string{"user:quiet"})
+	c := w.client("app", []*server{gateway}, accounts...)
+	l := w.load(8, []*api{a}, users, models)
+	l.send(a, credit("user:quiet", 5))
+	for range 2 {
+		l.answers(100)
+		redis.Kill()
+		core.kill()
+		gateway.kill()
+		redis.Start()
+		gateway.start("--core-url", core.url())
+		core.start()
+		l.answers(50)
+	}
+	l.settle(a)
+	stream := w.consumer()
+	stream.based = true
+	w.eventually("the hash of the quiet account is back", func() bool { return w.hash("user:quiet")["seq"] == "1" })
+	w.allAgree(a, stream, accounts, c)
+}
