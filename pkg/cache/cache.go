@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -15,11 +16,13 @@ import (
 
 // Config is the cache's optional settings.
 type Config struct {
-	Keys       bus.Keys              // Defaults to namespace "rt", 16 partitions.
-	Disabled   bool                  // read Redis on each Get. Defaults to false: the LRU is on.
-	Size       int                   // accounts in the LRU. Defaults to 10,000.
-	TTL        time.Duration         // how long an account stays in the LRU. Defaults to 1 h.
-	Timeout    time.Duration         // of one read of Redis, so that time is left to ask the ledger. Defaults to 1 s.
+	Keys     bus.Keys      // Defaults to namespace "rt", 16 partitions.
+	Disabled bool          // read Redis on each Get. Defaults to false: the LRU is on.
+	Size     int           // accounts in the LRU. Defaults to 10,000.
+	TTL      time.Duration // how long an account stays in the LRU. Defaults to 1 h.
+	// Timeout is how long one read of Redis may take, so that time is left to ask the ledger. After a read that took
+	// longer, Redis is not asked for as long again. Defaults to 1 s.
+	Timeout    time.Duration
 	Registerer prometheus.Registerer // Defaults to no metrics.
 }
 
@@ -32,6 +35,8 @@ const maxLoads = 3
 // this process has seen, as after a failover that lost it. Ask the ledger.
 var ErrStale = errors.New("the balance in Redis is older than the newest event")
 
+var errHung = errors.New("redis hung a moment ago and is not asked again yet")
+
 // Balances answers balances. Its methods may be called from several goroutines.
 type Balances struct {
 	rdb      redis.UniversalClient
@@ -41,6 +46,9 @@ type Balances struct {
 	timeout  time.Duration
 	disabled bool
 	metrics  metrics
+
+	start     time.Time
+	hungUntil atomic.Int64 // time since start until which Redis is not asked
 }
 
 // New returns a cache on the given client.
@@ -67,6 +75,7 @@ func New(rdb redis.UniversalClient, cfg Config) *Balances {
 		timeout:  cfg.Timeout,
 		disabled: cfg.Disabled,
 		metrics:  newMetrics(cfg.Registerer),
+		start:    time.Now(),
 	}
 }
 
@@ -85,11 +94,7 @@ func (b *Balances) Get(ctx context.Context, name string) (balance bus.Balance, o
 	}
 	b.metrics.misses.Inc()
 	for range maxLoads {
-		balance, ok, err = a.load(ctx, func(ctx context.Context) (bus.Balance, bool, error) {
-			ctx, cancel := context.WithTimeout(ctx, b.timeout)
-			defer cancel()
-			return b.read(ctx, name)
-		})
+		balance, ok, err = a.load(ctx, func(ctx context.Context) (bus.Balance, bool, error) { return b.ask(ctx, name) })
 		if err != nil {
 			return bus.Balance{}, false, fmt.Errorf("read balance of %s: %w", name, err)
 		}
@@ -99,6 +104,21 @@ func (b *Balances) Get(ctx context.Context, name string) (balance bus.Balance, o
 		b.metrics.stale.Inc()
 	}
 	return bus.Balance{}, false, fmt.Errorf("read balance of %s: %w", name, ErrStale)
+}
+
+// ask reads Redis, unless it hung a moment ago: who wants many accounts must not
+// wait that long for each.
+func (b *Balances) ask(ctx context.Context, name string) (balance bus.Balance, ok bool, err error) {
+	if time.Since(b.start) < time.Duration(b.hungUntil.Load()) {
+		return bus.Balance{}, false, errHung
+	}
+	ctx, cancel := context.WithTimeout(ctx, b.timeout)
+	defer cancel()
+	balance, ok, err = b.read(ctx, name)
+	if err != nil && ctx.Err() != nil {
+		b.hungUntil.Store(int64(time.Since(b.start) + b.timeout))
+	}
+	return balance, ok, err
 }
 
 // account returns what is in the LRU for the account, after putting it there when
