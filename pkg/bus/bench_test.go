@@ -3,9 +3,11 @@ package bus_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -92,4 +94,23 @@ func BenchmarkPublishBare(b *testing.B) {
 	}
 	b.StopTimer()
 	b.ReportMetric((redisCPU(b, rdb)-before)/float64(b.N), "redis-µs/op")
+}
+
+// BenchmarkRelay reports what a hold's way from the commit to the stream costs, offered as fast as the queue takes it.
+func BenchmarkRelay(b *testing.B) {
+	rdb, src := open(b, testenv.RedisServer(b).URL()), newMemory()
+	relay, _ := relayWith(b, src, rdb, bus.Keys{}.WithDefaults(), bus.RelayConfig{Sweep: time.Hour, MaxQueue: 1 << 30})
+	rows := make([]bus.Pending, b.N)
+	for i, pub := range benchGroups(b.N, 3) {
+		rows[i] = src.commit(src.reserve(), 3, pub.Group.Account)
+	}
+	before := redisCPU(b, rdb)
+	b.ResetTimer()
+	for chunk := range slices.Chunk(rows, 100) {
+		relay.Offer(chunk)
+	}
+	waitFor(b, "an empty outbox", src.empty)
+	b.StopTimer()
+	b.ReportMetric((redisCPU(b, rdb)-before)/float64(b.N), "redis-µs/op")
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "rows/s")
 }

@@ -128,9 +128,13 @@ func (w *world) commit(choice int, relay *bus.Relay, meanwhile <-chan struct{}) 
 	var names []string
 	for _, i := range parties {
 		w.mu[i].Lock()
-		defer w.mu[i].Unlock()
 		names = append(names, accountName(i))
 	}
+	defer func() {
+		for _, i := range parties {
+			w.mu[i].Unlock()
+		}
+	}()
 	id := w.src.reserve()
 	if meanwhile != nil {
 		<-meanwhile

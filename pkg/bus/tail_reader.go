@@ -59,18 +59,14 @@ func (r *tailReader) run(ctx context.Context) error {
 		InitialInterval: 20 * time.Millisecond, Multiplier: 2, RandomizationFactor: 0.5, MaxInterval: 2 * time.Second,
 	}
 	for ctx.Err() == nil {
-		err := r.step(ctx)
-		if err == nil {
+		if err := r.step(ctx); err == nil {
 			wait.Reset()
-			continue
+		} else if ctx.Err() == nil {
+			r.broken = true
+			r.t.metrics.errors.Inc()
+			r.t.complain.Do(func() { r.t.cfg.Logger.Warn("reading streams fails, trying again", "error", err) })
+			sleep(ctx, wait.NextBackOff())
 		}
-		if ctx.Err() != nil {
-			break
-		}
-		r.broken = true
-		r.t.metrics.errors.Inc()
-		r.t.complain.Do(func() { r.t.cfg.Logger.Warn("reading streams fails, trying again", "error", err) })
-		sleep(ctx, wait.NextBackOff())
 	}
 	return nil
 }
