@@ -111,6 +111,18 @@ func TestOperationsEventsAndBalances(t *testing.T) {
 			t.Errorf("model has %+v, %v", m, err)
 		}
 
+		for r, want := range map[*wallet.Receipt]wallet.Escrow{
+			&h1: {Status: wallet.EscrowSettled, Model: model, SettleAmount: 300},
+			&h2: {Status: wallet.EscrowRefunded, RefundAmount: 200},
+			&h3: {Status: wallet.EscrowPartiallySettled, Model: model, RefundAmount: 40, SettleAmount: 60},
+		} {
+			e, err := l.Escrow(t.Context(), r.EscrowID)
+			if err != nil || e.Status != want.Status || e.Model != want.Model || e.RefundAmount != want.RefundAmount || e.SettleAmount != want.SettleAmount ||
+				e.User != user || e.Amount != r.Amount || e.HeldBy != r.TransactionID || e.ClosedBy == uuid.Nil || e.ClosedAt.IsZero() {
+				t.Errorf("escrow is %+v, want %+v (%v)", e, want, err)
+			}
+		}
+
 		types := func(a wallet.Account) (out []string) {
 			for _, e := range eventsOf(t, l, a, 0) {
 				name := strings.TrimPrefix(e["eventType"].(string), "wallet.")

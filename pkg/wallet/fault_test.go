@@ -28,6 +28,13 @@ type fault struct {
 	poison Account // with at "write": fails each batch that touches the account, for ever
 }
 
+// arm replaces the faults that are to come.
+func (f *faulty) arm(fails ...fault) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fails = fails
+}
+
 func (f *faulty) take(at string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -70,7 +77,10 @@ func (t *faultyTx) lockWallets(ctx context.Context, a []Account) ([]wallet, erro
 }
 
 func (t *faultyTx) write(ctx context.Context, m *mutations) ([]int64, error) {
-	for _, fault := range t.f.fails {
+	t.f.mu.Lock()
+	fails := t.f.fails
+	t.f.mu.Unlock()
+	for _, fault := range fails {
 		for _, w := range m.wallets {
 			if fault.poison == w.Account && fault.at == "write" {
 				return nil, fault.err
