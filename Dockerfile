@@ -11,7 +11,7 @@ COPY pkg pkg
 COPY internal internal
 ARG VERSION=dev
 # Static: no cgo, so that the last stage needs no libraries.
-RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=${VERSION}" \
+RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X github.com/redroomrewards/realtime/internal/buildinfo.version=${VERSION}" \
     -o /out/ ./cmd/core ./cmd/gateway
 
 # For health checks only: the last stage has no shell.

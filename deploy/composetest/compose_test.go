@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -18,18 +20,6 @@ const root = "../.."
 
 // settings that docker-compose.yml asks for and deploy/make-env prints.
 var settings = []string{"POSTGRES_PASSWORD", "JWT_HS256_SECRET", "CORE_TOKEN"}
-
-// known environment variables of the two programs: each flag's name in capitals.
-var known = map[string][]string{
-	"core": {
-		"HTTP", "ADMIN", "DATABASE_URL", "REDIS_URL", "NAMESPACE", "PARTITIONS", "JWT_HS256_SECRET", "JWT_PUBLIC_KEY",
-		"JWKS_URL", "JWT_ISSUER", "JWT_AUDIENCE", "LOG_LEVEL", "LOG_FORMAT",
-	},
-	"gateway": {
-		"HTTP", "ADMIN", "REDIS_URL", "NAMESPACE", "PARTITIONS", "JWT_HS256_SECRET", "JWT_PUBLIC_KEY", "JWKS_URL",
-		"JWT_ISSUER", "JWT_AUDIENCE", "CORE_URL", "CORE_TOKEN", "ALLOWED_ORIGINS", "LOG_LEVEL", "LOG_FORMAT",
-	},
-}
 
 func load(t *testing.T, environment ...string) (*types.Project, error) {
 	t.Helper()
@@ -179,17 +169,49 @@ func TestPublishedPortsAreUniqueAndLocal(t *testing.T) {
 	}
 }
 
+// TestOnlyKnownCommandsAndSettings asks the programs themselves: their help names the environment variable of each flag.
 func TestOnlyKnownCommandsAndSettings(t *testing.T) {
+	directory := t.TempDir()
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", directory, "./cmd/core", "./cmd/gateway")
+	build.Dir = root
+	if output, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, output)
+	}
+	variables := regexp.MustCompile(`\(\$([A-Z0-9_]+)\)`)
 	commands := []string{"core serve", "core migrate up", "gateway serve"}
 	for name, s := range ours(project(t)) {
 		if command := strings.Join(s.Command, " "); !slices.Contains(commands, command) {
 			t.Errorf("%s runs %q, want one of %q", name, command, commands)
 			continue
 		}
+		arguments := append(slices.Clone(s.Command[1:]), "--help")
+		help, err := exec.CommandContext(t.Context(), filepath.Join(directory, s.Command[0]), arguments...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s --help: %v\n%s", strings.Join(s.Command, " "), err, help)
+		}
+		var known []string
+		for _, match := range variables.FindAllStringSubmatch(string(help), -1) {
+			known = append(known, match[1])
+		}
 		for variable := range s.Environment {
-			if !slices.Contains(known[s.Command[0]], variable) {
-				t.Errorf("%s sets %s, which %s does not know", name, variable, s.Command[0])
+			if !slices.Contains(known, variable) {
+				t.Errorf("%s sets %s, but %q knows only %v", name, variable, s.Command, known)
 			}
+		}
+	}
+}
+
+func TestGatewaysDrainLongEnoughForHAProxyToNotice(t *testing.T) {
+	const notice = 2 * 2 * time.Second // haproxy.cfg: inter 2s fall 2
+	p := project(t)
+	for _, name := range []string{"gateway-1", "gateway-2"} {
+		s := service(t, p, name)
+		delay, err := time.ParseDuration(value(s, "DRAIN_DELAY"))
+		if err != nil || delay <= notice || time.Duration(*s.StopGracePeriod) <= 2*delay {
+			t.Errorf("%s drains for %v (%v) and is killed after %v", name, delay, err, s.StopGracePeriod)
+		}
+		if value(s, "NAME") != name {
+			t.Errorf("%s calls itself %q", name, value(s, "NAME"))
 		}
 	}
 }
