@@ -22,6 +22,7 @@ import (
 // Ledger is what the API serves. *wallet.Ledger is one.
 type Ledger interface {
 	Do(ctx context.Context, op wallet.Op) (wallet.Receipt, error)
+	DoBatch(ctx context.Context, ops []wallet.Op) []wallet.Result
 	Balance(ctx context.Context, a wallet.Account) (wallet.Balance, error)
 	Entries(ctx context.Context, a wallet.Account, f wallet.EntryFilter, p wallet.Page) ([]wallet.Entry, string, error)
 	Events(ctx context.Context, a wallet.Account, after int64, limit int) ([]wallet.AccountEvent, int64, error)
@@ -163,14 +164,19 @@ func (c *call) answerJSON(v any) error {
 	return nil
 }
 
-// fail answers with the error's problem. What the table does not know is our
-// fault: it is logged, and the client learns the request id.
+// fail answers with the error's problem.
 func (c *call) fail(err error) {
-	d := describe(err)
-	if d == nil {
-		c.api.cfg.Logger.Error("request failed", "method", c.r.Method, "path", c.r.URL.Path, "requestId", c.requestID, "err", err)
-		d = problem.New(http.StatusInternalServerError, "internal", "Internal error", detailInternal)
-	}
+	d := c.problem(err)
 	c.status = d.Status
 	problem.Write(c.w, d)
+}
+
+// problem is what the client is told of an error. What the table does not know
+// is our fault: it is logged, and the client learns the request id.
+func (c *call) problem(err error) *problem.Details {
+	if d := describe(err); d != nil {
+		return d
+	}
+	c.api.cfg.Logger.Error("request failed", "method", c.r.Method, "path", c.r.URL.Path, "requestId", c.requestID, "err", err)
+	return problem.New(http.StatusInternalServerError, "internal", "Internal error", detailInternal)
 }

@@ -20,6 +20,14 @@ import (
 // instant answers at once, so that the benchmark sees the handler alone.
 type instant struct{ *wallet.Ledger }
 
+func (i instant) DoBatch(ctx context.Context, ops []wallet.Op) []wallet.Result {
+	out := make([]wallet.Result, len(ops))
+	for j := range ops {
+		out[j].Receipt, out[j].Err = i.Do(ctx, ops[j])
+	}
+	return out
+}
+
 func (instant) Do(_ context.Context, op wallet.Op) (wallet.Receipt, error) {
 	if err := op.Check(); err != nil {
 		return wallet.Receipt{}, err
@@ -54,6 +62,26 @@ func BenchmarkHold(b *testing.B) {
 		r.Header.Set("Authorization", bearer)
 		r.Header.Set("Content-Type", "application/json")
 		r.Header.Set("Idempotency-Key", "key-"+strconv.Itoa(i))
+		api.ServeHTTP(discard{http.Header{}}, r)
+	}
+}
+
+// BenchmarkBatch does 1000 holds in a request; its figures are of one hold.
+func BenchmarkBatch(b *testing.B) {
+	v, err := token.NewVerifier(token.Config{HS256Secret: secret})
+	if err != nil {
+		b.Fatal(err)
+	}
+	api := coreapi.New(instant{}, v, coreapi.Config{Logger: slog.New(slog.DiscardHandler)})
+	bearer := "Bearer " + sign(b, "service", nil, allScopes)
+	const hold = `{"operation":"hold","idempotencyKey":"key-123456","account":"user:u1","amount":100,"reason":"chip_menu_purchase","queueItemId":"queue-1","featureType":"chip_menu"}`
+	const n = 1000
+	body := `{"operations":[` + strings.TrimSuffix(strings.Repeat(hold+",", n), ",") + `]}`
+	b.ReportAllocs()
+	for i := 0; i < b.N; i += n {
+		r := httptest.NewRequest(http.MethodPost, "/v1/batch", strings.NewReader(body))
+		r.Header.Set("Authorization", bearer)
+		r.Header.Set("Content-Type", "application/json")
 		api.ServeHTTP(discard{http.Header{}}, r)
 	}
 }

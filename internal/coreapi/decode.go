@@ -7,6 +7,7 @@ import (
 	"mime"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 
@@ -67,7 +68,7 @@ func readBody(r *http.Request, p *[]byte) error {
 		drain(r)
 		return errBodyTooLarge
 	}
-	buf := *p
+	buf := slices.Grow(*p, int(max(r.ContentLength, 0))+1) // one more, to see the end
 	for {
 		if len(buf) == cap(buf) {
 			buf = append(buf, 0)[:len(buf)]
@@ -116,7 +117,10 @@ func malformed(pointer, detail string) error {
 func explainJSON(err error, size int) error {
 	var syntax *jsontext.SyntacticError
 	var semantic *json.SemanticError
+	var said *wallet.InvalidError
 	switch {
+	case errors.As(err, &said):
+		return said
 	case size == 0:
 		return malformed("", "the body is empty; a JSON object is expected")
 	case errors.Is(err, jsontext.ErrDuplicateName) && errors.As(err, &syntax):

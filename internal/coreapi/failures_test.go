@@ -20,6 +20,14 @@ func (b broken) Do(context.Context, wallet.Op) (wallet.Receipt, error) {
 	return wallet.Receipt{}, b.err
 }
 
+func (b broken) DoBatch(_ context.Context, ops []wallet.Op) []wallet.Result {
+	out := make([]wallet.Result, len(ops))
+	for i := range out {
+		out[i].Err = b.err
+	}
+	return out
+}
+
 func TestLedgerInTrouble(t *testing.T) {
 	l := wallettest.Open(t, wallettest.SQLite(t), wallet.Config{})
 	for _, c := range []struct {
@@ -41,6 +49,10 @@ func TestLedgerInTrouble(t *testing.T) {
 			}
 			if d, _ := a.json["detail"].(string); c.code == "internal" && d == c.err.Error() {
 				t.Error("the inside of an error went to the client")
+			}
+			p := h.result(h.batch("", creditItem("k", 1))[0], float64(c.status), c.code)
+			if got := p["retryAfterSeconds"] != nil; got != c.retryAfter || p["detail"] != a.json["detail"] {
+				t.Errorf("in a batch: %v", p)
 			}
 		})
 	}

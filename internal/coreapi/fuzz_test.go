@@ -7,8 +7,44 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
+
+// A batch is read or refused with pointers; it never has more operations than are allowed.
+func FuzzBatchBody(f *testing.F) {
+	for _, s := range []string{
+		`{"operations":[{"operation":"hold","idempotencyKey":"k","account":"user:u1","amount":1,"reason":"x","queueItemId":"q","featureType":"f","expiresInSeconds":5}]}`,
+		`{"operations":[null,{},7]}`, `{"operations":{}}`, `{"operations":null}`, `{"operations":[`, `{"operations":[]]`, `{"operations":[{"amoun":1}]}`, `{}`, `[]`,
+	} {
+		f.Add([]byte(s))
+	}
+	var b bodies
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "/", bytes.NewReader(raw))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var body batchBody
+		if err := b.decode(r, &body); err != nil {
+			var invalid *wallet.InvalidError
+			if !errors.As(err, &invalid) && !errors.Is(err, wallet.ErrTooLarge) || describe(err) == nil {
+				t.Fatalf("%q: an error that no client could be told: %v", raw, err)
+			}
+			return
+		}
+		var lenient struct{ Operations []json.RawMessage }
+		if err := json.Unmarshal(raw, &lenient); err != nil || len(lenient.Operations) != len(body.Operations) || len(body.Operations) > maxOperations {
+			t.Fatalf("%q is read as %d operations: %d, %v", raw, len(body.Operations), len(lenient.Operations), err)
+		}
+		c := call{claims: &token.Claims{Scopes: []string{token.ScopeHold}}}
+		for i := range body.Operations {
+			var op wallet.Op
+			_ = c.item(&body.Operations[i], &op) // must not panic
+			_ = op.Check()
+		}
+	})
+}
 
 // A body is taken as it was meant or refused with pointers: whatever is decoded
 // means the same to a lenient decoder, and a number never came from a fraction.

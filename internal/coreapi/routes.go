@@ -38,6 +38,8 @@ func (a *API) routes() {
 		http.StatusOK, partialSettleBody{}, escrow, http.StatusNotFound, http.StatusConflict),
 		write[partialSettleBody](wallet.OpPartialSettle, token.ScopeSettle, http.StatusOK, pathEscrow))
 
+	a.route(d.batch(), batch)
+
 	a.route(d.read("get-balance", "/v1/accounts/{account}/balance", "An account's balance",
 		"As of the last commit.", ownAccount, balanceShape{}, accountParam), readBalance)
 	a.route(d.read("list-entries", "/v1/accounts/{account}/entries", "An account's ledger entries, newest first",

@@ -2,6 +2,7 @@ package coreapi
 
 import (
 	"net/http"
+	"unicode/utf8"
 
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
@@ -22,7 +23,7 @@ func write[B any, P interface {
 		if err := c.require(scope); err != nil {
 			return err
 		}
-		op := wallet.Op{Operation: kind, RequestID: c.requestID}
+		op := wallet.Op{Operation: kind}
 		if err := c.headers(&op); err != nil {
 			return err
 		}
@@ -57,11 +58,27 @@ func (c *call) headers(op *wallet.Op) error {
 		return malformed("/idempotencyKey", "the header Idempotency-Key is required: 1 to 255 visible ASCII characters")
 	}
 	op.IdempotencyKey = key
+	return c.origin(op)
+}
+
+// origin takes where a request comes from.
+func (c *call) origin(op *wallet.Op) (err error) {
 	if _, err = c.once("X-Request-Id", "/requestId"); err != nil {
 		return err
 	}
+	op.RequestID = c.requestID
 	op.TraceParent, err = c.once("Traceparent", "/traceparent")
 	return err
+}
+
+// sound applies the ledger's rules for an origin before there is an operation.
+func sound(op *wallet.Op) error {
+	for _, f := range []struct{ pointer, text string }{{"/requestId", op.RequestID}, {"/traceparent", op.TraceParent}} {
+		if !printable(f.text) || !utf8.ValidString(f.text) {
+			return malformed(f.pointer, "has at most 255 bytes of UTF-8 and no control characters")
+		}
+	}
+	return nil
 }
 
 func (c *call) once(header, pointer string) (string, error) {
