@@ -24,6 +24,7 @@ type Ledger interface {
 	Do(ctx context.Context, op wallet.Op) (wallet.Receipt, error)
 	DoBatch(ctx context.Context, ops []wallet.Op) []wallet.Result
 	Balance(ctx context.Context, a wallet.Account) (wallet.Balance, error)
+	BalanceAt(ctx context.Context, a wallet.Account, t time.Time) (wallet.Balance, error)
 	Entries(ctx context.Context, a wallet.Account, f wallet.EntryFilter, p wallet.Page) ([]wallet.Entry, string, error)
 	Events(ctx context.Context, a wallet.Account, after int64, limit int) ([]wallet.AccountEvent, int64, error)
 	Escrow(ctx context.Context, id uuid.UUID) (wallet.Escrow, error)

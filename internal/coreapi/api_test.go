@@ -3,8 +3,11 @@ package coreapi_test
 import (
 	"fmt"
 	"net/http"
+	"net/url"
+	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestEveryCall(t *testing.T) {
@@ -94,6 +97,43 @@ func TestEntriesPaging(t *testing.T) {
 		if none.raw != `{"entries":[]}`+"\n" {
 			h.Errorf("no entries: %s", none.raw)
 		}
+	})
+}
+
+func TestBalanceAsOf(t *testing.T) {
+	each(t, func(h *harness) {
+		at := func(when string) item {
+			return h.good(http.StatusOK, request{path: "/v1/accounts/user:u1/balance?asOf=" + url.QueryEscape(when)}).json
+		}
+		first := h.credit("user:u1", 10).json["timestamp"].(string)
+		made, err := time.Parse(time.RFC3339, first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for last := made; !last.After(made); { // until a credit comes in another millisecond
+			last, err = time.Parse(time.RFC3339, h.credit("user:u1", 10).json["timestamp"].(string))
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		now := h.good(http.StatusOK, request{path: "/v1/accounts/user:u1/balance"}).json
+		if b := at("2999-12-31T23:59:59Z"); !reflect.DeepEqual(b, now) {
+			h.Errorf("in the future %v, now %v", b, now)
+		}
+		then := at(first)
+		if then["lastUpdated"] != first || then["availableBalance"] == now["availableBalance"] {
+			h.Errorf("as of %s: %v", first, then)
+		}
+		if b := at(made.In(time.FixedZone("", 3600)).Format(time.RFC3339Nano)); !reflect.DeepEqual(b, then) {
+			h.Errorf("in another time zone %v, want %v", b, then)
+		}
+		for _, before := range []string{made.Add(-time.Millisecond).Format(time.RFC3339Nano), "1969-12-31T23:59:59Z", "0001-01-01T00:00:00Z"} {
+			if b := at(before); b["availableBalance"] != 0.0 || b["seq"] != 0.0 {
+				h.Errorf("as of %s: %v", before, b)
+			}
+		}
+		h.refused(http.StatusNotFound, "account_not_found", request{path: "/v1/accounts/user:nobody/balance?asOf=2026-01-01T00:00:00Z"})
+		h.refused(http.StatusForbidden, "forbidden", request{path: "/v1/accounts/user:u1/balance?asOf=nonsense", token: sign(t, "user:u2", nil, "")})
 	})
 }
 

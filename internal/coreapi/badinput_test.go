@@ -103,6 +103,9 @@ func TestBadRequests(t *testing.T) {
 		bad(request{path: "/v1/accounts/user:u1/escrows?status=open"})
 		bad(request{path: "/v1/accounts/model:m1/escrows"})
 		bad(request{path: "/v1/accounts/user:u1/balance?x=1"})
+		for _, asOf := range []string{"yesterday", "2026-11-23", "2026-11-23T19:02:58", "1795460578", "2026-11-23T19:02:58Z&asOf=2026-11-23T19:02:58Z"} {
+			bad(request{path: "/v1/accounts/user:u1/balance?asOf=" + asOf})
+		}
 		h.balance("user:u1", 100, 0)
 	})
 }

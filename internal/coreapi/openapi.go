@@ -92,6 +92,7 @@ var (
 	reasonParam      = text("reason", "query", "Only entries with this reason", false, str(reasonPattern), nil)
 	fromParam        = text("from", "query", "Only entries made at this time or later", false, formatted("date-time"), nil)
 	toParam          = text("to", "query", "Only entries made before this time", false, formatted("date-time"), nil)
+	asOfParam        = text("asOf", "query", "The balance after all that happened up to and including this millisecond. Absent: as of the last commit", false, formatted("date-time"), nil)
 	afterParam       = text("after", "query", "Only events with a greater seq", false, whole(0, 9007199254740991, 0), nil)
 	statusParam      = text("status", "query", "Only escrows with this status", false, &huma.Schema{Type: huma.TypeString,
 		Enum: []any{"held", "settled", "refunded", "partially_settled"}}, nil)

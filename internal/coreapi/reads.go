@@ -23,10 +23,20 @@ func readBalance(c *call) error {
 	if err != nil {
 		return err
 	}
-	if _, err := c.query(); err != nil {
+	q, err := c.query("asOf")
+	if err != nil {
 		return err
 	}
-	b, err := c.api.ledger.Balance(c.r.Context(), account)
+	asOf := q.time("asOf")
+	if q.err != nil {
+		return q.err
+	}
+	var b wallet.Balance
+	if asOf.IsZero() {
+		b, err = c.api.ledger.Balance(c.r.Context(), account)
+	} else {
+		b, err = c.api.ledger.BalanceAt(c.r.Context(), account, asOf)
+	}
 	if err != nil {
 		return err
 	}
@@ -204,6 +214,8 @@ func (q *query) number(name string, low, high, absent int64) int64 {
 	return n
 }
 
+// time is zero when the parameter is absent. What is before 1970 is 1970: the
+// ledger's times are those of UUIDv7, which begin there.
 func (q *query) time(name string) time.Time {
 	s := q.get(name)
 	if s == "" {
@@ -212,6 +224,9 @@ func (q *query) time(name string) time.Time {
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {
 		q.fail(name, "is a time of RFC 3339, such as 2026-11-23T19:02:58Z (a + is written %2B)")
+	}
+	if epoch := time.Unix(0, 0); t.Before(epoch) {
+		return epoch
 	}
 	return t
 }

@@ -41,7 +41,7 @@ func (a *API) routes() {
 	a.route(d.batch(), batch)
 
 	a.route(d.read("get-balance", "/v1/accounts/{account}/balance", "An account's balance",
-		"As of the last commit.", ownAccount, balanceShape{}, accountParam), readBalance)
+		"As of the last commit, or of a time in the past. Before the account's first change all is zero.", ownAccount, balanceShape{}, accountParam, asOfParam), readBalance)
 	a.route(d.read("list-entries", "/v1/accounts/{account}/entries", "An account's ledger entries, newest first",
 		"The order is stable while new entries come: they never shift a page that follows.", ownAccount, entriesShape{},
 		accountParam, limitParam, beforeParam, reasonParam, fromParam, toParam), readEntries)
