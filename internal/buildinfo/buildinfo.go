@@ -7,13 +7,16 @@ import (
 	"runtime/debug"
 )
 
+// version is set by release builds: -ldflags "-X …/internal/buildinfo.version=v1.2.3".
+var version string
+
 // String is one line: version, commit, Go version and platform, as far as the
 // build wrote them down.
 func String() string {
-	version, commit, dirty := "(devel)", "", ""
+	name, commit, dirty := version, "", ""
 	if info, ok := debug.ReadBuildInfo(); ok {
-		if info.Main.Version != "" {
-			version = info.Main.Version
+		if name == "" {
+			name = info.Main.Version
 		}
 		for _, s := range info.Settings {
 			switch {
@@ -24,5 +27,8 @@ func String() string {
 			}
 		}
 	}
-	return fmt.Sprintf("%s%s%s %s %s/%s", version, commit, dirty, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	if name == "" {
+		name = "(devel)"
+	}
+	return fmt.Sprintf("%s%s%s %s %s/%s", name, commit, dirty, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

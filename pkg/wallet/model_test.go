@@ -69,7 +69,12 @@ func (s *system) open(t *testing.T, i int, url string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- l.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done; _ = l.Close() })
+	t.Cleanup(func() {
+		cancel()
+		if err := errors.Join(<-done, l.Close()); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 type answered struct {
