@@ -108,11 +108,12 @@ func (l *Lab) DropDatabase(ctx context.Context, name string) error {
 	return l.Postgres.Drop(ctx, l.id+name)
 }
 
-// Config is for the servers that work on a database; their namespace in Redis
-// goes by the same name.
+// Config is for the servers that work on a database. The namespace in Redis is
+// the same for all, since a database remembers it and its copies do too: delete
+// it between two that are published.
 func (l *Lab) Config(database string) *stack.Config {
 	return &stack.Config{
-		DatabaseURL: l.Postgres.URL(l.id + database), RedisURL: l.redisURL, Namespace: l.id + database, Secret: l.Secret,
+		DatabaseURL: l.Postgres.URL(l.id + database), RedisURL: l.redisURL, Namespace: l.id, Secret: l.Secret,
 	}
 }
 
