@@ -93,6 +93,13 @@ func TestServe(t *testing.T) {
 	if status, _ := s.request(http.MethodGet, s.admin+"/admin/outbox", nil, ""); status != http.StatusUnauthorized {
 		t.Errorf("outbox without token: %d", status)
 	}
+	bearer := http.Header{"Authorization": {"Bearer " + s.token}}
+	if status, report := s.request(http.MethodPost, s.admin+"/admin/reconcile", bearer, ""); status != http.StatusOK || report["ok"] != true || report["entries"] != 2.0 {
+		t.Errorf("reconcile: %d %v", status, report)
+	}
+	if status, _ := s.request(http.MethodPost, s.admin+"/admin/reconcile", nil, ""); status != http.StatusUnauthorized {
+		t.Errorf("reconcile without token: %d", status)
+	}
 	s.stop()
 	if log := s.err.String(); strings.Contains(log, serveSecret) || strings.Contains(log, "ERROR") {
 		t.Errorf("log: %s", log)

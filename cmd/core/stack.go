@@ -73,6 +73,7 @@ func openStack(ctx context.Context, cfg stackConfig) (*stack, error) {
 	// only turn a delay into an outage.
 	s.admin.AddCheck(httpserver.Check{Name: "redis", Ping: s.layout.Check, Degrades: true})
 	s.admin.Handle("GET /admin/outbox", httpserver.RequireScope(cfg.verifier, token.ScopeAdmin, http.HandlerFunc(s.outbox)))
+	s.admin.Handle("POST /admin/reconcile", httpserver.RequireScope(cfg.verifier, token.ScopeAdmin, coreapi.Reconcile(ledger, cfg.log)))
 	return s, nil
 }
 

@@ -57,8 +57,13 @@ func (b *bodies) decode(r *http.Request, dst any) error {
 	if err := readBody(r, p); err != nil {
 		return err
 	}
-	if err := json.Unmarshal(*p, dst, json.RejectUnknownMembers(true)); err != nil {
-		return explainJSON(err, len(*p))
+	return strict(*p, dst)
+}
+
+// strict reads JSON as it was meant or says what is wrong with it.
+func strict(body []byte, dst any) error {
+	if err := json.Unmarshal(body, dst, json.RejectUnknownMembers(true)); err != nil {
+		return explainJSON(err, len(body))
 	}
 	return nil
 }
