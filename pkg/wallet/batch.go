@@ -2,7 +2,6 @@ package wallet
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -287,118 +286,9 @@ func lockState(ctx context.Context, tx batchTx, batch []*request, known map[keyR
 	return st, nil
 }
 
-// apply runs the operations in memory, one after the other. A key that stands
-// in the batch twice has a leader, which is done, and followers, which get its
-// receipt; a refused leader is not remembered, so its follower is tried too.
-func (b *batcher) apply(st *state, batch []*request, known map[keyRef]*knownKey) *mutations {
-	m := &mutations{
-		transactions: make([]Transaction, 0, len(batch)), keys: make([]keyRef, 0, len(batch)), hashes: make([][16]byte, 0, len(batch)),
-	}
-	// No account's history goes back in time, whatever the clocks of several cores say.
-	var newest time.Time
-	for _, w := range st.wallets {
-		if w.UpdatedAt.After(newest) {
-			newest = w.UpdatedAt
-		}
-	}
-	for _, r := range batch {
-		if k := known[r.ref()]; k != nil {
-			r.result = b.repeat(r, k)
-			continue
-		}
-		id, at := newIDAfter(newest)
-		if r.op.Operation == OpHold {
-			r.op.EscrowID, _ = newID()
-		}
-		tx, err := apply(st, &r.op, id, at)
-		if err != nil {
-			r.result = result{err: err}
-			continue
-		}
-		if e := st.escrows[tx.EscrowID]; r.op.Operation == OpHold {
-			m.opened = append(m.opened, e)
-		} else if e != nil {
-			m.ended = append(m.ended, e)
-		}
-		m.transactions = append(m.transactions, tx)
-		m.keys = append(m.keys, r.ref())
-		m.hashes = append(m.hashes, r.hash)
-		known[r.ref()] = &knownKey{keyRef: r.ref(), hash: r.hash, tx: tx}
-		b.mine[id] = r
-		r.result = result{receipt: receipt(&tx)}
-	}
-	for _, w := range st.wallets {
-		if w.changed {
-			m.wallets = append(m.wallets, w)
-		}
-	}
-	slices.SortFunc(m.wallets, func(a, b *wallet) int { return cmp.Compare(a.Account, b.Account) })
-	return m
-}
-
-// repeat answers a key that was used before. It is not flagged as a repeat when
-// an earlier try of this same batch did the work and only its answer was lost.
-func (b *batcher) repeat(r *request, k *knownKey) result {
-	if k.hash != r.hash {
-		return result{err: fmt.Errorf("%w: %s", ErrKeyReused, r.op.Operation)}
-	}
-	rc := receipt(&k.tx)
-	rc.Replayed = b.mine[k.tx.ID] != r
-	return result{receipt: rc}
-}
-
 func (r *request) answer(res result, m *metrics) {
 	m.count(&r.op, &res)
 	r.done <- res
-}
-
-// receipt derives a transaction's receipt.
-func receipt(tx *Transaction) Receipt {
-	r := Receipt{
-		TransactionID: tx.ID, Operation: tx.Operation, EscrowID: tx.EscrowID, Amount: tx.Amount,
-		Timestamp: tx.CreatedAt, Balances: make([]Balance, len(tx.Parties)),
-	}
-	for i, p := range tx.Parties {
-		r.Balances[i] = Balance{
-			Account: string(p.Account), Available: p.Available, Escrow: p.Escrow, Earned: p.Earned,
-			Seq: p.Seq, UpdatedAt: tx.CreatedAt,
-		}
-	}
-	return r
-}
-
-// newID makes a UUIDv7 and the time that it carries, in whole milliseconds.
-func newID() (uuid.UUID, time.Time) {
-	id := uuid.Must(uuid.NewV7())
-	return id, idTime(id)
-}
-
-// newIDAfter is newID with a time that is not before t.
-func newIDAfter(t time.Time) (uuid.UUID, time.Time) {
-	id, at := newID()
-	if at.Before(t) {
-		from := idFrom(t)
-		copy(id[:6], from[:6])
-		at = idTime(id)
-	}
-	return id, at
-}
-
-// idTime is the time in a UUIDv7: its first 48 bits, milliseconds since 1970.
-func idTime(id uuid.UUID) time.Time {
-	ms := int64(id[0])<<40 | int64(id[1])<<32 | int64(id[2])<<24 | int64(id[3])<<16 | int64(id[4])<<8 | int64(id[5])
-	return time.UnixMilli(ms).UTC()
-}
-
-// idFrom is the smallest UUIDv7 of the time: the bound of an index range.
-func idFrom(t time.Time) uuid.UUID {
-	var id uuid.UUID
-	ms := t.UnixMilli()
-	for i := range 6 {
-		id[i] = byte(ms >> (40 - 8*i))
-	}
-	id[6], id[8] = 0x70, 0x80
-	return id
 }
 
 // transient tells errors after which the same batch may succeed.

@@ -1,0 +1,41 @@
+package wallet
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// newID makes a UUIDv7 and the time that it carries, in whole milliseconds.
+func newID() (uuid.UUID, time.Time) {
+	id := uuid.Must(uuid.NewV7())
+	return id, idTime(id)
+}
+
+// newIDAfter is newID with a time that is not before t.
+func newIDAfter(t time.Time) (uuid.UUID, time.Time) {
+	id, at := newID()
+	if at.Before(t) {
+		from := idFrom(t)
+		copy(id[:6], from[:6])
+		at = idTime(id)
+	}
+	return id, at
+}
+
+// idTime is the time in a UUIDv7: its first 48 bits, milliseconds since 1970.
+func idTime(id uuid.UUID) time.Time {
+	ms := int64(id[0])<<40 | int64(id[1])<<32 | int64(id[2])<<24 | int64(id[3])<<16 | int64(id[4])<<8 | int64(id[5])
+	return time.UnixMilli(ms).UTC()
+}
+
+// idFrom is the smallest UUIDv7 of the time: the bound of an index range.
+func idFrom(t time.Time) uuid.UUID {
+	var id uuid.UUID
+	ms := t.UnixMilli()
+	for i := range 6 {
+		id[i] = byte(ms >> (40 - 8*i))
+	}
+	id[6], id[8] = 0x70, 0x80
+	return id
+}

@@ -1,0 +1,127 @@
+package wallet
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"github.com/google/uuid"
+)
+
+// account follows one account's entries from its first to its wallet.
+func (v *verifier) account(w *wallet) error {
+	v.report.Accounts++
+	have := wallet{Account: w.Account}
+	for after := int64(0); ; {
+		var rows []auditRow
+		err := v.tx.SelectContext(v.ctx, &rows, auditSQL, string(w.Account), after, verifyPage)
+		if err != nil {
+			return err
+		}
+		for i := range rows {
+			v.entry(&have, &rows[i])
+			after = int64(rows[i].Seq)
+		}
+		v.report.Entries += int64(len(rows))
+		v.progress()
+		if len(rows) < verifyPage {
+			break
+		}
+	}
+	if have.Available != w.Available || have.Escrow != w.Escrow || have.Earned != w.Earned {
+		v.find(Finding{Check: CheckBalance, Account: w.Account, Detail: fmt.Sprintf("entries sum to %d available, %d in escrow, %d earned; the balances are %d, %d, %d",
+			have.Available, have.Escrow, have.Earned, w.Available, w.Escrow, w.Earned)})
+	}
+	if have.Seq != w.Seq {
+		v.find(Finding{Check: CheckSeq, Account: w.Account, Seq: w.Seq, Detail: fmt.Sprintf("the last entry's seq is %d, the account's %d", have.Seq, w.Seq)})
+	}
+	if !bytes.Equal(have.Hash, w.Hash) {
+		v.find(Finding{Check: CheckHash, Account: w.Account, Seq: w.Seq, Detail: "the account's hash is not its last entry's"})
+	}
+	return v.escrow(w)
+}
+
+func (v *verifier) escrow(w *wallet) error {
+	if !w.Account.IsUser() {
+		return nil
+	}
+	var held int64
+	err := v.tx.GetContext(v.ctx, &held, `SELECT CAST(coalesce(sum(amount), 0) AS bigint) FROM escrows WHERE user_account = $1 AND status = 'held'`, string(w.Account))
+	if err != nil {
+		return err
+	}
+	if held != w.Escrow {
+		v.find(Finding{Check: CheckEscrow, Account: w.Account, Detail: fmt.Sprintf("held escrows sum to %d, the escrow balance is %d", held, w.Escrow)})
+	}
+	return nil
+}
+
+// auditRow is an entry with its whole transaction.
+type auditRow struct {
+	Seq           number    `db:"seq"`
+	Place         int       `db:"place"`
+	State         string    `db:"state"`
+	EntryAmount   int64     `db:"entry_amount"`
+	BalanceBefore int64     `db:"balance_before"`
+	BalanceAfter  int64     `db:"balance_after"`
+	Hash          []byte    `db:"hash"`
+	EntryAt       dbTime    `db:"entry_at"`
+	EntryOf       uuid.UUID `db:"transaction_id"`
+	Found         bool      `db:"found"`
+	transactionRow
+}
+
+const auditSQL = `SELECT e.seq, e.place, e.state, e.amount AS entry_amount, e.balance_before, e.balance_after, e.hash, e.created_at AS entry_at,
+		e.transaction_id, t.id IS NOT NULL AS found, coalesce(t.id, e.transaction_id) AS id, coalesce(t.operation, '') AS operation,
+		coalesce(t.amount, 0) AS amount, coalesce(t.refund_amount, 0) AS refund_amount, coalesce(t.settle_amount, 0) AS settle_amount,
+		coalesce(t.reason, '') AS reason, t.escrow_id, t.queue_item_id, t.feature_type, t.correlation_id, t.request_id, t.metadata,
+		t.user_account, t.user_seq, t.user_available, t.user_escrow, t.model_account, t.model_seq, t.model_earned, t.created_at
+	FROM (SELECT account, seq, transaction_id, place, state, amount, balance_before, balance_after, hash, created_at
+		FROM entries WHERE account = $1 AND seq > $2 ORDER BY seq LIMIT $3) e
+	LEFT JOIN transactions t ON t.id = e.transaction_id ORDER BY e.seq`
+
+// entry checks one entry against what came before it (have) and its transaction.
+func (v *verifier) entry(have *wallet, r *auditRow) {
+	f := Finding{Account: have.Account, TransactionID: r.EntryOf.String(), Seq: int64(r.Seq)}
+	report := func(c Check, format string, args ...any) {
+		f.Check, f.Detail = c, fmt.Sprintf(format, args...)
+		v.find(f)
+	}
+	balance := have.field(BalanceState(r.State))
+	if r.BalanceBefore != *balance {
+		report(CheckBefore, "the balance before is %d, the previous one after is %d", r.BalanceBefore, *balance)
+	}
+	*balance += r.EntryAmount
+	e := Entry{
+		TransactionID: r.EntryOf, Place: r.Place, Account: have.Account, State: BalanceState(r.State), Amount: r.EntryAmount,
+		BalanceBefore: r.BalanceBefore, BalanceAfter: r.BalanceAfter, Seq: int64(r.Seq),
+	}
+	tx := r.transaction()
+	switch {
+	case !r.Found:
+		report(CheckStray, "its transaction is missing")
+	default:
+		if want := entryHash(have.Hash, summarize(&tx), &e); !bytes.Equal(want, r.Hash) {
+			report(CheckHash, "the entry, its transaction or the one before was changed")
+		}
+		expected, own := expectedEntries(&tx)
+		i := slices.IndexFunc(expected, func(x Entry) bool { return x.Account == e.Account && x.Seq == e.Seq })
+		switch {
+		case i < 0:
+			report(CheckEntries, "does not follow from its transaction")
+		case expected[i].State != e.State || expected[i].Amount != e.Amount || expected[i].BalanceAfter != e.BalanceAfter || expected[i].Place != e.Place:
+			report(CheckEntries, "the transaction asks for %s %+d to %d", expected[i].State, expected[i].Amount, expected[i].BalanceAfter)
+		}
+		if !r.EntryAt.Equal(tx.CreatedAt) || !tx.CreatedAt.Equal(idTime(tx.ID)) {
+			report(CheckEntries, "its time is not its transaction's")
+		}
+		next := have.Seq + 1
+		if own && (i <= 0 || expected[i-1].Account != e.Account) {
+			next++ // the escrow operation's own event stands before the party's first entry
+		}
+		if e.Seq != next {
+			report(CheckSeq, "seq %d is missing", next)
+		}
+	}
+	have.Seq, have.Hash = e.Seq, r.Hash
+}
