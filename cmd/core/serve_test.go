@@ -79,7 +79,8 @@ func (s *server) until(path string, good func(int, map[string]any) bool) {
 
 func TestServe(t *testing.T) {
 	redisURL, ns := testenv.Redis(t)
-	s := launchServe(t, wallettest.Postgres(t), "--redis-url", redisURL, "--namespace", ns)
+	database := wallettest.Postgres(t)
+	s := launchServe(t, database, "--redis-url", redisURL, "--namespace", ns)
 	if status, err := s.credit("k1"); status != http.StatusCreated || err != nil {
 		t.Fatalf("credit: %d %v", status, err)
 	}
@@ -103,6 +104,12 @@ func TestServe(t *testing.T) {
 	s.stop()
 	if log := s.err.String(); strings.Contains(log, serveSecret) || strings.Contains(log, "ERROR") {
 		t.Errorf("log: %s", log)
+	}
+	for _, c := range []struct{ command, want string }{{"verify", "nothing is wrong"}, {"export", ",user:u1,available,1,0,1,1,credit,"}} {
+		p := launch(t, c.command, "--account", "user:u1", "--database-url", database)
+		if code := <-p.code; code != 0 || !strings.Contains(p.out.String(), c.want) || p.err.String() != "" {
+			t.Errorf("%s: exit code %d, %s%s", c.command, code, p.out, p.err)
+		}
 	}
 }
 
