@@ -1,20 +1,26 @@
 package coreapi_test
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/redroomrewards/realtime/internal/coreapi"
 	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/wallet"
+	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
 )
 
 // instant answers at once, so that the benchmark sees the handler alone.
@@ -84,6 +90,49 @@ func BenchmarkBatch(b *testing.B) {
 		r.Header.Set("Content-Type", "application/json")
 		api.ServeHTTP(discard{http.Header{}}, r)
 	}
+}
+
+// BenchmarkBatchOnPostgres has four clients send batches of 1000 credits to random
+// accounts, without the network; its figures are of one credit.
+func BenchmarkBatchOnPostgres(b *testing.B) {
+	v, err := token.NewVerifier(token.Config{HS256Secret: secret})
+	if err != nil {
+		b.Fatal(err)
+	}
+	quiet := slog.New(slog.DiscardHandler)
+	api := coreapi.New(wallettest.Open(b, wallettest.Postgres(b), wallet.Config{Logger: quiet}), v, coreapi.Config{Logger: quiet})
+	bearer := "Bearer " + sign(b, "service", nil, allScopes)
+	const n = 1000
+	var next atomic.Int64
+	b.ReportAllocs()
+	b.ResetTimer()
+	var g errgroup.Group
+	for range 4 {
+		g.Go(func() error {
+			for {
+				first := next.Add(n) - n
+				if first >= int64(b.N) {
+					return nil
+				}
+				body := []byte(`{"operations":[`)
+				for i := range int64(n) {
+					body = fmt.Appendf(body, `{"operation":"credit","idempotencyKey":"k%d","account":"user:u%d","amount":1,"reason":"x"},`, first+i, rand.IntN(10000))
+				}
+				body = append(body[:len(body)-1], `]}`...)
+				r := httptest.NewRequest(http.MethodPost, "/v1/batch", bytes.NewReader(body))
+				r.Header.Set("Authorization", bearer)
+				w := httptest.NewRecorder()
+				api.ServeHTTP(w, r)
+				if w.Code != http.StatusOK || bytes.Contains(w.Body.Bytes(), []byte(`"problem"`)) {
+					return fmt.Errorf("%d %.200s", w.Code, w.Body)
+				}
+			}
+		})
+	}
+	if err := g.Wait(); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "op/s")
 }
 
 // BenchmarkRequest is what BenchmarkHold spends on making its requests.
