@@ -73,11 +73,9 @@ func (h *reconcile) run(w http.ResponseWriter, r *http.Request) (*Report, error)
 			"this core is verifying its ledger already; ask again when that has ended")
 	}
 	defer h.running.Unlock()
-	// The listener's deadlines are for answers that come soon. The one for reading
-	// would end the request's context too. A writer without deadlines is fine.
-	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Time{})
-	_ = rc.SetWriteDeadline(time.Time{})
+	// The listener's deadline is for answers that come soon. A writer that has none
+	// is fine. The one for reading ended when the body was read.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
 	return Audit(r.Context(), h.ledger, wallet.VerifyOptions{Account: account})
 }
 
