@@ -221,6 +221,9 @@ func TestIDsDoNotGoBack(t *testing.T) {
 	if id, at := newIDAfter(future); !at.Equal(future) || !idTime(id).Equal(future) || id.Version() != 7 {
 		t.Errorf("%v at %v, want a version 7 at %v", id, at, future)
 	}
+	if before, after := idFrom(time.Unix(-1, 0)), idFrom(time.Unix(1, 0)); bytes.Compare(before[:], after[:]) >= 0 {
+		t.Errorf("1969 is %v, 1970 %v", before, after)
+	}
 	if _, at := newIDAfter(time.Time{}); time.Since(at) > time.Minute {
 		t.Errorf("without a bound it is %v", at)
 	}

@@ -29,10 +29,10 @@ func idTime(id uuid.UUID) time.Time {
 	return time.UnixMilli(ms).UTC()
 }
 
-// idFrom is the smallest UUIDv7 of the time: the bound of an index range.
+// idFrom is the smallest UUIDv7 of the time, at least of 1970: the bound of an index range.
 func idFrom(t time.Time) uuid.UUID {
 	var id uuid.UUID
-	ms := t.UnixMilli()
+	ms := max(t.UnixMilli(), 0)
 	for i := range 6 {
 		id[i] = byte(ms >> (40 - 8*i))
 	}
