@@ -2,11 +2,9 @@ package testenv
 
 import (
 	"bytes"
-	"net"
 	"os"
 	"os/exec"
 	"runtime"
-	"strconv"
 	"sync"
 	"testing"
 )
@@ -81,12 +79,6 @@ func (p *Process) Output() string {
 	p.output.mu.Lock()
 	defer p.output.mu.Unlock()
 	return p.output.b.String()
-}
-
-// FreeAddr returns an address of 127.0.0.1 that nobody listens on, and that no outgoing connection will take.
-func FreeAddr(t testing.TB) string {
-	t.Helper()
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(freePort(t)))
 }
 
 // output keeps what a process writes.

@@ -3,7 +3,6 @@ package testenv
 import (
 	"bufio"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -136,23 +135,4 @@ func (s *Server) ping() error {
 		return fmt.Errorf("answered %q", line)
 	}
 	return nil
-}
-
-// freePort returns a port below the range that systems give to outgoing connections (from 32768 on Linux): otherwise one
-// of those could take the port while the server is down, even a client's that tries to reach this very port.
-func freePort(t testing.TB) int {
-	t.Helper()
-	for range 100 {
-		port := 10000 + rand.IntN(22000)
-		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err != nil {
-			continue
-		}
-		if err := listener.Close(); err != nil {
-			t.Fatalf("close listener: %v", err)
-		}
-		return port
-	}
-	t.Fatal("no free port")
-	return 0
 }
