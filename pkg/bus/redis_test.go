@@ -43,7 +43,7 @@ func open(t testing.TB, url string) redis.UniversalClient {
 // waitFor polls a real condition until it holds; it ends the test after a while.
 func waitFor(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(20 * time.Second)
+	deadline := time.NewTimer(time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()

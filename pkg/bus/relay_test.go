@@ -86,8 +86,10 @@ func TestRelayPublishesOffersAndEmptiesTheOutbox(t *testing.T) {
 		for _, a := range []string{"user:0", "user:6", "model:m"} {
 			waitStream(t, rdb, keys, a, 1, src.lastSeq(a))
 		}
-		if got, want := metric(t, reg, "wallet_event_published_total"), 1998.0; got != want {
-			t.Errorf("wallet_event_published_total = %v; want %v", got, want)
+		// An answer that came too late is a duplicate when it is asked for again.
+		got, late := metric(t, reg, "wallet_event_published_total"), metric(t, reg, "wallet_event_publish_error_total")
+		if got > 1998 || (got < 1998 && late == 0) {
+			t.Errorf("wallet_event_published_total = %v; want 1998", got)
 		}
 	})
 }
@@ -122,7 +124,7 @@ func TestRelayLeavesToTheSweepWhatDoesNotFit(t *testing.T) {
 func TestRelayPublishesTheQueueWhenItStops(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		src := newMemory()
-		relay, stop := relayWith(t, src, rdb, keys, bus.RelayConfig{Sweep: time.Hour, MaxBatch: 10})
+		relay, stop := relayWith(t, src, rdb, keys, bus.RelayConfig{Sweep: time.Hour, MaxBatch: 10, Drain: time.Minute})
 		for range 200 {
 			src.run(relay, 1, "user:a")
 		}
@@ -172,10 +174,18 @@ func TestRelayRefillsAnEmptyRedis(t *testing.T) {
 	}
 	server.Start()
 	waitFor(t, "an empty outbox", src.empty)
-	waitStream(t, rdb, keys, "user:long", 51, 60)
+	// From the first event that Redis had not acknowledged; or with more of the past, when a
+	// sweep was about to publish that past again, from a page that it had read before.
+	risesTo := func(account string, first, last int64) {
+		waitFor(t, account+"'s stream", func() bool {
+			got := entriesOf(t, rdb, keys, account)
+			return len(got) > 0 && got[0] <= first && slices.Equal(got, upTo(got[0], last))
+		})
+	}
+	risesTo("user:long", 51, 60)
 	waitStream(t, rdb, keys, "user:short", 1, 13)     // its past is short enough to be brought back
 	waitStream(t, rdb, keys, "user:shortquiet", 1, 3) // nothing new would have
-	waitStream(t, rdb, keys, "user:quiet", 50, 50)    // its newest event, for the snapshot
+	risesTo("user:quiet", 50, 50)                     // its newest event, for the snapshot
 	if got := rdb.HGet(t.Context(), keys.BalanceHash("user:quiet"), "available").Val(); got != "5000" {
 		t.Errorf("the quiet account's snapshot has available %q", got)
 	}
@@ -229,7 +239,7 @@ func TestRelayHealsQuietAccountsAfterAReconnect(t *testing.T) {
 	server := testenv.RedisServer(t)
 	proxy := testenv.NewProxy(t, server.Addr())
 	direct, keys, src := open(t, server.URL()), bus.Keys{}.WithDefaults(), newMemory()
-	relay, _ := relayWith(t, src, open(t, "redis://"+proxy.Addr()+"?max_retries=-1"), keys, bus.RelayConfig{})
+	relay, _ := relayWith(t, src, open(t, "redis://"+proxy.Addr()+"?max_retries=-1"), keys, bus.RelayConfig{Check: time.Hour}) // a check would meet the pause first
 	for range 20 {
 		src.run(relay, 2, "user:a")
 	}
@@ -294,9 +304,10 @@ func TestRelayKeepsOneBadAccountFromTheOthers(t *testing.T) {
 
 func TestRelayDoesNotWaitForARedisThatHangs(t *testing.T) {
 	server := testenv.RedisServer(t)
-	rdb, keys, src := open(t, server.URL()+"?read_timeout=100ms&max_retries=-1"), bus.Keys{}.WithDefaults(), newMemory()
+	direct, keys, src := open(t, server.URL()), bus.Keys{}.WithDefaults(), newMemory()
 	reg := prometheus.NewRegistry()
-	relay, _ := relayWith(t, src, rdb, keys, bus.RelayConfig{Registerer: reg, MaxQueue: 100})
+	hasty := open(t, server.URL()+"?read_timeout=100ms&max_retries=-1")
+	relay, _ := relayWith(t, src, hasty, keys, bus.RelayConfig{Registerer: reg, MaxQueue: 100})
 	src.run(relay, 1, "user:a")
 	waitFor(t, "an empty outbox", src.empty)
 	server.Stop()
@@ -311,7 +322,7 @@ func TestRelayDoesNotWaitForARedisThatHangs(t *testing.T) {
 	waitFor(t, "the age gauge", func() bool { return metric(t, reg, "relay_outbox_oldest_age_seconds") > 0.05 })
 	server.Continue()
 	waitFor(t, "an empty outbox", src.empty)
-	waitStream(t, rdb, keys, "user:a", 1, 1001)
+	waitStream(t, direct, keys, "user:a", 1, 1001)
 }
 
 func TestRelayTellsWhenRedisIsAheadOfTheLedger(t *testing.T) {

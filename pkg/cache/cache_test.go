@@ -263,7 +263,7 @@ func TestSeenDuringALoadIsHonoured(t *testing.T) {
 
 func waitFor(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(20 * time.Second)
+	deadline := time.NewTimer(time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
