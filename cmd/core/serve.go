@@ -19,7 +19,7 @@ type serveCmd struct {
 	cli.TokenFlags
 	MaxQueue        int           `default:"8192" help:"Operations that may wait for a commit; beyond, requests are answered 503 at once."`
 	DrainDelay      time.Duration `default:"0s" help:"After a stop signal: how long /readyz says 503 before new requests are refused, so that a load balancer notices."`
-	ShutdownTimeout time.Duration `default:"10s" help:"After a stop signal: how long requests under way may take."`
+	ShutdownTimeout time.Duration `default:"10s" help:"After a stop signal: how long requests under way may take, and after them the publishing of their events."`
 	cli.LogFlags
 }
 

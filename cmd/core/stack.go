@@ -37,7 +37,7 @@ type stackConfig struct {
 	maxQueue    int
 	publisher   bus.PublisherConfig // Keys and Registerer are set by openStack
 	drainDelay  time.Duration       // between /readyz turning and the end of new requests
-	stopTimeout time.Duration       // for requests under way
+	stopTimeout time.Duration       // for requests under way, and then for their events
 	log         *slog.Logger
 }
 
@@ -65,7 +65,7 @@ func openStack(ctx context.Context, cfg stackConfig) (*stack, error) {
 	}
 	s.ledger = ledger
 	cfg.publisher.Keys, cfg.publisher.Registerer = cfg.keys, reg
-	s.relay = bus.NewRelay(ledger, bus.NewPublisher(cfg.rdb, cfg.publisher), bus.RelayConfig{Logger: cfg.log, Registerer: reg})
+	s.relay = bus.NewRelay(ledger, bus.NewPublisher(cfg.rdb, cfg.publisher), bus.RelayConfig{Drain: cfg.stopTimeout, Logger: cfg.log, Registerer: reg})
 	s.api = coreapi.New(ledger, cfg.verifier, coreapi.Config{Logger: cfg.log, Registerer: reg})
 
 	s.admin.AddCheck(httpserver.Check{Name: "database", Ping: ledger.Ping})
