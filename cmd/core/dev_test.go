@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"regexp"
 	"strings"
@@ -42,7 +43,7 @@ var (
 // returns their answers.
 func (p *process) paste() []map[string]any {
 	p.Helper()
-	escrow := ""
+	escrow, seq := "", 0.0
 	var answers []map[string]any
 	for _, line := range regexp.MustCompile(`(?m)^  (ESCROW=\$\()?curl .*$`).FindAllString(p.out.String(), -1) {
 		line = strings.NewReplacer("$TOKEN", p.variable("TOKEN"), "$USER_TOKEN", p.variable("USER_TOKEN"),
@@ -50,6 +51,9 @@ func (p *process) paste() []map[string]any {
 		method, body := http.MethodGet, ""
 		if m := curlData.FindStringSubmatch(line); m != nil {
 			method, body = http.MethodPost, m[1]
+		} else if seq > 0 {
+			// What a gateway answers follows the ledger at a short distance.
+			p.out.wait(p.T, fmt.Sprintf(`user:demo +seq %v `, seq))
 		}
 		header := http.Header{}
 		for _, h := range curlHeader.FindAllStringSubmatch(line, -1) {
@@ -61,6 +65,9 @@ func (p *process) paste() []map[string]any {
 		}
 		if id, ok := answer["escrowId"].(string); ok {
 			escrow = id
+		}
+		if balances, ok := answer["balances"].([]any); ok {
+			seq, _ = balances[0].(map[string]any)["seq"].(float64)
 		}
 		answers = append(answers, answer)
 	}
