@@ -20,6 +20,10 @@ func TestPlansStayOnIndexes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = s.close() }()
+	// Statistics of an empty table are worse than none: they say that it is tiny.
+	if _, err := s.db.ExecContext(t.Context(), "VACUUM ANALYZE"); err != nil {
+		t.Fatal(err)
+	}
 	conn, err := s.db.Conn(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -27,6 +31,9 @@ func TestPlansStayOnIndexes(t *testing.T) {
 	defer func() { _ = conn.Close() }()
 	parameters := regexp.MustCompile(`\$\d+`)
 	bad := regexp.MustCompile(`Seq Scan on (wallets|entries|escrows|transactions|idempotency_keys|outbox|escrow_expiries)|Hash Join|Merge Join`)
+	// An index scan without a condition is a whole table: the side of a nested
+	// loop that must be looked up row by row was taken as the one to go through.
+	whole := regexp.MustCompile(`Index (Only )?Scan using \w+ on (wallets|entries|escrows|transactions|idempotency_keys|escrow_expiries)[^\n]*\n\s*(->|$|Filter|CTE|[A-Z]\w+ on )`)
 	for name, statement := range map[string]string{
 		"keys": selectKeysSQL, "escrows": lockEscrowsSQL, "wallets": lockWalletsSQL, "write": writeBatchSQL,
 		"outbox": outboxSQL, "transactions after": transactionsAfterSQL, "entries": entriesSQL, "transaction entries": transactionEntriesSQL,
@@ -45,6 +52,11 @@ func TestPlansStayOnIndexes(t *testing.T) {
 			t.Fatalf("%s: %v", name, err)
 		}
 		plan := readPlan(t, rows)
+		// What is not prepared is planned anew at each call, with the table's size then.
+		prepared := name == "keys" || name == "escrows" || name == "wallets" || name == "write"
+		if found := whole.FindString(plan); prepared && found != "" {
+			t.Errorf("%s goes through a whole table: %q in\n%s", name, found, plan)
+		}
 		if found := bad.FindString(plan); found != "" {
 			t.Errorf("%s has a %s:\n%s", name, found, plan)
 		}

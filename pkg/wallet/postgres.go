@@ -105,9 +105,15 @@ func (t *postgresTx) commit() error { return t.tx.Commit() }
 
 func (t *postgresTx) rollback() { _ = t.tx.Rollback() } // after a commit it does nothing
 
+// The statements that are prepared look their rows up one by one whatever the
+// planner believes: behind LATERAL … OFFSET 0 it cannot turn the join around. It
+// would while a table's statistics say that it is empty, and go through the whole
+// table in each batch until the next ANALYZE.
+
 const selectKeysSQL = `SELECT i.key AS idempotency_key, i.request_hash, ` + transactionColumns + `
-	FROM idempotency_keys i JOIN transactions t ON t.id = i.transaction_id
-	WHERE (i.operation, i.key) IN (SELECT * FROM unnest($1::text[], $2::text[]))`
+	FROM unnest($1::text[], $2::text[]) AS u(operation, key),
+		LATERAL (SELECT key, request_hash, transaction_id FROM idempotency_keys WHERE operation = u.operation AND key = u.key OFFSET 0) AS i,
+		LATERAL (SELECT ` + transactionColumns + ` FROM transactions t WHERE t.id = i.transaction_id OFFSET 0) AS t`
 
 type keyRow struct {
 	Key  string `db:"idempotency_key"`

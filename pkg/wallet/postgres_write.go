@@ -8,7 +8,8 @@ import (
 
 // writeBatchSQL stores a batch in one statement and one round trip. Each array
 // is a column. Rows that another process wrote first are left out by ON CONFLICT
-// or by the status guard and show in the counts.
+// or by the status guard and show in the counts. Wallets and escrows are locked, so
+// their rows stay where their ctid says (LATERAL: see postgres.go).
 const writeBatchSQL = `WITH
 tx AS (INSERT INTO transactions (id, operation, amount, refund_amount, settle_amount, reason, escrow_id, queue_item_id,
 		feature_type, correlation_id, request_id, metadata, user_account, user_seq, user_available, user_escrow,
@@ -27,8 +28,9 @@ new AS (INSERT INTO wallets (account, available, escrow, earned, seq, hash, upda
 	ON CONFLICT DO NOTHING RETURNING 1),
 old AS (UPDATE wallets w SET available = u.available, escrow = u.escrow, earned = u.earned, seq = u.seq, hash = u.hash, updated_at = u.updated_at
 	FROM unnest($40::text[], $41::bigint[], $42::bigint[], $43::bigint[], $44::bigint[], $45::bytea[], $46::timestamptz[])
-		AS u(account, available, escrow, earned, seq, hash, updated_at)
-	WHERE w.account = u.account RETURNING 1),
+		AS u(account, available, escrow, earned, seq, hash, updated_at),
+		LATERAL (SELECT ctid FROM wallets WHERE account = u.account OFFSET 0) AS at
+	WHERE w.ctid = at.ctid RETURNING 1),
 held AS (INSERT INTO escrows (id, user_account, amount, status, reason, queue_item_id, feature_type, held_by, created_at, expires_at)
 	SELECT * FROM unnest($47::uuid[], $48::text[], $49::bigint[], $50::text[], $51::text[], $52::text[], $53::text[], $54::uuid[],
 		$55::timestamptz[], $56::timestamptz[])),
@@ -37,9 +39,12 @@ due AS (INSERT INTO escrow_expiries (expires_at, escrow_id)
 ended AS (UPDATE escrows x SET status = u.status, closed_by = u.closed_by, closed_at = u.closed_at,
 		model_account = u.model, refund_amount = u.refund, settle_amount = u.settle
 	FROM unnest($57::uuid[], $58::text[], $59::uuid[], $60::timestamptz[], $61::text[], $62::bigint[], $63::bigint[], $64::timestamptz[])
-		AS u(id, status, closed_by, closed_at, model, refund, settle, expires_at)
-	WHERE x.id = u.id AND x.status = 'held' RETURNING 1),
-over AS (DELETE FROM escrow_expiries USING unnest($64::timestamptz[], $57::uuid[]) AS u(t, id) WHERE expires_at = u.t AND escrow_id = u.id),
+		AS u(id, status, closed_by, closed_at, model, refund, settle, expires_at),
+		LATERAL (SELECT ctid FROM escrows WHERE id = u.id AND status = 'held' OFFSET 0) AS at
+	WHERE x.ctid = at.ctid RETURNING 1),
+over AS (DELETE FROM escrow_expiries d USING unnest($64::timestamptz[], $57::uuid[]) AS u(t, id),
+		LATERAL (SELECT ctid FROM escrow_expiries WHERE expires_at = u.t AND escrow_id = u.id OFFSET 0) AS at
+	WHERE d.ctid = at.ctid),
 box AS (INSERT INTO outbox (transaction_id) SELECT id FROM unnest($1::uuid[]) WITH ORDINALITY AS b(id, n) ORDER BY n RETURNING id)
 SELECT (SELECT count(*) FROM k), (SELECT count(*) FROM new), (SELECT count(*) FROM old), (SELECT count(*) FROM ended),
 	(SELECT array_agg(id ORDER BY id) FROM box)`
