@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/redroomrewards/realtime/internal/buildinfo"
@@ -66,6 +68,11 @@ func (c serveCmd) Run(env *cli.Env) error {
 	}
 	defer func() { _ = admin.Close() }()
 
+	// The core keeps little and allocates much: a heap of some 20 MB would be
+	// collected many times a second. GOGC, when it is set, wins.
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
+	}
 	s, err := openStack(ctx, stackConfig{
 		databaseURL: c.DatabaseURL, rdb: rdb, keys: keys, verifier: verifier, maxQueue: c.MaxQueue,
 		drainDelay: c.DrainDelay, stopTimeout: c.ShutdownTimeout, log: log,
