@@ -31,8 +31,9 @@ type result struct {
 	Allocs       float64 `json:"allocs"`
 	AllocBytes   float64 `json:"allocBytes"`
 
-	BatchSize   float64 `json:"batchSize"`   // operations per commit
-	DrainMillis float64 `json:"drainMillis"` // from the load's end until every event was published
+	BatchSize   float64 `json:"batchSize"`    // operations per commit
+	CommitMS    float64 `json:"commitMillis"` // mean time of a batch's transaction, from begin to commit
+	DrainMillis float64 `json:"drainMillis"`  // from the load's end until every event was published
 	// OthersPercent is what other processes, and machines on the same host, took
 	// of this machine's processors meanwhile: how quiet it was.
 	OthersPercent float64 `json:"othersPercent"`
@@ -53,6 +54,7 @@ func newResult(r *trial, window *histogram.Histogram, took time.Duration, before
 	}
 	if commits := grown["ledger_commit_batch_size_count"]; commits > 0 {
 		res.BatchSize = grown["ledger_commit_batch_size_sum"] / commits
+		res.CommitMS = 1000 * grown["ledger_commit_seconds_sum"] / commits
 	}
 	ours := (after.server - before.server) + (after.postgres - before.postgres) + (after.redis - before.redis) + (after.generator - before.generator)
 	others := after.machine.Busy - before.machine.Busy + after.machine.Stolen - before.machine.Stolen - ours
@@ -149,7 +151,7 @@ func (o *outcome) Text(w io.Writer) error {
 	for _, r := range o.Ratios {
 		ratios.Row(r.Name, fmt.Sprint(r.Clients), r.String(), fmt.Sprint(len(r.Rounds)))
 	}
-	speed := report.NewTable("medians", "clients", "op/s", "p50 ms", "p99 ms", "max ms", "op/commit", "drain ms", "others' CPU")
+	speed := report.NewTable("medians", "clients", "op/s", "p50 ms", "p99 ms", "max ms", "op/commit", "commit ms", "drain ms", "others' CPU")
 	costs := report.NewTable("medians, per operation", "clients", "server CPU µs", "Postgres CPU µs", "Redis CPU µs", "generator CPU µs", "WAL bytes", "allocations", "allocated bytes")
 	for _, clients := range o.clients() {
 		for _, s := range scenarios {
@@ -163,7 +165,7 @@ func (o *outcome) Text(w io.Writer) error {
 				cell(func(r *result) float64 { return r.PerSecond }),
 				cell(func(r *result) float64 { return r.P50 }), cell(func(r *result) float64 { return r.P99 }),
 				cell(func(r *result) float64 { return r.Max }), cell(func(r *result) float64 { return r.BatchSize }),
-				cell(func(r *result) float64 { return r.DrainMillis }),
+				cell(func(r *result) float64 { return r.CommitMS }), cell(func(r *result) float64 { return r.DrainMillis }),
 				fmt.Sprintf("%.0f %%", median(func(r *result) float64 { return r.OthersPercent })))
 			costs.Row(s.name, fmt.Sprint(clients),
 				cell(func(r *result) float64 { return r.ServerCPU }), cell(func(r *result) float64 { return r.PostgresCPU }),
