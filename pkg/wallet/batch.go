@@ -59,18 +59,24 @@ type batcher struct {
 	cfg     Config
 	metrics *metrics
 	mine    map[uuid.UUID]*request // what this batch's tries did, and for whom
+
+	expected int           // operations that were under way when the last commit ended
+	patience time.Duration // how long the next batch waits for them
 }
 
-// run commits batches until ctx ends, then what is queued. No timer delays a
-// batch: an operation that comes alone is committed alone, and what comes while
-// a commit is under way goes into the next one.
+// run commits batches until ctx ends, then what is queued. What comes while a
+// commit is under way goes into the next one; an operation that comes alone is
+// committed alone, at once.
 func (b *batcher) run(ctx context.Context) {
 	batch := make([]*request, 0, b.cfg.MaxBatch)
 	for {
 		select {
 		case r := <-b.queue:
-			batch = b.gather(append(batch[:0], r))
+			batch = b.linger(b.gather(append(batch[:0], r)))
+			start, size := time.Now(), len(batch)
 			b.process(batch)
+			b.expected = min(size+len(b.queue), b.cfg.MaxBatch)
+			b.patience = min(time.Since(start)/4, maxPatience)
 		case <-ctx.Done():
 			for batch = b.gather(batch[:0]); len(batch) > 0; batch = b.gather(batch[:0]) {
 				b.process(batch)
@@ -78,6 +84,31 @@ func (b *batcher) run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// maxPatience bounds how long a batch waits for callers.
+const maxPatience = 3 * time.Millisecond
+
+// linger waits, for a quarter of the last commit's time at most, until as many
+// operations have come as were under way when it ended. Callers that have just
+// been answered are about to ask again; without this they and those that waited
+// meanwhile would take turns for ever, each commit half as full as it could be.
+// With one caller nothing more is expected, so nothing waits.
+func (b *batcher) linger(batch []*request) []*request {
+	if len(batch) >= b.expected {
+		return batch
+	}
+	timer := time.NewTimer(b.patience)
+	defer timer.Stop()
+	for len(batch) < b.expected {
+		select {
+		case r := <-b.queue:
+			batch = append(batch, r)
+		case <-timer.C:
+			return batch
+		}
+	}
+	return batch
 }
 
 // gather adds what waits in the queue, up to a full batch.

@@ -19,8 +19,8 @@
 //
 // Do puts an operation into a bounded queue; a full queue is ErrOverloaded, at
 // once. Run takes what has gathered and commits it as one transaction while the
-// next batch gathers: no timer, so that a lone operation waits for one commit
-// only. Rules are in apply.go, which knows no database; the databases are behind
+// next batch gathers. A lone operation waits for one commit only; a batch waits a
+// little for callers that have just been answered. Rules are in apply.go, which knows no database; the databases are behind
 // store.go. Several processes may share one Postgres.
 //
 // What a crash can repeat: the announcement of events (Config.Committed, Pending)
