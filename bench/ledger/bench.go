@@ -50,7 +50,14 @@ func (b *bench) measureAll(ctx context.Context) (*outcome, error) {
 		}
 		for round := 1; round <= b.o.pairs; round++ {
 			for _, s := range b.o.scenarios {
-				r, err := b.measure(ctx, trial{scenario: s, clients: clients, round: round, warmup: b.o.warmup, measure: b.o.measure})
+				var r *result
+				err := b.o.quiet.Do(ctx, b.Lab, func() (others float64, err error) {
+					r, err = b.measure(ctx, trial{scenario: s, clients: clients, round: round, warmup: b.o.warmup, measure: b.o.measure})
+					if err != nil {
+						return 0, err
+					}
+					return r.OthersPercent, nil
+				})
 				if err != nil {
 					return nil, fmt.Errorf("%s, %d clients, round %d: %w", s.name, clients, round, err)
 				}
@@ -60,6 +67,7 @@ func (b *bench) measureAll(ctx context.Context) (*outcome, error) {
 			}
 		}
 	}
+	out.Repeated = b.o.quiet.Repeated
 	out.compare()
 	return out, nil
 }

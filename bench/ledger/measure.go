@@ -3,11 +3,10 @@ package main
 import (
 	"context"
 	"errors"
-	"syscall"
 	"time"
 
 	"github.com/redroomrewards/realtime/bench/histogram"
-	"github.com/redroomrewards/realtime/bench/process"
+	"github.com/redroomrewards/realtime/bench/lab"
 	"github.com/redroomrewards/realtime/bench/stack"
 	"github.com/redroomrewards/realtime/internal/token"
 )
@@ -142,24 +141,17 @@ func pause(ctx context.Context, d time.Duration, ended <-chan struct{}) error {
 
 // counters are what is read before and after a window.
 type counters struct {
-	at                                 time.Time
-	server, postgres, redis, generator time.Duration // CPU time
-	machine                            process.Machine
-	wal                                int64
-	metrics                            stack.Metrics
+	usage   lab.Usage
+	wal     int64
+	metrics stack.Metrics
 }
 
 func (b *bench) read(ctx context.Context, server *stack.Server) (*counters, error) {
-	c := &counters{at: time.Now(), postgres: b.Postgres.CPU(), redis: b.Redis.CPU(ctx)}
-	// Away from Linux there is no /proc: those figures stay zero.
-	c.server, _ = process.CPU(server.PID())
-	c.machine, _ = process.ReadMachine()
-	var own syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &own); err != nil {
+	c := new(counters)
+	var err error
+	if c.usage, err = b.ReadUsage(ctx, server); err != nil {
 		return nil, err
 	}
-	c.generator = time.Duration(own.Utime.Nano() + own.Stime.Nano())
-	var err error
 	if c.wal, err = b.Postgres.WAL(ctx); err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"runtime"
 	"slices"
 	"time"
 
@@ -41,14 +40,15 @@ type result struct {
 
 func newResult(r *trial, window *histogram.Histogram, took time.Duration, before, after *counters) *result {
 	n := float64(max(1, window.Count()))
-	micros := func(b, a time.Duration) float64 { return float64((a - b).Microseconds()) / n }
+	micros := func(d time.Duration) float64 { return float64(d.Microseconds()) / n }
+	used := after.usage.Since(&before.usage)
 	grown := after.metrics.Since(before.metrics)
 	res := &result{
 		Scenario: r.name, Clients: r.clients, Round: r.round,
 		Operations: window.Count(), PerSecond: float64(window.Count()) / took.Seconds(),
 		P50: millis(window.Quantile(0.5)), P99: millis(window.Quantile(0.99)), Max: millis(window.Max()),
-		ServerCPU: micros(before.server, after.server), PostgresCPU: micros(before.postgres, after.postgres),
-		RedisCPU: micros(before.redis, after.redis), GeneratorCPU: micros(before.generator, after.generator),
+		ServerCPU: micros(used.Servers), PostgresCPU: micros(used.Postgres),
+		RedisCPU: micros(used.Redis), GeneratorCPU: micros(used.Generator),
 		WALBytes: float64(after.wal-before.wal) / n,
 		Allocs:   grown["go_memstats_mallocs_total"] / n, AllocBytes: grown["go_memstats_alloc_bytes_total"] / n,
 	}
@@ -56,9 +56,7 @@ func newResult(r *trial, window *histogram.Histogram, took time.Duration, before
 		res.BatchSize = grown["ledger_commit_batch_size_sum"] / commits
 		res.CommitMS = 1000 * grown["ledger_commit_seconds_sum"] / commits
 	}
-	ours := (after.server - before.server) + (after.postgres - before.postgres) + (after.redis - before.redis) + (after.generator - before.generator)
-	others := after.machine.Busy - before.machine.Busy + after.machine.Stolen - before.machine.Stolen - ours
-	res.OthersPercent = max(0, 100*others.Seconds()/(after.at.Sub(before.at).Seconds()*float64(runtime.NumCPU())))
+	res.OthersPercent = after.usage.OthersPercent(&before.usage)
 	return res
 }
 
@@ -70,6 +68,7 @@ type outcome struct {
 	Seconds     float64            `json:"seconds"` // of each measurement
 	Accounts    int                `json:"accounts"`
 	Pools       map[int]int        `json:"baselinePools"` // database connections by number of clients
+	Repeated    int                `json:"repeated"`      // measurements thrown away because others disturbed them
 	Ratios      []ratio            `json:"ratios"`
 	Results     []result           `json:"results"`
 }
@@ -174,8 +173,8 @@ func (o *outcome) Text(w io.Writer) error {
 				cell(func(r *result) float64 { return r.AllocBytes }))
 		}
 	}
-	if _, err := fmt.Fprintf(w, "%s\n\n%d accounts, %g s a run%s. No request failed, and every ledger was checked against the answers.\n\n",
-		&o.Environment, o.Accounts, o.Seconds, o.pools()); err != nil {
+	if _, err := fmt.Fprintf(w, "%s\n\n%d accounts, %g s a run%s%s. No request failed, and every ledger was checked against the answers.\n\n",
+		&o.Environment, o.Accounts, o.Seconds, o.pools(), report.Repeated(o.Repeated)); err != nil {
 		return err
 	}
 	for _, t := range []*report.Table{ratios, speed, costs} {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/redroomrewards/realtime/bench/lab"
-	"github.com/redroomrewards/realtime/bench/process"
 	"github.com/redroomrewards/realtime/bench/stack"
 	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/wallet"
@@ -32,7 +31,13 @@ func measureAll(ctx context.Context, l *lab.Lab, o *options) (*outcome, error) {
 	}
 	for round := 1; round <= o.rounds; round++ {
 		lab.Progress("round %d: %d operations per second for %s", round, o.rate, o.warmup+o.measure)
-		r, err := measure(ctx, l, o, &p)
+		var r *result
+		err := o.quiet.Do(ctx, l, func() (others float64, err error) {
+			if r, err = measure(ctx, l, o, &p); err != nil {
+				return 0, err
+			}
+			return r.OthersPercent, nil
+		})
 		if err != nil {
 			return nil, fmt.Errorf("round %d: %w", round, err)
 		}
@@ -40,6 +45,7 @@ func measureAll(ctx context.Context, l *lab.Lab, o *options) (*outcome, error) {
 		lab.Progress("round %d: answer to frame p50 %.1f ms, p99 %.1f ms; %s", round, r.AnswerToFrame.P50, r.AnswerToFrame.P99, &r.Faults)
 		out.Results = append(out.Results, *r)
 	}
+	out.Repeated = o.quiet.Repeated
 	return out, nil
 }
 
@@ -88,29 +94,35 @@ func measure(ctx context.Context, l *lab.Lab, o *options, p *programs) (_ *resul
 	if err != nil {
 		return nil, err
 	}
-	before := readCPU(core, gateways)
+	before, err := readCPU(ctx, l, core, gateways)
+	if err != nil {
+		return nil, err
+	}
 	begin := time.Now().Add(10 * time.Millisecond)
 	if err := drive(ctx, accounts, o, begin); err != nil {
 		return nil, err
 	}
 	awaitLast(ctx, accounts, watchers)
-	after := readCPU(core, gateways)
+	after, err := readCPU(ctx, l, core, gateways)
+	if err != nil {
+		return nil, err
+	}
 	closeWatchers(watchers)
-	return newResult(accounts, watchers, begin.Add(o.warmup), before, after), nil
+	return newResult(accounts, watchers, begin.Add(o.warmup), &before, &after), nil
 }
 
-// cpu is the CPU time that was used.
-type cpu struct{ core, gateways time.Duration }
+// cpu is the CPU time that was used, of all and of the core.
+type cpu struct {
+	all  lab.Usage
+	core lab.Usage
+}
 
-// readCPU reads it from /proc; away from Linux it is zero.
-func readCPU(core *stack.Server, gateways []*stack.Server) cpu {
-	var c cpu
-	c.core, _ = process.CPU(core.PID())
-	for _, g := range gateways {
-		d, _ := process.CPU(g.PID())
-		c.gateways += d
+func readCPU(ctx context.Context, l *lab.Lab, core *stack.Server, gateways []*stack.Server) (c cpu, err error) {
+	if c.core, err = l.ReadUsage(ctx, core); err != nil {
+		return c, err
 	}
-	return c
+	c.all, err = l.ReadUsage(ctx, append([]*stack.Server{core}, gateways...)...)
+	return c, err
 }
 
 // drive carries out the schedule: operation k at begin + k/rate, on account k mod

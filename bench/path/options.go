@@ -5,6 +5,7 @@ import (
 	"flag"
 	"time"
 
+	"github.com/redroomrewards/realtime/bench/lab"
 	"github.com/redroomrewards/realtime/bench/report"
 )
 
@@ -16,6 +17,7 @@ type options struct {
 	warmup   time.Duration
 	measure  time.Duration
 	rounds   int
+	quiet    lab.Quiet
 	output   report.Options
 }
 
@@ -29,6 +31,7 @@ func parseOptions(args []string) (*options, error) {
 	flags.DurationVar(&o.warmup, "warmup", 2*time.Second, "at the same rate, before latencies count")
 	flags.DurationVar(&o.measure, "measure", 20*time.Second, "how long latencies count")
 	flags.IntVar(&o.rounds, "rounds", 1, "measurements, each with new processes and a new database")
+	flags.Float64Var(&o.quiet.MaxPercent, "quiet", 0, "per cent of the processors that other processes may use: each measurement waits for that, and is repeated when it was disturbed; 0: as it comes")
 	o.output.Flags(flags)
 	if err := flags.Parse(args); err != nil {
 		return nil, err

@@ -53,12 +53,13 @@ type result struct {
 	LatestStart   float64 `json:"latestStartMillis"`   // how far the driver fell behind its schedule
 	CoreCPU       float64 `json:"coreCPUMicros"`       // per operation
 	GatewayCPU    float64 `json:"gatewayCPUMicros"`    // per delivered event, all gateways
+	OthersPercent float64 `json:"othersPercent"`       // what other processes took of the processors
 	Faults        faults  `json:"faults"`
 }
 
 // newResult compares what was answered with what arrived. Operations that were
 // due before `from` count for faults only.
-func newResult(accounts []*account, watchers []*watcher, from time.Time, before, after cpu) *result {
+func newResult(accounts []*account, watchers []*watcher, from time.Time, before, after *cpu) *result {
 	var request, answer, commit histogram.Histogram
 	r := new(result)
 	var latest time.Duration
@@ -101,8 +102,10 @@ func newResult(accounts []*account, watchers []*watcher, from time.Time, before,
 	r.RequestAnswer, r.AnswerToFrame, r.CommitToFrame = latencyOf(&request), latencyOf(&answer), latencyOf(&commit)
 	r.Before = 100 * float64(early) / float64(max(1, r.Events))
 	r.LatestStart = float64(latest.Microseconds()) / 1000
-	r.CoreCPU = float64((after.core - before.core).Microseconds()) / float64(max(1, all))
-	r.GatewayCPU = float64((after.gateways - before.gateways).Microseconds()) / float64(max(1, delivered))
+	core, servers := after.core.Since(&before.core).Servers, after.all.Since(&before.all).Servers
+	r.CoreCPU = float64(core.Microseconds()) / float64(max(1, all))
+	r.GatewayCPU = float64((servers - core).Microseconds()) / float64(max(1, delivered))
+	r.OthersPercent = after.all.OthersPercent(&before.all)
 	return r
 }
 
@@ -153,6 +156,7 @@ type outcome struct {
 	Clients     int                `json:"clients"`
 	Gateways    int                `json:"gateways"`
 	Seconds     float64            `json:"seconds"`
+	Repeated    int                `json:"repeated"` // rounds thrown away because others disturbed them
 	Results     []result           `json:"results"`
 }
 
@@ -171,8 +175,8 @@ func (*outcome) Name() string { return "path" }
 
 // Text implements report.Document.
 func (o *outcome) Text(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "%s\n\n%d operations per second on %d accounts, %d clients on %d gateways, %g s a round, %d rounds.\n\n",
-		&o.Environment, o.Rate, o.Accounts, o.Clients, o.Gateways, o.Seconds, len(o.Results))
+	_, err := fmt.Fprintf(w, "%s\n\n%d operations per second on %d accounts, %d clients on %d gateways, %g s a round, %d rounds%s.\n\n",
+		&o.Environment, o.Rate, o.Accounts, o.Clients, o.Gateways, o.Seconds, len(o.Results), report.Repeated(o.Repeated))
 	if err != nil {
 		return err
 	}
@@ -191,12 +195,12 @@ func (o *outcome) Text(w io.Writer) error {
 		times.Row(row.name, cell(func(l *latency) float64 { return l.P50 }), cell(func(l *latency) float64 { return l.P99 }),
 			cell(func(l *latency) float64 { return l.Max }))
 	}
-	counts := report.NewTable("round", "operations", "events arrived", "before the answer", "lost", "twice", "out of order", "driver late by ms", "core CPU µs/operation", "gateway CPU µs/event")
+	counts := report.NewTable("round", "operations", "events arrived", "before the answer", "lost", "twice", "out of order", "driver late by ms", "core CPU µs/operation", "gateway CPU µs/event", "others' CPU")
 	for i := range o.Results {
 		r := &o.Results[i]
 		counts.Row(fmt.Sprint(r.Round), report.Number(float64(r.Operations)), report.Number(float64(r.Events)), fmt.Sprintf("%.0f %%", r.Before),
 			fmt.Sprint(r.Faults.Lost), fmt.Sprint(r.Faults.Twice), fmt.Sprint(r.Faults.OutOfOrder), report.Number(r.LatestStart),
-			report.Optional(r.CoreCPU), report.Optional(r.GatewayCPU))
+			report.Optional(r.CoreCPU), report.Optional(r.GatewayCPU), fmt.Sprintf("%.0f %%", r.OthersPercent))
 	}
 	for _, t := range []*report.Table{times, counts} {
 		if err := t.Write(w); err != nil {

@@ -77,3 +77,11 @@ func replace(page []byte, name string, text []byte) ([]byte, error) {
 	}
 	return bytes.Join([][]byte{head, begin, bytes.TrimRight(text, "\n"), []byte("\n"), end, tail}, nil), nil
 }
+
+// Repeated tells of measurements that were thrown away; nothing of none.
+func Repeated(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %d measurements were thrown away because others used the machine meanwhile", n)
+}

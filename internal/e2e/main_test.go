@@ -32,14 +32,15 @@ func TestMain(m *testing.M) {
 	}
 	programs = dir
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		_ = os.RemoveAll(dir) // the system's temporary directory
+		_ = os.RemoveAll(dir) // what is left there is in a temporary directory
 		os.Exit(code)
 	}))
 }
 
 // build compiles both commands, with the race detector when the tests have it.
 func build() (string, error) {
-	dir, err := os.MkdirTemp("", "realtime-e2e-")
+	// ./scripts/test names a directory that is deleted whatever happens; without one, the system's.
+	dir, err := os.MkdirTemp(os.Getenv("TEST_SERVICES_DIR"), "realtime-e2e-")
 	if err != nil {
 		return "", err
 	}
