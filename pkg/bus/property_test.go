@@ -216,17 +216,10 @@ func (w *world) settle(rt *rapid.T) {
 		if hash != fmt.Sprint(last) {
 			rt.Fatalf("%s: hash has seq %s; want %d", account, hash, last)
 		}
-		var came []int64
-		defer func() {
-			if w.t.Failed() {
-				w.t.Logf("%s: the stream has %v; the tail delivered %v", account, got, came)
-			}
-		}()
 		// What was there before trouble may have come or not, and may come again; all that is
 		// there now has come, in its order.
 		waitFor(w.t, account+" at the tail", func() bool {
-			came = w.tail.all(account)
-			return contains(came, got)
+			return contains(w.tail.all(account), got)
 		})
 	}
 }
