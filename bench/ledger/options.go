@@ -24,7 +24,6 @@ type options struct {
 	other     string
 	profile   string
 	quiet     lab.Quiet
-	quiet     lab.Quiet
 	output    report.Options
 }
 
