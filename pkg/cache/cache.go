@@ -28,7 +28,8 @@ type Config struct {
 
 // maxLoads bounds how often one Get reads Redis anew because newer events
 // arrived meanwhile. Redis has an event's balance before anybody hears of the
-// event, so the second read suffices unless Redis lost something.
+// event, so a read that began after the call has all that was seen before the
+// call, unless Redis lost something; the first may have been begun by another.
 const maxLoads = 3
 
 // ErrStale means that Redis keeps answering a balance older than an event that
@@ -93,15 +94,25 @@ func (b *Balances) Get(ctx context.Context, name string) (balance bus.Balance, o
 		b.metrics.stale.Inc()
 	}
 	b.metrics.misses.Inc()
+	asked := a.floor.Load()
 	for range maxLoads {
 		balance, ok, err = a.load(ctx, func(ctx context.Context) (bus.Balance, bool, error) { return b.ask(ctx, name) })
 		if err != nil {
 			return bus.Balance{}, false, fmt.Errorf("read balance of %s: %w", name, err)
 		}
-		if !ok || balance.Seq >= a.floor.Load() {
-			return balance, ok, nil
+		if ok && balance.Seq >= a.floor.Load() {
+			return balance, true, nil
+		}
+		if !ok && asked == 0 {
+			return bus.Balance{}, false, nil
 		}
 		b.metrics.stale.Inc()
+	}
+	switch {
+	case !ok:
+		return bus.Balance{}, false, nil
+	case balance.Seq >= asked: // events arrive faster than Redis is read; these came after the call
+		return balance, true, nil
 	}
 	return bus.Balance{}, false, fmt.Errorf("read balance of %s: %w", name, ErrStale)
 }
