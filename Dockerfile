@@ -9,6 +9,7 @@ RUN go mod download
 COPY cmd cmd
 COPY pkg pkg
 COPY internal internal
+COPY docs docs
 ARG VERSION=dev
 # Static: no cgo, so that the last stage needs no libraries.
 RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X github.com/redroomrewards/realtime/internal/buildinfo.version=${VERSION}" \

@@ -47,6 +47,7 @@ type world struct {
 	core       *httptest.Server
 	verifier   *token.Verifier
 	url, admin string
+	running    *gateway.Gateway
 	stop       func() // stops the gateway and waits for it
 }
 
@@ -111,6 +112,7 @@ func (w *world) gateway(cfg gateway.Config) {
 	if err != nil {
 		w.Fatal(err)
 	}
+	w.running = g
 	public, admin := listen(w.T), listen(w.T)
 	w.url, w.admin = "http://"+public.Addr().String(), "http://"+admin.Addr().String()
 	w.stop = w.background(func(ctx context.Context) error { return stages.Run(ctx, g.Stages(public, admin)...) })

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/redroomrewards/realtime/docs"
 	"github.com/redroomrewards/realtime/internal/httpserver"
 	"github.com/redroomrewards/realtime/internal/origin"
 	"github.com/redroomrewards/realtime/internal/problem"
@@ -18,9 +19,14 @@ func (g *Gateway) routes() {
 	g.mux.Handle("GET /v1/ws", g.hub.Handler(g.verifier))
 	g.mux.HandleFunc("GET "+balancePath, g.balance)
 	g.mux.HandleFunc("OPTIONS "+balancePath, g.preflight)
+	g.mux.HandleFunc("GET /asyncapi.json", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		_, _ = w.Write(docs.AsyncAPI)
+	})
 	g.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		problem.Write(w, problem.New(http.StatusNotFound, "not_found", "",
-			"here are GET /v1/ws (WebSocket, subprotocol wallet.v1) and GET "+balancePath))
+			"here are GET /v1/ws (WebSocket, subprotocol wallet.v1), GET "+balancePath+" and GET /asyncapi.json"))
 	})
 	for _, path := range []string{"/v1/ws", balancePath} {
 		g.mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {

@@ -1,0 +1,10 @@
+// Package docs holds the documents that the programs serve themselves.
+package docs
+
+import _ "embed"
+
+// AsyncAPI describes the gateway's WebSocket protocol: AsyncAPI 3.0, JSON. Nobody
+// changes it.
+//
+//go:embed asyncapi.json
+var AsyncAPI []byte
