@@ -103,7 +103,7 @@ func batch(c *call) error {
 	refusals := make([]error, len(items))
 	ops := make([]wallet.Op, 0, len(items))
 	for i := range items {
-		op := wallet.Op{RequestID: from.RequestID, TraceParent: from.TraceParent}
+		op := wallet.Op{RequestID: from.RequestID, TraceParent: from.TraceParent, Trace: from.Trace}
 		if refusals[i] = c.item(&items[i], &op); refusals[i] == nil {
 			ops = append(ops, op)
 		}

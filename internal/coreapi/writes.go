@@ -1,8 +1,12 @@
 package coreapi
 
 import (
+	"context"
 	"net/http"
 	"unicode/utf8"
+
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
@@ -67,8 +71,24 @@ func (c *call) origin(op *wallet.Op) (err error) {
 		return err
 	}
 	op.RequestID = c.requestID
-	op.TraceParent, err = c.once("Traceparent", "/traceparent")
-	return err
+	if op.TraceParent, err = c.once("Traceparent", "/traceparent"); err != nil {
+		return err
+	}
+	op.Trace = carried(op.TraceParent)
+	return nil
+}
+
+// carried is a traceparent if it is one by W3C's rules: consumers of the streams
+// rely on it.
+func carried(traceparent string) string {
+	if traceparent == "" {
+		return ""
+	}
+	ctx := propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier{"traceparent": traceparent})
+	if !trace.SpanContextFromContext(ctx).IsValid() {
+		return ""
+	}
+	return traceparent
 }
 
 // sound applies the ledger's rules for an origin before there is an operation.

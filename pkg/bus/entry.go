@@ -113,7 +113,7 @@ func (e *entries) keep(d *Delivery) {
 	e.deliveries = e.deliveries[:len(e.deliveries)+1]
 }
 
-// set takes over one field. ID, Data and View stay parts of the read's buffer;
+// set takes over one field. ID, Data, View and TraceParent stay parts of the read's buffer;
 // the other strings do not, since they end up as keys that live for long.
 func (e *entries) set(d *Delivery, name, value []byte) {
 	switch string(name) {
@@ -137,6 +137,8 @@ func (e *entries) set(d *Delivery, name, value []byte) {
 		d.View = value
 	case "copy":
 		d.Copy = len(value) == 1 && value[0] == '1'
+	case "traceparent":
+		d.TraceParent = unsafeString(value)
 	}
 }
 

@@ -16,6 +16,8 @@ type Delivery struct {
 	View    []byte // the account's own view, JSON; nil when it equals Data
 	Copy    bool   // second party's delivery: consumers of business events skip it
 
+	TraceParent string // W3C trace context of the request that caused the event; empty when it had none, or when that is forgotten
+
 	// StreamMillis is when Redis took the entry, in milliseconds since 1970 (the
 	// first half of its stream id). Only the tail sets it.
 	StreamMillis int64

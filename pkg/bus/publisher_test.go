@@ -66,6 +66,7 @@ func TestPublishWritesTheContractsFields(t *testing.T) {
 		const a = "user:{x}'\"\r\n*"
 		g := makeGroup(a, 1, 2)
 		g.Deliveries[0].Feature, g.Deliveries[0].View, g.Deliveries[0].Copy = "wheel", []byte(`{"v":1}`), true
+		g.Deliveries[0].TraceParent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 		g.Deliveries[1].Amount, g.Deliveries[1].Reason = 0, ""
 		expect(t, publish(t, p, bus.Publication{Group: g}), bus.Outcome{Status: bus.Published, Last: -1})
 		entries := rdb.XRange(t.Context(), keys.Stream(keys.Partition(a)), "-", "+").Val()
@@ -73,7 +74,7 @@ func TestPublishWritesTheContractsFields(t *testing.T) {
 			{
 				"id": g.Deliveries[0].ID, "type": "wallet.balance_updated", "account": a, "seq": "1", "key": g.Key,
 				"amount": "5", "reason": "admin_credit", "feature": "wheel", "data": string(g.Deliveries[0].Data),
-				"view": `{"v":1}`, "copy": "1",
+				"view": `{"v":1}`, "copy": "1", "traceparent": g.Deliveries[0].TraceParent,
 			},
 			{
 				"id": g.Deliveries[1].ID, "type": "wallet.balance_updated", "account": a, "seq": "2", "key": g.Key,

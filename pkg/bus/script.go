@@ -163,6 +163,9 @@ func appendDelivery(args []any, d *Delivery, text func(string) *string) []any {
 	if d.Copy {
 		args = append(args, "copy", "1")
 	}
+	if d.TraceParent != "" {
+		args = append(args, "traceparent", &d.TraceParent)
+	}
 	args[length-1] = len(args) - length
 	return args
 }

@@ -133,6 +133,7 @@ func TestTailDeliversEveryField(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		g := makeGroup("user:a'\r\n$5", 1, 2)
 		g.Deliveries[0].Feature, g.Deliveries[0].View, g.Deliveries[0].Copy = "wheel", []byte(`{"v":1}`), true
+		g.Deliveries[0].TraceParent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 		g.Deliveries[1].Amount, g.Deliveries[1].Reason = 0, ""
 		publish(t, bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys}), bus.Publication{Group: g})
 		f := follow(t, rdb, bus.TailConfig{Keys: keys})

@@ -47,7 +47,7 @@ func apply(st *state, op *Op, id uuid.UUID, at time.Time) (Transaction, error) {
 		ID: id, Operation: op.Operation, Amount: op.Amount,
 		RefundAmount: op.RefundAmount, SettleAmount: op.SettleAmount, Reason: op.Reason,
 		QueueItemID: op.QueueItemID, FeatureType: op.FeatureType, CorrelationID: op.CorrelationID,
-		RequestID: op.RequestID, Metadata: op.Metadata, CreatedAt: at,
+		RequestID: op.RequestID, Metadata: op.Metadata, CreatedAt: at, Trace: op.Trace,
 	}
 	if tx.CorrelationID == "" {
 		tx.CorrelationID = op.TraceParent

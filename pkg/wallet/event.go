@@ -102,7 +102,7 @@ func (w *eventWriter) own(p *Party, party int, seq int64) bus.Delivery {
 	tx := w.tx
 	d := bus.Delivery{
 		ID: uuid.NewSHA1(tx.ID, []byte("event")).String(), Account: string(p.Account), Seq: seq,
-		Amount: tx.Amount, Reason: tx.Reason, Copy: party > 0,
+		Amount: tx.Amount, Reason: tx.Reason, Copy: party > 0, TraceParent: tx.Trace,
 	}
 	user := &tx.Parties[0]
 	var model *Party
@@ -161,6 +161,7 @@ func (w *eventWriter) balanceUpdated(p *Party, l leg, seq int64) bus.Delivery {
 	d := bus.Delivery{
 		ID: uuid.NewSHA1(tx.ID, []byte("event:"+place)).String(), Type: EventBalanceUpdated,
 		Account: string(p.Account), Seq: seq, Amount: max(l.amount, -l.amount), Reason: tx.Reason,
+		TraceParent: tx.Trace,
 	}
 	after := p.Earned
 	switch l.state {

@@ -45,6 +45,7 @@ type Op struct {
 	CorrelationID string // optional, at most 255 characters
 	RequestID     string // optional, at most 255 characters; not part of what a repeat must equal
 	TraceParent   string // W3C trace context; stands in for an absent CorrelationID, not part of what a repeat must equal
+	Trace         string // W3C trace context that goes with the events to the streams; not stored
 }
 
 // Receipt is the answer to an operation. A repeat gets the same one, with

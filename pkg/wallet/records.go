@@ -86,6 +86,7 @@ type Transaction struct {
 	RequestID     string
 	Metadata      json.RawMessage
 	CreatedAt     time.Time
+	Trace         string  // of the Op; not stored, so events that are derived again have none
 	Parties       []Party // who changed: the user first
 	Entries       []Entry // in order of Place; only where asked for
 }

@@ -1,0 +1,51 @@
+package coreapi_test
+
+import (
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/wallet"
+	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
+)
+
+const traceParent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+// What goes to the streams has the trace context of its request, if that is one.
+func TestTraceParentGoesWithEvents(t *testing.T) {
+	var committed []bus.Pending // written before the answer to each request
+	l := wallettest.Open(t, wallettest.SQLite(t), wallet.Config{
+		Logger: slog.New(slog.DiscardHandler), Committed: func(rows []bus.Pending) { committed = append(committed, rows...) },
+	})
+	h := serve(t, l, l)
+	const credit = `{"amount":10,"reason":"admin_credit"}`
+	for name, c := range map[string]struct{ given, want string }{
+		"sampled":           {traceParent, traceParent},
+		"not_sampled":       {strings.TrimSuffix(traceParent, "1") + "0", strings.TrimSuffix(traceParent, "1") + "0"},
+		"none":              {"", ""},
+		"no_trace_context":  {"order-1", ""},
+		"zero_trace":        {"00-00000000000000000000000000000000-b7ad6b7169203331-01", ""},
+		"upper_case":        {strings.ToUpper(traceParent), ""},
+		"forbidden_version": {"ff" + traceParent[2:], ""},
+	} {
+		for _, r := range []request{
+			{path: "/v1/accounts/user:u1/credits", body: credit, key: name},
+			{path: "/v1/batch", body: `{"operations":[{"operation":"hold","idempotencyKey":"` + name + `","account":"user:u1","amount":1,
+				"reason":"chip_menu_purchase","queueItemId":"q","featureType":"chip_menu"}]}`},
+		} {
+			committed = nil
+			if c.given != "" {
+				r.header = map[string]string{"Traceparent": c.given}
+			}
+			if a := h.do(r); a.status >= 300 {
+				t.Fatalf("%s: %d %s", name, a.status, a.raw)
+			}
+			for _, d := range committed[0].Groups[0].Deliveries {
+				if d.TraceParent != c.want {
+					t.Errorf("%s, %s: %s has %q, want %q", name, r.path, d.Type, d.TraceParent, c.want)
+				}
+			}
+		}
+	}
+}
