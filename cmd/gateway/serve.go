@@ -26,6 +26,7 @@ type serveCmd struct {
 	CacheSize       int           `default:"10000" help:"Balances kept in memory; 0: none, each is read from Redis." group:"Cache"`
 	CacheTTL        time.Duration `name:"cache-ttl" default:"1h" help:"How long a balance is kept." group:"Cache"`
 	DrainDelay      time.Duration `default:"0s" help:"After a stop signal: how long /readyz says 503 before connections are closed, so that a load balancer notices."`
+	DrainWindow     time.Duration `default:"10s" help:"Clients that are sent away come back elsewhere spread over this time, so that they do not come all at once."`
 	ShutdownTimeout time.Duration `default:"10s" help:"After a stop signal: how long requests under way may take."`
 	cli.LogFlags
 }
@@ -35,7 +36,7 @@ func (serveCmd) Help() string {
 	return "For example:\n\n  export REDIS_URL=redis://redis:6379/0 JWT_HS256_SECRET=… CORE_URL=http://core:8080\n" +
 		"  export CORE_TOKEN=$(core token --sub gateway --scope wallet:read --ttl 8760h)\n" +
 		"  gateway serve\n\n" +
-		"Any number of gateways may run. On SIGTERM: /readyz turns to 503, clients are sent away (1001) and come back elsewhere, exit 0."
+		"Any number of gateways may run. On SIGTERM: /readyz turns to 503, clients are sent away (1012) and come back elsewhere, exit 0."
 }
 
 // Run serves until env.Context ends.
@@ -81,7 +82,7 @@ func (c serveCmd) Run(env *cli.Env) error {
 	g, err := gateway.New(ctx, rdb, core, verifier, gateway.Config{
 		Name: c.Name, Keys: keys, AllowedOrigins: c.AllowedOrigins,
 		Cache:      cache.Config{Disabled: c.CacheSize == 0, Size: c.CacheSize, TTL: c.CacheTTL},
-		DrainDelay: c.DrainDelay, StopTimeout: c.ShutdownTimeout, Logger: log,
+		DrainDelay: c.DrainDelay, DrainWindow: c.DrainWindow, StopTimeout: c.ShutdownTimeout, Logger: log,
 	})
 	if err != nil {
 		return err

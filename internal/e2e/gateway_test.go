@@ -34,8 +34,8 @@ func TestGatewaysRestart(t *testing.T) {
 
 	l.answers(100)
 	loyal.reconnected(func() { gateways[0].stop(); l.answers(50); gateways[0].start(flags...) })
-	if codes := loyal.ended(); codes[0] != websocket.StatusGoingAway {
-		t.Errorf("a gateway that stops closes with %v, want 1001", codes[0])
+	if codes := loyal.ended(); codes[0] != websocket.StatusServiceRestart {
+		t.Errorf("a gateway that stops closes with %v, want 1012", codes[0])
 	}
 	l.answers(50)
 	loyal.reconnected(func() { gateways[0].kill(); l.answers(50); gateways[0].start(flags...) })

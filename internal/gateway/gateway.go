@@ -4,10 +4,12 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,10 +32,23 @@ type Config struct {
 	Cache          cache.Config    // of balances; Keys and Registerer are set here.
 	TailBlock      time.Duration   // how long a read of the streams waits, and a stop with it. Defaults to 500 ms.
 	DrainDelay     time.Duration   // between /readyz turning and the end of connections. Defaults to none.
+	DrainWindow    time.Duration   // clients that are sent away come back spread over it. Defaults to 10 s.
 	StopTimeout    time.Duration   // for requests under way. Defaults to 10 s.
-	CloseTimeout   time.Duration   // for clients to take their leave. Defaults to 1 s.
+	CloseTimeout   time.Duration   // for clients to take their leave. Defaults to 3 s.
 	Logger         *slog.Logger    // Defaults to slog.Default().
 	Observe        func(bus.Batch) // sees each batch before clients do. Defaults to nobody.
+}
+
+func (c Config) withDefaults() Config {
+	c.Keys = c.Keys.WithDefaults()
+	c.Name = cmp.Or(c.Name, "gateway")
+	c.DrainWindow = cmp.Or(c.DrainWindow, 10*time.Second)
+	c.StopTimeout = cmp.Or(c.StopTimeout, 10*time.Second)
+	c.CloseTimeout = cmp.Or(c.CloseTimeout, 3*time.Second)
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
 }
 
 // Gateway is the parts of one.
@@ -45,22 +60,20 @@ type Gateway struct {
 	cache    *cache.Balances
 	hub      *ws.Hub
 	layout   *layout.Watch
+	control  *control
 	admin    *httpserver.Admin
 	mux      *http.ServeMux
 	balances *prometheus.CounterVec
+
+	draining  chan struct{} // closed when the clients are to be sent away
+	drainOnce sync.Once
 }
 
 // New makes a gateway on the given Redis, which reads from the core what Redis
 // lacks. It fails when Redis is laid out differently.
 func New(ctx context.Context, rdb redis.UniversalClient, core *coreclient.Client, v *token.Verifier, cfg Config) (*Gateway, error) {
-	if cfg.Logger == nil {
-		cfg.Logger = slog.Default()
-	}
-	if cfg.StopTimeout == 0 {
-		cfg.StopTimeout = 10 * time.Second
-	}
-	cfg.Keys = cfg.Keys.WithDefaults()
-	g := &Gateway{cfg: cfg, verifier: v, core: core, admin: httpserver.NewAdmin(), mux: http.NewServeMux()}
+	cfg = cfg.withDefaults()
+	g := &Gateway{cfg: cfg, verifier: v, core: core, admin: httpserver.NewAdmin(), mux: http.NewServeMux(), draining: make(chan struct{})}
 	g.layout = layout.New(rdb, cfg.Keys, layout.Config{Logger: cfg.Logger, Returned: g.recheck})
 	if err := g.layout.Start(ctx); err != nil {
 		return nil, err
@@ -76,8 +89,10 @@ func New(ctx context.Context, rdb redis.UniversalClient, core *coreclient.Client
 		Name: "gateway_balance_requests_total", Help: "Balances asked for over HTTP, by where the answer came from.",
 	}, []string{"source"})
 	reg.MustRegister(g.balances)
+	g.control = newControl(rdb, cfg.Keys, g.hub, cfg.Logger, reg, g.heard)
 	g.routes()
 	g.checks()
+	g.admins()
 	return g, nil
 }
 
@@ -98,6 +113,7 @@ func (g *Gateway) Stages(public, admin net.Listener) []func(context.Context) err
 			return httpserver.Serve(ctx, public, httpserver.Recover(g.mux, g.cfg.Logger), server)
 		},
 		g.runTail,
+		g.control.run,
 		g.layout.Run,
 		func(ctx context.Context) error {
 			server := server
@@ -108,14 +124,27 @@ func (g *Gateway) Stages(public, admin net.Listener) []func(context.Context) err
 	}
 }
 
+// drain sends the clients away when the process is to stop, or an administrator
+// says so: /readyz turns first.
 func (g *Gateway) drain(ctx context.Context) error {
-	<-ctx.Done()
-	g.admin.Drain()
-	if g.cfg.DrainDelay > 0 {
-		g.cfg.Logger.Info("draining", "for", g.cfg.DrainDelay)
-		time.Sleep(g.cfg.DrainDelay)
+	select {
+	case <-ctx.Done():
+	case <-g.draining:
 	}
+	g.admin.Drain()
+	g.cfg.Logger.Info("draining", "delay", g.cfg.DrainDelay)
+	time.Sleep(g.cfg.DrainDelay)
+	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.cfg.CloseTimeout)
+	defer cancel()
+	g.hub.Drain(leave, g.cfg.DrainWindow)
+	<-ctx.Done()
 	return nil
+}
+
+// startDrain has drain begin.
+func (g *Gateway) startDrain() {
+	g.admin.Drain()
+	g.drainOnce.Do(func() { close(g.draining) })
 }
 
 // runTail reads the streams once their layout is known to be ours.

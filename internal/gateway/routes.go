@@ -48,10 +48,13 @@ func (g *Gateway) checks() {
 	}})
 	// For history only: what is in memory and in Redis is served without it.
 	g.admin.AddCheck(httpserver.Check{Name: "core", Ping: g.core.Ping, Degrades: true})
-	g.admin.Handle("GET /admin/stats", httpserver.RequireScope(g.verifier, token.ScopeAdmin,
-		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			httpserver.WriteJSON(w, http.StatusOK, g.hub.Stats())
-		})))
+	// Whose tokens were revoked is known from Redis.
+	g.admin.AddCheck(httpserver.Check{Name: "control", Ping: func(context.Context) error {
+		if !g.control.loaded.Load() {
+			return errors.New("revocations have not been read yet")
+		}
+		return nil
+	}})
 }
 
 // balance answers from Redis, or from the core where Redis does not know.
@@ -108,6 +111,9 @@ func (g *Gateway) mayAsk(w http.ResponseWriter, r *http.Request) (string, *probl
 	if err != nil {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="gateway", error="invalid_token"`)
 		return "", problem.New(http.StatusUnauthorized, "unauthorized", "", token.Reason(err))
+	}
+	if g.hub.Revoked(claims) {
+		return "", problem.New(http.StatusForbidden, "forbidden", "", "the token was revoked")
 	}
 	account := r.PathValue("account")
 	if !claims.MaySee(account) {

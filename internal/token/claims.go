@@ -27,6 +27,7 @@ type Claims struct {
 	Accounts  []string  // the accounts that the bearer may see; from sub when the claim is absent and sub is one
 	Scopes    []string  // words of scope
 	TokenID   string    // jti; may be empty
+	IssuedAt  time.Time // iat; zero when the token does not say
 	ExpiresAt time.Time // exp
 }
 
@@ -58,6 +59,9 @@ func (w *wireClaims) claims() (*Claims, error) {
 		Subject: w.Subject,
 		Scopes:  strings.Fields(w.Scope),
 		TokenID: w.ID,
+	}
+	if w.IssuedAt != nil {
+		c.IssuedAt = w.IssuedAt.Time
 	}
 	if w.ExpiresAt != nil {
 		c.ExpiresAt = w.ExpiresAt.Time

@@ -96,6 +96,10 @@ func (k Keys) Dead(partition int, group string) string { return k.tag(partition)
 // Control is the Pub/Sub channel from the admin API to all gateways.
 func (k Keys) Control() string { return k.Namespace + ":control" }
 
+// Revoked is the sorted set of tokens that gateways refuse, each until its score,
+// in seconds since 1970.
+func (k Keys) Revoked() string { return k.Namespace + ":revoked" }
+
 // Layout is the key that holds the partition count in use, so that a process
 // with another one refuses to start.
 func (k Keys) Layout() string { return k.Namespace + ":layout" }

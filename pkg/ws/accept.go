@@ -6,14 +6,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
-	"net/url"
-	"path"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/coder/websocket"
 
+	"github.com/redroomrewards/realtime/internal/origin"
 	"github.com/redroomrewards/realtime/internal/problem"
 	"github.com/redroomrewards/realtime/internal/token"
 )
@@ -57,6 +55,8 @@ func (h *Hub) admissible(r *http.Request, v Verifier) (*token.Claims, *problem.D
 		}
 	}
 	switch err := h.clients.check(claims); {
+	case errors.Is(err, errRevoked):
+		return nil, problem.New(http.StatusForbidden, "forbidden", "", err.Error())
 	case errors.Is(err, errTooManyOfAccount):
 		return nil, overloaded(http.StatusTooManyRequests, "too many connections of this account")
 	case err != nil:
@@ -127,27 +127,8 @@ func newID() string {
 // originAllowed protects browsers' users: a page of another site must not open a
 // connection in their name. Clients that are no browsers send no Origin.
 func (h *Hub) originAllowed(r *http.Request) bool {
-	origin := r.Header.Get("Origin")
-	if origin == "" {
-		return true
-	}
-	u, err := url.Parse(origin)
-	if err != nil || u.Host == "" {
-		return slices.Contains(h.cfg.AllowedOrigins, "*")
-	}
-	if strings.EqualFold(u.Host, r.Host) {
-		return true
-	}
-	for _, pattern := range h.cfg.AllowedOrigins {
-		target := u.Host
-		if strings.Contains(pattern, "://") {
-			target = u.Scheme + "://" + u.Host
-		}
-		if ok, err := path.Match(strings.ToLower(pattern), strings.ToLower(target)); err == nil && ok {
-			return true
-		}
-	}
-	return false
+	from := r.Header.Get("Origin")
+	return from == "" || origin.Allowed(h.cfg.AllowedOrigins, from, r.Host)
 }
 
 // offersProtocol is true as well for clients that name no subprotocol at all, such

@@ -54,11 +54,11 @@ type ConnectionInfo struct {
 }
 
 // Connections lists the connections whose token names the account, or all when it
-// is empty.
-func (h *Hub) Connections(account string) []ConnectionInfo {
+// is empty: at most limit of them, and how many there are.
+func (h *Hub) Connections(account string, limit int) (infos []ConnectionInfo, total int) {
 	sessions := h.clients.list(account)
-	infos := make([]ConnectionInfo, 0, len(sessions))
-	for _, s := range sessions {
+	infos = make([]ConnectionInfo, 0, min(limit, len(sessions)))
+	for _, s := range sessions[:min(limit, len(sessions))] {
 		info := ConnectionInfo{ID: s.id, Remote: s.remote, ConnectedAt: s.since, Accounts: []string{}, Subscriptions: []string{}}
 		info.QueuedFrames, info.QueuedBytes = s.out.waiting()
 		s.mu.Lock()
@@ -72,7 +72,7 @@ func (h *Hub) Connections(account string) []ConnectionInfo {
 		s.mu.Unlock()
 		infos = append(infos, info)
 	}
-	return infos
+	return infos, len(sessions)
 }
 
 // Disconnect closes, with 4410, the connections whose token names the account (when
@@ -92,29 +92,18 @@ func (h *Hub) Disconnect(account, connection, reason string) int {
 	return len(sessions)
 }
 
-// Revoke closes, with 4403, the connections that a token of that id has opened, and
-// tells how many. It does not keep the token from coming again: the Verifier does.
-func (h *Hub) Revoke(tokenID string) int {
-	n := 0
-	for _, s := range h.clients.list("") {
-		s.mu.Lock()
-		match := tokenID != "" && s.claims != nil && s.claims.TokenID == tokenID
-		s.mu.Unlock()
-		if match {
-			s.transport.shut(closeForbidden, "revoked")
-			n++
-		}
-	}
-	return n
-}
+// comingBack is how far apart clients come back at most after a drain.
+const comingBack = 20 * time.Millisecond
 
-// Drain lets no client in any more, tells each when to come back, spread evenly
-// over the window so that they do not come all at once, and closes with 1012. It
-// returns when they are gone; when ctx ends first, the rest is cut off.
+// Drain lets no client in any more, tells each when to come back, and closes with
+// 1012. They come back spread evenly over the window, or over a shorter one when
+// there are few of them. Drain returns when they are gone; when ctx ends first, the
+// rest is cut off.
 func (h *Hub) Drain(ctx context.Context, window time.Duration) {
 	h.clients.close()
 	sessions := h.clients.list("")
 	rand.Shuffle(len(sessions), func(i, j int) { sessions[i], sessions[j] = sessions[j], sessions[i] })
+	window = min(window, time.Duration(len(sessions))*comingBack)
 	for i, s := range sessions {
 		after := window * time.Duration(i+1) / time.Duration(len(sessions))
 		s.notify(item{frame: reconnectFrame(after)})

@@ -50,6 +50,16 @@ func (s *session) admit(claims *token.Claims) error {
 	if err := s.hub.clients.name(s, old, claims); err != nil {
 		return err
 	}
+	s.renew(claims)
+	// Only now: a revocation that comes from here on finds the session by its claims.
+	if s.hub.Revoked(claims) {
+		return errRevoked
+	}
+	return nil
+}
+
+// renew starts the clock of a token.
+func (s *session) renew(claims *token.Claims) {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -61,7 +71,6 @@ func (s *session) admit(claims *token.Claims) error {
 	}
 	s.clock.notice = s.clock.expire.Add(-s.hub.cfg.ExpiryNotice)
 	s.due.Store(s.clock.next())
-	return nil
 }
 
 // tick does what is due. It never waits.

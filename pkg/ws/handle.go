@@ -1,6 +1,7 @@
 package ws
 
 import (
+	"errors"
 	"time"
 
 	"github.com/redroomrewards/realtime/internal/token"
@@ -102,8 +103,12 @@ func (c *conn) auth(f clientFrame) bool {
 // does not cover end.
 func (c *conn) welcome(claims *token.Claims) bool {
 	s := c.session
-	if err := s.admit(claims); err != nil {
-		c.shut(closeRateLimited, "too many connections of an account")
+	switch err := s.admit(claims); {
+	case errors.Is(err, errRevoked):
+		c.shut(closeForbidden, err.Error())
+		return false
+	case err != nil:
+		c.shut(closeRateLimited, err.Error())
 		return false
 	}
 	s.reply(welcomeFrame(s.id, s.hub.cfg.Gateway, s.hub.cfg.HeartbeatInterval, claims.ExpiresAt))

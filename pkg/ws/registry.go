@@ -12,6 +12,7 @@ var (
 	errStopping           = errors.New("the gateway is going away")
 	errTooManyConnections = errors.New("too many connections")
 	errTooManyOfAccount   = errors.New("too many connections of an account")
+	errRevoked            = errors.New("the token was revoked")
 )
 
 // registry knows all clients of this gateway.
@@ -22,6 +23,7 @@ type registry struct {
 	all       []*session
 	byID      map[string]*session
 	byAccount map[string][]*session // by the accounts that a token names
+	revoked   revocations
 	closed    bool
 	empty     chan struct{} // closed when closed and nobody is left
 }
@@ -30,7 +32,8 @@ func newRegistry(maxAll, maxAccount int) *registry {
 	return &registry{
 		maxAll: maxAll, maxAccount: maxAccount,
 		byID: map[string]*session{}, byAccount: map[string][]*session{},
-		empty: make(chan struct{}),
+		revoked: newRevocations(),
+		empty:   make(chan struct{}),
 	}
 }
 
@@ -61,6 +64,8 @@ func (r *registry) check(claims *token.Claims) error {
 		return errTooManyConnections
 	case claims == nil:
 		return nil
+	case r.revoked.cover(claims):
+		return errRevoked
 	}
 	for _, a := range claims.Accounts {
 		if len(r.byAccount[a]) >= r.maxAccount {

@@ -99,6 +99,12 @@ func (g *gateway) tryDial(header http.Header) (*client, *http.Response, error) {
 	return &client{t: g.t, ws: ws}, resp, nil
 }
 
+// connections lists those of an account, or all.
+func (g *gateway) connections(account string) []ConnectionInfo {
+	infos, _ := g.hub.Connections(account, 100)
+	return infos
+}
+
 func bearer(raw string) http.Header { return http.Header{"Authorization": {"Bearer " + raw}} }
 
 // login dials with a token for the accounts and reads the welcome.

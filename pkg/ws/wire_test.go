@@ -59,7 +59,7 @@ func TestFramesStayWhole(t *testing.T) {
 			})
 			// Nobody reads until the sockets are full.
 			eventually(t, "the gateway has more than the sockets take", func() bool {
-				infos := g.hub.Connections("user:u1")
+				infos := g.connections("user:u1")
 				return len(infos) == 1 && infos[0].QueuedFrames > 500
 			})
 			c.expectEvents("s", "user:u1", 1, batches*each)

@@ -1,0 +1,206 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/ws"
+)
+
+const (
+	controlTimeout  = 5 * time.Second        // of one trip to Redis
+	controlPing     = 3 * time.Second        // a silent channel is asked whether it is there
+	controlRetry    = 500 * time.Millisecond // between tries to load
+	controlReload   = time.Minute            // between loads: Redis may have been emptied, or a message dropped
+	maxRevocations  = 100_000                // in force at the same time
+	controlMessages = 1024                   // that may wait to be obeyed
+)
+
+// errTooManyRevocations refuses one more.
+var errTooManyRevocations = errors.New("too many revocations are in force")
+
+// The ops of orders.
+const (
+	opDisconnect = "disconnect"
+	opRevoke     = "revoke"
+	opDrain      = "drain"
+)
+
+// order is a message from one gateway's admin API to all gateways.
+type order struct {
+	Op         string     `json:"op"`
+	From       string     `json:"from"` // instance that has done it already
+	Account    string     `json:"account,omitempty"`
+	Connection string     `json:"connection,omitempty"`
+	TokenID    string     `json:"tokenId,omitempty"`
+	Gateway    string     `json:"gateway,omitempty"`
+	Reason     string     `json:"reason,omitempty"`
+	At         *time.Time `json:"at,omitempty"`
+	Until      *time.Time `json:"until,omitempty"`
+}
+
+// control hears orders from the Pub/Sub channel. What was said while it could not
+// hear, it learns from Redis, as far as it has to be known later: revocations.
+type control struct {
+	rdb      redis.UniversalClient
+	keys     bus.Keys
+	hub      *ws.Hub
+	obey     func(order)
+	log      *slog.Logger
+	instance string
+	loaded   atomic.Bool // the revocations of Redis have been here once
+	orders   *prometheus.CounterVec
+}
+
+func newControl(rdb redis.UniversalClient, keys bus.Keys, hub *ws.Hub, log *slog.Logger, reg prometheus.Registerer, obey func(order)) *control {
+	c := &control{
+		rdb: rdb, keys: keys, hub: hub, obey: obey, log: log, instance: uuid.NewString(),
+		orders: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gateway_control_orders_total", Help: "Orders of other gateways' admin calls that were heard.",
+		}, []string{"op"}),
+	}
+	reg.MustRegister(c.orders, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "gateway_revocations", Help: "Revocations in force.",
+	}, func() float64 { return float64(len(hub.Revocations())) }))
+	return c
+}
+
+// run hears orders until ctx ends. Each time the channel is there again, the
+// revocations are loaded: any of them may have been missed.
+func (c *control) run(ctx context.Context) error {
+	sub := c.rdb.Subscribe(ctx, c.keys.Control())
+	defer func() { _ = sub.Close() }() // nothing is written to it
+	heard := sub.ChannelWithSubscriptions(redis.WithChannelHealthCheckInterval(controlPing), redis.WithChannelSize(controlMessages))
+	retry := time.NewTimer(0)
+	defer retry.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-retry.C:
+			next := controlReload
+			if err := c.load(ctx); err != nil {
+				c.log.Debug("revocations cannot be loaded", "err", err)
+				next = controlRetry
+			}
+			retry.Reset(next)
+		case m, ok := <-heard:
+			if !ok {
+				return nil
+			}
+			switch m := m.(type) {
+			case *redis.Subscription:
+				retry.Reset(0)
+			case *redis.Message:
+				c.hear(m.Payload)
+			}
+		}
+	}
+}
+
+func (c *control) hear(payload string) {
+	var o order
+	if err := json.Unmarshal([]byte(payload), &o); err != nil {
+		c.log.Warn("an order on the control channel cannot be read", "err", err)
+		return
+	}
+	if o.From == c.instance {
+		return
+	}
+	switch o.Op {
+	case opDisconnect, opRevoke, opDrain:
+		c.orders.WithLabelValues(o.Op).Inc()
+		c.obey(o)
+	default:
+		c.log.Warn("an order on the control channel is unknown here", "op", o.Op)
+	}
+}
+
+// publish tells all gateways, and how many subscribers heard it, this one included.
+func (c *control) publish(ctx context.Context, o order) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
+	defer cancel()
+	o.From = c.instance
+	payload, err := json.Marshal(o)
+	if err != nil {
+		return 0, fmt.Errorf("encode order: %w", err)
+	}
+	n, err := c.rdb.Publish(ctx, c.keys.Control(), payload).Result()
+	if err != nil {
+		return 0, fmt.Errorf("publish order: %w", err)
+	}
+	return n, nil
+}
+
+// keep writes a revocation down for gateways that start later or cannot hear now.
+func (c *control) keep(ctx context.Context, list ...ws.Revocation) error {
+	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
+	defer cancel()
+	key := c.keys.Revoked()
+	if err := c.rdb.ZRemRangeByScore(ctx, key, "-inf", seconds(time.Now())).Err(); err != nil {
+		return fmt.Errorf("forget old revocations: %w", err)
+	}
+	n, err := c.rdb.ZCard(ctx, key).Result()
+	if err != nil {
+		return fmt.Errorf("count revocations: %w", err)
+	}
+	if n+int64(len(list)) > maxRevocations {
+		return errTooManyRevocations
+	}
+	members := make([]redis.Z, 0, len(list))
+	for _, v := range list {
+		members = append(members, redis.Z{Score: float64(v.Until.Unix()), Member: member(v)})
+	}
+	if err := c.rdb.ZAddGT(ctx, key, members...).Err(); err != nil {
+		return fmt.Errorf("keep revocation: %w", err)
+	}
+	return nil
+}
+
+// load learns the revocations that Redis has, and gives it those that it lacks,
+// because it was emptied.
+func (c *control) load(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
+	defer cancel()
+	have, err := c.rdb.ZRangeByScoreWithScores(ctx, c.keys.Revoked(), &redis.ZRangeBy{
+		Min: "(" + seconds(time.Now()), Max: "+inf", Count: maxRevocations,
+	}).Result()
+	if err != nil {
+		return fmt.Errorf("load revocations: %w", err)
+	}
+	kept := make(map[string]bool, len(have))
+	list := make([]ws.Revocation, 0, len(have))
+	for _, z := range have {
+		text, _ := z.Member.(string)
+		v, ok := parseMember(text, z.Score)
+		if !ok {
+			c.log.Warn("a revocation in redis cannot be read")
+			continue
+		}
+		kept[text] = true
+		list = append(list, v)
+	}
+	c.hub.Revoke(list...)
+	c.loaded.Store(true)
+	var lost []ws.Revocation
+	for _, v := range c.hub.Revocations() {
+		if !kept[member(v)] {
+			lost = append(lost, v)
+		}
+	}
+	if len(lost) == 0 {
+		return nil
+	}
+	c.log.Info("redis lacks revocations; it gets them again", "revocations", len(lost))
+	return c.keep(ctx, lost...)
+}

@@ -1,0 +1,85 @@
+package ws
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/redroomrewards/realtime/internal/token"
+)
+
+// A token that is void opens nothing any more, by either way in; others are not
+// touched.
+func TestRevokeToken(t *testing.T) {
+	g := newGateway(t, Config{})
+	raw := mint(t, token.Request{Subject: "user:u1", TokenID: "t1"})
+	c, waiting, other := g.dial(bearer(raw)), g.dial(nil), g.login("user:u1")
+	c.expect("welcome")
+	if n := g.hub.Revoke(Revocation{TokenID: "t1", Until: time.Now().Add(time.Hour)}); n != 1 {
+		t.Errorf("closed %d", n)
+	}
+	if got := c.expectClose(closeForbidden); got.Reason != "forbidden" {
+		t.Errorf("reason %q", got.Reason)
+	}
+	if _, resp, err := g.tryDial(bearer(raw)); err == nil || resp.StatusCode != http.StatusForbidden {
+		t.Errorf("a revoked token in the header: %v", err)
+	}
+	waiting.send(`{"op":"auth","token":"` + raw + `"}`)
+	waiting.expectClose(closeForbidden)
+	other.send(`{"op":"auth","token":"` + mint(t, token.Request{Subject: "app", TokenID: "t1", Accounts: []string{"user:u1"}}) + `"}`)
+	other.expectClose(closeForbidden) // a renewal with it
+}
+
+// Of an account, the tokens that were issued until then are void.
+func TestRevokeAccount(t *testing.T) {
+	g := newGateway(t, Config{})
+	mine, family, other := g.login("user:u1"), g.login("user:u2", "user:u1"), g.login("user:u2")
+	old := mint(t, token.Request{Subject: "user:u1"})
+	hour := time.Now().Add(time.Hour)
+	if n := g.hub.Revoke(Revocation{Account: "user:u1", At: time.Now(), Until: hour}); n != 2 {
+		t.Errorf("closed %d", n)
+	}
+	mine.expectClose(closeForbidden)
+	family.expectClose(closeForbidden)
+	if _, resp, err := g.tryDial(bearer(old)); err == nil || resp.StatusCode != http.StatusForbidden {
+		t.Errorf("an older token: %v", err)
+	}
+	other.send(`{"op":"ping"}`)
+	other.expect("pong")
+
+	// One that was issued afterwards is good: here, after an earlier moment.
+	g.hub.Revoke(Revocation{Account: "user:u2", At: time.Now().Add(-2 * time.Second), Until: hour})
+	g.login("user:u2")
+	other.send(`{"op":"ping"}`)
+	other.expect("pong")
+}
+
+func TestRevocationsEnd(t *testing.T) {
+	r := newRevocations()
+	now := time.Now()
+	for i := range 5000 {
+		r.add(Revocation{TokenID: fmt.Sprint(i), Until: now.Add(-time.Second)})
+	}
+	if n := len(r.tokens); n > 1024 {
+		t.Errorf("%d that have ended are still there", n)
+	}
+	if r.cover(&token.Claims{TokenID: "4999"}) {
+		t.Error("one that has ended holds")
+	}
+	// Two of an account are together as strict as each.
+	r.add(Revocation{Account: "user:u1", At: now, Until: now.Add(time.Minute)})
+	r.add(Revocation{Account: "user:u1", At: now.Add(-time.Hour), Until: now.Add(time.Hour)})
+	if v := r.accounts["user:u1"]; !v.At.Equal(now) || !v.Until.Equal(now.Add(time.Hour)) {
+		t.Errorf("%+v", v)
+	}
+	if !r.cover(&token.Claims{Accounts: []string{"user:u1"}}) {
+		t.Error("a token that does not say when it was issued is good")
+	}
+	if r.cover(&token.Claims{Accounts: []string{"user:u1"}, IssuedAt: now.Add(time.Second)}) {
+		t.Error("a later token is void")
+	}
+	if n := len(r.list()); n != 1 {
+		t.Errorf("%d in force", n)
+	}
+}
