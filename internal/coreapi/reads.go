@@ -100,7 +100,7 @@ func readEscrows(c *call) error {
 	}
 	status := wallet.EscrowStatus(q.get("status"))
 	switch status {
-	case "", wallet.EscrowHeld, wallet.EscrowSettled, wallet.EscrowRefunded, wallet.EscrowPartiallySettled:
+	case "", wallet.StatusHeld, wallet.StatusSettled, wallet.StatusRefunded, wallet.StatusPartiallySettled:
 	default:
 		return malformed("/status", "a status is held, settled, refunded or partially_settled")
 	}

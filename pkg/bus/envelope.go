@@ -71,12 +71,15 @@ func (k Keys) WithDefaults() Keys {
 }
 
 // Partition is FNV-1a-32(account) mod Partitions.
-func (k Keys) Partition(account string) int {
-	h := uint32(2166136261) // hash/fnv, without its two allocations
-	for i := range len(account) {
-		h = (h ^ uint32(account[i])) * 16777619
+func (k Keys) Partition(account string) int { return int(fnv1a(account) % uint32(k.Partitions)) }
+
+// fnv1a is hash/fnv's, without its two allocations.
+func fnv1a(s string) uint32 {
+	h := uint32(2166136261)
+	for i := range len(s) {
+		h = (h ^ uint32(s[i])) * 16777619
 	}
-	return int(h % uint32(k.Partitions))
+	return h
 }
 
 // Stream is the key of a partition's event stream.

@@ -1,9 +1,6 @@
 package bus
 
-import (
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
-)
+import "github.com/prometheus/client_golang/prometheus"
 
 type publisherMetrics struct {
 	published *prometheus.CounterVec
@@ -12,21 +9,14 @@ type publisherMetrics struct {
 }
 
 func newPublisherMetrics(reg prometheus.Registerer) publisherMetrics {
-	f := promauto.With(reg)
 	return publisherMetrics{
-		published: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "event_published_total",
-			Help: "Events written to the streams; an event with two parties counts once.",
-		}, []string{"type"}),
-		duplicate: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "event_duplicate_detected_total",
-			Help: "Events that were to be published again and were not.",
-		}, []string{"type"}),
-		seconds: f.NewHistogram(prometheus.HistogramOpts{
+		published: newPublishedTotal(reg),
+		duplicate: newDuplicateTotal(reg),
+		seconds: shared(reg, prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "event_publish_seconds",
 			Help:    "Time that Redis took for one pipeline of script calls.",
 			Buckets: prometheus.ExponentialBuckets(0.0002, 2, 14),
-		}),
+		})),
 	}
 }
 

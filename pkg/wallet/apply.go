@@ -110,7 +110,7 @@ func hold(st *state, op *Op, p *posting) error {
 	p.end()
 
 	e := &Escrow{
-		ID: op.EscrowID, User: op.Account, Amount: op.Amount, Status: EscrowHeld, Reason: op.Reason,
+		ID: op.EscrowID, User: op.Account, Amount: op.Amount, Status: StatusHeld, Reason: op.Reason,
 		QueueItemID: op.QueueItemID, FeatureType: op.FeatureType, HeldBy: p.tx.ID, CreatedAt: p.tx.CreatedAt,
 	}
 	if op.ExpiresIn > 0 {
@@ -126,15 +126,15 @@ func endEscrow(st *state, op *Op, p *posting) error {
 	if e == nil {
 		return ErrEscrowNotFound
 	}
-	if e.Status != EscrowHeld {
+	if e.Status != StatusHeld {
 		return &EscrowProcessedError{Status: e.Status}
 	}
-	refund, settle, status := op.RefundAmount, op.SettleAmount, EscrowPartiallySettled
+	refund, settle, status := op.RefundAmount, op.SettleAmount, StatusPartiallySettled
 	switch op.Operation {
 	case OpSettle:
-		settle, status = op.Amount, EscrowSettled
+		settle, status = op.Amount, StatusSettled
 	case OpRefund:
-		refund, status = op.Amount, EscrowRefunded
+		refund, status = op.Amount, StatusRefunded
 	}
 	// Each is at most 2^53-1, so the sum cannot overflow.
 	if refund+settle != e.Amount {

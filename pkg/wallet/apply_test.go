@@ -54,7 +54,7 @@ func TestApplyProperties(t *testing.T) {
 			inEscrow += w.Escrow
 		}
 		for _, e := range st.escrows {
-			if e.Status == EscrowHeld {
+			if e.Status == StatusHeld {
 				held += e.Amount
 			} else if e.RefundAmount+e.SettleAmount != e.Amount {
 				t.Fatalf("escrow ended with %d + %d of %d", e.RefundAmount, e.SettleAmount, e.Amount)

@@ -127,7 +127,7 @@ func TestExpiredEscrowIsRefunded(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if e.Status == wallet.EscrowRefunded {
+			if e.Status == wallet.StatusRefunded {
 				break
 			}
 			select {
@@ -140,7 +140,7 @@ func TestExpiredEscrowIsRefunded(t *testing.T) {
 		if events[0]["eventType"] != wallet.EventEscrowRefunded || events[0]["reason"] != wallet.ReasonExpired {
 			t.Errorf("expiry gave %v", events[0])
 		}
-		if e, err := l.Escrow(t.Context(), keptID); err != nil || e.Status != wallet.EscrowHeld {
+		if e, err := l.Escrow(t.Context(), keptID); err != nil || e.Status != wallet.StatusHeld {
 			t.Errorf("the other escrow is %+v (%v)", e, err)
 		}
 		assertInvariants(t, l, "user:u1")

@@ -46,9 +46,9 @@ func TestOperationsEventsAndBalances(t *testing.T) {
 		}
 
 		for r, want := range map[*wallet.Receipt]wallet.Escrow{
-			&h1: {Status: wallet.EscrowSettled, Model: model, SettleAmount: 300},
-			&h2: {Status: wallet.EscrowRefunded, RefundAmount: 200},
-			&h3: {Status: wallet.EscrowPartiallySettled, Model: model, RefundAmount: 40, SettleAmount: 60},
+			&h1: {Status: wallet.StatusSettled, Model: model, SettleAmount: 300},
+			&h2: {Status: wallet.StatusRefunded, RefundAmount: 200},
+			&h3: {Status: wallet.StatusPartiallySettled, Model: model, RefundAmount: 40, SettleAmount: 60},
 		} {
 			e, err := l.Escrow(t.Context(), r.EscrowID)
 			if err != nil || e.Status != want.Status || e.Model != want.Model || e.RefundAmount != want.RefundAmount || e.SettleAmount != want.SettleAmount ||

@@ -110,7 +110,7 @@ func assertInvariants(t testing.TB, l *wallet.Ledger, accounts ...wallet.Account
 		}
 		var held int64
 		if a.IsUser() {
-			escrows, _, err := l.Escrows(t.Context(), a, wallet.EscrowHeld, wallet.Page{Limit: 1000})
+			escrows, _, err := l.Escrows(t.Context(), a, wallet.StatusHeld, wallet.Page{Limit: 1000})
 			if err != nil {
 				t.Fatal(err)
 			}

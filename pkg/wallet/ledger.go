@@ -276,7 +276,7 @@ func (l *Ledger) Escrows(ctx context.Context, user Account, status EscrowStatus,
 		return nil, "", err
 	}
 	switch status {
-	case "", EscrowHeld, EscrowSettled, EscrowRefunded, EscrowPartiallySettled:
+	case "", StatusHeld, StatusSettled, StatusRefunded, StatusPartiallySettled:
 	default:
 		return nil, "", invalid("/status", "a status is held, settled, refunded or partially_settled")
 	}

@@ -202,7 +202,7 @@ func (m *model) expect(op *Op, got Receipt) error {
 		}
 		if op.Operation == OpHold {
 			w.Available, w.Escrow, w.Seq = w.Available-op.Amount, w.Escrow+op.Amount, w.Seq+3
-			m.escrows[got.EscrowID] = &Escrow{User: op.Account, Amount: op.Amount, Status: EscrowHeld}
+			m.escrows[got.EscrowID] = &Escrow{User: op.Account, Amount: op.Amount, Status: StatusHeld}
 			m.ids = append(m.ids, got.EscrowID)
 			return nil
 		}
@@ -217,7 +217,7 @@ func (m *model) expect(op *Op, got Receipt) error {
 		if e == nil {
 			return ErrEscrowNotFound
 		}
-		if e.Status != EscrowHeld {
+		if e.Status != StatusHeld {
 			return ErrEscrowProcessed
 		}
 		if op.Amount+op.RefundAmount+op.SettleAmount != e.Amount {
@@ -242,7 +242,7 @@ func (m *model) expect(op *Op, got Receipt) error {
 			w := get(op.Model)
 			w.Earned, w.Seq = w.Earned+earned, w.Seq+2
 		}
-		e.Status = EscrowSettled
+		e.Status = StatusSettled
 	}
 	return nil
 }

@@ -12,10 +12,10 @@ type EscrowStatus string
 
 // The statuses of an escrow.
 const (
-	EscrowHeld             EscrowStatus = "held"
-	EscrowSettled          EscrowStatus = "settled"
-	EscrowRefunded         EscrowStatus = "refunded"
-	EscrowPartiallySettled EscrowStatus = "partially_settled"
+	StatusHeld             EscrowStatus = "held"
+	StatusSettled          EscrowStatus = "settled"
+	StatusRefunded         EscrowStatus = "refunded"
+	StatusPartiallySettled EscrowStatus = "partially_settled"
 )
 
 // Escrow is points of a user that are held until the queue settles or refunds them.

@@ -1,0 +1,93 @@
+package bus
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Config is a bus' settings. The zero value works for the memory bus; the Redis bus
+// needs a Group to subscribe.
+type Config struct {
+	Keys Keys // Defaults to namespace "rt", 16 partitions.
+
+	// Group is the consumer group: buses with the same one share the events between
+	// them and must have the same subscriptions. 1 to 64 of A-Z a-z 0-9 . _ -. A bus
+	// that only publishes needs none.
+	Group string
+	// Consumer names this process within the group. Defaults to the host's name, the
+	// process id and a random word. A name that outlives the process (a StatefulSet's)
+	// gets back at once what a crash left unfinished; no two processes may share it.
+	Consumer string
+	// Partitions are the only ones this bus reads. Give each process of a group its own
+	// and each account's events are handled in order whatever the number of processes.
+	// Defaults to all.
+	Partitions []int
+	// FromNow starts a group that does not exist yet with what comes. Defaults to
+	// starting with all that the streams still hold.
+	FromNow bool
+
+	AllowDuplicates bool          // Publish looks for no duplicates. Defaults to looking.
+	DedupTTL        time.Duration // how long an event's ID and Key are remembered. Defaults to 1 h.
+	MaxLen          int64         // entries that a stream keeps, about. Defaults to 1,000,000.
+
+	Attempts       int           // calls of a handler for one event, in all. Defaults to 3.
+	FirstDelay     time.Duration // most that is waited before the second attempt, then doubled: the wait is random up to that. Defaults to 1 s.
+	MaxDelay       time.Duration // cap of that. Defaults to 30 s.
+	HandlerTimeout time.Duration // when a handler's context ends. Defaults to 30 s.
+
+	// Synchronous has Publish return when all handlers are through with the events, for
+	// tests. On Redis that needs Run, and waits for all the group has not handled yet.
+	// Defaults to returning at once.
+	Synchronous bool
+
+	// MaxInFlight bounds the events that were read and are not handled to the end;
+	// those that wait for another attempt count. At the bound reading stops. Defaults
+	// to 4096.
+	MaxInFlight int
+	// Lanes bounds the handlers of one subscription that run at the same time. An
+	// account's events share a lane. Defaults to 32.
+	Lanes int
+
+	// PauseAfter is how many attempts of a subscription must fail in a row to pause it.
+	// Defaults to 20; negative: never.
+	PauseAfter int
+	// PauseFor is how long it is paused before one event probes whether it works again;
+	// each failed probe doubles it, up to MaxPause. Defaults to 5 s.
+	PauseFor time.Duration
+	MaxPause time.Duration // Defaults to 1 min.
+
+	// ClaimAfter is how long events of a consumer that shows no sign of life wait
+	// before another consumer of the group takes them over. Defaults to 30 s.
+	ClaimAfter time.Duration
+	// DoneTTL is how long a subscription's being done with an event that others are not
+	// done with is remembered. Defaults to 24 h.
+	DoneTTL time.Duration
+	// DrainTimeout is how long Run waits for events under way when its context ends.
+	// Defaults to 10 s.
+	DrainTimeout time.Duration
+
+	Logger     *slog.Logger          // Defaults to slog.Default().
+	Registerer prometheus.Registerer // Several buses may share one. Defaults to no metrics.
+}
+
+func (c Config) withDefaults() Config {
+	c.Keys = c.Keys.WithDefaults()
+	setDefault(&c.DedupTTL, time.Hour)
+	setDefault(&c.MaxLen, 1_000_000)
+	setDefault(&c.Attempts, 3)
+	setDefault(&c.FirstDelay, time.Second)
+	setDefault(&c.MaxDelay, 30*time.Second)
+	setDefault(&c.HandlerTimeout, 30*time.Second)
+	setDefault(&c.MaxInFlight, 4096)
+	setDefault(&c.Lanes, 32)
+	setDefault(&c.PauseAfter, 20)
+	setDefault(&c.PauseFor, 5*time.Second)
+	setDefault(&c.MaxPause, time.Minute)
+	setDefault(&c.ClaimAfter, 30*time.Second)
+	setDefault(&c.DoneTTL, 24*time.Hour)
+	setDefault(&c.DrainTimeout, 10*time.Second)
+	setDefault(&c.Logger, slog.Default())
+	return c
+}

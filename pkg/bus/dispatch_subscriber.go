@@ -1,0 +1,203 @@
+package bus
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// subscriber is a subscription at work.
+type subscriber struct {
+	Subscription
+	d       *dispatcher
+	lanes   []lane
+	running tally // lanes at work
+	gone    atomic.Bool
+	metrics subscriberMetrics
+
+	failures atomic.Int32 // attempts that failed in a row
+	paused   atomic.Bool
+	probe    atomic.Bool // paused, and one event may try whether it works again
+
+	mu       sync.Mutex           // protects the rest
+	pauseFor time.Duration        // of the pause under way
+	resumes  *time.Timer          // of the pause under way
+	waiting  map[*time.Timer]*job // for their next attempt
+}
+
+func newSubscriber(d *dispatcher, sub Subscription) *subscriber {
+	s := &subscriber{
+		Subscription: sub, d: d, lanes: make([]lane, d.cfg.Lanes),
+		metrics: d.metrics.of(sub.ID), waiting: map[*time.Timer]*job{},
+	}
+	for i := range s.lanes {
+		s.lanes[i].s = s
+	}
+	return s
+}
+
+func (s *subscriber) lane(t *task) *lane { return &s.lanes[laneOf(&t.event, len(s.lanes))] }
+
+// leave ends the subscription: what waits for it is dropped, what runs goes on.
+func (s *subscriber) leave() {
+	s.gone.Store(true)
+	s.mu.Lock()
+	if s.resumes != nil {
+		s.resumes.Stop()
+	}
+	var dropped []*job
+	for timer, j := range s.waiting {
+		if timer.Stop() {
+			dropped = append(dropped, j)
+			delete(s.waiting, timer)
+		}
+	}
+	s.mu.Unlock()
+	for _, j := range dropped {
+		s.drop(*j)
+	}
+	for i := range s.lanes {
+		s.lanes[i].wake()
+	}
+	s.metrics.paused.Set(0)
+}
+
+// drop ends what will not be handled. When the whole bus gave up, the event stays
+// unfinished, so that it is handled later.
+func (s *subscriber) drop(j job) {
+	if s.d.handlers.Err() != nil {
+		return
+	}
+	if !j.counted {
+		s.d.attempted(j.task)
+	}
+	s.d.end(j.task, s)
+}
+
+// A job is one attempt to come.
+type job struct {
+	task    *task
+	attempt int
+	counted bool // attempted was said
+}
+
+// A lane runs a subscription's jobs one after the other, on a goroutine that is
+// there only while there are some. An account's jobs always take the same lane.
+type lane struct {
+	s       *subscriber
+	mu      sync.Mutex // protects the rest
+	queue   []job
+	spare   []job // the queue before, for its space
+	working bool
+}
+
+func (l *lane) push(j job) {
+	l.mu.Lock()
+	held := l.s.paused.Load() && !l.s.probe.Load() && !l.s.gone.Load()
+	first := held && !j.counted
+	j.counted = j.counted || held
+	l.queue = append(l.queue, j)
+	if !held {
+		l.work()
+	}
+	l.mu.Unlock()
+	if first {
+		l.s.d.attempted(j.task)
+	}
+}
+
+// wake lets go on what a pause has held up.
+func (l *lane) wake() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.queue) > 0 {
+		l.work()
+	}
+}
+
+// work starts the goroutine if there is none. l.mu is held.
+func (l *lane) work() {
+	if l.working {
+		return
+	}
+	l.working = true
+	l.s.running.add(1)
+	l.s.d.workers.add(1)
+	go l.run()
+}
+
+func (l *lane) run() {
+	defer l.s.d.workers.add(-1)
+	defer l.s.running.add(-1)
+	for {
+		jobs := l.take()
+		if jobs == nil {
+			return
+		}
+		for i := range jobs {
+			if !l.do(&jobs[i]) {
+				if l.putBack(jobs[i:]) {
+					return
+				}
+				break
+			}
+			jobs[i] = job{}
+		}
+	}
+}
+
+// take takes all that waits; nil: nothing, and the lane has no goroutine any more.
+func (l *lane) take() []job {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.queue) == 0 {
+		l.working = false
+		return nil
+	}
+	jobs := l.queue
+	l.queue, l.spare = l.spare[:0], jobs
+	return jobs
+}
+
+// do runs a job; false: not now, since the subscription is paused.
+func (l *lane) do(j *job) bool {
+	s := l.s
+	if s.gone.Load() {
+		s.drop(*j)
+		return true
+	}
+	probe := false
+	if s.paused.Load() {
+		if probe = s.probe.CompareAndSwap(true, false); !probe && s.paused.Load() {
+			return false
+		}
+	}
+	s.attempt(j, probe)
+	if !j.counted {
+		s.d.attempted(j.task)
+	}
+	return true
+}
+
+// putBack keeps jobs for after the pause; they hold up no other subscription. It is
+// false when the pause is over by now.
+func (l *lane) putBack(jobs []job) bool {
+	var first []*task
+	l.mu.Lock()
+	over := !l.s.paused.Load() || l.s.gone.Load() || l.s.probe.Load()
+	if !over {
+		for i := range jobs {
+			if !jobs[i].counted {
+				first = append(first, jobs[i].task)
+				jobs[i].counted = true
+			}
+		}
+	}
+	l.queue, l.spare = append(append([]job(nil), jobs...), l.queue...), nil
+	l.working = over
+	l.mu.Unlock()
+	for _, t := range first {
+		l.s.d.attempted(t)
+	}
+	return !over
+}
