@@ -33,6 +33,9 @@ func Build(ctx context.Context, root, path, dir string) (string, error) {
 	if below, ok := strings.CutPrefix(path, "bench/"); ok {
 		from, pkg = filepath.Join(root, "bench"), "./"+below
 	}
+	if _, err := os.Stat(filepath.Join(root, path, "go.mod")); err == nil {
+		from, pkg = filepath.Join(root, path), "."
+	}
 	if _, err := output(ctx, from, "go", "build", "-o", program, pkg); err != nil {
 		return "", fmt.Errorf("build %s: %w", path, err)
 	}

@@ -19,19 +19,51 @@ func (s *Server) Metrics(ctx context.Context) (Metrics, error) {
 	if s.Admin == "" {
 		return Metrics{}, nil
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.Admin+"/metrics", http.NoBody)
+	var m Metrics
+	err := s.admin(ctx, "/metrics", func(body io.Reader) (err error) {
+		m, err = parseMetrics(body)
+		return err
+	})
+	return m, err
+}
+
+// CollectGarbage has the server do so, twice: what a pool holds goes at the second.
+func (s *Server) CollectGarbage(ctx context.Context) error {
+	for range 2 {
+		err := s.admin(ctx, "/debug/pprof/heap?gc=1", func(body io.Reader) error {
+			_, err := io.Copy(io.Discard, body)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Profile writes a CPU profile of so many seconds to w.
+func (s *Server) Profile(ctx context.Context, seconds int, w io.Writer) error {
+	return s.admin(ctx, "/debug/pprof/profile?seconds="+strconv.Itoa(seconds), func(body io.Reader) error {
+		_, err := io.Copy(w, body)
+		return err
+	})
+}
+
+// admin GETs a page of the admin listener.
+func (s *Server) admin(ctx context.Context, path string, read func(io.Reader) error) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.Admin+path, http.NoBody)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("metrics: %s", response.Status)
+		return fmt.Errorf("%s: %s", path, response.Status)
 	}
-	return parseMetrics(response.Body)
+	return read(response.Body)
 }
 
 // Since is how much each metric grew.

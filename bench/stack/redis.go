@@ -3,6 +3,7 @@ package stack
 import (
 	"context"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -32,6 +33,19 @@ func OpenRedis(ctx context.Context, url string) (*Redis, error) {
 
 // Version is the server's version.
 func (r *Redis) Version(ctx context.Context) string { return r.info(ctx, "server", "redis_version") }
+
+// PID is the server's process id, 0 when it is not on this machine.
+func (r *Redis) PID(ctx context.Context) int {
+	pid, err := strconv.Atoi(r.info(ctx, "server", "process_id"))
+	if err != nil {
+		return 0
+	}
+	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	if err != nil || !(strings.Contains(string(name), "redis") || strings.Contains(string(name), "valkey")) {
+		return 0
+	}
+	return pid
+}
 
 // CPU is the CPU time that the server has used, 0 when it does not tell.
 func (r *Redis) CPU(ctx context.Context) time.Duration {

@@ -40,6 +40,7 @@ type Config struct {
 	RedisURL    string
 	Namespace   string // of the keys in Redis
 	Secret      Secret
+	Processor   string // that servers are pinned to, as taskset names it; empty: any
 }
 
 func (c *Config) env() []string {
@@ -54,13 +55,24 @@ func StartCore(ctx context.Context, program string, c *Config, args ...string) (
 	return start(ctx, program, c, append([]string{"serve"}, args...))
 }
 
-// StartGateway starts `gateway serve` beside a core and waits until it is ready.
+// StartGateway starts `gateway serve` and waits until it is ready. Without a core
+// (nil) it serves what is in Redis.
 func StartGateway(ctx context.Context, program string, c *Config, core *Server) (*Server, error) {
 	raw, err := c.Secret.Token("gateway", nil, token.ScopeRead)
 	if err != nil {
 		return nil, err
 	}
-	return start(ctx, program, c, []string{"serve", "--core-url=http://" + core.Addr, "--core-token=" + raw})
+	addr := "127.0.0.1:1" // nobody listens there
+	if core != nil {
+		addr = core.Addr
+	}
+	return start(ctx, program, c, []string{"serve", "--core-url=http://" + addr, "--core-token=" + raw})
+}
+
+// StartRival starts a server that the gateway is measured beside (package rival)
+// and waits until it is ready.
+func StartRival(ctx context.Context, program string, c *Config, args ...string) (*Server, error) {
+	return start(ctx, program, c, args)
 }
 
 func start(ctx context.Context, program string, c *Config, args []string) (*Server, error) {
@@ -72,7 +84,11 @@ func start(ctx context.Context, program string, c *Config, args []string) (*Serv
 	if err != nil {
 		return nil, err
 	}
-	p, err := process.Start(ctx, program, append(args, "--http="+addr, "--admin="+admin), c.env())
+	args = append(args, "--http="+addr, "--admin="+admin)
+	if c.Processor != "" {
+		program, args = "taskset", append([]string{"-c", c.Processor, program}, args...)
+	}
+	p, err := process.Start(ctx, program, args, c.env())
 	if err != nil {
 		return nil, err
 	}

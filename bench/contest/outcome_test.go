@@ -1,0 +1,52 @@
+//go:build linux
+
+package contest
+
+import (
+	"encoding/json"
+	"flag"
+	"strings"
+	"testing"
+)
+
+func TestOutcome(t *testing.T) {
+	o := &Outcome{
+		Intro: "Few clients.", LoadName: "events/s", Rounds: 3, name: "x",
+		Columns: []Column{{Name: "CPU µs", Ratio: true}, {Name: "p50 ms", Plain: true}},
+	}
+	for round, v := range []float64{8, 10, 12} {
+		o.Results = append(o.Results,
+			Result{Round: round + 1, Server: "gateway", Load: "20", Values: []float64{v, v}},
+			Result{Round: round + 1, Server: "peer", Load: "20", Values: []float64{20, -1}, others: 3})
+	}
+	var b strings.Builder
+	if err := o.Text(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"Few clients. 3 rounds.", "gateway | 10.0 (8.00 to 12.0) |", "|   10.0 |", "peer |", "20.0 |", "– |", "3 % |",
+		"gateway / peer | 0.50 (0.40 to 0.60) |"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%q is not in\n%s", want, b.String())
+		}
+	}
+	encoded, err := json.Marshal(o)
+	if err != nil || !strings.Contains(string(encoded), `"figures":{"CPU µs":8,"p50 ms":8}`) {
+		t.Errorf("got %s, %v", encoded, err)
+	}
+}
+
+func TestOptionsRefused(t *testing.T) {
+	for _, args := range [][]string{
+		{"--servers", "gateway,other"}, {"--rounds", "0"}, {"--clients", "0"}, {"--at-once", "0"}, {"--clients", "100000000"},
+	} {
+		var o Options
+		flags := flag.NewFlagSet("x", flag.ContinueOnError)
+		o.Flags(flags, 10, "gateway,floor")
+		if err := flags.Parse(args); err != nil {
+			t.Fatal(err)
+		}
+		if err := o.check(); err == nil {
+			t.Errorf("%q is taken", args)
+		}
+	}
+}

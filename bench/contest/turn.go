@@ -1,0 +1,208 @@
+//go:build linux
+
+package contest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/redroomrewards/realtime/bench/feed"
+	"github.com/redroomrewards/realtime/bench/fleet"
+	"github.com/redroomrewards/realtime/bench/lab"
+	"github.com/redroomrewards/realtime/bench/stack"
+	"github.com/redroomrewards/realtime/internal/token"
+)
+
+// Turn is one server's turn in a round.
+type Turn struct {
+	Clients int
+
+	contest *Contest
+	kind    *kind
+	round   int
+	config  stack.Config
+	server  *stack.Server
+	fleet   *fleet.Fleet
+}
+
+func (c *Contest) turn(ctx context.Context, round int, server string, measure func(context.Context, *Turn) ([]Result, error)) (_ []Result, err error) {
+	t := &Turn{Clients: c.options.Clients, contest: c, round: round, config: *c.lab.Config("")}
+	for i := range kinds {
+		if kinds[i].name == server {
+			t.kind = &kinds[i]
+		}
+	}
+	c.runs++
+	t.config.Namespace += fmt.Sprintf("_%d", c.runs)
+	t.config.Processor = serverProcessor
+	defer func() {
+		cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		if t.fleet != nil {
+			t.fleet.Close()
+		}
+		if t.server != nil {
+			err = errors.Join(err, t.server.Stop())
+		}
+		err = errors.Join(err, c.lab.Redis.Delete(cleaning, t.config.Namespace))
+	}()
+	results, err := measure(ctx, t)
+	for i := range results {
+		results[i].Round, results[i].Server = round, server
+	}
+	return results, err
+}
+
+// Feed makes the feed of so many accounts and publishes the first events of each,
+// since only an account that has one can be subscribed to without a core.
+func (t *Turn) Feed(ctx context.Context, accounts, each int) (*feed.Feed, error) {
+	f := feed.New(t.contest.lab.Redis, t.config.Namespace, accounts)
+	if err := f.Seed(ctx, each); err != nil {
+		return nil, fmt.Errorf("seed: %w", err)
+	}
+	return f, nil
+}
+
+// Start starts the server and waits until it has read the streams.
+func (t *Turn) Start(ctx context.Context) (err error) {
+	program := t.contest.programs[t.kind.path]
+	if t.kind.path == "cmd/gateway" {
+		t.server, err = stack.StartGateway(ctx, program, &t.config, nil)
+	} else {
+		t.server, err = stack.StartRival(ctx, program, &t.config, t.kind.args...)
+	}
+	return err
+}
+
+// Connect opens all clients, in turn on the accounts. after is the seq that they
+// resume from, so that each has missed that many events; negative: they begin now.
+func (t *Turn) Connect(ctx context.Context, accounts []string, after int64, missed int) (*fleet.Fleet, error) {
+	p := fleet.Plan{Missed: missed, AtOnce: t.contest.options.AtOnce}
+	for i := range t.Clients {
+		account := accounts[i%len(accounts)]
+		subject, scopes := account, []string(nil)
+		if len(accounts) < t.Clients { // an account's own clients are limited in number; these watch it
+			subject, scopes = fmt.Sprintf("client-%d", i), []string{token.ScopeEvents}
+		}
+		raw, err := t.config.Secret.Token(subject, nil, scopes...)
+		if err != nil {
+			return nil, err
+		}
+		p.Clients = append(p.Clients, fleet.Client{Account: account, Token: raw, After: after})
+	}
+	var err error
+	t.fleet, err = fleet.Open(ctx, t.server.Addr, t.kind.dialect, p)
+	return t.fleet, err
+}
+
+// Window is CPU time from its beginning on.
+type Window struct {
+	turn   *Turn
+	before lab.Usage
+}
+
+// Begin begins a window.
+func (t *Turn) Begin(ctx context.Context) (*Window, error) {
+	u, err := t.contest.lab.ReadUsage(ctx, t.server)
+	return &Window{turn: t, before: u}, err
+}
+
+// Used is what a window's CPU time went to.
+type Used struct {
+	Server                          time.Duration
+	Wall                            time.Duration
+	ServerPercent, GeneratorPercent float64 // of one processor
+	RedisPercent, othersPercent     float64
+}
+
+// End ends a window.
+func (w *Window) End(ctx context.Context) (Used, error) {
+	after, err := w.turn.contest.lab.ReadUsage(ctx, w.turn.server)
+	if err != nil {
+		return Used{}, err
+	}
+	d := after.Since(&w.before)
+	wall := after.At.Sub(w.before.At)
+	percent := func(used time.Duration) float64 { return 100 * used.Seconds() / wall.Seconds() }
+	return Used{
+		Server: d.Servers, Wall: wall, ServerPercent: percent(d.Servers), GeneratorPercent: percent(d.Generator),
+		RedisPercent: percent(d.Redis), othersPercent: after.OthersPercent(&w.before),
+	}, nil
+}
+
+// Memory is what the server's Go heap and stacks use after a collection, and
+// what the process has of the machine's memory, in bytes.
+func (t *Turn) Memory(ctx context.Context) (inUse, resident float64, err error) {
+	if err := t.server.CollectGarbage(ctx); err != nil {
+		return 0, 0, err
+	}
+	m, err := t.server.Metrics(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	return m["go_memstats_heap_inuse_bytes"] + m["go_memstats_stack_inuse_bytes"], m["process_resident_memory_bytes"], nil
+}
+
+// Driven is what came of a load.
+type Driven struct {
+	Used
+	Events   int // that were published
+	P50, P99 time.Duration
+}
+
+// Drive puts the load on the server for a while, and again for the time that
+// counts, which ends when the last event has arrived everywhere. publish returns
+// how many events it published; each goes to so many clients.
+func (t *Turn) Drive(ctx context.Context, load string, warmup, measure time.Duration, each int,
+	publish func(context.Context, time.Duration) (int, error),
+) (d Driven, err error) {
+	expected := t.fleet.Events()
+	run := func(duration time.Duration) error {
+		n, err := publish(ctx, duration)
+		if err != nil {
+			return err
+		}
+		d.Events = n
+		expected += int64(n) * int64(each)
+		return t.fleet.Await(ctx, expected, 10*time.Second)
+	}
+	if err := run(warmup); err != nil {
+		return d, fmt.Errorf("%s: warm-up: %w", load, err)
+	}
+	profiled := t.Profile(ctx, load, measure)
+	latency := t.fleet.Measure()
+	w, err := t.Begin(ctx)
+	if err != nil {
+		return d, err
+	}
+	if err := run(measure); err != nil {
+		return d, fmt.Errorf("%s: %w", load, err)
+	}
+	if d.Used, err = w.End(ctx); err != nil {
+		return d, err
+	}
+	d.P50, d.P99 = latency.Quantile(0.5), latency.Quantile(0.99)
+	return d, profiled()
+}
+
+// Profile begins a CPU profile of the server, when that was asked for. wait waits
+// until it is written.
+func (t *Turn) Profile(ctx context.Context, load string, d time.Duration) (wait func() error) {
+	if t.contest.options.Profile == "" {
+		return func() error { return nil }
+	}
+	file := fmt.Sprintf("%s-%s-%d.cpu", t.kind.name, load, t.round)
+	done := make(chan error, 1)
+	go func() {
+		out, err := os.Create(filepath.Join(t.contest.options.Profile, file))
+		if err == nil {
+			err = errors.Join(t.server.Profile(ctx, max(1, int(d.Seconds())), out), out.Close())
+		}
+		done <- err
+	}()
+	return func() error { return <-done }
+}

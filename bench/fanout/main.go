@@ -1,0 +1,120 @@
+//go:build linux
+
+// Command fanout measures what it costs to bring each event of one account to a
+// thousand subscribers, at several rates, and how many deliveries per second one
+// processor can do at most.
+//
+// Run it with scripts/bench fanout.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redroomrewards/realtime/bench/contest"
+	"github.com/redroomrewards/realtime/bench/feed"
+)
+
+func main() { contest.Main("fanout", run) }
+
+type options struct {
+	contest.Options
+	rates   string
+	warmup  time.Duration
+	measure time.Duration
+}
+
+const most = "max"
+
+func run(ctx context.Context, args []string, getenv func(string) string) error {
+	var o options
+	flags := flag.NewFlagSet("fanout", flag.ContinueOnError)
+	o.Flags(flags, 1000, "gateway,centrifuge,centrifuge-10ms,floor")
+	flags.StringVar(&o.rates, "rates", "20,50,100,300,max", "events per second, each to all clients; max: the next ones as soon as clients have the last ones")
+	flags.DurationVar(&o.warmup, "warmup", 500*time.Millisecond, "under each load, before it counts")
+	flags.DurationVar(&o.measure, "measure", 3*time.Second, "how long each load counts")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	rates := strings.Split(o.rates, ",")
+	for _, rate := range rates {
+		if n, err := strconv.Atoi(rate); rate != most && (err != nil || n < 1) {
+			return fmt.Errorf("--rates: %q is neither a number above zero nor max", rate)
+		}
+	}
+	if o.warmup <= 0 || o.measure <= 0 {
+		return errors.New("all durations must be above zero")
+	}
+	out := &contest.Outcome{
+		Intro:    fmt.Sprintf("Each event of one account goes to %d clients; %s under each load.", o.Clients, o.measure),
+		LoadName: "events/s",
+		Columns: []contest.Column{
+			{Name: "CPU µs/delivery", Ratio: true}, {Name: "deliveries/s", Plain: true}, {Name: "p50 ms", Plain: true}, {Name: "p99 ms"},
+			{Name: "server CPU %", Plain: true}, {Name: "generator CPU %", Plain: true}, {Name: "Redis CPU %", Plain: true},
+		},
+	}
+	return contest.Run(ctx, "fanout", args, getenv, &o.Options, out, func(ctx context.Context, t *contest.Turn) ([]contest.Result, error) {
+		return measure(ctx, t, &o, rates)
+	})
+}
+
+func measure(ctx context.Context, t *contest.Turn, o *options, rates []string) ([]contest.Result, error) {
+	f, err := t.Feed(ctx, 1, 1)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.Start(ctx); err != nil {
+		return nil, err
+	}
+	clients, err := t.Connect(ctx, f.Accounts(), -1, 0)
+	if err != nil {
+		return nil, err
+	}
+	var results []contest.Result
+	for _, rate := range rates {
+		publish := func(ctx context.Context, d time.Duration) (int, error) {
+			n, _ := strconv.Atoi(rate) // checked
+			return f.Drive(ctx, n, d)
+		}
+		if rate == most {
+			publish = func(ctx context.Context, d time.Duration) (int, error) {
+				return flood(ctx, f, clients.Events, int64(t.Clients), d)
+			}
+		}
+		d, err := t.Drive(ctx, rate, o.warmup, o.measure, t.Clients, publish)
+		if err != nil {
+			return nil, err
+		}
+		deliveries := float64(d.Events) * float64(t.Clients)
+		results = append(results, contest.NewResult(rate, &d.Used, float64(d.Server.Nanoseconds())/1000/deliveries, deliveries/d.Wall.Seconds(),
+			d.P50.Seconds()*1000, d.P99.Seconds()*1000, d.ServerPercent, d.GeneratorPercent, d.RedisPercent))
+	}
+	return results, nil
+}
+
+// flood keeps so many events on their way that the server always has work and no
+// client's queue overflows.
+func flood(ctx context.Context, f *feed.Feed, arrived func() int64, clients int64, d time.Duration) (int, error) {
+	const batch, window = 32, 192
+	begin, before := time.Now(), arrived()
+	published := int64(0)
+	for time.Since(begin) < d {
+		if err := ctx.Err(); err != nil {
+			return int(published), err
+		}
+		if published*clients-(arrived()-before) > window*clients {
+			time.Sleep(100 * time.Microsecond)
+			continue
+		}
+		if err := f.Publish(ctx, 0, batch); err != nil {
+			return int(published), err
+		}
+		published += batch
+	}
+	return int(published), nil
+}

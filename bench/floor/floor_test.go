@@ -1,0 +1,42 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redroomrewards/realtime/bench/feed"
+	"github.com/redroomrewards/realtime/bench/fleet"
+	"github.com/redroomrewards/realtime/pkg/bus"
+)
+
+func TestFloor(t *testing.T) {
+	f := &floor{accounts: map[string]*account{}}
+	mux := http.NewServeMux()
+	f.Handle(mux)
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	begin := time.Now().UnixNano()
+	batch := func(from, to int64) (b bus.Batch) {
+		for seq := from; seq <= to; seq++ {
+			b.Deliveries = append(b.Deliveries, bus.Delivery{Account: "user:a", Seq: seq, Data: fmt.Appendf(nil, `{%s%d"}`, feed.Marker, begin+seq)})
+		}
+		return b
+	}
+	f.Deliver(batch(1, 5))
+	clients := []fleet.Client{{Account: "user:a", After: 3}, {Account: "user:a", After: 3}}
+	fl, err := fleet.Open(t.Context(), strings.TrimPrefix(server.URL, "http://"), fleet.Wallet{}, fleet.Plan{Clients: clients, Missed: 2, AtOnce: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fl.Close()
+	f.Deliver(batch(4, 2000)) // 4 and 5 again; more than a socket takes at once
+	if err := fl.Await(t.Context(), 2*1997, 10*time.Second); err != nil {
+		t.Error(err)
+	}
+}

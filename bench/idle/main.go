@@ -1,0 +1,83 @@
+//go:build linux
+
+// Command idle measures what ten thousand connections cost that have a
+// subscription and nothing to tell: memory after a garbage collection, and
+// processor time for heartbeats.
+//
+// Run it with scripts/bench idle.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"time"
+
+	"github.com/redroomrewards/realtime/bench/contest"
+)
+
+func main() { contest.Main("idle", run) }
+
+func run(ctx context.Context, args []string, getenv func(string) string) error {
+	var o contest.Options
+	flags := flag.NewFlagSet("idle", flag.ContinueOnError)
+	o.Flags(flags, 10_000, "gateway,centrifuge,floor")
+	measure := flags.Duration("measure", 25*time.Second, "how long processor time counts; all servers' heartbeats come every 25 s")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if *measure <= 0 {
+		return errors.New("all durations must be above zero")
+	}
+	out := &contest.Outcome{
+		Intro: fmt.Sprintf("%d clients, an account and a subscription each, and no events; processor time over %s. "+
+			"Memory is the difference to the server without clients; Go's is heap and stacks in use.", o.Clients, *measure),
+		LoadName: "connections",
+		Columns: []contest.Column{
+			{Name: "Go memory KB each", Ratio: true}, {Name: "resident KB each", Ratio: true}, {Name: "server CPU %", Ratio: true},
+			{Name: "generator CPU %", Plain: true},
+		},
+	}
+	return contest.Run(ctx, "idle", args, getenv, &o, out, func(ctx context.Context, t *contest.Turn) ([]contest.Result, error) {
+		return idle(ctx, t, *measure)
+	})
+}
+
+func idle(ctx context.Context, t *contest.Turn, d time.Duration) ([]contest.Result, error) {
+	f, err := t.Feed(ctx, t.Clients, 1)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.Start(ctx); err != nil {
+		return nil, err
+	}
+	goBefore, residentBefore, err := t.Memory(ctx)
+	if err != nil {
+		return nil, err
+	}
+	clients, err := t.Connect(ctx, f.Accounts(), -1, 0)
+	if err != nil {
+		return nil, err
+	}
+	goAfter, residentAfter, err := t.Memory(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w, err := t.Begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(d):
+	}
+	used, err := w.End(ctx)
+	if err != nil {
+		return nil, err
+	}
+	each := func(after, before float64) float64 { return (after - before) / 1024 / float64(t.Clients) }
+	return []contest.Result{contest.NewResult(fmt.Sprint(t.Clients), &used,
+		each(goAfter, goBefore), each(residentAfter, residentBefore), used.ServerPercent, used.GeneratorPercent)}, clients.Err()
+}

@@ -1,0 +1,87 @@
+//go:build linux
+
+// Command personal measures what it costs to bring events to ten thousand clients
+// of which each watches an account of its own, and how long that takes.
+//
+// Run it with scripts/bench personal.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redroomrewards/realtime/bench/contest"
+)
+
+func main() { contest.Main("personal", run) }
+
+type options struct {
+	contest.Options
+	rates   []int
+	warmup  time.Duration
+	measure time.Duration
+}
+
+func run(ctx context.Context, args []string, getenv func(string) string) error {
+	var o options
+	flags := flag.NewFlagSet("personal", flag.ContinueOnError)
+	o.Flags(flags, 10_000, "gateway,centrifuge,floor")
+	rates := flags.String("rates", "2000,10000", "events per second, to all accounts in turn")
+	flags.DurationVar(&o.warmup, "warmup", time.Second, "under each load, before it counts")
+	flags.DurationVar(&o.measure, "measure", 5*time.Second, "how long each load counts")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	for field := range strings.SplitSeq(*rates, ",") {
+		n, err := strconv.Atoi(field)
+		if err != nil || n < 1 {
+			return fmt.Errorf("--rates: %q is no number above zero", field)
+		}
+		o.rates = append(o.rates, n)
+	}
+	if o.warmup <= 0 || o.measure <= 0 {
+		return errors.New("all durations must be above zero")
+	}
+	out := &contest.Outcome{
+		Intro:    fmt.Sprintf("%d clients, an account each; every event goes to one client; %s under each load.", o.Clients, o.measure),
+		LoadName: "events/s",
+		Columns: []contest.Column{
+			{Name: "CPU µs/event", Ratio: true}, {Name: "p50 ms"}, {Name: "p99 ms", Ratio: true}, {Name: "events/s", Plain: true},
+			{Name: "server CPU %", Plain: true}, {Name: "generator CPU %", Plain: true}, {Name: "Redis CPU %", Plain: true},
+		},
+	}
+	return contest.Run(ctx, "personal", args, getenv, &o.Options, out, func(ctx context.Context, t *contest.Turn) ([]contest.Result, error) {
+		return measure(ctx, t, &o)
+	})
+}
+
+func measure(ctx context.Context, t *contest.Turn, o *options) ([]contest.Result, error) {
+	f, err := t.Feed(ctx, t.Clients, 1)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.Start(ctx); err != nil {
+		return nil, err
+	}
+	if _, err := t.Connect(ctx, f.Accounts(), -1, 0); err != nil {
+		return nil, err
+	}
+	var results []contest.Result
+	for _, rate := range o.rates {
+		d, err := t.Drive(ctx, strconv.Itoa(rate), o.warmup, o.measure, 1, func(ctx context.Context, d time.Duration) (int, error) {
+			return f.Drive(ctx, rate, d)
+		})
+		if err != nil {
+			return nil, err
+		}
+		events := float64(d.Events)
+		results = append(results, contest.NewResult(strconv.Itoa(rate), &d.Used, float64(d.Server.Nanoseconds())/1000/events,
+			d.P50.Seconds()*1000, d.P99.Seconds()*1000, events/d.Wall.Seconds(), d.ServerPercent, d.GeneratorPercent, d.RedisPercent))
+	}
+	return results, nil
+}

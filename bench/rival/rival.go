@@ -1,0 +1,89 @@
+// Package rival runs a server that the gateway is measured beside. It gets
+// everything from it that is not its own business: the gateway's tail of the
+// streams, its HTTP server and its admin listener. So what differs between two
+// measurements is how events get from memory to the clients.
+package rival
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/redroomrewards/realtime/internal/httpserver"
+	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/pkg/bus"
+)
+
+// A Rival carries deliveries to clients its own way.
+type Rival interface {
+	// Deliver takes a batch from the streams. It is called by one goroutine at a time.
+	Deliver(b bus.Batch)
+	// Handle adds where clients connect.
+	Handle(mux *http.ServeMux)
+}
+
+// Main is a rival's main function. flags may hold further flags of its own.
+func Main(name string, flags *flag.FlagSet, build func(*token.Verifier) (Rival, error)) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // the second signal ends the process at once
+	if err := run(ctx, os.Args[1:], os.Getenv, flags, build); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, getenv func(string) string, flags *flag.FlagSet, build func(*token.Verifier) (Rival, error)) error {
+	addr := flags.String("http", "127.0.0.1:8091", "where clients connect")
+	adminAddr := flags.String("admin", "127.0.0.1:9091", "where health, metrics and profiles are")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	verifier, err := token.NewVerifier(token.Config{HS256Secret: []byte(getenv("JWT_HS256_SECRET"))})
+	if err != nil {
+		return err
+	}
+	rdb, err := bus.OpenRedis(getenv("REDIS_URL"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rdb.Close() }()
+	r, err := build(verifier)
+	if err != nil {
+		return err
+	}
+	admin := httpserver.NewAdmin()
+	tail := bus.NewTail(rdb, bus.TailConfig{Keys: bus.Keys{Namespace: getenv("NAMESPACE")}, Registerer: admin.Registry})
+	admin.AddCheck(httpserver.Check{Name: "streams", Ping: func(context.Context) error {
+		select {
+		case <-tail.CaughtUp():
+			return nil
+		default:
+			return errors.New("still reading what was published before the start")
+		}
+	}})
+	mux := http.NewServeMux()
+	r.Handle(mux)
+
+	public, err := httpserver.Listen(ctx, "--http", *addr)
+	if err != nil {
+		return err
+	}
+	private, err := httpserver.Listen(ctx, "--admin", *adminAddr)
+	if err != nil {
+		return errors.Join(err, public.Close())
+	}
+	quiet := httpserver.Config{Logger: slog.New(slog.DiscardHandler)}
+	var g errgroup.Group
+	g.Go(func() error { return tail.Run(ctx, r.Deliver) })
+	g.Go(func() error { return httpserver.Serve(ctx, public, mux, quiet) })
+	g.Go(func() error { return httpserver.Serve(ctx, private, admin, quiet) })
+	return g.Wait()
+}

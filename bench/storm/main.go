@@ -1,0 +1,73 @@
+//go:build linux
+
+// Command storm measures how a server that has just started takes ten thousand
+// clients that come back at once, each with an account of its own of which it has
+// missed some events.
+//
+// Run it with scripts/bench storm.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"time"
+
+	"github.com/redroomrewards/realtime/bench/contest"
+)
+
+func main() { contest.Main("storm", run) }
+
+func run(ctx context.Context, args []string, getenv func(string) string) error {
+	var o contest.Options
+	flags := flag.NewFlagSet("storm", flag.ContinueOnError)
+	o.Flags(flags, 10_000, "gateway,centrifuge,floor")
+	missed := flags.Int("missed", 3, "events that each client has missed, of twice as many")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if *missed < 1 {
+		return errors.New("all numbers must be above zero")
+	}
+	out := &contest.Outcome{
+		Intro: fmt.Sprintf("%d clients, an account each, come back to a server that has just read the streams, each with the number of the last event that it saw; "+
+			"%d at a time. Done is when each has its subscription and the %d events that it missed.", o.Clients, o.AtOnce, *missed),
+		LoadName: "connections",
+		Columns: []contest.Column{
+			{Name: "seconds", Ratio: true}, {Name: "CPU µs each", Ratio: true},
+			{Name: "server CPU %", Plain: true}, {Name: "generator CPU %", Plain: true},
+		},
+	}
+	return contest.Run(ctx, "storm", args, getenv, &o, out, func(ctx context.Context, t *contest.Turn) ([]contest.Result, error) {
+		return storm(ctx, t, *missed)
+	})
+}
+
+func storm(ctx context.Context, t *contest.Turn, missed int) ([]contest.Result, error) {
+	f, err := t.Feed(ctx, t.Clients, 2*missed)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.Start(ctx); err != nil {
+		return nil, err
+	}
+	profiled := t.Profile(ctx, "storm", 2*time.Second)
+	w, err := t.Begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	clients, err := t.Connect(ctx, f.Accounts(), int64(missed), missed)
+	if err != nil {
+		return nil, err
+	}
+	used, err := w.End(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := clients.Err(); err != nil {
+		return nil, err
+	}
+	return []contest.Result{contest.NewResult(fmt.Sprint(t.Clients), &used, used.Wall.Seconds(),
+		float64(used.Server.Microseconds())/float64(t.Clients), used.ServerPercent, used.GeneratorPercent)}, profiled()
+}
