@@ -1,0 +1,128 @@
+package monitoringtest_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/prometheus/promql/parser"
+)
+
+const root = "../.."
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(root, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
+}
+
+type metric struct {
+	kind    string // counter, gauge, histogram, summary
+	section string // of docs/metrics.md
+	labels  []string
+}
+
+// known is what can be asked for: the tables of docs/metrics.md, which tests of the programs compare with what those export, and
+// a few metrics of Prometheus itself and of its client library.
+func known(t *testing.T) map[string]metric {
+	t.Helper()
+	found := map[string]metric{
+		"up":                            {kind: "gauge"},
+		"go_gc_duration_seconds":        {kind: "summary", labels: []string{"quantile"}},
+		"go_goroutines":                 {kind: "gauge"},
+		"process_cpu_seconds_total":     {kind: "counter"},
+		"process_max_fds":               {kind: "gauge"},
+		"process_open_fds":              {kind: "gauge"},
+		"process_resident_memory_bytes": {kind: "gauge"},
+	}
+	section := ""
+	for line := range strings.Lines(string(read(t, "docs/metrics.md"))) {
+		if heading, ok := strings.CutPrefix(line, "## "); ok {
+			section = strings.TrimSpace(heading)
+		}
+		cells := strings.Split(line, " | ")
+		if len(cells) != 3 {
+			continue
+		}
+		kinds := strings.Split(cells[1], ", ")
+		for i, name := range regexp.MustCompile("`(\\w+)(?:\\{([\\w,]+)\\})?`").FindAllStringSubmatch(cells[0], -1) {
+			found[name[1]] = metric{kind: kinds[min(i, len(kinds)-1)], section: section, labels: strings.Split(name[2], ",")}
+		}
+	}
+	return found
+}
+
+// check parses an expression and returns the metrics that it asks for.
+func check(t *testing.T, where, expression string, metrics map[string]metric) []string {
+	t.Helper()
+	parsed, err := parser.NewParser(parser.Options{}).ParseExpr(expression)
+	if err != nil {
+		t.Errorf("%s: %s: %v", where, expression, err)
+		return nil
+	}
+	var names []string
+	labels := []string{"job", "instance"} // which Prometheus adds
+	parser.Inspect(parsed, func(node parser.Node, path []parser.Node) error {
+		selector, ok := node.(*parser.VectorSelector)
+		if !ok {
+			return nil
+		}
+		m, base := lookUp(metrics, selector.Name)
+		if m.kind == "" {
+			t.Errorf("%s: %s is not in docs/metrics.md", where, selector.Name)
+			return nil
+		}
+		names = append(names, base)
+		allowed := append(slices.Clone(m.labels), "job", "instance")
+		if strings.HasSuffix(selector.Name, "_bucket") {
+			allowed = append(allowed, "le")
+		}
+		for _, matcher := range selector.LabelMatchers {
+			if matcher.Name != "__name__" && !slices.Contains(allowed, matcher.Name) {
+				t.Errorf("%s: %s has no label %s", where, selector.Name, matcher.Name)
+			}
+		}
+		labels = append(labels, allowed...)
+		if counts := m.kind == "counter" || m.kind == "histogram"; counts != underRate(path) {
+			t.Errorf("%s: %s is a %s: rate and increase are for counters, and counters for them", where, selector.Name, m.kind)
+		}
+		return nil
+	})
+	parser.Inspect(parsed, func(node parser.Node, _ []parser.Node) error {
+		if a, ok := node.(*parser.AggregateExpr); ok {
+			for _, name := range a.Grouping {
+				if !slices.Contains(labels, name) {
+					t.Errorf("%s: groups by %s, which none of %v has", where, name, names)
+				}
+			}
+		}
+		return nil
+	})
+	return names
+}
+
+// lookUp finds a metric, of a histogram by its parts.
+func lookUp(metrics map[string]metric, name string) (m metric, base string) {
+	for _, suffix := range []string{"_bucket", "_sum", "_count"} {
+		if base, ok := strings.CutSuffix(name, suffix); ok && metrics[base].kind == "histogram" {
+			return metrics[base], base
+		}
+	}
+	if metrics[name].kind == "histogram" {
+		return metric{}, name // only its parts exist
+	}
+	return metrics[name], name
+}
+
+func underRate(path []parser.Node) bool {
+	return slices.ContainsFunc(path, func(node parser.Node) bool {
+		call, ok := node.(*parser.Call)
+		return ok && (call.Func.Name == "rate" || call.Func.Name == "increase")
+	})
+}
