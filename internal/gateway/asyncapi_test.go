@@ -251,13 +251,13 @@ func (w *world) withoutHistory(doc *document) {
 	c.say(`{"op":"subscribe","sub":"wallet","after":{"user:u1":1,"model:m1":1}}`)
 	c.hear("subscribed", "resync", "resync")
 	var g errgroup.Group
-	g.Go(func() error { w.running.SendAway(context.Background(), time.Second); return nil })
+	g.Go(func() error { w.stop(); return nil })
 	c.hear("reconnect")
 	_, _, err := c.ws.Read(context.Background())
 	if websocket.CloseStatus(err) != websocket.StatusServiceRestart {
 		w.Errorf("closed with %v", err)
 	}
-	_ = g.Wait() // it cannot fail
+	_ = g.Wait() // stop reports by itself
 }
 
 func TestDocumentIsServed(t *testing.T) {

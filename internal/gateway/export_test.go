@@ -1,9 +1,6 @@
 package gateway
 
-import (
-	"context"
-	"time"
-)
+import "github.com/prometheus/client_golang/prometheus"
 
-// SendAway drains the gateway's hub.
-func (g *Gateway) SendAway(ctx context.Context, window time.Duration) { g.hub.Drain(ctx, window) }
+// Registry is what the gateway exports.
+func (g *Gateway) Registry() *prometheus.Registry { return g.admin.Registry }

@@ -351,3 +351,8 @@ func TestRedisComesLater(t *testing.T) {
 	srv.Start()
 	w.untilReady()
 }
+
+func TestMetricsAreDocumented(t *testing.T) {
+	w := newWorld(t, gateway.Config{})
+	testenv.CheckMetrics(t, w.running.Registry(), "Gateway")
+}

@@ -15,7 +15,7 @@ func newPublisherMetrics(reg prometheus.Registerer) publisherMetrics {
 		seconds: shared(reg, prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "event_publish_seconds",
 			Help:    "Time that Redis took for one pipeline of script calls.",
-			Buckets: prometheus.ExponentialBuckets(0.0002, 2, 14),
+			Buckets: prometheus.ExponentialBuckets(0.0002, 2, 15), // a publish is given up after 3 s
 		})),
 	}
 }

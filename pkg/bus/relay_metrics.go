@@ -46,9 +46,10 @@ func newRelayMetrics(reg prometheus.Registerer) relayMetrics {
 		backlog: gauge("relay_outbox_backlog", "Committed transactions in the outbox."),
 		oldest:  gauge("relay_outbox_oldest_age_seconds", "Age of the oldest row in the outbox; 0 when it is empty."),
 		delay: f.NewHistogram(prometheus.HistogramOpts{
-			Name:    "relay_publish_delay_seconds",
-			Help:    "Time from a transaction's making to its events' being in the streams.",
-			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16),
+			Name: "relay_publish_delay_seconds",
+			Help: "Time from a transaction's making to its events' being in the streams.",
+			// Milliseconds, unless Redis was away: then minutes to hours.
+			Buckets: append(prometheus.ExponentialBuckets(0.0005, 2, 16), 60, 300, 1800, 7200),
 		}),
 	}
 }

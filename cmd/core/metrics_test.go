@@ -1,0 +1,37 @@
+package main
+
+import (
+	"log/slog"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/redroomrewards/realtime/internal/cli"
+	"github.com/redroomrewards/realtime/internal/testenv"
+	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
+)
+
+func TestMetricsAreDocumented(t *testing.T) {
+	redisURL, ns := testenv.Redis(t)
+	rdb, err := cli.RedisFlags{RedisURL: redisURL}.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = rdb.Close() })
+	verifier, err := token.NewVerifier(token.Config{HS256Secret: []byte(serveSecret)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := openStack(t.Context(), stackConfig{
+		databaseURL: wallettest.SQLite(t), rdb: rdb, keys: bus.Keys{Namespace: ns}.WithDefaults(), verifier: verifier,
+		log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.close() })
+	// Its histogram has a label, and shows its buckets after the first request.
+	s.api.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), "GET", "/v1/none", nil))
+	testenv.CheckMetrics(t, s.admin.Registry, "Core")
+}
