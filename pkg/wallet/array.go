@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"strconv"
 	"time"
+	"unsafe"
 
 	"github.com/google/uuid"
 )
@@ -77,9 +78,11 @@ func (a *array) time(t time.Time) {
 	a.b = append(a.b, '"')
 }
 
+// value is the literal. It lives until the array changes.
 func (a *array) value() string {
 	if len(a.b) == 0 {
 		return "{}"
 	}
-	return string(append(a.b, '}'))
+	a.b = append(a.b, '}')
+	return unsafe.String(unsafe.SliceData(a.b), len(a.b))
 }

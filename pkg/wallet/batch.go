@@ -21,6 +21,9 @@ type request struct {
 	hash [16]byte
 	done chan result // buffered: the batcher never waits for a caller
 
+	named [2]subject // what it shares with others, see subjects
+	names int
+
 	result result // while its batch is under way
 }
 
@@ -37,7 +40,9 @@ func newRequest(ctx context.Context, op *Op) (*request, error) {
 	if err := op.Check(); err != nil {
 		return nil, err
 	}
-	return &request{ctx: ctx, op: *op, hash: requestHash(op), done: make(chan result, 1)}, nil
+	r := &request{ctx: ctx, op: *op, hash: requestHash(op), done: make(chan result, 1)}
+	r.name()
+	return r, nil
 }
 
 // wait returns the answer, or the caller's end.
@@ -52,86 +57,24 @@ func (r *request) wait() (Receipt, error) {
 
 func (r *request) ref() keyRef { return keyRef{r.op.Operation, r.op.IdempotencyKey} }
 
-// batcher commits what has gathered in the queue, one batch after the other.
+// batcher commits batches, one after the other.
 type batcher struct {
 	store   store
-	queue   chan *request
 	cfg     Config
 	metrics *metrics
 	mine    map[uuid.UUID]*request // what this batch's tries did, and for whom
-
-	expected int           // operations that were under way when the last commit ended
-	patience time.Duration // how long the next batch waits for them
+	live    []*request             // reused
+	lookUps int                    // batches whose keys are looked up first, see commit
 }
 
-// run commits batches until ctx ends, then what is queued. What comes while a
-// commit is under way goes into the next one; an operation that comes alone is
-// committed alone, at once.
-func (b *batcher) run(ctx context.Context) {
-	batch := make([]*request, 0, b.cfg.MaxBatch)
-	for {
-		select {
-		case r := <-b.queue:
-			batch = b.linger(b.gather(append(batch[:0], r)))
-			start, size := time.Now(), len(batch)
-			b.process(batch)
-			b.expected = min(size+len(b.queue), b.cfg.MaxBatch)
-			b.patience = min(time.Since(start)/4, maxPatience)
-		case <-ctx.Done():
-			for batch = b.gather(batch[:0]); len(batch) > 0; batch = b.gather(batch[:0]) {
-				b.process(batch)
-			}
-			return
-		}
-	}
-}
-
-// maxPatience bounds how long a batch waits for callers.
-const maxPatience = 3 * time.Millisecond
-
-// linger waits, for a quarter of the last commit's time at most, until as many
-// operations have come as were under way when it ended. Callers that have just
-// been answered are about to ask again; without this they and those that waited
-// meanwhile would take turns for ever, each commit half as full as it could be.
-// With one caller nothing more is expected, so nothing waits.
-func (b *batcher) linger(batch []*request) []*request {
-	if len(batch) >= b.expected {
-		return batch
-	}
-	timer := time.NewTimer(b.patience)
-	defer timer.Stop()
-	for len(batch) < b.expected {
-		select {
-		case r := <-b.queue:
-			batch = append(batch, r)
-		case <-timer.C:
-			return batch
-		}
-	}
-	return batch
-}
-
-// gather adds what waits in the queue, up to a full batch.
-func (b *batcher) gather(batch []*request) []*request {
-	size := 0
-	for len(batch) < b.cfg.MaxBatch && size < maxBatchBytes {
-		select {
-		case r := <-b.queue:
-			size += len(r.op.Metadata)
-			batch = append(batch, r)
-		default:
-			return batch
-		}
-	}
-	return batch
-}
-
-// maxBatchBytes bounds the metadata in one batch, and with it the statement.
-const maxBatchBytes = 1 << 20
+// lookUpsAfter is for how many batches keys are looked up first after a repeat or a
+// refusal.
+const lookUpsAfter = 64
 
 // process commits a batch and answers each of its requests.
 func (b *batcher) process(batch []*request) {
-	live := batch[:0]
+	b.lookUps = max(b.lookUps-1, 0)
+	live := b.live[:0]
 	for _, r := range batch {
 		if err := r.ctx.Err(); err != nil {
 			r.answer(result{err: fmt.Errorf("not done: %w", err)}, b.metrics)
@@ -144,6 +87,8 @@ func (b *batcher) process(batch []*request) {
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
 	b.commitOrSplit(ctx, live)
+	clear(live)
+	b.live = live
 }
 
 // commitTimeout bounds a batch with all its retries.
@@ -186,9 +131,13 @@ func (b *batcher) commitWithRetry(ctx context.Context, batch []*request) error {
 	conflicts := 0
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		err := b.commit(ctx, batch)
+		if errors.Is(err, errUnknownKeys) {
+			err = b.commit(ctx, batch)
+		}
 		if err == nil {
 			return struct{}{}, nil
 		}
+		b.lookUps = lookUpsAfter
 		if errors.Is(err, errConflict) {
 			conflicts++
 		}
@@ -210,28 +159,48 @@ const maxConflicts = 5
 // its callers are told.
 const maxRetryTime = 2 * time.Second
 
+// errUnknownKeys tells that the batch must run again from the start, with its
+// keys looked up.
+var errUnknownKeys = errors.New("something was refused, and its key may be known")
+
 // commit is one try: one transaction. On success every request has its result.
+//
+// Keys are mostly new, so they are not looked up first: a known one conflicts
+// when it is written. A refusal may hide one (a repeated settlement finds its
+// escrow settled), so nothing is refused before the keys were looked up. Repeats
+// and refusals seldom come alone; after one, the next batches look first.
 func (b *batcher) commit(ctx context.Context, batch []*request) error {
-	start := time.Now()
+	start, look := time.Now(), b.lookUps > 0
 	tx, err := b.store.begin(ctx)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
 	defer tx.rollback()
 
-	known, err := loadKeys(ctx, tx, batch)
-	if err != nil {
-		return fmt.Errorf("read idempotency keys: %w", err)
+	known := make(map[keyRef]*knownKey, len(batch))
+	if look {
+		if err := loadKeys(ctx, tx, batch, known); err != nil {
+			return fmt.Errorf("read idempotency keys: %w", err)
+		}
 	}
 	st, err := lockState(ctx, tx, batch, known)
 	if err != nil {
 		return err
 	}
 	m := b.apply(st, batch, known)
+	if m.refused || len(known) > len(m.keys) {
+		if b.lookUps = lookUpsAfter; !look {
+			return errUnknownKeys
+		}
+	}
 	if len(m.transactions) == 0 {
 		return nil
 	}
 	ids, err := tx.write(ctx, m)
+	if errors.Is(err, errConflict) && !look {
+		b.lookUps = lookUpsAfter
+		return errUnknownKeys
+	}
 	if err != nil {
 		return fmt.Errorf("write batch: %w", err)
 	}
@@ -245,7 +214,8 @@ func (b *batcher) commit(ctx context.Context, batch []*request) error {
 }
 
 // announce hands the committed events on. It derives them here, in the
-// committing goroutine, so that they go out in the order of commits.
+// committing goroutine, before the lane takes other requests for the same
+// accounts, so that an account's events go out in the order of commits.
 func (b *batcher) announce(txs []Transaction, outboxIDs []int64) {
 	if b.cfg.Committed == nil {
 		return
@@ -257,20 +227,16 @@ func (b *batcher) announce(txs []Transaction, outboxIDs []int64) {
 	b.cfg.Committed(pending)
 }
 
-func loadKeys(ctx context.Context, tx batchTx, batch []*request) (map[keyRef]*knownKey, error) {
+func loadKeys(ctx context.Context, tx batchTx, batch []*request, known map[keyRef]*knownKey) error {
 	refs := make([]keyRef, len(batch))
 	for i, r := range batch {
 		refs[i] = r.ref()
 	}
 	found, err := tx.keys(ctx, refs)
-	if err != nil {
-		return nil, err
-	}
-	known := make(map[keyRef]*knownKey, len(batch))
 	for i := range found {
 		known[found[i].keyRef] = &found[i]
 	}
-	return known, nil
+	return err
 }
 
 // lockState loads all that the batch's new operations touch: escrows first, since

@@ -33,6 +33,7 @@ func (b *batcher) apply(st *state, batch []*request, known map[keyRef]*knownKey)
 		tx, err := apply(st, &r.op, id, at)
 		if err != nil {
 			r.result = result{err: err}
+			m.refused = true
 			continue
 		}
 		if e := st.escrows[tx.EscrowID]; r.op.Operation == OpHold {

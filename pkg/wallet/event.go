@@ -70,7 +70,8 @@ type eventWriter struct {
 	tx        *Transaction
 	id        string
 	timestamp string
-	place     int // of the next leg's entry
+	place     int    // of the next leg's entry
+	buf       []byte // the payloads, one behind the other, while they fit
 }
 
 func (w *eventWriter) group(party int) bus.Group {
@@ -101,7 +102,7 @@ func (w *eventWriter) group(party int) bus.Group {
 func (w *eventWriter) own(p *Party, party int, seq int64) bus.Delivery {
 	tx := w.tx
 	d := bus.Delivery{
-		ID: uuid.NewSHA1(tx.ID, []byte("event")).String(), Account: string(p.Account), Seq: seq,
+		ID: derivedID(tx.ID, "event", -1).String(), Account: string(p.Account), Seq: seq,
 		Amount: tx.Amount, Reason: tx.Reason, Copy: party > 0, TraceParent: tx.Trace,
 	}
 	user := &tx.Parties[0]
@@ -157,9 +158,8 @@ func (w *eventWriter) own(p *Party, party int, seq int64) bus.Delivery {
 
 func (w *eventWriter) balanceUpdated(p *Party, l leg, seq int64) bus.Delivery {
 	tx := w.tx
-	place := strconv.Itoa(w.place)
 	d := bus.Delivery{
-		ID: uuid.NewSHA1(tx.ID, []byte("event:"+place)).String(), Type: EventBalanceUpdated,
+		ID: derivedID(tx.ID, "event:", w.place).String(), Type: EventBalanceUpdated,
 		Account: string(p.Account), Seq: seq, Amount: max(l.amount, -l.amount), Reason: tx.Reason,
 		TraceParent: tx.Trace,
 	}
@@ -184,12 +184,14 @@ func (w *eventWriter) balanceUpdated(p *Party, l leg, seq int64) bus.Delivery {
 
 // entryID names an entry: UUIDv5 of its transaction and its place in it.
 func entryID(tx uuid.UUID, place int) uuid.UUID {
-	return uuid.NewSHA1(tx, []byte("entry:"+strconv.Itoa(place)))
+	return derivedID(tx, "entry:", place)
 }
 
 func (w *eventWriter) begin(id, eventType string) []byte {
-	b := make([]byte, 0, 640+len(w.tx.Metadata))
-	b = append(b, `{"eventId":"`...)
+	if size := 640 + len(w.tx.Metadata); cap(w.buf)-len(w.buf) < size {
+		w.buf = make([]byte, 0, max(size, 1536))
+	}
+	b := append(w.buf[len(w.buf):], `{"eventId":"`...)
 	b = append(b, id...)
 	b = append(b, `","eventType":"`...)
 	b = append(b, eventType...)
@@ -210,7 +212,11 @@ func (w *eventWriter) end(b []byte) []byte {
 		b = append(b, `,"metadata":`...)
 		b = append(b, w.tx.Metadata...)
 	}
-	return append(b, '}')
+	b = append(b, '}')
+	if cap(b) == cap(w.buf)-len(w.buf) { // it did not outgrow the buffer
+		w.buf = w.buf[:len(w.buf)+len(b)]
+	}
+	return b[:len(b):len(b)]
 }
 
 func appendNumber(b []byte, name string, n int64) []byte {

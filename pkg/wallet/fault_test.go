@@ -20,6 +20,8 @@ type faulty struct {
 	mu    sync.Mutex
 	fails []fault // one by one, each at its next chance
 	tries int
+
+	lookUps int // of a batcher that is made for it
 }
 
 type fault struct {
@@ -132,7 +134,7 @@ func commitBatch(t *testing.T, l *Ledger, ops ...Op) []result {
 		}
 		batch[i] = &request{ctx: t.Context(), op: op, hash: requestHash(&op), done: make(chan result, 1)}
 	}
-	b := &batcher{store: l.store, cfg: l.cfg, metrics: l.metrics, mine: map[uuid.UUID]*request{}}
+	b := &batcher{store: l.store, cfg: l.cfg, metrics: l.metrics, mine: map[uuid.UUID]*request{}, lookUps: l.store.(*faulty).lookUps}
 	b.process(batch)
 	out := make([]result, len(ops))
 	for i, r := range batch {
@@ -152,6 +154,9 @@ func TestFailuresLeaveOneEffect(t *testing.T) {
 		} {
 			t.Run(at+", "+name, func(t *testing.T) {
 				f, l := openFaulty(t, fault{at: at, err: cause})
+				if at == "keys" {
+					f.lookUps = 2
+				}
 				follower := creditOf("user:a", 5, "k1")
 				rs := commitBatch(t, l, creditOf("user:a", 5, "k1"), creditOf("user:b", 7, "k2"), follower)
 				if f.tries != 2 {
@@ -224,8 +229,9 @@ func TestFullQueueRefusesAtOnce(t *testing.T) {
 	}
 	// A caller that goes away before its batch begins has done nothing.
 	cancel()
-	b := &batcher{store: l.store, queue: l.queue, cfg: l.cfg, metrics: l.metrics, mine: map[uuid.UUID]*request{}}
-	b.process(b.gather(nil))
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	newLanes(l).run(stopped)
 	if r := <-first.done; !errors.Is(r.err, context.Canceled) {
 		t.Errorf("cancelled request: %+v", r)
 	}

@@ -1,6 +1,8 @@
 package wallet
 
 import (
+	"crypto/sha1" //nolint:gosec // what a UUIDv5 is made of
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -37,5 +39,20 @@ func idFrom(t time.Time) uuid.UUID {
 		id[i] = byte(ms >> (40 - 8*i))
 	}
 	id[6], id[8] = 0x70, 0x80
+	return id
+}
+
+// derivedID is uuid.NewSHA1, without its allocations: the UUIDv5 of a name, and
+// of the number behind it unless that is negative.
+func derivedID(space uuid.UUID, name string, number int) uuid.UUID {
+	var buf [48]byte
+	b := append(append(buf[:0], space[:]...), name...)
+	if number >= 0 {
+		b = strconv.AppendInt(b, int64(number), 10)
+	}
+	sum := sha1.Sum(b) //nolint:gosec // as above
+	id := uuid.UUID(sum[:16])
+	id[6] = id[6]&0x0f | 5<<4
+	id[8] = id[8]&0x3f | 0x80
 	return id
 }

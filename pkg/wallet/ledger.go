@@ -22,8 +22,9 @@ type Config struct {
 	MaxBatch     int           // operations in one commit. Defaults to 1024.
 	MaxConns     int           // database connections (Postgres). Defaults to 16.
 	KeyRetention time.Duration // how long idempotency keys are kept, at least 24 h. Defaults to 24 h.
-	// Committed hears of each commit right after it, in order, from one goroutine;
-	// it must not block. Usually the relay's Offer.
+	// Committed hears of each commit right after it, from several goroutines; it must
+	// not block. An account's commits come in order, save that a settlement may
+	// overtake another operation of its user. Usually the relay's Offer.
 	Committed  func([]bus.Pending)
 	Logger     *slog.Logger          // Defaults to slog.Default().
 	Registerer prometheus.Registerer // Defaults to no metrics.
@@ -103,13 +104,13 @@ func (l *Ledger) Run(ctx context.Context) error {
 		defer close(housekeeping)
 		l.keepHouse(ctx)
 	}()
-	b := &batcher{store: l.store, queue: l.queue, cfg: l.cfg, metrics: l.metrics, mine: make(map[uuid.UUID]*request)}
-	b.run(ctx)
+	lanes := newLanes(l)
+	lanes.run(ctx)
 	<-housekeeping
 	l.mu.Lock()
 	l.stopped = true
 	l.mu.Unlock()
-	b.run(ctx) // what came between the last look at the queue and now
+	lanes.run(ctx) // what came between the last look at the queue and now
 	return nil
 }
 

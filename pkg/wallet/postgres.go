@@ -90,6 +90,10 @@ func (s *postgresStore) begin(ctx context.Context) (batchTx, error) {
 	return &postgresTx{s: s, tx: tx}, nil
 }
 
+// lanes are two: one writes while the other one waits for the disk or is being
+// answered. More would make batches smaller, and each has its own price.
+func (s *postgresStore) lanes() int { return 2 }
+
 func (s *postgresStore) deleteOutbox(ctx context.Context, ids []int64) error {
 	_, err := s.db.ExecContext(ctx, `DELETE FROM outbox WHERE id = ANY($1)`, pq.Int64Array(ids))
 	return err

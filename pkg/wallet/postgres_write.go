@@ -2,6 +2,7 @@ package wallet
 
 import (
 	"context"
+	"sync"
 
 	"github.com/lib/pq"
 )
@@ -52,7 +53,9 @@ SELECT (SELECT count(*) FROM k), (SELECT count(*) FROM new), (SELECT count(*) FR
 func (t *postgresTx) write(ctx context.Context, m *mutations) ([]int64, error) {
 	var keys, created, changed, ended int
 	var ids pq.Int64Array
-	err := t.tx.StmtxContext(ctx, t.s.writeBatch).QueryRowContext(ctx, writeArgs(m)...).Scan(&keys, &created, &changed, &ended, &ids)
+	columns := writeBuffers.Get().(*writeColumns)
+	defer columns.release()
+	err := t.tx.StmtxContext(ctx, t.s.writeBatch).QueryRowContext(ctx, columns.fill(m)...).Scan(&keys, &created, &changed, &ended, &ids)
 	if lostRace(err) {
 		return nil, errConflict
 	}
@@ -72,9 +75,24 @@ func (t *postgresTx) write(ctx context.Context, m *mutations) ([]int64, error) {
 	return ids, nil
 }
 
-// writeArgs turns a batch into the columns of writeBatchSQL.
-func writeArgs(m *mutations) []any {
-	columns := make([]array, 64)
+// writeColumns are the parameters of writeBatchSQL. They are used again and again,
+// since a batch fills some hundred kilobytes; the driver copies them before it sends.
+type writeColumns [64]array
+
+var writeBuffers = sync.Pool{New: func() any { return new(writeColumns) }}
+
+func (columns *writeColumns) release() {
+	const keep = 1 << 18 // of each column: a huge batch's buffers are not kept
+	for i := range columns {
+		if columns[i].b = columns[i].b[:0]; cap(columns[i].b) > keep {
+			columns[i].b = nil
+		}
+	}
+	writeBuffers.Put(columns)
+}
+
+// fill turns a batch into columns and returns them as arguments.
+func (columns *writeColumns) fill(m *mutations) []any {
 	transactionColumnsOf(m, columns[0:22])
 	entryColumnsOf(m, columns[22:32])
 	for _, w := range m.wallets {

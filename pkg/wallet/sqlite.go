@@ -1,6 +1,7 @@
 package wallet
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -56,7 +57,8 @@ func openSQLite(ctx context.Context, path string) (*sqliteStore, error) {
 			queue_item_id, feature_type, correlation_id, request_id, metadata, user_account, user_seq, user_available, user_escrow,
 			model_account, model_seq, model_earned, created_at)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)`},
-		{&s.addKey, `INSERT INTO idempotency_keys (operation, key, request_hash, transaction_id, created_at) VALUES ($1, $2, $3, $4, $5)`},
+		{&s.addKey, `INSERT INTO idempotency_keys (operation, key, request_hash, transaction_id, created_at) VALUES ($1, $2, $3, $4, $5)
+			ON CONFLICT DO NOTHING`},
 		{&s.addEntry, `INSERT INTO entries (account, seq, transaction_id, place, state, amount, balance_before, balance_after, hash, created_at)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`},
 		{&s.addWallet, `INSERT INTO wallets (account, available, escrow, earned, seq, hash, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7)`},
@@ -77,6 +79,8 @@ func openSQLite(ctx context.Context, path string) (*sqliteStore, error) {
 	}
 	return s, nil
 }
+
+func (s *sqliteStore) lanes() int { return 1 } // it has one writer
 
 func (s *sqliteStore) begin(ctx context.Context) (batchTx, error) {
 	tx, err := s.db.BeginTxx(ctx, nil)
@@ -147,8 +151,13 @@ func (t *sqliteTx) write(ctx context.Context, m *mutations) ([]int64, error) {
 	for i := range m.transactions {
 		tx := &m.transactions[i]
 		w.transaction(t.s, tx)
-		w.exec(t.s.addKey, string(m.keys[i].Operation), m.keys[i].Key, m.hashes[i][:], tx.ID, tx.CreatedAt.UnixMilli())
-		if r := w.exec(t.s.addBox, tx.ID); r != nil {
+		r := w.exec(t.s.addKey, string(m.keys[i].Operation), m.keys[i].Key, m.hashes[i][:], tx.ID, tx.CreatedAt.UnixMilli())
+		if r != nil {
+			if n, err := r.RowsAffected(); err != nil || n == 0 {
+				return nil, cmp.Or(err, errConflict)
+			}
+		}
+		if r = w.exec(t.s.addBox, tx.ID); r != nil {
 			id, err := r.LastInsertId()
 			if err != nil {
 				return nil, err

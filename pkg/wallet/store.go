@@ -17,6 +17,9 @@ type store interface {
 	// begin opens the transaction of one batch.
 	begin(ctx context.Context) (batchTx, error)
 
+	// lanes is how many batches may be under way at a time.
+	lanes() int
+
 	// queries are what both databases have in common.
 	queries() *sqlStore
 
@@ -92,4 +95,5 @@ type mutations struct {
 	wallets      []*wallet     // changed, sorted by account
 	opened       []*Escrow     // held now, even if ended in the same batch
 	ended        []*Escrow     // held before this batch and ended in it
+	refused      bool          // an operation was refused; nothing is written for it
 }

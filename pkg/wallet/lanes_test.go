@@ -1,0 +1,95 @@
+package wallet
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/google/uuid"
+	"pgregory.net/rapid"
+)
+
+// Batches that are under way together share nothing, and whoever names the same
+// account or escrow is done in the order of coming.
+func TestLanesShareNothingAndKeepOrder(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		s := &lanes{maxBatch: 8, ended: make(chan *lane, 3), busy: map[subject]*lane{}, behind: map[subject]bool{}}
+		s.free = []*lane{{}, {}, {}}
+		var under []*lane
+		numbers, next := map[*request]int{}, 0
+		last := map[subject]int{} // the newest request that was picked
+		t.Repeat(map[string]func(*rapid.T){
+			"come": func(t *rapid.T) {
+				if len(s.waiting) == s.maxBatch {
+					t.Skip("full")
+				}
+				r := &request{op: drawNamed(t)}
+				r.name()
+				next++
+				numbers[r] = next
+				s.waiting = append(s.waiting, r)
+			},
+			"pick": func(t *rapid.T) {
+				if len(s.free) == 0 {
+					t.Skip("no lane is free")
+				}
+				l, before := s.free[0], slices.Clone(s.waiting)
+				s.pick(l)
+				if len(l.batch)+len(s.waiting) != len(before) {
+					t.Fatalf("%d were waiting, %d are picked and %d stay", len(before), len(l.batch), len(s.waiting))
+				}
+				for _, r := range l.batch {
+					for _, n := range r.subjects() {
+						if numbers[r] < last[n] {
+							t.Fatalf("request %d overtook %d", last[n], numbers[r])
+						}
+						last[n] = numbers[r]
+						for _, other := range under {
+							for _, o := range other.batch {
+								if slices.Contains(o.subjects(), n) {
+									t.Fatalf("%v is in two batches", n)
+								}
+							}
+						}
+					}
+				}
+				if len(under) == 0 && len(before) > 0 && !slices.Contains(l.batch, before[0]) {
+					t.Fatal("nothing is under way, and the oldest request stays behind")
+				}
+				if len(l.batch) > 0 {
+					s.free = s.free[1:]
+					s.under += len(l.batch)
+					under = append(under, l)
+				}
+			},
+			"end": func(t *rapid.T) {
+				if len(under) == 0 {
+					t.Skip("nothing is under way")
+				}
+				i := rapid.IntRange(0, len(under)-1).Draw(t, "lane")
+				s.end(under[i])
+				under = slices.Delete(under, i, i+1)
+				if s.want > s.maxBatch {
+					t.Fatalf("waits for %d, a batch holds %d", s.want, s.maxBatch)
+				}
+				if len(under) == 0 && (len(s.busy) != 0 || s.under != 0) {
+					t.Fatalf("nothing is under way, and %d names are busy, %d requests under way", len(s.busy), s.under)
+				}
+			},
+		})
+	})
+}
+
+// drawNamed is an operation on few accounts and escrows, so that they clash.
+func drawNamed(t *rapid.T) Op {
+	n := func(name string) int { return rapid.IntRange(0, 4).Draw(t, name) }
+	switch op := rapid.SampledFrom([]Operation{OpCredit, OpHold, OpSettle, OpRefund}).Draw(t, "operation"); op {
+	case OpSettle:
+		return Op{Operation: op, EscrowID: uuid.UUID{byte(n("escrow"))}, Model: Account(fmt.Sprint("model:", n("model")))}
+	case OpRefund:
+		return Op{Operation: op, EscrowID: uuid.UUID{byte(n("escrow"))}}
+	default:
+		return Op{Operation: op, Account: Account(fmt.Sprint("user:", n("user")))}
+	}
+}
