@@ -19,7 +19,7 @@ import (
 // Config is the ledger's optional settings.
 type Config struct {
 	MaxQueue     int           // operations that may wait for a commit. Defaults to 8192.
-	MaxBatch     int           // operations in one commit. Defaults to 1024.
+	MaxBatch     int           // operations in one commit. Defaults to 1024, which is the most.
 	MaxConns     int           // database connections (Postgres). Defaults to 16.
 	KeyRetention time.Duration // how long idempotency keys are kept, at least 24 h. Defaults to 24 h.
 	// Committed hears of each commit right after it, from several goroutines; it must
@@ -30,12 +30,15 @@ type Config struct {
 	Registerer prometheus.Registerer // Defaults to no metrics.
 }
 
+// maxBatch is how many transactions have a place in an outbox row's ids.
+const maxBatch = 1 << outboxPlaceBits
+
 func (c Config) withDefaults() Config {
 	if c.MaxQueue <= 0 {
 		c.MaxQueue = 8192
 	}
-	if c.MaxBatch <= 0 {
-		c.MaxBatch = 1024
+	if c.MaxBatch <= 0 || c.MaxBatch > maxBatch {
+		c.MaxBatch = maxBatch
 	}
 	if c.MaxConns <= 0 {
 		c.MaxConns = 16

@@ -36,7 +36,7 @@ func TestPlansStayOnIndexes(t *testing.T) {
 	whole := regexp.MustCompile(`Index (Only )?Scan using \w+ on (wallets|entries|escrows|transactions|idempotency_keys|escrow_expiries)[^\n]*\n\s*(->|$|Filter|CTE|[A-Z]\w+ on )`)
 	for name, statement := range map[string]string{
 		"keys": selectKeysSQL, "escrows": lockEscrowsSQL, "wallets": lockWalletsSQL, "write": writeBatchSQL,
-		"outbox": outboxSQL, "transactions after": transactionsAfterSQL, "entries": entriesSQL, "transaction entries": transactionEntriesSQL,
+		"outbox": outboxBatchesSQL, "transactions by id": transactionsByIDSQL, "transactions after": transactionsAfterSQL, "entries": entriesSQL, "transaction entries": transactionEntriesSQL,
 		"entries after": entriesAfterSQL, "entry up to": entryUpToSQL,
 	} {
 		if _, err := conn.ExecContext(t.Context(), "PREPARE s AS "+statement); err != nil {

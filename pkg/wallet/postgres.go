@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jmoiron/sqlx"
-	"github.com/lib/pq"
 )
 
 const driverPostgres = "postgres"
@@ -18,6 +17,7 @@ const driverPostgres = "postgres"
 type postgresStore struct {
 	sqlStore
 	selectKeys, lockEscrowRows, lockWalletRows, writeBatch *sqlx.Stmt
+	published                                              outboxRows
 }
 
 // connectionSettings go with every connection unless the URL says otherwise.
@@ -93,11 +93,6 @@ func (s *postgresStore) begin(ctx context.Context) (batchTx, error) {
 // lanes are two: one writes while the other one waits for the disk or is being
 // answered. More would make batches smaller, and each has its own price.
 func (s *postgresStore) lanes() int { return 2 }
-
-func (s *postgresStore) deleteOutbox(ctx context.Context, ids []int64) error {
-	_, err := s.db.ExecContext(ctx, `DELETE FROM outbox WHERE id = ANY($1)`, pq.Int64Array(ids))
-	return err
-}
 
 // postgresTx is one batch's transaction.
 type postgresTx struct {

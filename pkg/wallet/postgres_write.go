@@ -3,8 +3,6 @@ package wallet
 import (
 	"context"
 	"sync"
-
-	"github.com/lib/pq"
 )
 
 // writeBatchSQL stores a batch in one statement and one round trip. Each array
@@ -46,16 +44,15 @@ ended AS (UPDATE escrows x SET status = u.status, closed_by = u.closed_by, close
 over AS (DELETE FROM escrow_expiries d USING unnest($64::timestamptz[], $57::uuid[]) AS u(t, id),
 		LATERAL (SELECT ctid FROM escrow_expiries WHERE expires_at = u.t AND escrow_id = u.id OFFSET 0) AS at
 	WHERE d.ctid = at.ctid),
-box AS (INSERT INTO outbox (transaction_id) SELECT id FROM unnest($1::uuid[]) WITH ORDINALITY AS b(id, n) ORDER BY n RETURNING id)
-SELECT (SELECT count(*) FROM k), (SELECT count(*) FROM new), (SELECT count(*) FROM old), (SELECT count(*) FROM ended),
-	(SELECT array_agg(id ORDER BY id) FROM box)`
+box AS (INSERT INTO outbox (transactions) VALUES ($1::uuid[]) RETURNING id)
+SELECT (SELECT count(*) FROM k), (SELECT count(*) FROM new), (SELECT count(*) FROM old), (SELECT count(*) FROM ended), (SELECT id FROM box)`
 
 func (t *postgresTx) write(ctx context.Context, m *mutations) ([]int64, error) {
 	var keys, created, changed, ended int
-	var ids pq.Int64Array
+	var row int64
 	columns := writeBuffers.Get().(*writeColumns)
 	defer columns.release()
-	err := t.tx.StmtxContext(ctx, t.s.writeBatch).QueryRowContext(ctx, columns.fill(m)...).Scan(&keys, &created, &changed, &ended, &ids)
+	err := t.tx.StmtxContext(ctx, t.s.writeBatch).QueryRowContext(ctx, columns.fill(m)...).Scan(&keys, &created, &changed, &ended, &row)
 	if lostRace(err) {
 		return nil, errConflict
 	}
@@ -72,7 +69,7 @@ func (t *postgresTx) write(ctx context.Context, m *mutations) ([]int64, error) {
 	if keys != len(m.keys) || created != 0 || changed != 0 || ended != len(m.ended) {
 		return nil, errConflict
 	}
-	return ids, nil
+	return outboxIDs(row, len(m.transactions)), nil
 }
 
 // writeColumns are the parameters of writeBatchSQL. They are used again and again,

@@ -81,32 +81,6 @@ func (s *sqlStore) transactionsAfter(ctx context.Context, a Account, after int64
 	return convert(rows, (*transactionRow).transaction), err
 }
 
-const outboxSQL = `SELECT o.id AS outbox_id, ` + transactionColumns + ` FROM
-		(SELECT id, transaction_id FROM outbox WHERE id > $1 ORDER BY id LIMIT $2) o
-		JOIN transactions t ON t.id = o.transaction_id ORDER BY o.id`
-
-func (s *sqlStore) outbox(ctx context.Context, after int64, limit int) ([]outboxRow, error) {
-	var rows []struct {
-		OutboxID int64 `db:"outbox_id"`
-		transactionRow
-	}
-	err := s.db.SelectContext(ctx, &rows, outboxSQL, after, limit)
-	out := make([]outboxRow, len(rows))
-	for i := range rows {
-		out[i] = outboxRow{rows[i].OutboxID, rows[i].transaction()}
-	}
-	return out, err
-}
-
-func (s *sqlStore) backlog(ctx context.Context) (int64, uuid.UUID, error) {
-	var r struct {
-		Rows   int64         `db:"n"`
-		Oldest uuid.NullUUID `db:"oldest"`
-	}
-	err := s.db.GetContext(ctx, &r, `SELECT (SELECT count(*) FROM outbox) AS n, (SELECT transaction_id FROM outbox ORDER BY id LIMIT 1) AS oldest`)
-	return r.Rows, r.Oldest.UUID, err
-}
-
 func (s *sqlStore) changedSince(ctx context.Context, from uuid.UUID, above string, limit int) ([]bus.Position, error) {
 	var rows []struct {
 		Account string `db:"account"`

@@ -90,21 +90,6 @@ func (s *sqliteStore) begin(ctx context.Context) (batchTx, error) {
 	return &sqliteTx{s: s, tx: tx}, nil
 }
 
-func (s *sqliteStore) deleteOutbox(ctx context.Context, ids []int64) error {
-	tx, err := s.db.BeginTxx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tx.Rollback() }()
-	stmt := tx.StmtxContext(ctx, s.deleteBox)
-	for _, id := range ids {
-		if _, err := stmt.ExecContext(ctx, id); err != nil {
-			return err
-		}
-	}
-	return tx.Commit()
-}
-
 // sqliteTx is one batch's transaction. It holds the database's only write lock
 // from its beginning, so nothing needs to be locked row by row and nobody can be
 // first in between.

@@ -1,0 +1,118 @@
+package wallet
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/redroomrewards/realtime/internal/testenv"
+)
+
+// On Postgres a batch is one outbox row, which the relay sees as a row for each
+// transaction; it goes with the last of them.
+func TestOutboxRowOfABatch(t *testing.T) {
+	t.Parallel()
+	url := testenv.Postgres(t, testenv.Schema{Version: testenv.HashFS(t, migrations), Migrate: migrateForTest})
+	l, err := Open(t.Context(), url, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	b := &batcher{store: l.store, cfg: l.cfg, metrics: l.metrics, mine: map[uuid.UUID]*request{}}
+	for _, keys := range [][]string{{"a1", "a2", "a3"}, {"b1"}, {"c1", "c2"}} {
+		var batch []*request
+		for _, k := range keys {
+			op := creditOf("user:"+Account(k), 1, k)
+			r, err := newRequest(t.Context(), &op)
+			if err != nil {
+				t.Fatal(err)
+			}
+			batch = append(batch, r)
+		}
+		b.process(batch)
+	}
+	// A row of a core that knows no batches, as the last.
+	db := l.store.(*postgresStore).db
+	if _, err := db.ExecContext(t.Context(), `INSERT INTO outbox (transaction_id) SELECT id FROM transactions WHERE user_account = 'user:b1'`); err != nil {
+		t.Fatal(err)
+	}
+
+	pending := func(after int64, limit int) (accounts []string, ids []int64) {
+		t.Helper()
+		rows, err := l.Pending(t.Context(), after, limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range rows {
+			accounts = append(accounts, r.Groups[0].Account[len("user:"):])
+			ids = append(ids, r.ID)
+		}
+		return accounts, ids
+	}
+	rows := func() (n int) {
+		t.Helper()
+		if err := db.GetContext(t.Context(), &n, `SELECT count(*) FROM outbox`); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	backlog := func() int64 {
+		t.Helper()
+		n, oldest, err := l.Backlog(t.Context())
+		if err != nil || (n > 0) != (time.Since(oldest) < time.Minute) {
+			t.Fatalf("backlog %d, oldest %v (%v)", n, oldest, err)
+		}
+		return n
+	}
+	all := []string{"a1", "a2", "a3", "b1", "c1", "c2", "b1"}
+	got, ids := pending(0, 100)
+	if !slices.Equal(got, all) || !slices.IsSorted(ids) || rows() != 4 || backlog() != 7 {
+		t.Fatalf("pending %v, ids %v, %d rows, backlog %d", got, ids, rows(), backlog())
+	}
+	// Pages of every size, from every place, are full until the end.
+	for limit := 1; limit <= len(all); limit++ {
+		for from := range len(all) {
+			after := int64(0)
+			if from > 0 {
+				after = ids[from-1]
+			}
+			if got, _ := pending(after, limit); !slices.Equal(got, all[from:min(from+limit, len(all))]) {
+				t.Errorf("%d after %d: %v", limit, from, got)
+			}
+		}
+	}
+
+	publish := func(places ...int) {
+		t.Helper()
+		var published []int64
+		for _, p := range places {
+			published = append(published, ids[p])
+		}
+		if err := l.Published(t.Context(), published); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish(0, 2, 2, 0) // a row of which one is left stays
+	if rows() != 4 {
+		t.Errorf("%d rows, want 4", rows())
+	}
+	publish(1, 3)
+	publish(5, 4)
+	if got, _ := pending(0, 100); rows() != 1 || !slices.Equal(got, []string{"b1"}) || backlog() != 1 {
+		t.Errorf("%d rows, pending %v", rows(), got)
+	}
+	publish(6, 0) // 0 is long gone
+	if got, _ := pending(0, 100); len(got) != 0 || rows() != 0 || backlog() != 0 {
+		t.Errorf("%d rows, pending %v", rows(), got)
+	}
+	// After a restart nothing is known of rows that were partly published.
+	var o outboxRows
+	if done := o.complete([]int64{outboxID(7, 1023, 1024)}); len(done) != 0 || len(o.rows) != 1 {
+		t.Errorf("%v is done", done)
+	}
+	if done := o.complete(outboxIDs(7, 1024)); !slices.Equal(done, []int64{7}) || len(o.rows) != 0 {
+		t.Errorf("%v is done, %d are remembered", done, len(o.rows))
+	}
+}

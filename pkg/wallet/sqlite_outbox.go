@@ -1,0 +1,51 @@
+package wallet
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+)
+
+// The outbox has a row for each transaction: one writer in one process gains
+// nothing from what postgres_outbox.go does.
+
+const outboxSQL = `SELECT o.id AS outbox_id, ` + transactionColumns + ` FROM
+		(SELECT id, transaction_id FROM outbox WHERE id > $1 ORDER BY id LIMIT $2) o
+		JOIN transactions t ON t.id = o.transaction_id ORDER BY o.id`
+
+func (s *sqliteStore) outbox(ctx context.Context, after int64, limit int) ([]outboxRow, error) {
+	var rows []struct {
+		OutboxID int64 `db:"outbox_id"`
+		transactionRow
+	}
+	err := s.db.SelectContext(ctx, &rows, outboxSQL, after, limit)
+	out := make([]outboxRow, len(rows))
+	for i := range rows {
+		out[i] = outboxRow{rows[i].OutboxID, rows[i].transaction()}
+	}
+	return out, err
+}
+
+func (s *sqliteStore) backlog(ctx context.Context) (int64, uuid.UUID, error) {
+	var r struct {
+		Rows   int64         `db:"n"`
+		Oldest uuid.NullUUID `db:"oldest"`
+	}
+	err := s.db.GetContext(ctx, &r, `SELECT (SELECT count(*) FROM outbox) AS n, (SELECT transaction_id FROM outbox ORDER BY id LIMIT 1) AS oldest`)
+	return r.Rows, r.Oldest.UUID, err
+}
+
+func (s *sqliteStore) deleteOutbox(ctx context.Context, ids []int64) error {
+	tx, err := s.db.BeginTxx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	stmt := tx.StmtxContext(ctx, s.deleteBox)
+	for _, id := range ids {
+		if _, err := stmt.ExecContext(ctx, id); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}
