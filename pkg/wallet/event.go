@@ -191,7 +191,8 @@ func (w *eventWriter) begin(id, eventType string) []byte {
 	if size := 640 + len(w.tx.Metadata); cap(w.buf)-len(w.buf) < size {
 		w.buf = make([]byte, 0, max(size, 1536))
 	}
-	b := append(w.buf[len(w.buf):], `{"eventId":"`...)
+	b := w.buf[len(w.buf):]
+	b = append(b, `{"eventId":"`...)
 	b = append(b, id...)
 	b = append(b, `","eventType":"`...)
 	b = append(b, eventType...)
