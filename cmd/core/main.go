@@ -24,13 +24,14 @@ func main() {
 // run is main without the process around it; it returns the exit code.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	var commands struct {
-		Serve   serveCmd   `cmd:"" help:"Run the ledger: HTTP API, relay to Redis, admin listener."`
-		Dev     devCmd     `cmd:"" help:"Run everything in this one process, with an embedded ledger and Redis, and try it out."`
-		Migrate migrateCmd `cmd:"" help:"Bring the database's schema up to date, or show its state."`
-		Verify  verifyCmd  `cmd:"" help:"Audit the ledger: balances, entries, seq, hash chains, escrows, totals."`
-		Export  exportCmd  `cmd:"" help:"Write an account's entries as CSV or JSON Lines."`
-		Token   tokenCmd   `cmd:"" help:"Print a token signed with a shared secret."`
-		Version versionCmd `cmd:"" help:"Print the version."`
+		Serve   serveCmd       `cmd:"" help:"Run the ledger: HTTP API, relay to Redis, admin listener."`
+		Dev     devCmd         `cmd:"" help:"Run everything in this one process, with an embedded ledger and Redis, and try it out."`
+		Migrate migrateCmd     `cmd:"" help:"Bring the database's schema up to date, or show its state."`
+		Verify  verifyCmd      `cmd:"" help:"Audit the ledger: balances, entries, seq, hash chains, escrows, totals."`
+		Export  exportCmd      `cmd:"" help:"Write an account's entries as CSV or JSON Lines."`
+		Dead    deadLettersCmd `cmd:"" name:"dead-letters" help:"List, show and replay the events that subscribers failed to handle."`
+		Token   tokenCmd       `cmd:"" help:"Print a token signed with a shared secret."`
+		Version versionCmd     `cmd:"" help:"Print the version."`
 	}
 	return cli.Main(cli.Env{Context: ctx, Stdout: stdout, Stderr: stderr}, cli.App{
 		Name: "core",

@@ -6,16 +6,20 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
 	"strconv"
 	"testing"
 
+	"github.com/redis/go-redis/v9"
 	redislog "github.com/redis/go-redis/v9/logging"
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
 
+	"github.com/redroomrewards/realtime/internal/testenv"
+	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
@@ -44,6 +48,8 @@ func TestScripts(t *testing.T) {
 			"listen": listenOn,
 			"fill":   fill,
 			"tamper": tamper,
+
+			"deadletters": func(ts *testscript.TestScript, _ bool, args []string) { deadLetters(ts, t, args[0]) },
 		},
 	})
 }
@@ -102,4 +108,38 @@ func tamper(ts *testscript.TestScript, _ bool, args []string) {
 	defer func() { _ = db.Close() }()
 	_, err = db.ExecContext(context.Background(), args[1])
 	ts.Check(err)
+}
+
+// deadLetters gives a script a namespace whose group has three dead letters, and one's id: deadletters GROUP.
+func deadLetters(ts *testscript.TestScript, t *testing.T, group string) {
+	url, namespace := testenv.Redis(t)
+	ts.Setenv("REDIS_URL", url)
+	ts.Setenv("NAMESPACE", namespace)
+	ts.Setenv("PARTITIONS", "4")
+	rdb, err := bus.OpenRedis(url)
+	ts.Check(err)
+	defer func() { _ = rdb.Close() }()
+	keys := bus.Keys{Namespace: namespace, Partitions: 4}
+	b, err := bus.NewRedis(rdb, bus.Config{Keys: keys, Group: group, Synchronous: true, Logger: slog.New(slog.DiscardHandler)})
+	ts.Check(err)
+	_, err = b.Subscribe(bus.Subscription{ID: "s", Handler: bus.HandlerFunc(func(context.Context, *bus.Event) error {
+		return bus.Permanent(errors.New("no such luck\nand more of it"))
+	})})
+	ts.Check(err)
+	ctx := context.Background()
+	ran := make(chan error, 1)
+	go func() { ran <- b.Run(ctx) }()
+	ts.Check(rdb.XAdd(ctx, &redis.XAddArgs{Stream: keys.Stream(0), Values: []string{"what", "ever"}}).Err())
+	for i := range 2 {
+		_, err = b.Publish(ctx, bus.Event{Type: "a", Account: fmt.Sprint("user:u", i), Data: []byte(`{"n":1}`)})
+		ts.Check(err)
+	}
+	letters, err := b.DeadLetters().List(ctx, "", 10)
+	ts.Check(err)
+	for _, l := range letters {
+		if l.Subscriber != "" {
+			ts.Setenv("LETTER", l.ID)
+		}
+	}
+	ts.Check(errors.Join(b.Close(ctx), <-ran))
 }

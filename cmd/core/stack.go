@@ -74,6 +74,9 @@ func openStack(ctx context.Context, cfg stackConfig) (*stack, error) {
 	s.admin.AddCheck(httpserver.Check{Name: "redis", Ping: s.layout.Check, Degrades: true})
 	s.admin.Handle("GET /admin/outbox", httpserver.RequireScope(cfg.verifier, token.ScopeAdmin, http.HandlerFunc(s.outbox)))
 	s.admin.Handle("POST /admin/reconcile", httpserver.RequireScope(cfg.verifier, token.ScopeAdmin, coreapi.Reconcile(ledger, cfg.log)))
+	letters := &coreapi.DeadLetters{Redis: cfg.rdb, Keys: cfg.keys, Logger: cfg.log}
+	s.admin.Handle("GET /admin/dead-letters", httpserver.RequireScope(cfg.verifier, token.ScopeAdmin, http.HandlerFunc(letters.List)))
+	s.admin.Handle("POST /admin/dead-letters/{id}/replay", httpserver.RequireScope(cfg.verifier, token.ScopeAdmin, http.HandlerFunc(letters.Replay)))
 	return s, nil
 }
 

@@ -69,6 +69,9 @@ type Event struct {
 	Amount  int64
 	Reason  string // reason code; empty when the event has none
 	Feature string // featureType; empty when the event has none
+	// TraceParent is the W3C trace context of the request that caused the event, at
+	// most 255 visible ASCII characters; empty: none.
+	TraceParent string
 	// Data is the event's JSON, all of it, at most 1 MiB. Handlers share it and must
 	// not change it.
 	Data []byte

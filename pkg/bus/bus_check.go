@@ -42,6 +42,8 @@ func checkEvent(e *Event) error {
 		return fmt.Errorf("its Account is longer than %d characters, or not visible ASCII", maxText)
 	case e.Key != "" && !visible(e.Key):
 		return fmt.Errorf("its Key is longer than %d characters, or not visible ASCII", maxText)
+	case e.TraceParent != "" && !visible(e.TraceParent):
+		return fmt.Errorf("its TraceParent is longer than %d characters, or not visible ASCII", maxText)
 	case e.Seq != 0:
 		return fmt.Errorf("its Seq is %d: only the ledger numbers events", e.Seq)
 	case e.Amount < 0:

@@ -33,7 +33,7 @@ func newBusMetrics(reg prometheus.Registerer, group string) *busMetrics {
 		dead:          counter(reg, "event_dead_letters_total", "Events that became dead letters.", handled...),
 		seconds: shared(reg, prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "event_handler_seconds", Help: "Duration of handler calls.",
-			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 10),
+			Buckets: []float64{0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50},
 		}, handled)),
 		attempts: shared(reg, prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "event_handler_attempts", Help: "Calls that an event took until it worked or became a dead letter.",

@@ -53,9 +53,9 @@ func (t *tally) enter(ctx context.Context, limit int) error {
 func (t *tally) room(ctx context.Context, limit int) (int, error) {
 	for {
 		t.mu.Lock()
-		if t.n < limit {
-			defer t.mu.Unlock()
-			return limit - t.n, nil
+		if n := limit - t.n; n > 0 {
+			t.mu.Unlock()
+			return n, nil
 		}
 		fell := t.watch()
 		t.mu.Unlock()

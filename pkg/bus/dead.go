@@ -46,7 +46,7 @@ func errorText(err error) string {
 // eventFields are an event's stream fields.
 func eventFields(e *Event) map[string]string {
 	f := map[string]string{"id": e.ID, "type": e.Type, "data": string(e.Data)}
-	for name, value := range map[string]string{"account": e.Account, "key": e.Key, "reason": e.Reason, "feature": e.Feature} {
+	for name, value := range map[string]string{"account": e.Account, "key": e.Key, "reason": e.Reason, "feature": e.Feature, "traceparent": e.TraceParent} {
 		if value != "" {
 			f[name] = value
 		}

@@ -55,7 +55,8 @@ type task struct {
 	open  atomic.Int32 // first attempts of this level that have not ended
 	left  atomic.Int32 // subscriptions that are not through
 
-	done func() // memory: called when it is finished
+	entry        // Redis: where it came from
+	done  func() // memory: called when it is finished
 }
 
 func newDispatcher(cfg Config, m *busMetrics) *dispatcher {
@@ -154,6 +155,18 @@ func (d *dispatcher) planFor(eventType string) plan {
 	return p.others
 }
 
+// without leaves subscriptions out.
+func (p plan) without(ids []string) plan {
+	var left plan
+	for _, level := range p {
+		some := slices.DeleteFunc(slices.Clone(level), func(s *subscriber) bool { return slices.Contains(ids, s.ID) })
+		if len(some) > 0 {
+			left = append(left, some)
+		}
+	}
+	return left
+}
+
 // start hands an event to the subscriptions of its plan. The caller has counted it in inFlight.
 func (d *dispatcher) start(t *task) {
 	n := 0
@@ -204,7 +217,10 @@ func (d *dispatcher) end(t *task, s *subscriber) {
 // drain waits for all events under way. When ctx ends before, handlers are told to
 // give up, and the error is ctx's.
 func (d *dispatcher) drain(ctx context.Context) error {
-	err := d.inFlight.zero(ctx)
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(d.handlers, cancel)() // somebody else gave up
+	err := d.inFlight.zero(waiting)
 	d.giveUp()
 	d.mu.Lock()
 	subs := d.subs
@@ -215,7 +231,7 @@ func (d *dispatcher) drain(ctx context.Context) error {
 		s.leave()
 	}
 	if err != nil {
-		return fmt.Errorf("close the bus: %d events were under way: %w", d.inFlight.count(), err)
+		return fmt.Errorf("close the bus: %d events were under way: %w", d.inFlight.count(), cmp.Or(ctx.Err(), err))
 	}
 	return d.workers.zero(ctx)
 }

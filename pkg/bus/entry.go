@@ -104,8 +104,12 @@ func (e *entries) next(id streamID) *Delivery {
 	return d
 }
 
-// keep takes the place if what is in it can be delivered.
+// keep takes the place if what is in it can be delivered. Events that others than the
+// ledger publish have no seq and are nobody's delivery.
 func (e *entries) keep(d *Delivery) {
+	if d.Seq == 0 && d.ID != "" && d.Type != "" && len(d.Data) > 0 {
+		return
+	}
 	if d.ID == "" || d.Type == "" || d.Account == "" || d.Seq < 1 || d.Amount < 0 || len(d.Data) == 0 {
 		e.malformed++
 		return

@@ -96,6 +96,17 @@ func (k Keys) Dedup(partition int, key string) string { return k.tag(partition) 
 // Dead is the stream of a consumer group's dead letters.
 func (k Keys) Dead(partition int, group string) string { return k.tag(partition) + ":dead:" + group }
 
+// Replay is the stream through which a consumer group's dead letters come back to it.
+func (k Keys) Replay(partition int, group string) string {
+	return k.tag(partition) + ":replay:" + group
+}
+
+// Done is the set of a consumer group's subscriptions that are through with an event
+// while others are not.
+func (k Keys) Done(partition int, group, event string) string {
+	return k.tag(partition) + ":done:" + group + ":" + event
+}
+
 // Control is the Pub/Sub channel from the admin API to all gateways.
 func (k Keys) Control() string { return k.Namespace + ":control" }
 

@@ -2,14 +2,21 @@ package bus_test
 
 import (
 	"flag"
+	"os"
 	"testing"
 
+	redislog "github.com/redis/go-redis/v9/logging"
 	"go.uber.org/goleak"
 )
 
 // TestMain draws fewer worlds than rapid would by itself, since each takes a tenth of a second;
 // -rapid.checks asks for more.
 func TestMain(m *testing.M) {
+	if url := os.Getenv(consumerRedis); url != "" {
+		consume(url, os.Getenv(consumerNamespace))
+		return
+	}
+	redislog.Disable()
 	_ = flag.Set("rapid.checks", "25")
 	goleak.VerifyTestMain(m)
 }

@@ -70,7 +70,7 @@ func (b *Memory) Deliver(ctx context.Context, deliveries ...Delivery) error {
 		if d := &deliveries[i]; !d.Copy {
 			events = append(events, Event{
 				ID: d.ID, Type: d.Type, Account: d.Account, Seq: d.Seq,
-				Amount: d.Amount, Reason: d.Reason, Feature: d.Feature, Data: d.Data,
+				Amount: d.Amount, Reason: d.Reason, Feature: d.Feature, Data: d.Data, TraceParent: d.TraceParent,
 			})
 		}
 	}
@@ -168,7 +168,10 @@ func (b *Memory) Run(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.cfg.DrainTimeout)
 	defer cancel()
-	return b.Close(ctx)
+	if err := b.Close(ctx); err != nil {
+		b.cfg.Logger.Warn("the bus stopped before all was handled", "error", err)
+	}
+	return nil
 }
 
 // Close implements Bus.

@@ -78,6 +78,7 @@ func testInvalidEvents(t *testing.T, newBus Maker) {
 		"a strange type":    func(e *bus.Event) { e.Type = "a b" },
 		"a strange account": func(e *bus.Event) { e.Account = "user:\n" },
 		"a long key":        func(e *bus.Event) { e.Key = strings.Repeat("x", 256) },
+		"a strange trace":   func(e *bus.Event) { e.TraceParent = "\n" },
 		"a seq":             func(e *bus.Event) { e.Seq = 1 },
 		"an amount below 0": func(e *bus.Event) { e.Amount = -1 },
 		"no data":           func(e *bus.Event) { e.Data = nil },
@@ -122,7 +123,7 @@ func testLedgerEvents(t *testing.T, newBus Maker) {
 		return nil
 	})})
 	deliver(
-		bus.Delivery{ID: "e1", Type: "wallet.escrow_settled", Account: "user:u", Seq: 1, Amount: 7, Reason: "r", Feature: "f", Data: []byte(`{"all":1}`), View: []byte(`{}`)},
+		bus.Delivery{ID: "e1", Type: "wallet.escrow_settled", Account: "user:u", Seq: 1, Amount: 7, Reason: "r", Feature: "f", Data: []byte(`{"all":1}`), View: []byte(`{}`), TraceParent: "00-a"},
 		bus.Delivery{ID: "e1", Type: "wallet.escrow_settled", Account: "model:m", Seq: 1, Amount: 7, Reason: "r", Data: []byte(`{"all":1}`), Copy: true},
 		bus.Delivery{ID: "e2", Type: "wallet.balance_updated", Account: "user:u", Seq: 2, Data: []byte(`{}`)},
 	)
@@ -131,7 +132,7 @@ func testLedgerEvents(t *testing.T, newBus Maker) {
 		t.Fatal(err)
 	}
 	first.Key = "" // how the relay forms it is its own affair
-	want := bus.Event{ID: "e1", Type: "wallet.escrow_settled", Account: "user:u", Seq: 1, Amount: 7, Reason: "r", Feature: "f", Data: []byte(`{"all":1}`)}
+	want := bus.Event{ID: "e1", Type: "wallet.escrow_settled", Account: "user:u", Seq: 1, Amount: 7, Reason: "r", Feature: "f", Data: []byte(`{"all":1}`), TraceParent: "00-a"}
 	if fmt.Sprint(first) != fmt.Sprint(want) {
 		t.Errorf("got  %+v\nwant %+v", first, want)
 	}

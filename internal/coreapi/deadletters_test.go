@@ -1,0 +1,131 @@
+package coreapi_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redroomrewards/realtime/internal/coreapi"
+	"github.com/redroomrewards/realtime/internal/testenv"
+	"github.com/redroomrewards/realtime/pkg/bus"
+)
+
+func TestDeadLetters(t *testing.T) {
+	url, namespace := testenv.Redis(t)
+	rdb, err := bus.OpenRedis(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = rdb.Close() })
+	keys := bus.Keys{Namespace: namespace, Partitions: 4}
+	letters := &coreapi.DeadLetters{Redis: rdb, Keys: keys, Logger: slog.New(slog.DiscardHandler)}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /admin/dead-letters", letters.List)
+	mux.HandleFunc("POST /admin/dead-letters/{id}/replay", letters.Replay)
+	srv := httptest.NewServer(mux)
+	t.Cleanup(srv.Close)
+	h := &harness{T: t, url: srv.URL}
+	list := func(query string) []any {
+		list, is := h.good(http.StatusOK, request{method: http.MethodGet, path: "/admin/dead-letters" + query}).json["deadLetters"].([]any)
+		if !is {
+			t.Fatalf("%s: no list", query)
+		}
+		return list
+	}
+	if n := len(list("")); n != 0 {
+		t.Errorf("%d letters before there is anything", n)
+	}
+
+	// Two groups of which all handlers fail.
+	const events = 5
+	var healed atomic.Bool
+	var handled atomic.Int32
+	for _, group := range []string{"a.feed", "b"} {
+		b, err := bus.NewRedis(rdb, bus.Config{Keys: keys, Group: group, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = b.Subscribe(bus.Subscription{ID: "s", Handler: bus.HandlerFunc(func(context.Context, *bus.Event) error {
+			if healed.Load() {
+				handled.Add(1)
+				return nil
+			}
+			return bus.Permanent(errors.New("no such luck"))
+		})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ran := make(chan error, 1)
+		go func() { ran <- b.Run(context.Background()) }()
+		t.Cleanup(func() {
+			if err := errors.Join(b.Close(context.Background()), <-ran); err != nil {
+				t.Error(err)
+			}
+		})
+		if group == "b" {
+			for i := range events {
+				if _, err := b.Publish(t.Context(), bus.Event{ID: fmt.Sprint("e", i), Type: "a", Account: fmt.Sprint("user:u", i), Data: []byte(`{"n":1}`)}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	eventually(t, func() bool { return len(list("")) == 2*events })
+
+	first := list("?group=a.feed&limit=1")[0].(item)
+	entry, _ := first["entry"].(item)
+	event, _ := first["event"].(item)
+	if first["group"] != "a.feed" || first["subscriber"] != "s" || first["error"] != "no such luck" || first["attempts"] != 1.0 ||
+		first["eventType"] != "a" || entry["id"] != first["eventId"] || event["n"] != 1.0 {
+		t.Errorf("the first letter: %v", first)
+	}
+	seen, next := map[any]bool{}, ""
+	for page := 0; page == 0 || next != ""; page++ {
+		a := h.good(http.StatusOK, request{method: http.MethodGet, path: "/admin/dead-letters?limit=3&after=" + next})
+		for _, l := range a.json["deadLetters"].([]any) {
+			seen[l.(item)["id"]] = true
+		}
+		next, _ = a.json["next"].(string)
+	}
+	if len(seen) != 2*events {
+		t.Errorf("pages of 3 showed %d of %d", len(seen), 2*events)
+	}
+	if n := len(list("?group=nobody")); n != 0 {
+		t.Errorf("a group that is not there has %d letters", n)
+	}
+	for _, query := range []string{"?limit=0", "?limit=1001", "?limit=x", "?after=x", "?group=b&after=" + first["id"].(string)} {
+		h.refused(http.StatusBadRequest, "invalid_request", request{method: http.MethodGet, path: "/admin/dead-letters" + query})
+	}
+
+	healed.Store(true)
+	replay := request{method: http.MethodPost, path: "/admin/dead-letters/" + first["id"].(string) + "/replay"}
+	if a := h.good(http.StatusOK, replay); a.json["replayed"] != true || a.json["id"] != first["id"] {
+		t.Errorf("replay answered %s", a.raw)
+	}
+	eventually(t, func() bool { return handled.Load() == 1 })
+	h.refused(http.StatusNotFound, "dead_letter_not_found", replay)
+	for _, id := range []string{"x", "b.0.1-1", "b.99.1-1"} {
+		h.refused(http.StatusNotFound, "dead_letter_not_found", request{method: http.MethodPost, path: "/admin/dead-letters/" + id + "/replay"})
+	}
+	if n := len(list("?group=a.feed")); n != events-1 {
+		t.Errorf("%d letters are left", n)
+	}
+}
+
+// eventually polls what nothing signals.
+func eventually(t *testing.T, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for start := time.Now(); !holds(); <-tick.C {
+		if time.Since(start) > 30*time.Second {
+			t.Fatal("waited in vain")
+		}
+	}
+}

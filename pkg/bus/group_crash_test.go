@@ -1,0 +1,210 @@
+package bus_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redroomrewards/realtime/internal/testenv"
+	"github.com/redroomrewards/realtime/pkg/bus"
+)
+
+// The test's own program is the consumer that is killed: these variables make it one.
+const (
+	consumerRedis     = "BUS_TEST_CONSUMER_REDIS"
+	consumerNamespace = "BUS_TEST_CONSUMER_NAMESPACE"
+)
+
+func crashConfig(keys bus.Keys) bus.Config {
+	return bus.Config{Keys: keys, Group: "g", ClaimAfter: 300 * time.Millisecond, FirstDelay: time.Millisecond}
+}
+
+func journalKey(keys bus.Keys) string { return keys.Namespace + ":journal" }
+
+// consume is the process that is killed: one subscription handles an event, the next one starts to and never ends.
+func consume(url, namespace string) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	keys := bus.Keys{Namespace: namespace, Partitions: 4}
+	rdb, err := bus.OpenRedis(url)
+	if err != nil {
+		panic(err)
+	}
+	b, err := bus.NewRedis(rdb, crashConfig(keys))
+	if err != nil {
+		panic(err)
+	}
+	journal := func(what string, priority int, block bool) {
+		_, err := b.Subscribe(bus.Subscription{ID: what, Priority: priority, Handler: bus.HandlerFunc(func(ctx context.Context, e *bus.Event) error {
+			if err := rdb.RPush(ctx, journalKey(keys), what+" "+e.ID).Err(); err != nil || !block {
+				return err
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		})})
+		if err != nil {
+			panic(err)
+		}
+	}
+	journal("first", 1, false)
+	journal("second", 2, true)
+	fmt.Println(b.Run(ctx))
+}
+
+// TestKilledConsumer kills a process with kill -9 in the middle of a handler: another one handles the event, without the
+// subscription that was through with it.
+func TestKilledConsumer(t *testing.T) {
+	t.Parallel()
+	url, namespace := testenv.Redis(t)
+	rdb, keys := open(t, url), bus.Keys{Namespace: namespace, Partitions: 4}
+	victim := testenv.StartProcess(t, t.TempDir(), os.Args[0], nil, []string{consumerRedis + "=" + url, consumerNamespace + "=" + namespace})
+	b := newRedisBus(t, rdb, crashConfig(keys))
+	const events = 20
+	for i := range events {
+		publishOne(t, b, fmt.Sprint("e", i), fmt.Sprint("user:u", i))
+	}
+	count := func(what string) (n int) {
+		for _, line := range rdb.LRange(t.Context(), journalKey(keys), 0, -1).Val() {
+			if strings.HasPrefix(line, what+" ") {
+				n++
+			}
+		}
+		return n
+	}
+	markers := func() int { return len(rdb.Keys(t.Context(), namespace+":*:done:g:*").Val()) }
+	// Some accounts share a lane, so fewer handlers of the second subscription run than there are events.
+	waitFor(t, "the victim's handlers and markers", func() bool { return count("second") > 1 && markers() == events })
+	victim.Kill()
+	if n := count("first"); n != events {
+		t.Fatalf("the first subscription ran %d times for %d events", n, events)
+	}
+
+	var mu sync.Mutex
+	again := map[string]int{}
+	for _, id := range []string{"first", "second"} {
+		mustSubscribe(t, b, id, func(_ context.Context, e *bus.Event) error {
+			mu.Lock()
+			defer mu.Unlock()
+			again[id+" "+e.ID]++
+			return nil
+		})
+	}
+	runBus(t, b)
+	waitFor(t, "the other process handles what is left", func() bool { return pending(t, rdb, keys) == 0 })
+	mu.Lock()
+	defer mu.Unlock()
+	for i := range events {
+		if n := again[fmt.Sprint("first e", i)]; n != 0 {
+			t.Errorf("e%d: the subscription that was through with it ran again", i)
+		}
+		if n := again[fmt.Sprint("second e", i)]; n != 1 {
+			t.Errorf("e%d: the subscription that was interrupted ran %d times", i, n)
+		}
+	}
+	if n := markers(); n != 0 {
+		t.Errorf("%d markers are left", n)
+	}
+}
+
+// pending counts what the group has and has not acknowledged, and what it has not been given.
+func pending(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) (n int64) {
+	t.Helper()
+	for p := range keys.Partitions {
+		groups, err := rdb.XInfoGroups(t.Context(), keys.Stream(p)).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range groups {
+			n += g.Pending + g.Lag
+		}
+	}
+	return n
+}
+
+func publishOne(t *testing.T, b bus.Bus, id, account string) {
+	t.Helper()
+	statuses, err := b.Publish(t.Context(), bus.Event{ID: id, Type: "a", Account: account, Data: []byte(`{}`)})
+	if err != nil || statuses[0] != bus.Published {
+		t.Fatalf("publish %s: %v, %v", id, statuses, err)
+	}
+}
+
+func mustSubscribe(t *testing.T, b bus.Bus, id string, f bus.HandlerFunc) {
+	t.Helper()
+	if _, err := b.Subscribe(bus.Subscription{ID: id, Handler: f}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestRedisRestarted kills Redis in the middle and starts it again, with what it had: each event is handled once, since no
+// consumer died. Then it comes back empty: the group is made again and goes on.
+func TestRedisRestarted(t *testing.T) {
+	t.Parallel()
+	t.Run("with its data", func(t *testing.T) {
+		t.Parallel()
+		restart(t, true, "--appendonly", "yes", "--appendfsync", "always")
+	})
+	t.Run("empty", func(t *testing.T) {
+		t.Parallel()
+		restart(t, false)
+	})
+}
+
+func restart(t *testing.T, keeps bool, args ...string) {
+	server := testenv.RedisServer(t, args...)
+	rdb, keys := open(t, server.URL()), bus.Keys{Namespace: "t", Partitions: 4}
+	cfg := crashConfig(keys)
+	cfg.MaxInFlight, cfg.ClaimAfter = 16, time.Minute // what is lost with a connection must not wait for a claim
+	b := newRedisBus(t, rdb, cfg)
+	var mu sync.Mutex
+	handled := map[string]int{}
+	half, goOn := make(chan struct{}), make(chan struct{})
+	mustSubscribe(t, b, "s", func(_ context.Context, e *bus.Event) error {
+		mu.Lock()
+		handled[e.ID]++
+		n := len(handled)
+		mu.Unlock()
+		if n == 50 {
+			close(half)
+			<-goOn
+		}
+		return nil
+	})
+	runBus(t, b)
+	const events = 200
+	for i := range events {
+		publishOne(t, b, fmt.Sprint("e", i), fmt.Sprint("user:u", i%17))
+	}
+	<-half
+	server.Kill()
+	if _, err := b.Publish(t.Context(), bus.Event{ID: "lost", Type: "a", Data: []byte(`{}`)}); err == nil || errors.Is(err, bus.ErrInvalidEvent) {
+		t.Errorf("publish without Redis: %v", err)
+	}
+	close(goOn)
+	server.Start()
+	publishOne(t, b, "after", "user:u")
+	seen := func(id string) int {
+		mu.Lock()
+		defer mu.Unlock()
+		return handled[id]
+	}
+	waitFor(t, "the event after the restart", func() bool { return seen("after") > 0 })
+	if !keeps {
+		return
+	}
+	waitFor(t, "all events", func() bool { return pending(t, rdb, keys) == 0 })
+	for i := range events {
+		if n := seen(fmt.Sprint("e", i)); n != 1 {
+			t.Errorf("e%d was handled %d times", i, n)
+		}
+	}
+}

@@ -1,0 +1,158 @@
+package bus
+
+import (
+	"bytes"
+	"errors"
+	"time"
+)
+
+// entry is where in Redis a task's event came from.
+type entry struct {
+	place
+	raw    []byte    // the fields, as Redis sent them: an array's elements
+	fields int       // how many elements: names and values
+	seen   time.Time // when it was read, or claimed again
+	marked bool      // done markers were written. The settler's.
+	gone   bool      // acknowledged. The settler's.
+}
+
+// The fields of an entry that a bus looks at.
+const (
+	fieldID = iota
+	fieldType
+	fieldAccount
+	fieldSeq
+	fieldKey
+	fieldAmount
+	fieldReason
+	fieldFeature
+	fieldData
+	fieldCopy
+	fieldSubscriber
+	fieldTraceParent
+	knownFields
+)
+
+func fieldNamed(name []byte) int {
+	switch string(name) {
+	case "id":
+		return fieldID
+	case "type":
+		return fieldType
+	case "account":
+		return fieldAccount
+	case "seq":
+		return fieldSeq
+	case "key":
+		return fieldKey
+	case "amount":
+		return fieldAmount
+	case "reason":
+		return fieldReason
+	case "feature":
+		return fieldFeature
+	case "data":
+		return fieldData
+	case "copy":
+		return fieldCopy
+	case "subscriber":
+		return fieldSubscriber
+	case "traceparent":
+		return fieldTraceParent
+	}
+	return knownFields
+}
+
+// found is an entry while it is a part of a reply that is about to be overwritten.
+type found struct {
+	id      streamID
+	raw     []byte // the fields; nil: the entry was deleted
+	fields  int
+	at, end [knownFields]int // where in raw each known field's value is; 0, 0: absent
+}
+
+// next reads an entry out of a reply.
+func (f *found) next(r *reply) {
+	*f = found{}
+	pair, _ := r.array()
+	id, ok := parseStreamID(r.bulk())
+	if r.err == nil && (pair != 2 || !ok) {
+		r.err = errProtocol
+	}
+	if r.err != nil {
+		return
+	}
+	f.id = id
+	kind, n := r.header()
+	if n < 0 || r.err != nil {
+		return
+	}
+	if kind != '*' || n%2 != 0 {
+		r.err = errProtocol
+		return
+	}
+	f.fields = n
+	start := r.b
+	for range f.fields / 2 {
+		known := fieldNamed(r.bulk())
+		value := r.bulk()
+		if known < knownFields && r.err == nil {
+			f.end[known] = len(start) - len(r.b) - 2 // the line's end
+			f.at[known] = f.end[known] - len(value)
+		}
+	}
+	f.raw = start[:len(start)-len(r.b)]
+}
+
+// value is a known field's, as a part of raw or of a copy of it.
+func (f *found) value(raw []byte, known int) []byte {
+	return raw[f.at[known]:f.end[known]:f.end[known]]
+}
+
+func (f *found) text(raw []byte, known int) string { return unsafeString(f.value(raw, known)) }
+
+func (f *found) isCopy() bool { return bytes.Equal(f.value(f.raw, fieldCopy), []byte("1")) }
+
+var errNoEvent = errors.New("the entry is no event")
+
+// task copies an entry, so that an event that waits for long keeps no other one in
+// memory, and reads the event out of it. The error is errNoEvent and says why; the
+// task has all that could be read.
+func (f *found) task(partNumber int, words *entries, now time.Time) (*task, error) {
+	raw := bytes.Clone(f.raw)
+	t := &task{entry: entry{place: place{part: partNumber, id: f.id}, raw: raw, fields: f.fields, seen: now}}
+	e := &t.event
+	e.ID, e.Type = f.text(raw, fieldID), words.word(f.value(raw, fieldType))
+	e.Account, e.Key = f.text(raw, fieldAccount), f.text(raw, fieldKey)
+	e.Reason, e.Feature = f.text(raw, fieldReason), f.text(raw, fieldFeature)
+	e.TraceParent = f.text(raw, fieldTraceParent)
+	if f.end[fieldData] > 0 {
+		e.Data = f.value(raw, fieldData)
+	}
+	var why error
+	number := func(known int) int64 {
+		if f.end[known] == 0 {
+			return 0
+		}
+		n := parseAmount(f.value(raw, known))
+		if n < 0 {
+			why = errNoEvent
+			return 0
+		}
+		return n
+	}
+	e.Seq, e.Amount = number(fieldSeq), number(fieldAmount)
+	if e.ID == "" || e.Type == "" || len(e.Data) == 0 {
+		why = errNoEvent
+	}
+	return t, why
+}
+
+// pairs calls f with each name and value of the entry.
+func (e *entry) pairs(f func(name, value []byte)) {
+	r := reply{b: e.raw}
+	for range e.fields / 2 {
+		name := r.bulk()
+		f(name, r.bulk())
+	}
+}

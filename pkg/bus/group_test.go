@@ -1,0 +1,52 @@
+package bus_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redroomrewards/realtime/internal/testenv"
+	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/bustest"
+)
+
+func TestRedisIsABus(t *testing.T) {
+	t.Parallel()
+	bustest.Run(t, func(t *testing.T, cfg bus.Config) (bus.Bus, func(...bus.Delivery)) {
+		rdb, keys := groupRedis(t)
+		cfg.Keys = keys
+		b := newRedisBus(t, rdb, cfg)
+		runBus(t, b)
+		return b, func(deliveries ...bus.Delivery) { relay(t, rdb, keys, deliveries...) }
+	})
+}
+
+func groupRedis(t *testing.T) (redis.UniversalClient, bus.Keys) {
+	t.Helper()
+	url, namespace := testenv.Redis(t)
+	return open(t, url), bus.Keys{Namespace: namespace, Partitions: 4}
+}
+
+func newRedisBus(t *testing.T, rdb redis.UniversalClient, cfg bus.Config) *bus.Redis {
+	t.Helper()
+	b, err := bus.NewRedis(rdb, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// relay publishes deliveries as the ledger's relay does, each as a group of its own.
+func relay(t *testing.T, rdb redis.UniversalClient, keys bus.Keys, deliveries ...bus.Delivery) {
+	t.Helper()
+	p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
+	for _, d := range deliveries {
+		outcomes, err := p.Publish(context.WithoutCancel(t.Context()), []bus.Publication{{Group: bus.Group{
+			Key: d.ID + d.Account, Account: d.Account, Deliveries: []bus.Delivery{d}, Balance: bus.Balance{Account: d.Account, Seq: d.Seq},
+		}}})
+		if err != nil || outcomes[0].Status != bus.Published {
+			t.Fatalf("publish %+v: %v, %v", d, outcomes, err)
+		}
+	}
+}
