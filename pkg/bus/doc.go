@@ -43,6 +43,26 @@
 //     repeat numbers that Redis has and are taken for duplicates. The relay logs
 //     it and counts relay_ahead_total; the remedy is to delete the namespace's keys.
 //
+// # Subscribers
+//
+// A Bus hands events to subscriptions; docs/streams.md says it for users.
+//
+//   - At least once. An entry is acknowledged when all its subscriptions are through:
+//     they handled it, or it is their dead letter. A subscription that is through does
+//     not run again for the event, except when its process died, or Redis lost data,
+//     within some milliseconds.
+//   - One process hands a subscription an account's events in order, one after the
+//     other. An event that is tried again comes after later ones. Several processes of
+//     a group share accounts, unless each has Partitions of its own.
+//   - A handler that fails, panics or hangs holds up its own account's next events for
+//     as long as one call takes, and reading only when Config.MaxInFlight events are
+//     under way: those that wait for another attempt, or for the end of their
+//     subscription's pause, count.
+//   - Nothing is a crash loop: what is no event, and what processes died of ten times,
+//     becomes a dead letter.
+//   - Duplicates are found when they are published, by ID and by Key, for
+//     Config.DedupTTL. A consumer does not look for them.
+//
 // # Trimming
 //
 // Each XADD trims its stream to about PublisherConfig.MaxLen entries, which bounds

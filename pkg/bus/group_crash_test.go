@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -161,7 +162,8 @@ func TestRedisRestarted(t *testing.T) {
 
 func restart(t *testing.T, keeps bool, args ...string) {
 	server := testenv.RedisServer(t, args...)
-	rdb, keys := open(t, server.URL()), bus.Keys{Namespace: "t", Partitions: 4}
+	// After as many failed dials as its pool has places, go-redis leaves a goroutine behind that sleeps a second.
+	rdb, keys := open(t, server.URL()+"?pool_size=10000"), bus.Keys{Namespace: "t", Partitions: 4}
 	cfg := crashConfig(keys)
 	cfg.MaxInFlight, cfg.ClaimAfter = 16, time.Minute // what is lost with a connection must not wait for a claim
 	b := newRedisBus(t, rdb, cfg)
@@ -207,4 +209,69 @@ func restart(t *testing.T, keeps bool, args ...string) {
 			t.Errorf("e%d was handled %d times", i, n)
 		}
 	}
+}
+
+// TestLostAnswers cuts connections after Redis acted and before the answer came. What was published is told so, not a
+// duplicate of itself; what was read is read again.
+func TestLostAnswers(t *testing.T) {
+	t.Parallel()
+	server := testenv.RedisServer(t)
+	direct, keys := open(t, server.URL()), bus.Keys{Namespace: "t", Partitions: 4}
+	const events = 30
+	batch := make([]bus.Event, events)
+	for i := range batch {
+		batch[i] = bus.Event{ID: fmt.Sprint("e", i), Key: fmt.Sprint("k", i), Type: "a", Account: fmt.Sprint("user:u", i), Data: []byte(`{}`)}
+	}
+
+	proxy := testenv.NewProxy(t, server.Addr())
+	producer := newRedisBus(t, open(t, "redis://"+proxy.Addr()), bus.Config{Keys: keys})
+	publishOne(t, producer, "before", "user:u") // the script is known, and there is a connection
+	proxy.PauseReplies()
+	type answer struct {
+		statuses []bus.Status
+		err      error
+	}
+	published := make(chan answer, 1)
+	go func() {
+		statuses, err := producer.Publish(context.WithoutCancel(t.Context()), batch...)
+		published <- answer{statuses, err}
+	}()
+	length := func() (n int64) {
+		for p := range keys.Partitions {
+			n += direct.XLen(t.Context(), keys.Stream(p)).Val()
+		}
+		return n
+	}
+	waitFor(t, "the events in the streams", func() bool { return length() == events+1 })
+	proxy.Cut()
+	proxy.Resume()
+	got := <-published
+	if got.err != nil {
+		t.Fatal(got.err)
+	}
+	for i, s := range got.statuses {
+		if s != bus.Published {
+			t.Errorf("event %d: %v, though this call published it", i, s)
+		}
+	}
+	if n := length(); n != events+1 {
+		t.Errorf("%d entries", n)
+	}
+
+	cfg := crashConfig(keys)
+	cfg.ClaimAfter = time.Minute // far longer than this may take
+	var handled atomic.Int32
+	b := newRedisBus(t, open(t, "redis://"+proxy.Addr()), cfg)
+	mustSubscribe(t, b, "s", func(context.Context, *bus.Event) error { handled.Add(1); return nil })
+	runBus(t, b)
+	waitFor(t, "the first events", func() bool { return handled.Load() == events+1 && pending(t, direct, keys) == 0 })
+	proxy.PauseReplies()
+	publishOne(t, newRedisBus(t, direct, bus.Config{Keys: keys}), "after", "user:u")
+	waitFor(t, "the event in the reply that is held back", func() bool {
+		n := direct.XPending(t.Context(), keys.Stream(keys.Partition("user:u")), "g").Val()
+		return n != nil && n.Count == 1
+	})
+	proxy.Cut()
+	proxy.Resume()
+	waitFor(t, "the event of the lost reply", func() bool { return handled.Load() == events+2 && pending(t, direct, keys) == 0 })
 }

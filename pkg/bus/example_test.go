@@ -1,0 +1,125 @@
+package bus_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
+)
+
+func ExampleMemory() {
+	ctx := context.Background()
+	b := bus.NewMemory(bus.Config{Synchronous: true}) // Publish returns when all handlers are done
+	_, err := b.Subscribe(bus.Subscription{
+		ID:    "greeter",
+		Types: []string{"shop.opened"},
+		Handler: bus.HandlerFunc(func(_ context.Context, e *bus.Event) error {
+			fmt.Println("handled", e.Type, "of", e.Account)
+			return nil
+		}),
+	})
+	if err != nil {
+		panic(err)
+	}
+	event := bus.Event{ID: "4711", Type: "shop.opened", Account: "user:u1", Data: []byte(`{}`)}
+	for range 2 {
+		statuses, err := b.Publish(ctx, event)
+		fmt.Println(statuses[0] == bus.Published, statuses[0] == bus.Duplicate, err)
+	}
+	// Output:
+	// handled shop.opened of user:u1
+	// true false <nil>
+	// false true <nil>
+}
+
+// Bought is an event of a shop.
+type Bought struct {
+	Version string `json:"version"`
+	Item    string `json:"item"`
+}
+
+// Check refuses versions that this program does not know.
+func (b *Bought) Check() error {
+	if b.Version != "1.0" {
+		return fmt.Errorf("version %q is not 1.0", b.Version)
+	}
+	return nil
+}
+
+func ExampleTyped() {
+	ctx := context.Background()
+	b := bus.NewMemory(bus.Config{Synchronous: true, Logger: slog.New(slog.DiscardHandler)})
+	_, err := b.Subscribe(bus.Subscription{
+		ID: "receipts",
+		Handler: bus.Typed("shop.bought", func(_ context.Context, e Bought) error {
+			fmt.Println("bought:", e.Item)
+			return nil
+		}),
+	})
+	if err != nil {
+		panic(err)
+	}
+	for _, data := range []string{`{"version":"1.0","item":"hat"}`, `{"version":"2.0","items":["hat"]}`} {
+		if _, err := b.Publish(ctx, bus.Event{Type: "shop.bought", Account: "user:u1", Data: []byte(data)}); err != nil {
+			panic(err)
+		}
+	}
+	letters, err := b.DeadLetters().List(ctx, "", 10)
+	fmt.Println(len(letters), "dead letter:", letters[0].Error, err)
+	// Output:
+	// bought: hat
+	// 1 dead letter: check shop.bought: version "2.0" is not 1.0 <nil>
+}
+
+func ExamplePermanent() {
+	ctx := context.Background()
+	b := bus.NewMemory(bus.Config{Synchronous: true, Logger: slog.New(slog.DiscardHandler)})
+	attempts := 0
+	unsubscribe, err := b.Subscribe(bus.Subscription{
+		ID: "mailer",
+		Handler: bus.HandlerFunc(func(context.Context, *bus.Event) error {
+			attempts++
+			return bus.Permanent(errors.New("no such address"))
+		}),
+	})
+	if err != nil {
+		panic(err)
+	}
+	if _, err := b.Publish(ctx, bus.Event{ID: "4711", Type: "user.joined", Data: []byte(`{}`)}); err != nil {
+		panic(err)
+	}
+	letters, err := b.DeadLetters().List(ctx, "", 10)
+	fmt.Println(attempts, "attempt;", letters[0].Event.ID, "failed for", letters[0].Subscriber, err)
+	fmt.Println(unsubscribe(ctx), b.Close(ctx))
+	// Output:
+	// 1 attempt; 4711 failed for mailer <nil>
+	// <nil> <nil>
+}
+
+// A service's subscriber: it runs until ctx ends and then waits for what is under way.
+func ExampleNewRedis() {
+	serve := func(ctx context.Context, redisURL string) error {
+		rdb, err := bus.OpenRedis(redisURL)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = rdb.Close() }()
+		b, err := bus.NewRedis(rdb, bus.Config{Group: "activity-feed"})
+		if err != nil {
+			return err
+		}
+		_, err = b.Subscribe(bus.Subscription{ID: "feed", Handler: bus.HandlerFunc(func(_ context.Context, e *bus.Event) error {
+			fmt.Println(e.ID)
+			return nil
+		})})
+		if err != nil {
+			return err
+		}
+		return b.Run(ctx)
+	}
+	fmt.Println(serve(context.Background(), "no-redis://"))
+	// Output:
+	// redis url: scheme "no-redis" is unknown; use redis://, rediss://, redis+cluster:// or redis+sentinel://
+}
