@@ -128,7 +128,7 @@ func printReport(w io.Writer, r *coreapi.Report) error {
 		what += ", " + plural(r.Transactions, "transaction")
 	}
 	_, _ = fmt.Fprintf(p, "checked %s in %.1f s\n", what, r.Seconds)
-	if t := r.Totals; t != nil && t.Issued == t.Available+t.Escrow+t.Earned+t.PaidOut {
+	if t := r.Totals; t != nil && t.Balanced() {
 		_, _ = fmt.Fprintf(p, "issued %d = available %d + in escrow %d + earned %d + paid out %d\n", t.Issued, t.Available, t.Escrow, t.Earned, t.PaidOut)
 	}
 	if r.OK {

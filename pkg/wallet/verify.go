@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/big"
 
 	"github.com/jmoiron/sqlx"
 )
@@ -34,13 +35,23 @@ type Finding struct {
 	Detail        string  `json:"detail"`
 }
 
-// Totals is where all points are.
+// Totals is where all points are. A balance fits 53 bits; the sum of all
+// balances need not fit 64.
 type Totals struct {
-	Issued    int64 `json:"issued"`
-	PaidOut   int64 `json:"paidOut"`
-	Available int64 `json:"available"`
-	Escrow    int64 `json:"escrow"`
-	Earned    int64 `json:"earned"`
+	Issued    *big.Int `json:"issued"`
+	PaidOut   *big.Int `json:"paidOut"`
+	Available *big.Int `json:"available"`
+	Escrow    *big.Int `json:"escrow"`
+	Earned    *big.Int `json:"earned"`
+}
+
+// Balanced tells whether issued = available + escrow + earned + paid out.
+func (t *Totals) Balanced() bool {
+	sum := new(big.Int)
+	for _, n := range []*big.Int{t.Available, t.Escrow, t.Earned, t.PaidOut} {
+		sum.Add(sum, n)
+	}
+	return t.Issued.Cmp(sum) == 0
 }
 
 // Report is the outcome of Verify. It lists at most MaxFindings findings and
@@ -99,7 +110,7 @@ func (s *sqlStore) snapshot(ctx context.Context) (*sqlx.Tx, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, set := range []string{"statement_timeout = 0", "idle_in_transaction_session_timeout = 0", "enable_seqscan = on", "enable_hashjoin = on"} {
+	for _, set := range []string{"statement_timeout = 0", "idle_in_transaction_session_timeout = 0", "enable_seqscan = on", "enable_hashjoin = on", "max_parallel_workers_per_gather = 2"} {
 		if _, err := tx.ExecContext(ctx, "SET LOCAL "+set); err != nil {
 			_ = tx.Rollback()
 			return nil, err
@@ -133,6 +144,23 @@ func (v *verifier) progress() {
 
 const verifyPage = 1000
 
+// sumColumns add up amounts in two halves: neither overflows 64 bits before 2^36
+// rows, whatever they hold, and both databases can do it.
+const sumColumns = `CAST(coalesce(sum(amount / 67108864), 0) AS bigint) AS high, CAST(coalesce(sum(amount % 67108864), 0) AS bigint) AS low`
+
+type sum struct {
+	High int64 `db:"high"` // times 2^26
+	Low  int64 `db:"low"`
+}
+
+func (s sum) big() *big.Int {
+	n := big.NewInt(s.High)
+	return add(n.Lsh(n, 26), s.Low)
+}
+
+// add adds n to the total.
+func add(total *big.Int, n int64) *big.Int { return total.Add(total, big.NewInt(n)) }
+
 func (v *verifier) oneAccount() error {
 	var r walletRow
 	err := v.tx.GetContext(v.ctx, &r, `SELECT `+walletColumns+` FROM wallets WHERE account = $1`, string(v.opts.Account))
@@ -152,7 +180,7 @@ func (v *verifier) everything() error {
 		return err
 	}
 	stored := v.expected
-	totals := &Totals{}
+	totals := &Totals{Issued: new(big.Int), PaidOut: new(big.Int), Available: new(big.Int), Escrow: new(big.Int), Earned: new(big.Int)}
 	above := ""
 	for {
 		var rows []walletRow
@@ -162,9 +190,9 @@ func (v *verifier) everything() error {
 		}
 		for i := range rows {
 			w := rows[i].wallet()
-			totals.Available += w.Available
-			totals.Escrow += w.Escrow
-			totals.Earned += w.Earned
+			add(totals.Available, w.Available)
+			add(totals.Escrow, w.Escrow)
+			add(totals.Earned, w.Earned)
 			if err := v.account(&w); err != nil {
 				return err
 			}

@@ -3,6 +3,7 @@ package wallet
 import (
 	"bytes"
 	"fmt"
+	"math/big"
 	"slices"
 
 	"github.com/google/uuid"
@@ -45,13 +46,13 @@ func (v *verifier) escrow(w *wallet) error {
 	if !w.Account.IsUser() {
 		return nil
 	}
-	var held int64
-	err := v.tx.GetContext(v.ctx, &held, `SELECT CAST(coalesce(sum(amount), 0) AS bigint) FROM escrows WHERE user_account = $1 AND status = 'held'`, string(w.Account))
+	var held sum
+	err := v.tx.GetContext(v.ctx, &held, `SELECT `+sumColumns+` FROM escrows WHERE user_account = $1 AND status = 'held'`, string(w.Account))
 	if err != nil {
 		return err
 	}
-	if held != w.Escrow {
-		v.find(Finding{Check: CheckEscrow, Account: w.Account, Detail: fmt.Sprintf("held escrows sum to %d, the escrow balance is %d", held, w.Escrow)})
+	if total := held.big(); total.Cmp(big.NewInt(w.Escrow)) != 0 {
+		v.find(Finding{Check: CheckEscrow, Account: w.Account, Detail: fmt.Sprintf("held escrows sum to %d, the escrow balance is %d", total, w.Escrow)})
 	}
 	return nil
 }

@@ -45,15 +45,42 @@ func TestVerifyFindsNothingWrong(t *testing.T) {
 		if r.Entries != expected || seen != expected {
 			t.Errorf("%d of %d entries were seen, the last progress said %d", r.Entries, expected, seen)
 		}
-		want := wallet.Totals{Issued: 1505 + 2400, PaidOut: 67, Available: 880 + 473 + 2400, Escrow: 20, Earned: 45 + 20}
-		if *r.Totals != want {
-			t.Errorf("totals %+v, want %+v", *r.Totals, want)
+		if got, want := fmt.Sprint(*r.Totals), fmt.Sprintf("{%d %d %d %d %d}", 1505+2400, 67, 880+473+2400, 20, 45+20); got != want {
+			t.Errorf("totals %s, want %s", got, want)
 		}
 		if r, err := l.Verify(t.Context(), wallet.VerifyOptions{Account: "user:u1"}); err != nil || !r.OK() || r.Accounts != 1 || r.Entries != 12 {
 			t.Errorf("one account: %+v, %v", r, err)
 		}
 		if _, err := l.Verify(t.Context(), wallet.VerifyOptions{Account: "user:nobody"}); !errors.Is(err, wallet.ErrAccountNotFound) {
 			t.Errorf("unknown account: %v", err)
+		}
+	})
+}
+
+// Balances fit 53 bits; the sum of more than 1,024 such does not fit 64.
+func TestVerifyAddsUpBeyond64Bits(t *testing.T) {
+	t.Parallel()
+	wallettest.Each(t, func(t *testing.T, url string) {
+		l := wallettest.Open(t, url, wallet.Config{})
+		ops := make([]wallet.Op, 1100)
+		for i := range ops {
+			ops[i] = credit(wallet.Account(fmt.Sprint("user:n", i)), wallet.MaxAmount, fmt.Sprint(i))
+		}
+		for _, r := range l.DoBatch(t.Context(), ops) {
+			if r.Err != nil {
+				t.Fatal(r.Err)
+			}
+		}
+		r, err := l.Verify(t.Context(), wallet.VerifyOptions{})
+		if err != nil || !r.OK() {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		if want := "9907919180215090100"; r.Totals.Issued.String() != want || r.Totals.Available.String() != want {
+			t.Errorf("totals %v, want %s issued and available", r.Totals, want)
+		}
+		tamper(t, url, `UPDATE entries SET amount = -9223372036854775807 WHERE account = 'system:issuance'`)
+		if r, err := l.Verify(t.Context(), wallet.VerifyOptions{}); err != nil || r.OK() {
+			t.Errorf("with the largest amounts: %+v, %v", r, err)
 		}
 	})
 }

@@ -30,8 +30,8 @@ func (v *verifier) transactions() error {
 					v.legs++
 				}
 			}
-			if got.Sum != 0 {
-				v.find(Finding{Check: CheckSum, TransactionID: tx.ID.String(), Detail: fmt.Sprintf("its entries sum to %d", got.Sum)})
+			if total := got.big(); total.Sign() != 0 {
+				v.find(Finding{Check: CheckSum, TransactionID: tx.ID.String(), Detail: fmt.Sprintf("its entries sum to %d", total)})
 			}
 			if got.Count != int64(len(expected)) {
 				v.find(Finding{Check: CheckEntries, TransactionID: tx.ID.String(), Detail: fmt.Sprintf("%d entries are stored, %d follow from it", got.Count, len(expected))})
@@ -48,8 +48,8 @@ func (v *verifier) transactions() error {
 
 type storedSum struct {
 	ID    uuid.UUID `db:"id"`
-	Sum   int64     `db:"total"`
 	Count int64     `db:"n"`
+	sum
 }
 
 // storedSums adds up the entries of a page of transactions. Parties' entries are
@@ -60,13 +60,13 @@ func (v *verifier) storedSums(above uuid.UUID, rows []transactionRow) (map[uuid.
 		return out, nil
 	}
 	var sums []storedSum
-	err := v.tx.SelectContext(v.ctx, &sums, `SELECT t.id, CAST(coalesce(sum(e.amount), 0) AS bigint) AS total, count(e.amount) AS n FROM (
+	err := v.tx.SelectContext(v.ctx, &sums, `SELECT id, count(amount) AS n, `+sumColumns+` FROM (
 			SELECT t.id, e.amount FROM transactions t JOIN entries e ON e.account = t.user_account AND e.seq > t.user_seq - 2 AND e.seq <= t.user_seq AND e.transaction_id = t.id
 				WHERE t.id > $1 AND t.id <= $2
 			UNION ALL SELECT t.id, e.amount FROM transactions t JOIN entries e ON e.account = t.model_account AND e.seq = t.model_seq AND e.transaction_id = t.id
 				WHERE t.id > $1 AND t.id <= $2
 			UNION ALL SELECT e.transaction_id, e.amount FROM entries e WHERE e.transaction_id > $1 AND e.transaction_id <= $2 AND e.seq IS NULL
-		) e JOIN transactions t ON t.id = e.id GROUP BY t.id`, above, rows[len(rows)-1].ID)
+		) e GROUP BY id`, above, rows[len(rows)-1].ID)
 	for _, s := range sums {
 		out[s.ID] = s
 	}
@@ -77,24 +77,24 @@ func (v *verifier) storedSums(above uuid.UUID, rows []transactionRow) (map[uuid.
 func (v *verifier) totals(t *Totals) error {
 	var rows []struct {
 		Account string `db:"account"`
-		Sum     int64  `db:"total"`
+		sum
 	}
-	err := v.tx.SelectContext(v.ctx, &rows, `SELECT account, CAST(sum(amount) AS bigint) AS total FROM entries WHERE seq IS NULL GROUP BY account`)
+	err := v.tx.SelectContext(v.ctx, &rows, `SELECT account, `+sumColumns+` FROM entries WHERE seq IS NULL GROUP BY account`)
 	if err != nil {
 		return err
 	}
 	for _, r := range rows {
 		switch Account(r.Account) {
 		case SystemIssuance:
-			t.Issued = -r.Sum
+			t.Issued.Neg(r.big())
 		case SystemPayout:
-			t.PaidOut = r.Sum
+			t.PaidOut = r.big()
 		default:
 			v.find(Finding{Check: CheckStray, Account: Account(r.Account), Detail: "entries without a seq on an account that is not the system's"})
 		}
 	}
 	v.report.Totals = t
-	if t.Issued != t.PaidOut+t.Available+t.Escrow+t.Earned {
+	if !t.Balanced() {
 		v.find(Finding{Check: CheckTotal, Detail: fmt.Sprintf("issued %d is not %d paid out + %d available + %d in escrow + %d earned",
 			t.Issued, t.PaidOut, t.Available, t.Escrow, t.Earned)})
 	}
