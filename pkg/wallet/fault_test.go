@@ -21,11 +21,12 @@ type faulty struct {
 	fails []fault // one by one, each at its next chance
 	tries int
 
-	lookUps int // of a batcher that is made for it
+	lookUps int                    // of a batcher that is made for it
+	wrote   func(*mutations) error // hears of each batch before it is written; nil: nobody
 }
 
 type fault struct {
-	at     string // begin, keys, wallets, write, commit before, commit after
+	at     string // begin, keys, escrows, wallets, write, commit before, commit after
 	err    error
 	poison Account // with at "write": fails each batch that touches the account, for ever
 }
@@ -71,6 +72,13 @@ func (t *faultyTx) keys(ctx context.Context, refs []keyRef) ([]knownKey, error) 
 	return t.batchTx.keys(ctx, refs)
 }
 
+func (t *faultyTx) lockEscrows(ctx context.Context, ids []uuid.UUID) ([]Escrow, error) {
+	if err := t.f.take("escrows"); err != nil {
+		return nil, err
+	}
+	return t.batchTx.lockEscrows(ctx, ids)
+}
+
 func (t *faultyTx) lockWallets(ctx context.Context, a []Account) ([]wallet, error) {
 	if err := t.f.take("wallets"); err != nil {
 		return nil, err
@@ -87,6 +95,11 @@ func (t *faultyTx) write(ctx context.Context, m *mutations) ([]int64, error) {
 			if fault.poison == w.Account && fault.at == "write" {
 				return nil, fault.err
 			}
+		}
+	}
+	if t.f.wrote != nil {
+		if err := t.f.wrote(m); err != nil {
+			return nil, err
 		}
 	}
 	ids, err := t.batchTx.write(ctx, m)
@@ -177,6 +190,29 @@ func TestFailuresLeaveOneEffect(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestFailuresWhileAnEscrowEnds does the same to an operation that locks escrows.
+func TestFailuresWhileAnEscrowEnds(t *testing.T) {
+	for _, at := range []string{"begin", "escrows", "wallets", "write", "commit before", "commit after"} {
+		t.Run(at, func(t *testing.T) {
+			f, l := openFaulty(t)
+			hold := Op{Operation: OpHold, Account: "user:a", Amount: 5, Reason: "r", QueueItemID: "q", FeatureType: "f", IdempotencyKey: "h"}
+			held := commitBatch(t, l, creditOf("user:a", 5, "c"), hold)[1].receipt
+			f.arm(fault{at: at, err: driver.ErrBadConn})
+			settle := Op{Operation: OpSettle, EscrowID: held.EscrowID, Model: "model:m", Amount: 5, Reason: "r", QueueItemID: "q", IdempotencyKey: "s"}
+			if r := commitBatch(t, l, settle)[0]; r.err != nil || r.receipt.Replayed {
+				t.Errorf("%+v, %v", r.receipt, r.err)
+			}
+			if len(f.fails) != 0 {
+				t.Error("nothing failed")
+			}
+			m, err := l.Balance(t.Context(), "model:m")
+			if err != nil || m.Earned != 5 || m.Seq != 2 {
+				t.Errorf("balance %+v, %v", m, err)
+			}
+		})
 	}
 }
 

@@ -135,7 +135,7 @@ func (m *model) do(t *rapid.T, op Op) {
 	i := rapid.IntRange(0, 1).Draw(t, "ledger")
 	if rapid.IntRange(0, 3).Draw(t, "fault") == 0 {
 		m.system.stores[i].arm(fault{
-			at:  rapid.SampledFrom([]string{"begin", "keys", "wallets", "write", "commit before", "commit after"}).Draw(t, "at"),
+			at:  rapid.SampledFrom([]string{"begin", "keys", "escrows", "wallets", "write", "commit before", "commit after"}).Draw(t, "at"),
 			err: rapid.SampledFrom([]error{driver.ErrBadConn, &pq.Error{Code: "40001"}, errConflict}).Draw(t, "cause"),
 		})
 	}
