@@ -18,12 +18,6 @@ type bench struct {
 	pools    map[int]int
 }
 
-// The databases: what all runs start from, and the copy that one runs on.
-const (
-	seedDatabase = "_seed"
-	runDatabase  = "_run"
-)
-
 func openBench(ctx context.Context, l *lab.Lab, o *options) (*bench, error) {
 	b := &bench{Lab: l, o: o, pools: make(map[int]int)}
 	lab.Progress("building")
@@ -34,9 +28,11 @@ func openBench(ctx context.Context, l *lab.Lab, o *options) (*bench, error) {
 	if b.baseline, err = l.Build(ctx, "bench/baseline"); err != nil {
 		return nil, err
 	}
-	lab.Progress("seeding %d accounts", o.accounts)
-	if err := b.seed(ctx); err != nil {
-		return nil, err
+	for _, n := range o.accounts {
+		lab.Progress("seeding %d accounts", n)
+		if err := b.seed(ctx, n); err != nil {
+			return nil, fmt.Errorf("seed: %w", err)
+		}
 	}
 	return b, nil
 }
@@ -50,26 +46,31 @@ func (b *bench) measureAll(ctx context.Context) (*outcome, error) {
 		}
 		for round := 1; round <= b.o.pairs; round++ {
 			for _, s := range b.o.scenarios {
-				var r *result
-				err := b.o.quiet.Do(ctx, b.Lab, func() (others float64, err error) {
-					r, err = b.measure(ctx, trial{scenario: s, clients: clients, round: round, warmup: b.o.warmup, measure: b.o.measure})
+				for _, accounts := range b.o.accounts {
+					r, err := b.measureQuietly(ctx, trial{scenario: s, accounts: accounts, clients: clients, round: round, warmup: b.o.warmup, measure: b.o.measure})
 					if err != nil {
-						return 0, err
+						return nil, fmt.Errorf("%s, %d accounts, %d clients, round %d: %w", s.name, accounts, clients, round, err)
 					}
-					return r.OthersPercent, nil
-				})
-				if err != nil {
-					return nil, fmt.Errorf("%s, %d clients, round %d: %w", s.name, clients, round, err)
+					lab.Progress("round %d, %d clients: %-12s %8s op/s, p50 %.1f ms, p99 %.1f ms, %d accounts", round, clients, s.name,
+						report.Number(r.PerSecond), r.P50, r.P99, accounts)
+					out.Results = append(out.Results, *r)
 				}
-				lab.Progress("round %d, %d clients: %-12s %8s op/s, p50 %.1f ms, p99 %.1f ms", round, clients, s.name,
-					report.Number(r.PerSecond), r.P50, r.P99)
-				out.Results = append(out.Results, *r)
 			}
 		}
 	}
 	out.Repeated = b.o.quiet.Repeated
 	out.compare()
 	return out, nil
+}
+
+func (b *bench) measureQuietly(ctx context.Context, t trial) (r *result, err error) {
+	err = b.o.quiet.Do(ctx, b.Lab, func() (others float64, err error) {
+		if r, err = b.measure(ctx, t); err != nil {
+			return 0, err
+		}
+		return r.OthersPercent, nil
+	})
+	return r, err
 }
 
 // choosePool finds the number of database connections that the baseline is best
@@ -81,7 +82,7 @@ func (b *bench) choosePool(ctx context.Context, clients int) error {
 	}
 	best := 0.0
 	for _, size := range poolSizes {
-		r, err := b.measure(ctx, trial{scenario: scenarios[0], clients: clients, pool: size, warmup: time.Second, measure: 3 * time.Second})
+		r, err := b.measure(ctx, trial{scenario: scenarios[0], accounts: b.o.accounts[0], clients: clients, pool: size, warmup: time.Second, measure: 3 * time.Second})
 		if err != nil {
 			return fmt.Errorf("baseline with %d connections: %w", size, err)
 		}

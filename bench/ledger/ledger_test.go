@@ -12,7 +12,7 @@ import (
 // must work and its ledger must be right.
 func TestAllScenarios(t *testing.T) {
 	o, err := parseOptions([]string{
-		"--clients", "4", "--pairs", "1", "--accounts", "50", "--warmup", "50ms", "--measure", "250ms", "--pool", "4",
+		"--clients", "4", "--pairs", "1", "--accounts", "50,70", "--warmup", "50ms", "--measure", "250ms", "--pool", "4",
 		"--scenarios", "baseline,core,core-hot,core-pairs,baseline-hot", "--profile", t.TempDir() + "/core",
 	})
 	if err != nil {
@@ -31,8 +31,8 @@ func TestAllScenarios(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(out.Results) != 5 || len(out.Ratios) != 5 {
-		t.Fatalf("%d results and %d ratios, want 5 and 5", len(out.Results), len(out.Ratios))
+	if len(out.Results) != 10 || len(out.Ratios) != 15 {
+		t.Fatalf("%d results and %d ratios, want 10 and 15", len(out.Results), len(out.Ratios))
 	}
 	for i := range out.Results {
 		if r := &out.Results[i]; r.Operations == 0 || r.P50 <= 0 || r.P99 < r.P50 || r.WALBytes <= 0 {
@@ -56,7 +56,7 @@ func TestOptionsRefused(t *testing.T) {
 }
 
 func TestRatiosAreTakenRoundByRound(t *testing.T) {
-	out := &outcome{}
+	out := &outcome{Accounts: []int{0}}
 	for round, v := range [][2]float64{{100, 900}, {200, 1000}, {100, 700}} {
 		out.Results = append(out.Results,
 			result{Scenario: "baseline", Clients: 64, Round: round + 1, PerSecond: v[0], P50: 10, ServerCPU: 4},

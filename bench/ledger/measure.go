@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/redroomrewards/realtime/bench/histogram"
@@ -14,6 +15,7 @@ import (
 // trial is one measurement.
 type trial struct {
 	scenario
+	accounts        int
 	clients, round  int
 	pool            int // 0: the one chosen for so many clients
 	warmup, measure time.Duration
@@ -21,20 +23,20 @@ type trial struct {
 
 // measure starts a server on a fresh database, loads it, and checks the ledger.
 func (b *bench) measure(ctx context.Context, r trial) (_ *result, err error) {
-	c := b.Config(runDatabase)
-	if err := b.CreateDatabase(ctx, runDatabase, seedDatabase); err != nil {
+	c, err := b.database(ctx, r.accounts)
+	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
-		err = errors.Join(err, b.DropDatabase(cleaning, runDatabase), b.Redis.Delete(cleaning, c.Namespace))
+		err = errors.Join(err, b.leave(cleaning, r.accounts), b.Redis.Delete(cleaning, c.Namespace))
 	}()
+	l := &load{clients: r.clients, accounts: r.accounts, kind: r.load, keys: fmt.Sprintf("%x-%d", time.Now().UnixMilli(), r.round)}
 	published := r.server != "baseline"
-	if published {
-		if err := b.fill(ctx, c.Namespace); err != nil {
-			return nil, err
-		}
+	before, err := b.prepare(ctx, c, l, published)
+	if err != nil {
+		return nil, err
 	}
 	server, err := b.start(ctx, &r, c)
 	if err != nil {
@@ -49,7 +51,7 @@ func (b *bench) measure(ctx context.Context, r trial) (_ *result, err error) {
 		return nil, err
 	}
 
-	l := &load{addr: server.Addr, token: raw, clients: r.clients, accounts: b.o.accounts, kind: r.load}
+	l.addr, l.token = server.Addr, raw
 	res, err := b.drive(ctx, &r, server, l)
 	if err != nil {
 		return nil, err
@@ -57,7 +59,7 @@ func (b *bench) measure(ctx context.Context, r trial) (_ *result, err error) {
 	if err := l.failure(); err != nil {
 		return nil, err
 	}
-	drained, err := b.verify(ctx, c, l, published)
+	drained, err := b.verify(ctx, c, l, before, published)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 // result is one measurement. Figures that were not measured are zero.
 type result struct {
 	Scenario   string  `json:"scenario"`
+	Accounts   int     `json:"accounts"`
 	Clients    int     `json:"clients"`
 	Round      int     `json:"round"`
 	Operations uint64  `json:"operations"` // in the window; of core-pairs: pairs
@@ -44,7 +46,7 @@ func newResult(r *trial, window *histogram.Histogram, took time.Duration, before
 	used := after.usage.Since(&before.usage)
 	grown := after.metrics.Since(before.metrics)
 	res := &result{
-		Scenario: r.name, Clients: r.clients, Round: r.round,
+		Scenario: r.name, Accounts: r.accounts, Clients: r.clients, Round: r.round,
 		Operations: window.Count(), PerSecond: float64(window.Count()) / took.Seconds(),
 		P50: millis(window.Quantile(0.5)), P99: millis(window.Quantile(0.99)), Max: millis(window.Max()),
 		ServerCPU: micros(used.Servers), PostgresCPU: micros(used.Postgres),
@@ -66,7 +68,7 @@ func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 type outcome struct {
 	Environment report.Environment `json:"environment"`
 	Seconds     float64            `json:"seconds"` // of each measurement
-	Accounts    int                `json:"accounts"`
+	Accounts    []int              `json:"accounts"`
 	Pools       map[int]int        `json:"baselinePools"` // database connections by number of clients
 	Repeated    int                `json:"repeated"`      // measurements thrown away because others disturbed them
 	Ratios      []ratio            `json:"ratios"`
@@ -75,9 +77,10 @@ type outcome struct {
 
 // ratio compares two scenarios round by round.
 type ratio struct {
-	Name    string    `json:"name"`
-	Clients int       `json:"clients"`
-	Rounds  []float64 `json:"rounds"`
+	Name     string    `json:"name"`
+	Accounts int       `json:"accounts"`
+	Clients  int       `json:"clients"`
+	Rounds   []float64 `json:"rounds"`
 	report.Spread
 }
 
@@ -105,37 +108,52 @@ func perSecond(over, under *result) float64 { return over.PerSecond / under.PerS
 
 func (o *outcome) compare() {
 	for _, c := range comparisons {
-		for _, clients := range o.clients() {
-			over, under := o.of(c.over, clients), o.of(c.under, clients)
-			if len(over) == 0 || len(over) != len(under) {
-				continue
+		for _, g := range o.groups() {
+			o.ratio(c.name, g, o.of(c.over, g), o.of(c.under, g), c.figure)
+		}
+	}
+	for _, s := range scenarios {
+		for _, g := range o.groups() {
+			if fewest := (group{o.Accounts[0], g.clients}); g != fewest {
+				o.ratio(fmt.Sprintf("%s with %d accounts / with %d, operations per second", s.name, g.accounts, fewest.accounts), g, o.of(s.name, g), o.of(s.name, fewest), perSecond)
 			}
-			r := ratio{Name: c.name, Clients: clients}
-			for i := range over {
-				r.Rounds = append(r.Rounds, c.figure(&over[i], &under[i]))
-			}
-			r.Spread = report.SpreadOf(r.Rounds)
-			o.Ratios = append(o.Ratios, r)
 		}
 	}
 }
 
+func (o *outcome) ratio(name string, g group, over, under []result, figure func(over, under *result) float64) {
+	if len(over) == 0 || len(over) != len(under) {
+		return
+	}
+	r := ratio{Name: name, Accounts: g.accounts, Clients: g.clients}
+	for i := range over {
+		r.Rounds = append(r.Rounds, figure(&over[i], &under[i]))
+	}
+	r.Spread = report.SpreadOf(r.Rounds)
+	o.Ratios = append(o.Ratios, r)
+}
+
 // of is a scenario's results, by round.
-func (o *outcome) of(scenario string, clients int) []result {
+func (o *outcome) of(scenario string, g group) []result {
 	var out []result
 	for i := range o.Results {
-		if r := &o.Results[i]; r.Scenario == scenario && r.Clients == clients {
+		if r := &o.Results[i]; r.Scenario == scenario && r.group() == g {
 			out = append(out, *r)
 		}
 	}
 	return out
 }
 
-func (o *outcome) clients() []int {
-	var all []int
+// group is what results that are compared have in common.
+type group struct{ accounts, clients int }
+
+func (r *result) group() group { return group{r.Accounts, r.Clients} }
+
+func (o *outcome) groups() []group {
+	var all []group
 	for i := range o.Results {
-		if n := o.Results[i].Clients; !slices.Contains(all, n) {
-			all = append(all, n)
+		if g := o.Results[i].group(); !slices.Contains(all, g) {
+			all = append(all, g)
 		}
 	}
 	return all
@@ -146,35 +164,36 @@ func (*outcome) Name() string { return "ledger" }
 
 // Text implements report.Document.
 func (o *outcome) Text(w io.Writer) error {
-	ratios := report.NewTable("ratio of neighbouring runs", "clients", "median (min to max)", "rounds")
+	ratios := report.NewTable("ratio of neighbouring runs", "accounts", "clients", "median (min to max)", "rounds")
 	for _, r := range o.Ratios {
-		ratios.Row(r.Name, fmt.Sprint(r.Clients), r.String(), fmt.Sprint(len(r.Rounds)))
+		ratios.Row(r.Name, fmt.Sprint(r.Accounts), fmt.Sprint(r.Clients), r.String(), fmt.Sprint(len(r.Rounds)))
 	}
-	speed := report.NewTable("medians", "clients", "op/s", "p50 ms", "p99 ms", "max ms", "op/commit", "commit ms", "drain ms", "others' CPU")
-	costs := report.NewTable("medians, per operation", "clients", "server CPU µs", "Postgres CPU µs", "Redis CPU µs", "generator CPU µs", "WAL bytes", "allocations", "allocated bytes")
-	for _, clients := range o.clients() {
+	speed := report.NewTable("medians", "accounts", "clients", "op/s", "p50 ms", "p99 ms", "max ms", "op/commit", "commit ms", "drain ms", "others' CPU")
+	costs := report.NewTable("medians, per operation", "accounts", "clients", "server CPU µs", "Postgres CPU µs", "Redis CPU µs", "generator CPU µs", "WAL bytes", "allocations", "allocated bytes")
+	for _, g := range o.groups() {
+		accounts, clients := fmt.Sprint(g.accounts), fmt.Sprint(g.clients)
 		for _, s := range scenarios {
-			results := o.of(s.name, clients)
+			results := o.of(s.name, g)
 			if len(results) == 0 {
 				continue
 			}
 			median := func(figure func(*result) float64) float64 { return report.SpreadBy(results, figure).Median }
 			cell := func(figure func(*result) float64) string { return report.Optional(median(figure)) }
-			speed.Row(s.name, fmt.Sprint(clients),
+			speed.Row(s.name, accounts, clients,
 				cell(func(r *result) float64 { return r.PerSecond }),
 				cell(func(r *result) float64 { return r.P50 }), cell(func(r *result) float64 { return r.P99 }),
 				cell(func(r *result) float64 { return r.Max }), cell(func(r *result) float64 { return r.BatchSize }),
 				cell(func(r *result) float64 { return r.CommitMS }), cell(func(r *result) float64 { return r.DrainMillis }),
 				fmt.Sprintf("%.0f %%", median(func(r *result) float64 { return r.OthersPercent })))
-			costs.Row(s.name, fmt.Sprint(clients),
+			costs.Row(s.name, accounts, clients,
 				cell(func(r *result) float64 { return r.ServerCPU }), cell(func(r *result) float64 { return r.PostgresCPU }),
 				cell(func(r *result) float64 { return r.RedisCPU }), cell(func(r *result) float64 { return r.GeneratorCPU }),
 				cell(func(r *result) float64 { return r.WALBytes }), cell(func(r *result) float64 { return r.Allocs }),
 				cell(func(r *result) float64 { return r.AllocBytes }))
 		}
 	}
-	if _, err := fmt.Fprintf(w, "%s\n\n%d accounts, %g s a run%s%s. No request failed, and every ledger was checked against the answers.\n\n",
-		&o.Environment, o.Accounts, o.Seconds, o.pools(), report.Repeated(o.Repeated)); err != nil {
+	if _, err := fmt.Fprintf(w, "%s\n\n%g s a run%s%s. No request failed, and every ledger was checked against the answers.\n\n",
+		&o.Environment, o.Seconds, o.pools(), report.Repeated(o.Repeated)); err != nil {
 		return err
 	}
 	for _, t := range []*report.Table{ratios, speed, costs} {
@@ -190,7 +209,7 @@ func (o *outcome) Text(w io.Writer) error {
 
 func (o *outcome) pools() string {
 	text := ""
-	for _, clients := range o.clients() {
+	for _, clients := range slices.Sorted(maps.Keys(o.Pools)) {
 		if size := o.Pools[clients]; size > 0 {
 			text += fmt.Sprintf("; baseline at %d clients with %d connections", clients, size)
 		}

@@ -66,6 +66,12 @@ func (s *Server) Create(ctx context.Context, name, template string) error {
 	return s.exec(ctx, `CREATE DATABASE `+pq.QuoteIdentifier(name)+` TEMPLATE `+pq.QuoteIdentifier(template))
 }
 
+// Exists tells whether there is a database of that name.
+func (s *Server) Exists(ctx context.Context, name string) (there bool, err error) {
+	err = s.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)`, name).Scan(&there)
+	return there, err
+}
+
 // Drop deletes a database, whoever is connected to it.
 func (s *Server) Drop(ctx context.Context, name string) error {
 	return s.exec(ctx, `DROP DATABASE IF EXISTS `+pq.QuoteIdentifier(name)+` WITH (FORCE)`)
