@@ -20,6 +20,7 @@ type serveCmd struct {
 	cli.RedisFlags
 	cli.TokenFlags
 	MaxQueue        int           `default:"8192" help:"Operations that may wait for a commit; beyond, requests are answered 503 at once."`
+	DBConnections   int           `name:"db-connections" default:"16" help:"Connections to Postgres that this core may open."`
 	DrainDelay      time.Duration `default:"0s" help:"After a stop signal: how long /readyz says 503 before new requests are refused, so that a load balancer notices."`
 	ShutdownTimeout time.Duration `default:"10s" help:"After a stop signal: how long requests under way may take, and after them the publishing of their events."`
 	cli.LogFlags
@@ -74,7 +75,7 @@ func (c serveCmd) Run(env *cli.Env) error {
 		debug.SetGCPercent(400)
 	}
 	s, err := openStack(ctx, stackConfig{
-		databaseURL: c.DatabaseURL, rdb: rdb, keys: keys, verifier: verifier, maxQueue: c.MaxQueue,
+		databaseURL: c.DatabaseURL, rdb: rdb, keys: keys, verifier: verifier, maxQueue: c.MaxQueue, maxConns: c.DBConnections,
 		drainDelay: c.DrainDelay, stopTimeout: c.ShutdownTimeout, log: log,
 	})
 	if err != nil {

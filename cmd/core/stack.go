@@ -35,6 +35,7 @@ type stackConfig struct {
 	keys        bus.Keys
 	verifier    *token.Verifier
 	maxQueue    int
+	maxConns    int                 // to the database
 	publisher   bus.PublisherConfig // Keys and Registerer are set by openStack
 	drainDelay  time.Duration       // between /readyz turning and the end of new requests
 	stopTimeout time.Duration       // for requests under way, and then for their events
@@ -50,6 +51,7 @@ func openStack(ctx context.Context, cfg stackConfig) (*stack, error) {
 	reg := s.admin.Registry
 	ledger, err := wallet.Open(ctx, cfg.databaseURL, wallet.Config{
 		MaxQueue:   cfg.maxQueue,
+		MaxConns:   cfg.maxConns,
 		Committed:  func(rows []bus.Pending) { s.relay.Offer(rows) },
 		Logger:     cfg.log,
 		Registerer: reg,

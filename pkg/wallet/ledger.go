@@ -206,11 +206,15 @@ func (l *Ledger) Entries(ctx context.Context, a Account, f EntryFilter, p Page) 
 	if err != nil {
 		return nil, "", err
 	}
-	from, to := f.bounds()
-	if _, err := l.store.wallet(ctx, a); err != nil {
+	w, err := l.store.wallet(ctx, a)
+	if err != nil {
 		return nil, "", l.queryError("entries", err)
 	}
-	entries, err := l.store.entries(ctx, a, f.Reason, from, to, before, limit+1)
+	after, to, err := l.seqBounds(ctx, w, f)
+	if err != nil {
+		return nil, "", l.queryError("entries", err)
+	}
+	entries, err := l.store.entries(ctx, a, f.Reason, after, min(before, to), limit+1)
 	if err != nil {
 		return nil, "", l.queryError("entries", err)
 	}
@@ -316,18 +320,6 @@ func (l *Ledger) queryError(what string, err error) error {
 		return fmt.Errorf("%s: %w: %w", what, ErrUnavailable, err)
 	}
 	return fmt.Errorf("%s: %w", what, err)
-}
-
-// bounds is the filter's time as a range of transaction ids: from <= id < to.
-func (f EntryFilter) bounds() (from, to uuid.UUID) {
-	from, to = uuid.Nil, uuid.Max
-	if !f.From.IsZero() {
-		from = idFrom(f.From)
-	}
-	if !f.To.IsZero() {
-		to = idFrom(f.To)
-	}
-	return from, to
 }
 
 func (p Page) limit() (int, error) {

@@ -90,6 +90,9 @@ func newProvider(databaseURL string) (*goose.Provider, error) {
 			return nil, err
 		}
 		opts = append(opts, goose.WithSessionLocker(locker))
+		if dsn, err = withSettings(dsn, migrationSettings); err != nil {
+			return nil, err
+		}
 	}
 	files, err := fs.Sub(migrations, dir)
 	if err != nil {
@@ -106,6 +109,10 @@ func newProvider(databaseURL string) (*goose.Provider, error) {
 	}
 	return p, nil
 }
+
+// migrationSettings go with the connection that migrates. Who waits for a lock on a
+// table makes all wait that come after: a migration rather fails, and is tried again.
+var migrationSettings = map[string]string{"application_name": "realtime-migrate", "connect_timeout": "5", "lock_timeout": "3000"}
 
 // lockSQLite makes a second migrator of a SQLite file wait: goose has session
 // locks for servers only. The lock is a transaction on an empty database beside

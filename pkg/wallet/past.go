@@ -3,6 +3,7 @@ package wallet
 import (
 	"bytes"
 	"context"
+	"math"
 	"time"
 
 	"github.com/google/uuid"
@@ -51,13 +52,12 @@ func (l *Ledger) Export(ctx context.Context, a Account, filter EntryFilter, f fu
 	if err != nil {
 		return l.queryError("export", err)
 	}
-	from, to := filter.bounds()
-	start, err := l.lastBefore(ctx, w, from)
+	after, before, err := l.seqBounds(ctx, w, filter)
 	if err != nil {
 		return l.queryError("export", err)
 	}
-	for after := start.seq; ; {
-		entries, err := l.store.entriesAfter(ctx, a, filter.Reason, to, after, page)
+	for {
+		entries, err := l.store.entriesAfter(ctx, a, filter.Reason, after, before, page)
 		if err != nil {
 			return l.queryError("export", err)
 		}
@@ -71,6 +71,27 @@ func (l *Ledger) Export(ctx context.Context, a Account, filter EntryFilter, f fu
 			return nil
 		}
 	}
+}
+
+// seqBounds is the filter's time as a range of seq: after < seq < before. However
+// long the account's history is, what lies outside is not looked at.
+func (l *Ledger) seqBounds(ctx context.Context, w *wallet, f EntryFilter) (after, before int64, err error) {
+	before = math.MaxInt64
+	if !f.From.IsZero() {
+		p, err := l.lastBefore(ctx, w, idFrom(f.From))
+		if err != nil {
+			return 0, 0, err
+		}
+		after = p.seq
+	}
+	if !f.To.IsZero() {
+		p, err := l.lastBefore(ctx, w, idFrom(f.To))
+		if err != nil {
+			return 0, 0, err
+		}
+		before = p.seq + 1
+	}
+	return after, before, nil
 }
 
 // place is where an entry stands.

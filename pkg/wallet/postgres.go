@@ -35,24 +35,18 @@ var connectionSettings = map[string]string{
 	"enable_hashjoin":                     "off",
 	"enable_mergejoin":                    "off",
 	"jit":                                 "off",
+	"max_parallel_workers_per_gather":     "0", // a generic plan takes a minute of a large table for a third of it
 	"statement_timeout":                   "8000",
 	"lock_timeout":                        "5000",
 	"idle_in_transaction_session_timeout": "10000",
 }
 
 func openPostgres(ctx context.Context, dsn string, maxConns int) (*postgresStore, error) {
-	u, err := url.Parse(dsn)
+	dsn, err := withSettings(dsn, connectionSettings)
 	if err != nil {
-		return nil, errMalformedURL
+		return nil, err
 	}
-	q := u.Query()
-	for k, v := range connectionSettings {
-		if !q.Has(k) {
-			q.Set(k, v)
-		}
-	}
-	u.RawQuery = q.Encode()
-	db, err := sqlx.Open(driverPostgres, u.String())
+	db, err := sqlx.Open(driverPostgres, dsn)
 	if err != nil {
 		return nil, err
 	}
@@ -65,6 +59,22 @@ func openPostgres(ctx context.Context, dsn string, maxConns int) (*postgresStore
 		return nil, err
 	}
 	return s, nil
+}
+
+// withSettings adds those settings to the URL that it does not have.
+func withSettings(dsn string, settings map[string]string) (string, error) {
+	u, err := url.Parse(dsn)
+	if err != nil {
+		return "", errMalformedURL
+	}
+	q := u.Query()
+	for k, v := range settings {
+		if !q.Has(k) {
+			q.Set(k, v)
+		}
+	}
+	u.RawQuery = q.Encode()
+	return u.String(), nil
 }
 
 func (s *postgresStore) prepare(ctx context.Context) error {

@@ -87,12 +87,14 @@ func (s *postgresStore) outbox(ctx context.Context, after int64, limit int) ([]o
 	return out, nil
 }
 
+const deleteOutboxSQL = `DELETE FROM outbox WHERE id = ANY($1)`
+
 func (s *postgresStore) deleteOutbox(ctx context.Context, ids []int64) error {
 	rows := s.published.complete(ids)
 	if len(rows) == 0 {
 		return nil
 	}
-	_, err := s.db.ExecContext(ctx, `DELETE FROM outbox WHERE id = ANY($1)`, pq.Int64Array(rows))
+	_, err := s.db.ExecContext(ctx, deleteOutboxSQL, pq.Int64Array(rows))
 	return err
 }
 

@@ -47,12 +47,12 @@ func (r *entryRow) entry() Entry {
 }
 
 const entriesSQL = `SELECT ` + entryColumns + ` FROM entries e JOIN transactions t ON t.id = e.transaction_id
-		WHERE e.account = $1 AND e.seq < $2 AND e.transaction_id >= $3 AND e.transaction_id < $4 AND ($5 = '' OR t.reason = $5)
-		ORDER BY e.seq DESC LIMIT $6`
+		WHERE e.account = $1 AND e.seq > $2 AND e.seq < $3 AND ($4 = '' OR t.reason = $4)
+		ORDER BY e.seq DESC LIMIT $5`
 
-func (s *sqlStore) entries(ctx context.Context, a Account, reason string, from, to uuid.UUID, before int64, limit int) ([]Entry, error) {
+func (s *sqlStore) entries(ctx context.Context, a Account, reason string, after, before int64, limit int) ([]Entry, error) {
 	var rows []entryRow
-	err := s.db.SelectContext(ctx, &rows, entriesSQL, string(a), before, from, to, reason, limit)
+	err := s.db.SelectContext(ctx, &rows, entriesSQL, string(a), after, before, reason, limit)
 	return convert(rows, (*entryRow).entry), err
 }
 
@@ -79,12 +79,12 @@ const legColumns = `account, seq, transaction_id, place, state, amount, balance_
 const maxLegs = 2
 
 const entriesAfterSQL = `SELECT ` + entryColumns + ` FROM entries e JOIN transactions t ON t.id = e.transaction_id
-		WHERE e.account = $1 AND e.seq > $2 AND e.transaction_id < $3 AND ($4 = '' OR t.reason = $4)
+		WHERE e.account = $1 AND e.seq > $2 AND e.seq < $3 AND ($4 = '' OR t.reason = $4)
 		ORDER BY e.seq LIMIT $5`
 
-func (s *sqlStore) entriesAfter(ctx context.Context, a Account, reason string, to uuid.UUID, after int64, limit int) ([]Entry, error) {
+func (s *sqlStore) entriesAfter(ctx context.Context, a Account, reason string, after, before int64, limit int) ([]Entry, error) {
 	var rows []entryRow
-	err := s.db.SelectContext(ctx, &rows, entriesAfterSQL, string(a), after, to, reason, limit)
+	err := s.db.SelectContext(ctx, &rows, entriesAfterSQL, string(a), after, before, reason, limit)
 	return convert(rows, (*entryRow).entry), err
 }
 

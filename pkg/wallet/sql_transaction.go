@@ -56,9 +56,11 @@ func (r *transactionRow) transaction() Transaction {
 	return t
 }
 
+const transactionSQL = `SELECT ` + transactionColumns + ` FROM transactions t WHERE t.id = $1`
+
 func (s *sqlStore) transaction(ctx context.Context, id uuid.UUID) (*Transaction, error) {
 	var r transactionRow
-	err := s.db.GetContext(ctx, &r, `SELECT `+transactionColumns+` FROM transactions t WHERE t.id = $1`, id)
+	err := s.db.GetContext(ctx, &r, transactionSQL, id)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, ErrTransactionNotFound
 	}
@@ -81,16 +83,18 @@ func (s *sqlStore) transactionsAfter(ctx context.Context, a Account, after int64
 	return convert(rows, (*transactionRow).transaction), err
 }
 
+const changedSinceSQL = `SELECT account, max(seq) AS seq FROM (
+			SELECT user_account AS account, user_seq AS seq FROM transactions WHERE id >= $1 AND user_account > $2
+			UNION ALL
+			SELECT model_account, model_seq FROM transactions WHERE id >= $1 AND model_account > $2) c
+		GROUP BY account ORDER BY account LIMIT $3`
+
 func (s *sqlStore) changedSince(ctx context.Context, from uuid.UUID, above string, limit int) ([]bus.Position, error) {
 	var rows []struct {
 		Account string `db:"account"`
 		Seq     int64  `db:"seq"`
 	}
-	err := s.db.SelectContext(ctx, &rows, `SELECT account, max(seq) AS seq FROM (
-			SELECT user_account AS account, user_seq AS seq FROM transactions WHERE id >= $1 AND user_account > $2
-			UNION ALL
-			SELECT model_account, model_seq FROM transactions WHERE id >= $1 AND model_account > $2) c
-		GROUP BY account ORDER BY account LIMIT $3`, from, above, limit)
+	err := s.db.SelectContext(ctx, &rows, changedSinceSQL, from, above, limit)
 	out := make([]bus.Position, len(rows))
 	for i, r := range rows {
 		out[i] = bus.Position{Account: r.Account, Seq: r.Seq}

@@ -94,9 +94,11 @@ func (r *walletRow) wallet() wallet {
 	}
 }
 
+const walletSQL = `SELECT ` + walletColumns + ` FROM wallets WHERE account = $1`
+
 func (s *sqlStore) wallet(ctx context.Context, a Account) (*wallet, error) {
 	var r walletRow
-	err := s.db.GetContext(ctx, &r, `SELECT `+walletColumns+` FROM wallets WHERE account = $1`, string(a))
+	err := s.db.GetContext(ctx, &r, walletSQL, string(a))
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, ErrAccountNotFound
 	}
@@ -137,9 +139,11 @@ func (r *escrowRow) escrow() Escrow {
 	}
 }
 
+const escrowSQL = `SELECT ` + escrowColumns + ` FROM escrows WHERE id = $1`
+
 func (s *sqlStore) escrow(ctx context.Context, id uuid.UUID) (*Escrow, error) {
 	var r escrowRow
-	err := s.db.GetContext(ctx, &r, `SELECT `+escrowColumns+` FROM escrows WHERE id = $1`, id)
+	err := s.db.GetContext(ctx, &r, escrowSQL, id)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, ErrEscrowNotFound
 	}
@@ -150,24 +154,28 @@ func (s *sqlStore) escrow(ctx context.Context, id uuid.UUID) (*Escrow, error) {
 	return &e, nil
 }
 
+const escrowsSQL = `SELECT ` + escrowColumns + ` FROM escrows
+		WHERE user_account = $1 AND id < $2 AND ($3 = '' OR status = $3) ORDER BY id DESC LIMIT $4`
+
 func (s *sqlStore) escrows(ctx context.Context, user Account, status EscrowStatus, before uuid.UUID, limit int) ([]Escrow, error) {
 	var rows []escrowRow
-	err := s.db.SelectContext(ctx, &rows, `SELECT `+escrowColumns+` FROM escrows
-		WHERE user_account = $1 AND id < $2 AND ($3 = '' OR status = $3) ORDER BY id DESC LIMIT $4`,
-		string(user), before, string(status), limit)
+	err := s.db.SelectContext(ctx, &rows, escrowsSQL, string(user), before, string(status), limit)
 	return convert(rows, (*escrowRow).escrow), err
 }
 
+const dueEscrowsSQL = `SELECT escrow_id FROM escrow_expiries WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2`
+
 func (s *sqlStore) dueEscrows(ctx context.Context, now time.Time, limit int) ([]uuid.UUID, error) {
 	var ids []uuid.UUID
-	err := s.db.SelectContext(ctx, &ids, `SELECT escrow_id FROM escrow_expiries WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2`,
-		s.time(now), limit)
+	err := s.db.SelectContext(ctx, &ids, dueEscrowsSQL, s.time(now), limit)
 	return ids, err
 }
 
+const forgetKeysSQL = `DELETE FROM idempotency_keys WHERE (operation, key) IN
+		(SELECT operation, key FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT $2)`
+
 func (s *sqlStore) forgetKeys(ctx context.Context, t time.Time, limit int) (int64, error) {
-	res, err := s.db.ExecContext(ctx, `DELETE FROM idempotency_keys WHERE (operation, key) IN
-		(SELECT operation, key FROM idempotency_keys WHERE created_at < $1 LIMIT $2)`, s.time(t), limit)
+	res, err := s.db.ExecContext(ctx, forgetKeysSQL, s.time(t), limit)
 	if err != nil {
 		return 0, err
 	}

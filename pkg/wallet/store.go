@@ -27,9 +27,10 @@ type store interface {
 	close() error
 
 	wallet(ctx context.Context, a Account) (*wallet, error) // ErrAccountNotFound
-	entries(ctx context.Context, a Account, reason string, from, to uuid.UUID, before int64, limit int) ([]Entry, error)
-	// entriesAfter returns entries with seq above after of transactions below to, oldest first.
-	entriesAfter(ctx context.Context, a Account, reason string, to uuid.UUID, after int64, limit int) ([]Entry, error)
+	// entries returns entries with seq between after and before, newest first.
+	entries(ctx context.Context, a Account, reason string, after, before int64, limit int) ([]Entry, error)
+	// entriesAfter returns the same, oldest first.
+	entriesAfter(ctx context.Context, a Account, reason string, after, before int64, limit int) ([]Entry, error)
 	// entryUpTo finds the account's entry with the largest seq up to the given one.
 	entryUpTo(ctx context.Context, a Account, seq int64) (place, error)
 	escrow(ctx context.Context, id uuid.UUID) (*Escrow, error) // ErrEscrowNotFound
