@@ -13,12 +13,22 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-const balancePath = "/v1/accounts/{account}/balance"
+const (
+	balancePath = "/v1/accounts/{account}/balance"
+	eventsPath  = "/v1/events"
+)
 
 func (g *Gateway) routes() {
 	g.mux.Handle("GET /v1/ws", g.hub.Handler(g.verifier))
+	events := g.hub.Events(g.verifier)
+	g.mux.HandleFunc("GET "+eventsPath, func(w http.ResponseWriter, r *http.Request) {
+		g.allowOrigin(w, r)
+		events.ServeHTTP(w, r)
+	})
 	g.mux.HandleFunc("GET "+balancePath, g.balance)
-	g.mux.HandleFunc("OPTIONS "+balancePath, g.preflight)
+	for _, path := range []string{eventsPath, balancePath} {
+		g.mux.HandleFunc("OPTIONS "+path, g.preflight)
+	}
 	g.mux.HandleFunc("GET /asyncapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
@@ -26,9 +36,9 @@ func (g *Gateway) routes() {
 	})
 	g.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		problem.Write(w, problem.New(http.StatusNotFound, "not_found", "",
-			"here are GET /v1/ws (WebSocket, subprotocol wallet.v1), GET "+balancePath+" and GET /asyncapi.json"))
+			"here are GET /v1/ws (WebSocket, subprotocol wallet.v1), GET "+eventsPath+" (server-sent events), GET "+balancePath+" and GET /asyncapi.json"))
 	})
-	for _, path := range []string{"/v1/ws", balancePath} {
+	for _, path := range []string{"/v1/ws", eventsPath, balancePath} {
 		g.mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Allow", http.MethodGet)
 			problem.Write(w, problem.New(http.StatusMethodNotAllowed, "method_not_allowed", "", "this path takes GET"))
@@ -143,7 +153,7 @@ func (g *Gateway) allowOrigin(w http.ResponseWriter, r *http.Request) bool {
 func (g *Gateway) preflight(w http.ResponseWriter, r *http.Request) {
 	if g.allowOrigin(w, r) {
 		w.Header().Set("Access-Control-Allow-Methods", http.MethodGet)
-		w.Header().Set("Access-Control-Allow-Headers", "Authorization")
+		w.Header().Set("Access-Control-Allow-Headers", "Authorization, Cache-Control, Last-Event-ID")
 		w.Header().Set("Access-Control-Max-Age", "600")
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -23,9 +23,7 @@ func (h *Hub) Handler(v Verifier) http.Handler {
 		claims, refused := h.admissible(r, v)
 		if refused != nil {
 			h.metrics.refused(refused.Status)
-			if refused.Status == http.StatusUnauthorized {
-				w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
-			}
+			challenge(w, refused)
 			problem.Write(w, refused)
 			return
 		}
@@ -33,36 +31,66 @@ func (h *Hub) Handler(v Verifier) http.Handler {
 	})
 }
 
+// challenge adds what a 401 has to tell.
+func challenge(w http.ResponseWriter, refused *problem.Details) {
+	if refused.Status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+	}
+}
+
 // admissible checks all that can be known before the upgrade. claims are nil when
 // the token is to come in the first frame.
 func (h *Hub) admissible(r *http.Request, v Verifier) (*token.Claims, *problem.Details) {
-	switch {
-	case h.clients.isClosed():
-		return nil, overloaded(http.StatusServiceUnavailable, "the gateway is going away")
-	case !h.accept.Allow():
-		return nil, overloaded(http.StatusServiceUnavailable, "too many new connections at once")
-	case !h.originAllowed(r):
-		return nil, problem.New(http.StatusForbidden, "forbidden", "", "the origin is not allowed")
-	case !offersProtocol(r):
+	if refused := h.takesClients(r); refused != nil {
+		return nil, refused
+	}
+	if !offersProtocol(r) {
 		return nil, problem.New(http.StatusBadRequest, "invalid_request", "", "the subprotocol is "+Subprotocol)
 	}
-	var claims *token.Claims
 	if r.Header.Get("Authorization") != "" {
-		var err error
-		if claims, err = v.Verify(r.Context(), token.FromHeader(r.Header)); err != nil {
-			h.metrics.authFailures.Inc()
-			return nil, problem.New(http.StatusUnauthorized, "unauthorized", "", token.Reason(err))
-		}
+		return h.verify(r.Context(), v, token.FromHeader(r.Header))
 	}
-	switch err := h.clients.check(claims); {
-	case errors.Is(err, errRevoked):
-		return nil, problem.New(http.StatusForbidden, "forbidden", "", err.Error())
-	case errors.Is(err, errTooManyOfAccount):
-		return nil, overloaded(http.StatusTooManyRequests, "too many connections of this account")
-	case err != nil:
-		return nil, overloaded(http.StatusServiceUnavailable, err.Error())
+	if err := h.clients.check(nil); err != nil {
+		return nil, notAdmitted(err)
+	}
+	return nil, nil
+}
+
+// takesClients checks what does not depend on who comes.
+func (h *Hub) takesClients(r *http.Request) *problem.Details {
+	switch {
+	case h.clients.isClosed():
+		return overloaded(http.StatusServiceUnavailable, errStopping.Error())
+	case !h.accept.Allow():
+		return overloaded(http.StatusServiceUnavailable, "too many new connections at once")
+	case !h.originAllowed(r):
+		return problem.New(http.StatusForbidden, "forbidden", "", "the origin is not allowed")
+	}
+	return nil
+}
+
+// verify checks a token and whether its bearer may come in.
+func (h *Hub) verify(ctx context.Context, v Verifier, raw string) (*token.Claims, *problem.Details) {
+	claims, err := v.Verify(ctx, raw)
+	if err != nil {
+		h.metrics.authFailures.Inc()
+		return nil, problem.New(http.StatusUnauthorized, "unauthorized", "", token.Reason(err))
+	}
+	if err := h.clients.check(claims); err != nil {
+		return nil, notAdmitted(err)
 	}
 	return claims, nil
+}
+
+// notAdmitted answers whom the registry does not let in.
+func notAdmitted(err error) *problem.Details {
+	switch {
+	case errors.Is(err, errRevoked):
+		return problem.New(http.StatusForbidden, "forbidden", "", err.Error())
+	case errors.Is(err, errTooManyOfAccount):
+		return overloaded(http.StatusTooManyRequests, err.Error())
+	}
+	return overloaded(http.StatusServiceUnavailable, err.Error())
 }
 
 func overloaded(status int, detail string) *problem.Details {

@@ -46,6 +46,7 @@ type ConnectionInfo struct {
 	Subject       string    `json:"subject"`
 	Accounts      []string  `json:"accounts"`
 	Remote        string    `json:"remote"`
+	Transport     string    `json:"transport"` // websocket or sse
 	ConnectedAt   time.Time `json:"connectedAt"`
 	ExpiresAt     time.Time `json:"expiresAt"`
 	Subscriptions []string  `json:"subscriptions"`
@@ -59,7 +60,7 @@ func (h *Hub) Connections(account string, limit int) (infos []ConnectionInfo, to
 	sessions := h.clients.list(account)
 	infos = make([]ConnectionInfo, 0, min(limit, len(sessions)))
 	for _, s := range sessions[:min(limit, len(sessions))] {
-		info := ConnectionInfo{ID: s.id, Remote: s.remote, ConnectedAt: s.since, Accounts: []string{}, Subscriptions: []string{}}
+		info := ConnectionInfo{ID: s.id, Remote: s.remote, Transport: s.transport.name(), ConnectedAt: s.since, Accounts: []string{}, Subscriptions: []string{}}
 		info.QueuedFrames, info.QueuedBytes = s.out.waiting()
 		s.mu.Lock()
 		if s.claims != nil {

@@ -24,6 +24,7 @@ func (d *drop) wake() {
 }
 func (d *drop) flush()                 { d.wake() }
 func (d *drop) alive() bool            { return true }
+func (d *drop) name() string           { return "drop" }
 func (d *drop) shut(closeCode, string) { panic("shut") }
 
 // BenchmarkDeliver is the cost of one delivery of 300 bytes, in batches of 100,

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"runtime/debug"
 	"sync"
@@ -121,12 +120,16 @@ func (c *conn) ended(err error) {
 
 // broken ends a connection that cannot be written to.
 func (c *conn) broken(err error) {
-	var timeout net.Error
-	if errors.As(err, &timeout) && timeout.Timeout() {
+	if isTimeout(err) {
 		c.shut(closeSlowConsumer, "write timed out")
 		return
 	}
 	c.shut(closeAbnormal, err.Error())
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // note records how the connection ended, unless that is known already.
@@ -185,9 +188,6 @@ func (c *conn) finish() {
 		s.hub.cfg.Logger.Error("panic in a connection", "panic", p, "stack", string(debug.Stack()))
 		c.shut(closeInternal, "panic")
 	}
-	s.mu.Lock()
-	claims := s.claims
-	s.mu.Unlock()
 	s.end()
 	c.note(closeAbnormal, "")
 	if c.shakes.Load() {
@@ -195,16 +195,15 @@ func (c *conn) finish() {
 	} else {
 		_ = c.ws.CloseNow()
 	}
-	s.hub.clients.remove(s, claims)
-	code := closeCode(c.code.Load())
-	s.hub.metrics.connections.Dec()
-	s.hub.metrics.closed(code)
-	attrs := []any{slog.String("connection", s.id), slog.Int("code", int(code)), slog.Duration("after", time.Since(s.since))}
-	if d := c.detail.Load(); d != nil && *d != "" {
-		attrs = append(attrs, slog.String("detail", *d))
+	s.remove()
+	detail := ""
+	if d := c.detail.Load(); d != nil {
+		detail = *d
 	}
-	s.hub.cfg.Logger.Debug("connection ended", attrs...)
+	s.left(closeCode(c.code.Load()), detail)
 }
+
+func (c *conn) name() string { return "websocket" }
 
 // clip cuts s to at most n bytes and keeps it valid UTF-8.
 func clip(s string, n int) string {

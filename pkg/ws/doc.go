@@ -1,5 +1,6 @@
 // Package ws carries balance events from the bus to apps, over the WebSocket
-// protocol wallet.v1 (docs/protocol.md is its page for app developers).
+// protocol wallet.v1 (docs/protocol.md is its page for app developers) and as
+// server-sent events.
 //
 // # What a subscriber gets
 //
@@ -68,4 +69,6 @@
 //   - The reason of a close frame is the word of the contract; of 4410 it is followed by
 //     the administrator's reason.
 //   - WebSocket pings and pongs of the client count as frames.
+//   - A stream of server-sent events is one subscription called wallet. Its last frame
+//     is closed, with the close code, which WebSocket clients get otherwise.
 package ws

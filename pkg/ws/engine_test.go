@@ -37,8 +37,9 @@ func newSink(h *Hub, claims *token.Claims) *sink {
 	return k
 }
 
-func (k *sink) wake()       { k.flush() }
-func (k *sink) alive() bool { return true }
+func (k *sink) wake()        { k.flush() }
+func (k *sink) alive() bool  { return true }
+func (k *sink) name() string { return "sink" }
 
 func (k *sink) flush() {
 	k.mu.Lock()

@@ -23,6 +23,7 @@ type Hub struct {
 	clients   *registry
 	tasks     *tasks
 	accept    *rate.Limiter
+	ends      *ends
 	flights   singleflight.Group
 	fetches   chan struct{} // one place for each call of History under way
 	loops     []*writeLoop
@@ -49,6 +50,7 @@ func NewHub(cfg Config, snapshots Snapshots, history History) *Hub {
 		clients: newRegistry(cfg.MaxConnections, cfg.MaxConnectionsPerAccount),
 		tasks:   newTasks(cfg.Logger),
 		accept:  rate.NewLimiter(rate.Limit(cfg.AcceptRate), cfg.AcceptRate),
+		ends:    newEnds(cfg.Logger),
 		fetches: make(chan struct{}, cfg.Fetches),
 	}
 	h.base, h.cancel = context.WithCancel(context.Background())
@@ -101,6 +103,7 @@ func (h *Hub) mind(ctx context.Context) error {
 				s.tick(now)
 			}
 			clear(due)
+			h.ends.rest()
 		}
 	}
 }

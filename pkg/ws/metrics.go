@@ -70,6 +70,16 @@ func (m *metrics) observe(e *event, now time.Time) {
 	}
 }
 
+// written notes the latency of the oldest event in a write.
+func (m *metrics) written(items []item) {
+	for i := range items {
+		if e := items[i].event; e != nil {
+			m.observe(e, time.Now())
+			return
+		}
+	}
+}
+
 func (m *metrics) closed(code closeCode) { m.closes.WithLabelValues(strconv.Itoa(int(code))).Inc() }
 
 func (m *metrics) refused(status int) { m.refusals.WithLabelValues(strconv.Itoa(status)).Inc() }

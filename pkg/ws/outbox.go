@@ -21,6 +21,8 @@ type outbox struct {
 	queue     []item     // nil when nothing waits
 	head      int        // queue[head:] waits
 	bytes     int
+	frames    int           // taken out so far
+	total     int           // their bytes
 	sealed    bool          // nothing more goes in
 	scheduled bool          // somebody has been told to write and has not found it empty since
 	room      chan struct{} // closed when there is room again; nil: nobody waits for it
@@ -73,6 +75,8 @@ func (o *outbox) take(dst []item, limit, maxBytes int) []item {
 		dst = append(dst, it)
 	}
 	o.bytes -= bytes
+	o.frames += len(dst)
+	o.total += bytes
 	if o.head == len(o.queue) && o.queue != nil {
 		if cap(o.queue) == chunkItems { // a larger one came from append
 			chunks.Put((*[chunkItems]item)(o.queue[:chunkItems]))
@@ -143,6 +147,13 @@ func (o *outbox) closed() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.sealed
+}
+
+// sent tells what was taken out to be written: frames and bytes.
+func (o *outbox) sent() (frames, bytes int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.frames, o.total
 }
 
 // waiting tells what is queued.

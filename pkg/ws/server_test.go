@@ -53,7 +53,10 @@ func newGateway(t testing.TB, cfg Config) *gateway {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- g.hub.Run(ctx) }()
-	g.server = httptest.NewServer(g.hub.Handler(v))
+	mux := http.NewServeMux()
+	mux.Handle("/", g.hub.Handler(v))
+	mux.Handle("/v1/events", g.hub.Events(v))
+	g.server = httptest.NewServer(mux)
 	g.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {

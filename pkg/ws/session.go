@@ -20,6 +20,8 @@ type transport interface {
 	shut(code closeCode, detail string)
 	// alive tells whether the peer was heard since the last call.
 	alive() bool
+	// name is what kind it is.
+	name() string
 }
 
 // session is one client: who it is, what it subscribed to, what waits for it. The
@@ -97,6 +99,21 @@ func (s *session) end() {
 		sub.close()
 	}
 	close(s.ended)
+}
+
+// remove takes the client off the registry, when nothing else is left of it.
+func (s *session) remove() {
+	s.mu.Lock()
+	claims := s.claims
+	s.mu.Unlock()
+	s.hub.clients.remove(s, claims)
+	s.hub.metrics.connections.Dec()
+}
+
+// left notes how a connection has ended.
+func (s *session) left(code closeCode, detail string) {
+	s.hub.metrics.closed(code)
+	s.hub.ends.ended(s, code, detail)
 }
 
 // find looks a subscription up by name. The caller holds mu.

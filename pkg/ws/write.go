@@ -111,7 +111,7 @@ func (c *conn) writeNow(buf *writeBuffer) {
 			c.writeAlone()
 			return
 		}
-		c.written(buf)
+		c.session.hub.metrics.written(buf.items)
 	}
 }
 
@@ -155,7 +155,7 @@ func (c *conn) drain(buf *writeBuffer, timeout time.Duration) error {
 		if err != nil {
 			return err
 		}
-		c.written(buf)
+		c.session.hub.metrics.written(buf.items)
 	}
 }
 
@@ -173,16 +173,6 @@ func (c *conn) gather(buf *writeBuffer) bool {
 		buf.bytes = appendMessages(buf.bytes, buf.items)
 	}
 	return true
-}
-
-// written notes the latency of the oldest event in the write.
-func (c *conn) written(buf *writeBuffer) {
-	for i := range buf.items {
-		if e := buf.items[i].event; e != nil {
-			c.session.hub.metrics.observe(e, time.Now())
-			return
-		}
-	}
 }
 
 // WebSocket frame headers of a server: final, unmasked (RFC 6455 section 5.2).

@@ -1,0 +1,213 @@
+package ws
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// stream is a client of server-sent events: the transport of its session. The
+// goroutine of its request writes.
+type stream struct {
+	session *session
+	w       http.ResponseWriter
+	control *http.ResponseController
+	woken   chan struct{} // holds one
+	over    chan struct{} // closed by the first shut
+
+	mu      sync.Mutex // protects what follows
+	code    closeCode  // how it ended; 0: it has not
+	detail  string
+	hurried bool // the write under way has a deadline that must not be put off
+	gone    bool // the request has ended: w is not ours any more
+
+	// What follows belongs to the request's goroutine.
+	begun    bool // the answer has
+	position position
+}
+
+func newStream(s *session, w http.ResponseWriter) *stream {
+	return &stream{session: s, w: w, control: http.NewResponseController(w), woken: make(chan struct{}, 1), over: make(chan struct{})}
+}
+
+func (st *stream) name() string { return "sse" }
+
+func (st *stream) alive() bool { return true } // such a client says nothing
+
+func (st *stream) wake() {
+	select {
+	case st.woken <- struct{}{}:
+	default:
+	}
+}
+
+// shut ends the stream; the first code wins. A client that is too slow, or is cut
+// off, is not waited for.
+func (st *stream) shut(code closeCode, detail string) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	first := st.code == 0
+	if first {
+		st.code, st.detail = code, detail
+		dropped := st.session.out.seal(code == closeSlowConsumer)
+		st.session.hub.metrics.drops.WithLabelValues(dropSlow).Add(float64(dropped))
+		close(st.over)
+	}
+	switch {
+	case st.gone:
+	case code == closeAbnormal:
+		st.hurry(0)
+	case first:
+		st.hurry(controlTimeout)
+	}
+}
+
+// hurry bounds the write under way, and all that follow. The caller holds mu.
+func (st *stream) hurry(d time.Duration) {
+	st.hurried = true
+	_ = st.control.SetWriteDeadline(time.Now().Add(d)) // a writer without deadlines is a test's
+}
+
+// run writes until the client goes or the stream is shut.
+func (st *stream) run(ctx context.Context) {
+	for {
+		select {
+		case <-st.woken:
+			st.flush()
+		case <-ctx.Done():
+			st.shut(closeAbnormal, "closed by the client")
+			return
+		case <-st.over:
+			st.flush()
+			st.farewell()
+			return
+		}
+	}
+}
+
+// flush writes all that waits, as slowly as the client reads.
+func (st *stream) flush() {
+	buf, _ := writeBuffers.Get().(*writeBuffer)
+	defer writeBuffers.Put(buf)
+	for {
+		clear(buf.items)
+		buf.items = st.session.out.take(buf.items[:0], maxWriteItems, maxWriteBytes)
+		if len(buf.items) == 0 {
+			return
+		}
+		buf.bytes = buf.bytes[:0]
+		for i := range buf.items {
+			buf.bytes = st.appendItem(buf.bytes, &buf.items[i])
+		}
+		if err := st.write(buf.bytes); err != nil {
+			if isTimeout(err) {
+				st.shut(closeSlowConsumer, "write timed out")
+			} else {
+				st.shut(closeAbnormal, err.Error())
+			}
+			return
+		}
+		st.session.hub.metrics.written(buf.items)
+	}
+}
+
+// begin starts the answer.
+func (st *stream) begin() {
+	h := st.w.Header()
+	h.Set("Content-Type", "text/event-stream; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Accel-Buffering", "no") // nginx passes on at once
+	st.w.WriteHeader(http.StatusOK)
+	st.begun = true
+}
+
+func (st *stream) write(p []byte) error {
+	if !st.begun {
+		st.begin()
+	}
+	st.mu.Lock()
+	if !st.hurried {
+		_ = st.control.SetWriteDeadline(time.Now().Add(st.session.hub.cfg.WriteTimeout)) // as in hurry
+	}
+	st.mu.Unlock()
+	if _, err := st.w.Write(p); err != nil {
+		return err
+	}
+	return st.control.Flush()
+}
+
+// farewell says how it ended, since such a stream has no close code.
+func (st *stream) farewell() {
+	st.mu.Lock()
+	code := st.code
+	st.mu.Unlock()
+	if code == closeAbnormal {
+		return
+	}
+	_ = st.write(closedFrame(code)) // the last word: nobody is left to tell
+}
+
+// leave is the last thing that the request does with w.
+func (st *stream) leave() (closeCode, string) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.gone = true
+	return st.code, st.detail
+}
+
+// closedFrame is the one frame that WebSocket clients do not get.
+func closedFrame(code closeCode) []byte {
+	return []byte(`data: {"op":"closed","code":` + strconv.Itoa(int(code)) + `,"reason":"` + code.word() + "\"}\n\n")
+}
+
+var (
+	subscribedHead = []byte(`{"op":"subscribed"`)
+	resyncHead     = []byte(`{"op":"resync"`)
+	reconnectHead  = []byte(`{"op":"reconnect"`)
+)
+
+// appendItem makes an item an event of the stream. Those that move the client on
+// have an id.
+func (st *stream) appendItem(dst []byte, it *item) []byte {
+	switch {
+	case it.frame == nil:
+		return append(dst, ":\n\n"...)
+	case it.event != nil:
+		st.position.set(it.event.account, it.event.seq)
+		dst = st.appendID(dst)
+	case bytes.HasPrefix(it.frame, subscribedHead):
+		var f struct{ Accounts []opened }
+		if json.Unmarshal(it.frame, &f) == nil {
+			for _, a := range f.Accounts {
+				st.position.set(a.Account, a.Seq)
+			}
+		}
+		dst = st.appendID(dst)
+	case bytes.HasPrefix(it.frame, resyncHead):
+		var f opened
+		if json.Unmarshal(it.frame, &f) == nil {
+			st.position.set(f.Account, f.Seq)
+		}
+		dst = st.appendID(dst)
+	case bytes.HasPrefix(it.frame, reconnectHead):
+		var f struct{ AfterMs int64 }
+		if json.Unmarshal(it.frame, &f) == nil {
+			dst = append(strconv.AppendInt(append(dst, "retry: "...), f.AfterMs, 10), '\n')
+		}
+	}
+	dst = append(dst, "data: "...)
+	dst = append(dst, it.frame...)
+	return append(dst, "\n\n"...)
+}
+
+func (st *stream) appendID(dst []byte) []byte {
+	if len(st.position.accounts) == 0 {
+		return dst
+	}
+	return append(st.position.appendTo(append(dst, "id: "...)), '\n')
+}
