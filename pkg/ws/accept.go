@@ -51,7 +51,7 @@ func (h *Hub) admissible(r *http.Request, v Verifier) (*token.Claims, *problem.D
 		return h.verify(r.Context(), v, token.FromHeader(r.Header))
 	}
 	if err := h.clients.check(nil); err != nil {
-		return nil, notAdmitted(err)
+		return nil, h.notAdmitted(err)
 	}
 	return nil, nil
 }
@@ -62,6 +62,7 @@ func (h *Hub) takesClients(r *http.Request) *problem.Details {
 	case h.clients.isClosed():
 		return overloaded(http.StatusServiceUnavailable, errStopping.Error())
 	case !h.accept.Allow():
+		h.metrics.limit(limitAcceptRate)
 		return overloaded(http.StatusServiceUnavailable, "too many new connections at once")
 	case !h.originAllowed(r):
 		return problem.New(http.StatusForbidden, "forbidden", "", "the origin is not allowed")
@@ -77,18 +78,21 @@ func (h *Hub) verify(ctx context.Context, v Verifier, raw string) (*token.Claims
 		return nil, problem.New(http.StatusUnauthorized, "unauthorized", "", token.Reason(err))
 	}
 	if err := h.clients.check(claims); err != nil {
-		return nil, notAdmitted(err)
+		return nil, h.notAdmitted(err)
 	}
 	return claims, nil
 }
 
 // notAdmitted answers whom the registry does not let in.
-func notAdmitted(err error) *problem.Details {
+func (h *Hub) notAdmitted(err error) *problem.Details {
 	switch {
 	case errors.Is(err, errRevoked):
 		return problem.New(http.StatusForbidden, "forbidden", "", err.Error())
 	case errors.Is(err, errTooManyOfAccount):
+		h.metrics.limit(limitAccountConnections)
 		return overloaded(http.StatusTooManyRequests, err.Error())
+	case errors.Is(err, errTooManyConnections):
+		h.metrics.limit(limitConnections)
 	}
 	return overloaded(http.StatusServiceUnavailable, err.Error())
 }
@@ -123,6 +127,7 @@ func (h *Hub) upgrade(w http.ResponseWriter, r *http.Request, v Verifier, claims
 		if errors.Is(err, errStopping) {
 			code = closeGoingAway
 		}
+		_ = h.notAdmitted(err) // counts
 		c.shut(code, err.Error())
 		return
 	}
@@ -142,6 +147,7 @@ func (c *conn) control(context.Context, []byte) bool {
 	if c.frames.take(time.Now(), cfg.FrameRate, cfg.FrameBurst) {
 		return true
 	}
+	c.session.hub.metrics.limit(limitFrameRate)
 	c.shut(closeRateLimited, "too many control frames")
 	return false
 }

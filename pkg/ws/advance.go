@@ -25,6 +25,7 @@ func (s *session) advance(ctx context.Context, f *feed, page []*event, written f
 	replayed := 0
 	for {
 		if !s.out.waitRoom(s.ended, s.hub.cfg.WriteTimeout) {
+			s.hub.metrics.limit(limitWriteTimeout)
 			s.transport.shut(closeSlowConsumer, "replay too slow")
 		}
 		if s.out.closed() {
@@ -50,6 +51,7 @@ func (s *session) advance(ctx context.Context, f *feed, page []*event, written f
 		if known-next < int64(s.hub.cfg.MaxReplay-replayed) {
 			page, last, err = s.hub.events(ctx, f.topic.account, next-1)
 		} else {
+			s.hub.metrics.limit(limitReplay)
 			page = nil
 		}
 		if err != nil || len(page) == 0 || last-next >= int64(s.hub.cfg.MaxReplay-replayed) {

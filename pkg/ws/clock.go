@@ -93,6 +93,7 @@ func (s *session) tick(now time.Time) {
 	s.mu.Unlock()
 	switch {
 	case late:
+		s.hub.metrics.limit(limitAuthTimeout)
 		s.transport.shut(closeAuthTimeout, "")
 		return
 	case expired:

@@ -19,6 +19,7 @@ type Config struct {
 
 	HeartbeatInterval time.Duration // between WebSocket pings; a peer silent for two is dropped. Defaults to 25 s.
 	AuthTimeout       time.Duration // for the first frame to bring a token. Defaults to 5 s.
+	MessageTimeout    time.Duration // for a message that a client has begun, so that nobody sends fragments for ever. Defaults to 10 s.
 	ExpiryNotice      time.Duration // token_expiring comes that long before the token's end. Defaults to 30 s.
 	WriteTimeout      time.Duration // longest wait for a client to take what was sent. Defaults to 20 s.
 	CloseTimeout      time.Duration // how long Run waits for connections to close when it ends. Defaults to 1 s.
@@ -56,6 +57,7 @@ func (c Config) withDefaults() Config {
 	set(&c.Gateway, "gateway")
 	set(&c.HeartbeatInterval, 25*time.Second)
 	set(&c.AuthTimeout, 5*time.Second)
+	set(&c.MessageTimeout, 10*time.Second)
 	set(&c.ExpiryNotice, 30*time.Second)
 	set(&c.WriteTimeout, 20*time.Second)
 	set(&c.CloseTimeout, time.Second)

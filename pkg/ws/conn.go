@@ -15,10 +15,6 @@ import (
 	"github.com/redroomrewards/realtime/internal/token"
 )
 
-// messageTimeout is how long a client may take to send a message that it has
-// begun, so that nobody sends fragments for ever.
-const messageTimeout = 10 * time.Second
-
 // conn is a client's WebSocket: the transport of its session. One goroutine reads
 // and handles the client's frames; write.go writes.
 type conn struct {
@@ -67,10 +63,10 @@ var messages = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b
 func (c *conn) receive(typ websocket.MessageType, r io.Reader) bool {
 	buf, _ := messages.Get().(*[]byte)
 	defer messages.Put(buf)
-	_ = c.wire.SetReadDeadline(time.Now().Add(messageTimeout))
+	c.readBy(time.Now().Add(c.session.hub.cfg.MessageTimeout))
 	var err error
 	*buf, err = readAll(r, (*buf)[:0])
-	_ = c.wire.SetReadDeadline(time.Time{})
+	c.readBy(time.Time{})
 	if err != nil {
 		c.ended(err)
 		return false
@@ -86,6 +82,15 @@ func (c *conn) receive(typ websocket.MessageType, r io.Reader) bool {
 		return open
 	})
 	return open
+}
+
+// readBy bounds reads, unless the connection is being closed: then its own bound
+// holds.
+func (c *conn) readBy(t time.Time) {
+	_ = c.wire.SetReadDeadline(t)
+	if c.code.Load() != 0 {
+		_ = c.wire.SetReadDeadline(time.Now().Add(controlTimeout))
+	}
 }
 
 // readAll is io.ReadAll into a buffer that is used again.
@@ -110,6 +115,7 @@ func (c *conn) ended(err error) {
 	var closed websocket.CloseError
 	switch {
 	case errors.Is(err, websocket.ErrMessageTooBig):
+		c.session.hub.metrics.limit(limitMessageBytes)
 		c.shut(closeTooBig, "")
 	case errors.As(err, &closed):
 		c.note(closeCode(closed.Code), "closed by the client")
@@ -121,6 +127,7 @@ func (c *conn) ended(err error) {
 // broken ends a connection that cannot be written to.
 func (c *conn) broken(err error) {
 	if isTimeout(err) {
+		c.session.hub.metrics.limit(limitWriteTimeout)
 		c.shut(closeSlowConsumer, "write timed out")
 		return
 	}
@@ -175,6 +182,9 @@ func (c *conn) close(code closeCode, detail string) {
 	if code == closeDisconnected && detail != "" {
 		reason = clip(reason+": "+detail, 123) // what fits into a control frame beside the code
 	}
+	// The library reads on until the peer's close frame, and before that whatever is
+	// left of a message: a terabyte, if the peer said so.
+	c.readBy(time.Time{})
 	_ = c.ws.Close(websocket.StatusCode(code), reason)
 }
 

@@ -50,7 +50,7 @@ func (h *Hub) stream(w http.ResponseWriter, r *http.Request, v Verifier) *proble
 	s.transport = st
 	s.startClock(time.Now())
 	if err := h.clients.add(s); err != nil {
-		return notAdmitted(err)
+		return h.notAdmitted(err)
 	}
 	h.metrics.connections.Inc()
 	defer func() {
@@ -78,13 +78,14 @@ func (h *Hub) stream(w http.ResponseWriter, r *http.Request, v Verifier) *proble
 func (st *stream) subscribe(claims *token.Claims, q *query) *problem.Details {
 	s := st.session
 	if err := s.admit(claims); err != nil {
-		return notAdmitted(err)
+		return s.hub.notAdmitted(err)
 	}
 	accounts := q.frame.Accounts
 	if accounts == nil {
 		accounts = claims.Accounts
 	}
 	if len(accounts) > s.hub.cfg.MaxAccounts {
+		s.hub.metrics.limit(limitAccounts)
 		return problem.New(http.StatusBadRequest, "invalid_request", "", "too many accounts")
 	}
 	accounts = distinct(accounts)

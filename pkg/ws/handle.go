@@ -31,6 +31,7 @@ func (b *bucket) take(now time.Time, perSecond, burst int) bool {
 func (c *conn) handle(raw []byte) bool {
 	cfg := &c.session.hub.cfg
 	if !c.frames.take(time.Now(), cfg.FrameRate, cfg.FrameBurst) {
+		c.session.hub.metrics.limit(limitFrameRate)
 		c.shut(closeRateLimited, "too many frames")
 		return false
 	}
@@ -70,6 +71,7 @@ func (c *conn) handle(raw []byte) bool {
 func (c *conn) refuse(f clientFrame, r *refusal) bool {
 	if r.malformed {
 		if c.bad++; c.bad >= c.session.hub.cfg.MaxBadFrames {
+			c.session.hub.metrics.limit(limitBadFrames)
 			c.shut(closeBadRequest, r.message)
 			return false
 		}
@@ -108,6 +110,7 @@ func (c *conn) welcome(claims *token.Claims) bool {
 		c.shut(closeForbidden, err.Error())
 		return false
 	case err != nil:
+		s.hub.metrics.limit(limitAccountConnections)
 		c.shut(closeRateLimited, err.Error())
 		return false
 	}

@@ -18,10 +18,28 @@ type metrics struct {
 	resyncs       prometheus.Counter
 	closes        *prometheus.CounterVec
 	refusals      *prometheus.CounterVec
+	limits        *prometheus.CounterVec
 	authFailures  prometheus.Counter
 	latency       prometheus.Histogram
 	handedOver    prometheus.Counter
 }
+
+// The limits that clients meet.
+const (
+	limitAcceptRate         = "accept_rate"
+	limitConnections        = "connections"
+	limitAccountConnections = "account_connections"
+	limitAuthTimeout        = "auth_timeout"
+	limitSubscriptions      = "subscriptions"
+	limitAccounts           = "accounts"
+	limitFilterValues       = "filter_values"
+	limitFrameRate          = "frame_rate"
+	limitMessageBytes       = "message_bytes"
+	limitBadFrames          = "bad_frames"
+	limitQueue              = "queue"
+	limitWriteTimeout       = "write_timeout"
+	limitReplay             = "replay"
+)
 
 // The reasons for which frames are dropped.
 const (
@@ -46,6 +64,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		resyncs:       counter("gateway_resyncs_total", "Resync frames: history could not be had."),
 		closes:        vec("gateway_closes_total", "Connections ended, by close code; 1006 without one.", "code"),
 		refusals:      vec("gateway_refusals_total", "Handshakes refused, by HTTP status.", "status"),
+		limits:        vec("gateway_limits_total", "Clients that met a limit, by limit.", "limit"),
 		authFailures:  counter("gateway_auth_failures_total", "Tokens refused."),
 		handedOver:    counter("gateway_writes_handed_over_total", "Writes that would have waited for a client and went to a writer of its own."),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -57,7 +76,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m.duplicates = m.drops.WithLabelValues(dropDuplicate)
 	if r != nil {
 		r.MustRegister(m.connections, m.subscriptions, m.deliveries, m.drops, m.gaps, m.healed, m.resyncs,
-			m.closes, m.refusals, m.authFailures, m.handedOver, m.latency)
+			m.closes, m.refusals, m.limits, m.authFailures, m.handedOver, m.latency)
 	}
 	return m
 }
@@ -81,5 +100,8 @@ func (m *metrics) written(items []item) {
 }
 
 func (m *metrics) closed(code closeCode) { m.closes.WithLabelValues(strconv.Itoa(int(code))).Inc() }
+
+// limit notes that a client met one.
+func (m *metrics) limit(name string) { m.limits.WithLabelValues(name).Inc() }
 
 func (m *metrics) refused(status int) { m.refusals.WithLabelValues(strconv.Itoa(status)).Inc() }

@@ -43,6 +43,9 @@ func (h *Hub) open(f *feed, r *request) (start, error) {
 		f.begin(after, max(b.Seq, last))
 		return start{seq: after, recovered: true, page: page}, nil
 	}
+	if herr == nil && last-after > int64(h.cfg.MaxReplay) {
+		h.metrics.limit(limitReplay)
+	}
 	if err != nil {
 		return start{}, errors.Join(err, herr)
 	}

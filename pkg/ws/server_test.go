@@ -33,6 +33,12 @@ func mint(t testing.TB, r token.Request) string {
 	return raw
 }
 
+// mintFor is a token for accounts.
+func mintFor(t testing.TB, accounts ...string) string {
+	t.Helper()
+	return mint(t, token.Request{Subject: "app", Accounts: accounts})
+}
+
 // gateway is a hub behind a real HTTP server.
 type gateway struct {
 	t      testing.TB
@@ -56,7 +62,10 @@ func newGateway(t testing.TB, cfg Config) *gateway {
 	mux := http.NewServeMux()
 	mux.Handle("/", g.hub.Handler(v))
 	mux.Handle("/v1/events", g.hub.Events(v))
-	g.server = httptest.NewServer(mux)
+	g.server = httptest.NewUnstartedServer(mux)
+	// Of requests; what lives longer has to free itself from them.
+	g.server.Config.ReadTimeout, g.server.Config.WriteTimeout = time.Second, time.Second
+	g.server.Start()
 	g.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {

@@ -70,6 +70,7 @@ func newSession(h *Hub, id, remote string) *session {
 func (s *session) queue(it item) (first bool) {
 	first, ok := s.out.push(it)
 	if !ok {
+		s.hub.metrics.limit(limitQueue)
 		s.transport.shut(closeSlowConsumer, "queue full")
 	}
 	return first

@@ -105,6 +105,7 @@ func (st *stream) flush() {
 		}
 		if err := st.write(buf.bytes); err != nil {
 			if isTimeout(err) {
+				st.session.hub.metrics.limit(limitWriteTimeout)
 				st.shut(closeSlowConsumer, "write timed out")
 			} else {
 				st.shut(closeAbnormal, err.Error())

@@ -41,6 +41,9 @@ func (s *session) check(f *clientFrame, claims *token.Claims) (request, *refusal
 		if l.values == nil {
 			continue
 		}
+		if len(l.values) > cfg.MaxFilterValues {
+			s.hub.metrics.limit(limitFilterValues)
+		}
 		if len(l.values) == 0 || len(l.values) > cfg.MaxFilterValues {
 			return r, refuse(codeBadRequest, fmt.Sprintf("%s has 1 to %d values; leave it out to get all", l.name, cfg.MaxFilterValues))
 		}
@@ -78,6 +81,9 @@ func (s *session) checkAccounts(r *request, f *clientFrame, claims *token.Claims
 			return refuse(codeForbidden, "every account needs the scope "+token.ScopeEvents)
 		}
 		return nil
+	}
+	if len(names) > s.hub.cfg.MaxAccounts {
+		s.hub.metrics.limit(limitAccounts)
 	}
 	if len(names) == 0 || len(names) > s.hub.cfg.MaxAccounts {
 		return refuse(codeBadRequest, fmt.Sprintf("a subscription has 1 to %d accounts", s.hub.cfg.MaxAccounts))
@@ -158,6 +164,7 @@ func (s *session) reserve(sub *subscription) *refusal {
 	case s.find(sub.name) >= 0:
 		return refuse(codeDuplicate, "a subscription of that name is open")
 	case len(s.subs) >= s.hub.cfg.MaxSubscriptions:
+		s.hub.metrics.limit(limitSubscriptions)
 		return refuse(codeTooManySubscriptions, fmt.Sprintf("a connection has at most %d subscriptions", s.hub.cfg.MaxSubscriptions))
 	}
 	s.subs = append(s.subs, sub)
