@@ -19,6 +19,7 @@ type serveCmd struct {
 	databaseFlag
 	cli.RedisFlags
 	cli.TokenFlags
+	cli.TLSFlags
 	MaxQueue        int           `default:"8192" help:"Operations that may wait for a commit; beyond, requests are answered 503 at once."`
 	DBConnections   int           `name:"db-connections" default:"16" help:"Connections to Postgres that this core may open."`
 	DrainDelay      time.Duration `default:"0s" help:"After a stop signal: how long /readyz says 503 before new requests are refused, so that a load balancer notices."`
@@ -58,6 +59,10 @@ func (c serveCmd) Run(env *cli.Env) error {
 	}
 	defer func() { _ = rdb.Close() }()
 
+	certificate, err := c.Certificate(log)
+	if err != nil {
+		return err
+	}
 	public, err := httpserver.Listen(ctx, "--http", c.HTTP)
 	if err != nil {
 		return err
@@ -81,9 +86,9 @@ func (c serveCmd) Run(env *cli.Env) error {
 	if err != nil {
 		return err
 	}
-	log.Info("core serves", "version", buildinfo.String(), "http", public.Addr().String(), "admin", admin.Addr().String(),
+	log.Info("core serves", "version", buildinfo.String(), "http", public.Addr().String(), "tls", certificate != nil, "admin", admin.Addr().String(),
 		"database", logging.URL(c.DatabaseURL), "redis", logging.URL(c.RedisURL), "namespace", keys.Namespace, "partitions", keys.Partitions)
-	err = stages.Run(ctx, s.stages(public, admin)...)
+	err = stages.Run(ctx, append(s.stages(certificate.Listener(public), admin), certificate.Run)...)
 	log.Info("core stopped")
 	return errors.Join(err, s.close())
 }

@@ -23,6 +23,7 @@ type serveCmd struct {
 	Name           string   `placeholder:"NAME" help:"Name in welcome frames. Default: the host's name."`
 	cli.RedisFlags
 	cli.TokenFlags
+	cli.TLSFlags
 	CacheSize       int           `default:"10000" help:"Balances kept in memory; 0: none, each is read from Redis." group:"Cache"`
 	CacheTTL        time.Duration `name:"cache-ttl" default:"1h" help:"How long a balance is kept." group:"Cache"`
 	DrainDelay      time.Duration `default:"0s" help:"After a stop signal: how long /readyz says 503 before connections are closed, so that a load balancer notices."`
@@ -68,6 +69,10 @@ func (c serveCmd) Run(env *cli.Env) error {
 		c.Name, _ = os.Hostname() // none: the gateway's default
 	}
 
+	certificate, err := c.Certificate(log)
+	if err != nil {
+		return err
+	}
 	public, err := httpserver.Listen(ctx, "--http", c.HTTP)
 	if err != nil {
 		return err
@@ -87,9 +92,9 @@ func (c serveCmd) Run(env *cli.Env) error {
 	if err != nil {
 		return err
 	}
-	log.Info("gateway serves", "version", buildinfo.String(), "http", public.Addr().String(), "admin", admin.Addr().String(),
+	log.Info("gateway serves", "version", buildinfo.String(), "http", public.Addr().String(), "tls", certificate != nil, "admin", admin.Addr().String(),
 		"redis", logging.URL(c.RedisURL), "core", logging.URL(c.CoreURL), "namespace", keys.Namespace, "partitions", keys.Partitions)
-	err = stages.Run(ctx, g.Stages(public, admin)...)
+	err = stages.Run(ctx, append(g.Stages(certificate.Listener(public), admin), certificate.Run)...)
 	log.Info("gateway stopped")
 	return err
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/redroomrewards/realtime/internal/httpserver"
 	"github.com/redroomrewards/realtime/internal/logging"
 	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/bus"
@@ -25,6 +26,29 @@ func (f LogFlags) Logger(w io.Writer) (*slog.Logger, error) {
 		return nil, Usage("--log-level", "%v", err)
 	}
 	return log, nil
+}
+
+// TLSFlags choose the certificate of the public listener.
+type TLSFlags struct {
+	TLSCert string `name:"tls-cert" placeholder:"FILE" help:"PEM file with the certificate and its chain, for TLS on --http; read again when it changes. Absent: no TLS." group:"TLS"`
+	TLSKey  string `name:"tls-key" placeholder:"FILE" help:"PEM file with the certificate's key." group:"TLS"`
+}
+
+// Certificate reads the files; it is nil when none are given.
+func (f TLSFlags) Certificate(log *slog.Logger) (*httpserver.Certificate, error) {
+	switch {
+	case f.TLSCert == "" && f.TLSKey == "":
+		return nil, nil //nolint:nilnil // no certificate is no TLS
+	case f.TLSKey == "":
+		return nil, Usage("--tls-key", "is required with --tls-cert")
+	case f.TLSCert == "":
+		return nil, Usage("--tls-cert", "is required with --tls-key")
+	}
+	c, err := httpserver.LoadCertificate(f.TLSCert, f.TLSKey, log)
+	if err != nil {
+		return nil, Usage("--tls-cert", "%v", err)
+	}
+	return c, nil
 }
 
 // RedisFlags choose the Redis that carries the events, and how its keys are laid out.

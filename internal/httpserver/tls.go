@@ -1,0 +1,105 @@
+package httpserver
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+// certificateCheck is how often the files of a certificate are looked at.
+const certificateCheck = 10 * time.Second
+
+// Certificate is a server's certificate, which is read again when its files
+// change, so that renewing it needs no restart. A nil one serves without TLS.
+type Certificate struct {
+	certFile, keyFile string
+	log               *slog.Logger
+	current           atomic.Pointer[tls.Certificate]
+	seen              [2]stamp // by Run alone, after LoadCertificate
+}
+
+// stamp tells a file from a later one.
+type stamp struct {
+	modified time.Time
+	size     int64
+}
+
+// LoadCertificate reads a certificate with its chain and its key, both PEM.
+func LoadCertificate(certFile, keyFile string, log *slog.Logger) (*Certificate, error) {
+	c := &Certificate{certFile: certFile, keyFile: keyFile, log: log}
+	c.seen = c.stamps()
+	if err := c.load(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Certificate) load() error {
+	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
+	if err != nil {
+		return fmt.Errorf("load certificate: %w", err)
+	}
+	c.current.Store(&pair)
+	return nil
+}
+
+func (c *Certificate) stamps() (s [2]stamp) {
+	for i, name := range []string{c.certFile, c.keyFile} {
+		if info, err := os.Stat(name); err == nil { // a missing one shows in load
+			s[i] = stamp{info.ModTime(), info.Size()}
+		}
+	}
+	return s
+}
+
+// Reload reads the files if they have changed. When they cannot be used, the
+// certificate stays as it is, and the next change is tried again.
+func (c *Certificate) Reload() error {
+	now := c.stamps()
+	if now == c.seen {
+		return nil
+	}
+	if err := c.load(); err != nil {
+		return err // one file may have been written before the other: look again
+	}
+	c.seen = now
+	c.log.Info("certificate read again", "expires", c.current.Load().Leaf.NotAfter)
+	return nil
+}
+
+// Run looks at the files until ctx ends.
+func (c *Certificate) Run(ctx context.Context) error {
+	if c == nil {
+		<-ctx.Done()
+		return nil
+	}
+	tick := time.NewTicker(certificateCheck)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if err := c.Reload(); err != nil {
+				c.log.Error("the certificate's files have changed and cannot be used; the old one is", "err", err)
+			}
+		}
+	}
+}
+
+// Listener adds TLS, 1.2 or newer, to a listener.
+func (c *Certificate) Listener(ln net.Listener) net.Listener {
+	if c == nil {
+		return ln
+	}
+	return tls.NewListener(ln, &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		NextProtos:     []string{"h2", "http/1.1"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.current.Load(), nil },
+	})
+}
