@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"testing"
-	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -151,7 +149,7 @@ func checkFrames(got []string, l *ledger, filters map[string]filter) (map[string
 				return nil, fmt.Errorf("frame %d: payload %s, want the view of %s", i, raw, want)
 			}
 			w.shown = f.Seq
-		case "error", "pong":
+		case "error", "pong", "reconnect":
 		default:
 			return nil, fmt.Errorf("frame %d: %s", i, raw)
 		}
@@ -223,8 +221,8 @@ type action struct {
 }
 
 var kinds = []string{
-	"publish", "publish", "publish", "publish", "lose", "again", "refill",
-	"subscribe", "subscribe", "subscribe", "unsubscribe",
+	"publish", "publish", "publish", "publish", "lose", "lag", "again", "refill",
+	"subscribe", "subscribe", "subscribe", "unsubscribe", "roam", "roam", "drain",
 	"core", "hash", "nohash", "forget", "recheck", "rest",
 }
 
@@ -239,159 +237,4 @@ func drawAction(rt *rapid.T) action {
 		Both:    rapid.Bool().Draw(rt, "both"),
 		Pause:   rapid.IntRange(0, 40).Draw(rt, "pause"),
 	}
-}
-
-// TestModel lets clients subscribe, resume and unsubscribe while events are
-// published, lost, repeated and read again, while the core and the hash come and
-// go, and checks what every client saw.
-func TestModel(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		actions := rapid.SliceOfN(rapid.Custom(drawAction), 1, 60).Draw(rt, "actions")
-		seed := rapid.Uint64().Draw(rt, "seed")
-		perShard := rapid.SampledFrom([]int{1, 5, 1000}).Draw(rt, "memory")
-		var failure error
-		synctest.Test(t, func(t *testing.T) { failure = runModel(actions, seed, perShard) })
-		if failure != nil {
-			rt.Fatal(failure)
-		}
-	})
-}
-
-func runModel(actions []action, seed uint64, perShard int) error {
-	accounts := []string{"user:u1", "model:m1"}
-	filters := map[string]filter{
-		"all":   {},
-		"holds": {types: []string{"wallet.escrow_held"}},
-		"large": {minAmount: 100, reasons: []string{"admin_credit"}},
-	}
-	names := []string{"all", "holds", "large"}
-	l := newLedger()
-	src := &slowly{ledger: l, rand: rand.New(rand.NewPCG(seed, seed))}
-	h := NewHub(Config{MemoryEvents: perShard * shards, RetryFor: time.Hour, MaxReplay: 25}, src, src)
-	ctx, cancel := context.WithCancel(context.Background())
-	running := make(chan struct{})
-	go func() { _ = h.Run(ctx); close(running) }()
-
-	sinks := make([]*sink, 3)
-	todo := make([]chan func(), 3)
-	var readers sync.WaitGroup
-	for i := range sinks {
-		sinks[i] = newSink(h, &token.Claims{Subject: "app", Accounts: accounts})
-		todo[i] = make(chan func(), 100)
-		readers.Go(func() { // as a connection's reader: one frame after the other
-			for f := range todo[i] {
-				f()
-			}
-			sinks[i].session.end()
-		})
-	}
-	check := func(upTo map[string]int64) error {
-		synctest.Wait()
-		for i, k := range sinks {
-			got := k.frames()
-			open, err := checkFrames(got, l, filters)
-			if err == nil {
-				err = complete(open, l, filters, upTo)
-			}
-			if err == nil && k.code != 0 {
-				err = fmt.Errorf("closed with %d", k.code)
-			}
-			if err == nil && len(open) != len(k.session.subs) {
-				err = fmt.Errorf("%d subscriptions are open, the client knows of %d", len(k.session.subs), len(open))
-			}
-			if err != nil {
-				return fmt.Errorf("client %d: %w\n%s", i, err, strings.Join(got, "\n"))
-			}
-		}
-		return nil
-	}
-	delivered := map[string]int64{} // by account, the newest seq that the tail passed on
-	deliver := func(ds []bus.Delivery, refill bool) {
-		h.Deliver(ds, refill)
-		for _, d := range ds {
-			delivered[d.Account] = max(delivered[d.Account], d.Seq)
-		}
-	}
-	opened := 0
-	for _, a := range actions {
-		account, k := accounts[a.Account], sinks[a.Client]
-		switch a.Kind {
-		case "publish":
-			deliver(l.publish(account, a.N), false)
-		case "lose":
-			l.publish(account, a.N)
-		case "again", "refill":
-			l.mu.Lock()
-			all := slices.Clone(l.events[account][:l.shown[account]])
-			l.mu.Unlock()
-			deliver(all[max(0, len(all)-a.N):], a.Kind == "refill")
-		case "subscribe":
-			opened++
-			name := names[a.Name]
-			sub := fmt.Sprintf("%s#%d", name, opened)
-			flt := filters[name]
-			f := &clientFrame{Sub: &sub, Accounts: []string{account}, Types: flt.types, Reasons: flt.reasons}
-			if flt.minAmount > 0 {
-				f.MinAmount = &flt.minAmount
-			}
-			if a.Both {
-				f.Accounts = accounts
-			}
-			if a.After != -1 {
-				l.mu.Lock()
-				f.After = map[string]int64{account: max(0, int64(len(l.events[account])-a.After))}
-				l.mu.Unlock()
-			}
-			todo[a.Client] <- func() {
-				if r := k.session.subscribe(f); r != nil {
-					k.session.reply(errorFrame(&sub, r))
-				}
-			}
-		case "unsubscribe":
-			todo[a.Client] <- func() {
-				if n := len(k.session.subs); n > 0 {
-					_ = k.session.unsubscribe(k.session.subs[a.N%n].name)
-				}
-			}
-		case "core":
-			l.set(func(l *ledger) { l.coreAway = !l.coreAway })
-		case "hash":
-			l.set(func(l *ledger) { l.hashAway = !l.hashAway })
-		case "nohash":
-			l.set(func(l *ledger) { l.noHash = !l.noHash })
-		case "forget":
-			l.set(func(l *ledger) { l.historyAt += int64(a.N) })
-		case "recheck":
-			_ = h.Recheck(ctx)
-		case "rest":
-			synctest.Wait()
-		}
-		<-time.After(time.Duration(a.Pause) * time.Millisecond)
-	}
-	// Everything comes back. What the tail passed on must be shown by itself; what it
-	// lost shows with the next event.
-	l.set(func(l *ledger) { l.coreAway, l.hashAway, l.noHash = false, false, false })
-	<-time.After(time.Minute)
-	failure := check(delivered)
-	for _, a := range accounts {
-		deliver(l.publish(a, 1), false)
-	}
-	<-time.After(time.Minute)
-	if failure == nil {
-		failure = check(delivered)
-	}
-	for i := range todo {
-		close(todo[i])
-	}
-	readers.Wait()
-	cancel()
-	<-running
-	for i := range h.shards {
-		for a, tp := range h.shards[i].topics {
-			if len(tp.feeds) > 0 && failure == nil {
-				failure = fmt.Errorf("%s: feeds are left behind", a)
-			}
-		}
-	}
-	return failure
 }
