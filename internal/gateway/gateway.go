@@ -65,6 +65,7 @@ type Gateway struct {
 	mux      *http.ServeMux
 	balances *prometheus.CounterVec
 
+	lost      chan struct{} // holds one: entries may have been missed
 	draining  chan struct{} // closed when the clients are to be sent away
 	drainOnce sync.Once
 }
@@ -73,15 +74,15 @@ type Gateway struct {
 // lacks. It fails when Redis is laid out differently.
 func New(ctx context.Context, rdb redis.UniversalClient, core *coreclient.Client, v *token.Verifier, cfg Config) (*Gateway, error) {
 	cfg = cfg.withDefaults()
-	g := &Gateway{cfg: cfg, verifier: v, core: core, admin: httpserver.NewAdmin(), mux: http.NewServeMux(), draining: make(chan struct{})}
-	g.layout = layout.New(rdb, cfg.Keys, layout.Config{Logger: cfg.Logger, Returned: g.recheck})
+	g := &Gateway{cfg: cfg, verifier: v, core: core, admin: httpserver.NewAdmin(), mux: http.NewServeMux(), draining: make(chan struct{}), lost: make(chan struct{}, 1)}
+	g.layout = layout.New(rdb, cfg.Keys, layout.Config{Logger: cfg.Logger, Returned: func(context.Context) { g.mayHaveLost() }})
 	if err := g.layout.Start(ctx); err != nil {
 		return nil, err
 	}
 	reg := g.admin.Registry
 	cfg.Cache.Keys, cfg.Cache.Registerer = cfg.Keys, reg
 	g.cache = cache.New(rdb, cfg.Cache)
-	g.tail = bus.NewTail(rdb, bus.TailConfig{Keys: cfg.Keys, Block: cfg.TailBlock, Logger: cfg.Logger, Registerer: reg})
+	g.tail = bus.NewTail(rdb, bus.TailConfig{Keys: cfg.Keys, Block: cfg.TailBlock, Lost: g.mayHaveLost, Logger: cfg.Logger, Registerer: reg})
 	g.hub = ws.NewHub(ws.Config{
 		Gateway: cfg.Name, AllowedOrigins: cfg.AllowedOrigins, CloseTimeout: cfg.CloseTimeout, Logger: cfg.Logger, Registerer: reg,
 	}, g.cache, core)
@@ -113,6 +114,7 @@ func (g *Gateway) Stages(public, admin net.Listener) []func(context.Context) err
 			return httpserver.Serve(ctx, public, httpserver.Recover(g.mux, g.cfg.Logger), server)
 		},
 		g.runTail,
+		g.runRecheck,
 		g.control.run,
 		g.layout.Run,
 		func(ctx context.Context) error {
@@ -169,11 +171,44 @@ func (g *Gateway) deliver(b bus.Batch) {
 	g.hub.Deliver(b.Deliveries, b.Refill)
 }
 
-// recheck brings clients up to date whose events were lost while Redis was away:
+// mayHaveLost has the clients rechecked soon.
+func (g *Gateway) mayHaveLost() {
+	select {
+	case g.lost <- struct{}{}:
+	default: // it will be done anyway
+	}
+}
+
+// recheckDelay lets the tail read first what it has not missed. While some accounts
+// cannot be checked it grows.
+const (
+	recheckDelay   = time.Second
+	recheckLongest = 30 * time.Second
+)
+
+// runRecheck brings clients up to date whose events were lost while Redis was away:
 // without it they would stay behind until their account's next event.
-func (g *Gateway) recheck(ctx context.Context) {
-	g.cfg.Logger.Info("redis is back")
-	if err := g.hub.Recheck(ctx); err != nil {
-		g.cfg.Logger.Warn("some accounts could not be checked after redis came back", "err", err)
+func (g *Gateway) runRecheck(ctx context.Context) error {
+	delay := recheckDelay
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-g.lost:
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(delay):
+		}
+		g.cache.Forget()
+		err := g.hub.Recheck(ctx)
+		if err == nil || ctx.Err() != nil {
+			delay = recheckDelay
+			continue
+		}
+		delay = min(2*delay, recheckLongest)
+		g.cfg.Logger.Warn("some accounts could not be checked after redis was away; trying again", "in", delay, "err", err)
+		g.mayHaveLost()
 	}
 }

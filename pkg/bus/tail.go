@@ -34,7 +34,11 @@ type TailConfig struct {
 	Check time.Duration
 	// Rewind is how far back reading starts again when the server changed or a stream
 	// went backwards, on top of the time since the last good read. Defaults to 5 min.
-	Rewind     time.Duration
+	Rewind time.Duration
+	// Lost is called when entries may have been missed, because Redis was away or a
+	// stream was trimmed, emptied or replaced: an account without further events would
+	// not show a hole. It must not wait. Defaults to nobody.
+	Lost       func()
 	Logger     *slog.Logger          // Defaults to slog.Default().
 	Registerer prometheus.Registerer // Defaults to no metrics.
 }

@@ -123,26 +123,31 @@ func (r *tailReader) check(ctx context.Context) error {
 	}
 	changed := identity != "" && r.identity != "" && identity != r.identity
 	back := uint64((r.t.cfg.Rewind + time.Since(r.lastGood)).Milliseconds()) //nolint:gosec // positive
+	lost := r.broken
 	for i := range r.parts {
 		end, err := lastID(ends[i].Val())
 		if err != nil {
 			return err
 		}
-		r.compare(&r.parts[i], end, changed, back)
+		lost = r.compare(&r.parts[i], end, changed, back) || lost
 	}
 	if identity != "" {
 		r.identity = identity
 	}
 	r.checked, r.broken = time.Now(), false
+	if lost && r.t.cfg.Lost != nil {
+		r.t.cfg.Lost()
+	}
 	return nil
 }
 
-func (r *tailReader) compare(p *tailPosition, end streamID, changed bool, back uint64) {
+// compare moves a position back that cannot be trusted, and tells whether it did.
+func (r *tailReader) compare(p *tailPosition, end streamID, changed bool, back uint64) bool {
 	var why string
 	from := p.id
 	switch {
 	case p.id == streamID{}:
-		return
+		return false
 	case end == streamID{}:
 		why, p.id = "vanished", streamID{}
 	case end.less(p.id):
@@ -150,11 +155,12 @@ func (r *tailReader) compare(p *tailPosition, end streamID, changed bool, back u
 	case changed:
 		why, p.id = "server_changed", p.id.back(back)
 	default:
-		return
+		return false
 	}
 	r.t.metrics.resets.WithLabelValues(why).Inc()
 	r.t.cfg.Logger.Warn("stream is read again from further back", "partition", p.partition, "why", why,
 		"position", from.String(), "end", end.String(), "now_from", p.id.String())
+	return true
 }
 
 func lastID(messages []redis.XMessage) (streamID, error) {

@@ -156,6 +156,14 @@ func (b *Balances) Seen(name string, seq int64) {
 	}
 }
 
+// Forget has each Get read Redis again. Call it when events may have been missed,
+// so that Seen was not called for them.
+func (b *Balances) Forget() {
+	for _, a := range b.accounts.All() {
+		a.value.Store(nil) // what Seen told stays
+	}
+}
+
 // Put offers a balance that the ledger gave, for an account that Redis did not
 // know. It is ignored when older than what is known.
 func (b *Balances) Put(balance bus.Balance) {

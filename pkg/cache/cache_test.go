@@ -203,6 +203,30 @@ func TestGetGivesUpAHangingRedis(t *testing.T) {
 	}
 }
 
+// What changed without a word shows after Forget; what was seen holds on.
+func TestForget(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
+		b := cache.New(rdb, cache.Config{Keys: keys})
+		set(t, p, "user:a", 1)
+		get(t, b, "user:a")
+		b.Seen("user:a", 1)
+		set(t, p, "user:a", 2) // which nobody is told of
+		if got := get(t, b, "user:a"); got.Seq != 1 {
+			t.Errorf("seq %d is not from the LRU", got.Seq)
+		}
+		b.Forget()
+		if got := get(t, b, "user:a"); got.Seq != 2 {
+			t.Errorf("seq %d after Forget", got.Seq)
+		}
+		b.Seen("user:a", 3)
+		b.Forget()
+		if _, _, err := b.Get(t.Context(), "user:a"); !errors.Is(err, cache.ErrStale) {
+			t.Errorf("older than what was seen: %v", err)
+		}
+	})
+}
+
 func TestDisabledAsksEachTime(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})

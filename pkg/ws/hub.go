@@ -134,9 +134,10 @@ func (h *Hub) await(ctx context.Context) {
 // Recheck compares every subscribed account with its snapshot and brings those up
 // to date that lag. Call it when the tail may have lost entries, as after a trim or
 // a failover: an account whose next event is far away would otherwise stay behind
-// until then.
+// until then. An account that nobody can tell about is an error, and does not keep
+// the others from it.
 func (h *Hub) Recheck(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
+	var g errgroup.Group
 	g.SetLimit(h.cfg.Fetches)
 	for i := range h.shards {
 		for _, t := range h.shards[i].subscribed() {
