@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -96,7 +97,7 @@ func (c *Contest) run(ctx context.Context, out *Outcome, measure func(context.Co
 	lab.Progress("building")
 	for i := range kinds {
 		path := kinds[i].path
-		if _, built := c.programs[path]; built {
+		if _, built := c.programs[path]; built || !slices.Contains(c.options.Servers, kinds[i].name) {
 			continue
 		}
 		program, err := c.lab.Build(ctx, path)

@@ -3,6 +3,7 @@
 package contest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -137,8 +138,14 @@ func (w *Window) End(ctx context.Context) (Used, error) {
 // Memory is what the server's Go heap and stacks use after a collection, and
 // what the process has of the machine's memory, in bytes.
 func (t *Turn) Memory(ctx context.Context) (inUse, resident float64, err error) {
-	if err := t.server.CollectGarbage(ctx); err != nil {
+	var profile bytes.Buffer
+	if err := t.server.CollectGarbage(ctx, &profile); err != nil {
 		return 0, 0, err
+	}
+	if dir := t.contest.options.Profile; dir != "" {
+		if err := os.WriteFile(filepath.Join(dir, t.kind.name+".heap"), profile.Bytes(), 0o600); err != nil {
+			return 0, 0, err
+		}
 	}
 	m, err := t.server.Metrics(ctx)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -60,7 +61,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, flags *
 		return err
 	}
 	admin := httpserver.NewAdmin()
-	tail := bus.NewTail(rdb, bus.TailConfig{Keys: bus.Keys{Namespace: getenv("NAMESPACE")}, Registerer: admin.Registry})
+	tail := bus.NewTail(rdb, bus.TailConfig{
+		Keys: bus.Keys{Namespace: getenv("NAMESPACE")}, Pause: 2 * time.Millisecond, Registerer: admin.Registry, // as in internal/gateway
+	})
 	admin.AddCheck(httpserver.Check{Name: "streams", Ping: func(context.Context) error {
 		select {
 		case <-tail.CaughtUp():
