@@ -32,6 +32,8 @@ type conn struct {
 	alone  atomic.Bool            // a goroutine of its own writes
 	again  atomic.Bool            // which has to look once more
 
+	passed time.Time // when its loop wrote last; belongs to the loop
+
 	// What follows belongs to the reader.
 	frames bucket
 	bad    int // malformed frames so far
@@ -41,7 +43,13 @@ type conn struct {
 // had any.
 func (c *conn) run(claims *token.Claims) {
 	defer c.finish()
-	if claims != nil && !c.welcome(claims) {
+	switch {
+	case claims == nil:
+		if err := c.drain(new(writeBuffer), controlTimeout); err != nil { // the handshake's answer
+			c.broken(err)
+			return
+		}
+	case !c.welcome(claims):
 		return
 	}
 	for {

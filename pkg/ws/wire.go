@@ -2,6 +2,7 @@ package ws
 
 import (
 	"bufio"
+	"bytes"
 	"net"
 	"net/http"
 	"sync"
@@ -32,7 +33,7 @@ type wire struct {
 	raw   *rawWriter // nil: this kind of connection can only be written to by waiting
 
 	mu     sync.Mutex // held while writing; protects what follows
-	rest   []byte     // of a write that would have blocked
+	rest   []byte     // of a write that would have blocked, or the handshake's answer
 	ending bool       // a close frame was sent
 }
 
@@ -113,12 +114,12 @@ func (w *wire) writeAll(p []byte, timeout time.Duration) error {
 // when there is a rest. The caller holds mu; raw must not be nil.
 func (w *wire) writeSome(p []byte) (done bool, err error) {
 	if len(w.rest) > 0 {
+		w.rest = append(w.rest, p...) // one write for both
 		n, err := w.raw.write(w.rest)
-		if w.rest = w.rest[n:]; err != nil || len(w.rest) > 0 {
-			w.rest = append(w.rest, p...)
-			return false, err
+		if w.rest = w.rest[n:]; len(w.rest) == 0 {
+			w.rest = nil
 		}
-		w.rest = nil
+		return w.rest == nil, err
 	}
 	n, err := w.raw.write(p)
 	if n < len(p) {
@@ -127,13 +128,22 @@ func (w *wire) writeSome(p []byte) (done bool, err error) {
 	return n == len(p), err
 }
 
-// hijack gives the library a wire of ours in place of the server's connection.
+// hijack gives the library a wire of ours in place of the server's connection. The
+// handshake's answer stays in the wire and leaves with the first frame: one write
+// less, and most of what a new connection costs is writes.
 type hijack struct {
 	http.ResponseWriter
 	wire *wire
 }
 
-// Hijack is called by the library after it has written the handshake's answer.
+// WriteHeader is called by the library with 101 before Hijack, or with an error.
+func (h *hijack) WriteHeader(status int) {
+	if status != http.StatusSwitchingProtocols {
+		h.ResponseWriter.WriteHeader(status)
+	}
+}
+
+// Hijack is called by the library, whose answer is in the header by then.
 func (h *hijack) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
 	if err != nil {
@@ -145,6 +155,10 @@ func (h *hijack) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 			return nil, nil, err
 		}
 	}
+	answer := bytes.NewBufferString("HTTP/1.1 101 Switching Protocols\r\n")
+	_ = h.Header().Write(answer) // never fails
+	answer.WriteString("\r\n")
+	h.wire.rest = answer.Bytes()
 	h.wire.Conn = conn
 	h.wire.raw = newRawWriter(conn)
 	h.wire.heard.Store(true)

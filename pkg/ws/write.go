@@ -1,7 +1,6 @@
 package ws
 
 import (
-	"context"
 	"encoding/binary"
 	"sync"
 	"time"
@@ -18,51 +17,6 @@ const (
 	maxRounds = 4
 )
 
-// writeLoop writes for many connections, never waiting for any: what a socket does
-// not take at once goes to a goroutine of that connection alone. A loop is woken
-// once for a batch of deliveries, however many connections got something.
-type writeLoop struct {
-	signal chan struct{}
-
-	mu      sync.Mutex // protects pending
-	pending []*conn
-}
-
-func newWriteLoop() *writeLoop { return &writeLoop{signal: make(chan struct{}, 1)} }
-
-// add has the loop write to the connection.
-func (l *writeLoop) add(c *conn) {
-	l.mu.Lock()
-	l.pending = append(l.pending, c)
-	first := len(l.pending) == 1
-	l.mu.Unlock()
-	if first {
-		select {
-		case l.signal <- struct{}{}:
-		default:
-		}
-	}
-}
-
-func (l *writeLoop) run(ctx context.Context) error {
-	var batch []*conn
-	buf := newWriteBuffer()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-l.signal:
-		}
-		l.mu.Lock()
-		batch, l.pending = l.pending, batch[:0]
-		l.mu.Unlock()
-		for _, c := range batch {
-			c.writeNow(buf)
-		}
-		clear(batch)
-	}
-}
-
 // writeBuffer is the space that one writer needs for a moment.
 type writeBuffer struct {
 	items []item
@@ -74,9 +28,6 @@ func newWriteBuffer() *writeBuffer {
 }
 
 var writeBuffers = sync.Pool{New: func() any { return newWriteBuffer() }}
-
-// wake is for Deliver: the connection's loop will write.
-func (c *conn) wake() { c.loop.add(c) }
 
 // flush is for the connection's own goroutine.
 func (c *conn) flush() {
