@@ -27,7 +27,8 @@ type TailConfig struct {
 	Block time.Duration
 	// Pause is slept between two reads that found something, at most 5 ms. It lets
 	// entries gather, so that many tails do not cost Redis a call per entry each,
-	// and delays them by as much. Defaults to none.
+	// and delays them by as much; after a quiet moment (8 pauses) there is none.
+	// Defaults to none.
 	Pause time.Duration
 	// Check is how often the server's identity and the streams' ends are looked at.
 	// Defaults to 2 s.

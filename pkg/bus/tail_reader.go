@@ -10,6 +10,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
+// busy tells, in pauses, how soon after the last find another one has to come for
+// a pause to be worth its while.
+const busy = 8
+
 // tailReader reads some of the partitions with one call at a time.
 type tailReader struct {
 	t       *Tail
@@ -20,11 +24,12 @@ type tailReader struct {
 	entries entries
 	args    []any // of XREAD; the last len(parts) are the ids
 
-	identity string    // of the server that was checked last
-	lastGood time.Time // when Redis answered last
-	checked  time.Time // when identity and ends were compared last
-	broken   bool      // an error since then
-	caughtUp bool
+	identity  string    // of the server that was checked last
+	lastGood  time.Time // when Redis answered last
+	lastFound time.Time // when there were entries last
+	checked   time.Time // when identity and ends were compared last
+	broken    bool      // an error since then
+	caughtUp  bool
 }
 
 // tailPosition is how far one stream was read.
@@ -89,8 +94,13 @@ func (r *tailReader) step(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read: %w", err)
 	}
-	if found > 0 && r.t.cfg.Pause > 0 {
-		sleep(ctx, r.t.cfg.Pause)
+	if found > 0 {
+		if now := time.Now(); now.Sub(r.lastFound) < busy*r.t.cfg.Pause {
+			sleep(ctx, r.t.cfg.Pause)
+			r.lastFound = time.Now()
+		} else {
+			r.lastFound = now
+		}
 	}
 	return nil
 }

@@ -109,7 +109,7 @@ func TestTailRefillsThenFollows(t *testing.T) {
 		for seq := int64(1); seq <= 30; seq++ {
 			publish(t, p, group("user:a", seq, 1), group("user:b", seq, 1), group("model:m", seq, 1))
 		}
-		f := follow(t, rdb, bus.TailConfig{Keys: keys, Refill: 10})
+		f := follow(t, rdb, bus.TailConfig{Keys: keys, Refill: 10, Pause: time.Millisecond})
 		f.waitCaughtUp(t)
 		for _, a := range []string{"user:a", "user:b", "model:m"} {
 			history, live := f.seqs(a)
