@@ -162,8 +162,7 @@ func TestRedisRestarted(t *testing.T) {
 
 func restart(t *testing.T, keeps bool, args ...string) {
 	server := testenv.RedisServer(t, args...)
-	// After as many failed dials as its pool has places, go-redis leaves a goroutine behind that sleeps a second.
-	rdb, keys := open(t, server.URL()+"?pool_size=10000"), bus.Keys{Namespace: "t", Partitions: 4}
+	rdb, keys := open(t, server.URL()), bus.Keys{Namespace: "t", Partitions: 4}
 	cfg := crashConfig(keys)
 	cfg.MaxInFlight, cfg.ClaimAfter = 16, time.Minute // what is lost with a connection must not wait for a claim
 	b := newRedisBus(t, rdb, cfg)
