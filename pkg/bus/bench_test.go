@@ -52,7 +52,7 @@ func benchGroups(n, events int) []bus.Publication {
 
 // BenchmarkPublish reports time, processor time of Redis and allocations per event.
 func BenchmarkPublish(b *testing.B) {
-	for _, c := range []struct{ batch, events, partitions int }{{100, 1, 1}, {33, 3, 1}, {100, 3, 1}, {100, 3, 16}, {1, 3, 16}} {
+	for _, c := range []struct{ batch, events, partitions int }{{100, 1, 1}, {33, 3, 1}, {100, 3, 1}, {100, 3, 16}, {1, 3, 16}, {13, 3, 16}, {26, 3, 16}, {52, 3, 16}, {104, 3, 16}} {
 		b.Run(fmt.Sprintf("groups=%d/events=%d/partitions=%d", c.batch, c.events, c.partitions), func(b *testing.B) {
 			rdb := open(b, testenv.RedisServer(b).URL())
 			p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: bus.Keys{Partitions: c.partitions}, MaxLen: 20_000})

@@ -65,7 +65,7 @@
 //
 // # Trimming
 //
-// Each XADD trims its stream to about PublisherConfig.MaxLen entries, which bounds
+// Each script call first trims its streams to about PublisherConfig.MaxLen entries, which bounds
 // memory whatever happens. To trim by age as well, run XTRIM MINID every so often
 // beside the publishers; it is not done per event, since it would cost every
 // event what is needed once a minute.

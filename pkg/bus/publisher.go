@@ -2,7 +2,9 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -12,9 +14,9 @@ import (
 // PublisherConfig is the publisher's optional settings.
 type PublisherConfig struct {
 	Keys       Keys                  // Defaults to namespace "rt", 16 partitions.
-	MaxLen     int64                 // entries that a stream keeps, about (XADD MAXLEN ~). Defaults to 1,000,000.
+	MaxLen     int64                 // entries that a stream keeps, about (XTRIM MAXLEN ~ before each call). Defaults to 1,000,000.
 	DedupTTL   time.Duration         // how long a group's dedup key lives. Defaults to 1 h.
-	MaxGroups  int                   // groups in one script call, so that Redis serves others in between. Defaults to 256.
+	MaxGroups  int                   // groups in one script call, so that Redis serves others in between. Defaults to 64.
 	MaxBytes   int                   // payload in one script call, above which the next begins. Defaults to 1 MiB.
 	Registerer prometheus.Registerer // Defaults to no metrics.
 }
@@ -68,6 +70,7 @@ type Publisher struct {
 	names      []partitionNames
 	ttlSeconds int64
 	metrics    publisherMetrics
+	apart      atomic.Bool // Redis wants each partition in calls of its own: it is a cluster
 }
 
 // NewPublisher returns a publisher on the given client.
@@ -75,9 +78,9 @@ func NewPublisher(rdb redis.UniversalClient, cfg PublisherConfig) *Publisher {
 	cfg.Keys = cfg.Keys.WithDefaults()
 	setDefault(&cfg.MaxLen, 1_000_000)
 	setDefault(&cfg.DedupTTL, time.Hour)
-	setDefault(&cfg.MaxGroups, 256)
+	setDefault(&cfg.MaxGroups, 64)
 	setDefault(&cfg.MaxBytes, 1<<20)
-	return &Publisher{
+	p := &Publisher{
 		rdb:        rdb,
 		cfg:        cfg,
 		sha:        redis.NewScript(publishSource).Hash(),
@@ -85,12 +88,15 @@ func NewPublisher(rdb redis.UniversalClient, cfg PublisherConfig) *Publisher {
 		ttlSeconds: max(1, int64(cfg.DedupTTL/time.Second)),
 		metrics:    newPublisherMetrics(cfg.Registerer),
 	}
+	_, cluster := rdb.(*redis.ClusterClient)
+	p.apart.Store(cluster)
+	return p
 }
 
 // Publish writes groups and answers for each what became of it, in the order
 // given. Groups of one account are taken in that order; put them in order of
-// seq. A partition's groups go in one script call, up to the configured bounds;
-// all calls go in one pipeline. Each group is written whole or not at all, each
+// seq. They go in one script call, up to the configured bounds, on Redis Cluster in one for
+// each partition; all calls go in one pipeline. Each group is written whole or not at all, each
 // stands alone, and the same groups may be sent again at any time.
 //
 // An error means that some calls failed: their outcomes are Unknown, the others
@@ -103,7 +109,13 @@ func (p *Publisher) Publish(ctx context.Context, pubs []Publication) ([]Outcome,
 	outcomes := make([]Outcome, len(pubs))
 	calls := p.split(pubs, outcomes)
 	p.exec(ctx, calls)
-	if lost := withoutScript(calls); len(lost) > 0 {
+	if len(refusedWith(calls, "CROSSSLOT")) > 0 {
+		// A cluster behind one address. What those calls could do is answered as a duplicate now.
+		p.apart.Store(true)
+		calls = p.split(pubs, outcomes)
+		p.exec(ctx, calls)
+	}
+	if lost := refusedWith(calls, "NOSCRIPT"); len(lost) > 0 {
 		// Redis restarted, or it is another one: hand it the script. EVAL keeps it.
 		for _, c := range lost {
 			c.args[argName], c.args[argScript] = "eval", publishSource
@@ -128,14 +140,16 @@ func (p *Publisher) split(pubs []Publication, outcomes []Outcome) []*scriptCall 
 		bytes  int
 	}
 	var calls []*scriptCall
-	parts := make([]gathering, p.cfg.Keys.Partitions)
-	flush := func(partition int) {
-		part := &parts[partition]
-		if len(part.groups) == 0 {
-			return
+	apart := p.apart.Load()
+	parts := make([]gathering, 1)
+	if apart {
+		parts = make([]gathering, p.cfg.Keys.Partitions)
+	}
+	flush := func(part *gathering) {
+		if len(part.groups) > 0 {
+			calls = append(calls, &scriptCall{groups: part.groups, args: p.callArgs(pubs, part.groups)})
+			*part = gathering{}
 		}
-		calls = append(calls, &scriptCall{groups: part.groups, args: p.callArgs(partition, pubs, part.groups)})
-		*part = gathering{}
 	}
 	for i := range pubs {
 		g := &pubs[i].Group
@@ -144,16 +158,18 @@ func (p *Publisher) split(pubs []Publication, outcomes []Outcome) []*scriptCall 
 			outcomes[i] = Outcome{Status: Unwritable, Last: -1}
 			continue
 		}
-		partition := p.cfg.Keys.Partition(g.Account)
-		part := &parts[partition]
-		if len(part.groups) >= p.cfg.MaxGroups || (len(part.groups) > 0 && part.bytes+size > p.cfg.MaxBytes) {
-			flush(partition)
+		part := &parts[0]
+		if apart {
+			part = &parts[p.cfg.Keys.Partition(g.Account)]
+		}
+		if len(part.groups) >= p.cfg.MaxGroups || part.bytes+size > p.cfg.MaxBytes {
+			flush(part)
 		}
 		part.groups = append(part.groups, i)
 		part.bytes += size
 	}
-	for partition := range parts {
-		flush(partition)
+	for i := range parts {
+		flush(&parts[i])
 	}
 	return calls
 }
@@ -183,15 +199,15 @@ func (p *Publisher) exec(ctx context.Context, calls []*scriptCall) {
 	_, _ = pipe.Exec(ctx) // each command has its own error
 }
 
-// withoutScript picks the calls that Redis did not know the script for.
-func withoutScript(calls []*scriptCall) []*scriptCall {
-	var lost []*scriptCall
+// refusedWith picks the calls that Redis answered with an error of that prefix.
+func refusedWith(calls []*scriptCall, prefix string) []*scriptCall {
+	var refused []*scriptCall
 	for _, c := range calls {
-		if err := c.cmd.Err(); err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
-			lost = append(lost, c)
+		if err := c.cmd.Err(); err != nil && redis.HasErrorPrefix(err, prefix) {
+			refused = append(refused, c)
 		}
 	}
-	return lost
+	return refused
 }
 
 // answer takes over what the script said of each group.
@@ -204,7 +220,11 @@ func (c *scriptCall) answer(outcomes []Outcome) error {
 		return fmt.Errorf("the script answered %d numbers for %d groups", len(reply), len(c.groups))
 	}
 	for k, i := range c.groups {
-		outcomes[i] = Outcome{Status: Status(reply[2*k]), Last: reply[2*k+1]} //nolint:gosec // 1 to 5
+		if status := Status(reply[2*k]); status != Unknown { //nolint:gosec // 0 to 5
+			outcomes[i] = Outcome{Status: status, Last: reply[2*k+1]}
+		} else {
+			err = errors.New("the key of a partition's stream holds something else")
+		}
 	}
-	return nil
+	return err
 }

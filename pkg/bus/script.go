@@ -8,10 +8,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// publishSource writes groups of one partition. It is told everything by flat
-// arguments, so that Lua builds nothing but the argument lists of its calls.
+// publishSource writes groups. It is told everything by flat arguments, so that Lua
+// builds nothing but the argument lists of its calls.
 //
-//	KEYS  stream, then for each group: balance hash, dedup key
+//	KEYS  for each group: stream, balance hash, dedup key
 //	ARGV  maxlen, ttl in seconds, groups; then for each group:
 //	      account, key, first seq, last seq, base (0 or 1),
 //	      number of arguments of this group that follow the next one,
@@ -19,26 +19,38 @@ import (
 //	      deliveries, and for each delivery: id, type, seq, m, m further fields and values
 //
 // It answers two integers for each group: a Status and the account's seq before
-// the call (-1: none).
+// the call (-1: none). Unknown says that the group's stream is no stream.
 //
-// What can fail fails before a group's first write: XLEN and HGET complain of a
+// What can fail fails before a group's first write: XTRIM and HGET complain of a
 // key that holds something else, and Redis refuses writes for lack of memory at the
-// first of them. So a group is written whole or not at all.
+// first of them. So a group is written whole or not at all. Streams are trimmed
+// before entries are added and not after: one command looks at the key and trims it. A stream
+// has thus about maxlen entries and those of the last call.
 //
 // The hash gets, besides seq and the balances of its account's type, updatedAt in
 // bus.TimeFormat: RFC 3339, milliseconds, UTC.
 const publishSource = `
-local A, K, stream = ARGV, KEYS, KEYS[1]
+local A, K = ARGV, KEYS
 local maxlen, ttl = A[1], A[2]
-local call = redis.call
-local res, r, i, added = {}, 1, 4, false
-call('XLEN', stream)
+local call, pcall = redis.call, redis.pcall
+local res, r, i, streams = {}, 1, 4, {}
 for g = 1, tonumber(A[3]) do
-  local hash = K[2 * g]
+  local stream, hash = K[3 * g - 2], K[3 * g - 1]
+  local usable = streams[stream]
+  if usable == nil then
+    local trimmed = pcall('XTRIM', stream, 'MAXLEN', '~', maxlen)
+    usable = type(trimmed) ~= 'table'
+    if not usable and not string.find(trimmed.err, 'WRONGTYPE', 1, true) then
+      return trimmed
+    end
+    streams[stream] = usable
+  end
   local first, last = tonumber(A[i + 2]), tonumber(A[i + 3])
-  local have = redis.pcall('HGET', hash, 'seq')
+  local have = usable and pcall('HGET', hash, 'seq')
   local status, seq
-  if type(have) == 'table' then
+  if not usable then
+    status, seq = 0, -1
+  elseif type(have) == 'table' then
     status, seq = 5, -1
   else
     seq = have and tonumber(have) or -1
@@ -52,8 +64,8 @@ for g = 1, tonumber(A[3]) do
       local body = i + 6
       local n = tonumber(A[body])
       status = 2
-      if call('SET', K[2 * g + 1], '1', 'NX', 'EX', ttl) then
-        status, added = 1, true
+      if call('SET', K[3 * g], '1', 'NX', 'EX', ttl) then
+        status = 1
         local account, key = A[i], A[i + 1]
         local d = body + n + 2
         for _ = 1, tonumber(A[d - 1]) do
@@ -70,7 +82,6 @@ for g = 1, tonumber(A[3]) do
   r = r + 2
   i = i + 6 + tonumber(A[i + 5])
 end
-if added then call('XTRIM', stream, 'MAXLEN', '~', maxlen) end
 return res
 `
 
@@ -83,7 +94,7 @@ const (
 	argFirstKey
 )
 
-// scriptCall is one EVALSHA: groups of one partition, in the order given.
+// scriptCall is one EVALSHA: groups in the order given.
 type scriptCall struct {
 	groups []int // their places among the publications
 	cmd    *redis.IntSliceCmd
@@ -93,11 +104,11 @@ type scriptCall struct {
 // callArgs builds the arguments of one EVALSHA. Values go in as pointers where
 // go-redis takes those, since a string in an interface costs an allocation each
 // and a call has some ten thousand.
-func (p *Publisher) callArgs(partition int, pubs []Publication, groups []int) []any {
-	size, texts := argFirstKey+1+3, 0
+func (p *Publisher) callArgs(pubs []Publication, groups []int) []any {
+	size, texts := argFirstKey+3, 0
 	for _, i := range groups {
 		g := &pubs[i].Group
-		size += 2 + 7 + 8 + 1 + 18*len(g.Deliveries)
+		size += 3 + 7 + 8 + 1 + 18*len(g.Deliveries)
 		texts += 2 + 1 + 2*len(g.Deliveries)
 	}
 	args := make([]any, 0, size)
@@ -107,12 +118,13 @@ func (p *Publisher) callArgs(partition int, pubs []Publication, groups []int) []
 		return &arena[len(arena)-1]
 	}
 
-	names := &p.names[partition]
-	args = append(args, "evalsha", p.sha, 1+2*len(groups), names.stream)
+	args = append(args, "evalsha", p.sha, 3*len(groups))
 	for _, i := range groups {
 		g := &pubs[i].Group
-		args = append(args, text(names.balance+g.Account), text(names.dedup+g.Key))
+		names := &p.names[p.cfg.Keys.Partition(g.Account)]
+		args = append(args, &names.stream, text(names.balance+g.Account), text(names.dedup+g.Key))
 	}
+	args[argFirstKey] = p.names[p.cfg.Keys.Partition(pubs[groups[0]].Group.Account)].stream // go-redis' cluster client reads no pointer
 	args = append(args, p.cfg.MaxLen, p.ttlSeconds, len(groups))
 	for _, i := range groups {
 		args = appendGroup(args, &pubs[i], text)

@@ -1,0 +1,60 @@
+package bus_test
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/redroomrewards/realtime/internal/testenv"
+	"github.com/redroomrewards/realtime/pkg/bus"
+)
+
+// clusterOfOne starts a Redis Cluster with a single node, which serves all slots.
+func clusterOfOne(t *testing.T) *testenv.Server {
+	t.Helper()
+	// The port that Redis would choose, 10,000 above its own, may be none.
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	busPort := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+	_ = l.Close()
+	server := testenv.RedisServer(t, "--cluster-enabled", "yes", "--cluster-port", busPort)
+	rdb := open(t, server.URL())
+	if err := rdb.Do(t.Context(), "cluster", "addslotsrange", 0, 16383).Err(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the cluster", func() bool {
+		return strings.Contains(rdb.ClusterInfo(t.Context()).Val(), "cluster_state:ok")
+	})
+	return server
+}
+
+func TestPublishKeepsPartitionsApartOnACluster(t *testing.T) {
+	server := clusterOfOne(t)
+	for _, url := range []string{"redis+cluster://" + server.Addr(), server.URL()} {
+		t.Run(url[:strings.Index(url, ":")], func(t *testing.T) {
+			rdb, keys := open(t, url), bus.Keys{Namespace: t.Name(), Partitions: 16}
+			p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys, MaxGroups: 10})
+			for seq := int64(1); seq <= 4; seq += 2 {
+				var pubs []bus.Publication
+				for i := range 50 {
+					account := fmt.Sprintf("user:%d", i)
+					pubs = append(pubs, group(account, seq, 1), group(account, seq+1, 1))
+				}
+				for i, o := range publish(t, p, pubs...) {
+					if !o.Done() {
+						t.Fatalf("publication %d: %v", i, o)
+					}
+				}
+			}
+			for i := range 50 {
+				if got := fmt.Sprint(stream(t, rdb, keys, fmt.Sprintf("user:%d", i))); got != "[1 2 3 4]" {
+					t.Errorf("user:%d: stream %s", i, got)
+				}
+			}
+		})
+	}
+}
