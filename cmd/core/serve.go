@@ -24,6 +24,7 @@ type serveCmd struct {
 	DBConnections   int           `name:"db-connections" default:"16" help:"Connections to Postgres that this core may open."`
 	DrainDelay      time.Duration `default:"0s" help:"After a stop signal: how long /readyz says 503 before new requests are refused, so that a load balancer notices."`
 	ShutdownTimeout time.Duration `default:"10s" help:"After a stop signal: how long requests under way may take, and after them the publishing of their events."`
+	cli.TraceFlags
 	cli.LogFlags
 }
 
@@ -63,6 +64,13 @@ func (c serveCmd) Run(env *cli.Env) error {
 	if err != nil {
 		return err
 	}
+	host, _ := os.Hostname() // none: an instance without a name
+	tracer, stopTracing, err := c.Tracer(ctx, "core", host, log)
+	if err != nil {
+		return err
+	}
+	defer stopTracing()
+
 	public, err := httpserver.Listen(ctx, "--http", c.HTTP)
 	if err != nil {
 		return err
@@ -81,7 +89,7 @@ func (c serveCmd) Run(env *cli.Env) error {
 	}
 	s, err := openStack(ctx, stackConfig{
 		databaseURL: c.DatabaseURL, rdb: rdb, keys: keys, verifier: verifier, maxQueue: c.MaxQueue, maxConns: c.DBConnections,
-		drainDelay: c.DrainDelay, stopTimeout: c.ShutdownTimeout, log: log,
+		drainDelay: c.DrainDelay, stopTimeout: c.ShutdownTimeout, tracer: tracer, log: log,
 	})
 	if err != nil {
 		return err

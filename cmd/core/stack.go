@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/redroomrewards/realtime/internal/coreapi"
 	"github.com/redroomrewards/realtime/internal/httpserver"
@@ -39,6 +40,7 @@ type stackConfig struct {
 	publisher   bus.PublisherConfig // Keys and Registerer are set by openStack
 	drainDelay  time.Duration       // between /readyz turning and the end of new requests
 	stopTimeout time.Duration       // for requests under way, and then for their events
+	tracer      trace.Tracer        // nil: none
 	log         *slog.Logger
 }
 
@@ -67,8 +69,8 @@ func openStack(ctx context.Context, cfg stackConfig) (*stack, error) {
 	}
 	s.ledger = ledger
 	cfg.publisher.Keys, cfg.publisher.Registerer = cfg.keys, reg
-	s.relay = bus.NewRelay(ledger, bus.NewPublisher(cfg.rdb, cfg.publisher), bus.RelayConfig{Drain: cfg.stopTimeout, Logger: cfg.log, Registerer: reg})
-	s.api = coreapi.New(ledger, cfg.verifier, coreapi.Config{Logger: cfg.log, Registerer: reg})
+	s.relay = bus.NewRelay(ledger, bus.NewPublisher(cfg.rdb, cfg.publisher), bus.RelayConfig{Drain: cfg.stopTimeout, Logger: cfg.log, Registerer: reg, Tracer: cfg.tracer})
+	s.api = coreapi.New(ledger, cfg.verifier, coreapi.Config{Logger: cfg.log, Registerer: reg, Tracer: cfg.tracer})
 
 	s.admin.AddCheck(httpserver.Check{Name: "database", Ping: ledger.Ping})
 	// Without Redis the core goes on committing; taking it out of service would

@@ -29,6 +29,7 @@ type serveCmd struct {
 	DrainDelay      time.Duration `default:"0s" help:"After a stop signal: how long /readyz says 503 before connections are closed, so that a load balancer notices."`
 	DrainWindow     time.Duration `default:"10s" help:"Clients that are sent away come back elsewhere spread over this time, so that they do not come all at once."`
 	ShutdownTimeout time.Duration `default:"10s" help:"After a stop signal: how long requests under way may take."`
+	cli.TraceFlags
 	cli.LogFlags
 }
 
@@ -73,6 +74,12 @@ func (c serveCmd) Run(env *cli.Env) error {
 	if err != nil {
 		return err
 	}
+	tracer, stopTracing, err := c.Tracer(ctx, "gateway", c.Name, log)
+	if err != nil {
+		return err
+	}
+	defer stopTracing()
+
 	public, err := httpserver.Listen(ctx, "--http", c.HTTP)
 	if err != nil {
 		return err
@@ -87,7 +94,7 @@ func (c serveCmd) Run(env *cli.Env) error {
 	g, err := gateway.New(ctx, rdb, core, verifier, gateway.Config{
 		Name: c.Name, Keys: keys, AllowedOrigins: c.AllowedOrigins,
 		Cache:      cache.Config{Disabled: c.CacheSize == 0, Size: c.CacheSize, TTL: c.CacheTTL},
-		DrainDelay: c.DrainDelay, DrainWindow: c.DrainWindow, StopTimeout: c.ShutdownTimeout, Logger: log,
+		DrainDelay: c.DrainDelay, DrainWindow: c.DrainWindow, StopTimeout: c.ShutdownTimeout, Logger: log, Tracer: tracer,
 	})
 	if err != nil {
 		return err

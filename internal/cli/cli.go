@@ -113,13 +113,21 @@ func variable(flag string) string {
 	return strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
+// standard has the names that flags have in any program, beside our own.
+var standard = map[string]string{"otlp-endpoint": "OTEL_EXPORTER_OTLP_ENDPOINT"}
+
 func environment(getenv func(string) string) kong.Resolver {
 	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 		if flag.Name == "help" {
 			return nil, nil
 		}
-		if v := getenv(variable(flag.Name)); v != "" {
-			return v, nil
+		for _, name := range []string{variable(flag.Name), standard[flag.Name]} {
+			if name == "" {
+				continue
+			}
+			if v := getenv(name); v != "" {
+				return v, nil
+			}
 		}
 		return nil, nil
 	})

@@ -1,15 +1,19 @@
 package cli
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/redroomrewards/realtime/internal/httpserver"
 	"github.com/redroomrewards/realtime/internal/logging"
 	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/tracing"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
@@ -49,6 +53,29 @@ func (f TLSFlags) Certificate(log *slog.Logger) (*httpserver.Certificate, error)
 		return nil, Usage("--tls-cert", "%v", err)
 	}
 	return c, nil
+}
+
+// TraceFlags choose where traces go.
+type TraceFlags struct {
+	OTLPEndpoint string `name:"otlp-endpoint" placeholder:"URL" help:"OpenTelemetry collector that traces are sent to, OTLP over HTTP: http://collector:4318. Also OTEL_EXPORTER_OTLP_ENDPOINT; other OTEL_* variables hold, too. Absent: no traces." group:"Traces"`
+}
+
+// stopTracing bounds the sending of the last spans.
+const stopTracing = 3 * time.Second
+
+// Tracer makes a tracer for the service, nil when none is wanted, and what ends it.
+func (f TraceFlags) Tracer(ctx context.Context, service, instance string, log *slog.Logger) (trace.Tracer, func(), error) {
+	tracer, stop, err := tracing.Start(ctx, f.OTLPEndpoint, service, instance, log)
+	if err != nil {
+		return nil, nil, Usage("--otlp-endpoint", "%v", err)
+	}
+	return tracer, func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTracing)
+		defer cancel()
+		if err := stop(ctx); err != nil {
+			log.Warn("the last spans were not sent", "err", err)
+		}
+	}, nil
 }
 
 // RedisFlags choose the Redis that carries the events, and how its keys are laid out.

@@ -13,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/redroomrewards/realtime/internal/problem"
 	"github.com/redroomrewards/realtime/internal/token"
@@ -42,6 +43,7 @@ type Config struct {
 	Timeout    time.Duration         // how long one request may wait for the ledger. Defaults to 10 s.
 	Logger     *slog.Logger          // Defaults to slog.Default().
 	Registerer prometheus.Registerer // Defaults to no metrics.
+	Tracer     trace.Tracer          // Defaults to no traces.
 }
 
 // API is the HTTP handler of the core.
@@ -129,11 +131,12 @@ type call struct {
 // mux, in the metrics.
 func (a *API) route(op huma.Operation, handle func(*call) error) {
 	a.huma.OpenAPI().AddOperation(&op)
-	name := op.OperationID
-	a.mux.HandleFunc(op.Method+" "+op.Path, func(w http.ResponseWriter, r *http.Request) {
+	name, route := op.OperationID, op.Method+" "+op.Path
+	a.mux.HandleFunc(route, func(w http.ResponseWriter, r *http.Request) {
 		begin := time.Now()
 		ctx, cancel := context.WithTimeout(r.Context(), a.cfg.Timeout)
 		defer cancel()
+		ctx, span := a.begin(ctx, r, route)
 		c := call{api: a, w: w, r: r.WithContext(ctx)}
 		err := c.authenticate(ctx)
 		if err == nil {
@@ -142,6 +145,7 @@ func (a *API) route(op huma.Operation, handle func(*call) error) {
 		if err != nil {
 			c.fail(err)
 		}
+		end(span, c.status)
 		a.metrics.observe(name, c.status, begin)
 		if a.cfg.Logger.Enabled(ctx, slog.LevelDebug) {
 			a.cfg.Logger.DebugContext(ctx, "request", "operation", name, "status", c.status,

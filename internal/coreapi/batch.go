@@ -100,6 +100,7 @@ func batch(c *call) error {
 	if len(items) == 0 {
 		return malformed("/operations", "is a list of 1 to 1000 operations")
 	}
+	ctx, span := c.commit(&from, len(items))
 	refusals := make([]error, len(items))
 	ops := make([]wallet.Op, 0, len(items))
 	for i := range items {
@@ -110,8 +111,9 @@ func batch(c *call) error {
 	}
 	var results []wallet.Result
 	if len(ops) > 0 {
-		results = c.api.ledger.DoBatch(c.r.Context(), ops)
+		results = c.api.ledger.DoBatch(ctx, ops)
 	}
+	committed(span, nil) // each operation has its own result
 	out := append(make([]byte, 0, 512*len(items)), `{"results":[`...)
 	for i := range items {
 		if i > 0 {

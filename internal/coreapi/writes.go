@@ -1,12 +1,8 @@
 package coreapi
 
 import (
-	"context"
 	"net/http"
 	"unicode/utf8"
-
-	"go.opentelemetry.io/otel/propagation"
-	"go.opentelemetry.io/otel/trace"
 
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
@@ -39,7 +35,9 @@ func write[B any, P interface {
 		if err := target(c, &op); err != nil {
 			return err
 		}
-		receipt, err := c.api.ledger.Do(c.r.Context(), op)
+		ctx, span := c.commit(&op, 1)
+		receipt, err := c.api.ledger.Do(ctx, op)
+		committed(span, err)
 		if err != nil {
 			return err
 		}
@@ -71,24 +69,8 @@ func (c *call) origin(op *wallet.Op) (err error) {
 		return err
 	}
 	op.RequestID = c.requestID
-	if op.TraceParent, err = c.once("Traceparent", "/traceparent"); err != nil {
-		return err
-	}
-	op.Trace = carried(op.TraceParent)
-	return nil
-}
-
-// carried is a traceparent if it is one by W3C's rules: consumers of the streams
-// rely on it.
-func carried(traceparent string) string {
-	if traceparent == "" {
-		return ""
-	}
-	ctx := propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier{"traceparent": traceparent})
-	if !trace.SpanContextFromContext(ctx).IsValid() {
-		return ""
-	}
-	return traceparent
+	op.TraceParent, err = c.once("Traceparent", "/traceparent")
+	return err
 }
 
 // sound applies the ledger's rules for an origin before there is an operation.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/redroomrewards/realtime/internal/coreclient"
 	"github.com/redroomrewards/realtime/internal/httpserver"
@@ -37,6 +38,7 @@ type Config struct {
 	CloseTimeout   time.Duration   // for clients to take their leave. Defaults to 3 s.
 	Logger         *slog.Logger    // Defaults to slog.Default().
 	Observe        func(bus.Batch) // sees each batch before clients do. Defaults to nobody.
+	Tracer         trace.Tracer    // Defaults to no traces.
 }
 
 func (c Config) withDefaults() Config {
@@ -90,7 +92,7 @@ func New(ctx context.Context, rdb redis.UniversalClient, core *coreclient.Client
 		Keys: cfg.Keys, Block: cfg.TailBlock, Pause: tailPause, Lost: g.mayHaveLost, Logger: cfg.Logger, Registerer: reg,
 	})
 	g.hub = ws.NewHub(ws.Config{
-		Gateway: cfg.Name, AllowedOrigins: cfg.AllowedOrigins, CloseTimeout: cfg.CloseTimeout, Logger: cfg.Logger, Registerer: reg,
+		Gateway: cfg.Name, AllowedOrigins: cfg.AllowedOrigins, CloseTimeout: cfg.CloseTimeout, Logger: cfg.Logger, Registerer: reg, Tracer: cfg.Tracer,
 	}, g.cache, core)
 	g.balances = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "gateway_balance_requests_total", Help: "Balances asked for over HTTP, by where the answer came from.",

@@ -35,7 +35,8 @@ func clusterOfOne(t *testing.T) *testenv.Server {
 func TestPublishKeepsPartitionsApartOnACluster(t *testing.T) {
 	server := clusterOfOne(t)
 	for _, url := range []string{"redis+cluster://" + server.Addr(), server.URL()} {
-		t.Run(url[:strings.Index(url, ":")], func(t *testing.T) {
+		scheme, _, _ := strings.Cut(url, ":")
+		t.Run(scheme, func(t *testing.T) {
 			rdb, keys := open(t, url), bus.Keys{Namespace: t.Name(), Partitions: 16}
 			p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys, MaxGroups: 10})
 			for seq := int64(1); seq <= 4; seq += 2 {

@@ -61,6 +61,7 @@ func (r *Relay) publishRows(ctx context.Context, rows []Pending) (done []int64, 
 		}
 		done = append(done, row.ID)
 		r.metrics.delay.Observe(now.Sub(row.CommittedAt).Seconds())
+		r.traced(row, now)
 	}
 	return done, left, refused, err
 }

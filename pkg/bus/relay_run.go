@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 )
@@ -43,6 +44,9 @@ type RelayConfig struct {
 	Drain      time.Duration
 	Logger     *slog.Logger          // Defaults to slog.Default().
 	Registerer prometheus.Registerer // Defaults to no metrics.
+	// Tracer gets a span of each published transaction of a sampled trace. Defaults
+	// to none.
+	Tracer trace.Tracer
 }
 
 // Relay publishes what a Source committed. Any number of relays may run on one

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/bus"
@@ -51,6 +52,7 @@ type Config struct {
 
 	Logger     *slog.Logger          // Defaults to one that discards.
 	Registerer prometheus.Registerer // Defaults to none: metrics are counted and not published.
+	Tracer     trace.Tracer          // Defaults to none: no traces.
 }
 
 func (c Config) withDefaults() Config {

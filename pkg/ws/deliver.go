@@ -56,28 +56,37 @@ func (h *Hub) deliver(d *delivering, del *bus.Delivery, wild []*subscription, re
 	if refill {
 		e.millis = 0
 	}
+	shown := e
+	if !refill {
+		shown = h.traced(e, del)
+	}
 	s := &h.shards[shardOf(del.Account)]
-	if !s.deliver(d, e) {
+	if !s.deliver(d, e, shown) {
 		return
 	}
-	if len(wild) == 0 || del.Copy {
-		return
+	full := shown
+	if len(wild) > 0 && !del.Copy {
+		if del.View != nil {
+			full = newEvent(del, del.Data)
+			full.span = shown.span
+		}
+		for _, sub := range wild {
+			d.push(sub, full)
+		}
 	}
-	full := e
-	if del.View != nil {
-		full = newEvent(del, del.Data)
+	for _, passing := range [...]*event{full, shown} {
+		if passing != e {
+			passing.body = nil // its frames are built; let the read's buffer go
+		}
 	}
-	for _, sub := range wild {
-		d.push(sub, full)
-	}
-	if full != e {
-		full.body = nil // its frames are built; let the read's buffer go
+	if shown.span != nil {
+		shown.span.release()
 	}
 }
 
-// deliver routes the event to the account's feeds. It is false for an event that
-// was delivered before.
-func (s *shard) deliver(d *delivering, e *event) bool {
+// deliver keeps the event and routes what is shown of it, which is e or its twin, to
+// the account's feeds. It is false for an event that was delivered before.
+func (s *shard) deliver(d *delivering, e, shown *event) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.topic(e.account)
@@ -95,7 +104,7 @@ func (s *shard) deliver(d *delivering, e *event) bool {
 			// It will find the event in the memory, or has it already.
 		case e.seq == f.next:
 			f.next++
-			d.push(f.sub, e)
+			d.push(f.sub, shown)
 		default:
 			f.state = holding
 			d.gaps = append(d.gaps, f)
@@ -109,6 +118,9 @@ func (s *shard) deliver(d *delivering, e *event) bool {
 func (d *delivering) push(sub *subscription, e *event) {
 	if !sub.filter.passes(e) {
 		return
+	}
+	if e.span != nil {
+		e.span.queue()
 	}
 	if sub.session.queue(item{frame: e.frame(sub.name, sub.quoted), event: e}) {
 		d.touched = append(d.touched, sub.session)

@@ -24,6 +24,8 @@ type event struct {
 	// frames holds the frames built so far, one for each subscription name. Apps
 	// name their subscriptions alike, so a thousand subscribers share one frame.
 	frames atomic.Pointer[namedFrame]
+
+	span *deliverySpan // nil unless this is a traced event on its way
 }
 
 type namedFrame struct {

@@ -53,6 +53,7 @@ func NewHub(cfg Config, snapshots Snapshots, history History) *Hub {
 		ends:    newEnds(cfg.Logger),
 		fetches: make(chan struct{}, cfg.Fetches),
 	}
+	h.metrics.traced = cfg.Tracer != nil
 	h.base, h.cancel = context.WithCancel(context.Background())
 	h.wild.Store(&[]*subscription{})
 	for i := range h.shards {

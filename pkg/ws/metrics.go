@@ -9,6 +9,8 @@ import (
 
 // metrics of the gateway. None has an account, an event or a connection as label.
 type metrics struct {
+	traced bool // events may have spans
+
 	connections   prometheus.Gauge
 	subscriptions prometheus.Gauge
 	deliveries    prometheus.Counter
@@ -89,8 +91,11 @@ func (m *metrics) observe(e *event, now time.Time) {
 	}
 }
 
-// written notes the latency of the oldest event in a write.
+// written notes the latency of the oldest event in a write, and tells the spans.
 func (m *metrics) written(items []item) {
+	if m.traced {
+		wroteSpans(items)
+	}
 	for i := range items {
 		if e := items[i].event; e != nil {
 			m.observe(e, time.Now())
