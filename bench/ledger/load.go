@@ -88,6 +88,9 @@ func (l *load) client(ctx context.Context, n int) error {
 	}
 	defer func() { _ = conn.Close() }()
 	random := rand.New(rand.NewPCG(7, uint64(n))) //nolint:gosec // the same accounts in every run
+	if l.kind.batch > 0 {
+		return l.batches(ctx, conn, n, random)
+	}
 	hold, settle := l.holdRequest(n), l.settleRequest(n)
 	for i := uint64(1); ctx.Err() == nil; i++ {
 		account := 0

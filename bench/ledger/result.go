@@ -90,6 +90,7 @@ var comparisons = []struct {
 	figure            func(over, under *result) float64
 }{
 	{"core / baseline, operations per second", "core", "baseline", perSecond},
+	{"core through /v1/batch / baseline, operations per second", "core-batch", "baseline", perSecond},
 	{"core on one hot account / on random accounts, operations per second", "core-hot", "core", perSecond},
 	{"core / baseline on one hot account, operations per second", "core-hot", "baseline-hot", perSecond},
 	{"core / the other build, operations per second", "core", "other", perSecond},
