@@ -32,11 +32,11 @@ func OpenRedis(ctx context.Context, url string) (*Redis, error) {
 }
 
 // Version is the server's version.
-func (r *Redis) Version(ctx context.Context) string { return r.info(ctx, "server", "redis_version") }
+func (r *Redis) Version(ctx context.Context) string { return r.Field(ctx, "server", "redis_version") }
 
 // PID is the server's process id, 0 when it is not on this machine.
 func (r *Redis) PID(ctx context.Context) int {
-	pid, err := strconv.Atoi(r.info(ctx, "server", "process_id"))
+	pid, err := strconv.Atoi(r.Field(ctx, "server", "process_id"))
 	if err != nil {
 		return 0
 	}
@@ -51,7 +51,7 @@ func (r *Redis) PID(ctx context.Context) int {
 func (r *Redis) CPU(ctx context.Context) time.Duration {
 	var sum time.Duration
 	for _, name := range []string{"used_cpu_user", "used_cpu_sys", "used_cpu_user_children", "used_cpu_sys_children"} {
-		seconds, err := strconv.ParseFloat(r.info(ctx, "cpu", name), 64)
+		seconds, err := strconv.ParseFloat(r.Field(ctx, "cpu", name), 64)
 		if err != nil {
 			return 0
 		}
@@ -60,7 +60,8 @@ func (r *Redis) CPU(ctx context.Context) time.Duration {
 	return sum
 }
 
-func (r *Redis) info(ctx context.Context, section, name string) string {
+// Field is one of a section of INFO, empty when there is none.
+func (r *Redis) Field(ctx context.Context, section, name string) string {
 	text, err := r.Info(ctx, section).Result()
 	if err != nil {
 		return ""

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"github.com/redroomrewards/realtime/bench/lab"
+)
+
+// result is one turn.
+type result struct {
+	Round         int     `json:"round"`
+	Variant       string  `json:"variant"`
+	OthersPercent float64 `json:"othersPercent"` // what other processes took of the processors
+	figures
+}
+
+func measureAll(ctx context.Context, l *lab.Lab, o *options) (*outcome, error) {
+	out := &outcome{Environment: l.Environment, Events: o.events, Batch: o.batch, Rounds: o.rounds}
+	for round := 1; round <= o.rounds; round++ {
+		for _, v := range append(publishing(), consuming()...) {
+			r := result{Round: round, Variant: v.name}
+			err := o.quiet.Do(ctx, l, func() (others float64, err error) {
+				if err := takeTurn(ctx, l, o, &r); err != nil {
+					return 0, err
+				}
+				return r.OthersPercent, nil
+			})
+			if err != nil {
+				return nil, fmt.Errorf("round %d: %s: %w", round, v.name, err)
+			}
+			lab.Progress("round %d: %s: %.2f µs, Redis %.2f µs an event", round, v.name, r.CPU, r.Redis)
+			out.Results = append(out.Results, r)
+		}
+	}
+	out.Repeated = o.quiet.Repeated
+	return out, nil
+}
+
+const maxTurn = 2 * time.Minute
+
+// takeTurn starts a process for one turn, on a Redis that is done with the turn
+// before.
+func takeTurn(ctx context.Context, l *lab.Lab, o *options, r *result) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, maxTurn)
+	defer cancel()
+	c := l.Config("")
+	if err := settle(ctx, l); err != nil {
+		return err
+	}
+	defer func() {
+		cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		err = errors.Join(err, l.Redis.Delete(cleaning, c.Namespace))
+	}()
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(spec{Variant: r.Variant, Namespace: c.Namespace, Events: o.events, Batch: o.batch})
+	if err != nil {
+		return err
+	}
+	before, err := l.ReadUsage(ctx)
+	if err != nil {
+		return err
+	}
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, program, "turn", string(text)) //nolint:gosec // this program itself
+	cmd.Env = append(os.Environ(), "TEST_REDIS_URL="+c.RedisURL)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for the benchmark, which then ends the turn
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%w\n%s", err, stderr.Bytes())
+	}
+	after, err := l.ReadUsage(ctx)
+	if err != nil {
+		return err
+	}
+	after.Servers += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	r.OthersPercent = after.OthersPercent(&before)
+	return json.Unmarshal(stdout.Bytes(), &r.figures)
+}
+
+// settle waits until Redis has given back what the turn before held: it frees
+// memory in the background and shrinks its tables ten times a second.
+func settle(ctx context.Context, l *lab.Lab) error {
+	look := time.NewTicker(150 * time.Millisecond)
+	defer look.Stop()
+	last := ""
+	for range 20 {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-look.C:
+		}
+		now := l.Redis.Field(ctx, "memory", "used_memory")
+		if now == last && l.Redis.Field(ctx, "memory", "lazyfree_pending_objects") == "0" {
+			return nil
+		}
+		last = now
+	}
+	return nil // somebody else uses this Redis
+}

@@ -1,0 +1,34 @@
+package main
+
+import (
+	"errors"
+	"flag"
+
+	"github.com/redroomrewards/realtime/bench/lab"
+	"github.com/redroomrewards/realtime/bench/report"
+)
+
+type options struct {
+	events int
+	batch  int
+	rounds int
+	quiet  lab.Quiet
+	output report.Options
+}
+
+func parseOptions(args []string) (*options, error) {
+	o := &options{}
+	flags := flag.NewFlagSet("bus", flag.ContinueOnError)
+	flags.IntVar(&o.events, "events", 100_000, "events in each turn")
+	flags.IntVar(&o.batch, "batch", 500, "events in each call that publishes, and in each pipeline of bare XADDs")
+	flags.IntVar(&o.rounds, "rounds", 3, "how often everything has its turn")
+	flags.Float64Var(&o.quiet.MaxPercent, "quiet", 0, "per cent of the processors that other processes may use: each turn waits for that, and is repeated when it was disturbed; 0: as it comes")
+	o.output.Flags(flags)
+	if err := flags.Parse(args); err != nil {
+		return nil, err
+	}
+	if min(o.events, o.batch, o.rounds) < 1 || o.events > 1_000_000 {
+		return nil, errors.New("all numbers must be above zero, and a stream keeps 1,000,000 events at most")
+	}
+	return o, nil
+}
