@@ -37,6 +37,9 @@ var rules = []rule{
 	},
 	{"./pkg/cache", nil, []string{"./cmd", "./internal", "./pkg/wallet", "./pkg/ws"}, "cache knows only bus"},
 	{"./internal", nil, []string{"./cmd"}, "commands are imported by nobody"},
+	{"./pkg", nil, []string{"./examples"}, "examples are imported by nobody"},
+	{"./internal", nil, []string{"./examples"}, "examples are imported by nobody"},
+	{"./cmd", nil, []string{"./examples"}, "examples are imported by nobody"},
 }
 
 type listed struct {

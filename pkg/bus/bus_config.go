@@ -28,6 +28,12 @@ type Config struct {
 	// starting with all that the streams still hold.
 	FromNow bool
 
+	// Copies has handlers get the second party's delivery of an event as well: the same
+	// ID, with the other party's Account and Seq. Without it a model's seq has holes. For
+	// what follows each account; what follows the business would count twice. Defaults to
+	// leaving copies out.
+	Copies bool
+
 	AllowDuplicates bool          // Publish looks for no duplicates. Defaults to looking.
 	DedupTTL        time.Duration // how long an event's ID and Key are remembered. Defaults to 1 h.
 	MaxLen          int64         // entries that a stream keeps, about. Defaults to 1,000,000.

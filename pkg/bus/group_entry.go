@@ -12,6 +12,7 @@ type entry struct {
 	raw    []byte    // the fields, as Redis sent them: an array's elements
 	fields int       // how many elements: names and values
 	seen   time.Time // when it was read, or claimed again
+	copied bool      // the second party's delivery
 	marked bool      // done markers were written. The settler's.
 	gone   bool      // acknowledged. The settler's.
 }
@@ -120,7 +121,7 @@ var errNoEvent = errors.New("the entry is no event")
 // task has all that could be read.
 func (f *found) task(partNumber int, words *entries, now time.Time) (*task, error) {
 	raw := bytes.Clone(f.raw)
-	t := &task{entry: entry{place: place{part: partNumber, id: f.id}, raw: raw, fields: f.fields, seen: now}}
+	t := &task{entry: entry{place: place{part: partNumber, id: f.id}, raw: raw, fields: f.fields, copied: f.isCopy(), seen: now}}
 	e := &t.event
 	e.ID, e.Type = f.text(raw, fieldID), words.word(f.value(raw, fieldType))
 	e.Account, e.Key = f.text(raw, fieldAccount), f.text(raw, fieldKey)

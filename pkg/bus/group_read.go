@@ -201,7 +201,7 @@ func (r *groupReader) one(raw *reply, n int, now time.Time) (*task, streamID) {
 		m.group.trimmed.Inc()
 		b.desk.ack(place{part: n, id: f.id})
 		return nil, f.id
-	case f.isCopy() && !b.parts[n].replay:
+	case f.isCopy() && !b.cfg.Copies && !b.parts[n].replay:
 		b.desk.ack(place{part: n, id: f.id})
 		return nil, f.id
 	}

@@ -196,7 +196,11 @@ func (s *settler) ackOne(ctx context.Context, pipe redis.Pipeliner, p part, id s
 }
 
 func (s *settler) doneKey(t *task) string {
-	return s.b.cfg.Keys.Done(s.b.parts[t.part].partition, s.b.cfg.Group, t.event.ID)
+	event := t.event.ID
+	if t.copied { // both parties' deliveries may be in one partition
+		event += ":copy"
+	}
+	return s.b.cfg.Keys.Done(s.b.parts[t.part].partition, s.b.cfg.Group, event)
 }
 
 func (s *settler) mark(ctx context.Context, pipe redis.Pipeliner, m mark) {

@@ -62,12 +62,12 @@ func (b *Memory) Publish(ctx context.Context, events ...Event) ([]Status, error)
 }
 
 // Deliver takes deliveries as the relay brings the ledger's: with seq, and without
-// a second time for the second party's Copy. It returns when handlers have them, as
+// a second time for the second party's Copy unless Config.Copies asks for it. It returns when handlers have them, as
 // Publish does.
 func (b *Memory) Deliver(ctx context.Context, deliveries ...Delivery) error {
 	var events []Event
 	for i := range deliveries {
-		if d := &deliveries[i]; !d.Copy {
+		if d := &deliveries[i]; !d.Copy || b.cfg.Copies {
 			events = append(events, Event{
 				ID: d.ID, Type: d.Type, Account: d.Account, Seq: d.Seq,
 				Amount: d.Amount, Reason: d.Reason, Feature: d.Feature, Data: d.Data, TraceParent: d.TraceParent,
@@ -116,13 +116,17 @@ func (b *Memory) accept(e *Event) (Status, error) {
 	if !b.cfg.AllowDuplicates {
 		now := time.Now()
 		b.forget(now)
-		_, sameID := b.seen["id:"+e.ID]
+		id := "id:" + e.ID
+		if e.Seq > 0 { // the ledger's: both parties' deliveries have it
+			id += " " + e.Account
+		}
+		_, sameID := b.seen[id]
 		_, sameKey := b.seen["key:"+e.Key]
 		if sameID || (e.Key != "" && sameKey) {
 			b.d.metrics.duplicate.WithLabelValues(e.Type).Inc()
 			return Duplicate, nil
 		}
-		b.remember("id:"+e.ID, now)
+		b.remember(id, now)
 		if e.Key != "" {
 			b.remember("key:"+e.Key, now)
 		}

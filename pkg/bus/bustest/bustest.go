@@ -27,6 +27,7 @@ func Run(t *testing.T, newBus Maker) {
 		"InvalidEvents":     testInvalidEvents,
 		"InvalidSubscriber": testInvalidSubscriptions,
 		"LedgerEvents":      testLedgerEvents,
+		"Copies":            testCopies,
 		"TakenID":           testTakenID,
 		"UnsubscribeWaits":  testUnsubscribeWaits,
 		"UnsubscribeItself": testUnsubscribeItself,

@@ -141,6 +141,33 @@ func testLedgerEvents(t *testing.T, newBus Maker) {
 	}
 }
 
+// testCopies asks for both parties' deliveries of an event, and has each fail once.
+func testCopies(t *testing.T, newBus Maker) {
+	cfg := quick()
+	cfg.Copies = true
+	b, deliver := newBus(t, cfg)
+	var calls record
+	subscribe(t, b, bus.Subscription{ID: "s", Handler: bus.HandlerFunc(func(_ context.Context, e *bus.Event) error {
+		if calls.add(fmt.Sprint(e.Account, e.Seq, e.ID)) == 1 {
+			return errTest
+		}
+		return nil
+	})})
+	deliver(
+		bus.Delivery{ID: "e1", Type: "wallet.escrow_settled", Account: "user:u", Seq: 1, Data: []byte(`{}`)},
+		bus.Delivery{ID: "e1", Type: "wallet.escrow_settled", Account: "model:m", Seq: 1, Data: []byte(`{}`), Copy: true},
+	)
+	until(t, "both were handled twice", func() bool { return calls.len() == 4 })
+	if err := b.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got := calls.all()
+	slices.Sort(got)
+	if want := []string{"model:m1e1", "model:m1e1", "user:u1e1", "user:u1e1"}; !slices.Equal(got, want) {
+		t.Errorf("handled %v, want %v", got, want)
+	}
+}
+
 // testOrder publishes to several accounts and wants each account's events in order, from one priority to the next too.
 func testOrder(t *testing.T, newBus Maker) {
 	const accounts, each = 20, 100
