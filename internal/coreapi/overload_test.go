@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"testing"
 
 	"github.com/redroomrewards/realtime/pkg/wallet"
@@ -43,8 +44,15 @@ func TestOverload(t *testing.T) {
 	hold := func(i int) answer {
 		return h.do(request{path: "/v1/accounts/user:u1/holds", body: holdBody(1), key: key(i)})
 	}
+	var clients sync.WaitGroup
+	defer clients.Wait()
+	defer func() { _ = tx.Rollback() }() // else they wait for the lock when the test ends early
 	for i := range requests {
-		go func() { replies <- reply{i, hold(i)} }()
+		clients.Go(func() {
+			r := reply{i: i}
+			defer func() { replies <- r }() // also when the request fails the test
+			r.answer = hold(i)
+		})
 	}
 	var refused []int
 	for len(refused) < requests-room {

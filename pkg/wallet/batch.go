@@ -167,8 +167,9 @@ var errUnknownKeys = errors.New("something was refused, and its key may be known
 //
 // Keys are mostly new, so they are not looked up first: a known one conflicts
 // when it is written. A refusal may hide one (a repeated settlement finds its
-// escrow settled), so nothing is refused before the keys were looked up. Repeats
-// and refusals seldom come alone; after one, the next batches look first.
+// escrow settled), so nothing is refused before the keys were looked up, and that
+// under the locks: another core may be doing the same operation at this moment.
+// Repeats and refusals seldom come alone; after one, the next batches look first.
 func (b *batcher) commit(ctx context.Context, batch []*request) error {
 	start, look := time.Now(), b.lookUps > 0
 	tx, err := b.store.begin(ctx)
@@ -177,15 +178,15 @@ func (b *batcher) commit(ctx context.Context, batch []*request) error {
 	}
 	defer tx.rollback()
 
+	st, err := lockState(ctx, tx, batch)
+	if err != nil {
+		return err
+	}
 	known := make(map[keyRef]*knownKey, len(batch))
 	if look {
 		if err := loadKeys(ctx, tx, batch, known); err != nil {
 			return fmt.Errorf("read idempotency keys: %w", err)
 		}
-	}
-	st, err := lockState(ctx, tx, batch, known)
-	if err != nil {
-		return err
 	}
 	m := b.apply(st, batch, known)
 	if m.refused || len(known) > len(m.keys) {
@@ -239,16 +240,13 @@ func loadKeys(ctx context.Context, tx batchTx, batch []*request, known map[keyRe
 	return err
 }
 
-// lockState loads all that the batch's new operations touch: escrows first, since
+// lockState loads all that the batch's operations touch: escrows first, since
 // they tell the users, then wallets.
-func lockState(ctx context.Context, tx batchTx, batch []*request, known map[keyRef]*knownKey) (*state, error) {
+func lockState(ctx context.Context, tx batchTx, batch []*request) (*state, error) {
 	st := &state{wallets: make(map[Account]*wallet, len(batch)), escrows: make(map[uuid.UUID]*Escrow)}
 	var ids []uuid.UUID
 	accounts := make([]Account, 0, len(batch))
 	for _, r := range batch {
-		if known[r.ref()] != nil {
-			continue
-		}
 		switch r.op.Operation {
 		case OpCredit, OpDebit, OpHold:
 			accounts = append(accounts, r.op.Account)

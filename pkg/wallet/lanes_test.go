@@ -22,7 +22,7 @@ func TestLanesShareNothingAndKeepOrder(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"come": func(t *rapid.T) {
 				if len(s.waiting) == s.maxBatch {
-					t.Skip("full")
+					return // full
 				}
 				r := &request{op: drawNamed(t)}
 				r.name()
@@ -32,7 +32,7 @@ func TestLanesShareNothingAndKeepOrder(t *testing.T) {
 			},
 			"pick": func(t *rapid.T) {
 				if len(s.free) == 0 {
-					t.Skip("no lane is free")
+					return
 				}
 				l, before := s.free[0], slices.Clone(s.waiting)
 				s.pick(l)
@@ -65,7 +65,7 @@ func TestLanesShareNothingAndKeepOrder(t *testing.T) {
 			},
 			"end": func(t *rapid.T) {
 				if len(under) == 0 {
-					t.Skip("nothing is under way")
+					return
 				}
 				i := rapid.IntRange(0, len(under)-1).Draw(t, "lane")
 				s.end(under[i])

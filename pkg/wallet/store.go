@@ -55,12 +55,13 @@ type store interface {
 // they stand here; every batch locks in that order, each kind sorted, so that
 // two batches on one database rarely deadlock.
 type batchTx interface {
-	// keys finds what is known under the idempotency keys.
-	keys(ctx context.Context, refs []keyRef) ([]knownKey, error)
 	// lockEscrows locks and returns those escrows that exist; ids are sorted.
 	lockEscrows(ctx context.Context, ids []uuid.UUID) ([]Escrow, error)
 	// lockWallets locks and returns those wallets that exist; accounts are sorted.
 	lockWallets(ctx context.Context, accounts []Account) ([]wallet, error)
+	// keys finds what is known under the idempotency keys, if it is called at all. It
+	// comes after the locks, so that it sees what those waited for.
+	keys(ctx context.Context, refs []keyRef) ([]knownKey, error)
 	// write stores a batch's mutations and returns the outbox ids in the order of
 	// m.transactions. errConflict: another process took a key or made a wallet
 	// first; nothing of this transaction may be kept.
