@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/redroomrewards/realtime/bench/lab"
+	"github.com/redroomrewards/realtime/bench/lab/labtest"
 )
 
 // TestMain is also the program that a turn starts.
@@ -25,15 +25,7 @@ func TestEveryVariantHasItsTurn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := lab.Open(t.Context(), "bus", nil, os.Getenv)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	l := labtest.Open(t, "bus")
 	out, err := measureAll(t.Context(), l, o)
 	if err != nil {
 		t.Fatal(err)

@@ -117,6 +117,8 @@ func consumeBus(subscriptions int, failing bool) work {
 			select {
 			case <-h.done:
 			case <-ctx.Done():
+			case err := <-ran: // by itself, so it failed
+				ran <- err
 			}
 			if err := errors.Join(ctx.Err(), b.Close(ctx), <-ran); err != nil {
 				return err

@@ -22,7 +22,7 @@ func parseOptions(args []string) (*options, error) {
 	flags.IntVar(&o.events, "events", 100_000, "events in each turn")
 	flags.IntVar(&o.batch, "batch", 500, "events in each call that publishes, and in each pipeline of bare XADDs")
 	flags.IntVar(&o.rounds, "rounds", 3, "how often everything has its turn")
-	flags.Float64Var(&o.quiet.MaxPercent, "quiet", 0, "per cent of the processors that other processes may use: each turn waits for that, and is repeated when it was disturbed; 0: as it comes")
+	o.quiet.Flag(flags)
 	o.output.Flags(flags)
 	if err := flags.Parse(args); err != nil {
 		return nil, err

@@ -12,11 +12,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"runtime"
 	"slices"
 	"strconv"
-	"syscall"
 
 	"github.com/redroomrewards/realtime/bench/fleet"
 	"github.com/redroomrewards/realtime/bench/lab"
@@ -51,22 +49,12 @@ func names() []string {
 	return list
 }
 
-// Contest is one benchmark's surroundings.
-type Contest struct {
+// contest is one benchmark's surroundings.
+type contest struct {
 	lab      *lab.Lab
 	options  *Options
 	programs map[string]string // by path
 	runs     int
-}
-
-// Main is the main function of a benchmark that scripts/bench calls by that name.
-func Main(name string, run func(ctx context.Context, args []string, getenv func(string) string) error) {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // the second signal ends the process at once
-	if err := run(ctx, os.Args[1:], os.Getenv); err != nil {
-		fmt.Fprintf(os.Stderr, "bench %s: %v\n", name, err)
-		os.Exit(1)
-	}
 }
 
 // Run opens the lab, has each server measured in each round, and writes the
@@ -84,7 +72,7 @@ func Run(ctx context.Context, name string, args []string, getenv func(string) st
 	if err != nil {
 		return err
 	}
-	c := &Contest{lab: l, options: o, programs: map[string]string{}}
+	c := &contest{lab: l, options: o, programs: map[string]string{}}
 	out.name, out.Environment, out.Rounds, out.Clients = name, l.Environment, o.Rounds, o.Clients
 	err = c.run(ctx, out, measure)
 	if err := errors.Join(err, l.Close()); err != nil {
@@ -93,7 +81,7 @@ func Run(ctx context.Context, name string, args []string, getenv func(string) st
 	return out.write(o.Output)
 }
 
-func (c *Contest) run(ctx context.Context, out *Outcome, measure func(context.Context, *Turn) ([]Result, error)) error {
+func (c *contest) run(ctx context.Context, out *Outcome, measure func(context.Context, *Turn) ([]Result, error)) error {
 	lab.Progress("building")
 	for i := range kinds {
 		path := kinds[i].path
@@ -134,7 +122,7 @@ func (c *Contest) run(ctx context.Context, out *Outcome, measure func(context.Co
 
 // pin puts this process and Redis on their processor. Go knows how many there
 // are from before.
-func (c *Contest) pin(ctx context.Context) error {
+func (c *contest) pin(ctx context.Context) error {
 	runtime.GOMAXPROCS(4) // a thread that waits in epoll must not keep the others from running
 	pids := []int{os.Getpid()}
 	if pid := c.lab.Redis.PID(ctx); pid > 0 {

@@ -36,7 +36,7 @@ func (o *Options) Flags(flags *flag.FlagSet, clients int, servers string) {
 	flags.IntVar(&o.Clients, "clients", clients, "WebSocket connections")
 	flags.IntVar(&o.AtOnce, "at-once", 512, "handshakes that clients have under way at the same time")
 	flags.StringVar(&o.Profile, "profile", "", "also write profiles of the servers into this directory; the figures are worse for it")
-	flags.Float64Var(&o.Quiet.MaxPercent, "quiet", 0, "per cent of the processors that other processes may use: each measurement waits for that, and is repeated when it was disturbed; 0: as it comes")
+	o.Quiet.Flag(flags)
 	o.Output.Flags(flags)
 }
 

@@ -15,13 +15,12 @@ import (
 
 // Column is a figure that each result has.
 type Column struct {
-	Name  string `json:"name"`
-	Ratio bool   `json:"-"` // is compared between servers
-	Plain bool   `json:"-"` // the median alone says enough
+	Name  string
+	Ratio bool // is compared between servers
+	Plain bool // the median alone says enough
 }
 
-// Result is what one server did under one load. A figure below zero was not
-// measured.
+// Result is what one server did under one load.
 type Result struct {
 	Round  int
 	Server string
@@ -80,16 +79,9 @@ func (o *Outcome) MarshalJSON() ([]byte, error) {
 func (o *Outcome) line(r *Result) string {
 	parts := []string{r.Server, r.Load}
 	for i, v := range r.Values {
-		parts = append(parts, o.Columns[i].Name+" "+figure(v))
+		parts = append(parts, o.Columns[i].Name+" "+report.Number(v))
 	}
 	return strings.Join(parts, ", ")
-}
-
-func figure(v float64) string {
-	if v < 0 {
-		return "–"
-	}
-	return report.Number(v)
 }
 
 // Text implements report.Document.
@@ -143,9 +135,9 @@ func (o *Outcome) row(load, server string) []string {
 	results := o.of(load, server)
 	for i, c := range o.Columns {
 		s := report.SpreadBy(results, func(r *Result) float64 { return r.Values[i] })
-		cell := figure(s.Median)
-		if !c.Plain && s.Median >= 0 && s.Min != s.Max {
-			cell += fmt.Sprintf(" (%s to %s)", figure(s.Min), figure(s.Max))
+		cell := report.Number(s.Median)
+		if !c.Plain && s.Min != s.Max {
+			cell += fmt.Sprintf(" (%s to %s)", report.Number(s.Min), report.Number(s.Max))
 		}
 		row = append(row, cell)
 	}

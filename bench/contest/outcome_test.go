@@ -17,13 +17,13 @@ func TestOutcome(t *testing.T) {
 	for round, v := range []float64{8, 10, 12} {
 		o.Results = append(o.Results,
 			Result{Round: round + 1, Server: "gateway", Load: "20", Values: []float64{v, v}},
-			Result{Round: round + 1, Server: "peer", Load: "20", Values: []float64{20, -1}, others: 3})
+			Result{Round: round + 1, Server: "peer", Load: "20", Values: []float64{20, 0}, others: 3})
 	}
 	var b strings.Builder
 	if err := o.Text(&b); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"Few clients. 3 rounds.", "gateway | 10.0 (8.00 to 12.0) |", "|   10.0 |", "peer |", "20.0 |", "– |", "3 % |",
+	for _, want := range []string{"Few clients. 3 rounds.", "gateway | 10.0 (8.00 to 12.0) |", "|   10.0 |", "peer |", "20.0 |", "|      0 |", "3 % |",
 		"gateway / peer | 0.50 (0.40 to 0.60) |"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%q is not in\n%s", want, b.String())

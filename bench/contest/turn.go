@@ -3,13 +3,13 @@
 package contest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/redroomrewards/realtime/bench/feed"
 	"github.com/redroomrewards/realtime/bench/fleet"
@@ -22,16 +22,17 @@ import (
 type Turn struct {
 	Clients int
 
-	contest *Contest
-	kind    *kind
-	round   int
-	config  stack.Config
-	server  *stack.Server
-	fleet   *fleet.Fleet
+	contest    *contest
+	kind       *kind
+	round      int
+	config     stack.Config
+	server     *stack.Server
+	fleet      *fleet.Fleet
+	endProfile func()
 }
 
-func (c *Contest) turn(ctx context.Context, round int, server string, measure func(context.Context, *Turn) ([]Result, error)) (_ []Result, err error) {
-	t := &Turn{Clients: c.options.Clients, contest: c, round: round, config: *c.lab.Config("")}
+func (c *contest) turn(ctx context.Context, round int, server string, measure func(context.Context, *Turn) ([]Result, error)) (_ []Result, err error) {
+	t := &Turn{Clients: c.options.Clients, contest: c, round: round, config: *c.lab.Config(""), endProfile: func() {}}
 	for i := range kinds {
 		if kinds[i].name == server {
 			t.kind = &kinds[i]
@@ -43,6 +44,7 @@ func (c *Contest) turn(ctx context.Context, round int, server string, measure fu
 	defer func() {
 		cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
+		t.endProfile()
 		if t.fleet != nil {
 			t.fleet.Close()
 		}
@@ -138,12 +140,11 @@ func (w *Window) End(ctx context.Context) (Used, error) {
 // Memory is what the server's Go heap and stacks use after a collection, and
 // what the process has of the machine's memory, in bytes.
 func (t *Turn) Memory(ctx context.Context) (inUse, resident float64, err error) {
-	var profile bytes.Buffer
-	if err := t.server.CollectGarbage(ctx, &profile); err != nil {
+	if err := t.server.CollectGarbage(ctx); err != nil {
 		return 0, 0, err
 	}
 	if dir := t.contest.options.Profile; dir != "" {
-		if err := os.WriteFile(filepath.Join(dir, t.kind.name+".heap"), profile.Bytes(), 0o600); err != nil {
+		if err := t.server.SaveProfile(ctx, "heap", filepath.Join(dir, t.kind.name+".heap")); err != nil {
 			return 0, 0, err
 		}
 	}
@@ -197,19 +198,23 @@ func (t *Turn) Drive(ctx context.Context, load string, warmup, measure time.Dura
 }
 
 // Profile begins a CPU profile of the server, when that was asked for. wait waits
-// until it is written.
+// until it is written. The turn's end ends one that nobody waited for.
 func (t *Turn) Profile(ctx context.Context, load string, d time.Duration) (wait func() error) {
-	if t.contest.options.Profile == "" {
+	dir := t.contest.options.Profile
+	if dir == "" {
 		return func() error { return nil }
 	}
-	file := fmt.Sprintf("%s-%s-%d.cpu", t.kind.name, load, t.round)
-	done := make(chan error, 1)
-	go func() {
-		out, err := os.Create(filepath.Join(t.contest.options.Profile, file))
-		if err == nil {
-			err = errors.Join(t.server.Profile(ctx, max(1, int(d.Seconds())), out), out.Close())
-		}
-		done <- err
-	}()
-	return func() error { return <-done }
+	ctx, cancel := context.WithCancel(ctx)
+	var g errgroup.Group
+	g.Go(func() error {
+		return t.server.SaveCPUProfile(ctx, d, filepath.Join(dir, fmt.Sprintf("%s-%s-%d.cpu", t.kind.name, load, t.round)))
+	})
+	t.endProfile = func() {
+		cancel()
+		_ = g.Wait() // what ended the turn says more
+	}
+	return func() error {
+		defer cancel()
+		return g.Wait()
+	}
 }

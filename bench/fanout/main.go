@@ -18,9 +18,10 @@ import (
 
 	"github.com/redroomrewards/realtime/bench/contest"
 	"github.com/redroomrewards/realtime/bench/feed"
+	"github.com/redroomrewards/realtime/bench/process"
 )
 
-func main() { contest.Main("fanout", run) }
+func main() { process.Main("bench fanout", run) }
 
 type options struct {
 	contest.Options

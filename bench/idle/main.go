@@ -15,9 +15,10 @@ import (
 	"time"
 
 	"github.com/redroomrewards/realtime/bench/contest"
+	"github.com/redroomrewards/realtime/bench/process"
 )
 
-func main() { contest.Main("idle", run) }
+func main() { process.Main("bench idle", run) }
 
 func run(ctx context.Context, args []string, getenv func(string) string) error {
 	var o contest.Options

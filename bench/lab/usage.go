@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"runtime"
 	"syscall"
@@ -61,6 +62,11 @@ func (u *Usage) OthersPercent(earlier *Usage) float64 {
 type Quiet struct {
 	MaxPercent float64 // of the processors that others may use; 0: whatever they do
 	Repeated   int     // measurements that were thrown away so far
+}
+
+// Flag adds the flag --quiet.
+func (q *Quiet) Flag(flags *flag.FlagSet) {
+	flags.Float64Var(&q.MaxPercent, "quiet", 0, "per cent of the processors that other processes may use: each measurement waits for that, and is repeated when it was disturbed; 0: as it comes")
 }
 
 const (

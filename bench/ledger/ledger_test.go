@@ -2,10 +2,9 @@ package main
 
 import (
 	"math"
-	"os"
 	"testing"
 
-	"github.com/redroomrewards/realtime/bench/lab"
+	"github.com/redroomrewards/realtime/bench/lab/labtest"
 )
 
 // A short run of everything: what it measures means nothing, but each scenario
@@ -13,26 +12,18 @@ import (
 func TestAllScenarios(t *testing.T) {
 	o, err := parseOptions([]string{
 		"--clients", "4", "--pairs", "1", "--accounts", "50,70", "--warmup", "50ms", "--measure", "250ms", "--pool", "4",
-		"--scenarios", "baseline,core,core-hot,core-pairs,baseline-hot", "--profile", t.TempDir() + "/core",
+		"--scenarios", "baseline,core,core-hot,core-pairs,core-batch,baseline-hot", "--profile", t.TempDir() + "/core",
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := lab.Open(t.Context(), "ledger", nil, os.Getenv)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	l := labtest.Open(t, "ledger")
 	out, err := measure(t.Context(), l, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(out.Results) != 10 || len(out.Ratios) != 15 {
-		t.Fatalf("%d results and %d ratios, want 10 and 15", len(out.Results), len(out.Ratios))
+	if len(out.Results) != 12 || len(out.Ratios) != 18 {
+		t.Fatalf("%d results and %d ratios, want 12 and 18", len(out.Results), len(out.Ratios))
 	}
 	for i := range out.Results {
 		if r := &out.Results[i]; r.Operations == 0 || r.P50 <= 0 || r.P99 < r.P50 || r.WALBytes <= 0 {

@@ -10,24 +10,15 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"os/signal"
 	"runtime"
-	"syscall"
 
 	"github.com/redroomrewards/realtime/bench/lab"
+	"github.com/redroomrewards/realtime/bench/process"
 	"github.com/redroomrewards/realtime/bench/report"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // the second signal ends the process at once
-	if err := run(ctx, os.Args[1:], os.Getenv); err != nil {
-		fmt.Fprintln(os.Stderr, "bench ledger:", err)
-		os.Exit(1)
-	}
-}
+func main() { process.Main("bench ledger", run) }
 
 func run(ctx context.Context, args []string, getenv func(string) string) error {
 	o, err := parseOptions(args)

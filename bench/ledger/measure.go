@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/redroomrewards/realtime/bench/histogram"
 	"github.com/redroomrewards/realtime/bench/lab"
 	"github.com/redroomrewards/realtime/bench/stack"
@@ -93,6 +95,12 @@ func (b *bench) drive(ctx context.Context, r *trial, server *stack.Server, l *lo
 		stop()
 		<-ended
 	}()
+	profiling, cancel := context.WithCancel(ctx)
+	var profiles errgroup.Group
+	defer func() {
+		cancel()
+		_ = profiles.Wait() // when nothing else failed, its error is returned below
+	}()
 	if err := pause(ctx, r.warmup, ended); err != nil {
 		return nil, err
 	}
@@ -100,11 +108,9 @@ func (b *bench) drive(ctx context.Context, r *trial, server *stack.Server, l *lo
 	if err != nil {
 		return nil, err
 	}
-	var profiled chan error
 	if prefix := b.o.profile; prefix != "" && r.server == "core" {
 		b.o.profile = "" // of the first run only
-		profiled = make(chan error, 1)
-		go func() { profiled <- saveProfiles(ctx, server, r.measure, prefix) }()
+		profiles.Go(func() error { return saveProfiles(profiling, server, r.measure, prefix) })
 	}
 	window := new(histogram.Histogram)
 	begin := time.Now()
@@ -118,12 +124,19 @@ func (b *bench) drive(ctx context.Context, r *trial, server *stack.Server, l *lo
 	if err != nil {
 		return nil, err
 	}
-	if profiled != nil {
-		if err := <-profiled; err != nil {
-			return nil, err
-		}
+	if err := profiles.Wait(); err != nil {
+		return nil, err
 	}
 	return newResult(r, window, took, before, after), nil
+}
+
+// saveProfiles takes a CPU profile and then an allocation profile of a server
+// while it is measured.
+func saveProfiles(ctx context.Context, server *stack.Server, d time.Duration, prefix string) error {
+	if err := server.SaveCPUProfile(ctx, d-time.Second, prefix+".cpu"); err != nil {
+		return err
+	}
+	return server.SaveProfile(ctx, "allocs", prefix+".allocs")
 }
 
 // pause waits, unless the load ends by itself, which it does only when all

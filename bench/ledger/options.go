@@ -71,7 +71,7 @@ func parseOptions(args []string) (*options, error) {
 	flags.IntVar(&o.pool, "pool", 0, "the baseline's database connections; 0 tries 16, 32 and 64 and takes the best")
 	flags.StringVar(&o.other, "other", "", "another build of the core, such as the one before a change, to compare this one with")
 	flags.StringVar(&o.profile, "profile", "", "write a CPU profile and an allocation profile of the core's first measurement to PREFIX.cpu and PREFIX.allocs")
-	flags.Float64Var(&o.quiet.MaxPercent, "quiet", 0, "per cent of the processors that other processes may use: each measurement waits for that, and is repeated when it was disturbed; 0: as it comes")
+	o.quiet.Flag(flags)
 	o.output.Flags(flags)
 	if err := flags.Parse(args); err != nil {
 		return nil, err

@@ -31,7 +31,7 @@ func parseOptions(args []string) (*options, error) {
 	flags.DurationVar(&o.warmup, "warmup", 2*time.Second, "at the same rate, before latencies count")
 	flags.DurationVar(&o.measure, "measure", 20*time.Second, "how long latencies count")
 	flags.IntVar(&o.rounds, "rounds", 1, "measurements, each with new processes and a new database")
-	flags.Float64Var(&o.quiet.MaxPercent, "quiet", 0, "per cent of the processors that other processes may use: each measurement waits for that, and is repeated when it was disturbed; 0: as it comes")
+	o.quiet.Flag(flags)
 	o.output.Flags(flags)
 	if err := flags.Parse(args); err != nil {
 		return nil, err

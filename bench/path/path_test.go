@@ -1,11 +1,10 @@
 package main
 
 import (
-	"os"
 	"testing"
 	"time"
 
-	"github.com/redroomrewards/realtime/bench/lab"
+	"github.com/redroomrewards/realtime/bench/lab/labtest"
 )
 
 // A short run: what it measures means nothing, but nothing may be lost.
@@ -16,15 +15,7 @@ func TestEveryEventArrivesOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := lab.Open(t.Context(), "path", nil, os.Getenv)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	l := labtest.Open(t, "path")
 	out, err := measureAll(t.Context(), l, o)
 	if err != nil {
 		t.Fatal(err)

@@ -16,9 +16,10 @@ import (
 	"time"
 
 	"github.com/redroomrewards/realtime/bench/contest"
+	"github.com/redroomrewards/realtime/bench/process"
 )
 
-func main() { contest.Main("personal", run) }
+func main() { process.Main("bench personal", run) }
 
 type options struct {
 	contest.Options

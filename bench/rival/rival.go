@@ -8,16 +8,13 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"log/slog"
 	"net/http"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/redroomrewards/realtime/bench/process"
 	"github.com/redroomrewards/realtime/internal/httpserver"
 	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/bus"
@@ -33,12 +30,9 @@ type Rival interface {
 
 // Main is a rival's main function. flags may hold further flags of its own.
 func Main(name string, flags *flag.FlagSet, build func(*token.Verifier) (Rival, error)) {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // the second signal ends the process at once
-	if err := run(ctx, os.Args[1:], os.Getenv, flags, build); err != nil {
-		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
-		os.Exit(1)
-	}
+	process.Main(name, func(ctx context.Context, args []string, getenv func(string) string) error {
+		return run(ctx, args, getenv, flags, build)
+	})
 }
 
 func run(ctx context.Context, args []string, getenv func(string) string, flags *flag.FlagSet, build func(*token.Verifier) (Rival, error)) error {
@@ -84,7 +78,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, flags *
 		return errors.Join(err, public.Close())
 	}
 	quiet := httpserver.Config{Logger: slog.New(slog.DiscardHandler)}
-	var g errgroup.Group
+	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return tail.Run(ctx, r.Deliver) })
 	g.Go(func() error { return httpserver.Serve(ctx, public, mux, quiet) })
 	g.Go(func() error { return httpserver.Serve(ctx, private, admin, quiet) })

@@ -3,11 +3,14 @@ package stack
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Metrics are values by metric name, those of one name added up over their
@@ -20,25 +23,19 @@ func (s *Server) Metrics(ctx context.Context) (Metrics, error) {
 		return Metrics{}, nil
 	}
 	var m Metrics
-	err := s.admin(ctx, "/metrics", func(body io.Reader) (err error) {
+	err := s.admin(ctx, answerTime, "/metrics", func(body io.Reader) (err error) {
 		m, err = parseMetrics(body)
 		return err
 	})
 	return m, err
 }
 
-// CollectGarbage has the server do so, and writes a heap profile to w. It does it
-// several times: what a pool holds goes at the second, and a stack that has become
-// too large loses half of itself each time.
-func (s *Server) CollectGarbage(ctx context.Context, w io.Writer) error {
-	const times = 4
-	for n := range times {
-		err := s.admin(ctx, "/debug/pprof/heap?gc=1", func(body io.Reader) error {
-			if n < times-1 {
-				_, err := io.Copy(io.Discard, body)
-				return err
-			}
-			_, err := io.Copy(w, body)
+// CollectGarbage has the server do so several times: what a pool holds goes at the
+// second, and a stack that has become too large loses half of itself each time.
+func (s *Server) CollectGarbage(ctx context.Context) error {
+	for range 4 {
+		err := s.admin(ctx, answerTime, "/debug/pprof/heap?gc=1", func(body io.Reader) error {
+			_, err := io.Copy(io.Discard, body)
 			return err
 		})
 		if err != nil {
@@ -48,16 +45,36 @@ func (s *Server) CollectGarbage(ctx context.Context, w io.Writer) error {
 	return nil
 }
 
-// Profile writes a CPU profile of so many seconds to w.
-func (s *Server) Profile(ctx context.Context, seconds int, w io.Writer) error {
-	return s.admin(ctx, "/debug/pprof/profile?seconds="+strconv.Itoa(seconds), func(body io.Reader) error {
-		_, err := io.Copy(w, body)
+// SaveCPUProfile writes a CPU profile of the next d, in whole seconds, to a file.
+func (s *Server) SaveCPUProfile(ctx context.Context, d time.Duration, file string) error {
+	seconds := max(1, int(d.Seconds()))
+	return s.save(ctx, time.Duration(seconds)*time.Second+answerTime, "profile?seconds="+strconv.Itoa(seconds), file)
+}
+
+// SaveProfile writes another profile, such as heap or allocs, to a file.
+func (s *Server) SaveProfile(ctx context.Context, name, file string) error {
+	return s.save(ctx, answerTime, name, file)
+}
+
+func (s *Server) save(ctx context.Context, within time.Duration, profile, file string) (err error) {
+	out, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	return s.admin(ctx, within, "/debug/pprof/"+profile, func(body io.Reader) error {
+		_, err := io.Copy(out, body)
 		return err
 	})
 }
 
+// answerTime is for what a server answers at once, on a busy machine.
+const answerTime = 30 * time.Second
+
 // admin GETs a page of the admin listener.
-func (s *Server) admin(ctx context.Context, path string, read func(io.Reader) error) error {
+func (s *Server) admin(ctx context.Context, within time.Duration, path string, read func(io.Reader) error) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.Admin+path, http.NoBody)
 	if err != nil {
 		return err

@@ -15,9 +15,10 @@ import (
 	"time"
 
 	"github.com/redroomrewards/realtime/bench/contest"
+	"github.com/redroomrewards/realtime/bench/process"
 )
 
-func main() { contest.Main("storm", run) }
+func main() { process.Main("bench storm", run) }
 
 func run(ctx context.Context, args []string, getenv func(string) string) error {
 	var o contest.Options

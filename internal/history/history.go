@@ -7,6 +7,7 @@ package history
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -49,10 +50,8 @@ func Fill(ctx context.Context, db *sql.DB, s Size, progress func(round int64)) e
 	if err != nil {
 		return err
 	}
-	defer func() {
-		_, _ = conn.ExecContext(context.WithoutCancel(ctx), `RESET ALL`) // whoever gets it next
-		_ = conn.Close()
-	}()
+	// Nobody gets this connection next: its settings and functions end with it.
+	defer func() { _ = conn.Raw(func(any) error { return driver.ErrBadConn }) }()
 	// The entry before is found by its index, however large the table.
 	if _, err := conn.ExecContext(ctx, `SET enable_hashjoin = off; SET enable_mergejoin = off; SET statement_timeout = 0; `+functionsSQL); err != nil {
 		return err

@@ -20,8 +20,12 @@ func CheckMetrics(t testing.TB, reg *prometheus.Registry, section string) {
 	exported := map[string]string{}
 	descs := make(chan *prometheus.Desc)
 	go func() { reg.Describe(descs); close(descs) }()
-	form := regexp.MustCompile(`fqName: "(\w+)".*variableLabels: \{(.*)\}\}$`)
+	var all []*prometheus.Desc // before any is judged: a test that ends here would leave Describe waiting
 	for d := range descs {
+		all = append(all, d)
+	}
+	form := regexp.MustCompile(`fqName: "(\w+)".*variableLabels: \{(.*)\}\}$`)
+	for _, d := range all {
 		m := form.FindStringSubmatch(d.String())
 		if m == nil {
 			t.Fatalf("cannot read %s", d)
