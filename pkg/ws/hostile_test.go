@@ -221,3 +221,35 @@ func heap() int64 {
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
+
+// The end does not wait for a core that does not answer clients' subscriptions.
+func TestStopWhileTheCoreHangs(t *testing.T) {
+	g := newGateway(t, Config{CloseTimeout: 50 * time.Millisecond, FetchTimeout: time.Hour})
+	block := make(chan struct{})
+	unblock := sync.OnceFunc(func() { close(block) })
+	defer unblock()
+	g.ledger.set(func(l *ledger) { l.block = block })
+	g.login("user:u1").send(subscribeFrame)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, g.server.URL+"/v1/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header = bearer(mintFor(t, "user:u2"))
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+		if err == nil { // it may be refused, or cut off
+			_ = resp.Body.Close()
+		}
+	})
+	eventually(t, "both wait for the core", func() bool { return g.hub.Stats().Subscriptions == 2 })
+	stopped := make(chan struct{})
+	wg.Go(func() { g.stop(); close(stopped) })
+	select {
+	case <-stopped:
+	case <-time.After(patience):
+		t.Error("Run waits for the core")
+		unblock()
+	}
+}

@@ -29,8 +29,8 @@ type Hub struct {
 	loops     []*writeLoop
 	nextLoop  atomic.Uint32
 
-	// base ends when Run has closed all connections, and with it what clients have
-	// caused and nobody waits for any more.
+	// base ends when all connections have been closed or cut off, for good, and with it
+	// what clients have caused and nobody waits for any more.
 	base   context.Context
 	cancel context.CancelFunc
 
@@ -126,6 +126,7 @@ func (h *Hub) await(ctx context.Context) {
 		return
 	case <-ctx.Done():
 	}
+	h.cancel() // nobody waits for the state of an account any more
 	for _, s := range h.clients.list("") {
 		s.transport.shut(closeAbnormal, "cut off")
 	}

@@ -19,8 +19,8 @@ type Revocation struct {
 
 // Revoke closes, with 4403, the connections of tokens that are void from now on,
 // and tells how many. Such tokens are refused until the revocation's end. The
-// caller bounds how many revocations there are. Each call visits every client: give
-// it many at once.
+// caller bounds how many revocations there are. Each call with one that is new visits
+// every client: give it many at once.
 func (h *Hub) Revoke(list ...Revocation) int {
 	sessions := h.clients.revoke(list)
 	for _, s := range sessions {
@@ -53,7 +53,8 @@ func newRevocations() revocations {
 	return revocations{tokens: map[string]Revocation{}, accounts: map[string]Revocation{}, sweepAt: 1024}
 }
 
-func (r *revocations) add(v Revocation) {
+// add is false when nothing is void that was not before.
+func (r *revocations) add(v Revocation) bool {
 	if len(r.tokens)+len(r.accounts) >= r.sweepAt {
 		ended := func(_ string, v Revocation) bool { return !v.Until.After(time.Now()) }
 		maps.DeleteFunc(r.tokens, ended)
@@ -61,12 +62,14 @@ func (r *revocations) add(v Revocation) {
 		r.sweepAt = max(1024, 2*(len(r.tokens)+len(r.accounts)))
 	}
 	if v.TokenID != "" {
-		if v.Until.After(r.tokens[v.TokenID].Until) {
+		longer := v.Until.After(r.tokens[v.TokenID].Until)
+		if longer {
 			r.tokens[v.TokenID] = v
 		}
-		return
+		return longer
 	}
-	if old, ok := r.accounts[v.Account]; ok { // together they are at least as strict as each
+	old, ok := r.accounts[v.Account]
+	if ok { // together they are at least as strict as each
 		if old.At.After(v.At) {
 			v.At = old.At
 		}
@@ -75,6 +78,7 @@ func (r *revocations) add(v Revocation) {
 		}
 	}
 	r.accounts[v.Account] = v
+	return v != old
 }
 
 // cover tells whether the token is void.
@@ -111,8 +115,12 @@ func (r *revocations) list() []Revocation {
 func (r *registry) revoke(list []Revocation) []*session {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	news := false
 	for _, v := range list {
-		r.revoked.add(v)
+		news = r.revoked.add(v) || news
+	}
+	if !news {
+		return nil // as whenever a gateway asks Redis whether it has missed one
 	}
 	var found []*session
 	for _, s := range r.all {

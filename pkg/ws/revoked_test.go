@@ -55,6 +55,30 @@ func TestRevokeAccount(t *testing.T) {
 	other.expect("pong")
 }
 
+// What is no news is no reason to visit every client.
+func TestRevokedAgain(t *testing.T) {
+	h := NewHub(Config{}, newLedger(), newLedger())
+	k := newSink(h, &token.Claims{TokenID: "t1", Accounts: []string{"user:u1"}})
+	if err := h.clients.add(k.session); err != nil { // and it does not leave
+		t.Fatal(err)
+	}
+	now := time.Now()
+	for _, v := range []Revocation{{TokenID: "t1", Until: now.Add(time.Hour)}, {Account: "user:u1", At: now, Until: now.Add(time.Hour)}} {
+		if n := h.Revoke(v); n != 1 {
+			t.Errorf("%+v: closed %d", v, n)
+		}
+		// The same, and as Redis has it, in whole seconds.
+		whole := v
+		whole.At, whole.Until = v.At.Truncate(time.Second), v.Until.Truncate(time.Second)
+		if n := h.Revoke(v, whole) + h.Revoke(); n != 0 {
+			t.Errorf("%+v: closed %d again", v, n)
+		}
+	}
+	if n := h.Revoke(Revocation{Account: "user:u1", At: now.Add(time.Minute), Until: now.Add(time.Hour)}); n != 1 {
+		t.Errorf("one that reaches further closed %d", n)
+	}
+}
+
 func TestRevocationsEnd(t *testing.T) {
 	r := newRevocations()
 	now := time.Now()
