@@ -43,8 +43,9 @@ func end(span trace.Span, status int) {
 }
 
 // commit starts the span of operations on their way through group commit; op is one
-// of them, or what they all begin with. The span goes with their events. Without a tracer the request's own traceparent does, if it
-// is one by W3C's rules: consumers of the streams rely on it.
+// of them, or what they all begin with. The span goes with their events. Without a
+// tracer the request's own traceparent does, if it is one by W3C's rules: consumers of
+// the streams rely on it.
 func (c *call) commit(op *wallet.Op, operations int) (context.Context, trace.Span) {
 	ctx := c.r.Context()
 	if c.api.cfg.Tracer == nil {

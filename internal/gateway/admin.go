@@ -19,6 +19,7 @@ const (
 	maxListed  = 1000                // connections in one answer
 	maxReason  = 100                 // bytes; what of it a close frame takes
 	maxTokenID = 255                 // bytes
+	maxHeld    = 2 * maxRevocations  // revocations in this gateway's memory: those of Redis, and as many that it did not take
 	revokedFor = 31 * 24 * time.Hour // unless the call says: longer than tokens should last
 	maxRevoked = 366 * 24 * time.Hour
 )
@@ -32,7 +33,7 @@ func (g *Gateway) admins() {
 		"POST /admin/revoke":     g.revoke,
 		"POST /admin/drain":      g.drainCall,
 	} {
-		g.admin.Handle(pattern, httpserver.RequireScope(g.verifier, token.ScopeAdmin, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		g.admin.Handle(pattern, httpserver.RequireScope(unrevoked{g}, token.ScopeAdmin, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if refused := serve(w, r); refused != nil {
 				problem.Write(w, refused)
 			}
@@ -117,6 +118,11 @@ func (g *Gateway) revoke(w http.ResponseWriter, r *http.Request) *problem.Detail
 	case body.ExpiresAt != nil:
 		// Redis keeps whole seconds, and tokens are accepted a little after their exp.
 		v.Until = body.ExpiresAt.Add(time.Minute)
+	}
+	if len(g.hub.Revocations()) >= maxHeld {
+		d := problem.New(http.StatusServiceUnavailable, "overloaded", "", "nothing was done: "+errTooManyRevocations.Error())
+		d.RetryAfter = 1
+		return d
 	}
 	closed := g.hub.Revoke(v)
 	if err := g.control.keep(r.Context(), v); err != nil {

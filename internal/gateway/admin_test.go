@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +18,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/ws"
 )
 
 // node is one of several gateways.
@@ -245,4 +248,84 @@ func TestRevokeWithoutRedis(t *testing.T) {
 		t.Errorf("revoke without redis: %d %v", r.status, r.json)
 	}
 	closed(t, c, 4403)
+}
+
+// A revoked token administers nothing any more.
+func TestRevokedAdministrator(t *testing.T) {
+	w := newWorld(t, gateway.Config{})
+	w.untilReady()
+	n := &node{w, w.url, w.admin, w.stop}
+	raw, err := token.Sign(secret, token.Request{Subject: "ops2", TokenID: "lost", Scopes: []string{token.ScopeAdmin}, TTL: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := w.get(w.admin+"/admin/stats", raw); r.status != http.StatusOK {
+		t.Fatalf("before: %d %v", r.status, r.json)
+	}
+	n.post("/admin/revoke", `{"tokenId":"lost"}`)
+	if r := w.get(w.admin+"/admin/stats", raw); r.status != http.StatusForbidden || r.json["code"] != "forbidden" {
+		t.Errorf("after: %d %v", r.status, r.json)
+	}
+	if r := w.call(http.MethodPost, w.admin+"/admin/drain", raw); r.status != http.StatusForbidden {
+		t.Errorf("drain: %d %v", r.status, r.json)
+	}
+}
+
+// However many revocations Redis does not take, this gateway's memory has a bound.
+func TestTooManyRevocations(t *testing.T) {
+	w := newWorld(t, gateway.Config{})
+	w.untilReady()
+	n := &node{w, w.url, w.admin, w.stop}
+	list := make([]ws.Revocation, gateway.MaxHeld)
+	for i := range list {
+		list[i] = ws.Revocation{TokenID: strconv.Itoa(i), Until: time.Now().Add(time.Hour)}
+	}
+	w.running.Hub().Revoke(list...)
+	if r := n.post("/admin/revoke", `{"account":"user:u1"}`); r.status != http.StatusServiceUnavailable || r.json["code"] != "overloaded" || r.header.Get("Retry-After") == "" {
+		t.Errorf("%d %v", r.status, r.json)
+	}
+	if got := len(w.running.Hub().Revocations()); got != len(list) {
+		t.Errorf("%d in force", got)
+	}
+}
+
+// A connection to Redis that has died without a word is noticed, and the channel
+// heard on another.
+func TestControlChannelHangs(t *testing.T) {
+	t.Parallel() // most of the time it waits
+	srv := testenv.RedisServer(t)
+	u, err := url.Parse(srv.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := testenv.NewProxy(t, u.Host)
+	direct, err := bus.OpenRedis(u.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = direct.Close() })
+	u.Host = link.Addr()
+	w := newWorldOn(t, u.String(), bus.Keys{}, gateway.Config{})
+	w.untilReady()
+	subscriber := func() string { // the id of its connection
+		list, err := direct.Do(t.Context(), "CLIENT", "LIST", "TYPE", "PUBSUB").Text()
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, _, _ := strings.Cut(list, " ")
+		return id
+	}
+	before := subscriber()
+	link.PauseReplies()
+	w.until("given up", func() reply { return reply{json: map[string]any{"id": subscriber()}} },
+		func(r reply) bool { return r.json["id"] != before })
+	link.Resume()
+	w.untilReady()
+	n := &node{w, w.url, w.admin, w.stop}
+	c, _ := n.dial(w.sign("user:u1", ""))
+	w.until("heard", func() reply {
+		heard, err := direct.Publish(t.Context(), w.keys.Control(), `{"op":"disconnect","account":"user:u1","from":"another"}`).Result()
+		return reply{status: int(heard), json: map[string]any{"err": err}}
+	}, func(r reply) bool { return r.status > 0 })
+	closed(t, c, 4410)
 }

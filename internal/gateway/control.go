@@ -6,24 +6,25 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/ws"
 )
 
 const (
-	controlTimeout  = 5 * time.Second        // of one trip to Redis
-	controlPing     = 3 * time.Second        // a silent channel is asked whether it is there
-	controlRetry    = 500 * time.Millisecond // between tries to load
-	controlReload   = time.Minute            // between loads: Redis may have been emptied, or a message dropped
-	maxRevocations  = 100_000                // in force at the same time
-	controlMessages = 1024                   // that may wait to be obeyed
+	controlTimeout = 5 * time.Second        // of one trip to Redis
+	controlPing    = 3 * time.Second        // a channel silent for so long is asked whether it is there, and has as long to answer
+	controlRetry   = 500 * time.Millisecond // between tries to load, or to subscribe
+	controlReload  = time.Minute            // between loads: Redis may have been emptied, or a message dropped
+	maxRevocations = 100_000                // in force at the same time
 )
 
 // errTooManyRevocations refuses one more.
@@ -58,13 +59,14 @@ type control struct {
 	obey     func(order)
 	log      *slog.Logger
 	instance string
-	loaded   atomic.Bool // the revocations of Redis have been here once
+	loaded   atomic.Bool   // the revocations of Redis have been here once
+	missed   chan struct{} // holds one: orders may have been missed
 	orders   *prometheus.CounterVec
 }
 
 func newControl(rdb redis.UniversalClient, keys bus.Keys, hub *ws.Hub, log *slog.Logger, reg prometheus.Registerer, obey func(order)) *control {
 	c := &control{
-		rdb: rdb, keys: keys, hub: hub, obey: obey, log: log, instance: uuid.NewString(),
+		rdb: rdb, keys: keys, hub: hub, obey: obey, log: log, instance: uuid.NewString(), missed: make(chan struct{}, 1),
 		orders: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gateway_control_orders_total", Help: "Orders of other gateways' admin calls that were heard.",
 		}, []string{"op"}),
@@ -75,35 +77,75 @@ func newControl(rdb redis.UniversalClient, keys bus.Keys, hub *ws.Hub, log *slog
 	return c
 }
 
-// run hears orders until ctx ends. Each time the channel is there again, the
-// revocations are loaded: any of them may have been missed.
+// run hears orders, and knows the revocations, until ctx ends.
 func (c *control) run(ctx context.Context) error {
-	sub := c.rdb.Subscribe(ctx, c.keys.Control())
-	defer func() { _ = sub.Close() }() // nothing is written to it
-	heard := sub.ChannelWithSubscriptions(redis.WithChannelHealthCheckInterval(controlPing), redis.WithChannelSize(controlMessages))
-	retry := time.NewTimer(0)
-	defer retry.Stop()
+	var g errgroup.Group
+	g.Go(func() error { return c.listen(ctx) })
+	g.Go(func() error { return c.reload(ctx) })
+	return g.Wait()
+}
+
+// listen hears orders, from one subscription after the other.
+func (c *control) listen(ctx context.Context) error {
 	for {
+		err := c.subscribe(ctx)
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-retry.C:
-			next := controlReload
-			if err := c.load(ctx); err != nil {
-				c.log.Debug("revocations cannot be loaded", "err", err)
-				next = controlRetry
+		case <-time.After(controlRetry):
+			c.log.Debug("the control channel was lost", "err", err)
+		}
+	}
+}
+
+// subscribe hears orders until the channel is lost: a connection that broke without a
+// word, too.
+func (c *control) subscribe(ctx context.Context) error {
+	sub := c.rdb.Subscribe(ctx, c.keys.Control())
+	defer func() { _ = sub.Close() }()                         // nothing is written to it
+	defer context.AfterFunc(ctx, func() { _ = sub.Close() })() // a read does not end with ctx
+	asked := false
+	for {
+		m, err := sub.ReceiveTimeout(ctx, controlPing)
+		if errors.Is(err, os.ErrDeadlineExceeded) && !asked {
+			asked, err = true, sub.Ping(ctx)
+			if err == nil {
+				continue
 			}
-			retry.Reset(next)
-		case m, ok := <-heard:
-			if !ok {
-				return nil
+		}
+		if err != nil {
+			return err
+		}
+		asked = false
+		switch m := m.(type) {
+		case *redis.Subscription:
+			select {
+			case c.missed <- struct{}{}:
+			default: // it will be looked at anyway
 			}
-			switch m := m.(type) {
-			case *redis.Subscription:
-				retry.Reset(0)
-			case *redis.Message:
-				c.hear(m.Payload)
-			}
+		case *redis.Message:
+			c.hear(m.Payload)
+		}
+	}
+}
+
+// reload loads the revocations each time the channel is there again, since any of
+// them may have been missed, and now and then.
+func (c *control) reload(ctx context.Context) error {
+	for {
+		next := controlReload
+		switch err := c.load(ctx); {
+		case errors.Is(err, errTooManyRevocations):
+			c.log.Error("redis lacks revocations and cannot take them", "err", err)
+		case err != nil:
+			c.log.Debug("revocations cannot be loaded", "err", err)
+			next = controlRetry
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c.missed:
+		case <-time.After(next):
 		}
 	}
 }

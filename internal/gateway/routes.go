@@ -110,29 +110,29 @@ func (g *Gateway) lookUp(ctx context.Context, account string) (b bus.Balance, so
 	return b, sourceCore, nil
 }
 
+// unrevoked checks tokens, and whether they were revoked.
+type unrevoked struct{ *Gateway }
+
+func (g unrevoked) Verify(ctx context.Context, raw string) (*token.Claims, error) {
+	claims, err := g.verifier.Verify(ctx, raw)
+	if err == nil && g.hub.Revoked(claims) {
+		return nil, problem.New(http.StatusForbidden, "forbidden", "", "the token was revoked")
+	}
+	return claims, err
+}
+
 // mayAsk gives the account if the bearer may subscribe to it.
 func (g *Gateway) mayAsk(w http.ResponseWriter, r *http.Request) (string, *problem.Details) {
-	raw := token.FromHeader(r.Header)
-	if raw == "" {
-		w.Header().Set("WWW-Authenticate", `Bearer realm="gateway"`)
-		return "", problem.New(http.StatusUnauthorized, "unauthorized", "", "send Authorization: Bearer <token>")
-	}
-	claims, err := g.verifier.Verify(r.Context(), raw)
-	if err != nil {
-		w.Header().Set("WWW-Authenticate", `Bearer realm="gateway", error="invalid_token"`)
-		return "", problem.New(http.StatusUnauthorized, "unauthorized", "", token.Reason(err))
-	}
-	if g.hub.Revoked(claims) {
-		return "", problem.New(http.StatusForbidden, "forbidden", "", "the token was revoked")
+	claims, refused := httpserver.Bearer(w, r, unrevoked{g}, "gateway")
+	if refused != nil {
+		return "", refused
 	}
 	account := r.PathValue("account")
 	if !claims.MaySee(account) {
 		return "", problem.New(http.StatusForbidden, "forbidden", "", "the token is for other accounts")
 	}
 	if !bus.ValidAccount(account) {
-		d := problem.New(http.StatusBadRequest, "invalid_request", "Invalid request", "an account is user:<id> or model:<id>")
-		d.Errors = []problem.Field{{Pointer: "/account", Detail: d.Detail}}
-		return "", d
+		return "", httpserver.Invalid("/account", "an account is user:<id> or model:<id>")
 	}
 	return account, nil
 }

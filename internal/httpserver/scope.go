@@ -2,6 +2,7 @@ package httpserver
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/redroomrewards/realtime/internal/problem"
@@ -16,22 +17,34 @@ type Verifier interface {
 // RequireScope lets through who bears a token with the scope.
 func RequireScope(v Verifier, scope string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		raw := token.FromHeader(r.Header)
-		if raw == "" {
-			w.Header().Set("WWW-Authenticate", `Bearer realm="admin"`)
-			problem.Write(w, problem.New(http.StatusUnauthorized, "unauthorized", "", "send Authorization: Bearer <token>"))
-			return
+		claims, refused := Bearer(w, r, v, "admin")
+		if refused == nil && !claims.Has(scope) {
+			refused = problem.New(http.StatusForbidden, "forbidden", "", "the token lacks the scope "+scope)
 		}
-		claims, err := v.Verify(r.Context(), raw)
-		if err != nil {
-			w.Header().Set("WWW-Authenticate", `Bearer realm="admin", error="invalid_token"`)
-			problem.Write(w, problem.New(http.StatusUnauthorized, "unauthorized", "", token.Reason(err)))
-			return
-		}
-		if !claims.Has(scope) {
-			problem.Write(w, problem.New(http.StatusForbidden, "forbidden", "", "the token lacks the scope "+scope))
+		if refused != nil {
+			problem.Write(w, refused)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// Bearer gives the claims of the request's token. A refusal has its challenge in the
+// header already. Verify may refuse with a *problem.Details of its own.
+func Bearer(w http.ResponseWriter, r *http.Request, v Verifier, realm string) (*token.Claims, *problem.Details) {
+	raw := token.FromHeader(r.Header)
+	if raw == "" {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="`+realm+`"`)
+		return nil, problem.New(http.StatusUnauthorized, "unauthorized", "", "send Authorization: Bearer <token>")
+	}
+	claims, err := v.Verify(r.Context(), raw)
+	var refused *problem.Details
+	switch {
+	case errors.As(err, &refused):
+		return nil, refused
+	case err != nil:
+		w.Header().Set("WWW-Authenticate", `Bearer realm="`+realm+`", error="invalid_token"`)
+		return nil, problem.New(http.StatusUnauthorized, "unauthorized", "", token.Reason(err))
+	}
+	return claims, nil
 }
