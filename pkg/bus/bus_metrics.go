@@ -20,6 +20,13 @@ type busMetrics struct {
 
 	inFlight prometheus.Gauge // this and the rest: of the group
 	group    groupMetrics
+
+	labels typeTable[string]
+}
+
+// label is a type's own name, for as many as there may be.
+func (m *busMetrics) label(eventType string) string {
+	return *m.labels.get(eventType, func(label string) *string { return &label })
 }
 
 func newBusMetrics(reg prometheus.Registerer, group string) *busMetrics {

@@ -93,15 +93,23 @@ type lane struct {
 
 func (l *lane) push(j job) {
 	l.mu.Lock()
-	held := l.s.paused.Load() && !l.s.probe.Load() && !l.s.gone.Load()
-	first := held && !j.counted
-	j.counted = j.counted || held
+	defer l.mu.Unlock()
 	l.queue = append(l.queue, j)
-	if !held {
-		l.work()
+	if !l.working && l.held() {
+		l.passOn(&l.queue[len(l.queue)-1])
+	} else {
+		l.work() // a lane at work has earlier events, and passes this one on after them
 	}
-	l.mu.Unlock()
-	if first {
+}
+
+// held tells that what waits has to wait on for the end of a pause.
+func (l *lane) held() bool { return l.s.paused.Load() && !l.s.probe.Load() && !l.s.gone.Load() }
+
+// passOn lets an event that waits for the end of a pause go on to other subscriptions. l.mu is held, so that an account's
+// events go on in order; lanes that it locks in turn are of later priorities.
+func (l *lane) passOn(j *job) {
+	if !j.counted {
+		j.counted = true
 		l.s.d.attempted(j.task)
 	}
 }
@@ -182,22 +190,15 @@ func (l *lane) do(j *job) bool {
 // putBack keeps jobs for after the pause; they hold up no other subscription. It is
 // false when the pause is over by now.
 func (l *lane) putBack(jobs []job) bool {
-	var first []*task
 	l.mu.Lock()
-	over := !l.s.paused.Load() || l.s.gone.Load() || l.s.probe.Load()
-	if !over {
-		for i := range jobs {
-			if !jobs[i].counted {
-				first = append(first, jobs[i].task)
-				jobs[i].counted = true
-			}
-		}
-	}
+	defer l.mu.Unlock()
 	l.queue, l.spare = append(append([]job(nil), jobs...), l.queue...), nil
-	l.working = over
-	l.mu.Unlock()
-	for _, t := range first {
-		l.s.d.attempted(t)
+	l.working = !l.held()
+	if l.working {
+		return false
 	}
-	return !over
+	for i := range l.queue {
+		l.passOn(&l.queue[i])
+	}
+	return true
 }

@@ -223,9 +223,9 @@ func (p *eventPublisher) count(events []Event, statuses []Status) {
 	for i, s := range statuses {
 		switch s {
 		case Published:
-			published[events[i].Type]++
+			published[p.metrics.label(events[i].Type)]++
 		case Duplicate:
-			duplicate[events[i].Type]++
+			duplicate[p.metrics.label(events[i].Type)]++
 		case Unknown, Gap, Straddled, Unwritable:
 		}
 	}

@@ -134,8 +134,7 @@ func (r *groupReader) readmit(ctx context.Context, p part, tasks []*task) error 
 			t.plan = t.plan.without(through)
 		}
 		if n := often[t.id.String()]; n > maxDeliveries {
-			b.desk.buryEntry(t, "", fmt.Errorf("handed out %d times and never handled to the end: whoever had it died or lost Redis", n))
-			tasks[i] = nil
+			t.bad = fmt.Errorf("handed out %d times and never handled to the end: whoever had it died or lost Redis", n)
 		}
 	}
 	b.admit(tasks)

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -169,14 +171,14 @@ func restart(t *testing.T, keeps bool, args ...string) {
 	var mu sync.Mutex
 	handled := map[string]int{}
 	half, goOn := make(chan struct{}), make(chan struct{})
-	mustSubscribe(t, b, "s", func(_ context.Context, e *bus.Event) error {
+	mustSubscribe(t, b, "s", func(ctx context.Context, e *bus.Event) error {
 		mu.Lock()
 		handled[e.ID]++
 		n := len(handled)
 		mu.Unlock()
 		if n == 50 {
 			close(half)
-			<-goOn
+			hold(ctx, goOn)
 		}
 		return nil
 	})
@@ -273,4 +275,110 @@ func TestLostAnswers(t *testing.T) {
 	proxy.Cut()
 	proxy.Resume()
 	waitFor(t, "the event of the lost reply", func() bool { return handled.Load() == events+2 && pending(t, direct, keys) == 0 })
+}
+
+// beforePipeline is a client's hook: what it answers with an error is not sent. It may wait.
+type beforePipeline func(cmds []redis.Cmder) error
+
+func (beforePipeline) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (beforePipeline) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (f beforePipeline) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if err := f(cmds); err != nil {
+			return err
+		}
+		return next(ctx, cmds)
+	}
+}
+
+func has(cmds []redis.Cmder, name string) bool {
+	return slices.ContainsFunc(cmds, func(c redis.Cmder) bool { return c.Name() == name })
+}
+
+// TestLetterThatWaits has a dead letter refused for a while, and connections break meanwhile: what is no event becomes one
+// letter.
+func TestLetterThatWaits(t *testing.T) {
+	t.Parallel()
+	server := testenv.RedisServer(t)
+	rdb, keys := open(t, server.URL()), bus.Keys{Namespace: "t", Partitions: 1}
+	var refuse atomic.Bool
+	refuse.Store(true)
+	slow := open(t, server.URL())
+	slow.AddHook(beforePipeline(func(cmds []redis.Cmder) error {
+		if refuse.Load() && has(cmds, "xadd") {
+			return errors.New("refused")
+		}
+		return nil
+	}))
+	b := newRedisBus(t, slow, bus.Config{Keys: keys, Group: "g", Logger: slog.New(slog.DiscardHandler)})
+	runBus(t, b)
+	ctx := t.Context()
+	if err := rdb.XAdd(ctx, &redis.XAddArgs{Stream: keys.Stream(0), Values: []string{"what", "ever"}}).Err(); err != nil {
+		t.Fatal(err)
+	}
+	reads := func() int64 {
+		list := rdb.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: keys.Stream(0), Group: "g", Start: "-", End: "+", Count: 1}).Val()
+		if len(list) == 0 {
+			return 0
+		}
+		return list[0].RetryCount
+	}
+	waitFor(t, "the entry is read", func() bool { return reads() == 1 })
+	waitFor(t, "it is read again", func() bool {
+		return rdb.Do(ctx, "client", "kill", "type", "normal", "skipme", "yes").Err() == nil && reads() > 1
+	})
+	refuse.Store(false)
+	waitFor(t, "the letter", func() bool { return pending(t, rdb, keys) == 0 })
+	if err := b.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if n := rdb.XLen(ctx, keys.Dead(0, "g")).Val(); n != 1 {
+		t.Errorf("%d dead letters", n)
+	}
+}
+
+// TestLastAcknowledgement closes a bus while it acknowledges: what was handled meanwhile is acknowledged too.
+func TestLastAcknowledgement(t *testing.T) {
+	t.Parallel()
+	url, namespace := testenv.Redis(t)
+	rdb, keys := open(t, url), bus.Keys{Namespace: namespace, Partitions: 4}
+	reached, goOn := make(chan struct{}, 10), make(chan struct{})
+	resume := sync.OnceFunc(func() { close(goOn) })
+	slow := open(t, url)
+	slow.AddHook(beforePipeline(func(cmds []redis.Cmder) error {
+		if has(cmds, "xack") {
+			reached <- struct{}{}
+			<-goOn
+		}
+		return nil
+	}))
+	b := newRedisBus(t, slow, bus.Config{Keys: keys, Group: "g", Logger: slog.New(slog.DiscardHandler)})
+	started, second := make(chan string, 3), make(chan struct{})
+	mustSubscribe(t, b, "s", func(ctx context.Context, e *bus.Event) error {
+		started <- e.ID
+		switch e.ID {
+		case "2":
+			hold(ctx, second)
+		case "3":
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		return nil
+	})
+	runBus(t, b)
+	t.Cleanup(resume)
+	for _, id := range []string{"3", "2", "1"} {
+		publishOne(t, newRedisBus(t, rdb, bus.Config{Keys: keys}), id, "user:u"+id)
+		<-started
+	}
+	<-reached
+	close(second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := b.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Close while a handler hangs: %v", err)
+	}
+	resume()
+	waitFor(t, "all that was handled is acknowledged", func() bool { return pending(t, rdb, keys) == 1 })
 }

@@ -13,6 +13,8 @@ type entry struct {
 	fields int       // how many elements: names and values
 	seen   time.Time // when it was read, or claimed again
 	copied bool      // the second party's delivery
+	only   string    // replayed: the subscription that failed; empty: for all
+	bad    error     // why it is a dead letter for all subscriptions; nil: it is none
 	marked bool      // done markers were written. The settler's.
 	gone   bool      // acknowledged. The settler's.
 }
@@ -117,9 +119,8 @@ func (f *found) isCopy() bool { return bytes.Equal(f.value(f.raw, fieldCopy), []
 var errNoEvent = errors.New("the entry is no event")
 
 // task copies an entry, so that an event that waits for long keeps no other one in
-// memory, and reads the event out of it. The error is errNoEvent and says why; the
-// task has all that could be read.
-func (f *found) task(partNumber int, words *entries, now time.Time) (*task, error) {
+// memory, and reads the event out of it: all that can be read, if it is bad.
+func (f *found) task(partNumber int, words *entries, now time.Time) *task {
 	raw := bytes.Clone(f.raw)
 	t := &task{entry: entry{place: place{part: partNumber, id: f.id}, raw: raw, fields: f.fields, copied: f.isCopy(), seen: now}}
 	e := &t.event
@@ -130,23 +131,22 @@ func (f *found) task(partNumber int, words *entries, now time.Time) (*task, erro
 	if f.end[fieldData] > 0 {
 		e.Data = f.value(raw, fieldData)
 	}
-	var why error
 	number := func(known int) int64 {
 		if f.end[known] == 0 {
 			return 0
 		}
 		n := parseAmount(f.value(raw, known))
 		if n < 0 {
-			why = errNoEvent
+			t.bad = errNoEvent
 			return 0
 		}
 		return n
 	}
 	e.Seq, e.Amount = number(fieldSeq), number(fieldAmount)
-	if e.ID == "" || e.Type == "" || len(e.Data) == 0 {
-		why = errNoEvent
+	if e.ID == "" || !word(e.Type, maxType) || len(e.Data) == 0 {
+		t.bad = errNoEvent
 	}
-	return t, why
+	return t
 }
 
 // pairs calls f with each name and value of the entry.

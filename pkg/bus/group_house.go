@@ -61,35 +61,52 @@ func (b *Redis) stillHere(ctx context.Context) error {
 	return err
 }
 
-// lag is what one stream holds for the group.
-type lag struct {
-	entries int64    // not handed out, or not acknowledged
-	oldest  streamID // of those; zero: none
-}
-
-// measure sets the group's metrics of lag and dead letters.
+// measure sets the group's metrics of lag and dead letters, with two round trips however many streams there are.
 func (b *Redis) measure(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, redisWait)
 	defer cancel()
+	pipe := b.rdb.Pipeline()
+	groups := make([]*redis.XInfoGroupsCmd, len(b.parts))
+	var letters []*redis.IntCmd
+	for n, p := range b.parts {
+		groups[n] = pipe.XInfoGroups(ctx, p.stream)
+		if !p.replay {
+			letters = append(letters, pipe.XLen(ctx, b.cfg.Keys.Dead(p.partition, b.cfg.Group)))
+		}
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return err
+	}
+	pipe = b.rdb.Pipeline()
+	var lags []lag
+	for n, p := range b.parts {
+		for _, g := range groups[n].Val() {
+			if g.Name == b.cfg.Group {
+				lags = append(lags, lag{
+					group:   g,
+					pending: pipe.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: p.stream, Group: g.Name, Start: "-", End: "+", Count: 1}),
+					next:    pipe.XRangeN(ctx, p.stream, "("+g.LastDeliveredID, "+", 1),
+				})
+			}
+		}
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return err
+	}
 	var entries, dead int64
 	var oldest uint64
 	now := uint64(time.Now().UnixMilli()) //nolint:gosec // after 1970
-	for _, p := range b.parts {
-		l, err := b.lagOf(ctx, p)
+	for i := range lags {
+		n, first, err := lags[i].read()
 		if err != nil {
 			return err
 		}
-		entries += l.entries
-		if l.entries > 0 {
-			oldest = max(oldest, now-min(now, l.oldest.millis))
+		if entries += n; n > 0 {
+			oldest = max(oldest, now-min(now, first.millis))
 		}
-		if !p.replay {
-			n, err := b.rdb.XLen(ctx, b.cfg.Keys.Dead(p.partition, b.cfg.Group)).Result()
-			if err != nil {
-				return err
-			}
-			dead += n
-		}
+	}
+	for _, n := range letters {
+		dead += n.Val()
 	}
 	m := &b.d.metrics.group
 	m.lagEntries.Set(float64(entries))
@@ -98,33 +115,26 @@ func (b *Redis) measure(ctx context.Context) error {
 	return nil
 }
 
-func (b *Redis) lagOf(ctx context.Context, p part) (lag, error) {
-	groups, err := b.rdb.XInfoGroups(ctx, p.stream).Result()
-	if err != nil {
-		return lag{}, err
+// lag is what Redis says of one stream.
+type lag struct {
+	group   redis.XInfoGroup
+	pending *redis.XPendingExtCmd   // the first entry that was handed out and not acknowledged
+	next    *redis.XMessageSliceCmd // the first one that was not handed out
+}
+
+// read tells how many entries wait for the group, and the oldest of them.
+func (l *lag) read() (entries int64, oldest streamID, err error) {
+	entries = l.group.Pending + max(l.group.Lag, 0)
+	if oldest, err = lastID(l.next.Val()); err != nil {
+		return 0, oldest, err
 	}
-	at := slices.IndexFunc(groups, func(g redis.XInfoGroup) bool { return g.Name == b.cfg.Group })
-	if at < 0 {
-		return lag{}, nil
+	if oldest != (streamID{}) && l.group.Lag <= 0 {
+		entries++ // Redis cannot tell how many: after a trim, at least this one
 	}
-	g := groups[at]
-	l := lag{entries: g.Pending + max(g.Lag, 0)}
-	pipe := b.rdb.Pipeline()
-	pending := pipe.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: p.stream, Group: b.cfg.Group, Start: "-", End: "+", Count: 1})
-	next := pipe.XRangeN(ctx, p.stream, "("+g.LastDeliveredID, "+", 1)
-	if _, err := pipe.Exec(ctx); err != nil {
-		return lag{}, err
-	}
-	if l.oldest, err = lastID(next.Val()); err != nil {
-		return lag{}, err
-	}
-	if l.oldest != (streamID{}) && g.Lag <= 0 {
-		l.entries++ // Redis cannot tell how many: after a trim, at least this one
-	}
-	if first := pending.Val(); len(first) > 0 {
+	if first := l.pending.Val(); len(first) > 0 {
 		if id, ok := parseStreamID([]byte(first[0].ID)); ok {
-			l.oldest = id
+			oldest = id
 		}
 	}
-	return l, nil
+	return entries, oldest, nil
 }

@@ -133,9 +133,9 @@ func TestLongHandlerKeepsItsEvent(t *testing.T) {
 	var calls atomic.Int32
 	for range 2 {
 		b := newRedisBus(t, rdb, cfg)
-		mustSubscribe(t, b, "s", func(context.Context, *bus.Event) error {
+		mustSubscribe(t, b, "s", func(ctx context.Context, _ *bus.Event) error {
 			calls.Add(1)
-			<-goOn
+			hold(ctx, goOn)
 			return nil
 		})
 		runBus(t, b)
@@ -207,6 +207,8 @@ func TestUnreadableEntries(t *testing.T) {
 	add("what", "ever")
 	add("id", "x", "type", "a", "seq", "minus one", "data", "{}")
 	add("id", "x", "type", "a", "data", "")
+	add("id", "x", "type", "\xff", "data", "{}") // no metric's label
+	add("what", "ever", "subscriber", "\xff")
 	add("id", "good", "type", "a", "data", "{}")
 
 	registry := prometheus.NewRegistry()
@@ -226,21 +228,21 @@ func TestUnreadableEntries(t *testing.T) {
 		}
 		return letters
 	}
-	waitFor(t, "four dead letters", func() bool { return len(list()) == 4 })
+	waitFor(t, "six dead letters", func() bool { return len(list()) == 6 })
 	for _, l := range list() {
 		if l.Error == "" || l.Attempts != 0 || l.FailedAt.IsZero() || len(l.Fields) == 0 {
 			t.Errorf("letter %+v", l)
 		}
 	}
 	// Replayed, what is no event is a letter again; the one that consumers died of gets its chance.
-	if n, err := b.DeadLetters().ReplayAll(ctx); err != nil || n != 4 {
+	if n, err := b.DeadLetters().ReplayAll(ctx); err != nil || n != 6 {
 		t.Fatalf("replayed %d, %v", n, err)
 	}
 	if id := <-got; id != "poison" {
 		t.Errorf("handled %s", id)
 	}
-	waitFor(t, "three dead letters", func() bool { return len(list()) == 3 && pending(t, rdb, keys) == 0 })
-	waitFor(t, "the metrics", func() bool { return metricSum(t, registry, "event_dead_letters") == 3 })
+	waitFor(t, "five dead letters", func() bool { return len(list()) == 5 && pending(t, rdb, keys) == 0 })
+	waitFor(t, "the metrics", func() bool { return metricSum(t, registry, "event_dead_letters") == 5 })
 	if n := rdb.XLen(ctx, keys.Replay(1, "g")).Val(); n != 0 {
 		t.Errorf("%d replayed entries are left", n)
 	}
@@ -253,7 +255,7 @@ func TestLag(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	b := newRedisBus(t, rdb, bus.Config{Keys: keys, Group: "g", MaxInFlight: 8, Lanes: 1, Registerer: registry})
 	goOn := make(chan struct{})
-	mustSubscribe(t, b, "s", func(context.Context, *bus.Event) error { <-goOn; return nil })
+	mustSubscribe(t, b, "s", func(ctx context.Context, _ *bus.Event) error { hold(ctx, goOn); return nil })
 	for i := range 50 {
 		publishOne(t, b, fmt.Sprint(i), fmt.Sprint("user:u", i))
 	}

@@ -188,8 +188,7 @@ func (r *groupReader) take(raw reply) error {
 	return nil
 }
 
-// one reads an entry and makes it a task. What no subscription wants, and what is no
-// event, is settled here.
+// one reads an entry and makes it a task. What no subscription wants is settled here.
 func (r *groupReader) one(raw *reply, n int, now time.Time) (*task, streamID) {
 	var f found
 	f.next(raw)
@@ -205,35 +204,33 @@ func (r *groupReader) one(raw *reply, n int, now time.Time) (*task, streamID) {
 		b.desk.ack(place{part: n, id: f.id})
 		return nil, f.id
 	}
-	plan := b.d.planFor(unsafeString(f.value(f.raw, fieldType)))
-	if len(plan) == 0 && f.end[fieldType] > 0 && !b.parts[n].replay {
-		m.noSubscribers.WithLabelValues(r.words.word(f.value(f.raw, fieldType))).Inc()
+	kind := f.text(f.raw, fieldType)
+	plan := b.d.planFor(kind)
+	if len(plan) == 0 && word(kind, maxType) && !b.parts[n].replay {
+		m.noSubscribers.WithLabelValues(m.label(r.words.word(f.value(f.raw, fieldType)))).Inc()
 		b.desk.ack(place{part: n, id: f.id})
 		return nil, f.id
 	}
-	t, err := f.task(n, &r.words, now)
+	t := f.task(n, &r.words, now)
 	t.plan = plan
-	who := f.text(t.raw, fieldSubscriber)
-	if err == nil && b.parts[n].replay && who != "" {
-		err = t.replayFor(b.d.subscriber(who))
-	}
-	if err != nil {
-		b.desk.buryEntry(t, who, err)
-		return nil, f.id
+	if who := f.text(t.raw, fieldSubscriber); b.parts[n].replay && word(who, maxName) {
+		t.replayFor(who, b.d.subscriber(who))
 	}
 	return t, f.id
 }
 
 // replayFor leaves the event to the one subscription that failed.
-func (t *task) replayFor(s *subscriber) error {
-	if s == nil {
-		return errors.New("the subscription of this dead letter is not there any more")
+func (t *task) replayFor(who string, s *subscriber) {
+	t.only = who
+	if s != nil {
+		t.plan = plan{{s}}
+	} else if t.bad == nil {
+		t.bad = errors.New("the subscription of this dead letter is not there any more")
 	}
-	t.plan = plan{{s}}
-	return nil
 }
 
-// admit starts events, except those that are under way already.
+// admit starts events, except those that are under way already. Those that are to be dead letters are under way until
+// Redis has the letter.
 func (b *Redis) admit(tasks []*task) {
 	if len(tasks) == 0 {
 		return
@@ -241,7 +238,7 @@ func (b *Redis) admit(tasks []*task) {
 	b.mu.Lock()
 	fresh := tasks[:0]
 	for _, t := range tasks {
-		if t != nil && b.flying[t.place] == nil {
+		if b.flying[t.place] == nil {
 			b.flying[t.place] = t
 			fresh = append(fresh, t)
 		}
@@ -250,6 +247,10 @@ func (b *Redis) admit(tasks []*task) {
 	b.d.inFlight.add(len(fresh))
 	b.d.metrics.inFlight.Add(float64(len(fresh)))
 	for _, t := range fresh {
-		b.d.start(t)
+		if t.bad != nil {
+			b.desk.buryEntry(t)
+		} else {
+			b.d.start(t)
+		}
 	}
 }

@@ -82,11 +82,13 @@ func (s *settler) bury(t *task, sub *subscriber, attempts int, cause error) {
 	s.letter(letter{t: t, s: sub, subscriber: sub.ID, error: errorText(cause), attempts: attempts})
 }
 
-// buryEntry writes a letter about what is no event for any subscription.
-func (s *settler) buryEntry(t *task, subscriber string, cause error) {
-	s.b.d.metrics.dead.WithLabelValues(otherTypes, subscriber).Inc()
-	s.b.cfg.Logger.Error("a stream entry became a dead letter", "stream", s.b.parts[t.part].stream, "entry", t.id.String(), "error", cause)
-	s.letter(letter{t: t, subscriber: subscriber, error: errorText(cause)})
+// buryEntry writes a letter about an entry that is bad.
+func (s *settler) buryEntry(t *task) {
+	s.b.d.metrics.dead.WithLabelValues(otherTypes, t.only).Inc()
+	s.b.d.complain.Do(func() {
+		s.b.cfg.Logger.Error("a stream entry became a dead letter", "stream", s.b.parts[t.part].stream, "entry", t.id.String(), "error", t.bad)
+	})
+	s.letter(letter{t: t, subscriber: t.only, error: errorText(t.bad)})
 }
 
 func (s *settler) letter(l letter) {
@@ -96,17 +98,18 @@ func (s *settler) letter(l letter) {
 
 // run settles until ctx ends, and once more.
 func (s *settler) run(ctx context.Context) error {
-	for ctx.Err() == nil {
+	for {
 		select {
 		case <-s.kick:
 		case <-ctx.Done():
+			s.settle(context.WithoutCancel(ctx))
+			return nil
 		}
 		sleep(ctx, gather)
 		if !s.settle(context.WithoutCancel(ctx)) {
 			sleep(ctx, 100*time.Millisecond)
 		}
 	}
-	return nil
 }
 
 // settle sends all there is; false: some of it failed and is there again.
@@ -159,7 +162,9 @@ func (s *settler) writeLetters(ctx context.Context, letters []letter) (again []l
 			again = append(again, l)
 			continue
 		}
-		if l.s != nil {
+		if l.s == nil {
+			s.forget([]*task{l.t})
+		} else {
 			l.t.marked = true
 			s.b.d.end(l.t, l.s)
 		}

@@ -37,6 +37,14 @@ func newRedisBus(t *testing.T, rdb redis.UniversalClient, cfg bus.Config) *bus.R
 	return b
 }
 
+// hold waits in a handler for a test's signal, or for the end of a test that failed before.
+func hold(ctx context.Context, signal <-chan struct{}) {
+	select {
+	case <-signal:
+	case <-ctx.Done():
+	}
+}
+
 // relay publishes deliveries as the ledger's relay does, each as a group of its own.
 func relay(t *testing.T, rdb redis.UniversalClient, keys bus.Keys, deliveries ...bus.Delivery) {
 	t.Helper()

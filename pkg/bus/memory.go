@@ -123,7 +123,7 @@ func (b *Memory) accept(e *Event) (Status, error) {
 		_, sameID := b.seen[id]
 		_, sameKey := b.seen["key:"+e.Key]
 		if sameID || (e.Key != "" && sameKey) {
-			b.d.metrics.duplicate.WithLabelValues(e.Type).Inc()
+			b.d.metrics.duplicate.WithLabelValues(b.d.metrics.label(e.Type)).Inc()
 			return Duplicate, nil
 		}
 		b.remember(id, now)
@@ -131,7 +131,7 @@ func (b *Memory) accept(e *Event) (Status, error) {
 			b.remember("key:"+e.Key, now)
 		}
 	}
-	b.d.metrics.published.WithLabelValues(e.Type).Inc()
+	b.d.metrics.published.WithLabelValues(b.d.metrics.label(e.Type)).Inc()
 	return Published, nil
 }
 
@@ -150,7 +150,7 @@ func (b *Memory) forget(now time.Time) {
 func (b *Memory) start(t *task) {
 	b.d.metrics.inFlight.Inc()
 	if len(t.plan) == 0 {
-		b.d.metrics.noSubscribers.WithLabelValues(t.event.Type).Inc()
+		b.d.metrics.noSubscribers.WithLabelValues(b.d.metrics.label(t.event.Type)).Inc()
 	}
 	b.d.start(t)
 }

@@ -124,7 +124,6 @@ func (p *Publisher) callArgs(pubs []Publication, groups []int) []any {
 		names := &p.names[p.cfg.Keys.Partition(g.Account)]
 		args = append(args, &names.stream, text(names.balance+g.Account), text(names.dedup+g.Key))
 	}
-	args[argFirstKey] = p.names[p.cfg.Keys.Partition(pubs[groups[0]].Group.Account)].stream // go-redis' cluster client reads no pointer
 	args = append(args, p.cfg.MaxLen, p.ttlSeconds, len(groups))
 	for _, i := range groups {
 		args = appendGroup(args, &pubs[i], text)

@@ -44,11 +44,13 @@ func Run(t *testing.T, newBus Maker) {
 		"TypedPayloads":     testTypedPayloads,
 		"Replay":            testReplay,
 		"Pause":             testPause,
+		"PauseKeepsOrder":   testPauseKeepsOrder,
 		"BackPressure":      testBackPressure,
 		"Synchronous":       testSynchronous,
 		"CloseDrains":       testCloseDrains,
 		"CloseGivesUp":      testCloseGivesUp,
 		"Metrics":           testMetrics,
+		"MetricsOfTypes":    testMetricsOfTypes,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -109,6 +111,14 @@ func until(t *testing.T, what string, holds func() bool) {
 		if time.Since(start) > 30*time.Second {
 			t.Fatalf("waited in vain until %s", what)
 		}
+	}
+}
+
+// hold waits in a handler for a test's signal, or for the end of a test that failed before.
+func hold(ctx context.Context, signal <-chan struct{}) {
+	select {
+	case <-signal:
+	case <-ctx.Done():
 	}
 }
 

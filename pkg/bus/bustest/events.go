@@ -268,3 +268,20 @@ func testMetrics(t *testing.T, newBus Maker) {
 		}
 	}
 }
+
+// testMetricsOfTypes publishes more types than metrics may have labels for.
+func testMetricsOfTypes(t *testing.T, newBus Maker) {
+	cfg, read := withRegistry(quick())
+	b, _ := newBus(t, cfg)
+	for range 2 {
+		for i := range 300 {
+			publish(t, b, event(fmt.Sprint("e", i), fmt.Sprint("type", i), "user:u"))
+		}
+	}
+	until(t, "all are read", func() bool { return read(`event_no_subscribers_total{type=other}`) == 300-256 })
+	for _, name := range []string{"event_published_total", "event_duplicate_detected_total", "event_no_subscribers_total"} {
+		if first, other := read(name+"{type=type0}"), read(name+"{type=other}"); first != 1 || other != 300-256 {
+			t.Errorf("%s: %v of the first type and %v others", name, first, other)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -329,5 +330,39 @@ func testPause(t *testing.T, newBus Maker) {
 			t.Errorf("%s after %s", id, last[account])
 		}
 		last[account] = id
+	}
+}
+
+// testPauseKeepsOrder pauses a subscription while it handles an account's event: the account's next one must not reach the
+// later subscription before it.
+func testPauseKeepsOrder(t *testing.T, newBus Maker) {
+	cfg := quick()
+	cfg.PauseAfter, cfg.PauseFor = 1, time.Hour
+	cfg, read := withRegistry(cfg)
+	b, _ := newBus(t, cfg)
+	started, goOn := make(chan struct{}), make(chan struct{})
+	var after record
+	subscribe(t, b, bus.Subscription{ID: "paused", Priority: 1, Handler: bus.HandlerFunc(func(ctx context.Context, e *bus.Event) error {
+		switch e.ID {
+		case "a1":
+			close(started)
+			hold(ctx, goOn)
+		case "b1":
+			return bus.Permanent(errTest)
+		}
+		return nil
+	})})
+	subscribe(t, b, bus.Subscription{ID: "after", Priority: 2, Handler: &after})
+	publish(t, b, event("a1", "a", "user:a"))
+	wait(t, "the handler", started)
+	publish(t, b, event("b1", "a", "user:b"))
+	until(t, "it is paused", func() bool { return read(`event_subscriber_paused{subscriber=paused}`) == 1 })
+	publish(t, b, event("a2", "a", "user:a"))
+	publish(t, b, event("b2", "a", "user:b"))
+	until(t, "the pause holds up no other account", func() bool { return slices.Contains(after.all(), "b2") })
+	close(goOn)
+	until(t, "all are through", func() bool { return after.len() == 4 })
+	if got := after.all(); slices.Index(got, "a1") > slices.Index(got, "a2") {
+		t.Errorf("handled in the order %v", got)
 	}
 }

@@ -163,11 +163,11 @@ func testBackPressure(t *testing.T, newBus Maker) {
 	var r record
 	var running, most atomic.Int32
 	goOn := make(chan struct{})
-	subscribe(t, b, bus.Subscription{ID: "s", Handler: bus.HandlerFunc(func(_ context.Context, e *bus.Event) error {
+	subscribe(t, b, bus.Subscription{ID: "s", Handler: bus.HandlerFunc(func(ctx context.Context, e *bus.Event) error {
 		n := running.Add(1)
 		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 		}
-		<-goOn
+		hold(ctx, goOn)
 		running.Add(-1)
 		r.add(e.ID)
 		return nil
@@ -178,7 +178,7 @@ func testBackPressure(t *testing.T, newBus Maker) {
 		for i := range events {
 			all = append(all, event(fmt.Sprint(i), "a", fmt.Sprint("user:u", i)))
 		}
-		_, err := b.Publish(context.WithoutCancel(t.Context()), all...)
+		_, err := b.Publish(t.Context(), all...)
 		published <- err
 	}()
 	until(t, "some run", func() bool { return running.Load() >= 2 })
