@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	redislog "github.com/redis/go-redis/v9/logging"
@@ -93,12 +94,12 @@ func fill(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	ops = append(ops, wallet.Op{Operation: wallet.OpHold, IdempotencyKey: "h", Account: "user:u1", Amount: 1, Reason: "chip_menu_purchase",
 		QueueItemID: `a "quoted", item`, FeatureType: "f", Metadata: json.RawMessage("{\"a\":\n1}")})
+	var errs []error
 	for _, r := range l.DoBatch(ctx, ops) {
-		ts.Check(r.Err)
+		errs = append(errs, r.Err)
 	}
 	cancel()
-	ts.Check(<-done)
-	ts.Check(l.Close())
+	ts.Check(errors.Join(append(errs, <-done, l.Close())...))
 }
 
 // tamper changes rows behind the ledger's back: tamper ledger.db 'UPDATE …'.
@@ -126,20 +127,26 @@ func deadLetters(ts *testscript.TestScript, t *testing.T, group string) {
 		return bus.Permanent(errors.New("no such luck\nand more of it"))
 	})})
 	ts.Check(err)
-	ctx := context.Background()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
 	ran := make(chan error, 1)
 	go func() { ran <- b.Run(ctx) }()
-	ts.Check(rdb.XAdd(ctx, &redis.XAddArgs{Stream: keys.Stream(0), Values: []string{"what", "ever"}}).Err())
-	for i := range 2 {
-		_, err = b.Publish(ctx, bus.Event{Type: "a", Account: fmt.Sprint("user:u", i), Data: []byte(`{"n":1}`)})
-		ts.Check(err)
-	}
-	letters, err := b.DeadLetters().List(ctx, "", 10)
-	ts.Check(err)
-	for _, l := range letters {
-		if l.Subscriber != "" {
-			ts.Setenv("LETTER", l.ID)
+	fail := func() error {
+		if err := rdb.XAdd(ctx, &redis.XAddArgs{Stream: keys.Stream(0), Values: []string{"what", "ever"}}).Err(); err != nil {
+			return err
 		}
+		for i := range 2 {
+			if _, err := b.Publish(ctx, bus.Event{Type: "a", Account: fmt.Sprint("user:u", i), Data: []byte(`{"n":1}`)}); err != nil {
+				return err
+			}
+		}
+		letters, err := b.DeadLetters().List(ctx, "", 10)
+		for _, l := range letters {
+			if l.Subscriber != "" {
+				ts.Setenv("LETTER", l.ID)
+			}
+		}
+		return err
 	}
-	ts.Check(errors.Join(b.Close(ctx), <-ran))
+	ts.Check(errors.Join(fail(), b.Close(ctx), <-ran))
 }

@@ -19,4 +19,8 @@
 // cannot be told from a repeat and becomes a dead letter instead of a wrong count. Each
 // event is a commit that is synced to disk. One process has the SQLite file; more of
 // them want the same two tables in Postgres.
+//
+// Flags, log, health and metrics are those of this project's commands, from its internal
+// packages. What a program elsewhere would copy is the handler and its database, in handle.go and
+// counts.go, and the calls of pkg/bus in main.go.
 package main

@@ -29,6 +29,7 @@ func TestMain(m *testing.M) {
 		main()
 	}
 	redislog.Disable()
+	// After many failed dials go-redis probes from a goroutine that sleeps for up to a second after its client was closed.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }
 
@@ -128,10 +129,16 @@ func (w *world) settled() {
 func (w *world) run(f func()) {
 	w.t.Helper()
 	ctx, stop := context.WithCancel(w.t.Context())
-	defer stop()
 	var stderr bytes.Buffer
 	code := make(chan int, 1)
-	go func() { code <- run(ctx, w.args, os.Getenv, &stderr, &stderr) }()
+	go func() {
+		defer close(code)
+		code <- run(ctx, w.args, os.Getenv, &stderr, &stderr)
+	}()
+	defer func() { // also when f ends the test
+		stop()
+		<-code
+	}()
 	f()
 	stop()
 	if c := <-code; c != 0 {

@@ -25,4 +25,8 @@
 // crash cut off is removed, since its event was not acknowledged and comes again. When
 // the disk fails the program stops with exit code 1 and has acknowledged nothing that is not
 // on disk. Events of other producers have no seq and are left out.
+//
+// Flags, log, health and metrics are those of this project's commands, from its internal
+// packages. What a program elsewhere would copy is the auditor in main.go, with its calls of
+// pkg/bus, and file.go and track.go.
 package main
