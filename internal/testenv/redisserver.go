@@ -6,7 +6,9 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -47,6 +49,19 @@ func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.It
 
 // URL is redis://host:port/0.
 func (s *Server) URL() string { return "redis://" + s.Addr() + "/0" }
+
+// CLI is the path of a redis-cli: the one beside the server's program, else the one on PATH.
+func (s *Server) CLI() string {
+	s.t.Helper()
+	name := strings.Replace(filepath.Base(s.program), "-server", "-cli", 1) // valkey's, too
+	for _, program := range []string{filepath.Join(filepath.Dir(s.program), name), "redis-cli"} {
+		if found, err := exec.LookPath(program); err == nil {
+			return found
+		}
+	}
+	s.t.Fatalf("no redis-cli beside %s or on PATH", s.program)
+	return ""
+}
 
 // Start starts the server again on the same port after Kill, and returns when it answers. Without persistence it is empty.
 func (s *Server) Start() {

@@ -1,0 +1,77 @@
+package docs_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	raw, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}
+
+// The page shows the program that clients/node-consumer tests.
+func TestNodeProgramIsTheTestedOne(t *testing.T) {
+	page, program := read(t, "streams.md"), read(t, "../clients/node-consumer/main.js")
+	if !strings.Contains(page, "```js\n"+program+"```\n") {
+		t.Error("streams.md does not have clients/node-consumer/main.js as it is")
+	}
+}
+
+func TestREADMELinksEveryPage(t *testing.T) {
+	readme := read(t, "../README.md")
+	pages, err := filepath.Glob("*.*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range pages {
+		if filepath.Ext(page) != ".go" && !strings.Contains(readme, "](docs/"+page+")") {
+			t.Errorf("README.md has no link to docs/%s", page)
+		}
+	}
+}
+
+func TestLinksLeadSomewhere(t *testing.T) {
+	var pages []string
+	for _, pattern := range []string{"../*.md", "*.md", "../bench/*.md", "../clients/*/*.md"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages = append(pages, found...)
+	}
+	for _, page := range pages {
+		for _, link := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(read(t, page), -1) {
+			file, heading, _ := strings.Cut(link[1], "#")
+			if strings.Contains(file, "://") {
+				continue
+			}
+			target := page
+			if file != "" {
+				target = filepath.Join(filepath.Dir(page), file)
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s: %v", page, err)
+			} else if heading != "" && !slices.Contains(headings(read(t, target)), heading) {
+				t.Errorf("%s: %s has no heading %q", page, target, heading)
+			}
+		}
+	}
+}
+
+// headings are a page's, as links name them.
+func headings(page string) (names []string) {
+	for _, h := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(page, -1) {
+		name := regexp.MustCompile(`[^\w\- ]`).ReplaceAllString(strings.ToLower(h[1]), "")
+		names = append(names, strings.ReplaceAll(name, " ", "-"))
+	}
+	return names
+}
