@@ -39,6 +39,17 @@ func TestREADMELinksEveryPage(t *testing.T) {
 	}
 }
 
+// What the page tells to look at is there, by the name that metrics.md has.
+func TestTroubleshootingNamesRealMetrics(t *testing.T) {
+	metrics := read(t, "metrics.md")
+	names := regexp.MustCompile(`\b(?:event|gateway|relay|stream|wallet_event)_\w+(?:_total|_seconds|_entries|_letters|_flight|_paused|_running|_backlog)\b`)
+	for _, name := range names.FindAllString(read(t, "troubleshooting.md"), -1) {
+		if !strings.Contains(metrics, "`"+name) {
+			t.Errorf("%s is not in metrics.md", name)
+		}
+	}
+}
+
 func TestLinksLeadSomewhere(t *testing.T) {
 	var pages []string
 	for _, pattern := range []string{"../*.md", "*.md", "../bench/*.md", "../clients/*/*.md"} {
