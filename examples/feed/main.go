@@ -23,6 +23,7 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	redislog "github.com/redis/go-redis/v9/logging"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
@@ -36,6 +37,7 @@ type flags struct {
 }
 
 func main() {
+	redislog.Disable() // its errors reach us
 	var f flags
 	kong.Parse(&f, kong.Description("Keep an activity feed of the ledger's events in Postgres."))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
