@@ -106,18 +106,32 @@ func (d *document) validate(pointer string, v any) error {
 
 func payload(op string) string { return "#/components/messages/" + op + "/payload" }
 
-// check validates a frame and notes what of the description it used.
-func (d *document) check(v any) error {
+// The channels.
+const (
+	webSocket  = "#/channels/wallet/messages/"
+	serverSent = "#/channels/events/messages/"
+)
+
+// parameters are those of GET /v1/events.
+const parameters = "#/operations/stream/bindings/http/query"
+
+// check validates a frame of a channel and notes what of the description it used.
+func (d *document) check(channel string, v any) error {
 	frame, _ := v.(map[string]any)
 	op, _ := frame["op"].(string)
-	if d.at("#/channels/wallet/messages/"+op) == nil {
-		return fmt.Errorf("the document has no message %q", op)
+	if d.at(channel+op) == nil {
+		return fmt.Errorf("the document has no message %q there", op)
 	}
-	if err := d.validate(payload(op), v); err != nil {
+	d.used[channel+op] = true
+	return d.checkAt(payload(op), v)
+}
+
+func (d *document) checkAt(pointer string, v any) error {
+	if err := d.validate(pointer, v); err != nil {
 		return err
 	}
-	d.used[payload(op)] = true
-	d.cover(payload(op), v)
+	d.used[pointer] = true
+	d.cover(pointer, v)
 	return nil
 }
 
@@ -150,13 +164,16 @@ func (d *document) cover(pointer string, v any) {
 	}
 }
 
-// unused lists what no frame has used, of all that the channel's messages can reach.
+// unused lists what no frame has used, of all that the channels' messages can reach, and parameters that nobody gave.
 func (d *document) unused() []string {
-	seen := map[string]bool{}
-	messages, _ := d.at("#/channels/wallet/messages").(map[string]any)
-	for op := range messages {
-		seen[payload(op)] = true
-		d.reach(payload(op), seen)
+	seen := map[string]bool{parameters: true}
+	d.reach(parameters, seen)
+	for _, channel := range []string{webSocket, serverSent} {
+		messages, _ := d.at(strings.TrimSuffix(channel, "/")).(map[string]any)
+		for op := range messages {
+			seen[channel+op], seen[payload(op)] = true, true
+			d.reach(payload(op), seen)
+		}
 	}
 	maps.DeleteFunc(seen, func(pointer string, part bool) bool { return !part || d.used[pointer] })
 	return slices.Sorted(maps.Keys(seen))
@@ -252,7 +269,7 @@ func TestAsyncAPIDocumentIsValid(t *testing.T) {
 	for name, m := range messages {
 		examples, _ := m.(map[string]any)["examples"].([]any)
 		for _, e := range examples {
-			if err := openDocument(t).check(e.(map[string]any)["payload"]); err != nil {
+			if err := d.validate(payload(name), e.(map[string]any)["payload"]); err != nil {
 				t.Errorf("example of %s: %v", name, err)
 			}
 		}

@@ -48,7 +48,7 @@ func (w *world) talk(doc *document, raw string) *talk {
 // say sends a frame that the document allows.
 func (c *talk) say(frame string) {
 	c.Helper()
-	if err := c.doc.check(parseJSON(c.T, []byte(frame))); err != nil {
+	if err := c.doc.check(webSocket, parseJSON(c.T, []byte(frame))); err != nil {
 		c.Errorf("%s: %v", frame, err)
 	}
 	c.send(frame)
@@ -57,7 +57,7 @@ func (c *talk) say(frame string) {
 // missay sends a frame that the document does not allow.
 func (c *talk) missay(frame string) {
 	c.Helper()
-	if c.doc.check(parseJSON(c.T, []byte(frame))) == nil {
+	if c.doc.check(webSocket, parseJSON(c.T, []byte(frame))) == nil {
 		c.Errorf("the document allows %s", frame)
 	}
 	c.send(frame)
@@ -84,7 +84,7 @@ func (c *talk) next() map[string]any {
 		}
 		for line := range strings.SplitSeq(string(message), "\n") {
 			v := parseJSON(c.T, []byte(line))
-			if err := c.doc.check(v); err != nil {
+			if err := c.doc.check(webSocket, v); err != nil {
 				c.Errorf("%s: %v", line, err)
 			}
 			frame, _ := v.(map[string]any)
@@ -182,6 +182,8 @@ func TestFramesAreAsDocumented(t *testing.T) {
 	own.say(`{"op":"auth","token":"` + w.tokenFor(time.Hour, "", "model:m1") + `"}`)
 	own.hear("welcome", "error", "unsubscribed")
 
+	w.serverSent(doc)
+
 	many := w.talk(doc, w.tokenFor(time.Hour, "", "user:u1"))
 	many.hear("welcome")
 	for i := range 32 {
@@ -196,6 +198,7 @@ func TestFramesAreAsDocumented(t *testing.T) {
 	brief.hear("welcome", "token_expiring")
 	brief.say(`{"op":"subscribe","sub":"wallet"}`)
 	brief.hearError("snapshot_unavailable")
+	w.listen(doc, w.tokenFor(20*time.Second, "", "user:u1"), nil).hear("welcome", "subscribed", "token_expiring")
 	w.withoutHistory(doc)
 
 	for _, pointer := range doc.unused() {
@@ -250,9 +253,12 @@ func (w *world) withoutHistory(doc *document) {
 	c.hear("welcome")
 	c.say(`{"op":"subscribe","sub":"wallet","after":{"user:u1":1,"model:m1":1}}`)
 	c.hear("subscribed", "resync", "resync")
+	sse := w.listen(doc, w.tokenFor(time.Hour, "", "user:u1"), map[string]any{"after": "user:u1=1"})
+	sse.hear("welcome", "subscribed", "resync")
 	var g errgroup.Group
 	g.Go(func() error { w.stop(); return nil })
 	c.hear("reconnect")
+	sse.hear("reconnect", "closed")
 	_, _, err := c.ws.Read(context.Background())
 	if websocket.CloseStatus(err) != websocket.StatusServiceRestart {
 		w.Errorf("closed with %v", err)
