@@ -212,7 +212,9 @@ Paste into another terminal. Tokens: a service that may do everything, and user:
 
   curl -s {gateway}/v1/accounts/user:demo/balance -H "Authorization: Bearer $USER_TOKEN"
 
-Watch it over WebSocket (or open the live page):
+Watch it as server-sent events, over WebSocket, or on the live page:
+
+  curl -N {gateway}/v1/events -H "Authorization: Bearer $USER_TOKEN"
 
   (echo '{"op":"subscribe","sub":"wallet"}'; cat) | websocat --protocol wallet.v1 -H "Authorization: Bearer $USER_TOKEN" {socket}
 
