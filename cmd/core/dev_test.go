@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -34,18 +35,45 @@ func (p *process) url(label string) string {
 }
 
 var (
-	curlURL    = regexp.MustCompile(`curl -s (\S+)`)
+	curlURL    = regexp.MustCompile(`curl -[sN] (\S+)`)
 	curlHeader = regexp.MustCompile(`-H "([^:]+): ([^"]+)"`)
 	curlData   = regexp.MustCompile(`-d '([^']+)'`)
 )
 
-// paste does what the greeting's curl commands do, one after the other, and
+// watch does what the greeting's curl -N does, until the stream has said what the balance is.
+func (p *process) watch() {
+	p.Helper()
+	line := p.out.wait(p.T, `^  curl -N .*$`)
+	ctx, cancel := context.WithTimeout(p.Context(), 20*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, curlURL.FindStringSubmatch(line)[1], nil)
+	if err != nil {
+		p.Fatal(err)
+	}
+	header := curlHeader.FindStringSubmatch(strings.ReplaceAll(line, "$USER_TOKEN", p.variable("USER_TOKEN")))
+	req.Header.Set(header[1], header[2])
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		p.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	lines := bufio.NewScanner(resp.Body)
+	for lines.Scan() {
+		if strings.HasPrefix(lines.Text(), `data: {"op":"subscribed"`) && strings.Contains(lines.Text(), `"account":"user:demo"`) {
+			return
+		}
+	}
+	p.Fatalf("%s: %s, ended with %v", line, resp.Status, lines.Err())
+}
+
+// paste does what the greeting's other curl commands do, one after the other, and
 // returns their answers.
 func (p *process) paste() []map[string]any {
 	p.Helper()
 	escrow, seq := "", 0.0
 	var answers []map[string]any
-	for _, line := range regexp.MustCompile(`(?m)^  (ESCROW=\$\()?curl .*$`).FindAllString(p.out.String(), -1) {
+	for _, line := range regexp.MustCompile(`(?m)^  (ESCROW=\$\()?curl -s .*$`).FindAllString(p.out.String(), -1) {
 		line = strings.NewReplacer("$TOKEN", p.variable("TOKEN"), "$USER_TOKEN", p.variable("USER_TOKEN"),
 			"$RANDOM$RANDOM", time.Now().Format("150405.000000000"), "$ESCROW", escrow).Replace(line)
 		method, body := http.MethodGet, ""
@@ -164,6 +192,7 @@ func TestDev(t *testing.T) {
 	if last := answers[4]; last["availableBalance"] != 1400.0 || last["escrowBalance"] != 0.0 || last["seq"] != 7.0 {
 		t.Errorf("balance at the gateway: %v", last)
 	}
+	p.watch()
 	p.out.wait(t, `user:demo +seq 7 +balance_updated +escrow 100 → 0 +performance_completed +\d+ ms$`)
 	if status, page := p.request(http.MethodGet, p.url("Live page"), nil, ""); status != http.StatusOK || !strings.Contains(page["text"].(string), "Points, live") {
 		t.Errorf("live page: %d %v", status, page)
