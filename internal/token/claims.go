@@ -1,12 +1,14 @@
 package token
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/redroomrewards/realtime/internal/plainjson"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
@@ -52,6 +54,62 @@ type wireClaims struct {
 	// an empty one, which means no account at all.
 	Accounts *[]string `json:"accounts,omitempty"`
 	Scope    string    `json:"scope,omitempty"`
+}
+
+// readClaims reads a token's second part. What is written plainly, as issuers do, is
+// read without reflection; anything else, and any doubt, goes to encoding/json.
+func readClaims(payload []byte) (*wireClaims, error) {
+	w := new(wireClaims)
+	if w.readPlain(payload) {
+		return w, nil
+	}
+	w = new(wireClaims)
+	return w, json.Unmarshal(payload, w)
+}
+
+// readPlain does what encoding/json would do, or is false.
+func (w *wireClaims) readPlain(payload []byte) bool {
+	s := plainjson.Scanner{Rest: payload}
+	s.Open('{')
+	for n := 0; s.More(n, '}'); n++ {
+		switch name := s.Name(); string(name) {
+		case "iss":
+			w.Issuer = string(s.Text())
+		case "sub":
+			w.Subject = string(s.Text())
+		case "jti":
+			w.ID = string(s.Text())
+		case "scope":
+			w.Scope = string(s.Text())
+		case "exp":
+			w.ExpiresAt = numericDate(&s)
+		case "nbf":
+			w.NotBefore = numericDate(&s)
+		case "iat":
+			w.IssuedAt = numericDate(&s)
+		case "accounts":
+			accounts := s.Texts()
+			w.Accounts = &accounts
+		case "aud":
+			if s.At('"') {
+				w.Audience = jwt.ClaimStrings{string(s.Text())}
+			} else if w.Audience = s.Texts(); len(w.Audience) == 0 {
+				w.Audience = nil
+			}
+		default:
+			if slices.ContainsFunc(claimNames, func(known string) bool { return strings.EqualFold(known, string(name)) }) {
+				return false // encoding/json takes SUB for sub
+			}
+			s.Skip()
+		}
+	}
+	return s.End()
+}
+
+var claimNames = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "accounts", "scope"}
+
+func numericDate(s *plainjson.Scanner) *jwt.NumericDate {
+	return &jwt.NumericDate{Time: time.Unix(s.Whole(), 0)}
 }
 
 func (w *wireClaims) claims() (*Claims, error) {

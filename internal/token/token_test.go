@@ -350,3 +350,20 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkVerify(b *testing.B) {
+	v, err := token.NewVerifier(token.Config{HS256Secret: secret})
+	if err != nil {
+		b.Fatal(err)
+	}
+	raw, err := token.Sign(secret, token.Request{Subject: "user:u1", Scopes: []string{token.ScopeRead}, TTL: time.Hour})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := v.Verify(context.Background(), raw); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

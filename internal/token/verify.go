@@ -2,12 +2,18 @@ package token
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"hash"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -48,10 +54,19 @@ type Config struct {
 
 // A Verifier checks tokens. It may be used by several goroutines.
 type Verifier struct {
-	secret []byte
-	static map[string][]jwt.VerificationKey // by algorithm
-	jwks   *jwks                            // nil: none configured
-	parser *jwt.Parser
+	algorithms []string
+	static     map[string][]jwt.VerificationKey // by algorithm
+	jwks       *jwks                            // nil: none configured
+	validator  *jwt.Validator
+	headers    headers
+	benches    sync.Pool // of *bench
+}
+
+// bench is what checking a token needs for a moment.
+type bench struct {
+	mac   hash.Hash // keyed with the shared secret; nil: there is none
+	sum   [sha256.Size]byte
+	bytes []byte
 }
 
 // NewVerifier checks the configuration. It fetches nothing yet.
@@ -63,13 +78,19 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 		cfg.Now = time.Now
 	}
 	v := &Verifier{static: map[string][]jwt.VerificationKey{}}
-	var algorithms []string
+	secret := slices.Clone(cfg.HS256Secret)
+	v.benches.New = func() any {
+		b := new(bench)
+		if len(secret) > 0 {
+			b.mac = hmac.New(sha256.New, secret)
+		}
+		return b
+	}
 	if len(cfg.HS256Secret) > 0 {
 		if len(cfg.HS256Secret) < minSecretBytes {
 			return nil, fmt.Errorf("the HS256 secret has %d bytes, at least %d are needed", len(cfg.HS256Secret), minSecretBytes)
 		}
-		v.secret = slices.Clone(cfg.HS256Secret)
-		algorithms = append(algorithms, algHS256)
+		v.algorithms = append(v.algorithms, algHS256)
 	}
 	for i, pem := range cfg.PublicKeys {
 		key, err := parsePublicKey(pem)
@@ -81,8 +102,8 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 			return nil, fmt.Errorf("public key %d: %w", i+1, err)
 		}
 		v.static[alg] = append(v.static[alg], key)
-		if !slices.Contains(algorithms, alg) {
-			algorithms = append(algorithms, alg)
+		if !slices.Contains(v.algorithms, alg) {
+			v.algorithms = append(v.algorithms, alg)
 		}
 	}
 	if cfg.JWKSURL != "" {
@@ -92,16 +113,15 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 		v.jwks = newJWKS(cfg)
 		// Which keys will be published is not known yet; all asymmetric algorithms
 		// may be, and each is still bound to a key of its own type.
-		algorithms = []string{algRS256, algES256, algEdDSA}
-		if v.secret != nil {
-			algorithms = append(algorithms, algHS256)
+		v.algorithms = []string{algRS256, algES256, algEdDSA}
+		if len(cfg.HS256Secret) > 0 {
+			v.algorithms = append(v.algorithms, algHS256)
 		}
 	}
-	if len(algorithms) == 0 {
+	if len(v.algorithms) == 0 {
 		return nil, errors.New("no key to verify tokens with: give an HS256 secret, a public key or a JWKS URL")
 	}
 	options := []jwt.ParserOption{
-		jwt.WithValidMethods(algorithms),
 		jwt.WithExpirationRequired(),
 		jwt.WithLeeway(cfg.Leeway),
 		jwt.WithTimeFunc(cfg.Now),
@@ -112,7 +132,7 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 	if cfg.Audience != "" {
 		options = append(options, jwt.WithAudience(cfg.Audience))
 	}
-	v.parser = jwt.NewParser(options...)
+	v.validator = jwt.NewValidator(options...)
 	return v, nil
 }
 
@@ -125,40 +145,91 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (*Claims, error) {
 	case len(raw) > MaxBytes:
 		return nil, invalid("the token is longer than 8 KiB")
 	}
-	var w wireClaims
-	_, err := v.parser.ParseWithClaims(raw, &w, func(t *jwt.Token) (any, error) { return v.keys(ctx, t) })
+	first := strings.IndexByte(raw, '.')
+	last := strings.LastIndexByte(raw, '.')
+	if first == last || strings.IndexByte(raw[first+1:last], '.') >= 0 {
+		return nil, errMalformed
+	}
+	b, _ := v.benches.Get().(*bench)
+	defer v.benches.Put(b)
+	if !b.decode(raw[last+1:]) {
+		return nil, errMalformed
+	}
+	if err := v.checkSignature(ctx, raw[:first], raw[:last], b); err != nil {
+		return nil, err
+	}
+	if !b.decode(raw[first+1 : last]) {
+		return nil, errMalformed
+	}
+	w, err := readClaims(b.bytes)
 	if err != nil {
+		return nil, errMalformed
+	}
+	if err := v.validator.Validate(w); err != nil {
 		return nil, refuse(err)
 	}
 	return w.claims()
 }
 
-// keys gives the candidates for a token whose algorithm the parser has allowed.
-// Keys are chosen by that algorithm, so that none is ever used for another.
-func (v *Verifier) keys(ctx context.Context, t *jwt.Token) (any, error) {
-	alg, _ := t.Header["alg"].(string)
-	if alg == algHS256 {
-		return v.secret, nil
-	}
-	set := jwt.VerificationKeySet{Keys: slices.Clone(v.static[alg])}
-	if v.jwks != nil {
-		kid, _ := t.Header["kid"].(string)
-		set.Keys = append(set.Keys, v.jwks.lookup(ctx, alg, kid)...)
-	}
-	if len(set.Keys) == 0 {
-		return nil, errNoKey
-	}
-	return set, nil
+// decode puts what a segment encodes into bytes.
+func (b *bench) decode(segment string) bool {
+	var err error
+	b.bytes, err = base64.RawURLEncoding.AppendDecode(b.bytes[:0], []byte(segment))
+	return err == nil
 }
 
-var errNoKey = errors.New("no key for this token")
+// checkMAC tells whether bytes is the HS256 signature of the text.
+func (b *bench) checkMAC(signed string) bool {
+	b.mac.Reset()
+	_, _ = io.WriteString(b.mac, signed) // never fails
+	return hmac.Equal(b.bytes, b.mac.Sum(b.sum[:0]))
+}
 
-// refuse turns the library's errors, some of which quote the token, into reasons
+// checkSignature looks for a key that verifies the token, whose signature is in the
+// bench. Keys are chosen by the header's algorithm, so that none is ever used for another.
+func (v *Verifier) checkSignature(ctx context.Context, segment, signed string, b *bench) error {
+	h, known := v.headers.find(segment)
+	if !known {
+		var err error
+		if h, err = readHeader(segment); err != nil {
+			return errMalformed
+		}
+	}
+	if !slices.Contains(v.algorithms, h.alg) {
+		return errSignature
+	}
+	if h.alg == algHS256 {
+		if !b.checkMAC(signed) {
+			return errSignature
+		}
+	} else {
+		keys := slices.Clone(v.static[h.alg])
+		if v.jwks != nil {
+			keys = append(keys, v.jwks.lookup(ctx, h.alg, h.kid)...)
+		}
+		if len(keys) == 0 {
+			return invalid("no known key verifies this token")
+		}
+		method := jwt.GetSigningMethod(h.alg)
+		if !slices.ContainsFunc(keys, func(key jwt.VerificationKey) bool { return method.Verify(signed, b.bytes, key) == nil }) {
+			return errSignature
+		}
+	}
+	if !known {
+		v.headers.keep(segment, h)
+	}
+	return nil
+}
+
+var (
+	errMalformed = invalid("the token is malformed")
+	errSignature = invalid("the token's signature or algorithm is not accepted")
+)
+
+// refuse turns the validator's errors, some of which quote the token, into reasons
 // of our own.
 func refuse(err error) error {
 	switch {
-	case errors.Is(err, errNoKey):
-		return invalid("no known key verifies this token")
 	case errors.Is(err, jwt.ErrTokenExpired):
 		return invalid("the token has expired")
 	case errors.Is(err, jwt.ErrTokenRequiredClaimMissing):
@@ -169,10 +240,6 @@ func refuse(err error) error {
 		return invalid("the token is from another issuer")
 	case errors.Is(err, jwt.ErrTokenInvalidAudience):
 		return invalid("the token is for another audience")
-	case errors.Is(err, jwt.ErrTokenSignatureInvalid):
-		return invalid("the token's signature or algorithm is not accepted")
-	case errors.Is(err, jwt.ErrTokenMalformed):
-		return invalid("the token is malformed")
 	}
 	return invalid("the token is not accepted")
 }
