@@ -3,6 +3,7 @@ package ws
 import (
 	"fmt"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -245,6 +246,8 @@ func TestOrigins(t *testing.T) {
 func FuzzFrames(f *testing.F) {
 	for _, s := range []string{
 		`{"op":"ping"}`, "{\"op\":\"ping\"}\n{}", `{"op":"subscribe","sub":"s","accounts":["user:u1"],"types":["a"],"minAmount":5,"after":{"user:u1":4},"snapshot":false}`,
+		`{"op":"subscribe","sub":"s","accounts":[],"reasons":["a","b"],"features":["c"],"after":{},"snapshot":true}`, `{"op":"ping"}{"op":"ping"}`,
+		`{"op":"ping","op":"ping"}`, `{"op":"subscribe","after":{"a":1,"a":1}}`, `{"op":"subscribe","after":{"a":1,"b":2}}`, `{"op":"ping","Op":"auth"}`,
 		`{"op":"unsubscribe","sub":null}`, `{"op":"auth","token":"x"}`, ``, `[`, `{"op":{"op":1}}`, `{"op":"subscribe","after":{"a":1e99}}`,
 	} {
 		f.Add([]byte(s))
@@ -252,9 +255,21 @@ func FuzzFrames(f *testing.F) {
 	h := NewHub(Config{}, newLedger(), newLedger())
 	f.Fuzz(func(t *testing.T, message []byte) {
 		n := 0
-		frames(message, func(raw []byte) bool {
+		if fr, ok := plainFrame(message); ok {
+			wants := 0
+			frames(message, func(raw []byte) bool {
+				wants++
+				if want, refused := parseFrame(raw); refused != nil || !reflect.DeepEqual(fr, want) {
+					t.Errorf("read as %+v, is %+v, %+v", fr, want, refused)
+				}
+				return true
+			})
+			if wants != 1 {
+				t.Errorf("read as one of %d frames", wants)
+			}
+		}
+		eachFrame(message, func(fr clientFrame, refused *refusal) bool {
 			n++
-			fr, refused := parseFrame(raw)
 			switch {
 			case refused != nil:
 				if refused.code != codeBadRequest || refused.message == "" {

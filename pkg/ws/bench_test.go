@@ -79,8 +79,7 @@ func BenchmarkResume(b *testing.B) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		raw := fmt.Appendf(nil, `{"op":"subscribe","sub":"wallet","accounts":["user:u%d"],"after":{"user:u%d":10}}`, i%accounts, i%accounts)
-		frames(raw, func(raw []byte) bool {
-			f, refused := parseFrame(raw)
+		eachFrame(raw, func(f clientFrame, refused *refusal) bool {
 			if refused == nil {
 				refused = d.session.subscribe(&f)
 			}

@@ -82,11 +82,11 @@ func (c *conn) receive(typ websocket.MessageType, r io.Reader) bool {
 	c.busy.Store(true)
 	defer c.busy.Store(false)
 	if typ != websocket.MessageText {
-		return c.refuse(clientFrame{}, malformed("messages are text"))
+		return c.refuse(nil, malformed("messages are text"))
 	}
 	open := true
-	frames(*buf, func(raw []byte) bool {
-		open = c.handle(raw)
+	eachFrame(*buf, func(f clientFrame, refused *refusal) bool {
+		open = c.handle(&f, refused)
 		return open
 	})
 	return open

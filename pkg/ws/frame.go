@@ -156,30 +156,42 @@ func quote(s string) []byte {
 
 func timestamp(t time.Time) string { return t.UTC().Format(bus.TimeFormat) }
 
+// welcomeFrame and subscribedFrame are what each new connection gets: they are written
+// without reflection.
 func welcomeFrame(connection, gateway string, heartbeat time.Duration, expires time.Time) []byte {
-	return mustJSON(struct {
-		Op         string `json:"op"`
-		Connection string `json:"connection"`
-		Gateway    string `json:"gateway"`
-		Heartbeat  int64  `json:"heartbeatSeconds"`
-		ExpiresAt  string `json:"expiresAt"`
-	}{"welcome", connection, gateway, max(1, int64(heartbeat/time.Second)), timestamp(expires)})
+	b := make([]byte, 0, 192)
+	b = append(append(b, `{"op":"welcome","connection":"`...), connection...)
+	b = append(append(b, `","gateway":`...), quote(gateway)...)
+	b = strconv.AppendInt(append(b, `,"heartbeatSeconds":`...), max(1, int64(heartbeat/time.Second)), 10)
+	b = expires.UTC().AppendFormat(append(b, `,"expiresAt":"`...), bus.TimeFormat)
+	return append(b, `"}`...)
 }
 
 // opened is one account of a subscribed frame.
 type opened struct {
-	Account   string       `json:"account"`
-	Seq       int64        `json:"seq"`
-	Recovered bool         `json:"recovered"`
-	Snapshot  *bus.Balance `json:"snapshot,omitempty"`
+	Account   string
+	Seq       int64
+	Recovered bool
+	Snapshot  *bus.Balance // nil: left out
 }
 
 func subscribedFrame(sub []byte, accounts []opened) []byte {
-	return mustJSON(struct {
-		Op       string          `json:"op"`
-		Sub      json.RawMessage `json:"sub"`
-		Accounts []opened        `json:"accounts"`
-	}{"subscribed", sub, accounts})
+	b := make([]byte, 0, 64+len(sub)+96*len(accounts))
+	b = append(append(append(b, `{"op":"subscribed","sub":`...), sub...), `,"accounts":[`...)
+	for i := range accounts {
+		a := &accounts[i]
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(append(b, `{"account":"`...), a.Account...) // the form of an account needs no quoting
+		b = strconv.AppendInt(append(b, `","seq":`...), a.Seq, 10)
+		b = strconv.AppendBool(append(b, `,"recovered":`...), a.Recovered)
+		if a.Snapshot != nil {
+			b = append(append(b, `,"snapshot":`...), mustJSON(a.Snapshot)...)
+		}
+		b = append(b, '}')
+	}
+	return append(b, `]}`...)
 }
 
 func resyncFrame(sub []byte, b bus.Balance) []byte {

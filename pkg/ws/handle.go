@@ -27,17 +27,17 @@ func (b *bucket) take(now time.Time, perSecond, burst int) bool {
 	return true
 }
 
-// handle does what a client frame asks for. It is false when the connection ends.
-func (c *conn) handle(raw []byte) bool {
+// handle does what a client frame asks for, or answers the one that was refused. It is
+// false when the connection ends.
+func (c *conn) handle(f *clientFrame, refused *refusal) bool {
 	cfg := &c.session.hub.cfg
 	if !c.frames.take(time.Now(), cfg.FrameRate, cfg.FrameBurst) {
 		c.session.hub.metrics.limit(limitFrameRate)
 		c.shut(closeRateLimited, "too many frames")
 		return false
 	}
-	f, refused := parseFrame(raw)
 	if refused != nil {
-		return c.refuse(f, refused)
+		return c.refuse(f.Sub, refused)
 	}
 	c.session.mu.Lock()
 	known := c.session.claims != nil
@@ -50,7 +50,7 @@ func (c *conn) handle(raw []byte) bool {
 	case opAuth:
 		return c.auth(f)
 	case opSubscribe:
-		refused = c.session.subscribe(&f)
+		refused = c.session.subscribe(f)
 	case opUnsubscribe:
 		if f.Sub == nil {
 			refused = refuse(codeBadRequest, "sub is missing")
@@ -61,14 +61,14 @@ func (c *conn) handle(raw []byte) bool {
 		c.session.reply(pongFrame)
 	}
 	if refused != nil {
-		return c.refuse(f, refused)
+		return c.refuse(f.Sub, refused)
 	}
 	return true
 }
 
 // refuse answers with an error frame, or ends the connection of a client that does
 // not speak the protocol.
-func (c *conn) refuse(f clientFrame, r *refusal) bool {
+func (c *conn) refuse(sub *string, r *refusal) bool {
 	if r.malformed {
 		if c.bad++; c.bad >= c.session.hub.cfg.MaxBadFrames {
 			c.session.hub.metrics.limit(limitBadFrames)
@@ -76,15 +76,15 @@ func (c *conn) refuse(f clientFrame, r *refusal) bool {
 			return false
 		}
 	}
-	if f.Sub != nil && len(*f.Sub) > maxSubName {
-		f.Sub = nil // not worth repeating
+	if sub != nil && len(*sub) > maxSubName {
+		sub = nil // not worth repeating
 	}
-	c.session.reply(errorFrame(f.Sub, r))
+	c.session.reply(errorFrame(sub, r))
 	return true
 }
 
 // auth takes the first token or one that renews it.
-func (c *conn) auth(f clientFrame) bool {
+func (c *conn) auth(f *clientFrame) bool {
 	s := c.session
 	claims, err := c.verifier.Verify(s.hub.base, f.Token)
 	if err != nil {
@@ -96,7 +96,7 @@ func (c *conn) auth(f clientFrame) bool {
 	old := s.claims
 	s.mu.Unlock()
 	if old != nil && old.Subject != claims.Subject {
-		return c.refuse(f, refuse(codeForbidden, "a token renews one of the same sub only"))
+		return c.refuse(f.Sub, refuse(codeForbidden, "a token renews one of the same sub only"))
 	}
 	return c.welcome(claims)
 }

@@ -132,27 +132,36 @@ func (o *outbox) roomy() bool {
 // waitRoom waits until half of the queue is free, so that a long replay goes at
 // the client's pace. It is false when that took longer than timeout.
 func (o *outbox) waitRoom(done <-chan struct{}, timeout time.Duration) bool {
+	room := o.awaitRoom()
+	if room == nil {
+		return true
+	}
 	deadline := time.NewTimer(timeout)
 	defer deadline.Stop()
-	for {
-		o.mu.Lock()
-		if o.roomy() {
-			o.mu.Unlock()
-			return true
-		}
-		if o.room == nil {
-			o.room = make(chan struct{})
-		}
-		room := o.room
-		o.mu.Unlock()
+	for room != nil {
 		select {
 		case <-room:
+			room = o.awaitRoom()
 		case <-done:
 			return true
 		case <-deadline.C:
 			return false
 		}
 	}
+	return true
+}
+
+// awaitRoom is closed when there is room again; nil: there is.
+func (o *outbox) awaitRoom() <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.roomy() {
+		return nil
+	}
+	if o.room == nil {
+		o.room = make(chan struct{})
+	}
+	return o.room
 }
 
 // closed tells whether the outbox was sealed.
