@@ -48,7 +48,9 @@ func (c Config) withDefaults() Config {
 
 // Listen opens a TCP listener. Its error names the flag that chose the address.
 func Listen(ctx context.Context, flag, addr string) (net.Listener, error) {
-	var lc net.ListenConfig
+	// Reads and writes have deadlines, and what lives longer has heartbeats: the kernel's
+	// probes would cost each connection four system calls and tell nothing new.
+	lc := net.ListenConfig{KeepAlive: -1}
 	ln, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w; choose another address with %s", addr, err, flag)
