@@ -14,12 +14,13 @@ import (
 )
 
 const (
+	wsPath      = "/v1/ws"
 	balancePath = "/v1/accounts/{account}/balance"
 	eventsPath  = "/v1/events"
 )
 
 func (g *Gateway) routes() {
-	g.mux.Handle("GET /v1/ws", g.hub.Handler(g.verifier))
+	g.mux.Handle("GET "+wsPath, g.hub.Handler(g.verifier))
 	events := g.hub.Events(g.verifier)
 	g.mux.HandleFunc("GET "+eventsPath, func(w http.ResponseWriter, r *http.Request) {
 		g.allowOrigin(w, r)
@@ -38,7 +39,7 @@ func (g *Gateway) routes() {
 		problem.Write(w, problem.New(http.StatusNotFound, "not_found", "",
 			"here are GET /v1/ws (WebSocket, subprotocol wallet.v1), GET "+eventsPath+" (server-sent events), GET "+balancePath+" and GET /asyncapi.json"))
 	})
-	for _, path := range []string{"/v1/ws", eventsPath, balancePath} {
+	for _, path := range []string{wsPath, eventsPath, balancePath} {
 		g.mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Allow", http.MethodGet)
 			problem.Write(w, problem.New(http.StatusMethodNotAllowed, "method_not_allowed", "", "this path takes GET"))

@@ -246,8 +246,11 @@ func refuse(err error) error {
 
 // FromHeader takes the token out of an Authorization header. It is empty when
 // there is none of the scheme Bearer.
-func FromHeader(h http.Header) string {
-	scheme, raw, ok := strings.Cut(h.Get("Authorization"), " ")
+func FromHeader(h http.Header) string { return Bearer(h.Get("Authorization")) }
+
+// Bearer takes the token out of the value of an Authorization header.
+func Bearer(authorization string) string {
+	scheme, raw, ok := strings.Cut(authorization, " ")
 	if !ok || !strings.EqualFold(scheme, "Bearer") {
 		return ""
 	}

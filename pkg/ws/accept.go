@@ -105,20 +105,29 @@ func overloaded(status int, detail string) *problem.Details {
 
 func (h *Hub) upgrade(w http.ResponseWriter, r *http.Request, v Verifier, claims *token.Claims) {
 	c := &conn{verifier: v, wire: &wire{}}
-	var err error
-	c.ws, err = websocket.Accept(&hijack{ResponseWriter: w, wire: c.wire}, r, &websocket.AcceptOptions{
+	if err := c.accept(&hijack{ResponseWriter: w, wire: c.wire}, r); err != nil {
+		h.metrics.refused(http.StatusBadRequest) // the library has answered
+		return
+	}
+	h.enter(c, claims, r.RemoteAddr)
+}
+
+// accept makes a WebSocket of the request.
+func (c *conn) accept(w http.ResponseWriter, r *http.Request) (err error) {
+	c.ws, err = websocket.Accept(w, r, &websocket.AcceptOptions{
 		Subprotocols:       []string{Subprotocol},
 		InsecureSkipVerify: true, // originAllowed has looked
 		CompressionMode:    websocket.CompressionDisabled,
 		OnPingReceived:     c.control,
 		OnPongReceived:     func(ctx context.Context, p []byte) { c.control(ctx, p) },
 	})
-	if err != nil {
-		h.metrics.refused(http.StatusBadRequest) // the library has answered
-		return
-	}
+	return err
+}
+
+// enter lets a client in whose handshake is done.
+func (h *Hub) enter(c *conn, claims *token.Claims, remote string) {
 	c.ws.SetReadLimit(int64(h.cfg.MaxFrameBytes))
-	c.session = newSession(h, newID(), r.RemoteAddr)
+	c.session = newSession(h, newID(), remote)
 	c.session.transport = c
 	c.session.startClock(time.Now())
 	c.loop = h.loops[int(h.nextLoop.Add(1))%len(h.loops)]

@@ -11,6 +11,9 @@ import (
 const (
 	stepEvents = 128
 	stepBytes  = 256 << 10
+	// fewEvents is what most clients missed. Room for more on the stack would make every
+	// connection's stack grow.
+	fewEvents = 16
 )
 
 // errStale is a state older than what the client has seen already.
@@ -90,7 +93,7 @@ func (s *session) step(f *feed, page []*event) (rest []*event, n int, st step) {
 		n = cut(page, stepEvents, stepBytes)
 		events, page = page[:n], page[n:]
 	case c.holds(f.next):
-		var some [stepEvents]*event
+		var some [fewEvents]*event
 		events = f.shard.memory.since(c, f.next, stepEvents, stepBytes, some[:0])
 		n = len(events)
 	case f.next > max(c.newest, f.want):

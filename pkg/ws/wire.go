@@ -37,6 +37,18 @@ type wire struct {
 	ending bool       // a close frame was sent
 }
 
+// begin takes over a connection whose handshake's answer is still to leave.
+func (w *wire) begin(c net.Conn, answer, ahead []byte) {
+	w.Conn, w.rest, w.ahead = c, answer, bytes.Clone(ahead)
+	w.raw = newRawWriter(c)
+	w.heard.Store(true)
+}
+
+// buffers are the library's.
+func (w *wire) buffers() *bufio.ReadWriter {
+	return bufio.NewReadWriter(bufio.NewReaderSize(w, readBufferSize), bufio.NewWriterSize(w, writeBufferSize))
+}
+
 // Read is called by the library alone.
 func (w *wire) Read(p []byte) (int, error) {
 	if len(w.ahead) > 0 {
@@ -149,18 +161,16 @@ func (h *hijack) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if n := rw.Reader.Buffered(); n > 0 {
-		h.wire.ahead = make([]byte, n)
-		if _, err := rw.Reader.Read(h.wire.ahead); err != nil {
-			return nil, nil, err
-		}
+	ahead, err := rw.Reader.Peek(rw.Reader.Buffered())
+	if err != nil {
+		return nil, nil, err
+	}
+	if a, ok := conn.(*arrival); ok {
+		conn = a.TCPConn
 	}
 	answer := bytes.NewBufferString("HTTP/1.1 101 Switching Protocols\r\n")
 	_ = h.Header().Write(answer) // never fails
 	answer.WriteString("\r\n")
-	h.wire.rest = answer.Bytes()
-	h.wire.Conn = conn
-	h.wire.raw = newRawWriter(conn)
-	h.wire.heard.Store(true)
-	return h.wire, bufio.NewReadWriter(bufio.NewReaderSize(h.wire, readBufferSize), bufio.NewWriterSize(h.wire, writeBufferSize)), nil
+	h.wire.begin(conn, answer.Bytes(), ahead)
+	return h.wire, h.wire.buffers(), nil
 }
