@@ -18,11 +18,13 @@ func read(t *testing.T, name string) string {
 	return string(raw)
 }
 
-// The page shows the program that clients/node-consumer tests.
-func TestNodeProgramIsTheTestedOne(t *testing.T) {
-	page, program := read(t, "streams.md"), read(t, "../clients/node-consumer/main.js")
-	if !strings.Contains(page, "```js\n"+program+"```\n") {
-		t.Error("streams.md does not have clients/node-consumer/main.js as it is")
+// The page shows the programs that clients/ tests.
+func TestProgramsAreTheTestedOnes(t *testing.T) {
+	page := read(t, "streams.md")
+	for file, language := range map[string]string{"node-consumer/main.js": "js", "python-consumer/consumer.py": "python"} {
+		if !strings.Contains(page, "```"+language+"\n"+read(t, "../clients/"+file)+"```\n") {
+			t.Errorf("streams.md does not have clients/%s as it is", file)
+		}
 	}
 }
 

@@ -1,0 +1,46 @@
+"""Prints every business event of RedRoomRewards Realtime. REDIS_URL, NAMESPACE and GROUP say where from, and as who."""
+import json, os, socket, sys, time, uuid
+import redis
+
+r = redis.Redis.from_url(os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0"), decode_responses=True, socket_timeout=10)
+namespace, group = os.environ.get("NAMESPACE", "rt"), os.environ.get("GROUP", "python-example")
+worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+streams = [f"{namespace}:{{{p}}}:events" for p in range(int(r.get(f"{namespace}:layout")))]
+
+def handle(event, entry):  # must bear a repeat of entry["id"]
+    print(entry["account"], entry.get("seq"), event["eventType"], entry["id"], flush=True)
+
+def take(stream, entries):
+    for id, entry in entries:
+        try:
+            if entry.get("copy") != "1":
+                handle(json.loads(entry["data"]), entry)
+        except Exception as error:  # it stays pending, and comes again
+            print(stream, id, "failed:", repr(error), file=sys.stderr, flush=True)
+        else:
+            r.xack(stream, group, id)
+
+def claim(stream):  # what failed, and what a worker that died has left
+    cursor = "0-0"
+    while True:
+        cursor, entries, gone = r.xautoclaim(stream, group, worker, 30_000, start_id=cursor, count=10)
+        for id in gone:
+            print(stream, id, "was trimmed before it was handled", file=sys.stderr, flush=True)
+        take(stream, entries)
+        if cursor == "0-0":
+            return
+
+for stream in streams:
+    try:
+        r.xgroup_create(stream, group, id="0", mkstream=True)  # "0": all that is there; "$": only what comes
+    except redis.ResponseError as error:
+        if not str(error).startswith("BUSYGROUP"):
+            raise
+claimed = 0
+while True:
+    if time.monotonic() - claimed > 15:
+        for stream in streams:
+            claim(stream)
+        claimed = time.monotonic()
+    for stream, entries in r.xreadgroup(group, worker, dict.fromkeys(streams, ">"), count=10, block=1000):
+        take(stream, entries)

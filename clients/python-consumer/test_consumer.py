@@ -1,0 +1,76 @@
+import json, os, pathlib, subprocess, sys, tempfile, time, unittest, uuid
+import redis
+
+PATIENCE = 20  # seconds, as a guard only
+
+
+class Consumer(unittest.TestCase):
+    def setUp(self):
+        self.redis = redis.Redis.from_url(os.environ["TEST_REDIS_URL"], decode_responses=True)
+        self.addCleanup(self.redis.close)
+        self.namespace = f"python-{uuid.uuid4()}"
+        self.streams = [f"{self.namespace}:{{{p}}}:events" for p in range(2)]
+        self.redis.set(f"{self.namespace}:layout", 2)
+        self.addCleanup(self.redis.delete, f"{self.namespace}:layout", *self.streams)
+
+    def add(self, stream, account, seq, **more):
+        """Adds an entry as docs/streams.md describes it, and returns its place in the stream."""
+        id = str(uuid.uuid4())
+        event = {"eventId": id, "eventType": "wallet.balance_updated", "accountId": account}
+        entry = {"id": id, "type": event["eventType"], "account": account, "seq": seq, "key": str(uuid.uuid4()), "amount": 5}
+        return self.redis.xadd(stream, {**entry, "data": json.dumps(event), **more})
+
+    def left_by_a_dead_worker(self, stream, group):
+        """Hands all that is there to a worker that died a minute ago."""
+        self.redis.xgroup_create(stream, group, id="0")
+        for _, entries in self.redis.xreadgroup(group, "dead", {stream: ">"}):
+            for place, _ in entries:
+                self.redis.xclaim(stream, group, "dead", 0, [place], idle=60_000, justid=True)
+
+    def test_at_least_once(self):
+        first, second = self.streams
+        trimmed = self.add(first, "user:gone", 1)
+        self.add(first, "user:a", 1)
+        self.left_by_a_dead_worker(first, "g")
+        self.redis.xdel(first, trimmed)
+        self.add(first, "user:a", 2)
+        self.add(first, "model:m", 1, copy="1")
+        broken = self.add(second, "user:b", 1, data="{")
+        self.add(second, "user:b", 2)
+
+        env = {**os.environ, "REDIS_URL": os.environ["TEST_REDIS_URL"], "NAMESPACE": self.namespace, "GROUP": "g"}
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            program = pathlib.Path(__file__).with_name("consumer.py")
+            child = subprocess.Popen([sys.executable, program], env=env, stdout=out, stderr=err)
+            try:
+                deadline = time.monotonic() + PATIENCE
+                while [self.pending(s) for s in self.streams] != [[], [broken]] or not self.read_all():
+                    self.assertIsNone(child.poll(), "it ended")
+                    self.assertLess(time.monotonic(), deadline, "it is not through")
+                    time.sleep(0.02)
+            finally:
+                child.kill()
+                child.wait()
+                out.seek(0)
+                err.seek(0)
+                printed, told = out.read(), err.read()
+                print(told, file=sys.stderr)
+        lines = [" ".join(line.split()[:3]) for line in printed.splitlines()]
+        self.assertEqual([line for line in lines if line.startswith("user:a")],
+                         ["user:a 1 wallet.balance_updated", "user:a 2 wallet.balance_updated"])
+        self.assertEqual([line for line in lines if not line.startswith("user:a")], ["user:b 2 wallet.balance_updated"])
+        self.assertIn(f"{first} {trimmed} was trimmed", told)
+        self.assertIn(f"{second} {broken} failed", told)
+
+    def pending(self, stream):
+        try:
+            return [entry["message_id"] for entry in self.redis.xpending_range(stream, "g", "-", "+", 10)]
+        except redis.ResponseError:  # there is no group yet
+            return None
+
+    def read_all(self):
+        return all(self.redis.xinfo_groups(s)[0]["last-delivered-id"] == self.redis.xinfo_stream(s)["last-generated-id"] for s in self.streams)
+
+
+if __name__ == "__main__":
+    unittest.main()
