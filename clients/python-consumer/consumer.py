@@ -5,7 +5,8 @@ import redis
 r = redis.Redis.from_url(os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0"), decode_responses=True, socket_timeout=10)
 namespace, group = os.environ.get("NAMESPACE", "rt"), os.environ.get("GROUP", "python-example")
 worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-streams = [f"{namespace}:{{{p}}}:events" for p in range(int(r.get(f"{namespace}:layout")))]
+partitions = int(r.get(f"{namespace}:layout") or sys.exit(f"{namespace}:layout is not there: is this the core's Redis, and has a core run?"))
+streams = [f"{namespace}:{{{p}}}:events" for p in range(partitions)]
 
 def handle(event, entry):  # must bear a repeat of entry["id"]
     print(entry["account"], entry.get("seq"), event["eventType"], entry["id"], flush=True)

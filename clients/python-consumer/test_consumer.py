@@ -2,6 +2,7 @@ import json, os, pathlib, subprocess, sys, tempfile, time, unittest, uuid
 import redis
 
 PATIENCE = 20  # seconds, as a guard only
+PROGRAM = pathlib.Path(__file__).with_name("consumer.py")
 
 
 class Consumer(unittest.TestCase):
@@ -40,8 +41,7 @@ class Consumer(unittest.TestCase):
 
         env = {**os.environ, "REDIS_URL": os.environ["TEST_REDIS_URL"], "NAMESPACE": self.namespace, "GROUP": "g"}
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-            program = pathlib.Path(__file__).with_name("consumer.py")
-            child = subprocess.Popen([sys.executable, program], env=env, stdout=out, stderr=err)
+            child = subprocess.Popen([sys.executable, PROGRAM], env=env, stdout=out, stderr=err)
             try:
                 deadline = time.monotonic() + PATIENCE
                 while [self.pending(s) for s in self.streams] != [[], [broken]] or not self.read_all():
@@ -61,6 +61,12 @@ class Consumer(unittest.TestCase):
         self.assertEqual([line for line in lines if not line.startswith("user:a")], ["user:b 2 wallet.balance_updated"])
         self.assertIn(f"{first} {trimmed} was trimmed", told)
         self.assertIn(f"{second} {broken} failed", told)
+
+    def test_without_a_core(self):
+        env = {**os.environ, "REDIS_URL": os.environ["TEST_REDIS_URL"], "NAMESPACE": f"{self.namespace}-other"}
+        ended = subprocess.run([sys.executable, PROGRAM], env=env, capture_output=True, text=True, timeout=PATIENCE)
+        self.assertEqual((ended.returncode, ended.stdout), (1, ""))
+        self.assertRegex(ended.stderr, "^python-.*-other:layout is not there")
 
     def pending(self, stream):
         try:
