@@ -51,10 +51,9 @@ class Consumer(unittest.TestCase):
             finally:
                 child.kill()
                 child.wait()
-                out.seek(0)
-                err.seek(0)
-                printed, told = out.read(), err.read()
-                print(told, file=sys.stderr)
+                printed, told = (self.all_of(file) for file in (out, err))
+                if sys.exc_info()[0]:
+                    print(printed, told, file=sys.stderr)
         lines = [" ".join(line.split()[:3]) for line in printed.splitlines()]
         self.assertEqual([line for line in lines if line.startswith("user:a")],
                          ["user:a 1 wallet.balance_updated", "user:a 2 wallet.balance_updated"])
@@ -67,6 +66,10 @@ class Consumer(unittest.TestCase):
         ended = subprocess.run([sys.executable, PROGRAM], env=env, capture_output=True, text=True, timeout=PATIENCE)
         self.assertEqual((ended.returncode, ended.stdout), (1, ""))
         self.assertRegex(ended.stderr, "^python-.*-other:layout is not there")
+
+    def all_of(self, file):
+        file.seek(0)
+        return file.read()
 
     def pending(self, stream):
         try:
