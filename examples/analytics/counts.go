@@ -63,17 +63,16 @@ func openCounts(ctx context.Context, path string) (*counts, error) {
 	return &counts{db}, nil
 }
 
-// add counts an event and tells whether it was new.
-func (c *counts) add(ctx context.Context, e event) (bool, error) {
-	result, err := c.db.ExecContext(ctx, `
+// add counts an event, unless it was counted before.
+func (c *counts) add(ctx context.Context, e event) error {
+	_, err := c.db.ExecContext(ctx, `
 		INSERT INTO events (id, minute, type, reason, feature, points) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT (id) DO NOTHING`,
 		e.id, minute(e.at), e.kind, e.reason, e.feature, e.points)
 	if err != nil {
-		return false, fmt.Errorf("count event %s: %w", e.id, err)
+		return fmt.Errorf("count event %s: %w", e.id, err)
 	}
-	n, err := result.RowsAffected()
-	return n > 0, err
+	return nil
 }
 
 // forget drops the ids of minutes before t; their counts stay.

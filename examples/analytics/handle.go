@@ -8,10 +8,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/redroomrewards/realtime/internal/httpserver"
-	"github.com/redroomrewards/realtime/internal/problem"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
@@ -19,8 +15,6 @@ import (
 type analyst struct {
 	counts   *counts
 	remember time.Duration
-	log      *slog.Logger
-	repeats  prometheus.Counter
 }
 
 // Handle implements bus.Handler.
@@ -37,11 +31,7 @@ func (a *analyst) Handle(ctx context.Context, e *bus.Event) error {
 	case minute(data.Timestamp) < minute(a.oldest()):
 		return bus.Permanent(fmt.Errorf("event %s is of %s: ids are remembered for %s", e.ID, data.Timestamp, a.remember))
 	}
-	fresh, err := a.counts.add(ctx, event{id: e.ID, kind: e.Type, reason: e.Reason, feature: e.Feature, points: e.Amount, at: data.Timestamp})
-	if err == nil && !fresh {
-		a.repeats.Inc()
-	}
-	return err
+	return a.counts.add(ctx, event{id: e.ID, kind: e.Type, reason: e.Reason, feature: e.Feature, points: e.Amount, at: data.Timestamp})
 }
 
 // oldest is when the oldest events were that still count.
@@ -54,7 +44,7 @@ func (a *analyst) forget(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		if err := a.counts.forget(ctx, a.oldest().Add(-time.Hour)); err != nil && ctx.Err() == nil {
-			a.log.Error("old ids stay for now", "error", err)
+			slog.Error("old ids stay for now", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -72,24 +62,25 @@ func (a *analyst) minutes(w http.ResponseWriter, r *http.Request) {
 	now := time.Now()
 	from, err := moment(q.Get("from"), now.Add(-time.Hour))
 	if err != nil {
-		problem.Write(w, httpserver.Invalid("/from", err.Error()))
+		http.Error(w, "from: "+err.Error(), http.StatusBadRequest)
 		return
 	}
 	to, err := moment(q.Get("to"), now.Add(time.Minute))
 	if err != nil {
-		problem.Write(w, httpserver.Invalid("/to", err.Error()))
+		http.Error(w, "to: "+err.Error(), http.StatusBadRequest)
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), 10*time.Second)
 	defer cancel()
 	rows, err := a.counts.list(ctx, from, to, q.Get("type"), maxRows+1)
 	if err != nil {
-		a.log.Error("list minutes", "error", err)
-		problem.Write(w, problem.New(http.StatusInternalServerError, "internal", "", "the counts could not be read"))
+		slog.Error("list minutes", "error", err)
+		http.Error(w, "the counts could not be read", http.StatusInternalServerError)
 		return
 	}
-	more := len(rows) > maxRows
-	httpserver.WriteJSON(w, http.StatusOK, map[string]any{"minutes": rows[:min(len(rows), maxRows)], "more": more})
+	w.Header().Set("Content-Type", "application/json")
+	// An error here is that the client is gone.
+	_ = json.NewEncoder(w).Encode(map[string]any{"minutes": rows[:min(len(rows), maxRows)], "more": len(rows) > maxRows})
 }
 
 func moment(text string, otherwise time.Time) (time.Time, error) {

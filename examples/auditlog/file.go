@@ -146,11 +146,14 @@ func (f *auditFile) write(b *batch) {
 	close(b.done)
 }
 
-// missing is how many events the file lacks.
-func (f *auditFile) missing() int64 {
+// state is nil when the file has all events; the error is errMissing, or what writing failed with.
+func (f *auditFile) state() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.track.missing
+	if f.err != nil {
+		return fmt.Errorf("write the file: %w", f.err)
+	}
+	return f.track.complete()
 }
 
 func (f *auditFile) close() error { return f.file.Close() }

@@ -1,3 +1,29 @@
+// Command auditlog writes every delivery of every account to a file: one JSON object a
+// line, appended and synced to disk before the event is acknowledged.
+//
+// It shows how a subscriber follows accounts, not the business: it asks the bus for
+// Copies, since the second party's delivery has a seq of its own and leaving it out
+// would be a hole; it trusts nothing but seq, so that a repeat is left out and a hole is
+// told; and its consumer's name is always the same, so that after a crash it gets
+// what it had not finished before anything newer.
+//
+// To try it:
+//
+//	go run ./cmd/core dev --traffic 5
+//	go run ./examples/auditlog
+//	tail -f auditlog.jsonl
+//	go run ./examples/auditlog --check
+//
+// A hole is logged as an error, and makes the exit code 3 for as long as the file lacks
+// what is missing. A deleted or trimmed entry does that, and so does a file that was begun
+// after the streams had been trimmed. The core still has such events:
+// GET /v1/accounts/{account}/events?after=<seq>.
+//
+// One process writes one file, and the group is its own: a second one on the same file is
+// refused. At each start the whole file is read, which also checks it; a last line that a
+// crash cut off is removed, since its event was not acknowledged and comes again. When
+// the disk fails the program stops with exit code 1 and has acknowledged nothing that is not
+// on disk. Events of other producers have no seq and are left out.
 package main
 
 import (
@@ -5,154 +31,109 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
+	"github.com/alecthomas/kong"
 	redislog "github.com/redis/go-redis/v9/logging"
 
-	"github.com/redroomrewards/realtime/internal/cli"
-	"github.com/redroomrewards/realtime/internal/httpserver"
-	"github.com/redroomrewards/realtime/internal/layout"
-	"github.com/redroomrewards/realtime/internal/stages"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// exitMissing is the exit code when the file lacks events.
-const exitMissing = 3
+// errMissing makes the exit code 3.
+var errMissing = errors.New("the file lacks events")
+
+type flags struct {
+	RedisURL   string `name:"redis-url" env:"REDIS_URL" default:"redis://127.0.0.1:6390/0" help:"Redis that carries the events."`
+	Namespace  string `env:"NAMESPACE" default:"rt" help:"First part of every Redis key."`
+	Partitions int    `env:"PARTITIONS" default:"16" help:"Event streams, as the core has them."`
+	File       string `default:"auditlog.jsonl" help:"File to append to."`
+	Check      bool   `help:"Read the file, say what it has and what it lacks, and stop."`
+}
 
 func main() {
-	redislog.Disable()
+	redislog.Disable() // its errors reach us
+	var f flags
+	kong.Parse(&f, kong.Description("Append every delivery of every account to a file. Exit code 3: the file lacks events."))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // the second signal ends the process at once
-	os.Exit(run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
+	do := run
+	if f.Check {
+		do = check
+	}
+	if err := do(ctx, f); err != nil {
+		slog.Error("auditlog ends", "error", err)
+		if errors.Is(err, errMissing) {
+			os.Exit(3)
+		}
+		os.Exit(1)
+	}
 }
 
-// run is main without the process around it; it returns the exit code.
-func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	var c command
-	code := cli.Main(cli.Env{Context: ctx, Stdout: stdout, Stderr: stderr}, cli.App{
-		Name:        "auditlog",
-		Description: "Append every delivery of every account to a file. Exit code 3: the file lacks events.",
-	}, &c, args, getenv)
-	if code == 0 && c.missing > 0 {
-		return exitMissing
-	}
-	return code
-}
-
-type command struct {
-	File  string `default:"auditlog.jsonl" help:"File to append to."`
-	Check bool   `help:"Read the file, say what it has and what it lacks, and stop."`
-	Group string `default:"auditlog" help:"Consumer group; this process must be its only one."`
-	HTTP  string `name:"http" default:"127.0.0.1:9091" help:"Where /healthz, /readyz and /metrics are."`
-	cli.RedisFlags
-	cli.LogFlags
-
-	missing int64 // when it ended
-}
-
-// Run follows the streams until ctx ends.
-func (c *command) Run(env *cli.Env) (err error) {
-	if c.Check {
-		return c.check(env.Stdout)
-	}
-	log, err := c.Logger(env.Stderr)
-	if err != nil {
-		return err
-	}
-	keys, err := c.Keys()
-	if err != nil {
-		return err
-	}
-	rdb, err := c.Open()
+// run follows the streams until ctx ends. The error is errMissing when the file lacks events then.
+func run(ctx context.Context, f flags) (err error) {
+	rdb, err := bus.OpenRedis(f.RedisURL)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = rdb.Close() }()
-	watch := layout.New(rdb, keys, layout.Config{Logger: log})
-	if err := watch.Start(env.Context); err != nil {
+	keys := bus.Keys{Namespace: f.Namespace, Partitions: f.Partitions}
+	if err := bus.CheckLayout(ctx, rdb, keys); err != nil {
 		return err
 	}
-	file, err := openFile(c.File)
+	file, err := openFile(f.File)
 	if err != nil {
 		return fmt.Errorf("--file: %w", err)
 	}
-	defer func() {
-		c.missing = file.missing()
-		err = errors.Join(err, file.close())
-	}()
-	if n := file.missing(); n > 0 {
-		log.Error("the file lacks events", "file", c.File, "events", n)
-	}
-	ln, err := httpserver.Listen(env.Context, "--http", c.HTTP)
+	defer func() { err = errors.Join(err, file.close()) }()
+	b, err := bus.NewRedis(rdb, bus.Config{
+		Keys: keys, Group: "auditlog",
+		Consumer:     "auditlog", // after a crash it gets its unfinished events before newer ones
+		Copies:       true,
+		Lanes:        256,             // as many lines may share a sync
+		DrainTimeout: 3 * time.Second, // a failed disk holds the program up for as long
+	})
 	if err != nil {
 		return err
 	}
-	admin := httpserver.NewAdmin(httpserver.Check{Name: "redis", Ping: watch.Check})
-	a, err := newAuditor(file, log, admin.Registry)
-	if err != nil {
-		return errors.Join(err, ln.Close())
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	if _, err := b.Subscribe(bus.Subscription{ID: "file", Handler: &auditor{file, stop}}); err != nil {
+		return err
 	}
-	b, err := bus.NewRedis(rdb, bus.Config{
-		Keys: keys, Group: c.Group,
-		Consumer:     "auditlog", // after a crash it gets its unfinished events before newer ones
-		Copies:       true,
-		Lanes:        256, // as many lines may share a sync
-		DrainTimeout: 3 * time.Second,
-		Logger:       log, Registerer: admin.Registry,
-	})
-	if err == nil {
-		_, err = b.Subscribe(bus.Subscription{ID: "file", Handler: a})
+	if err := b.Run(ctx); err != nil {
+		return err
 	}
-	if err != nil {
-		return errors.Join(err, ln.Close())
-	}
-	return stages.Run(env.Context, a.untilFailure, b.Run, watch.Run, func(ctx context.Context) error {
-		return httpserver.Serve(ctx, ln, admin, httpserver.Config{Logger: log})
-	})
+	return file.state()
 }
 
-func (c *command) check(stdout io.Writer) error {
-	file, err := os.Open(c.File)
+// check reads the file and prints what it has. The error is errMissing when it lacks events.
+func check(_ context.Context, f flags) error {
+	file, err := os.Open(f.File)
 	if err != nil {
 		return fmt.Errorf("--file: %w", err)
 	}
 	defer func() { _ = file.Close() }()
 	track, _, err := read(file)
 	if err != nil {
-		return fmt.Errorf("read %s: %w", c.File, err)
+		return fmt.Errorf("read %s: %w", f.File, err)
 	}
-	c.missing = track.missing
 	for name, a := range track.accounts {
 		for _, h := range a.holes {
-			_, _ = fmt.Fprintf(stdout, "%s lacks seq %d to %d\n", name, h.from, h.to)
+			fmt.Println(name, "lacks seq", h.from, "to", h.to)
 		}
 	}
-	_, err = fmt.Fprintf(stdout, "%d accounts, %d events missing\n", len(track.accounts), track.missing)
-	return err
+	fmt.Println(len(track.accounts), "accounts,", track.missing, "events missing")
+	return track.complete()
 }
 
 // auditor is the handler.
 type auditor struct {
-	file   *auditFile
-	log    *slog.Logger
-	lines  prometheus.Counter
-	failed chan error // what the file failed with
-}
-
-func newAuditor(file *auditFile, log *slog.Logger, reg prometheus.Registerer) (*auditor, error) {
-	a := &auditor{
-		file: file, log: log, failed: make(chan error, 1),
-		lines: prometheus.NewCounter(prometheus.CounterOpts{Name: "auditlog_handled_total", Help: "Deliveries that are on disk, repeats included."}),
-	}
-	missing := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "auditlog_missing_events", Help: "Events that the file lacks, by seq."},
-		func() float64 { return float64(file.missing()) })
-	return a, errors.Join(reg.Register(a.lines), reg.Register(missing))
+	file *auditFile
+	stop context.CancelFunc // ends the program
 }
 
 // Handle implements bus.Handler.
@@ -166,26 +147,12 @@ func (a *auditor) Handle(ctx context.Context, e *bus.Event) error {
 	}
 	hole, err := a.file.append(e.Account, e.Seq, line)
 	if err != nil {
-		select {
-		case a.failed <- err:
-		default:
-		}
-		<-ctx.Done() // neither acknowledged nor tried again: the process ends
+		a.stop()
+		<-ctx.Done() // neither acknowledged nor tried again: the program ends
 		return err
 	}
-	a.lines.Inc()
 	if hole.len() > 0 {
-		a.log.Error("events are missing", "account", e.Account, "from", hole.from, "to", hole.to)
+		slog.Error("events are missing", "account", e.Account, "from", hole.from, "to", hole.to)
 	}
 	return nil
-}
-
-// untilFailure ends with ctx, or with the error that the file failed with.
-func (a *auditor) untilFailure(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case err := <-a.failed:
-		return fmt.Errorf("write the file: %w", err)
-	}
 }

@@ -1,8 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,129 +12,43 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	redislog "github.com/redis/go-redis/v9/logging"
-	"go.uber.org/goleak"
 
-	"github.com/redroomrewards/realtime/internal/testenv"
+	"github.com/redroomrewards/realtime/internal/exampletest"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-const asProgram = "AUDITLOG_TEST_AS_PROGRAM"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" {
-		main()
-	}
-	redislog.Disable()
-	// After many failed dials go-redis probes from a goroutine that sleeps for up to a second after its client was closed.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
-}
+func TestMain(m *testing.M) { exampletest.Main(m, main) }
 
 // world is a Redis with the deliveries of a user and a model, and a file.
 type world struct {
-	t    *testing.T
-	rdb  redis.UniversalClient
-	keys bus.Keys
-	file string
-	args []string
-	seq  int64 // of the last delivery of each of them
+	*exampletest.Streams
+	t     *testing.T
+	flags flags
+	args  []string
+	n     int // settlements so far, and so the seq of the last delivery of each of them
 }
 
 func newWorld(t *testing.T) *world {
 	t.Parallel()
-	url, namespace := testenv.Redis(t)
-	rdb, err := bus.OpenRedis(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = rdb.Close() })
-	w := &world{t: t, rdb: rdb, keys: bus.Keys{Namespace: namespace, Partitions: 2}, file: filepath.Join(t.TempDir(), "audit.jsonl")}
-	w.args = []string{"--redis-url", url, "--namespace", namespace, "--partitions", "2", "--file", w.file, "--http", "127.0.0.1:0"}
+	w := &world{Streams: exampletest.NewStreams(t, "auditlog"), t: t}
+	w.flags = flags{RedisURL: w.URL, Namespace: w.Keys.Namespace, Partitions: w.Keys.Partitions, File: filepath.Join(t.TempDir(), "audit.jsonl")}
+	w.args = append(w.Args(), "--file", w.flags.File)
 	return w
 }
 
 // settle publishes settlements: each is one event with two deliveries, the model's a copy.
 func (w *world) settle(n int) {
 	w.t.Helper()
-	p := bus.NewPublisher(w.rdb, bus.PublisherConfig{Keys: w.keys})
 	for range n {
-		w.seq++
-		var pubs []bus.Publication
-		for _, account := range []string{"user:u", "model:m"} {
-			pubs = append(pubs, bus.Publication{Group: bus.Group{
-				Key: fmt.Sprint(account, w.seq), Account: account, Balance: bus.Balance{Account: account, Seq: w.seq},
-				Deliveries: []bus.Delivery{{
-					ID: fmt.Sprint("e", w.seq), Type: "wallet.escrow_settled", Account: account, Seq: w.seq, Amount: 7,
-					Data: []byte(`{"amount": 7}`), Copy: account == "model:m",
-				}},
-			}})
-		}
-		if _, err := p.Publish(w.t.Context(), pubs); err != nil {
-			w.t.Fatal(err)
-		}
+		w.n++
+		w.Publish(bus.Event{ID: fmt.Sprint("e", w.n), Type: "wallet.escrow_settled", Amount: 7, Data: []byte(`{"amount": 7}`)})
 	}
 }
 
-// redeliver has the group get all that the streams hold once more.
-func (w *world) redeliver() {
+// through runs the program until the group is through, and returns its error.
+func (w *world) through() error {
 	w.t.Helper()
-	for p := range w.keys.Partitions {
-		if err := w.rdb.XGroupSetID(w.t.Context(), w.keys.Stream(p), "auditlog", "0").Err(); err != nil && !redis.HasErrorPrefix(err, "ERR The XGROUP subcommand requires the key to exist") {
-			w.t.Fatal(err)
-		}
-	}
-}
-
-// until polls a condition that nothing signals.
-func (w *world) until(what string, holds func() bool) {
-	w.t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for start := time.Now(); !holds(); <-tick.C {
-		if time.Since(start) > 30*time.Second {
-			w.t.Fatal("waited in vain until ", what)
-		}
-	}
-}
-
-// settled waits until the group is through with the streams.
-func (w *world) settled() {
-	w.t.Helper()
-	w.until("the group is through", func() bool {
-		left := int64(0)
-		for p := range w.keys.Partitions {
-			groups, err := w.rdb.XInfoGroups(w.t.Context(), w.keys.Stream(p)).Result()
-			if err != nil || len(groups) != 1 {
-				left++
-				continue
-			}
-			last, err := w.rdb.XRevRangeN(w.t.Context(), w.keys.Stream(p), "+", "-", 1).Result()
-			if err != nil || (len(last) > 0 && last[0].ID != groups[0].LastDeliveredID) {
-				left++
-			}
-			left += groups[0].Pending
-		}
-		return left == 0
-	})
-}
-
-// through runs the program until the group is through, and returns its exit code and what it logged.
-func (w *world) through() (int, string) {
-	w.t.Helper()
-	ctx, stop := context.WithCancel(w.t.Context())
-	var stderr bytes.Buffer
-	code := make(chan int, 1)
-	go func() {
-		defer close(code)
-		code <- run(ctx, w.args, os.Getenv, &stderr, &stderr)
-	}()
-	defer func() { // also when the test ends in between
-		stop()
-		<-code
-	}()
-	w.settled()
-	stop()
-	return <-code, stderr.String()
+	return exampletest.While(w.t, func(ctx context.Context) error { return run(ctx, w.flags) }, w.Settled)
 }
 
 // check compares the file with what was published, in order of seq for each account.
@@ -147,21 +61,21 @@ func (w *world) check() {
 				got.WriteString(line)
 			}
 		}
-		for n := range w.seq {
+		for n := range w.n {
 			_, _ = fmt.Fprintf(&want, `{"account":"%s","seq":%d,"id":"e%[2]d","type":"wallet.escrow_settled","key":"%[1]s%[2]d","data":{"amount":7}}`+"\n", account, n+1)
 		}
 		if got.String() != want.String() {
 			w.t.Fatalf("%s has\n%s\nwant\n%s", account, got.String(), want.String())
 		}
 	}
-	if code := run(w.t.Context(), append(w.args, "--check"), os.Getenv, os.Stderr, os.Stderr); code != 0 {
-		w.t.Fatalf("--check: exit code %d", code)
+	if err := check(w.t.Context(), w.flags); err != nil {
+		w.t.Fatal("--check: ", err)
 	}
 }
 
 func (w *world) content() string {
 	w.t.Helper()
-	content, err := os.ReadFile(w.file)
+	content, err := os.ReadFile(w.flags.File)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -172,19 +86,19 @@ func TestRedeliveryAndRestart(t *testing.T) {
 	w := newWorld(t)
 	w.settle(20)
 	for range 2 {
-		if code, logged := w.through(); code != 0 {
-			t.Fatalf("exit code %d\n%s", code, logged)
+		if err := w.through(); err != nil {
+			t.Fatal(err)
 		}
 		w.check()
 		// The power goes while a line is written, and the group gets all once more.
-		if err := os.WriteFile(w.file, []byte(w.content()+`{"account":"user:u","se`), 0o600); err != nil {
+		if err := os.WriteFile(w.flags.File, []byte(w.content()+`{"account":"user:u","se`), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		w.redeliver()
+		w.Redeliver()
 		w.settle(20)
 	}
-	if code, logged := w.through(); code != 0 {
-		t.Fatalf("exit code %d\n%s", code, logged)
+	if err := w.through(); err != nil {
+		t.Fatal(err)
 	}
 	w.check()
 }
@@ -192,34 +106,28 @@ func TestRedeliveryAndRestart(t *testing.T) {
 func TestKilled(t *testing.T) {
 	w := newWorld(t)
 	for round := range 4 {
-		p := testenv.StartProcess(t, t.TempDir(), os.Args[0], w.args, []string{asProgram + "=1"})
-		last := fmt.Sprintf(`"seq":%d,`, w.seq+1)
+		p := exampletest.Start(t, w.args...)
+		last := fmt.Sprintf(`"seq":%d,`, w.n+1)
 		w.settle(1)
-		w.until("it writes", func() bool {
-			content, err := os.ReadFile(w.file)
+		exampletest.Until(t, "it writes", func() bool {
+			content, err := os.ReadFile(w.flags.File)
 			return err == nil && strings.Contains(string(content), last)
 		})
 		w.settle(50 + 10*round) // it is killed while it writes some of these
 		p.Kill()
 	}
 	w.settle(1)
-	p := testenv.StartProcess(t, t.TempDir(), os.Args[0], w.args, []string{asProgram + "=1"})
-	w.settled()
-	if err := p.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	<-p.Exited()
-	if p.ExitCode() != 0 {
-		t.Fatalf("exit code %d\n%s", p.ExitCode(), p.Output())
-	}
+	p := exampletest.Start(t, w.args...)
+	w.Settled()
+	p.Stop()
 	w.check()
 }
 
 func TestHoleIsTold(t *testing.T) {
 	w := newWorld(t)
 	w.settle(9)
-	stream := w.keys.Stream(w.keys.Partition("model:m"))
-	entries, err := w.rdb.XRange(t.Context(), stream, "-", "+").Result()
+	stream := w.Keys.Stream(w.Keys.Partition("model:m"))
+	entries, err := w.Redis.XRange(t.Context(), stream, "-", "+").Result()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,47 +137,53 @@ func TestHoleIsTold(t *testing.T) {
 			lost = e
 		}
 	}
-	if n, err := w.rdb.XDel(t.Context(), stream, lost.ID).Result(); n != 1 || err != nil {
+	if n, err := w.Redis.XDel(t.Context(), stream, lost.ID).Result(); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
-	code, logged := w.through()
-	if code != exitMissing || !strings.Contains(logged, `"account":"model:m","from":4,"to":4`) {
-		t.Fatalf("exit code %d\n%s", code, logged)
-	}
-	var out bytes.Buffer
-	if code := run(t.Context(), append(w.args, "--check"), os.Getenv, &out, &out); code != exitMissing || !strings.Contains(out.String(), "model:m lacks seq 4 to 4") {
-		t.Fatalf("--check: exit code %d, %s", code, out.String())
-	}
-	if code, _ := w.through(); code != exitMissing {
-		t.Errorf("after a restart: exit code %d", code)
-	}
-	if err := w.rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: stream, Values: lost.Values}).Err(); err != nil {
+	p := exampletest.Start(t, w.args...)
+	w.Settled()
+	if err := p.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if code, logged := w.through(); code != 0 {
-		t.Errorf("after it came: exit code %d\n%s", code, logged)
+	<-p.Exited()
+	if p.ExitCode() != 3 || !strings.Contains(p.Output(), "account=model:m from=4 to=4") {
+		t.Fatalf("exit code %d\n%s", p.ExitCode(), p.Output())
+	}
+	p = exampletest.Start(t, append(w.args, "--check")...)
+	<-p.Exited()
+	if p.ExitCode() != 3 || !strings.Contains(p.Output(), "model:m lacks seq 4 to 4\n2 accounts, 1 events missing\n") {
+		t.Fatalf("--check: exit code %d\n%s", p.ExitCode(), p.Output())
+	}
+	w.Redeliver()
+	if err := w.through(); !errors.Is(err, errMissing) {
+		t.Errorf("after a restart: %v", err)
+	}
+	if err := w.Redis.XAdd(t.Context(), &redis.XAddArgs{Stream: stream, Values: lost.Values}).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.through(); err != nil {
+		t.Errorf("after it came: %v", err)
 	}
 }
 
 func TestFileIsNotShared(t *testing.T) {
 	w := newWorld(t)
-	f, err := openFile(w.file)
+	f, err := openFile(w.flags.File)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out bytes.Buffer
-	if code := run(t.Context(), w.args, os.Getenv, &out, &out); code != 1 || !strings.Contains(out.String(), "in use") {
-		t.Errorf("a second process: exit code %d, %s", code, out.String())
+	if err := run(t.Context(), w.flags); err == nil || !strings.Contains(err.Error(), "in use") {
+		t.Errorf("a second process: %v", err)
 	}
 	if err := f.close(); err != nil {
 		t.Fatal(err)
 	}
 	for name, content := range map[string]string{"no JSON": "x\n", "twice": strings.Repeat(`{"account":"a","seq":1,"data":{}}`+"\n", 2)} {
-		if err := os.WriteFile(w.file, []byte(content), 0o600); err != nil {
+		if err := os.WriteFile(w.flags.File, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if code := run(t.Context(), w.args, os.Getenv, &out, &out); code != 1 {
-			t.Errorf("a file with %s: exit code %d", name, code)
+		if err := run(t.Context(), w.flags); err == nil {
+			t.Errorf("a file with %s: no error", name)
 		}
 		if w.content() != content {
 			t.Errorf("a file with %s was changed", name)
@@ -278,14 +192,13 @@ func TestFileIsNotShared(t *testing.T) {
 }
 
 // TestFailedDisk has writes fail, since the file is open for reading only: nobody is told that a line is on disk, not even who
-// repeats it.
+// repeats it, nothing is acknowledged, and the program ends.
 func TestFailedDisk(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "audit.jsonl")
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
+	w := newWorld(t)
+	if err := os.WriteFile(w.flags.File, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	file, err := os.Open(path)
+	file, err := os.Open(w.flags.File)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,5 +208,32 @@ func TestFailedDisk(t *testing.T) {
 		if _, err := f.append("user:u", max(1, seq), []byte("{}")); err == nil {
 			t.Errorf("append %d: no error", seq) // the second is a repeat of what is not on disk
 		}
+	}
+	b, err := bus.NewRedis(w.Redis, bus.Config{Keys: w.Keys, Group: "auditlog", Copies: true, DrainTimeout: 10 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	if _, err := b.Subscribe(bus.Subscription{ID: "file", Handler: &auditor{f, stop}}); err != nil {
+		t.Fatal(err)
+	}
+	w.settle(1)
+	if err := b.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.state(); !errors.Is(err, os.ErrPermission) && !errors.Is(err, syscall.EBADF) {
+		t.Errorf("the program ends with %v", err)
+	}
+	pending := int64(0)
+	for p := range w.Keys.Partitions {
+		groups, err := w.Redis.XInfoGroups(t.Context(), w.Keys.Stream(p)).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		pending += groups[0].Pending
+	}
+	if read := w.Read(); pending == 0 || pending != read {
+		t.Errorf("%d events were read, %d are not acknowledged", read, pending)
 	}
 }

@@ -1,5 +1,7 @@
 package main
 
+import "fmt"
+
 // span is a hole in an account's seq: from and to are missing. The zero span is none.
 type span struct{ from, to int64 }
 
@@ -59,4 +61,12 @@ func (t *tracker) fill(a *account, seq int64) bool {
 		return true
 	}
 	return false
+}
+
+// complete is errMissing while something is missing.
+func (t *tracker) complete() error {
+	if t.missing == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %d", errMissing, t.missing)
 }

@@ -37,6 +37,7 @@ var rules = []rule{
 	},
 	{"./pkg/cache", nil, []string{"./cmd", "./internal", "./pkg/wallet", "./pkg/ws"}, "cache knows only bus"},
 	{"./internal", nil, []string{"./cmd"}, "commands are imported by nobody"},
+	{"./examples", []string{"./internal", "./cmd"}, nil, "an example can be copied out of the repository"},
 	{"./pkg", nil, []string{"./examples"}, "examples are imported by nobody"},
 	{"./internal", nil, []string{"./examples"}, "examples are imported by nobody"},
 	{"./cmd", nil, []string{"./examples"}, "examples are imported by nobody"},

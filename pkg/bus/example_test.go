@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
@@ -96,6 +97,96 @@ func ExamplePermanent() {
 	// Output:
 	// 1 attempt; 4711 failed for mailer <nil>
 	// <nil> <nil>
+}
+
+// One subscription for several types, each with its own payload.
+func ExampleRoute() {
+	b := bus.NewMemory(bus.Config{Synchronous: true})
+	_, err := b.Subscribe(bus.Subscription{ID: "stock", Handler: bus.Route(
+		bus.Typed("shop.bought", func(_ context.Context, e Bought) error {
+			fmt.Println("one less:", e.Item)
+			return nil
+		}),
+		bus.Typed("shop.delivered", func(_ context.Context, e struct{ Items []string }) error {
+			fmt.Println("more:", e.Items)
+			return nil
+		}),
+	)})
+	if err != nil {
+		panic(err)
+	}
+	_, err = b.Publish(context.Background(),
+		bus.Event{Type: "shop.bought", Account: "user:u1", Data: []byte(`{"version":"1.0","item":"hat"}`)},
+		bus.Event{Type: "shop.delivered", Account: "user:u1", Data: []byte(`{"items":["coat","hat"]}`)})
+	fmt.Println(err)
+	// Output:
+	// one less: hat
+	// more: [coat hat]
+	// <nil>
+}
+
+// A handler that fails is called again after a while; the others do not wait for it.
+func ExampleConfig() {
+	b := bus.NewMemory(bus.Config{Synchronous: true, Attempts: 3, FirstDelay: time.Millisecond})
+	attempts := 0
+	for _, s := range []bus.Subscription{
+		{ID: "audit", Priority: 1, Handler: bus.HandlerFunc(func(context.Context, *bus.Event) error {
+			attempts++
+			fmt.Println("audit, attempt", attempts)
+			if attempts < 3 {
+				return errors.New("not now")
+			}
+			return nil
+		})},
+		{ID: "mail", Priority: 2, Handler: bus.HandlerFunc(func(context.Context, *bus.Event) error {
+			fmt.Println("mail")
+			return nil
+		})},
+	} {
+		if _, err := b.Subscribe(s); err != nil {
+			panic(err)
+		}
+	}
+	_, err := b.Publish(context.Background(), bus.Event{Type: "user.joined", Data: []byte(`{}`)})
+	fmt.Println(err)
+	// Unordered output:
+	// audit, attempt 1
+	// mail
+	// audit, attempt 2
+	// audit, attempt 3
+	// <nil>
+}
+
+// What a subscription failed to handle is kept, and handled again when the cause is mended.
+func ExampleDeadLetters() {
+	ctx := context.Background()
+	b := bus.NewMemory(bus.Config{Synchronous: true, Logger: slog.New(slog.DiscardHandler)})
+	mended := false
+	_, err := b.Subscribe(bus.Subscription{ID: "mailer", Handler: bus.HandlerFunc(func(_ context.Context, e *bus.Event) error {
+		if !mended {
+			return bus.Permanent(errors.New("the mail server refuses us"))
+		}
+		fmt.Println("mailed", e.ID)
+		return nil
+	})})
+	if err != nil {
+		panic(err)
+	}
+	if _, err := b.Publish(ctx, bus.Event{ID: "4711", Type: "user.joined", Data: []byte(`{}`)}); err != nil {
+		panic(err)
+	}
+	letters, err := b.DeadLetters().List(ctx, "", 10)
+	fmt.Println(letters[0].Event.ID+":", letters[0].Error, err)
+
+	mended = true
+	if err := b.DeadLetters().Replay(ctx, letters[0].ID); err != nil { // or ReplayAll
+		panic(err)
+	}
+	fmt.Println(b.Close(ctx)) // waits for it
+	// Output:
+	// 4711: the mail server refuses us <nil>
+	// mailed 4711
+	// <nil>
 }
 
 // A service's subscriber: it runs until ctx ends and then waits for what is under way.

@@ -1,0 +1,35 @@
+package wallet_test
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/wallet"
+)
+
+// A subscriber of the ledger's events, tried with the bus in memory. For production it is bus.NewRedis.
+func ExampleOnEscrowHeld() {
+	b := bus.NewMemory(bus.Config{Synchronous: true})
+	_, err := b.Subscribe(bus.Subscription{ID: "feed", Handler: bus.Route(
+		wallet.OnEscrowHeld(func(_ context.Context, e wallet.EscrowHeld) error {
+			fmt.Println(e.UserID, "holds", e.Amount, "for", e.FeatureType)
+			return nil
+		}),
+		wallet.OnEscrowSettled(func(_ context.Context, e wallet.EscrowSettled) error {
+			fmt.Println(e.ModelID, "earned", e.Amount)
+			return nil
+		}),
+	)})
+	if err != nil {
+		panic(err)
+	}
+	_, err = b.Publish(context.Background(),
+		bus.Event{Type: wallet.EventEscrowHeld, Account: "user:u1", Data: []byte(`{"version":"1.0","userId":"user:u1","amount":50,"featureType":"chip_menu"}`)},
+		bus.Event{Type: wallet.EventEscrowSettled, Account: "user:u1", Data: []byte(`{"version":"1.0","modelId":"model:m1","amount":50}`)})
+	fmt.Println(err)
+	// Output:
+	// user:u1 holds 50 for chip_menu
+	// model:m1 earned 50
+	// <nil>
+}
