@@ -16,7 +16,8 @@ type wallet struct {
 	Hash      []byte // of the newest entry; empty before the first
 	UpdatedAt time.Time
 
-	created bool // not in the database yet
+	was     []byte // Hash when the batch began
+	created bool   // not in the database yet
 	changed bool
 }
 
@@ -31,7 +32,7 @@ func (w *wallet) party() Party {
 	return Party{Account: w.Account, Seq: w.Seq, Available: w.Available, Escrow: w.Escrow, Earned: w.Earned}
 }
 
-// state is what a batch has locked: every wallet and escrow that its operations
+// state is what a batch works on: every wallet and escrow that its operations
 // name, as far as it exists. apply changes it in place.
 type state struct {
 	wallets map[Account]*wallet

@@ -21,7 +21,7 @@ type request struct {
 	hash [16]byte
 	done chan result // buffered: the batcher never waits for a caller
 
-	named [2]subject // what it shares with others, see subjects
+	named [3]subject // what it shares with others, see subjects
 	names int
 
 	result result // while its batch is under way
@@ -64,16 +64,18 @@ type batcher struct {
 	metrics *metrics
 	mine    map[uuid.UUID]*request // what this batch's tries did, and for whom
 	live    []*request             // reused
-	lookUps int                    // batches whose keys are looked up first, see commit
+	recent  *recent                // shared by the lanes; nil: the store's writes check nothing
+
+	careful int // how many batches are still careful, see commit
+	reading int // how many batches still believe nothing that is remembered
 }
 
-// lookUpsAfter is for how many batches keys are looked up first after a repeat or a
-// refusal.
-const lookUpsAfter = 64
+// carefulFor is how many batches learn from one that went wrong.
+const carefulFor = 64
 
 // process commits a batch and answers each of its requests.
 func (b *batcher) process(batch []*request) {
-	b.lookUps = max(b.lookUps-1, 0)
+	b.careful, b.reading = max(b.careful-1, 0), max(b.reading-1, 0)
 	live := b.live[:0]
 	for _, r := range batch {
 		if err := r.ctx.Err(); err != nil {
@@ -130,14 +132,14 @@ func (b *batcher) commitWithRetry(ctx context.Context, batch []*request) error {
 	policy := &backoff.ExponentialBackOff{InitialInterval: 2 * time.Millisecond, Multiplier: 2, RandomizationFactor: 0.5, MaxInterval: 250 * time.Millisecond}
 	conflicts := 0
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		err := b.commit(ctx, batch)
-		if errors.Is(err, errUnknownKeys) {
-			err = b.commit(ctx, batch)
+		err := b.commit(ctx, batch, b.careful > 0)
+		if errors.Is(err, errDoubt) {
+			err = b.commit(ctx, batch, true)
 		}
 		if err == nil {
 			return struct{}{}, nil
 		}
-		b.lookUps = lookUpsAfter
+		b.careful = carefulFor
 		if errors.Is(err, errConflict) {
 			conflicts++
 		}
@@ -159,48 +161,58 @@ const maxConflicts = 5
 // its callers are told.
 const maxRetryTime = 2 * time.Second
 
-// errUnknownKeys tells that the batch must run again from the start, with its
-// keys looked up.
-var errUnknownKeys = errors.New("something was refused, and its key may be known")
+// errDoubt tells that the batch must run again from the start, carefully.
+var errDoubt = errors.New("something may be known, or have changed")
 
 // commit is one try: one transaction. On success every request has its result.
 //
-// Keys are mostly new, so they are not looked up first: a known one conflicts
-// when it is written. A refusal may hide one (a repeated settlement finds its
-// escrow settled), so nothing is refused before the keys were looked up, and that
-// under the locks: another core may be doing the same operation at this moment.
-// Repeats and refusals seldom come alone; after one, the next batches look first.
-func (b *batcher) commit(ctx context.Context, batch []*request) error {
-	start, look := time.Now(), b.lookUps > 0
-	tx, err := b.store.begin(ctx)
+// Mostly all is new and nobody else writes, so a batch locks nothing and looks no keys up, and believes what earlier batches
+// left: it is one statement, and if a key is known after all, or a wallet is not what it was, that fails. A refusal may
+// hide the same (a repeated settlement finds its escrow settled, another core brought the points). Then the batch
+// is done again carefully: wallets locked and read, then keys looked up, since another core may be doing the same
+// operation at this moment. Repeats and other cores' work seldom come alone, so the next batches learn from it.
+func (b *batcher) commit(ctx context.Context, batch []*request, careful bool) error {
+	start := time.Now()
+	if careful {
+		b.metrics.careful.Inc()
+	}
+	tx, err := b.store.begin(ctx, careful)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
 	defer tx.rollback()
 
-	st, err := lockState(ctx, tx, batch)
+	believes := b.recent != nil && !careful && b.reading == 0
+	st, err := b.load(ctx, tx, batch, believes)
 	if err != nil {
 		return err
 	}
 	known := make(map[keyRef]*knownKey, len(batch))
-	if look {
+	if careful {
 		if err := loadKeys(ctx, tx, batch, known); err != nil {
 			return fmt.Errorf("read idempotency keys: %w", err)
 		}
 	}
 	m := b.apply(st, batch, known)
-	if m.refused || len(known) > len(m.keys) {
-		if b.lookUps = lookUpsAfter; !look {
-			return errUnknownKeys
-		}
+	if len(known) > len(m.keys) {
+		b.careful = carefulFor
+	}
+	if m.refused && !careful {
+		b.forget(st)
+		return errDoubt
 	}
 	if len(m.transactions) == 0 {
 		return nil
 	}
 	ids, err := tx.write(ctx, m)
-	if errors.Is(err, errConflict) && !look {
-		b.lookUps = lookUpsAfter
-		return errUnknownKeys
+	if errors.Is(err, errConflict) && !careful {
+		b.forget(st)
+		if believes {
+			b.reading = carefulFor
+		} else {
+			b.careful = carefulFor
+		}
+		return errDoubt
 	}
 	if err != nil {
 		return fmt.Errorf("write batch: %w", err)
@@ -211,7 +223,16 @@ func (b *batcher) commit(ctx context.Context, batch []*request) error {
 	b.metrics.commitSeconds.Observe(time.Since(start).Seconds())
 	b.metrics.batchSize.Observe(float64(len(batch)))
 	b.announce(m.transactions, ids)
+	if b.recent != nil {
+		b.recent.store(m)
+	}
 	return nil
+}
+
+func (b *batcher) forget(st *state) {
+	if b.recent != nil {
+		b.recent.forget(st)
+	}
 }
 
 // announce hands the committed events on. It derives them here, in the
@@ -240,39 +261,32 @@ func loadKeys(ctx context.Context, tx batchTx, batch []*request, known map[keyRe
 	return err
 }
 
-// lockState loads all that the batch's operations touch: escrows first, since
-// they tell the users, then wallets.
-func lockState(ctx context.Context, tx batchTx, batch []*request) (*state, error) {
+// load brings all that the batch's operations touch: escrows first, since they
+// tell the users, then wallets.
+func (b *batcher) load(ctx context.Context, tx batchTx, batch []*request, believes bool) (*state, error) {
 	st := &state{wallets: make(map[Account]*wallet, len(batch)), escrows: make(map[uuid.UUID]*Escrow)}
-	var ids []uuid.UUID
-	accounts := make([]Account, 0, len(batch))
-	for _, r := range batch {
-		switch r.op.Operation {
-		case OpCredit, OpDebit, OpHold:
-			accounts = append(accounts, r.op.Account)
-		default:
-			ids = append(ids, r.op.EscrowID)
-			if r.op.Model != "" {
-				accounts = append(accounts, r.op.Model)
-			}
-		}
+	ids, accounts := (&recent{}).load(st, batch)
+	if believes {
+		ids, accounts = b.recent.load(st, batch)
 	}
 	if len(ids) > 0 {
 		slices.SortFunc(ids, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
-		escrows, err := tx.lockEscrows(ctx, slices.Compact(ids))
+		escrows, err := tx.escrows(ctx, slices.Compact(ids))
 		if err != nil {
-			return nil, fmt.Errorf("lock escrows: %w", err)
+			return nil, fmt.Errorf("read escrows: %w", err)
 		}
 		for i := range escrows {
 			st.escrows[escrows[i].ID] = &escrows[i]
-			accounts = append(accounts, escrows[i].User)
+			if st.wallets[escrows[i].User] == nil {
+				accounts = append(accounts, escrows[i].User)
+			}
 		}
 	}
 	if len(accounts) > 0 {
 		slices.Sort(accounts)
-		wallets, err := tx.lockWallets(ctx, slices.Compact(accounts))
+		wallets, err := tx.wallets(ctx, slices.Compact(accounts))
 		if err != nil {
-			return nil, fmt.Errorf("lock wallets: %w", err)
+			return nil, fmt.Errorf("read wallets: %w", err)
 		}
 		for i := range wallets {
 			st.wallets[wallets[i].Account] = &wallets[i]

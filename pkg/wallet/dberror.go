@@ -11,12 +11,12 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// lostRace tells a write that another process' commit made impossible: both made
-// the same wallet, so both gave out its first seq. (Wallets that exist are
-// locked.) The batch runs again and finds the wallet.
+// lostRace tells a write that another process' commit made impossible: both gave
+// out a wallet's next seq, or the write found something other than it expected and
+// divided by zero. The batch runs again and finds what there is.
 func lostRace(err error) bool {
 	var pe *pq.Error
-	return errors.As(err, &pe) && pe.Code == "23505" && pe.Constraint == "entries_account_seq"
+	return errors.As(err, &pe) && (pe.Code == "23505" && pe.Constraint == "entries_account_seq" || pe.Code == "22012")
 }
 
 // retryable tells database errors after which the same work may succeed: a

@@ -189,7 +189,7 @@ func entryID(tx uuid.UUID, place int) uuid.UUID {
 
 func (w *eventWriter) begin(id, eventType string) []byte {
 	if size := 640 + len(w.tx.Metadata); cap(w.buf)-len(w.buf) < size {
-		w.buf = make([]byte, 0, max(size, 1536))
+		w.buf = make([]byte, 0, max(size, 2048)) // a hold has three events of half a kilobyte
 	}
 	b := w.buf[len(w.buf):]
 	b = append(b, `{"eventId":"`...)

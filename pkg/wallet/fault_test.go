@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/lib/pq"
+
+	"github.com/redroomrewards/realtime/internal/testenv"
 )
 
 // faulty is a real store whose calls fail where a test says so.
@@ -19,9 +21,9 @@ type faulty struct {
 	store
 	mu    sync.Mutex
 	fails []fault // one by one, each at its next chance
-	tries int
+	tries []bool  // whether they were careful
 
-	lookUps int                    // of a batcher that is made for it
+	batcher *batcher
 	wrote   func(*mutations) error // hears of each batch before it is written; nil: nobody
 }
 
@@ -49,14 +51,14 @@ func (f *faulty) take(at string) error {
 	return nil
 }
 
-func (f *faulty) begin(ctx context.Context) (batchTx, error) {
+func (f *faulty) begin(ctx context.Context, careful bool) (batchTx, error) {
 	f.mu.Lock()
-	f.tries++
+	f.tries = append(f.tries, careful)
 	f.mu.Unlock()
 	if err := f.take("begin"); err != nil {
 		return nil, err
 	}
-	tx, err := f.store.begin(ctx)
+	tx, err := f.store.begin(ctx, careful)
 	return &faultyTx{tx, f}, err
 }
 
@@ -72,18 +74,18 @@ func (t *faultyTx) keys(ctx context.Context, refs []keyRef) ([]knownKey, error) 
 	return t.batchTx.keys(ctx, refs)
 }
 
-func (t *faultyTx) lockEscrows(ctx context.Context, ids []uuid.UUID) ([]Escrow, error) {
+func (t *faultyTx) escrows(ctx context.Context, ids []uuid.UUID) ([]Escrow, error) {
 	if err := t.f.take("escrows"); err != nil {
 		return nil, err
 	}
-	return t.batchTx.lockEscrows(ctx, ids)
+	return t.batchTx.escrows(ctx, ids)
 }
 
-func (t *faultyTx) lockWallets(ctx context.Context, a []Account) ([]wallet, error) {
+func (t *faultyTx) wallets(ctx context.Context, a []Account) ([]wallet, error) {
 	if err := t.f.take("wallets"); err != nil {
 		return nil, err
 	}
-	return t.batchTx.lockWallets(ctx, a)
+	return t.batchTx.wallets(ctx, a)
 }
 
 func (t *faultyTx) write(ctx context.Context, m *mutations) ([]int64, error) {
@@ -120,13 +122,27 @@ func (t *faultyTx) commit() error {
 	return err
 }
 
-// openFaulty opens a SQLite ledger whose batches are run by hand.
-func openFaulty(t *testing.T, fails ...fault) (*faulty, *Ledger) {
-	t.Helper()
+// eachDatabase runs a test on both kinds of database, empty and migrated.
+func eachDatabase(t *testing.T, f func(t *testing.T, url string)) {
+	t.Run("postgres", func(t *testing.T) { f(t, postgresDatabase(t)) })
+	t.Run("sqlite", func(t *testing.T) { f(t, sqliteDatabase(t)) })
+}
+
+func postgresDatabase(t *testing.T) string {
+	return testenv.Postgres(t, testenv.Schema{Version: testenv.HashFS(t, migrations), Migrate: migrateForTest})
+}
+
+func sqliteDatabase(t *testing.T) string {
 	url := "sqlite:" + filepath.Join(t.TempDir(), "ledger.db")
-	if _, err := Migrate(t.Context(), url); err != nil {
+	if err := migrateForTest(t.Context(), url); err != nil {
 		t.Fatal(err)
 	}
+	return url
+}
+
+// openFaulty opens a ledger whose batches are run by hand.
+func openFaulty(t *testing.T, url string, fails ...fault) (*faulty, *Ledger) {
+	t.Helper()
 	l, err := Open(t.Context(), url, Config{})
 	if err != nil {
 		t.Fatal(err)
@@ -134,6 +150,7 @@ func openFaulty(t *testing.T, fails ...fault) (*faulty, *Ledger) {
 	t.Cleanup(func() { _ = l.Close() })
 	f := &faulty{store: l.store, fails: fails}
 	l.store = f
+	f.batcher = &newLanes(l).free[0].batcher
 	return f, l
 }
 
@@ -147,8 +164,7 @@ func commitBatch(t *testing.T, l *Ledger, ops ...Op) []result {
 		}
 		batch[i] = &request{ctx: t.Context(), op: op, hash: requestHash(&op), done: make(chan result, 1)}
 	}
-	b := &batcher{store: l.store, cfg: l.cfg, metrics: l.metrics, mine: map[uuid.UUID]*request{}, lookUps: l.store.(*faulty).lookUps}
-	b.process(batch)
+	l.store.(*faulty).batcher.process(batch)
 	out := make([]result, len(ops))
 	for i, r := range batch {
 		out[i] = <-r.done
@@ -161,32 +177,44 @@ func creditOf(a Account, amount int64, key string) Op {
 }
 
 func TestFailuresLeaveOneEffect(t *testing.T) {
+	eachDatabase(t, testFailuresLeaveOneEffect)
+}
+
+func testFailuresLeaveOneEffect(t *testing.T, url string) {
 	for _, at := range []string{"begin", "keys", "wallets", "write", "commit before", "commit after"} {
 		for name, cause := range map[string]error{
 			"connection lost": driver.ErrBadConn, "deadlock": &pq.Error{Code: "40P01"}, "lost race": errConflict,
 		} {
 			t.Run(at+", "+name, func(t *testing.T) {
-				f, l := openFaulty(t, fault{at: at, err: cause})
+				f, l := openFaulty(t, url, fault{at: at, err: cause})
 				if at == "keys" {
-					f.lookUps = 2
+					f.batcher.careful = 2
 				}
-				follower := creditOf("user:a", 5, "k1")
-				rs := commitBatch(t, l, creditOf("user:a", 5, "k1"), creditOf("user:b", 7, "k2"), follower)
-				if f.tries != 2 {
-					t.Errorf("%d tries", f.tries)
+				unique := strings.NewReplacer(" ", "-", ",", "").Replace(at + name)
+				user, k1, k2 := Account("user:"+unique), unique+"1", unique+"2"
+				pending := func() int {
+					rows, err := l.Pending(t.Context(), 0, 100)
+					if err != nil {
+						t.Fatal(err)
+					}
+					return len(rows)
+				}
+				before := pending()
+				rs := commitBatch(t, l, creditOf(user, 5, k1), creditOf(user+"b", 7, k2), creditOf(user, 5, k1))
+				if len(f.tries) != 2 || len(f.fails) != 0 {
+					t.Errorf("%d tries", len(f.tries))
 				}
 				for i, r := range rs {
 					if r.err != nil || r.receipt.Replayed != (i == 2) {
 						t.Errorf("operation %d: %+v, %v", i, r.receipt, r.err)
 					}
 				}
-				a, err := l.Balance(t.Context(), "user:a")
+				a, err := l.Balance(t.Context(), user)
 				if err != nil || a.Available != 5 || a.Seq != 1 {
 					t.Errorf("balance %+v, %v", a, err)
 				}
-				pending, err := l.Pending(t.Context(), 0, 10)
-				if err != nil || len(pending) != 2 {
-					t.Errorf("%d rows in the outbox, %v", len(pending), err)
+				if n := pending() - before; n != 2 {
+					t.Errorf("%d rows in the outbox", n)
 				}
 			})
 		}
@@ -195,20 +223,29 @@ func TestFailuresLeaveOneEffect(t *testing.T) {
 
 // TestFailuresWhileAnEscrowEnds does the same to an operation that locks escrows.
 func TestFailuresWhileAnEscrowEnds(t *testing.T) {
+	eachDatabase(t, testFailuresWhileAnEscrowEnds)
+}
+
+func testFailuresWhileAnEscrowEnds(t *testing.T, url string) {
 	for _, at := range []string{"begin", "escrows", "wallets", "write", "commit before", "commit after"} {
 		t.Run(at, func(t *testing.T) {
-			f, l := openFaulty(t)
-			hold := Op{Operation: OpHold, Account: "user:a", Amount: 5, Reason: "r", QueueItemID: "q", FeatureType: "f", IdempotencyKey: "h"}
-			held := commitBatch(t, l, creditOf("user:a", 5, "c"), hold)[1].receipt
+			f, l := openFaulty(t, url)
+			unique := strings.ReplaceAll(at, " ", "-")
+			user, model := Account("user:"+unique), Account("model:"+unique)
+			hold := Op{Operation: OpHold, Account: user, Amount: 5, Reason: "r", QueueItemID: "q", FeatureType: "f", IdempotencyKey: unique}
+			held := commitBatch(t, l, creditOf(user, 5, unique), hold)[1].receipt
+			if at == "escrows" && f.batcher.recent != nil {
+				f.batcher.recent = &recent{} // or nothing is read
+			}
 			f.arm(fault{at: at, err: driver.ErrBadConn})
-			settle := Op{Operation: OpSettle, EscrowID: held.EscrowID, Model: "model:m", Amount: 5, Reason: "r", QueueItemID: "q", IdempotencyKey: "s"}
+			settle := Op{Operation: OpSettle, EscrowID: held.EscrowID, Model: model, Amount: 5, Reason: "r", QueueItemID: "q", IdempotencyKey: unique}
 			if r := commitBatch(t, l, settle)[0]; r.err != nil || r.receipt.Replayed {
 				t.Errorf("%+v, %v", r.receipt, r.err)
 			}
 			if len(f.fails) != 0 {
 				t.Error("nothing failed")
 			}
-			m, err := l.Balance(t.Context(), "model:m")
+			m, err := l.Balance(t.Context(), model)
 			if err != nil || m.Earned != 5 || m.Seq != 2 {
 				t.Errorf("balance %+v, %v", m, err)
 			}
@@ -219,7 +256,7 @@ func TestFailuresWhileAnEscrowEnds(t *testing.T) {
 func TestPoisonStandsAlone(t *testing.T) {
 	broken := errors.New("value out of range")
 	for _, err := range []error{broken, errConflict} {
-		_, l := openFaulty(t, fault{at: "write", poison: "user:3", err: err})
+		_, l := openFaulty(t, sqliteDatabase(t), fault{at: "write", poison: "user:3", err: err})
 		ops := make([]Op, 8)
 		for i := range ops {
 			ops[i] = creditOf(Account(fmt.Sprint("user:", i)), 1, fmt.Sprint(i))
@@ -241,14 +278,14 @@ func TestDatabaseAway(t *testing.T) {
 	for i := range fails {
 		fails[i] = fault{at: "begin", err: driver.ErrBadConn}
 	}
-	_, l := openFaulty(t, fails...)
+	_, l := openFaulty(t, sqliteDatabase(t), fails...)
 	if r := commitBatch(t, l, creditOf("user:a", 1, "k"))[0]; !errors.Is(r.err, ErrUnavailable) {
 		t.Errorf("%v, want ErrUnavailable", r.err)
 	}
 }
 
 func TestFullQueueRefusesAtOnce(t *testing.T) {
-	_, l := openFaulty(t)
+	_, l := openFaulty(t, sqliteDatabase(t))
 	l.queue = make(chan *request, 1) // and nobody reads it
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -277,7 +314,7 @@ func TestFullQueueRefusesAtOnce(t *testing.T) {
 }
 
 func TestRunFinishesWhatIsQueued(t *testing.T) {
-	_, l := openFaulty(t)
+	_, l := openFaulty(t, sqliteDatabase(t))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	r := &request{ctx: t.Context(), op: creditOf("user:a", 1, "k"), done: make(chan result, 1)}

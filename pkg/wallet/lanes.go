@@ -21,6 +21,7 @@ type lanes struct {
 	busy    map[subject]*lane // what the batches under way name
 	behind  map[subject]bool  // what requests name that stay behind while a batch is picked
 	under   int               // requests under way
+	recent  *recent           // what the lanes remember together; nil: nothing
 
 	callers  int           // how many seem to ask, over the last batches
 	want     int           // a batch of so many waits for no more
@@ -40,8 +41,8 @@ type subject struct {
 	escrow  uuid.UUID
 }
 
-// subjects are what the request names. A settlement's user is not among them:
-// only the database knows that.
+// subjects are what the request names. A settlement's user is among them only if
+// the escrow is remembered.
 func (r *request) subjects() []subject { return r.named[:r.names] }
 
 func (r *request) name() {
@@ -62,8 +63,11 @@ func newLanes(l *Ledger) *lanes {
 		queue: l.queue, maxBatch: l.cfg.MaxBatch, ended: make(chan *lane, n),
 		busy: make(map[subject]*lane), behind: make(map[subject]bool), want: 1,
 	}
+	if l.store.checks() {
+		s.recent = &recent{}
+	}
 	for range n {
-		s.free = append(s.free, &lane{batcher: batcher{store: l.store, cfg: l.cfg, metrics: l.metrics, mine: make(map[uuid.UUID]*request)}})
+		s.free = append(s.free, &lane{batcher: batcher{store: l.store, cfg: l.cfg, metrics: l.metrics, recent: s.recent, mine: make(map[uuid.UUID]*request)}})
 	}
 	return s
 }
@@ -97,7 +101,7 @@ func (s *lanes) run(ctx context.Context) {
 		}
 		select {
 		case r := <-queue:
-			s.waiting = append(s.waiting, r)
+			s.come(r)
 		case l := <-s.ended:
 			s.end(l)
 		case <-timer.C:
@@ -113,11 +117,21 @@ func (s *lanes) take() {
 	for len(s.waiting) < s.maxBatch {
 		select {
 		case r := <-s.queue:
-			s.waiting = append(s.waiting, r)
+			s.come(r)
 		default:
 			return
 		}
 	}
+}
+
+func (s *lanes) come(r *request) {
+	if r.op.Account == "" && s.recent != nil {
+		if user := s.recent.user(r.op.EscrowID); user != "" {
+			r.named[r.names] = subject{account: user}
+			r.names++
+		}
+	}
+	s.waiting = append(s.waiting, r)
 }
 
 // start hands batches to free lanes. With short, a lane stays free only because

@@ -11,6 +11,7 @@ type metrics struct {
 	operations    *prometheus.CounterVec
 	batchSize     prometheus.Histogram
 	commitSeconds prometheus.Histogram
+	careful       prometheus.Counter
 	retries       prometheus.Counter
 	split         prometheus.Counter
 	overloaded    prometheus.Counter
@@ -29,6 +30,9 @@ func newMetrics(reg prometheus.Registerer, queued func() float64) *metrics {
 			// A commit takes 1 to 100 ms; a batch is given up after 10 s.
 			Buckets: []float64{.0005, .001, .0015, .002, .003, .005, .0075, .01, .015, .025, .04, .06, .1, .25, .5, 1, 2.5, 5, 10},
 		}),
+		careful: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "ledger_commit_careful_total", Help: "Tries of a batch that locked its accounts and looked its keys up first.",
+		}),
 		retries: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "ledger_commit_retries_total", Help: "Tries of a batch that failed and were worth another one.",
 		}),
@@ -40,7 +44,7 @@ func newMetrics(reg prometheus.Registerer, queued func() float64) *metrics {
 		}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.operations, m.batchSize, m.commitSeconds, m.retries, m.split, m.overloaded,
+		reg.MustRegister(m.operations, m.batchSize, m.commitSeconds, m.careful, m.retries, m.split, m.overloaded,
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 				Name: "ledger_queue_length", Help: "Operations that wait for a commit.",
 			}, queued))

@@ -6,15 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"sync/atomic"
 	"testing"
 
 	"github.com/google/uuid"
 	"github.com/lib/pq"
 	"pgregory.net/rapid"
-
-	"github.com/redroomrewards/realtime/internal/testenv"
 )
 
 // TestLedgerAgainstModel runs random operations on two ledgers of one database,
@@ -22,18 +19,10 @@ import (
 // with a model that is a few maps.
 func TestLedgerAgainstModel(t *testing.T) {
 	t.Parallel()
-	for name, url := range map[string]func(*testing.T) string{
-		"postgres": func(t *testing.T) string {
-			return testenv.Postgres(t, testenv.Schema{Version: testenv.HashFS(t, migrations), Migrate: migrateForTest})
-		},
-		"sqlite": func(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(), "ledger.db") },
-	} {
+	for name, url := range map[string]func(*testing.T) string{"postgres": postgresDatabase, "sqlite": sqliteDatabase} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			url := url(t)
-			if err := migrateForTest(t.Context(), url); err != nil {
-				t.Fatal(err)
-			}
 			s := &system{stores: [2]*faulty{}, ledgers: [2]*Ledger{}}
 			for i := range s.ledgers {
 				s.open(t, i, url)

@@ -16,8 +16,11 @@ const driverPostgres = "postgres"
 // postgresStore is the store that the product runs on.
 type postgresStore struct {
 	sqlStore
-	selectKeys, lockEscrowRows, lockWalletRows, writeBatch *sqlx.Stmt
-	published                                              outboxRows
+	selectKeys                 *sqlx.Stmt
+	selectEscrows, lockEscrows *sqlx.Stmt
+	selectWallets, lockWallets *sqlx.Stmt
+	writes                     writeStatements
+	published                  outboxRows
 }
 
 // connectionSettings go with every connection unless the URL says otherwise.
@@ -73,6 +76,7 @@ func withSettings(dsn string, settings map[string]string) (string, error) {
 			q.Set(k, v)
 		}
 	}
+	q.Set("binary_parameters", "yes") // arrays are sent so
 	u.RawQuery = q.Encode()
 	return u.String(), nil
 }
@@ -82,23 +86,34 @@ func (s *postgresStore) prepare(ctx context.Context) error {
 		stmt **sqlx.Stmt
 		sql  string
 	}{
-		{&s.selectKeys, selectKeysSQL}, {&s.lockEscrowRows, lockEscrowsSQL}, {&s.lockWalletRows, lockWalletsSQL}, {&s.writeBatch, writeBatchSQL},
+		{&s.selectKeys, selectKeysSQL},
+		{&s.selectEscrows, selectEscrowsSQL}, {&s.lockEscrows, selectEscrowsSQL + forUpdate},
+		{&s.selectWallets, selectWalletsSQL}, {&s.lockWallets, selectWalletsSQL + forUpdate},
 	} {
 		var err error
 		if *p.stmt, err = s.db.PreparexContext(ctx, p.sql); err != nil {
 			return fmt.Errorf("prepare: %w", err)
 		}
 	}
+	if _, err := s.writes.get(ctx, s.db, writeKinds-1); err != nil {
+		return fmt.Errorf("prepare: %w", err)
+	}
 	return nil
 }
 
-func (s *postgresStore) begin(ctx context.Context) (batchTx, error) {
+// begin of a batch that is not careful begins nothing: its write is one statement, which commits itself.
+func (s *postgresStore) begin(ctx context.Context, careful bool) (batchTx, error) {
+	if !careful {
+		return &postgresTx{s: s}, nil
+	}
 	tx, err := s.db.BeginTxx(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
 	return &postgresTx{s: s, tx: tx}, nil
 }
+
+func (s *postgresStore) checks() bool { return true }
 
 // lanes are two: one writes while the other one waits for the disk or is being
 // answered. More would make batches smaller, and each has its own price.
@@ -107,12 +122,29 @@ func (s *postgresStore) lanes() int { return 2 }
 // postgresTx is one batch's transaction.
 type postgresTx struct {
 	s  *postgresStore
-	tx *sqlx.Tx
+	tx *sqlx.Tx // nil: nothing is locked, and write commits
 }
 
-func (t *postgresTx) commit() error { return t.tx.Commit() }
+func (t *postgresTx) commit() error {
+	if t.tx == nil {
+		return nil
+	}
+	return t.tx.Commit()
+}
 
-func (t *postgresTx) rollback() { _ = t.tx.Rollback() } // after a commit it does nothing
+func (t *postgresTx) rollback() {
+	if t.tx != nil {
+		_ = t.tx.Rollback() // after a commit it does nothing
+	}
+}
+
+// stmt is the statement in the batch's transaction: the first in a careful one, which locks.
+func (t *postgresTx) stmt(ctx context.Context, locking, alone *sqlx.Stmt) *sqlx.Stmt {
+	if t.tx == nil {
+		return alone
+	}
+	return t.tx.StmtxContext(ctx, locking)
+}
 
 // The statements that are prepared look their rows up one by one whatever the
 // planner believes: behind LATERAL … OFFSET 0 it cannot turn the join around. It
@@ -147,26 +179,28 @@ func (t *postgresTx) keys(ctx context.Context, refs []keyRef) ([]knownKey, error
 	return convert(rows, (*keyRow).known), err
 }
 
-const lockEscrowsSQL = `SELECT ` + escrowColumns + ` FROM escrows WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE`
+const (
+	selectEscrowsSQL = `SELECT ` + escrowColumns + ` FROM escrows WHERE id = ANY($1::uuid[]) ORDER BY id`
+	selectWalletsSQL = `SELECT ` + walletColumns + ` FROM wallets WHERE account = ANY($1::text[]) ORDER BY account`
+	forUpdate        = ` FOR UPDATE`
+)
 
-func (t *postgresTx) lockEscrows(ctx context.Context, ids []uuid.UUID) ([]Escrow, error) {
+func (t *postgresTx) escrows(ctx context.Context, ids []uuid.UUID) ([]Escrow, error) {
 	var a array
 	for _, id := range ids {
 		a.uuid(id)
 	}
 	var rows []escrowRow
-	err := t.tx.StmtxContext(ctx, t.s.lockEscrowRows).SelectContext(ctx, &rows, a.value())
+	err := t.stmt(ctx, t.s.lockEscrows, t.s.selectEscrows).SelectContext(ctx, &rows, a.value()) //nolint:sqlclosecheck // prepared for good, or the end of the transaction closes it
 	return convert(rows, (*escrowRow).escrow), err
 }
 
-const lockWalletsSQL = `SELECT ` + walletColumns + ` FROM wallets WHERE account = ANY($1::text[]) ORDER BY account FOR UPDATE`
-
-func (t *postgresTx) lockWallets(ctx context.Context, accounts []Account) ([]wallet, error) {
+func (t *postgresTx) wallets(ctx context.Context, accounts []Account) ([]wallet, error) {
 	var a array
 	for _, account := range accounts {
 		a.text(string(account))
 	}
-	rows, err := t.tx.StmtxContext(ctx, t.s.lockWalletRows).QueryContext(ctx, a.value())
+	rows, err := t.stmt(ctx, t.s.lockWallets, t.s.selectWallets).QueryContext(ctx, a.value())
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +212,7 @@ func (t *postgresTx) lockWallets(ctx context.Context, accounts []Account) ([]wal
 		if err := rows.Scan((*string)(&w.Account), &w.Available, &w.Escrow, &w.Earned, &w.Seq, &w.Hash, &updated); err != nil {
 			return nil, err
 		}
-		w.UpdatedAt = updated.Time.UTC()
+		w.UpdatedAt, w.was = updated.Time.UTC(), w.Hash
 		out = append(out, w)
 	}
 	return out, rows.Err()

@@ -136,12 +136,13 @@ func hotStatements(t *testing.T, s *postgresStore, conn *sql.Conn, size history.
 	}
 	legs := []string{quote(tx), one, fmt.Sprint(newest.Parties[0].Seq - maxLegs), fmt.Sprint(newest.Parties[0].Seq), quote(string(newest.Parties[1].Account)), fmt.Sprint(newest.Parties[1].Seq - maxLegs), fmt.Sprint(newest.Parties[1].Seq)}
 	day := quote(size.To.AddDate(0, 0, -1).Format(time.RFC3339))
+	holds, literals := writeLiterals(t, l, ops)
 	const far = "9223372036854775807"
 	return []hot{
 		{"Idempotency keys of 64 operations, half of them known", selectKeysSQL, []string{list(operations), list(keys)}},
-		{"Lock 64 escrows", lockEscrowsSQL, []string{list(escrows)}},
-		{"Lock 64 wallets", lockWalletsSQL, []string{list(accounts)}},
-		{"Write a batch of 64 holds", writeBatchSQL, writeLiterals(t, l, ops)},
+		{"Lock 64 escrows", selectEscrowsSQL + forUpdate, []string{list(escrows)}},
+		{"Lock 64 wallets", selectWalletsSQL + forUpdate, []string{list(accounts)}},
+		{"Write a batch of 64 holds", holds, literals},
 		{"Delete published rows of the outbox", deleteOutboxSQL, []string{"'{1,2,3}'"}},
 		{"Outbox", outboxBatchesSQL, []string{"0", "1000"}},
 		{"Transactions by id", transactionsByIDSQL, []string{list(ids(`SELECT id FROM transactions LIMIT 64`))}},
@@ -164,25 +165,36 @@ func hotStatements(t *testing.T, s *postgresStore, conn *sql.Conn, size history.
 // accountAt is the n-th user of a history.
 func accountAt(n int64) Account { return Account(fmt.Sprintf("user:b%08d", n)) }
 
-// writeLiterals are the arguments with which the ledger would commit the batch.
-func writeLiterals(t *testing.T, l *Ledger, ops []Op) []string {
+// writeLiterals are the statement and the arguments with which the ledger would commit the batch.
+func writeLiterals(t *testing.T, l *Ledger, ops []Op) (statement string, literals []string) {
 	t.Helper()
-	var literals []string
 	enough := errors.New("seen")
-	l.store = &faulty{store: l.store, wrote: func(m *mutations) error {
+	f := &faulty{store: l.store, wrote: func(m *mutations) error {
 		if literals == nil {
-			for _, a := range new(writeColumns).fill(m) {
-				literals = append(literals, quote(a.(string)))
+			var numbers []int
+			statement, numbers = writeSQL(kindOf(m))
+			for i, a := range newWriteColumns().fill(m, numbers) {
+				if column, ok := a.([]byte); ok { // to text, by Postgres
+					kind := regexp.MustCompile(fmt.Sprintf(`\$%d::(\w+)\[\]`, i+1)).FindStringSubmatch(statement)[1]
+					var literal string
+					if err := l.store.queries().db.GetContext(t.Context(), &literal, "SELECT $1::"+kind+"[]::text", column); err != nil {
+						return err
+					}
+					a = literal
+				}
+				literals = append(literals, quote(fmt.Sprint(a)))
 			}
 		}
 		return enough
 	}}
+	l.store = f
+	f.batcher = &newLanes(l).free[0].batcher
 	for _, r := range commitBatch(t, l, ops...) {
 		if !errors.Is(r.err, enough) {
 			t.Fatal(r.err)
 		}
 	}
-	return literals
+	return statement, literals
 }
 
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

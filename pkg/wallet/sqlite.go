@@ -18,7 +18,7 @@ const driverSQLite = "sqlite"
 // sqliteStore is the embedded store for one machine.
 type sqliteStore struct {
 	sqlStore
-	selectKey, lockEscrow, lockWallet                              *sqlx.Stmt
+	selectKey, selectEscrow, selectWallet                          *sqlx.Stmt
 	addTransaction, addKey, addEntry, addWallet, changeWallet      *sqlx.Stmt
 	addEscrow, endEscrow, addExpiry, dropExpiry, addBox, deleteBox *sqlx.Stmt
 }
@@ -51,8 +51,8 @@ func openSQLite(ctx context.Context, path string) (*sqliteStore, error) {
 	}{
 		{&s.selectKey, `SELECT i.key AS idempotency_key, i.request_hash, ` + transactionColumns + `
 			FROM idempotency_keys i JOIN transactions t ON t.id = i.transaction_id WHERE i.operation = $1 AND i.key = $2`},
-		{&s.lockEscrow, `SELECT ` + escrowColumns + ` FROM escrows WHERE id = $1`},
-		{&s.lockWallet, `SELECT ` + walletColumns + ` FROM wallets WHERE account = $1`},
+		{&s.selectEscrow, `SELECT ` + escrowColumns + ` FROM escrows WHERE id = $1`},
+		{&s.selectWallet, `SELECT ` + walletColumns + ` FROM wallets WHERE account = $1`},
 		{&s.addTransaction, `INSERT INTO transactions (id, operation, amount, refund_amount, settle_amount, reason, escrow_id,
 			queue_item_id, feature_type, correlation_id, request_id, metadata, user_account, user_seq, user_available, user_escrow,
 			model_account, model_seq, model_earned, created_at)
@@ -82,7 +82,9 @@ func openSQLite(ctx context.Context, path string) (*sqliteStore, error) {
 
 func (s *sqliteStore) lanes() int { return 1 } // it has one writer
 
-func (s *sqliteStore) begin(ctx context.Context) (batchTx, error) {
+func (s *sqliteStore) checks() bool { return false }
+
+func (s *sqliteStore) begin(ctx context.Context, _ bool) (batchTx, error) {
 	tx, err := s.db.BeginTxx(ctx, nil)
 	if err != nil {
 		return nil, err
@@ -107,13 +109,13 @@ func (t *sqliteTx) keys(ctx context.Context, refs []keyRef) ([]knownKey, error) 
 		func(r keyRef) []any { return []any{string(r.Operation), r.Key} }, (*keyRow).known)
 }
 
-func (t *sqliteTx) lockEscrows(ctx context.Context, ids []uuid.UUID) ([]Escrow, error) {
-	return lookUp(ctx, t.tx.StmtxContext(ctx, t.s.lockEscrow), ids,
+func (t *sqliteTx) escrows(ctx context.Context, ids []uuid.UUID) ([]Escrow, error) {
+	return lookUp(ctx, t.tx.StmtxContext(ctx, t.s.selectEscrow), ids,
 		func(id uuid.UUID) []any { return []any{id} }, (*escrowRow).escrow)
 }
 
-func (t *sqliteTx) lockWallets(ctx context.Context, accounts []Account) ([]wallet, error) {
-	return lookUp(ctx, t.tx.StmtxContext(ctx, t.s.lockWallet), accounts,
+func (t *sqliteTx) wallets(ctx context.Context, accounts []Account) ([]wallet, error) {
+	return lookUp(ctx, t.tx.StmtxContext(ctx, t.s.selectWallet), accounts,
 		func(a Account) []any { return []any{string(a)} }, (*walletRow).wallet)
 }
 

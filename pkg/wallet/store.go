@@ -14,8 +14,13 @@ import (
 // batch is committed, and queries. Postgres and SQLite are stores; one
 // conformance suite runs on both.
 type store interface {
-	// begin opens the transaction of one batch.
-	begin(ctx context.Context) (batchTx, error)
+	// begin opens the transaction of one batch. One that is not careful may take
+	// no locks; its write then fails unless all is as it was read.
+	begin(ctx context.Context, careful bool) (batchTx, error)
+
+	// checks tells whether a write checks that the wallets and escrows are what
+	// the batch believes, so that it may know them from earlier batches.
+	checks() bool
 
 	// lanes is how many batches may be under way at a time.
 	lanes() int
@@ -55,16 +60,16 @@ type store interface {
 // they stand here; every batch locks in that order, each kind sorted, so that
 // two batches on one database rarely deadlock.
 type batchTx interface {
-	// lockEscrows locks and returns those escrows that exist; ids are sorted.
-	lockEscrows(ctx context.Context, ids []uuid.UUID) ([]Escrow, error)
-	// lockWallets locks and returns those wallets that exist; accounts are sorted.
-	lockWallets(ctx context.Context, accounts []Account) ([]wallet, error)
-	// keys finds what is known under the idempotency keys, if it is called at all. It
-	// comes after the locks, so that it sees what those waited for.
+	// escrows returns those escrows that exist, and locks them if the transaction is careful; ids are sorted.
+	escrows(ctx context.Context, ids []uuid.UUID) ([]Escrow, error)
+	// wallets does the same; accounts are sorted.
+	wallets(ctx context.Context, accounts []Account) ([]wallet, error)
+	// keys finds what is known under the idempotency keys. Only a careful
+	// transaction is asked, after its locks, so that it sees what those waited for.
 	keys(ctx context.Context, refs []keyRef) ([]knownKey, error)
 	// write stores a batch's mutations and returns the outbox ids in the order of
-	// m.transactions. errConflict: another process took a key or made a wallet
-	// first; nothing of this transaction may be kept.
+	// m.transactions. errConflict: another process took a key, or made or changed a
+	// wallet first; nothing of this transaction may be kept.
 	write(ctx context.Context, m *mutations) ([]int64, error)
 	commit() error
 	rollback()
