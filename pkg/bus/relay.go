@@ -32,7 +32,8 @@ type Source interface {
 	// GroupsAfter derives an account's groups again, those whose deliveries have
 	// seq greater than after, oldest first, at most limit groups.
 	GroupsAfter(ctx context.Context, account string, after int64, limit int) ([]Group, error)
-	// ChangedSince lists accounts that changed at or after t, with their newest
-	// committed seq, in order of account and above the given account, at most limit.
-	ChangedSince(ctx context.Context, t time.Time, above string, limit int) ([]Position, error)
+	// ChangedSince goes through what changed at or after t, oldest first, limit
+	// transactions a page, and lists the accounts with their newest committed seq, each
+	// once a page. The first page's cursor is empty, and so is the last one's next.
+	ChangedSince(ctx context.Context, t time.Time, cursor string, limit int) (page []Position, next string, err error)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,7 +14,9 @@ import (
 )
 
 const (
-	quietPage = 500 // accounts compared at once
+	quietPage = 1000 // transactions whose accounts are compared at once
+	// maxCompared bounds the accounts that a comparison remembers, so that it compares each once.
+	maxCompared = 1 << 20
 	// maxAheadChecks bounds the accounts per comparison that are asked about at the
 	// ledger because Redis has more of them: mostly they have just changed.
 	maxAheadChecks = 20
@@ -28,14 +31,13 @@ const (
 // complete is false when something has to be looked at again.
 func (s *sweeper) compareQuiet(ctx context.Context, t time.Time) (complete bool, err error) {
 	complete, checks := true, 0
-	for above := ""; ; {
-		page, err := s.src.ChangedSince(ctx, t, above, quietPage)
+	compared, cursor := map[string]bool{}, ""
+	for {
+		page, next, err := s.src.ChangedSince(ctx, t, cursor, quietPage)
 		if err != nil {
 			return false, s.sourceFailed("list changed accounts", err)
 		}
-		if len(page) == 0 {
-			return complete, nil
-		}
+		page = slices.DeleteFunc(page, func(p Position) bool { return compared[p.Account] })
 		have, err := s.hashSeqs(ctx, page)
 		if err != nil {
 			return false, err
@@ -65,10 +67,16 @@ func (s *sweeper) compareQuiet(ctx context.Context, t time.Time) (complete bool,
 			}
 			complete = complete && len(gone) == 0
 		}
-		if len(page) < quietPage {
+		if next == "" {
 			return complete, nil
 		}
-		above = page[len(page)-1].Account
+		if len(compared) > maxCompared {
+			clear(compared)
+		}
+		for _, p := range page {
+			compared[p.Account] = true
+		}
+		cursor = next
 	}
 }
 

@@ -131,12 +131,13 @@ func (m *memory) GroupsAfter(_ context.Context, account string, after int64, lim
 	return groups, nil
 }
 
-func (m *memory) ChangedSince(_ context.Context, t time.Time, above string, limit int) ([]bus.Position, error) {
+// ChangedSince pages by account: it knows of no transactions.
+func (m *memory) ChangedSince(_ context.Context, t time.Time, cursor string, limit int) (page []bus.Position, next string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var list []bus.Position
 	for account, at := range m.changed {
-		if account > above && !at.Before(t) {
+		if account > cursor && !at.Before(t) {
 			list = append(list, bus.Position{Account: account, Seq: m.last(account)})
 		}
 	}
@@ -146,5 +147,8 @@ func (m *memory) ChangedSince(_ context.Context, t time.Time, above string, limi
 		}
 		return 1
 	})
-	return list[:min(limit, len(list))], nil
+	if len(list) > limit {
+		return list[:limit], list[limit-1].Account, nil
+	}
+	return list, "", nil
 }

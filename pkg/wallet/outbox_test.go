@@ -1,6 +1,9 @@
 package wallet
 
 import (
+	"errors"
+	"maps"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -115,4 +118,48 @@ func TestOutboxRowOfABatch(t *testing.T) {
 	if done := o.complete(outboxIDs(7, 1024)); !slices.Equal(done, []int64{7}) || len(o.rows) != 0 {
 		t.Errorf("%v is done, %d are remembered", done, len(o.rows))
 	}
+}
+
+// A page looks at so many transactions and lists their accounts, each once, with
+// what it has now.
+func TestChangedSincePages(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, url string) {
+		_, l := openFaulty(t, url)
+		start := commitBatch(t, l, creditOf("user:before", 1, "0"))[0].receipt.Timestamp.Add(time.Millisecond)
+		for time.Now().Before(start) { // times are whole milliseconds
+			runtime.Gosched()
+		}
+		commitBatch(t, l, creditOf("user:a", 5, "1"), creditOf("user:b", 1, "2"), creditOf("user:a", 1, "3"))
+		held := commitBatch(t, l, Op{Operation: OpHold, Account: "user:a", Amount: 5, Reason: "r", QueueItemID: "q", FeatureType: "f", IdempotencyKey: "4"})[0]
+		commitBatch(t, l, Op{Operation: OpSettle, EscrowID: held.receipt.EscrowID, Model: "model:m", Amount: 5, Reason: "r", QueueItemID: "q", IdempotencyKey: "5"})
+		var pages []map[string]int64
+		for cursor := ""; ; {
+			page, next, err := l.ChangedSince(t.Context(), start, cursor, 2)
+			if err != nil {
+				t.Fatal(err)
+			}
+			accounts := map[string]int64{}
+			for _, p := range page {
+				accounts[p.Account] = p.Seq
+			}
+			if len(accounts) != len(page) {
+				t.Errorf("%v has an account twice", page)
+			}
+			pages = append(pages, accounts)
+			if cursor = next; cursor == "" {
+				break
+			}
+		}
+		a := int64(2 + 3 + 2)
+		want := []map[string]int64{{"user:a": a, "user:b": 1}, {"user:a": a}, {"user:a": a, "model:m": 2}}
+		if !slices.EqualFunc(pages, want, maps.Equal) {
+			t.Errorf("%v, want %v", pages, want)
+		}
+		if page, next, err := l.ChangedSince(t.Context(), time.Now().Add(time.Minute), "", 2); len(page) != 0 || next != "" || err != nil {
+			t.Errorf("of the future: %v, %q, %v", page, next, err)
+		}
+		if _, _, err := l.ChangedSince(t.Context(), start, "user:a", 2); !errors.Is(err, ErrInvalid) {
+			t.Errorf("a wrong cursor: %v", err)
+		}
+	})
 }

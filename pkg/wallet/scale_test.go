@@ -158,7 +158,7 @@ func hotStatements(t *testing.T, s *postgresStore, conn *sql.Conn, size history.
 		{"Escrows of a user", escrowsSQL, []string{one, quote(uuid.Max.String()), "''", "101"}},
 		{"Escrows that expire", dueEscrowsSQL, []string{day, "100"}},
 		{"Old idempotency keys", forgetKeysSQL, []string{quote(size.To.Add(-6 * time.Hour).Format(time.RFC3339)), "1000"}},
-		{"Accounts changed lately", changedSinceSQL, []string{quote(idFrom(size.To.Add(-time.Hour)).String()), "''", "1000"}},
+		{"Accounts changed lately", changedSinceSQL, []string{quote(idFrom(size.To.Add(-time.Hour)).String()), quote(uuid.Nil.String()), "1000"}},
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
@@ -61,12 +63,21 @@ func (l *Ledger) GroupsAfter(ctx context.Context, account string, after int64, l
 }
 
 // ChangedSince implements bus.Source.
-func (l *Ledger) ChangedSince(ctx context.Context, t time.Time, above string, limit int) ([]bus.Position, error) {
-	positions, err := l.store.changedSince(ctx, idFrom(t), above, limit)
-	if err != nil {
-		return nil, l.queryError("changed accounts", err)
+func (l *Ledger) ChangedSince(ctx context.Context, t time.Time, cursor string, limit int) (page []bus.Position, next string, err error) {
+	from, after := idFrom(t), uuid.Nil
+	if cursor != "" {
+		if after, err = uuid.Parse(cursor); err != nil {
+			return nil, "", invalid("cursor", "it is none of a page before")
+		}
 	}
-	return positions, nil
+	page, last, err := l.store.changedSince(ctx, from, after, limit)
+	if err != nil {
+		return nil, "", l.queryError("changed accounts", err)
+	}
+	if last != uuid.Nil {
+		next = last.String()
+	}
+	return page, next, nil
 }
 
 // CheckLayout remembers, at the first time, where this ledger's events are

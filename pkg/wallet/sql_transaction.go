@@ -83,21 +83,27 @@ func (s *sqlStore) transactionsAfter(ctx context.Context, a Account, after int64
 	return convert(rows, (*transactionRow).transaction), err
 }
 
-const changedSinceSQL = `SELECT account, max(seq) AS seq FROM (
-			SELECT user_account AS account, user_seq AS seq FROM transactions WHERE id >= $1 AND user_account > $2
-			UNION ALL
-			SELECT model_account, model_seq FROM transactions WHERE id >= $1 AND model_account > $2) c
-		GROUP BY account ORDER BY account LIMIT $3`
+// changedSinceSQL has the page's count and last id in each row. The accounts are looked up one by one, in the page's order
+// (CROSS JOIN: SQLite keeps it).
+const changedSinceSQL = `WITH page AS (SELECT id, user_account, model_account FROM transactions WHERE id >= $1 AND id > $2 ORDER BY id LIMIT $3)
+	SELECT w.account, w.seq, (SELECT count(*) FROM page) AS looked, (SELECT id FROM page ORDER BY id DESC LIMIT 1) AS last
+	FROM (SELECT user_account AS account FROM page UNION SELECT model_account FROM page) a CROSS JOIN wallets w
+	WHERE w.account = a.account`
 
-func (s *sqlStore) changedSince(ctx context.Context, from uuid.UUID, above string, limit int) ([]bus.Position, error) {
+func (s *sqlStore) changedSince(ctx context.Context, from, after uuid.UUID, limit int) (accounts []bus.Position, last uuid.UUID, err error) {
 	var rows []struct {
-		Account string `db:"account"`
-		Seq     int64  `db:"seq"`
+		Account string    `db:"account"`
+		Seq     int64     `db:"seq"`
+		Looked  int       `db:"looked"`
+		Last    uuid.UUID `db:"last"`
 	}
-	err := s.db.SelectContext(ctx, &rows, changedSinceSQL, from, above, limit)
-	out := make([]bus.Position, len(rows))
+	err = s.db.SelectContext(ctx, &rows, changedSinceSQL, from, after, limit)
+	accounts = make([]bus.Position, len(rows))
 	for i, r := range rows {
-		out[i] = bus.Position{Account: r.Account, Seq: r.Seq}
+		accounts[i] = bus.Position{Account: r.Account, Seq: r.Seq}
+		if r.Looked == limit {
+			last = r.Last
+		}
 	}
-	return out, err
+	return accounts, last, err
 }

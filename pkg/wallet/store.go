@@ -49,7 +49,9 @@ type store interface {
 	outbox(ctx context.Context, after int64, limit int) ([]outboxRow, error)
 	deleteOutbox(ctx context.Context, ids []int64) error
 	backlog(ctx context.Context) (rows int64, oldest uuid.UUID, err error)
-	changedSince(ctx context.Context, from uuid.UUID, above string, limit int) ([]bus.Position, error)
+	// changedSince lists the accounts of limit transactions with id from and above
+	// after, and the last one's id; uuid.Nil: there are no more.
+	changedSince(ctx context.Context, from, after uuid.UUID, limit int) (accounts []bus.Position, last uuid.UUID, err error)
 
 	dueEscrows(ctx context.Context, now time.Time, limit int) ([]uuid.UUID, error)
 	// forgetKeys removes at most limit idempotency keys made before t and tells how many.
