@@ -75,10 +75,6 @@ func run(ctx context.Context, f flags) (err error) {
 		return err
 	}
 	defer func() { _ = rdb.Close() }()
-	keys := bus.Keys{Namespace: f.Namespace, Partitions: f.Partitions}
-	if err := bus.CheckLayout(ctx, rdb, keys); err != nil {
-		return err
-	}
 	counts, err := openCounts(ctx, f.File)
 	if err != nil {
 		return fmt.Errorf("--file: %w", err)
@@ -87,7 +83,7 @@ func run(ctx context.Context, f flags) (err error) {
 	a := &analyst{counts, f.Remember}
 	registry := prometheus.NewRegistry()
 	b, err := bus.NewRedis(rdb, bus.Config{
-		Keys: keys, Group: "analytics",
+		Keys: bus.Keys{Namespace: f.Namespace, Partitions: f.Partitions}, Group: "analytics",
 		Consumer:   "analytics", // after a crash it gets at once what it had not finished
 		Registerer: registry,
 	})

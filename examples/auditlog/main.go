@@ -80,17 +80,13 @@ func run(ctx context.Context, f flags) (err error) {
 		return err
 	}
 	defer func() { _ = rdb.Close() }()
-	keys := bus.Keys{Namespace: f.Namespace, Partitions: f.Partitions}
-	if err := bus.CheckLayout(ctx, rdb, keys); err != nil {
-		return err
-	}
 	file, err := openFile(f.File)
 	if err != nil {
 		return fmt.Errorf("--file: %w", err)
 	}
 	defer func() { err = errors.Join(err, file.close()) }()
 	b, err := bus.NewRedis(rdb, bus.Config{
-		Keys: keys, Group: "auditlog",
+		Keys: bus.Keys{Namespace: f.Namespace, Partitions: f.Partitions}, Group: "auditlog",
 		Consumer:     "auditlog", // after a crash it gets its unfinished events before newer ones
 		Copies:       true,
 		Lanes:        256,             // as many lines may share a sync

@@ -60,11 +60,9 @@ func run(ctx context.Context, f flags) error {
 		return err
 	}
 	defer func() { _ = rdb.Close() }()
-	keys := bus.Keys{Namespace: f.Namespace, Partitions: f.Partitions}
-	if err := bus.CheckLayout(ctx, rdb, keys); err != nil {
-		return err
-	}
-	b, err := bus.NewRedis(rdb, bus.Config{Keys: keys, Group: "activity-feed", Consumer: f.Consumer})
+	b, err := bus.NewRedis(rdb, bus.Config{
+		Keys: bus.Keys{Namespace: f.Namespace, Partitions: f.Partitions}, Group: "activity-feed", Consumer: f.Consumer,
+	})
 	if err != nil {
 		return err
 	}

@@ -41,12 +41,8 @@ func (c *sendCmd) Run(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = rdb.Close() }()
-	keys := bus.Keys{Namespace: c.Namespace, Partitions: c.Partitions}
-	if err := bus.CheckLayout(ctx, rdb, keys); err != nil {
-		return err
-	}
 	b, err := bus.NewRedis(rdb, bus.Config{
-		Keys: keys, Group: "notifications", Consumer: c.Consumer,
+		Keys: bus.Keys{Namespace: c.Namespace, Partitions: c.Partitions}, Group: "notifications", Consumer: c.Consumer,
 		Attempts: c.Attempts, FirstDelay: c.FirstDelay, MaxDelay: 5 * time.Minute,
 	})
 	if err != nil {

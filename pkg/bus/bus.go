@@ -39,6 +39,8 @@ type Bus interface {
 	// Run hands events to subscriptions until ctx ends or Close is called. Then it
 	// reads no more, and waits for what is under way for Config.DrainTimeout, or for
 	// as long as Close says. It may be called once. The memory bus also works without.
+	// The error is ErrLayout when Redis has another number of partitions than
+	// Config.Keys: this bus would miss events. While Redis is away it waits.
 	Run(ctx context.Context) error
 
 	// Close ends Run and waits for the events under way until ctx ends. Then the

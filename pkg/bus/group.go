@@ -152,7 +152,10 @@ func (b *Redis) Run(ctx context.Context) error {
 	var desk, readers errgroup.Group
 	desk.Go(func() error { return b.desk.run(settling) })
 	for _, r := range b.readers() {
-		readers.Go(func() error { return r.run(reading) })
+		readers.Go(func() error {
+			defer stop() // one that gives up ends all
+			return r.run(reading)
+		})
 	}
 	readers.Go(func() error { return b.keepHouse(reading) })
 	err := readers.Wait()

@@ -68,7 +68,7 @@ func (b *Redis) readers() []*groupReader {
 	return readers
 }
 
-// run is one attempt after the other, until ctx ends.
+// run is one attempt after the other, until ctx ends. The error is ErrLayout.
 func (r *groupReader) run(ctx context.Context) error {
 	wait := backoff.ExponentialBackOff{
 		InitialInterval: 20 * time.Millisecond, Multiplier: 2, RandomizationFactor: 0.5, MaxInterval: 2 * time.Second,
@@ -81,6 +81,8 @@ func (r *groupReader) run(ctx context.Context) error {
 			if r.replay {
 				sleep(ctx, replayPause)
 			}
+		case errors.Is(err, ErrLayout):
+			return err
 		case ctx.Err() == nil:
 			r.failed(ctx, err)
 			sleep(ctx, wait.NextBackOff())
@@ -133,8 +135,14 @@ func (r *groupReader) step(ctx context.Context) error {
 	return r.take(raw)
 }
 
-// group makes sure that the groups are there.
+// group makes sure that the groups are there, and before the first time that the streams are those
+// that publishers write.
 func (r *groupReader) group(ctx context.Context) error {
+	if !r.regrouped {
+		if err := CheckLayout(ctx, r.b.rdb, r.b.cfg.Keys); err != nil {
+			return err
+		}
+	}
 	from := "0"
 	if r.b.cfg.FromNow && !r.regrouped {
 		from = "$"

@@ -2,6 +2,7 @@ package bus_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -57,4 +58,21 @@ func relay(t *testing.T, rdb redis.UniversalClient, keys bus.Keys, deliveries ..
 			t.Fatalf("publish %+v: %v, %v", d, outcomes, err)
 		}
 	}
+}
+
+// TestRunWantsTheStreamsThatArePublished has a bus with another number of partitions than Redis: it would miss events.
+func TestRunWantsTheStreamsThatArePublished(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		if err := bus.CheckLayout(t.Context(), rdb, keys); err != nil {
+			t.Fatal(err)
+		}
+		keys.Partitions *= 2
+		b := newRedisBus(t, rdb, bus.Config{Keys: keys, Group: "g"})
+		if err := b.Run(t.Context()); !errors.Is(err, bus.ErrLayout) {
+			t.Errorf("Run returned %v, want ErrLayout", err)
+		}
+		if n, err := rdb.Exists(t.Context(), keys.Stream(keys.Partitions-1)).Result(); n != 0 || err != nil {
+			t.Errorf("it made %d streams, %v", n, err)
+		}
+	})
 }
