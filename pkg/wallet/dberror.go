@@ -11,12 +11,19 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// lostRace tells a write that another process' commit made impossible: both gave
-// out a wallet's next seq, or the write found something other than it expected and
-// divided by zero. The batch runs again and finds what there is.
+// lostRace tells a write that another process' commit made impossible: both used a
+// key, made a wallet or gave out a wallet's next seq, or the write found something
+// other than it expected and divided by zero. The batch runs again and finds what there is.
 func lostRace(err error) bool {
 	var pe *pq.Error
-	return errors.As(err, &pe) && (pe.Code == "23505" && pe.Constraint == "entries_account_seq" || pe.Code == "22012")
+	if !errors.As(err, &pe) {
+		return false
+	}
+	switch pe.Constraint {
+	case "idempotency_keys_pkey", "wallets_pkey", "entries_account_seq":
+		return pe.Code == "23505"
+	}
+	return pe.Code == "22012"
 }
 
 // retryable tells database errors after which the same work may succeed: a

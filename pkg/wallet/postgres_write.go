@@ -13,13 +13,15 @@ import (
 )
 
 // The statement that stores a batch, in one round trip. Each array is a column of
-// writeColumns. Rows that another process wrote first are left out by ON CONFLICT, by
-// the escrow's status or by the hash that the wallet had; then a count is not what
-// it should be, and a division by zero ends it all. So it may run alone, without locks
-// before it. It locks in the order of a careful batch: the counts come first, in
-// their order, the rest after them. A row that moved while its ctid was looked up
-// (LATERAL: see postgres.go) fails the comparison, which Postgres repeats with the
-// row's new version.
+// writeColumns. A row that another process wrote first violates a unique index, or is
+// left out by the escrow's status or by the hash that the wallet had; then a count is
+// not what it should be, and a division by zero ends it all. So it may run alone,
+// without locks before it. It locks in the order of a careful batch: the counts come
+// first, in their order, the rest after them. A row that moved while its ctid was
+// looked up (LATERAL: see postgres.go) fails the comparison, which Postgres repeats
+// with the row's new version.
+//
+// (ON CONFLICT DO NOTHING would look each key up before it inserts it.)
 //
 // Each part costs some ten microseconds even when it has no rows to write, so a
 // batch's statement has only the parts that it needs.
@@ -58,11 +60,9 @@ var writeParts = []struct {
 		LATERAL (SELECT ctid FROM wallets WHERE account = u.account OFFSET 0) AS at
 	WHERE w.ctid = at.ctid AND w.hash = u.was RETURNING 1)`, "old", 67},
 	{creates, `new AS (INSERT INTO wallets (account, available, escrow, earned, seq, hash, updated_at)
-	SELECT * FROM unnest($33::text[], $34::int8[], $35::int8[], $36::int8[], $37::int8[], $38::bytea[], $39::timestamptz[])
-	ON CONFLICT DO NOTHING RETURNING 1)`, "new", 68},
+	SELECT * FROM unnest($33::text[], $34::int8[], $35::int8[], $36::int8[], $37::int8[], $38::bytea[], $39::timestamptz[]))`, "", 0},
 	{0, `k AS (INSERT INTO idempotency_keys (operation, key, request_hash, transaction_id, created_at)
-	SELECT * FROM unnest($2::text[], $21::text[], $22::bytea[], $1::uuid[], $20::timestamptz[]) AS k(o, k) ORDER BY o, k
-	ON CONFLICT DO NOTHING RETURNING 1)`, "k", 69},
+	SELECT * FROM unnest($2::text[], $21::text[], $22::bytea[], $1::uuid[], $20::timestamptz[]) AS k(o, k) ORDER BY o, k)`, "", 0},
 	{0, `box AS (INSERT INTO outbox (transactions) VALUES ($1::uuid[]) RETURNING id)`, "", 0},
 }
 
@@ -115,7 +115,10 @@ func writeSQL(kind writeKind) (statement string, numbers []int) {
 			counts = append(counts, fmt.Sprintf("(SELECT count(*) FROM %s) = $%d", p.counted, p.expected))
 		}
 	}
-	statement = "WITH " + strings.Join(parts, ",\n") + "\nSELECT (SELECT id FROM box) / (" + strings.Join(counts, " AND ") + ")::int"
+	statement = "WITH " + strings.Join(parts, ",\n") + "\nSELECT (SELECT id FROM box)"
+	if len(counts) > 0 {
+		statement += " / (" + strings.Join(counts, " AND ") + ")::int"
+	}
 	places := make(map[int]int)
 	return parameters.ReplaceAllStringFunc(statement, func(s string) string {
 		found := parameters.FindStringSubmatch(s)
@@ -244,10 +247,6 @@ func (columns *writeColumns) fill(m *mutations, numbers []int) []any {
 			args[i] = len(m.ended)
 		case 67:
 			args[i] = len(m.wallets) - created
-		case 68:
-			args[i] = created
-		case 69:
-			args[i] = len(m.keys)
 		default:
 			args[i] = columns[n-1].value()
 		}
