@@ -56,7 +56,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, flags *
 	}
 	admin := httpserver.NewAdmin()
 	tail := bus.NewTail(rdb, bus.TailConfig{
-		Keys: bus.Keys{Namespace: getenv("NAMESPACE")}, Pause: 2 * time.Millisecond, Registerer: admin.Registry, // as in internal/gateway
+		Keys: bus.Keys{Namespace: getenv("NAMESPACE")}, Pause: 4 * time.Millisecond, Registerer: admin.Registry, // as in internal/gateway
 	})
 	admin.AddCheck(httpserver.Check{Name: "streams", Ping: func(context.Context) error {
 		select {

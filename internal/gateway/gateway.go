@@ -54,8 +54,9 @@ func (c Config) withDefaults() Config {
 }
 
 // tailPause lets entries gather while streams are busy: a read costs Redis and the
-// gateway much the same for one entry and for twenty.
-const tailPause = 2 * time.Millisecond
+// gateway much the same for one entry and for forty, and a process that often wakes for
+// a moment pays for each time.
+const tailPause = 4 * time.Millisecond
 
 // Gateway is the parts of one.
 type Gateway struct {
@@ -89,7 +90,7 @@ func New(ctx context.Context, rdb redis.UniversalClient, core *coreclient.Client
 	cfg.Cache.Keys, cfg.Cache.Registerer = cfg.Keys, reg
 	g.cache = cache.New(rdb, cfg.Cache)
 	g.tail = bus.NewTail(rdb, bus.TailConfig{
-		Keys: cfg.Keys, Block: cfg.TailBlock, Pause: tailPause, Lost: g.mayHaveLost, Logger: cfg.Logger, Registerer: reg,
+		Keys: cfg.Keys, Block: cfg.TailBlock, Pause: tailPause, Reuse: cfg.Observe == nil, Lost: g.mayHaveLost, Logger: cfg.Logger, Registerer: reg,
 	})
 	g.hub = ws.NewHub(ws.Config{
 		Gateway: cfg.Name, AllowedOrigins: cfg.AllowedOrigins, CloseTimeout: cfg.CloseTimeout, Logger: cfg.Logger, Registerer: reg, Tracer: cfg.Tracer,

@@ -36,6 +36,10 @@ type TailConfig struct {
 	// Rewind is how far back reading starts again when the server changed or a stream
 	// went backwards, on top of the time since the last good read. Defaults to 5 min.
 	Rewind time.Duration
+	// Reuse has the bytes of a read overwritten by the next one: they make no garbage,
+	// and ID, Data, View and TraceParent of a Delivery must be copied to be kept.
+	// Defaults to false.
+	Reuse bool
 	// Lost is called when entries may have been missed, because Redis was away or a
 	// stream was trimmed, emptied or replaced: an account without further events would
 	// not show a hole. It must not wait. Defaults to nobody.
@@ -49,8 +53,9 @@ type TailConfig struct {
 type Batch struct {
 	// Deliveries and the slice itself are the tail's and are overwritten after
 	// deliver returns: copy what you keep. The bytes and strings that a Delivery
-	// points to never change and may be kept; ID, Data and View share one buffer with
-	// the rest of the read and keep it in memory, the other strings do not.
+	// points to never change and may be kept, unless TailConfig.Reuse is set; ID, Data,
+	// View and TraceParent share one buffer with the rest of the read and keep it in
+	// memory, the other strings do not.
 	Deliveries []Delivery
 	Refill     bool // from before Run was called: history for the ring, not news
 }

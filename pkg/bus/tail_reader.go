@@ -276,10 +276,13 @@ func (r *tailReader) parse(raw []byte) error {
 // raw returns the reply as Redis sent it, also when it is an error. The command
 // is not repeated by go-redis: a lost connection must be noticed here.
 func (r *tailReader) raw(ctx context.Context, args ...any) ([]byte, error) {
-	defer r.sink.reset()
+	r.sink.reset()
 	cmd := redis.NewRawWriteToCmd(ctx, &r.sink, args...)
 	if err := r.t.rdb.Process(ctx, cmd); err != nil {
 		return nil, err
+	}
+	if r.t.cfg.Reuse {
+		return r.sink.b, nil
 	}
 	return r.sink.take(), nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
@@ -273,6 +274,39 @@ func TestTailDoesNotOverwriteWhatWasKept(t *testing.T) {
 			if want := fmt.Sprintf(`{"seq":%d,`, d.Seq); !strings.HasPrefix(string(d.Data), want) || d.ID != fmt.Sprintf("user:a/%d", d.Seq) {
 				t.Fatalf("seq %d has id %q and data %s", d.Seq, d.ID, d.Data)
 			}
+		}
+	})
+}
+
+// With Reuse a batch is good until deliver returns.
+func TestTailReuses(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
+		publish(t, p, group("user:a", 1, 50))
+		const last = 250
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		tail := bus.NewTail(rdb, bus.TailConfig{Keys: keys, Count: 7, Block: 20 * time.Millisecond, Reuse: true, Logger: quiet()})
+		var seq int64
+		var reads errgroup.Group
+		reads.Go(func() error {
+			return tail.Run(ctx, func(b bus.Batch) {
+				for _, d := range b.Deliveries {
+					seq++
+					if d.Seq != seq || d.ID != fmt.Sprintf("user:a/%d", seq) || !strings.HasPrefix(string(d.Data), fmt.Sprintf(`{"seq":%d,`, seq)) {
+						t.Errorf("%d: seq %d has id %q and data %s", seq, d.Seq, d.ID, d.Data)
+					}
+				}
+				if seq >= last {
+					cancel()
+				}
+			})
+		})
+		for first := int64(51); first <= last; first += 10 {
+			publish(t, p, group("user:a", first, 10))
+		}
+		if err := reads.Wait(); err != nil || seq != last {
+			t.Errorf("read up to %d: %v", seq, err)
 		}
 	})
 }
