@@ -36,7 +36,7 @@ type serveCmd struct {
 
 // heapRoom is memory that the gateway takes beyond what it needs, in bytes, to collect
 // garbage less often.
-const heapRoom = 128 << 20
+const heapRoom = 64 << 20
 
 // Help teaches by example.
 func (serveCmd) Help() string {
