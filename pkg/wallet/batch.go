@@ -265,10 +265,11 @@ func loadKeys(ctx context.Context, tx batchTx, batch []*request, known map[keyRe
 // tell the users, then wallets.
 func (b *batcher) load(ctx context.Context, tx batchTx, batch []*request, believes bool) (*state, error) {
 	st := &state{wallets: make(map[Account]*wallet, len(batch)), escrows: make(map[uuid.UUID]*Escrow)}
-	ids, accounts := (&recent{}).load(st, batch)
+	source := &recent{}
 	if believes {
-		ids, accounts = b.recent.load(st, batch)
+		source = b.recent
 	}
+	ids, accounts := source.load(st, batch)
 	if len(ids) > 0 {
 		slices.SortFunc(ids, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
 		escrows, err := tx.escrows(ctx, slices.Compact(ids))
