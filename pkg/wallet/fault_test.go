@@ -148,10 +148,14 @@ func openFaulty(t *testing.T, url string, fails ...fault) (*faulty, *Ledger) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
+	return makeFaulty(l, fails...), l
+}
+
+func makeFaulty(l *Ledger, fails ...fault) *faulty {
 	f := &faulty{store: l.store, fails: fails}
 	l.store = f
 	f.batcher = &newLanes(l).free[0].batcher
-	return f, l
+	return f
 }
 
 // commitBatch commits the operations as one batch and returns their results.

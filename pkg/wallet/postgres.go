@@ -95,7 +95,7 @@ func (s *postgresStore) prepare(ctx context.Context) error {
 			return fmt.Errorf("prepare: %w", err)
 		}
 	}
-	if _, err := s.writes.get(ctx, s.db, writeKinds-1); err != nil {
+	if _, err := s.writes.get(ctx, s.db, everyKind); err != nil {
 		return fmt.Errorf("prepare: %w", err)
 	}
 	return nil

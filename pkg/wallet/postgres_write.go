@@ -77,6 +77,7 @@ const (
 	changes                          // wallets
 	creates                          // wallets
 	writeKinds = 1 << iota
+	everyKind  = writeKinds - 1
 )
 
 func kindOf(m *mutations) writeKind {
@@ -131,7 +132,7 @@ func writeSQL(kind writeKind) (statement string, numbers []int) {
 	}), numbers
 }
 
-// writeStatements are prepared when a batch first needs them.
+// writeStatements are prepared when a batch first needs them, that of every kind when the store is opened.
 type writeStatements struct {
 	mu       sync.Mutex
 	prepared [writeKinds]*writeStatement
@@ -157,7 +158,11 @@ func (s *writeStatements) get(ctx context.Context, db *sqlx.DB, kind writeKind) 
 }
 
 func (t *postgresTx) write(ctx context.Context, m *mutations) ([]int64, error) {
-	stmt, err := t.s.writes.get(ctx, t.s.db, kindOf(m))
+	kind := kindOf(m)
+	if t.tx != nil {
+		kind = everyKind // is prepared: the pool may have no connection left for another one
+	}
+	stmt, err := t.s.writes.get(ctx, t.s.db, kind)
 	if err != nil {
 		return nil, err
 	}

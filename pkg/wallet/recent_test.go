@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -111,13 +112,18 @@ func TestWriteComparesTheNewestRow(t *testing.T) {
 		if _, err := tx.ExecContext(t.Context(), "UPDATE wallets SET hash = $1, available = 99 WHERE account = 'user:a'", hash); err != nil {
 			t.Fatal(err)
 		}
-		done := make(chan []result, 1)
-		go func() { done <- commitBatch(t, l, creditOf("user:a", 1, "2")) }()
+		var results []result
+		var waits sync.WaitGroup
+		t.Cleanup(waits.Wait) // before the ledger is closed, and after the transaction's end if the test fails
+		waits.Go(func() { results = commitBatch(t, l, creditOf("user:a", 1, "2")) })
 		untilLockWait(t, db.GetContext)
 		if err := tx.Commit(); err != nil {
 			t.Fatal(err)
 		}
-		r := (<-done)[0]
+		if waits.Wait(); t.Failed() {
+			return
+		}
+		r := results[0]
 		if r.err != nil || r.receipt.Balances[0].Available != 100 || !slices.Equal(f.tries, []bool{false, true}) {
 			t.Errorf("%+v, %v after careful tries %v", r.receipt, r.err, f.tries)
 		}
@@ -134,6 +140,28 @@ func untilLockWait(t *testing.T, get func(ctx context.Context, dest any, query s
 			t.Errorf("nobody waits for the lock: %v", err)
 			return
 		}
+	}
+}
+
+// A careful batch has its connection; if its statement wanted another one, cores would wait for themselves.
+func TestCarefulBatchesNeedOneConnection(t *testing.T) {
+	l, err := Open(t.Context(), postgresDatabase(t), Config{MaxConns: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	f := makeFaulty(l)
+	for _, op := range []Op{
+		creditOf("user:a", 10, "1"), creditOf("user:a", 10, "2"),
+		{Operation: OpHold, Account: "user:a", Amount: 5, Reason: "r", QueueItemID: "q", FeatureType: "f", IdempotencyKey: "3"},
+	} {
+		f.batcher.careful = 2
+		if r := commitBatch(t, l, op)[0]; r.err != nil {
+			t.Errorf("%s: %v", op.IdempotencyKey, r.err)
+		}
+	}
+	if slices.Contains(f.tries, false) || len(f.tries) != 3 {
+		t.Errorf("careful tries %v", f.tries)
 	}
 }
 

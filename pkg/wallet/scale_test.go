@@ -169,7 +169,7 @@ func accountAt(n int64) Account { return Account(fmt.Sprintf("user:b%08d", n)) }
 func writeLiterals(t *testing.T, l *Ledger, ops []Op) (statement string, literals []string) {
 	t.Helper()
 	enough := errors.New("seen")
-	f := &faulty{store: l.store, wrote: func(m *mutations) error {
+	makeFaulty(l).wrote = func(m *mutations) error {
 		if literals == nil {
 			var numbers []int
 			statement, numbers = writeSQL(kindOf(m))
@@ -186,9 +186,7 @@ func writeLiterals(t *testing.T, l *Ledger, ops []Op) (statement string, literal
 			}
 		}
 		return enough
-	}}
-	l.store = f
-	f.batcher = &newLanes(l).free[0].batcher
+	}
 	for _, r := range commitBatch(t, l, ops...) {
 		if !errors.Is(r.err, enough) {
 			t.Fatal(r.err)
