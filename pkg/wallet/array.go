@@ -9,9 +9,8 @@ import (
 )
 
 // array builds a Postgres array in the binary format, one column of a batch: a
-// header, then each element's length and bytes. The text format costs both sides
-// more than anything else in the statement, through printing and parsing of times
-// most. Empty texts, nil UUIDs and zero times become NULL.
+// header, then each element's length and bytes. In the text format both sides would
+// have to print and parse each value. Empty texts, nil UUIDs and zero times become NULL.
 type array struct {
 	b       []byte // the header's bytes are filled in by value
 	n       uint32

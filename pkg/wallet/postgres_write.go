@@ -23,8 +23,8 @@ import (
 //
 // (ON CONFLICT DO NOTHING would look each key up before it inserts it.)
 //
-// Each part costs some ten microseconds even when it has no rows to write, so a
-// batch's statement has only the parts that it needs.
+// Each part costs something even when it has no rows to write, so a statement that
+// runs alone has only the parts that its batch needs.
 var writeParts = []struct {
 	when     writeKind
 	sql      string
