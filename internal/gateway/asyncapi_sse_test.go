@@ -84,7 +84,7 @@ func (l *listening) hearAll(all bool, ops ...string) {
 		if err := l.doc.check(serverSent, frame); err != nil {
 			l.Errorf("%s: %v", data, err)
 		}
-		if got := frame.(map[string]any)["op"]; got != op { //nolint:forcetypeassert // checked
+		if object, ok := frame.(map[string]any); !ok || object["op"] != op {
 			l.Fatalf("got %s, want %s", data, op)
 		}
 		var want *regexp.Regexp

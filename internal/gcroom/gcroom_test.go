@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"runtime/metrics"
 	"testing"
+	"time"
 )
 
 func TestPercent(t *testing.T) {
@@ -44,7 +45,11 @@ func TestKeep(t *testing.T) {
 	}
 	kept := make([]byte, 256<<20) // larger than the room, and never touched
 	runtime.GC()
+	deadline := time.Now().Add(20 * time.Second)
 	for set := 0; set != usual; runtime.Gosched() { // the finalizer's goroutine has to come first
+		if time.Now().After(deadline) {
+			t.Fatalf("GOGC is still %d", set)
+		}
 		percent := []metrics.Sample{{Name: "/gc/gogc:percent"}}
 		metrics.Read(percent)
 		set = int(percent[0].Value.Uint64()) //nolint:gosec // per cent

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/coder/websocket"
 
@@ -373,3 +374,39 @@ func TestChurn(t *testing.T) {
 }
 
 var _ net.Conn = (*wire)(nil)
+
+// A client that resumes is sent old events from memory: they are no latency.
+func TestLatencyIsOfLiveEvents(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	g := newGateway(t, Config{Registerer: reg})
+	publish := func(at time.Time) {
+		ds := g.ledger.publish("user:u1", 2)
+		for i := range ds {
+			ds[i].StreamMillis = at.UnixMilli()
+		}
+		g.hub.Deliver(ds, false)
+	}
+	publish(time.Now().Add(-time.Hour))
+	c := g.login("user:u1")
+	c.send(`{"op":"subscribe","sub":"s","accounts":["user:u1"],"after":{"user:u1":0}}`)
+	c.expect("subscribed")
+	c.expectEvents("s", "user:u1", 1, 2)
+	publish(time.Now())
+	c.expectEvents("s", "user:u1", 3, 4)
+	var latency *dto.Histogram
+	eventually(t, "the live events' write is observed", func() bool {
+		families, err := reg.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			if f.GetName() == "gateway_stream_to_socket_seconds" {
+				latency = f.GetMetric()[0].GetHistogram()
+			}
+		}
+		return latency.GetSampleCount() > 0
+	})
+	if latency.GetSampleSum() > 60 {
+		t.Errorf("%d writes took %v s together", latency.GetSampleCount(), latency.GetSampleSum())
+	}
+}

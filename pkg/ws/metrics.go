@@ -71,7 +71,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		handedOver:    counter("gateway_writes_handed_over_total", "Writes that would have waited for a client and went to a writer of its own."),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "gateway_stream_to_socket_seconds",
-			Help:    "From the stream entry, made right after the commit, to the write to the client's socket; one observation for each write, of its oldest event.",
+			Help:    "From the stream entry, made right after the commit, to the write to the client's socket; one observation for each write, of its oldest live event.",
 			Buckets: []float64{.0005, .001, .002, .003, .005, .0075, .01, .015, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}),
 	}
@@ -83,22 +83,16 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	return m
 }
 
-// observe notes how long the event took to a socket. The clocks of Redis and of
-// this machine may differ by a little; less than nothing counts as nothing.
-func (m *metrics) observe(e *event, now time.Time) {
-	if e.millis > 0 {
-		m.latency.Observe(max(0, float64(now.UnixMilli()-e.millis)/1000))
-	}
-}
-
-// written notes the latency of the oldest event in a write, and tells the spans.
-func (m *metrics) written(items []item) {
+// written notes the latency of the oldest live event in a write, and tells the spans.
+// What the client is sent again from memory, from before fresh, says nothing of it.
+func (m *metrics) written(items []item, fresh int64) {
 	if m.traced {
 		wroteSpans(items)
 	}
 	for i := range items {
-		if e := items[i].event; e != nil {
-			m.observe(e, time.Now())
+		if e := items[i].event; e != nil && e.millis >= fresh {
+			// The clocks of Redis and of this machine may differ by a little.
+			m.latency.Observe(max(0, float64(time.Now().UnixMilli()-e.millis)/1000))
 			return
 		}
 	}

@@ -38,6 +38,7 @@ type session struct {
 
 	ended chan struct{} // closed when the client is gone
 	due   atomic.Int64  // when tick has to look again, in ns since 1970
+	fresh atomic.Int64  // when the newest subscription was opened, in ms since 1970: what Redis took before is no live event
 
 	mu      sync.Mutex // protects what follows
 	claims  *token.Claims

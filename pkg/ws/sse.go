@@ -112,7 +112,7 @@ func (st *stream) flush() {
 			}
 			return
 		}
-		st.session.hub.metrics.written(buf.items)
+		st.session.hub.metrics.written(buf.items, st.session.fresh.Load())
 	}
 }
 

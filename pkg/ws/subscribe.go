@@ -3,6 +3,7 @@ package ws
 import (
 	"fmt"
 	"slices"
+	"time"
 	"unicode/utf8"
 
 	"github.com/redroomrewards/realtime/internal/token"
@@ -168,6 +169,7 @@ func (s *session) reserve(sub *subscription) *refusal {
 		return refuse(codeTooManySubscriptions, fmt.Sprintf("a connection has at most %d subscriptions", s.hub.cfg.MaxSubscriptions))
 	}
 	s.subs = append(s.subs, sub)
+	s.fresh.Store(time.Now().UnixMilli())
 	s.hub.metrics.subscriptions.Inc()
 	return nil
 }

@@ -62,7 +62,7 @@ func (c *conn) writeNow(buf *writeBuffer) {
 			c.writeAlone()
 			return
 		}
-		c.session.hub.metrics.written(buf.items)
+		c.session.hub.metrics.written(buf.items, c.session.fresh.Load())
 	}
 }
 
@@ -106,7 +106,7 @@ func (c *conn) drain(buf *writeBuffer, timeout time.Duration) error {
 		if err != nil {
 			return err
 		}
-		c.session.hub.metrics.written(buf.items)
+		c.session.hub.metrics.written(buf.items, c.session.fresh.Load())
 	}
 }
 
