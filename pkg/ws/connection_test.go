@@ -222,6 +222,14 @@ func TestAcceptRate(t *testing.T) {
 	}
 }
 
+// A client that is refused counts once against the rate, whoever has looked at it.
+func TestAcceptRateOfARefusedClient(t *testing.T) {
+	g := newGateway(t, Config{AcceptRate: 1})
+	if _, resp, err := g.tryDial(bearer("no.such.token")); err == nil || resp.StatusCode != http.StatusUnauthorized {
+		t.Errorf("%+v, %v", resp, err)
+	}
+}
+
 func TestDisconnect(t *testing.T) {
 	g := newGateway(t, Config{})
 	a, b, other := g.login("user:u1"), g.login("user:u1"), g.login("user:u2")

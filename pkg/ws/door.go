@@ -124,11 +124,22 @@ func (a *arrival) SetWriteDeadline(t time.Time) error {
 }
 
 // take lets the client in, if the request is a handshake and nothing speaks against
-// it. What does is looked at again, and answered, by the Handler.
-func (d *door) take(a *arrival, sent []byte) bool {
+// it. What does is looked at again, and answered, by the Handler, which counts the
+// client against the accept rate then.
+func (d *door) take(a *arrival, sent []byte) (taken bool) {
 	h := d.hub
 	hs, ok := parseHandshake(sent, d.line)
-	if !ok || h.clients.isClosed() || !h.accept.Allow() {
+	if !ok || h.clients.isClosed() {
+		return false
+	}
+	now := time.Now()
+	slot := h.accept.ReserveN(now, 1)
+	defer func() {
+		if !taken {
+			slot.CancelAt(now)
+		}
+	}()
+	if slot.DelayFrom(now) > 0 {
 		return false
 	}
 	if len(hs.origin) > 0 && !origin.Allowed(h.cfg.AllowedOrigins, string(hs.origin), string(hs.host)) {
