@@ -1,6 +1,7 @@
 package wallet
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"regexp"
@@ -62,7 +63,7 @@ var writeParts = []struct {
 	{creates, `new AS (INSERT INTO wallets (account, available, escrow, earned, seq, hash, updated_at)
 	SELECT * FROM unnest($33::text[], $34::int8[], $35::int8[], $36::int8[], $37::int8[], $38::bytea[], $39::timestamptz[]))`, "", 0},
 	{0, `k AS (INSERT INTO idempotency_keys (operation, key, request_hash, transaction_id, created_at)
-	SELECT * FROM unnest($2::text[], $21::text[], $22::bytea[], $1::uuid[], $20::timestamptz[]) AS k(o, k) ORDER BY o, k)`, "", 0},
+	SELECT * FROM unnest($2::text[], $21::text[], $22::bytea[], $1::uuid[], $20::timestamptz[]) AS k(o, k, hash, id, t) ORDER BY o, k)`, "", 0},
 	{0, `box AS (INSERT INTO outbox (transactions) VALUES ($1::uuid[]) RETURNING id)`, "", 0},
 }
 
@@ -104,6 +105,25 @@ func kindOf(m *mutations) writeKind {
 
 var parameters = regexp.MustCompile(`\$(\d+)(?:::(\w+)\[\])?`)
 
+var unnests = regexp.MustCompile(`unnest\(([^()]*)\)(?:\s+AS (\w+)\(([^()]*)\))?`)
+
+// inLockstep writes FROM unnest(a, b) AS u(x, y) as FROM (SELECT unnest(a) AS x, unnest(b) AS y) AS u, which has the
+// same rows. In FROM, Postgres keeps each array's values in a store of its own before it joins them; that, and the memory
+// for it, which is fetched from the system for each statement anew, were a sixth of its work.
+func inLockstep(sql string) string {
+	return unnests.ReplaceAllStringFunc(sql, func(s string) string {
+		found := unnests.FindStringSubmatch(s)
+		arrays, columns := strings.Split(found[1], ","), strings.Split(found[3], ",")
+		for i, a := range arrays {
+			arrays[i] = "unnest(" + strings.TrimSpace(a) + ")"
+			if found[3] != "" {
+				arrays[i] += " AS " + strings.TrimSpace(columns[i])
+			}
+		}
+		return "(SELECT " + strings.Join(arrays, ", ") + ") AS " + cmp.Or(found[2], "r")
+	})
+}
+
 // writeSQL is the statement for a kind of batch, and the numbers that its parameters have in writeParts.
 func writeSQL(kind writeKind) (statement string, numbers []int) {
 	var parts, counts []string
@@ -111,7 +131,7 @@ func writeSQL(kind writeKind) (statement string, numbers []int) {
 		if p.when != 0 && p.when&kind == 0 {
 			continue
 		}
-		parts = append(parts, p.sql)
+		parts = append(parts, inLockstep(p.sql))
 		if p.counted != "" {
 			counts = append(counts, fmt.Sprintf("(SELECT count(*) FROM %s) = $%d", p.counted, p.expected))
 		}
