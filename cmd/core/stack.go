@@ -70,7 +70,7 @@ func openStack(ctx context.Context, cfg stackConfig) (*stack, error) {
 	s.ledger = ledger
 	cfg.publisher.Keys, cfg.publisher.Registerer = cfg.keys, reg
 	s.relay = bus.NewRelay(ledger, bus.NewPublisher(cfg.rdb, cfg.publisher), bus.RelayConfig{Drain: cfg.stopTimeout, Logger: cfg.log, Registerer: reg, Tracer: cfg.tracer})
-	s.api = coreapi.New(ledger, cfg.verifier, coreapi.Config{Logger: cfg.log, Registerer: reg, Tracer: cfg.tracer})
+	s.api = coreapi.New(ledger, cfg.verifier, coreapi.Config{Keys: cfg.keys, Logger: cfg.log, Registerer: reg, Tracer: cfg.tracer})
 
 	s.admin.AddCheck(httpserver.Check{Name: "database", Ping: ledger.Ping})
 	// Without Redis the core goes on committing; taking it out of service would

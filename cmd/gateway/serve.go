@@ -28,7 +28,7 @@ type serveCmd struct {
 	CacheSize       int           `default:"10000" help:"Balances kept in memory; 0: none, each is read from Redis." group:"Cache"`
 	CacheTTL        time.Duration `name:"cache-ttl" default:"1h" help:"How long a balance is kept." group:"Cache"`
 	DrainDelay      time.Duration `default:"0s" help:"After a stop signal: how long /readyz says 503 before connections are closed, so that a load balancer notices."`
-	DrainWindow     time.Duration `default:"10s" help:"Clients that are sent away come back elsewhere spread over this time, so that they do not come all at once."`
+	DrainWindow     time.Duration `default:"10s" help:"Clients that are sent away come back elsewhere spread over this time, so that they do not come all at once; 0s: all at once."`
 	ShutdownTimeout time.Duration `default:"10s" help:"After a stop signal: how long requests under way may take."`
 	cli.TraceFlags
 	cli.LogFlags
@@ -56,6 +56,14 @@ func (c serveCmd) Run(env *cli.Env) error {
 	keys, err := c.Keys()
 	if err != nil {
 		return err
+	}
+	for flag, d := range map[string]time.Duration{"--drain-delay": c.DrainDelay, "--drain-window": c.DrainWindow, "--shutdown-timeout": c.ShutdownTimeout} {
+		if d < 0 {
+			return cli.Usage(flag, "%v is negative", d)
+		}
+	}
+	if c.DrainWindow == 0 {
+		c.DrainWindow = -1 // the gateway's zero is its default
 	}
 	verifier, err := c.Verifier()
 	if err != nil {

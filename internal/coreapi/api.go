@@ -17,6 +17,7 @@ import (
 
 	"github.com/redroomrewards/realtime/internal/problem"
 	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
@@ -41,6 +42,7 @@ type Verifier interface {
 // Config is the API's optional settings.
 type Config struct {
 	Timeout    time.Duration         // how long one request may wait for the ledger. Defaults to 10 s.
+	Keys       bus.Keys              // where the events are published. Defaults to namespace "rt", 16 partitions.
 	Logger     *slog.Logger          // Defaults to slog.Default().
 	Registerer prometheus.Registerer // Defaults to no metrics.
 	Tracer     trace.Tracer          // Defaults to no traces.
@@ -51,6 +53,7 @@ type API struct {
 	ledger   Ledger
 	verifier Verifier
 	cfg      Config
+	streams  string // X-Event-Streams
 	mux      *http.ServeMux
 	huma     huma.API
 	metrics  *metrics
@@ -65,7 +68,7 @@ func New(l Ledger, v Verifier, cfg Config) *API {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	a := &API{ledger: l, verifier: remember(v), cfg: cfg, mux: http.NewServeMux(), metrics: newMetrics(cfg.Registerer)}
+	a := &API{ledger: l, verifier: remember(v), cfg: cfg, streams: cfg.Keys.WithDefaults().String(), mux: http.NewServeMux(), metrics: newMetrics(cfg.Registerer)}
 	a.huma = humago.New(a.mux, document())
 	a.routes()
 	a.documentation()

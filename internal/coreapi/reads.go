@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redroomrewards/realtime/internal/coreclient"
 	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
@@ -66,6 +67,7 @@ func readEntries(c *call) error {
 }
 
 func readEvents(c *call) error {
+	c.w.Header().Set(coreclient.HeaderStreams, c.api.streams)
 	account, err := c.account()
 	if err != nil {
 		return err

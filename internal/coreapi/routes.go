@@ -3,6 +3,9 @@ package coreapi
 import (
 	"net/http"
 
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/redroomrewards/realtime/internal/coreclient"
 	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
@@ -45,9 +48,11 @@ func (a *API) routes() {
 	a.route(d.read("list-entries", "/v1/accounts/{account}/entries", "An account's ledger entries, newest first",
 		"The order is stable while new entries come: they never shift a page that follows.", ownAccount, entriesShape{},
 		accountParam, limitParam, beforeParam, reasonParam, fromParam, toParam), readEntries)
-	a.route(d.read("list-events", "/v1/accounts/{account}/events", "An account's events, oldest first",
+	events := d.read("list-events", "/v1/accounts/{account}/events", "An account's events, oldest first",
 		"The events that the WebSocket delivers, from the ledger: by seq, without a hole, for ever.", ownAccount, eventsShape{},
-		accountParam, afterParam, limitParam), readEvents)
+		accountParam, afterParam, limitParam)
+	events.Responses["200"].Headers[coreclient.HeaderStreams] = &huma.Param{Description: "Where in Redis events are published: namespace/partitions.", Schema: str("")}
+	a.route(events, readEvents)
 	a.route(d.read("list-escrows", "/v1/accounts/{account}/escrows", "A user's escrows, newest first",
 		"", ownAccount, escrowsShape{}, accountParam, statusParam, limitParam, beforeParam), readEscrows)
 	a.route(d.read("get-escrow", "/v1/escrows/{escrowId}", "One escrow",

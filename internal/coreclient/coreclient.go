@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
@@ -29,7 +30,13 @@ type Client struct {
 	base   string
 	token  string
 	client *http.Client
+
+	streams atomic.Pointer[string] // as the core told last
 }
+
+// HeaderStreams tells, with an account's events, where in Redis they are published: namespace/partitions, as
+// bus.Keys prints itself.
+const HeaderStreams = "X-Event-Streams"
 
 // maxAnswer is more than 1000 events with 8 KiB of metadata each.
 const maxAnswer = 32 << 20
@@ -74,6 +81,21 @@ func (c *Client) Close() { c.client.CloseIdleConnections() }
 func (c *Client) Ping(ctx context.Context) error {
 	_, _, err := c.Events(ctx, "user:0", 0, 1)
 	return err
+}
+
+// ErrStreams means that the core publishes events elsewhere.
+var ErrStreams = errors.New("the core publishes events elsewhere")
+
+// CheckStreams is ErrStreams when the core has told that it publishes to other keys. A core that cannot be
+// asked is no error.
+func (c *Client) CheckStreams(ctx context.Context, keys bus.Keys) error {
+	if c.streams.Load() == nil {
+		_ = c.Ping(ctx)
+	}
+	if s := c.streams.Load(); s != nil && *s != keys.String() {
+		return fmt.Errorf("%w: it uses %s (namespace/partitions), this process %s; start it with the same --namespace and --partitions", ErrStreams, *s, keys)
+	}
+	return nil
 }
 
 // Balance returns the account's balance. ok is false when the ledger does not
@@ -124,6 +146,9 @@ func (c *Client) get(ctx context.Context, path string) (body []byte, ok bool, er
 		return nil, false, err
 	}
 	defer func() { _ = resp.Body.Close() }()
+	if s := resp.Header.Get(HeaderStreams); s != "" {
+		c.streams.Store(&s)
+	}
 	body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	switch {
 	case err != nil:

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/time/rate"
 
 	"github.com/redroomrewards/realtime/internal/coreclient"
 	"github.com/redroomrewards/realtime/internal/httpserver"
@@ -33,7 +34,7 @@ type Config struct {
 	Cache          cache.Config    // of balances; Keys and Registerer are set here.
 	TailBlock      time.Duration   // how long a read of the streams waits, and a stop with it. Defaults to 500 ms.
 	DrainDelay     time.Duration   // between /readyz turning and the end of connections. Defaults to none.
-	DrainWindow    time.Duration   // clients that are sent away come back spread over it. Defaults to 10 s.
+	DrainWindow    time.Duration   // clients that are sent away come back spread over it. Defaults to 10 s; negative: at once.
 	StopTimeout    time.Duration   // for requests under way. Defaults to 10 s.
 	CloseTimeout   time.Duration   // for clients to take their leave. Defaults to 3 s.
 	Logger         *slog.Logger    // Defaults to slog.Default().
@@ -71,6 +72,7 @@ type Gateway struct {
 	admin    *httpserver.Admin
 	mux      *http.ServeMux
 	balances *prometheus.CounterVec
+	complain rate.Sometimes // of the core's streams
 
 	lost      chan struct{} // holds one: entries may have been missed
 	draining  chan struct{} // closed when the clients are to be sent away
@@ -82,6 +84,7 @@ type Gateway struct {
 func New(ctx context.Context, rdb redis.UniversalClient, core *coreclient.Client, v *token.Verifier, cfg Config) (*Gateway, error) {
 	cfg = cfg.withDefaults()
 	g := &Gateway{cfg: cfg, verifier: v, core: core, admin: httpserver.NewAdmin(), mux: http.NewServeMux(), draining: make(chan struct{}), lost: make(chan struct{}, 1)}
+	g.complain.Interval = time.Minute
 	g.layout = layout.New(rdb, cfg.Keys, layout.Config{Logger: cfg.Logger, Returned: func(context.Context) { g.mayHaveLost() }})
 	if err := g.layout.Start(ctx); err != nil {
 		return nil, err

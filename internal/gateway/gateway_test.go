@@ -69,7 +69,7 @@ func newWorldOn(t *testing.T, redisURL string, keys bus.Keys, cfg gateway.Config
 	}
 	t.Cleanup(func() { _ = w.rdb.Close() })
 	w.publishing()
-	w.core = httptest.NewServer(coreapi.New(w.ledger, w.verifier, coreapi.Config{Logger: quiet}))
+	w.core = httptest.NewServer(coreapi.New(w.ledger, w.verifier, coreapi.Config{Keys: w.keys, Logger: quiet}))
 	t.Cleanup(w.core.Close)
 	w.gateway(cfg)
 	return w
@@ -333,6 +333,20 @@ func TestAnotherLayout(t *testing.T) {
 	if _, err := gateway.New(t.Context(), w.rdb, history, w.verifier, gateway.Config{Keys: keys, Logger: quiet}); err == nil || !strings.Contains(err.Error(), "--partitions 8") {
 		t.Errorf("another layout: %v", err)
 	}
+}
+
+// A gateway on a namespace to which nobody publishes would never show anything.
+func TestAnotherNamespace(t *testing.T) {
+	w := newWorld(t, gateway.Config{})
+	w.untilReady()
+	core := w.keys.String()
+	w.keys.Namespace += "-typo"
+	w.gateway(gateway.Config{})
+	w.until("not ready", func() reply { return w.get(w.admin+"/readyz", "") }, func(r reply) bool {
+		checks, _ := r.json["checks"].(map[string]any)
+		streams, _ := checks["streams"].(string)
+		return r.status == http.StatusServiceUnavailable && strings.Contains(streams, "elsewhere: it uses "+core)
+	})
 }
 
 // A gateway that starts before its Redis waits for it.

@@ -49,10 +49,14 @@ func (g *Gateway) routes() {
 
 func (g *Gateway) checks() {
 	g.admin.AddCheck(httpserver.Check{Name: "redis", Ping: g.layout.Check})
-	g.admin.AddCheck(httpserver.Check{Name: "streams", Ping: func(context.Context) error {
+	g.admin.AddCheck(httpserver.Check{Name: "streams", Ping: func(ctx context.Context) error {
 		select {
 		case <-g.tail.CaughtUp():
-			return nil
+			err := g.core.CheckStreams(ctx, g.cfg.Keys)
+			if err != nil {
+				g.complain.Do(func() { g.cfg.Logger.Error("these streams are not the core's", "err", err) })
+			}
+			return err
 		default:
 			return errors.New("still reading what was published before the start")
 		}

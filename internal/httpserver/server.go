@@ -46,11 +46,16 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// deadPeer is how long what was sent to a client may stay unacknowledged before the kernel gives the connection up. A stream of
+// server-sent events, whose client says nothing, ends so: its heartbeats reach nobody. Left alone, the kernel tries for a
+// quarter of an hour. (Linux.)
+const deadPeer = time.Minute
+
 // Listen opens a TCP listener. Its error names the flag that chose the address.
 func Listen(ctx context.Context, flag, addr string) (net.Listener, error) {
 	// Reads and writes have deadlines, and what lives longer has heartbeats: the kernel's
 	// probes would cost each connection four system calls and tell nothing new.
-	lc := net.ListenConfig{KeepAlive: -1}
+	lc := net.ListenConfig{KeepAlive: -1, Control: dropDeadPeers}
 	ln, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w; choose another address with %s", addr, err, flag)

@@ -70,6 +70,9 @@ func (k Keys) WithDefaults() Keys {
 	return k
 }
 
+// String is namespace/partitions, such as rt/16.
+func (k Keys) String() string { return k.Namespace + "/" + strconv.Itoa(k.Partitions) }
+
 // Partition is FNV-1a-32(account) mod Partitions.
 func (k Keys) Partition(account string) int { return int(fnv1a(account) % uint32(k.Partitions)) }
 

@@ -27,7 +27,8 @@ type TailConfig struct {
 	Block time.Duration
 	// Pause is slept between two reads that found something, at most 5 ms. It lets
 	// entries gather, so that many tails do not cost Redis a call per entry each,
-	// and delays them by as much; after a quiet moment (8 pauses) there is none.
+	// and delays them by as much; after a quiet moment (8 pauses) there is none, and
+	// while many entries come (16 a read) a quarter of it is left out.
 	// Defaults to none.
 	Pause time.Duration
 	// Check is how often the server's identity and the streams' ends are looked at.

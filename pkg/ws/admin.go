@@ -104,7 +104,7 @@ func (h *Hub) Drain(ctx context.Context, window time.Duration) {
 	h.clients.close()
 	sessions := h.clients.list("")
 	rand.Shuffle(len(sessions), func(i, j int) { sessions[i], sessions[j] = sessions[j], sessions[i] })
-	window = min(window, time.Duration(len(sessions))*comingBack)
+	window = min(max(window, 0), time.Duration(len(sessions))*comingBack)
 	for i, s := range sessions {
 		after := window * time.Duration(i+1) / time.Duration(len(sessions))
 		s.notify(item{frame: reconnectFrame(after)})

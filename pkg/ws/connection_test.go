@@ -299,6 +299,22 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+func TestDrainWithoutAWindow(t *testing.T) {
+	g := newGateway(t, Config{})
+	clients := []*client{g.login("user:u1"), g.login("user:u2")}
+	var wg sync.WaitGroup
+	for _, c := range clients {
+		wg.Go(func() {
+			if f := c.expect("reconnect"); f["afterMs"].(float64) != 0 {
+				t.Error(f)
+			}
+			c.expectClose(closeRestart)
+		})
+	}
+	g.hub.Drain(t.Context(), -1)
+	wg.Wait()
+}
+
 // panicking is a History that fails in the worst way.
 type panicking struct{ *ledger }
 
