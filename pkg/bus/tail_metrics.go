@@ -8,9 +8,9 @@ import (
 )
 
 type tailMetrics struct {
-	reads, entries, malformed, errors prometheus.Counter
-	resets                            *prometheus.CounterVec
-	lag                               []prometheus.Gauge // by partition
+	reads, entries, malformed, errors, trimmed prometheus.Counter
+	resets                                     *prometheus.CounterVec
+	lag                                        []prometheus.Gauge // by partition
 }
 
 func newTailMetrics(reg prometheus.Registerer, partitions int) tailMetrics {
@@ -27,6 +27,9 @@ func newTailMetrics(reg prometheus.Registerer, partitions int) tailMetrics {
 		}),
 		errors: f.NewCounter(prometheus.CounterOpts{
 			Name: "stream_read_errors_total", Help: "Reads of the streams that failed and were tried again.",
+		}),
+		trimmed: f.NewCounter(prometheus.CounterOpts{
+			Name: "stream_trimmed_total", Help: "Streams of which entries may have been trimmed before they were read.",
 		}),
 		resets: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "stream_resets_total", Help: "Streams that were read again from further back, by reason.",

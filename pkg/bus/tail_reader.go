@@ -17,6 +17,9 @@ const busy = 8
 // plenty of entries in a read pay for it: with more it would hardly become cheaper, so the pause is a quarter shorter.
 const plenty = 16
 
+// stall is how much longer than it may block a read takes before it counts as late: this process, or Redis, stood still.
+const stall = 500 * time.Millisecond
+
 // tailReader reads some of the partitions with one call at a time.
 type tailReader struct {
 	t       *Tail
@@ -31,7 +34,7 @@ type tailReader struct {
 	lastGood  time.Time // when Redis answered last
 	lastFound time.Time // when there were entries last
 	checked   time.Time // when identity and ends were compared last
-	broken    bool      // an error since then
+	broken    bool      // since then there was an error, or entries may have been missed
 	caughtUp  bool
 }
 
@@ -235,6 +238,7 @@ func (r *tailReader) read(ctx context.Context) (found int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	r.checkTrimmed(ctx, time.Since(r.lastGood) > r.t.cfg.Block+stall)
 	r.lastGood = time.Now()
 	full := false
 	for i := range r.parts {
@@ -255,6 +259,40 @@ func (r *tailReader) read(ctx context.Context) (found int, err error) {
 		r.t.oneCaughtUp()
 	}
 	return found, nil
+}
+
+// checkTrimmed looks, after a read that may have come late, whether entries were trimmed before it: then a stream's
+// oldest entry is newer than the position that was read from, since Redis trims the oldest first. An account
+// without further events would not show that hole.
+func (r *tailReader) checkTrimmed(ctx context.Context, stalled bool) {
+	var late []*tailPosition
+	for i := range r.parts {
+		if p := &r.parts[i]; (stalled || p.found >= r.t.cfg.Count) && p.id != (streamID{}) {
+			late = append(late, p)
+		}
+	}
+	if len(late) == 0 {
+		return
+	}
+	pipe := r.t.rdb.Pipeline()
+	starts := make([]*redis.XMessageSliceCmd, len(late))
+	for i, p := range late {
+		starts[i] = pipe.XRangeN(ctx, p.stream, "-", "+", 1)
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	for i, p := range late {
+		first, err := lastID(starts[i].Val())
+		if starts[i].Err() != nil || err != nil {
+			r.broken = true // what cannot be told counts as lost
+			continue
+		}
+		if p.id.less(first) {
+			r.broken = true
+			r.t.metrics.trimmed.Inc()
+			r.t.cfg.Logger.Warn("entries may have been trimmed before they were read; what they were about is looked up",
+				"partition", p.partition, "position", p.id.String(), "oldest", first.String())
+		}
+	}
 }
 
 // parse reads XREAD's reply: for each stream that had something its key and its entries.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -340,4 +341,48 @@ func BenchmarkTail(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(total), "ns/entry")
 	b.ReportMetric((redisCPU(b, rdb)-before)/float64(total), "redis-µs/entry")
+}
+
+// Entries that are trimmed before a tail has read them are reported, though Redis answers all the time.
+func TestTailNoticesTrimming(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		for name, late := range map[string]struct {
+			count int           // of entries in a read
+			still time.Duration // nothing is read
+		}{
+			"lagging":  {count: 1},
+			"standing": {still: time.Second},
+		} {
+			t.Run(name, func(t *testing.T) {
+				keys := bus.Keys{Namespace: keys.Namespace + name, Partitions: 1}
+				p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
+				var lost atomic.Int32
+				reg := prometheus.NewRegistry()
+				f := follow(t, rdb, bus.TailConfig{Keys: keys, Count: late.count, Check: time.Hour, Lost: func() { lost.Add(1) }, Registerer: reg})
+				f.waitCaughtUp(t)
+				publish(t, p, group("user:a", 1, 1))
+				f.waitLive(t, "user:a", 1, 1)
+				f.mu.Lock() // the tail waits with the second event in its hand
+				goOn := sync.OnceFunc(f.mu.Unlock)
+				t.Cleanup(goOn)
+				publish(t, p, group("user:a", 2, 1))
+				waitFor(t, "the second event", func() bool { return metric(t, reg, "stream_entries_total") == 2 })
+				publish(t, p, group("user:quiet", 1, 1), group("user:a", 3, 1))
+				if err := rdb.XTrimMaxLen(t.Context(), keys.Stream(0), 1).Err(); err != nil {
+					t.Fatal(err)
+				}
+				standing := time.Now()
+				waitFor(t, "a read that is late", func() bool { return time.Since(standing) >= late.still })
+				if lost.Load() != 0 {
+					t.Error("lost before anything was")
+				}
+				goOn()
+				f.waitLive(t, "user:a", 1, 3)
+				waitFor(t, "the report", func() bool { return lost.Load() == 1 })
+				if got := metric(t, reg, "stream_trimmed_total"); got != 1 {
+					t.Errorf("stream_trimmed_total = %v; want 1", got)
+				}
+			})
+		}
+	})
 }
