@@ -32,6 +32,7 @@ func (h *Hub) Events(v Verifier) http.Handler {
 // stream serves one client. A refusal means that no answer has begun.
 func (h *Hub) stream(w http.ResponseWriter, r *http.Request, v Verifier) *problem.Details {
 	if r.Method != http.MethodGet { // HEAD comes here, too
+		w.Header().Set("Allow", http.MethodGet)
 		return problem.New(http.StatusMethodNotAllowed, "method_not_allowed", "", "this path takes GET")
 	}
 	if refused := h.takesClients(r); refused != nil {

@@ -28,6 +28,7 @@ type stream struct {
 	// What follows belongs to the request's goroutine.
 	begun    bool // the answer has
 	position position
+	deadline time.Time // of the newest write
 }
 
 func newStream(s *session, w http.ResponseWriter) *stream {
@@ -104,7 +105,7 @@ func (st *stream) flush() {
 			buf.bytes = st.appendItem(buf.bytes, &buf.items[i])
 		}
 		if err := st.write(buf.bytes); err != nil {
-			if isTimeout(err) {
+			if isTimeout(err) || !time.Now().Before(st.deadline) { // HTTP/2 says only that the stream is closed
 				st.session.hub.metrics.limit(limitWriteTimeout)
 				st.shut(closeSlowConsumer, "write timed out")
 			} else {
@@ -131,9 +132,10 @@ func (st *stream) write(p []byte) error {
 	if !st.begun {
 		st.begin()
 	}
+	st.deadline = time.Now().Add(st.session.hub.cfg.WriteTimeout)
 	st.mu.Lock()
 	if !st.hurried {
-		_ = st.control.SetWriteDeadline(time.Now().Add(st.session.hub.cfg.WriteTimeout)) // as in hurry
+		_ = st.control.SetWriteDeadline(st.deadline) // as in hurry
 	}
 	st.mu.Unlock()
 	if _, err := st.w.Write(p); err != nil {

@@ -6,10 +6,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/redroomrewards/realtime/internal/token"
 )
@@ -310,6 +313,42 @@ func TestStreamSlowConsumer(t *testing.T) {
 	}
 	g.deliver("user:u1", 1)
 	other.expectEvents("user:u1", from, from)
+}
+
+// Over HTTP/2 a write that takes too long fails with an error of the stream's own.
+func TestStreamSlowConsumerOverHTTP2(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	g := newGateway(t, Config{QueueBytes: 64 << 20, QueueEvents: 1 << 16, WriteTimeout: 300 * time.Millisecond, Registerer: reg})
+	server := httptest.NewUnstartedServer(g.server.Config.Handler)
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/v1/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header = bearer(mintFor(t, "user:u1"))
+	resp, err := server.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.ProtoMajor != 2 || resp.StatusCode != http.StatusOK {
+		t.Fatal(resp.Proto, resp.Status)
+	}
+	s := &source{t: t, body: bufio.NewReader(resp.Body)}
+	s.expect("welcome")
+	s.expect("subscribed")
+	g.ledger.publish("user:u1", 2000)
+	batch := g.ledger.events["user:u1"]
+	for i := range batch { // more than the client's 4 MiB window
+		batch[i].View = fmt.Appendf(nil, `{"pad":"%s"}`, strings.Repeat("x", 6000))
+	}
+	g.hub.Deliver(batch, false)
+	eventually(t, "the end", func() bool { return metric(t, reg, "gateway_closes_total", "4413") == 1 })
+	if n := metric(t, reg, "gateway_limits_total", "write_timeout"); n != 1 {
+		t.Errorf("write_timeout counted %v times", n)
+	}
 }
 
 func FuzzPosition(f *testing.F) {
