@@ -94,6 +94,8 @@ func (s *stack) stages(public, admin net.Listener) []func(context.Context) error
 	return []func(context.Context) error{
 		s.drain,
 		func(ctx context.Context) error {
+			server := server
+			server.Plain = "/v1/"
 			return httpserver.Serve(ctx, public, httpserver.Recover(s.api, s.cfg.log), server)
 		},
 		s.ledger.Run,
