@@ -14,7 +14,7 @@ import (
 // PublisherConfig is the publisher's optional settings.
 type PublisherConfig struct {
 	Keys       Keys                  // Defaults to namespace "rt", 16 partitions.
-	MaxLen     int64                 // entries that a stream keeps, about (XTRIM MAXLEN ~ before each call). Defaults to 1,000,000.
+	MaxLen     int64                 // entries that a stream keeps, about (XTRIM MAXLEN ~ after each call, of its first group's). Defaults to 1,000,000.
 	DedupTTL   time.Duration         // how long a group's dedup key lives. Defaults to 1 h.
 	MaxGroups  int                   // groups in one script call, so that Redis serves others in between. Defaults to 64.
 	MaxBytes   int                   // payload in one script call, above which the next begins. Defaults to 1 MiB.

@@ -27,11 +27,12 @@ import (
 // It answers two integers for each group: a Status and the account's seq before
 // the call (-1: none). Unknown says that the group's stream is no stream.
 //
-// What can fail fails before a group's first write: XTRIM and HGET complain of a
-// key that holds something else, and Redis refuses writes for lack of memory at the
-// first of them. So a group is written whole or not at all. Streams are trimmed
-// before entries are added and not after: one command looks at the key and trims it. A stream
-// has thus about maxlen entries and those of the last call.
+// What can fail fails before a group's first entry: HGET complains of a key that holds
+// something else, the first XADD of a stream that is none (then the dedup key goes
+// again), and Redis refuses writes for lack of memory at the first of them. So a group
+// is written whole or not at all. A call trims the stream of its first group, after all
+// else: groups come first by chance, so each stream has its turn, in proportion to
+// what comes in. A stream has thus about maxlen entries and those of some calls.
 //
 // The hash gets, besides seq and the balances of its account's type, updatedAt in
 // bus.TimeFormat: RFC 3339, milliseconds, UTC.
@@ -39,24 +40,13 @@ const publishSource = `
 local A, K = ARGV, KEYS
 local maxlen, ttl = A[1], A[2]
 local call, pcall = redis.call, redis.pcall
-local res, r, i, streams = {}, 1, 4, {}
+local res, r, i = {}, 1, 4
 for g = 1, tonumber(A[3]) do
   local stream, hash = K[3 * g - 2], K[3 * g - 1]
-  local usable = streams[stream]
-  if usable == nil then
-    local trimmed = pcall('XTRIM', stream, 'MAXLEN', '~', maxlen)
-    usable = type(trimmed) ~= 'table'
-    if not usable and not string.find(trimmed.err, 'WRONGTYPE', 1, true) then
-      return trimmed
-    end
-    streams[stream] = usable
-  end
   local first, last = tonumber(A[i + 2]), tonumber(A[i + 3])
-  local have = usable and pcall('HGET', hash, 'seq')
+  local have = pcall('HGET', hash, 'seq')
   local status, seq
-  if not usable then
-    status, seq = 0, -1
-  elseif type(have) == 'table' then
+  if type(have) == 'table' then
     status, seq = 5, -1
   else
     seq = have and tonumber(have) or -1
@@ -74,25 +64,39 @@ for g = 1, tonumber(A[3]) do
         status = 1
         local account, key = A[i], A[i + 1]
         local d = body + balances + 3
+        local add = pcall
         for _ = 1, tonumber(A[d - 1]) do
-          local shape = A[d + 3]
+          local shape, added = A[d + 3]
           if shape == '0' then
-            call('XADD', stream, '*', 'id', A[d], 'type', A[d + 1], 'account', account, 'seq', A[d + 2], 'key', key,
+            added = add('XADD', stream, '*', 'id', A[d], 'type', A[d + 1], 'account', account, 'seq', A[d + 2], 'key', key,
               'amount', A[d + 4], 'reason', A[d + 5], 'feature', A[d + 6], 'data', A[d + 7])
             d = d + 8
           elseif shape == '1' then
-            call('XADD', stream, '*', 'id', A[d], 'type', A[d + 1], 'account', account, 'seq', A[d + 2], 'key', key,
+            added = add('XADD', stream, '*', 'id', A[d], 'type', A[d + 1], 'account', account, 'seq', A[d + 2], 'key', key,
               'amount', A[d + 4], 'reason', A[d + 5], 'data', A[d + 6])
             d = d + 7
           else
             local stop = d + 3 + tonumber(shape)
-            call('XADD', stream, '*', 'id', A[d], 'type', A[d + 1], 'account', account, 'seq', A[d + 2], 'key', key,
+            added = add('XADD', stream, '*', 'id', A[d], 'type', A[d + 1], 'account', account, 'seq', A[d + 2], 'key', key,
               unpack(A, d + 4, stop))
             d = stop + 1
           end
+          if add == pcall then
+            if type(added) == 'table' then
+              call('DEL', K[3 * g])
+              if not string.find(added.err, 'WRONGTYPE', 1, true) then
+                return added
+              end
+              status, seq = 0, -1
+              break
+            end
+            add = call
+          end
         end
       end
-      if balances == 2 then
+      if status == 0 then
+        -- nothing was written
+      elseif balances == 2 then
         call('HSET', hash, 'available', A[body + 2], 'escrow', A[body + 3], 'seq', A[i + 3], 'updatedAt', A[body])
       else
         call('HSET', hash, 'earned', A[body + 2], 'seq', A[i + 3], 'updatedAt', A[body])
@@ -103,6 +107,7 @@ for g = 1, tonumber(A[3]) do
   r = r + 2
   i = i + 6 + tonumber(A[i + 5])
 end
+pcall('XTRIM', K[1], 'MAXLEN', '~', maxlen)
 return res
 `
 
