@@ -123,6 +123,7 @@ func (a *API) refuse(w http.ResponseWriter, d *problem.Details) {
 // A call is one request on its way through a handler.
 type call struct {
 	api       *API
+	ctx       context.Context // of the request, with the API's deadline
 	w         http.ResponseWriter
 	r         *http.Request
 	claims    *token.Claims
@@ -140,8 +141,8 @@ func (a *API) route(op huma.Operation, handle func(*call) error) {
 		ctx, cancel := context.WithTimeout(r.Context(), a.cfg.Timeout)
 		defer cancel()
 		ctx, span := a.begin(ctx, r, route)
-		c := call{api: a, w: w, r: r.WithContext(ctx)}
-		err := c.authenticate(ctx)
+		c := call{api: a, ctx: ctx, w: w, r: r}
+		err := c.authenticate()
 		if err == nil {
 			err = handle(&c)
 		}

@@ -1,7 +1,6 @@
 package coreapi
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/google/uuid"
@@ -12,14 +11,14 @@ import (
 const maxRequestID = 255
 
 // authenticate sets the request's id and, from the token, who asks.
-func (c *call) authenticate(ctx context.Context) error {
+func (c *call) authenticate() error {
 	c.identify()
 	raw := token.FromHeader(c.r.Header)
 	if raw == "" {
 		c.w.Header().Set("WWW-Authenticate", `Bearer realm="core"`)
 		return fmt.Errorf("%w: send Authorization: Bearer <token>", errUnauthorized)
 	}
-	claims, err := c.api.verifier.Verify(ctx, raw)
+	claims, err := c.api.verifier.Verify(c.ctx, raw)
 	if err != nil {
 		c.w.Header().Set("WWW-Authenticate", `Bearer realm="core", error="invalid_token"`)
 		return fmt.Errorf("%w: %s", errUnauthorized, token.Reason(err))

@@ -34,9 +34,9 @@ func readBalance(c *call) error {
 	}
 	var b wallet.Balance
 	if asOf.IsZero() {
-		b, err = c.api.ledger.Balance(c.r.Context(), account)
+		b, err = c.api.ledger.Balance(c.ctx, account)
 	} else {
-		b, err = c.api.ledger.BalanceAt(c.r.Context(), account, asOf)
+		b, err = c.api.ledger.BalanceAt(c.ctx, account, asOf)
 	}
 	if err != nil {
 		return err
@@ -59,7 +59,7 @@ func readEntries(c *call) error {
 	if q.err != nil {
 		return q.err
 	}
-	entries, next, err := c.api.ledger.Entries(c.r.Context(), account, filter, page)
+	entries, next, err := c.api.ledger.Entries(c.ctx, account, filter, page)
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func readEvents(c *call) error {
 	if q.err != nil {
 		return q.err
 	}
-	events, last, err := c.api.ledger.Events(c.r.Context(), account, after, limit)
+	events, last, err := c.api.ledger.Events(c.ctx, account, after, limit)
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func readEscrows(c *call) error {
 	if q.err != nil {
 		return q.err
 	}
-	escrows, next, err := c.api.ledger.Escrows(c.r.Context(), account, status, page)
+	escrows, next, err := c.api.ledger.Escrows(c.ctx, account, status, page)
 	if err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func readEscrow(c *call) error {
 	if _, err := c.query(); err != nil {
 		return err
 	}
-	e, err := c.api.ledger.Escrow(c.r.Context(), id)
+	e, err := c.api.ledger.Escrow(c.ctx, id)
 	if err != nil {
 		return err
 	}
@@ -157,7 +157,7 @@ func readTransaction(c *call) error {
 	if _, err := c.query(); err != nil {
 		return err
 	}
-	t, err := c.api.ledger.Transaction(c.r.Context(), id)
+	t, err := c.api.ledger.Transaction(c.ctx, id)
 	if err != nil {
 		return err
 	}

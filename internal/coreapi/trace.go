@@ -47,7 +47,7 @@ func end(span trace.Span, status int) {
 // tracer the request's own traceparent does, if it is one by W3C's rules: consumers of
 // the streams rely on it.
 func (c *call) commit(op *wallet.Op, operations int) (context.Context, trace.Span) {
-	ctx := c.r.Context()
+	ctx := c.ctx
 	if c.api.cfg.Tracer == nil {
 		if op.TraceParent != "" && bus.SpanContext(op.TraceParent).IsValid() {
 			op.Trace = op.TraceParent

@@ -194,7 +194,7 @@ const maxPatience = 3 * time.Millisecond
 
 // end takes a lane back, and decides how large the next batch should be. Callers
 // that have just been answered are about to ask again: without waiting for them,
-// for a quarter of this commit's time at most, batches of all and of hardly any
+// for half of this commit's time at most, batches of all and of hardly any
 // callers would take turns. With one caller nothing more is expected, so nothing
 // waits.
 func (s *lanes) end(l *lane) {
@@ -213,7 +213,7 @@ func (s *lanes) end(l *lane) {
 		lanes = 1 // they ask for the same few accounts: one lane has work
 	}
 	s.want = min((s.callers+lanes-1)/lanes, s.maxBatch)
-	s.patience = min(time.Since(l.began)/4, maxPatience)
+	s.patience = min(time.Since(l.began)/2, maxPatience)
 
 	for _, r := range l.batch {
 		for _, n := range r.subjects() {

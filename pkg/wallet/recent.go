@@ -17,7 +17,7 @@ type recent struct {
 
 // recentLimit bounds how many wallets, and how many escrows, are remembered: some
 // 300 bytes each.
-const recentLimit = 1 << 17
+const recentLimit = 1 << 18
 
 // load copies what is remembered into the state and returns what is missing.
 func (r *recent) load(st *state, batch []*request) (escrows []uuid.UUID, accounts []Account) {
