@@ -91,6 +91,39 @@ func TestOperationsEventsAndBalances(t *testing.T) {
 	})
 }
 
+// Clients get several events in one message, one to a line: metadata that came over several lines goes out on one.
+func TestEventsHaveNoLineBreaks(t *testing.T) {
+	t.Parallel()
+	wallettest.Each(t, func(t *testing.T, url string) {
+		l := wallettest.Open(t, url, wallet.Config{})
+		op := credit("user:u1", 1000, "c1")
+		op.Metadata = json.RawMessage("{\r\n\t\"a\" : [1.0,\n\"b \\n <\"]\r}")
+		mustDo(t, l, op)
+		const want = `,"metadata":{"a":[1.0,"b \n <"]}}`
+		events, _, err := l.Events(t.Context(), "user:u1", 0, 10)
+		if err != nil || len(events) != 1 {
+			t.Fatalf("%d events, %v", len(events), err)
+		}
+		if got := string(events[0].Event); !strings.HasSuffix(got, want) {
+			t.Errorf("%s does not end with %s", got, want)
+		}
+		pending, err := l.Pending(t.Context(), 0, 10)
+		if err != nil || len(pending) != 1 {
+			t.Fatalf("%d transactions in the outbox, %v", len(pending), err)
+		}
+		if got := string(pending[0].Groups[0].Deliveries[0].Data); !strings.HasSuffix(got, want) {
+			t.Errorf("%s does not end with %s", got, want)
+		}
+		// What the ledger keeps, and hashes, is what was given.
+		if again := mustDo(t, l, op); !again.Replayed {
+			t.Error("its repeat was done anew")
+		}
+		if r, err := l.Verify(t.Context(), wallet.VerifyOptions{}); err != nil || !r.OK() {
+			t.Errorf("%+v, %v", r, err)
+		}
+	})
+}
+
 func TestTransactionsSumToZero(t *testing.T) {
 	t.Parallel()
 	wallettest.Each(t, func(t *testing.T, url string) {

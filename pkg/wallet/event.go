@@ -1,6 +1,7 @@
 package wallet
 
 import (
+	"bytes"
 	"encoding/json"
 	"strconv"
 
@@ -57,7 +58,7 @@ func legs(tx *Transaction, p *Party) []leg {
 // user's first. The same transaction always gives the same ids and the same
 // bytes; nothing of an event is stored.
 func groups(tx *Transaction) []bus.Group {
-	w := eventWriter{tx: tx, id: tx.ID.String(), timestamp: tx.CreatedAt.UTC().Format(bus.TimeFormat)}
+	w := eventWriter{tx: tx, id: tx.ID.String(), timestamp: tx.CreatedAt.UTC().Format(bus.TimeFormat), metadata: oneLine(tx.Metadata)}
 	out := make([]bus.Group, len(tx.Parties))
 	for i := range tx.Parties {
 		out[i] = w.group(i)
@@ -70,6 +71,7 @@ type eventWriter struct {
 	tx        *Transaction
 	id        string
 	timestamp string
+	metadata  []byte
 	place     int    // of the next leg's entry
 	buf       []byte // the payloads, one behind the other, while they fit
 }
@@ -188,7 +190,7 @@ func entryID(tx uuid.UUID, place int) uuid.UUID {
 }
 
 func (w *eventWriter) begin(id, eventType string) []byte {
-	if size := 640 + len(w.tx.Metadata); cap(w.buf)-len(w.buf) < size {
+	if size := 640 + len(w.metadata); cap(w.buf)-len(w.buf) < size {
 		w.buf = make([]byte, 0, max(size, 2048)) // a hold has three events of half a kilobyte
 	}
 	b := w.buf[len(w.buf):]
@@ -209,15 +211,25 @@ func (w *eventWriter) end(b []byte) []byte {
 	if w.tx.CorrelationID != "" {
 		b = appendField(b, "correlationId", w.tx.CorrelationID)
 	}
-	if w.tx.Metadata != nil {
+	if w.metadata != nil {
 		b = append(b, `,"metadata":`...)
-		b = append(b, w.tx.Metadata...)
+		b = append(b, w.metadata...)
 	}
 	b = append(b, '}')
 	if cap(b) == cap(w.buf)-len(w.buf) { // it did not outgrow the buffer
 		w.buf = w.buf[:len(w.buf)+len(b)]
 	}
 	return b[:len(b):len(b)]
+}
+
+// oneLine is metadata without line breaks, which part the frames of a message and the fields of a server-sent event.
+func oneLine(metadata json.RawMessage) []byte {
+	if bytes.IndexByte(metadata, '\n') < 0 && bytes.IndexByte(metadata, '\r') < 0 {
+		return metadata
+	}
+	var b bytes.Buffer
+	_ = json.Compact(&b, metadata) // it was checked when it came
+	return b.Bytes()
 }
 
 func appendNumber(b []byte, name string, n int64) []byte {
