@@ -84,6 +84,10 @@ func TestBadRequests(t *testing.T) {
 		bad(request{path: holds, body: good, header: map[string]string{"Content-Type": "application/x-www-form-urlencoded"}})
 		bad(request{path: holds, body: good, header: map[string]string{"Content-Type": "application/json; charset=latin1"}})
 		bad(request{path: holds, method: http.MethodPost})
+		bad(request{path: holds + "?amount=2", body: good}) // what is to be done stands in the body alone
+		bad(request{path: "/v1/batch?atomic=true", body: map[string]any{"operations": []any{map[string]any{
+			"operation": "credit", "idempotencyKey": "k", "account": "user:u1", "amount": 1, "reason": "x",
+		}}}})
 		for _, id := range []string{"x", "01936f5e7c1a7b3e9f003a5d8f0c1b2a", "%7B01936f5e-7c1a-7b3e-9f00-3a5d8f0c1b2a%7D", "00000000-0000-0000-0000-000000000000"} {
 			bad(request{path: "/v1/escrows/" + id + "/refund", body: refundBody(1)})
 		}

@@ -85,6 +85,9 @@ func authority(op wallet.Operation) (scope string, status int, ok bool) {
 // batch does many operations in one trip through group commit. What cannot be
 // understood is refused as a whole; what is understood stands or falls alone.
 func batch(c *call) error {
+	if _, err := c.query(); err != nil {
+		return err
+	}
 	var from wallet.Op
 	if err := c.origin(&from); err != nil {
 		return err

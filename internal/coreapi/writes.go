@@ -23,6 +23,9 @@ func write[B any, P interface {
 		if err := c.require(scope); err != nil {
 			return err
 		}
+		if _, err := c.query(); err != nil {
+			return err
+		}
 		op := wallet.Op{Operation: kind}
 		if err := c.headers(&op); err != nil {
 			return err
