@@ -21,7 +21,7 @@ const (
 	CheckBefore  Check = "balance_before"  // balance before equals the previous balance after
 	CheckSeq     Check = "seq"             // seq has no hole and fits the events
 	CheckHash    Check = "hash"            // the hash chain holds
-	CheckEscrow  Check = "escrow"          // the escrow balance equals the held escrows
+	CheckEscrow  Check = "escrow"          // the escrow balance equals the held escrows, and escrows are what their transactions made them
 	CheckTotal   Check = "total"           // issued = available + escrow + earned + paid out
 	CheckStray   Check = "stray_entry"     // an entry belongs to a transaction
 )
@@ -125,8 +125,14 @@ type verifier struct {
 	opts     VerifyOptions
 	report   *Report
 	expected int64 // entries, about
+	stored   int64 // entries
+	walked   int64 // entries of accounts that have a wallet
 	legs     int64 // party entries that follow from the transactions
 	systems  int64 // system entries that follow from them
+
+	escrowsSeen, escrowsEnded int64 // escrows of accounts that have a wallet: all, and those that have ended
+	expiries                  int64 // of them, those that are to expire
+	holds, ends               int64 // transactions that held and ended escrows
 }
 
 func (v *verifier) find(f Finding) {
@@ -179,7 +185,7 @@ func (v *verifier) everything() error {
 	if err := v.tx.GetContext(v.ctx, &v.expected, `SELECT count(*) FROM entries`); err != nil {
 		return err
 	}
-	stored := v.expected
+	v.stored = v.expected
 	totals := &Totals{Issued: new(big.Int), PaidOut: new(big.Int), Available: new(big.Int), Escrow: new(big.Int), Earned: new(big.Int)}
 	above := ""
 	for {
@@ -202,11 +208,15 @@ func (v *verifier) everything() error {
 		}
 		above = rows[len(rows)-1].Account
 	}
+	v.walked = v.report.Entries
 	if err := v.transactions(); err != nil {
 		return err
 	}
-	if extra := stored - v.legs - v.systems; extra != 0 {
-		v.find(Finding{Check: CheckStray, Detail: fmt.Sprintf("%d entries are stored, %d follow from the transactions", stored, v.legs+v.systems)})
+	if v.stored != v.legs+v.systems {
+		v.find(Finding{Check: CheckStray, Detail: fmt.Sprintf("%d entries are stored, %d follow from the transactions", v.stored, v.legs+v.systems)})
+	}
+	if err := v.escrowCounts(); err != nil {
+		return err
 	}
 	return v.totals(totals)
 }

@@ -3,16 +3,17 @@ package wallet
 import (
 	"bytes"
 	"fmt"
-	"math/big"
 	"slices"
 
 	"github.com/google/uuid"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
 // account follows one account's entries from its first to its wallet.
 func (v *verifier) account(w *wallet) error {
 	v.report.Accounts++
-	have := wallet{Account: w.Account}
+	have := walked{wallet: wallet{Account: w.Account}, after: wallet{Account: w.Account}}
 	for after := int64(0); ; {
 		var rows []auditRow
 		err := v.tx.SelectContext(v.ctx, &rows, auditSQL, string(w.Account), after, verifyPage)
@@ -39,22 +40,17 @@ func (v *verifier) account(w *wallet) error {
 	if !bytes.Equal(have.Hash, w.Hash) {
 		v.find(Finding{Check: CheckHash, Account: w.Account, Seq: w.Seq, Detail: "the account's hash is not its last entry's"})
 	}
-	return v.escrow(w)
+	if at := have.after.UpdatedAt; have.Seq > 0 && !at.Equal(w.UpdatedAt) {
+		v.find(Finding{Check: CheckBalance, Account: w.Account, Seq: w.Seq, Detail: fmt.Sprintf("the last entry is of %s, the balances of %s",
+			at.Format(bus.TimeFormat), w.UpdatedAt.Format(bus.TimeFormat))})
+	}
+	return v.escrows(w)
 }
 
-func (v *verifier) escrow(w *wallet) error {
-	if !w.Account.IsUser() {
-		return nil
-	}
-	var held sum
-	err := v.tx.GetContext(v.ctx, &held, `SELECT `+sumColumns+` FROM escrows WHERE user_account = $1 AND status = 'held'`, string(w.Account))
-	if err != nil {
-		return err
-	}
-	if total := held.big(); total.Cmp(big.NewInt(w.Escrow)) != 0 {
-		v.find(Finding{Check: CheckEscrow, Account: w.Account, Detail: fmt.Sprintf("held escrows sum to %d, the escrow balance is %d", total, w.Escrow)})
-	}
-	return nil
+// walked is what an account's entries up to one of them say.
+type walked struct {
+	wallet        // sums of amounts, and the newest seq and hash
+	after  wallet // the newest balances after
 }
 
 // auditRow is an entry with its whole transaction.
@@ -82,17 +78,18 @@ const auditSQL = `SELECT e.seq, e.place, e.state, e.amount AS entry_amount, e.ba
 	LEFT JOIN transactions t ON t.id = e.transaction_id ORDER BY e.seq`
 
 // entry checks one entry against what came before it (have) and its transaction.
-func (v *verifier) entry(have *wallet, r *auditRow) {
+func (v *verifier) entry(have *walked, r *auditRow) {
 	f := Finding{Account: have.Account, TransactionID: r.EntryOf.String(), Seq: int64(r.Seq)}
 	report := func(c Check, format string, args ...any) {
 		f.Check, f.Detail = c, fmt.Sprintf(format, args...)
 		v.find(f)
 	}
-	balance := have.field(BalanceState(r.State))
-	if r.BalanceBefore != *balance {
-		report(CheckBefore, "the balance before is %d, the previous one after is %d", r.BalanceBefore, *balance)
+	after := have.after.field(BalanceState(r.State))
+	if r.BalanceBefore != *after {
+		report(CheckBefore, "the balance before is %d, the previous one after is %d", r.BalanceBefore, *after)
 	}
-	*balance += r.EntryAmount
+	*after = r.BalanceAfter
+	*have.field(BalanceState(r.State)) += r.EntryAmount
 	e := Entry{
 		TransactionID: r.EntryOf, Place: r.Place, Account: have.Account, State: BalanceState(r.State), Amount: r.EntryAmount,
 		BalanceBefore: r.BalanceBefore, BalanceAfter: r.BalanceAfter, Seq: int64(r.Seq),
@@ -113,6 +110,12 @@ func (v *verifier) entry(have *wallet, r *auditRow) {
 		case expected[i].State != e.State || expected[i].Amount != e.Amount || expected[i].BalanceAfter != e.BalanceAfter || expected[i].Place != e.Place:
 			report(CheckEntries, "the transaction asks for %s %+d to %d", expected[i].State, expected[i].Amount, expected[i].BalanceAfter)
 		}
+		for _, p := range tx.Parties {
+			if a := &have.after; p.Account == a.Account && p.Seq == e.Seq && (p.Available != a.Available || p.Escrow != a.Escrow || p.Earned != a.Earned) {
+				report(CheckEntries, "the transaction left %d available, %d in escrow, %d earned, its entries %d, %d, %d",
+					p.Available, p.Escrow, p.Earned, a.Available, a.Escrow, a.Earned)
+			}
+		}
 		if !r.EntryAt.Equal(tx.CreatedAt) || !tx.CreatedAt.Equal(idTime(tx.ID)) {
 			report(CheckEntries, "its time is not its transaction's")
 		}
@@ -124,5 +127,5 @@ func (v *verifier) entry(have *wallet, r *auditRow) {
 			report(CheckSeq, "seq %d is missing", next)
 		}
 	}
-	have.Seq, have.Hash = e.Seq, r.Hash
+	have.Seq, have.Hash, have.after.UpdatedAt = e.Seq, r.Hash, r.EntryAt.Time
 }

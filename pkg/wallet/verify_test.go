@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redroomrewards/realtime/pkg/wallet"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
@@ -19,12 +20,16 @@ func fillLedger(t *testing.T, l *wallet.Ledger) {
 	mustDo(t, l, credit("user:u2", 500, "c2"))
 	mustDo(t, l, credit("model:m1", 5, "c3"))
 	h1, h2, h3 := mustDo(t, l, hold("user:u1", 100, "h1")), mustDo(t, l, hold("user:u1", 50, "h2")), mustDo(t, l, hold("user:u1", 30, "h3"))
-	mustDo(t, l, hold("user:u2", 20, "h4"))
+	timed := hold("user:u2", 20, "h4")
+	timed.ExpiresIn = time.Hour
+	mustDo(t, l, timed)
 	mustDo(t, l, settle(h1.EscrowID, "model:m1", 100, "s1"))
 	mustDo(t, l, refund(h2.EscrowID, 50, "r1"))
 	mustDo(t, l, partial(h3.EscrowID, "model:m2", 10, 20, "p1"))
 	mustDo(t, l, wallet.Op{Operation: wallet.OpDebit, Account: "model:m1", Amount: 60, Reason: "payout", IdempotencyKey: "d1"})
 	mustDo(t, l, wallet.Op{Operation: wallet.OpDebit, Account: "user:u2", Amount: 7, Reason: "point_expiry", IdempotencyKey: "d2"})
+	mustDo(t, l, credit("user:gone", 3, "c4"))
+	mustDo(t, l, wallet.Op{Operation: wallet.OpDebit, Account: "user:gone", Amount: 3, Reason: "chargeback", IdempotencyKey: "d3"})
 }
 
 func TestVerifyFindsNothingWrong(t *testing.T) {
@@ -39,13 +44,13 @@ func TestVerifyFindsNothingWrong(t *testing.T) {
 		}
 		var seen, expected int64
 		r, err := l.Verify(t.Context(), wallet.VerifyOptions{Progress: func(done, of int64) { seen, expected = done, of }})
-		if err != nil || !r.OK() || r.Accounts != 1205 || r.Transactions != 2412 {
+		if err != nil || !r.OK() || r.Accounts != 1206 || r.Transactions != 2414 {
 			t.Errorf("%+v, %v", r, err)
 		}
 		if r.Entries != expected || seen != expected {
 			t.Errorf("%d of %d entries were seen, the last progress said %d", r.Entries, expected, seen)
 		}
-		if got, want := fmt.Sprint(*r.Totals), fmt.Sprintf("{%d %d %d %d %d}", 1505+2400, 67, 880+473+2400, 20, 45+20); got != want {
+		if got, want := fmt.Sprint(*r.Totals), fmt.Sprintf("{%d %d %d %d %d}", 1508+2400, 70, 880+473+2400, 20, 45+20); got != want {
 			t.Errorf("totals %s, want %s", got, want)
 		}
 		if r, err := l.Verify(t.Context(), wallet.VerifyOptions{Account: "user:u1"}); err != nil || !r.OK() || r.Accounts != 1 || r.Entries != 12 {
@@ -111,6 +116,22 @@ func TestVerifyFindsTampering(t *testing.T) {
 		"a transaction's amount":        {`UPDATE transactions SET amount = 6 WHERE operation = 'credit' AND model_account = 'model:m1'`, wallet.CheckEntries, "model:m1"},
 		"an escrow settled on the side": {`UPDATE escrows SET status = 'settled', closed_by = held_by, settle_amount = amount WHERE status = 'held'`, wallet.CheckEscrow, "user:u2"},
 		"an escrow's amount":            {`UPDATE escrows SET amount = 21 WHERE status = 'held'`, wallet.CheckEscrow, "user:u2"},
+		"an account deleted":            {`DELETE FROM wallets WHERE account = 'user:gone'`, wallet.CheckBalance, ""},
+		"points issued, not paid out":   {`UPDATE entries SET account = 'system:issuance' WHERE account = 'system:payout' AND amount = 7`, wallet.CheckEntries, ""},
+		"a system entry's hash":         {`UPDATE entries SET hash = (SELECT hash FROM wallets WHERE account = 'user:u2') WHERE account = 'system:payout' AND amount = 7`, wallet.CheckHash, ""},
+		"a system entry's transaction":  {`DELETE FROM transactions WHERE operation = 'debit' AND amount = 7`, wallet.CheckStray, ""},
+		"what a settlement left":        {`UPDATE transactions SET user_available = user_available + 1 WHERE operation = 'settle'`, wallet.CheckEntries, "user:u1"},
+		"what a credit left in escrow":  {`UPDATE transactions SET user_escrow = 1 WHERE operation = 'credit' AND user_account = 'user:u1'`, wallet.CheckEntries, "user:u1"},
+		"a settlement in parts":         {`UPDATE transactions SET settle_amount = 1 WHERE operation = 'settle'`, wallet.CheckEntries, ""},
+		"an end without its escrow":     {`UPDATE transactions SET escrow_id = NULL WHERE operation = 'settle'`, wallet.CheckEscrow, "user:u1"},
+		"an escrow's end rewritten":     {`UPDATE escrows SET status = 'refunded', refund_amount = amount, settle_amount = 0, model_account = NULL WHERE status = 'settled'`, wallet.CheckEscrow, "user:u1"},
+		"another model earned":          {`UPDATE escrows SET model_account = 'model:m2' WHERE status = 'settled'`, wallet.CheckEscrow, "user:u1"},
+		"an escrow's queue item":        {`UPDATE escrows SET queue_item_id = 'other' WHERE status = 'held'`, wallet.CheckEscrow, "user:u2"},
+		"two escrows for one":           {`UPDATE escrows SET held_by = (SELECT held_by FROM escrows WHERE status = 'held') WHERE status = 'settled'`, wallet.CheckEscrow, "user:u1"},
+		"an escrow deleted":             {`DELETE FROM escrows WHERE status = 'settled'`, wallet.CheckEscrow, ""},
+		"an escrow of nobody":           {`UPDATE escrows SET user_account = 'user:nobody' WHERE status = 'settled'`, wallet.CheckEscrow, ""},
+		"an escrow that stays":          {`DELETE FROM escrow_expiries`, wallet.CheckEscrow, "user:u2"},
+		"an escrow that never expires":  {`UPDATE escrows SET expires_at = NULL WHERE status = 'held'`, wallet.CheckEscrow, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

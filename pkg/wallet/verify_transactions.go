@@ -1,7 +1,9 @@
 package wallet
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 )
@@ -18,10 +20,21 @@ func (v *verifier) transactions() error {
 		if err != nil {
 			return err
 		}
+		txs := make(map[uuid.UUID]*Transaction, len(rows))
 		for i := range rows {
 			tx := rows[i].transaction()
+			txs[tx.ID] = &tx
 			expected, _ := expectedEntries(&tx)
 			got := sums[tx.ID]
+			switch tx.Operation {
+			case OpHold:
+				v.holds++
+			case OpSettle, OpRefund, OpPartialSettle:
+				v.ends++
+			}
+			if parts := tx.RefundAmount + tx.SettleAmount; parts != 0 && (tx.Operation != OpPartialSettle || parts != tx.Amount) {
+				v.find(Finding{Check: CheckEntries, TransactionID: tx.ID.String(), Detail: "its refund and settlement are not its amount"})
+			}
 			for _, e := range expected {
 				if e.State == StateSystem {
 					v.systems++
@@ -37,6 +50,9 @@ func (v *verifier) transactions() error {
 				v.find(Finding{Check: CheckEntries, TransactionID: tx.ID.String(), Detail: fmt.Sprintf("%d entries are stored, %d follow from it", got.Count, len(expected))})
 			}
 		}
+		if err := v.systemEntries(above, rows, txs); err != nil {
+			return err
+		}
 		v.report.Transactions += int64(len(rows))
 		v.progress()
 		if len(rows) < verifyPage {
@@ -44,6 +60,57 @@ func (v *verifier) transactions() error {
 		}
 		above = rows[len(rows)-1].ID
 	}
+}
+
+// systemEntries checks the other side of credits and debits of a page of
+// transactions, which is in no account's chain.
+func (v *verifier) systemEntries(above uuid.UUID, page []transactionRow, txs map[uuid.UUID]*Transaction) error {
+	if len(page) == 0 {
+		return nil
+	}
+	var rows []struct {
+		Account   string    `db:"account"`
+		ID        uuid.UUID `db:"transaction_id"`
+		Place     int       `db:"place"`
+		State     string    `db:"state"`
+		Amount    int64     `db:"amount"`
+		Before    int64     `db:"balance_before"`
+		After     int64     `db:"balance_after"`
+		Hash      []byte    `db:"hash"`
+		CreatedAt dbTime    `db:"created_at"`
+	}
+	err := v.tx.SelectContext(v.ctx, &rows, `SELECT account, transaction_id, place, state, amount, balance_before, balance_after, hash, created_at
+		FROM entries WHERE transaction_id > $1 AND transaction_id <= $2 AND seq IS NULL ORDER BY transaction_id`, above, page[len(page)-1].ID)
+	if err != nil {
+		return err
+	}
+	for i := range rows {
+		r := &rows[i]
+		f := Finding{Account: Account(r.Account), TransactionID: r.ID.String()}
+		tx := txs[r.ID]
+		if tx == nil {
+			f.Check, f.Detail = CheckStray, "its transaction is missing"
+			v.find(f)
+			continue
+		}
+		e := Entry{
+			TransactionID: r.ID, Place: r.Place, Account: Account(r.Account), State: BalanceState(r.State), Amount: r.Amount,
+			BalanceBefore: r.Before, BalanceAfter: r.After,
+		}
+		if !bytes.Equal(entryHash(nil, summarize(tx), &e), r.Hash) {
+			f.Check, f.Detail = CheckHash, "the entry or its transaction was changed"
+			v.find(f)
+		}
+		expected, _ := expectedEntries(tx)
+		follows := slices.ContainsFunc(expected, func(x Entry) bool {
+			return x.Account == e.Account && x.State == e.State && x.Amount == e.Amount && x.Place == e.Place
+		})
+		if !follows || !r.CreatedAt.Equal(tx.CreatedAt) {
+			f.Check, f.Detail = CheckEntries, "does not follow from its transaction"
+			v.find(f)
+		}
+	}
+	return nil
 }
 
 type storedSum struct {
@@ -73,17 +140,23 @@ func (v *verifier) storedSums(above uuid.UUID, rows []transactionRow) (map[uuid.
 	return out, err
 }
 
+const entriesWithoutAccount = `SELECT account, CAST(NULL AS uuid) AS id FROM entries e
+	WHERE seq IS NOT NULL AND NOT EXISTS (SELECT 1 FROM wallets w WHERE w.account = e.account) GROUP BY account ORDER BY account`
+
 // totals closes the books.
 func (v *verifier) totals(t *Totals) error {
 	var rows []struct {
 		Account string `db:"account"`
+		Count   int64  `db:"n"`
 		sum
 	}
-	err := v.tx.SelectContext(v.ctx, &rows, `SELECT account, `+sumColumns+` FROM entries WHERE seq IS NULL GROUP BY account`)
+	err := v.tx.SelectContext(v.ctx, &rows, `SELECT account, count(*) AS n, `+sumColumns+` FROM entries WHERE seq IS NULL GROUP BY account`)
 	if err != nil {
 		return err
 	}
+	ofAccounts := v.stored
 	for _, r := range rows {
+		ofAccounts -= r.Count
 		switch Account(r.Account) {
 		case SystemIssuance:
 			t.Issued.Neg(r.big())
@@ -91,6 +164,11 @@ func (v *verifier) totals(t *Totals) error {
 			t.PaidOut = r.big()
 		default:
 			v.find(Finding{Check: CheckStray, Account: Account(r.Account), Detail: "entries without a seq on an account that is not the system's"})
+		}
+	}
+	if ofAccounts != v.walked {
+		if err := v.findRows(entriesWithoutAccount, Finding{Check: CheckBalance, Detail: "has entries and no balance"}); err != nil {
+			return err
 		}
 	}
 	v.report.Totals = t
