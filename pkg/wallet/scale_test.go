@@ -156,7 +156,7 @@ func hotStatements(t *testing.T, s *postgresStore, conn *sql.Conn, size history.
 		{"A transaction's entries", transactionEntriesSQL, legs},
 		{"Escrow", escrowSQL, []string{quote(escrows[0])}},
 		{"Escrows of a user", escrowsSQL, []string{one, quote(uuid.Max.String()), "''", "101"}},
-		{"Escrows that expire", dueEscrowsSQL, []string{day, "100"}},
+		{"Escrows that expire", dueEscrowsSQL, []string{day, quote("-infinity"), quote(uuid.Nil.String()), "100"}},
 		{"Old idempotency keys", forgetKeysSQL, []string{quote(size.To.Add(-6 * time.Hour).Format(time.RFC3339)), "1000"}},
 		{"Accounts changed lately", changedSinceSQL, []string{quote(idFrom(size.To.Add(-time.Hour)).String()), quote(uuid.Nil.String()), "1000"}},
 	}

@@ -163,12 +163,23 @@ func (s *sqlStore) escrows(ctx context.Context, user Account, status EscrowStatu
 	return convert(rows, (*escrowRow).escrow), err
 }
 
-const dueEscrowsSQL = `SELECT escrow_id FROM escrow_expiries WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2`
+// dueEscrow is a row of the list of escrows that are to expire, with what its refund needs.
+type dueEscrow struct {
+	ID          uuid.UUID `db:"escrow_id"`
+	ExpiresAt   dbTime    `db:"expires_at"`
+	Amount      int64     `db:"amount"`
+	QueueItemID string    `db:"queue_item_id"`
+}
 
-func (s *sqlStore) dueEscrows(ctx context.Context, now time.Time, limit int) ([]uuid.UUID, error) {
-	var ids []uuid.UUID
-	err := s.db.SelectContext(ctx, &ids, dueEscrowsSQL, s.time(now), limit)
-	return ids, err
+const dueEscrowsSQL = `SELECT d.escrow_id, d.expires_at, coalesce(x.amount, 0) AS amount, coalesce(x.queue_item_id, '') AS queue_item_id
+	FROM (SELECT escrow_id, expires_at FROM escrow_expiries WHERE expires_at <= $1 AND (expires_at, escrow_id) > ($2, $3)
+		ORDER BY expires_at, escrow_id LIMIT $4) d
+	LEFT JOIN escrows x ON x.id = d.escrow_id ORDER BY d.expires_at, d.escrow_id`
+
+func (s *sqlStore) dueEscrows(ctx context.Context, now time.Time, after dueEscrow, limit int) ([]dueEscrow, error) {
+	var due []dueEscrow
+	err := s.db.SelectContext(ctx, &due, dueEscrowsSQL, s.time(now), s.time(after.ExpiresAt.Time), after.ID, limit)
+	return due, err
 }
 
 const forgetKeysSQL = `DELETE FROM idempotency_keys WHERE (operation, key) IN

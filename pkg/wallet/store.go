@@ -53,7 +53,8 @@ type store interface {
 	// after, and the last one's id; uuid.Nil: there are no more.
 	changedSince(ctx context.Context, from, after uuid.UUID, limit int) (accounts []bus.Position, last uuid.UUID, err error)
 
-	dueEscrows(ctx context.Context, now time.Time, limit int) ([]uuid.UUID, error)
+	// dueEscrows returns escrows that are to end by now, in order of their time, from the one after on.
+	dueEscrows(ctx context.Context, now time.Time, after dueEscrow, limit int) ([]dueEscrow, error)
 	// forgetKeys removes at most limit idempotency keys made before t and tells how many.
 	forgetKeys(ctx context.Context, t time.Time, limit int) (int64, error)
 }

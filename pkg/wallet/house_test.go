@@ -1,0 +1,199 @@
+package wallet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// runLedger opens the ledger and runs it until the test ends.
+func runLedger(t *testing.T, url string) *Ledger {
+	t.Helper()
+	l, err := Open(t.Context(), url, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- l.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := errors.Join(<-ended, l.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+// change runs a statement behind the ledger's back.
+func change(t *testing.T, l *Ledger, statement string, args ...any) {
+	t.Helper()
+	if _, err := l.store.queries().db.ExecContext(t.Context(), statement, args...); err != nil {
+		t.Fatalf("%s: %v", statement, err)
+	}
+}
+
+// holds makes a user's holds, which expire after a second.
+func holds(t *testing.T, l *Ledger, user Account, n int) []uuid.UUID {
+	t.Helper()
+	ops := []Op{creditOf(user, int64(n)*10, "credit")}
+	for i := range n {
+		ops = append(ops, Op{
+			Operation: OpHold, Account: user, Amount: 10, Reason: "r", QueueItemID: "q", FeatureType: "f",
+			ExpiresIn: time.Second, IdempotencyKey: fmt.Sprint("hold", i),
+		})
+	}
+	ids := make([]uuid.UUID, 0, n)
+	for _, r := range l.DoBatch(t.Context(), ops) {
+		if r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		if r.Receipt.EscrowID != uuid.Nil {
+			ids = append(ids, r.Receipt.EscrowID)
+		}
+	}
+	return ids
+}
+
+// Many escrows are due at once, and one of them is damaged: it is named, and the others end.
+func TestExpiryGoesOnPastWhatFails(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, url string) {
+		l := runLedger(t, url)
+		ids := holds(t, l, "user:a", 250) // more than are asked for at a time
+		change(t, l, `DELETE FROM escrows WHERE id = $1`, ids[0])
+		later := time.Now().Add(2 * time.Second)
+		if err := l.expire(t.Context(), later); !errors.Is(err, ErrEscrowNotFound) || !strings.Contains(err.Error(), ids[0].String()) {
+			t.Errorf("%v does not name escrow %s", err, ids[0])
+		}
+		for _, id := range ids[1:] {
+			if e, err := l.Escrow(t.Context(), id); err != nil || e.Status != StatusRefunded {
+				t.Fatalf("escrow %+v, %v", e, err)
+			}
+		}
+		if b, err := l.Balance(t.Context(), "user:a"); err != nil || b.Available != 2490 || b.Escrow != 10 {
+			t.Errorf("%+v, %v", b, err)
+		}
+		if due, err := l.store.dueEscrows(t.Context(), later, dueEscrow{}, 10); err != nil || len(due) != 1 {
+			t.Errorf("%+v are left, %v", due, err)
+		}
+	})
+}
+
+// Two cores refund what is due while others settle it: each escrow has one end, and each caller knows which.
+func TestExpiryRacesSettlements(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, url string) {
+		cores := []*Ledger{runLedger(t, url), runLedger(t, url)}
+		const n = 40
+		ids := holds(t, cores[0], "user:a", n)
+		later := time.Now().Add(2 * time.Second)
+		var wg sync.WaitGroup
+		errs := make([]error, n)
+		for i, id := range ids {
+			wg.Go(func() {
+				_, errs[i] = cores[i%2].Do(t.Context(), Op{
+					Operation: OpSettle, EscrowID: id, Model: "model:m", Amount: 10, Reason: "r", QueueItemID: "q", IdempotencyKey: id.String(),
+				})
+			})
+		}
+		for _, l := range cores {
+			wg.Go(func() {
+				if err := l.expire(t.Context(), later); err != nil {
+					t.Errorf("expire: %v", err)
+				}
+			})
+		}
+		wg.Wait()
+		var settled int64
+		for i, id := range ids {
+			e, err := cores[0].Escrow(t.Context(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var ended *EscrowProcessedError
+			switch {
+			case errs[i] == nil && e.Status == StatusSettled:
+				settled++
+			case errors.As(errs[i], &ended) && ended.Status == StatusRefunded && e.Status == StatusRefunded:
+			default:
+				t.Errorf("the settlement's answer is %v, the escrow is %s", errs[i], e.Status)
+			}
+		}
+		if b, err := cores[1].Balance(t.Context(), "user:a"); err != nil || b.Escrow != 0 || b.Available != 10*(n-settled) {
+			t.Errorf("%d were settled, %+v, %v", settled, b, err)
+		}
+		if r, err := cores[0].Verify(t.Context(), VerifyOptions{}); err != nil || !r.OK() {
+			t.Errorf("%+v, %v", r, err)
+		}
+	})
+}
+
+// Keys are kept for a day; then they go, however many, and may name something new.
+func TestOldKeysAreForgotten(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, url string) {
+		l := runLedger(t, url)
+		ops := make([]Op, 2500)
+		for i := range ops {
+			ops[i] = creditOf("user:a", 1, fmt.Sprint(i))
+		}
+		for _, r := range l.DoBatch(t.Context(), ops) {
+			if r.Err != nil {
+				t.Fatal(r.Err)
+			}
+		}
+		now := time.Now()
+		old, young := l.store.queries().time(now.Add(-24*time.Hour-time.Minute)), l.store.queries().time(now.Add(-24*time.Hour+time.Minute))
+		change(t, l, `UPDATE idempotency_keys SET created_at = $1`, old)
+		change(t, l, `UPDATE idempotency_keys SET created_at = $1 WHERE key IN ('1', '2499')`, young)
+		if err := l.forgetKeys(t.Context(), now); err != nil {
+			t.Fatal(err)
+		}
+		for key, kept := range map[string]bool{"0": false, "1": true, "2498": false, "2499": true} {
+			if r, err := l.Do(t.Context(), creditOf("user:a", 1, key)); err != nil || r.Replayed != kept {
+				t.Errorf("key %s: %+v, %v, want a repeat: %v", key, r, err, kept)
+			}
+		}
+		var n int
+		if err := l.store.queries().db.GetContext(t.Context(), &n, `SELECT count(*) FROM idempotency_keys`); err != nil || n != 4 {
+			t.Errorf("%d keys are kept, %v", n, err)
+		}
+	})
+}
+
+// Who removes keys waits for a row, for as long as it takes; operations do not wait with it.
+func TestForgettingKeysHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	l := runLedger(t, postgresDatabase(t))
+	if _, err := l.Do(t.Context(), creditOf("user:a", 1, "old")); err != nil {
+		t.Fatal(err)
+	}
+	db := l.store.queries().db
+	tx, err := db.Beginx()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	if _, err := tx.ExecContext(t.Context(), `SELECT 1 FROM idempotency_keys FOR UPDATE`); err != nil {
+		t.Fatal(err)
+	}
+	forgotten := make(chan error, 1)
+	go func() { forgotten <- l.forgetKeys(t.Context(), time.Now().Add(48*time.Hour)) }()
+	untilLockWait(t, db.GetContext)
+	if _, err := l.Do(t.Context(), creditOf("user:a", 1, "new")); err != nil {
+		t.Errorf("while keys are removed: %v", err)
+	}
+	if err := tx.Rollback(); err != nil {
+		t.Error(err)
+	}
+	if err := <-forgotten; err != nil {
+		t.Error(err)
+	}
+}
