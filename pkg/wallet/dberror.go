@@ -28,7 +28,7 @@ func lostRace(err error) bool {
 
 // retryable tells database errors after which the same work may succeed: a
 // lost connection, a server that starts or stops, a serialization failure, a
-// deadlock, a timeout on a lock. It is the one place that looks at SQLSTATEs
+// deadlock, a timeout on a lock, a server that only reads. It is the one place that looks at SQLSTATEs
 // and SQLite's codes.
 func retryable(err error) bool {
 	var pe *pq.Error
@@ -39,7 +39,13 @@ func retryable(err error) bool {
 		case "40": // transaction rollback: serialization failure, deadlock
 			return true
 		}
-		return pe.Code == "55P03" || pe.Code == "25P03" // lock not available, idle in transaction timeout
+		switch pe.Code {
+		case "55P03", "25P03": // lock not available, idle in transaction timeout
+			return true
+		case "25006", "0A000": // a replica refuses to write, or to begin a transaction that may, until it is promoted
+			return true
+		}
+		return false
 	}
 	var se *sqlite.Error
 	if errors.As(err, &se) {

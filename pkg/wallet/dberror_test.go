@@ -1,0 +1,33 @@
+package wallet
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/lib/pq"
+)
+
+// What a database says while it starts, stops, is full or is a replica, until the other one is promoted, is an outage
+// and no mistake of an operation.
+func TestOutagesAreRetried(t *testing.T) {
+	retried := []*pq.Error{
+		{Code: "57P01"}, {Code: "57P03"}, {Code: "57014"}, {Code: "53300"}, {Code: "53100"}, {Code: "08006"}, {Code: "40001"}, {Code: "40P01"},
+		{Code: "55P03"}, {Code: "25P03"},
+		{Code: "25006"}, // an INSERT on a replica
+		{Code: "0A000"}, // a transaction that is to write, begun on a replica
+	}
+	for _, err := range retried {
+		if !retryable(fmt.Errorf("write: %w", err)) {
+			t.Errorf("%s is no outage", err.Code)
+		}
+	}
+	for _, err := range []*pq.Error{{Code: "23514"}, {Code: "22003"}, {Code: "42P01"}, {Code: "XX000"}} {
+		if retryable(fmt.Errorf("write: %w", err)) {
+			t.Errorf("%s is retried", err.Code)
+		}
+	}
+	if retryable(errors.New("none of the database's")) {
+		t.Error("an unknown error is retried")
+	}
+}
