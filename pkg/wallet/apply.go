@@ -1,6 +1,8 @@
 package wallet
 
 import (
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -137,6 +139,10 @@ func endEscrow(st *state, op *Op, p *posting) error {
 	case OpRefund:
 		refund, status = op.Amount, StatusRefunded
 	}
+	u := st.wallets[e.User]
+	if u == nil {
+		return fmt.Errorf("escrow %s: %w: %s", e.ID, errNoWallet, e.User)
+	}
 	// Each is at most 2^53-1, so the sum cannot overflow.
 	if refund+settle != e.Amount {
 		return &AmountMismatchError{EscrowAmount: e.Amount, Requested: refund + settle}
@@ -148,7 +154,7 @@ func endEscrow(st *state, op *Op, p *posting) error {
 	}
 	p.tx.EscrowID, p.tx.Amount = e.ID, e.Amount
 
-	p.begin(st.wallets[e.User], true)
+	p.begin(u, true)
 	p.post(StateEscrow, -e.Amount)
 	if refund > 0 {
 		p.post(StateAvailable, refund)
@@ -164,6 +170,9 @@ func endEscrow(st *state, op *Op, p *posting) error {
 	e.RefundAmount, e.SettleAmount = refund, settle
 	return nil
 }
+
+// errNoWallet says that somebody deleted rows: it must not stop those who come with the same batch.
+var errNoWallet = errors.New("its user has no wallet")
 
 // errBalanceTooLarge keeps every balance, and the sum of a user's two, within
 // what JavaScript can hold; so a refund can never be refused.
