@@ -178,6 +178,22 @@ var errNoWallet = errors.New("its user has no wallet")
 // what JavaScript can hold; so a refund can never be refused.
 var errBalanceTooLarge = invalid("/amount", "the balance would be above 9007199254740991")
 
+// newest is when the operation's accounts last changed: no account's history
+// goes back in time, whatever the clocks of several cores say.
+func (st *state) newest(op *Op) time.Time {
+	accounts := [...]Account{op.Account, op.Model, ""}
+	if e := st.escrows[op.EscrowID]; e != nil {
+		accounts[2] = e.User
+	}
+	var t time.Time
+	for _, a := range accounts {
+		if w := st.wallets[a]; w != nil && w.UpdatedAt.After(t) {
+			t = w.UpdatedAt
+		}
+	}
+	return t
+}
+
 func (st *state) walletOrNew(a Account) *wallet {
 	w := st.wallets[a]
 	if w == nil {

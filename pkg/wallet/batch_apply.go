@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"time"
 )
 
 // apply runs the operations in memory, one after the other. A key that stands
@@ -14,19 +13,12 @@ func (b *batcher) apply(st *state, batch []*request, known map[keyRef]*knownKey)
 	m := &mutations{
 		transactions: make([]Transaction, 0, len(batch)), keys: make([]keyRef, 0, len(batch)), hashes: make([][16]byte, 0, len(batch)),
 	}
-	// No account's history goes back in time, whatever the clocks of several cores say.
-	var newest time.Time
-	for _, w := range st.wallets {
-		if w.UpdatedAt.After(newest) {
-			newest = w.UpdatedAt
-		}
-	}
 	for _, r := range batch {
 		if k := known[r.ref()]; k != nil {
 			r.result = b.repeat(r, k)
 			continue
 		}
-		id, at := newIDAfter(newest)
+		id, at := newIDAfter(st.newest(&r.op))
 		if r.op.Operation == OpHold {
 			r.op.EscrowID, _ = newID()
 		}

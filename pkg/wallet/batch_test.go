@@ -3,7 +3,38 @@ package wallet
 import (
 	"errors"
 	"testing"
+	"time"
 )
+
+// A core whose clock is ahead takes its accounts with it, and not all that share a batch with them.
+func TestClocksThatAreAheadAreNotCatching(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, url string) {
+		_, l := openFaulty(t, url)
+		commitBatch(t, l, creditOf("user:ahead", 5, "1"))
+		ahead := time.Now().Add(time.Hour).Truncate(time.Millisecond).UTC()
+		change(t, l, `UPDATE wallets SET updated_at = $1`, l.store.queries().time(ahead))
+		l.store.(*faulty).batcher.recent = nil // what it believes is from before
+		hold := Op{Operation: OpHold, Account: "user:ahead", Amount: 5, Reason: "r", QueueItemID: "q", FeatureType: "f", IdempotencyKey: "2"}
+		rs := commitBatch(t, l, creditOf("user:now", 1, "3"), hold, creditOf("user:now", 1, "4"), creditOf("model:new", 1, "5"))
+		for i, r := range rs {
+			if r.err != nil {
+				t.Fatal(r.err)
+			}
+			if at := r.receipt.Timestamp; i == 1 && !at.Equal(ahead) || i != 1 && time.Until(at) > time.Minute {
+				t.Errorf("operation %d is of %v", i, at)
+			}
+		}
+		// A settlement's user and model both count.
+		settle := Op{Operation: OpSettle, EscrowID: rs[1].receipt.EscrowID, Model: "model:new", Amount: 5, Reason: "r", QueueItemID: "q", IdempotencyKey: "6"}
+		if r := commitBatch(t, l, settle)[0]; r.err != nil || r.receipt.Timestamp.Before(ahead) {
+			t.Errorf("settlement of %v, %v", r.receipt.Timestamp, r.err)
+		}
+		if r := commitBatch(t, l, creditOf("model:new", 1, "7"))[0]; r.err != nil || r.receipt.Timestamp.Before(ahead) {
+			t.Errorf("after it, of %v, %v", r.receipt.Timestamp, r.err)
+		}
+	})
+}
 
 // An escrow whose user's wallet somebody deleted ends with an error, alone.
 func TestEscrowWithoutWalletStandsAlone(t *testing.T) {
