@@ -1,10 +1,13 @@
 package wallet_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -356,6 +359,87 @@ func TestLayoutIsRemembered(t *testing.T) {
 		for _, other := range []bus.Keys{{Namespace: "other"}, {Partitions: 8}} {
 			if err := l.CheckLayout(t.Context(), other); !errors.Is(err, bus.ErrLayout) {
 				t.Errorf("%+v: %v, want bus.ErrLayout", other, err)
+			}
+		}
+	})
+}
+
+// TestCursorsWhileOthersWrite pages through an account's entries and escrows while it changes all the time: what there
+// was at the first page comes once each, in order, and nothing that came since is between.
+func TestCursorsWhileOthersWrite(t *testing.T) {
+	t.Parallel()
+	wallettest.Each(t, func(t *testing.T, url string) {
+		l := wallettest.Open(t, url, wallet.Config{})
+		mustDo(t, l, credit("user:u1", 1_000_000, "start"))
+		trade := func(who string, i int) {
+			h, err := l.Do(t.Context(), hold("user:u1", 1, fmt.Sprint(who, i)))
+			if err == nil && i%2 == 0 {
+				_, err = l.Do(t.Context(), settle(h.EscrowID, "model:m1", 1, fmt.Sprint(who, i)))
+			}
+			if err != nil {
+				t.Errorf("%s %d: %v", who, i, err)
+			}
+		}
+		for i := range 40 {
+			trade("before", i)
+		}
+		reading, stop := context.WithCancel(t.Context())
+		var writers sync.WaitGroup
+		defer writers.Wait()
+		defer stop()
+		for w := range 4 {
+			writers.Go(func() {
+				for i := 0; reading.Err() == nil && !t.Failed(); i++ {
+					trade(fmt.Sprint("writer-", w, "-"), i)
+				}
+			})
+		}
+		for range 2 {
+			var seqs []int64
+			for cursor := ""; ; {
+				entries, next, err := l.Entries(t.Context(), "user:u1", wallet.EntryFilter{}, wallet.Page{Limit: 15, Before: cursor})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, e := range entries {
+					seqs = append(seqs, e.Seq)
+				}
+				if cursor = next; cursor == "" {
+					break
+				}
+			}
+			var all []int64 // what there was, from the other end
+			err := l.Export(t.Context(), "user:u1", wallet.EntryFilter{}, func(e *wallet.Entry) error {
+				if e.Seq <= seqs[0] {
+					all = append(all, e.Seq)
+				}
+				return nil
+			})
+			if slices.Reverse(all); err != nil || !slices.Equal(seqs, all) {
+				t.Errorf("pages have %d entries, there were %d up to seq %d (%v)", len(seqs), len(all), seqs[0], err)
+			}
+
+			seen, escrows := map[uuid.UUID]bool{}, 0
+			for cursor := ""; ; {
+				page, next, err := l.Escrows(t.Context(), "user:u1", "", wallet.Page{Limit: 15, Before: cursor})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, e := range page {
+					if seen[e.ID] {
+						t.Errorf("escrow %s comes twice", e.ID)
+					}
+					seen[e.ID] = true
+					if strings.HasPrefix(e.QueueItemID, "q-") && e.User == "user:u1" {
+						escrows++
+					}
+				}
+				if cursor = next; cursor == "" {
+					break
+				}
+			}
+			if escrows < 40 {
+				t.Errorf("%d escrows, 40 were there before", escrows)
 			}
 		}
 	})
