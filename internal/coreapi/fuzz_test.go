@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"testing"
+	"time"
 
 	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/wallet"
@@ -86,5 +88,40 @@ func FuzzHoldBody(f *testing.F) {
 		var op wallet.Op
 		body.fill(&op)
 		_ = op.Check() // must not panic
+	})
+}
+
+// A query string is read as it was meant or refused with the parameter's name: no number, time or reason comes out of one that
+// is none.
+func FuzzQuery(f *testing.F) {
+	for _, s := range []string{
+		"", "limit=1&before=9&reason=admin_credit&from=2026-11-01T00:00:00Z&to=2026-12-01T00:00:00%2B01:00", "limit=1e3", "limit=+1", "limit=0x1", "after=-1",
+		"limit=1&limit=2", "Limit=1", "asOf=2026-11-23", "%zz", "a;b=c", "limit=%31", "/=1&~=2", "reason=%0a", "asOf=0000-01-01T00:00:00Z", "after=9007199254740992",
+	} {
+		f.Add(s)
+	}
+	known := []string{"after", "asOf", "before", "from", "limit", "reason", "to"}
+	f.Fuzz(func(t *testing.T, raw string) {
+		c := call{r: &http.Request{URL: &url.URL{RawQuery: raw}}}
+		q, err := c.query(known...)
+		if err == nil {
+			limit, after, reason := q.limit(), q.number("after", 0, wallet.MaxAmount, 0), q.reason()
+			times := []time.Time{q.time("asOf"), q.time("from"), q.time("to")}
+			if err = q.err; err == nil {
+				if limit < 1 || limit > maxLimit || after < 0 || after > wallet.MaxAmount || reason != "" && !reasonForm.MatchString(reason) {
+					t.Fatalf("%q: limit %d, after %d, reason %q", raw, limit, after, reason)
+				}
+				for _, at := range times {
+					if !at.IsZero() && at.Before(time.Unix(0, 0)) {
+						t.Fatalf("%q: the ledger has no time %v", raw, at)
+					}
+				}
+				return
+			}
+		}
+		var invalid *wallet.InvalidError
+		if !errors.As(err, &invalid) || len(invalid.Fields) != 1 || invalid.Fields[0].Pointer != "" && invalid.Fields[0].Pointer[0] != '/' {
+			t.Fatalf("%q: an error that no client could be told: %v", raw, err)
+		}
 	})
 }
