@@ -117,7 +117,7 @@ func TestExpiredEscrowIsRefunded(t *testing.T) {
 		op.ExpiresIn = time.Second
 		kept := hold("user:u1", 5, "h2")
 		kept.ExpiresIn = time.Hour
-		id, keptID := mustDo(t, l, op).EscrowID, mustDo(t, l, kept).EscrowID
+		id, keptReceipt := mustDo(t, l, op).EscrowID, mustDo(t, l, kept)
 		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 		defer cancel()
 		tick := time.NewTicker(20 * time.Millisecond)
@@ -140,7 +140,7 @@ func TestExpiredEscrowIsRefunded(t *testing.T) {
 		if events[0]["eventType"] != wallet.EventEscrowRefunded || events[0]["reason"] != wallet.ReasonExpired {
 			t.Errorf("expiry gave %v", events[0])
 		}
-		if e, err := l.Escrow(t.Context(), keptID); err != nil || e.Status != wallet.StatusHeld {
+		if e, err := l.Escrow(t.Context(), keptReceipt.EscrowID); err != nil || e.Status != wallet.StatusHeld || !e.ExpiresAt.Equal(keptReceipt.Timestamp.Add(time.Hour)) {
 			t.Errorf("the other escrow is %+v (%v)", e, err)
 		}
 		assertInvariants(t, l, "user:u1")
