@@ -107,13 +107,13 @@ func (r *plainRequest) line(line, prefix string) bool {
 			return false
 		}
 	}
-	for i := range len(r.path) {
-		if c := r.path[i]; !alphanumeric(c) && !strings.Contains("/._~@:-", string(rune(c))) {
-			return false
-		}
-	}
-	for i := range len(r.query) {
-		if c := r.query[i]; !alphanumeric(c) && !strings.Contains("=&._~:,+%*-", string(rune(c))) {
+	return only(r.path, "/._~@:-") && only(r.query, "=&._~:,+%*-")
+}
+
+// only tells whether s has only letters, digits and these.
+func only(s, marks string) bool {
+	for i := range len(s) {
+		if !alphanumeric(s[i]) && strings.IndexByte(marks, s[i]) < 0 {
 			return false
 		}
 	}
@@ -146,12 +146,7 @@ func plainHeader(line string) (name, value string, ok bool) {
 
 // plainHost is true for a name or address with or without a port.
 func plainHost(host string) bool {
-	for i := range len(host) {
-		if c := host[i]; !alphanumeric(c) && c != '.' && c != '-' && c != ':' && c != '[' && c != ']' {
-			return false
-		}
-	}
-	return host != ""
+	return host != "" && only(host, ".-:[]")
 }
 
 // plainLength reads up to 8 digits.
