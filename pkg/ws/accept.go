@@ -21,26 +21,41 @@ import (
 func (h *Hub) Handler(v Verifier) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		claims, refused := h.admissible(r, v)
-		if refused != nil {
-			h.metrics.refused(refused.Status)
-			challenge(w, refused)
-			problem.Write(w, refused)
-			return
+		if refused == nil {
+			refused = h.upgrade(w, r, v, claims)
 		}
-		h.upgrade(w, r, v, claims)
+		if refused != nil {
+			h.refuse(w, refused)
+		}
 	})
 }
 
-// challenge adds what a 401 has to tell.
-func challenge(w http.ResponseWriter, refused *problem.Details) {
-	if refused.Status == http.StatusUnauthorized {
+// refuse answers a request that gets no connection.
+func (h *Hub) refuse(w http.ResponseWriter, refused *problem.Details) {
+	h.metrics.refused(refused.Status)
+	switch refused.Status {
+	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+	case http.StatusMethodNotAllowed:
+		w.Header().Set("Allow", http.MethodGet)
 	}
+	problem.Write(w, refused)
+}
+
+// takesGet refuses other methods. HEAD comes here too, where GET is served.
+func takesGet(r *http.Request) *problem.Details {
+	if r.Method == http.MethodGet {
+		return nil
+	}
+	return problem.New(http.StatusMethodNotAllowed, "method_not_allowed", "", "this path takes GET")
 }
 
 // admissible checks all that can be known before the upgrade. claims are nil when
 // the token is to come in the first frame.
 func (h *Hub) admissible(r *http.Request, v Verifier) (*token.Claims, *problem.Details) {
+	if refused := takesGet(r); refused != nil {
+		return nil, refused
+	}
 	if refused := h.takesClients(r); refused != nil {
 		return nil, refused
 	}
@@ -103,13 +118,15 @@ func overloaded(status int, detail string) *problem.Details {
 	return d
 }
 
-func (h *Hub) upgrade(w http.ResponseWriter, r *http.Request, v Verifier, claims *token.Claims) {
+// upgrade makes a client of the request, unless it is no handshake.
+func (h *Hub) upgrade(w http.ResponseWriter, r *http.Request, v Verifier, claims *token.Claims) *problem.Details {
 	c := &conn{verifier: v, wire: &wire{}}
-	if err := c.accept(&hijack{ResponseWriter: w, wire: c.wire}, r); err != nil {
-		h.metrics.refused(http.StatusBadRequest) // the library has answered
-		return
+	hj := &hijack{ResponseWriter: w, wire: c.wire}
+	if err := c.accept(hj, r); err != nil {
+		return hj.refusal()
 	}
 	h.enter(c, claims, r.RemoteAddr)
+	return nil
 }
 
 // accept makes a WebSocket of the request.

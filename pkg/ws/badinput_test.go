@@ -1,6 +1,7 @@
 package ws
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"reflect"
@@ -293,4 +294,52 @@ func FuzzFrames(f *testing.F) {
 			t.Error("a message without frames was let through")
 		}
 	})
+}
+
+// A request that is no handshake gets a problem document, as every refusal does.
+func TestNoHandshake(t *testing.T) {
+	g := newGateway(t, Config{})
+	_, server, _ := doors(t, g)
+	upgrade := map[string]string{
+		"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+	}
+	for name, c := range map[string]struct {
+		method string
+		change map[string]string
+		status int
+		header [2]string
+	}{
+		"a page":          {http.MethodGet, map[string]string{"Connection": "", "Upgrade": ""}, http.StatusUpgradeRequired, [2]string{"Upgrade", "websocket"}},
+		"another upgrade": {http.MethodGet, map[string]string{"Upgrade": "h2c"}, http.StatusUpgradeRequired, [2]string{"Upgrade", "websocket"}},
+		"HEAD":            {http.MethodHead, nil, http.StatusMethodNotAllowed, [2]string{"Allow", "GET"}},
+		"old version":     {http.MethodGet, map[string]string{"Sec-WebSocket-Version": "8"}, http.StatusBadRequest, [2]string{"Sec-Websocket-Version", "13"}},
+		"no key":          {http.MethodGet, map[string]string{"Sec-WebSocket-Key": ""}, http.StatusBadRequest, [2]string{}},
+		"other protocols": {http.MethodGet, map[string]string{"Sec-WebSocket-Protocol": "wallet.v2"}, http.StatusBadRequest, [2]string{}},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), c.method, server.URL+"/v1/ws", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, list := range []map[string]string{upgrade, c.change} {
+			for k, v := range list {
+				req.Header.Set(k, v)
+			}
+		}
+		resp, err := server.Client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var body struct {
+			Status       int
+			Code, Detail string
+		}
+		err = json.NewDecoder(resp.Body).Decode(&body)
+		_ = resp.Body.Close()
+		if c.method != http.MethodHead && (err != nil || body.Status != c.status || body.Code == "" || body.Detail == "") {
+			t.Errorf("%s: %+v %v", name, body, err)
+		}
+		if resp.StatusCode != c.status || resp.Header.Get("Content-Type") != "application/problem+json" || resp.Header.Get(c.header[0]) != c.header[1] {
+			t.Errorf("%s: %s %v", name, resp.Status, resp.Header)
+		}
+	}
 }

@@ -19,21 +19,16 @@ const streamName = "wallet"
 // Run must be running.
 func (h *Hub) Events(v Verifier) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		refused := h.stream(w, r, v)
-		if refused == nil {
-			return
+		if refused := h.stream(w, r, v); refused != nil {
+			h.refuse(w, refused)
 		}
-		h.metrics.refused(refused.Status)
-		challenge(w, refused)
-		problem.Write(w, refused)
 	})
 }
 
 // stream serves one client. A refusal means that no answer has begun.
 func (h *Hub) stream(w http.ResponseWriter, r *http.Request, v Verifier) *problem.Details {
-	if r.Method != http.MethodGet { // HEAD comes here, too
-		w.Header().Set("Allow", http.MethodGet)
-		return problem.New(http.StatusMethodNotAllowed, "method_not_allowed", "", "this path takes GET")
+	if refused := takesGet(r); refused != nil {
+		return refused
 	}
 	if refused := h.takesClients(r); refused != nil {
 		return refused

@@ -254,7 +254,7 @@ func TestStreamRefusals(t *testing.T) {
 		}
 	}
 	resp, err := http.Head(g.server.URL + "/v1/events?access_token=" + good)
-	if err != nil || resp.StatusCode != http.StatusMethodNotAllowed {
+	if err != nil || resp.StatusCode != http.StatusMethodNotAllowed || resp.Header.Get("Allow") != "GET" {
 		t.Errorf("HEAD: %v %v", resp, err)
 	}
 	_ = resp.Body.Close()

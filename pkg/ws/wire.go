@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/redroomrewards/realtime/internal/problem"
 )
 
 // Buffers of the WebSocket library. It writes only control frames through its own,
@@ -145,14 +147,31 @@ func (w *wire) writeSome(p []byte) (done bool, err error) {
 // less, and most of what a new connection costs is writes.
 type hijack struct {
 	http.ResponseWriter
-	wire *wire
+	wire   *wire
+	status int    // that the library wants to answer
+	text   []byte // of a refusal
 }
 
 // WriteHeader is called by the library with 101 before Hijack, or with an error.
-func (h *hijack) WriteHeader(status int) {
-	if status != http.StatusSwitchingProtocols {
-		h.ResponseWriter.WriteHeader(status)
+func (h *hijack) WriteHeader(status int) { h.status = status }
+
+// Write is called by the library with what is wrong.
+func (h *hijack) Write(p []byte) (int, error) {
+	h.text = append(h.text, p...)
+	return len(p), nil
+}
+
+// refusal is the library's, as all of ours are.
+func (h *hijack) refusal() *problem.Details {
+	code := "invalid_request"
+	switch h.status {
+	case http.StatusUpgradeRequired:
+		code = "upgrade_required"
+	case http.StatusBadRequest:
+	default:
+		return problem.New(http.StatusInternalServerError, "internal", "", "the connection could not be taken over")
 	}
+	return problem.New(h.status, code, "", string(bytes.TrimSpace(h.text)))
 }
 
 // Hijack is called by the library, whose answer is in the header by then.
