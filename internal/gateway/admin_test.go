@@ -226,6 +226,9 @@ func TestAdminCallsRefused(t *testing.T) {
 		if r := w.call(http.MethodPost, w.admin+path, ""); r.status != http.StatusUnauthorized {
 			t.Errorf("%s without token: %d", path, r.status)
 		}
+		if r := w.get(w.admin+path, w.sign("ops", token.ScopeAdmin)); r.status != http.StatusMethodNotAllowed || r.header.Get("Allow") != "POST" {
+			t.Errorf("GET %s: %d %v", path, r.status, r.header)
+		}
 	}
 	if r := n.post("/admin/disconnect", `{"account":"user:u1","reason":"`+strings.Repeat("x", 70_000)+`"}`); r.status != http.StatusRequestEntityTooLarge {
 		t.Errorf("a large body: %d", r.status)

@@ -108,10 +108,11 @@ func (g *Gateway) lookUp(ctx context.Context, account string) (b bus.Balance, so
 	if err == nil && ok {
 		return b, sourceRedis, nil
 	}
+	// What the core says is not kept: the next answer would claim to be Redis', and while Redis is away nothing would
+	// tell that it has become old.
 	if b, ok, err = g.core.Balance(ctx, account); err != nil || !ok {
 		return bus.Balance{}, sourceNone, err
 	}
-	g.cache.Put(b)
 	return b, sourceCore, nil
 }
 
@@ -133,11 +134,11 @@ func (g *Gateway) mayAsk(w http.ResponseWriter, r *http.Request) (string, *probl
 		return "", refused
 	}
 	account := r.PathValue("account")
-	if !claims.MaySee(account) {
-		return "", problem.New(http.StatusForbidden, "forbidden", "", "the token is for other accounts")
-	}
 	if !bus.ValidAccount(account) {
 		return "", httpserver.Invalid("/account", "an account is user:<id> or model:<id>")
+	}
+	if !claims.MaySee(account) {
+		return "", problem.New(http.StatusForbidden, "forbidden", "", "the token is for other accounts")
 	}
 	return account, nil
 }

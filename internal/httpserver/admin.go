@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/pprof"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,11 +42,11 @@ func NewAdmin(checks ...Check) *Admin {
 	a := &Admin{Registry: prometheus.NewRegistry(), checks: checks, mux: http.NewServeMux()}
 	a.Registry.MustRegister(collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	a.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+	a.Handle("GET /healthz", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		WriteJSON(w, http.StatusOK, map[string]string{"status": "ok"})
-	})
-	a.mux.HandleFunc("GET /readyz", a.ready)
-	a.mux.Handle("GET /metrics", promhttp.HandlerFor(a.Registry, promhttp.HandlerOpts{}))
+	}))
+	a.Handle("GET /readyz", http.HandlerFunc(a.ready))
+	a.Handle("GET /metrics", promhttp.HandlerFor(a.Registry, promhttp.HandlerOpts{}))
 	a.mux.HandleFunc("/debug/pprof/", pprof.Index)
 	a.mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
 	a.mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
@@ -60,8 +61,16 @@ func NewAdmin(checks ...Check) *Admin {
 // AddCheck adds a dependency; call it before serving.
 func (a *Admin) AddCheck(c Check) { a.checks = append(a.checks, c) }
 
-// Handle adds a route; call it before serving.
-func (a *Admin) Handle(pattern string, h http.Handler) { a.mux.Handle(pattern, h) }
+// Handle adds a route, "METHOD /path", the only one of its path; call it before serving. Other
+// methods are 405.
+func (a *Admin) Handle(pattern string, h http.Handler) {
+	a.mux.Handle(pattern, h)
+	method, path, _ := strings.Cut(pattern, " ")
+	a.mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Allow", method)
+		problem.Write(w, problem.New(http.StatusMethodNotAllowed, "method_not_allowed", "", "this path takes "+method))
+	})
+}
 
 // Drain makes /readyz answer 503 from now on.
 func (a *Admin) Drain() { a.draining.Store(true) }
