@@ -30,6 +30,7 @@ type serveCmd struct {
 	DrainDelay      time.Duration `default:"0s" help:"After a stop signal: how long /readyz says 503 before connections are closed, so that a load balancer notices."`
 	DrainWindow     time.Duration `default:"10s" help:"Clients that are sent away come back elsewhere spread over this time, so that they do not come all at once; 0s: all at once."`
 	ShutdownTimeout time.Duration `default:"10s" help:"After a stop signal: how long requests under way may take."`
+	limitFlags
 	cli.TraceFlags
 	cli.LogFlags
 }
@@ -64,6 +65,10 @@ func (c serveCmd) Run(env *cli.Env) error {
 	}
 	if c.DrainWindow == 0 {
 		c.DrainWindow = -1 // the gateway's zero is its default
+	}
+	limits, err := c.config()
+	if err != nil {
+		return err
 	}
 	verifier, err := c.Verifier()
 	if err != nil {
@@ -109,8 +114,8 @@ func (c serveCmd) Run(env *cli.Env) error {
 	}
 	g, err := gateway.New(ctx, rdb, core, verifier, gateway.Config{
 		Name: c.Name, Keys: keys, AllowedOrigins: c.AllowedOrigins,
-		Cache:      cache.Config{Disabled: c.CacheSize == 0, Size: c.CacheSize, TTL: c.CacheTTL},
-		DrainDelay: c.DrainDelay, DrainWindow: c.DrainWindow, StopTimeout: c.ShutdownTimeout, Logger: log, Tracer: tracer,
+		Cache: cache.Config{Disabled: c.CacheSize == 0, Size: c.CacheSize, TTL: c.CacheTTL},
+		Hub:   limits, DrainDelay: c.DrainDelay, DrainWindow: c.DrainWindow, StopTimeout: c.ShutdownTimeout, Logger: log, Tracer: tracer,
 	})
 	if err != nil {
 		return err

@@ -184,6 +184,29 @@ func TestSilentClients(t *testing.T) {
 	t.Logf("a silent client was cut off after %s", time.Since(begin).Round(time.Second))
 }
 
+// TestLimitsHaveFlags sets two limits and meets them.
+func TestLimitsHaveFlags(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	gateway := w.gateway("http://"+testenv.FreeAddr(t), "--max-subscriptions", "1", "--max-connections", "1") // no core is needed
+	ws, _ := w.dial(gateway, w.token("app", nil, "events:all"))
+	for _, sub := range []string{"a", "b"} {
+		if err := ws.Write(t.Context(), websocket.MessageText, []byte(`{"op":"subscribe","sub":"`+sub+`","accounts":["*"]}`)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for answer := ""; !strings.Contains(answer, "too_many_subscriptions"); {
+		_, message, err := ws.Read(t.Context())
+		if err != nil {
+			t.Fatalf("after %q: %v", answer, err)
+		}
+		answer = string(message)
+	}
+	if _, resp, err := websocket.Dial(t.Context(), gateway.url()+"/v1/ws", nil); err == nil || resp.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("the second connection: %v %v", resp, err)
+	}
+}
+
 // dial connects without the model client. It returns the network connection below, too.
 func (w *world) dial(g *server, bearer string) (*websocket.Conn, net.Conn) {
 	w.Helper()

@@ -32,6 +32,7 @@ type Config struct {
 	Keys           bus.Keys        // Defaults to namespace "rt", 16 partitions.
 	AllowedOrigins []string        // of web pages, besides the gateway's own. Defaults to none.
 	Cache          cache.Config    // of balances; Keys and Registerer are set here.
+	Hub            ws.Config       // limits of clients; what the other fields say is set here. Defaults to the contract's.
 	TailBlock      time.Duration   // how long a read of the streams waits, and a stop with it. Defaults to 500 ms.
 	DrainDelay     time.Duration   // between /readyz turning and the end of connections. Defaults to none.
 	DrainWindow    time.Duration   // clients that are sent away come back spread over it. Defaults to 10 s; negative: at once.
@@ -95,9 +96,10 @@ func New(ctx context.Context, rdb redis.UniversalClient, core *coreclient.Client
 	g.tail = bus.NewTail(rdb, bus.TailConfig{
 		Keys: cfg.Keys, Block: cfg.TailBlock, Pause: tailPause, Reuse: cfg.Observe == nil, Lost: g.mayHaveLost, Logger: cfg.Logger, Registerer: reg,
 	})
-	g.hub = ws.NewHub(ws.Config{
-		Gateway: cfg.Name, AllowedOrigins: cfg.AllowedOrigins, CloseTimeout: cfg.CloseTimeout, Logger: cfg.Logger, Registerer: reg, Tracer: cfg.Tracer,
-	}, g.cache, core)
+	hub := cfg.Hub
+	hub.Gateway, hub.AllowedOrigins, hub.CloseTimeout = cfg.Name, cfg.AllowedOrigins, cfg.CloseTimeout
+	hub.Logger, hub.Registerer, hub.Tracer = cfg.Logger, reg, cfg.Tracer
+	g.hub = ws.NewHub(hub, g.cache, core)
 	g.balances = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "gateway_balance_requests_total", Help: "Balances asked for over HTTP, by where the answer came from.",
 	}, []string{"source"})

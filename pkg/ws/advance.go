@@ -5,9 +5,9 @@ import (
 	"errors"
 )
 
-// A replay goes in steps of this size, so that neither the shard's lock is held
-// for long nor a fast client's queue overrun. Two steps fit into half a queue of
-// the default size.
+// A replay goes in steps of at most this size, so that neither the shard's lock is held
+// for long nor a fast client's queue overrun. In a small queue they are smaller: a step,
+// for which half a queue is waited for, is at most a quarter of one.
 const (
 	stepEvents = 128
 	stepBytes  = 256 << 10
@@ -86,15 +86,17 @@ func (s *session) step(f *feed, page []*event) (rest []*event, n int, st step) {
 	for len(page) > 0 && page[0].seq < f.next {
 		page = page[1:]
 	}
+	cfg := &s.hub.cfg
+	limit, size := max(1, min(stepEvents, cfg.QueueEvents/4)), min(stepBytes, cfg.QueueBytes/4)
 	c := &f.topic.chain
 	var events []*event
 	switch {
 	case len(page) > 0 && page[0].seq == f.next:
-		n = cut(page, stepEvents, stepBytes)
+		n = cut(page, limit, size)
 		events, page = page[:n], page[n:]
 	case c.holds(f.next):
 		var some [fewEvents]*event
-		events = f.shard.memory.since(c, f.next, stepEvents, stepBytes, some[:0])
+		events = f.shard.memory.since(c, f.next, limit, size, some[:0])
 		n = len(events)
 	case f.next > max(c.newest, f.want):
 		f.state = live

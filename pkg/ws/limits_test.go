@@ -119,3 +119,18 @@ func TestQueueLimits(t *testing.T) {
 		}
 	}
 }
+
+// A replay is no reason to be too slow, however small the queue is, neither from memory nor
+// from the history.
+func TestReplayFitsASmallQueue(t *testing.T) {
+	for name, memory := range map[string]int{"memory": 1 << 20, "history": shards} {
+		t.Run(name, func(t *testing.T) {
+			g := newGateway(t, Config{QueueEvents: 128, QueueBytes: 64 << 10, MemoryEvents: memory})
+			g.deliver("user:u1", 2000)
+			c := g.login("user:u1")
+			c.send(`{"op":"subscribe","sub":"s","after":{"user:u1":0}}`)
+			c.expect("subscribed")
+			c.expectEvents("s", "user:u1", 1, 2000)
+		})
+	}
+}
