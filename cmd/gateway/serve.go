@@ -30,6 +30,7 @@ type serveCmd struct {
 	DrainDelay      time.Duration `default:"0s" help:"After a stop signal: how long /readyz says 503 before connections are closed, so that a load balancer notices."`
 	DrainWindow     time.Duration `default:"10s" help:"Clients that are sent away come back elsewhere spread over this time, so that they do not come all at once; 0s: all at once."`
 	ShutdownTimeout time.Duration `default:"10s" help:"After a stop signal: how long requests under way may take."`
+	Compression     bool          `help:"Compress messages for WebSocket clients that offer it (permessage-deflate). Saves traffic, costs processor time."`
 	limitFlags
 	cli.TraceFlags
 	cli.LogFlags
@@ -70,6 +71,7 @@ func (c serveCmd) Run(env *cli.Env) error {
 	if err != nil {
 		return err
 	}
+	limits.Compression = c.Compression
 	verifier, err := c.Verifier()
 	if err != nil {
 		return err

@@ -32,7 +32,7 @@ type Config struct {
 	Keys           bus.Keys        // Defaults to namespace "rt", 16 partitions.
 	AllowedOrigins []string        // of web pages, besides the gateway's own. Defaults to none.
 	Cache          cache.Config    // of balances; Keys and Registerer are set here.
-	Hub            ws.Config       // limits of clients; what the other fields say is set here. Defaults to the contract's.
+	Hub            ws.Config       // limits of clients, compression; what the other fields say is set here. Defaults to the contract's.
 	TailBlock      time.Duration   // how long a read of the streams waits, and a stop with it. Defaults to 500 ms.
 	DrainDelay     time.Duration   // between /readyz turning and the end of connections. Defaults to none.
 	DrainWindow    time.Duration   // clients that are sent away come back spread over it. Defaults to 10 s; negative: at once.

@@ -122,19 +122,27 @@ func overloaded(status int, detail string) *problem.Details {
 func (h *Hub) upgrade(w http.ResponseWriter, r *http.Request, v Verifier, claims *token.Claims) *problem.Details {
 	c := &conn{verifier: v, wire: &wire{}}
 	hj := &hijack{ResponseWriter: w, wire: c.wire}
-	if err := c.accept(hj, r); err != nil {
+	mode := websocket.CompressionDisabled
+	if h.deflate != nil {
+		mode = websocket.CompressionNoContextTakeover
+	}
+	if err := c.accept(hj, r, mode); err != nil {
 		return hj.refusal()
+	}
+	if w.Header().Get("Sec-WebSocket-Extensions") != "" {
+		c.deflate = h.deflate
 	}
 	h.enter(c, claims, r.RemoteAddr)
 	return nil
 }
 
-// accept makes a WebSocket of the request.
-func (c *conn) accept(w http.ResponseWriter, r *http.Request) (err error) {
+// accept makes a WebSocket of the request. The mode is that of what the client sends; the
+// library compresses nothing of ours.
+func (c *conn) accept(w http.ResponseWriter, r *http.Request, mode websocket.CompressionMode) (err error) {
 	c.ws, err = websocket.Accept(w, r, &websocket.AcceptOptions{
 		Subprotocols:       []string{Subprotocol},
 		InsecureSkipVerify: true, // originAllowed has looked
-		CompressionMode:    websocket.CompressionDisabled,
+		CompressionMode:    mode,
 		OnPingReceived:     c.control,
 		OnPongReceived:     func(ctx context.Context, p []byte) { c.control(ctx, p) },
 	})

@@ -36,6 +36,11 @@ type Config struct {
 	QueueEvents int // frames waiting for one connection. Defaults to 1024.
 	QueueBytes  int // bytes waiting for one connection. Defaults to 1 MiB.
 
+	// Compression has messages compressed for the clients that offer permessage-deflate (RFC 7692), each message by itself.
+	// A compressor takes 1 MB; there are as many as Writers. A client's message takes 45 KB more while it is read, and
+	// MaxFrameBytes bounds what comes out. Defaults to false: it costs as much as all else that is done for a single event.
+	Compression bool
+
 	MaxConnections           int // of this gateway. Defaults to 100,000.
 	MaxConnectionsPerAccount int // whose tokens name the same account. Defaults to 64.
 	AcceptRate               int // new connections a second, and at once. Defaults to 10,000.

@@ -23,6 +23,7 @@ type conn struct {
 	ws       *websocket.Conn
 	wire     *wire
 	loop     *writeLoop
+	deflate  *deflaters // nil: messages are not compressed
 
 	code   atomic.Int32           // how it ended; 0: it has not
 	detail atomic.Pointer[string] // of the code, for the log

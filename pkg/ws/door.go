@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"github.com/redroomrewards/realtime/internal/origin"
 	"github.com/redroomrewards/realtime/internal/token"
 )
@@ -129,7 +131,7 @@ func (a *arrival) SetWriteDeadline(t time.Time) error {
 func (d *door) take(a *arrival, sent []byte) (taken bool) {
 	h := d.hub
 	hs, ok := parseHandshake(sent, d.line)
-	if !ok || h.clients.isClosed() {
+	if !ok || h.clients.isClosed() || (hs.extensions && h.deflate != nil) {
 		return false
 	}
 	now := time.Now()
@@ -164,7 +166,7 @@ func (d *door) take(a *arrival, sent []byte) (taken bool) {
 	if hs.protocol {
 		request = goodRequests[1]
 	}
-	if err := c.accept(&shaken{wire: c.wire, header: http.Header{}}, request); err != nil {
+	if err := c.accept(&shaken{wire: c.wire, header: http.Header{}}, request, websocket.CompressionDisabled); err != nil {
 		return false
 	}
 	a.taken.Store(true)

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"github.com/redroomrewards/realtime/internal/token"
 )
 
@@ -284,7 +286,7 @@ func FuzzHandshake(f *testing.F) {
 		defer func() { _ = far.Close() }()
 		w := &shaken{wire: &wire{Conn: near}, header: http.Header{}}
 		c := &conn{}
-		if err := c.accept(w, r); err != nil {
+		if err := c.accept(w, r, websocket.CompressionDisabled); err != nil {
 			t.Fatalf("the library refuses it: %v", err)
 		}
 		defer func() { _ = c.ws.CloseNow() }()

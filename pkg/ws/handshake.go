@@ -11,6 +11,7 @@ type handshake struct {
 	host, origin, authorization []byte // empty: not there
 	key                         []byte
 	protocol                    bool   // wallet.v1 is offered, and nothing else
+	extensions                  bool   // some are offered
 	ahead                       []byte // what the client sent beyond it
 }
 
@@ -95,6 +96,8 @@ func (hs *handshake) header(line []byte) (which int, ok bool) {
 	case "sec-websocket-protocol":
 		hs.protocol = true
 		return seenProtocol, string(value) == Subprotocol
+	case "sec-websocket-extensions":
+		hs.extensions = true
 	case "origin":
 		hs.origin = value
 		return seenOrigin, len(value) > 0

@@ -27,6 +27,7 @@ type Hub struct {
 	flights   singleflight.Group
 	fetches   chan struct{} // one place for each call of History under way
 	loops     []*writeLoop
+	deflate   *deflaters // nil: compression is off
 	nextLoop  atomic.Uint32
 
 	// base ends when all connections have been closed or cut off, for good, and with it
@@ -60,6 +61,9 @@ func NewHub(cfg Config, snapshots Snapshots, history History) *Hub {
 		h.shards[i].topics = map[string]*topic{}
 		h.shards[i].memory.maxEvents = max(1, cfg.MemoryEvents/shards)
 		h.shards[i].memory.maxBytes = max(1, cfg.MemoryBytes/shards)
+	}
+	if cfg.Compression {
+		h.deflate = newDeflaters(cfg.Writers)
 	}
 	for range cfg.Writers {
 		h.loops = append(h.loops, newWriteLoop())

@@ -27,7 +27,8 @@ const controlTimeout = 5 * time.Second
 // library its control frames, and we our messages, past the library, which flushes
 // at each message's end and has no way not to wait. The rules that make that safe:
 // whoever writes holds mu; frames stay whole, so that a remainder leaves before
-// anything else; nothing follows a close frame; no extension was negotiated.
+// anything else; nothing follows a close frame; no extension was negotiated but
+// permessage-deflate, which control frames have no part in.
 type wire struct {
 	net.Conn
 	ahead []byte // what the HTTP server had read beyond the handshake

@@ -2,6 +2,8 @@ package ws
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"net/http/httptest"
 	"strings"
 	"sync"
@@ -16,9 +18,9 @@ import (
 // whose client reads in fits, so that writes are cut everywhere: every frame must
 // arrive whole, in order, and nothing after the close.
 func TestFramesStayWhole(t *testing.T) {
-	for _, how := range []string{"TCP", "TLS"} {
+	for _, how := range []string{"TCP", "TLS", "compressed"} {
 		t.Run(how, func(t *testing.T) {
-			g := newGateway(t, Config{QueueEvents: 100_000, QueueBytes: 1 << 30, FrameRate: 1 << 20, FrameBurst: 1 << 20})
+			g := newGateway(t, Config{QueueEvents: 100_000, QueueBytes: 1 << 30, FrameRate: 1 << 20, FrameBurst: 1 << 20, Compression: how == "compressed"})
 			if how == "TLS" {
 				g.server.Close()
 				g.server = httptest.NewTLSServer(g.server.Config.Handler)
@@ -26,7 +28,7 @@ func TestFramesStayWhole(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 6*patience)
 			defer cancel()
 			ws, _, err := websocket.Dial(ctx, strings.Replace(g.server.URL, "http", "ws", 1), &websocket.DialOptions{
-				HTTPClient: g.server.Client(), HTTPHeader: bearer(mint(t, token.Request{Subject: "user:u1"})),
+				CompressionMode: websocket.CompressionNoContextTakeover, HTTPClient: g.server.Client(), HTTPHeader: bearer(mint(t, token.Request{Subject: "user:u1"})),
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -48,7 +50,9 @@ func TestFramesStayWhole(t *testing.T) {
 				}
 			})
 			wg.Go(func() {
-				pad := strings.Repeat("x", 3000)
+				var noise [1500]byte // that does not compress
+				_, _ = rand.Read(noise[:])
+				pad := hex.EncodeToString(noise[:])
 				for range batches {
 					ds := g.ledger.publish("user:u1", each)
 					for i := range ds {

@@ -121,7 +121,7 @@ func (c *conn) gather(buf *writeBuffer) bool {
 		return false
 	}
 	if !c.wire.ending {
-		buf.bytes = appendMessages(buf.bytes, buf.items)
+		buf.bytes = appendMessages(buf.bytes, buf.items, c.deflate)
 	}
 	return true
 }
@@ -133,8 +133,8 @@ const (
 )
 
 // appendMessages makes text messages of up to maxJoined frames each, joined by
-// newlines, and pings.
-func appendMessages(dst []byte, items []item) []byte {
+// newlines, and pings. Without deflaters nothing is compressed.
+func appendMessages(dst []byte, items []item, d *deflaters) []byte {
 	for len(items) > 0 {
 		if items[0].frame == nil {
 			dst = append(dst, pingFrame, 0)
@@ -146,24 +146,28 @@ func appendMessages(dst []byte, items []item) []byte {
 			size += 1 + len(items[n].frame)
 			n++
 		}
-		dst = appendHeader(dst, size)
+		start := len(dst)
+		dst = appendHeader(dst, textFrame, size)
 		for i := range n {
 			if i > 0 {
 				dst = append(dst, '\n')
 			}
 			dst = append(dst, items[i].frame...)
 		}
+		if d != nil {
+			dst = d.compress(dst, start, size)
+		}
 		items = items[n:]
 	}
 	return dst
 }
 
-func appendHeader(dst []byte, size int) []byte {
+func appendHeader(dst []byte, first byte, size int) []byte {
 	switch {
 	case size < 126:
-		return append(dst, textFrame, byte(size))
+		return append(dst, first, byte(size))
 	case size < 1<<16:
-		return binary.BigEndian.AppendUint16(append(dst, textFrame, 126), uint16(size)) //nolint:gosec // just checked
+		return binary.BigEndian.AppendUint16(append(dst, first, 126), uint16(size)) //nolint:gosec // just checked
 	}
-	return binary.BigEndian.AppendUint64(append(dst, textFrame, 127), uint64(size)) //nolint:gosec // sizes are positive
+	return binary.BigEndian.AppendUint64(append(dst, first, 127), uint64(size)) //nolint:gosec // sizes are positive
 }
