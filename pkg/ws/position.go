@@ -57,7 +57,7 @@ func parseAfter(text string, accounts []string) (map[string]int64, bool) {
 	if !strings.Contains(text, "=") {
 		p := newPosition(accounts)
 		words := strings.Split(text, ".")
-		if len(words[0]) != 8 {
+		if _, err := strconv.ParseUint(words[0], 16, 32); err != nil || len(words[0]) != 8 || len(words) < 3 {
 			return nil, false
 		}
 		same := words[0] == p.prefix && len(words) == len(accounts)+1

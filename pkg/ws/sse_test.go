@@ -239,6 +239,8 @@ func TestStreamRefusals(t *testing.T) {
 		"minAmount 0":          {"minAmount=0", bearer(good), 400},
 		"snapshot maybe":       {"snapshot=1", bearer(good), 400},
 		"a foreign id":         {"", http.Header{"Authorization": {"Bearer " + good}, "Last-Event-ID": {"17"}}, 400},
+		"eight letters":        {"", http.Header{"Authorization": {"Bearer " + good}, "Last-Event-ID": {"nonsense"}}, 400},
+		"a checksum alone":     {"", http.Header{"Authorization": {"Bearer " + good}, "Last-Event-ID": {"0123abcd"}}, 400},
 		"a negative id":        {"after=user:u1=-1", bearer(good), 400},
 		"nobody can tell":      {"", bearer(good), 503},
 		"too many":             {"", bearer(mint(t, token.Request{Subject: "user:u3"})), 429},
