@@ -3,12 +3,17 @@ package token
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"strings"
 	"sync"
 )
 
 // header is what a token's first part says about its signature.
 type header struct{ alg, kid string }
+
+// errCritical: RFC 7515 section 4.1.11 has a token refused whose "crit" names an extension
+// that the reader does not know; we know none, and an empty list is not allowed.
+var errCritical = errors.New("extensions are not known")
 
 // readHeader reads a token's first part.
 func readHeader(segment string) (header, error) {
@@ -19,6 +24,9 @@ func readHeader(segment string) (header, error) {
 	var members map[string]any // exact names: to a struct, ALG would be alg
 	if err := json.Unmarshal(data, &members); err != nil {
 		return header{}, err
+	}
+	if _, ok := members["crit"]; ok {
+		return header{}, errCritical
 	}
 	var h header
 	h.alg, _ = members["alg"].(string)

@@ -2,6 +2,7 @@ package token_test
 
 import (
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -46,6 +47,7 @@ func FuzzAgainstLibrary(f *testing.F) {
 	}
 	for _, header := range []string{
 		`{"alg":"none"}`, `{"ALG":"HS256"}`, `{"alg":"HS256","kid":5}`, `{"alg":5}`, `null`, ``, `{"alg":"HS384"}`, `{"alg":"none","alg":"HS256"}`,
+		`{"alg":"HS256","crit":["b64"],"b64":false}`, `{"alg":"HS256","crit":[]}`,
 	} {
 		f.Add(header, `{"sub":"user:u1","exp":4102444800}`)
 	}
@@ -60,7 +62,12 @@ func FuzzAgainstLibrary(f *testing.F) {
 			return // the library panics
 		}
 		var want oracleClaims
-		_, err := parser.ParseWithClaims(raw, &want, func(*jwt.Token) (any, error) { return secret, nil })
+		_, err := parser.ParseWithClaims(raw, &want, func(parsed *jwt.Token) (any, error) {
+			if _, critical := parsed.Header["crit"]; critical { // the library does not look
+				return nil, errors.New("crit")
+			}
+			return secret, nil
+		})
 		good := err == nil && len(raw) <= token.MaxBytes && want.Subject != ""
 		if good && want.Accounts != nil {
 			good = !slices.ContainsFunc(*want.Accounts, func(a string) bool { return !bus.ValidAccount(a) })
@@ -92,6 +99,14 @@ func agree(t *testing.T, got *token.Claims, want *oracleClaims) {
 	if got.Subject != want.Subject || got.TokenID != want.ID || !slices.Equal(got.Scopes, strings.Fields(want.Scope)) ||
 		!slices.Equal(got.Accounts, accounts) || !got.ExpiresAt.Equal(want.ExpiresAt.Time) || !got.IssuedAt.Equal(issued) {
 		t.Errorf("%+v, the library has %+v", got, want)
+	}
+}
+
+// A token with extensions that its reader must know is refused (RFC 7515 section 4.1.11).
+func TestCritical(t *testing.T) {
+	v := newVerifier(t, token.Config{HS256Secret: secret})
+	if c, err := v.Verify(t.Context(), signParts(t, `{"alg":"HS256","crit":["exp"]}`, `{"sub":"user:u1","exp":4102444800}`)); err == nil {
+		t.Errorf("accepted as %+v", c)
 	}
 }
 
