@@ -46,6 +46,9 @@ func (b *bench) measureAll(ctx context.Context) (*outcome, error) {
 		}
 		for round := 1; round <= b.o.pairs; round++ {
 			for _, s := range b.o.scenarios {
+				if s.load.batch*clients > coreQueue {
+					continue // it would be told that the queue is full
+				}
 				for _, accounts := range b.o.accounts {
 					r, err := b.measureQuietly(ctx, trial{scenario: s, accounts: accounts, clients: clients, round: round, warmup: b.o.warmup, measure: b.o.measure})
 					if err != nil {
