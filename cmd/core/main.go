@@ -9,13 +9,15 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/google/uuid"
 	redislog "github.com/redis/go-redis/v9/logging"
 
 	"github.com/redroomrewards/realtime/internal/cli"
 )
 
 func main() {
-	redislog.Disable() // plain lines on stderr; every failure reaches us as an error as well
+	uuid.EnableRandPool() // each operation makes three; none is a secret
+	redislog.Disable()    // plain lines on stderr; every failure reaches us as an error as well
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // the second signal ends the process at once
 	os.Exit(run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))

@@ -25,8 +25,8 @@ type Config struct {
 	StopTimeout       time.Duration // how long a stop waits for requests under way. Defaults to 10 s.
 	Logger            *slog.Logger  // Defaults to slog.Default().
 
-	// Plain is the beginning of the paths whose plain requests are read without net/http,
-	// which costs half as much (see lane). What their handlers write leaves when they
+	// Plain is the beginning of the paths whose plain requests are read without net/http
+	// (see lane). What their handlers write leaves when they
 	// return, and their contexts do not end when a client goes away. Defaults to none.
 	Plain string
 }
