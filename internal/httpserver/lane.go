@@ -175,7 +175,8 @@ type laneConn struct {
 }
 
 const (
-	laneBuffer = 4 << 10  // what a connection keeps between requests, about
+	laneBuffer = 4 << 10  // what a connection begins with
+	laneKept   = 64 << 10 // the largest buffer that it keeps between requests: services send batches again and again
 	laneHead   = 16 << 10 // the largest head of a plain request
 	laneBody   = 1 << 20  // the largest body
 )
@@ -260,7 +261,7 @@ func (c *laneConn) read(p phase) bool {
 // consume removes a request that is done.
 func (c *laneConn) consume(n int) {
 	left := copy(c.in, c.in[n:])
-	if c.in = c.in[:left]; left == 0 && cap(c.in) > 4*laneBuffer {
+	if c.in = c.in[:left]; left == 0 && cap(c.in) > laneKept {
 		c.in = nil
 	}
 	if c.waits > next {
@@ -297,7 +298,7 @@ func (c *laneConn) send() bool {
 		}
 	}
 	_, err := c.conn.Write(c.out)
-	if cap(c.out) > 4*laneBuffer {
+	if cap(c.out) > laneKept {
 		c.out, c.answer.body = nil, nil
 	}
 	return err == nil && !last
