@@ -76,6 +76,7 @@ const carefulFor = 64
 // process commits a batch and answers each of its requests.
 func (b *batcher) process(batch []*request) {
 	b.careful, b.reading = max(b.careful-1, 0), max(b.reading-1, 0)
+	clear(b.mine)
 	live := b.live[:0]
 	for _, r := range batch {
 		if err := r.ctx.Err(); err != nil {
@@ -128,7 +129,6 @@ func (b *batcher) commitOrSplit(ctx context.Context, batch []*request) {
 // or the connection. A connection that is lost at COMMIT leaves open whether it
 // was done; the next try finds the keys if so.
 func (b *batcher) commitWithRetry(ctx context.Context, batch []*request) error {
-	clear(b.mine)
 	policy := &backoff.ExponentialBackOff{InitialInterval: 2 * time.Millisecond, Multiplier: 2, RandomizationFactor: 0.5, MaxInterval: 250 * time.Millisecond}
 	conflicts := 0
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {

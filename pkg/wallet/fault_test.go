@@ -257,6 +257,21 @@ func testFailuresWhileAnEscrowEnds(t *testing.T, url string) {
 	}
 }
 
+// What a batch did before it was halved is no repeat of somebody else's.
+func TestHalvesKnowWhatTheirBatchDid(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, url string) {
+		f, l := openFaulty(t, url, fault{at: "commit after", err: errors.New("no answer that a retry mends")})
+		for i, r := range commitBatch(t, l, creditOf("user:a", 5, "k1"), creditOf("user:b", 7, "k2")) {
+			if r.err != nil || r.receipt.Replayed {
+				t.Errorf("operation %d: %+v, %v", i, r.receipt, r.err)
+			}
+		}
+		if len(f.fails) != 0 {
+			t.Error("nothing failed")
+		}
+	})
+}
+
 func TestPoisonStandsAlone(t *testing.T) {
 	broken := errors.New("value out of range")
 	for _, err := range []error{broken, errConflict} {
