@@ -21,7 +21,8 @@ type request struct {
 	hash [16]byte
 	done chan result // buffered: the batcher never waits for a caller
 
-	named [3]subject // what it shares with others, see subjects
+	call  *Result    // the first of the DoBatch that it is part of; nil: of none
+	named [4]subject // what it shares with others, see subjects
 	names int
 
 	result result // while its batch is under way

@@ -35,15 +35,25 @@ type lane struct {
 	began time.Time
 }
 
-// subject is what requests may share: an account or an escrow.
+// subject is what requests may share: an account or an escrow, or the call of DoBatch that they are part of.
 type subject struct {
 	account Account
 	escrow  uuid.UUID
+	call    *Result
 }
 
 // subjects are what the request names. A settlement's user is among them only if
-// the escrow is remembered.
+// the escrow is remembered; if not, the rest of its call waits for it, since the user may be theirs.
 func (r *request) subjects() []subject { return r.named[:r.names] }
+
+// waitsFor are the subjects, and its call.
+func (r *request) waitsFor() []subject {
+	r.named[r.names] = subject{call: r.call}
+	if r.call == nil {
+		return r.named[:r.names]
+	}
+	return r.named[:r.names+1]
+}
 
 func (r *request) name() {
 	switch r.op.Operation {
@@ -126,8 +136,12 @@ func (s *lanes) take() {
 
 func (s *lanes) come(r *request) {
 	if r.op.Account == "" && s.recent != nil {
-		if user := s.recent.user(r.op.EscrowID); user != "" {
+		user := s.recent.user(r.op.EscrowID)
+		if user != "" {
 			r.named[r.names] = subject{account: user}
+			r.names++
+		} else if r.call != nil {
+			r.named[r.names] = subject{call: r.call}
 			r.names++
 		}
 	}
@@ -167,7 +181,7 @@ func (s *lanes) pick(l *lane) {
 	clear(s.behind)
 	for _, r := range s.waiting {
 		stays := size >= maxBatchBytes
-		for _, n := range r.subjects() {
+		for _, n := range r.waitsFor() {
 			stays = stays || s.busy[n] != nil || s.behind[n]
 		}
 		if stays {

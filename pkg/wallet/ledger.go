@@ -153,6 +153,7 @@ func (l *Ledger) DoBatch(ctx context.Context, ops []Op) []Result {
 	for i := range ops {
 		r, err := newRequest(ctx, &ops[i])
 		if err == nil {
+			r.call = &out[0]
 			err = l.enqueue(r)
 		}
 		if out[i].Err = err; err == nil {
