@@ -56,6 +56,7 @@ var scenarios = []scenario{
 	{"other", "other", kind{}},
 	{"other-hot", "other", kind{hot: true}},
 	{"other-pairs", "other", kind{settle: true}},
+	{"other-batch", "other", kind{batch: batchSize}},
 }
 
 // poolSizes are what the baseline is tried with.
@@ -65,7 +66,7 @@ func parseOptions(args []string) (*options, error) {
 	o := &options{}
 	flags := flag.NewFlagSet("ledger", flag.ContinueOnError)
 	clients := flags.String("clients", "64", "keep-alive connections that send one request after the other; several numbers are measured one after the other")
-	names := flags.String("scenarios", "baseline,core,core-hot", "what a round consists of, in this order: baseline, core, core-hot, core-pairs (hold and settle), core-batch (POST /v1/batch with 100 holds, left out where all clients' batches do not fit the core's queue), baseline-hot; other, other-hot, other-pairs of --other")
+	names := flags.String("scenarios", "baseline,core,core-hot", "what a round consists of, in this order: baseline, core, core-hot, core-pairs (hold and settle), core-batch (POST /v1/batch with 100 holds, left out where all clients' batches do not fit the core's queue), baseline-hot; other, other-hot, other-pairs, other-batch of --other")
 	flags.IntVar(&o.pairs, "pairs", 3, "rounds")
 	accounts := flags.String("accounts", "10000", "accounts with points; several numbers are measured in turn. More than 100,000 stay on the server for the next time, as database bench_accounts_N")
 	flags.DurationVar(&o.warmup, "warmup", 2*time.Second, "before each measurement, under load")

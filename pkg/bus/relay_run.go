@@ -17,7 +17,7 @@ import (
 type RelayConfig struct {
 	// MaxQueue bounds the transactions that wait in memory to be published. What
 	// does not fit stays in the outbox for the sweep (relay_deferred_total).
-	// Defaults to 16,384.
+	// Defaults to 65,536, of some 3 KB each.
 	MaxQueue int
 	// MaxBatch bounds the transactions in one publish: enough that a call's cost is
 	// shared, few enough that dev mode's Redis has them in a fraction of a second.
@@ -79,7 +79,7 @@ type Relay struct {
 
 // NewRelay returns a relay from src to pub. It does nothing until Run.
 func NewRelay(src Source, pub *Publisher, cfg RelayConfig) *Relay {
-	setDefault(&cfg.MaxQueue, 16_384)
+	setDefault(&cfg.MaxQueue, 65_536)
 	setDefault(&cfg.MaxBatch, 256)
 	setDefault(&cfg.Page, 256)
 	setDefault(&cfg.Sweep, time.Second)
