@@ -133,7 +133,7 @@ func (l *lane) end() {
 // wait waits for requests under way, until ctx ends. Call it after end and Close.
 func (l *lane) wait(ctx context.Context) error {
 	done := make(chan struct{})
-	go func() {
+	go func() { // ends with cut at the latest
 		l.wg.Wait()
 		close(done)
 	}()
