@@ -113,11 +113,14 @@ func (r *Relay) take() []Pending {
 	defer r.mu.Unlock()
 	if len(r.queue) <= r.cfg.MaxBatch {
 		batch := r.queue
-		r.queue = nil
+		r.queue, r.weight = nil, 0
 		return batch
 	}
 	batch := r.queue[:r.cfg.MaxBatch:r.cfg.MaxBatch]
 	r.queue = r.queue[r.cfg.MaxBatch:]
+	for i := range batch {
+		r.weight -= batch[i].weight()
+	}
 	signal(r.queued)
 	return batch
 }
@@ -169,7 +172,7 @@ func (r *Relay) redisFailed(err error) {
 	r.down.Store(true)
 	r.mu.Lock()
 	r.metrics.deferred.Add(float64(len(r.queue)))
-	r.queue = nil
+	r.queue, r.weight = nil, 0
 	r.mu.Unlock()
 	signal(r.urgent)
 }

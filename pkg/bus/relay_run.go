@@ -17,8 +17,10 @@ import (
 type RelayConfig struct {
 	// MaxQueue bounds the transactions that wait in memory to be published. What
 	// does not fit stays in the outbox for the sweep (relay_deferred_total).
-	// Defaults to 65,536, of some 3 KB each.
+	// Defaults to 65,536.
 	MaxQueue int
+	// MaxQueueBytes bounds their payloads, in the same way. Defaults to 128 MiB.
+	MaxQueueBytes int
 	// MaxBatch bounds the transactions in one publish: enough that a call's cost is
 	// shared, few enough that dev mode's Redis has them in a fraction of a second.
 	// Defaults to 256.
@@ -63,9 +65,10 @@ type Relay struct {
 	cfg     RelayConfig
 	metrics relayMetrics
 
-	mu    sync.Mutex // protects queue and acks
-	queue []Pending  // offered and not yet taken
-	acks  []int64    // rows to be deleted from the outbox
+	mu     sync.Mutex // protects what follows
+	queue  []Pending  // offered and not yet taken
+	weight int        // of the queue, in bytes
+	acks   []int64    // rows to be deleted from the outbox
 
 	queued chan struct{} // holds a token when queue is not empty
 	acked  chan struct{} // holds a token when acks is not empty
@@ -80,6 +83,7 @@ type Relay struct {
 // NewRelay returns a relay from src to pub. It does nothing until Run.
 func NewRelay(src Source, pub *Publisher, cfg RelayConfig) *Relay {
 	setDefault(&cfg.MaxQueue, 65_536)
+	setDefault(&cfg.MaxQueueBytes, 128<<20)
 	setDefault(&cfg.MaxBatch, 256)
 	setDefault(&cfg.Page, 256)
 	setDefault(&cfg.Sweep, time.Second)
@@ -114,7 +118,11 @@ func (r *Relay) Offer(rows []Pending) {
 		return
 	}
 	r.mu.Lock()
-	fit := rows[:min(len(rows), max(0, r.cfg.MaxQueue-len(r.queue)))]
+	fit := rows[:0]
+	for len(fit) < len(rows) && len(r.queue)+len(fit) < r.cfg.MaxQueue && r.weight < r.cfg.MaxQueueBytes {
+		r.weight += rows[len(fit)].weight()
+		fit = rows[:len(fit)+1]
+	}
 	r.queue = append(r.queue, fit...)
 	r.mu.Unlock()
 	signal(r.queued)
@@ -122,6 +130,15 @@ func (r *Relay) Offer(rows []Pending) {
 		r.metrics.deferred.Add(float64(left))
 		signal(r.urgent)
 	}
+}
+
+// weight is the row's payload, in bytes.
+func (p *Pending) weight() (bytes int) {
+	for i := range p.Groups {
+		size, _ := payload(&p.Groups[i])
+		bytes += size
+	}
+	return bytes
 }
 
 // Run publishes until ctx ends, then what is queued, within RelayConfig.Drain.

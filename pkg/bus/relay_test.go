@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
@@ -118,6 +119,32 @@ func TestRelayLeavesToTheSweepWhatDoesNotFit(t *testing.T) {
 		waitFor(t, "an empty outbox", src.empty)
 		waitStream(t, rdb, keys, "user:a", 1, 300)
 		waitStream(t, rdb, keys, "user:b", 1, 300)
+	})
+}
+
+// The queue is bounded in bytes too, and has room again when it was published.
+func TestRelayBoundsTheBytesOfItsQueue(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		src, reg := newMemory(), prometheus.NewRegistry()
+		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
+		relay := bus.NewRelay(src, p, bus.RelayConfig{MaxQueueBytes: 1, MaxBatch: 1, Sweep: 10 * time.Millisecond, MinAge: time.Nanosecond, Registerer: reg})
+		for range 3 {
+			src.run(relay, 1, "user:a")
+		}
+		if got := metric(t, reg, "relay_deferred_total"); got != 2 {
+			t.Errorf("%v of 3 transactions were left to the sweep, want 2", got)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		var running errgroup.Group
+		running.Go(func() error { return relay.Run(ctx) })
+		defer func() { _ = running.Wait() }()
+		defer stop()
+		waitFor(t, "an empty outbox", src.empty)
+		waitFor(t, "room for another one", func() bool {
+			before := metric(t, reg, "relay_deferred_total")
+			src.run(relay, 1, "user:a")
+			return metric(t, reg, "relay_deferred_total") == before
+		})
 	})
 }
 
