@@ -104,7 +104,7 @@ func (r *groupReader) page(raw *reply, n int) (tasks []*task, count int, last st
 }
 
 // readmit starts events that were handed out before: without the subscriptions that
-// are through with them, and not at all when they were handed out too often.
+// are through with them, and not at all when they were handed out too often or are not pending any more.
 func (r *groupReader) readmit(ctx context.Context, p part, tasks []*task) error {
 	b := r.b
 	tasks = b.notFlying(tasks)
@@ -127,17 +127,23 @@ func (r *groupReader) readmit(ctx context.Context, p part, tasks []*task) error 
 	for _, e := range counts.Val() {
 		often[e.ID] = e.RetryCount
 	}
-	b.d.metrics.group.claimed.Add(float64(len(tasks)))
+	held := tasks[:0]
 	for i, t := range tasks {
 		through := done[i].Val()
 		if t.marked = len(through) > 0; t.marked {
 			t.plan = t.plan.without(through)
 		}
-		if n := often[t.id.String()]; n > maxDeliveries {
+		n, ok := often[t.id.String()]
+		if !ok {
+			continue // it was acknowledged since it was read
+		}
+		if n > maxDeliveries {
 			t.bad = fmt.Errorf("handed out %d times and never handled to the end: whoever had it died or lost Redis", n)
 		}
+		held = append(held, t)
 	}
-	b.admit(tasks)
+	b.d.metrics.group.claimed.Add(float64(len(held)))
+	b.admit(held)
 	return nil
 }
 

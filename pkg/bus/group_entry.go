@@ -17,6 +17,8 @@ type entry struct {
 	bad    error     // why it is a dead letter for all subscriptions; nil: it is none
 	marked bool      // done markers were written. The settler's.
 	gone   bool      // acknowledged. The settler's.
+	// Redis handed it out again meanwhile. Under Redis.mu.
+	ackAgain bool
 }
 
 // The fields of an entry that a bus looks at.

@@ -237,8 +237,9 @@ func (t *task) replayFor(who string, s *subscriber) {
 	}
 }
 
-// admit starts events, except those that are under way already. Those that are to be dead letters are under way until
-// Redis has the letter.
+// admit starts events, except those that are under way already: these are acknowledged once more, since Redis may have
+// handed them out again after it was told that they are done and before that was known here. Those that are to be dead
+// letters are under way until Redis has the letter.
 func (b *Redis) admit(tasks []*task) {
 	if len(tasks) == 0 {
 		return
@@ -246,10 +247,12 @@ func (b *Redis) admit(tasks []*task) {
 	b.mu.Lock()
 	fresh := tasks[:0]
 	for _, t := range tasks {
-		if b.flying[t.place] == nil {
-			b.flying[t.place] = t
-			fresh = append(fresh, t)
+		if flying := b.flying[t.place]; flying != nil {
+			flying.ackAgain = true
+			continue
 		}
+		b.flying[t.place] = t
+		fresh = append(fresh, t)
 	}
 	b.mu.Unlock()
 	b.d.inFlight.add(len(fresh))

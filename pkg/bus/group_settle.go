@@ -288,6 +288,9 @@ func (s *settler) forget(done []*task) {
 	for _, t := range done {
 		t.gone = true
 		delete(b.flying, t.place)
+		if t.ackAgain {
+			s.ack(t.place)
+		}
 	}
 	b.mu.Unlock()
 	b.d.metrics.inFlight.Sub(float64(len(done)))
