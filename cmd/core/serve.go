@@ -3,11 +3,11 @@ package main
 import (
 	"errors"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"github.com/redroomrewards/realtime/internal/buildinfo"
 	"github.com/redroomrewards/realtime/internal/cli"
+	"github.com/redroomrewards/realtime/internal/gcroom"
 	"github.com/redroomrewards/realtime/internal/httpserver"
 	"github.com/redroomrewards/realtime/internal/logging"
 	"github.com/redroomrewards/realtime/internal/stages"
@@ -27,6 +27,10 @@ type serveCmd struct {
 	cli.TraceFlags
 	cli.LogFlags
 }
+
+// heapRoom is memory that the core takes beyond what it needs, in bytes: it keeps little
+// and allocates much, and would collect garbage many times a second.
+const heapRoom = 128 << 20
 
 // Help teaches by example.
 func (serveCmd) Help() string {
@@ -82,11 +86,7 @@ func (c serveCmd) Run(env *cli.Env) error {
 	}
 	defer func() { _ = admin.Close() }()
 
-	// The core keeps little and allocates much: a heap of some 20 MB would be
-	// collected many times a second. GOGC, when it is set, wins.
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(400)
-	}
+	defer gcroom.Keep(heapRoom)()
 	s, err := openStack(ctx, stackConfig{
 		databaseURL: c.DatabaseURL, rdb: rdb, keys: keys, verifier: verifier, maxQueue: c.MaxQueue, maxConns: c.DBConnections,
 		drainDelay: c.DrainDelay, stopTimeout: c.ShutdownTimeout, tracer: tracer, log: log,

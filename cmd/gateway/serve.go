@@ -111,9 +111,7 @@ func (c serveCmd) Run(env *cli.Env) error {
 	}
 	defer func() { _ = admin.Close() }()
 
-	if os.Getenv("GOGC") == "" {
-		defer gcroom.Keep(heapRoom)()
-	}
+	defer gcroom.Keep(heapRoom)()
 	g, err := gateway.New(ctx, rdb, core, verifier, gateway.Config{
 		Name: c.Name, Keys: keys, AllowedOrigins: c.AllowedOrigins,
 		Cache: cache.Config{Disabled: c.CacheSize == 0, Size: c.CacheSize, TTL: c.CacheTTL},

@@ -1,12 +1,13 @@
 // Package gcroom lets a small heap grow before it is collected.
 //
 // Go collects when the heap has doubled. While ten thousand clients come to a gateway
-// that has just started, that is again and again, and on one processor a
-// collection holds up deliveries. What a heap may grow by costs memory once, not for
+// that has just started, or a core with few accounts is busy, that is again and again, and on
+// one processor a collection holds up everything else. What a heap may grow by costs memory once, not for
 // each client.
 package gcroom
 
 import (
+	"os"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
@@ -15,8 +16,11 @@ import (
 
 // Keep lets the heap grow by at least so many bytes from one collection to the next,
 // until stop. A heap that is larger than that doubles, as ever. GOMEMLIMIT still holds.
-// Do not call it when GOGC is set: that is somebody's own choice.
+// It does nothing when the environment sets GOGC: that is somebody's own choice.
 func Keep(bytes uint64) (stop func()) {
+	if os.Getenv("GOGC") != "" {
+		return func() {}
+	}
 	r := &room{bytes: bytes}
 	r.adjust()
 	return r.stop

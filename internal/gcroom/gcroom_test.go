@@ -37,6 +37,7 @@ func collections(bytes int) uint32 {
 }
 
 func TestKeep(t *testing.T) {
+	t.Setenv("GOGC", "")
 	without := collections(64 << 20)
 	stop := Keep(128 << 20)
 	defer stop()
@@ -55,4 +56,12 @@ func TestKeep(t *testing.T) {
 		set = int(percent[0].Value.Uint64()) //nolint:gosec // per cent
 	}
 	runtime.KeepAlive(kept)
+}
+
+func TestKeepLeavesGOGCAlone(t *testing.T) {
+	t.Setenv("GOGC", "50")
+	defer Keep(128 << 20)()
+	if n := collections(64 << 20); n == 0 {
+		t.Error("no collection")
+	}
 }
