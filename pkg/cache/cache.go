@@ -163,12 +163,3 @@ func (b *Balances) Forget() {
 		a.value.Store(nil) // what Seen told stays
 	}
 }
-
-// Put offers a balance that the ledger gave, for an account that Redis did not
-// know. It is ignored when older than what is known.
-func (b *Balances) Put(balance bus.Balance) {
-	if b.disabled {
-		return
-	}
-	b.account(balance.Account).put(&balance)
-}

@@ -160,11 +160,11 @@ func TestGetSaysSoWhenRedisIsAwayOrBehind(t *testing.T) {
 		if _, ok, err := b.Get(t.Context(), "user:a"); ok || !errors.Is(err, cache.ErrStale) {
 			t.Errorf("behind: ok %v, error %v", ok, err)
 		}
-		b.Put(bus.Balance{Account: "user:a", Available: 1, Seq: 8, UpdatedAt: at(8)}) // also too old
+		set(t, p, "user:a", 8) // also too old
 		if _, ok, _ := b.Get(t.Context(), "user:a"); ok {
 			t.Error("a balance of seq 8 is shown after event 9")
 		}
-		b.Put(bus.Balance{Account: "user:a", Available: 1, Seq: 9, UpdatedAt: at(9)})
+		set(t, p, "user:a", 9)
 		if got := get(t, b, "user:a"); got.Seq != 9 {
 			t.Errorf("seq %d", got.Seq)
 		}
@@ -340,13 +340,27 @@ func TestGetIsNeverOlderThanSeen(t *testing.T) {
 	})
 }
 
+// filled returns a cache on an empty Redis, and what puts an account into both.
+func filled(b *testing.B) (c *cache.Balances, fill func(account string)) {
+	b.Helper()
+	url, namespace := testenv.Redis(b)
+	rdb, keys := open(b, url), bus.Keys{Namespace: namespace, Partitions: 4}
+	p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
+	c = cache.New(rdb, cache.Config{Keys: keys})
+	return c, func(account string) {
+		set(b, p, account, 1)
+		get(b, c, account)
+	}
+}
+
 func BenchmarkSeen(b *testing.B) {
-	c := cache.New(open(b, "redis://127.0.0.1:1"), cache.Config{})
-	for i := range 10_000 {
-		c.Put(bus.Balance{Account: fmt.Sprintf("user:cached-%d", i), Seq: 1})
+	const accounts = 4096
+	c, fill := filled(b)
+	for i := range accounts {
+		fill(fmt.Sprintf("user:cached-%d", i))
 	}
 	for _, kind := range []string{"cached", "absent"} {
-		names := make([]string, 4096)
+		names := make([]string, accounts)
 		for i := range names {
 			names[i] = fmt.Sprintf("user:%s-%d", kind, i)
 		}
@@ -360,8 +374,8 @@ func BenchmarkSeen(b *testing.B) {
 }
 
 func BenchmarkGetHit(b *testing.B) {
-	c := cache.New(open(b, "redis://127.0.0.1:1"), cache.Config{})
-	c.Put(bus.Balance{Account: "user:a", Seq: 1})
+	c, fill := filled(b)
+	fill("user:a")
 	b.ReportAllocs()
 	for b.Loop() {
 		_, _, _ = c.Get(b.Context(), "user:a")
