@@ -89,7 +89,7 @@ var (
 	transactionParam = text("transactionId", "path", "The transaction's id, from a receipt", true, formatted("uuid"), exampleID)
 	limitParam       = text("limit", "query", "How many at most", false, whole(1, maxLimit, defaultLimit), nil)
 	beforeParam      = text("before", "query", "The cursor that the previous page gave as next", false, str(""), nil)
-	reasonParam      = text("reason", "query", "Only entries with this reason", false, str(reasonPattern), nil)
+	reasonParam      = text("reason", "query", "Only entries with this reason. A page may hold fewer than limit and still have a next one", false, str(reasonPattern), nil)
 	fromParam        = text("from", "query", "Only entries made at this time or later", false, formatted("date-time"), nil)
 	toParam          = text("to", "query", "Only entries made before this time", false, formatted("date-time"), nil)
 	asOfParam        = text("asOf", "query", "The balance after all that happened up to and including this millisecond. Absent: as of the last commit", false, formatted("date-time"), nil)

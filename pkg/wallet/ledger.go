@@ -57,6 +57,7 @@ type Ledger struct {
 	cfg     Config
 	queue   chan *request
 	metrics *metrics
+	walk    int64 // maxWalk; tests have less
 
 	mu      sync.RWMutex // held to put a request into the queue, and to set stopped
 	stopped bool         // nobody will look at the queue again
@@ -94,7 +95,7 @@ func Open(ctx context.Context, url string, cfg Config) (*Ledger, error) {
 }
 
 func newLedger(s store, cfg Config) *Ledger {
-	l := &Ledger{store: s, cfg: cfg, queue: make(chan *request, cfg.MaxQueue)}
+	l := &Ledger{store: s, cfg: cfg, queue: make(chan *request, cfg.MaxQueue), walk: maxWalk}
 	l.metrics = newMetrics(cfg.Registerer, func() float64 { return float64(len(l.queue)) })
 	return l
 }
@@ -192,8 +193,13 @@ func (l *Ledger) Balance(ctx context.Context, a Account) (Balance, error) {
 	return w.balance(), nil
 }
 
+// maxWalk is how many seq of an account one page looks through for entries with a reason.
+const maxWalk = 100_000
+
 // Entries lists the account's entries, newest first, and the cursor of the next
-// page (empty: no more). Commits in between change neither order nor cursor.
+// page (empty: no more). Commits in between change neither order nor cursor. A page
+// of entries with a rare reason may hold fewer than the limit, or none, and have a
+// next one, since it looks through a bounded part of the history (maxWalk).
 func (l *Ledger) Entries(ctx context.Context, a Account, f EntryFilter, p Page) ([]Entry, string, error) {
 	before := int64(math.MaxInt64)
 	if p.Before != "" {
@@ -215,15 +221,22 @@ func (l *Ledger) Entries(ctx context.Context, a Account, f EntryFilter, p Page) 
 	if err != nil {
 		return nil, "", l.queryError("entries", err)
 	}
-	entries, err := l.store.entries(ctx, a, f.Reason, after, min(before, to), limit+1)
-	if err != nil {
+	before = min(before, to)
+	end := after
+	if f.Reason != "" {
+		end = max(after, min(before-1, w.Seq)-l.walk)
+	}
+	entries, err := l.store.entries(ctx, a, f.Reason, end, before, limit+1)
+	switch {
+	case err != nil:
 		return nil, "", l.queryError("entries", err)
+	case len(entries) > limit:
+		entries = entries[:limit]
+		return entries, strconv.FormatInt(entries[limit-1].Seq, 10), nil
+	case end > after:
+		return entries, strconv.FormatInt(end+1, 10), nil
 	}
-	if len(entries) <= limit {
-		return entries, "", nil
-	}
-	entries = entries[:limit]
-	return entries, strconv.FormatInt(entries[limit-1].Seq, 10), nil
+	return entries, "", nil
 }
 
 // Events lists the account's events with seq greater than after, oldest first,
