@@ -202,6 +202,7 @@ func TestWho(t *testing.T) {
 			}
 		}
 		h.good(http.StatusOK, request{path: "/v1/escrows/" + escrow, token: own})
+		h.refused(http.StatusBadRequest, "invalid_request", request{path: "/v1/accounts/nonsense/balance", token: other})
 		h.refused(http.StatusForbidden, "forbidden", request{path: "/v1/escrows/" + escrow, token: other})
 		h.refused(http.StatusForbidden, "forbidden", request{path: "/v1/transactions/" + escrow, token: own})
 

@@ -166,11 +166,11 @@ func readTransaction(c *call) error {
 
 // account takes the account from the path, if the bearer may read it.
 func (c *call) account() (wallet.Account, error) {
-	s := c.r.PathValue("account")
-	if err := c.mayRead(s); err != nil {
+	a, err := wallet.ParseAccount(c.r.PathValue("account"))
+	if err != nil {
 		return "", err
 	}
-	return wallet.ParseAccount(s)
+	return a, c.mayRead(string(a))
 }
 
 // query is the parameters after the question mark; err is the first mistake.
