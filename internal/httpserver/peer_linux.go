@@ -1,20 +1,22 @@
 package httpserver
 
 import (
+	"errors"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// dropDeadPeers sets TCP_USER_TIMEOUT on a listener, whose connections inherit it.
-func dropDeadPeers(_, _ string, c syscall.RawConn) error {
+// boundPeers sets options on a listener, whose connections inherit them.
+func boundPeers(_, _ string, c syscall.RawConn) error {
 	var err error
-	failed := c.Control(func(fd uintptr) {
-		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(deadPeer/time.Millisecond)) //nolint:gosec // descriptors are small
+	failed := c.Control(func(descriptor uintptr) {
+		fd := int(descriptor) //nolint:gosec // descriptors are small
+		err = errors.Join(
+			unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(deadPeer/time.Millisecond)),
+			unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, maxUnsent),
+		)
 	})
-	if failed != nil {
-		return failed
-	}
-	return err
+	return errors.Join(failed, err)
 }

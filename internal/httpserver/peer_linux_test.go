@@ -3,14 +3,16 @@ package httpserver_test
 import (
 	"net"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/redroomrewards/realtime/internal/httpserver"
 )
 
-// A client of server-sent events says nothing, so that only TCP can tell that it is gone.
-func TestConnectionsDropDeadPeers(t *testing.T) {
+// A client of server-sent events says nothing, so that only TCP can tell that it is gone; and what the kernel takes for one
+// that does not read is bounded.
+func TestConnectionsInheritBounds(t *testing.T) {
 	ln, err := httpserver.Listen(t.Context(), "--http", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -30,11 +32,21 @@ func TestConnectionsDropDeadPeers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var millis int
-	if err := raw.Control(func(fd uintptr) { millis, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT) }); err != nil {
+	for option, want := range map[int]int{unix.TCP_USER_TIMEOUT: 60_000, unix.TCP_NOTSENT_LOWAT: 128 << 10} {
+		var got int
+		if failed := raw.Control(func(fd uintptr) { got, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, option) }); failed != nil {
+			t.Fatal(failed)
+		}
+		if err != nil || got != want {
+			t.Errorf("option %d is %d, %v, want %d", option, got, err, want)
+		}
+	}
+	// What the kernel takes when nobody reads: on its way, as much as the peer's kernel takes, and no more than that waits.
+	if err := in.SetWriteDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
 		t.Fatal(err)
 	}
-	if err != nil || millis != 60_000 {
-		t.Errorf("TCP_USER_TIMEOUT is %d ms, %v, want 60000", millis, err)
+	n, _ := in.Write(make([]byte, 16<<20))
+	if n == 0 || n > 1<<20 {
+		t.Errorf("%d bytes were taken for a client that does not read", n)
 	}
 }

@@ -4,5 +4,5 @@ package httpserver
 
 import "syscall"
 
-// dropDeadPeers does nothing: the kernel's own, longer, timeout holds.
-func dropDeadPeers(string, string, syscall.RawConn) error { return nil }
+// boundPeers does nothing: the kernel's own, larger, bounds hold.
+func boundPeers(string, string, syscall.RawConn) error { return nil }
