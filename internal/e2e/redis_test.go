@@ -1,12 +1,15 @@
 package e2e
 
 import (
+	"flag"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/redroomrewards/realtime/internal/testenv"
 )
+
+var cutOff = flag.Duration("cut-off", 5*time.Second, "how long TestGatewayCutOffFromRedis lasts; the issue names a minute")
 
 // TestRedisRestartsEmpty loses all of Redis while operations go on.
 func TestRedisRestartsEmpty(t *testing.T) {
@@ -113,6 +116,43 @@ func TestNetworkToRedis(t *testing.T) {
 	l.settle(a)
 	stop()
 	w.allAgree(a, stream, l.accounts(), c)
+}
+
+// TestGatewayCutOffFromRedis has the network to one gateway's Redis swallow everything for a while. Its clients get what they
+// missed, once and in order; those that come meanwhile are served by the core, and those of the other gateway notice nothing.
+func TestGatewayCutOffFromRedis(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	core := w.core()
+	link := w.proxy(w.redisURL)
+	far := w.gateway(core.url(), "--redis-url", w.through(link, w.redisURL))
+	near := w.gateway(core.url())
+	a := w.api(core)
+	users, models := names("user", 3), names("model", 2)
+	accounts := slices.Concat(users, models)
+	clients := []*client{w.client("cut off", []*server{far}, accounts...), w.client("not cut off", []*server{near}, accounts...)}
+	l := w.load(1, []*api{a}, users, models)
+	l.answers(50)
+	link.PauseRequests()
+	link.PauseReplies()
+	over := time.NewTimer(*cutOff)
+	defer over.Stop()
+	l.answers(20)
+	clients = append(clients, w.client("came meanwhile", []*server{far}, accounts...))
+	<-over.C
+	if codes := clients[1].ended(); len(codes) > 0 {
+		t.Errorf("the other gateway's client lost its connection: %v", codes)
+	}
+	link.Resume()
+	l.answers(50)
+	clients = append(clients, w.client("came afterwards", []*server{far}, accounts...))
+	l.answers(50)
+	l.stop()
+	if l.refused+l.lost > 0 {
+		t.Errorf("writes failed for want of a gateway's Redis: %s", l)
+	}
+	l.settle(a)
+	w.allAgree(a, w.consumer(), accounts, clients...)
 }
 
 // TestRedisComesBackOlder has Redis forget its last moments, as a failover to a replica that lags does.
