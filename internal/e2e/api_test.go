@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -212,30 +211,18 @@ func (a *api) balance(account string) balance {
 	return b
 }
 
-// burst makes writes as fast as it can until stop is called, which returns how many it made.
-func (w *world) burst(a *api, make func() write) (stop func() int) {
-	w.Helper()
-	quit := newSignal()
-	var n atomic.Int64
+// together does n writes at once.
+func (a *api) together(n int, make func() write) {
+	a.w.Helper()
 	var wg sync.WaitGroup
-	for range 16 {
+	for range n {
 		wg.Go(func() {
-			for !quit.given() {
-				if got, err := a.send(make()); err != nil || !got.done() {
-					w.Errorf("status %d %s, %v", got.status, got.code, err)
-					return
-				}
-				n.Add(1)
+			if got, err := a.send(make()); err != nil || !got.done() {
+				a.w.Errorf("status %d %s, %v", got.status, got.code, err)
 			}
 		})
 	}
-	stop = func() int {
-		quit.give()
-		wg.Wait()
-		return int(n.Load())
-	}
-	w.Cleanup(func() { stop() })
-	return stop
+	wg.Wait()
 }
 
 // signal is given once.
@@ -247,15 +234,6 @@ type signal struct {
 func newSignal() *signal { return &signal{done: make(chan struct{})} }
 
 func (s *signal) give() { s.once.Do(func() { close(s.done) }) }
-
-func (s *signal) given() bool {
-	select {
-	case <-s.done:
-		return true
-	default:
-		return false
-	}
-}
 
 // metric reads one line of a server's metrics; 0 when it is not there.
 func (w *world) metric(s *server, name string) float64 {
