@@ -21,9 +21,10 @@ type request struct {
 	hash [16]byte
 	done chan result // buffered: the batcher never waits for a caller
 
-	call  *Result    // the first of the DoBatch that it is part of; nil: of none
-	named [4]subject // what it shares with others, see subjects
-	names int
+	call   *Result    // the first of the DoBatch that it is part of; nil: of none
+	anyone bool       // its user is not known, and may be anyone's in its call
+	named  [4]subject // what it shares with others, see subjects
+	names  int
 
 	result result // while its batch is under way
 }

@@ -20,6 +20,8 @@ type lanes struct {
 	waiting []*request        // taken from the queue, in order; maxBatch at most
 	busy    map[subject]*lane // what the batches under way name
 	behind  map[subject]bool  // what requests name that stay behind while a batch is picked
+	calls   map[*Result]int   // how many requests of a call are under way
+	left    map[*Result]bool  // calls of which requests stay behind while a batch is picked
 	under   int               // requests under way
 	recent  *recent           // what the lanes remember together; nil: nothing
 
@@ -43,7 +45,8 @@ type subject struct {
 }
 
 // subjects are what the request names. A settlement's user is among them only if
-// the escrow is remembered; if not, the rest of its call waits for it, since the user may be theirs.
+// the escrow is remembered; if not, the rest of its call waits for it, and it for what came before it in its call, since the
+// user may be theirs.
 func (r *request) subjects() []subject { return r.named[:r.names] }
 
 // waitsFor are the subjects, and its call.
@@ -72,6 +75,7 @@ func newLanes(l *Ledger) *lanes {
 	s := &lanes{
 		queue: l.queue, maxBatch: l.cfg.MaxBatch, ended: make(chan *lane, n),
 		busy: make(map[subject]*lane), behind: make(map[subject]bool), want: 1,
+		calls: make(map[*Result]int), left: make(map[*Result]bool),
 	}
 	if l.store.checks() {
 		s.recent = &recent{}
@@ -143,6 +147,7 @@ func (s *lanes) come(r *request) {
 		} else if r.call != nil {
 			r.named[r.names] = subject{call: r.call}
 			r.names++
+			r.anyone = true
 		}
 	}
 	s.waiting = append(s.waiting, r)
@@ -179,14 +184,18 @@ func (s *lanes) pick(l *lane) {
 	l.batch = l.batch[:0]
 	rest, size := s.waiting[:0], 0
 	clear(s.behind)
+	clear(s.left)
 	for _, r := range s.waiting {
-		stays := size >= maxBatchBytes
+		stays := size >= maxBatchBytes || (r.anyone && (s.calls[r.call] > 0 || s.left[r.call]))
 		for _, n := range r.waitsFor() {
 			stays = stays || s.busy[n] != nil || s.behind[n]
 		}
 		if stays {
 			for _, n := range r.subjects() {
 				s.behind[n] = true
+			}
+			if r.call != nil {
+				s.left[r.call] = true
 			}
 			rest = append(rest, r)
 			continue
@@ -199,6 +208,9 @@ func (s *lanes) pick(l *lane) {
 	for _, r := range l.batch {
 		for _, n := range r.subjects() {
 			s.busy[n] = l
+		}
+		if r.call != nil {
+			s.calls[r.call]++
 		}
 	}
 }
@@ -232,6 +244,11 @@ func (s *lanes) end(l *lane) {
 	for _, r := range l.batch {
 		for _, n := range r.subjects() {
 			delete(s.busy, n)
+		}
+		if r.call != nil {
+			if s.calls[r.call]--; s.calls[r.call] == 0 {
+				delete(s.calls, r.call)
+			}
 		}
 	}
 	s.under -= len(l.batch)
