@@ -2,9 +2,11 @@ package httpserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -83,7 +85,7 @@ func (l *lane) begin(tcp *net.TCPConn) {
 		l.mu.Unlock()
 		if kept {
 			_ = tcp.SetDeadline(time.Time{}) // net/http sets its own
-			kept = l.handOver(&resumedConn{TCPConn: tcp, ahead: c.in}, nil)
+			kept = l.handOver(&resumedConn{TCPConn: tcp, ahead: c.in, late: c.late}, nil)
 		}
 		if !kept {
 			_ = tcp.Close()
@@ -166,6 +168,8 @@ type laneConn struct {
 	template http.Request
 	idle     atomic.Bool // between requests
 	in       []byte      // what was read and belongs to no finished request
+	lines    int         // bytes of empty lines that may still come before the next request
+	late     bool        // a read timed out
 	answer   answer
 	out      []byte
 
@@ -178,7 +182,8 @@ const (
 	laneBuffer = 4 << 10  // what a connection begins with
 	laneKept   = 64 << 10 // the largest buffer that it keeps between requests: services send batches again and again
 	laneHead   = 16 << 10 // the largest head of a plain request
-	laneBody   = 1 << 20  // the largest body
+	laneBody   = 16 << 10 // the largest body: it is read before its sender is known
+	laneLines  = 2        // empty lines that may follow a POST's body, as old clients send (RFC 9112 section 2.2)
 )
 
 // phase is what a connection waits for.
@@ -208,6 +213,7 @@ func (l *lane) patience(p phase) time.Duration {
 func (c *laneConn) serve() (kept bool) {
 	between := first
 	for {
+		c.skipLines()
 		request, v := parsePlain(c.in, c.lane.cfg.Plain, laneHead, laneBody)
 		waits := between
 		switch {
@@ -216,6 +222,9 @@ func (c *laneConn) serve() (kept bool) {
 		case v == plain:
 			if !c.handle(&request) {
 				return false
+			}
+			if c.lines = 0; request.method == http.MethodPost {
+				c.lines = len("\r\n") * laneLines
 			}
 			c.consume(request.bodyEnds)
 			between = next
@@ -255,7 +264,20 @@ func (c *laneConn) read(p phase) bool {
 	}
 	n, err := c.conn.Read(c.in[len(c.in):cap(c.in)])
 	c.in = c.in[:len(c.in)+n]
+	c.late = errors.Is(err, os.ErrDeadlineExceeded)
 	return n > 0 && err == nil
+}
+
+// skipLines removes empty lines before a request.
+func (c *laneConn) skipLines() {
+	n := 0
+	for n < min(c.lines, len(c.in)) && (c.in[n] == '\r' || c.in[n] == '\n') {
+		n++
+	}
+	if n > 0 {
+		c.lines -= n
+		c.consume(n)
+	}
 }
 
 // consume removes a request that is done.
@@ -383,11 +405,15 @@ func appendHeader(b []byte, name, value string) []byte {
 type resumedConn struct {
 	*net.TCPConn
 	ahead []byte
+	late  bool // what is missing had its time
 }
 
 // Read implements net.Conn.
 func (c *resumedConn) Read(p []byte) (int, error) {
 	if len(c.ahead) == 0 {
+		if c.late {
+			return 0, os.ErrDeadlineExceeded
+		}
 		return c.TCPConn.Read(p)
 	}
 	n := copy(p, c.ahead)

@@ -98,15 +98,31 @@ func TestLane(t *testing.T) {
 	l.answered("lane", "POST /v1/x k three")
 	l.send(post("four")[20:])
 	l.answered("lane", "POST /v1/x k four")
-	large := strings.Repeat("x", 300_000)
+	large := strings.Repeat("x", 16<<10)
 	l.send(post(large)[:70])
 	l.send(post(large)[70:])
 	l.answered("lane", "POST /v1/x k "+large)
+	l.send(post("five") + "\r\n" + post("six") + "\r") // as old clients do
+	l.answered("lane", "POST /v1/x k five")
+	l.answered("lane", "POST /v1/x k six")
+	l.send("\n")
 	l.send("GET /v1/y?z=1 HTTP/1.1\r\nHost: h\r\n\r\n")
 	l.answered("lane", "GET /v1/y?z=1  ")
-	l.send("PUT /v1/x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n" + post("six"))
+	l.send("PUT /v1/x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n" + post("seven"))
 	l.answered("net/http", "PUT /v1/x  ab")
-	l.answered("net/http", "POST /v1/x k six")
+	l.answered("net/http", "POST /v1/x k seven")
+	for name, text := range map[string]string{
+		"a larger body": post(large + "x"), "lines without CR": "GET /v1/y HTTP/1.1\nHost: h\n\n",
+	} {
+		l := s.dial()
+		l.send(text)
+		resp, err := http.ReadResponse(l.read, nil)
+		if err != nil || resp.Header.Get("Read-By") != "net/http" {
+			t.Errorf("%s: %v, %v", name, resp, err)
+			continue
+		}
+		_ = resp.Body.Close()
+	}
 
 	status, body, err := s.get("/docs") // with Connection: close
 	if err != nil || status != http.StatusCreated || body != "GET /docs  " {
@@ -134,6 +150,23 @@ func TestLaneHalfARequest(t *testing.T) {
 		l.send(post("x"))
 		l.answered("lane", "POST /v1/x k x")
 	}
+}
+
+// A half request has its time once, not once in the lane and once more with net/http.
+func TestLaneHandsOverWhatIsLate(t *testing.T) {
+	t.Parallel()
+	const timeout = 3 * time.Second
+	s := serve(t, echo, httpserver.Config{Plain: "/v1/", ReadTimeout: timeout, ReadHeaderTimeout: timeout})
+	body, head := s.dial(), s.dial()
+	for _, l := range []*line{body, head} {
+		_ = l.conn.SetDeadline(time.Now().Add(2*timeout - 500*time.Millisecond))
+	}
+	body.send(post("late")[:73])
+	head.send(post("")[:30])
+	if resp, err := http.ReadResponse(body.read, nil); err != nil || resp.StatusCode != http.StatusBadRequest {
+		t.Errorf("half a body: %v %v", resp, err)
+	}
+	head.ended()
 }
 
 func TestLaneIdle(t *testing.T) {

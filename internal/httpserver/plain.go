@@ -34,7 +34,7 @@ const maxPlainHeaders = 32
 func parsePlain(sent []byte, prefix string, maxHead, maxBody int) (r plainRequest, v verdict) {
 	end := bytes.Index(sent, []byte("\r\n\r\n"))
 	if end < 0 {
-		if len(sent) >= maxHead {
+		if len(sent) >= maxHead || bareLF(sent) {
 			return r, unusual
 		}
 		return r, incomplete
@@ -89,6 +89,11 @@ func parsePlain(sent []byte, prefix string, maxHead, maxBody int) (r plainReques
 		return r, incomplete
 	}
 	return r, plain
+}
+
+// bareLF tells whether a line ends without a CR: then the head may be complete.
+func bareLF(head []byte) bool {
+	return bytes.Count(head, []byte("\n")) > bytes.Count(head, []byte("\r\n"))
 }
 
 // line reads the request line.
