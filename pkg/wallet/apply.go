@@ -43,9 +43,11 @@ type state struct {
 
 // apply carries out one operation on the state, or refuses it and leaves the
 // state as it was. It is a pure function of its arguments: identifiers and the
-// time come from the caller. op has passed Check. The transaction that it
-// returns has parties and entries; seq, balances and hash chain are final.
-func apply(st *state, op *Op, id uuid.UUID, at time.Time) (Transaction, error) {
+// times come from the caller: at is the transaction's, now the clock's, which at
+// is ahead of where another core's clock once was. op has passed Check. The
+// transaction that it returns has parties and entries; seq, balances and hash chain
+// are final.
+func apply(st *state, op *Op, id uuid.UUID, at, now time.Time) (Transaction, error) {
 	tx := Transaction{
 		ID: id, Operation: op.Operation, Amount: op.Amount,
 		RefundAmount: op.RefundAmount, SettleAmount: op.SettleAmount, Reason: op.Reason,
@@ -63,7 +65,7 @@ func apply(st *state, op *Op, id uuid.UUID, at time.Time) (Transaction, error) {
 	case OpDebit:
 		err = debit(st, op, &p)
 	case OpHold:
-		err = hold(st, op, &p)
+		err = hold(st, op, &p, now)
 	default:
 		err = endEscrow(st, op, &p)
 	}
@@ -98,7 +100,7 @@ func debit(st *state, op *Op, p *posting) error {
 	return nil
 }
 
-func hold(st *state, op *Op, p *posting) error {
+func hold(st *state, op *Op, p *posting, now time.Time) error {
 	w := st.wallets[op.Account]
 	if w == nil {
 		return ErrAccountNotFound
@@ -117,7 +119,7 @@ func hold(st *state, op *Op, p *posting) error {
 		QueueItemID: op.QueueItemID, FeatureType: op.FeatureType, HeldBy: p.tx.ID, CreatedAt: p.tx.CreatedAt,
 	}
 	if op.ExpiresIn > 0 {
-		e.ExpiresAt = p.tx.CreatedAt.Add(op.ExpiresIn)
+		e.ExpiresAt = now.Add(op.ExpiresIn)
 	}
 	st.escrows[e.ID] = e
 	return nil

@@ -28,7 +28,7 @@ func TestApplyProperties(t *testing.T) {
 				op.EscrowID = uuid.NewSHA1(uuid.NameSpaceOID, fmt.Append(nil, "escrow", i))
 			}
 			before := snapshot(st)
-			tx, err := apply(st, &op, uuid.NewSHA1(uuid.NameSpaceOID, fmt.Append(nil, i)), at)
+			tx, err := apply(st, &op, uuid.NewSHA1(uuid.NameSpaceOID, fmt.Append(nil, i)), at, at)
 			if err != nil {
 				if after := snapshot(st); after != before {
 					t.Fatalf("%+v was refused (%v) and changed\n%s\nto\n%s", op, err, before, after)
@@ -218,13 +218,13 @@ func TestIDsCarryTheirTime(t *testing.T) {
 
 func TestIDsDoNotGoBack(t *testing.T) {
 	future := time.Now().Add(time.Hour).Truncate(time.Millisecond)
-	if id, at := newIDAfter(future); !at.Equal(future) || !idTime(id).Equal(future) || id.Version() != 7 {
-		t.Errorf("%v at %v, want a version 7 at %v", id, at, future)
+	if id, at, now := newIDAfter(future); !at.Equal(future) || !idTime(id).Equal(future) || id.Version() != 7 || time.Since(now).Abs() > time.Minute {
+		t.Errorf("%v at %v, now %v, want a version 7 at %v", id, at, now, future)
 	}
 	if before, after := idFrom(time.Unix(-1, 0)), idFrom(time.Unix(1, 0)); bytes.Compare(before[:], after[:]) >= 0 {
 		t.Errorf("1969 is %v, 1970 %v", before, after)
 	}
-	if _, at := newIDAfter(time.Time{}); time.Since(at) > time.Minute {
+	if _, at, now := newIDAfter(time.Time{}); time.Since(at) > time.Minute || !at.Equal(now) {
 		t.Errorf("without a bound it is %v", at)
 	}
 }

@@ -18,11 +18,11 @@ func (b *batcher) apply(st *state, batch []*request, known map[keyRef]*knownKey)
 			r.result = b.repeat(r, k)
 			continue
 		}
-		id, at := newIDAfter(st.newest(&r.op))
+		id, at, now := newIDAfter(st.newest(&r.op))
 		if r.op.Operation == OpHold {
 			r.op.EscrowID, _ = newID()
 		}
-		tx, err := apply(st, &r.op, id, at)
+		tx, err := apply(st, &r.op, id, at, now)
 		if err != nil {
 			r.result = result{err: err}
 			m.refused = true

@@ -86,6 +86,40 @@ func TestExpiryGoesOnPastWhatFails(t *testing.T) {
 	})
 }
 
+// A core whose clock was a year ahead left its time in an account, whose history does not go back; what it holds from
+// then on expires when it was asked to, all the same.
+func TestExpiryGoesByTheClock(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, url string) {
+		l := runLedger(t, url)
+		if _, err := l.Do(t.Context(), creditOf("user:a", 20, "c")); err != nil {
+			t.Fatal(err)
+		}
+		ahead := time.Now().AddDate(1, 0, 0).Truncate(time.Millisecond).UTC()
+		change(t, l, `UPDATE wallets SET updated_at = $1`, l.store.queries().time(ahead))
+		l = runLedger(t, url) // one that does not remember the account
+		start := time.Now().Truncate(time.Millisecond)
+		op := Op{Operation: OpHold, Account: "user:a", Amount: 10, Reason: "r", QueueItemID: "q", FeatureType: "f", ExpiresIn: time.Hour, IdempotencyKey: "h"}
+		r, err := l.Do(t.Context(), op)
+		if err != nil || !r.Timestamp.Equal(ahead) {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		e, err := l.Escrow(t.Context(), r.EscrowID)
+		if err != nil || !e.CreatedAt.Equal(ahead) || e.ExpiresAt.Before(start.Add(time.Hour)) || e.ExpiresAt.After(time.Now().Add(time.Hour)) {
+			t.Errorf("%+v, %v, want it to expire in an hour", e, err)
+		}
+		if again, err := l.Do(t.Context(), op); err != nil || !again.Replayed || again.EscrowID != r.EscrowID {
+			t.Errorf("asked again: %+v, %v", again, err)
+		}
+		if err := l.expire(t.Context(), time.Now().Add(time.Hour)); err != nil {
+			t.Error(err)
+		}
+		if e, err = l.Escrow(t.Context(), r.EscrowID); err != nil || e.Status != StatusRefunded || e.ClosedAt.Before(ahead) {
+			t.Errorf("an hour later: %+v, %v", e, err)
+		}
+	})
+}
+
 // Two cores refund what is due while others settle it: each escrow has one end, and each caller knows which.
 func TestExpiryRacesSettlements(t *testing.T) {
 	t.Parallel()

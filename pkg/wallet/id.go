@@ -14,15 +14,15 @@ func newID() (uuid.UUID, time.Time) {
 	return id, idTime(id)
 }
 
-// newIDAfter is newID with a time that is not before t.
-func newIDAfter(t time.Time) (uuid.UUID, time.Time) {
-	id, at := newID()
-	if at.Before(t) {
-		from := idFrom(t)
-		copy(id[:6], from[:6])
-		at = idTime(id)
+// newIDAfter is newID with a time that is not before t, and what the clock says.
+func newIDAfter(t time.Time) (id uuid.UUID, at, now time.Time) {
+	id, now = newID()
+	if !now.Before(t) {
+		return id, now, now
 	}
-	return id, at
+	from := idFrom(t)
+	copy(id[:6], from[:6])
+	return id, idTime(id), now
 }
 
 // idTime is the time in a UUIDv7: its first 48 bits, milliseconds since 1970.

@@ -29,7 +29,7 @@ type Escrow struct {
 	FeatureType  string
 	HeldBy       uuid.UUID // transaction of the hold
 	CreatedAt    time.Time
-	ExpiresAt    time.Time // zero: never
+	ExpiresAt    time.Time // zero: never. By the clock, which CreatedAt is ahead of if another core's clock once was
 	ClosedBy     uuid.UUID // transaction that ended it; zero while held
 	ClosedAt     time.Time // zero while held
 	Model        Account   // who earned; empty while held and when refunded
