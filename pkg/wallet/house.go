@@ -41,7 +41,7 @@ func (l *Ledger) keepHouse(ctx context.Context) {
 func (l *Ledger) forgetKeys(ctx context.Context, now time.Time) error {
 	const atATime = 1000
 	for {
-		n, err := l.store.forgetKeys(ctx, now.Add(-l.cfg.KeyRetention), atATime)
+		n, err := l.store.forgetKeys(ctx, now, l.cfg.KeyRetention, atATime)
 		if err != nil || n < atATime || ctx.Err() != nil {
 			return err
 		}

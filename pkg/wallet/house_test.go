@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -202,14 +203,48 @@ func TestOldKeysAreForgotten(t *testing.T) {
 	})
 }
 
+// A core whose clock is a day ahead takes a key of this minute for an old one; the database's clock knows better.
+func TestKeysOutliveAClockThatIsAhead(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, url string) {
+		_, l := openFaulty(t, url) // nothing is forgotten by itself
+		for _, r := range commitBatch(t, l, creditOf("user:a", 1, "old"), creditOf("user:a", 1, "young"), creditOf("user:a", 1, "new")) {
+			if r.err != nil {
+				t.Fatal(r.err)
+			}
+		}
+		now := time.Now()
+		for key, age := range map[string]time.Duration{"old": 24*time.Hour + time.Minute, "young": 24*time.Hour - time.Minute} {
+			change(t, l, `UPDATE idempotency_keys SET created_at = $1 WHERE key = $2`, l.store.queries().time(now.Add(-age)), key)
+		}
+		for _, c := range []struct {
+			now  time.Time
+			kept []string
+		}{
+			{now.Add(-time.Hour), []string{"new", "old", "young"}}, // a clock that is behind removes less
+			{now.Add(25 * time.Hour), []string{"new", "young"}},
+		} {
+			if err := l.forgetKeys(t.Context(), c.now); err != nil {
+				t.Fatal(err)
+			}
+			var kept []string
+			if err := l.store.queries().db.SelectContext(t.Context(), &kept, `SELECT key FROM idempotency_keys ORDER BY key`); err != nil || !slices.Equal(kept, c.kept) {
+				t.Errorf("at %v: %q are kept, %v, want %q", c.now.Sub(now), kept, err, c.kept)
+			}
+		}
+	})
+}
+
 // Who removes keys waits for a row, for as long as it takes; operations do not wait with it.
 func TestForgettingKeysHoldsUpNobody(t *testing.T) {
 	t.Parallel()
-	l := runLedger(t, postgresDatabase(t))
-	if _, err := l.Do(t.Context(), creditOf("user:a", 1, "old")); err != nil {
-		t.Fatal(err)
+	url := postgresDatabase(t)
+	_, idle := openFaulty(t, url)
+	if r := commitBatch(t, idle, creditOf("user:a", 1, "old"))[0]; r.err != nil {
+		t.Fatal(r.err)
 	}
-	db := l.store.queries().db
+	change(t, idle, `UPDATE idempotency_keys SET created_at = $1`, time.Now().AddDate(0, 0, -2))
+	db := idle.store.queries().db
 	tx, err := db.Beginx()
 	if err != nil {
 		t.Fatal(err)
@@ -218,8 +253,9 @@ func TestForgettingKeysHoldsUpNobody(t *testing.T) {
 	if _, err := tx.ExecContext(t.Context(), `SELECT 1 FROM idempotency_keys FOR UPDATE`); err != nil {
 		t.Fatal(err)
 	}
+	l := runLedger(t, url)
 	forgotten := make(chan error, 1)
-	go func() { forgotten <- l.forgetKeys(t.Context(), time.Now().Add(48*time.Hour)) }()
+	go func() { forgotten <- l.forgetKeys(t.Context(), time.Now()) }()
 	untilLockWait(t, db.GetContext)
 	if _, err := l.Do(t.Context(), creditOf("user:a", 1, "new")); err != nil {
 		t.Errorf("while keys are removed: %v", err)

@@ -157,7 +157,7 @@ func hotStatements(t *testing.T, s *postgresStore, conn *sql.Conn, size history.
 		{"Escrow", escrowSQL, []string{quote(escrows[0])}},
 		{"Escrows of a user", escrowsSQL, []string{one, quote(uuid.Max.String()), "''", "101"}},
 		{"Escrows that expire", dueEscrowsSQL, []string{day, quote("-infinity"), quote(uuid.Nil.String()), "100"}},
-		{"Old idempotency keys", forgetKeysSQL, []string{quote(size.To.Add(-6 * time.Hour).Format(time.RFC3339)), "1000"}},
+		{"Old idempotency keys", forgetKeysSQL, []string{quote(size.To.Add(-6 * time.Hour).Format(time.RFC3339)), "0", "1000"}},
 		{"Accounts changed lately", changedSinceSQL, []string{quote(idFrom(size.To.Add(-time.Hour)).String()), quote(uuid.Nil.String()), "1000"}},
 	}
 }

@@ -182,11 +182,20 @@ func (s *sqlStore) dueEscrows(ctx context.Context, now time.Time, after dueEscro
 	return due, err
 }
 
-const forgetKeysSQL = `DELETE FROM idempotency_keys WHERE (operation, key) IN
-		(SELECT operation, key FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT $2)`
+// A core's clock that is ahead must not remove young keys, so the database's counts, too.
+const (
+	forgetKeysSQL = `DELETE FROM idempotency_keys WHERE (operation, key) IN
+		(SELECT operation, key FROM idempotency_keys WHERE created_at < least($1, now() - $2 * interval '1 millisecond') ORDER BY created_at LIMIT $3)`
+	forgetKeysSQLite = `DELETE FROM idempotency_keys WHERE (operation, key) IN
+		(SELECT operation, key FROM idempotency_keys WHERE created_at < min($1, unixepoch('subsec') * 1000 - $2) ORDER BY created_at LIMIT $3)`
+)
 
-func (s *sqlStore) forgetKeys(ctx context.Context, t time.Time, limit int) (int64, error) {
-	res, err := s.db.ExecContext(ctx, forgetKeysSQL, s.time(t), limit)
+func (s *sqlStore) forgetKeys(ctx context.Context, now time.Time, age time.Duration, limit int) (int64, error) {
+	statement := forgetKeysSQL
+	if s.db.DriverName() == driverSQLite {
+		statement = forgetKeysSQLite
+	}
+	res, err := s.db.ExecContext(ctx, statement, s.time(now.Add(-age)), age.Milliseconds(), limit)
 	if err != nil {
 		return 0, err
 	}

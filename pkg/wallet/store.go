@@ -55,8 +55,9 @@ type store interface {
 
 	// dueEscrows returns escrows that are to end by now, in order of their time, from the one after on.
 	dueEscrows(ctx context.Context, now time.Time, after dueEscrow, limit int) ([]dueEscrow, error)
-	// forgetKeys removes at most limit idempotency keys made before t and tells how many.
-	forgetKeys(ctx context.Context, t time.Time, limit int) (int64, error)
+	// forgetKeys removes at most limit idempotency keys that are older than age, whether it
+	// is now or what the database's clock says, and tells how many.
+	forgetKeys(ctx context.Context, now time.Time, age time.Duration, limit int) (int64, error)
 }
 
 // batchTx is one batch's transaction. Methods are called in the order in which
