@@ -29,7 +29,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		Serve   serveCmd       `cmd:"" help:"Run the ledger: HTTP API, relay to Redis, admin listener."`
 		Dev     devCmd         `cmd:"" help:"Run everything in this one process, with an embedded ledger and Redis, and try it out."`
 		Migrate migrateCmd     `cmd:"" help:"Bring the database's schema up to date, or show its state."`
-		Verify  verifyCmd      `cmd:"" help:"Audit the ledger: balances, entries, seq, hash chains, escrows, totals."`
+		Verify  verifyCmd      `cmd:"" help:"Audit the ledger: balances, entries, seq, hash chains, escrows, idempotency keys, totals."`
 		Export  exportCmd      `cmd:"" help:"Write an account's entries as CSV or JSON Lines."`
 		Dead    deadLettersCmd `cmd:"" name:"dead-letters" help:"List, show and replay the events that subscribers failed to handle."`
 		Token   tokenCmd       `cmd:"" help:"Print a token signed with a shared secret."`

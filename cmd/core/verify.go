@@ -31,6 +31,7 @@ func (verifyCmd) Help() string {
 		"  - each balance is the sum of its entries, and each entry begins where the one before ended,\n" +
 		"  - each account's seq has no hole and fits its events, and its hash chain holds,\n" +
 		"  - escrow balances are the sums of held escrows, and each escrow is what its transactions made it,\n" +
+		"  - each idempotency key stands for a transaction of its operation, which no other key does,\n" +
 		"  - all points issued are available, in escrow, earned or paid out.\n\n" +
 		"Exit codes: 0 nothing is wrong; 1 something is, and the rows are printed, or the ledger could not be read; 2 wrong usage."
 }

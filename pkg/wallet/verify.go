@@ -24,6 +24,7 @@ const (
 	CheckEscrow  Check = "escrow"          // the escrow balance equals the held escrows, and escrows are what their transactions made them
 	CheckTotal   Check = "total"           // issued = available + escrow + earned + paid out
 	CheckStray   Check = "stray_entry"     // an entry belongs to a transaction
+	CheckKey     Check = "idempotency_key" // a key stands for a transaction of its operation, and no other key does
 )
 
 // A Finding is one row, or sum, that is not as it must be.
@@ -216,6 +217,9 @@ func (v *verifier) everything() error {
 		v.find(Finding{Check: CheckStray, Detail: fmt.Sprintf("%d entries are stored, %d follow from the transactions", v.stored, v.legs+v.systems)})
 	}
 	if err := v.escrowCounts(); err != nil {
+		return err
+	}
+	if err := v.keys(); err != nil {
 		return err
 	}
 	return v.totals(totals)

@@ -111,7 +111,14 @@ func (v *verifier) entry(have *walked, r *auditRow) {
 			report(CheckEntries, "the transaction asks for %s %+d to %d", expected[i].State, expected[i].Amount, expected[i].BalanceAfter)
 		}
 		for _, p := range tx.Parties {
-			if a := &have.after; p.Account == a.Account && p.Seq == e.Seq && (p.Available != a.Available || p.Escrow != a.Escrow || p.Earned != a.Earned) {
+			a := &have.after
+			if p.Account != a.Account || p.Seq != e.Seq {
+				continue
+			}
+			if v.opts.Account != "" { // or all transactions come by
+				v.transaction(&tx)
+			}
+			if p.Available != a.Available || p.Escrow != a.Escrow || p.Earned != a.Earned {
 				report(CheckEntries, "the transaction left %d available, %d in escrow, %d earned, its entries %d, %d, %d",
 					p.Available, p.Escrow, p.Earned, a.Available, a.Escrow, a.Earned)
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -59,6 +60,52 @@ func TestVerifyFindsNothingWrong(t *testing.T) {
 		if _, err := l.Verify(t.Context(), wallet.VerifyOptions{Account: "user:nobody"}); !errors.Is(err, wallet.ErrAccountNotFound) {
 			t.Errorf("unknown account: %v", err)
 		}
+	})
+}
+
+// An audit sees one moment, whatever is committed meanwhile.
+func TestVerifyBesideWriters(t *testing.T) {
+	t.Parallel()
+	wallettest.Each(t, func(t *testing.T, url string) {
+		l := wallettest.Open(t, url, wallet.Config{})
+		var wg sync.WaitGroup
+		stop := make(chan struct{})
+		for w := range 4 {
+			user, model := wallet.Account(fmt.Sprint("user:w", w)), wallet.Account(fmt.Sprint("model:w", w%2))
+			wg.Go(func() {
+				for i := 0; ; i++ {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					key := fmt.Sprint(w, "-", i)
+					if _, err := l.Do(t.Context(), credit(user, 10, key)); err != nil {
+						t.Error(err)
+						return
+					}
+					h, err := l.Do(t.Context(), hold(user, 10, key))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if _, err := l.Do(t.Context(), partial(h.EscrowID, model, 4, 6, key)); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		for transactions := int64(0); transactions < 300 && !t.Failed(); {
+			r, err := l.Verify(t.Context(), wallet.VerifyOptions{})
+			if err != nil || !r.OK() {
+				t.Errorf("%+v, %v", r, err)
+				break
+			}
+			transactions = r.Transactions
+		}
+		close(stop)
+		wg.Wait()
 	})
 }
 
@@ -122,7 +169,18 @@ func TestVerifyFindsTampering(t *testing.T) {
 		"a system entry's transaction":  {`DELETE FROM transactions WHERE operation = 'debit' AND amount = 7`, wallet.CheckStray, ""},
 		"what a settlement left":        {`UPDATE transactions SET user_available = user_available + 1 WHERE operation = 'settle'`, wallet.CheckEntries, "user:u1"},
 		"what a credit left in escrow":  {`UPDATE transactions SET user_escrow = 1 WHERE operation = 'credit' AND user_account = 'user:u1'`, wallet.CheckEntries, "user:u1"},
-		"a settlement in parts":         {`UPDATE transactions SET settle_amount = 1 WHERE operation = 'settle'`, wallet.CheckEntries, ""},
+		"a settlement in parts":         {`UPDATE transactions SET settle_amount = 1 WHERE operation = 'settle'`, wallet.CheckEntries, "user:u1"},
+		"a settlement of nothing":       {`UPDATE transactions SET refund_amount = 5, settle_amount = -5 WHERE operation = 'settle'`, wallet.CheckEntries, "user:u1"},
+		"a credit in parts":             {`UPDATE transactions SET refund_amount = 500, settle_amount = 500 WHERE operation = 'credit' AND amount = 1000`, wallet.CheckEntries, "user:u1"},
+		"a credit's parts of nothing":   {`UPDATE transactions SET refund_amount = 5, settle_amount = -5 WHERE operation = 'credit' AND user_account = 'user:u1'`, wallet.CheckEntries, "user:u1"},
+		"a credit of an escrow":         {`UPDATE transactions SET escrow_id = (SELECT id FROM escrows ORDER BY id LIMIT 1) WHERE operation = 'credit' AND user_account = 'user:u1'`, wallet.CheckEscrow, "user:u1"},
+		"a debit of an escrow":          {`UPDATE transactions SET escrow_id = (SELECT id FROM escrows ORDER BY id LIMIT 1) WHERE operation = 'debit' AND model_account = 'model:m1'`, wallet.CheckEscrow, "model:m1"},
+		"a hold without its escrow":     {`UPDATE transactions SET escrow_id = NULL WHERE operation = 'hold' AND amount = 20`, wallet.CheckEscrow, "user:u2"},
+		"an end of another escrow":      {`UPDATE transactions SET escrow_id = (SELECT id FROM escrows WHERE status = 'settled') WHERE operation = 'refund'`, wallet.CheckEscrow, "user:u1"},
+		"a key of another transaction":  {`UPDATE idempotency_keys SET transaction_id = (SELECT transaction_id FROM idempotency_keys WHERE key = 'c2') WHERE key = 'c1'`, wallet.CheckKey, ""},
+		"a key of no transaction":       {`UPDATE idempotency_keys SET transaction_id = (SELECT id FROM escrows ORDER BY id LIMIT 1) WHERE key = 'c1'`, wallet.CheckKey, ""},
+		"a key of another operation":    {`UPDATE idempotency_keys SET operation = 'debit' WHERE key = 'c1'`, wallet.CheckKey, ""},
+		"a partial settlement's parts":  {`UPDATE transactions SET refund_amount = 31, settle_amount = -1 WHERE operation = 'partial_settle'`, wallet.CheckEntries, "user:u1"},
 		"an end without its escrow":     {`UPDATE transactions SET escrow_id = NULL WHERE operation = 'settle'`, wallet.CheckEscrow, "user:u1"},
 		"an escrow's end rewritten":     {`UPDATE escrows SET status = 'refunded', refund_amount = amount, settle_amount = 0, model_account = NULL WHERE status = 'settled'`, wallet.CheckEscrow, "user:u1"},
 		"another model earned":          {`UPDATE escrows SET model_account = 'model:m2' WHERE status = 'settled'`, wallet.CheckEscrow, "user:u1"},
@@ -158,19 +216,93 @@ func TestVerifyFindsTampering(t *testing.T) {
 	}
 }
 
-func tamper(t *testing.T, url, statement string) {
+// TestVerifyNamesRows wants one finding for each changed row, and nothing else.
+func TestVerifyNamesRows(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		statement string
+		check     wallet.Check
+		rows      string // their transactions
+	}{
+		"credits of an escrow":  {`UPDATE transactions SET escrow_id = (SELECT id FROM escrows ORDER BY id LIMIT 1) WHERE operation = 'credit'`, wallet.CheckEscrow, `SELECT id FROM transactions WHERE operation = 'credit'`},
+		"debits in parts":       {`UPDATE transactions SET refund_amount = -5, settle_amount = 5 WHERE operation = 'debit'`, wallet.CheckEntries, `SELECT id FROM transactions WHERE operation = 'debit'`},
+		"refunds with a part":   {`UPDATE transactions SET refund_amount = amount WHERE operation = 'refund'`, wallet.CheckEntries, `SELECT id FROM transactions WHERE operation = 'refund'`},
+		"two keys of one":       {`UPDATE idempotency_keys SET transaction_id = (SELECT transaction_id FROM idempotency_keys WHERE key = 'c2') WHERE key = 'c1'`, wallet.CheckKey, `SELECT transaction_id FROM idempotency_keys WHERE key IN ('c1', 'c2')`},
+		"keys of nothing":       {`UPDATE idempotency_keys SET transaction_id = (SELECT id FROM escrows ORDER BY id LIMIT 1) WHERE key = 'c1'`, wallet.CheckKey, `SELECT transaction_id FROM idempotency_keys WHERE key = 'c1'`},
+		"a key's operation":     {`UPDATE idempotency_keys SET operation = 'debit' WHERE key = 'h2'`, wallet.CheckKey, `SELECT transaction_id FROM idempotency_keys WHERE key = 'h2'`},
+		"three keys, one wrong": {`UPDATE idempotency_keys SET transaction_id = (SELECT transaction_id FROM idempotency_keys WHERE key = 'c2') WHERE key IN ('c1', 'h2')`, wallet.CheckKey, `SELECT transaction_id FROM idempotency_keys WHERE key IN ('c1', 'c2', 'h2')`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			wallettest.Each(t, func(t *testing.T, url string) {
+				l := wallettest.Open(t, url, wallet.Config{})
+				fillLedger(t, l)
+				tamper(t, url, tc.statement)
+				r, err := l.Verify(t.Context(), wallet.VerifyOptions{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				var got []string
+				for _, f := range r.Findings {
+					if f.Check != tc.check {
+						t.Errorf("also found: %+v", f)
+					}
+					got = append(got, f.TransactionID)
+				}
+				want := transactionIDs(t, url, tc.rows)
+				slices.Sort(got)
+				slices.Sort(want)
+				if !slices.Equal(got, want) || len(want) == 0 {
+					t.Errorf("%+v, want one of each of %q", r.Findings, want)
+				}
+			})
+		})
+	}
+}
+
+func transactionIDs(t *testing.T, url, query string) []string {
+	t.Helper()
+	db := openDatabase(t, url)
+	rows, err := db.QueryContext(t.Context(), query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = rows.Close() }()
+	var ids []string
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return ids
+}
+
+func openDatabase(t *testing.T, url string) *sql.DB {
 	t.Helper()
 	driver, dsn := "postgres", url
-	off := []string{`ALTER TABLE entries DISABLE TRIGGER USER`, `ALTER TABLE transactions DISABLE TRIGGER USER`}
 	if path, ok := strings.CutPrefix(url, "sqlite:"); ok {
 		driver, dsn = "sqlite", path
-		off = []string{`DROP TRIGGER entries_no_update`, `DROP TRIGGER entries_no_delete`, `DROP TRIGGER transactions_no_update`, `DROP TRIGGER transactions_no_delete`}
 	}
 	db, err := sql.Open(driver, dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = db.Close() }()
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+func tamper(t *testing.T, url, statement string) {
+	t.Helper()
+	off := []string{`ALTER TABLE entries DISABLE TRIGGER USER`, `ALTER TABLE transactions DISABLE TRIGGER USER`}
+	if strings.HasPrefix(url, "sqlite:") {
+		off = []string{`DROP TRIGGER entries_no_update`, `DROP TRIGGER entries_no_delete`, `DROP TRIGGER transactions_no_update`, `DROP TRIGGER transactions_no_delete`}
+	}
+	db := openDatabase(t, url)
 	for _, s := range append(off, statement) {
 		res, err := db.ExecContext(t.Context(), s)
 		if err != nil {

@@ -32,9 +32,7 @@ func (v *verifier) transactions() error {
 			case OpSettle, OpRefund, OpPartialSettle:
 				v.ends++
 			}
-			if parts := tx.RefundAmount + tx.SettleAmount; parts != 0 && (tx.Operation != OpPartialSettle || parts != tx.Amount) {
-				v.find(Finding{Check: CheckEntries, TransactionID: tx.ID.String(), Detail: "its refund and settlement are not its amount"})
-			}
+			v.transaction(&tx)
 			for _, e := range expected {
 				if e.State == StateSystem {
 					v.systems++
@@ -59,6 +57,28 @@ func (v *verifier) transactions() error {
 			return nil
 		}
 		above = rows[len(rows)-1].ID
+	}
+}
+
+// transaction checks what a transaction's row says and no entry's hash covers.
+func (v *verifier) transaction(tx *Transaction) {
+	f := Finding{TransactionID: tx.ID.String()}
+	if len(tx.Parties) > 0 {
+		f.Account = tx.Parties[0].Account
+	}
+	ofEscrow := tx.Operation != OpCredit && tx.Operation != OpDebit
+	if ofEscrow != (tx.EscrowID != uuid.Nil) {
+		f.Check, f.Detail = CheckEscrow, fmt.Sprintf("a %s has an escrow: %v, must be %v", tx.Operation, !ofEscrow, ofEscrow)
+		v.find(f)
+	}
+	refund, settle := tx.RefundAmount, tx.SettleAmount
+	right := refund == 0 && settle == 0
+	if tx.Operation == OpPartialSettle {
+		right = refund >= 1 && settle >= 1 && refund == tx.Amount-settle
+	}
+	if !right {
+		f.Check, f.Detail = CheckEntries, fmt.Sprintf("a %s of %d cannot be refunded by %d and settled by %d", tx.Operation, tx.Amount, refund, settle)
+		v.find(f)
 	}
 }
 
