@@ -32,8 +32,10 @@
 //   - Redis fails over to a replica that lacks the last moments: the script
 //     answers Gap, and the relay derives the missing groups from the ledger and
 //     publishes them first. Accounts that stay quiet are compared too, after each
-//     reconnect and each change of the server's run id. Some events are then in the
-//     stream a second time with new ids, so readers must drop by seq.
+//     reconnect and each change of the server's run id: those that changed since
+//     RelayConfig.Quiet before the time in Keys.Relayed, which went back with the
+//     rest. Some events are then in the stream a second time with new ids, so
+//     readers must drop by seq.
 //   - An account's hash is lost alone (deleted by hand, evicted): as with an empty
 //     Redis, but groups whose dedup key is still there are not added again; the
 //     hash moves forward. Redis should run with maxmemory-policy noeviction.

@@ -93,6 +93,9 @@ func (k Keys) BalanceHash(account string) string {
 	return k.tag(k.Partition(account)) + ":balance:" + account
 }
 
+// Relayed is the key that says until when the partition has all that was committed, in ms since 1970.
+func (k Keys) Relayed(partition int) string { return k.tag(partition) + ":relayed" }
+
 // Dedup is the key that marks something of the partition as published.
 func (k Keys) Dedup(partition int, key string) string { return k.tag(partition) + ":dedup:" + key }
 

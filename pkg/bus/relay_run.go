@@ -33,11 +33,13 @@ type RelayConfig struct {
 	// MinAge is how old a row must be for a sweep that no trouble caused, so that it does
 	// not repeat what is being published. Defaults to 1 s.
 	MinAge time.Duration
-	// Check is how often the outbox is counted and the server's identity looked at.
+	// Check is how often the outbox is counted, the server's identity looked at, and
+	// written to Redis until when all is published.
 	// Defaults to 5 s.
 	Check time.Duration
 	// Quiet is how far back accounts are compared with their hashes after Redis was
-	// away or changed. Defaults to 15 min.
+	// away or changed: from so long before the last time at which all was published, as Redis
+	// itself remembers it. Defaults to 15 min.
 	Quiet time.Duration
 	// MaxBackoff bounds the pause between attempts while Redis or the source is
 	// away. Defaults to 2 s.

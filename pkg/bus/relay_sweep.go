@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -18,12 +19,14 @@ type sweeper struct {
 	lastGood time.Time // when Redis and the source did all that was asked
 	compare  bool      // quiet accounts are to be compared with their hashes
 	all      bool      // the next pass takes rows of any age
+	marks    []int64   // of each partition, as they were looked at last; -1: none
+	marked   time.Time // when that was
 }
 
 // keepSweeping passes through the outbox at the start, on each tick, and when
 // there is trouble, until ctx ends.
 func (r *Relay) keepSweeping(ctx context.Context) {
-	s := &sweeper{Relay: r, lastGood: time.Now(), compare: true, all: true}
+	s := &sweeper{Relay: r, lastGood: time.Now(), compare: true, all: true, marks: slices.Repeat([]int64{-1}, r.pub.cfg.Keys.Partitions)}
 	wait := backoff.ExponentialBackOff{
 		InitialInterval: 20 * time.Millisecond, Multiplier: 2, RandomizationFactor: 0.5, MaxInterval: r.cfg.MaxBackoff,
 	}
@@ -81,14 +84,22 @@ func (s *sweeper) pass(ctx context.Context) error {
 		return fmt.Errorf("sweep: %w", err)
 	}
 	s.all = false
+	due := s.compare || time.Since(s.marked) >= s.cfg.Check
 	if s.compare {
-		complete, err := s.compareQuiet(ctx, s.lastGood.Add(-s.cfg.Quiet))
+		from, err := s.compareFrom(ctx)
+		if err != nil {
+			return err
+		}
+		complete, err := s.compareQuiet(ctx, from)
 		if err != nil {
 			return fmt.Errorf("compare quiet accounts: %w", err)
 		}
 		s.compare = !complete
 	}
 	s.lastGood = time.Now()
+	if due {
+		s.mark(ctx)
+	}
 	return nil
 }
 

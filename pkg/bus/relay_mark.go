@@ -1,0 +1,89 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A partition's mark is the time, in ms since 1970, at which a relay had last
+// published all that there was. It stands beside what it speaks of, so a Redis that
+// has gone back in time has an old mark: what it lacks was published after that.
+
+// markSource moves a mark on. It leaves one that is older than the relay knows it
+// (ARGV[1]), since that tells from when on accounts are to be compared. It answers the
+// mark that it found; -1: none.
+const markSource = `
+local have = tonumber(redis.call('GET', KEYS[1]) or -1) or -1
+if have == -1 or (have >= tonumber(ARGV[1]) and have < tonumber(ARGV[2])) then
+  redis.call('SET', KEYS[1], ARGV[2])
+end
+return have
+`
+
+// mark moves the marks on to the last good pass, and notices a Redis that has gone
+// back in time, or was emptied. What cannot be written stays as it is: then a comparison
+// begins earlier than it must.
+func (s *sweeper) mark(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	s.marked = time.Now()
+	now := s.lastGood.UnixMilli()
+	pipe := s.pub.rdb.Pipeline()
+	cmds := make([]*redis.Cmd, len(s.marks))
+	for i, known := range s.marks {
+		cmds[i] = pipe.Eval(ctx, markSource, []string{s.pub.cfg.Keys.Relayed(i)}, known, now)
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	back := false
+	for i, cmd := range cmds {
+		have, err := cmd.Int64()
+		switch {
+		case err != nil: // publishing will tell
+		case have < s.marks[i]:
+			back = true // and stays known, until a comparison has read the marks
+		default:
+			s.marks[i] = max(have, now)
+		}
+	}
+	if back {
+		s.cfg.Logger.Warn("Redis has gone back in time; accounts that changed since are compared with it")
+		s.compare, s.all = true, true
+	}
+}
+
+// compareFrom reads the marks and tells since when accounts are to be compared: Redis
+// may come from a time before the last good pass. Where a mark is missing, Redis was
+// emptied: it has no hash either, and who asks for a balance is sent to the ledger.
+func (s *sweeper) compareFrom(ctx context.Context) (time.Time, error) {
+	within, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	pipe := s.pub.rdb.Pipeline()
+	cmds := make([]*redis.StringCmd, len(s.marks))
+	for i := range cmds {
+		cmds[i] = pipe.Get(within, s.pub.cfg.Keys.Relayed(i))
+	}
+	_, _ = pipe.Exec(within) // each command has its own error
+	from := s.lastGood
+	for i, cmd := range cmds {
+		text, err := cmd.Result()
+		if err != nil && !errors.Is(err, redis.Nil) && !redis.HasErrorPrefix(err, "WRONGTYPE") {
+			if ctx.Err() == nil {
+				s.redisFailed(err)
+			}
+			return time.Time{}, fmt.Errorf("read marks: %w", err)
+		}
+		ms, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || ms < 0 {
+			ms = -1
+		} else if at := time.UnixMilli(ms); at.Before(from) {
+			from = at
+		}
+		s.marks[i] = ms
+	}
+	return from.Add(-s.cfg.Quiet), nil
+}
