@@ -26,6 +26,10 @@
 //
 //   - A reply is lost after the script ran: the group is sent again and answered
 //     Duplicate.
+//   - One master of a cluster does not answer, or the key of one stream holds
+//     something else: the events of those partitions wait in the outbox, in order;
+//     others are published. (A cluster that refuses everything while a master is
+//     away is set to: cluster-require-full-coverage.)
 //   - Redis comes back empty: an account's stream starts again at the oldest event
 //     that Redis had not acknowledged (from 1 for an account with few events).
 //     Readers see a hole by seq and fetch what they miss from the ledger.

@@ -210,6 +210,9 @@ func refusedWith(calls []*scriptCall, prefix string) []*scriptCall {
 	return refused
 }
 
+// errNoStream comes with outcomes that are Unknown though the server answered.
+var errNoStream = errors.New("the key of a partition's stream holds something else")
+
 // answer takes over what the script said of each group.
 func (c *scriptCall) answer(outcomes []Outcome) error {
 	reply, err := c.cmd.Result()
@@ -223,7 +226,7 @@ func (c *scriptCall) answer(outcomes []Outcome) error {
 		if status := Status(reply[2*k]); status != Unknown { //nolint:gosec // 0 to 5
 			outcomes[i] = Outcome{Status: status, Last: reply[2*k+1]}
 		} else {
-			err = errors.New("the key of a partition's stream holds something else")
+			err = errNoStream
 		}
 	}
 	return err

@@ -28,25 +28,28 @@ type refusal struct {
 	outcome Outcome
 }
 
-// publishRows publishes rows in the order given and tells which are done with all their
-// groups, which are not, and what Redis refused. With an error, groups that
-// got no answer are neither.
-func (r *Relay) publishRows(ctx context.Context, rows []Pending) (done []int64, left []Pending, refused []refusal, err error) {
+// publishRows publishes rows in the order given, without groups in partitions that are
+// away, and tells which are done with all their groups, which are not, and what
+// Redis refused. With an error, groups that got no answer are neither.
+func (r *Relay) publishRows(ctx context.Context, rows []Pending, away map[int]bool) (done []int64, left []Pending, refused []refusal, err error) {
 	pubs := make([]Publication, 0, 2*len(rows))
 	for i := range rows {
 		for j := range rows[i].Groups {
-			pubs = append(pubs, Publication{Group: rows[i].Groups[j]})
+			if g := &rows[i].Groups[j]; !r.leavesOut(away, g) {
+				pubs = append(pubs, Publication{Group: *g})
+			}
 		}
 	}
 	outcomes, err := r.publish(ctx, pubs)
-	if len(outcomes) == 0 && len(pubs) > 0 {
-		return nil, rows, nil, err
-	}
 	now, k := time.Now(), 0
 	done = make([]int64, 0, len(rows))
 	for i := range rows {
 		row, whole := &rows[i], true
 		for j := range row.Groups {
+			if r.leavesOut(away, &row.Groups[j]) {
+				whole = false
+				continue
+			}
 			if o := outcomes[k]; !o.Done() {
 				whole = false
 				if o.Status != Unknown {
@@ -66,12 +69,16 @@ func (r *Relay) publishRows(ctx context.Context, rows []Pending) (done []int64, 
 	return done, left, refused, err
 }
 
-// publish is Publisher.Publish with a deadline and the relay's metrics.
+// publish is Publisher.Publish with a deadline and the relay's metrics. It notes what
+// gave no answer, unless ctx ended.
 func (r *Relay) publish(ctx context.Context, pubs []Publication) ([]Outcome, error) {
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	within, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	outcomes, err := r.pub.Publish(ctx, pubs)
+	outcomes, err := r.pub.Publish(within, pubs)
 	r.metrics.count(pubs, outcomes, err)
+	if ctx.Err() == nil && (err != nil || r.partitionsAway() != nil) {
+		err = r.noteAnswers(pubs, outcomes, err)
+	}
 	return outcomes, err
 }
 
@@ -139,13 +146,10 @@ func (r *Relay) publishBatch(ctx context.Context, batch []Pending, held *heldRow
 	if len(rows) == 0 {
 		return
 	}
-	done, left, refused, err := r.publishRows(ctx, rows)
+	done, left, refused, err := r.publishRows(ctx, rows, r.partitionsAway())
 	r.ack(done)
-	if err != nil {
+	if err != nil && (ctx.Err() != nil || r.down.Load()) {
 		held.clear()
-		if ctx.Err() == nil {
-			r.redisFailed(err)
-		}
 		return
 	}
 	r.metrics.gaps.Add(float64(len(refused)))
@@ -157,6 +161,9 @@ func (r *Relay) publishBatch(ctx context.Context, batch []Pending, held *heldRow
 		switch status := why[left[i].ID]; {
 		case status == Gap && held.keep(left[i], now, r.cfg.MaxQueue):
 		case status == Unwritable: // no haste will help; the sweep's tick has it
+		case status == Unknown: // its partition is away
+			r.metrics.deferred.Inc()
+			signal(r.urgent)
 		default:
 			signal(r.urgent)
 		}

@@ -80,9 +80,6 @@ func (s *sweeper) derive(ctx context.Context, account string, last, upTo int64) 
 		}
 		outcomes, err := s.publish(ctx, pubs)
 		if err != nil {
-			if ctx.Err() == nil {
-				s.redisFailed(err)
-			}
 			return err
 		}
 		before := last
@@ -138,14 +135,7 @@ func (s *sweeper) base(ctx context.Context, unknown map[string]int64) error {
 	if err != nil {
 		return err
 	}
-	return s.publishBases(ctx, pubs)
-}
-
-func (s *sweeper) publishBases(ctx context.Context, pubs []Publication) error {
-	_, err := s.publish(ctx, pubs)
-	if err != nil && ctx.Err() == nil {
-		s.redisFailed(err)
-	}
+	_, err = s.publish(ctx, pubs)
 	return err
 }
 

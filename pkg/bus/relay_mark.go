@@ -68,14 +68,13 @@ func (s *sweeper) compareFrom(ctx context.Context) (time.Time, error) {
 		cmds[i] = pipe.Get(within, s.pub.cfg.Keys.Relayed(i))
 	}
 	_, _ = pipe.Exec(within) // each command has its own error
-	from := s.lastGood
+	from, unanswered := s.lastGood, map[int]bool{}
+	var failed error
 	for i, cmd := range cmds {
 		text, err := cmd.Result()
 		if err != nil && !errors.Is(err, redis.Nil) && !redis.HasErrorPrefix(err, "WRONGTYPE") {
-			if ctx.Err() == nil {
-				s.redisFailed(err)
-			}
-			return time.Time{}, fmt.Errorf("read marks: %w", err)
+			unanswered[i], failed = true, fmt.Errorf("read marks: %w", err)
+			continue
 		}
 		ms, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || ms < 0 {
@@ -85,5 +84,8 @@ func (s *sweeper) compareFrom(ctx context.Context) (time.Time, error) {
 		}
 		s.marks[i] = ms
 	}
-	return from.Add(-s.cfg.Quiet), nil
+	if failed != nil && ctx.Err() == nil {
+		failed = s.noAnswer(unanswered, len(unanswered) < len(cmds), failed)
+	}
+	return from.Add(-s.cfg.Quiet), failed
 }

@@ -36,7 +36,7 @@ func newRelayMetrics(reg prometheus.Registerer) relayMetrics {
 			Help: "What went wrong on the way to the streams, by reason: redis (a call failed), outbox (the ledger did not answer), " +
 				"straddled and unwritable (Redis holds what no publisher wrote; see the log). Everything is tried again.",
 		}, []string{"reason"}),
-		deferred: counter("relay_deferred_total", "Transactions left to the sweep, because the queue was full or Redis away."),
+		deferred: counter("relay_deferred_total", "Transactions left to the sweep, because the queue was full, or Redis or the partition away."),
 		gaps:     counter("relay_gaps_total", "Groups that Redis refused at first, because it lacked what comes before them."),
 		republished: counter("relay_republished_total",
 			"Groups derived from the ledger and published: Redis had lost them, or a comparison met them on their way."),

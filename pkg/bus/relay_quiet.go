@@ -80,23 +80,25 @@ func (s *sweeper) compareQuiet(ctx context.Context, t time.Time) (complete bool,
 	}
 }
 
-// What a hash's seq is when it has none, and when its key is no hash.
+// What a hash's seq is when it has none, when its key is no hash, and when Redis does not answer.
 const (
 	absent = -1
 	broken = -2
+	silent = -3
 )
 
 // hashSeqs reads the seq of each account's hash.
 func (s *sweeper) hashSeqs(ctx context.Context, accounts []Position) ([]int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	within, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	pipe := s.pub.rdb.Pipeline()
 	cmds := make([]*redis.StringCmd, len(accounts))
 	for i, p := range accounts {
-		cmds[i] = pipe.HGet(ctx, s.pub.cfg.Keys.BalanceHash(p.Account), "seq")
+		cmds[i] = pipe.HGet(within, s.pub.cfg.Keys.BalanceHash(p.Account), "seq")
 	}
-	_, _ = pipe.Exec(ctx) // each command has its own error
-	seqs := make([]int64, len(accounts))
+	_, _ = pipe.Exec(within) // each command has its own error
+	seqs, unanswered := make([]int64, len(accounts)), map[int]bool{}
+	var failed error
 	for i, cmd := range cmds {
 		text, err := cmd.Result()
 		switch {
@@ -105,10 +107,8 @@ func (s *sweeper) hashSeqs(ctx context.Context, accounts []Position) ([]int64, e
 		case err != nil && strings.HasPrefix(err.Error(), "WRONGTYPE"):
 			seqs[i] = broken
 		case err != nil:
-			if ctx.Err() == nil {
-				s.redisFailed(err)
-			}
-			return nil, fmt.Errorf("read balance hashes: %w", err)
+			seqs[i], failed = silent, fmt.Errorf("read balance hashes: %w", err)
+			unanswered[s.pub.cfg.Keys.Partition(accounts[i].Account)] = true
 		default:
 			seqs[i], err = strconv.ParseInt(text, 10, 64)
 			if err != nil || seqs[i] < 0 {
@@ -116,7 +116,10 @@ func (s *sweeper) hashSeqs(ctx context.Context, accounts []Position) ([]int64, e
 			}
 		}
 	}
-	return seqs, nil
+	if failed != nil && ctx.Err() == nil {
+		failed = s.noAnswer(unanswered, slices.ContainsFunc(seqs, func(seq int64) bool { return seq != silent }), failed)
+	}
+	return seqs, failed
 }
 
 // baseQuiet publishes the newest group of accounts that Redis knows nothing of,
@@ -152,7 +155,8 @@ func (s *sweeper) baseQuiet(ctx context.Context, gone map[string]int64) error {
 		delete(gone, account)
 	}
 	s.metrics.republished.Add(float64(len(pubs)))
-	return s.publishBases(ctx, pubs)
+	_, err = s.publish(ctx, pubs)
+	return err
 }
 
 // checkAhead tells an account that has just changed from one whose past the ledger has lost.

@@ -67,10 +67,11 @@ type Relay struct {
 	cfg     RelayConfig
 	metrics relayMetrics
 
-	mu     sync.Mutex // protects what follows
-	queue  []Pending  // offered and not yet taken
-	weight int        // of the queue, in bytes
-	acks   []int64    // rows to be deleted from the outbox
+	mu     sync.Mutex   // protects what follows
+	queue  []Pending    // offered and not yet taken
+	weight int          // of the queue, in bytes
+	acks   []int64      // rows to be deleted from the outbox
+	away   map[int]bool // partitions that gave no answer; left to the sweep until they do
 
 	queued chan struct{} // holds a token when queue is not empty
 	acked  chan struct{} // holds a token when acks is not empty

@@ -2,7 +2,9 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -21,6 +23,10 @@ type sweeper struct {
 	all      bool      // the next pass takes rows of any age
 	marks    []int64   // of each partition, as they were looked at last; -1: none
 	marked   time.Time // when that was
+
+	// Of the pass: partitions that have given no answer, and the error.
+	away    map[int]bool
+	failure error
 }
 
 // keepSweeping passes through the outbox at the start, on each tick, and when
@@ -96,6 +102,7 @@ func (s *sweeper) pass(ctx context.Context) error {
 		}
 		s.compare = !complete
 	}
+	s.noneAway()
 	s.lastGood = time.Now()
 	if due {
 		s.mark(ctx)
@@ -123,8 +130,10 @@ func (s *sweeper) look(ctx context.Context) {
 
 // sweep publishes the outbox in the order of its ids, as far as rows are at least
 // minAge old. When it leaves a row out, it leaves out all later ones of the
-// row's accounts.
+// row's accounts. What is in partitions that give no answer it leaves out from then on,
+// and it fails at the end of the outbox.
 func (s *sweeper) sweep(ctx context.Context, minAge time.Duration) error {
+	s.away, s.failure = map[int]bool{}, nil
 	young := map[string]struct{}{}
 	for after := int64(0); ; {
 		page, err := s.src.Pending(ctx, after, s.cfg.Page)
@@ -132,24 +141,35 @@ func (s *sweeper) sweep(ctx context.Context, minAge time.Duration) error {
 			return s.sourceFailed("read outbox", err)
 		}
 		if len(page) == 0 {
-			return nil
+			return s.failure
 		}
 		ripe := page
 		if minAge > 0 {
 			ripe = ripeRows(page, time.Now(), minAge, young)
 		}
 		if len(ripe) > 0 {
-			if err := s.publishPage(ctx, ripe); err != nil {
+			if err := s.publishPage(ctx, ripe); err != nil && !s.inPart(err) {
 				return err
 			}
 		} else if len(page) == s.cfg.Page {
-			return nil // only young rows: the fast way is busy with them
+			return s.failure // only young rows: the fast way is busy with them
 		}
 		if len(page) < s.cfg.Page {
-			return nil
+			return s.failure
 		}
 		after = page[len(page)-1].ID
 	}
+}
+
+// inPart tells whether others can go on after an error, and notes what it says.
+func (s *sweeper) inPart(err error) bool {
+	var away *awayError
+	if !errors.As(err, &away) {
+		return false
+	}
+	s.failure = err
+	maps.Copy(s.away, away.partitions)
+	return len(s.away) < s.pub.cfg.Keys.Partitions
 }
 
 // ripeRows picks the rows that are old enough and follow no young one of
@@ -179,8 +199,12 @@ func ripeRows(page []Pending, now time.Time, minAge time.Duration, young map[str
 // and publishes these again. Rows that are still refused stay for the next pass.
 func (s *sweeper) publishPage(ctx context.Context, rows []Pending) error {
 	left, refused, err := s.publishAndDelete(ctx, rows)
-	if err != nil || len(refused) == 0 {
+	if err != nil && !s.inPart(err) {
 		return err
+	}
+	refused = slices.DeleteFunc(refused, func(f refusal) bool { return s.leavesOut(s.away, f.group) })
+	if len(refused) == 0 {
+		return nil
 	}
 	s.metrics.gaps.Add(float64(len(refused)))
 	if err := s.heal(ctx, refused); err != nil {
@@ -191,12 +215,9 @@ func (s *sweeper) publishPage(ctx context.Context, rows []Pending) error {
 }
 
 func (s *sweeper) publishAndDelete(ctx context.Context, rows []Pending) (left []Pending, refused []refusal, err error) {
-	done, left, refused, err := s.publishRows(ctx, rows)
+	done, left, refused, err := s.publishRows(ctx, rows, s.away)
 	if deleteErr := s.published(ctx, done); deleteErr != nil && err == nil {
 		return left, refused, fmt.Errorf("delete published rows: %w", deleteErr)
-	}
-	if err != nil && ctx.Err() == nil {
-		s.redisFailed(err)
 	}
 	return left, refused, err
 }
