@@ -45,9 +45,11 @@
 //     hash moves forward. Redis should run with maxmemory-policy noeviction.
 //   - Streams are trimmed. A tail cannot know what was trimmed before it came; its
 //     readers notice by seq and ask the ledger.
-//   - Redis is ahead of the ledger (a database restored from a backup): new events
-//     repeat numbers that Redis has and are taken for duplicates. The relay logs
-//     it and counts relay_ahead_total; the remedy is to delete the namespace's keys.
+//   - Redis is ahead of the ledger (a database restored from a backup, or failed over
+//     to a standby that lacked the last commits): new events repeat numbers that
+//     Redis has and are taken for duplicates. The relay logs it and counts
+//     relay_ahead_total; the remedy is to delete the namespace's keys. Only the newest
+//     number that Redis has, if used again, passes for an ordinary repeat.
 //
 // # Subscribers
 //

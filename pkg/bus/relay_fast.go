@@ -50,7 +50,11 @@ func (r *Relay) publishRows(ctx context.Context, rows []Pending, away map[int]bo
 				whole = false
 				continue
 			}
-			if o := outcomes[k]; !o.Done() {
+			o := outcomes[k]
+			if o.Status == Duplicate && o.Last > row.Groups[j].Last() {
+				r.suspectAhead(row.Groups[j].Account, o.Last)
+			}
+			if !o.Done() {
 				whole = false
 				if o.Status != Unknown {
 					refused = append(refused, refusal{row: row.ID, group: &row.Groups[j], outcome: o})

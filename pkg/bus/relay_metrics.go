@@ -41,7 +41,7 @@ func newRelayMetrics(reg prometheus.Registerer) relayMetrics {
 		republished: counter("relay_republished_total",
 			"Groups derived from the ledger and published: Redis had lost them, or a comparison met them on their way."),
 		ahead: counter("relay_ahead_total",
-			"Accounts with a higher seq in Redis than in the ledger: the ledger was restored from a backup."),
+			"Accounts with a higher seq in Redis than in the ledger: the ledger was restored from a backup, or a failover of its database lost commits."),
 		sweeps:  counter("relay_sweeps_total", "Passes through the outbox."),
 		backlog: gauge("relay_outbox_backlog", "Committed transactions in the outbox."),
 		oldest:  gauge("relay_outbox_oldest_age_seconds", "Age of the oldest row in the outbox; 0 when it is empty."),

@@ -17,8 +17,8 @@ const (
 	quietPage = 1000 // transactions whose accounts are compared at once
 	// maxCompared bounds the accounts that a comparison remembers, so that it compares each once.
 	maxCompared = 1 << 20
-	// maxAheadChecks bounds the accounts per comparison that are asked about at the
-	// ledger because Redis has more of them: mostly they have just changed.
+	// maxAheadChecks bounds the accounts per comparison, and per pass, that are asked
+	// about at the ledger because Redis has more of them: mostly they have just changed.
 	maxAheadChecks = 20
 )
 
@@ -157,21 +157,4 @@ func (s *sweeper) baseQuiet(ctx context.Context, gone map[string]int64) error {
 	s.metrics.republished.Add(float64(len(pubs)))
 	_, err = s.publish(ctx, pubs)
 	return err
-}
-
-// checkAhead tells an account that has just changed from one whose past the ledger has lost.
-func (s *sweeper) checkAhead(ctx context.Context, account string, seq int64) error {
-	groups, err := s.src.GroupsAfter(ctx, account, seq-1, 1)
-	if err != nil {
-		return s.sourceFailed("derive events", err)
-	}
-	if len(groups) == 0 {
-		s.metrics.ahead.Inc()
-		s.complain.Do(func() {
-			s.cfg.Logger.Error("Redis has events that the ledger does not have, as after restoring a backup; "+
-				"new events are taken for repeats until the namespace's keys are deleted",
-				"key", s.pub.cfg.Keys.BalanceHash(account), "seq", seq)
-		})
-	}
-	return nil
 }

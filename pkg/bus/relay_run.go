@@ -67,11 +67,12 @@ type Relay struct {
 	cfg     RelayConfig
 	metrics relayMetrics
 
-	mu     sync.Mutex   // protects what follows
-	queue  []Pending    // offered and not yet taken
-	weight int          // of the queue, in bytes
-	acks   []int64      // rows to be deleted from the outbox
-	away   map[int]bool // partitions that gave no answer; left to the sweep until they do
+	mu     sync.Mutex       // protects what follows
+	queue  []Pending        // offered and not yet taken
+	weight int              // of the queue, in bytes
+	acks   []int64          // rows to be deleted from the outbox
+	away   map[int]bool     // partitions that gave no answer; left to the sweep until they do
+	ahead  map[string]int64 // accounts that Redis may have more events of than the ledger, and how many it has
 
 	queued chan struct{} // holds a token when queue is not empty
 	acked  chan struct{} // holds a token when acks is not empty

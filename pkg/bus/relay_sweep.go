@@ -81,6 +81,9 @@ func (s *sweeper) pass(ctx context.Context) error {
 		s.down.Store(false)
 		s.compare, s.all = true, true
 	}
+	if err := s.checkSuspects(ctx); err != nil {
+		return err
+	}
 	minAge := s.cfg.MinAge
 	if s.all {
 		minAge = 0

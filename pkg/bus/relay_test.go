@@ -361,3 +361,42 @@ func TestRelayTellsWhenRedisIsAheadOfTheLedger(t *testing.T) {
 		waitFor(t, "the alarm", func() bool { return metric(t, reg, "relay_ahead_total") > 0 })
 	})
 }
+
+// An asynchronous standby takes over from the ledger's database, and lacks its last commits.
+func TestRelayTellsWhenTheLedgerLosesCommits(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		src, reg := newMemory(), prometheus.NewRegistry()
+		relay, _ := relayWith(t, src, rdb, keys, bus.RelayConfig{Registerer: reg})
+		for range 9 {
+			src.run(relay, 1, "user:a")
+		}
+		waitFor(t, "an empty outbox", src.empty)
+		waitMarks(t, rdb, keys, time.Now()) // the first comparison is over
+		src.mu.Lock()
+		src.groups["user:a"] = src.groups["user:a"][:5] // 6 to 9 are gone
+		src.mu.Unlock()
+		src.run(relay, 1, "user:a") // another 6
+		waitFor(t, "the alarm", func() bool { return metric(t, reg, "relay_ahead_total") > 0 })
+	})
+}
+
+// A row that is published once more, though later ones of its account are published, is no alarm.
+func TestRelayTakesARepeatForARepeat(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		src, reg := newMemory(), prometheus.NewRegistry()
+		relay, _ := relayWith(t, src, rdb, keys, bus.RelayConfig{Registerer: reg})
+		var rows []bus.Pending
+		for range 9 {
+			rows = append(rows, src.commit(src.reserve(), 1, "user:a"))
+		}
+		relay.Offer(rows)
+		waitFor(t, "an empty outbox", src.empty)
+		asked := src.asked("user:a")
+		relay.Offer(rows[:5])
+		waitFor(t, "a question to the ledger", func() bool { return src.asked("user:a") > asked })
+		waitMarks(t, rdb, keys, time.Now()) // the pass is over
+		if got := metric(t, reg, "relay_ahead_total"); got != 0 {
+			t.Errorf("relay_ahead_total = %v", got)
+		}
+	})
+}

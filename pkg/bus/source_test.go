@@ -20,6 +20,7 @@ type memory struct {
 	changed map[string]time.Time
 	outbox  map[int64]bus.Pending
 	ids     int64
+	asks    map[string]int // for groups of an account
 
 	// hide leaves rows out of the next answer of Pending, as if they had not been
 	// visible yet.
@@ -29,6 +30,7 @@ type memory struct {
 func newMemory() *memory {
 	return &memory{
 		groups: map[string][]bus.Group{}, changed: map[string]time.Time{}, outbox: map[int64]bus.Pending{}, hide: map[int64]bool{},
+		asks: map[string]int{},
 	}
 }
 
@@ -78,6 +80,13 @@ func (m *memory) lastSeq(account string) int64 {
 	return m.last(account)
 }
 
+// asked counts the questions for an account's groups.
+func (m *memory) asked(account string) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.asks[account]
+}
+
 func (m *memory) empty() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -122,6 +131,7 @@ func (m *memory) Backlog(context.Context) (int64, time.Time, error) {
 func (m *memory) GroupsAfter(_ context.Context, account string, after int64, limit int) ([]bus.Group, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.asks[account]++
 	var groups []bus.Group
 	for _, g := range m.groups[account] {
 		if g.Last() > after && len(groups) < limit {
