@@ -94,7 +94,7 @@ var (
 	toParam          = text("to", "query", "Only entries made before this time", false, formatted("date-time"), nil)
 	asOfParam        = text("asOf", "query", "The balance after all that happened up to and including this millisecond. Absent: as of the last commit", false, formatted("date-time"), nil)
 	afterParam       = text("after", "query", "Only events with a greater seq", false, whole(0, 9007199254740991, 0), nil)
-	statusParam      = text("status", "query", "Only escrows with this status", false, &huma.Schema{Type: huma.TypeString,
+	statusParam      = text("status", "query", "Only escrows with this status. A page may hold fewer than limit and still have a next one", false, &huma.Schema{Type: huma.TypeString,
 		Enum: []any{"held", "settled", "refunded", "partially_settled"}}, nil)
 
 	keyParam = text("Idempotency-Key", "header", "Names this request, 1 to 255 visible ASCII characters, scoped per operation. The same key with the same request gives the first answer again and changes nothing.", true,

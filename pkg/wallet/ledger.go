@@ -58,6 +58,7 @@ type Ledger struct {
 	queue   chan *request
 	metrics *metrics
 	walk    int64 // maxWalk; tests have less
+	search  int   // maxSearch; tests have less
 
 	mu      sync.RWMutex // held to put a request into the queue, and to set stopped
 	stopped bool         // nobody will look at the queue again
@@ -95,7 +96,7 @@ func Open(ctx context.Context, url string, cfg Config) (*Ledger, error) {
 }
 
 func newLedger(s store, cfg Config) *Ledger {
-	l := &Ledger{store: s, cfg: cfg, queue: make(chan *request, cfg.MaxQueue), walk: maxWalk}
+	l := &Ledger{store: s, cfg: cfg, queue: make(chan *request, cfg.MaxQueue), walk: maxWalk, search: maxSearch}
 	l.metrics = newMetrics(cfg.Registerer, func() float64 { return float64(len(l.queue)) })
 	return l
 }
@@ -283,7 +284,12 @@ func (l *Ledger) Escrow(ctx context.Context, id uuid.UUID) (Escrow, error) {
 	return *e, nil
 }
 
-// Escrows lists a user's escrows, newest first; an empty status means all.
+// maxSearch is how many escrows of a user one page looks through for those with a status.
+const maxSearch = 20_000
+
+// Escrows lists a user's escrows, newest first, and the cursor of the next page; an
+// empty status means all. A page of escrows with a status may hold fewer than the
+// limit, or none, and have a next one, since it looks through so many (maxSearch).
 func (l *Ledger) Escrows(ctx context.Context, user Account, status EscrowStatus, p Page) ([]Escrow, string, error) {
 	before := uuid.Max
 	if p.Before != "" {
@@ -305,15 +311,21 @@ func (l *Ledger) Escrows(ctx context.Context, user Account, status EscrowStatus,
 	if _, err := l.store.wallet(ctx, user); err != nil {
 		return nil, "", l.queryError("escrows", err)
 	}
-	escrows, err := l.store.escrows(ctx, user, status, before, limit+1)
-	if err != nil {
+	look := limit + 1
+	if status != "" {
+		look = l.search
+	}
+	escrows, last, err := l.store.escrows(ctx, user, status, before, look, limit+1)
+	switch {
+	case err != nil:
 		return nil, "", l.queryError("escrows", err)
+	case len(escrows) > limit:
+		escrows = escrows[:limit]
+		return escrows, escrows[limit-1].ID.String(), nil
+	case last != uuid.Nil:
+		return escrows, last.String(), nil
 	}
-	if len(escrows) <= limit {
-		return escrows, "", nil
-	}
-	escrows = escrows[:limit]
-	return escrows, escrows[limit-1].ID.String(), nil
+	return escrows, "", nil
 }
 
 // Transaction returns one transaction with its entries, or ErrTransactionNotFound.

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/google/uuid"
 )
 
 // TestPlansStayOnIndexes prepares the hot statements on empty tables, the trap
@@ -36,7 +38,7 @@ func TestPlansStayOnIndexes(t *testing.T) {
 	statements := map[string]string{
 		"keys": selectKeysSQL, "escrows": selectEscrowsSQL, "wallets": selectWalletsSQL, "lock escrows": selectEscrowsSQL + forUpdate, "lock wallets": selectWalletsSQL + forUpdate,
 		"outbox": outboxBatchesSQL, "transactions by id": transactionsByIDSQL, "transactions after": transactionsAfterSQL, "entries": entriesSQL, "transaction entries": transactionEntriesSQL,
-		"entries after": entriesAfterSQL, "entry up to": entryUpToSQL,
+		"entries after": entriesAfterSQL, "entry up to": entryUpToSQL, "escrows of a user": escrowsSQL,
 	}
 	for kind := range writeKind(writeKinds) {
 		statements[fmt.Sprint("write ", kind)], _ = writeSQL(kind)
@@ -66,6 +68,46 @@ func TestPlansStayOnIndexes(t *testing.T) {
 		if _, err := conn.ExecContext(t.Context(), "DEALLOCATE s"); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestEscrowsAreReadInTheirOrder wants a page to begin with the first escrow that it looks at, whatever the statistics
+// say, and not with all of the user's.
+func TestEscrowsAreReadInTheirOrder(t *testing.T) {
+	t.Parallel()
+	s, err := openPostgres(t.Context(), postgresDatabase(t), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.close() }()
+	exec := func(statement string) {
+		t.Helper()
+		if _, err := s.db.ExecContext(t.Context(), statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	explain := func(status string) string {
+		t.Helper()
+		rows, err := s.db.QueryContext(t.Context(), `EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) EXECUTE s('user:a', '`+uuid.Max.String()+`', 101, '`+status+`', 11)`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return readPlan(t, rows)
+	}
+	exec(`INSERT INTO escrows (id, user_account, amount, status, reason, queue_item_id, feature_type, held_by, created_at, closed_by, refund_amount)
+		SELECT gen_random_uuid(), 'user:' || substr('abbbb', 1 + i % 5, 1) || CASE WHEN i % 5 > 0 THEN i::text ELSE '' END, 10, 'refunded', 'r', 'q', 'f',
+			gen_random_uuid(), now(), gen_random_uuid(), 10 FROM generate_series(1, 20000) AS i`)
+	exec(`PREPARE s AS ` + escrowsSQL)
+	for _, statistics := range []string{"none", "all"} {
+		for status, rows := range map[string]int{"held": 101, "": 11} {
+			plan := explain(status)
+			// Numbering rows reads one ahead.
+			want := fmt.Sprintf(`Index Scan Backward using escrows_user on escrows \(actual rows=(%d|%d)\b`, rows, rows+1)
+			if !regexp.MustCompile(want).MatchString(plan) {
+				t.Errorf("with status %q and statistics of %s:\n%s", status, statistics, plan)
+			}
+		}
+		exec(`VACUUM ANALYZE escrows`)
 	}
 }
 

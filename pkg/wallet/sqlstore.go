@@ -154,13 +154,30 @@ func (s *sqlStore) escrow(ctx context.Context, id uuid.UUID) (*Escrow, error) {
 	return &e, nil
 }
 
-const escrowsSQL = `SELECT ` + escrowColumns + ` FROM escrows
-		WHERE user_account = $1 AND id < $2 AND ($3 = '' OR status = $3) ORDER BY id DESC LIMIT $4`
+// escrowsSQL reads the next so many ($3) in the order of their index, whatever their status, and has those with the
+// status and the last one. (With a second bound on id instead, Postgres sorts all of them as long as it has no statistics.)
+const escrowsSQL = `SELECT ` + escrowColumns + `, place FROM (
+		SELECT ` + escrowColumns + `, row_number() OVER (ORDER BY id DESC) AS place
+		FROM escrows WHERE user_account = $1 AND id < $2 ORDER BY id DESC LIMIT $3) x
+	WHERE $4 = '' OR status = $4 OR place = $3 ORDER BY id DESC LIMIT $5`
 
-func (s *sqlStore) escrows(ctx context.Context, user Account, status EscrowStatus, before uuid.UUID, limit int) ([]Escrow, error) {
-	var rows []escrowRow
-	err := s.db.SelectContext(ctx, &rows, escrowsSQL, string(user), before, string(status), limit)
-	return convert(rows, (*escrowRow).escrow), err
+func (s *sqlStore) escrows(ctx context.Context, user Account, status EscrowStatus, before uuid.UUID, look, limit int) ([]Escrow, uuid.UUID, error) {
+	var rows []struct {
+		escrowRow
+		Place int `db:"place"`
+	}
+	err := s.db.SelectContext(ctx, &rows, escrowsSQL, string(user), before, look, string(status), limit)
+	escrows, last := make([]Escrow, 0, len(rows)), uuid.Nil
+	for i := range rows {
+		r := &rows[i]
+		if r.Place == look {
+			last = r.ID
+		}
+		if status == "" || r.Status == string(status) {
+			escrows = append(escrows, r.escrow())
+		}
+	}
+	return escrows, last, err
 }
 
 // dueEscrow is a row of the list of escrows that are to expire, with what its refund needs.

@@ -39,7 +39,9 @@ type store interface {
 	// entryUpTo finds the account's entry with the largest seq up to the given one.
 	entryUpTo(ctx context.Context, a Account, seq int64) (place, error)
 	escrow(ctx context.Context, id uuid.UUID) (*Escrow, error) // ErrEscrowNotFound
-	escrows(ctx context.Context, user Account, status EscrowStatus, before uuid.UUID, limit int) ([]Escrow, error)
+	// escrows looks at so many of the user's escrows below the id, newest first. It returns at most limit of those with
+	// the status, and the last one that it looked at if there were so many; uuid.Nil: it saw all, or met the limit before.
+	escrows(ctx context.Context, user Account, status EscrowStatus, before uuid.UUID, look, limit int) ([]Escrow, uuid.UUID, error)
 	transaction(ctx context.Context, id uuid.UUID) (*Transaction, error) // ErrTransactionNotFound; without entries
 	transactionEntries(ctx context.Context, tx *Transaction) ([]Entry, error)
 	// transactionsAfter returns the transactions of the account's first limit
