@@ -51,7 +51,7 @@ func (c serveCmd) Run(env *cli.Env) error {
 	if err != nil {
 		return err
 	}
-	verifier, err := c.Verifier()
+	verifier, err := c.Verifier(log)
 	if err != nil {
 		return err
 	}

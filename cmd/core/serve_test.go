@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -167,6 +168,38 @@ func TestServeWithoutRedis(t *testing.T) {
 	redis.Start()
 	s.until("/admin/outbox", func(_ int, a map[string]any) bool { return a["backlog"] == 0.0 && a["redis"] == "ok" })
 	s.stop()
+}
+
+// A core whose keys cannot be fetched is not ready, says so, and asks clients to try again. No password is in the log.
+func TestServeWithoutKeys(t *testing.T) {
+	redisURL, ns := testenv.Redis(t)
+	away := httptest.NewServer(http.NotFoundHandler())
+	defer away.Close()
+	keys := strings.Replace(away.URL, "http://", "http://core:hunter2@", 1) + "/keys?password=hunter2"
+	p := launch(t, "serve", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--database-url", wallettest.SQLite(t),
+		"--redis-url", redisURL, "--namespace", ns, "--jwks-url", keys, "--log-format", "json")
+	var line struct{ HTTP, Admin string }
+	if err := json.Unmarshal([]byte(p.err.wait(t, `^.*"msg":"core serves".*$`)), &line); err != nil {
+		t.Fatal(err)
+	}
+	p.err.wait(t, `^.*"level":"WARN","msg":"the keys of tokens cannot be fetched","jwks":"`+away.URL+`/keys","err":"status 404".*$`)
+	s := &server{process: p, http: "http://" + line.HTTP, admin: "http://" + line.Admin, token: "eyJhbGciOiJFUzI1NiJ9.e30.eA"} // {"alg":"ES256"}
+	s.until("/readyz", func(status int, a map[string]any) bool {
+		checks, _ := a["checks"].(map[string]any)
+		return status == http.StatusServiceUnavailable && checks["jwks"] == "no keys of tokens could be fetched yet: status 404"
+	})
+	for _, url := range []string{s.http + "/v1/accounts/user:u1/balance", s.admin + "/admin/outbox"} {
+		if status, a := s.get(url); status != http.StatusServiceUnavailable || a["code"] != "unavailable" || !strings.Contains(fmt.Sprint(a["detail"]), "keys") {
+			t.Errorf("%s: %d %v", url, status, a)
+		}
+	}
+	if _, metrics := s.get(s.admin + "/metrics"); !strings.Contains(fmt.Sprint(metrics["text"]), "jwks_fetch_errors_total 1") {
+		t.Error("metrics lack the fetch")
+	}
+	s.stop()
+	if strings.Contains(p.err.String(), "hunter2") {
+		t.Errorf("log: %s", p.err)
+	}
 }
 
 func TestServeDrains(t *testing.T) {

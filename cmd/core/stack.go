@@ -76,6 +76,7 @@ func openStack(ctx context.Context, cfg stackConfig) (*stack, error) {
 	// Without Redis the core goes on committing; taking it out of service would
 	// only turn a delay into an outage.
 	s.admin.AddCheck(httpserver.Check{Name: "redis", Ping: s.layout.Check, Degrades: true})
+	s.admin.AddKeys(cfg.verifier)
 	s.admin.Handle("GET /admin/outbox", httpserver.RequireScope(cfg.verifier, token.ScopeAdmin, http.HandlerFunc(s.outbox)))
 	s.admin.Handle("POST /admin/reconcile", httpserver.RequireScope(cfg.verifier, token.ScopeAdmin, coreapi.Reconcile(ledger, cfg.log)))
 	letters := &coreapi.DeadLetters{Redis: cfg.rdb, Keys: cfg.keys, Logger: cfg.log}
@@ -101,6 +102,7 @@ func (s *stack) stages(public, admin net.Listener) []func(context.Context) error
 		s.ledger.Run,
 		s.runRelay,
 		s.layout.Run,
+		s.cfg.verifier.Run,
 		func(ctx context.Context) error {
 			// A profile takes as long as it was asked to.
 			server := server

@@ -72,7 +72,7 @@ func (c serveCmd) Run(env *cli.Env) error {
 		return err
 	}
 	limits.Compression = c.Compression
-	verifier, err := c.Verifier()
+	verifier, err := c.Verifier(log)
 	if err != nil {
 		return err
 	}

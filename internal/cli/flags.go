@@ -130,8 +130,8 @@ type TokenFlags struct {
 const DevSecret = "dev-secret-for-local-use-only-0123456789"
 
 // Verifier checks tokens as the flags say. The secret of core dev is refused.
-func (f TokenFlags) Verifier() (*token.Verifier, error) {
-	cfg := token.Config{JWKSURL: f.JWKSURL, Issuer: f.JWTIssuer, Audience: f.JWTAudience}
+func (f TokenFlags) Verifier(log *slog.Logger) (*token.Verifier, error) {
+	cfg := token.Config{JWKSURL: f.JWKSURL, Issuer: f.JWTIssuer, Audience: f.JWTAudience, Logger: log.With("jwks", logging.URL(f.JWKSURL))}
 	switch {
 	case f.JWTHS256Secret == "" && len(f.JWTPublicKey) == 0 && f.JWKSURL == "":
 		return nil, Usage("", "no key to check tokens with: give --jwt-hs256-secret (or JWT_HS256_SECRET), --jwt-public-key or --jwks-url")

@@ -1,6 +1,7 @@
 package coreapi
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/google/uuid"
@@ -19,6 +20,9 @@ func (c *call) authenticate() error {
 		return fmt.Errorf("%w: send Authorization: Bearer <token>", errUnauthorized)
 	}
 	claims, err := c.api.verifier.Verify(c.ctx, raw)
+	if errors.Is(err, token.ErrUnavailable) {
+		return err
+	}
 	if err != nil {
 		c.w.Header().Set("WWW-Authenticate", `Bearer realm="core", error="invalid_token"`)
 		return fmt.Errorf("%w: %s", errUnauthorized, token.Reason(err))

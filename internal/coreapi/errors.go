@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/redroomrewards/realtime/internal/problem"
+	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
@@ -36,6 +37,7 @@ var kinds = []struct {
 	{wallet.ErrTooLarge, http.StatusRequestEntityTooLarge, "request_too_large", "Request too large", 0},
 	{wallet.ErrOverloaded, http.StatusServiceUnavailable, "overloaded", "Overloaded", 1},
 	{wallet.ErrUnavailable, http.StatusServiceUnavailable, "unavailable", "Ledger unavailable", 2},
+	{token.ErrUnavailable, http.StatusServiceUnavailable, "unavailable", "Tokens cannot be checked", token.RetryAfterSeconds},
 	{context.DeadlineExceeded, http.StatusServiceUnavailable, "unavailable", "Ledger unavailable", 2},
 	{context.Canceled, http.StatusServiceUnavailable, "unavailable", "Ledger unavailable", 2},
 }
@@ -64,6 +66,9 @@ func describe(err error) *problem.Details {
 }
 
 func detail(err error, code string) string {
+	if errors.Is(err, token.ErrUnavailable) {
+		return token.Reason(err)
+	}
 	switch code {
 	case "overloaded":
 		return detailOverloaded

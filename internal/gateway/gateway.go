@@ -131,6 +131,7 @@ func (g *Gateway) Stages(public, admin net.Listener) []func(context.Context) err
 		g.runRecheck,
 		g.control.run,
 		g.layout.Run,
+		g.verifier.Run,
 		func(ctx context.Context) error {
 			server := server
 			server.WriteTimeout = 5 * time.Minute // a profile takes as long as it was asked to

@@ -70,6 +70,7 @@ func (g *Gateway) checks() {
 		}
 		return nil
 	}})
+	g.admin.AddKeys(g.verifier)
 }
 
 // balance answers from Redis, or from the core where Redis does not know.

@@ -42,6 +42,10 @@ func Bearer(w http.ResponseWriter, r *http.Request, v Verifier, realm string) (*
 	switch {
 	case errors.As(err, &refused):
 		return nil, refused
+	case errors.Is(err, token.ErrUnavailable):
+		refused = problem.New(http.StatusServiceUnavailable, "unavailable", "", token.Reason(err))
+		refused.RetryAfter = token.RetryAfterSeconds
+		return nil, refused
 	case err != nil:
 		w.Header().Set("WWW-Authenticate", `Bearer realm="`+realm+`", error="invalid_token"`)
 		return nil, problem.New(http.StatusUnauthorized, "unauthorized", "", token.Reason(err))

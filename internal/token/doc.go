@@ -7,11 +7,12 @@
 // among these, so "none", a surprise algorithm and a public key misused as an HMAC
 // secret are all refused before a signature is looked at.
 //
-// Keys may come from a JWKS URL as well. The set is fetched when it is first needed,
-// kept, fetched again when it is old or when a token names a key that it lacks, at
-// most once per interval whatever clients send. While the URL cannot be reached the
-// keys already known stay valid.
+// Keys may come from a JWKS URL as well. The set is fetched at once by Run, or when it
+// is first needed, kept, fetched again when it is old or when a token names a key that
+// it lacks, at most once per interval whatever clients send. While the URL cannot be
+// reached the keys already known stay valid; as long as it never gave any, a token that
+// no other key verifies is an ErrUnavailable. Published tells how it stands.
 //
-// Every refusal is an ErrInvalid, and Reason gives a text that may be shown to the
+// Every other refusal is an ErrInvalid, and Reason gives a text that may be shown to the
 // bearer: it never holds any part of the token.
 package token

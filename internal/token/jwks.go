@@ -3,9 +3,12 @@ package token
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -16,7 +19,10 @@ import (
 // maxJWKSBytes bounds the answer of the JWKS URL.
 const maxJWKSBytes = 1 << 20
 
-// jwks keeps the keys that a URL publishes. It has no goroutine of its own: the
+// warnEvery is how often an outage of the JWKS URL is logged while it lasts.
+const warnEvery = time.Minute
+
+// jwks keeps the keys that a URL publishes. Run fetches them in time; besides, the
 // verification that finds the keys too old, or a key missing, fetches them, while
 // all others go on with what is there.
 type jwks struct {
@@ -25,13 +31,17 @@ type jwks struct {
 	refresh, retry time.Duration
 	timeout        time.Duration
 	now            func() time.Time
+	log            *slog.Logger
 
 	fetching sync.Mutex // held by the one that fetches
 
-	mu      sync.Mutex // protects what follows
-	keys    []publishedKey
-	fetched time.Time // when keys were fetched; zero: never
-	tried   time.Time // when a fetch last began
+	mu       sync.Mutex // protects what follows
+	keys     []publishedKey
+	fetched  time.Time // when keys were fetched; zero: never
+	tried    time.Time // when a fetch last began
+	err      error     // of the newest fetch
+	failures int       // fetches so far that failed
+	warned   time.Time // when that was logged last
 }
 
 type publishedKey struct {
@@ -41,7 +51,7 @@ type publishedKey struct {
 
 func newJWKS(cfg Config) *jwks {
 	j := &jwks{
-		url: cfg.JWKSURL, client: cfg.HTTPClient, now: cfg.Now,
+		url: cfg.JWKSURL, client: cfg.HTTPClient, now: cfg.Now, log: cfg.Logger,
 		refresh: cfg.JWKSRefresh, retry: cfg.JWKSRetry, timeout: cfg.JWKSTimeout,
 	}
 	if j.client == nil {
@@ -69,7 +79,7 @@ func (j *jwks) lookup(ctx context.Context, alg, kid string) []jwt.VerificationKe
 	case len(found) > 0:
 		// Old keys are good enough for this token; one caller renews them.
 		if j.fetching.TryLock() {
-			j.fetch(ctx)
+			j.fetch(context.WithoutCancel(ctx)) // a client that goes away must not spoil it for the others
 			j.fetching.Unlock()
 		}
 	default:
@@ -77,12 +87,27 @@ func (j *jwks) lookup(ctx context.Context, alg, kid string) []jwt.VerificationKe
 		// fetched at this moment may be all that is missing.
 		if never || !fresh || kid != "" {
 			j.fetching.Lock()
-			j.fetch(ctx)
+			j.fetch(context.WithoutCancel(ctx))
 			j.fetching.Unlock()
 		}
 	}
 	found, _, _ = j.known(alg, kid)
 	return found
+}
+
+// run fetches keys until ctx ends, whenever what is there is too old.
+func (j *jwks) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		if _, fresh, _ := j.known("", ""); !fresh {
+			j.fetching.Lock()
+			j.fetch(ctx)
+			j.fetching.Unlock()
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(j.retry):
+		}
+	}
 }
 
 func (j *jwks) known(alg, kid string) (found []jwt.VerificationKey, fresh, never bool) {
@@ -109,16 +134,38 @@ func (j *jwks) fetch(ctx context.Context) {
 	if soon {
 		return
 	}
-	// A client that goes away must not spoil the fetch for the others.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), j.timeout)
+	timed, cancel := context.WithTimeout(ctx, j.timeout)
 	defer cancel()
-	keys, err := j.get(ctx)
-	if err != nil || len(keys) == 0 {
-		return // an outage, or an empty answer: what is known stays
+	keys, err := j.get(timed)
+	if ctx.Err() != nil {
+		return // told to stop
 	}
+	if err == nil && len(keys) == 0 {
+		err = errors.New("the answer has no key that can be used")
+	}
+	j.fetchedKeys(now, keys, err)
+}
+
+// fetchedKeys notes how a fetch ended. After an outage, or an empty answer, what is
+// known stays.
+func (j *jwks) fetchedKeys(now time.Time, keys []publishedKey, err error) {
 	j.mu.Lock()
-	j.keys, j.fetched = keys, now
-	j.mu.Unlock()
+	defer j.mu.Unlock()
+	before := j.err
+	j.err = err
+	switch {
+	case err == nil:
+		j.keys, j.fetched = keys, now
+		if before != nil {
+			j.log.Info("the keys of tokens can be fetched again", "keys", len(keys))
+		}
+	default:
+		j.failures++
+		if before == nil || now.Sub(j.warned) >= warnEvery {
+			j.warned = now
+			j.log.Warn("the keys of tokens cannot be fetched", "err", err, "known", len(j.keys))
+		}
+	}
 }
 
 func (j *jwks) get(ctx context.Context) ([]publishedKey, error) {
@@ -127,6 +174,10 @@ func (j *jwks) get(ctx context.Context) ([]publishedKey, error) {
 		return nil, err
 	}
 	resp, err := j.client.Do(req)
+	var about *url.Error
+	if errors.As(err, &about) {
+		return nil, about.Err // without the URL, which may hold a password
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -50,6 +51,7 @@ type Config struct {
 	JWKSTimeout time.Duration    // Defaults to 5 s for one fetch.
 	HTTPClient  *http.Client     // Defaults to http.DefaultClient.
 	Now         func() time.Time // Defaults to time.Now.
+	Logger      *slog.Logger     // of the JWKS URL's outages. Defaults to slog.Default().
 }
 
 // A Verifier checks tokens. It may be used by several goroutines.
@@ -76,6 +78,9 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
 	}
 	v := &Verifier{static: map[string][]jwt.VerificationKey{}}
 	secret := slices.Clone(cfg.HS256Secret)
@@ -136,8 +141,47 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 	return v, nil
 }
 
-// Verify checks a compact JWT and returns what it says. Its error is an
-// ErrInvalid. It may wait for a fetch of the JWKS, never longer than JWKSTimeout.
+// Run fetches the keys of the JWKS URL until ctx ends: at once, and when they become
+// old. Without a URL it waits.
+func (v *Verifier) Run(ctx context.Context) error {
+	if v.jwks != nil {
+		v.jwks.run(ctx)
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// Published is how it stands about the keys of the JWKS URL.
+type Published struct {
+	Configured bool          // there is a URL
+	Only       bool          // no other key is configured
+	Missing    error         // why no key could be fetched so far; nil: some were
+	Age        time.Duration // since keys were fetched; 0: never
+	Failures   int           // fetches that failed
+}
+
+// Published tells how it stands about the keys of the JWKS URL.
+func (v *Verifier) Published() Published {
+	j := v.jwks
+	if j == nil {
+		return Published{}
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	p := Published{Configured: true, Only: len(v.static) == 0 && !slices.Contains(v.algorithms, algHS256), Failures: j.failures}
+	switch {
+	case !j.fetched.IsZero():
+		p.Age = j.now().Sub(j.fetched)
+	case j.err != nil:
+		p.Missing = fmt.Errorf("no keys of tokens could be fetched yet: %w", j.err)
+	default:
+		p.Missing = errors.New("no keys of tokens have been fetched yet")
+	}
+	return p
+}
+
+// Verify checks a compact JWT and returns what it says. Its error is an ErrInvalid,
+// or ErrUnavailable. It may wait for a fetch of the JWKS, never longer than JWKSTimeout.
 func (v *Verifier) Verify(ctx context.Context, raw string) (*Claims, error) {
 	switch {
 	case raw == "":
@@ -207,11 +251,15 @@ func (v *Verifier) checkSignature(ctx context.Context, segment, signed string, b
 		if v.jwks != nil {
 			keys = append(keys, v.jwks.lookup(ctx, h.alg, h.kid)...)
 		}
-		if len(keys) == 0 {
-			return invalid("no known key verifies this token")
-		}
 		method := jwt.GetSigningMethod(h.alg)
-		if !slices.ContainsFunc(keys, func(key jwt.VerificationKey) bool { return method.Verify(signed, b.bytes, key) == nil }) {
+		verifies := func(key jwt.VerificationKey) bool { return method.Verify(signed, b.bytes, key) == nil }
+		switch {
+		case slices.ContainsFunc(keys, verifies):
+		case v.Published().Missing != nil:
+			return ErrUnavailable
+		case len(keys) == 0:
+			return invalid("no known key verifies this token")
+		default:
 			return errSignature
 		}
 	}

@@ -88,6 +88,11 @@ func (h *Hub) takesClients(r *http.Request) *problem.Details {
 // verify checks a token and whether its bearer may come in.
 func (h *Hub) verify(ctx context.Context, v Verifier, raw string) (*token.Claims, *problem.Details) {
 	claims, err := v.Verify(ctx, raw)
+	if errors.Is(err, token.ErrUnavailable) {
+		d := problem.New(http.StatusServiceUnavailable, "unavailable", "", token.Reason(err))
+		d.RetryAfter = token.RetryAfterSeconds
+		return nil, d
+	}
 	if err != nil {
 		h.metrics.authFailures.Inc()
 		return nil, problem.New(http.StatusUnauthorized, "unauthorized", "", token.Reason(err))

@@ -87,6 +87,10 @@ func (c *conn) refuse(sub *string, r *refusal) bool {
 func (c *conn) auth(f *clientFrame) bool {
 	s := c.session
 	claims, err := c.verifier.Verify(s.hub.base, f.Token)
+	if errors.Is(err, token.ErrUnavailable) {
+		c.shut(closeInternal, token.Reason(err)) // for the client: come back after a pause
+		return false
+	}
 	if err != nil {
 		s.hub.metrics.authFailures.Inc()
 		c.shut(closeUnauthorized, token.Reason(err))

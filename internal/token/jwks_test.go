@@ -1,0 +1,142 @@
+package token_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/redroomrewards/realtime/internal/token"
+)
+
+// What operators see of a JWKS URL that is away from the start, comes, goes, and comes back.
+func TestJWKSOutageShows(t *testing.T) {
+	k := makeKeys()
+	srv := &jwksServer{away: true, keys: []map[string]string{ecJWK(k.ec, "ec-1")}}
+	server := httptest.NewServer(srv)
+	defer server.Close()
+	var log bytes.Buffer
+	now := time.Now()
+	address := strings.Replace(server.URL, "http://", "http://keys:hunter2@", 1) + "/?key=hunter2"
+	v := newVerifier(t, token.Config{
+		JWKSURL: address, HTTPClient: server.Client(), Now: func() time.Time { return now }, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	raw := sign(t, jwt.SigningMethodES256, k.ec, "ec-1", nil)
+	verify := func(want error) {
+		t.Helper()
+		if _, err := v.Verify(t.Context(), raw); !errors.Is(err, want) {
+			t.Errorf("%v, want %v", err, want)
+		}
+	}
+	logged := func(warnings, infos int) {
+		t.Helper()
+		if w, i := strings.Count(log.String(), "level=WARN"), strings.Count(log.String(), "level=INFO"); w != warnings || i != infos {
+			t.Errorf("%d warnings and %d infos, want %d and %d:\n%s", w, i, warnings, infos, log.String())
+		}
+	}
+	if p := v.Published(); !p.Configured || !p.Only || p.Missing == nil || p.Failures != 0 {
+		t.Errorf("before the first fetch: %+v", p)
+	}
+	for range 5 { // over 44 s
+		verify(token.ErrUnavailable)
+		now = now.Add(11 * time.Second)
+	}
+	if p := v.Published(); p.Missing == nil || !strings.Contains(p.Missing.Error(), "status 502") || p.Failures != 5 || p.Age != 0 {
+		t.Errorf("never reached: %+v", p)
+	}
+	logged(1, 0)
+	now = now.Add(time.Minute)
+	verify(token.ErrUnavailable)
+	logged(2, 0)
+
+	srv.set(func() { srv.away = false })
+	now = now.Add(11 * time.Second)
+	verify(nil)
+	now = now.Add(time.Minute)
+	if p := v.Published(); p.Missing != nil || p.Failures != 6 || p.Age != time.Minute {
+		t.Errorf("reached: %+v", p)
+	}
+	logged(2, 1)
+
+	// What was fetched stays good, and a key that is not there is a refusal again.
+	srv.set(func() { srv.away = true })
+	now = now.Add(20 * time.Minute)
+	verify(nil)
+	if p := v.Published(); p.Missing != nil || p.Failures != 7 || p.Age != 21*time.Minute {
+		t.Errorf("gone again: %+v", p)
+	}
+	logged(3, 1)
+	if _, err := v.Verify(t.Context(), sign(t, jwt.SigningMethodES256, k.ec, "ec-2", nil)); !errors.Is(err, token.ErrInvalid) {
+		t.Errorf("an unknown key: %v", err)
+	}
+
+	// An answer without a key is none.
+	srv.set(func() { srv.away, srv.keys = false, nil })
+	now = now.Add(time.Minute)
+	verify(nil)
+	if p := v.Published(); p.Failures != 8 {
+		t.Errorf("an empty answer: %+v", p)
+	}
+
+	server.Close()
+	now = now.Add(2 * time.Minute)
+	verify(nil)
+	if strings.Contains(log.String(), "hunter2") || !strings.Contains(log.String(), "connection refused") {
+		t.Errorf("log:\n%s", log.String())
+	}
+}
+
+// With other keys, some tokens can be judged.
+func TestJWKSIsNotTheOnlySource(t *testing.T) {
+	k := makeKeys()
+	for name, cfg := range map[string]token.Config{"secret": {HS256Secret: secret}, "public key": {PublicKeys: [][]byte{publicPEM(t, k.ec)}}} {
+		cfg.JWKSURL = "http://127.0.0.1:1/"
+		if p := newVerifier(t, cfg).Published(); !p.Configured || p.Only || p.Missing == nil {
+			t.Errorf("%s: %+v", name, p)
+		}
+	}
+	if p := newVerifier(t, token.Config{HS256Secret: secret}).Published(); p != (token.Published{}) {
+		t.Errorf("without a URL: %+v", p)
+	}
+}
+
+// lines is a log that can be waited for.
+type lines chan string
+
+func (l lines) Write(p []byte) (int, error) {
+	l <- string(p)
+	return len(p), nil
+}
+
+// Run has the keys before anybody asks, and tries until it has them.
+func TestRunFetches(t *testing.T) {
+	srv := &jwksServer{away: true, keys: []map[string]string{ecJWK(makeKeys().ec, "ec-1")}}
+	server := httptest.NewServer(srv)
+	defer server.Close()
+	log := make(lines, 2)
+	v := newVerifier(t, token.Config{JWKSURL: server.URL, HTTPClient: server.Client(), JWKSRetry: time.Millisecond, Logger: slog.New(slog.NewTextHandler(log, nil))})
+	ctx, cancel := context.WithCancel(t.Context())
+	var g errgroup.Group
+	g.Go(func() error { return v.Run(ctx) })
+	if line := <-log; !strings.Contains(line, "cannot be fetched") {
+		t.Error(line)
+	}
+	srv.set(func() { srv.away = false })
+	if line := <-log; !strings.Contains(line, "fetched again") {
+		t.Error(line)
+	}
+	if p := v.Published(); p.Missing != nil {
+		t.Errorf("%+v", p)
+	}
+	cancel()
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+}
