@@ -1,7 +1,9 @@
 package token
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -57,56 +59,108 @@ type wireClaims struct {
 }
 
 // readClaims reads a token's second part. What is written plainly, as issuers do, is
-// read without reflection; anything else, and any doubt, goes to encoding/json.
+// read without reflection; anything else, and any doubt, goes to encoding/json. Either
+// way names are exact, and a claim that we read comes once (RFC 7519 section 4): to
+// encoding/json alone, Scope would be scope, and the last of two would count.
 func readClaims(payload []byte) (*wireClaims, error) {
 	w := new(wireClaims)
 	if w.readPlain(payload) {
 		return w, nil
 	}
 	w = new(wireClaims)
-	return w, json.Unmarshal(payload, w)
+	err := w.read(payload)
+	return w, err
 }
 
-// readPlain does what encoding/json would do, or is false.
+// readPlain does what read would do, or is false.
 func (w *wireClaims) readPlain(payload []byte) bool {
 	s := plainjson.Scanner{Rest: payload}
+	var seen uint // a bit for each claim
+	once := func(claim uint) {
+		if seen&(1<<claim) != 0 {
+			s.Fail()
+		}
+		seen |= 1 << claim
+	}
 	s.Open('{')
 	for n := 0; s.More(n, '}'); n++ {
-		switch name := s.Name(); string(name) {
+		switch string(s.Name()) {
 		case "iss":
+			once(0)
 			w.Issuer = string(s.Text())
 		case "sub":
+			once(1)
 			w.Subject = string(s.Text())
 		case "jti":
+			once(2)
 			w.ID = string(s.Text())
 		case "scope":
+			once(3)
 			w.Scope = string(s.Text())
 		case "exp":
+			once(4)
 			w.ExpiresAt = numericDate(&s)
 		case "nbf":
+			once(5)
 			w.NotBefore = numericDate(&s)
 		case "iat":
+			once(6)
 			w.IssuedAt = numericDate(&s)
 		case "accounts":
+			once(7)
 			accounts := s.Texts()
 			w.Accounts = &accounts
 		case "aud":
+			once(8)
 			if s.At('"') {
 				w.Audience = jwt.ClaimStrings{string(s.Text())}
 			} else if w.Audience = s.Texts(); len(w.Audience) == 0 {
 				w.Audience = nil
 			}
 		default:
-			if slices.ContainsFunc(claimNames, func(known string) bool { return strings.EqualFold(known, string(name)) }) {
-				return false // encoding/json takes SUB for sub
-			}
 			s.Skip()
 		}
 	}
 	return s.End()
 }
 
-var claimNames = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "accounts", "scope"}
+// errTwice refuses a token that says something twice, perhaps not the same.
+var errTwice = errors.New("a claim comes twice")
+
+// read reads any JSON.
+func (w *wireClaims) read(payload []byte) error {
+	if !json.Valid(payload) {
+		return errMalformed
+	}
+	into := map[string]any{
+		"iss": &w.Issuer, "sub": &w.Subject, "jti": &w.ID, "scope": &w.Scope, "accounts": &w.Accounts, "aud": &w.Audience,
+		"exp": &w.ExpiresAt, "nbf": &w.NotBefore, "iat": &w.IssuedAt,
+	}
+	dec := json.NewDecoder(bytes.NewReader(payload))
+	if opening, err := dec.Token(); err != nil || opening != json.Delim('{') {
+		return errMalformed
+	}
+	for dec.More() {
+		t, err := dec.Token()
+		if err != nil {
+			return err
+		}
+		name, _ := t.(string)
+		value, known := into[name]
+		switch {
+		case !known:
+			value = new(json.RawMessage)
+		case value == nil:
+			return errTwice
+		default:
+			into[name] = nil
+		}
+		if err := dec.Decode(value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 func numericDate(s *plainjson.Scanner) *jwt.NumericDate {
 	return &jwt.NumericDate{Time: time.Unix(s.Whole(), 0)}

@@ -2,10 +2,11 @@ package token
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"strings"
 	"sync"
+
+	jsonv2 "github.com/go-json-experiment/json"
 )
 
 // header is what a token's first part says about its signature.
@@ -21,8 +22,10 @@ func readHeader(segment string) (header, error) {
 	if err != nil {
 		return header{}, err
 	}
-	var members map[string]any // exact names: to a struct, ALG would be alg
-	if err := json.Unmarshal(data, &members); err != nil {
+	// Names are exact: to a struct of encoding/json, ALG would be alg. None may come twice
+	// (RFC 7515 section 4).
+	var members map[string]any
+	if err := jsonv2.Unmarshal(data, &members); err != nil {
 		return header{}, err
 	}
 	if _, ok := members["crit"]; ok {
