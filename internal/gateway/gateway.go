@@ -91,12 +91,13 @@ func New(ctx context.Context, rdb redis.UniversalClient, core *coreclient.Client
 		return nil, err
 	}
 	reg := g.admin.Registry
-	cfg.Cache.Keys, cfg.Cache.Registerer = cfg.Keys, reg
-	g.cache = cache.New(rdb, cfg.Cache)
 	g.tail = bus.NewTail(rdb, bus.TailConfig{
-		Keys: cfg.Keys, Block: cfg.TailBlock, Pause: tailPause, Reuse: cfg.Observe == nil, Lost: g.mayHaveLost, Logger: cfg.Logger, Registerer: reg,
+		Keys: cfg.Keys, Block: cfg.TailBlock, Pause: tailPause, Reuse: cfg.Observe == nil, Lost: g.lostSome, Logger: cfg.Logger, Registerer: reg,
 	})
+	cfg.Cache.Keys, cfg.Cache.Registerer, cfg.Cache.Current = cfg.Keys, reg, g.tail.Reading
+	g.cache = cache.New(rdb, cfg.Cache)
 	hub := cfg.Hub
+	hub.Current = g.tail.Reading
 	hub.Gateway, hub.AllowedOrigins, hub.CloseTimeout = cfg.Name, cfg.AllowedOrigins, cfg.CloseTimeout
 	hub.Logger, hub.Registerer, hub.Tracer = cfg.Logger, reg, cfg.Tracer
 	g.hub = ws.NewHub(hub, g.cache, core)
@@ -184,6 +185,13 @@ func (g *Gateway) deliver(b bus.Batch) {
 		g.cfg.Observe(b)
 	}
 	g.hub.Deliver(b.Deliveries, b.Refill)
+}
+
+// lostSome is called before the tail goes on after an interruption: what the cache knows
+// may be older than what was lost.
+func (g *Gateway) lostSome() {
+	g.cache.Forget()
+	g.mayHaveLost()
 }
 
 // mayHaveLost has the clients rechecked soon.

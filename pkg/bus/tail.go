@@ -69,6 +69,8 @@ type Tail struct {
 	metrics  tailMetrics
 	caughtUp chan struct{}
 	behind   atomic.Int32 // readers that have not caught up yet
+	unread   atomic.Int32 // partitions that cannot be read now, or have not been yet
+	reading  []atomic.Bool
 	complain rate.Sometimes
 
 	mu sync.Mutex // held while deliver runs: one goroutine at a time
@@ -86,13 +88,16 @@ func NewTail(rdb redis.UniversalClient, cfg TailConfig) *Tail {
 	setDefault(&cfg.Logger, slog.Default())
 	cfg.Block = max(cfg.Block, time.Millisecond) // 0 would be for ever
 	cfg.Pause = min(cfg.Pause, 5*time.Millisecond)
-	return &Tail{
+	t := &Tail{
 		rdb:      rdb,
 		cfg:      cfg,
 		metrics:  newTailMetrics(cfg.Registerer, cfg.Keys.Partitions),
 		caughtUp: make(chan struct{}),
+		reading:  make([]atomic.Bool, cfg.Keys.Partitions),
 		complain: rate.Sometimes{First: 1, Interval: 10 * time.Second},
 	}
+	t.unread.Store(int32(cfg.Keys.Partitions)) //nolint:gosec // partitions are few
+	return t
 }
 
 // Run delivers first the most recent entries of each stream (Refill), then what
@@ -127,6 +132,28 @@ func (t *Tail) Run(ctx context.Context, deliver func(Batch)) error {
 
 // CaughtUp is closed once every partition was refilled and read up to its end.
 func (t *Tail) CaughtUp() <-chan struct{} { return t.caughtUp }
+
+// Reading tells whether the account's stream is being read: what Redis has of the account
+// was delivered, or will be in a moment. It is false before the refill, and from a read
+// that failed until all that came meanwhile was delivered; Lost is called before it turns
+// true again. It costs a few ns.
+func (t *Tail) Reading(account string) bool {
+	return t.ReadingAll() || t.reading[t.cfg.Keys.Partition(account)].Load()
+}
+
+// ReadingAll is Reading for every account.
+func (t *Tail) ReadingAll() bool { return t.unread.Load() == 0 }
+
+// reads notes whether a partition can be read.
+func (t *Tail) reads(partition int, yes bool) {
+	switch {
+	case t.reading[partition].Swap(yes) == yes:
+	case yes:
+		t.unread.Add(-1)
+	default:
+		t.unread.Add(1)
+	}
+}
 
 func (t *Tail) oneCaughtUp() {
 	if t.behind.Add(-1) == 0 {

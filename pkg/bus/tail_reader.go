@@ -35,6 +35,7 @@ type tailReader struct {
 	lastFound time.Time // when there were entries last
 	checked   time.Time // when identity and ends were compared last
 	broken    bool      // since then there was an error, or entries may have been missed
+	stopped   bool      // a read has failed, and not all that came since was delivered
 	caughtUp  bool
 }
 
@@ -73,7 +74,10 @@ func (r *tailReader) run(ctx context.Context) error {
 		if err := r.step(ctx); err == nil {
 			wait.Reset()
 		} else if ctx.Err() == nil {
-			r.broken = true
+			r.broken, r.stopped = true, true
+			for i := range r.parts {
+				r.t.reads(r.parts[i].partition, false)
+			}
 			r.t.metrics.errors.Inc()
 			r.t.complain.Do(func() { r.t.cfg.Logger.Warn("reading streams fails, trying again", "error", err) })
 			sleep(ctx, wait.NextBackOff())
@@ -216,6 +220,9 @@ func (r *tailReader) refill(ctx context.Context, p *tailPosition) error {
 		slices.Reverse(r.entries.deliveries)
 		r.hand(n, true)
 	}
+	if !r.stopped {
+		r.t.reads(p.partition, true)
+	}
 	return nil
 }
 
@@ -254,6 +261,12 @@ func (r *tailReader) read(ctx context.Context) (found int, err error) {
 	}
 	r.t.metrics.reads.Inc()
 	r.hand(found, false)
+	if !full && r.stopped {
+		r.stopped = false
+		for i := range r.parts {
+			r.t.reads(r.parts[i].partition, true)
+		}
+	}
 	if !full && !r.caughtUp {
 		r.caughtUp = true
 		r.t.oneCaughtUp()

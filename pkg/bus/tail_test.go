@@ -227,6 +227,33 @@ func TestTailOutlivesRestartsAndCuts(t *testing.T) {
 	f.waitLive(t, "user:a", 1, 12)
 }
 
+// While a stream cannot be read the tail says so, until all that came meanwhile was delivered.
+func TestTailTellsWhetherItReads(t *testing.T) {
+	server := testenv.RedisServer(t)
+	proxy := testenv.NewProxy(t, server.Addr())
+	p := bus.NewPublisher(open(t, server.URL()), bus.PublisherConfig{})
+	publish(t, p, group("user:a", 1, 1))
+	var lost atomic.Int32
+	f := follow(t, open(t, "redis://"+proxy.Addr()+"?read_timeout=500ms"), bus.TailConfig{Count: 1, Lost: func() { lost.Add(1) }})
+	f.waitCaughtUp(t)
+	if !f.Reading("user:a") || !f.ReadingAll() {
+		t.Error("caught up, and does not read")
+	}
+	proxy.PauseReplies()
+	proxy.Cut()
+	waitFor(t, "that it does not read", func() bool { return !f.Reading("user:a") && !f.ReadingAll() })
+	const missed = 50
+	publish(t, p, group("user:a", 2, missed))
+	before := lost.Load()
+	proxy.Cut()
+	proxy.Resume()
+	waitFor(t, "that it reads again", func() bool { return f.Reading("user:a") })
+	if _, live := f.seqs("user:a"); len(live) != missed || lost.Load() == before {
+		t.Errorf("it reads again after %d of %d events, and %d calls of Lost", len(live), missed, lost.Load()-before)
+	}
+	waitFor(t, "all", f.ReadingAll)
+}
+
 func TestTailFollowsAStreamThatWentBack(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		add := func(id string, seq int) {

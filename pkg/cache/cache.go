@@ -22,7 +22,11 @@ type Config struct {
 	TTL      time.Duration // how long an account stays in the LRU. Defaults to 1 h.
 	// Timeout is how long one read of Redis may take, so that time is left to ask the ledger. After a read that took
 	// longer, Redis is not asked for as long again. Defaults to 1 s.
-	Timeout    time.Duration
+	Timeout time.Duration
+	// Current tells whether Seen is called at the moment for all that happens to an
+	// account. While it is not, the LRU is not trusted and Redis is read on each Get. It
+	// must not wait. Defaults to always.
+	Current    func(account string) bool
 	Registerer prometheus.Registerer // Defaults to no metrics.
 }
 
@@ -46,6 +50,7 @@ type Balances struct {
 	ttl      time.Duration
 	timeout  time.Duration
 	disabled bool
+	current  func(account string) bool
 	metrics  metrics
 
 	start     time.Time
@@ -63,6 +68,9 @@ func New(rdb redis.UniversalClient, cfg Config) *Balances {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = time.Second
 	}
+	if cfg.Current == nil {
+		cfg.Current = func(string) bool { return true }
+	}
 	return &Balances{
 		rdb:  rdb,
 		keys: cfg.Keys.WithDefaults(),
@@ -75,6 +83,7 @@ func New(rdb redis.UniversalClient, cfg Config) *Balances {
 		ttl:      cfg.TTL,
 		timeout:  cfg.Timeout,
 		disabled: cfg.Disabled,
+		current:  cfg.Current,
 		metrics:  newMetrics(cfg.Registerer),
 		start:    time.Now(),
 	}
@@ -87,7 +96,7 @@ func (b *Balances) Get(ctx context.Context, name string) (balance bus.Balance, o
 	a := b.account(name)
 	if b.disabled {
 		defer b.accounts.Invalidate(name)
-	} else if balance, known := a.balance(); known && balance.Seq >= a.floor.Load() {
+	} else if balance, known := a.balance(); known && balance.Seq >= a.floor.Load() && b.current(name) {
 		b.metrics.hits.Inc()
 		return balance, true, nil
 	} else if known {

@@ -227,6 +227,35 @@ func TestForget(t *testing.T) {
 	})
 }
 
+// While events do not arrive, nothing is answered that only they would make old.
+func TestNotCurrent(t *testing.T) {
+	server := testenv.RedisServer(t)
+	p := bus.NewPublisher(open(t, server.URL()), bus.PublisherConfig{})
+	var current atomic.Bool
+	b := cache.New(open(t, server.URL()), cache.Config{Current: func(account string) bool { return account != "user:a" || current.Load() }})
+	current.Store(true)
+	for _, account := range []string{"user:a", "user:b"} {
+		set(t, p, account, 1)
+		get(t, b, account)
+		set(t, p, account, 2) // which nobody is told of
+	}
+	current.Store(false)
+	if got := get(t, b, "user:a"); got.Seq != 2 {
+		t.Errorf("seq %d is from the LRU", got.Seq)
+	}
+	if got := get(t, b, "user:b"); got.Seq != 1 {
+		t.Errorf("seq %d: another account's is not from the LRU", got.Seq)
+	}
+	server.Kill()
+	if got, ok, err := b.Get(t.Context(), "user:a"); ok || err == nil {
+		t.Errorf("without Redis: %+v, %v", got, err)
+	}
+	current.Store(true)
+	if got := get(t, b, "user:a"); got.Seq != 2 {
+		t.Errorf("seq %d from the LRU", got.Seq)
+	}
+}
+
 func TestDisabledAsksEachTime(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})

@@ -4,5 +4,6 @@
 // A balance from Get is never older than the newest event that this process
 // reported with Seen before Get was called. It is never guessed: when the
 // hash is absent or lacks one of its type's fields, ok is false, and the caller asks
-// the ledger. When Redis is away, Get returns the error.
+// the ledger. When Redis is away, Get returns the error; what it knew before, too, may
+// have become old as soon as Seen is no longer called, which Config.Current tells.
 package cache

@@ -51,7 +51,10 @@ type Config struct {
 
 	FetchTimeout time.Duration // for one call of Snapshots or History. Defaults to 5 s.
 	Fetches      int           // calls of History at the same time. Defaults to 32.
-	RetryFor     time.Duration // how long a gap may stay open while neither history nor state can be had. Defaults to 30 s.
+	// Current tells whether Deliver is called at the moment for all that happens to an account. While it is not, nobody
+	// resumes from memory. It must not wait. Defaults to always.
+	Current  func(account string) bool
+	RetryFor time.Duration // how long a gap may stay open while neither history nor state can be had. Defaults to 30 s.
 
 	Writers int // goroutines that write to all connections. Defaults to GOMAXPROCS.
 
@@ -87,6 +90,9 @@ func (c Config) withDefaults() Config {
 	set(&c.Fetches, 32)
 	set(&c.RetryFor, 30*time.Second)
 	set(&c.Writers, runtime.GOMAXPROCS(0))
+	if c.Current == nil {
+		c.Current = func(string) bool { return true }
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -27,7 +27,7 @@ func (h *Hub) open(f *feed, r *request) (start, error) {
 		f.begin(b.Seq, b.Seq)
 		return start{seq: b.Seq, balance: b}, nil
 	}
-	if f.inMemory(after) {
+	if h.cfg.Current(account) && f.inMemory(after) {
 		f.begin(after, 0)
 		return start{seq: after, recovered: true}, nil
 	}

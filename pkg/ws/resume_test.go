@@ -2,10 +2,12 @@ package ws
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
 func resume(after int64) string {
@@ -45,6 +47,34 @@ func TestResumeFromMemory(t *testing.T) {
 		c.expectEvents("s", "user:u1", after+1, 500)
 		_ = c.ws.CloseNow()
 	}
+}
+
+// While the streams cannot be read, what is in memory may not be all: the core is asked.
+func TestResumeWhileNothingArrives(t *testing.T) {
+	var away atomic.Bool
+	g := newGateway(t, Config{Current: func(string) bool { return !away.Load() }})
+	g.deliver("user:u1", 10)
+	away.Store(true)
+	g.ledger.set(func(l *ledger) { l.hashAway = true })
+	var missed []bus.Delivery
+	for range 5 {
+		missed = append(missed, g.ledger.commit("user:u1"))
+	}
+	c := g.login("user:u1")
+	for _, after := range []int64{8, 10, 14, 15} {
+		c.send(resume(after))
+		c.expectResumed(after)
+		c.expectEvents("s", "user:u1", after+1, 15)
+		c.send(`{"op":"unsubscribe","sub":"s"}`)
+		c.expect("unsubscribed")
+	}
+	c.send(resume(9))
+	c.expectResumed(9)
+	c.expectEvents("s", "user:u1", 10, 15)
+	away.Store(false)
+	g.hub.Deliver(missed, false) // at last; it was shown
+	g.deliver("user:u1", 2)
+	c.expectEvents("s", "user:u1", 16, 17)
 }
 
 // A restarted gateway has read the streams again and knows nothing else.
