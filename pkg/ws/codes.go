@@ -1,5 +1,7 @@
 package ws
 
+import "strconv"
+
 // closeCode is a WebSocket close code of the protocol.
 type closeCode int
 
@@ -18,6 +20,14 @@ const (
 	closeSlowConsumer closeCode = 4413
 	closeRateLimited  closeCode = 4429
 )
+
+// label is what metrics call it. The clients' own codes, 3000 to 4999, are theirs to choose.
+func (c closeCode) label() string {
+	if (c >= 1000 && c < 1015) || c.word() != "" { // those of the WebSocket protocol, and ours
+		return strconv.Itoa(int(c))
+	}
+	return "other"
+}
 
 // word is the reason that goes into the close frame.
 func (c closeCode) word() string {

@@ -64,7 +64,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		gaps:          counter("gateway_gaps_total", "Holes met in an account's events, once for each subscription."),
 		healed:        counter("gateway_gaps_healed_total", "Holes closed from the history or by a resync."),
 		resyncs:       counter("gateway_resyncs_total", "Resync frames: history could not be had."),
-		closes:        vec("gateway_closes_total", "Connections ended, by close code; 1006 without one.", "code"),
+		closes:        vec("gateway_closes_total", "Connections ended, by close code; 1006 without one, other for codes that are not the protocol's.", "code"),
 		refusals:      vec("gateway_refusals_total", "Handshakes refused, by HTTP status.", "status"),
 		limits:        vec("gateway_limits_total", "Clients that met a limit, by limit.", "limit"),
 		authFailures:  counter("gateway_auth_failures_total", "Tokens refused."),
@@ -98,7 +98,7 @@ func (m *metrics) written(items []item, fresh int64) {
 	}
 }
 
-func (m *metrics) closed(code closeCode) { m.closes.WithLabelValues(strconv.Itoa(int(code))).Inc() }
+func (m *metrics) closed(code closeCode) { m.closes.WithLabelValues(code.label()).Inc() }
 
 // limit notes that a client met one.
 func (m *metrics) limit(name string) { m.limits.WithLabelValues(name).Inc() }
