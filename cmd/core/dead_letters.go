@@ -69,6 +69,7 @@ func (c deadListCmd) Run(env *cli.Env) error {
 	}
 	if c.JSON {
 		enc := json.NewEncoder(env.Stdout)
+		enc.SetEscapeHTML(false)
 		for i := range letters {
 			if err := enc.Encode(&letters[i]); err != nil {
 				return err

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"strconv"
@@ -116,7 +115,9 @@ func entryWriter(format string, w io.Writer) (write func(*wallet.Entry) error, f
 	b := bufio.NewWriterSize(w, 64<<10)
 	if format == "jsonl" {
 		return func(e *wallet.Entry) error {
-			line, err := coreapi.EntryJSON(e)
+			one := *e
+			one.Metadata = oneLine(e.Metadata)
+			line, err := coreapi.EntryJSON(&one)
 			if err != nil {
 				return err
 			}
@@ -163,7 +164,7 @@ var exportColumns = []struct {
 	{"featureType", func(e *wallet.Entry) string { return e.FeatureType }},
 	{"correlationId", func(e *wallet.Entry) string { return e.CorrelationID }},
 	{"requestId", func(e *wallet.Entry) string { return e.RequestID }},
-	{"metadata", func(e *wallet.Entry) string { return oneLine(e.Metadata) }},
+	{"metadata", func(e *wallet.Entry) string { return string(oneLine(e.Metadata)) }},
 	{"hash", func(e *wallet.Entry) string { return hex.EncodeToString(e.Hash) }},
 	{"timestamp", func(e *wallet.Entry) string { return e.CreatedAt.UTC().Format(bus.TimeFormat) }},
 }
@@ -176,14 +177,13 @@ func exportHeader() []string {
 	return names
 }
 
-// oneLine takes the line breaks out of JSON: a CSV writer would change them.
-func oneLine(metadata json.RawMessage) string {
-	if len(metadata) == 0 {
-		return ""
+// oneLine is metadata without line breaks, which end a line of JSON Lines and which a CSV writer
+// would change. What has none stays as it is.
+func oneLine(metadata json.RawMessage) json.RawMessage {
+	if !bytes.ContainsAny(metadata, "\r\n") {
+		return metadata
 	}
 	var b bytes.Buffer
-	if err := json.Compact(&b, metadata); err != nil {
-		return fmt.Sprintf("%q", metadata) // never: the ledger takes JSON only
-	}
-	return b.String()
+	_ = json.Compact(&b, metadata) // the ledger takes JSON only
+	return b.Bytes()
 }

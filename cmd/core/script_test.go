@@ -79,7 +79,7 @@ func listenOn(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], ln.Addr().String())
 }
 
-// fill puts n credits of 1 to user:u1, and one hold with metadata, into a ledger: fill ledger.db 1500.
+// fill puts n credits of 1 to user:u1, the last with metadata, and one hold with metadata, into a ledger: fill ledger.db 1500.
 func fill(ts *testscript.TestScript, _ bool, args []string) {
 	n, err := strconv.Atoi(args[1])
 	ts.Check(err)
@@ -92,6 +92,7 @@ func fill(ts *testscript.TestScript, _ bool, args []string) {
 	for i := range ops {
 		ops[i] = wallet.Op{Operation: wallet.OpCredit, IdempotencyKey: fmt.Sprint("k", i), Account: "user:u1", Amount: 1, Reason: "admin_credit"}
 	}
+	ops[n-1].Metadata = json.RawMessage(`{"a": "<&>"}`)
 	ops = append(ops, wallet.Op{Operation: wallet.OpHold, IdempotencyKey: "h", Account: "user:u1", Amount: 1, Reason: "chip_menu_purchase",
 		QueueItemID: `a "quoted", item`, FeatureType: "f", Metadata: json.RawMessage("{\"a\":\n1}")})
 	var errs []error

@@ -119,6 +119,7 @@ func showProgress(w io.Writer) (progress func(done, expected int64), finish func
 func printReportJSON(w io.Writer, r *coreapi.Report) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
 	return enc.Encode(r)
 }
 

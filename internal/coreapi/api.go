@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/redroomrewards/realtime/internal/plainjson"
 	"github.com/redroomrewards/realtime/internal/problem"
 	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/bus"
@@ -165,7 +166,7 @@ func (c *call) answer(status int, body []byte) {
 }
 
 func (c *call) answerJSON(v any) error {
-	body, err := json.Marshal(v)
+	body, err := plainjson.Marshal(v)
 	if err != nil {
 		return err
 	}

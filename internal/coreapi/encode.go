@@ -1,12 +1,14 @@
 package coreapi
 
 import (
+	"bytes"
 	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/redroomrewards/realtime/internal/plainjson"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
@@ -81,6 +83,62 @@ func appendEvents(b []byte, events []wallet.AccountEvent, last int64) []byte {
 	b = append(b, `],"last":`...)
 	b = strconv.AppendInt(b, last, 10)
 	return append(b, '}')
+}
+
+// appendEntries writes a page of entries.
+func appendEntries(b []byte, entries []wallet.Entry, next string) (_ []byte, err error) {
+	b = append(b, `{"entries":`...)
+	if b, err = appendEntryList(b, entries); err != nil {
+		return nil, err
+	}
+	if next != "" { // a number
+		b = append(b, `,"next":"`...)
+		b = append(b, next...)
+		b = append(b, '"')
+	}
+	return append(b, '}'), nil
+}
+
+func appendEntryList(b []byte, entries []wallet.Entry) (_ []byte, err error) {
+	b = append(b, '[')
+	for i := range entries {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if b, err = appendEntry(b, &entries[i]); err != nil {
+			return nil, err
+		}
+	}
+	return append(b, ']'), nil
+}
+
+func appendEntry(b []byte, e *wallet.Entry) ([]byte, error) {
+	return appendRecord(b, shapeEntry(e), e.Metadata, `,"hash":"`)
+}
+
+func appendTransaction(b []byte, t *wallet.Transaction) ([]byte, error) {
+	b, err := appendRecord(b, shapeTransaction(t), t.Metadata, `,"timestamp":"`)
+	if err != nil {
+		return nil, err
+	}
+	if b, err = appendEntryList(b[:len(b)-len(`[]}`)], t.Entries); err != nil {
+		return nil, err
+	}
+	return append(b, '}'), nil
+}
+
+// appendRecord writes a shape and, in front of the last member that begins with before, its metadata
+// as it came: encoding/json would take the blanks out, and a repeat must equal it to the byte.
+func appendRecord(b []byte, shape any, metadata []byte, before string) ([]byte, error) {
+	record, err := plainjson.Marshal(shape)
+	if err != nil || len(metadata) == 0 {
+		return append(b, record...), err
+	}
+	i := bytes.LastIndex(record, []byte(before)) // only what needs no escaping follows
+	b = append(b, record[:i]...)
+	b = append(b, `,"metadata":`...)
+	b = append(b, metadata...)
+	return append(b, record[i:]...), nil
 }
 
 func appendTime(b []byte, t time.Time) []byte { return t.UTC().AppendFormat(b, bus.TimeFormat) }

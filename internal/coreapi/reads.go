@@ -63,7 +63,12 @@ func readEntries(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.answerJSON(entriesShape{shapeEntries(entries), next})
+	body, err := appendEntries(make([]byte, 0, 64+640*len(entries)), entries, next)
+	if err != nil {
+		return err
+	}
+	c.answer(http.StatusOK, body)
+	return nil
 }
 
 func readEvents(c *call) error {
@@ -161,7 +166,12 @@ func readTransaction(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.answerJSON(shapeTransaction(&t))
+	body, err := appendTransaction(nil, &t)
+	if err != nil {
+		return err
+	}
+	c.answer(http.StatusOK, body)
+	return nil
 }
 
 // account takes the account from the path, if the bearer may read it.

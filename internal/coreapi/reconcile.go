@@ -3,7 +3,6 @@ package coreapi
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -120,4 +119,4 @@ func (h *reconcile) refuse(w http.ResponseWriter, err error) {
 }
 
 // EntryJSON is an entry as the API lists it.
-func EntryJSON(e *wallet.Entry) ([]byte, error) { return json.Marshal(shapeEntry(e)) }
+func EntryJSON(e *wallet.Entry) ([]byte, error) { return appendEntry(nil, e) }

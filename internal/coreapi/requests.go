@@ -112,9 +112,6 @@ func (o *object) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return nil
 }
 
-// MarshalJSON writes it as it came.
-func (o object) MarshalJSON() ([]byte, error) { return o, nil }
-
 // Schema describes it in the OpenAPI document.
 func (object) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{

@@ -10,7 +10,8 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// The answers of the listings. Optional members are absent, never null or "".
+// The answers of the listings. Optional members are absent, never null or "". Metadata, and
+// a transaction's entries, are written by encode.go.
 
 type entryShape struct {
 	EntryID       uuid.UUID `json:"entryId" format:"uuid"`
@@ -39,16 +40,8 @@ func shapeEntry(e *wallet.Entry) entryShape {
 		Amount: e.Amount, BalanceBefore: e.BalanceBefore, BalanceAfter: e.BalanceAfter, Seq: e.Seq,
 		Operation: string(e.Operation), Reason: e.Reason, EscrowID: optionalID(e.EscrowID),
 		QueueItemID: e.QueueItemID, FeatureType: e.FeatureType, CorrelationID: e.CorrelationID, RequestID: e.RequestID,
-		Metadata: object(e.Metadata), Hash: hex.EncodeToString(e.Hash), Timestamp: stamp(e.CreatedAt),
+		Hash: hex.EncodeToString(e.Hash), Timestamp: stamp(e.CreatedAt),
 	}
-}
-
-func shapeEntries(entries []wallet.Entry) []entryShape {
-	out := make([]entryShape, len(entries))
-	for i := range entries {
-		out[i] = shapeEntry(&entries[i])
-	}
-	return out
 }
 
 type entriesShape struct {
@@ -111,7 +104,7 @@ func shapeTransaction(t *wallet.Transaction) transactionShape {
 		TransactionID: t.ID, Operation: string(t.Operation), Amount: t.Amount,
 		RefundAmount: t.RefundAmount, SettleAmount: t.SettleAmount, Reason: t.Reason, EscrowID: optionalID(t.EscrowID),
 		QueueItemID: t.QueueItemID, FeatureType: t.FeatureType, CorrelationID: t.CorrelationID, RequestID: t.RequestID,
-		Metadata: object(t.Metadata), Timestamp: stamp(t.CreatedAt), Entries: shapeEntries(t.Entries),
+		Timestamp: stamp(t.CreatedAt), Entries: []entryShape{},
 	}
 }
 

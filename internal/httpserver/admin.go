@@ -2,7 +2,6 @@ package httpserver
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"net/http/pprof"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/redroomrewards/realtime/internal/plainjson"
 	"github.com/redroomrewards/realtime/internal/problem"
 )
 
@@ -117,7 +117,7 @@ func (a *Admin) ready(w http.ResponseWriter, r *http.Request) {
 
 // WriteJSON answers with v as JSON.
 func WriteJSON(w http.ResponseWriter, status int, v any) {
-	body, err := json.Marshal(v)
+	body, err := plainjson.Marshal(v)
 	if err != nil {
 		problem.Write(w, problem.New(http.StatusInternalServerError, "internal", "", "the answer could not be encoded"))
 		return

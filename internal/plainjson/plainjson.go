@@ -17,6 +17,20 @@
 //	ok := s.End()
 package plainjson
 
+import (
+	"bytes"
+	"encoding/json"
+)
+
+// Marshal is json.Marshal that leaves <, > and & as they are: nothing here is HTML.
+func Marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
+}
+
 // Scanner is a cursor over JSON. After the first thing that is not as expected all
 // calls do nothing, and End is false.
 type Scanner struct {

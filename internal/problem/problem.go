@@ -3,10 +3,10 @@
 package problem
 
 import (
-	"bytes"
-	"encoding/json"
 	"net/http"
 	"strconv"
+
+	"github.com/redroomrewards/realtime/internal/plainjson"
 )
 
 // TypePrefix and the code make a problem's type.
@@ -46,11 +46,11 @@ func (d *Details) Error() string { return d.Code + ": " + d.Detail }
 // MarshalJSON writes the members and then the extra ones in order of name.
 func (d *Details) MarshalJSON() ([]byte, error) {
 	type plain Details
-	out, err := json.Marshal((*plain)(d))
+	out, err := plainjson.Marshal((*plain)(d))
 	if err != nil || len(d.Extra) == 0 {
 		return out, err
 	}
-	extra, err := json.Marshal(d.Extra)
+	extra, err := plainjson.Marshal(d.Extra)
 	if err != nil {
 		return nil, err
 	}
@@ -60,21 +60,20 @@ func (d *Details) MarshalJSON() ([]byte, error) {
 
 // Write answers the request with the problem.
 func Write(w http.ResponseWriter, d *Details) {
-	var body bytes.Buffer
-	enc := json.NewEncoder(&body)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(d); err != nil {
+	body, err := d.MarshalJSON()
+	if err != nil {
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return
 	}
+	body = append(body, '\n')
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
-	h.Set("Content-Length", strconv.Itoa(body.Len()))
+	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	if d.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(d.RetryAfter))
 	}
 	w.WriteHeader(d.Status)
-	_, _ = w.Write(body.Bytes())
+	_, _ = w.Write(body)
 }
