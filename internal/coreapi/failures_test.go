@@ -2,8 +2,12 @@ package coreapi_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
+	"log/slog"
 	"net/http"
+	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/redroomrewards/realtime/pkg/wallet"
@@ -56,4 +60,42 @@ func TestLedgerInTrouble(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A database that lets nobody in is away, and comes back.
+func TestDatabaseClosedToConnections(t *testing.T) {
+	t.Parallel()
+	database := wallettest.Postgres(t)
+	l := wallettest.Open(t, database, wallet.Config{Logger: slog.New(slog.DiscardHandler)})
+	h := serve(t, l, l)
+	h.credit("user:u1", 10)
+
+	elsewhere, err := url.Parse(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := strings.TrimPrefix(elsewhere.Path, "/")
+	elsewhere.Path = "/postgres"
+	db, err := sql.Open("postgres", elsewhere.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	do := func(statement string) {
+		t.Helper()
+		if _, err := db.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do(`ALTER DATABASE "` + name + `" ALLOW_CONNECTIONS false`)
+	do(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '` + name + `'`)
+	hold := request{path: "/v1/accounts/user:u1/holds", body: holdBody(1), key: "k"}
+	for _, r := range []request{{path: "/v1/accounts/user:u1/entries"}, hold} {
+		if a := h.refused(http.StatusServiceUnavailable, "unavailable", r); a.header.Get("Retry-After") == "" {
+			t.Errorf("%s: no Retry-After", r.path)
+		}
+	}
+	do(`ALTER DATABASE "` + name + `" ALLOW_CONNECTIONS true`)
+	h.good(http.StatusCreated, hold)
+	h.balance("user:u1", 9, 1)
 }

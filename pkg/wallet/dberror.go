@@ -26,10 +26,13 @@ func lostRace(err error) bool {
 	return pe.Code == "22012"
 }
 
+// errConnect marks what failed before there was a connection.
+var errConnect = errors.New("connect")
+
 // retryable tells database errors after which the same work may succeed: a
 // lost connection, a server that starts or stops, a serialization failure, a
-// deadlock, a timeout on a lock, a server that only reads. It is the one place that looks at SQLSTATEs
-// and SQLite's codes.
+// deadlock, a timeout on a lock, a server that only reads, a database that lets nobody in. It is the one
+// place that looks at SQLSTATEs and SQLite's codes.
 func retryable(err error) bool {
 	var pe *pq.Error
 	if errors.As(err, &pe) {
@@ -38,6 +41,10 @@ func retryable(err error) bool {
 			return true
 		case "40": // transaction rollback: serialization failure, deadlock
 			return true
+		case "28", "3D", "55": // authorization, no such database, one that takes no connections: of a statement, a bug
+			if errors.Is(err, errConnect) {
+				return true
+			}
 		}
 		switch pe.Code {
 		case "55P03", "25P03": // lock not available, idle in transaction timeout

@@ -22,7 +22,13 @@ func TestOutagesAreRetried(t *testing.T) {
 			t.Errorf("%s is no outage", err.Code)
 		}
 	}
-	for _, err := range []*pq.Error{{Code: "23514"}, {Code: "22003"}, {Code: "42P01"}, {Code: "XX000"}} {
+	closed := []*pq.Error{{Code: "55000"}, {Code: "28P01"}, {Code: "28000"}, {Code: "3D000"}}
+	for _, err := range closed {
+		if !retryable(fmt.Errorf("begin: %w: %w", errConnect, err)) {
+			t.Errorf("%s on connecting is no outage", err.Code)
+		}
+	}
+	for _, err := range append(closed, &pq.Error{Code: "23514"}, &pq.Error{Code: "22003"}, &pq.Error{Code: "42P01"}, &pq.Error{Code: "XX000"}) {
 		if retryable(fmt.Errorf("write: %w", err)) {
 			t.Errorf("%s is retried", err.Code)
 		}

@@ -3,12 +3,14 @@ package wallet
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"fmt"
 	"net/url"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
 )
 
 const driverPostgres = "postgres"
@@ -49,10 +51,7 @@ func openPostgres(ctx context.Context, dsn string, maxConns int) (*postgresStore
 	if err != nil {
 		return nil, err
 	}
-	db, err := sqlx.Open(driverPostgres, dsn)
-	if err != nil {
-		return nil, err
-	}
+	db := sqlx.NewDb(sql.OpenDB(connector{dsn}), driverPostgres)
 	db.SetMaxOpenConns(maxConns)
 	db.SetMaxIdleConns(maxConns)
 	db.SetConnMaxIdleTime(5 * time.Minute)
@@ -63,6 +62,21 @@ func openPostgres(ctx context.Context, dsn string, maxConns int) (*postgresStore
 	}
 	return s, nil
 }
+
+// connector makes connections whose failures retryable can tell from those of statements.
+type connector struct{ dsn string }
+
+// Connect implements driver.Connector.
+func (c connector) Connect(context.Context) (driver.Conn, error) {
+	conn, err := pq.Open(c.dsn)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errConnect, err)
+	}
+	return conn, nil
+}
+
+// Driver implements driver.Connector.
+func (connector) Driver() driver.Driver { return &pq.Driver{} }
 
 // withSettings adds those settings to the URL that it does not have.
 func withSettings(dsn string, settings map[string]string) (string, error) {
