@@ -46,7 +46,7 @@ func TestBadBodies(t *testing.T) {
 			"metadata list":      {`{"amount":1,"metadata":[1],` + valid + `}`, "/metadata"},
 			"metadata string":    {`{"amount":1,"metadata":"x",` + valid + `}`, "/metadata"},
 			"correlation id":     {`{"amount":1,"correlationId":"` + strings.Repeat("c", 256) + `",` + valid + `}`, "/correlationId"},
-			"deep":               {`{"amount":1,"metadata":` + strings.Repeat(`{"a":`, 20000) + `1` + strings.Repeat(`}`, 20000) + `,` + valid + `}`, ""},
+			"deep":               {`{"amount":` + strings.Repeat(`[`, 20000) + strings.Repeat(`]`, 20000) + `,` + valid + `}`, ""},
 		} {
 			a := h.refused(http.StatusBadRequest, "invalid_request", request{path: "/v1/accounts/user:u1/holds", body: c.body})
 			errs, _ := a.json["errors"].([]any)
@@ -126,7 +126,38 @@ func TestTooLarge(t *testing.T) {
 		h.refused(http.StatusRequestEntityTooLarge, "request_too_large", request{path: holds, body: body})
 		body["metadata"] = map[string]any{"a": strings.Repeat("m", 8<<10-8)}
 		h.good(http.StatusCreated, request{path: holds, body: body, chunked: true})
+		for _, depth := range []int{11000, 20000} { // no JSON reader goes so far
+			h.refused(http.StatusRequestEntityTooLarge, "request_too_large", request{path: holds, body: fmt.Sprintf(
+				`{"amount":1,"reason":"x","queueItemId":"q","featureType":"f","metadata":%s{}%s}`, strings.Repeat(`{"":`, depth), strings.Repeat(`}`, depth))})
+		}
 		h.balance("user:u1", 99, 1)
+	})
+}
+
+// What a client sends does not come back in full.
+func TestLongPointersAreCut(t *testing.T) {
+	each(t, func(h *harness) {
+		name := strings.Repeat("ö~", 100000)
+		for body, begin := range map[string]string{
+			`{"` + name + `":1}`:                                                         "/ö~0ö~0",
+			`{"metadata":{"` + name[:3000] + `":"\ud800"}}`:                              "/metadata/ö~0ö~0",
+			`{"amount":` + strings.Repeat(`[`, 20000) + strings.Repeat(`]`, 20000) + `}`: "/amount",
+			`{"operations":[{"` + name + `":1}]}`:                                        "/operations/0/ö~0ö~0",
+		} {
+			path := "/v1/accounts/user:u1/holds"
+			if strings.HasPrefix(body, `{"op`) {
+				path = "/v1/batch"
+			}
+			a := h.refused(http.StatusBadRequest, "invalid_request", request{path: path, body: body})
+			pointer, _ := a.json["errors"].([]any)[0].(map[string]any)["pointer"].(string)
+			if len(pointer) > 200+len("…") || !strings.HasPrefix(pointer, begin) || len(a.raw) > 1000 || strings.Contains(pointer, "\ufffd") {
+				t.Errorf("%d bytes, pointer %q", len(a.raw), pointer)
+			}
+		}
+		a := h.refused(http.StatusBadRequest, "invalid_request", request{path: "/v1/accounts/user:u1/entries?" + strings.Repeat("x", 10000) + "=1"})
+		if len(a.raw) > 1000 {
+			t.Errorf("%d bytes for a long parameter", len(a.raw))
+		}
 	})
 }
 

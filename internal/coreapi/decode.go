@@ -126,6 +126,8 @@ func explainJSON(err error, size int) error {
 	switch {
 	case errors.As(err, &said):
 		return said
+	case errors.Is(err, wallet.ErrTooLarge):
+		return errMetadataTooLarge
 	case size == 0:
 		return malformed("", "the body is empty; a JSON object is expected")
 	case errors.Is(err, jsontext.ErrDuplicateName) && errors.As(err, &syntax):

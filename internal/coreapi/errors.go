@@ -92,10 +92,10 @@ func enrich(d *problem.Details, err error) {
 	case errors.As(err, &bad):
 		d.Errors = make([]problem.Field, len(bad.Fields))
 		for i, f := range bad.Fields {
-			d.Errors[i] = problem.Field(f)
+			d.Errors[i] = problem.NewField(f.Pointer, f.Detail)
 		}
 		if len(bad.Fields) > 0 {
-			d.Detail = join(bad.Fields[0].Pointer, bad.Fields[0].Detail)
+			d.Detail = join(d.Errors[0].Pointer, d.Errors[0].Detail)
 		}
 	case errors.As(err, &funds):
 		d.Detail = fmt.Sprintf("%s has %d points, %d were asked for", funds.Account, funds.Available, funds.Requested)

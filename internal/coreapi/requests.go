@@ -2,6 +2,8 @@ package coreapi
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -96,14 +98,21 @@ func common(op *wallet.Op, metadata object, correlationID string) {
 	op.Metadata, op.CorrelationID = json.RawMessage(metadata), correlationID
 }
 
+var errMetadataTooLarge = fmt.Errorf("%w: metadata has more than %d bytes", wallet.ErrTooLarge, wallet.MaxMetadata)
+
 // object is a JSON object as it came. null is an absent one.
 type object []byte
 
 // UnmarshalJSONFrom takes any JSON value; whether it is an object is the
-// ledger's rule.
+// ledger's rule. What is nested too deeply to be read has too many bytes, too.
 func (o *object) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	begin := dec.InputOffset()
 	v, err := dec.ReadValue()
 	if err != nil {
+		var syntax *jsontext.SyntacticError
+		if errors.As(err, &syntax) && syntax.ByteOffset-begin > wallet.MaxMetadata {
+			return errMetadataTooLarge
+		}
 		return err
 	}
 	if v.Kind() != 'n' {

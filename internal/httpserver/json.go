@@ -41,6 +41,6 @@ func ReadJSON(r *http.Request, dst any) *problem.Details {
 // Invalid is 400 invalid_request about one field of a body.
 func Invalid(pointer, detail string) *problem.Details {
 	d := problem.New(http.StatusBadRequest, "invalid_request", "Invalid request", detail)
-	d.Errors = []problem.Field{{Pointer: pointer, Detail: detail}}
+	d.Errors = []problem.Field{problem.NewField(pointer, detail)}
 	return d
 }

@@ -5,6 +5,7 @@ package problem
 import (
 	"net/http"
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/redroomrewards/realtime/internal/plainjson"
 )
@@ -29,8 +30,22 @@ type Details struct {
 
 // Field says what is wrong with one field.
 type Field struct {
-	Pointer string `json:"pointer" doc:"JSON pointer into the body. Parameters of path, query and header are named as if they were members of the body: /account, /limit, /idempotencyKey." example:"/amount"`
+	Pointer string `json:"pointer" doc:"JSON pointer into the body. Parameters of path, query and header are named as if they were members of the body: /account, /limit, /idempotencyKey. One of more than 200 bytes is cut and ends with …." example:"/amount"`
 	Detail  string `json:"detail" doc:"What is wrong with it." example:"an amount is a whole number from 1 to 9007199254740991"`
+}
+
+// maxPointer bounds a pointer, in bytes: it repeats names that the client chose, and is in the detail too.
+const maxPointer = 200
+
+// NewField makes a field's error. A long pointer is cut, and ends with ….
+func NewField(pointer, detail string) Field {
+	if end := maxPointer; len(pointer) > end {
+		for end > 0 && !utf8.RuneStart(pointer[end]) {
+			end--
+		}
+		pointer = pointer[:end] + "…"
+	}
+	return Field{Pointer: pointer, Detail: detail}
 }
 
 // New makes the details of a code. An empty title becomes the status text.
