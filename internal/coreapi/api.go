@@ -85,7 +85,7 @@ func (a *API) OpenAPI() ([]byte, error) { return json.MarshalIndent(a.huma.OpenA
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p := r.URL.EscapedPath()
 	if strings.Contains(p, "//") || strings.Contains(p, "/.") && path.Clean(p) != strings.TrimSuffix(p, "/") {
-		a.refuse(w, problem.New(http.StatusNotFound, "not_found", "Not found",
+		a.refuse(w, r, problem.New(http.StatusNotFound, "not_found", "Not found",
 			"no path here has empty or dot segments"))
 		return
 	}
@@ -107,16 +107,17 @@ func (a *API) unmatched(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if len(allow) == 0 {
-		a.refuse(w, problem.New(http.StatusNotFound, "not_found", "Not found",
+		a.refuse(w, r, problem.New(http.StatusNotFound, "not_found", "Not found",
 			"there is no such path; /docs lists what there is"))
 		return
 	}
 	w.Header().Set("Allow", strings.Join(allow, ", "))
-	a.refuse(w, problem.New(http.StatusMethodNotAllowed, "method_not_allowed", "Method not allowed",
+	a.refuse(w, r, problem.New(http.StatusMethodNotAllowed, "method_not_allowed", "Method not allowed",
 		"this path takes "+strings.Join(allow, " and ")))
 }
 
-func (a *API) refuse(w http.ResponseWriter, d *problem.Details) {
+func (a *API) refuse(w http.ResponseWriter, r *http.Request, d *problem.Details) {
+	(&call{w: w, r: r}).identify()
 	problem.Write(w, d)
 	a.metrics.observe("unmatched", d.Status, time.Now())
 }

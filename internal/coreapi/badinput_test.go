@@ -167,10 +167,16 @@ func TestPaths(t *testing.T) {
 			"/v1/./accounts/user:u1/holds", "/v1/accounts/user:u1/holds/", "/v1/accounts/user:u1/holds/.."} {
 			h.refused(http.StatusNotFound, "not_found", request{path: path, body: "{}"})
 			h.refused(http.StatusNotFound, "not_found", request{path: path})
+			if a := h.do(request{path: path, header: map[string]string{"X-Request-Id": "req-1"}}); a.header.Get("X-Request-Id") != "req-1" {
+				h.Errorf("%s: request id %q", path, a.header.Get("X-Request-Id"))
+			}
 		}
 		a := h.refused(http.StatusMethodNotAllowed, "method_not_allowed", request{path: "/v1/accounts/user:u1/holds"})
 		if a.header.Get("Allow") != "POST" {
 			h.Errorf("Allow: %q", a.header.Get("Allow"))
+		}
+		if len(a.header.Get("X-Request-Id")) != 36 {
+			h.Errorf("made-up request id %q", a.header.Get("X-Request-Id"))
 		}
 		for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodPatch, "PROPFIND"} {
 			h.refused(http.StatusMethodNotAllowed, "method_not_allowed", request{method: method, path: "/v1/accounts/user:u1/balance"})
