@@ -73,7 +73,7 @@ func TestRareStatuses(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, url string) {
 		_, l := openFaulty(t, url)
-		const n = 40
+		const n = 20
 		ops := []Op{creditOf("user:u", n*10, "c"), creditOf("user:other", 10, "o")}
 		for i := range n {
 			ops = append(ops, Op{Operation: OpHold, Account: "user:u", Amount: 10, Reason: "r", QueueItemID: "q", FeatureType: "f", IdempotencyKey: fmt.Sprint(i)})
@@ -116,10 +116,13 @@ func TestRareStatuses(t *testing.T) {
 				}
 			}
 		}
-		counts := map[EscrowStatus]int{"": n, StatusHeld: 2, StatusSettled: 5, StatusRefunded: n - 7, StatusPartiallySettled: 0}
+		counts := map[EscrowStatus]int{StatusHeld: 2, StatusSettled: 2, StatusRefunded: n - 4, StatusPartiallySettled: 0}
 		all := list("", 3)
+		if len(all) != n {
+			t.Errorf("%d are listed, want %d", len(all), n)
+		}
 		for status, count := range counts {
-			for _, l.search = range []int{1, 2, 5, n - 1, n, n + 1} {
+			for _, l.search = range []int{1, 3, n, n + 1} {
 				for _, limit := range []int{1, 3, 1000} {
 					got := list(status, limit)
 					inOrder := slices.DeleteFunc(slices.Clone(all), func(id uuid.UUID) bool { return !slices.Contains(got, id) })
