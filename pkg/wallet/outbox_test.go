@@ -74,18 +74,28 @@ func TestOutboxRowOfABatch(t *testing.T) {
 	if !slices.Equal(got, all) || !slices.IsSorted(ids) || rows() != 4 || backlog() != 7 {
 		t.Fatalf("pending %v, ids %v, %d rows, backlog %d", got, ids, rows(), backlog())
 	}
-	// Pages of every size, from every place, are full until the end.
-	for limit := 1; limit <= len(all); limit++ {
-		for from := range len(all) {
-			after := int64(0)
-			if from > 0 {
-				after = ids[from-1]
-			}
-			if got, _ := pending(after, limit); !slices.Equal(got, all[from:min(from+limit, len(all))]) {
-				t.Errorf("%d after %d: %v", limit, from, got)
+	// Pages of every size, from every place, are full until the end, without those places that are published.
+	pages := func(published ...int) {
+		t.Helper()
+		for limit := 1; limit <= len(all); limit++ {
+			for from := range len(all) {
+				after := int64(0)
+				if from > 0 {
+					after = ids[from-1]
+				}
+				var want []string
+				for i := from; i < len(all) && len(want) < limit; i++ {
+					if !slices.Contains(published, i) {
+						want = append(want, all[i])
+					}
+				}
+				if got, _ := pending(after, limit); !slices.Equal(got, want) {
+					t.Errorf("%d after %d: %v, want %v", limit, from, got, want)
+				}
 			}
 		}
 	}
+	pages()
 
 	publish := func(places ...int) {
 		t.Helper()
@@ -100,6 +110,17 @@ func TestOutboxRowOfABatch(t *testing.T) {
 	publish(0, 2, 2, 0) // a row of which one is left stays
 	if rows() != 4 {
 		t.Errorf("%d rows, want 4", rows())
+	}
+	pages(0, 2)
+	publish(5)
+	pages(0, 2, 5)
+	another, err := Open(t.Context(), url, Config{}) // another core knows nothing of that
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = another.Close() }()
+	if got, err := another.Pending(t.Context(), 0, 100); len(got) != len(all) || err != nil {
+		t.Errorf("another core has %d pending (%v), want %d", len(got), err, len(all))
 	}
 	publish(1, 3)
 	publish(5, 4)

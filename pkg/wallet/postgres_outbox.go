@@ -13,7 +13,9 @@ import (
 // and an index entry for each of them, written and soon deleted, were a tenth of
 // Postgres' work. The relay knows nothing of batches. It gets an id for each
 // transaction, made of the row's id, the place in the row, and how many
-// stand there; a row goes when all its ids are published.
+// stand there; a row goes when all its ids are published. Until then this process
+// does not hand out those again that are: one account that cannot be written would have its
+// neighbours sent to Redis with every sweep.
 const (
 	outboxPlaceBits = 10 // maxBatch transactions in a row
 	outboxRowShift  = 2 * outboxPlaceBits
@@ -42,32 +44,19 @@ const outboxBatchesSQL = `SELECT id, transactions FROM
 const transactionsByIDSQL = `SELECT ` + transactionColumns + ` FROM transactions t WHERE t.id = ANY($1::uuid[])`
 
 func (s *postgresStore) outbox(ctx context.Context, after int64, limit int) ([]outboxRow, error) {
-	var batches []struct {
-		ID           int64          `db:"id"`
-		Transactions pq.StringArray `db:"transactions"`
-	}
-	behind := int(after>>outboxPlaceBits&outboxPlaceMask) + 1 // in after's row: read again, left out
-	if err := s.db.SelectContext(ctx, &batches, outboxBatchesSQL, after>>outboxRowShift, limit+behind); err != nil {
-		return nil, err
-	}
 	out := make([]outboxRow, 0, limit)
-	var ids array
-	for _, b := range batches {
-		for place, text := range b.Transactions {
-			id := outboxID(b.ID, place, len(b.Transactions))
-			if id <= after || len(out) == limit {
-				continue
-			}
-			tx, err := uuid.Parse(text)
-			if err != nil {
-				return nil, err
-			}
-			ids.uuid(tx)
-			out = append(out, outboxRow{id: id, tx: Transaction{ID: tx}})
+	for more := true; more && len(out) < limit; {
+		var err error
+		if out, after, more, err = s.appendOutbox(ctx, out, after, limit); err != nil {
+			return nil, err
 		}
 	}
 	if len(out) == 0 {
 		return nil, nil
+	}
+	var ids array
+	for i := range out {
+		ids.uuid(out[i].tx.ID)
 	}
 	var rows []transactionRow
 	if err := s.db.SelectContext(ctx, &rows, transactionsByIDSQL, ids.value()); err != nil {
@@ -85,6 +74,36 @@ func (s *postgresStore) outbox(ctx context.Context, after int64, limit int) ([]o
 		out[i].tx = tx
 	}
 	return out, nil
+}
+
+// appendOutbox reads on behind an id, and appends what is not known to be published until
+// out has limit rows. It tells where it came to, and whether there may be more.
+func (s *postgresStore) appendOutbox(ctx context.Context, out []outboxRow, after int64, limit int) (_ []outboxRow, last int64, more bool, err error) {
+	var batches []struct {
+		ID           int64          `db:"id"`
+		Transactions pq.StringArray `db:"transactions"`
+	}
+	behind := int(after>>outboxPlaceBits&outboxPlaceMask) + 1 // in after's row: read again, left out
+	if err := s.db.SelectContext(ctx, &batches, outboxBatchesSQL, after>>outboxRowShift, limit+behind); err != nil {
+		return nil, 0, false, err
+	}
+	read := 0
+	for _, b := range batches {
+		published := s.published.of(b.ID)
+		for place, text := range b.Transactions {
+			last = outboxID(b.ID, place, len(b.Transactions))
+			if last <= after || len(out) == limit || published.has(place) {
+				continue
+			}
+			tx, err := uuid.Parse(text)
+			if err != nil {
+				return nil, 0, false, err
+			}
+			out = append(out, outboxRow{id: last, tx: Transaction{ID: tx}})
+		}
+		read += len(b.Transactions)
+	}
+	return out, last, read >= limit+behind, nil
 }
 
 const deleteOutboxSQL = `DELETE FROM outbox WHERE id = ANY($1)`
@@ -118,8 +137,23 @@ type outboxRows struct {
 }
 
 type outboxProgress struct {
-	places [1 << outboxPlaceBits / 64]uint64
+	places outboxPlaces
 	left   int
+}
+
+// outboxPlaces are the places of a row that are published, a bit each.
+type outboxPlaces [1 << outboxPlaceBits / 64]uint64
+
+func (p *outboxPlaces) has(place int) bool { return p[place/64]&(1<<(place%64)) != 0 }
+
+// of tells which places of a row are known to be published.
+func (o *outboxRows) of(row int64) (places outboxPlaces) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if p := o.rows[row]; p != nil {
+		places = p.places
+	}
+	return places
 }
 
 // maxPartlyPublished bounds the rows that are remembered, 150 bytes each.
