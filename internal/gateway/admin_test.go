@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/redroomrewards/realtime/internal/gateway"
 	"github.com/redroomrewards/realtime/internal/testenv"
@@ -147,12 +148,20 @@ func TestRevokeEverywhere(t *testing.T) {
 	thief, _ := b.dial(stolen)
 	fine, _ := b.dial(signed("fine"))
 	victim, _ := b.dial(other)
+	ahead, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		"sub": "user:u2", "iat": time.Now().Add(20 * time.Second).Unix(), "exp": time.Now().Add(time.Hour).Unix(),
+	}).SignedString(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	issuedAhead, _ := b.dial(ahead)
 	if r := a.post("/admin/revoke", `{"tokenId":"stolen","expiresAt":"`+time.Now().Add(time.Hour).Format(time.RFC3339)+`"}`); r.status != http.StatusOK || r.json["gateways"] != 2.0 {
 		t.Errorf("revoke: %d %v", r.status, r.json)
 	}
 	closed(t, thief, 4403)
 	a.post("/admin/revoke", `{"account":"user:u2"}`)
 	closed(t, victim, 4403)
+	closed(t, issuedAhead, 4403) // whatever its iat
 	refused := func(n *node) {
 		t.Helper()
 		for _, raw := range []string{stolen, other} {

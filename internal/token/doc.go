@@ -1,7 +1,8 @@
 // Package token checks and makes the JWTs that both commands accept.
 //
 // What a token must have: a signature by a configured key, exp (not more than the
-// leeway in the past), and iss and aud as configured. The algorithms follow from
+// leeway in the past), nbf and iat (when they are there) not more than the leeway in the
+// future, and iss and aud as configured. The algorithms follow from
 // the configured keys and from nothing else: a secret allows HS256, an RSA key
 // RS256, a P-256 key ES256, an Ed25519 key EdDSA. The header of a token only chooses
 // among these, so "none", a surprise algorithm and a public key misused as an HMAC

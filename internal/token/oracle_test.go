@@ -87,6 +87,7 @@ func FuzzAgainstLibrary(f *testing.F) {
 		`{"sub":"user:u1","exp":4102444800,"accounts":["user:u2"],"accounts":["user:u3","user:u4"],"ſub":"x"}`, `{"sub":"user:u1","exp":1e400}`,
 		`{"sub":"user:u1","exp":4102444800,"Scope":"admin","other":null}`, `{"sub":"user:u1","exp":4102444800,"s\u0063ope":"admin","scope":"x"}`,
 		`{"sub":"user:u1","exp":4102444800,"x":1,"x":2}`, `{"sub":"user:u1","exp":4102444800,"x":{"a":1,"a":2},"x":null}`, `{"sub":null,"exp":1} x`,
+		`{"sub":"user:u1","exp":4102444800,"iat":4102444800}`, `{"sub":"user:u1","exp":4102444800,"iat":4.1e9}`,
 	} {
 		f.Add(plain, payload)
 	}
@@ -100,7 +101,7 @@ func FuzzAgainstLibrary(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	parser := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired(), jwt.WithLeeway(30*time.Second))
+	parser := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(30*time.Second))
 	f.Fuzz(func(t *testing.T, header, payload string) {
 		raw := signParts(t, header, payload)
 		exact, good := exactly(payload)

@@ -158,6 +158,7 @@ func TestRefused(t *testing.T) {
 		"expired":           {v, with(func(c jwt.MapClaims) { c["exp"] = time.Now().Add(-31 * time.Second).Unix() })},
 		"no exp":            {v, with(func(c jwt.MapClaims) { delete(c, "exp") })},
 		"not yet":           {v, with(func(c jwt.MapClaims) { c["nbf"] = time.Now().Add(time.Minute).Unix() })},
+		"issued later":      {v, with(func(c jwt.MapClaims) { c["iat"] = time.Now().Add(32 * time.Second).Unix() })},
 		"other issuer":      {v, with(func(c jwt.MapClaims) { c["iss"] = "evil" })},
 		"no issuer":         {v, with(func(c jwt.MapClaims) { delete(c, "iss") })},
 		"other audience":    {v, with(func(c jwt.MapClaims) { c["aud"] = "web" })},
@@ -183,6 +184,9 @@ func TestRefused(t *testing.T) {
 	// The clocks may differ by 30 s.
 	if _, err := v.Verify(t.Context(), with(func(c jwt.MapClaims) { c["exp"] = time.Now().Add(-20 * time.Second).Unix() })); err != nil {
 		t.Errorf("within the leeway: %v", err)
+	}
+	if _, err := v.Verify(t.Context(), with(func(c jwt.MapClaims) { c["iat"] = time.Now().Add(20 * time.Second).Unix() })); err != nil {
+		t.Errorf("issued within the leeway: %v", err)
 	}
 }
 

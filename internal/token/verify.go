@@ -128,6 +128,7 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 	}
 	options := []jwt.ParserOption{
 		jwt.WithExpirationRequired(),
+		jwt.WithIssuedAt(), // not in the future, when it is there
 		jwt.WithLeeway(cfg.Leeway),
 		jwt.WithTimeFunc(cfg.Now),
 	}

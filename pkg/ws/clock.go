@@ -60,10 +60,10 @@ func (s *session) admit(claims *token.Claims) error {
 
 // renew starts the clock of a token.
 func (s *session) renew(claims *token.Claims) {
-	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.claims = claims
+	now := time.Now() // not before a revocation that did not find the claims
+	s.claims, s.seen = claims, now
 	s.clock.authBy = time.Time{}
 	s.clock.expire = claims.ExpiresAt
 	if !claims.ExpiresAt.After(now) {

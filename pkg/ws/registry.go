@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/redroomrewards/realtime/internal/token"
 )
@@ -64,7 +65,7 @@ func (r *registry) check(claims *token.Claims) error {
 		return errTooManyConnections
 	case claims == nil:
 		return nil
-	case r.revoked.cover(claims):
+	case r.revoked.cover(claims, time.Now()):
 		return errRevoked
 	}
 	for _, a := range claims.Accounts {

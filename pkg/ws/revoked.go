@@ -8,8 +8,9 @@ import (
 )
 
 // A Revocation makes tokens void before their end: the one with that id, or all
-// that name the account and were not issued after At. Exactly one of TokenID and
-// Account is set.
+// that name the account and were not issued after At. One that let a client in by
+// then was, whatever its iat, which is that of another clock. Exactly one of TokenID
+// and Account is set.
 type Revocation struct {
 	TokenID string
 	Account string
@@ -33,7 +34,7 @@ func (h *Hub) Revoke(list ...Revocation) int {
 func (h *Hub) Revoked(claims *token.Claims) bool {
 	h.clients.mu.Lock()
 	defer h.clients.mu.Unlock()
-	return h.clients.revoked.cover(claims)
+	return h.clients.revoked.cover(claims, time.Now())
 }
 
 // Revocations lists those that are in force.
@@ -81,8 +82,9 @@ func (r *revocations) add(v Revocation) bool {
 	return v != old
 }
 
-// cover tells whether the token is void.
-func (r *revocations) cover(c *token.Claims) bool {
+// cover tells whether the token is void. It was seen at that time, so it was issued by
+// then.
+func (r *revocations) cover(c *token.Claims, seen time.Time) bool {
 	now := time.Now()
 	if v, ok := r.tokens[c.TokenID]; ok && v.Until.After(now) {
 		return true
@@ -90,8 +92,12 @@ func (r *revocations) cover(c *token.Claims) bool {
 	if len(r.accounts) == 0 {
 		return false
 	}
+	issued := c.IssuedAt
+	if seen.Before(issued) {
+		issued = seen
+	}
 	for _, a := range c.Accounts {
-		if v, ok := r.accounts[a]; ok && v.Until.After(now) && !c.IssuedAt.After(v.At) {
+		if v, ok := r.accounts[a]; ok && v.Until.After(now) && !issued.After(v.At) {
 			return true
 		}
 	}
@@ -125,9 +131,10 @@ func (r *registry) revoke(list []Revocation) []*session {
 	var found []*session
 	for _, s := range r.all {
 		s.mu.Lock()
-		claims := s.claims
+		claims, seen := s.claims, s.seen
 		s.mu.Unlock()
-		if claims != nil && r.revoked.cover(claims) {
+		// In whole seconds, as iat and what Redis keeps of At.
+		if claims != nil && r.revoked.cover(claims, seen.Truncate(time.Second)) {
 			found = append(found, s)
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
+
 	"github.com/redroomrewards/realtime/internal/token"
 )
 
@@ -55,6 +57,34 @@ func TestRevokeAccount(t *testing.T) {
 	other.expect("pong")
 }
 
+// A connection that is open when its account is revoked ends, though the clock of the token's issuer is ahead. One that
+// came, or was renewed, after a revocation that is only now heard of stays.
+func TestRevokeAccountOfClockAhead(t *testing.T) {
+	g := newGateway(t, Config{})
+	hour := time.Now().Add(time.Hour)
+	ahead, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		"sub": "user:u1", "iat": time.Now().Add(20 * time.Second).Unix(), "exp": hour.Unix(),
+	}).SignedString([]byte(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	header, frame := g.dial(bearer(ahead)), g.dial(nil)
+	header.expect("welcome")
+	frame.send(`{"op":"auth","token":"` + ahead + `"}`)
+	frame.expect("welcome")
+	events := g.open(t, "", bearer(ahead))
+	events.expect("subscribed")
+	if n := g.hub.Revoke(Revocation{Account: "user:u1", At: time.Now().Add(-2 * time.Second), Until: hour}); n != 0 {
+		t.Errorf("a revocation of before closed %d", n)
+	}
+	if n := g.hub.Revoke(Revocation{Account: "user:u1", At: time.Now().Truncate(time.Second), Until: hour}); n != 3 { // as Redis has it
+		t.Errorf("closed %d", n)
+	}
+	header.expectClose(closeForbidden)
+	frame.expectClose(closeForbidden)
+	events.expectEnd(closeForbidden)
+}
+
 // What is no news is no reason to visit every client.
 func TestRevokedAgain(t *testing.T) {
 	h := NewHub(Config{}, newLedger(), newLedger())
@@ -88,7 +118,7 @@ func TestRevocationsEnd(t *testing.T) {
 	if n := len(r.tokens); n > 1024 {
 		t.Errorf("%d that have ended are still there", n)
 	}
-	if r.cover(&token.Claims{TokenID: "4999"}) {
+	if r.cover(&token.Claims{TokenID: "4999"}, now) {
 		t.Error("one that has ended holds")
 	}
 	// Two of an account are together as strict as each.
@@ -97,11 +127,15 @@ func TestRevocationsEnd(t *testing.T) {
 	if v := r.accounts["user:u1"]; !v.At.Equal(now) || !v.Until.Equal(now.Add(time.Hour)) {
 		t.Errorf("%+v", v)
 	}
-	if !r.cover(&token.Claims{Accounts: []string{"user:u1"}}) {
+	if !r.cover(&token.Claims{Accounts: []string{"user:u1"}}, now) {
 		t.Error("a token that does not say when it was issued is good")
 	}
-	if r.cover(&token.Claims{Accounts: []string{"user:u1"}, IssuedAt: now.Add(time.Second)}) {
+	later := &token.Claims{Accounts: []string{"user:u1"}, IssuedAt: now.Add(time.Second)}
+	if r.cover(later, now.Add(time.Second)) {
 		t.Error("a later token is void")
+	}
+	if !r.cover(later, now) {
+		t.Error("a token that was here before is good, since its issuer's clock is ahead")
 	}
 	if n := len(r.list()); n != 1 {
 		t.Errorf("%d in force", n)

@@ -42,6 +42,7 @@ type session struct {
 
 	mu      sync.Mutex // protects what follows
 	claims  *token.Claims
+	seen    time.Time // when claims were taken
 	subs    []*subscription
 	gaps    []*feed // waiting to be healed
 	healing bool    // a goroutine works on gaps
