@@ -166,6 +166,20 @@ func numericDate(s *plainjson.Scanner) *jwt.NumericDate {
 	return &jwt.NumericDate{Time: time.Unix(s.Whole(), 0)}
 }
 
+// The years from 1 to 9999, which RFC 3339 can write, in seconds since 1970.
+const firstSecond, lastSecond = -62135596800, 253402300799
+
+// plausible tells whether the times are ones that can be written, and that were not
+// cut off when they were read.
+func (w *wireClaims) plausible() bool {
+	for _, d := range []*jwt.NumericDate{w.ExpiresAt, w.NotBefore, w.IssuedAt} {
+		if d != nil && (d.Unix() < firstSecond || d.Unix() > lastSecond) {
+			return false
+		}
+	}
+	return true
+}
+
 func (w *wireClaims) claims() (*Claims, error) {
 	c := &Claims{
 		Subject: w.Subject,

@@ -88,6 +88,7 @@ func FuzzAgainstLibrary(f *testing.F) {
 		`{"sub":"user:u1","exp":4102444800,"Scope":"admin","other":null}`, `{"sub":"user:u1","exp":4102444800,"s\u0063ope":"admin","scope":"x"}`,
 		`{"sub":"user:u1","exp":4102444800,"x":1,"x":2}`, `{"sub":"user:u1","exp":4102444800,"x":{"a":1,"a":2},"x":null}`, `{"sub":null,"exp":1} x`,
 		`{"sub":"user:u1","exp":4102444800,"iat":4102444800}`, `{"sub":"user:u1","exp":4102444800,"iat":4.1e9}`,
+		`{"sub":"user:u1","exp":253402300799}`, `{"sub":"user:u1","exp":253402300800}`, `{"sub":"user:u1","exp":4102444800,"nbf":1e300}`,
 	} {
 		f.Add(plain, payload)
 	}
@@ -115,6 +116,9 @@ func FuzzAgainstLibrary(f *testing.F) {
 			return secret, nil
 		})
 		good = good && err == nil && len(raw) <= token.MaxBytes && want.Subject != ""
+		for _, d := range []*jwt.NumericDate{want.ExpiresAt, want.NotBefore, want.IssuedAt} {
+			good = good && (d == nil || (d.Year() >= 1 && d.Year() <= 9999))
+		}
 		if good && want.Accounts != nil {
 			good = !slices.ContainsFunc(*want.Accounts, func(a string) bool { return !bus.ValidAccount(a) })
 		}
@@ -203,6 +207,21 @@ func TestNamesAreExact(t *testing.T) {
 		_, err := v.Verify(t.Context(), signParts(t, header, `{"sub":"user:u1","exp":4102444800}`))
 		if (err == nil) != want {
 			t.Errorf("%s: %v", header, err)
+		}
+	}
+}
+
+// Times that cannot be written, or do not fit into an integer, are refused.
+func TestTimesBeyondCalendars(t *testing.T) {
+	v := newVerifier(t, token.Config{HS256Secret: secret})
+	for times, want := range map[string]bool{
+		`"exp":253402300799`: true, `"exp":253402300799.0`: true, `"exp":253402300800`: false, `"exp":253402300800.5`: false,
+		`"exp":1000000000000000000`: false, `"exp":1e18`: false, `"exp":1e300`: false, `"exp":-1e300`: false,
+		`"exp":4102444800,"nbf":1e300`: false, `"exp":4102444800,"nbf":-1e300`: false, `"exp":4102444800,"iat":1e300`: false,
+		`"exp":4102444800,"iat":-1e300`: false, `"exp":4102444800,"nbf":0,"iat":-1`: true, `"exp":4102444800,"iat":1e18`: false,
+	} {
+		if _, err := v.Verify(t.Context(), signParts(t, `{"alg":"HS256"}`, `{"sub":"user:u1",`+times+`}`)); (err == nil) != want {
+			t.Errorf("%s: %v", times, err)
 		}
 	}
 }

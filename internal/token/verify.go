@@ -210,6 +210,9 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (*Claims, error) {
 	if err != nil {
 		return nil, errMalformed
 	}
+	if !w.plausible() {
+		return nil, invalid("the token's exp, nbf or iat is beyond the year 9999")
+	}
 	if err := v.validator.Validate(w); err != nil {
 		return nil, refuse(err)
 	}

@@ -64,7 +64,7 @@ func (h *Hub) Connections(account string, limit int) (infos []ConnectionInfo, to
 		info.QueuedFrames, info.QueuedBytes = s.out.waiting()
 		s.mu.Lock()
 		if s.claims != nil {
-			info.Subject, info.ExpiresAt = s.claims.Subject, s.claims.ExpiresAt
+			info.Subject, info.ExpiresAt = s.claims.Subject, s.ends
 			info.Accounts = append(info.Accounts, s.claims.Accounts...)
 		}
 		for _, sub := range s.subs {

@@ -65,12 +65,21 @@ func (s *session) renew(claims *token.Claims) {
 	now := time.Now() // not before a revocation that did not find the claims
 	s.claims, s.seen = claims, now
 	s.clock.authBy = time.Time{}
-	s.clock.expire = claims.ExpiresAt
-	if !claims.ExpiresAt.After(now) {
-		s.clock.expire = now.Add(lateToken)
+	s.ends = claims.ExpiresAt
+	if !s.ends.After(now) {
+		s.ends = now.Add(lateToken)
 	}
+	s.clock.expire = s.ends
 	s.clock.notice = s.clock.expire.Add(-s.hub.cfg.ExpiryNotice)
 	s.due.Store(s.clock.next())
+}
+
+// welcomed is the frame that says so.
+func (s *session) welcomed() []byte {
+	s.mu.Lock()
+	ends := s.ends
+	s.mu.Unlock()
+	return welcomeFrame(s.id, s.hub.cfg.Gateway, s.hub.cfg.HeartbeatInterval, ends)
 }
 
 // tick does what is due. It never waits.

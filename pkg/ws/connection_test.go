@@ -85,6 +85,30 @@ func TestTokenExpiry(t *testing.T) {
 	c.expectClose(closeUnauthorized)
 }
 
+// A token that comes a little after its end is good for a moment: the client is told for how long, not of the past.
+func TestTokenComesLate(t *testing.T) {
+	g := newGateway(t, Config{})
+	raw := mint(t, token.Request{Subject: "user:u1", TTL: -10 * time.Second})
+	begin := time.Now().Add(lateToken).Truncate(time.Millisecond)
+	c := g.dial(bearer(raw))
+	w := c.expect("welcome")
+	s := g.open(t, "", bearer(raw)).welcome
+	for _, welcome := range []map[string]any{w, s} {
+		ends, err := time.Parse(bus.TimeFormat, welcome["expiresAt"].(string))
+		if err != nil || ends.Before(begin) || ends.After(time.Now().Add(lateToken)) {
+			t.Errorf("%v, begun with %v left", welcome, lateToken)
+		}
+	}
+	if f := c.expect("token_expiring"); f["expiresAt"] != w["expiresAt"] {
+		t.Errorf("%v after %v", f, w)
+	}
+	for _, info := range g.connections("user:u1") {
+		if info.ExpiresAt.Before(begin) {
+			t.Errorf("%+v", info)
+		}
+	}
+}
+
 func TestRenewalPutsTheEndOff(t *testing.T) {
 	g := newGateway(t, Config{ExpiryNotice: time.Second})
 	c := g.dial(bearer(mint(t, token.Request{Subject: "user:u1", TTL: 2 * time.Second})))

@@ -94,7 +94,7 @@ func (st *stream) subscribe(claims *token.Claims, q *query) *problem.Details {
 	if len(accounts) != 1 || accounts[0] != everyAccount {
 		st.position = newPosition(accounts)
 	}
-	s.queue(item{frame: welcomeFrame(s.id, s.hub.cfg.Gateway, s.hub.cfg.HeartbeatInterval, claims.ExpiresAt)})
+	s.queue(item{frame: s.welcomed()})
 	refused := s.subscribe(&q.frame)
 	switch {
 	case refused == nil || st.begun:

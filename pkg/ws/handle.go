@@ -118,7 +118,7 @@ func (c *conn) welcome(claims *token.Claims) bool {
 		c.shut(closeRateLimited, err.Error())
 		return false
 	}
-	s.reply(welcomeFrame(s.id, s.hub.cfg.Gateway, s.hub.cfg.HeartbeatInterval, claims.ExpiresAt))
+	s.reply(s.welcomed())
 	for _, sub := range s.uncovered(claims) {
 		s.reply(errorFrame(&sub.name, refuse(codeForbidden, "the new token does not cover this subscription")))
 		s.unsubscribe(sub.name)

@@ -43,6 +43,7 @@ type session struct {
 	mu      sync.Mutex // protects what follows
 	claims  *token.Claims
 	seen    time.Time // when claims were taken
+	ends    time.Time // when their time is over, and the connection with it
 	subs    []*subscription
 	gaps    []*feed // waiting to be healed
 	healing bool    // a goroutine works on gaps

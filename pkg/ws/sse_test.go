@@ -25,6 +25,8 @@ type source struct {
 	id    string // the last one
 	retry string
 	beats int // comments
+
+	welcome map[string]any
 }
 
 func (g *gateway) get(query string, header http.Header) (*http.Response, context.CancelFunc) {
@@ -61,7 +63,7 @@ func (g *gateway) open(t *testing.T, query string, h http.Header) *source {
 		t.Fatalf("%d %v", resp.StatusCode, resp.Header)
 	}
 	s := &source{t: t, body: bufio.NewReader(resp.Body), close: cancel}
-	s.expect("welcome")
+	s.welcome = s.expect("welcome")
 	return s
 }
 
