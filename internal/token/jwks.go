@@ -9,10 +9,12 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/MicahParks/keyfunc/v3"
+	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/golang-jwt/jwt/v5"
 )
 
@@ -192,6 +194,20 @@ func (j *jwks) get(ctx context.Context) ([]publishedKey, error) {
 	return parseJWKS(ctx, body)
 }
 
+// purpose is what a published key says that it is for (RFC 7517 section 4).
+type purpose struct {
+	Kid string   `json:"kid"`
+	Use string   `json:"use"`
+	Alg string   `json:"alg"`
+	Ops []string `json:"key_ops"`
+}
+
+// allows tells whether the key may verify signatures of the algorithm. What is absent
+// forbids nothing.
+func (p *purpose) allows(alg string) bool {
+	return (p.Use == "" || p.Use == "sig") && (p.Alg == "" || p.Alg == alg) && (p.Ops == nil || slices.Contains(p.Ops, "verify"))
+}
+
 // parseJWKS reads a key set key by key, so that one key of a kind that we do not
 // know costs us only that key. Symmetric keys are never taken from a URL.
 func parseJWKS(ctx context.Context, body []byte) ([]publishedKey, error) {
@@ -203,8 +219,8 @@ func parseJWKS(ctx context.Context, body []byte) ([]publishedKey, error) {
 	}
 	var keys []publishedKey
 	for _, raw := range set.Keys {
-		var about struct{ Kid, Use string }
-		if json.Unmarshal(raw, &about) != nil || (about.Use != "" && about.Use != "sig") {
+		var about purpose
+		if jsonv2.Unmarshal(raw, &about) != nil {
 			continue
 		}
 		one, err := json.Marshal(map[string][]json.RawMessage{"keys": {raw}})
@@ -220,7 +236,7 @@ func parseJWKS(ctx context.Context, body []byte) ([]publishedKey, error) {
 			continue
 		}
 		for _, key := range all.Keys {
-			if alg, err := algorithmOf(key); err == nil {
+			if alg, err := algorithmOf(key); err == nil && about.allows(alg) {
 				keys = append(keys, publishedKey{kid: about.Kid, alg: alg, key: key})
 			}
 		}

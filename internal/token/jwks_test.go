@@ -3,8 +3,13 @@ package token_test
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
+	"math/big"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -90,6 +95,61 @@ func TestJWKSOutageShows(t *testing.T) {
 	verify(nil)
 	if strings.Contains(log.String(), "hunter2") || !strings.Contains(log.String(), "connection refused") {
 		t.Errorf("log:\n%s", log.String())
+	}
+}
+
+// A published key verifies nothing but what it is for.
+func TestJWKPurpose(t *testing.T) {
+	k := makeKeys()
+	rsaJWK := func() map[string]any {
+		return map[string]any{"kty": "RSA", "kid": "k", "n": b64(k.rsa.N.Bytes()), "e": b64(big.NewInt(int64(k.rsa.E)).Bytes())}
+	}
+	ec := func() map[string]any {
+		jwk := map[string]any{}
+		for name, value := range ecJWK(k.ec, "k") {
+			jwk[name] = value
+		}
+		return jwk
+	}
+	edJWK := func() map[string]any {
+		return map[string]any{"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": b64(k.ed.Public().(ed25519.PublicKey))}
+	}
+	rs := sign(t, jwt.SigningMethodRS256, k.rsa, "k", nil)
+	es := sign(t, jwt.SigningMethodES256, k.ec, "k", nil)
+	ed := sign(t, jwt.SigningMethodEdDSA, k.ed, "k", nil)
+	for _, c := range []struct {
+		jwk   map[string]any
+		name  string
+		value any
+		raw   string
+		want  bool
+	}{
+		{rsaJWK(), "alg", "RS256", rs, true},
+		{rsaJWK(), "alg", "RSA-OAEP-256", rs, false},
+		{rsaJWK(), "alg", "RS512", rs, false},
+		{rsaJWK(), "Alg", "RS512", rs, true}, // another name
+		{rsaJWK(), "use", "sig", rs, true},
+		{rsaJWK(), "use", "enc", rs, false},
+		{rsaJWK(), "key_ops", []string{"sign", "verify"}, rs, true},
+		{rsaJWK(), "key_ops", []string{"encrypt"}, rs, false},
+		{rsaJWK(), "key_ops", []string{}, rs, false},
+		{rsaJWK(), "key_ops", "verify", rs, false},
+		{ec(), "alg", "ES256", es, true},
+		{ec(), "alg", "ES384", es, false},
+		{edJWK(), "alg", "EdDSA", ed, true},
+		{edJWK(), "alg", "ES256", ed, false},
+	} {
+		c.jwk[c.name] = c.value
+		other, _ := json.Marshal(ecJWK(k.ec, "another")) // so that the set is not empty
+		one, _ := json.Marshal(c.jwk)
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = fmt.Fprintf(w, `{"keys":[%s,%s]}`, other, one)
+		}))
+		v := newVerifier(t, token.Config{JWKSURL: server.URL, HTTPClient: server.Client()})
+		if _, err := v.Verify(t.Context(), c.raw); (err == nil) != c.want || (err != nil && !errors.Is(err, token.ErrInvalid)) {
+			t.Errorf("%s: %v", one, err)
+		}
+		server.Close()
 	}
 }
 
