@@ -37,6 +37,18 @@ func TestBadFrames(t *testing.T) {
 		"duplicate names":         {`{"op":"ping","op":"ping"}`, codeBadRequest},
 		"invalid UTF-8":           {"{\"op\":\"ping\",\"sub\":\"\xff\"}", codeBadRequest},
 		"unknown field":           {`{"op":"subscribe","sub":"s","type":["x"]}`, codeBadRequest},
+		"null types":              {`{"op":"subscribe","sub":"s","types":null}`, codeBadRequest},
+		"null accounts":           {`{"op":"subscribe","sub":"s","accounts":null}`, codeBadRequest},
+		"null minAmount":          {`{"op":"subscribe","sub":"s","minAmount":null}`, codeBadRequest},
+		"null snapshot":           {`{"op":"subscribe","sub":"s","snapshot":null}`, codeBadRequest},
+		"null after":              {`{"op":"subscribe","sub":"s","after":null}`, codeBadRequest},
+		"after null":              {`{"op":"subscribe","sub":"s","after":{"user:u1":null}}`, codeBadRequest},
+		"a null type":             {`{"op":"subscribe","sub":"s","types":[null]}`, codeBadRequest},
+		"ping with a sub":         {`{"op":"ping","sub":"a"}`, codeBadRequest},
+		"ping with a null sub":    {`{"op":"ping","sub":null}`, codeBadRequest},
+		"unsubscribe with after":  {`{"op":"unsubscribe","sub":"a","after":{}}`, codeBadRequest},
+		"subscribe with a token":  {`{"op":"subscribe","sub":"s","token":"t"}`, codeBadRequest},
+		"auth with accounts":      {`{"op":"auth","token":"t","accounts":["user:u1"]}`, codeBadRequest},
 		"no sub":                  {`{"op":"subscribe"}`, codeBadRequest},
 		"empty sub":               {`{"op":"subscribe","sub":""}`, codeBadRequest},
 		"long sub":                {`{"op":"subscribe","sub":"` + strings.Repeat("s", 65) + `"}`, codeBadRequest},
@@ -249,7 +261,8 @@ func FuzzFrames(f *testing.F) {
 		`{"op":"ping"}`, "{\"op\":\"ping\"}\n{}", `{"op":"subscribe","sub":"s","accounts":["user:u1"],"types":["a"],"minAmount":5,"after":{"user:u1":4},"snapshot":false}`,
 		`{"op":"subscribe","sub":"s","accounts":[],"reasons":["a","b"],"features":["c"],"after":{},"snapshot":true}`, `{"op":"ping"}{"op":"ping"}`,
 		`{"op":"ping","op":"ping"}`, `{"op":"subscribe","after":{"a":1,"a":1}}`, `{"op":"subscribe","after":{"a":1,"b":2}}`, `{"op":"ping","Op":"auth"}`,
-		`{"op":"unsubscribe","sub":null}`, `{"op":"auth","token":"x"}`, ``, `[`, `{"op":{"op":1}}`, `{"op":"subscribe","after":{"a":1e99}}`,
+		`{"op":"unsubscribe","sub":null}`, `{"op":"ping","sub":"a"}`, `{"op":"unsubscribe","sub":"a","after":{}}`, `{"op":"subscribe","sub":"s","after":{"a":null}}`,
+		`{"op":"auth","token":"x","snapshot":false}`, `{"snapshot":true,"op":"subscribe","sub":"s","types":null}`, `{"op":"auth","token":"x"}`, ``, `[`, `{"op":{"op":1}}`, `{"op":"subscribe","after":{"a":1e99}}`,
 	} {
 		f.Add([]byte(s))
 	}

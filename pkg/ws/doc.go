@@ -51,8 +51,8 @@
 //   - More than Config.MaxReplay events to replay are a resync.
 //   - An event that lacks a field never passes a filter on it: minAmount lets no event
 //     without an amount pass.
-//   - An empty list is refused; leave it out for all. Unknown fields and duplicate
-//     names are refused. Accounts named twice count once.
+//   - An empty list is refused; leave it out for all. Unknown fields, those of other
+//     ops, null and duplicate names are refused. Accounts named twice count once.
 //   - Only frames that are no JSON objects or have an unknown op count towards 4400.
 //     The fifth closes without an error frame. Refused subscriptions do not count.
 //   - Client messages may hold several frames too, separated by any white space.

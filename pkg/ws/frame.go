@@ -86,9 +86,9 @@ func frames(message []byte, do func(raw []byte) bool) {
 	}
 }
 
-// parseFrame reads one frame. Unknown members are refused, so that a typo never
-// becomes a silent default such as no filter. The frame is usable as far as its
-// Sub even when it is refused.
+// parseFrame reads one frame. Unknown members, those of other ops and null are
+// refused, so that a typo never becomes a silent default such as no filter. The frame
+// is usable as far as its Sub even when it is refused.
 func parseFrame(raw []byte) (clientFrame, *refusal) {
 	if len(raw) == 0 || raw[0] != '{' {
 		return clientFrame{}, malformed("a frame is a JSON object")
@@ -99,7 +99,7 @@ func parseFrame(raw []byte) (clientFrame, *refusal) {
 		if !knownOp(f.Op) {
 			return f, malformed("op is one of auth, subscribe, unsubscribe, ping")
 		}
-		return f, nil
+		return f, misplaced(raw, f.Op)
 	}
 	// What it wanted to be decides how bad it is, and whom to answer.
 	var about struct {
@@ -120,6 +120,25 @@ func parseFrame(raw []byte) (clientFrame, *refusal) {
 	return f, refuse(codeBadRequest, describe(err))
 }
 
+// misplaced refuses what would be taken for a member that is absent, or for nothing at all: null,
+// wherever it stands, and members of other ops.
+func misplaced(raw []byte, op string) *refusal {
+	dec := jsontext.NewDecoder(bytes.NewBuffer(raw))
+	for {
+		t, err := dec.ReadToken()
+		if err != nil {
+			return nil // the end: what cannot be read was refused before
+		}
+		_, n := dec.StackIndex(dec.StackDepth())
+		switch isName := dec.StackDepth() == 1 && n%2 == 1; {
+		case t.Kind() == 'n':
+			return refuse(codeBadRequest, "wrong type or value at "+place(dec.StackPointer()))
+		case isName && memberOf(t.String())&membersOf(op) == 0:
+			return refuse(codeBadRequest, "unknown field "+place(dec.StackPointer()))
+		}
+	}
+}
+
 func knownOp(op string) bool {
 	return op == opAuth || op == opSubscribe || op == opUnsubscribe || op == opPing
 }
@@ -130,11 +149,7 @@ func describe(err error) string {
 	where := ""
 	var semantic *jsonv2.SemanticError
 	if errors.As(err, &semantic) {
-		where = string(semantic.JSONPointer)
-	}
-	const longest = 64
-	if len(where) > longest {
-		where = where[:longest]
+		where = place(semantic.JSONPointer)
 	}
 	switch {
 	case errors.Is(err, jsonv2.ErrUnknownName):
@@ -143,6 +158,12 @@ func describe(err error) string {
 		return "wrong type or value at " + where
 	}
 	return "the frame's fields have wrong types"
+}
+
+// place is as much of a pointer as is worth telling.
+func place(p jsontext.Pointer) string {
+	const longest = 64
+	return clip(string(p), longest)
 }
 
 // quote is s as a JSON string.

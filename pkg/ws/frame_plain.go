@@ -15,42 +15,98 @@ func eachFrame(message []byte, do func(f clientFrame, refused *refusal) bool) {
 // parseFrame would return for it. It judges nothing: what it does not read, frames and
 // parseFrame do.
 func plainFrame(message []byte) (f clientFrame, ok bool) {
-	seen := 0
+	var seen members
 	s := plainjson.Scanner{Rest: message}
 	s.Open('{')
 	for n := 0; s.More(n, '}'); n++ {
-		member := 0
-		switch string(s.Name()) {
-		case "op":
-			member, f.Op = 1<<0, string(s.Text())
-		case "token":
-			member, f.Token = 1<<1, string(s.Text())
-		case "sub":
+		member := memberOf(string(s.Name()))
+		switch member {
+		case memberOp:
+			f.Op = string(s.Text())
+		case memberToken:
+			f.Token = string(s.Text())
+		case memberSub:
 			sub := string(s.Text())
-			member, f.Sub = 1<<2, &sub
-		case "accounts":
-			member, f.Accounts = 1<<3, s.Texts()
-		case "types":
-			member, f.Types = 1<<4, s.Texts()
-		case "reasons":
-			member, f.Reasons = 1<<5, s.Texts()
-		case "features":
-			member, f.Features = 1<<6, s.Texts()
-		case "minAmount":
+			f.Sub = &sub
+		case memberAccounts:
+			f.Accounts = s.Texts()
+		case memberTypes:
+			f.Types = s.Texts()
+		case memberReasons:
+			f.Reasons = s.Texts()
+		case memberFeatures:
+			f.Features = s.Texts()
+		case memberMinAmount:
 			amount := s.Whole()
-			member, f.MinAmount = 1<<7, &amount
-		case "after":
-			member, f.After = 1<<8, plainAfter(&s)
-		case "snapshot":
+			f.MinAmount = &amount
+		case memberAfter:
+			f.After = plainAfter(&s)
+		case memberSnapshot:
 			snapshot := s.Bool()
-			member, f.Snapshot = 1<<9, &snapshot
+			f.Snapshot = &snapshot
 		}
 		if member == 0 || seen&member != 0 {
 			return f, false // an unknown name, or one that was there before
 		}
 		seen |= member
 	}
-	return f, s.End() && knownOp(f.Op)
+	return f, s.End() && knownOp(f.Op) && seen&^membersOf(f.Op) == 0
+}
+
+// members is a set of a client frame's members.
+type members uint16
+
+const (
+	memberOp members = 1 << iota
+	memberToken
+	memberSub
+	memberAccounts
+	memberTypes
+	memberReasons
+	memberFeatures
+	memberMinAmount
+	memberAfter
+	memberSnapshot
+)
+
+// memberOf is empty for a name that no frame has.
+func memberOf(name string) members {
+	switch name {
+	case "op":
+		return memberOp
+	case "token":
+		return memberToken
+	case "sub":
+		return memberSub
+	case "accounts":
+		return memberAccounts
+	case "types":
+		return memberTypes
+	case "reasons":
+		return memberReasons
+	case "features":
+		return memberFeatures
+	case "minAmount":
+		return memberMinAmount
+	case "after":
+		return memberAfter
+	case "snapshot":
+		return memberSnapshot
+	}
+	return 0
+}
+
+// membersOf are those that a frame of that op may have.
+func membersOf(op string) members {
+	switch op {
+	case opAuth:
+		return memberOp | memberToken
+	case opSubscribe:
+		return memberOp | memberSub | memberAccounts | memberTypes | memberReasons | memberFeatures | memberMinAmount | memberAfter | memberSnapshot
+	case opUnsubscribe:
+		return memberOp | memberSub
+	}
+	return memberOp
 }
 
 // plainAfter reads an object of numbers, without duplicate names.
