@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -24,9 +25,12 @@ const (
 	maxRevoked = 366 * 24 * time.Hour
 )
 
+// parameters are the calls' that have some.
+var parameters = map[string][]string{"GET /admin/connections": {"account"}}
+
 // admins adds the admin API, for tokens with the scope admin.
 func (g *Gateway) admins() {
-	for pattern, serve := range map[string]func(w http.ResponseWriter, r *http.Request) *problem.Details{
+	for pattern, serve := range map[string]func(w http.ResponseWriter, r *http.Request, q url.Values) *problem.Details{
 		"GET /admin/stats":       g.stats,
 		"GET /admin/connections": g.connections,
 		"POST /admin/disconnect": g.disconnect,
@@ -34,14 +38,18 @@ func (g *Gateway) admins() {
 		"POST /admin/drain":      g.drainCall,
 	} {
 		g.admin.Handle(pattern, httpserver.RequireScope(unrevoked{g}, token.ScopeAdmin, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if refused := serve(w, r); refused != nil {
+			q, refused := httpserver.Query(r, parameters[pattern]...)
+			if refused == nil {
+				refused = serve(w, r, q)
+			}
+			if refused != nil {
 				problem.Write(w, refused)
 			}
 		})))
 	}
 }
 
-func (g *Gateway) stats(w http.ResponseWriter, _ *http.Request) *problem.Details {
+func (g *Gateway) stats(w http.ResponseWriter, _ *http.Request, _ url.Values) *problem.Details {
 	httpserver.WriteJSON(w, http.StatusOK, struct {
 		Gateway string `json:"gateway"`
 		ws.Stats
@@ -50,9 +58,9 @@ func (g *Gateway) stats(w http.ResponseWriter, _ *http.Request) *problem.Details
 }
 
 // connections lists this gateway's, at most maxListed of them.
-func (g *Gateway) connections(w http.ResponseWriter, r *http.Request) *problem.Details {
-	account := r.URL.Query().Get("account")
-	if account != "" && !bus.ValidAccount(account) {
+func (g *Gateway) connections(w http.ResponseWriter, _ *http.Request, q url.Values) *problem.Details {
+	account := q.Get("account")
+	if q.Has("account") && !bus.ValidAccount(account) {
 		return httpserver.Invalid("/account", "an account is user:<id> or model:<id>")
 	}
 	list, total := g.hub.Connections(account, maxListed)
@@ -71,7 +79,7 @@ type done struct {
 }
 
 // disconnect closes an account's connections, or one connection, wherever they are.
-func (g *Gateway) disconnect(w http.ResponseWriter, r *http.Request) *problem.Details {
+func (g *Gateway) disconnect(w http.ResponseWriter, r *http.Request, _ url.Values) *problem.Details {
 	var body struct {
 		Account    string `json:"account"`
 		Connection string `json:"connection"`
@@ -95,7 +103,7 @@ func (g *Gateway) disconnect(w http.ResponseWriter, r *http.Request) *problem.De
 }
 
 // revoke makes tokens void everywhere, for as long as they would be valid.
-func (g *Gateway) revoke(w http.ResponseWriter, r *http.Request) *problem.Details {
+func (g *Gateway) revoke(w http.ResponseWriter, r *http.Request, _ url.Values) *problem.Details {
 	var body struct {
 		TokenID   string     `json:"tokenId"`
 		Account   string     `json:"account"`
@@ -132,7 +140,7 @@ func (g *Gateway) revoke(w http.ResponseWriter, r *http.Request) *problem.Detail
 }
 
 // drainCall sends the clients of this gateway away, or of the one that is named.
-func (g *Gateway) drainCall(w http.ResponseWriter, r *http.Request) *problem.Details {
+func (g *Gateway) drainCall(w http.ResponseWriter, r *http.Request, _ url.Values) *problem.Details {
 	body := struct {
 		Gateway string `json:"gateway"`
 	}{}

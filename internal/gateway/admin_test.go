@@ -242,8 +242,34 @@ func TestAdminCallsRefused(t *testing.T) {
 	if r := n.post("/admin/disconnect", `{"account":"user:u1","reason":"`+strings.Repeat("x", 70_000)+`"}`); r.status != http.StatusRequestEntityTooLarge {
 		t.Errorf("a large body: %d", r.status)
 	}
-	if r := w.get(w.admin+"/admin/connections?account=nonsense", w.sign("ops", token.ScopeAdmin)); r.status != http.StatusBadRequest {
-		t.Errorf("connections of no account: %d", r.status)
+	for _, call := range []string{
+		"GET /admin/connections?account=nonsense", "GET /admin/connections?account=", "GET /admin/connections?acount=user:u1",
+		"GET /admin/connections?account=user:u1&account=user:u2", "GET /admin/stats?account=user:u1", "POST /admin/drain?gateway=b",
+	} {
+		method, path, _ := strings.Cut(call, " ")
+		if r := w.call(method, w.admin+path, w.sign("ops", token.ScopeAdmin)); r.status != http.StatusBadRequest || r.json["code"] != "invalid_request" {
+			t.Errorf("%s: %d %v", call, r.status, r.json)
+		}
+	}
+}
+
+// Of who has not authenticated yet, nothing is made up.
+func TestConnectionWithoutToken(t *testing.T) {
+	w := newWorld(t, gateway.Config{})
+	w.untilReady()
+	c, resp, err := websocket.Dial(t.Context(), strings.Replace(w.url, "http", "ws", 1)+"/v1/ws", nil)
+	if err != nil {
+		t.Fatal(err, resp)
+	}
+	t.Cleanup(func() { _ = c.CloseNow() })
+	r := w.get(w.admin+"/admin/connections", w.sign("ops", token.ScopeAdmin))
+	list, _ := r.json["connections"].([]any)
+	if len(list) != 1 {
+		t.Fatalf("%d %v", r.status, r.json)
+	}
+	one, _ := list[0].(map[string]any)
+	if expires, there := one["expiresAt"]; there || one["connectedAt"] == nil {
+		t.Errorf("expires %v: %v", expires, one)
 	}
 }
 

@@ -239,6 +239,11 @@ func TestBalance(t *testing.T) {
 	if r := w.get(path, w.sign("all", token.ScopeEvents)); r.status != http.StatusOK {
 		t.Errorf("events:all: %d %v", r.status, r.json)
 	}
+	for _, query := range []string{"asOf=2020-01-01T00:00:00Z", "x", "asOf=", "%zz"} {
+		if r := w.get(path+"?"+query, own); r.status != http.StatusBadRequest || r.json["code"] != "invalid_request" {
+			t.Errorf("?%s: %d %v", query, r.status, r.json)
+		}
+	}
 	if r := w.call(http.MethodPost, path, own); r.status != http.StatusMethodNotAllowed || r.header.Get("Allow") != "GET" {
 		t.Errorf("POST: %d %v", r.status, r.header)
 	}

@@ -138,6 +138,9 @@ func (g *Gateway) mayAsk(w http.ResponseWriter, r *http.Request) (string, *probl
 	if !bus.ValidAccount(account) {
 		return "", httpserver.Invalid("/account", "an account is user:<id> or model:<id>")
 	}
+	if _, refused := httpserver.Query(r); refused != nil {
+		return "", refused
+	}
 	if !claims.MaySee(account) {
 		return "", problem.New(http.StatusForbidden, "forbidden", "", "the token is for other accounts")
 	}

@@ -48,7 +48,7 @@ type ConnectionInfo struct {
 	Remote        string    `json:"remote"`
 	Transport     string    `json:"transport"` // websocket or sse
 	ConnectedAt   time.Time `json:"connectedAt"`
-	ExpiresAt     time.Time `json:"expiresAt"`
+	ExpiresAt     time.Time `json:"expiresAt,omitzero"` // zero: no token has come yet
 	Subscriptions []string  `json:"subscriptions"`
 	QueuedFrames  int       `json:"queuedFrames"`
 	QueuedBytes   int       `json:"queuedBytes"`
