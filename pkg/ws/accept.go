@@ -156,7 +156,7 @@ func (c *conn) accept(w http.ResponseWriter, r *http.Request, mode websocket.Com
 
 // enter lets a client in whose handshake is done.
 func (h *Hub) enter(c *conn, claims *token.Claims, remote string) {
-	c.ws.SetReadLimit(int64(h.cfg.MaxFrameBytes))
+	c.ws.SetReadLimit(-1) // receive has one, and closes with a reason of ours
 	c.session = newSession(h, newID(), remote)
 	c.session.transport = c
 	c.session.startClock(time.Now())

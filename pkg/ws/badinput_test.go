@@ -1,6 +1,8 @@
 package ws
 
 import (
+	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -141,8 +143,51 @@ func TestMessageSizes(t *testing.T) {
 	c := g.login("user:u1")
 	c.send(pad(16 << 10))
 	c.expect("pong")
-	c.send(pad(17 << 10))
-	c.expectClose(closeTooBig)
+	c.send(pad(16<<10 + 1))
+	if got := c.expectClose(closeTooBig); got.Reason != "message_too_big" {
+		t.Errorf("reason %q", got.Reason)
+	}
+}
+
+// A message that never ends, and frames that are none, are answered before the connection ends.
+func TestBrokenMessages(t *testing.T) {
+	g := newGateway(t, Config{MessageTimeout: 100 * time.Millisecond})
+	for name, tc := range map[string]struct {
+		sent   []byte
+		code   uint16
+		reason string
+	}{
+		"half a message":   {rawFrame(false, 1, `{"op":`), 4408, "message_timeout"},
+		"half a frame":     {rawFrame(true, 1, subscribeFrame)[:12], 4408, "message_timeout"},
+		"reserved bits":    {[]byte{0xf1, 0x80, 0, 0, 0, 0}, 1002, "rsv"},
+		"unknown opcode":   {rawFrame(true, 3, ""), 1002, "opcode"},
+		"fragmented ping":  {rawFrame(false, 9, ""), 1002, "fragmented"},
+		"nothing to go on": {rawFrame(true, 0, "x"), 1002, "continuation"},
+	} {
+		conn := g.rawDial("user:u1")
+		if _, err := conn.Write(tc.sent); err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		var all, got []byte
+		for b := make([]byte, 1<<10); got == nil; {
+			n, err := conn.Read(b)
+			if err != nil {
+				t.Fatalf("%s: no close frame: %v", name, err)
+			}
+			all = append(all, b[:n]...)
+			// The last frame; nothing else is sent that is not ASCII.
+			if i := bytes.LastIndexByte(all, 0x88); i >= 0 && i+1 < len(all) && len(all) == i+2+int(all[i+1]) {
+				got = all[i+2:]
+			}
+		}
+		if code := binary.BigEndian.Uint16(got); code != tc.code || !strings.Contains(string(got[2:]), tc.reason) {
+			t.Errorf("%s: %d %q, want %d %q", name, code, got[2:], tc.code, tc.reason)
+		}
+		_ = conn.Close()
+	}
 }
 
 func TestSeveralFramesInAMessage(t *testing.T) {

@@ -21,6 +21,9 @@ const (
 	closeRateLimited  closeCode = 4429
 )
 
+// lateMessage is the other reason of closeAuthTimeout: the client began a message and did not end it.
+const lateMessage = "message_timeout"
+
 // label is what metrics call it. The clients' own codes, 3000 to 4999, are theirs to choose.
 func (c closeCode) label() string {
 	if (c >= 1000 && c < 1015) || c.word() != "" { // those of the WebSocket protocol, and ours

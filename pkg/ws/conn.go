@@ -74,7 +74,7 @@ func (c *conn) receive(typ websocket.MessageType, r io.Reader) bool {
 	defer messages.Put(buf)
 	c.readBy(time.Now().Add(c.session.hub.cfg.MessageTimeout))
 	var err error
-	*buf, err = readAll(r, (*buf)[:0])
+	*buf, err = readAll(r, (*buf)[:0], c.session.hub.cfg.MaxFrameBytes)
 	c.readBy(time.Time{})
 	if err != nil {
 		c.ended(err)
@@ -102,14 +102,19 @@ func (c *conn) readBy(t time.Time) {
 	}
 }
 
-// readAll is io.ReadAll into a buffer that is used again.
-func readAll(r io.Reader, b []byte) ([]byte, error) {
+var errTooBig = errors.New("the message is too big")
+
+// readAll is io.ReadAll into a buffer that is used again, up to most bytes.
+func readAll(r io.Reader, b []byte, most int) ([]byte, error) {
 	for {
 		if len(b) == cap(b) {
 			b = append(b, 0)[:len(b)]
 		}
 		n, err := r.Read(b[len(b):cap(b)])
 		b = b[:len(b)+n]
+		if len(b) > most {
+			return b, errTooBig
+		}
 		if errors.Is(err, io.EOF) {
 			return b, nil
 		}
@@ -123,9 +128,12 @@ func readAll(r io.Reader, b []byte) ([]byte, error) {
 func (c *conn) ended(err error) {
 	var closed websocket.CloseError
 	switch {
-	case errors.Is(err, websocket.ErrMessageTooBig):
+	case errors.Is(err, errTooBig):
 		c.session.hub.metrics.limit(limitMessageBytes)
 		c.shut(closeTooBig, "")
+	case isTimeout(err):
+		c.session.hub.metrics.limit(limitMessageTime)
+		c.shut(closeAuthTimeout, lateMessage)
 	case errors.As(err, &closed):
 		c.note(closeCode(closed.Code), "closed by the client")
 	default:
@@ -188,8 +196,11 @@ func (c *conn) close(code closeCode, detail string) {
 		writeBuffers.Put(buf)
 	}
 	reason := code.word()
-	if code == closeDisconnected && detail != "" {
+	switch {
+	case code == closeDisconnected && detail != "":
 		reason = clip(reason+": "+detail, 123) // what fits into a control frame beside the code
+	case code == closeAuthTimeout && detail == lateMessage:
+		reason = lateMessage
 	}
 	// The library reads on until the peer's close frame, and before that whatever is
 	// left of a message: a terabyte, if the peer said so.

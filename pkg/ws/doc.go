@@ -68,7 +68,8 @@
 //   - A client that offers no subprotocol is served; one that offers only others is
 //     refused (400).
 //   - The reason of a close frame is the word of the contract; of 4410 it is followed by
-//     the administrator's reason.
+//     the administrator's reason. 4408 is message_timeout when a message that the client
+//     has begun takes too long. Only the library's own 1002 has a text.
 //   - WebSocket pings and pongs of the client count as frames.
 //   - A stream of server-sent events is one subscription called wallet. Its last frame
 //     is closed, with the close code, which WebSocket clients get otherwise.

@@ -37,6 +37,7 @@ const (
 	limitFilterValues       = "filter_values"
 	limitFrameRate          = "frame_rate"
 	limitMessageBytes       = "message_bytes"
+	limitMessageTime        = "message_time"
 	limitBadFrames          = "bad_frames"
 	limitQueue              = "queue"
 	limitWriteTimeout       = "write_timeout"
