@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -101,6 +102,13 @@ func TestServe(t *testing.T) {
 	}
 	if status, _ := s.request(http.MethodPost, s.admin+"/admin/reconcile", nil, ""); status != http.StatusUnauthorized {
 		t.Errorf("reconcile without token: %d", status)
+	}
+	for _, call := range []string{"POST /admin/reconcile?account=user:u1", "GET /admin/outbox?x=1", "GET /admin/dead-letters?limit=1&limit=2",
+		"GET /admin/dead-letters?foo=1", "GET /admin/dead-letters?limit=%2B1", "GET /admin/dead-letters?limit=01", "POST /admin/dead-letters/x/replay?all=true"} {
+		method, path, _ := strings.Cut(call, " ")
+		if status, a := s.request(method, s.admin+path, bearer, ""); status != http.StatusBadRequest || a["code"] != "invalid_request" {
+			t.Errorf("%s: %d %v", call, status, a)
+		}
 	}
 	s.stop()
 	if log := s.err.String(); strings.Contains(log, serveSecret) || strings.Contains(log, "ERROR") {
@@ -223,5 +231,22 @@ func TestServeRefusesAnotherLayout(t *testing.T) {
 		"--jwt-hs256-secret", serveSecret, "--redis-url", redisURL, "--namespace", ns, "--partitions", "8")
 	if code := <-p.code; code != 1 || !strings.Contains(p.err.String(), "--partitions 8") {
 		t.Errorf("exit code %d: %s", code, p.err)
+	}
+}
+
+func TestOutboxOfALedgerThatIsAway(t *testing.T) {
+	l, err := wallet.Open(t.Context(), wallettest.SQLite(t), wallet.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := &stack{ledger: l, cfg: stackConfig{log: slog.New(slog.DiscardHandler)}}
+	w := httptest.NewRecorder()
+	s.outbox(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/admin/outbox", nil))
+	if w.Code != http.StatusServiceUnavailable || w.Header().Get("Content-Type") != "application/problem+json" || w.Header().Get("Retry-After") == "" ||
+		!strings.Contains(w.Body.String(), `"code":"unavailable"`) {
+		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
 	}
 }

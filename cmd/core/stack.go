@@ -15,6 +15,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/coreapi"
 	"github.com/redroomrewards/realtime/internal/httpserver"
 	"github.com/redroomrewards/realtime/internal/layout"
+	"github.com/redroomrewards/realtime/internal/problem"
 	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/wallet"
@@ -77,11 +78,14 @@ func openStack(ctx context.Context, cfg stackConfig) (*stack, error) {
 	// only turn a delay into an outage.
 	s.admin.AddCheck(httpserver.Check{Name: "redis", Ping: s.layout.Check, Degrades: true})
 	s.admin.AddKeys(cfg.verifier)
-	s.admin.Handle("GET /admin/outbox", httpserver.RequireScope(cfg.verifier, token.ScopeAdmin, http.HandlerFunc(s.outbox)))
-	s.admin.Handle("POST /admin/reconcile", httpserver.RequireScope(cfg.verifier, token.ScopeAdmin, coreapi.Reconcile(ledger, cfg.log)))
+	admin := func(pattern string, h http.Handler, parameters ...string) {
+		s.admin.Handle(pattern, httpserver.RequireScope(cfg.verifier, token.ScopeAdmin, coreapi.Queried(h, parameters...)))
+	}
+	admin("GET /admin/outbox", http.HandlerFunc(s.outbox))
+	admin("POST /admin/reconcile", coreapi.Reconcile(ledger, cfg.log))
 	letters := &coreapi.DeadLetters{Redis: cfg.rdb, Keys: cfg.keys, Logger: cfg.log}
-	s.admin.Handle("GET /admin/dead-letters", httpserver.RequireScope(cfg.verifier, token.ScopeAdmin, http.HandlerFunc(letters.List)))
-	s.admin.Handle("POST /admin/dead-letters/{id}/replay", httpserver.RequireScope(cfg.verifier, token.ScopeAdmin, http.HandlerFunc(letters.Replay)))
+	admin("GET /admin/dead-letters", http.HandlerFunc(letters.List), "group", "after", "limit")
+	admin("POST /admin/dead-letters/{id}/replay", http.HandlerFunc(letters.Replay))
 	return s, nil
 }
 
@@ -137,7 +141,9 @@ func (s *stack) outbox(w http.ResponseWriter, r *http.Request) {
 	rows, oldest, err := s.ledger.Backlog(r.Context())
 	if err != nil {
 		s.cfg.log.Error("count the outbox", "err", err)
-		httpserver.WriteJSON(w, http.StatusServiceUnavailable, map[string]string{"error": "the ledger does not answer"})
+		d := problem.New(http.StatusServiceUnavailable, "unavailable", "Ledger unavailable", "the ledger's database did not answer: nothing is known")
+		d.RetryAfter = 2
+		problem.Write(w, d)
 		return
 	}
 	out := struct {

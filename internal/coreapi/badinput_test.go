@@ -98,10 +98,10 @@ func TestBadRequests(t *testing.T) {
 			body["modelId"] = modelID
 			bad(request{path: "/v1/escrows/01936f5e-7c1a-7b3e-9f00-3a5d8f0c1b2a/settle", body: body})
 		}
-		for _, query := range []string{"limit=0", "limit=1001", "limit=x", "limit=1&limit=2", "Limit=1", "before=nonsense", "reason=DROP", "from=yesterday", "asOf=2026-01-01T00:00:00Z", "%zz"} {
+		for _, query := range []string{"limit=0", "limit=1001", "limit=x", "limit=%2B1", "limit=01", "limit=-0", "limit=1&limit=2", "Limit=1", "before=nonsense", "reason=DROP", "from=yesterday", "asOf=2026-01-01T00:00:00Z", "%zz"} {
 			bad(request{path: "/v1/accounts/user:u1/entries?" + query})
 		}
-		for _, query := range []string{"after=-1", "after=1.5", "after=9007199254740992", "limit=0"} {
+		for _, query := range []string{"after=-1", "after=00", "after=-0", "after=1.5", "after=9007199254740992", "limit=0"} {
 			bad(request{path: "/v1/accounts/user:u1/events?" + query})
 		}
 		bad(request{path: "/v1/accounts/user:u1/escrows?status=open"})

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"net/url"
-	"strconv"
 
 	"github.com/redis/go-redis/v9"
 
@@ -79,8 +77,8 @@ func ListDeadLetters(ctx context.Context, rdb redis.UniversalClient, keys bus.Ke
 	return letters, nil
 }
 
-// DeadLetters are the handlers of GET /admin/dead-letters and
-// POST /admin/dead-letters/{id}/replay.
+// DeadLetters are the handlers of GET /admin/dead-letters, to be Queried with the parameters of
+// List, and POST /admin/dead-letters/{id}/replay.
 type DeadLetters struct {
 	Redis  redis.UniversalClient
 	Keys   bus.Keys
@@ -90,13 +88,13 @@ type DeadLetters struct {
 // List answers {"deadLetters":[…],"next":"…"}: next is the after of the next page,
 // absent on the last. Query: group (absent: all), after, limit (1 to 1000, by default 100).
 func (h *DeadLetters) List(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
-	limit, err := limitOf(q)
-	if err != nil {
-		h.refuse(w, err)
+	q := query{values: r.URL.Query()}
+	limit := q.limit()
+	if q.err != nil {
+		h.refuse(w, q.err)
 		return
 	}
-	letters, err := ListDeadLetters(r.Context(), h.Redis, h.Keys, q.Get("group"), q.Get("after"), limit)
+	letters, err := ListDeadLetters(r.Context(), h.Redis, h.Keys, q.get("group"), q.get("after"), limit+1)
 	if err != nil {
 		h.refuse(w, err)
 		return
@@ -105,22 +103,10 @@ func (h *DeadLetters) List(w http.ResponseWriter, r *http.Request) {
 		DeadLetters []DeadLetter `json:"deadLetters"`
 		Next        string       `json:"next,omitempty"`
 	}{DeadLetters: letters}
-	if len(letters) == limit {
-		out.Next = letters[limit-1].ID
+	if len(letters) > limit {
+		out.DeadLetters, out.Next = letters[:limit], letters[limit-1].ID
 	}
 	httpserver.WriteJSON(w, http.StatusOK, out)
-}
-
-func limitOf(q url.Values) (int, error) {
-	text := q.Get("limit")
-	if text == "" {
-		return 100, nil
-	}
-	limit, err := strconv.Atoi(text)
-	if err != nil || limit < 1 || limit > 1000 {
-		return 0, malformed("/limit", "a limit is a whole number from 1 to 1000")
-	}
-	return limit, nil
 }
 
 // Replay hands a dead letter back to its group.
@@ -141,6 +127,8 @@ func (h *DeadLetters) refuse(w http.ResponseWriter, err error) {
 		problem.Write(w, describe(err))
 	default:
 		h.Logger.Error("dead letters", "err", err)
-		problem.Write(w, problem.New(http.StatusServiceUnavailable, "unavailable", "Redis unavailable", "Redis did not answer; the log tells why"))
+		d := problem.New(http.StatusServiceUnavailable, "unavailable", "Redis unavailable", "Redis did not answer; the log tells why")
+		d.RetryAfter = 2
+		problem.Write(w, d)
 	}
 }

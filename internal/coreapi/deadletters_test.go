@@ -85,6 +85,12 @@ func TestDeadLetters(t *testing.T) {
 		first["eventType"] != "a" || entry["id"] != first["eventId"] || event["n"] != 1.0 {
 		t.Errorf("the first letter: %v", first)
 	}
+	for limit, want := range map[int]bool{events - 1: true, events: false, events + 1: false} {
+		a := h.good(http.StatusOK, request{method: http.MethodGet, path: fmt.Sprint("/admin/dead-letters?group=b&limit=", limit)})
+		if next, is := a.json["next"]; is != want || len(a.json["deadLetters"].([]any)) != min(limit, events) {
+			t.Errorf("a page of %d letters of %d: next is %v", limit, events, next)
+		}
+	}
 	seen, next := map[any]bool{}, ""
 	for page := 0; page == 0 || next != ""; page++ {
 		a := h.good(http.StatusOK, request{method: http.MethodGet, path: "/admin/dead-letters?limit=3&after=" + next})

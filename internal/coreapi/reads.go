@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/redroomrewards/realtime/internal/coreclient"
+	"github.com/redroomrewards/realtime/internal/problem"
 	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
@@ -192,10 +193,14 @@ type query struct {
 // query refuses unknown and repeated parameters, so that a typo never becomes a
 // silent default.
 func (c *call) query(known ...string) (*query, error) {
-	if c.r.URL.RawQuery == "" {
+	return parseQuery(c.r.URL.RawQuery, known...)
+}
+
+func parseQuery(raw string, known ...string) (*query, error) {
+	if raw == "" {
 		return &query{}, nil
 	}
-	values, err := url.ParseQuery(c.r.URL.RawQuery)
+	values, err := url.ParseQuery(raw)
 	if err != nil {
 		return nil, malformed("", "the query string cannot be read")
 	}
@@ -210,6 +215,17 @@ func (c *call) query(known ...string) (*query, error) {
 	return &query{values: values}, nil
 }
 
+// Queried guards an admin call in the same way.
+func Queried(next http.Handler, known ...string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := parseQuery(r.URL.RawQuery, known...); err != nil {
+			problem.Write(w, describe(err))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 func (q *query) get(name string) string { return q.values.Get(name) }
 
 func (q *query) limit() int { return int(q.number("limit", 1, maxLimit, defaultLimit)) }
@@ -220,7 +236,7 @@ func (q *query) number(name string, low, high, absent int64) int64 {
 		return absent
 	}
 	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil || n < low || n > high {
+	if err != nil || n < low || n > high || strconv.FormatInt(n, 10) != s { // +1, 01
 		q.fail(name, "is a whole number from "+strconv.FormatInt(low, 10)+" to "+strconv.FormatInt(high, 10))
 	}
 	return n
