@@ -14,6 +14,9 @@ const maxRequestID = 255
 // authenticate sets the request's id and, from the token, who asks.
 func (c *call) authenticate() error {
 	c.identify()
+	if _, err := c.once("Authorization", "/authorization"); err != nil {
+		return err
+	}
 	raw := token.FromHeader(c.r.Header)
 	if raw == "" {
 		c.w.Header().Set("WWW-Authenticate", `Bearer realm="core"`)

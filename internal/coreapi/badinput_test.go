@@ -83,6 +83,10 @@ func TestBadRequests(t *testing.T) {
 		bad(request{path: holds, body: good, header: map[string]string{"Traceparent": strings.Repeat("t", 256)}})
 		bad(request{path: holds, body: good, header: map[string]string{"Content-Type": "application/x-www-form-urlencoded"}})
 		bad(request{path: holds, body: good, header: map[string]string{"Content-Type": "application/json; charset=latin1"}})
+		for _, coding := range []string{"gzip", "br", "identity, gzip"} {
+			bad(request{path: holds, body: good, header: map[string]string{"Content-Encoding": coding}})
+			bad(request{path: "/v1/batch", body: good, header: map[string]string{"Content-Encoding": coding}})
+		}
 		bad(request{path: holds, method: http.MethodPost})
 		bad(request{path: holds + "?amount=2", body: good}) // what is to be done stands in the body alone
 		bad(request{path: "/v1/batch?atomic=true", body: map[string]any{"operations": []any{map[string]any{
@@ -111,6 +115,35 @@ func TestBadRequests(t *testing.T) {
 			bad(request{path: "/v1/accounts/user:u1/balance?asOf=" + asOf})
 		}
 		h.balance("user:u1", 100, 0)
+	})
+}
+
+// Of two, nobody could tell which one counts.
+func TestHeadersGivenTwice(t *testing.T) {
+	each(t, func(h *harness) {
+		h.credit("user:u1", 100)
+		for name, values := range map[string][]string{
+			"Authorization": {"Bearer " + h.token, "Bearer x"}, "Content-Type": {"application/json", "text/plain"}, "Content-Encoding": {"identity", "gzip"},
+			"Idempotency-Key": {"k1", "k2"}, "X-Request-Id": {"r1", "r2"}, "Traceparent": {traceParent, traceParent},
+		} {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.url+"/v1/accounts/user:u1/holds",
+				strings.NewReader(`{"amount":1,"reason":"x","queueItemId":"q","featureType":"f"}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header = http.Header{"Authorization": {"Bearer " + h.token}, "Idempotency-Key": {"k"}}
+			req.Header[name] = values
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if resp.StatusCode != http.StatusBadRequest {
+				t.Errorf("two of %s: %d", name, resp.StatusCode)
+			}
+			_ = resp.Body.Close()
+		}
+		h.good(http.StatusCreated, request{path: "/v1/accounts/user:u1/holds", body: holdBody(1), header: map[string]string{"Content-Encoding": "Identity"}})
+		h.balance("user:u1", 99, 1)
 	})
 }
 

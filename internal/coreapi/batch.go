@@ -54,9 +54,12 @@ func (items *batchItems) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	if t.Kind() != '[' {
 		return malformed("/operations", "is a list of 1 to 1000 operations")
 	}
-	for dec.PeekKind() != ']' {
+	for kind := dec.PeekKind(); kind != ']'; kind = dec.PeekKind() {
 		if len(*items) == maxOperations {
 			return malformed("/operations", "has more than 1000 operations")
+		}
+		if kind == 'n' { // would be taken for {}
+			return malformed("/operations/"+strconv.Itoa(len(*items)), "is a JSON object")
 		}
 		*items = append(*items, batchItem{})
 		if err := json.UnmarshalDecode(dec, &(*items)[len(*items)-1]); err != nil {

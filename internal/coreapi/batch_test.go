@@ -162,6 +162,7 @@ func TestBatchBadBodies(t *testing.T) {
 			{`{"operations":[` + good + `,` + strings.Replace(good, `"user:u1"`, `7`, 1) + `]}`, "/operations/1/account"},
 			{`{"operations":[` + good + `,` + strings.Replace(good, `{`, `{"amount":2,`, 1) + `]}`, "/operations/1/amount"},
 			{`{"operations":[` + good + `,7]}`, "/operations/1"},
+			{`{"operations":[` + good + `,null]}`, "/operations/1"},
 			{`{"operations":[` + good + `,`, ""},
 			{`{"operations":[` + good + `]]`, ""},
 			{`{"operations":[]}`, "/operations"},

@@ -99,9 +99,17 @@ func drain(r *http.Request) {
 	}
 }
 
-// checkContentType wants JSON; a body without a type is taken for it.
+// checkContentType wants JSON, as it is; a body without a type is taken for it.
 func checkContentType(h http.Header) error {
+	for _, coding := range h["Content-Encoding"] {
+		if coding != "" && !strings.EqualFold(coding, "identity") {
+			return malformed("", "the body is sent as it is, without Content-Encoding")
+		}
+	}
 	ct := h["Content-Type"]
+	if len(ct) > 1 {
+		return malformed("", "the header Content-Type is given more than once")
+	}
 	if len(ct) == 0 || ct[0] == "" || ct[0] == "application/json" {
 		return nil
 	}

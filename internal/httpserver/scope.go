@@ -32,6 +32,9 @@ func RequireScope(v Verifier, scope string, next http.Handler) http.Handler {
 // Bearer gives the claims of the request's token. A refusal has its challenge in the
 // header already. Verify may refuse with a *problem.Details of its own.
 func Bearer(w http.ResponseWriter, r *http.Request, v Verifier, realm string) (*token.Claims, *problem.Details) {
+	if len(r.Header["Authorization"]) > 1 {
+		return nil, Invalid("/authorization", "the header Authorization is given more than once")
+	}
 	raw := token.FromHeader(r.Header)
 	if raw == "" {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="`+realm+`"`)
