@@ -3,18 +3,22 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
 )
@@ -165,15 +169,15 @@ func TestServeStopsWithoutLoss(t *testing.T) {
 
 // Redis is no reason not to commit.
 func TestServeWithoutRedis(t *testing.T) {
-	redis := testenv.RedisServer(t)
-	redis.Kill()
-	s := launchServe(t, wallettest.SQLite(t), "--redis-url", redis.URL())
+	server := testenv.RedisServer(t)
+	server.Kill()
+	s := launchServe(t, wallettest.SQLite(t), "--redis-url", server.URL())
 	if status, err := s.credit("k1"); status != http.StatusCreated || err != nil {
 		t.Fatalf("credit: %d %v", status, err)
 	}
 	s.until("/readyz", func(status int, a map[string]any) bool { return status == http.StatusOK && a["status"] == "degraded" })
 	s.until("/admin/outbox", func(_ int, a map[string]any) bool { return a["backlog"] == 1.0 && a["redis"] != "ok" })
-	redis.Start()
+	server.Start()
 	s.until("/admin/outbox", func(_ int, a map[string]any) bool { return a["backlog"] == 0.0 && a["redis"] == "ok" })
 	s.stop()
 }
@@ -223,15 +227,58 @@ func TestServeDrains(t *testing.T) {
 	s.stop()
 }
 
-func TestServeRefusesAnotherLayout(t *testing.T) {
+// A core that is refused leaves Redis, the ledger and the cores that run as they were.
+func TestServeRefusedChangesNothing(t *testing.T) {
 	redisURL, ns := testenv.Redis(t)
-	database := wallettest.SQLite(t)
-	launchServe(t, database, "--redis-url", redisURL, "--namespace", ns).stop()
-	p := launch(t, "serve", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--database-url", database,
-		"--jwt-hs256-secret", serveSecret, "--redis-url", redisURL, "--namespace", ns, "--partitions", "8")
-	if code := <-p.code; code != 1 || !strings.Contains(p.err.String(), "--partitions 8") {
-		t.Errorf("exit code %d: %s", code, p.err)
+	_, otherNS := testenv.Redis(t)
+	rdb, err := bus.OpenRedis(redisURL)
+	if err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = rdb.Close() })
+	layout := func(namespace string) string {
+		t.Helper()
+		have, err := rdb.Get(t.Context(), bus.Keys{Namespace: namespace}.Layout()).Result()
+		if err != nil && !errors.Is(err, redis.Nil) {
+			t.Fatal(err)
+		}
+		return have
+	}
+	refused := func(want, database, namespace, partitions string) {
+		t.Helper()
+		p := launch(t, "serve", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--database-url", database,
+			"--jwt-hs256-secret", serveSecret, "--redis-url", redisURL, "--namespace", namespace, "--partitions", partitions)
+		if code := <-p.code; code != 1 || !strings.Contains(p.err.String(), want) {
+			t.Errorf("exit code %d, want 1 and %q: %s", code, want, p.err)
+		}
+	}
+	refused("core migrate up", "sqlite:"+filepath.Join(t.TempDir(), "new.db"), ns, "8")
+	refused("--database-url", "postgres://core@127.0.0.1:1/points", ns, "8")
+	if have := layout(ns); have != "" {
+		t.Errorf("without a ledger: %s partitions were claimed", have)
+	}
+
+	database := wallettest.SQLite(t)
+	s := launchServe(t, database, "--redis-url", redisURL, "--namespace", ns)
+	if err := rdb.Del(t.Context(), bus.Keys{Namespace: ns}.Layout()).Err(); err != nil { // as if Redis was emptied
+		t.Fatal(err)
+	}
+	refused("--namespace "+ns+" with --partitions 16", database, ns, "8")
+	refused("--namespace "+ns+" with --partitions 16", database, otherNS, "16")
+	if have := layout(ns); have != "" && have != "16" { // which the one that runs may have claimed again
+		t.Errorf("with other partitions than the ledger's: %s were claimed", have)
+	}
+	if have := layout(otherNS); have != "" {
+		t.Errorf("with another namespace than the ledger's: %s partitions were claimed in it", have)
+	}
+	if status, answer := s.get(s.admin + "/readyz"); status != http.StatusOK || answer["status"] != "ready" {
+		t.Errorf("the core that runs: %d %v", status, answer)
+	}
+
+	fresh := wallettest.SQLite(t)
+	refused("--partitions 16", fresh, ns, "8")
+	launchServe(t, fresh, "--redis-url", redisURL, "--namespace", ns).stop() // it was not bound to 8
+	s.stop()
 }
 
 func TestOutboxOfALedgerThatIsAway(t *testing.T) {

@@ -45,11 +45,9 @@ type stackConfig struct {
 	log         *slog.Logger
 }
 
+// openStack asks the ledger first and Redis then: what is refused here has claimed nothing.
 func openStack(ctx context.Context, cfg stackConfig) (*stack, error) {
 	s := &stack{cfg: cfg, layout: layout.New(cfg.rdb, cfg.keys, layout.Config{Logger: cfg.log})}
-	if err := s.layout.Start(ctx); err != nil {
-		return nil, err
-	}
 	s.admin = httpserver.NewAdmin()
 	reg := s.admin.Registry
 	ledger, err := wallet.Open(ctx, cfg.databaseURL, wallet.Config{
@@ -65,7 +63,7 @@ func openStack(ctx context.Context, cfg stackConfig) (*stack, error) {
 	case err != nil:
 		return nil, fmt.Errorf("--database-url: %w", err)
 	}
-	if err := ledger.CheckLayout(ctx, cfg.keys); err != nil {
+	if err := ledger.CheckLayout(ctx, cfg.keys, s.layout.Start); err != nil {
 		return nil, errors.Join(err, ledger.Close())
 	}
 	s.ledger = ledger

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -349,17 +350,60 @@ func TestThePast(t *testing.T) {
 
 func TestLayoutIsRemembered(t *testing.T) {
 	t.Parallel()
+	refused := errors.New("redis says otherwise")
 	wallettest.Each(t, func(t *testing.T, url string) {
 		l := wallettest.Open(t, url, wallet.Config{})
-		for range 2 {
-			if err := l.CheckLayout(t.Context(), bus.Keys{}); err != nil {
-				t.Error(err)
+		refuse := func(context.Context) error { return refused }
+		if err := l.CheckLayout(t.Context(), bus.Keys{Partitions: 8}, refuse); !errors.Is(err, refused) {
+			t.Errorf("%v, want the claim's error", err)
+		}
+		for range 2 { // and nothing of that is remembered
+			claimed := false
+			err := l.CheckLayout(t.Context(), bus.Keys{}, func(context.Context) error { claimed = true; return nil })
+			if err != nil || !claimed {
+				t.Errorf("claimed: %t, %v", claimed, err)
 			}
 		}
 		for _, other := range []bus.Keys{{Namespace: "other"}, {Partitions: 8}} {
-			if err := l.CheckLayout(t.Context(), other); !errors.Is(err, bus.ErrLayout) {
+			err := l.CheckLayout(t.Context(), other, func(context.Context) error { t.Errorf("%+v: claimed", other); return nil })
+			if !errors.Is(err, bus.ErrLayout) {
 				t.Errorf("%+v: %v, want bus.ErrLayout", other, err)
 			}
+		}
+		if err := l.CheckLayout(t.Context(), bus.Keys{}, refuse); !errors.Is(err, refused) {
+			t.Errorf("later: %v, want the claim's error", err)
+		}
+	})
+}
+
+// TestTwoFirstLayoutsAtOnce has cores start on a new ledger with different settings: one of them claims, the others
+// are refused. The first claim fails, so that who waited for it goes on.
+func TestTwoFirstLayoutsAtOnce(t *testing.T) {
+	t.Parallel()
+	wallettest.Each(t, func(t *testing.T, url string) {
+		l := wallettest.Open(t, url, wallet.Config{})
+		refused := errors.New("redis says otherwise")
+		var claims, bound atomic.Int32
+		var wg sync.WaitGroup
+		for i := range 4 {
+			wg.Go(func() {
+				err := l.CheckLayout(t.Context(), bus.Keys{Partitions: i + 1}, func(context.Context) error {
+					if claims.Add(1) == 1 {
+						return refused
+					}
+					return nil
+				})
+				switch {
+				case err == nil:
+					bound.Add(1)
+				case !errors.Is(err, refused) && !errors.Is(err, bus.ErrLayout):
+					t.Errorf("%d partitions: %v", i+1, err)
+				}
+			})
+		}
+		wg.Wait()
+		if claims.Load() != 2 || bound.Load() != 1 {
+			t.Errorf("%d claimed and %d were bound, want 2 and 1", claims.Load(), bound.Load())
 		}
 	})
 }
