@@ -54,6 +54,27 @@ func (f *frames) next(op string) (frame serverFrame) {
 	return frame
 }
 
+// Readiness names all that needs Redis, and each when it is there again.
+func TestReadinessWithoutRedis(t *testing.T) {
+	srv := testenv.RedisServer(t)
+	w := newWorldOn(t, srv.URL(), bus.Keys{}, gateway.Config{})
+	ready := func() reply { return w.get(w.admin+"/readyz", "") }
+	for range 2 {
+		w.untilReady()
+		srv.Kill()
+		w.until("not ready", ready, func(r reply) bool {
+			checks, _ := r.json["checks"].(map[string]any)
+			good := r.status == http.StatusServiceUnavailable
+			for _, name := range []string{"redis", "streams", "control"} {
+				good = good && checks[name] != "ok"
+			}
+			return good && checks["core"] == "ok"
+		})
+		srv.Start()
+	}
+	w.untilReady()
+}
+
 // While Redis is away nothing that it told before passes for the state of an account, and
 // when it is back all is as before.
 func TestNothingOldWhileRedisIsAway(t *testing.T) {

@@ -60,6 +60,7 @@ type control struct {
 	log      *slog.Logger
 	instance string
 	loaded   atomic.Bool   // the revocations of Redis have been here once
+	hearing  atomic.Bool   // the channel is subscribed to
 	missed   chan struct{} // holds one: orders may have been missed
 	orders   *prometheus.CounterVec
 }
@@ -102,6 +103,7 @@ func (c *control) listen(ctx context.Context) error {
 // word, too.
 func (c *control) subscribe(ctx context.Context) error {
 	sub := c.rdb.Subscribe(ctx, c.keys.Control())
+	defer c.hearing.Store(false)
 	defer func() { _ = sub.Close() }()                         // nothing is written to it
 	defer context.AfterFunc(ctx, func() { _ = sub.Close() })() // a read does not end with ctx
 	asked := false
@@ -119,6 +121,7 @@ func (c *control) subscribe(ctx context.Context) error {
 		asked = false
 		switch m := m.(type) {
 		case *redis.Subscription:
+			c.hearing.Store(true)
 			select {
 			case c.missed <- struct{}{}:
 			default: // it will be looked at anyway

@@ -52,6 +52,9 @@ func (g *Gateway) checks() {
 	g.admin.AddCheck(httpserver.Check{Name: "streams", Ping: func(ctx context.Context) error {
 		select {
 		case <-g.tail.CaughtUp():
+			if !g.tail.ReadingAll() {
+				return errors.New("they cannot be read at the moment")
+			}
 			err := g.core.CheckStreams(ctx, g.cfg.Keys)
 			if err != nil {
 				g.complain.Do(func() { g.cfg.Logger.Error("these streams are not the core's", "err", err) })
@@ -65,8 +68,11 @@ func (g *Gateway) checks() {
 	g.admin.AddCheck(httpserver.Check{Name: "core", Ping: g.core.Ping, Degrades: true})
 	// Whose tokens were revoked is known from Redis.
 	g.admin.AddCheck(httpserver.Check{Name: "control", Ping: func(context.Context) error {
-		if !g.control.loaded.Load() {
+		switch {
+		case !g.control.loaded.Load():
 			return errors.New("revocations have not been read yet")
+		case !g.control.hearing.Load():
+			return errors.New("the channel of admin calls cannot be heard at the moment")
 		}
 		return nil
 	}})
