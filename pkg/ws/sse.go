@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -138,10 +139,22 @@ func (st *stream) write(p []byte) error {
 		_ = st.control.SetWriteDeadline(st.deadline) // as in hurry
 	}
 	st.mu.Unlock()
-	if _, err := st.w.Write(p); err != nil {
+	_, err := st.w.Write(p)
+	if err == nil {
+		err = st.control.Flush()
+	}
+	if err == nil && !time.Now().Before(st.deadline) {
+		err = os.ErrDeadlineExceeded // HTTP/2 ends the stream some time soon
+	}
+	if err != nil {
 		return err
 	}
-	return st.control.Flush()
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if !st.hurried {
+		_ = st.control.SetWriteDeadline(time.Time{}) // HTTP/2 would end the stream though nothing is being written
+	}
+	return nil
 }
 
 // farewell says how it ended, since such a stream has no close code.

@@ -319,14 +319,13 @@ func TestStreamSlowConsumer(t *testing.T) {
 	other.expectEvents("user:u1", from, from)
 }
 
-// Over HTTP/2 a write that takes too long fails with an error of the stream's own.
-func TestStreamSlowConsumerOverHTTP2(t *testing.T) {
-	reg := prometheus.NewRegistry()
-	g := newGateway(t, Config{QueueBytes: 64 << 20, QueueEvents: 1 << 16, WriteTimeout: 300 * time.Millisecond, Registerer: reg})
+// overHTTP2 opens user:u1's stream over HTTP/2.
+func overHTTP2(t *testing.T, g *gateway) *source {
+	t.Helper()
 	server := httptest.NewUnstartedServer(g.server.Config.Handler)
 	server.EnableHTTP2 = true
 	server.StartTLS()
-	defer server.Close()
+	t.Cleanup(server.Close)
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/v1/events", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -336,13 +335,34 @@ func TestStreamSlowConsumerOverHTTP2(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = resp.Body.Close() }()
+	t.Cleanup(func() { _ = resp.Body.Close() })
 	if resp.ProtoMajor != 2 || resp.StatusCode != http.StatusOK {
 		t.Fatal(resp.Proto, resp.Status)
 	}
 	s := &source{t: t, body: bufio.NewReader(resp.Body)}
 	s.expect("welcome")
 	s.expect("subscribed")
+	return s
+}
+
+// A write's deadline is over with the write: a stream on which nothing happens goes on.
+func TestStreamOverHTTP2OutlivesItsWriteTimeout(t *testing.T) {
+	const timeout = 200 * time.Millisecond
+	g := newGateway(t, Config{WriteTimeout: timeout})
+	s := overHTTP2(t, g)
+	idle := time.NewTimer(3 * timeout)
+	defer idle.Stop()
+	<-idle.C
+	g.ledger.publish("user:u1", 1)
+	g.hub.Deliver(g.ledger.events["user:u1"], false)
+	s.expect("event")
+}
+
+// Over HTTP/2 a write that takes too long fails with an error of the stream's own.
+func TestStreamSlowConsumerOverHTTP2(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	g := newGateway(t, Config{QueueBytes: 64 << 20, QueueEvents: 1 << 16, WriteTimeout: 300 * time.Millisecond, Registerer: reg})
+	overHTTP2(t, g)
 	g.ledger.publish("user:u1", 2000)
 	batch := g.ledger.events["user:u1"]
 	for i := range batch { // more than the client's 4 MiB window
