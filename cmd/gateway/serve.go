@@ -11,6 +11,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/gcroom"
 	"github.com/redroomrewards/realtime/internal/httpserver"
 	"github.com/redroomrewards/realtime/internal/logging"
+	"github.com/redroomrewards/realtime/internal/origin"
 	"github.com/redroomrewards/realtime/internal/stages"
 	"github.com/redroomrewards/realtime/pkg/cache"
 )
@@ -62,6 +63,11 @@ func (c serveCmd) Run(env *cli.Env) error {
 	for flag, d := range map[string]time.Duration{"--drain-delay": c.DrainDelay, "--drain-window": c.DrainWindow, "--shutdown-timeout": c.ShutdownTimeout} {
 		if d < 0 {
 			return cli.Usage(flag, "%v is negative", d)
+		}
+	}
+	for _, pattern := range c.AllowedOrigins {
+		if err := origin.Check(pattern); err != nil {
+			return cli.Usage("--allowed-origins", "%v", err)
 		}
 	}
 	if c.DrainWindow == 0 {

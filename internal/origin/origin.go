@@ -2,11 +2,26 @@
 package origin
 
 import (
+	"fmt"
 	"net/url"
 	"path"
 	"slices"
 	"strings"
 )
+
+// Check tells what is wrong with a pattern, if anything is.
+func Check(pattern string) error {
+	// As a URL, with something in place of what may match anything.
+	text := strings.NewReplacer("*://", "x://", "*", "1", "?", "1").Replace(strings.ToLower(pattern))
+	if !strings.Contains(text, "://") {
+		text = "https://" + text
+	}
+	u, err := url.Parse(text)
+	if _, bad := path.Match(pattern, ""); err != nil || bad != nil || u.Host == "" || u.Scheme+"://"+u.Host != text {
+		return fmt.Errorf("%q is neither a host nor an origin such as https://*.example.com", pattern)
+	}
+	return nil
+}
 
 // Allowed tells whether a page of the origin may call a server that it knows as
 // host. The same host always may. Patterns are hosts or origins (with ://), in

@@ -6,6 +6,19 @@ import (
 	"github.com/redroomrewards/realtime/internal/origin"
 )
 
+func TestCheck(t *testing.T) {
+	for pattern, good := range map[string]bool{
+		"*": true, "app.example": true, "*.example": true, "app.example:8443": true, "localhost:*": true, "[::1]:80": true, "https://app.example": true, "*://app.example": true,
+		"HTTPS://App.Example": true, "http://*": true, "capacitor://localhost": true, "https://*.example:8443": true,
+		"": false, "::bad": false, "https://": false, "https://app.example/": false, "app.example/path": false, "https://me@app.example": false,
+		"app.example:port": false, "a b": false, "[": false, "https://[a-": false,
+	} {
+		if err := origin.Check(pattern); (err == nil) != good {
+			t.Errorf("%q: %v", pattern, err)
+		}
+	}
+}
+
 func TestAllowed(t *testing.T) {
 	for _, c := range []struct {
 		patterns     []string

@@ -1,8 +1,10 @@
 package ws
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,6 +15,8 @@ import (
 
 // streamName is what the one subscription of a stream is called in its frames.
 const streamName = "wallet"
+
+const lastEventID = "Last-Event-ID"
 
 // Events serves GET /v1/events: one subscription as server-sent events, for
 // networks that break WebSockets. The handler returns when the stream has ended.
@@ -88,7 +92,10 @@ func (st *stream) subscribe(claims *token.Claims, q *query) *problem.Details {
 	if q.after != "" {
 		var ok bool
 		if q.frame.After, ok = parseAfter(q.after, accounts); !ok {
-			return problem.New(http.StatusBadRequest, "invalid_request", "", "Last-Event-ID is no id of this stream")
+			return problem.New(http.StatusBadRequest, "invalid_request", "", q.from+" is no id of this stream")
+		}
+		if q.from == lastEventID { // it comes by itself, from before the client chose other accounts
+			maps.DeleteFunc(q.frame.After, func(a string, _ int64) bool { return !slices.Contains(accounts, a) })
 		}
 	}
 	if len(accounts) != 1 || accounts[0] != everyAccount {
@@ -113,6 +120,7 @@ func (st *stream) subscribe(claims *token.Claims, q *query) *problem.Details {
 type query struct {
 	token string
 	after string // position; empty: none
+	from  string // where it was given
 	frame clientFrame
 }
 
@@ -156,15 +164,15 @@ func parseQuery(r *http.Request) (*query, *problem.Details) {
 			}
 			q.frame.Snapshot = &b
 		case "after":
-			q.after = value
+			q.after, q.from = value, name
 		case "access_token":
 			q.token = value
 		default:
 			return bad(name, "there is no such parameter")
 		}
 	}
-	if id := r.Header.Get("Last-Event-ID"); id != "" {
-		q.after = id // newer than the one in the URL, with which the client came first
+	if id := r.Header.Get(lastEventID); id != "" {
+		q.after, q.from = id, lastEventID // newer than the one in the URL, with which the client came first
 	}
 	if r.Header.Get("Authorization") != "" {
 		if q.token != "" {

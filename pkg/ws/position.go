@@ -50,8 +50,8 @@ func (p *position) appendTo(dst []byte) []byte {
 }
 
 // parseAfter reads a position of a client that subscribes to these accounts.
-// Written by hand, several are "user:u1=42,model:m1=7". What is about other accounts
-// is left out: these begin with a snapshot. It is false for what is no position.
+// Written by hand, several are "user:u1=42,model:m1=7". It is false for what is no
+// position. An id of several other accounts is empty: these begin with a snapshot.
 func parseAfter(text string, accounts []string) (map[string]int64, bool) {
 	after := map[string]int64{}
 	if !strings.Contains(text, "=") {
@@ -78,9 +78,7 @@ func parseAfter(text string, accounts []string) (map[string]int64, bool) {
 		if !ok {
 			return nil, false
 		}
-		if slices.Contains(accounts, account) {
-			after[account] = seq
-		}
+		after[account] = seq
 	}
 	return after, true
 }
