@@ -32,14 +32,21 @@ func (deadLettersCmd) Help() string {
 		"Only the subscription that failed handles a replayed event. Its own id is kept, so whoever drops repeats by event id still does."
 }
 
-// openRedis makes a client and the keys.
-func openRedis(f cli.RedisFlags) (redis.UniversalClient, bus.Keys, error) {
+// openRedis makes a client and the keys. With another layout than that of Redis there
+// would seem to be no dead letters.
+func openRedis(ctx context.Context, f cli.RedisFlags) (redis.UniversalClient, bus.Keys, error) {
 	keys, err := f.Keys()
 	if err != nil {
 		return nil, bus.Keys{}, err
 	}
 	rdb, err := f.Open()
-	return rdb, keys, err
+	if err != nil {
+		return nil, bus.Keys{}, err
+	}
+	if err := bus.CompareLayout(ctx, rdb, keys); err != nil {
+		return nil, bus.Keys{}, errors.Join(err, rdb.Close())
+	}
+	return rdb, keys, nil
 }
 
 type deadListCmd struct {
@@ -55,7 +62,7 @@ func (c deadListCmd) Run(env *cli.Env) error {
 	if c.Limit < 1 || c.Limit > 1000 {
 		return cli.Usage("--limit", "%d is not from 1 to 1000", c.Limit)
 	}
-	rdb, keys, err := openRedis(c.RedisFlags)
+	rdb, keys, err := openRedis(env.Context, c.RedisFlags)
 	if err != nil {
 		return err
 	}
@@ -102,7 +109,7 @@ type deadShowCmd struct {
 
 // Run prints one.
 func (c deadShowCmd) Run(env *cli.Env) error {
-	rdb, keys, err := openRedis(c.RedisFlags)
+	rdb, keys, err := openRedis(env.Context, c.RedisFlags)
 	if err != nil {
 		return err
 	}
@@ -132,7 +139,7 @@ func (c deadReplayCmd) Run(env *cli.Env) error {
 	case !c.All && len(c.ID) == 0:
 		return cli.Usage("", "give the ids of dead letters, or --group and --all")
 	}
-	rdb, keys, err := openRedis(c.RedisFlags)
+	rdb, keys, err := openRedis(env.Context, c.RedisFlags)
 	if err != nil {
 		return err
 	}

@@ -135,15 +135,23 @@ var ErrLayout = errors.New("another partition count is in use")
 // which flag to set.
 func CheckLayout(ctx context.Context, rdb redis.UniversalClient, keys Keys) error {
 	keys = keys.WithDefaults()
+	if err := rdb.SetNX(ctx, keys.Layout(), strconv.Itoa(keys.Partitions), 0).Err(); err != nil {
+		return fmt.Errorf("check layout: %w", err)
+	}
+	return CompareLayout(ctx, rdb, keys)
+}
+
+// CompareLayout is CheckLayout for who only looks on: it writes nothing down, and
+// a namespace that Redis does not know is an error.
+func CompareLayout(ctx context.Context, rdb redis.UniversalClient, keys Keys) error {
+	keys = keys.WithDefaults()
 	want := strconv.Itoa(keys.Partitions)
-	if err := rdb.SetNX(ctx, keys.Layout(), want, 0).Err(); err != nil {
+	switch have, err := rdb.Get(ctx, keys.Layout()).Result(); {
+	case errors.Is(err, redis.Nil):
+		return fmt.Errorf("check layout: nothing in this Redis has the namespace %q", keys.Namespace)
+	case err != nil:
 		return fmt.Errorf("check layout: %w", err)
-	}
-	have, err := rdb.Get(ctx, keys.Layout()).Result()
-	if err != nil {
-		return fmt.Errorf("check layout: %w", err)
-	}
-	if have != want {
+	case have != want:
 		return fmt.Errorf("%w: namespace %q in Redis has %s partitions, this process is set to %s; start it with --partitions %s, or with another --namespace",
 			ErrLayout, keys.Namespace, have, want, have)
 	}
