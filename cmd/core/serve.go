@@ -51,6 +51,9 @@ func (c serveCmd) Run(env *cli.Env) error {
 	if err != nil {
 		return err
 	}
+	if err := c.limits(); err != nil {
+		return err
+	}
 	verifier, err := c.Verifier(log)
 	if err != nil {
 		return err
@@ -99,4 +102,19 @@ func (c serveCmd) Run(env *cli.Env) error {
 	err = stages.Run(ctx, append(s.stages(certificate.Listener(public), admin), certificate.Run)...)
 	log.Info("core stopped")
 	return errors.Join(err, s.close())
+}
+
+// limits refuses what would silently become something else.
+func (c serveCmd) limits() error {
+	for flag, n := range map[string]int{"--max-queue": c.MaxQueue, "--db-connections": c.DBConnections} {
+		if n < 1 {
+			return cli.Usage(flag, "%d is too few, the least is 1", n)
+		}
+	}
+	for flag, d := range map[string]time.Duration{"--drain-delay": c.DrainDelay, "--shutdown-timeout": c.ShutdownTimeout} {
+		if d < 0 {
+			return cli.Usage(flag, "%v is negative", d)
+		}
+	}
+	return nil
 }

@@ -38,6 +38,9 @@ func (c tokenCmd) Run(env *cli.Env) error {
 	if len(c.JWTHS256Secret) < 32 {
 		return cli.Usage("--jwt-hs256-secret", "has %d bytes, at least 32 are needed", len(c.JWTHS256Secret))
 	}
+	if c.Sub == "" {
+		return cli.Usage("--sub", "is empty: a token says who bears it, or no service takes it")
+	}
 	if c.TTL <= 0 {
 		return cli.Usage("--ttl", "%s is not above zero", c.TTL)
 	}
