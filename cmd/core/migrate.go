@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -36,6 +37,17 @@ func (f databaseFlag) check() error {
 	return nil
 }
 
+// explainDatabase adds what to do to an error of opening the ledger.
+func explainDatabase(err error) error {
+	switch {
+	case errors.Is(err, wallet.ErrNotMigrated):
+		return fmt.Errorf("%w: run `core migrate up` with the same --database-url first", err)
+	case errors.Is(err, wallet.ErrNoFile):
+		return fmt.Errorf("--database-url: %w; `core migrate up` makes a new one", err)
+	}
+	return fmt.Errorf("--database-url: %w", err)
+}
+
 type migrateUpCmd struct{ databaseFlag }
 
 // Run applies what is missing.
@@ -67,7 +79,7 @@ func (c migrateStatusCmd) Run(env *cli.Env) error {
 	}
 	all, err := wallet.Migrations(env.Context, c.DatabaseURL)
 	if err != nil {
-		return err
+		return explainDatabase(err)
 	}
 	w := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
 	for _, m := range all {

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -252,7 +251,7 @@ func TestServeRefusedChangesNothing(t *testing.T) {
 			t.Errorf("exit code %d, want 1 and %q: %s", code, want, p.err)
 		}
 	}
-	refused("core migrate up", "sqlite:"+filepath.Join(t.TempDir(), "new.db"), ns, "8")
+	refused("core migrate up", testenv.Postgres(t, testenv.Schema{}), ns, "8")
 	refused("--database-url", "postgres://core@127.0.0.1:1/points", ns, "8")
 	if have := layout(ns); have != "" {
 		t.Errorf("without a ledger: %s partitions were claimed", have)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -57,11 +56,8 @@ func openStack(ctx context.Context, cfg stackConfig) (*stack, error) {
 		Logger:     cfg.log,
 		Registerer: reg,
 	})
-	switch {
-	case errors.Is(err, wallet.ErrNotMigrated):
-		return nil, fmt.Errorf("%w: run `core migrate up` with the same --database-url first", err)
-	case err != nil:
-		return nil, fmt.Errorf("--database-url: %w", err)
+	if err != nil {
+		return nil, explainDatabase(err)
 	}
 	if err := ledger.CheckLayout(ctx, cfg.keys, s.layout.Start); err != nil {
 		return nil, errors.Join(err, ledger.Close())

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -73,11 +72,8 @@ func (f databaseFlag) open(ctx context.Context) (*wallet.Ledger, error) {
 		return nil, err
 	}
 	l, err := wallet.Open(ctx, f.DatabaseURL, wallet.Config{MaxConns: 2})
-	switch {
-	case errors.Is(err, wallet.ErrNotMigrated):
-		return nil, fmt.Errorf("%w: run `core migrate up` with the same --database-url first", err)
-	case err != nil:
-		return nil, fmt.Errorf("--database-url: %w", err)
+	if err != nil {
+		return nil, explainDatabase(err)
 	}
 	return l, nil
 }

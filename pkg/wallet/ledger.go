@@ -67,7 +67,7 @@ type Ledger struct {
 var _ bus.Source = (*Ledger)(nil)
 
 // Open connects to the database that the URL names (postgres://… or
-// sqlite:PATH) and checks that its schema is current: ErrNotMigrated.
+// sqlite:PATH) and checks that its schema is current: ErrNotMigrated, ErrNoFile.
 func Open(ctx context.Context, url string, cfg Config) (*Ledger, error) {
 	states, err := Migrations(ctx, url)
 	if err != nil {

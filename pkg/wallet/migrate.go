@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -27,6 +28,9 @@ type MigrationStatus struct {
 
 // ErrNotMigrated tells that the database's schema is older than the program.
 var ErrNotMigrated = errors.New("the database schema is not current")
+
+// ErrNoFile tells that a SQLite database is not there. Only Migrate makes one.
+var ErrNoFile = errors.New("no such file")
 
 // Migrate brings the database at the URL to the current schema; two at once are
 // safe. It returns what it applied.
@@ -52,8 +56,14 @@ func Migrate(ctx context.Context, databaseURL string) ([]MigrationStatus, error)
 	return out, nil
 }
 
-// Migrations lists all schema migrations.
+// Migrations lists all schema migrations; the error is ErrNoFile when there is no
+// such database.
 func Migrations(ctx context.Context, databaseURL string) ([]MigrationStatus, error) {
+	if driver, path, err := splitURL(databaseURL); err == nil && driver == driverSQLite {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%w: %s", ErrNoFile, path)
+		}
+	}
 	p, err := newProvider(databaseURL)
 	if err != nil {
 		return nil, err
