@@ -4,12 +4,11 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/redroomrewards/realtime/internal/coreclient"
+	"github.com/redroomrewards/realtime/internal/httpserver"
 	"github.com/redroomrewards/realtime/internal/problem"
 	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/wallet"
@@ -190,27 +189,12 @@ type query struct {
 	err    error
 }
 
-// query refuses unknown and repeated parameters, so that a typo never becomes a
-// silent default.
+// query refuses unknown and repeated parameters.
 func (c *call) query(known ...string) (*query, error) {
-	return parseQuery(c.r.URL.RawQuery, known...)
-}
-
-func parseQuery(raw string, known ...string) (*query, error) {
-	if raw == "" {
-		return &query{}, nil
-	}
-	values, err := url.ParseQuery(raw)
-	if err != nil {
-		return nil, malformed("", "the query string cannot be read")
-	}
-	for name, v := range values {
-		switch {
-		case !slices.Contains(known, name):
-			return nil, malformed("/"+pointerToken(name), "there is no such parameter")
-		case len(v) > 1:
-			return nil, malformed("/"+name, "the parameter is given more than once")
-		}
+	values, refused := httpserver.Query(c.r, known...)
+	if refused != nil {
+		f := refused.Errors[0]
+		return nil, malformed(f.Pointer, f.Detail)
 	}
 	return &query{values: values}, nil
 }
@@ -218,8 +202,8 @@ func parseQuery(raw string, known ...string) (*query, error) {
 // Queried guards an admin call in the same way.
 func Queried(next http.Handler, known ...string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, err := parseQuery(r.URL.RawQuery, known...); err != nil {
-			problem.Write(w, describe(err))
+		if _, refused := httpserver.Query(r, known...); refused != nil {
+			problem.Write(w, refused)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -273,9 +257,4 @@ func (q *query) fail(name, detail string) {
 	if q.err == nil {
 		q.err = malformed("/"+name, detail)
 	}
-}
-
-// pointerToken escapes a name for a JSON pointer (RFC 6901).
-func pointerToken(s string) string {
-	return strings.NewReplacer("~", "~0", "/", "~1").Replace(s)
 }
