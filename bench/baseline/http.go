@@ -10,7 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 // holdRequest is the body of a hold.
@@ -46,12 +46,12 @@ type balance struct {
 // holds handles POST /v1/accounts/{account}/holds.
 type holds struct {
 	ledger   *ledger
-	verifier *token.Verifier
+	verifier *auth.Verifier
 }
 
 func (h *holds) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	claims, err := h.verifier.Verify(r.Context(), token.FromHeader(r.Header))
-	if err != nil || !claims.Has(token.ScopeHold) {
+	claims, err := h.verifier.Verify(r.Context(), auth.FromHeader(r.Header))
+	if err != nil || !claims.Has(auth.ScopeHold) {
 		http.Error(w, "unauthorized", http.StatusUnauthorized)
 		return
 	}

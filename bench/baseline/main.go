@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/redroomrewards/realtime/bench/process"
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 func main() { process.Main("baseline", run) }
@@ -26,7 +26,7 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	verifier, err := token.NewVerifier(token.Config{HS256Secret: []byte(getenv("JWT_HS256_SECRET"))})
+	verifier, err := auth.NewVerifier(auth.Config{HS256Secret: []byte(getenv("JWT_HS256_SECRET"))})
 	if err != nil {
 		return err
 	}

@@ -14,14 +14,14 @@ import (
 	"github.com/centrifugal/centrifuge"
 
 	"github.com/redroomrewards/realtime/bench/rival"
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
 func main() {
 	flags := flag.NewFlagSet("centrifuge", flag.ExitOnError)
 	delay := flags.Duration("write-delay", 0, "how long messages to a connection are gathered; 0: not")
-	rival.Main("centrifuge", flags, func(v *token.Verifier) (rival.Rival, error) { return newPeer(v, *delay) })
+	rival.Main("centrifuge", flags, func(v *auth.Verifier) (rival.Rival, error) { return newPeer(v, *delay) })
 }
 
 type claimsKey struct{}
@@ -31,7 +31,7 @@ type peer struct {
 	seqs map[string]int64 // of the accounts' newest events
 }
 
-func newPeer(v *token.Verifier, delay time.Duration) (*peer, error) {
+func newPeer(v *auth.Verifier, delay time.Duration) (*peer, error) {
 	node, err := centrifuge.New(centrifuge.Config{})
 	if err != nil {
 		return nil, err
@@ -53,7 +53,7 @@ func newPeer(v *token.Verifier, delay time.Duration) (*peer, error) {
 	})
 	node.OnConnect(func(c *centrifuge.Client) {
 		c.OnSubscribe(func(e centrifuge.SubscribeEvent, done centrifuge.SubscribeCallback) {
-			if claims, ok := c.Context().Value(claimsKey{}).(*token.Claims); !ok || !claims.MaySee(e.Channel) {
+			if claims, ok := c.Context().Value(claimsKey{}).(*auth.Claims); !ok || !claims.MaySee(e.Channel) {
 				done(centrifuge.SubscribeReply{}, centrifuge.ErrorPermissionDenied)
 				return
 			}

@@ -15,7 +15,7 @@ import (
 	"github.com/redroomrewards/realtime/bench/fleet"
 	"github.com/redroomrewards/realtime/bench/lab"
 	"github.com/redroomrewards/realtime/bench/stack"
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 // Turn is one server's turn in a round.
@@ -89,7 +89,7 @@ func (t *Turn) Connect(ctx context.Context, accounts []string, after int64, miss
 		account := accounts[i%len(accounts)]
 		subject, scopes := account, []string(nil)
 		if len(accounts) < t.Clients { // an account's own clients are limited in number; these watch it
-			subject, scopes = fmt.Sprintf("client-%d", i), []string{token.ScopeEvents}
+			subject, scopes = fmt.Sprintf("client-%d", i), []string{auth.ScopeEvents}
 		}
 		raw, err := t.config.Secret.Token(subject, nil, scopes...)
 		if err != nil {

@@ -16,12 +16,12 @@ import (
 	"syscall"
 
 	"github.com/redroomrewards/realtime/bench/rival"
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
 func main() {
-	rival.Main("floor", flag.NewFlagSet("floor", flag.ExitOnError), func(*token.Verifier) (rival.Rival, error) {
+	rival.Main("floor", flag.NewFlagSet("floor", flag.ExitOnError), func(*auth.Verifier) (rival.Rival, error) {
 		return &floor{accounts: map[string]*account{}}, nil
 	})
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/redroomrewards/realtime/bench/histogram"
 	"github.com/redroomrewards/realtime/bench/lab"
 	"github.com/redroomrewards/realtime/bench/stack"
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 // trial is one measurement.
@@ -45,7 +45,7 @@ func (b *bench) measure(ctx context.Context, r trial) (_ *result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, server.Stop()) }()
-	raw, err := b.Secret.Token("bench", nil, token.ScopeHold, token.ScopeSettle)
+	raw, err := b.Secret.Token("bench", nil, auth.ScopeHold, auth.ScopeSettle)
 	if err != nil {
 		return nil, err
 	}

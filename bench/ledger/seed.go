@@ -11,7 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/redroomrewards/realtime/bench/stack"
-	"github.com/redroomrewards/realtime/internal/history"
+	"github.com/redroomrewards/realtime/internal/ledgerseed"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
@@ -55,7 +55,7 @@ func (b *bench) seed(ctx context.Context, accounts int) error {
 	}
 	defer func() { _ = db.Close() }()
 	to := time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
-	if err := history.Fill(ctx, db, history.Size{Accounts: int64(accounts), Rounds: 1, From: to.AddDate(-1, 0, 0), To: to}, nil); err != nil {
+	if err := ledgerseed.Fill(ctx, db, ledgerseed.Size{Accounts: int64(accounts), Rounds: 1, From: to.AddDate(-1, 0, 0), To: to}, nil); err != nil {
 		return err
 	}
 	if !there {

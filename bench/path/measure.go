@@ -9,7 +9,7 @@ import (
 
 	"github.com/redroomrewards/realtime/bench/lab"
 	"github.com/redroomrewards/realtime/bench/stack"
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
@@ -172,4 +172,4 @@ func awaitLast(ctx context.Context, accounts []*account, watchers []*watcher) {
 }
 
 // scopes of the driver's token.
-var scopes = []string{token.ScopeCredit, token.ScopeHold, token.ScopeSettle}
+var scopes = []string{auth.ScopeCredit, auth.ScopeHold, auth.ScopeSettle}

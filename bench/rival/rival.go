@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/redroomrewards/realtime/bench/process"
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/httpserver"
-	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
@@ -29,19 +29,19 @@ type Rival interface {
 }
 
 // Main is a rival's main function. flags may hold further flags of its own.
-func Main(name string, flags *flag.FlagSet, build func(*token.Verifier) (Rival, error)) {
+func Main(name string, flags *flag.FlagSet, build func(*auth.Verifier) (Rival, error)) {
 	process.Main(name, func(ctx context.Context, args []string, getenv func(string) string) error {
 		return run(ctx, args, getenv, flags, build)
 	})
 }
 
-func run(ctx context.Context, args []string, getenv func(string) string, flags *flag.FlagSet, build func(*token.Verifier) (Rival, error)) error {
+func run(ctx context.Context, args []string, getenv func(string) string, flags *flag.FlagSet, build func(*auth.Verifier) (Rival, error)) error {
 	addr := flags.String("http", "127.0.0.1:8091", "where clients connect")
 	adminAddr := flags.String("admin", "127.0.0.1:9091", "where health, metrics and profiles are")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	verifier, err := token.NewVerifier(token.Config{HS256Secret: []byte(getenv("JWT_HS256_SECRET"))})
+	verifier, err := auth.NewVerifier(auth.Config{HS256Secret: []byte(getenv("JWT_HS256_SECRET"))})
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/redroomrewards/realtime/bench/process"
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 // Server is a running core, baseline or gateway.
@@ -31,7 +31,7 @@ func NewSecret() Secret {
 
 // Token makes a token, good for a day.
 func (s Secret) Token(subject string, accounts []string, scopes ...string) (string, error) {
-	return token.Sign([]byte(s), token.Request{Subject: subject, Accounts: accounts, Scopes: scopes, TTL: 24 * time.Hour})
+	return auth.Sign([]byte(s), auth.Request{Subject: subject, Accounts: accounts, Scopes: scopes, TTL: 24 * time.Hour})
 }
 
 // Config is what servers of one measurement share.
@@ -58,7 +58,7 @@ func StartCore(ctx context.Context, program string, c *Config, args ...string) (
 // StartGateway starts `gateway serve` and waits until it is ready. Without a core
 // (nil) it serves what is in Redis.
 func StartGateway(ctx context.Context, program string, c *Config, core *Server) (*Server, error) {
-	raw, err := c.Secret.Token("gateway", nil, token.ScopeRead)
+	raw, err := c.Secret.Token("gateway", nil, auth.ScopeRead)
 	if err != nil {
 		return nil, err
 	}

@@ -11,12 +11,12 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/cli"
 	"github.com/redroomrewards/realtime/internal/coreclient"
 	"github.com/redroomrewards/realtime/internal/gateway"
 	"github.com/redroomrewards/realtime/internal/httpserver"
-	"github.com/redroomrewards/realtime/internal/stages"
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/lifecycle"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
@@ -53,7 +53,7 @@ func (c devCmd) Run(env *cli.Env) (err error) {
 	if err != nil {
 		return err
 	}
-	verifier, err := token.NewVerifier(token.Config{HS256Secret: []byte(c.JWTHS256Secret)})
+	verifier, err := auth.NewVerifier(auth.Config{HS256Secret: []byte(c.JWTHS256Secret)})
 	if err != nil {
 		return cli.Usage("--jwt-hs256-secret", "%v", err)
 	}
@@ -111,7 +111,7 @@ func (c devCmd) Run(env *cli.Env) (err error) {
 	all = append(all, gw.Stages(l.gateway, l.gatewayAdmin)...)
 	all = append(all, core.stages(l.http, l.admin)...)
 	all = append(all, l.passTime)
-	return stages.Run(ctx, all...)
+	return lifecycle.Run(ctx, all...)
 }
 
 // listeners is all that dev listens with.

@@ -14,8 +14,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/gateway"
-	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
@@ -53,18 +53,18 @@ func newDemo(cfg devCmd, l *listeners, ledger *wallet.Ledger) (*demo, error) {
 		socketURL:  "ws://" + reachable(l.gateway) + "/v1/ws",
 	}
 	var err error
-	if d.serviceToken, err = d.sign(token.Request{Subject: "dev-service", Scopes: []string{
-		token.ScopeCredit, token.ScopeDebit, token.ScopeHold, token.ScopeSettle, token.ScopeRead, token.ScopeEvents, token.ScopeAdmin,
+	if d.serviceToken, err = d.sign(auth.Request{Subject: "dev-service", Scopes: []string{
+		auth.ScopeCredit, auth.ScopeDebit, auth.ScopeHold, auth.ScopeSettle, auth.ScopeRead, auth.ScopeEvents, auth.ScopeAdmin,
 	}}); err != nil {
 		return nil, err
 	}
-	d.userToken, err = d.sign(token.Request{Subject: string(demoUser)})
+	d.userToken, err = d.sign(auth.Request{Subject: string(demoUser)})
 	return d, err
 }
 
-func (d *demo) sign(r token.Request) (string, error) {
+func (d *demo) sign(r auth.Request) (string, error) {
 	r.TTL = demoTokens
-	return token.Sign([]byte(d.cfg.JWTHS256Secret), r)
+	return auth.Sign([]byte(d.cfg.JWTHS256Secret), r)
 }
 
 // reachable is the listener's address as a browser on this machine takes it.

@@ -5,9 +5,9 @@ import (
 	"net/http/httptest"
 	"testing"
 
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/cli"
 	"github.com/redroomrewards/realtime/internal/testenv"
-	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
 )
@@ -19,7 +19,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = rdb.Close() })
-	verifier, err := token.NewVerifier(token.Config{HS256Secret: []byte(serveSecret)})
+	verifier, err := auth.NewVerifier(auth.Config{HS256Secret: []byte(serveSecret)})
 	if err != nil {
 		t.Fatal(err)
 	}

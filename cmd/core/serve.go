@@ -9,8 +9,8 @@ import (
 	"github.com/redroomrewards/realtime/internal/cli"
 	"github.com/redroomrewards/realtime/internal/gcroom"
 	"github.com/redroomrewards/realtime/internal/httpserver"
+	"github.com/redroomrewards/realtime/internal/lifecycle"
 	"github.com/redroomrewards/realtime/internal/logging"
-	"github.com/redroomrewards/realtime/internal/stages"
 )
 
 type serveCmd struct {
@@ -99,7 +99,7 @@ func (c serveCmd) Run(env *cli.Env) error {
 	}
 	log.Info("core serves", "version", buildinfo.String(), "http", public.Addr().String(), "tls", certificate != nil, "admin", admin.Addr().String(),
 		"database", logging.URL(c.DatabaseURL), "redis", logging.URL(c.RedisURL), "namespace", keys.Namespace, "partitions", keys.Partitions)
-	err = stages.Run(ctx, append(s.stages(certificate.Listener(public), admin), certificate.Run)...)
+	err = lifecycle.Run(ctx, append(s.stages(certificate.Listener(public), admin), certificate.Run)...)
 	log.Info("core stopped")
 	return errors.Join(err, s.close())
 }

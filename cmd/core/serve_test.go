@@ -15,8 +15,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/testenv"
-	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
@@ -39,8 +39,8 @@ func launchServe(t *testing.T, database string, args ...string) *server {
 	if err := json.Unmarshal([]byte(p.err.wait(t, `^.*"msg":"core serves".*$`)), &line); err != nil {
 		t.Fatal(err)
 	}
-	raw, err := token.Sign([]byte(serveSecret), token.Request{Subject: "service", TTL: time.Hour,
-		Scopes: []string{token.ScopeCredit, token.ScopeHold, token.ScopeRead, token.ScopeAdmin}})
+	raw, err := auth.Sign([]byte(serveSecret), auth.Request{Subject: "service", TTL: time.Hour,
+		Scopes: []string{auth.ScopeCredit, auth.ScopeHold, auth.ScopeRead, auth.ScopeAdmin}})
 	if err != nil {
 		t.Fatal(err)
 	}

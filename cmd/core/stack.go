@@ -11,11 +11,11 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/coreapi"
 	"github.com/redroomrewards/realtime/internal/httpserver"
 	"github.com/redroomrewards/realtime/internal/layout"
 	"github.com/redroomrewards/realtime/internal/problem"
-	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
@@ -34,7 +34,7 @@ type stackConfig struct {
 	databaseURL string
 	rdb         redis.UniversalClient
 	keys        bus.Keys
-	verifier    *token.Verifier
+	verifier    *auth.Verifier
 	maxQueue    int
 	maxConns    int                 // to the database
 	publisher   bus.PublisherConfig // Keys and Registerer are set by openStack
@@ -73,7 +73,7 @@ func openStack(ctx context.Context, cfg stackConfig) (*stack, error) {
 	s.admin.AddCheck(httpserver.Check{Name: "redis", Ping: s.layout.Check, Degrades: true})
 	s.admin.AddKeys(cfg.verifier)
 	admin := func(pattern string, h http.Handler, parameters ...string) {
-		s.admin.Handle(pattern, httpserver.RequireScope(cfg.verifier, token.ScopeAdmin, coreapi.Queried(h, parameters...)))
+		s.admin.Handle(pattern, httpserver.RequireScope(cfg.verifier, auth.ScopeAdmin, coreapi.Queried(h, parameters...)))
 	}
 	admin("GET /admin/outbox", http.HandlerFunc(s.outbox))
 	admin("POST /admin/reconcile", coreapi.Reconcile(ledger, cfg.log))

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/cli"
-	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
@@ -29,8 +29,8 @@ func (tokenCmd) Help() string {
 }
 
 var scopes = map[string]bool{
-	token.ScopeCredit: true, token.ScopeDebit: true, token.ScopeHold: true, token.ScopeSettle: true,
-	token.ScopeRead: true, token.ScopeEvents: true, token.ScopeAdmin: true,
+	auth.ScopeCredit: true, auth.ScopeDebit: true, auth.ScopeHold: true, auth.ScopeSettle: true,
+	auth.ScopeRead: true, auth.ScopeEvents: true, auth.ScopeAdmin: true,
 }
 
 // Run prints the token and nothing else.
@@ -55,7 +55,7 @@ func (c tokenCmd) Run(env *cli.Env) error {
 			return cli.Usage("--scope", "there is no scope %q", w)
 		}
 	}
-	signed, err := token.Sign([]byte(c.JWTHS256Secret), token.Request{
+	signed, err := auth.Sign([]byte(c.JWTHS256Secret), auth.Request{
 		Subject: c.Sub, Accounts: c.Account, Scopes: words,
 		Issuer: c.JWTIssuer, Audience: c.JWTAudience, TTL: c.TTL,
 	})

@@ -10,9 +10,9 @@ import (
 	"github.com/redroomrewards/realtime/internal/gateway"
 	"github.com/redroomrewards/realtime/internal/gcroom"
 	"github.com/redroomrewards/realtime/internal/httpserver"
+	"github.com/redroomrewards/realtime/internal/lifecycle"
 	"github.com/redroomrewards/realtime/internal/logging"
 	"github.com/redroomrewards/realtime/internal/origin"
-	"github.com/redroomrewards/realtime/internal/stages"
 	"github.com/redroomrewards/realtime/pkg/cache"
 )
 
@@ -128,7 +128,7 @@ func (c serveCmd) Run(env *cli.Env) error {
 	}
 	log.Info("gateway serves", "version", buildinfo.String(), "http", public.Addr().String(), "tls", certificate != nil, "admin", admin.Addr().String(),
 		"redis", logging.URL(c.RedisURL), "core", logging.URL(c.CoreURL), "namespace", keys.Namespace, "partitions", keys.Partitions)
-	err = stages.Run(ctx, append(g.Stages(certificate.Listener(public), admin), certificate.Run)...)
+	err = lifecycle.Run(ctx, append(g.Stages(certificate.Listener(public), admin), certificate.Run)...)
 	log.Info("gateway stopped")
 	return err
 }

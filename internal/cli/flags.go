@@ -10,9 +10,9 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/httpserver"
 	"github.com/redroomrewards/realtime/internal/logging"
-	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/internal/tracing"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
@@ -130,8 +130,8 @@ type TokenFlags struct {
 const DevSecret = "dev-secret-for-local-use-only-0123456789"
 
 // Verifier checks tokens as the flags say. The secret of core dev is refused.
-func (f TokenFlags) Verifier(log *slog.Logger) (*token.Verifier, error) {
-	cfg := token.Config{JWKSURL: f.JWKSURL, Issuer: f.JWTIssuer, Audience: f.JWTAudience, Logger: log.With("jwks", logging.URL(f.JWKSURL))}
+func (f TokenFlags) Verifier(log *slog.Logger) (*auth.Verifier, error) {
+	cfg := auth.Config{JWKSURL: f.JWKSURL, Issuer: f.JWTIssuer, Audience: f.JWTAudience, Logger: log.With("jwks", logging.URL(f.JWKSURL))}
 	switch {
 	case f.JWTHS256Secret == "" && len(f.JWTPublicKey) == 0 && f.JWKSURL == "":
 		return nil, Usage("", "no key to check tokens with: give --jwt-hs256-secret (or JWT_HS256_SECRET), --jwt-public-key or --jwks-url")
@@ -147,7 +147,7 @@ func (f TokenFlags) Verifier(log *slog.Logger) (*token.Verifier, error) {
 		}
 		cfg.PublicKeys = append(cfg.PublicKeys, pem)
 	}
-	v, err := token.NewVerifier(cfg)
+	v, err := auth.NewVerifier(cfg)
 	if err != nil {
 		return nil, Usage("", "keys of tokens: %v", err)
 	}

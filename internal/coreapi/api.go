@@ -15,9 +15,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/plainjson"
 	"github.com/redroomrewards/realtime/internal/problem"
-	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
@@ -35,9 +35,9 @@ type Ledger interface {
 	Transaction(ctx context.Context, id uuid.UUID) (wallet.Transaction, error)
 }
 
-// Verifier checks tokens. *token.Verifier is one.
+// Verifier checks tokens. *auth.Verifier is one.
 type Verifier interface {
-	Verify(ctx context.Context, raw string) (*token.Claims, error)
+	Verify(ctx context.Context, raw string) (*auth.Claims, error)
 }
 
 // Config is the API's optional settings.
@@ -128,7 +128,7 @@ type call struct {
 	ctx       context.Context // of the request, with the API's deadline
 	w         http.ResponseWriter
 	r         *http.Request
-	claims    *token.Claims
+	claims    *auth.Claims
 	requestID string
 	status    int
 }

@@ -6,7 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 const maxRequestID = 255
@@ -17,18 +17,18 @@ func (c *call) authenticate() error {
 	if _, err := c.once("Authorization", "/authorization"); err != nil {
 		return err
 	}
-	raw := token.FromHeader(c.r.Header)
+	raw := auth.FromHeader(c.r.Header)
 	if raw == "" {
 		c.w.Header().Set("WWW-Authenticate", `Bearer realm="core"`)
 		return fmt.Errorf("%w: send Authorization: Bearer <token>", errUnauthorized)
 	}
 	claims, err := c.api.verifier.Verify(c.ctx, raw)
-	if errors.Is(err, token.ErrUnavailable) {
+	if errors.Is(err, auth.ErrUnavailable) {
 		return err
 	}
 	if err != nil {
 		c.w.Header().Set("WWW-Authenticate", `Bearer realm="core", error="invalid_token"`)
-		return fmt.Errorf("%w: %s", errUnauthorized, token.Reason(err))
+		return fmt.Errorf("%w: %s", errUnauthorized, auth.Reason(err))
 	}
 	c.claims = claims
 	return nil
@@ -72,5 +72,5 @@ func (c *call) mayRead(accounts ...string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%w: the token is for other accounts and lacks the scope %s", errForbidden, token.ScopeRead)
+	return fmt.Errorf("%w: the token is for other accounts and lacks the scope %s", errForbidden, auth.ScopeRead)
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
 
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/problem"
-	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
@@ -74,13 +74,13 @@ func (items *batchItems) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 func authority(op wallet.Operation) (scope string, status int, ok bool) {
 	switch op {
 	case wallet.OpCredit:
-		return token.ScopeCredit, http.StatusCreated, true
+		return auth.ScopeCredit, http.StatusCreated, true
 	case wallet.OpDebit:
-		return token.ScopeDebit, http.StatusCreated, true
+		return auth.ScopeDebit, http.StatusCreated, true
 	case wallet.OpHold:
-		return token.ScopeHold, http.StatusCreated, true
+		return auth.ScopeHold, http.StatusCreated, true
 	case wallet.OpSettle, wallet.OpRefund, wallet.OpPartialSettle:
-		return token.ScopeSettle, http.StatusOK, true
+		return auth.ScopeSettle, http.StatusOK, true
 	}
 	return "", 0, false
 }

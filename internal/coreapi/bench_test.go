@@ -17,8 +17,8 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/coreapi"
-	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
 )
@@ -53,7 +53,7 @@ func (discard) Write(p []byte) (int, error) { return len(p), nil }
 func (discard) WriteHeader(status int)      { _ = status }
 
 func BenchmarkHold(b *testing.B) {
-	v, err := token.NewVerifier(token.Config{HS256Secret: secret})
+	v, err := auth.NewVerifier(auth.Config{HS256Secret: secret})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func BenchmarkHold(b *testing.B) {
 
 // BenchmarkBatch does 1000 holds in a request; its figures are of one hold.
 func BenchmarkBatch(b *testing.B) {
-	v, err := token.NewVerifier(token.Config{HS256Secret: secret})
+	v, err := auth.NewVerifier(auth.Config{HS256Secret: secret})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func BenchmarkBatch(b *testing.B) {
 // BenchmarkBatchOnPostgres has four clients send batches of 1000 credits to random
 // accounts, without the network; its figures are of one credit.
 func BenchmarkBatchOnPostgres(b *testing.B) {
-	v, err := token.NewVerifier(token.Config{HS256Secret: secret})
+	v, err := auth.NewVerifier(auth.Config{HS256Secret: secret})
 	if err != nil {
 		b.Fatal(err)
 	}

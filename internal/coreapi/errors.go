@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/problem"
-	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
@@ -37,7 +37,7 @@ var kinds = []struct {
 	{wallet.ErrTooLarge, http.StatusRequestEntityTooLarge, "request_too_large", "Request too large", 0},
 	{wallet.ErrOverloaded, http.StatusServiceUnavailable, "overloaded", "Overloaded", 1},
 	{wallet.ErrUnavailable, http.StatusServiceUnavailable, "unavailable", "Ledger unavailable", 2},
-	{token.ErrUnavailable, http.StatusServiceUnavailable, "unavailable", "Tokens cannot be checked", token.RetryAfterSeconds},
+	{auth.ErrUnavailable, http.StatusServiceUnavailable, "unavailable", "Tokens cannot be checked", auth.RetryAfterSeconds},
 	{context.DeadlineExceeded, http.StatusServiceUnavailable, "unavailable", "Ledger unavailable", 2},
 	{context.Canceled, http.StatusServiceUnavailable, "unavailable", "Ledger unavailable", 2},
 }
@@ -66,8 +66,8 @@ func describe(err error) *problem.Details {
 }
 
 func detail(err error, code string) string {
-	if errors.Is(err, token.ErrUnavailable) {
-		return token.Reason(err)
+	if errors.Is(err, auth.ErrUnavailable) {
+		return auth.Reason(err)
 	}
 	switch code {
 	case "overloaded":

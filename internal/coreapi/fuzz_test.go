@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
@@ -39,7 +39,7 @@ func FuzzBatchBody(f *testing.F) {
 		if err := json.Unmarshal(raw, &lenient); err != nil || len(lenient.Operations) != len(body.Operations) || len(body.Operations) > maxOperations {
 			t.Fatalf("%q is read as %d operations: %d, %v", raw, len(body.Operations), len(lenient.Operations), err)
 		}
-		c := call{claims: &token.Claims{Scopes: []string{token.ScopeHold}}}
+		c := call{claims: &auth.Claims{Scopes: []string{auth.ScopeHold}}}
 		for i := range body.Operations {
 			var op wallet.Op
 			_ = c.item(&body.Operations[i], &op) // must not panic

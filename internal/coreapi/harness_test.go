@@ -13,8 +13,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/coreapi"
-	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
 )
@@ -44,7 +44,7 @@ func each(t *testing.T, test func(h *harness)) {
 
 func serve(t *testing.T, l *wallet.Ledger, as coreapi.Ledger) *harness {
 	t.Helper()
-	v, err := token.NewVerifier(token.Config{HS256Secret: secret})
+	v, err := auth.NewVerifier(auth.Config{HS256Secret: secret})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func serve(t *testing.T, l *wallet.Ledger, as coreapi.Ledger) *harness {
 
 func sign(t testing.TB, sub string, accounts []string, scope string) string {
 	t.Helper()
-	raw, err := token.Sign(secret, token.Request{Subject: sub, Accounts: accounts, Scopes: strings.Fields(scope), TTL: time.Hour})
+	raw, err := auth.Sign(secret, auth.Request{Subject: sub, Accounts: accounts, Scopes: strings.Fields(scope), TTL: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,8 +9,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/problem"
-	"github.com/redroomrewards/realtime/internal/token"
 )
 
 //go:embed description.md
@@ -105,8 +105,8 @@ var (
 
 // Who may call a read.
 const (
-	ownAccount = "The scope " + token.ScopeRead + ", or the account is one of the token's own."
-	readScope  = "The scope " + token.ScopeRead + "."
+	ownAccount = "The scope " + auth.ScopeRead + ", or the account is one of the token's own."
+	readScope  = "The scope " + auth.ScopeRead + "."
 )
 
 // describer turns Go types into the document's schemas.
@@ -133,7 +133,7 @@ func (d describer) read(id, path, summary, doc, who string, answer any, params .
 	op := huma.Operation{
 		OperationID: id, Method: http.MethodGet, Path: path, Tags: []string{"Queries"}, Summary: summary,
 		Description: strings.TrimSpace(doc + "\n\nWho may: " + who),
-		Security:    []map[string][]string{{"token": {token.ScopeRead}}},
+		Security:    []map[string][]string{{"token": {auth.ScopeRead}}},
 		Parameters:  params,
 	}
 	op.Responses = d.answers(http.StatusOK, "OK", answer, map[string]*huma.Param{

@@ -7,10 +7,10 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/coreclient"
 	"github.com/redroomrewards/realtime/internal/httpserver"
 	"github.com/redroomrewards/realtime/internal/problem"
-	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
@@ -130,7 +130,7 @@ func readEscrows(c *call) error {
 // accounts is refused then. One that has no accounts at all is refused before.
 func readEscrow(c *call) error {
 	if len(c.claims.Accounts) == 0 {
-		if err := c.require(token.ScopeRead); err != nil {
+		if err := c.require(auth.ScopeRead); err != nil {
 			return err
 		}
 	}
@@ -152,7 +152,7 @@ func readEscrow(c *call) error {
 }
 
 func readTransaction(c *call) error {
-	if err := c.require(token.ScopeRead); err != nil {
+	if err := c.require(auth.ScopeRead); err != nil {
 		return err
 	}
 	id, ok := parseUUID(c.r.PathValue("transactionId"))

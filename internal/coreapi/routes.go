@@ -5,8 +5,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/coreclient"
-	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
@@ -15,31 +15,31 @@ func (a *API) routes() {
 	d := describer{a.huma.OpenAPI().Components.Schemas}
 	account, escrow := []param{accountParam}, []param{escrowParam}
 
-	a.route(d.write("credit", "/v1/accounts/{account}/credits", token.ScopeCredit, "Credit points to an account",
+	a.route(d.write("credit", "/v1/accounts/{account}/credits", auth.ScopeCredit, "Credit points to an account",
 		"Points come into the system: into a user's available or a model's earned balance. An account comes into being with its first credit.",
 		http.StatusCreated, creditBody{}, account),
-		write[creditBody](wallet.OpCredit, token.ScopeCredit, http.StatusCreated, pathAccount))
-	a.route(d.write("debit", "/v1/accounts/{account}/debits", token.ScopeDebit, "Debit points from an account",
+		write[creditBody](wallet.OpCredit, auth.ScopeCredit, http.StatusCreated, pathAccount))
+	a.route(d.write("debit", "/v1/accounts/{account}/debits", auth.ScopeDebit, "Debit points from an account",
 		"Points leave the system: from a user's available balance, or from a model's earned balance as a payout.",
 		http.StatusCreated, creditBody{}, account, http.StatusPaymentRequired, http.StatusNotFound),
-		write[creditBody](wallet.OpDebit, token.ScopeDebit, http.StatusCreated, pathAccount))
-	a.route(d.write("hold", "/v1/accounts/{account}/holds", token.ScopeHold, "Hold a user's points in escrow",
+		write[creditBody](wallet.OpDebit, auth.ScopeDebit, http.StatusCreated, pathAccount))
+	a.route(d.write("hold", "/v1/accounts/{account}/holds", auth.ScopeHold, "Hold a user's points in escrow",
 		"Moves points from a user's available balance into a new escrow. A hold on a model is refused with 400.",
 		http.StatusCreated, holdBody{}, account, http.StatusPaymentRequired, http.StatusNotFound),
-		write[holdBody](wallet.OpHold, token.ScopeHold, http.StatusCreated, pathAccount))
+		write[holdBody](wallet.OpHold, auth.ScopeHold, http.StatusCreated, pathAccount))
 
-	a.route(d.write("settle", "/v1/escrows/{escrowId}/settle", token.ScopeSettle, "Settle an escrow",
+	a.route(d.write("settle", "/v1/escrows/{escrowId}/settle", auth.ScopeSettle, "Settle an escrow",
 		"The held points become the model's earned points. amount must be the escrow's.",
 		http.StatusOK, settleBody{}, escrow, http.StatusNotFound, http.StatusConflict),
-		write[settleBody](wallet.OpSettle, token.ScopeSettle, http.StatusOK, pathEscrow))
-	a.route(d.write("refund", "/v1/escrows/{escrowId}/refund", token.ScopeSettle, "Refund an escrow",
+		write[settleBody](wallet.OpSettle, auth.ScopeSettle, http.StatusOK, pathEscrow))
+	a.route(d.write("refund", "/v1/escrows/{escrowId}/refund", auth.ScopeSettle, "Refund an escrow",
 		"The held points become available to the user again. amount must be the escrow's.",
 		http.StatusOK, refundBody{}, escrow, http.StatusNotFound, http.StatusConflict),
-		write[refundBody](wallet.OpRefund, token.ScopeSettle, http.StatusOK, pathEscrow))
-	a.route(d.write("partial-settle", "/v1/escrows/{escrowId}/partial-settle", token.ScopeSettle, "Settle a part of an escrow, refund the rest",
+		write[refundBody](wallet.OpRefund, auth.ScopeSettle, http.StatusOK, pathEscrow))
+	a.route(d.write("partial-settle", "/v1/escrows/{escrowId}/partial-settle", auth.ScopeSettle, "Settle a part of an escrow, refund the rest",
 		"refundAmount goes back to the user, settleAmount to the model; they add up to the escrow's amount and are at least 1 each.",
 		http.StatusOK, partialSettleBody{}, escrow, http.StatusNotFound, http.StatusConflict),
-		write[partialSettleBody](wallet.OpPartialSettle, token.ScopeSettle, http.StatusOK, pathEscrow))
+		write[partialSettleBody](wallet.OpPartialSettle, auth.ScopeSettle, http.StatusOK, pathEscrow))
 
 	a.route(d.batch(), batch)
 

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 // remembering is a Verifier that does not check the same token for each of the
@@ -20,13 +20,13 @@ type remembering struct {
 }
 
 type remembered struct {
-	claims *token.Claims
+	claims *auth.Claims
 	until  time.Time
 }
 
 const (
 	rememberFor    = time.Minute
-	rememberAtMost = 1024 // tokens of at most token.MaxBytes each; when full, all are forgotten
+	rememberAtMost = 1024 // tokens of at most auth.MaxBytes each; when full, all are forgotten
 )
 
 func remember(v Verifier) *remembering {
@@ -34,7 +34,7 @@ func remember(v Verifier) *remembering {
 }
 
 // Verify checks a token, or remembers that it did.
-func (m *remembering) Verify(ctx context.Context, raw string) (*token.Claims, error) {
+func (m *remembering) Verify(ctx context.Context, raw string) (*auth.Claims, error) {
 	now := time.Now()
 	m.mu.RLock()
 	r, ok := m.known[raw]

@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 // counting is a Verifier whose tokens are good until an instant.
@@ -17,12 +17,12 @@ type counting struct {
 	until time.Time
 }
 
-func (c *counting) Verify(context.Context, string) (*token.Claims, error) {
+func (c *counting) Verify(context.Context, string) (*auth.Claims, error) {
 	c.calls++
 	if time.Now().After(c.until) {
 		return nil, errors.New("expired")
 	}
-	return &token.Claims{ExpiresAt: c.until}, nil
+	return &auth.Claims{ExpiresAt: c.until}, nil
 }
 
 func TestTokensAreRememberedAndForgotten(t *testing.T) {

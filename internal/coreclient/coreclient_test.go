@@ -12,9 +12,9 @@ import (
 	"github.com/google/uuid"
 	"go.uber.org/goleak"
 
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/coreapi"
 	"github.com/redroomrewards/realtime/internal/coreclient"
-	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
@@ -31,13 +31,13 @@ var secret = []byte("a-secret-of-tests-with-more-than-32-bytes")
 func core(t *testing.T, scope string) (*wallet.Ledger, *coreclient.Client) {
 	t.Helper()
 	l := wallettest.Open(t, wallettest.SQLite(t), wallet.Config{})
-	v, err := token.NewVerifier(token.Config{HS256Secret: secret})
+	v, err := auth.NewVerifier(auth.Config{HS256Secret: secret})
 	if err != nil {
 		t.Fatal(err)
 	}
 	srv := httptest.NewServer(coreapi.New(l, v, coreapi.Config{Logger: slog.New(slog.DiscardHandler)}))
 	t.Cleanup(srv.Close)
-	raw, err := token.Sign(secret, token.Request{Subject: "gateway", Scopes: []string{scope}, TTL: time.Hour})
+	raw, err := auth.Sign(secret, auth.Request{Subject: "gateway", Scopes: []string{scope}, TTL: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func everyOperation(t *testing.T, l *wallet.Ledger) {
 
 // What is decoded from history routes like what the streams carry.
 func TestHistoryIsWhatIsPublished(t *testing.T) {
-	l, c := core(t, token.ScopeRead)
+	l, c := core(t, auth.ScopeRead)
 	everyOperation(t, l)
 	for _, account := range []string{"user:u1", "model:m1"} {
 		groups, err := l.GroupsAfter(t.Context(), account, 0, 100)
@@ -108,7 +108,7 @@ func TestHistoryIsWhatIsPublished(t *testing.T) {
 }
 
 func TestBalance(t *testing.T) {
-	l, c := core(t, token.ScopeRead)
+	l, c := core(t, auth.ScopeRead)
 	everyOperation(t, l)
 	for _, account := range []wallet.Account{"user:u1", "model:m1"} {
 		want, err := l.Balance(t.Context(), account)
@@ -124,7 +124,7 @@ func TestBalance(t *testing.T) {
 }
 
 func TestUnknownAccount(t *testing.T) {
-	_, c := core(t, token.ScopeRead)
+	_, c := core(t, auth.ScopeRead)
 	if b, ok, err := c.Balance(t.Context(), "user:nobody"); ok || err != nil {
 		t.Errorf("balance %+v %v %v", b, ok, err)
 	}
@@ -137,7 +137,7 @@ func TestUnknownAccount(t *testing.T) {
 }
 
 func TestTokenThatIsRefused(t *testing.T) {
-	_, c := core(t, token.ScopeHold)
+	_, c := core(t, auth.ScopeHold)
 	if err := c.Ping(t.Context()); !errors.Is(err, coreclient.ErrRefused) {
 		t.Errorf("ping: %v", err)
 	}

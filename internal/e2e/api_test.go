@@ -14,7 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 // object is JSON as the contract has it, read without our own types.
@@ -64,7 +64,7 @@ type api struct {
 func (w *world) api(s *server) *api {
 	w.Helper()
 	return &api{w: w, base: s.url(), timeout: patience, token: w.token("e2e", nil,
-		token.ScopeCredit, token.ScopeDebit, token.ScopeHold, token.ScopeSettle, token.ScopeRead)}
+		auth.ScopeCredit, auth.ScopeDebit, auth.ScopeHold, auth.ScopeSettle, auth.ScopeRead)}
 }
 
 func newKey() string { return uuid.NewString() }

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/testenv"
-	"github.com/redroomrewards/realtime/internal/token"
 )
 
 // What docs/streams.md shows of redis-cli is what a user sees who types it.
@@ -30,8 +30,8 @@ func TestTroubleshootingPage(t *testing.T) {
 	g := w.gateway(core.url())
 	w.threeOperations(core)
 	w.eventually("the gateway has read all", func() bool { return w.metric(g, "stream_entries_total") == 8 })
-	s.env = append(s.env, "TOKEN="+w.token("support", nil, token.ScopeRead), "USER_TOKEN="+w.token("user:u1", nil),
-		"ADMIN_TOKEN="+w.token("operator", nil, token.ScopeAdmin))
+	s.env = append(s.env, "TOKEN="+w.token("support", nil, auth.ScopeRead), "USER_TOKEN="+w.token("user:u1", nil),
+		"ADMIN_TOKEN="+w.token("operator", nil, auth.ScopeAdmin))
 	s.addresses = []string{"localhost:8080", core.http, "localhost:9080", core.admin, "localhost:8081", g.http, "localhost:9081", g.admin}
 	s.runPage("troubleshooting.md", 8)
 }

@@ -15,7 +15,7 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 var soak = flag.Duration("soak", 0, "how long TestSoak lasts, with 5,000 connections; 0: for a moment, with 100")
@@ -100,7 +100,7 @@ func (s *soaking) measure() footprint {
 	}
 	_ = resp.Body.Close()
 	var stats struct{ MemoryBytes int64 }
-	if err := json.Unmarshal(s.w.get("http://"+s.g.admin+"/admin/stats", s.w.token("ops", nil, token.ScopeAdmin), http.StatusOK), &stats); err != nil {
+	if err := json.Unmarshal(s.w.get("http://"+s.g.admin+"/admin/stats", s.w.token("ops", nil, auth.ScopeAdmin), http.StatusOK), &stats); err != nil {
 		s.w.Fatal(err)
 	}
 	// Goroutines of the last requests end a moment later.

@@ -15,8 +15,8 @@ import (
 	_ "github.com/lib/pq"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/testenv"
-	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
 )
@@ -99,7 +99,7 @@ func (s *server) start(flags ...string) {
 	if s.program == "core" {
 		args = append(args, "--database-url", s.w.databaseURL)
 	} else {
-		env = append(env, "CORE_TOKEN="+s.w.token("gateway", nil, token.ScopeRead))
+		env = append(env, "CORE_TOKEN="+s.w.token("gateway", nil, auth.ScopeRead))
 	}
 	p := testenv.StartProcess(s.w, s.w.TempDir(), filepath.Join(programs, s.program), append(args, flags...), env)
 	s.process = p
@@ -156,7 +156,7 @@ func (s *server) kill() {
 
 func (w *world) token(sub string, accounts []string, scopes ...string) string {
 	w.Helper()
-	raw, err := token.Sign([]byte(secret), token.Request{Subject: sub, Accounts: accounts, Scopes: scopes, TTL: time.Hour})
+	raw, err := auth.Sign([]byte(secret), auth.Request{Subject: sub, Accounts: accounts, Scopes: scopes, TTL: time.Hour})
 	if err != nil {
 		w.Fatal(err)
 	}

@@ -9,9 +9,9 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/httpserver"
 	"github.com/redroomrewards/realtime/internal/problem"
-	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/ws"
 )
@@ -37,7 +37,7 @@ func (g *Gateway) admins() {
 		"POST /admin/revoke":     g.revoke,
 		"POST /admin/drain":      g.drainCall,
 	} {
-		g.admin.Handle(pattern, httpserver.RequireScope(unrevoked{g}, token.ScopeAdmin, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		g.admin.Handle(pattern, httpserver.RequireScope(unrevoked{g}, auth.ScopeAdmin, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			q, refused := httpserver.Query(r, parameters[pattern]...)
 			if refused == nil {
 				refused = serve(w, r, q)

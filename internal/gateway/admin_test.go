@@ -15,9 +15,9 @@ import (
 	"github.com/coder/websocket"
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/gateway"
 	"github.com/redroomrewards/realtime/internal/testenv"
-	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/ws"
 )
@@ -66,7 +66,7 @@ func (n *node) post(path, body string) reply {
 	if err != nil {
 		n.w.Fatal(err)
 	}
-	req.Header.Set("Authorization", "Bearer "+n.w.sign("ops", token.ScopeAdmin))
+	req.Header.Set("Authorization", "Bearer "+n.w.sign("ops", auth.ScopeAdmin))
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if err != nil {
@@ -109,7 +109,7 @@ func TestDisconnectEverywhere(t *testing.T) {
 	one, id := b.dial(w.sign("user:u2", ""))
 	other, otherID := b.dial(w.sign("user:u2", ""))
 
-	r := w.get(b.admin+"/admin/connections?account=user:u2", w.sign("ops", token.ScopeAdmin))
+	r := w.get(b.admin+"/admin/connections?account=user:u2", w.sign("ops", auth.ScopeAdmin))
 	if r.status != http.StatusOK || r.json["total"] != 2.0 || r.json["gateway"] != "b" {
 		t.Errorf("connections: %d %v", r.status, r.json)
 	}
@@ -138,7 +138,7 @@ func TestRevokeEverywhere(t *testing.T) {
 	a := &node{w, w.url, w.admin, w.stop}
 	b := w.node("b")
 	signed := func(id string) string {
-		raw, err := token.Sign(secret, token.Request{Subject: "user:u1", TokenID: id, TTL: time.Hour})
+		raw, err := auth.Sign(secret, auth.Request{Subject: "user:u1", TokenID: id, TTL: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -229,13 +229,13 @@ func TestAdminCallsRefused(t *testing.T) {
 				t.Errorf("%s %s: %d %v", path, body, r.status, r.json)
 			}
 		}
-		if r := w.call(http.MethodPost, w.admin+path, w.sign("app", token.ScopeRead)); r.status != http.StatusForbidden {
+		if r := w.call(http.MethodPost, w.admin+path, w.sign("app", auth.ScopeRead)); r.status != http.StatusForbidden {
 			t.Errorf("%s without scope: %d", path, r.status)
 		}
 		if r := w.call(http.MethodPost, w.admin+path, ""); r.status != http.StatusUnauthorized {
 			t.Errorf("%s without token: %d", path, r.status)
 		}
-		if r := w.get(w.admin+path, w.sign("ops", token.ScopeAdmin)); r.status != http.StatusMethodNotAllowed || r.header.Get("Allow") != "POST" {
+		if r := w.get(w.admin+path, w.sign("ops", auth.ScopeAdmin)); r.status != http.StatusMethodNotAllowed || r.header.Get("Allow") != "POST" {
 			t.Errorf("GET %s: %d %v", path, r.status, r.header)
 		}
 	}
@@ -247,7 +247,7 @@ func TestAdminCallsRefused(t *testing.T) {
 		"GET /admin/connections?account=user:u1&account=user:u2", "GET /admin/stats?account=user:u1", "POST /admin/drain?gateway=b",
 	} {
 		method, path, _ := strings.Cut(call, " ")
-		if r := w.call(method, w.admin+path, w.sign("ops", token.ScopeAdmin)); r.status != http.StatusBadRequest || r.json["code"] != "invalid_request" {
+		if r := w.call(method, w.admin+path, w.sign("ops", auth.ScopeAdmin)); r.status != http.StatusBadRequest || r.json["code"] != "invalid_request" {
 			t.Errorf("%s: %d %v", call, r.status, r.json)
 		}
 	}
@@ -262,7 +262,7 @@ func TestConnectionWithoutToken(t *testing.T) {
 		t.Fatal(err, resp)
 	}
 	t.Cleanup(func() { _ = c.CloseNow() })
-	r := w.get(w.admin+"/admin/connections", w.sign("ops", token.ScopeAdmin))
+	r := w.get(w.admin+"/admin/connections", w.sign("ops", auth.ScopeAdmin))
 	list, _ := r.json["connections"].([]any)
 	if len(list) != 1 {
 		t.Fatalf("%d %v", r.status, r.json)
@@ -293,7 +293,7 @@ func TestRevokedAdministrator(t *testing.T) {
 	w := newWorld(t, gateway.Config{})
 	w.untilReady()
 	n := &node{w, w.url, w.admin, w.stop}
-	raw, err := token.Sign(secret, token.Request{Subject: "ops2", TokenID: "lost", Scopes: []string{token.ScopeAdmin}, TTL: time.Hour})
+	raw, err := auth.Sign(secret, auth.Request{Subject: "ops2", TokenID: "lost", Scopes: []string{auth.ScopeAdmin}, TTL: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}

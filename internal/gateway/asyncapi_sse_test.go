@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 // listening is a stream of server-sent events, on which the frames are checked against the document.
@@ -111,7 +111,7 @@ func (w *world) serverSent(doc *document) {
 		"minAmount": 100, "after": "user:u1=1", "snapshot": false,
 	}).hear("welcome", "subscribed", "event", "event", "event")
 	w.listen(doc, "", map[string]any{"access_token": own, "snapshot": true}).hear("welcome", "subscribed")
-	all := w.listen(doc, w.tokenFor(time.Hour, token.ScopeEvents), map[string]any{"accounts": "*"})
+	all := w.listen(doc, w.tokenFor(time.Hour, auth.ScopeEvents), map[string]any{"accounts": "*"})
 	all.hearAll(true, "welcome", "subscribed")
 	w.credit("user:u1", 10, "k2")
 	all.hearAll(true, "event")

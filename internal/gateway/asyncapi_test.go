@@ -13,8 +13,8 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/gateway"
-	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
@@ -123,7 +123,7 @@ func (c *talk) hearError(code string) {
 
 func (w *world) tokenFor(ttl time.Duration, scope string, accounts ...string) string {
 	w.Helper()
-	raw, err := token.Sign(secret, token.Request{Subject: "app", Accounts: accounts, Scopes: strings.Fields(scope), TTL: ttl})
+	raw, err := auth.Sign(secret, auth.Request{Subject: "app", Accounts: accounts, Scopes: strings.Fields(scope), TTL: ttl})
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -161,7 +161,7 @@ func TestFramesAreAsDocumented(t *testing.T) {
 	own.say(`{"op":"subscribe","sub":"wallet","snapshot":true}`)
 	own.hear("subscribed")
 	all := w.talk(doc, "")
-	all.say(`{"op":"auth","token":"` + w.tokenFor(time.Hour, token.ScopeEvents) + `"}`)
+	all.say(`{"op":"auth","token":"` + w.tokenFor(time.Hour, auth.ScopeEvents) + `"}`)
 	all.hear("welcome")
 	all.say(`{"op":"subscribe","sub":"all","accounts":["*"]}`)
 	all.hear("subscribed")

@@ -17,10 +17,10 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/time/rate"
 
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/coreclient"
 	"github.com/redroomrewards/realtime/internal/httpserver"
 	"github.com/redroomrewards/realtime/internal/layout"
-	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/cache"
 	"github.com/redroomrewards/realtime/pkg/ws"
@@ -63,7 +63,7 @@ const tailPause = 4 * time.Millisecond
 // Gateway is the parts of one.
 type Gateway struct {
 	cfg      Config
-	verifier *token.Verifier
+	verifier *auth.Verifier
 	core     *coreclient.Client
 	tail     *bus.Tail
 	cache    *cache.Balances
@@ -82,7 +82,7 @@ type Gateway struct {
 
 // New makes a gateway on the given Redis, which reads from the core what Redis
 // lacks. It fails when Redis is laid out differently.
-func New(ctx context.Context, rdb redis.UniversalClient, core *coreclient.Client, v *token.Verifier, cfg Config) (*Gateway, error) {
+func New(ctx context.Context, rdb redis.UniversalClient, core *coreclient.Client, v *auth.Verifier, cfg Config) (*Gateway, error) {
 	cfg = cfg.withDefaults()
 	g := &Gateway{cfg: cfg, verifier: v, core: core, admin: httpserver.NewAdmin(), mux: http.NewServeMux(), draining: make(chan struct{}), lost: make(chan struct{}, 1)}
 	g.complain.Interval = time.Minute

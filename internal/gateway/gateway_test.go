@@ -17,12 +17,12 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/coreapi"
 	"github.com/redroomrewards/realtime/internal/coreclient"
 	"github.com/redroomrewards/realtime/internal/gateway"
-	"github.com/redroomrewards/realtime/internal/stages"
+	"github.com/redroomrewards/realtime/internal/lifecycle"
 	"github.com/redroomrewards/realtime/internal/testenv"
-	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
@@ -46,7 +46,7 @@ type world struct {
 	rdb        redis.UniversalClient
 	keys       bus.Keys
 	core       *httptest.Server
-	verifier   *token.Verifier
+	verifier   *auth.Verifier
 	url, admin string
 	running    *gateway.Gateway
 	stop       func() // stops the gateway and waits for it
@@ -62,7 +62,7 @@ func newWorldOn(t *testing.T, redisURL string, keys bus.Keys, cfg gateway.Config
 	t.Helper()
 	w := &world{T: t, keys: keys.WithDefaults()}
 	var err error
-	if w.verifier, err = token.NewVerifier(token.Config{HS256Secret: secret}); err != nil {
+	if w.verifier, err = auth.NewVerifier(auth.Config{HS256Secret: secret}); err != nil {
 		t.Fatal(err)
 	}
 	if w.rdb, err = bus.OpenRedis(redisURL); err != nil {
@@ -103,7 +103,7 @@ func (w *world) background(run func(context.Context) error) (stop func()) {
 
 func (w *world) gateway(cfg gateway.Config) {
 	w.Helper()
-	history, err := coreclient.New(w.core.URL, w.sign("gateway", token.ScopeRead), coreclient.Config{})
+	history, err := coreclient.New(w.core.URL, w.sign("gateway", auth.ScopeRead), coreclient.Config{})
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func (w *world) gateway(cfg gateway.Config) {
 	w.running = g
 	public, admin := listen(w.T), listen(w.T)
 	w.url, w.admin = "http://"+public.Addr().String(), "http://"+admin.Addr().String()
-	w.stop = w.background(func(ctx context.Context) error { return stages.Run(ctx, g.Stages(public, admin)...) })
+	w.stop = w.background(func(ctx context.Context) error { return lifecycle.Run(ctx, g.Stages(public, admin)...) })
 }
 
 func listen(t *testing.T) net.Listener {
@@ -130,7 +130,7 @@ func listen(t *testing.T) net.Listener {
 
 func (w *world) sign(sub, scope string) string {
 	w.Helper()
-	raw, err := token.Sign(secret, token.Request{Subject: sub, Scopes: strings.Fields(scope), TTL: time.Hour})
+	raw, err := auth.Sign(secret, auth.Request{Subject: sub, Scopes: strings.Fields(scope), TTL: time.Hour})
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -227,16 +227,16 @@ func TestBalance(t *testing.T) {
 		"no token":      {"user:u1", "", http.StatusUnauthorized, "unauthorized"},
 		"bad token":     {"user:u1", "x.y.z", http.StatusUnauthorized, "unauthorized"},
 		"other account": {"user:u2", own, http.StatusForbidden, "forbidden"},
-		"scope of core": {"user:u1", w.sign("shop", token.ScopeRead), http.StatusForbidden, "forbidden"},
-		"no account":    {"nonsense", w.sign("all", token.ScopeEvents), http.StatusBadRequest, "invalid_request"},
+		"scope of core": {"user:u1", w.sign("shop", auth.ScopeRead), http.StatusForbidden, "forbidden"},
+		"no account":    {"nonsense", w.sign("all", auth.ScopeEvents), http.StatusBadRequest, "invalid_request"},
 		"still none":    {"nonsense", own, http.StatusBadRequest, "invalid_request"},
-		"nobody's":      {"user:nobody", w.sign("all", token.ScopeEvents), http.StatusNotFound, "account_not_found"},
+		"nobody's":      {"user:nobody", w.sign("all", auth.ScopeEvents), http.StatusNotFound, "account_not_found"},
 	} {
 		if r := w.get(w.url+"/v1/accounts/"+c.account+"/balance", c.raw); r.status != c.status || r.json["code"] != c.code {
 			t.Errorf("%s: %d %v", name, r.status, r.json)
 		}
 	}
-	if r := w.get(path, w.sign("all", token.ScopeEvents)); r.status != http.StatusOK {
+	if r := w.get(path, w.sign("all", auth.ScopeEvents)); r.status != http.StatusOK {
 		t.Errorf("events:all: %d %v", r.status, r.json)
 	}
 	for _, query := range []string{"asOf=2020-01-01T00:00:00Z", "x", "asOf=", "%zz"} {
@@ -303,10 +303,10 @@ func TestAdmin(t *testing.T) {
 	if r := w.get(w.admin+"/healthz", ""); r.status != http.StatusOK {
 		t.Errorf("healthz: %d", r.status)
 	}
-	if r := w.get(w.admin+"/admin/stats", w.sign("ops", token.ScopeAdmin)); r.status != http.StatusOK || r.json["connections"] != 0.0 {
+	if r := w.get(w.admin+"/admin/stats", w.sign("ops", auth.ScopeAdmin)); r.status != http.StatusOK || r.json["connections"] != 0.0 {
 		t.Errorf("stats: %d %v", r.status, r.json)
 	}
-	if r := w.get(w.admin+"/admin/stats", w.sign("app", token.ScopeRead)); r.status != http.StatusForbidden {
+	if r := w.get(w.admin+"/admin/stats", w.sign("app", auth.ScopeRead)); r.status != http.StatusForbidden {
 		t.Errorf("stats without scope: %d", r.status)
 	}
 	if r := w.get(w.admin+"/admin/stats", ""); r.status != http.StatusUnauthorized {

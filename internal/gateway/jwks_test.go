@@ -15,8 +15,8 @@ import (
 	"github.com/coder/websocket"
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/gateway"
-	"github.com/redroomrewards/realtime/internal/token"
 )
 
 // A gateway whose keys cannot be fetched is not ready and says so; its clients are told to try again, not to get another token.
@@ -36,7 +36,7 @@ func TestKeysCannotBeFetched(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w.verifier, err = token.NewVerifier(token.Config{JWKSURL: keys.URL, JWKSRetry: 10 * time.Millisecond, Logger: quiet}); err != nil {
+	if w.verifier, err = auth.NewVerifier(auth.Config{JWKSURL: keys.URL, JWKSRetry: 10 * time.Millisecond, Logger: quiet}); err != nil {
 		t.Fatal(err)
 	}
 	w.gateway(gateway.Config{})

@@ -6,10 +6,10 @@ import (
 	"net/http"
 
 	"github.com/redroomrewards/realtime/docs"
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/httpserver"
 	"github.com/redroomrewards/realtime/internal/origin"
 	"github.com/redroomrewards/realtime/internal/problem"
-	"github.com/redroomrewards/realtime/internal/token"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
@@ -126,7 +126,7 @@ func (g *Gateway) lookUp(ctx context.Context, account string) (b bus.Balance, so
 // unrevoked checks tokens, and whether they were revoked.
 type unrevoked struct{ *Gateway }
 
-func (g unrevoked) Verify(ctx context.Context, raw string) (*token.Claims, error) {
+func (g unrevoked) Verify(ctx context.Context, raw string) (*auth.Claims, error) {
 	claims, err := g.verifier.Verify(ctx, raw)
 	if err == nil && g.hub.Revoked(claims) {
 		return nil, problem.New(http.StatusForbidden, "forbidden", "", "the token was revoked")

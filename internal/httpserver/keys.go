@@ -5,12 +5,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 // AddKeys adds the metrics of the keys that verify tokens and, when a URL publishes
 // them, the check jwks. Call it before serving.
-func (a *Admin) AddKeys(v *token.Verifier) {
+func (a *Admin) AddKeys(v *auth.Verifier) {
 	a.Registry.MustRegister(
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "jwks_fetch_errors_total", Help: "Fetches of the JWKS URL that failed.",

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/problem"
-	"github.com/redroomrewards/realtime/internal/token"
 )
 
-// Verifier checks tokens. *token.Verifier is one.
+// Verifier checks tokens. *auth.Verifier is one.
 type Verifier interface {
-	Verify(ctx context.Context, raw string) (*token.Claims, error)
+	Verify(ctx context.Context, raw string) (*auth.Claims, error)
 }
 
 // RequireScope lets through who bears a token with the scope.
@@ -31,11 +31,11 @@ func RequireScope(v Verifier, scope string, next http.Handler) http.Handler {
 
 // Bearer gives the claims of the request's token. A refusal has its challenge in the
 // header already. Verify may refuse with a *problem.Details of its own.
-func Bearer(w http.ResponseWriter, r *http.Request, v Verifier, realm string) (*token.Claims, *problem.Details) {
+func Bearer(w http.ResponseWriter, r *http.Request, v Verifier, realm string) (*auth.Claims, *problem.Details) {
 	if len(r.Header["Authorization"]) > 1 {
 		return nil, Invalid("/authorization", "the header Authorization is given more than once")
 	}
-	raw := token.FromHeader(r.Header)
+	raw := auth.FromHeader(r.Header)
 	if raw == "" {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="`+realm+`"`)
 		return nil, problem.New(http.StatusUnauthorized, "unauthorized", "", "send Authorization: Bearer <token>")
@@ -45,13 +45,13 @@ func Bearer(w http.ResponseWriter, r *http.Request, v Verifier, realm string) (*
 	switch {
 	case errors.As(err, &refused):
 		return nil, refused
-	case errors.Is(err, token.ErrUnavailable):
-		refused = problem.New(http.StatusServiceUnavailable, "unavailable", "", token.Reason(err))
-		refused.RetryAfter = token.RetryAfterSeconds
+	case errors.Is(err, auth.ErrUnavailable):
+		refused = problem.New(http.StatusServiceUnavailable, "unavailable", "", auth.Reason(err))
+		refused.RetryAfter = auth.RetryAfterSeconds
 		return nil, refused
 	case err != nil:
 		w.Header().Set("WWW-Authenticate", `Bearer realm="`+realm+`", error="invalid_token"`)
-		return nil, problem.New(http.StatusUnauthorized, "unauthorized", "", token.Reason(err))
+		return nil, problem.New(http.StatusUnauthorized, "unauthorized", "", auth.Reason(err))
 	}
 	return claims, nil
 }

@@ -14,7 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/redroomrewards/realtime/internal/history"
+	"github.com/redroomrewards/realtime/internal/ledgerseed"
 	"github.com/redroomrewards/realtime/internal/testenv"
 )
 
@@ -43,8 +43,8 @@ func TestPlansWithHistory(t *testing.T) {
 	}
 	defer func() { _ = s.close() }()
 	to := time.Date(2026, time.November, 23, 0, 0, 0, 0, time.UTC)
-	size := history.Size{Accounts: *scaleAccounts, Rounds: *scaleRounds, From: to.AddDate(-7, 0, 0), To: to}
-	if err := history.Fill(t.Context(), s.db.DB, size, func(round int64) { t.Logf("round %d is there", round) }); err != nil {
+	size := ledgerseed.Size{Accounts: *scaleAccounts, Rounds: *scaleRounds, From: to.AddDate(-7, 0, 0), To: to}
+	if err := ledgerseed.Fill(t.Context(), s.db.DB, size, func(round int64) { t.Logf("round %d is there", round) }); err != nil {
 		t.Fatal(err)
 	}
 	conn, err := s.db.Conn(t.Context())
@@ -85,7 +85,7 @@ type hot struct {
 	args            []string
 }
 
-func hotStatements(t *testing.T, s *postgresStore, conn *sql.Conn, size history.Size) []hot {
+func hotStatements(t *testing.T, s *postgresStore, conn *sql.Conn, size ledgerseed.Size) []hot {
 	t.Helper()
 	const many = 64 // operations in a batch
 	accounts := make([]string, many)

@@ -11,9 +11,9 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/origin"
 	"github.com/redroomrewards/realtime/internal/problem"
-	"github.com/redroomrewards/realtime/internal/token"
 )
 
 // Handler serves GET /v1/ws: it upgrades the request and returns; the connection
@@ -52,7 +52,7 @@ func takesGet(r *http.Request) *problem.Details {
 
 // admissible checks all that can be known before the upgrade. claims are nil when
 // the token is to come in the first frame.
-func (h *Hub) admissible(r *http.Request, v Verifier) (*token.Claims, *problem.Details) {
+func (h *Hub) admissible(r *http.Request, v Verifier) (*auth.Claims, *problem.Details) {
 	if refused := takesGet(r); refused != nil {
 		return nil, refused
 	}
@@ -63,7 +63,7 @@ func (h *Hub) admissible(r *http.Request, v Verifier) (*token.Claims, *problem.D
 		return nil, problem.New(http.StatusBadRequest, "invalid_request", "", "the subprotocol is "+Subprotocol)
 	}
 	if r.Header.Get("Authorization") != "" {
-		return h.verify(r.Context(), v, token.FromHeader(r.Header))
+		return h.verify(r.Context(), v, auth.FromHeader(r.Header))
 	}
 	if err := h.clients.check(nil); err != nil {
 		return nil, h.notAdmitted(err)
@@ -86,16 +86,16 @@ func (h *Hub) takesClients(r *http.Request) *problem.Details {
 }
 
 // verify checks a token and whether its bearer may come in.
-func (h *Hub) verify(ctx context.Context, v Verifier, raw string) (*token.Claims, *problem.Details) {
+func (h *Hub) verify(ctx context.Context, v Verifier, raw string) (*auth.Claims, *problem.Details) {
 	claims, err := v.Verify(ctx, raw)
-	if errors.Is(err, token.ErrUnavailable) {
-		d := problem.New(http.StatusServiceUnavailable, "unavailable", "", token.Reason(err))
-		d.RetryAfter = token.RetryAfterSeconds
+	if errors.Is(err, auth.ErrUnavailable) {
+		d := problem.New(http.StatusServiceUnavailable, "unavailable", "", auth.Reason(err))
+		d.RetryAfter = auth.RetryAfterSeconds
 		return nil, d
 	}
 	if err != nil {
 		h.metrics.authFailures.Inc()
-		return nil, problem.New(http.StatusUnauthorized, "unauthorized", "", token.Reason(err))
+		return nil, problem.New(http.StatusUnauthorized, "unauthorized", "", auth.Reason(err))
 	}
 	if err := h.clients.check(claims); err != nil {
 		return nil, h.notAdmitted(err)
@@ -124,7 +124,7 @@ func overloaded(status int, detail string) *problem.Details {
 }
 
 // upgrade makes a client of the request, unless it is no handshake.
-func (h *Hub) upgrade(w http.ResponseWriter, r *http.Request, v Verifier, claims *token.Claims) *problem.Details {
+func (h *Hub) upgrade(w http.ResponseWriter, r *http.Request, v Verifier, claims *auth.Claims) *problem.Details {
 	c := &conn{verifier: v, wire: &wire{}}
 	hj := &hijack{ResponseWriter: w, wire: c.wire}
 	mode := websocket.CompressionDisabled
@@ -155,7 +155,7 @@ func (c *conn) accept(w http.ResponseWriter, r *http.Request, mode websocket.Com
 }
 
 // enter lets a client in whose handshake is done.
-func (h *Hub) enter(c *conn, claims *token.Claims, remote string) {
+func (h *Hub) enter(c *conn, claims *auth.Claims, remote string) {
 	c.ws.SetReadLimit(-1) // receive has one, and closes with a reason of ours
 	c.session = newSession(h, newID(), remote)
 	c.session.transport = c

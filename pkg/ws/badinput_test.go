@@ -13,7 +13,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 func list(n int, form string) string {
@@ -81,7 +81,7 @@ func TestBadFrames(t *testing.T) {
 		"Redis in a name":         {`{"op":"subscribe","sub":"s","accounts":["user:x\r\nFLUSHALL"]}`, codeBadRequest},
 		"unsubscribe nothing":     {`{"op":"unsubscribe","sub":"nothing"}`, codeUnknownSubscription},
 		"unsubscribe, no sub":     {`{"op":"unsubscribe"}`, codeBadRequest},
-		"another's token renewal": {`{"op":"auth","token":"` + mint(t, token.Request{Subject: "other", Accounts: []string{"user:u1"}}) + `"}`, codeForbidden},
+		"another's token renewal": {`{"op":"auth","token":"` + mint(t, auth.Request{Subject: "other", Accounts: []string{"user:u1"}}) + `"}`, codeForbidden},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := g.login("user:u1")
@@ -220,7 +220,7 @@ func badTokens(t *testing.T) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wrong, err := token.Sign([]byte("another-secret-of-32-bytes-or-more-12345"), token.Request{Subject: "user:u1", TTL: time.Hour})
+	wrong, err := auth.Sign([]byte("another-secret-of-32-bytes-or-more-12345"), auth.Request{Subject: "user:u1", TTL: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,11 +231,11 @@ func badTokens(t *testing.T) map[string]string {
 	return map[string]string{
 		"empty":          "",
 		"rubbish":        "rubbish",
-		"expired":        mint(t, token.Request{Subject: "user:u1", TTL: -time.Minute}),
+		"expired":        mint(t, auth.Request{Subject: "user:u1", TTL: -time.Minute}),
 		"wrongly signed": wrong,
 		"alg none":       none,
 		"no exp":         noExp,
-		"9 KiB":          mint(t, token.Request{Subject: "user:u1", Scopes: []string{strings.Repeat("s", 9<<10)}}),
+		"9 KiB":          mint(t, auth.Request{Subject: "user:u1", Scopes: []string{strings.Repeat("s", 9<<10)}}),
 	}
 }
 
@@ -278,7 +278,7 @@ func TestBadTokenInFrame(t *testing.T) {
 
 func TestOrigins(t *testing.T) {
 	g := newGateway(t, Config{AllowedOrigins: []string{"https://app.example.com", "*.example.org"}})
-	raw := mint(t, token.Request{Subject: "user:u1"})
+	raw := mint(t, auth.Request{Subject: "user:u1"})
 	for origin, want := range map[string]bool{
 		"":                        true,
 		g.server.URL:              true,
@@ -339,7 +339,7 @@ func FuzzFrames(f *testing.F) {
 				t.Errorf("op %q was let through", fr.Op)
 			case fr.Op == opSubscribe:
 				s := newSession(h, "id", "")
-				if r, refused := s.check(&fr, &token.Claims{Subject: "user:u1", Accounts: []string{"user:u1"}}); refused == nil {
+				if r, refused := s.check(&fr, &auth.Claims{Subject: "user:u1", Accounts: []string{"user:u1"}}); refused == nil {
 					mustBeJSON(t, quote(r.name))
 					if len(r.accounts) != 1 || r.accounts[0] != "user:u1" {
 						t.Errorf("accounts %q", r.accounts)

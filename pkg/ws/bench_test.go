@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
@@ -38,7 +38,7 @@ func BenchmarkDeliver(b *testing.B) {
 				d := &drop{}
 				d.session = newSession(h, newID(), "")
 				d.session.transport = d
-				d.session.claims = &token.Claims{Accounts: []string{"user:u1"}}
+				d.session.claims = &auth.Claims{Accounts: []string{"user:u1"}}
 				sub := "wallet"
 				if r := d.session.subscribe(&clientFrame{Sub: &sub}); r != nil {
 					b.Fatal(r.message)
@@ -67,7 +67,7 @@ func BenchmarkResume(b *testing.B) {
 	l := newLedger()
 	h := NewHub(Config{}, l, l)
 	const accounts = 1000
-	claims := &token.Claims{}
+	claims := &auth.Claims{}
 	for i := range accounts {
 		claims.Accounts = append(claims.Accounts, fmt.Sprintf("user:u%d", i))
 		h.Deliver(l.publish(claims.Accounts[i], 20), false)

@@ -4,7 +4,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 // tickInterval is how often the hub looks whose time has come. One look at all
@@ -43,7 +43,7 @@ func (s *session) startClock(now time.Time) {
 }
 
 // admit takes a checked token: the first one, or one that renews it.
-func (s *session) admit(claims *token.Claims) error {
+func (s *session) admit(claims *auth.Claims) error {
 	s.mu.Lock()
 	old := s.claims
 	s.mu.Unlock()
@@ -59,7 +59,7 @@ func (s *session) admit(claims *token.Claims) error {
 }
 
 // renew starts the clock of a token.
-func (s *session) renew(claims *token.Claims) {
+func (s *session) renew(claims *auth.Claims) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now() // not before a revocation that did not find the claims

@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
@@ -125,7 +125,7 @@ type History interface {
 	Balance(ctx context.Context, account string) (b bus.Balance, ok bool, err error)
 }
 
-// A Verifier checks the tokens of clients. *token.Verifier is one.
+// A Verifier checks the tokens of clients. *auth.Verifier is one.
 type Verifier interface {
-	Verify(ctx context.Context, raw string) (*token.Claims, error)
+	Verify(ctx context.Context, raw string) (*auth.Claims, error)
 }

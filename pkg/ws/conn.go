@@ -12,7 +12,7 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 // conn is a client's WebSocket: the transport of its session. One goroutine reads
@@ -42,7 +42,7 @@ type conn struct {
 
 // run reads until the connection ends. claims are those of the handshake, if it
 // had any.
-func (c *conn) run(claims *token.Claims) {
+func (c *conn) run(claims *auth.Claims) {
 	defer c.finish()
 	switch {
 	case claims == nil:

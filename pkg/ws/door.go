@@ -11,8 +11,8 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/origin"
-	"github.com/redroomrewards/realtime/internal/token"
 )
 
 // Door returns a listener for the HTTP server that serves the hub's Handler on path.
@@ -147,10 +147,10 @@ func (d *door) take(a *arrival, sent []byte) (taken bool) {
 	if len(hs.origin) > 0 && !origin.Allowed(h.cfg.AllowedOrigins, string(hs.origin), string(hs.host)) {
 		return false
 	}
-	var claims *token.Claims
+	var claims *auth.Claims
 	if len(hs.authorization) > 0 {
 		var err error
-		if claims, err = d.verifier.Verify(h.base, token.Bearer(string(hs.authorization))); err != nil {
+		if claims, err = d.verifier.Verify(h.base, auth.Bearer(string(hs.authorization))); err != nil {
 			return false
 		}
 	}

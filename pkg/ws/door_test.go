@@ -15,7 +15,7 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 const plainRequest = "GET /v1/ws HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
@@ -24,8 +24,8 @@ const plainRequest = "GET /v1/ws HTTP/1.1\r\nHost: example.com\r\nUpgrade: webso
 // requests are handshakes, without the empty line at the end, and whether they are
 // taken before the HTTP server sees them.
 func requests(t testing.TB) map[string]bool {
-	bearer := "Authorization: Bearer " + mint(t, token.Request{Subject: "user:u1"}) + "\r\n"
-	expired := "Authorization: Bearer " + mint(t, token.Request{Subject: "user:u1", TTL: -time.Hour}) + "\r\n"
+	bearer := "Authorization: Bearer " + mint(t, auth.Request{Subject: "user:u1"}) + "\r\n"
+	expired := "Authorization: Bearer " + mint(t, auth.Request{Subject: "user:u1", TTL: -time.Hour}) + "\r\n"
 	change := func(old, replacement string) string {
 		if !strings.Contains(plainRequest, old) {
 			t.Fatalf("there is no %q", old)
@@ -140,7 +140,7 @@ func answerTo(t *testing.T, addr, request string) string {
 // that came to the server behind the door.
 func doors(t *testing.T, g *gateway) (with, without *httptest.Server, served *atomic.Int64) {
 	t.Helper()
-	v, err := token.NewVerifier(token.Config{HS256Secret: []byte(secret)})
+	v, err := auth.NewVerifier(auth.Config{HS256Secret: []byte(secret)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,7 +216,7 @@ func TestDoorLimits(t *testing.T) {
 	with, _, served := doors(t, g)
 	addr := with.Listener.Addr().String()
 	dial := func(account string) string {
-		return plainRequest + "Authorization: Bearer " + mint(t, token.Request{Subject: account}) + "\r\n"
+		return plainRequest + "Authorization: Bearer " + mint(t, auth.Request{Subject: account}) + "\r\n"
 	}
 	hold := func(request string) {
 		c, err := net.Dial("tcp", addr)

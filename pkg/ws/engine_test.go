@@ -12,7 +12,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
@@ -27,7 +27,7 @@ type sink struct {
 	still bool // takes nothing
 }
 
-func newSink(h *Hub, claims *token.Claims) *sink {
+func newSink(h *Hub, claims *auth.Claims) *sink {
 	k := &sink{}
 	k.session = newSession(h, newID(), "test")
 	k.session.transport = k

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/problem"
-	"github.com/redroomrewards/realtime/internal/token"
 )
 
 // streamName is what the one subscription of a stream is called in its frames.
@@ -75,7 +75,7 @@ func (h *Hub) stream(w http.ResponseWriter, r *http.Request, v Verifier) *proble
 }
 
 // subscribe lets the client in and opens its subscription.
-func (st *stream) subscribe(claims *token.Claims, q *query) *problem.Details {
+func (st *stream) subscribe(claims *auth.Claims, q *query) *problem.Details {
 	s := st.session
 	if err := s.admit(claims); err != nil {
 		return s.hub.notAdmitted(err)
@@ -178,7 +178,7 @@ func parseQuery(r *http.Request) (*query, *problem.Details) {
 		if q.token != "" {
 			return bad("access_token", "the token comes in Authorization or in access_token, not in both")
 		}
-		q.token = token.FromHeader(r.Header)
+		q.token = auth.FromHeader(r.Header)
 	}
 	return q, nil
 }

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 // bucket is a token bucket for the frames of one client.
@@ -87,13 +87,13 @@ func (c *conn) refuse(sub *string, r *refusal) bool {
 func (c *conn) auth(f *clientFrame) bool {
 	s := c.session
 	claims, err := c.verifier.Verify(s.hub.base, f.Token)
-	if errors.Is(err, token.ErrUnavailable) {
-		c.shut(closeInternal, token.Reason(err)) // for the client: come back after a pause
+	if errors.Is(err, auth.ErrUnavailable) {
+		c.shut(closeInternal, auth.Reason(err)) // for the client: come back after a pause
 		return false
 	}
 	if err != nil {
 		s.hub.metrics.authFailures.Inc()
-		c.shut(closeUnauthorized, token.Reason(err))
+		c.shut(closeUnauthorized, auth.Reason(err))
 		return false
 	}
 	s.mu.Lock()
@@ -107,7 +107,7 @@ func (c *conn) auth(f *clientFrame) bool {
 
 // welcome lets the client in, or renews its stay: subscriptions that the new token
 // does not cover end.
-func (c *conn) welcome(claims *token.Claims) bool {
+func (c *conn) welcome(claims *auth.Claims) bool {
 	s := c.session
 	switch err := s.admit(claims); {
 	case errors.Is(err, errRevoked):
@@ -127,12 +127,12 @@ func (c *conn) welcome(claims *token.Claims) bool {
 }
 
 // uncovered lists the subscriptions that a token does not allow.
-func (s *session) uncovered(claims *token.Claims) []*subscription {
+func (s *session) uncovered(claims *auth.Claims) []*subscription {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var list []*subscription
 	for _, sub := range s.subs {
-		allowed := !sub.wild || claims.Has(token.ScopeEvents)
+		allowed := !sub.wild || claims.Has(auth.ScopeEvents)
 		for _, f := range sub.feeds {
 			allowed = allowed && claims.MaySee(f.topic.account)
 		}

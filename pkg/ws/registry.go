@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 var (
@@ -55,7 +55,7 @@ func (r *registry) add(s *session) error {
 }
 
 // check tells whether add, and name with those claims, would let a client in.
-func (r *registry) check(claims *token.Claims) error {
+func (r *registry) check(claims *auth.Claims) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -78,7 +78,7 @@ func (r *registry) check(claims *token.Claims) error {
 
 // name files the client under its token's accounts, in place of those of an older
 // token. It is an error, and nothing changes, when one has too many connections.
-func (r *registry) name(s *session, old, claims *token.Claims) error {
+func (r *registry) name(s *session, old, claims *auth.Claims) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, a := range claims.Accounts {
@@ -96,7 +96,7 @@ func (r *registry) name(s *session, old, claims *token.Claims) error {
 }
 
 // unname undoes name. The caller holds mu.
-func (r *registry) unname(s *session, claims *token.Claims) {
+func (r *registry) unname(s *session, claims *auth.Claims) {
 	if claims == nil {
 		return
 	}
@@ -114,7 +114,7 @@ func (r *registry) unname(s *session, claims *token.Claims) {
 }
 
 // remove forgets the client.
-func (r *registry) remove(s *session, claims *token.Claims) {
+func (r *registry) remove(s *session, claims *auth.Claims) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.unname(s, claims)

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
@@ -244,7 +244,7 @@ func TestRecheck(t *testing.T) {
 
 func TestEveryAccount(t *testing.T) {
 	g := newGateway(t, Config{})
-	c := g.dial(bearer(mint(t, token.Request{Subject: "feed", Scopes: []string{token.ScopeEvents}})))
+	c := g.dial(bearer(mint(t, auth.Request{Subject: "feed", Scopes: []string{auth.ScopeEvents}})))
 	c.expect("welcome")
 	c.send(`{"op":"subscribe","sub":"all","accounts":["*"],"minAmount":20}`)
 	if a := subscribedTo(c.expect("subscribed"), 0); a["account"] != "*" || a["snapshot"] != nil {

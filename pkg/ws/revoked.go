@@ -4,7 +4,7 @@ import (
 	"maps"
 	"time"
 
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 // A Revocation makes tokens void before their end: the one with that id, or all
@@ -31,7 +31,7 @@ func (h *Hub) Revoke(list ...Revocation) int {
 }
 
 // Revoked tells whether a token is void.
-func (h *Hub) Revoked(claims *token.Claims) bool {
+func (h *Hub) Revoked(claims *auth.Claims) bool {
 	h.clients.mu.Lock()
 	defer h.clients.mu.Unlock()
 	return h.clients.revoked.cover(claims, time.Now())
@@ -84,7 +84,7 @@ func (r *revocations) add(v Revocation) bool {
 
 // cover tells whether the token is void. It was seen at that time, so it was issued by
 // then.
-func (r *revocations) cover(c *token.Claims, seen time.Time) bool {
+func (r *revocations) cover(c *auth.Claims, seen time.Time) bool {
 	now := time.Now()
 	if v, ok := r.tokens[c.TokenID]; ok && v.Until.After(now) {
 		return true

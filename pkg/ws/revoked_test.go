@@ -8,14 +8,14 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 // A token that is void opens nothing any more, by either way in; others are not
 // touched.
 func TestRevokeToken(t *testing.T) {
 	g := newGateway(t, Config{})
-	raw := mint(t, token.Request{Subject: "user:u1", TokenID: "t1"})
+	raw := mint(t, auth.Request{Subject: "user:u1", TokenID: "t1"})
 	c, waiting, other := g.dial(bearer(raw)), g.dial(nil), g.login("user:u1")
 	c.expect("welcome")
 	if n := g.hub.Revoke(Revocation{TokenID: "t1", Until: time.Now().Add(time.Hour)}); n != 1 {
@@ -29,7 +29,7 @@ func TestRevokeToken(t *testing.T) {
 	}
 	waiting.send(`{"op":"auth","token":"` + raw + `"}`)
 	waiting.expectClose(closeForbidden)
-	other.send(`{"op":"auth","token":"` + mint(t, token.Request{Subject: "app", TokenID: "t1", Accounts: []string{"user:u1"}}) + `"}`)
+	other.send(`{"op":"auth","token":"` + mint(t, auth.Request{Subject: "app", TokenID: "t1", Accounts: []string{"user:u1"}}) + `"}`)
 	other.expectClose(closeForbidden) // a renewal with it
 }
 
@@ -37,7 +37,7 @@ func TestRevokeToken(t *testing.T) {
 func TestRevokeAccount(t *testing.T) {
 	g := newGateway(t, Config{})
 	mine, family, other := g.login("user:u1"), g.login("user:u2", "user:u1"), g.login("user:u2")
-	old := mint(t, token.Request{Subject: "user:u1"})
+	old := mint(t, auth.Request{Subject: "user:u1"})
 	hour := time.Now().Add(time.Hour)
 	if n := g.hub.Revoke(Revocation{Account: "user:u1", At: time.Now(), Until: hour}); n != 2 {
 		t.Errorf("closed %d", n)
@@ -88,7 +88,7 @@ func TestRevokeAccountOfClockAhead(t *testing.T) {
 // What is no news is no reason to visit every client.
 func TestRevokedAgain(t *testing.T) {
 	h := NewHub(Config{}, newLedger(), newLedger())
-	k := newSink(h, &token.Claims{TokenID: "t1", Accounts: []string{"user:u1"}})
+	k := newSink(h, &auth.Claims{TokenID: "t1", Accounts: []string{"user:u1"}})
 	if err := h.clients.add(k.session); err != nil { // and it does not leave
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestRevocationsEnd(t *testing.T) {
 	if n := len(r.tokens); n > 1024 {
 		t.Errorf("%d that have ended are still there", n)
 	}
-	if r.cover(&token.Claims{TokenID: "4999"}, now) {
+	if r.cover(&auth.Claims{TokenID: "4999"}, now) {
 		t.Error("one that has ended holds")
 	}
 	// Two of an account are together as strict as each.
@@ -127,10 +127,10 @@ func TestRevocationsEnd(t *testing.T) {
 	if v := r.accounts["user:u1"]; !v.At.Equal(now) || !v.Until.Equal(now.Add(time.Hour)) {
 		t.Errorf("%+v", v)
 	}
-	if !r.cover(&token.Claims{Accounts: []string{"user:u1"}}, now) {
+	if !r.cover(&auth.Claims{Accounts: []string{"user:u1"}}, now) {
 		t.Error("a token that does not say when it was issued is good")
 	}
-	later := &token.Claims{Accounts: []string{"user:u1"}, IssuedAt: now.Add(time.Second)}
+	later := &auth.Claims{Accounts: []string{"user:u1"}, IssuedAt: now.Add(time.Second)}
 	if r.cover(later, now.Add(time.Second)) {
 		t.Error("a later token is void")
 	}

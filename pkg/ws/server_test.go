@@ -13,7 +13,7 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 const secret = "a-secret-for-tests-of-32-bytes-or-more"
@@ -21,12 +21,12 @@ const secret = "a-secret-for-tests-of-32-bytes-or-more"
 // patience is how long a test waits for something that has to come.
 const patience = 10 * time.Second
 
-func mint(t testing.TB, r token.Request) string {
+func mint(t testing.TB, r auth.Request) string {
 	t.Helper()
 	if r.TTL == 0 {
 		r.TTL = time.Hour
 	}
-	raw, err := token.Sign([]byte(secret), r)
+	raw, err := auth.Sign([]byte(secret), r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +36,7 @@ func mint(t testing.TB, r token.Request) string {
 // mintFor is a token for accounts.
 func mintFor(t testing.TB, accounts ...string) string {
 	t.Helper()
-	return mint(t, token.Request{Subject: "app", Accounts: accounts})
+	return mint(t, auth.Request{Subject: "app", Accounts: accounts})
 }
 
 // gateway is a hub behind a real HTTP server.
@@ -52,7 +52,7 @@ func newGateway(t testing.TB, cfg Config) *gateway {
 	t.Helper()
 	l := newLedger()
 	g := &gateway{t: t, ledger: l, hub: NewHub(cfg, l, l)}
-	v, err := token.NewVerifier(token.Config{HS256Secret: []byte(secret)})
+	v, err := auth.NewVerifier(auth.Config{HS256Secret: []byte(secret)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +123,7 @@ func bearer(raw string) http.Header { return http.Header{"Authorization": {"Bear
 // login dials with a token for the accounts and reads the welcome.
 func (g *gateway) login(accounts ...string) *client {
 	g.t.Helper()
-	c := g.dial(bearer(mint(g.t, token.Request{Subject: "app", Accounts: accounts})))
+	c := g.dial(bearer(mint(g.t, auth.Request{Subject: "app", Accounts: accounts})))
 	c.expect("welcome")
 	return c
 }

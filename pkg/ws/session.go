@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 // transport is a client's connection as the engine sees it. A subscription does
@@ -41,7 +41,7 @@ type session struct {
 	fresh atomic.Int64  // when the newest subscription was opened, in ms since 1970: what Redis took before is no live event
 
 	mu      sync.Mutex // protects what follows
-	claims  *token.Claims
+	claims  *auth.Claims
 	seen    time.Time // when claims were taken
 	ends    time.Time // when their time is over, and the connection with it
 	subs    []*subscription

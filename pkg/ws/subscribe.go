@@ -6,7 +6,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
@@ -27,7 +27,7 @@ type request struct {
 }
 
 // check turns the frame into a request, or says what is wrong with it.
-func (s *session) check(f *clientFrame, claims *token.Claims) (request, *refusal) {
+func (s *session) check(f *clientFrame, claims *auth.Claims) (request, *refusal) {
 	cfg := &s.hub.cfg
 	r := request{after: f.After, snapshot: f.Snapshot == nil || *f.Snapshot}
 	if f.Sub == nil || *f.Sub == "" || len(*f.Sub) > maxSubName || !utf8.ValidString(*f.Sub) {
@@ -65,7 +65,7 @@ func (s *session) check(f *clientFrame, claims *token.Claims) (request, *refusal
 	return r, refused
 }
 
-func (s *session) checkAccounts(r *request, f *clientFrame, claims *token.Claims) *refusal {
+func (s *session) checkAccounts(r *request, f *clientFrame, claims *auth.Claims) *refusal {
 	names := f.Accounts
 	if names == nil {
 		if names = claims.Accounts; len(names) == 0 {
@@ -78,8 +78,8 @@ func (s *session) checkAccounts(r *request, f *clientFrame, claims *token.Claims
 			return refuse(codeBadRequest, `"*" stands alone in accounts`)
 		case len(f.After) > 0:
 			return refuse(codeBadRequest, `"*" is live only: it has no after`)
-		case !claims.Has(token.ScopeEvents):
-			return refuse(codeForbidden, "every account needs the scope "+token.ScopeEvents)
+		case !claims.Has(auth.ScopeEvents):
+			return refuse(codeForbidden, "every account needs the scope "+auth.ScopeEvents)
 		}
 		return nil
 	}

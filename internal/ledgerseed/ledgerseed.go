@@ -1,8 +1,8 @@
-// Package history fills an empty Postgres ledger with what years of operations
+// Package ledgerseed fills an empty Postgres ledger with what years of operations
 // would have left in it: millions of rows in minutes, and in each column what the
 // ledger itself would have written, hash chains included (wallet.Ledger.Verify
 // finds nothing wrong). Benchmarks and tests of plans start from it.
-package history
+package ledgerseed
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package token_test
+package auth_test
 
 import (
 	"context"
@@ -24,7 +24,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 var secret = []byte("a-secret-for-tests-of-32-bytes-or-more")
@@ -71,9 +71,9 @@ func sign(t *testing.T, m jwt.SigningMethod, key any, kid string, change func(jw
 	return raw
 }
 
-func newVerifier(t *testing.T, cfg token.Config) *token.Verifier {
+func newVerifier(t *testing.T, cfg auth.Config) *auth.Verifier {
 	t.Helper()
-	v, err := token.NewVerifier(cfg)
+	v, err := auth.NewVerifier(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,9 +81,9 @@ func newVerifier(t *testing.T, cfg token.Config) *token.Verifier {
 }
 
 func TestSignThenVerify(t *testing.T) {
-	v := newVerifier(t, token.Config{HS256Secret: secret, Issuer: "core", Audience: "app"})
-	raw, err := token.Sign(secret, token.Request{
-		Subject: "service:queue", Accounts: []string{"user:u1", "model:m1"}, Scopes: []string{token.ScopeSettle, token.ScopeRead},
+	v := newVerifier(t, auth.Config{HS256Secret: secret, Issuer: "core", Audience: "app"})
+	raw, err := auth.Sign(secret, auth.Request{
+		Subject: "service:queue", Accounts: []string{"user:u1", "model:m1"}, Scopes: []string{auth.ScopeSettle, auth.ScopeRead},
 		Issuer: "core", Audience: "app", TTL: time.Hour, TokenID: "t1",
 	})
 	if err != nil {
@@ -96,7 +96,7 @@ func TestSignThenVerify(t *testing.T) {
 	if c.Subject != "service:queue" || c.TokenID != "t1" || !slices.Equal(c.Accounts, []string{"user:u1", "model:m1"}) {
 		t.Errorf("%+v", c)
 	}
-	if !c.Has(token.ScopeSettle) || c.Has(token.ScopeAdmin) || !c.MaySee("user:u1") || c.MaySee("user:u2") || !c.MayRead("user:u2") {
+	if !c.Has(auth.ScopeSettle) || c.Has(auth.ScopeAdmin) || !c.MaySee("user:u1") || c.MaySee("user:u2") || !c.MayRead("user:u2") {
 		t.Errorf("%+v", c)
 	}
 	if left := time.Until(c.ExpiresAt); left < 59*time.Minute || left > time.Hour {
@@ -105,7 +105,7 @@ func TestSignThenVerify(t *testing.T) {
 }
 
 func TestAccountsClaim(t *testing.T) {
-	v := newVerifier(t, token.Config{HS256Secret: secret})
+	v := newVerifier(t, auth.Config{HS256Secret: secret})
 	for name, tc := range map[string]struct {
 		change func(jwt.MapClaims)
 		want   []string // nil: refused
@@ -135,8 +135,8 @@ func TestAccountsClaim(t *testing.T) {
 func TestRefused(t *testing.T) {
 	k := makeKeys()
 	rsaPEM := publicPEM(t, k.rsa)
-	v := newVerifier(t, token.Config{HS256Secret: secret, PublicKeys: [][]byte{publicPEM(t, k.ed)}, Issuer: "core", Audience: "app"})
-	onlyRSA := newVerifier(t, token.Config{PublicKeys: [][]byte{rsaPEM}})
+	v := newVerifier(t, auth.Config{HS256Secret: secret, PublicKeys: [][]byte{publicPEM(t, k.ed)}, Issuer: "core", Audience: "app"})
+	onlyRSA := newVerifier(t, auth.Config{PublicKeys: [][]byte{rsaPEM}})
 	good := func(c jwt.MapClaims) { c["iss"], c["aud"] = "core", []string{"other", "app"} }
 	with := func(change func(jwt.MapClaims)) string {
 		return sign(t, jwt.SigningMethodHS256, secret, "", func(c jwt.MapClaims) { good(c); change(c) })
@@ -148,13 +148,13 @@ func TestRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, tc := range map[string]struct {
-		v   *token.Verifier
+		v   *auth.Verifier
 		raw string
 	}{
 		"missing":           {v, ""},
 		"rubbish":           {v, "a.b.c"},
 		"two parts":         {v, "a.b"},
-		"too long":          {v, with(func(c jwt.MapClaims) { c["pad"] = strings.Repeat("x", token.MaxBytes) })},
+		"too long":          {v, with(func(c jwt.MapClaims) { c["pad"] = strings.Repeat("x", auth.MaxBytes) })},
 		"expired":           {v, with(func(c jwt.MapClaims) { c["exp"] = time.Now().Add(-31 * time.Second).Unix() })},
 		"no exp":            {v, with(func(c jwt.MapClaims) { delete(c, "exp") })},
 		"not yet":           {v, with(func(c jwt.MapClaims) { c["nbf"] = time.Now().Add(time.Minute).Unix() })},
@@ -173,11 +173,11 @@ func TestRefused(t *testing.T) {
 		"another Ed25519":   {v, sign(t, jwt.SigningMethodEdDSA, ed25519.NewKeyFromSeed(make([]byte, 32)), "", good)},
 	} {
 		_, err := tc.v.Verify(t.Context(), tc.raw)
-		if !errors.Is(err, token.ErrInvalid) {
+		if !errors.Is(err, auth.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if r := token.Reason(err); r == "" || (len(tc.raw) > 10 && strings.Contains(r, tc.raw[:10])) {
+		if r := auth.Reason(err); r == "" || (len(tc.raw) > 10 && strings.Contains(r, tc.raw[:10])) {
 			t.Errorf("%s: reason %q", name, r)
 		}
 	}
@@ -192,7 +192,7 @@ func TestRefused(t *testing.T) {
 
 func TestPublicKeys(t *testing.T) {
 	k := makeKeys()
-	v := newVerifier(t, token.Config{PublicKeys: [][]byte{publicPEM(t, k.rsa), publicPEM(t, k.ec), publicPEM(t, k.ed)}})
+	v := newVerifier(t, auth.Config{PublicKeys: [][]byte{publicPEM(t, k.rsa), publicPEM(t, k.ec), publicPEM(t, k.ed)}})
 	for name, raw := range map[string]string{
 		"RS256": sign(t, jwt.SigningMethodRS256, k.rsa, "", nil),
 		"ES256": sign(t, jwt.SigningMethodES256, k.ec, "any-kid", nil),
@@ -208,11 +208,11 @@ func TestPublicKeys(t *testing.T) {
 	}
 	small, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // refused below
 	if err == nil {
-		if _, err := token.NewVerifier(token.Config{PublicKeys: [][]byte{publicPEM(t, small)}}); err == nil {
+		if _, err := auth.NewVerifier(auth.Config{PublicKeys: [][]byte{publicPEM(t, small)}}); err == nil {
 			t.Error("RSA of 1024 bits was taken")
 		}
 	}
-	for name, cfg := range map[string]token.Config{
+	for name, cfg := range map[string]auth.Config{
 		"nothing":         {},
 		"short secret":    {HS256Secret: []byte("short")},
 		"not PEM":         {PublicKeys: [][]byte{[]byte("x")}},
@@ -220,7 +220,7 @@ func TestPublicKeys(t *testing.T) {
 		"a private key":   {PublicKeys: [][]byte{pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})}},
 		"JWKS URL of ftp": {JWKSURL: "ftp://example.com/jwks"},
 	} {
-		if _, err := token.NewVerifier(cfg); err == nil {
+		if _, err := auth.NewVerifier(cfg); err == nil {
 			t.Errorf("%s: taken", name)
 		}
 	}
@@ -271,7 +271,7 @@ func TestJWKS(t *testing.T) {
 	server := httptest.NewServer(srv)
 	defer server.Close()
 	now := time.Now()
-	v := newVerifier(t, token.Config{JWKSURL: server.URL, HTTPClient: server.Client(), Now: func() time.Time { return now }})
+	v := newVerifier(t, auth.Config{JWKSURL: server.URL, HTTPClient: server.Client(), Now: func() time.Time { return now }})
 	ok := func(name, raw string, want bool) {
 		t.Helper()
 		if _, err := v.Verify(context.Background(), raw); (err == nil) != want {
@@ -319,11 +319,11 @@ func TestJWKSNeverReached(t *testing.T) {
 	server := httptest.NewServer(srv)
 	defer server.Close()
 	now := time.Now()
-	v := newVerifier(t, token.Config{JWKSURL: server.URL, HS256Secret: secret, HTTPClient: server.Client(), Now: func() time.Time { return now }})
+	v := newVerifier(t, auth.Config{JWKSURL: server.URL, HS256Secret: secret, HTTPClient: server.Client(), Now: func() time.Time { return now }})
 	raw := sign(t, jwt.SigningMethodEdDSA, makeKeys().ed, "ed-1", nil)
 	for range 10 {
 		// It may be good: nobody can tell.
-		if _, err := v.Verify(t.Context(), raw); !errors.Is(err, token.ErrUnavailable) || errors.Is(err, token.ErrInvalid) {
+		if _, err := v.Verify(t.Context(), raw); !errors.Is(err, auth.ErrUnavailable) || errors.Is(err, auth.ErrInvalid) {
 			t.Fatal(err)
 		}
 	}
@@ -343,12 +343,12 @@ func FuzzVerify(f *testing.F) {
 	}
 	f.Add(raw)
 	f.Add("eyJhbGciOiJub25lIn0.e30.")
-	v, err := token.NewVerifier(token.Config{HS256Secret: secret})
+	v, err := auth.NewVerifier(auth.Config{HS256Secret: secret})
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		if _, err := v.Verify(t.Context(), s); err != nil && !errors.Is(err, token.ErrInvalid) {
+		if _, err := v.Verify(t.Context(), s); err != nil && !errors.Is(err, auth.ErrInvalid) {
 			t.Errorf("%v is no ErrInvalid", err)
 		} else if err == nil && !strings.Contains(s, strings.Split(raw, ".")[1]) {
 			t.Errorf("accepted %q", s)
@@ -357,11 +357,11 @@ func FuzzVerify(f *testing.F) {
 }
 
 func BenchmarkVerify(b *testing.B) {
-	v, err := token.NewVerifier(token.Config{HS256Secret: secret})
+	v, err := auth.NewVerifier(auth.Config{HS256Secret: secret})
 	if err != nil {
 		b.Fatal(err)
 	}
-	raw, err := token.Sign(secret, token.Request{Subject: "user:u1", Scopes: []string{token.ScopeRead}, TTL: time.Hour})
+	raw, err := auth.Sign(secret, auth.Request{Subject: "user:u1", Scopes: []string{auth.ScopeRead}, TTL: time.Hour})
 	if err != nil {
 		b.Fatal(err)
 	}

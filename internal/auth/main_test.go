@@ -1,4 +1,4 @@
-package token_test
+package auth_test
 
 import (
 	"testing"

@@ -1,11 +1,11 @@
-package history_test
+package ledgerseed_test
 
 import (
 	"database/sql"
 	"testing"
 	"time"
 
-	"github.com/redroomrewards/realtime/internal/history"
+	"github.com/redroomrewards/realtime/internal/ledgerseed"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
 )
@@ -21,9 +21,9 @@ func TestHistoryIsALedgers(t *testing.T) {
 	}
 	defer func() { _ = db.Close() }()
 	to := time.Now()
-	size := history.Size{Accounts: 300, Rounds: 7, From: to.AddDate(-7, 0, 0), To: to}
+	size := ledgerseed.Size{Accounts: 300, Rounds: 7, From: to.AddDate(-7, 0, 0), To: to}
 	for range 2 { // the second finds all there
-		if err := history.Fill(t.Context(), db, size, nil); err != nil {
+		if err := ledgerseed.Fill(t.Context(), db, size, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -36,14 +36,14 @@ func TestHistoryIsALedgers(t *testing.T) {
 		t.Errorf("%+v, %v", r, err)
 	}
 	b, err := l.BalanceAt(t.Context(), "user:b00000042", to.AddDate(0, 0, -1))
-	if err != nil || b.Available > history.StartAmount || b.Available < history.StartAmount-3*history.HoldAmount {
+	if err != nil || b.Available > ledgerseed.StartAmount || b.Available < ledgerseed.StartAmount-3*ledgerseed.HoldAmount {
 		t.Errorf("%+v, %v", b, err)
 	}
 }
 
 func TestImpossibleSizes(t *testing.T) {
-	for _, s := range []history.Size{{}, {Accounts: 10}, {Accounts: 10, Rounds: 2}, {Accounts: 7919, Rounds: 1}, {Accounts: 1e9, Rounds: 1}} {
-		if err := history.Fill(t.Context(), nil, s, nil); err == nil {
+	for _, s := range []ledgerseed.Size{{}, {Accounts: 10}, {Accounts: 10, Rounds: 2}, {Accounts: 7919, Rounds: 1}, {Accounts: 1e9, Rounds: 1}} {
+		if err := ledgerseed.Fill(t.Context(), nil, s, nil); err == nil {
 			t.Errorf("%+v is taken", s)
 		}
 	}

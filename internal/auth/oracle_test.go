@@ -1,4 +1,4 @@
-package token_test
+package auth_test
 
 import (
 	"errors"
@@ -13,7 +13,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/golang-jwt/jwt/v5"
 
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
@@ -98,7 +98,7 @@ func FuzzAgainstLibrary(f *testing.F) {
 	} {
 		f.Add(header, `{"sub":"user:u1","exp":4102444800}`)
 	}
-	v, err := token.NewVerifier(token.Config{HS256Secret: secret})
+	v, err := auth.NewVerifier(auth.Config{HS256Secret: secret})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func FuzzAgainstLibrary(f *testing.F) {
 			}
 			return secret, nil
 		})
-		good = good && err == nil && len(raw) <= token.MaxBytes && want.Subject != ""
+		good = good && err == nil && len(raw) <= auth.MaxBytes && want.Subject != ""
 		for _, d := range []*jwt.NumericDate{want.ExpiresAt, want.NotBefore, want.IssuedAt} {
 			good = good && (d == nil || (d.Year() >= 1 && d.Year() <= 9999))
 		}
@@ -134,7 +134,7 @@ func FuzzAgainstLibrary(f *testing.F) {
 	})
 }
 
-func agree(t *testing.T, got *token.Claims, want *oracleClaims) {
+func agree(t *testing.T, got *auth.Claims, want *oracleClaims) {
 	t.Helper()
 	var accounts []string
 	if want.Accounts != nil {
@@ -154,7 +154,7 @@ func agree(t *testing.T, got *token.Claims, want *oracleClaims) {
 
 // A token with extensions that its reader must know is refused (RFC 7515 section 4.1.11).
 func TestCritical(t *testing.T) {
-	v := newVerifier(t, token.Config{HS256Secret: secret})
+	v := newVerifier(t, auth.Config{HS256Secret: secret})
 	if c, err := v.Verify(t.Context(), signParts(t, `{"alg":"HS256","crit":["exp"]}`, `{"sub":"user:u1","exp":4102444800}`)); err == nil {
 		t.Errorf("accepted as %+v", c)
 	}
@@ -163,7 +163,7 @@ func TestCritical(t *testing.T) {
 // Names are exact and claims come once (RFC 7519 section 4), however the token is written: the second of each pair is not
 // plain JSON, which is read elsewhere.
 func TestNamesAreExact(t *testing.T) {
-	v := newVerifier(t, token.Config{HS256Secret: secret})
+	v := newVerifier(t, auth.Config{HS256Secret: secret})
 	const head = `{"alg":"HS256"}`
 	for payload, want := range map[string]string{ // scopes and accounts; empty: refused
 		`{"sub":"user:u1","exp":4102444800,"Scope":"admin"}`:                                             "[] [user:u1]",
@@ -213,7 +213,7 @@ func TestNamesAreExact(t *testing.T) {
 
 // Times that cannot be written, or do not fit into an integer, are refused.
 func TestTimesBeyondCalendars(t *testing.T) {
-	v := newVerifier(t, token.Config{HS256Secret: secret})
+	v := newVerifier(t, auth.Config{HS256Secret: secret})
 	for times, want := range map[string]bool{
 		`"exp":253402300799`: true, `"exp":253402300799.0`: true, `"exp":253402300800`: false, `"exp":253402300800.5`: false,
 		`"exp":1000000000000000000`: false, `"exp":1e18`: false, `"exp":1e300`: false, `"exp":-1e300`: false,
@@ -228,7 +228,7 @@ func TestTimesBeyondCalendars(t *testing.T) {
 
 // A payload of null says nothing, so it lacks exp.
 func TestNull(t *testing.T) {
-	v := newVerifier(t, token.Config{HS256Secret: secret})
+	v := newVerifier(t, auth.Config{HS256Secret: secret})
 	if c, err := v.Verify(t.Context(), signParts(t, `{"alg":"HS256"}`, "null")); err == nil {
 		t.Errorf("accepted as %+v", c)
 	}

@@ -1,4 +1,4 @@
-package stages_test
+package lifecycle_test
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/redroomrewards/realtime/internal/stages"
+	"github.com/redroomrewards/realtime/internal/lifecycle"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -36,7 +36,7 @@ func TestStopsInOrder(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var r recorder
-	if err := stages.Run(ctx, r.stage("http", nil), r.stage("ledger", nil), r.stage("relay", nil)); err != nil {
+	if err := lifecycle.Run(ctx, r.stage("http", nil), r.stage("ledger", nil), r.stage("relay", nil)); err != nil {
 		t.Fatal(err)
 	}
 	if want := []string{"http", "ledger", "relay"}; !slices.Equal(r.ended, want) {
@@ -49,7 +49,7 @@ func TestStopsInOrder(t *testing.T) {
 func TestFailureStopsAllInOrder(t *testing.T) {
 	boom := errors.New("boom")
 	var r recorder
-	err := stages.Run(t.Context(), r.stage("http", nil), r.stage("ledger", boom), r.stage("relay", nil))
+	err := lifecycle.Run(t.Context(), r.stage("http", nil), r.stage("ledger", boom), r.stage("relay", nil))
 	if !errors.Is(err, boom) {
 		t.Errorf("error %v, want boom", err)
 	}
@@ -59,7 +59,7 @@ func TestFailureStopsAllInOrder(t *testing.T) {
 }
 
 func TestNoStages(t *testing.T) {
-	if err := stages.Run(t.Context()); err != nil {
+	if err := lifecycle.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,6 +1,6 @@
-// Package stages runs the parts of a process that have to stop one after the
+// Package lifecycle runs the parts of a process that have to stop one after the
 // other: no new requests, then what they queued, then what that produced.
-package stages
+package lifecycle
 
 import (
 	"context"

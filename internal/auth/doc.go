@@ -1,4 +1,4 @@
-// Package token checks and makes the JWTs that both commands accept.
+// Package auth checks and makes the JWTs that both commands accept.
 //
 // What a token must have: a signature by a configured key, exp (not more than the
 // leeway in the past), nbf and iat (when they are there) not more than the leeway in the
@@ -16,4 +16,4 @@
 //
 // Every other refusal is an ErrInvalid, and Reason gives a text that may be shown to the
 // bearer: it never holds any part of the token.
-package token
+package auth

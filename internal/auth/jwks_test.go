@@ -1,4 +1,4 @@
-package token_test
+package auth_test
 
 import (
 	"bytes"
@@ -18,7 +18,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/redroomrewards/realtime/internal/token"
+	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 // What operators see of a JWKS URL that is away from the start, comes, goes, and comes back.
@@ -30,7 +30,7 @@ func TestJWKSOutageShows(t *testing.T) {
 	var log bytes.Buffer
 	now := time.Now()
 	address := strings.Replace(server.URL, "http://", "http://keys:hunter2@", 1) + "/?key=hunter2"
-	v := newVerifier(t, token.Config{
+	v := newVerifier(t, auth.Config{
 		JWKSURL: address, HTTPClient: server.Client(), Now: func() time.Time { return now }, Logger: slog.New(slog.NewTextHandler(&log, nil)),
 	})
 	raw := sign(t, jwt.SigningMethodES256, k.ec, "ec-1", nil)
@@ -50,7 +50,7 @@ func TestJWKSOutageShows(t *testing.T) {
 		t.Errorf("before the first fetch: %+v", p)
 	}
 	for range 5 { // over 44 s
-		verify(token.ErrUnavailable)
+		verify(auth.ErrUnavailable)
 		now = now.Add(11 * time.Second)
 	}
 	if p := v.Published(); p.Missing == nil || !strings.Contains(p.Missing.Error(), "status 502") || p.Failures != 5 || p.Age != 0 {
@@ -58,7 +58,7 @@ func TestJWKSOutageShows(t *testing.T) {
 	}
 	logged(1, 0)
 	now = now.Add(time.Minute)
-	verify(token.ErrUnavailable)
+	verify(auth.ErrUnavailable)
 	logged(2, 0)
 
 	srv.set(func() { srv.away = false })
@@ -78,7 +78,7 @@ func TestJWKSOutageShows(t *testing.T) {
 		t.Errorf("gone again: %+v", p)
 	}
 	logged(3, 1)
-	if _, err := v.Verify(t.Context(), sign(t, jwt.SigningMethodES256, k.ec, "ec-2", nil)); !errors.Is(err, token.ErrInvalid) {
+	if _, err := v.Verify(t.Context(), sign(t, jwt.SigningMethodES256, k.ec, "ec-2", nil)); !errors.Is(err, auth.ErrInvalid) {
 		t.Errorf("an unknown key: %v", err)
 	}
 
@@ -145,8 +145,8 @@ func TestJWKPurpose(t *testing.T) {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = fmt.Fprintf(w, `{"keys":[%s,%s]}`, other, one)
 		}))
-		v := newVerifier(t, token.Config{JWKSURL: server.URL, HTTPClient: server.Client()})
-		if _, err := v.Verify(t.Context(), c.raw); (err == nil) != c.want || (err != nil && !errors.Is(err, token.ErrInvalid)) {
+		v := newVerifier(t, auth.Config{JWKSURL: server.URL, HTTPClient: server.Client()})
+		if _, err := v.Verify(t.Context(), c.raw); (err == nil) != c.want || (err != nil && !errors.Is(err, auth.ErrInvalid)) {
 			t.Errorf("%s: %v", one, err)
 		}
 		server.Close()
@@ -156,13 +156,13 @@ func TestJWKPurpose(t *testing.T) {
 // With other keys, some tokens can be judged.
 func TestJWKSIsNotTheOnlySource(t *testing.T) {
 	k := makeKeys()
-	for name, cfg := range map[string]token.Config{"secret": {HS256Secret: secret}, "public key": {PublicKeys: [][]byte{publicPEM(t, k.ec)}}} {
+	for name, cfg := range map[string]auth.Config{"secret": {HS256Secret: secret}, "public key": {PublicKeys: [][]byte{publicPEM(t, k.ec)}}} {
 		cfg.JWKSURL = "http://127.0.0.1:1/"
 		if p := newVerifier(t, cfg).Published(); !p.Configured || p.Only || p.Missing == nil {
 			t.Errorf("%s: %+v", name, p)
 		}
 	}
-	if p := newVerifier(t, token.Config{HS256Secret: secret}).Published(); p != (token.Published{}) {
+	if p := newVerifier(t, auth.Config{HS256Secret: secret}).Published(); p != (auth.Published{}) {
 		t.Errorf("without a URL: %+v", p)
 	}
 }
@@ -181,7 +181,7 @@ func TestRunFetches(t *testing.T) {
 	server := httptest.NewServer(srv)
 	defer server.Close()
 	log := make(lines, 2)
-	v := newVerifier(t, token.Config{JWKSURL: server.URL, HTTPClient: server.Client(), JWKSRetry: time.Millisecond, Logger: slog.New(slog.NewTextHandler(log, nil))})
+	v := newVerifier(t, auth.Config{JWKSURL: server.URL, HTTPClient: server.Client(), JWKSRetry: time.Millisecond, Logger: slog.New(slog.NewTextHandler(log, nil))})
 	ctx, cancel := context.WithCancel(t.Context())
 	var g errgroup.Group
 	g.Go(func() error { return v.Run(ctx) })
