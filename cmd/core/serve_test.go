@@ -193,7 +193,7 @@ func TestServeWithoutKeys(t *testing.T) {
 	if err := json.Unmarshal([]byte(p.err.wait(t, `^.*"msg":"core serves".*$`)), &line); err != nil {
 		t.Fatal(err)
 	}
-	p.err.wait(t, `^.*"level":"WARN","msg":"the keys of tokens cannot be fetched","jwks":"`+away.URL+`/keys","err":"status 404".*$`)
+	p.err.wait(t, `^.*"level":"WARN","msg":"JWKS fetch failed","jwks":"`+away.URL+`/keys","error":"status 404".*$`)
 	s := &server{process: p, http: "http://" + line.HTTP, admin: "http://" + line.Admin, token: "eyJhbGciOiJFUzI1NiJ9.e30.eA"} // {"alg":"ES256"}
 	s.until("/readyz", func(status int, a map[string]any) bool {
 		checks, _ := a["checks"].(map[string]any)

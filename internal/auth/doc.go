@@ -1,19 +1,35 @@
-// Package auth checks and makes the JWTs that both commands accept.
+// Package auth verifies and makes the JWTs that both commands accept.
 //
-// What a token must have: a signature by a configured key, exp (not more than the
-// leeway in the past), nbf and iat (when they are there) not more than the leeway in the
-// future, and iss and aud as configured. The algorithms follow from
-// the configured keys and from nothing else: a secret allows HS256, an RSA key
-// RS256, a P-256 key ES256, an Ed25519 key EdDSA. The header of a token only chooses
-// among these, so "none", a surprise algorithm and a public key misused as an HMAC
-// secret are all refused before a signature is looked at.
+// A token must have a signature by a configured key and an exp. exp, nbf and iat are checked with
+// the configured leeway, iss and aud when they are configured. The allowed algorithms follow from
+// the configured keys and from nothing else: a secret allows HS256, an RSA key RS256, a P-256 key
+// ES256, an Ed25519 key EdDSA. The header of a token only chooses among these, so "none", an
+// unexpected algorithm and a public key misused as an HMAC secret are refused before a signature is
+// checked.
 //
-// Keys may come from a JWKS URL as well. The set is fetched at once by Run, or when it
-// is first needed, kept, fetched again when it is old or when a token names a key that
-// it lacks, at most once per interval whatever clients send. While the URL cannot be
-// reached the keys already known stay valid; as long as it never gave any, a token that
-// no other key verifies is an ErrUnavailable. Published tells how it stands.
+// golang-jwt parses tokens and verifies their signatures. Before that, Verify checks what the
+// library leaves open: a token has at most 8 KiB and its header at most 1 KiB, its JSON nests at
+// most 8 levels deep, base64url is strict, no member of the header or the claims comes twice, names
+// are exact, and crit is refused.
 //
-// Every other refusal is an ErrInvalid, and Reason gives a text that may be shown to the
-// bearer: it never holds any part of the token.
+// # Keys from a URL
+//
+// Run fetches the JWKS at once and whenever it is older than JWKSRefresh. A token with an unknown
+// kid also causes a fetch, at most one per JWKSRetry whatever clients send. While the URL cannot be
+// reached the known keys stay valid. As long as it never answered, a token that no other key
+// verifies is refused with ErrUnavailable. Published reports the state.
+//
+// # The token cache
+//
+// Verify remembers the tokens that it accepted, by their SHA-256, so that a token that is used
+// again is neither parsed nor verified again: 1 µs instead of 13 (HS256). A service with one token
+// sends thousands of requests a second. exp, nbf and iat are checked on each use. When new keys were
+// fetched, or the keys are due to be fetched, every token is verified again, so a key that was
+// rotated out takes its tokens with it. Revocation is not checked here: the gateway does that for
+// each connection, whether or not its token was remembered.
+//
+// # Errors
+//
+// Every error but ErrUnavailable is an ErrInvalid. Reason gives a text that may be shown to the
+// bearer. It never contains any part of the token.
 package auth

@@ -2,18 +2,18 @@ package auth
 
 import "errors"
 
-// ErrInvalid is what every refused token's error is.
+// ErrInvalid is the error of every refused token.
 var ErrInvalid = errors.New("token is not valid")
 
-// ErrUnavailable is the error of a token that cannot be judged, since the JWKS URL
-// has given no keys yet. It may be good: its bearer should try again.
-var ErrUnavailable = errors.New("the keys that verify tokens cannot be had at the moment; try again later")
+// ErrUnavailable is the error of a token that cannot be verified, because no keys could be fetched
+// from the JWKS URL yet. The token may be valid: its bearer should try again.
+var ErrUnavailable = errors.New("the keys that verify tokens are not available at the moment; try again later")
 
-// RetryAfterSeconds is when to try again after ErrUnavailable.
+// RetryAfterSeconds is how long a bearer should wait after ErrUnavailable.
 const RetryAfterSeconds = 10
 
-// refusal is an ErrInvalid with a reason. The reason is a constant of this
-// package, never a part of the token.
+// refusal is an ErrInvalid with a reason. The reason is a constant of this package and never part
+// of the token.
 type refusal string
 
 func invalid(reason string) error { return refusal(reason) }
@@ -21,7 +21,7 @@ func invalid(reason string) error { return refusal(reason) }
 func (r refusal) Error() string        { return string(r) }
 func (r refusal) Is(target error) bool { return target == ErrInvalid }
 
-// Reason is a sentence about err that may be shown to the bearer.
+// Reason returns a sentence about err that may be shown to the bearer.
 func Reason(err error) string {
 	var r refusal
 	if errors.As(err, &r) {

@@ -24,9 +24,9 @@ const maxJWKSBytes = 1 << 20
 // warnEvery is how often an outage of the JWKS URL is logged while it lasts.
 const warnEvery = time.Minute
 
-// jwks keeps the keys that a URL publishes. Run fetches them in time; besides, the
-// verification that finds the keys too old, or a key missing, fetches them, while
-// all others go on with what is there.
+// jwks keeps the keys that a URL publishes. Run fetches them again before they are old. A
+// verification that finds them old, or that lacks a key, fetches them too. Meanwhile all other
+// verifications use the keys that are known.
 type jwks struct {
 	url            string
 	client         *http.Client
@@ -39,6 +39,7 @@ type jwks struct {
 
 	mu       sync.Mutex // protects what follows
 	keys     []publishedKey
+	number   uint64    // of fetches that brought keys
 	fetched  time.Time // when keys were fetched; zero: never
 	tried    time.Time // when a fetch last began
 	err      error     // of the newest fetch
@@ -52,27 +53,67 @@ type publishedKey struct {
 }
 
 func newJWKS(cfg Config) *jwks {
-	j := &jwks{
-		url: cfg.JWKSURL, client: cfg.HTTPClient, now: cfg.Now, log: cfg.Logger,
-		refresh: cfg.JWKSRefresh, retry: cfg.JWKSRetry, timeout: cfg.JWKSTimeout,
+	return &jwks{
+		url:     cfg.JWKSURL,
+		client:  cfg.HTTPClient,
+		refresh: cfg.JWKSRefresh,
+		retry:   cfg.JWKSRetry,
+		timeout: cfg.JWKSTimeout,
+		now:     cfg.Now,
+		log:     cfg.Logger,
 	}
-	if j.client == nil {
-		j.client = http.DefaultClient
-	}
-	if j.refresh == 0 {
-		j.refresh = 15 * time.Minute
-	}
-	if j.retry == 0 {
-		j.retry = 10 * time.Second
-	}
-	if j.timeout == 0 {
-		j.timeout = 5 * time.Second
-	}
-	return j
 }
 
-// lookup gives the keys for an algorithm: those that kid names, or all when the
-// token names none. A fetch that fails leaves the known keys as they are.
+// keysVersion tells one set of published keys from the next.
+type keysVersion struct {
+	number uint64 // counts the fetches that brought keys
+	fresh  bool   // the keys are not so old that they must be fetched again
+}
+
+// version returns the version of the published keys. Without a URL it never changes.
+func (j *jwks) version() keysVersion {
+	if j == nil {
+		return keysVersion{fresh: true}
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return keysVersion{number: j.number, fresh: j.isFresh()}
+}
+
+// isFresh reports whether the keys need not be fetched again. The caller holds mu.
+func (j *jwks) isFresh() bool { return j.now().Sub(j.fetched) < j.refresh }
+
+// Published is the state of the keys of the JWKS URL.
+type Published struct {
+	Configured bool          // a URL is configured
+	Only       bool          // no other key is configured
+	Missing    error         // why no key could be fetched so far; nil: some were
+	Age        time.Duration // since keys were fetched; 0: never
+	Failures   int           // fetches that failed
+}
+
+// Published returns the state of the keys of the JWKS URL.
+func (v *Verifier) Published() Published {
+	j := v.jwks
+	if j == nil {
+		return Published{}
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	p := Published{Configured: true, Only: len(v.static) == 0, Failures: j.failures}
+	switch {
+	case !j.fetched.IsZero():
+		p.Age = j.now().Sub(j.fetched)
+	case j.err != nil:
+		p.Missing = fmt.Errorf("no keys of tokens could be fetched yet: %w", j.err)
+	default:
+		p.Missing = errors.New("no keys of tokens have been fetched yet")
+	}
+	return p
+}
+
+// lookup returns the keys for an algorithm: those with the given kid, or all of them when the token
+// has no kid. A fetch that fails leaves the known keys as they are.
 func (j *jwks) lookup(ctx context.Context, alg, kid string) []jwt.VerificationKey {
 	found, fresh, never := j.known(alg, kid)
 	switch {
@@ -81,12 +122,12 @@ func (j *jwks) lookup(ctx context.Context, alg, kid string) []jwt.VerificationKe
 	case len(found) > 0:
 		// Old keys are good enough for this token; one caller renews them.
 		if j.fetching.TryLock() {
-			j.fetch(context.WithoutCancel(ctx)) // a client that goes away must not spoil it for the others
+			j.fetch(context.WithoutCancel(ctx)) // a client that disconnects must not cancel it for others
 			j.fetching.Unlock()
 		}
 	default:
-		// Nothing to verify with: wait for whoever fetches already. What is
-		// fetched at this moment may be all that is missing.
+		// There is no key to verify with. If somebody fetches already, wait: the missing key may
+		// be in that answer.
 		if never || !fresh || kid != "" {
 			j.fetching.Lock()
 			j.fetch(context.WithoutCancel(ctx))
@@ -97,7 +138,7 @@ func (j *jwks) lookup(ctx context.Context, alg, kid string) []jwt.VerificationKe
 	return found
 }
 
-// run fetches keys until ctx ends, whenever what is there is too old.
+// run fetches the keys whenever they are old, until ctx ends.
 func (j *jwks) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		if _, fresh, _ := j.known("", ""); !fresh {
@@ -120,11 +161,11 @@ func (j *jwks) known(alg, kid string) (found []jwt.VerificationKey, fresh, never
 			found = append(found, k.key)
 		}
 	}
-	return found, j.now().Sub(j.fetched) < j.refresh, j.fetched.IsZero()
+	return found, j.isFresh(), j.fetched.IsZero()
 }
 
-// fetch renews the keys unless somebody tried within the retry interval. The
-// caller holds fetching.
+// fetch fetches the keys, unless somebody tried within the retry interval. The caller holds
+// fetching.
 func (j *jwks) fetch(ctx context.Context) {
 	j.mu.Lock()
 	now := j.now()
@@ -140,32 +181,34 @@ func (j *jwks) fetch(ctx context.Context) {
 	defer cancel()
 	keys, err := j.get(timed)
 	if ctx.Err() != nil {
-		return // told to stop
+		return // the caller was told to stop
 	}
 	if err == nil && len(keys) == 0 {
-		err = errors.New("the answer has no key that can be used")
+		err = errors.New("the answer must have a key that can be used")
 	}
-	j.fetchedKeys(now, keys, err)
+	j.recordFetch(now, keys, err)
 }
 
-// fetchedKeys notes how a fetch ended. After an outage, or an empty answer, what is
-// known stays.
-func (j *jwks) fetchedKeys(now time.Time, keys []publishedKey, err error) {
+// recordFetch records how a fetch ended. A fetch that failed, or that brought no key, leaves the
+// known keys as they are.
+func (j *jwks) recordFetch(now time.Time, keys []publishedKey, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	before := j.err
 	j.err = err
 	switch {
 	case err == nil:
-		j.keys, j.fetched = keys, now
+		j.keys = keys
+		j.fetched = now
+		j.number++
 		if before != nil {
-			j.log.Info("the keys of tokens can be fetched again", "keys", len(keys))
+			j.log.Info("JWKS fetch recovered", "keys", len(keys))
 		}
 	default:
 		j.failures++
 		if before == nil || now.Sub(j.warned) >= warnEvery {
 			j.warned = now
-			j.log.Warn("the keys of tokens cannot be fetched", "err", err, "known", len(j.keys))
+			j.log.Warn("JWKS fetch failed", "error", err, "known", len(j.keys))
 		}
 	}
 }
@@ -194,7 +237,7 @@ func (j *jwks) get(ctx context.Context) ([]publishedKey, error) {
 	return parseJWKS(ctx, body)
 }
 
-// purpose is what a published key says that it is for (RFC 7517 section 4).
+// purpose is what a published key may be used for (RFC 7517 section 4).
 type purpose struct {
 	Kid string   `json:"kid"`
 	Use string   `json:"use"`
@@ -202,14 +245,14 @@ type purpose struct {
 	Ops []string `json:"key_ops"`
 }
 
-// allows tells whether the key may verify signatures of the algorithm. What is absent
-// forbids nothing.
+// allows reports whether the key may verify signatures of the algorithm. An absent member forbids
+// nothing.
 func (p *purpose) allows(alg string) bool {
 	return (p.Use == "" || p.Use == "sig") && (p.Alg == "" || p.Alg == alg) && (p.Ops == nil || slices.Contains(p.Ops, "verify"))
 }
 
-// parseJWKS reads a key set key by key, so that one key of a kind that we do not
-// know costs us only that key. Symmetric keys are never taken from a URL.
+// parseJWKS reads a key set key by key, so that a key of an unknown kind does not spoil the others.
+// Symmetric keys are never accepted from a URL.
 func parseJWKS(ctx context.Context, body []byte) ([]publishedKey, error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`

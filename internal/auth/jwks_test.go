@@ -185,11 +185,11 @@ func TestRunFetches(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var g errgroup.Group
 	g.Go(func() error { return v.Run(ctx) })
-	if line := <-log; !strings.Contains(line, "cannot be fetched") {
+	if line := <-log; !strings.Contains(line, "JWKS fetch failed") {
 		t.Error(line)
 	}
 	srv.set(func() { srv.away = false })
-	if line := <-log; !strings.Contains(line, "fetched again") {
+	if line := <-log; !strings.Contains(line, "JWKS fetch recovered") {
 		t.Error(line)
 	}
 	if p := v.Published(); p.Missing != nil {

@@ -12,14 +12,14 @@ import (
 	"fmt"
 )
 
-// minRSABits is what RFC 7518 section 3.3 asks of an RS256 key.
+// minRSABits is the least size of an RS256 key (RFC 7518 section 3.3).
 const minRSABits = 2048
 
 // parsePublicKey reads one PEM block: PKIX, PKCS #1 or a certificate.
 func parsePublicKey(data []byte) (crypto.PublicKey, error) {
 	block, _ := pem.Decode(data)
 	if block == nil {
-		return nil, errors.New("not PEM")
+		return nil, errors.New("must be PEM")
 	}
 	switch block.Type {
 	case "PUBLIC KEY":
@@ -33,15 +33,15 @@ func parsePublicKey(data []byte) (crypto.PublicKey, error) {
 		}
 		return cert.PublicKey, nil
 	}
-	return nil, fmt.Errorf("a PEM block %q is no public key", block.Type)
+	return nil, fmt.Errorf("must be a public key or a certificate, not a PEM block %q", block.Type)
 }
 
-// algorithmOf is the one algorithm that a key may be used with.
+// algorithmOf returns the one algorithm that a key may be used with.
 func algorithmOf(key crypto.PublicKey) (string, error) {
 	switch k := key.(type) {
 	case *rsa.PublicKey:
 		if k.N.BitLen() < minRSABits {
-			return "", fmt.Errorf("an RSA key needs at least %d bits", minRSABits)
+			return "", fmt.Errorf("an RSA key must have at least %d bits", minRSABits)
 		}
 		return algRS256, nil
 	case *ecdsa.PublicKey:

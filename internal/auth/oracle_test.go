@@ -38,14 +38,16 @@ func signParts(t testing.TB, header, payload string) string {
 // readNames are the names that we read. To the library, NAME is name and the last of two counts.
 var readNames = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "accounts", "scope"}
 
-// exactly is the payload without what the library would take for something else: claims whose name is another one's in
-// other letters. It is false when a name that we read comes twice, or when the payload is no object.
+// exactly is the payload without the members that the library would confuse with others: claims whose name differs only in
+// case. It is false when a name comes twice at any level, when the JSON nests too deep, or when the payload is no object.
 func exactly(payload string) (string, bool) {
-	dec := jsontext.NewDecoder(strings.NewReader(payload), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	if !nestsAtMost(payload, 8) {
+		return "", false
+	}
+	dec := jsontext.NewDecoder(strings.NewReader(payload))
 	if t, err := dec.ReadToken(); err != nil || t.Kind() != '{' {
 		return "", false
 	}
-	seen := map[string]bool{}
 	var kept []string
 	for dec.PeekKind() == '"' {
 		t, err := dec.ReadToken()
@@ -60,10 +62,6 @@ func exactly(payload string) (string, bool) {
 		if !slices.Contains(readNames, name) {
 			continue
 		}
-		if seen[name] {
-			return "", false
-		}
-		seen[name] = true
 		kept = append(kept, `"`+name+`":`+string(value))
 	}
 	if _, err := dec.ReadToken(); err != nil {
@@ -73,6 +71,19 @@ func exactly(payload string) (string, bool) {
 		return "", false
 	}
 	return "{" + strings.Join(kept, ",") + "}", true
+}
+
+// nestsAtMost tells whether arrays and objects nest at most so deep, as a JSON parser sees it.
+func nestsAtMost(payload string, limit int) bool {
+	dec := jsontext.NewDecoder(strings.NewReader(payload), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	for {
+		if _, err := dec.ReadToken(); err != nil {
+			return true // it is the end, or no JSON
+		}
+		if dec.StackDepth() > limit {
+			return false
+		}
+	}
 }
 
 // Whatever is in a well signed token, we and the JWT library's own parser agree about it, as far as names are exact.
@@ -107,7 +118,8 @@ func FuzzAgainstLibrary(f *testing.F) {
 		raw := signParts(t, header, payload)
 		exact, good := exactly(payload)
 		var members map[string]any
-		good = good && jsonv2.Unmarshal([]byte(header), &members) == nil // without duplicates
+		good = good && nestsAtMost(header, 8) && jsonv2.Unmarshal([]byte(header), &members) == nil // without duplicates
+		good = good && len(b64([]byte(header))) <= 1<<10
 		var want oracleClaims
 		_, err := parser.ParseWithClaims(signParts(t, header, exact), &want, func(parsed *jwt.Token) (any, error) {
 			if _, critical := parsed.Header["crit"]; critical { // the library does not look
@@ -122,7 +134,7 @@ func FuzzAgainstLibrary(f *testing.F) {
 		if good && want.Accounts != nil {
 			good = !slices.ContainsFunc(*want.Accounts, func(a string) bool { return !bus.ValidAccount(a) })
 		}
-		for range 2 { // the second time the header is known
+		for range 2 { // the second time the token is in the cache
 			got, err := v.Verify(t.Context(), raw)
 			if (err == nil) != good {
 				t.Fatalf("%q %q: %v, the library says %v", header, payload, err, good)
@@ -160,8 +172,7 @@ func TestCritical(t *testing.T) {
 	}
 }
 
-// Names are exact and claims come once (RFC 7519 section 4), however the token is written: the second of each pair is not
-// plain JSON, which is read elsewhere.
+// Names are exact and no member comes twice (RFC 7519 section 4), however the token is written.
 func TestNamesAreExact(t *testing.T) {
 	v := newVerifier(t, auth.Config{HS256Secret: secret})
 	const head = `{"alg":"HS256"}`
@@ -180,7 +191,9 @@ func TestNamesAreExact(t *testing.T) {
 		`{"iss":"i","sub":"user:u1","exp":4102444800,"aud":"a","jti":"j","nbf":1,"iat":1,"aud":["a"]}`:   "",
 		`{"iss":"i","sub":"user:u1","exp":4102444800,"aud":"a","jti":"j","nbf":1,"iat":1,"iss":"i"}`:     "",
 		`{"iss":"i","sub":"user:u1","exp":4102444800,"aud":"a","jti":"j","nbf":1,"iat":1,"sub":"x"}`:     "",
-		`{"sub":"user:u1","exp":4102444800,"scope":"a","other":1,"other":2,"Other":3}`:                   "[a] [user:u1]",
+		`{"sub":"user:u1","exp":4102444800,"scope":"a","other":1,"other":2}`:                             "",
+		`{"sub":"user:u1","exp":4102444800,"scope":"a","other":{"a":1,"a":2}}`:                           "",
+		`{"sub":"user:u1","exp":4102444800,"scope":"a","other":1,"Other":3}`:                             "[a] [user:u1]",
 		`{"sub":"user:u1","exp":4102444800,"scope":"a","iss":"i","aud":"a","jti":"j","nbf":1,"iat":1.5}`: "[a] [user:u1]",
 	} {
 		for _, p := range []string{payload, strings.Replace(payload, "{", `{"n":null,`, 1)} {
@@ -224,6 +237,47 @@ func TestTimesBeyondCalendars(t *testing.T) {
 			t.Errorf("%s: %v", times, err)
 		}
 	}
+}
+
+// The limits of a token's form, checked before it is parsed.
+func TestForm(t *testing.T) {
+	v := newVerifier(t, auth.Config{HS256Secret: secret})
+	const claims = `{"sub":"user:u1","exp":4102444800`
+	nested := func(levels int) string {
+		return claims + `,"deep":` + strings.Repeat("[", levels-1) + strings.Repeat("]", levels-1) + "}"
+	}
+	good := signParts(t, `{"alg":"HS256"}`, claims+"}")
+	last := good[len(good)-1]
+	for name, tc := range map[string]struct {
+		raw  string
+		want bool
+	}{
+		"plain":                       {good, true},
+		"nested 8 deep":               {signParts(t, `{"alg":"HS256"}`, nested(8)), true},
+		"nested 9 deep":               {signParts(t, `{"alg":"HS256"}`, nested(9)), false},
+		"brackets in a string":        {signParts(t, `{"alg":"HS256"}`, claims+`,"s":"\"[[[[[[[[[["}`), true},
+		"header nested 9 deep":        {signParts(t, `{"alg":"HS256","x":[[[[[[[[]]]]]]]]}`, claims+"}"), false},
+		"header of 1 KiB":             {signParts(t, `{"alg":"HS256","x":"`+strings.Repeat("x", 768-22)+`"}`, claims+"}"), true},
+		"header above 1 KiB":          {signParts(t, `{"alg":"HS256","x":"`+strings.Repeat("x", 768-21)+`"}`, claims+"}"), false},
+		"padded base64":               {good + "=", false},
+		"bits after the last byte":    {good[:len(good)-1] + string(nextLetter(last)), false},
+		"a line break":                {good[:10] + "\n" + good[10:], false},
+		"a fourth part":               {good + ".e30", false},
+		"base64 of the usual letters": {strings.Replace(good, ".", "+.", 1), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := v.Verify(t.Context(), tc.raw); (err == nil) != tc.want {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
+// nextLetter returns another letter of base64url that decodes to the same bytes at the end of an HS256 signature, whose
+// last letter has two unused bits.
+func nextLetter(c byte) byte {
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	return letters[strings.IndexByte(letters, c)+1]
 }
 
 // A payload of null says nothing, so it lacks exp.

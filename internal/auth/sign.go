@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"fmt"
 	"strings"
 	"time"
 
@@ -9,7 +8,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// Request says what a token to be made shall hold.
+// Request describes a token to be made.
 type Request struct {
 	Subject  string
 	Accounts []string // nil: the claim is left out, and sub stands in when it is an account
@@ -20,26 +19,33 @@ type Request struct {
 	TokenID  string        // Defaults to a new UUID.
 }
 
-// Sign makes an HS256 token, for `core token` and for local development.
+// Sign returns a new HS256 token, for `core token` and for local development.
 func Sign(secret []byte, r Request) (string, error) {
-	if len(secret) < minSecretBytes {
-		return "", fmt.Errorf("the HS256 secret has %d bytes, at least %d are needed", len(secret), minSecretBytes)
+	if err := validateSecret(secret); err != nil {
+		return "", err
 	}
 	return jwt.NewWithClaims(jwt.SigningMethodHS256, r.claims(time.Now())).SignedString(secret)
 }
 
-func (r Request) claims(now time.Time) *wireClaims {
-	w := &wireClaims{Scope: strings.Join(r.Scopes, " ")}
-	w.Subject, w.Issuer, w.ID = r.Subject, r.Issuer, r.TokenID
-	if w.ID == "" {
-		w.ID = uuid.NewString()
+func (r Request) claims(now time.Time) *tokenClaims {
+	claims := &tokenClaims{
+		RegisteredClaims: jwt.RegisteredClaims{
+			Subject:   r.Subject,
+			Issuer:    r.Issuer,
+			ID:        r.TokenID,
+			IssuedAt:  jwt.NewNumericDate(now),
+			ExpiresAt: jwt.NewNumericDate(now.Add(r.TTL)),
+		},
+		Scope: strings.Join(r.Scopes, " "),
 	}
-	w.IssuedAt, w.ExpiresAt = jwt.NewNumericDate(now), jwt.NewNumericDate(now.Add(r.TTL))
+	if claims.ID == "" {
+		claims.ID = uuid.NewString()
+	}
 	if r.Audience != "" {
-		w.Audience = jwt.ClaimStrings{r.Audience}
+		claims.Audience = jwt.ClaimStrings{r.Audience}
 	}
 	if r.Accounts != nil {
-		w.Accounts = &r.Accounts
+		claims.Accounts = &r.Accounts
 	}
-	return w
+	return claims
 }

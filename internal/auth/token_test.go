@@ -355,20 +355,3 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
-
-func BenchmarkVerify(b *testing.B) {
-	v, err := auth.NewVerifier(auth.Config{HS256Secret: secret})
-	if err != nil {
-		b.Fatal(err)
-	}
-	raw, err := auth.Sign(secret, auth.Request{Subject: "user:u1", Scopes: []string{auth.ScopeRead}, TTL: time.Hour})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := v.Verify(context.Background(), raw); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

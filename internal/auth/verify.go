@@ -2,29 +2,24 @@ package auth
 
 import (
 	"context"
-	"crypto/hmac"
 	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"hash"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// MaxBytes is the longest token that is looked at. It keeps a hostile client from
-// buying base64 and JSON decoding by the megabyte.
+// MaxBytes is the longest token that Verify accepts. The limit keeps a hostile client from making
+// the process decode megabytes of base64 and JSON.
 const MaxBytes = 8 << 10
 
-// minSecretBytes is what RFC 7518 section 3.2 asks of an HS256 key.
+// minSecretBytes is the least size of an HS256 key (RFC 7518 section 3.2).
 const minSecretBytes = 32
 
 // The algorithms, as tokens name them.
@@ -35,100 +30,101 @@ const (
 	algEdDSA = "EdDSA"
 )
 
-// Config says which tokens are good. At least one source of keys is required.
+// Config says which tokens are accepted. At least one source of keys is required.
 type Config struct {
 	HS256Secret []byte   // shared secret, at least 32 bytes; empty: HS256 is refused
 	PublicKeys  [][]byte // PEM of RSA (2048 bits or more), ECDSA P-256 or Ed25519 public keys or certificates
-	JWKSURL     string   // where further public keys are published; empty: nowhere
+	JWKSURL     string   // URL of further public keys; empty: none
 
 	Issuer   string // required iss; empty: any
 	Audience string // required among aud; empty: any
 
-	Leeway time.Duration // Defaults to 30 s of clock skew, for exp, nbf and iat.
+	Leeway time.Duration // allowed clock skew for exp, nbf and iat. Defaults to 30 s.
 
-	JWKSRefresh time.Duration    // Defaults to 15 min: how old the fetched keys may become.
-	JWKSRetry   time.Duration    // Defaults to 10 s: least time between two fetches, whatever clients send.
-	JWKSTimeout time.Duration    // Defaults to 5 s for one fetch.
+	// CachedTokens is the number of verified tokens that are remembered, so that a token that is
+	// used again is not parsed and verified again. Defaults to 10,000; negative: none.
+	CachedTokens int
+
+	JWKSRefresh time.Duration    // age at which fetched keys are fetched again. Defaults to 15 min.
+	JWKSRetry   time.Duration    // least time between two fetches, whatever clients send. Defaults to 10 s.
+	JWKSTimeout time.Duration    // time limit of one fetch. Defaults to 5 s.
 	HTTPClient  *http.Client     // Defaults to http.DefaultClient.
 	Now         func() time.Time // Defaults to time.Now.
-	Logger      *slog.Logger     // of the JWKS URL's outages. Defaults to slog.Default().
+	Logger      *slog.Logger     // for outages of the JWKS URL. Defaults to slog.Default().
 }
 
-// A Verifier checks tokens. It may be used by several goroutines.
+func (c Config) withDefaults() Config {
+	if c.Leeway == 0 {
+		c.Leeway = 30 * time.Second
+	}
+	if c.CachedTokens == 0 {
+		c.CachedTokens = 10_000
+	}
+	if c.JWKSRefresh == 0 {
+		c.JWKSRefresh = 15 * time.Minute
+	}
+	if c.JWKSRetry == 0 {
+		c.JWKSRetry = 10 * time.Second
+	}
+	if c.JWKSTimeout == 0 {
+		c.JWKSTimeout = 5 * time.Second
+	}
+	if c.HTTPClient == nil {
+		c.HTTPClient = http.DefaultClient
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+// A Verifier checks tokens. Its methods may be called by several goroutines.
 type Verifier struct {
 	algorithms []string
-	static     map[string][]jwt.VerificationKey // by algorithm
-	jwks       *jwks                            // nil: none configured
-	validator  *jwt.Validator
-	headers    headers
-	benches    sync.Pool // of *bench
+	static     map[string][]jwt.VerificationKey // configured keys by algorithm
+	jwks       *jwks                            // nil: no URL is configured
+	parser     *jwt.Parser
+	validator  *jwt.Validator // checks the claims of a token from the cache again
+	cache      *tokenCache    // nil: none
 }
 
-// bench is what checking a token needs for a moment.
-type bench struct {
-	mac   hash.Hash // keyed with the shared secret; nil: there is none
-	sum   [sha256.Size]byte
-	bytes []byte
-}
-
-// NewVerifier checks the configuration. It fetches nothing yet.
+// NewVerifier validates the configuration. It fetches nothing yet.
 func NewVerifier(cfg Config) (*Verifier, error) {
-	if cfg.Leeway == 0 {
-		cfg.Leeway = 30 * time.Second
-	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.Default()
-	}
+	cfg = cfg.withDefaults()
 	v := &Verifier{static: map[string][]jwt.VerificationKey{}}
-	secret := slices.Clone(cfg.HS256Secret)
-	v.benches.New = func() any {
-		b := new(bench)
-		if len(secret) > 0 {
-			b.mac = hmac.New(sha256.New, secret)
-		}
-		return b
-	}
-	if len(cfg.HS256Secret) > 0 {
-		if len(cfg.HS256Secret) < minSecretBytes {
-			return nil, fmt.Errorf("the HS256 secret has %d bytes, at least %d are needed", len(cfg.HS256Secret), minSecretBytes)
-		}
-		v.algorithms = append(v.algorithms, algHS256)
+	if err := v.addSecret(cfg.HS256Secret); err != nil {
+		return nil, err
 	}
 	for i, pem := range cfg.PublicKeys {
-		key, err := parsePublicKey(pem)
-		if err != nil {
+		if err := v.addPublicKey(pem); err != nil {
 			return nil, fmt.Errorf("public key %d: %w", i+1, err)
-		}
-		alg, err := algorithmOf(key)
-		if err != nil {
-			return nil, fmt.Errorf("public key %d: %w", i+1, err)
-		}
-		v.static[alg] = append(v.static[alg], key)
-		if !slices.Contains(v.algorithms, alg) {
-			v.algorithms = append(v.algorithms, alg)
 		}
 	}
 	if cfg.JWKSURL != "" {
-		if u, err := url.Parse(cfg.JWKSURL); err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
-			return nil, errors.New("the JWKS URL is not an http or https URL")
-		}
-		v.jwks = newJWKS(cfg)
-		// Which keys will be published is not known yet; all asymmetric algorithms
-		// may be, and each is still bound to a key of its own type.
-		v.algorithms = []string{algRS256, algES256, algEdDSA}
-		if len(cfg.HS256Secret) > 0 {
-			v.algorithms = append(v.algorithms, algHS256)
+		if err := v.addJWKS(cfg); err != nil {
+			return nil, err
 		}
 	}
 	if len(v.algorithms) == 0 {
 		return nil, errors.New("no key to verify tokens with: give an HS256 secret, a public key or a JWKS URL")
 	}
+	options := claimOptions(cfg)
+	v.validator = jwt.NewValidator(options...)
+	v.parser = jwt.NewParser(append(options, jwt.WithValidMethods(v.algorithms), jwt.WithStrictDecoding())...)
+	if cfg.CachedTokens > 0 {
+		v.cache = newTokenCache(cfg.CachedTokens)
+	}
+	return v, nil
+}
+
+// claimOptions are the rules for a token's claims.
+func claimOptions(cfg Config) []jwt.ParserOption {
 	options := []jwt.ParserOption{
 		jwt.WithExpirationRequired(),
-		jwt.WithIssuedAt(), // not in the future, when it is there
+		jwt.WithIssuedAt(), // a token from the future is refused
 		jwt.WithLeeway(cfg.Leeway),
 		jwt.WithTimeFunc(cfg.Now),
 	}
@@ -138,12 +134,11 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 	if cfg.Audience != "" {
 		options = append(options, jwt.WithAudience(cfg.Audience))
 	}
-	v.validator = jwt.NewValidator(options...)
-	return v, nil
+	return options
 }
 
-// Run fetches the keys of the JWKS URL until ctx ends: at once, and when they become
-// old. Without a URL it waits.
+// Run fetches the keys of the JWKS URL at once and whenever they are old, until ctx ends. Without
+// a URL it only waits.
 func (v *Verifier) Run(ctx context.Context) error {
 	if v.jwks != nil {
 		v.jwks.run(ctx)
@@ -152,136 +147,103 @@ func (v *Verifier) Run(ctx context.Context) error {
 	return nil
 }
 
-// Published is how it stands about the keys of the JWKS URL.
-type Published struct {
-	Configured bool          // there is a URL
-	Only       bool          // no other key is configured
-	Missing    error         // why no key could be fetched so far; nil: some were
-	Age        time.Duration // since keys were fetched; 0: never
-	Failures   int           // fetches that failed
-}
-
-// Published tells how it stands about the keys of the JWKS URL.
-func (v *Verifier) Published() Published {
-	j := v.jwks
-	if j == nil {
-		return Published{}
-	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	p := Published{Configured: true, Only: len(v.static) == 0 && !slices.Contains(v.algorithms, algHS256), Failures: j.failures}
-	switch {
-	case !j.fetched.IsZero():
-		p.Age = j.now().Sub(j.fetched)
-	case j.err != nil:
-		p.Missing = fmt.Errorf("no keys of tokens could be fetched yet: %w", j.err)
-	default:
-		p.Missing = errors.New("no keys of tokens have been fetched yet")
-	}
-	return p
-}
-
-// Verify checks a compact JWT and returns what it says. Its error is an ErrInvalid,
-// or ErrUnavailable. It may wait for a fetch of the JWKS, never longer than JWKSTimeout.
+// Verify checks a compact JWT and returns its claims, which the caller must not change. The error
+// is an ErrInvalid, or ErrUnavailable. Verify may wait for a fetch of the JWKS, for at most
+// JWKSTimeout.
 func (v *Verifier) Verify(ctx context.Context, raw string) (*Claims, error) {
 	switch {
 	case raw == "":
 		return nil, invalid("the token is missing")
 	case len(raw) > MaxBytes:
-		return nil, invalid("the token is longer than 8 KiB")
+		return nil, invalid("the token must be at most 8 KiB long")
 	}
-	first := strings.IndexByte(raw, '.')
-	last := strings.LastIndexByte(raw, '.')
-	if first == last || strings.IndexByte(raw[first+1:last], '.') >= 0 {
-		return nil, errMalformed
+	if v.cache == nil {
+		token, err := v.parse(ctx, raw)
+		if err != nil {
+			return nil, err
+		}
+		return token.claims()
 	}
-	b, _ := v.benches.Get().(*bench)
-	defer v.benches.Put(b)
-	if !b.decode(raw[last+1:]) {
-		return nil, errMalformed
+	return v.verifyCached(ctx, raw)
+}
+
+// verifyCached is Verify with the cache. The claims of a remembered token are validated again,
+// since it may have expired.
+func (v *Verifier) verifyCached(ctx context.Context, raw string) (*Claims, error) {
+	id := sha256.Sum256([]byte(raw))
+	keys := v.jwks.version()
+	if known := v.cache.get(id, keys); known != nil {
+		if err := v.validator.Validate(known.token); err != nil {
+			v.cache.remove(id)
+			return nil, refuseClaims(err)
+		}
+		return known.claims, nil
 	}
-	if err := v.checkSignature(ctx, raw[:first], raw[:last], b); err != nil {
+	token, err := v.parse(ctx, raw)
+	if err != nil {
 		return nil, err
 	}
-	if !b.decode(raw[first+1 : last]) {
-		return nil, errMalformed
-	}
-	w, err := readClaims(b.bytes)
+	claims, err := token.claims()
 	if err != nil {
-		return nil, errMalformed
+		return nil, err
 	}
-	if !w.plausible() {
-		return nil, invalid("the token's exp, nbf or iat is beyond the year 9999")
-	}
-	if err := v.validator.Validate(w); err != nil {
-		return nil, refuse(err)
-	}
-	return w.claims()
+	v.cache.put(id, &verifiedToken{token: token, claims: claims, keys: keys})
+	return claims, nil
 }
 
-// decode puts what a segment encodes into bytes.
-func (b *bench) decode(segment string) bool {
-	var err error
-	b.bytes, err = base64.RawURLEncoding.AppendDecode(b.bytes[:0], []byte(segment))
-	return err == nil
+// parse checks the token's form, signature and claims.
+func (v *Verifier) parse(ctx context.Context, raw string) (*tokenClaims, error) {
+	if err := validateForm(raw); err != nil {
+		return nil, err
+	}
+	claims := new(tokenClaims)
+	token, err := v.parser.ParseWithClaims(raw, claims, func(token *jwt.Token) (any, error) {
+		return v.verificationKeys(ctx, token)
+	})
+	if err == nil {
+		return claims, nil
+	}
+	return nil, v.refuse(token, err)
 }
 
-// checkMAC tells whether bytes is the HS256 signature of the text.
-func (b *bench) checkMAC(signed string) bool {
-	b.mac.Reset()
-	_, _ = io.WriteString(b.mac, signed) // never fails
-	return hmac.Equal(b.bytes, b.mac.Sum(b.sum[:0]))
+// refuse turns the parser's errors, some of which quote the token, into our own.
+func (v *Verifier) refuse(token *jwt.Token, err error) error {
+	var ours refusal
+	switch {
+	case errors.Is(err, ErrUnavailable):
+		return ErrUnavailable
+	case errors.As(err, &ours):
+		return ours
+	case errors.Is(err, jwt.ErrTokenMalformed):
+		return errMalformed
+	case errors.Is(err, jwt.ErrTokenInvalidClaims):
+		return refuseClaims(err)
+	case v.mayVerifyLater(token):
+		return ErrUnavailable
+	}
+	return errSignature
 }
 
-// checkSignature looks for a key that verifies the token, whose signature is in the
-// bench. Keys are chosen by the header's algorithm, so that none is ever used for another.
-func (v *Verifier) checkSignature(ctx context.Context, segment, signed string, b *bench) error {
-	h, known := v.headers.find(segment)
-	if !known {
-		var err error
-		if h, err = readHeader(segment); err != nil {
-			return errMalformed
-		}
+// mayVerifyLater reports whether a key that could not be fetched yet may verify the token.
+func (v *Verifier) mayVerifyLater(token *jwt.Token) bool {
+	if token == nil || token.Method == nil || v.Published().Missing == nil {
+		return false
 	}
-	if !slices.Contains(v.algorithms, h.alg) {
-		return errSignature
-	}
-	if h.alg == algHS256 {
-		if !b.checkMAC(signed) {
-			return errSignature
-		}
-	} else {
-		keys := slices.Clone(v.static[h.alg])
-		if v.jwks != nil {
-			keys = append(keys, v.jwks.lookup(ctx, h.alg, h.kid)...)
-		}
-		method := jwt.GetSigningMethod(h.alg)
-		verifies := func(key jwt.VerificationKey) bool { return method.Verify(signed, b.bytes, key) == nil }
-		switch {
-		case slices.ContainsFunc(keys, verifies):
-		case v.Published().Missing != nil:
-			return ErrUnavailable
-		case len(keys) == 0:
-			return invalid("no known key verifies this token")
-		default:
-			return errSignature
-		}
-	}
-	if !known {
-		v.headers.keep(segment, h)
-	}
-	return nil
+	alg := token.Method.Alg()
+	return alg != algHS256 && slices.Contains(v.algorithms, alg)
 }
 
 var (
-	errMalformed = invalid("the token is malformed")
+	errMalformed = invalid("the token must be a well-formed JWT")
 	errSignature = invalid("the token's signature or algorithm is not accepted")
 )
 
-// refuse turns the validator's errors, some of which quote the token, into reasons
-// of our own.
-func refuse(err error) error {
+// refuseClaims turns the validator's errors, some of which quote the token, into our own.
+func refuseClaims(err error) error {
+	var ours refusal
 	switch {
+	case errors.As(err, &ours):
+		return ours
 	case errors.Is(err, jwt.ErrTokenExpired):
 		return invalid("the token has expired")
 	case errors.Is(err, jwt.ErrTokenRequiredClaimMissing):
@@ -296,15 +258,86 @@ func refuse(err error) error {
 	return invalid("the token is not accepted")
 }
 
-// FromHeader takes the token out of an Authorization header. It is empty when
-// there is none of the scheme Bearer.
+// FromHeader returns the token of an Authorization header, or "" when the header has none of the
+// scheme Bearer.
 func FromHeader(h http.Header) string { return Bearer(h.Get("Authorization")) }
 
-// Bearer takes the token out of the value of an Authorization header.
+// Bearer returns the token of an Authorization header's value.
 func Bearer(authorization string) string {
 	scheme, raw, ok := strings.Cut(authorization, " ")
 	if !ok || !strings.EqualFold(scheme, "Bearer") {
 		return ""
 	}
 	return strings.TrimSpace(raw)
+}
+
+// addSecret allows HS256 with the secret, if there is one.
+func (v *Verifier) addSecret(secret []byte) error {
+	if len(secret) == 0 {
+		return nil
+	}
+	if err := validateSecret(secret); err != nil {
+		return err
+	}
+	v.static[algHS256] = []jwt.VerificationKey{slices.Clone(secret)}
+	v.algorithms = append(v.algorithms, algHS256)
+	return nil
+}
+
+func validateSecret(secret []byte) error {
+	if len(secret) < minSecretBytes {
+		return fmt.Errorf("the HS256 secret must have at least %d bytes, it has %d", minSecretBytes, len(secret))
+	}
+	return nil
+}
+
+// addPublicKey allows the one algorithm that the key is for.
+func (v *Verifier) addPublicKey(pem []byte) error {
+	key, err := parsePublicKey(pem)
+	if err != nil {
+		return err
+	}
+	alg, err := algorithmOf(key)
+	if err != nil {
+		return err
+	}
+	v.static[alg] = append(v.static[alg], key)
+	if !slices.Contains(v.algorithms, alg) {
+		v.algorithms = append(v.algorithms, alg)
+	}
+	return nil
+}
+
+// addJWKS allows all asymmetric algorithms, since the published keys are not known yet. Each key
+// still verifies the one algorithm of its own type.
+func (v *Verifier) addJWKS(cfg Config) error {
+	u, err := url.Parse(cfg.JWKSURL)
+	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
+		return errors.New("the JWKS URL must be an http or https URL")
+	}
+	v.jwks = newJWKS(cfg)
+	for _, alg := range []string{algRS256, algES256, algEdDSA} {
+		if !slices.Contains(v.algorithms, alg) {
+			v.algorithms = append(v.algorithms, alg)
+		}
+	}
+	return nil
+}
+
+// verificationKeys returns the keys that may have signed the token. They are chosen by the
+// header's algorithm, so that no key is ever used with another one.
+func (v *Verifier) verificationKeys(ctx context.Context, token *jwt.Token) (any, error) {
+	alg := token.Method.Alg()
+	keys := slices.Clone(v.static[alg])
+	if v.jwks != nil && alg != algHS256 {
+		kid, _ := token.Header["kid"].(string)
+		keys = append(keys, v.jwks.lookup(ctx, alg, kid)...)
+	}
+	switch {
+	case len(keys) > 0:
+		return jwt.VerificationKeySet{Keys: keys}, nil
+	case v.mayVerifyLater(token):
+		return nil, ErrUnavailable
+	}
+	return nil, invalid("no known key verifies this token")
 }

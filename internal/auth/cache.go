@@ -1,0 +1,44 @@
+package auth
+
+import (
+	"crypto/sha256"
+
+	"github.com/maypok86/otter/v2"
+)
+
+// tokenID names a token in the cache by its hash, so that no token stays in memory.
+type tokenID = [sha256.Size]byte
+
+// verifiedToken is a token whose signature was verified.
+type verifiedToken struct {
+	token  *tokenClaims // validated again on each use
+	claims *Claims
+	keys   keysVersion // version of the published keys that were known before the verification
+}
+
+// tokenCache remembers the tokens that were verified last. A refused token is not remembered: it
+// may be accepted a moment later, with new keys.
+type tokenCache struct {
+	tokens *otter.Cache[tokenID, *verifiedToken]
+}
+
+func newTokenCache(size int) *tokenCache {
+	return &tokenCache{tokens: otter.Must(&otter.Options[tokenID, *verifiedToken]{
+		MaximumSize: size,
+		// Eviction runs inside the calls that cause it, so that no goroutine is left running.
+		Executor: func(evict func()) { evict() },
+	})}
+}
+
+// get returns the token, or nil when it is not known or was verified with other keys than today's.
+func (c *tokenCache) get(id tokenID, keys keysVersion) *verifiedToken {
+	known, ok := c.tokens.GetIfPresent(id)
+	if !ok || !keys.fresh || known.keys != keys {
+		return nil
+	}
+	return known
+}
+
+func (c *tokenCache) put(id tokenID, token *verifiedToken) { c.tokens.Set(id, token) }
+
+func (c *tokenCache) remove(id tokenID) { c.tokens.Invalidate(id) }
