@@ -1,5 +1,5 @@
 -- What the rounds need: ids that carry their time, and the canonical forms of
--- pkg/wallet/hash.go. STABLE, since Postgres writes out only functions that
+-- pkg/wallet/rules_hash.go. STABLE, since Postgres writes out only functions that
 -- promise no more than their body does, and a call costs ten times as much.
 CREATE OR REPLACE FUNCTION pg_temp.id(ms bigint, kind bigint, i bigint) RETURNS uuid LANGUAGE sql STABLE AS $$
     SELECT (lpad(to_hex(ms), 12, '0') || '7' || lpad(to_hex(i & 4095), 3, '0') || '8'

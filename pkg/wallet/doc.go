@@ -20,7 +20,7 @@
 // Do puts an operation into a bounded queue; a full queue is ErrOverloaded, at
 // once. Run takes what has gathered and commits it as one transaction while the
 // next batch gathers. A lone operation waits for one commit only; a batch waits a
-// little for callers that have just been answered. Rules are in apply.go, which knows no database; the databases are behind
+// little for callers that have just been answered. Rules are in rules_apply.go, which knows no database; the databases are behind
 // store.go. Several processes may share one Postgres.
 //
 // What a crash can repeat: the announcement of events (Config.Committed, Pending)

@@ -14,51 +14,6 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// request is one operation on its way through group commit.
-type request struct {
-	ctx  context.Context // of the caller: a request that is cancelled before its batch begins is not done
-	op   Op
-	hash [16]byte
-	done chan result // buffered: the batcher never waits for a caller
-
-	call   *Result    // the first of the DoBatch that it is part of; nil: of none
-	anyone bool       // its user is not known, and may be anyone's in its call
-	named  [4]subject // what it shares with others, see subjects
-	names  int
-
-	result result // while its batch is under way
-}
-
-type result struct {
-	receipt Receipt
-	err     error
-}
-
-// newRequest checks the operation.
-func newRequest(ctx context.Context, op *Op) (*request, error) {
-	if op.Operation == OpHold && op.EscrowID != uuid.Nil {
-		return nil, invalid("/escrowId", "the ledger names the escrow")
-	}
-	if err := op.Check(); err != nil {
-		return nil, err
-	}
-	r := &request{ctx: ctx, op: *op, hash: requestHash(op), done: make(chan result, 1)}
-	r.name()
-	return r, nil
-}
-
-// wait returns the answer, or the caller's end.
-func (r *request) wait() (Receipt, error) {
-	select {
-	case res := <-r.done:
-		return res.receipt, res.err
-	case <-r.ctx.Done():
-		return Receipt{}, fmt.Errorf("%s: %w", r.op.Operation, r.ctx.Err())
-	}
-}
-
-func (r *request) ref() keyRef { return keyRef{r.op.Operation, r.op.IdempotencyKey} }
-
 // batcher commits batches, one after the other.
 type batcher struct {
 	store   store
@@ -296,11 +251,6 @@ func (b *batcher) load(ctx context.Context, tx batchTx, batch []*request, believ
 		}
 	}
 	return st, nil
-}
-
-func (r *request) answer(res result, m *metrics) {
-	m.count(&r.op, &res)
-	r.done <- res
 }
 
 // transient tells errors after which the same batch may succeed.

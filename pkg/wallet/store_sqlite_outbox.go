@@ -7,7 +7,7 @@ import (
 )
 
 // The outbox has a row for each transaction: one writer in one process gains
-// nothing from what postgres_outbox.go does.
+// nothing from what store_postgres_outbox.go does.
 
 const outboxSQL = `SELECT o.id AS outbox_id, ` + transactionColumns + ` FROM
 		(SELECT id, transaction_id FROM outbox WHERE id > $1 ORDER BY id LIMIT $2) o

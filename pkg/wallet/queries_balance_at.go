@@ -10,7 +10,7 @@ import (
 )
 
 // This file answers questions about the past. It relies on an account's
-// transactions never going back in time (apply in batch.go sees to it), so that
+// transactions never going back in time (apply in commit_apply.go sees to it), so that
 // a moment is found among an account's entries by halving.
 
 // BalanceAt returns the account's state after all that happened up to and

@@ -37,39 +37,6 @@ type lane struct {
 	began time.Time
 }
 
-// subject is what requests may share: an account or an escrow, or the call of DoBatch that they are part of.
-type subject struct {
-	account Account
-	escrow  uuid.UUID
-	call    *Result
-}
-
-// subjects are what the request names. A settlement's user is among them only if
-// the escrow is remembered; if not, the rest of its call waits for it, and it for what came before it in its call, since the
-// user may be theirs.
-func (r *request) subjects() []subject { return r.named[:r.names] }
-
-// waitsFor are the subjects, and its call.
-func (r *request) waitsFor() []subject {
-	r.named[r.names] = subject{call: r.call}
-	if r.call == nil {
-		return r.named[:r.names]
-	}
-	return r.named[:r.names+1]
-}
-
-func (r *request) name() {
-	switch r.op.Operation {
-	case OpCredit, OpDebit, OpHold:
-		r.named[0], r.names = subject{account: r.op.Account}, 1
-	default:
-		r.named[0], r.names = subject{escrow: r.op.EscrowID}, 1
-		if r.op.Model != "" {
-			r.named[1], r.names = subject{account: r.op.Model}, 2
-		}
-	}
-}
-
 func newLanes(l *Ledger) *lanes {
 	n := l.store.lanes()
 	s := &lanes{
