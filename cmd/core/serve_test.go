@@ -17,6 +17,7 @@ import (
 
 	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/testenv"
+	"github.com/redroomrewards/realtime/internal/testenv/ledgerdb"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
@@ -84,7 +85,7 @@ func (s *server) until(path string, good func(int, map[string]any) bool) {
 
 func TestServe(t *testing.T) {
 	redisURL, ns := testenv.Redis(t)
-	database := wallettest.Postgres(t)
+	database := ledgerdb.Postgres(t)
 	s := launchServe(t, database, "--redis-url", redisURL, "--namespace", ns)
 	if status, err := s.credit("k1"); status != http.StatusCreated || err != nil {
 		t.Fatalf("credit: %d %v", status, err)
@@ -129,7 +130,7 @@ func TestServe(t *testing.T) {
 // and what was committed is published.
 func TestServeStopsWithoutLoss(t *testing.T) {
 	redisURL, ns := testenv.Redis(t)
-	database := wallettest.Postgres(t)
+	database := ledgerdb.Postgres(t)
 	s := launchServe(t, database, "--redis-url", redisURL, "--namespace", ns)
 	var g errgroup.Group
 	done := make([]int, 8)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/coreapi"
+	"github.com/redroomrewards/realtime/internal/testenv/ledgerdb"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
 )
@@ -100,7 +101,7 @@ func BenchmarkBatchOnPostgres(b *testing.B) {
 		b.Fatal(err)
 	}
 	quiet := slog.New(slog.DiscardHandler)
-	api := coreapi.New(wallettest.Open(b, wallettest.Postgres(b), wallet.Config{Logger: quiet}), v, coreapi.Config{Logger: quiet})
+	api := coreapi.New(wallettest.Open(b, ledgerdb.Postgres(b), wallet.Config{Logger: quiet}), v, coreapi.Config{Logger: quiet})
 	bearer := "Bearer " + sign(b, "service", nil, allScopes)
 	const n = 1000
 	var next atomic.Int64

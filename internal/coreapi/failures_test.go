@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/redroomrewards/realtime/internal/testenv/ledgerdb"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
 )
@@ -65,7 +66,7 @@ func TestLedgerInTrouble(t *testing.T) {
 // A database that lets nobody in is away, and comes back.
 func TestDatabaseClosedToConnections(t *testing.T) {
 	t.Parallel()
-	database := wallettest.Postgres(t)
+	database := ledgerdb.Postgres(t)
 	l := wallettest.Open(t, database, wallet.Config{Logger: slog.New(slog.DiscardHandler)})
 	h := serve(t, l, l)
 	h.credit("user:u1", 10)

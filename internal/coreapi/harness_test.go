@@ -15,6 +15,7 @@ import (
 
 	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/coreapi"
+	"github.com/redroomrewards/realtime/internal/testenv/ledgerdb"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
 )
@@ -36,7 +37,7 @@ type harness struct {
 // each runs the test on Postgres and on SQLite.
 func each(t *testing.T, test func(h *harness)) {
 	t.Helper()
-	wallettest.Each(t, func(t *testing.T, url string) {
+	ledgerdb.Each(t, func(t *testing.T, url string) {
 		l := wallettest.Open(t, url, wallet.Config{Logger: slog.New(slog.DiscardHandler)})
 		test(serve(t, l, l))
 	})

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/redroomrewards/realtime/internal/testenv/ledgerdb"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
 )
@@ -17,7 +18,7 @@ import (
 // done once commits go on.
 func TestOverload(t *testing.T) {
 	t.Parallel()
-	url := wallettest.Postgres(t)
+	url := ledgerdb.Postgres(t)
 	l := wallettest.Open(t, url, wallet.Config{MaxQueue: 8, MaxBatch: 4, Logger: slog.New(slog.DiscardHandler)})
 	h := serve(t, l, l)
 	h.credit("user:u1", 1000)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/redroomrewards/realtime/internal/coreapi"
 	"github.com/redroomrewards/realtime/internal/httpserver"
+	"github.com/redroomrewards/realtime/internal/testenv/ledgerdb"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
 )
@@ -31,7 +32,7 @@ func reconciling(t *testing.T, l coreapi.Auditor, deadline time.Duration) *harne
 }
 
 func TestReconcile(t *testing.T) {
-	wallettest.Each(t, func(t *testing.T, database string) {
+	ledgerdb.Each(t, func(t *testing.T, database string) {
 		l := wallettest.Open(t, database, wallet.Config{Logger: slog.New(slog.DiscardHandler)})
 		api := serve(t, l, l)
 		api.credit("user:u1", 100)

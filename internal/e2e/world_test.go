@@ -17,8 +17,8 @@ import (
 
 	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/testenv"
+	"github.com/redroomrewards/realtime/internal/testenv/ledgerdb"
 	"github.com/redroomrewards/realtime/pkg/bus"
-	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
 )
 
 // patience bounds every wait: far more than anything takes on a busy machine.
@@ -46,7 +46,7 @@ func newWorld(t *testing.T) *world {
 
 func newWorldOn(t *testing.T, redisURL, namespace string) *world {
 	t.Helper()
-	w := &world{T: t, databaseURL: wallettest.Postgres(t), redisURL: redisURL, namespace: namespace}
+	w := &world{T: t, databaseURL: ledgerdb.Postgres(t), redisURL: redisURL, namespace: namespace}
 	var err error
 	if w.db, err = sql.Open("postgres", w.databaseURL); err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/redroomrewards/realtime/internal/ledgerseed"
+	"github.com/redroomrewards/realtime/internal/testenv/ledgerdb"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
 )
@@ -14,7 +15,7 @@ import (
 // goes on from there.
 func TestHistoryIsALedgers(t *testing.T) {
 	t.Parallel()
-	url := wallettest.Postgres(t)
+	url := ledgerdb.Postgres(t)
 	db, err := sql.Open("postgres", url)
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redroomrewards/realtime/internal/testenv/ledgerdb"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
 )
@@ -35,7 +36,7 @@ func fillLedger(t *testing.T, l *wallet.Ledger) {
 
 func TestVerifyFindsNothingWrong(t *testing.T) {
 	t.Parallel()
-	wallettest.Each(t, func(t *testing.T, url string) {
+	ledgerdb.Each(t, func(t *testing.T, url string) {
 		l := wallettest.Open(t, url, wallet.Config{})
 		fillLedger(t, l)
 		for i := range 1200 { // more than a page of transactions, of entries of an account, and of accounts
@@ -66,7 +67,7 @@ func TestVerifyFindsNothingWrong(t *testing.T) {
 // An audit sees one moment, whatever is committed meanwhile.
 func TestVerifyBesideWriters(t *testing.T) {
 	t.Parallel()
-	wallettest.Each(t, func(t *testing.T, url string) {
+	ledgerdb.Each(t, func(t *testing.T, url string) {
 		l := wallettest.Open(t, url, wallet.Config{})
 		var wg sync.WaitGroup
 		stop := make(chan struct{})
@@ -112,7 +113,7 @@ func TestVerifyBesideWriters(t *testing.T) {
 // Balances fit 53 bits; the sum of more than 1,024 such does not fit 64.
 func TestVerifyAddsUpBeyond64Bits(t *testing.T) {
 	t.Parallel()
-	wallettest.Each(t, func(t *testing.T, url string) {
+	ledgerdb.Each(t, func(t *testing.T, url string) {
 		l := wallettest.Open(t, url, wallet.Config{})
 		ops := make([]wallet.Op, 1100)
 		for i := range ops {
@@ -193,7 +194,7 @@ func TestVerifyFindsTampering(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			wallettest.Each(t, func(t *testing.T, url string) {
+			ledgerdb.Each(t, func(t *testing.T, url string) {
 				l := wallettest.Open(t, url, wallet.Config{})
 				fillLedger(t, l)
 				tamper(t, url, tc.statement)
@@ -234,7 +235,7 @@ func TestVerifyNamesRows(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			wallettest.Each(t, func(t *testing.T, url string) {
+			ledgerdb.Each(t, func(t *testing.T, url string) {
 				l := wallettest.Open(t, url, wallet.Config{})
 				fillLedger(t, l)
 				tamper(t, url, tc.statement)

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/redroomrewards/realtime/internal/testenv/ledgerdb"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
@@ -15,7 +16,7 @@ import (
 // BenchmarkHold holds points from 64 goroutines, in process and without the
 // relay: on 10,000 accounts, and on a single one.
 func BenchmarkHold(b *testing.B) {
-	for name, open := range map[string]func(testing.TB) string{"postgres": wallettest.Postgres, "sqlite": wallettest.SQLite} {
+	for name, open := range map[string]func(testing.TB) string{"postgres": ledgerdb.Postgres, "sqlite": wallettest.SQLite} {
 		for _, accounts := range []int{10000, 1} {
 			b.Run(fmt.Sprintf("%s/accounts=%d", name, accounts), func(b *testing.B) {
 				l := wallettest.Open(b, open(b), wallet.Config{Committed: func([]bus.Pending) {}})

@@ -8,13 +8,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redroomrewards/realtime/internal/testenv/ledgerdb"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
 )
 
 func TestRepeatsHaveOneEffect(t *testing.T) {
 	t.Parallel()
-	wallettest.Each(t, func(t *testing.T, url string) {
+	ledgerdb.Each(t, func(t *testing.T, url string) {
 		ledgers := []*wallet.Ledger{wallettest.Open(t, url, wallet.Config{}), wallettest.Open(t, url, wallet.Config{})}
 		mustDo(t, ledgers[0], credit("user:u1", 1000, "c1"))
 		const keys, repeats = 20, 8
@@ -58,7 +59,7 @@ func TestRepeatsHaveOneEffect(t *testing.T) {
 
 func TestTwoLedgersOnTheSameAccounts(t *testing.T) {
 	t.Parallel()
-	wallettest.Each(t, func(t *testing.T, url string) {
+	ledgerdb.Each(t, func(t *testing.T, url string) {
 		ledgers := []*wallet.Ledger{wallettest.Open(t, url, wallet.Config{}), wallettest.Open(t, url, wallet.Config{})}
 		users := []wallet.Account{"user:a", "user:b", "user:c"}
 		models := []wallet.Account{"model:x", "model:y"}
@@ -110,7 +111,7 @@ func TestTwoLedgersOnTheSameAccounts(t *testing.T) {
 
 func TestExpiredEscrowIsRefunded(t *testing.T) {
 	t.Parallel()
-	wallettest.Each(t, func(t *testing.T, url string) {
+	ledgerdb.Each(t, func(t *testing.T, url string) {
 		l := wallettest.Open(t, url, wallet.Config{})
 		mustDo(t, l, credit("user:u1", 100, "c"))
 		op := hold("user:u1", 60, "h")

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/redroomrewards/realtime/internal/testenv/ledgerdb"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
 )
@@ -16,7 +17,7 @@ import (
 // round: nobody fails, the few get their turns, and events keep their order.
 func TestTwoCoresOnTheSameTenAccounts(t *testing.T) {
 	t.Parallel()
-	url := wallettest.Postgres(t)
+	url := ledgerdb.Postgres(t)
 	cores := []*wallet.Ledger{wallettest.Open(t, url, wallet.Config{}), wallettest.Open(t, url, wallet.Config{})}
 	const users, models = 7, 3
 	for u := range users {
@@ -95,7 +96,7 @@ func trade(t *testing.T, l *wallet.Ledger, user, model, way int, key string) {
 // being committed: each operation was done or not, and a repeat tells which.
 func TestCancelledIsInOrOut(t *testing.T) {
 	t.Parallel()
-	wallettest.Each(t, func(t *testing.T, url string) {
+	ledgerdb.Each(t, func(t *testing.T, url string) {
 		l := wallettest.Open(t, url, wallet.Config{MaxBatch: 8})
 		const n = 100
 		ctx, cancel := context.WithCancel(t.Context())

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/redroomrewards/realtime/internal/testenv/ledgerdb"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
 )
@@ -14,7 +15,7 @@ import (
 // receipt, although what it asks for is then refused: the escrow is settled, the points are gone.
 func TestConcurrentRepeatsAreNotRefused(t *testing.T) {
 	t.Parallel()
-	wallettest.Each(t, func(t *testing.T, url string) {
+	ledgerdb.Each(t, func(t *testing.T, url string) {
 		ledgers := []*wallet.Ledger{wallettest.Open(t, url, wallet.Config{}), wallettest.Open(t, url, wallet.Config{})}
 		both := func(op wallet.Op) {
 			t.Helper()

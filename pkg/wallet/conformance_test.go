@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/redroomrewards/realtime/internal/testenv/ledgerdb"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
@@ -21,7 +22,7 @@ import (
 
 func TestOperationsEventsAndBalances(t *testing.T) {
 	t.Parallel()
-	wallettest.Each(t, func(t *testing.T, url string) {
+	ledgerdb.Each(t, func(t *testing.T, url string) {
 		l := wallettest.Open(t, url, wallet.Config{})
 		const user, model = wallet.Account("user:u1"), wallet.Account("model:m1")
 
@@ -98,7 +99,7 @@ func TestOperationsEventsAndBalances(t *testing.T) {
 // Clients get several events in one message, one to a line: metadata that came over several lines goes out on one.
 func TestEventsHaveNoLineBreaks(t *testing.T) {
 	t.Parallel()
-	wallettest.Each(t, func(t *testing.T, url string) {
+	ledgerdb.Each(t, func(t *testing.T, url string) {
 		l := wallettest.Open(t, url, wallet.Config{})
 		op := credit("user:u1", 1000, "c1")
 		op.Metadata = json.RawMessage("{\r\n\t\"a\" : [1.0,\n\"b \\n <\"]\r}")
@@ -130,7 +131,7 @@ func TestEventsHaveNoLineBreaks(t *testing.T) {
 
 func TestTransactionsSumToZero(t *testing.T) {
 	t.Parallel()
-	wallettest.Each(t, func(t *testing.T, url string) {
+	ledgerdb.Each(t, func(t *testing.T, url string) {
 		l := wallettest.Open(t, url, wallet.Config{})
 		const user, model = wallet.Account("user:u1"), wallet.Account("model:m1")
 		receipts := []wallet.Receipt{mustDo(t, l, credit(user, 1000, "c1")), mustDo(t, l, credit(model, 5, "c2"))}
@@ -160,7 +161,7 @@ func TestTransactionsSumToZero(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	t.Parallel()
-	wallettest.Each(t, func(t *testing.T, url string) {
+	ledgerdb.Each(t, func(t *testing.T, url string) {
 		l := wallettest.Open(t, url, wallet.Config{})
 		const user, model = wallet.Account("user:u1"), wallet.Account("model:m1")
 		mustDo(t, l, credit(user, 1000, "c1"))
@@ -226,7 +227,7 @@ func TestRefusals(t *testing.T) {
 
 func TestMetacharactersAreText(t *testing.T) {
 	t.Parallel()
-	wallettest.Each(t, func(t *testing.T, url string) {
+	ledgerdb.Each(t, func(t *testing.T, url string) {
 		l := wallettest.Open(t, url, wallet.Config{})
 		nasty := `'; DROP TABLE wallets; -- {"},NULL\\"\ $1 ü 漢 %s * {0}:`
 		mustDo(t, l, credit("user:u~1@x.y_z-", 100, "'--"))
@@ -254,7 +255,7 @@ func TestMetacharactersAreText(t *testing.T) {
 
 func TestBatchItemsStandOrFallOneByOne(t *testing.T) {
 	t.Parallel()
-	wallettest.Each(t, func(t *testing.T, url string) {
+	ledgerdb.Each(t, func(t *testing.T, url string) {
 		l := wallettest.Open(t, url, wallet.Config{})
 		ops := []wallet.Op{
 			credit("user:u1", 100, "c1"),
@@ -289,7 +290,7 @@ func TestBatchItemsStandOrFallOneByOne(t *testing.T) {
 
 func TestThePast(t *testing.T) {
 	t.Parallel()
-	wallettest.Each(t, func(t *testing.T, url string) {
+	ledgerdb.Each(t, func(t *testing.T, url string) {
 		l := wallettest.Open(t, url, wallet.Config{})
 		type moment struct {
 			at   time.Time
@@ -351,7 +352,7 @@ func TestThePast(t *testing.T) {
 func TestLayoutIsRemembered(t *testing.T) {
 	t.Parallel()
 	refused := errors.New("redis says otherwise")
-	wallettest.Each(t, func(t *testing.T, url string) {
+	ledgerdb.Each(t, func(t *testing.T, url string) {
 		l := wallettest.Open(t, url, wallet.Config{})
 		refuse := func(context.Context) error { return refused }
 		if err := l.CheckLayout(t.Context(), bus.Keys{Partitions: 8}, refuse); !errors.Is(err, refused) {
@@ -380,7 +381,7 @@ func TestLayoutIsRemembered(t *testing.T) {
 // are refused. The first claim fails, so that who waited for it goes on.
 func TestTwoFirstLayoutsAtOnce(t *testing.T) {
 	t.Parallel()
-	wallettest.Each(t, func(t *testing.T, url string) {
+	ledgerdb.Each(t, func(t *testing.T, url string) {
 		l := wallettest.Open(t, url, wallet.Config{})
 		refused := errors.New("redis says otherwise")
 		var claims, bound atomic.Int32
@@ -412,7 +413,7 @@ func TestTwoFirstLayoutsAtOnce(t *testing.T) {
 // was at the first page comes once each, in order, and nothing that came since is between.
 func TestCursorsWhileOthersWrite(t *testing.T) {
 	t.Parallel()
-	wallettest.Each(t, func(t *testing.T, url string) {
+	ledgerdb.Each(t, func(t *testing.T, url string) {
 		l := wallettest.Open(t, url, wallet.Config{})
 		mustDo(t, l, credit("user:u1", 1_000_000, "start"))
 		trade := func(who string, i int) {

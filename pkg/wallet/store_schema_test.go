@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/redroomrewards/realtime/internal/testenv/ledgerdb"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
 )
@@ -14,7 +15,7 @@ import (
 // TestConstraintsAreTheLastGuard goes past the ledger, straight to the database.
 func TestConstraintsAreTheLastGuard(t *testing.T) {
 	t.Parallel()
-	wallettest.Each(t, func(t *testing.T, url string) {
+	ledgerdb.Each(t, func(t *testing.T, url string) {
 		l := wallettest.Open(t, url, wallet.Config{})
 		mustDo(t, l, credit("user:u1", 10, "c1"))
 		mustDo(t, l, hold("user:u1", 4, "h1"))
@@ -56,7 +57,7 @@ func TestConstraintsAreTheLastGuard(t *testing.T) {
 
 func TestTwoMigratorsAtOnce(t *testing.T) {
 	t.Parallel()
-	wallettest.EachEmpty(t, func(t *testing.T, url string) {
+	ledgerdb.EachEmpty(t, func(t *testing.T, url string) {
 		want := wallet.ErrNotMigrated
 		if strings.HasPrefix(url, "sqlite:") {
 			want = wallet.ErrNoFile

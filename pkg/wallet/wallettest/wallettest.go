@@ -1,68 +1,98 @@
-// Package wallettest gives tests a real ledger database.
+// Package wallettest gives tests a real ledger: a SQLite file in a temporary directory, or a
+// database of its own on a Postgres server that the caller names. It is for programs that embed
+// the ledger.
 package wallettest
 
 import (
 	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/hex"
+	"net/url"
 	"path/filepath"
 	"testing"
+	"time"
 
-	"github.com/redroomrewards/realtime/internal/testenv"
+	"github.com/lib/pq"
+
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// Postgres returns the URL of a fresh, migrated Postgres database.
-func Postgres(t testing.TB) string {
-	t.Helper()
-	return testenv.Postgres(t, testenv.Schema{Version: testenv.HashFS(t, wallet.Schema()), Migrate: migrate})
-}
+// serverTimeout bounds creating and dropping a database.
+const serverTimeout = time.Minute
 
-// SQLite returns the URL of a fresh, migrated SQLite database.
+// SQLite returns the URL of a fresh, migrated SQLite database. It is removed when the test ends.
 func SQLite(t testing.TB) string {
 	t.Helper()
-	url := "sqlite:" + filepath.Join(t.TempDir(), "ledger.db")
-	if err := migrate(t.Context(), url); err != nil {
-		t.Fatalf("migrate: %v", err)
+	ledgerURL := "sqlite:" + filepath.Join(t.TempDir(), "ledger.db")
+	migrate(t, ledgerURL)
+	return ledgerURL
+}
+
+// Postgres creates a database on the server at serverURL, migrates it and returns its URL. The
+// user in serverURL must be allowed to create databases. The database is dropped when the test
+// ends.
+func Postgres(t testing.TB, serverURL string) string {
+	t.Helper()
+	server, err := url.Parse(serverURL)
+	if err != nil {
+		t.Fatal("the server's URL must be postgres://…") // err would show the password
 	}
-	return url
-}
+	var suffix [8]byte
+	_, _ = rand.Read(suffix[:]) // never fails
+	name := "wallettest_" + hex.EncodeToString(suffix[:])
 
-// Each runs the test on a fresh database of each kind.
-func Each(t *testing.T, test func(t *testing.T, url string)) {
-	t.Helper()
-	t.Run("postgres", func(t *testing.T) { t.Parallel(); test(t, Postgres(t)) })
-	t.Run("sqlite", func(t *testing.T) { t.Parallel(); test(t, SQLite(t)) })
-}
-
-// EachEmpty is Each on databases without a schema.
-func EachEmpty(t *testing.T, test func(t *testing.T, url string)) {
-	t.Helper()
-	t.Run("postgres", func(t *testing.T) { t.Parallel(); test(t, testenv.Postgres(t, testenv.Schema{})) })
-	t.Run("sqlite", func(t *testing.T) { t.Parallel(); test(t, "sqlite:"+filepath.Join(t.TempDir(), "ledger.db")) })
+	execOnServer(t, serverURL, `CREATE DATABASE `+pq.QuoteIdentifier(name))
+	t.Cleanup(func() {
+		execOnServer(t, serverURL, `DROP DATABASE IF EXISTS `+pq.QuoteIdentifier(name)+` WITH (FORCE)`)
+	})
+	server.Path = "/" + name
+	ledgerURL := server.String()
+	migrate(t, ledgerURL)
+	return ledgerURL
 }
 
 // Open opens the ledger and runs it until the test ends.
-func Open(t testing.TB, url string, cfg wallet.Config) *wallet.Ledger {
+func Open(t testing.TB, ledgerURL string, cfg wallet.Config) *wallet.Ledger {
 	t.Helper()
-	l, err := wallet.Open(t.Context(), url, cfg)
+	ledger, err := wallet.Open(t.Context(), ledgerURL, cfg)
 	if err != nil {
 		t.Fatalf("open ledger: %v", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- l.Run(ctx) }()
+	go func() { done <- ledger.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("run ledger: %v", err)
 		}
-		if err := l.Close(); err != nil {
+		if err := ledger.Close(); err != nil {
 			t.Errorf("close ledger: %v", err)
 		}
 	})
-	return l
+	return ledger
 }
 
-func migrate(ctx context.Context, url string) error {
-	_, err := wallet.Migrate(ctx, url)
-	return err
+func migrate(t testing.TB, ledgerURL string) {
+	t.Helper()
+	if _, err := wallet.Migrate(t.Context(), ledgerURL); err != nil {
+		t.Fatalf("migrate: %v", err)
+	}
+}
+
+func execOnServer(t testing.TB, serverURL, statement string) {
+	t.Helper()
+	// t.Context ends before the cleanup that drops the database.
+	ctx, cancel := context.WithTimeout(context.Background(), serverTimeout)
+	defer cancel()
+	server, err := sql.Open("postgres", serverURL)
+	if err != nil {
+		t.Error("the server's URL must be postgres://…")
+		return
+	}
+	defer server.Close()
+	if _, err := server.ExecContext(ctx, statement); err != nil {
+		t.Errorf("%s: %v", statement, err)
+	}
 }

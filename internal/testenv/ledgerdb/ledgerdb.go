@@ -1,0 +1,51 @@
+// Package ledgerdb gives this module's tests fresh, migrated ledger databases on the test servers.
+package ledgerdb
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+
+	"github.com/redroomrewards/realtime/internal/testenv"
+	"github.com/redroomrewards/realtime/pkg/wallet"
+	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
+)
+
+// Postgres returns the URL of a fresh, migrated Postgres database. It is a copy of a template
+// that is migrated once per server, which is faster than a migration for each test.
+func Postgres(t testing.TB) string {
+	t.Helper()
+	schema := testenv.Schema{Version: testenv.HashFS(t, wallet.Schema()), Migrate: migrate}
+	return testenv.Postgres(t, schema)
+}
+
+// Each runs the test once on a fresh Postgres database and once on a fresh SQLite database.
+func Each(t *testing.T, test func(t *testing.T, url string)) {
+	t.Helper()
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		test(t, Postgres(t))
+	})
+	t.Run("sqlite", func(t *testing.T) {
+		t.Parallel()
+		test(t, wallettest.SQLite(t))
+	})
+}
+
+// EachEmpty is Each on databases without a schema.
+func EachEmpty(t *testing.T, test func(t *testing.T, url string)) {
+	t.Helper()
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		test(t, testenv.Postgres(t, testenv.Schema{}))
+	})
+	t.Run("sqlite", func(t *testing.T) {
+		t.Parallel()
+		test(t, "sqlite:"+filepath.Join(t.TempDir(), "ledger.db"))
+	})
+}
+
+func migrate(ctx context.Context, url string) error {
+	_, err := wallet.Migrate(ctx, url)
+	return err
+}
