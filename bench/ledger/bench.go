@@ -7,6 +7,7 @@ import (
 
 	"github.com/redroomrewards/realtime/bench/lab"
 	"github.com/redroomrewards/realtime/bench/report"
+	"github.com/redroomrewards/realtime/bench/stack"
 )
 
 // bench holds what all measurements share.
@@ -27,6 +28,11 @@ func openBench(ctx context.Context, l *lab.Lab, o *options) (*bench, error) {
 	}
 	if b.baseline, err = l.Build(ctx, "bench/baseline"); err != nil {
 		return nil, err
+	}
+	if o.other != "" {
+		if b.Environment.Other, err = stack.ProgramCommit(o.other); err != nil {
+			return nil, err
+		}
 	}
 	for _, n := range o.accounts {
 		lab.Progress("seeding %d accounts", n)

@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -80,10 +79,10 @@ func parseOptions(args []string) (*options, error) {
 		return nil, err
 	}
 	var err error
-	if o.clients, err = numbers("clients", *clients, 999); err != nil {
+	if o.clients, err = lab.ParseNumbers("clients", *clients, 999); err != nil {
 		return nil, err
 	}
-	if o.accounts, err = numbers("accounts", *accounts, maxAccounts); err != nil {
+	if o.accounts, err = lab.ParseNumbers("accounts", *accounts, maxAccounts); err != nil {
 		return nil, err
 	}
 	for name := range strings.SplitSeq(*names, ",") {
@@ -100,16 +99,4 @@ func parseOptions(args []string) (*options, error) {
 		return nil, errors.New("--pairs, --warmup and --measure must be above zero")
 	}
 	return o, nil
-}
-
-func numbers(flag, list string, most int) ([]int, error) {
-	var out []int
-	for text := range strings.SplitSeq(list, ",") {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > most {
-			return nil, fmt.Errorf("--%s: %q is not a number from 1 to %d", flag, text, most)
-		}
-		out = append(out, n)
-	}
-	return out, nil
 }

@@ -95,6 +95,7 @@ var comparisons = []struct {
 	{"core / baseline on one hot account, operations per second", "core-hot", "baseline-hot", perSecond},
 	{"core / the other build, operations per second", "core", "other", perSecond},
 	{"core / the other build on one hot account, operations per second", "core-hot", "other-hot", perSecond},
+	{"core / the other build through /v1/batch, operations per second", "core-batch", "other-batch", perSecond},
 	{"core / the other build, pairs per second", "core-pairs", "other-pairs", perSecond},
 	{"core / the other build, CPU of server and Postgres per operation", "core", "other", cpuTime},
 	{"core's p99 / baseline's p50", "core", "baseline", func(o, u *result) float64 { return o.P99 / u.P50 }},

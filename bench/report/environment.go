@@ -8,10 +8,11 @@ import (
 	"time"
 )
 
-// Environment is where and with what was measured.
+// Environment describes a measurement: the machine, the versions and the command.
 type Environment struct {
 	Date     string `json:"date"`
 	Commit   string `json:"commit"`
+	Other    string `json:"other,omitempty"` // commit of the other build, if one takes part
 	CPU      string `json:"cpu"`
 	CPUs     int    `json:"cpus"`
 	OS       string `json:"os"`
@@ -21,8 +22,7 @@ type Environment struct {
 	Command  string `json:"command"`
 }
 
-// NewEnvironment looks around. The command is scripts/bench NAME with the
-// arguments.
+// NewEnvironment describes this machine. The command is scripts/bench NAME with the arguments.
 func NewEnvironment(name string, args []string) Environment {
 	return Environment{
 		Date: time.Now().UTC().Format(time.DateOnly), CPU: cpuModel(), CPUs: runtime.NumCPU(),
@@ -31,10 +31,14 @@ func NewEnvironment(name string, args []string) Environment {
 	}
 }
 
-// String is a paragraph of Markdown.
+// String returns a paragraph of Markdown.
 func (e *Environment) String() string {
+	commit := e.Commit
+	if e.Other != "" {
+		commit += ", the other build " + e.Other
+	}
 	return fmt.Sprintf("`%s` on %s, commit %s: %d virtual cores of %s, %s, %s, Postgres %s, Redis %s.",
-		e.Command, e.Date, e.Commit, e.CPUs, e.CPU, e.OS, e.Go, e.Postgres, e.Redis)
+		e.Command, e.Date, commit, e.CPUs, e.CPU, e.OS, e.Go, e.Postgres, e.Redis)
 }
 
 func cpuModel() string {

@@ -1,6 +1,5 @@
-// Package report writes what a benchmark found: tables in Markdown for people,
-// JSON for programs, and the same tables into a README, so that no figure there
-// is written by hand.
+// Package report writes the results of a benchmark: tables in Markdown for people, JSON for
+// programs. It also puts the tables into a README, so that nobody copies figures by hand.
 package report
 
 import (
@@ -12,34 +11,40 @@ import (
 	"os"
 )
 
-// A Document is a benchmark's outcome. Its JSON is the document itself.
+// A Document holds a benchmark's results. Its JSON is the document itself.
 type Document interface {
-	// Name is the benchmark's, as scripts/bench calls it.
+	// Name returns the benchmark's name in scripts/bench.
 	Name() string
-	// Text writes it as Markdown.
+	// Text writes the document as Markdown.
 	Text(w io.Writer) error
 }
 
-// Options choose where a document goes.
+// Options choose where a document is written.
 type Options struct {
-	JSON   bool
-	Readme string
+	JSON    bool
+	Readme  string
+	Section string
 }
 
 // Flags adds the options' flags.
 func (o *Options) Flags(flags *flag.FlagSet) {
 	flags.BoolVar(&o.JSON, "json", false, "print JSON instead of tables")
-	flags.StringVar(&o.Readme, "readme", "", "also put the tables into this Markdown file, between <!-- bench:NAME --> and <!-- /bench:NAME -->")
+	flags.StringVar(&o.Readme, "readme", "", "also put the tables into this Markdown file, between <!-- bench:SECTION --> and <!-- /bench:SECTION -->")
+	flags.StringVar(&o.Section, "section", "", "SECTION of --readme; default: the benchmark's name")
 }
 
-// Write writes the document to w and, when asked to, into the README.
+// Write writes the document to w and, with --readme, into that file.
 func Write(w io.Writer, d Document, o Options) error {
 	var text bytes.Buffer
 	if err := d.Text(&text); err != nil {
 		return err
 	}
 	if o.Readme != "" {
-		if err := update(o.Readme, d.Name(), text.Bytes()); err != nil {
+		section := o.Section
+		if section == "" {
+			section = d.Name()
+		}
+		if err := update(o.Readme, section, text.Bytes()); err != nil {
 			return err
 		}
 	}
@@ -52,36 +57,37 @@ func Write(w io.Writer, d Document, o Options) error {
 	return e.Encode(d)
 }
 
-func update(file, name string, text []byte) error {
+func update(file, section string, text []byte) error {
 	old, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
-	updated, err := replace(old, name, text)
+	updated, err := replace(old, section, text)
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	return os.WriteFile(file, updated, 0o644) //nolint:gosec // a README is for everybody
 }
 
-// replace puts the text between the marks of a benchmark.
-func replace(page []byte, name string, text []byte) ([]byte, error) {
-	begin, end := []byte("<!-- bench:"+name+" -->\n"), []byte("<!-- /bench:"+name+" -->\n")
+// replace puts the text between the two comments that mark a section.
+func replace(page []byte, section string, text []byte) ([]byte, error) {
+	begin := []byte("<!-- bench:" + section + " -->\n")
+	end := []byte("<!-- /bench:" + section + " -->\n")
 	head, rest, ok := bytes.Cut(page, begin)
 	if !ok {
-		return nil, fmt.Errorf("it lacks the line %s", bytes.TrimSpace(begin))
+		return nil, fmt.Errorf("the line %s is missing", bytes.TrimSpace(begin))
 	}
 	_, tail, ok := bytes.Cut(rest, end)
 	if !ok {
-		return nil, fmt.Errorf("it lacks the line %s after %s", bytes.TrimSpace(end), bytes.TrimSpace(begin))
+		return nil, fmt.Errorf("the line %s is missing after %s", bytes.TrimSpace(end), bytes.TrimSpace(begin))
 	}
 	return bytes.Join([][]byte{head, begin, bytes.TrimRight(text, "\n"), []byte("\n"), end, tail}, nil), nil
 }
 
-// Repeated tells of measurements that were thrown away; nothing of none.
+// Repeated returns a clause about the measurements that were discarded. It is empty for n = 0.
 func Repeated(n int) string {
 	if n == 0 {
 		return ""
 	}
-	return fmt.Sprintf("; %d measurements were thrown away because others used the machine meanwhile", n)
+	return fmt.Sprintf("; %d measurements were discarded because other processes disturbed them", n)
 }

@@ -1,6 +1,9 @@
 package report
 
 import (
+	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -42,6 +45,50 @@ func TestNumber(t *testing.T) {
 		if got := Number(v); got != want {
 			t.Errorf("%v: got %s, want %s", v, got, want)
 		}
+	}
+}
+
+type document struct{}
+
+func (document) Name() string { return "fanout" }
+
+func (document) Text(w io.Writer) error {
+	_, err := io.WriteString(w, "figures\n")
+	return err
+}
+
+func TestWriteIntoASection(t *testing.T) {
+	const page = "<!-- bench:fanout -->\n<!-- /bench:fanout -->\n<!-- bench:pairs-fanout -->\n<!-- /bench:pairs-fanout -->\n"
+	for _, section := range []string{"fanout", "pairs-fanout"} {
+		t.Run(section, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "README.md")
+			if err := os.WriteFile(file, []byte(page), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			o := Options{Readme: file}
+			if section != (document{}).Name() {
+				o.Section = section
+			}
+			if err := Write(io.Discard, document{}, o); err != nil {
+				t.Fatal(err)
+			}
+			got, err := os.ReadFile(file)
+			want := strings.Replace(page, "<!-- bench:"+section+" -->\n", "<!-- bench:"+section+" -->\nfigures\n", 1)
+			if err != nil || string(got) != want {
+				t.Errorf("got %q, %v; want %q", got, err, want)
+			}
+		})
+	}
+}
+
+func TestEnvironmentNamesTheOtherBuild(t *testing.T) {
+	e := Environment{Commit: "abc", Other: "def"}
+	if got := e.String(); !strings.Contains(got, "commit abc, the other build def:") {
+		t.Errorf("got %s", got)
+	}
+	e.Other = ""
+	if got := e.String(); !strings.Contains(got, "commit abc:") {
+		t.Errorf("got %s", got)
 	}
 }
 

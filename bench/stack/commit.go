@@ -1,0 +1,36 @@
+package stack
+
+import (
+	"debug/buildinfo"
+	"fmt"
+)
+
+// commitDigits is how many digits of a commit's hash are reported.
+const commitDigits = 12
+
+// ProgramCommit returns the commit that a Go program was built from, with +dirty if the checkout had
+// changes. It is "unknown" if the program was built without that stamp. A file that is no Go program
+// is an error.
+func ProgramCommit(program string) (string, error) {
+	info, err := buildinfo.ReadFile(program)
+	if err != nil {
+		return "", fmt.Errorf("%s must be a Go program: %w", program, err)
+	}
+	settings := make(map[string]string, len(info.Settings))
+	for _, s := range info.Settings {
+		settings[s.Key] = s.Value
+	}
+	return stampedCommit(settings), nil
+}
+
+func stampedCommit(settings map[string]string) string {
+	commit := settings["vcs.revision"]
+	if commit == "" {
+		return "unknown"
+	}
+	commit = commit[:min(len(commit), commitDigits)]
+	if settings["vcs.modified"] == "true" {
+		commit += "+dirty"
+	}
+	return commit
+}
