@@ -1,9 +1,9 @@
 //go:build linux
 
-// Package contest measures gateways and what stands beside them under the same
-// load: the server alone on processor 0, the load generator and Redis on processor
-// 1, one server at a time, in turn, round after round. There is no core: the streams
-// are filled through the publisher of pkg/bus.
+// Package contest measures gateways and comparable servers under the same load. The server has
+// processor 0 to itself; the load generator and Redis share processor 1. One server runs at a time.
+// In each round every server is measured once. There is no core: the benchmark fills the streams
+// through the publisher of pkg/bus.
 package contest
 
 import (
@@ -19,27 +19,36 @@ import (
 
 	"github.com/redroomrewards/realtime/bench/fleet"
 	"github.com/redroomrewards/realtime/bench/lab"
+	"github.com/redroomrewards/realtime/bench/stack"
 )
 
-// What runs where.
+// Processors, as taskset numbers them.
 const (
 	serverProcessor = "0"
 	loadProcessor   = "1"
 )
 
-// kind is a server that can take part.
+// kind describes a server that can take part.
 type kind struct {
-	name    string
-	path    string // of its program
-	args    []string
-	dialect fleet.Dialect
+	name      string
+	path      string // source of its program; empty: --other names the program
+	args      []string
+	dialect   fleet.Dialect
+	isGateway bool
 }
 
+// Names of the gateway and of the other build of it.
+const (
+	gateway      = "gateway"
+	gatewayOther = "gateway-other"
+)
+
 var kinds = []kind{
-	{"gateway", "cmd/gateway", nil, fleet.Wallet{}},
-	{"centrifuge", "bench/centrifuge", nil, fleet.Centrifuge{}},
-	{"centrifuge-10ms", "bench/centrifuge", []string{"--write-delay=10ms"}, fleet.Centrifuge{}},
-	{"floor", "bench/floor", nil, fleet.Wallet{}},
+	{name: gateway, path: "cmd/gateway", dialect: fleet.Wallet{}, isGateway: true},
+	{name: gatewayOther, dialect: fleet.Wallet{}, isGateway: true},
+	{name: "centrifuge", path: "bench/centrifuge", dialect: fleet.Centrifuge{}},
+	{name: "centrifuge-10ms", path: "bench/centrifuge", args: []string{"--write-delay=10ms"}, dialect: fleet.Centrifuge{}},
+	{name: "floor", path: "bench/floor", dialect: fleet.Wallet{}},
 }
 
 func names() []string {
@@ -50,16 +59,16 @@ func names() []string {
 	return list
 }
 
-// contest is one benchmark's surroundings.
+// contest holds what all measurements of one benchmark share.
 type contest struct {
 	lab      *lab.Lab
 	options  *Options
-	programs map[string]string // by path
+	programs map[string]string // by the server's name
 	runs     int
 }
 
-// Run opens the lab, has each server measured in each round, and writes the
-// outcome. measure returns what it found under each of its loads.
+// Run opens the lab, measures each server in each round, and writes the outcome. measure returns one
+// result for each load.
 func Run(ctx context.Context, name string, args []string, getenv func(string) string, o *Options, out *Outcome,
 	measure func(context.Context, *Turn) ([]Result, error),
 ) error {
@@ -74,8 +83,11 @@ func Run(ctx context.Context, name string, args []string, getenv func(string) st
 		return err
 	}
 	c := &contest{lab: l, options: o, programs: map[string]string{}}
-	out.name, out.Environment, out.Rounds, out.Clients = name, l.Environment, o.Rounds, o.Clients
+	out.name = name
+	out.Rounds = o.Rounds
+	out.Clients = o.Clients
 	err = c.run(ctx, out, measure)
+	out.Environment = l.Environment
 	if err := errors.Join(err, l.Close()); err != nil {
 		return err
 	}
@@ -84,16 +96,8 @@ func Run(ctx context.Context, name string, args []string, getenv func(string) st
 
 func (c *contest) run(ctx context.Context, out *Outcome, measure func(context.Context, *Turn) ([]Result, error)) error {
 	lab.Progress("building")
-	for i := range kinds {
-		path := kinds[i].path
-		if _, built := c.programs[path]; built || !slices.Contains(c.options.Servers, kinds[i].name) {
-			continue
-		}
-		program, err := c.lab.Build(ctx, path)
-		if err != nil {
-			return err
-		}
-		c.programs[path] = program
+	if err := c.buildPrograms(ctx); err != nil {
+		return err
 	}
 	if err := c.pin(ctx); err != nil {
 		return err
@@ -121,11 +125,38 @@ func (c *contest) run(ctx context.Context, out *Outcome, measure func(context.Co
 	return nil
 }
 
-// pin puts this process and Redis on their processor. Go knows how many there
-// are from before.
+// buildPrograms compiles the programs of the servers that take part.
+func (c *contest) buildPrograms(ctx context.Context) error {
+	for i := range kinds {
+		k := &kinds[i]
+		if !slices.Contains(c.options.Servers, k.name) {
+			continue
+		}
+		if k.path == "" {
+			commit, err := stack.ProgramCommit(c.options.Other)
+			if err != nil {
+				return fmt.Errorf("--other: %w", err)
+			}
+			c.lab.Environment.Other = commit
+			c.programs[k.name] = c.options.Other
+			continue
+		}
+		program, err := c.lab.Build(ctx, k.path)
+		if err != nil {
+			return err
+		}
+		c.programs[k.name] = program
+	}
+	return nil
+}
+
+// pin moves this process and Redis to the processor of the load. The runtime does not notice: it
+// read the number of processors at the start.
 func (c *contest) pin(ctx context.Context) error {
-	debug.SetGCPercent(1000) // our own collections, beside Redis, would be measured as latency of the servers
-	runtime.GOMAXPROCS(4)    // a thread that waits in epoll must not keep the others from running
+	// A collection in this process delays Redis, and would count as the servers' latency.
+	debug.SetGCPercent(1000)
+	// A thread that waits in epoll must not keep the others from running.
+	runtime.GOMAXPROCS(4)
 	pids := []int{os.Getpid()}
 	if pid := c.lab.Redis.PID(ctx); pid > 0 {
 		pids = append(pids, pid)

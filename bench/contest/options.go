@@ -14,9 +14,10 @@ import (
 	"github.com/redroomrewards/realtime/bench/report"
 )
 
-// Options are what all benchmarks of the gateway have in common.
+// Options are the options that all benchmarks of the gateway share.
 type Options struct {
 	Servers []string
+	Other   string // program of the server gateway-other
 	Rounds  int
 	Clients int
 	AtOnce  int
@@ -25,26 +26,31 @@ type Options struct {
 	Output  report.Options
 }
 
-// Flags adds the options' flags.
+// Flags adds the options' flags. clients and servers are the defaults.
 func (o *Options) Flags(flags *flag.FlagSet, clients int, servers string) {
 	flags.Func("servers", fmt.Sprintf("which ones, of %s; default %s", strings.Join(names(), ","), servers), func(list string) error {
 		o.Servers = strings.Split(list, ",")
 		return nil
 	})
 	o.Servers = strings.Split(servers, ",")
-	flags.IntVar(&o.Rounds, "rounds", 3, "how often each server has its turn")
+	flags.StringVar(&o.Other, "other", "", "another build of the gateway, for example the one before a change; it takes part as "+gatewayOther)
+	flags.IntVar(&o.Rounds, "rounds", 3, "how often each server is measured")
 	flags.IntVar(&o.Clients, "clients", clients, "WebSocket connections")
-	flags.IntVar(&o.AtOnce, "at-once", 512, "handshakes that clients have under way at the same time")
-	flags.StringVar(&o.Profile, "profile", "", "also write profiles of the servers into this directory; the figures are worse for it")
+	flags.IntVar(&o.AtOnce, "at-once", 512, "handshakes at the same time")
+	flags.StringVar(&o.Profile, "profile", "", "also write profiles of the servers into this directory; profiling makes the figures worse")
 	o.Quiet.Flag(flags)
 	o.Output.Flags(flags)
 }
 
 func (o *Options) check() error {
+	o.addOther()
 	for _, s := range o.Servers {
 		if !slices.Contains(names(), s) {
-			return fmt.Errorf("there is no server %q; there are %s", s, strings.Join(names(), ", "))
+			return fmt.Errorf("--servers: %q must be one of %s", s, strings.Join(names(), ", "))
 		}
+	}
+	if slices.Contains(o.Servers, gatewayOther) && o.Other == "" {
+		return fmt.Errorf("--servers: %s needs --other", gatewayOther)
 	}
 	if min(o.Rounds, o.Clients, o.AtOnce) < 1 {
 		return errors.New("all numbers must be above zero")
@@ -52,8 +58,21 @@ func (o *Options) check() error {
 	return checkFiles(o.Clients)
 }
 
-// checkFiles refuses more connections than this process and the servers may have.
-// Go programs raise the soft limit to the hard one by themselves.
+// addOther lets the other build take part. It is measured right after the gateway, so that the two
+// measurements meet the same neighbours.
+func (o *Options) addOther() {
+	if o.Other == "" || slices.Contains(o.Servers, gatewayOther) {
+		return
+	}
+	place := slices.Index(o.Servers, gateway) + 1
+	if place == 0 {
+		place = len(o.Servers)
+	}
+	o.Servers = slices.Insert(o.Servers, place, gatewayOther)
+}
+
+// checkFiles returns an error if this process or a server may not open that many connections. It
+// looks at the hard limit, since the Go runtime raises the soft limit to it.
 func checkFiles(clients int) error {
 	const others = 200
 	var limit syscall.Rlimit

@@ -5,6 +5,7 @@ package contest
 import (
 	"encoding/json"
 	"flag"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -35,9 +36,37 @@ func TestOutcome(t *testing.T) {
 	}
 }
 
+func TestOtherBuildIsMeasuredNextToTheGateway(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		args []string
+		want []string
+	}{
+		{"not given", nil, []string{"gateway", "floor"}},
+		{"default servers", []string{"--other", "/x"}, []string{"gateway", "gateway-other", "floor"}},
+		{"named", []string{"--other", "/x", "--servers", "gateway-other,gateway"}, []string{"gateway-other", "gateway"}},
+		{"without the gateway", []string{"--other", "/x", "--servers", "floor"}, []string{"floor", "gateway-other"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var o Options
+			flags := flag.NewFlagSet("x", flag.ContinueOnError)
+			o.Flags(flags, 10, "gateway,floor")
+			if err := flags.Parse(tt.args); err != nil {
+				t.Fatal(err)
+			}
+			if err := o.check(); err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(o.Servers, tt.want) {
+				t.Errorf("got %v, want %v", o.Servers, tt.want)
+			}
+		})
+	}
+}
+
 func TestOptionsRefused(t *testing.T) {
 	for _, args := range [][]string{
-		{"--servers", "gateway,other"}, {"--rounds", "0"}, {"--clients", "0"}, {"--at-once", "0"}, {"--clients", "100000000"},
+		{"--servers", "gateway,other"}, {"--servers", "gateway,gateway-other"}, {"--rounds", "0"}, {"--clients", "0"}, {"--at-once", "0"}, {"--clients", "100000000"},
 	} {
 		var o Options
 		flags := flag.NewFlagSet("x", flag.ContinueOnError)

@@ -72,8 +72,8 @@ func (t *Turn) Feed(ctx context.Context, accounts, each int) (*feed.Feed, error)
 
 // Start starts the server and waits until it has read the streams.
 func (t *Turn) Start(ctx context.Context) (err error) {
-	program := t.contest.programs[t.kind.path]
-	if t.kind.path == "cmd/gateway" {
+	program := t.contest.programs[t.kind.name]
+	if t.kind.isGateway {
 		t.server, err = stack.StartGateway(ctx, program, &t.config, nil)
 	} else {
 		t.server, err = stack.StartRival(ctx, program, &t.config, t.kind.args...)

@@ -1,8 +1,8 @@
 //go:build linux
 
-// Command fanout measures what it costs to bring each event of one account to a
-// thousand subscribers, at several rates, and how many deliveries per second one
-// processor can do at most.
+// Command fanout measures the cost and the latency of the events of one account with a thousand
+// subscribers, at several rates. It also measures how many deliveries per second one processor can
+// do.
 //
 // Run it with scripts/bench fanout.
 package main
@@ -36,16 +36,16 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 	var o options
 	flags := flag.NewFlagSet("fanout", flag.ContinueOnError)
 	o.Flags(flags, 1000, "gateway,centrifuge,centrifuge-10ms,floor")
-	flags.StringVar(&o.rates, "rates", "20,50,100,300,max", "events per second, each to all clients; max: the next ones as soon as clients have the last ones")
-	flags.DurationVar(&o.warmup, "warmup", 500*time.Millisecond, "under each load, before it counts")
-	flags.DurationVar(&o.measure, "measure", 3*time.Second, "how long each load counts")
+	flags.StringVar(&o.rates, "rates", "20,50,100,300,max", "events per second, each to all clients; max: as many as the server can deliver")
+	flags.DurationVar(&o.warmup, "warmup", 500*time.Millisecond, "load before each measurement")
+	flags.DurationVar(&o.measure, "measure", 3*time.Second, "length of each measurement")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	rates := strings.Split(o.rates, ",")
 	for _, rate := range rates {
 		if n, err := strconv.Atoi(rate); rate != most && (err != nil || n < 1) {
-			return fmt.Errorf("--rates: %q is neither a number above zero nor max", rate)
+			return fmt.Errorf("--rates: %q must be a number above zero, or max", rate)
 		}
 	}
 	if o.warmup <= 0 || o.measure <= 0 {
@@ -55,7 +55,7 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 		Intro:    fmt.Sprintf("Each event of one account goes to %d clients; %s under each load.", o.Clients, o.measure),
 		LoadName: "events/s",
 		Columns: []contest.Column{
-			{Name: "CPU µs/delivery", Ratio: true}, {Name: "deliveries/s", Plain: true}, {Name: "p50 ms", Plain: true}, {Name: "p99 ms"},
+			{Name: "CPU µs/delivery", Ratio: true}, {Name: "deliveries/s", Ratio: true, Plain: true}, {Name: "p50 ms", Ratio: true}, {Name: "p99 ms", Ratio: true},
 			{Name: "server CPU %", Plain: true}, {Name: "generator CPU %", Plain: true}, {Name: "Redis CPU %", Plain: true},
 		},
 	}
@@ -98,8 +98,8 @@ func measure(ctx context.Context, t *contest.Turn, o *options, rates []string) (
 	return results, nil
 }
 
-// flood keeps so many events on their way that the server always has work and no
-// client's queue overflows.
+// flood keeps the server busy without overflowing any client's queue. It publishes the next batch
+// only while at most `window` events are on their way to the clients.
 func flood(ctx context.Context, f *feed.Feed, arrived func() int64, clients int64, d time.Duration) (int, error) {
 	const batch, window = 32, 192
 	begin, before := time.Now(), arrived()

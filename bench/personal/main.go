@@ -1,7 +1,7 @@
 //go:build linux
 
-// Command personal measures what it costs to bring events to ten thousand clients
-// of which each watches an account of its own, and how long that takes.
+// Command personal measures the cost and the latency of events for ten thousand clients that each
+// watch an account of their own.
 //
 // Run it with scripts/bench personal.
 package main
@@ -12,10 +12,10 @@ import (
 	"flag"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/redroomrewards/realtime/bench/contest"
+	"github.com/redroomrewards/realtime/bench/lab"
 	"github.com/redroomrewards/realtime/bench/process"
 )
 
@@ -28,22 +28,22 @@ type options struct {
 	measure time.Duration
 }
 
+// maxRate is far above the rate that one processor can publish.
+const maxRate = 1_000_000
+
 func run(ctx context.Context, args []string, getenv func(string) string) error {
 	var o options
 	flags := flag.NewFlagSet("personal", flag.ContinueOnError)
 	o.Flags(flags, 10_000, "gateway,centrifuge,floor")
 	rates := flags.String("rates", "2000,10000", "events per second, to all accounts in turn")
-	flags.DurationVar(&o.warmup, "warmup", time.Second, "under each load, before it counts")
-	flags.DurationVar(&o.measure, "measure", 5*time.Second, "how long each load counts")
+	flags.DurationVar(&o.warmup, "warmup", time.Second, "load before each measurement")
+	flags.DurationVar(&o.measure, "measure", 5*time.Second, "length of each measurement")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	for field := range strings.SplitSeq(*rates, ",") {
-		n, err := strconv.Atoi(field)
-		if err != nil || n < 1 {
-			return fmt.Errorf("--rates: %q is no number above zero", field)
-		}
-		o.rates = append(o.rates, n)
+	var err error
+	if o.rates, err = lab.ParseNumbers("rates", *rates, maxRate); err != nil {
+		return err
 	}
 	if o.warmup <= 0 || o.measure <= 0 {
 		return errors.New("all durations must be above zero")
@@ -52,7 +52,7 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 		Intro:    fmt.Sprintf("%d clients, an account each; every event goes to one client; %s under each load.", o.Clients, o.measure),
 		LoadName: "events/s",
 		Columns: []contest.Column{
-			{Name: "CPU µs/event", Ratio: true}, {Name: "p50 ms"}, {Name: "p99 ms", Ratio: true}, {Name: "events/s", Plain: true},
+			{Name: "CPU µs/event", Ratio: true}, {Name: "p50 ms", Ratio: true}, {Name: "p99 ms", Ratio: true}, {Name: "events/s", Plain: true},
 			{Name: "server CPU %", Plain: true}, {Name: "generator CPU %", Plain: true}, {Name: "Redis CPU %", Plain: true},
 		},
 	}
