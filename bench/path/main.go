@@ -1,9 +1,8 @@
-// Command path measures how long it takes from a committed operation to the
-// screen: from the HTTP answer, and from the event's timestamp, which is the
-// commit's, until the event's frame has arrived at a WebSocket client. One core,
-// one or more gateways, operations at a fixed rate. It ends with code 1 when a
-// client missed an event, got one twice or out of order; how long things took
-// it only reports.
+// Command path measures the time from an operation to the screen: from the HTTP request, from its
+// answer and from the event's timestamp, which is the time of the commit, until the event's frame
+// has arrived at a WebSocket client. It runs one core and one or more gateways, and sends operations
+// at a fixed rate. Before that it measures the CPU time of the idle servers. It exits with code 1 if
+// a client missed an event, or got one twice or out of order. Latencies are reported, not judged.
 //
 // Run it with scripts/bench path.
 package main

@@ -8,51 +8,73 @@ import (
 	"time"
 
 	"github.com/redroomrewards/realtime/bench/lab"
-	"github.com/redroomrewards/realtime/bench/stack"
 	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// programs are what is measured.
-type programs struct{ core, gateway string }
+// trial is one measurement: a build at a rate.
+type trial struct {
+	build *build
+	rate  int
+	round int
+}
 
+func (t *trial) String() string {
+	return fmt.Sprintf("round %d, %d operations per second, %s build", t.round, t.rate, t.build.name)
+}
+
+// measureAll runs all rounds. In each round the builds take turns at each rate.
 func measureAll(ctx context.Context, l *lab.Lab, o *options) (*outcome, error) {
-	lab.Progress("building")
-	var p programs
-	var err error
-	if p.core, err = l.Build(ctx, "cmd/core"); err != nil {
-		return nil, err
-	}
-	if p.gateway, err = l.Build(ctx, "cmd/gateway"); err != nil {
+	builds, err := openBuilds(ctx, l, o)
+	if err != nil {
 		return nil, err
 	}
 	out := &outcome{
-		Environment: l.Environment, Rate: o.rate, Accounts: o.accounts, Clients: o.clients, Gateways: o.gateways, Seconds: o.measure.Seconds(),
+		Environment: l.Environment,
+		Rates:       o.rates,
+		Accounts:    o.accounts,
+		Clients:     o.clients,
+		Gateways:    o.gateways,
+		Seconds:     o.measure.Seconds(),
+		IdleSeconds: o.idle.Seconds(),
 	}
 	for round := 1; round <= o.rounds; round++ {
-		lab.Progress("round %d: %d operations per second for %s", round, o.rate, o.warmup+o.measure)
-		var r *result
-		err := o.quiet.Do(ctx, l, func() (others float64, err error) {
-			if r, err = measure(ctx, l, o, &p); err != nil {
-				return 0, err
+		for _, rate := range o.rates {
+			for i := range builds {
+				r, err := measureQuietly(ctx, l, o, &trial{build: &builds[i], rate: rate, round: round})
+				if err != nil {
+					return nil, err
+				}
+				out.Results = append(out.Results, *r)
 			}
-			return r.OthersPercent, nil
-		})
-		if err != nil {
-			return nil, fmt.Errorf("round %d: %w", round, err)
 		}
-		r.Round = round
-		lab.Progress("round %d: answer to frame p50 %.1f ms, p99 %.1f ms; %s", round, r.AnswerToFrame.P50, r.AnswerToFrame.P99, &r.Faults)
-		out.Results = append(out.Results, *r)
 	}
 	out.Repeated = o.quiet.Repeated
 	return out, nil
 }
 
+func measureQuietly(ctx context.Context, l *lab.Lab, o *options, t *trial) (r *result, err error) {
+	lab.Progress("%s, for %s", t, o.warmup+o.measure)
+	err = o.quiet.Do(ctx, l, func() (othersPercent float64, err error) {
+		if r, err = measure(ctx, l, o, t); err != nil {
+			return 0, err
+		}
+		return r.OthersPercent, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", t, err)
+	}
+	r.Round = t.round
+	r.Rate = t.rate
+	r.Build = t.build.name
+	lab.Progress("%s: answer to frame p50 %.1f ms, p99 %.1f ms; %s", t, r.AnswerToFrame.P50, r.AnswerToFrame.P99, &r.Faults)
+	return r, nil
+}
+
 const database = "_path"
 
-// measure is one round: servers, clients, load, and a look at what arrived.
-func measure(ctx context.Context, l *lab.Lab, o *options, p *programs) (_ *result, err error) {
+// measure starts the servers on a new database, puts the load on them and checks what arrived.
+func measure(ctx context.Context, l *lab.Lab, o *options, t *trial) (_ *result, err error) {
 	c := l.Config(database)
 	if err := l.CreateDatabase(ctx, database, ""); err != nil {
 		return nil, err
@@ -65,80 +87,57 @@ func measure(ctx context.Context, l *lab.Lab, o *options, p *programs) (_ *resul
 	if _, err := wallet.Migrate(ctx, c.DatabaseURL); err != nil {
 		return nil, err
 	}
-	core, err := stack.StartCore(ctx, p.core, c)
+	s, err := startServers(ctx, t.build, c, o.gateways)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, core.Stop()) }()
-	gateways := make([]*stack.Server, 0, o.gateways)
-	defer func() {
-		for _, g := range gateways {
-			err = errors.Join(err, g.Stop())
-		}
-	}()
-	for range o.gateways {
-		g, err := stack.StartGateway(ctx, p.gateway, c, core)
-		if err != nil {
-			return nil, err
-		}
-		gateways = append(gateways, g)
-	}
+	defer func() { err = errors.Join(err, s.stop()) }()
 
-	accounts, err := openAccounts(ctx, l.Secret, core.Addr, o)
+	accounts, err := openAccounts(ctx, l.Secret, s.core.Addr, o)
 	defer closeAccounts(accounts)
 	if err != nil {
 		return nil, err
 	}
-	watchers, err := openWatchers(ctx, l.Secret, gateways, o)
+	watchers, err := openWatchers(ctx, l.Secret, s.gateways, o)
 	defer closeWatchers(watchers)
 	if err != nil {
 		return nil, err
 	}
-	before, err := readCPU(ctx, l, core, gateways)
+	idle, err := s.measureIdle(ctx, l, o.idle)
+	if err != nil {
+		return nil, err
+	}
+	before, err := s.readUsage(ctx, l)
 	if err != nil {
 		return nil, err
 	}
 	begin := time.Now().Add(10 * time.Millisecond)
-	if err := drive(ctx, accounts, o, begin); err != nil {
+	if err := drive(ctx, accounts, t.rate, begin, o.warmup+o.measure); err != nil {
 		return nil, err
 	}
 	awaitLast(ctx, accounts, watchers)
-	after, err := readCPU(ctx, l, core, gateways)
+	after, err := s.readUsage(ctx, l)
 	if err != nil {
 		return nil, err
 	}
 	closeWatchers(watchers)
-	return newResult(accounts, watchers, begin.Add(o.warmup), &before, &after), nil
+	r := newResult(accounts, watchers, begin.Add(o.warmup), after.since(&before))
+	r.Idle = idle
+	return r, nil
 }
 
-// cpu is the CPU time that was used, of all and of the core.
-type cpu struct {
-	all  lab.Usage
-	core lab.Usage
-}
-
-func readCPU(ctx context.Context, l *lab.Lab, core *stack.Server, gateways []*stack.Server) (c cpu, err error) {
-	if c.core, err = l.ReadUsage(ctx, core); err != nil {
-		return c, err
-	}
-	c.all, err = l.ReadUsage(ctx, append([]*stack.Server{core}, gateways...)...)
-	return c, err
-}
-
-// drive carries out the schedule: operation k at begin + k/rate, on account k mod
-// accounts. An account's operations wait for each other, accounts do not.
-func drive(ctx context.Context, accounts []*account, o *options, begin time.Time) error {
-	total := int((o.warmup + o.measure).Seconds() * float64(o.rate))
+// drive follows the schedule: operation k starts at begin + k/rate, on account k mod accounts. The
+// operations of one account wait for each other, but accounts do not wait for each other.
+func drive(ctx context.Context, accounts []*account, rate int, begin time.Time, d time.Duration) error {
+	total := int(d.Seconds() * float64(rate))
 	errs := make(chan error, len(accounts))
 	var wg sync.WaitGroup
 	for n, a := range accounts {
 		wg.Go(func() {
 			for k := n; k < total; k += len(accounts) {
-				due := begin.Add(time.Duration(k) * time.Second / time.Duration(o.rate))
-				select {
-				case <-time.After(time.Until(due)):
-				case <-ctx.Done():
-					errs <- ctx.Err()
+				due := begin.Add(time.Duration(k) * time.Second / time.Duration(rate))
+				if err := wait(ctx, time.Until(due)); err != nil {
+					errs <- err
 					return
 				}
 				if err := a.operate(due); err != nil {
@@ -153,8 +152,8 @@ func drive(ctx context.Context, accounts []*account, o *options, begin time.Time
 	return <-errs
 }
 
-// awaitLast waits until every client has seen its account's last event, or long
-// enough to call it lost.
+// awaitLast waits until every client has seen the last event of its account. It gives up after 10
+// seconds: the missing events then count as lost.
 func awaitLast(ctx context.Context, accounts []*account, watchers []*watcher) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -171,5 +170,5 @@ func awaitLast(ctx context.Context, accounts []*account, watchers []*watcher) {
 	}
 }
 
-// scopes of the driver's token.
+// scopes are the scopes of the driver's token.
 var scopes = []string{auth.ScopeCredit, auth.ScopeHold, auth.ScopeSettle}

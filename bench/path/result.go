@@ -1,14 +1,11 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"time"
 
 	"github.com/redroomrewards/realtime/bench/histogram"
-	"github.com/redroomrewards/realtime/bench/report"
 )
 
 // latency sums up durations, in milliseconds.
@@ -19,18 +16,19 @@ type latency struct {
 }
 
 func latencyOf(h *histogram.Histogram) latency {
-	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-	return latency{ms(h.Quantile(0.5)), ms(h.Quantile(0.99)), ms(h.Max())}
+	return latency{P50: millis(h.Quantile(0.5)), P99: millis(h.Quantile(0.99)), Max: millis(h.Max())}
 }
 
-// faults are what must not be.
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// faults count violations of the delivery guarantee.
 type faults struct {
 	Lost       int64 `json:"lost"`
 	Twice      int64 `json:"twice"`
 	OutOfOrder int64 `json:"outOfOrder"`
-	Stray      int64 `json:"stray"` // events of no operation
+	Stray      int64 `json:"stray"` // events that belong to no operation
 	Ended      int   `json:"ended"` // clients whose connection ended early
-	First      error `json:"-"`     // of those that ended
+	First      error `json:"-"`     // why the first of those connections ended
 }
 
 func (f *faults) String() string {
@@ -41,29 +39,46 @@ func (f *faults) any() bool {
 	return f.Lost+f.Twice+f.OutOfOrder+f.Stray > 0 || f.Ended > 0
 }
 
-// result is one round.
+// result is one measurement.
 type result struct {
-	Round         int     `json:"round"`
-	Operations    int     `json:"operations"` // that count
-	Events        uint64  `json:"events"`     // that arrived, of these operations, at all clients together
-	RequestAnswer latency `json:"requestToAnswerMillis"`
-	AnswerToFrame latency `json:"answerToFrameMillis"` // an event that came before the answer counts as 0
-	CommitToFrame latency `json:"commitToFrameMillis"` // from the event's timestamp, whose last digit is a millisecond
-	Before        float64 `json:"beforeAnswerPercent"` // events that came before the answer
-	LatestStart   float64 `json:"latestStartMillis"`   // how far the driver fell behind its schedule
-	CoreCPU       float64 `json:"coreCPUMicros"`       // per operation
-	GatewayCPU    float64 `json:"gatewayCPUMicros"`    // per delivered event, all gateways
-	OthersPercent float64 `json:"othersPercent"`       // what other processes took of the processors
-	Faults        faults  `json:"faults"`
+	Round          int      `json:"round"`
+	Rate           int      `json:"rate"` // operations per second
+	Build          string   `json:"build"`
+	Operations     int      `json:"operations"` // after the warm-up
+	Events         uint64   `json:"events"`     // of these operations, at all clients together
+	RequestToFrame latency  `json:"requestToFrameMillis"`
+	AnswerToFrame  latency  `json:"answerToFrameMillis"` // 0 for an event that came before the answer
+	CommitToFrame  latency  `json:"commitToFrameMillis"` // from the event's timestamp, which has whole milliseconds
+	RequestAnswer  latency  `json:"requestToAnswerMillis"`
+	Before         float64  `json:"beforeAnswerPercent"` // events that came before the answer
+	LatestStart    float64  `json:"latestStartMillis"`   // how far the driver fell behind its schedule
+	CoreCPU        float64  `json:"coreCPUMicros"`       // per operation
+	GatewayCPU     float64  `json:"gatewayCPUMicros"`    // per delivered event, all gateways
+	RedisCPU       float64  `json:"redisCPUMicros"`      // per operation
+	OthersPercent  float64  `json:"othersPercent"`       // other processes, of all processors
+	Idle           *idleCPU `json:"idle,omitempty"`      // nil: not measured
+	Faults         faults   `json:"faults"`
 }
 
-// newResult compares what was answered with what arrived. Operations that were
-// due before `from` count for faults only.
-func newResult(accounts []*account, watchers []*watcher, from time.Time, before, after *cpu) *result {
-	var request, answer, commit histogram.Histogram
+// newResult compares the answers with the events that arrived. Operations that were due before
+// `from` count only for faults and for CPU time.
+func newResult(accounts []*account, watchers []*watcher, from time.Time, used consumption) *result {
 	r := new(result)
+	all := r.addAnswers(accounts, from)
+	delivered := r.addEvents(accounts, watchers, from)
+	r.CoreCPU = micros(used.core, all)
+	r.GatewayCPU = micros(used.gateways, delivered)
+	r.RedisCPU = micros(used.redis, all)
+	r.OthersPercent = used.others
+	return r
+}
+
+func micros(d time.Duration, n int) float64 { return float64(d.Microseconds()) / float64(max(1, n)) }
+
+// addAnswers fills in the figures of the HTTP answers. It returns the number of all operations.
+func (r *result) addAnswers(accounts []*account, from time.Time) (all int) {
+	var request histogram.Histogram
 	var latest time.Duration
-	all := 0
 	for _, a := range accounts {
 		all += len(a.done)
 		for _, o := range a.done {
@@ -75,7 +90,16 @@ func newResult(accounts []*account, watchers []*watcher, from time.Time, before,
 			latest = max(latest, o.sent.Sub(o.due))
 		}
 	}
-	early, delivered := 0, 0
+	r.RequestAnswer = latencyOf(&request)
+	r.LatestStart = millis(latest)
+	return all
+}
+
+// addEvents fills in the figures of the frames and the faults. It returns the number of all events
+// that arrived.
+func (r *result) addEvents(accounts []*account, watchers []*watcher, from time.Time) (delivered int) {
+	var request, answer, commit histogram.Histogram
+	early := 0
 	for _, w := range watchers {
 		a := accounts[w.account]
 		r.Faults.add(w, a.seq())
@@ -90,26 +114,25 @@ func newResult(accounts []*account, watchers []*watcher, from time.Time, before,
 			if o.due.Before(from) {
 				continue
 			}
-			d := s.at.Sub(o.answered)
-			if d < 0 {
+			sinceAnswer := s.at.Sub(o.answered)
+			if sinceAnswer < 0 {
 				early++
 			}
-			answer.Add(max(d, 0))
+			request.Add(s.at.Sub(o.sent))
+			answer.Add(max(sinceAnswer, 0))
 			commit.Add(s.at.Sub(s.committed))
 		}
 	}
 	r.Events = answer.Count()
-	r.RequestAnswer, r.AnswerToFrame, r.CommitToFrame = latencyOf(&request), latencyOf(&answer), latencyOf(&commit)
+	r.RequestToFrame = latencyOf(&request)
+	r.AnswerToFrame = latencyOf(&answer)
+	r.CommitToFrame = latencyOf(&commit)
 	r.Before = 100 * float64(early) / float64(max(1, r.Events))
-	r.LatestStart = float64(latest.Microseconds()) / 1000
-	core, servers := after.core.Since(&before.core).Servers, after.all.Since(&before.all).Servers
-	r.CoreCPU = float64(core.Microseconds()) / float64(max(1, all))
-	r.GatewayCPU = float64((servers - core).Microseconds()) / float64(max(1, delivered))
-	r.OthersPercent = after.all.OthersPercent(&before.all)
-	return r
+	return delivered
 }
 
-// operationOf finds the operation that gave the account's event this seq.
+// operationOf finds the operation that gave the account's event this seq. It returns nil if there
+// is none.
 func (a *account) operationOf(seq int64) *operation {
 	i, _ := slices.BinarySearchFunc(a.done, seq, func(o operation, seq int64) int { return int(o.seq - seq) })
 	if seq <= a.start || i == len(a.done) {
@@ -118,8 +141,8 @@ func (a *account) operationOf(seq int64) *operation {
 	return &a.done[i]
 }
 
-// add compares what a client saw with what its account had, which is every seq
-// after the client's snapshot up to last, once and in order.
+// add compares the events that a client saw with those that its account had. The client must see
+// every seq after its snapshot up to last, once and in order.
 func (f *faults) add(w *watcher, last int64) {
 	next := w.start + 1
 	got := make(map[int64]bool, len(w.seen))
@@ -133,7 +156,8 @@ func (f *faults) add(w *watcher, last int64) {
 		if got[s.seq] || ids[s.id] {
 			f.Twice++
 		}
-		got[s.seq], ids[s.id] = true, true
+		got[s.seq] = true
+		ids[s.id] = true
 	}
 	for seq := w.start + 1; seq <= last; seq++ {
 		if !got[seq] {
@@ -146,69 +170,4 @@ func (f *faults) add(w *watcher, last int64) {
 			f.First = w.err
 		}
 	}
-}
-
-// outcome is all rounds.
-type outcome struct {
-	Environment report.Environment `json:"environment"`
-	Rate        int                `json:"rate"`
-	Accounts    int                `json:"accounts"`
-	Clients     int                `json:"clients"`
-	Gateways    int                `json:"gateways"`
-	Seconds     float64            `json:"seconds"`
-	Repeated    int                `json:"repeated"` // rounds thrown away because others disturbed them
-	Results     []result           `json:"results"`
-}
-
-// faults tells whether any client did not see exactly what there was.
-func (o *outcome) faults() error {
-	for i := range o.Results {
-		if f := &o.Results[i].Faults; f.any() {
-			return errors.Join(fmt.Errorf("round %d: %s", o.Results[i].Round, f), f.First)
-		}
-	}
-	return nil
-}
-
-// Name implements report.Document.
-func (*outcome) Name() string { return "path" }
-
-// Text implements report.Document.
-func (o *outcome) Text(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "%s\n\n%d operations per second on %d accounts, %d clients on %d gateways, %g s a round, %d rounds%s.\n\n",
-		&o.Environment, o.Rate, o.Accounts, o.Clients, o.Gateways, o.Seconds, len(o.Results), report.Repeated(o.Repeated))
-	if err != nil {
-		return err
-	}
-	times := report.NewTable("milliseconds, median of the rounds (min to max)", "p50", "p99", "max")
-	for _, row := range []struct {
-		name string
-		of   func(*result) *latency
-	}{
-		{"HTTP answer to frame at the client", func(r *result) *latency { return &r.AnswerToFrame }},
-		{"event's timestamp (commit) to frame at the client", func(r *result) *latency { return &r.CommitToFrame }},
-		{"HTTP request to answer", func(r *result) *latency { return &r.RequestAnswer }},
-	} {
-		cell := func(figure func(*latency) float64) string {
-			return report.SpreadBy(o.Results, func(r *result) float64 { return figure(row.of(r)) }).String()
-		}
-		times.Row(row.name, cell(func(l *latency) float64 { return l.P50 }), cell(func(l *latency) float64 { return l.P99 }),
-			cell(func(l *latency) float64 { return l.Max }))
-	}
-	counts := report.NewTable("round", "operations", "events arrived", "before the answer", "lost", "twice", "out of order", "driver late by ms", "core CPU µs/operation", "gateway CPU µs/event", "others' CPU")
-	for i := range o.Results {
-		r := &o.Results[i]
-		counts.Row(fmt.Sprint(r.Round), report.Number(float64(r.Operations)), report.Number(float64(r.Events)), fmt.Sprintf("%.0f %%", r.Before),
-			fmt.Sprint(r.Faults.Lost), fmt.Sprint(r.Faults.Twice), fmt.Sprint(r.Faults.OutOfOrder), report.Number(r.LatestStart),
-			report.Optional(r.CoreCPU), report.Optional(r.GatewayCPU), fmt.Sprintf("%.0f %%", r.OthersPercent))
-	}
-	for _, t := range []*report.Table{times, counts} {
-		if err := t.Write(w); err != nil {
-			return err
-		}
-		if _, err := io.WriteString(w, "\n"); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -8,9 +8,9 @@ import (
 // commitDigits is how many digits of a commit's hash are reported.
 const commitDigits = 12
 
-// ProgramCommit returns the commit that a Go program was built from, with +dirty if the checkout had
-// changes. It is "unknown" if the program was built without that stamp. A file that is no Go program
-// is an error.
+// ProgramCommit returns the commit that a Go program was built from, with +dirty if the checkout
+// had changes. It is "unknown" if the program was built without that stamp. A file that is no Go
+// program is an error.
 func ProgramCommit(program string) (string, error) {
 	info, err := buildinfo.ReadFile(program)
 	if err != nil {
