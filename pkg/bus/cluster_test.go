@@ -3,44 +3,22 @@ package bus_test
 import (
 	"context"
 	"fmt"
-	"net"
-	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/redroomrewards/realtime/internal/streamtest"
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// clusterOfOne starts a Redis Cluster with a single node, which serves all slots.
-func clusterOfOne(t *testing.T) *testenv.Server {
-	t.Helper()
-	// The port that Redis would choose, 10,000 above its own, may be none.
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	busPort := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
-	_ = l.Close()
-	server := testenv.RedisServer(t, "--cluster-enabled", "yes", "--cluster-port", busPort)
-	rdb := open(t, server.URL())
-	if err := rdb.Do(t.Context(), "cluster", "addslotsrange", 0, 16383).Err(); err != nil {
-		t.Fatal(err)
-	}
-	waitFor(t, "the cluster", func() bool {
-		return strings.Contains(rdb.ClusterInfo(t.Context()).Val(), "cluster_state:ok")
-	})
-	return server
-}
-
 func TestPublishKeepsPartitionsApartOnACluster(t *testing.T) {
-	server := clusterOfOne(t)
+	server := streamtest.ClusterOfOne(t)
 	for _, url := range []string{"redis+cluster://" + server.Addr(), server.URL()} {
 		scheme, _, _ := strings.Cut(url, ":")
 		t.Run(scheme, func(t *testing.T) {
-			rdb, keys := open(t, url), bus.Keys{Namespace: t.Name(), Partitions: 16}
+			rdb, keys := streamtest.Open(t, url), bus.Keys{Namespace: t.Name(), Partitions: 16}
 			p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys, MaxGroups: 10})
 			for seq := int64(1); seq <= 4; seq += 2 {
 				var pubs []bus.Publication
@@ -55,7 +33,7 @@ func TestPublishKeepsPartitionsApartOnACluster(t *testing.T) {
 				}
 			}
 			for i := range 50 {
-				if got := fmt.Sprint(stream(t, rdb, keys, fmt.Sprintf("user:%d", i))); got != "[1 2 3 4]" {
+				if got := fmt.Sprint(streamtest.Seqs(t, rdb, keys, fmt.Sprintf("user:%d", i))); got != "[1 2 3 4]" {
 					t.Errorf("user:%d: stream %s", i, got)
 				}
 			}
@@ -70,7 +48,7 @@ func TestPublishAsksTheRightNode(t *testing.T) {
 	var slots []redis.ClusterSlot
 	for i := range nodes {
 		server := testenv.RedisServer(t)
-		nodes[i] = open(t, server.URL())
+		nodes[i] = streamtest.Open(t, server.URL())
 		slots = append(slots, redis.ClusterSlot{Start: i * 8192, End: i*8192 + 8191, Nodes: []redis.ClusterNode{{Addr: server.Addr()}}})
 	}
 	rdb := redis.NewClusterClient(&redis.ClusterOptions{ClusterSlots: func(context.Context) ([]redis.ClusterSlot, error) { return slots, nil }})

@@ -8,6 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/redroomrewards/realtime/internal/streamtest"
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
@@ -31,11 +32,11 @@ func (f afterPipeline) ProcessPipelineHook(next redis.ProcessPipelineHook) redis
 func TestHandedOutWhileAcknowledged(t *testing.T) {
 	t.Parallel()
 	url, namespace := testenv.Redis(t)
-	rdb, keys := open(t, url), bus.Keys{Namespace: namespace, Partitions: 1}
+	rdb, keys := streamtest.Open(t, url), bus.Keys{Namespace: namespace, Partitions: 1}
 	publish := func(id string) { publishOne(t, newRedisBus(t, rdb, bus.Config{Keys: keys}), id, "user:u") }
 	acknowledged, goOn := make(chan struct{}), make(chan struct{})
 	resume := sync.OnceFunc(func() { close(goOn) })
-	late := open(t, url)
+	late := streamtest.Open(t, url)
 	var once sync.Once
 	late.AddHook(afterPipeline(func(cmds []redis.Cmder) {
 		if has(cmds, "xack") {
@@ -58,7 +59,7 @@ func TestHandedOutWhileAcknowledged(t *testing.T) {
 		t.Fatal(got)
 	}
 	resume()
-	waitFor(t, "all is acknowledged", func() bool { return pending(t, rdb, keys) == 0 })
+	streamtest.WaitFor(t, "all is acknowledged", func() bool { return pending(t, rdb, keys) == 0 })
 }
 
 // TestAcknowledgedBeforeReadmitted acknowledges an entry between the bus' look at what its consumer had before and its
@@ -66,7 +67,7 @@ func TestHandedOutWhileAcknowledged(t *testing.T) {
 func TestAcknowledgedBeforeReadmitted(t *testing.T) {
 	t.Parallel()
 	url, namespace := testenv.Redis(t)
-	rdb, keys := open(t, url), bus.Keys{Namespace: namespace, Partitions: 1}
+	rdb, keys := streamtest.Open(t, url), bus.Keys{Namespace: namespace, Partitions: 1}
 	for _, id := range []string{"first", "second"} {
 		publishOne(t, newRedisBus(t, rdb, bus.Config{Keys: keys}), id, "user:u")
 	}
@@ -78,7 +79,7 @@ func TestAcknowledgedBeforeReadmitted(t *testing.T) {
 		t.Fatal(read.Err())
 	}
 	first := read.Val()[0].Messages[0].ID
-	again := open(t, url)
+	again := streamtest.Open(t, url)
 	again.AddHook(beforePipeline(func(cmds []redis.Cmder) error {
 		if has(cmds, "smembers") {
 			return rdb.XAck(t.Context(), keys.Stream(0), "g", first).Err()
@@ -92,5 +93,5 @@ func TestAcknowledgedBeforeReadmitted(t *testing.T) {
 	if id := <-handled; id != "second" {
 		t.Errorf("%s was handled, though it was acknowledged", id)
 	}
-	waitFor(t, "all is acknowledged", func() bool { return pending(t, rdb, keys) == 0 })
+	streamtest.WaitFor(t, "all is acknowledged", func() bool { return pending(t, rdb, keys) == 0 })
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/redroomrewards/realtime/internal/streamtest"
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
@@ -29,12 +30,12 @@ func ownCPU(b *testing.B) time.Duration {
 // perEvent measures f's processor time, here and in Redis, for each of b.N events.
 func perEvent(b *testing.B, rdb redis.UniversalClient, f func()) {
 	b.Helper()
-	own, theirs := ownCPU(b), redisCPU(b, rdb)
+	own, theirs := ownCPU(b), streamtest.RedisCPU(b, rdb)
 	b.ResetTimer()
 	f()
 	b.StopTimer()
 	b.ReportMetric(float64((ownCPU(b)-own).Nanoseconds())/float64(b.N), "cpu-ns/event")
-	b.ReportMetric(1000*(redisCPU(b, rdb)-theirs)/float64(b.N), "redis-cpu-ns/event")
+	b.ReportMetric(1000*(streamtest.RedisCPU(b, rdb)-theirs)/float64(b.N), "redis-cpu-ns/event")
 }
 
 const benchBatch = 500
@@ -67,7 +68,7 @@ func publishAll(b *testing.B, p bus.Bus, events []bus.Event) {
 func BenchmarkBusPublish(b *testing.B) {
 	keys := bus.Keys{}.WithDefaults()
 	b.Run("xadd", func(b *testing.B) {
-		rdb, events := open(b, testenv.RedisServer(b).URL()), busEvents(b.N, false)
+		rdb, events := streamtest.Open(b, testenv.RedisServer(b).URL()), busEvents(b.N, false)
 		perEvent(b, rdb, func() {
 			for i := 0; i < len(events); i += benchBatch {
 				pipe := rdb.Pipeline()
@@ -84,7 +85,7 @@ func BenchmarkBusPublish(b *testing.B) {
 	})
 	for name, cfg := range map[string]bus.Config{"bus": {}, "bus-without-dedup": {AllowDuplicates: true}} {
 		b.Run(name, func(b *testing.B) {
-			rdb, events := open(b, testenv.RedisServer(b).URL()), busEvents(b.N, false)
+			rdb, events := streamtest.Open(b, testenv.RedisServer(b).URL()), busEvents(b.N, false)
 			p, err := bus.NewRedis(rdb, cfg)
 			if err != nil {
 				b.Fatal(err)
@@ -98,7 +99,7 @@ func BenchmarkBusPublish(b *testing.B) {
 func BenchmarkBusConsume(b *testing.B) {
 	keys := bus.Keys{}.WithDefaults()
 	fill := func(b *testing.B) redis.UniversalClient {
-		rdb := open(b, testenv.RedisServer(b).URL())
+		rdb := streamtest.Open(b, testenv.RedisServer(b).URL())
 		p, err := bus.NewRedis(rdb, bus.Config{AllowDuplicates: true})
 		if err != nil {
 			b.Fatal(err)

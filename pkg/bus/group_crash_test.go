@@ -17,6 +17,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/redroomrewards/realtime/internal/streamtest"
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
@@ -68,7 +69,7 @@ func consume(url, namespace string) {
 func TestKilledConsumer(t *testing.T) {
 	t.Parallel()
 	url, namespace := testenv.Redis(t)
-	rdb, keys := open(t, url), bus.Keys{Namespace: namespace, Partitions: 4}
+	rdb, keys := streamtest.Open(t, url), bus.Keys{Namespace: namespace, Partitions: 4}
 	victim := testenv.StartProcess(t, t.TempDir(), os.Args[0], nil, []string{consumerRedis + "=" + url, consumerNamespace + "=" + namespace})
 	b := newRedisBus(t, rdb, crashConfig(keys))
 	const events = 20
@@ -85,7 +86,7 @@ func TestKilledConsumer(t *testing.T) {
 	}
 	markers := func() int { return len(rdb.Keys(t.Context(), namespace+":*:done:g:*").Val()) }
 	// Some accounts share a lane, so fewer handlers of the second subscription run than there are events.
-	waitFor(t, "the victim's handlers and markers", func() bool { return count("second") > 1 && markers() == events })
+	streamtest.WaitFor(t, "the victim's handlers and markers", func() bool { return count("second") > 1 && markers() == events })
 	victim.Kill()
 	if n := count("first"); n != events {
 		t.Fatalf("the first subscription ran %d times for %d events", n, events)
@@ -102,7 +103,7 @@ func TestKilledConsumer(t *testing.T) {
 		})
 	}
 	runBus(t, b)
-	waitFor(t, "the other process handles what is left", func() bool { return pending(t, rdb, keys) == 0 })
+	streamtest.WaitFor(t, "the other process handles what is left", func() bool { return pending(t, rdb, keys) == 0 })
 	mu.Lock()
 	defer mu.Unlock()
 	for i := range events {
@@ -164,7 +165,7 @@ func TestRedisRestarted(t *testing.T) {
 
 func restart(t *testing.T, keeps bool, args ...string) {
 	server := testenv.RedisServer(t, args...)
-	rdb, keys := open(t, server.URL()), bus.Keys{Namespace: "t", Partitions: 4}
+	rdb, keys := streamtest.Open(t, server.URL()), bus.Keys{Namespace: "t", Partitions: 4}
 	cfg := crashConfig(keys)
 	cfg.MaxInFlight, cfg.ClaimAfter = 16, time.Minute // what is lost with a connection must not wait for a claim
 	b := newRedisBus(t, rdb, cfg)
@@ -200,11 +201,11 @@ func restart(t *testing.T, keeps bool, args ...string) {
 		defer mu.Unlock()
 		return handled[id]
 	}
-	waitFor(t, "the event after the restart", func() bool { return seen("after") > 0 })
+	streamtest.WaitFor(t, "the event after the restart", func() bool { return seen("after") > 0 })
 	if !keeps {
 		return
 	}
-	waitFor(t, "all events", func() bool { return pending(t, rdb, keys) == 0 })
+	streamtest.WaitFor(t, "all events", func() bool { return pending(t, rdb, keys) == 0 })
 	for i := range events {
 		if n := seen(fmt.Sprint("e", i)); n != 1 {
 			t.Errorf("e%d was handled %d times", i, n)
@@ -217,7 +218,7 @@ func restart(t *testing.T, keeps bool, args ...string) {
 func TestLostAnswers(t *testing.T) {
 	t.Parallel()
 	server := testenv.RedisServer(t)
-	direct, keys := open(t, server.URL()), bus.Keys{Namespace: "t", Partitions: 4}
+	direct, keys := streamtest.Open(t, server.URL()), bus.Keys{Namespace: "t", Partitions: 4}
 	const events = 30
 	batch := make([]bus.Event, events)
 	for i := range batch {
@@ -225,7 +226,7 @@ func TestLostAnswers(t *testing.T) {
 	}
 
 	proxy := testenv.NewProxy(t, server.Addr())
-	producer := newRedisBus(t, open(t, "redis://"+proxy.Addr()), bus.Config{Keys: keys})
+	producer := newRedisBus(t, streamtest.Open(t, "redis://"+proxy.Addr()), bus.Config{Keys: keys})
 	publishOne(t, producer, "before", "user:u") // the script is known, and there is a connection
 	proxy.PauseReplies()
 	type answer struct {
@@ -243,7 +244,7 @@ func TestLostAnswers(t *testing.T) {
 		}
 		return n
 	}
-	waitFor(t, "the events in the streams", func() bool { return length() == events+1 })
+	streamtest.WaitFor(t, "the events in the streams", func() bool { return length() == events+1 })
 	proxy.Cut()
 	proxy.Resume()
 	got := <-published
@@ -262,19 +263,19 @@ func TestLostAnswers(t *testing.T) {
 	cfg := crashConfig(keys)
 	cfg.ClaimAfter = time.Minute // far longer than this may take
 	var handled atomic.Int32
-	b := newRedisBus(t, open(t, "redis://"+proxy.Addr()), cfg)
+	b := newRedisBus(t, streamtest.Open(t, "redis://"+proxy.Addr()), cfg)
 	mustSubscribe(t, b, "s", func(context.Context, *bus.Event) error { handled.Add(1); return nil })
 	runBus(t, b)
-	waitFor(t, "the first events", func() bool { return handled.Load() == events+1 && pending(t, direct, keys) == 0 })
+	streamtest.WaitFor(t, "the first events", func() bool { return handled.Load() == events+1 && pending(t, direct, keys) == 0 })
 	proxy.PauseReplies()
 	publishOne(t, newRedisBus(t, direct, bus.Config{Keys: keys}), "after", "user:u")
-	waitFor(t, "the event in the reply that is held back", func() bool {
+	streamtest.WaitFor(t, "the event in the reply that is held back", func() bool {
 		n := direct.XPending(t.Context(), keys.Stream(keys.Partition("user:u")), "g").Val()
 		return n != nil && n.Count == 1
 	})
 	proxy.Cut()
 	proxy.Resume()
-	waitFor(t, "the event of the lost reply", func() bool { return handled.Load() == events+2 && pending(t, direct, keys) == 0 })
+	streamtest.WaitFor(t, "the event of the lost reply", func() bool { return handled.Load() == events+2 && pending(t, direct, keys) == 0 })
 }
 
 // beforePipeline is a client's hook: what it answers with an error is not sent. It may wait.
@@ -301,10 +302,10 @@ func has(cmds []redis.Cmder, name string) bool {
 func TestLetterThatWaits(t *testing.T) {
 	t.Parallel()
 	server := testenv.RedisServer(t)
-	rdb, keys := open(t, server.URL()), bus.Keys{Namespace: "t", Partitions: 1}
+	rdb, keys := streamtest.Open(t, server.URL()), bus.Keys{Namespace: "t", Partitions: 1}
 	var refuse atomic.Bool
 	refuse.Store(true)
-	slow := open(t, server.URL())
+	slow := streamtest.Open(t, server.URL())
 	slow.AddHook(beforePipeline(func(cmds []redis.Cmder) error {
 		if refuse.Load() && has(cmds, "xadd") {
 			return errors.New("refused")
@@ -324,12 +325,12 @@ func TestLetterThatWaits(t *testing.T) {
 		}
 		return list[0].RetryCount
 	}
-	waitFor(t, "the entry is read", func() bool { return reads() == 1 })
-	waitFor(t, "it is read again", func() bool {
+	streamtest.WaitFor(t, "the entry is read", func() bool { return reads() == 1 })
+	streamtest.WaitFor(t, "it is read again", func() bool {
 		return rdb.Do(ctx, "client", "kill", "type", "normal", "skipme", "yes").Err() == nil && reads() > 1
 	})
 	refuse.Store(false)
-	waitFor(t, "the letter", func() bool { return pending(t, rdb, keys) == 0 })
+	streamtest.WaitFor(t, "the letter", func() bool { return pending(t, rdb, keys) == 0 })
 	if err := b.Close(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -342,10 +343,10 @@ func TestLetterThatWaits(t *testing.T) {
 func TestLastAcknowledgement(t *testing.T) {
 	t.Parallel()
 	url, namespace := testenv.Redis(t)
-	rdb, keys := open(t, url), bus.Keys{Namespace: namespace, Partitions: 4}
+	rdb, keys := streamtest.Open(t, url), bus.Keys{Namespace: namespace, Partitions: 4}
 	reached, goOn := make(chan struct{}, 10), make(chan struct{})
 	resume := sync.OnceFunc(func() { close(goOn) })
-	slow := open(t, url)
+	slow := streamtest.Open(t, url)
 	slow.AddHook(beforePipeline(func(cmds []redis.Cmder) error {
 		if has(cmds, "xack") {
 			reached <- struct{}{}
@@ -380,5 +381,5 @@ func TestLastAcknowledgement(t *testing.T) {
 		t.Errorf("Close while a handler hangs: %v", err)
 	}
 	resume()
-	waitFor(t, "all that was handled is acknowledged", func() bool { return pending(t, rdb, keys) == 1 })
+	streamtest.WaitFor(t, "all that was handled is acknowledged", func() bool { return pending(t, rdb, keys) == 1 })
 }

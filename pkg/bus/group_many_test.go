@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/redroomrewards/realtime/internal/streamtest"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
@@ -26,7 +27,7 @@ func TestManyEvents(t *testing.T) {
 	if raceEnabled {
 		events /= 10
 	}
-	rdb, keys := groupRedis(t)
+	rdb, keys := streamtest.Redis(t)
 	cfg := bus.Config{
 		Keys: keys, Group: "g", FirstDelay: time.Millisecond, PauseAfter: -1, Logger: slog.New(slog.DiscardHandler),
 	}
@@ -74,7 +75,7 @@ func TestManyEvents(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	waitFor(t, "all events", func() bool { return open.Load() == 0 && pending(t, rdb, keys) == 0 })
+	streamtest.WaitFor(t, "all events", func() bool { return open.Load() == 0 && pending(t, rdb, keys) == 0 })
 	t.Logf("%d events through %d subscriptions in %s", events, subscriptions, time.Since(start))
 	for s := range worked {
 		for n := range events {
@@ -93,7 +94,7 @@ func TestManyEvents(t *testing.T) {
 // TestStrictOrder gives each of two consumers its partitions: each account's events are handled in order, by one of them.
 func TestStrictOrder(t *testing.T) {
 	t.Parallel()
-	rdb, keys := groupRedis(t)
+	rdb, keys := streamtest.Redis(t)
 	type seen struct {
 		consumer int
 		last     int
@@ -121,13 +122,13 @@ func TestStrictOrder(t *testing.T) {
 	for i := range events {
 		publishOne(t, producer, strconv.Itoa(i+1), fmt.Sprint("user:u", i%40))
 	}
-	waitFor(t, "all events", func() bool { mu.Lock(); defer mu.Unlock(); return handled == events })
+	streamtest.WaitFor(t, "all events", func() bool { mu.Lock(); defer mu.Unlock(); return handled == events })
 }
 
 // TestLongHandlerKeepsItsEvent runs a handler for longer than events of a dead consumer wait: nobody takes its event over.
 func TestLongHandlerKeepsItsEvent(t *testing.T) {
 	t.Parallel()
-	rdb, keys := groupRedis(t)
+	rdb, keys := streamtest.Redis(t)
 	cfg := crashConfig(keys)
 	goOn := make(chan struct{})
 	var calls atomic.Int32
@@ -141,12 +142,12 @@ func TestLongHandlerKeepsItsEvent(t *testing.T) {
 		runBus(t, b)
 	}
 	publishOne(t, newRedisBus(t, rdb, bus.Config{Keys: keys}), "e", "user:u")
-	waitFor(t, "the handler", func() bool { return calls.Load() == 1 })
+	streamtest.WaitFor(t, "the handler", func() bool { return calls.Load() == 1 })
 	deadline := time.NewTimer(5 * cfg.ClaimAfter)
 	defer deadline.Stop()
 	<-deadline.C
 	close(goOn)
-	waitFor(t, "the end", func() bool { return pending(t, rdb, keys) == 0 })
+	streamtest.WaitFor(t, "the end", func() bool { return pending(t, rdb, keys) == 0 })
 	if n := calls.Load(); n != 1 {
 		t.Errorf("it ran %d times", n)
 	}
@@ -155,7 +156,7 @@ func TestLongHandlerKeepsItsEvent(t *testing.T) {
 // TestDuplicatesInAnotherProcess publishes with a bus and a client of its own what another one has published.
 func TestDuplicatesInAnotherProcess(t *testing.T) {
 	t.Parallel()
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		events := []bus.Event{
 			{ID: "1", Type: "a", Account: "user:u", Key: "k", Data: []byte(`{}`)},
 			{ID: "2", Type: "a", Data: []byte(`{}`)}, // no account: it is its type that decides the partition
@@ -184,7 +185,7 @@ func TestDuplicatesInAnotherProcess(t *testing.T) {
 // and what comes after them is handled.
 func TestUnreadableEntries(t *testing.T) {
 	t.Parallel()
-	rdb, keys := groupRedis(t)
+	rdb, keys := streamtest.Redis(t)
 	ctx := t.Context()
 	stream := keys.Stream(1)
 	add := func(values ...string) string {
@@ -228,7 +229,7 @@ func TestUnreadableEntries(t *testing.T) {
 		}
 		return letters
 	}
-	waitFor(t, "six dead letters", func() bool { return len(list()) == 6 })
+	streamtest.WaitFor(t, "six dead letters", func() bool { return len(list()) == 6 })
 	for _, l := range list() {
 		if l.Error == "" || l.Attempts != 0 || l.FailedAt.IsZero() || len(l.Fields) == 0 {
 			t.Errorf("letter %+v", l)
@@ -241,8 +242,8 @@ func TestUnreadableEntries(t *testing.T) {
 	if id := <-got; id != "poison" {
 		t.Errorf("handled %s", id)
 	}
-	waitFor(t, "five dead letters", func() bool { return len(list()) == 5 && pending(t, rdb, keys) == 0 })
-	waitFor(t, "the metrics", func() bool { return metricSum(t, registry, "event_dead_letters") == 5 })
+	streamtest.WaitFor(t, "five dead letters", func() bool { return len(list()) == 5 && pending(t, rdb, keys) == 0 })
+	streamtest.WaitFor(t, "the metrics", func() bool { return streamtest.Metric(t, registry, "event_dead_letters") == 5 })
 	if n := rdb.XLen(ctx, keys.Replay(1, "g")).Val(); n != 0 {
 		t.Errorf("%d replayed entries are left", n)
 	}
@@ -251,7 +252,7 @@ func TestUnreadableEntries(t *testing.T) {
 // TestLag measures what a group has not handled.
 func TestLag(t *testing.T) {
 	t.Parallel()
-	rdb, keys := groupRedis(t)
+	rdb, keys := streamtest.Redis(t)
 	registry := prometheus.NewRegistry()
 	b := newRedisBus(t, rdb, bus.Config{Keys: keys, Group: "g", MaxInFlight: 8, Lanes: 1, Registerer: registry})
 	goOn := make(chan struct{})
@@ -260,29 +261,11 @@ func TestLag(t *testing.T) {
 		publishOne(t, b, fmt.Sprint(i), fmt.Sprint("user:u", i))
 	}
 	runBus(t, b)
-	waitFor(t, "the lag", func() bool {
-		return metricSum(t, registry, "event_lag_entries") == 50 && metricSum(t, registry, "event_lag_seconds") > 1
+	streamtest.WaitFor(t, "the lag", func() bool {
+		return streamtest.Metric(t, registry, "event_lag_entries") == 50 && streamtest.Metric(t, registry, "event_lag_seconds") > 1
 	})
 	close(goOn)
-	waitFor(t, "no lag", func() bool {
-		return metricSum(t, registry, "event_lag_entries") == 0 && metricSum(t, registry, "event_lag_seconds") == 0
+	streamtest.WaitFor(t, "no lag", func() bool {
+		return streamtest.Metric(t, registry, "event_lag_entries") == 0 && streamtest.Metric(t, registry, "event_lag_seconds") == 0
 	})
-}
-
-// metricSum is the sum of a gauge's or a counter's values.
-func metricSum(t *testing.T, registry *prometheus.Registry, name string) (sum float64) {
-	t.Helper()
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range families {
-		if f.GetName() != name {
-			continue
-		}
-		for _, m := range f.GetMetric() {
-			sum += m.GetGauge().GetValue() + m.GetCounter().GetValue()
-		}
-	}
-	return sum
 }

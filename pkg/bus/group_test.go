@@ -7,7 +7,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/redroomrewards/realtime/internal/testenv"
+	"github.com/redroomrewards/realtime/internal/streamtest"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/bus/bustest"
 )
@@ -15,18 +15,12 @@ import (
 func TestRedisIsABus(t *testing.T) {
 	t.Parallel()
 	bustest.Run(t, func(t *testing.T, cfg bus.Config) (bus.Bus, func(...bus.Delivery)) {
-		rdb, keys := groupRedis(t)
+		rdb, keys := streamtest.Redis(t)
 		cfg.Keys = keys
 		b := newRedisBus(t, rdb, cfg)
 		runBus(t, b)
 		return b, func(deliveries ...bus.Delivery) { relay(t, rdb, keys, deliveries...) }
 	})
-}
-
-func groupRedis(t *testing.T) (redis.UniversalClient, bus.Keys) {
-	t.Helper()
-	url, namespace := testenv.Redis(t)
-	return open(t, url), bus.Keys{Namespace: namespace, Partitions: 4}
 }
 
 func newRedisBus(t *testing.T, rdb redis.UniversalClient, cfg bus.Config) *bus.Redis {
@@ -62,7 +56,7 @@ func relay(t *testing.T, rdb redis.UniversalClient, keys bus.Keys, deliveries ..
 
 // TestRunWantsTheStreamsThatArePublished has a bus with another number of partitions than Redis: it would miss events.
 func TestRunWantsTheStreamsThatArePublished(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		if err := bus.CheckLayout(t.Context(), rdb, keys); err != nil {
 			t.Fatal(err)
 		}

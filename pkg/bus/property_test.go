@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"pgregory.net/rapid"
 
+	"github.com/redroomrewards/realtime/internal/streamtest"
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
@@ -21,7 +22,7 @@ import (
 // the streams, in their order.
 func TestWhateverHappensStreamsHaveNoHole(t *testing.T) {
 	server := testenv.RedisServer(t)
-	direct := open(t, server.URL())
+	direct := streamtest.Open(t, server.URL())
 	keys := bus.Keys{Partitions: 3}.WithDefaults()
 	rapid.Check(t, func(rt *rapid.T) {
 		if err := direct.FlushAll(t.Context()).Err(); err != nil {
@@ -204,12 +205,12 @@ func (w *world) settle(rt *rapid.T) {
 			w.src.run(w.relays[i], 1, accountName(a))
 		}
 	}
-	waitFor(w.t, "an empty outbox", w.src.empty)
+	streamtest.WaitFor(w.t, "an empty outbox", w.src.empty)
 	for i := range 4 {
 		account := accountName(i)
 		last := w.src.lastSeq(account)
-		got := entriesOf(w.t, w.direct, w.keys, account)
-		if len(got) == 0 || !slices.Equal(got, upTo(got[0], last)) {
+		got := streamtest.Seqs(w.t, w.direct, w.keys, account)
+		if len(got) == 0 || !slices.Equal(got, streamtest.UpTo(got[0], last)) {
 			rt.Fatalf("%s: stream %v; want it to rise by one up to %d", account, got, last)
 		}
 		hash := w.direct.HGet(w.t.Context(), w.keys.BalanceHash(account), "seq").Val()
@@ -218,7 +219,7 @@ func (w *world) settle(rt *rapid.T) {
 		}
 		// What was there before trouble may have come or not, and may come again; all that is
 		// there now has come, in its order.
-		waitFor(w.t, account+" at the tail", func() bool {
+		streamtest.WaitFor(w.t, account+" at the tail", func() bool {
 			return contains(w.tail.all(account), got)
 		})
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/redroomrewards/realtime/internal/streamtest"
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
@@ -30,11 +31,11 @@ func expect(t testing.TB, got []bus.Outcome, want ...bus.Outcome) {
 }
 
 func group(account string, first int64, n int) bus.Publication {
-	return bus.Publication{Group: makeGroup(account, first, n)}
+	return bus.Publication{Group: streamtest.MakeGroup(account, first, n)}
 }
 
 func TestPublishGuardsBySeq(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
 		const a = "user:a"
 		expect(t, publish(t, p, group(a, 2, 1)), bus.Outcome{Status: bus.Gap, Last: -1})
@@ -44,7 +45,7 @@ func TestPublishGuardsBySeq(t *testing.T) {
 		expect(t, publish(t, p, group(a, 1, 3), group(a, 4, 1)),
 			bus.Outcome{Status: bus.Duplicate, Last: 4}, bus.Outcome{Status: bus.Duplicate, Last: 4})
 		expect(t, publish(t, p, group(a, 4, 2)), bus.Outcome{Status: bus.Straddled, Last: 4})
-		if got := fmt.Sprint(stream(t, rdb, keys, a)); got != "[1 2 3 4]" {
+		if got := fmt.Sprint(streamtest.Seqs(t, rdb, keys, a)); got != "[1 2 3 4]" {
 			t.Errorf("stream %s", got)
 		}
 		hash := rdb.HGetAll(t.Context(), keys.BalanceHash(a)).Val()
@@ -61,10 +62,10 @@ func TestPublishGuardsBySeq(t *testing.T) {
 }
 
 func TestPublishWritesTheContractsFields(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
 		const a = "user:{x}'\"\r\n*"
-		g := makeGroup(a, 1, 2)
+		g := streamtest.MakeGroup(a, 1, 2)
 		g.Deliveries[0].Feature, g.Deliveries[0].View, g.Deliveries[0].Copy = "wheel", []byte(`{"v":1}`), true
 		g.Deliveries[0].TraceParent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 		g.Deliveries[1].Amount, g.Deliveries[1].Reason = 0, ""
@@ -94,10 +95,10 @@ func TestPublishWritesTheContractsFields(t *testing.T) {
 }
 
 func TestPublishBaseStartsAnUnknownAccountOnly(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
 		base := func(first int64) bus.Publication {
-			return bus.Publication{Group: makeGroup("user:a", first, 1), Base: true}
+			return bus.Publication{Group: streamtest.MakeGroup("user:a", first, 1), Base: true}
 		}
 		expect(t, publish(t, p, base(7), base(9)),
 			bus.Outcome{Status: bus.Published, Last: -1}, bus.Outcome{Status: bus.Gap, Last: 7})
@@ -105,21 +106,21 @@ func TestPublishBaseStartsAnUnknownAccountOnly(t *testing.T) {
 }
 
 func TestPublishAfterTheHashWasDeletedAddsNothingTwice(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
 		publish(t, p, group("user:a", 1, 2), group("user:a", 3, 1))
 		rdb.Del(t.Context(), keys.BalanceHash("user:a"))
 		expect(t, publish(t, p, group("user:a", 1, 2), group("user:a", 3, 1), group("user:a", 4, 1)),
 			bus.Outcome{Status: bus.Duplicate, Last: -1}, bus.Outcome{Status: bus.Duplicate, Last: 2},
 			bus.Outcome{Status: bus.Published, Last: 3})
-		if got := fmt.Sprint(stream(t, rdb, keys, "user:a")); got != "[1 2 3 4]" {
+		if got := fmt.Sprint(streamtest.Seqs(t, rdb, keys, "user:a")); got != "[1 2 3 4]" {
 			t.Errorf("stream %s", got)
 		}
 	})
 }
 
 func TestPublishSplitsLargeBatchesAndSurvivesAForgottenScript(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys, MaxGroups: 3, MaxBytes: 700})
 		var pubs []bus.Publication
 		for seq := int64(1); seq <= 40; seq += 2 {
@@ -137,14 +138,14 @@ func TestPublishSplitsLargeBatchesAndSurvivesAForgottenScript(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got := len(stream(t, rdb, keys, "user:3")); got != 40 {
+		if got := len(streamtest.Seqs(t, rdb, keys, "user:3")); got != 40 {
 			t.Errorf("%d entries; want 40", got)
 		}
 	})
 }
 
 func TestPublishKeepsOneBadAccountFromTheOthers(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		keys.Partitions = 1
 		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
 		rdb.Set(t.Context(), keys.BalanceHash("user:bad"), "no hash", 0)
@@ -158,7 +159,7 @@ func TestPublishKeepsOneBadAccountFromTheOthers(t *testing.T) {
 }
 
 func TestPublishAnswersWhatItKnowsWhenOneStreamIsUnwritable(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
 		good, bad := "user:0", ""
 		for i := 1; bad == ""; i++ {
@@ -179,12 +180,12 @@ func TestPublishAnswersWhatItKnowsWhenOneStreamIsUnwritable(t *testing.T) {
 }
 
 func TestPublishTrimsTheStream(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys, MaxLen: 500})
 		for first := int64(1); first < 2000; first += 100 {
 			publish(t, p, group("user:a", first, 100))
 		}
-		if n := len(stream(t, rdb, keys, "user:a")); n < 500 || n > 700 {
+		if n := len(streamtest.Seqs(t, rdb, keys, "user:a")); n < 500 || n > 700 {
 			t.Errorf("%d entries after trimming to about 500", n)
 		}
 	})
@@ -193,7 +194,7 @@ func TestPublishTrimsTheStream(t *testing.T) {
 func TestPublishCutAfterTheScriptRanAddsNothingTwice(t *testing.T) {
 	server := testenv.RedisServer(t)
 	proxy := testenv.NewProxy(t, server.Addr())
-	rdb, direct := open(t, "redis://"+proxy.Addr()+"?max_retries=-1"), open(t, server.URL())
+	rdb, direct := streamtest.Open(t, "redis://"+proxy.Addr()+"?max_retries=-1"), streamtest.Open(t, server.URL())
 	keys := bus.Keys{}.WithDefaults()
 	p := bus.NewPublisher(rdb, bus.PublisherConfig{})
 	publish(t, p, group("user:a", 1, 1)) // so that the script is known and the connection made
@@ -203,7 +204,7 @@ func TestPublishCutAfterTheScriptRanAddsNothingTwice(t *testing.T) {
 		_, err := p.Publish(t.Context(), []bus.Publication{group("user:a", 2, 3)})
 		failed <- err
 	}()
-	waitFor(t, "the script ran", func() bool { return len(stream(t, direct, keys, "user:a")) == 4 })
+	streamtest.WaitFor(t, "the script ran", func() bool { return len(streamtest.Seqs(t, direct, keys, "user:a")) == 4 })
 	proxy.Cut()
 	proxy.Resume()
 	if err := <-failed; err == nil {
@@ -211,7 +212,7 @@ func TestPublishCutAfterTheScriptRanAddsNothingTwice(t *testing.T) {
 	}
 	expect(t, publish(t, p, group("user:a", 2, 3), group("user:a", 5, 1)),
 		bus.Outcome{Status: bus.Duplicate, Last: 4}, bus.Outcome{Status: bus.Published, Last: 4})
-	if got := fmt.Sprint(stream(t, direct, keys, "user:a")); got != "[1 2 3 4 5]" {
+	if got := fmt.Sprint(streamtest.Seqs(t, direct, keys, "user:a")); got != "[1 2 3 4 5]" {
 		t.Errorf("stream %s", got)
 	}
 }

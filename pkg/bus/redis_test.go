@@ -8,90 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/redroomrewards/realtime/internal/testenv"
+	"github.com/redroomrewards/realtime/internal/streamtest"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
-
-// onEachRedis runs a test on a real Redis and on the one that dev mode embeds.
-func onEachRedis(t *testing.T, run func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys)) {
-	t.Run("redis", func(t *testing.T) {
-		url, namespace := testenv.Redis(t)
-		run(t, open(t, url), bus.Keys{Namespace: namespace, Partitions: 4})
-	})
-	t.Run("miniredis", func(t *testing.T) {
-		server := miniredis.NewMiniRedis()
-		if err := server.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(server.Close)
-		run(t, open(t, "redis://"+server.Addr()), bus.Keys{Namespace: "test", Partitions: 4})
-	})
-}
-
-func open(t testing.TB, url string) redis.UniversalClient {
-	t.Helper()
-	rdb, err := bus.OpenRedis(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = rdb.Close() })
-	return rdb
-}
-
-// waitFor polls a real condition until it holds; it ends the test after a while.
-func waitFor(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(time.Minute)
-	defer deadline.Stop()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
-}
-
-// makeGroup returns a group of n deliveries to an account, from seq first on.
-func makeGroup(account string, first int64, n int) bus.Group {
-	g := bus.Group{Key: fmt.Sprintf("tx-%d:%s", first, account), Account: account}
-	for i := range n {
-		seq := first + int64(i)
-		g.Deliveries = append(g.Deliveries, bus.Delivery{
-			ID: fmt.Sprintf("%s/%d", account, seq), Type: "wallet.balance_updated", Account: account, Seq: seq,
-			Amount: 5, Reason: "admin_credit", Data: fmt.Appendf(nil, `{"seq":%d,"account":%q}`, seq, account),
-		})
-	}
-	last := first + int64(n) - 1
-	g.Balance = bus.Balance{Account: account, Seq: last, UpdatedAt: time.UnixMilli(1_700_000_000_000 + last)}
-	if strings.HasPrefix(account, "model:") {
-		g.Balance.Earned = 10 * last
-	} else {
-		g.Balance.Available, g.Balance.Escrow = 100*last, last
-	}
-	return g
-}
-
-// stream lists account/seq of a partition's entries.
-func stream(t testing.TB, rdb redis.UniversalClient, keys bus.Keys, account string) []string {
-	t.Helper()
-	entries, err := rdb.XRange(t.Context(), keys.Stream(keys.Partition(account)), "-", "+").Result()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var list []string
-	for _, e := range entries {
-		if e.Values["account"] == account {
-			list = append(list, fmt.Sprint(e.Values["seq"]))
-		}
-	}
-	return list
-}
 
 func TestOpenRedisReadsURLs(t *testing.T) {
 	single, err := bus.OpenRedis("rediss://u:p@h:1/3?read_timeout=9s")
@@ -139,7 +60,7 @@ func TestOpenRedisRefusesAndKeepsThePassword(t *testing.T) {
 }
 
 func TestCheckLayoutRefusesAnotherPartitionCount(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		ctx := context.Background()
 		other := bus.Keys{Namespace: keys.Namespace, Partitions: 8}
 		if err := bus.CompareLayout(ctx, rdb, other); err == nil || !strings.Contains(err.Error(), keys.Namespace) {

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/redroomrewards/realtime/internal/streamtest"
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
@@ -23,7 +24,7 @@ func elsewhere(keys bus.Keys, kind, account string) string {
 }
 
 func TestRelayKeepsOneBrokenStreamFromTheOthers(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		src, reg := newMemory(), prometheus.NewRegistry()
 		bad := "user:bad"
 		good, model := elsewhere(keys, "user", bad), elsewhere(keys, "model", bad)
@@ -43,28 +44,28 @@ func TestRelayKeepsOneBrokenStreamFromTheOthers(t *testing.T) {
 		}
 		waitStream(t, rdb, keys, good, 1, 100)
 		waitStream(t, rdb, keys, model, 1, 100)
-		waitFor(t, "the gauge", func() bool { return metric(t, reg, "relay_outbox_backlog") == 50 })
+		streamtest.WaitFor(t, "the gauge", func() bool { return streamtest.Metric(t, reg, "relay_outbox_backlog") == 50 })
 		rdb.Del(t.Context(), broken)
-		waitFor(t, "an empty outbox", src.empty)
+		streamtest.WaitFor(t, "an empty outbox", src.empty)
 		waitStream(t, rdb, keys, bad, 1, 50)
 		waitStream(t, rdb, keys, model, 1, 100)
 	})
 }
 
 func TestRelayLeavesOnlyABrokenStreamToTheSweep(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		src, reg := newMemory(), prometheus.NewRegistry()
 		bad := "user:bad"
 		good := elsewhere(keys, "user", bad)
 		rdb.Set(t.Context(), keys.Stream(keys.Partition(bad)), "no stream", 0)
 		relay, _ := relayWith(t, src, rdb, keys, bus.RelayConfig{Registerer: reg})
 		src.run(relay, 1, bad)
-		waitFor(t, "the first failure", func() bool { return metric(t, reg, "relay_deferred_total") == 1 })
+		streamtest.WaitFor(t, "the first failure", func() bool { return streamtest.Metric(t, reg, "relay_deferred_total") == 1 })
 		for seq := range int64(50) {
 			src.run(relay, 1, good)
 			waitStream(t, rdb, keys, good, 1, seq+1)
 		}
-		if got := metric(t, reg, "relay_deferred_total"); got != 1 {
+		if got := streamtest.Metric(t, reg, "relay_deferred_total"); got != 1 {
 			t.Errorf("%v transactions were left to the sweep; want 1", got)
 		}
 	})
@@ -87,7 +88,7 @@ func oneMasterAway(t *testing.T, leave, comeBack func(*testenv.Server)) {
 	var slots []redis.ClusterSlot
 	for i := range servers {
 		servers[i] = testenv.RedisServer(t)
-		direct[i] = open(t, servers[i].URL())
+		direct[i] = streamtest.Open(t, servers[i].URL())
 		slots = append(slots, redis.ClusterSlot{Start: i * 8192, End: i*8192 + 8191, Nodes: []redis.ClusterNode{{Addr: servers[i].Addr()}}})
 	}
 	rdb := redis.NewClusterClient(&redis.ClusterOptions{
@@ -102,7 +103,7 @@ func oneMasterAway(t *testing.T, leave, comeBack func(*testenv.Server)) {
 	for i := range 100 {
 		src.run(relay, 1, fmt.Sprint("user:", i))
 	}
-	waitFor(t, "an empty outbox", src.empty)
+	streamtest.WaitFor(t, "an empty outbox", src.empty)
 	for i := range 100 {
 		account, server := fmt.Sprint("user:", i), 0
 		if direct[1].Exists(t.Context(), keys.BalanceHash(account)).Val() == 1 {
@@ -124,7 +125,7 @@ func oneMasterAway(t *testing.T, leave, comeBack func(*testenv.Server)) {
 		waitStream(t, direct[0], keys, on[0][i], 1, 51)
 	}
 	comeBack(servers[1])
-	waitFor(t, "an empty outbox", src.empty)
+	streamtest.WaitFor(t, "an empty outbox", src.empty)
 	waitStream(t, direct[0], keys, on[0][2], 1, 51)
 	waitStream(t, direct[1], keys, on[1][0], 1, 61)
 	waitStream(t, direct[1], keys, on[1][9], 1, 11)

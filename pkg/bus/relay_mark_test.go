@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/redroomrewards/realtime/internal/streamtest"
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
@@ -27,7 +28,7 @@ func markOf(t testing.TB, rdb redis.UniversalClient, keys bus.Keys, partition in
 func waitMarks(t testing.TB, rdb redis.UniversalClient, keys bus.Keys, after time.Time) {
 	t.Helper()
 	for i := range keys.Partitions {
-		waitFor(t, "a later mark", func() bool { return markOf(t, rdb, keys, i).After(after) })
+		streamtest.WaitFor(t, "a later mark", func() bool { return markOf(t, rdb, keys, i).After(after) })
 	}
 }
 
@@ -44,13 +45,13 @@ func longAgo(t testing.TB, src *memory, rdb redis.UniversalClient, keys bus.Keys
 
 // Everything stopped for longer than Quiet, and Redis came back without its last writes.
 func TestRelayHealsAQuietAccountAfterALongStop(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		src := newMemory()
 		relay, stop := relayWith(t, src, rdb, keys, bus.RelayConfig{})
 		for range 20 {
 			src.run(relay, 2, "user:a")
 		}
-		waitFor(t, "an empty outbox", src.empty)
+		streamtest.WaitFor(t, "an empty outbox", src.empty)
 		waitMarks(t, rdb, keys, time.Time{})
 		stop()
 		loseSince(t, rdb, keys, "user:a", 30)
@@ -62,13 +63,13 @@ func TestRelayHealsAQuietAccountAfterALongStop(t *testing.T) {
 
 // Neither a connection nor the server's identity tells of it.
 func TestRelayNoticesThatRedisWentBackInTime(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		src := newMemory()
 		relay, _ := relayWith(t, src, rdb, keys, bus.RelayConfig{})
 		for range 20 {
 			src.run(relay, 2, "user:a")
 		}
-		waitFor(t, "an empty outbox", src.empty)
+		streamtest.WaitFor(t, "an empty outbox", src.empty)
 		waitMarks(t, rdb, keys, time.Now()) // the first comparison is over
 		loseSince(t, rdb, keys, "user:a", 30)
 		longAgo(t, src, rdb, keys, "user:a", time.Now().Add(-time.Hour))
@@ -80,16 +81,16 @@ func TestRelayNoticesThatRedisWentBackInTime(t *testing.T) {
 // The core runs all the time, and Redis comes back as a snapshot has it that is older than Quiet.
 func TestRelayHealsAQuietAccountAfterAnOldSnapshot(t *testing.T) {
 	server := testenv.RedisServer(t)
-	rdb, keys, src := open(t, server.URL()), bus.Keys{}.WithDefaults(), newMemory()
+	rdb, keys, src := streamtest.Open(t, server.URL()), bus.Keys{}.WithDefaults(), newMemory()
 	relay, _ := relayWith(t, src, rdb, keys, bus.RelayConfig{Quiet: time.Millisecond})
 	src.run(relay, 10, "user:a")
-	waitFor(t, "an empty outbox", src.empty)
+	streamtest.WaitFor(t, "an empty outbox", src.empty)
 	waitMarks(t, rdb, keys, time.Now())
 	if err := rdb.Save(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
 	src.run(relay, 10, "user:a")
-	waitFor(t, "an empty outbox", src.empty)
+	streamtest.WaitFor(t, "an empty outbox", src.empty)
 	waitMarks(t, rdb, keys, time.Now().Add(20*time.Millisecond)) // quiet for longer than Quiet
 	server.Kill()
 	server.Start()
@@ -98,26 +99,26 @@ func TestRelayHealsAQuietAccountAfterAnOldSnapshot(t *testing.T) {
 
 // A mark that somebody broke is as good as none.
 func TestRelayLivesWithBrokenMarks(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		rdb.Set(t.Context(), keys.Relayed(0), "yesterday", 0)
 		rdb.LPush(t.Context(), keys.Relayed(1), "yesterday")
 		src := newMemory()
 		src.run(nil, 5, "user:a")
 		src.run(nil, 5, "user:b")
-		if err := src.Published(context.Background(), upTo(1, 2)); err != nil {
+		if err := src.Published(context.Background(), streamtest.UpTo(1, 2)); err != nil {
 			t.Fatal(err)
 		}
 		relayWith(t, src, rdb, keys, bus.RelayConfig{})
 		waitStream(t, rdb, keys, "user:a", 1, 5)
 		waitStream(t, rdb, keys, "user:b", 1, 5)
-		waitFor(t, "a mark", func() bool { return !markOf(t, rdb, keys, 0).IsZero() && !markOf(t, rdb, keys, 2).IsZero() })
+		streamtest.WaitFor(t, "a mark", func() bool { return !markOf(t, rdb, keys, 0).IsZero() && !markOf(t, rdb, keys, 2).IsZero() })
 	})
 }
 
 func TestRelayMarksEachPartitionOfACluster(t *testing.T) {
-	server := clusterOfOne(t)
+	server := streamtest.ClusterOfOne(t)
 	for i, url := range []string{"redis+cluster://" + server.Addr(), server.URL()} {
-		rdb, keys, src := open(t, url), bus.Keys{Namespace: fmt.Sprint("t", i)}.WithDefaults(), newMemory()
+		rdb, keys, src := streamtest.Open(t, url), bus.Keys{Namespace: fmt.Sprint("t", i)}.WithDefaults(), newMemory()
 		relay, stop := relayWith(t, src, rdb, keys, bus.RelayConfig{})
 		src.run(relay, 2, "user:a")
 		waitMarks(t, rdb, keys, time.Time{})

@@ -3,6 +3,7 @@ package bus_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/redroomrewards/realtime/internal/streamtest"
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
@@ -21,7 +23,7 @@ import (
 func relayWith(t testing.TB, src bus.Source, rdb redis.UniversalClient, keys bus.Keys, cfg bus.RelayConfig) (*bus.Relay, func()) {
 	t.Helper()
 	if cfg.Logger == nil {
-		cfg.Logger = quiet()
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	setIfZero(&cfg.Sweep, 20*time.Millisecond)
 	setIfZero(&cfg.Check, 20*time.Millisecond)
@@ -47,19 +49,6 @@ func setIfZero(d *time.Duration, value time.Duration) {
 	}
 }
 
-// entriesOf lists an account's seqs in its stream, repeats and all.
-func entriesOf(t testing.TB, rdb redis.UniversalClient, keys bus.Keys, account string) (list []int64) {
-	t.Helper()
-	for _, text := range stream(t, rdb, keys, account) {
-		seq, err := strconv.ParseInt(text, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		list = append(list, seq)
-	}
-	return list
-}
-
 func waitStream(t testing.TB, rdb redis.UniversalClient, keys bus.Keys, account string, first, last int64) {
 	t.Helper()
 	var got []int64
@@ -68,14 +57,14 @@ func waitStream(t testing.TB, rdb redis.UniversalClient, keys bus.Keys, account 
 			t.Logf("%s has %v; want %d to %d", account, got, first, last)
 		}
 	}()
-	waitFor(t, account+"'s stream", func() bool {
-		got = entriesOf(t, rdb, keys, account)
-		return slices.Equal(got, upTo(first, last))
+	streamtest.WaitFor(t, account+"'s stream", func() bool {
+		got = streamtest.Seqs(t, rdb, keys, account)
+		return slices.Equal(got, streamtest.UpTo(first, last))
 	})
 }
 
 func TestRelayPublishesOffersAndEmptiesTheOutbox(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		src := newMemory()
 		reg := prometheus.NewRegistry()
 		// No sweep but the first can help.
@@ -83,12 +72,12 @@ func TestRelayPublishesOffersAndEmptiesTheOutbox(t *testing.T) {
 		for i := range 500 {
 			src.run(relay, 1+i%3, fmt.Sprintf("user:%d", i%7), "model:m")
 		}
-		waitFor(t, "an empty outbox", src.empty)
+		streamtest.WaitFor(t, "an empty outbox", src.empty)
 		for _, a := range []string{"user:0", "user:6", "model:m"} {
 			waitStream(t, rdb, keys, a, 1, src.lastSeq(a))
 		}
 		// An answer that came too late is a duplicate when it is asked for again.
-		got, late := metric(t, reg, "wallet_event_published_total"), metric(t, reg, "wallet_event_publish_error_total")
+		got, late := streamtest.Metric(t, reg, "wallet_event_published_total"), streamtest.Metric(t, reg, "wallet_event_publish_error_total")
 		if got > 1998 || (got < 1998 && late == 0) {
 			t.Errorf("wallet_event_published_total = %v; want 1998", got)
 		}
@@ -96,13 +85,13 @@ func TestRelayPublishesOffersAndEmptiesTheOutbox(t *testing.T) {
 }
 
 func TestRelayPublishesWhatADeadProcessLeft(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		src := newMemory()
 		for i := range 1200 { // several pages
 			src.run(nil, 2, fmt.Sprintf("user:%d", i%5))
 		}
 		relayWith(t, src, rdb, keys, bus.RelayConfig{Sweep: time.Hour})
-		waitFor(t, "an empty outbox", src.empty)
+		streamtest.WaitFor(t, "an empty outbox", src.empty)
 		for i := range 5 {
 			waitStream(t, rdb, keys, fmt.Sprintf("user:%d", i), 1, 480)
 		}
@@ -110,13 +99,13 @@ func TestRelayPublishesWhatADeadProcessLeft(t *testing.T) {
 }
 
 func TestRelayLeavesToTheSweepWhatDoesNotFit(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		src, reg := newMemory(), prometheus.NewRegistry()
 		relay, _ := relayWith(t, src, rdb, keys, bus.RelayConfig{MaxQueue: 2, Sweep: time.Hour, Registerer: reg})
 		for range 300 {
 			src.run(relay, 1, "user:a", "user:b")
 		}
-		waitFor(t, "an empty outbox", src.empty)
+		streamtest.WaitFor(t, "an empty outbox", src.empty)
 		waitStream(t, rdb, keys, "user:a", 1, 300)
 		waitStream(t, rdb, keys, "user:b", 1, 300)
 	})
@@ -124,14 +113,14 @@ func TestRelayLeavesToTheSweepWhatDoesNotFit(t *testing.T) {
 
 // The queue is bounded in bytes too, and has room again when it was published.
 func TestRelayBoundsTheBytesOfItsQueue(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		src, reg := newMemory(), prometheus.NewRegistry()
 		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
 		relay := bus.NewRelay(src, p, bus.RelayConfig{MaxQueueBytes: 1, MaxBatch: 1, Sweep: 10 * time.Millisecond, MinAge: time.Nanosecond, Registerer: reg})
 		for range 3 {
 			src.run(relay, 1, "user:a")
 		}
-		if got := metric(t, reg, "relay_deferred_total"); got != 2 {
+		if got := streamtest.Metric(t, reg, "relay_deferred_total"); got != 2 {
 			t.Errorf("%v of 3 transactions were left to the sweep, want 2", got)
 		}
 		ctx, stop := context.WithCancel(t.Context())
@@ -139,24 +128,24 @@ func TestRelayBoundsTheBytesOfItsQueue(t *testing.T) {
 		running.Go(func() error { return relay.Run(ctx) })
 		defer func() { _ = running.Wait() }()
 		defer stop()
-		waitFor(t, "an empty outbox", src.empty)
-		waitFor(t, "room for another one", func() bool {
-			before := metric(t, reg, "relay_deferred_total")
+		streamtest.WaitFor(t, "an empty outbox", src.empty)
+		streamtest.WaitFor(t, "room for another one", func() bool {
+			before := streamtest.Metric(t, reg, "relay_deferred_total")
 			src.run(relay, 1, "user:a")
-			return metric(t, reg, "relay_deferred_total") == before
+			return streamtest.Metric(t, reg, "relay_deferred_total") == before
 		})
 	})
 }
 
 func TestRelayPublishesTheQueueWhenItStops(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		src := newMemory()
 		relay, stop := relayWith(t, src, rdb, keys, bus.RelayConfig{Sweep: time.Hour, MaxBatch: 10, Drain: time.Minute})
 		for range 200 {
 			src.run(relay, 1, "user:a")
 		}
 		stop()
-		if got := entriesOf(t, rdb, keys, "user:a"); !slices.Equal(got, upTo(1, 200)) {
+		if got := streamtest.Seqs(t, rdb, keys, "user:a"); !slices.Equal(got, streamtest.UpTo(1, 200)) {
 			t.Errorf("stream has %v", got)
 		}
 		if !src.empty() {
@@ -166,7 +155,7 @@ func TestRelayPublishesTheQueueWhenItStops(t *testing.T) {
 }
 
 func TestRelayWaitsForAPredecessorFromAnotherProcess(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		src := newMemory()
 		cfg := bus.RelayConfig{Sweep: time.Hour, MinAge: time.Hour}
 		a, _ := relayWith(t, src, rdb, keys, cfg)
@@ -177,21 +166,21 @@ func TestRelayWaitsForAPredecessorFromAnotherProcess(t *testing.T) {
 		}
 		b.Offer(turn[1])
 		a.Offer(turn[0])
-		waitFor(t, "an empty outbox", src.empty)
+		streamtest.WaitFor(t, "an empty outbox", src.empty)
 		waitStream(t, rdb, keys, "user:a", 1, 200)
 	})
 }
 
 func TestRelayRefillsAnEmptyRedis(t *testing.T) {
 	server := testenv.RedisServer(t)
-	rdb, keys, src := open(t, server.URL()), bus.Keys{}.WithDefaults(), newMemory()
+	rdb, keys, src := streamtest.Open(t, server.URL()), bus.Keys{}.WithDefaults(), newMemory()
 	relay, _ := relayWith(t, src, rdb, keys, bus.RelayConfig{})
 	for range 50 {
 		src.run(relay, 1, "user:long", "user:quiet")
 	}
 	src.run(relay, 3, "user:short")
 	src.run(relay, 3, "user:shortquiet")
-	waitFor(t, "an empty outbox", src.empty)
+	streamtest.WaitFor(t, "an empty outbox", src.empty)
 	server.Kill()
 	for range 5 {
 		src.run(relay, 2, "user:long", "user:short")
@@ -200,13 +189,13 @@ func TestRelayRefillsAnEmptyRedis(t *testing.T) {
 		t.Fatal("the outbox is empty though Redis is away")
 	}
 	server.Start()
-	waitFor(t, "an empty outbox", src.empty)
+	streamtest.WaitFor(t, "an empty outbox", src.empty)
 	// From the first event that Redis had not acknowledged; or with more of the past, when a
 	// sweep was about to publish that past again, from a page that it had read before.
 	risesTo := func(account string, first, last int64) {
-		waitFor(t, account+"'s stream", func() bool {
-			got := entriesOf(t, rdb, keys, account)
-			return len(got) > 0 && got[0] <= first && slices.Equal(got, upTo(got[0], last))
+		streamtest.WaitFor(t, account+"'s stream", func() bool {
+			got := streamtest.Seqs(t, rdb, keys, account)
+			return len(got) > 0 && got[0] <= first && slices.Equal(got, streamtest.UpTo(got[0], last))
 		})
 	}
 	risesTo("user:long", 51, 60)
@@ -242,21 +231,21 @@ func loseSince(t testing.TB, rdb redis.UniversalClient, keys bus.Keys, account s
 }
 
 func TestRelayRepublishesWhatAFailoverLost(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		src, reg := newMemory(), prometheus.NewRegistry()
 		relay, _ := relayWith(t, src, rdb, keys, bus.RelayConfig{Registerer: reg})
 		for range 200 {
 			src.run(relay, 2, "user:a")
 		}
 		src.run(relay, 9, "user:b")
-		waitFor(t, "an empty outbox", src.empty)
+		streamtest.WaitFor(t, "an empty outbox", src.empty)
 		loseSince(t, rdb, keys, "user:a", 100)
 		loseSince(t, rdb, keys, "user:b", 0)
 		src.run(relay, 1, "user:a", "user:b")
-		waitFor(t, "an empty outbox", src.empty)
+		streamtest.WaitFor(t, "an empty outbox", src.empty)
 		waitStream(t, rdb, keys, "user:a", 1, 401)
 		waitStream(t, rdb, keys, "user:b", 1, 10)
-		if got := metric(t, reg, "relay_republished_total"); got < 151 {
+		if got := streamtest.Metric(t, reg, "relay_republished_total"); got < 151 {
 			t.Errorf("relay_republished_total = %v; want 151, and what the first comparison met on its way", got)
 		}
 	})
@@ -265,54 +254,54 @@ func TestRelayRepublishesWhatAFailoverLost(t *testing.T) {
 func TestRelayHealsQuietAccountsAfterAReconnect(t *testing.T) {
 	server := testenv.RedisServer(t)
 	proxy := testenv.NewProxy(t, server.Addr())
-	direct, keys, src := open(t, server.URL()), bus.Keys{}.WithDefaults(), newMemory()
-	relay, _ := relayWith(t, src, open(t, "redis://"+proxy.Addr()+"?max_retries=-1"), keys, bus.RelayConfig{Check: time.Hour}) // a check would meet the pause first
+	direct, keys, src := streamtest.Open(t, server.URL()), bus.Keys{}.WithDefaults(), newMemory()
+	relay, _ := relayWith(t, src, streamtest.Open(t, "redis://"+proxy.Addr()+"?max_retries=-1"), keys, bus.RelayConfig{Check: time.Hour}) // a check would meet the pause first
 	for range 20 {
 		src.run(relay, 2, "user:a")
 	}
-	waitFor(t, "an empty outbox", src.empty)
+	streamtest.WaitFor(t, "an empty outbox", src.empty)
 	loseSince(t, direct, keys, "user:a", 10)
 	proxy.PauseReplies()
 	src.run(relay, 1, "user:b") // whose reply is lost
-	waitFor(t, "user:b's event", func() bool { return len(entriesOf(t, direct, keys, "user:b")) == 1 })
+	streamtest.WaitFor(t, "user:b's event", func() bool { return len(streamtest.Seqs(t, direct, keys, "user:b")) == 1 })
 	proxy.Cut()
 	proxy.Resume()
 	waitStream(t, direct, keys, "user:a", 1, 40)
-	waitFor(t, "an empty outbox", src.empty)
+	streamtest.WaitFor(t, "an empty outbox", src.empty)
 	waitStream(t, direct, keys, "user:b", 1, 1)
 }
 
 func TestRelayPublishesTheRestOfAGroupThatRedisHasInPart(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		src := newMemory()
 		src.run(nil, 5, "user:a")
 		src.run(nil, 2, "user:a")
 		rdb.HSet(t.Context(), keys.BalanceHash("user:a"), "seq", 3)
 		relayWith(t, src, rdb, keys, bus.RelayConfig{})
-		waitFor(t, "an empty outbox", src.empty)
+		streamtest.WaitFor(t, "an empty outbox", src.empty)
 		waitStream(t, rdb, keys, "user:a", 4, 7)
 	})
 }
 
 func TestRelayTakesAsBaseOnlyTheFirstRowThereIs(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		src := newMemory()
 		for range 100 {
 			src.run(nil, 1, "user:a")
 		}
-		published := upTo(1, 90)
+		published := streamtest.UpTo(1, 90)
 		if err := src.Published(t.Context(), published); err != nil {
 			t.Fatal(err)
 		}
 		src.hide[91], src.hide[92] = true, true // committed just after the page is read
 		relayWith(t, src, rdb, keys, bus.RelayConfig{})
-		waitFor(t, "an empty outbox", src.empty)
+		streamtest.WaitFor(t, "an empty outbox", src.empty)
 		waitStream(t, rdb, keys, "user:a", 91, 100)
 	})
 }
 
 func TestRelayKeepsOneBadAccountFromTheOthers(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		src, reg := newMemory(), prometheus.NewRegistry()
 		rdb.Set(t.Context(), keys.BalanceHash("user:bad"), "no hash", 0)
 		relay, _ := relayWith(t, src, rdb, keys, bus.RelayConfig{Registerer: reg, MinAge: time.Millisecond})
@@ -322,21 +311,21 @@ func TestRelayKeepsOneBadAccountFromTheOthers(t *testing.T) {
 		}
 		waitStream(t, rdb, keys, "user:a", 1, 50)
 		waitStream(t, rdb, keys, "model:m", 1, 100)
-		waitFor(t, "the alarm", func() bool { return metric(t, reg, "relay_outbox_backlog") == 50 })
+		streamtest.WaitFor(t, "the alarm", func() bool { return streamtest.Metric(t, reg, "relay_outbox_backlog") == 50 })
 		rdb.Del(t.Context(), keys.BalanceHash("user:bad"))
-		waitFor(t, "an empty outbox", src.empty)
+		streamtest.WaitFor(t, "an empty outbox", src.empty)
 		waitStream(t, rdb, keys, "user:bad", 1, 50)
 	})
 }
 
 func TestRelayDoesNotWaitForARedisThatHangs(t *testing.T) {
 	server := testenv.RedisServer(t)
-	direct, keys, src := open(t, server.URL()), bus.Keys{}.WithDefaults(), newMemory()
+	direct, keys, src := streamtest.Open(t, server.URL()), bus.Keys{}.WithDefaults(), newMemory()
 	reg := prometheus.NewRegistry()
-	hasty := open(t, server.URL()+"?read_timeout=100ms&max_retries=-1")
+	hasty := streamtest.Open(t, server.URL()+"?read_timeout=100ms&max_retries=-1")
 	relay, _ := relayWith(t, src, hasty, keys, bus.RelayConfig{Registerer: reg, MaxQueue: 100})
 	src.run(relay, 1, "user:a")
-	waitFor(t, "an empty outbox", src.empty)
+	streamtest.WaitFor(t, "an empty outbox", src.empty)
 	server.Stop()
 	start := time.Now()
 	for range 1000 {
@@ -345,44 +334,44 @@ func TestRelayDoesNotWaitForARedisThatHangs(t *testing.T) {
 	if took := time.Since(start); took > 2*time.Second {
 		t.Errorf("1000 offers took %v", took)
 	}
-	waitFor(t, "the backlog gauge", func() bool { return metric(t, reg, "relay_outbox_backlog") == 1000 })
-	waitFor(t, "the age gauge", func() bool { return metric(t, reg, "relay_outbox_oldest_age_seconds") > 0.05 })
+	streamtest.WaitFor(t, "the backlog gauge", func() bool { return streamtest.Metric(t, reg, "relay_outbox_backlog") == 1000 })
+	streamtest.WaitFor(t, "the age gauge", func() bool { return streamtest.Metric(t, reg, "relay_outbox_oldest_age_seconds") > 0.05 })
 	server.Continue()
-	waitFor(t, "an empty outbox", src.empty)
+	streamtest.WaitFor(t, "an empty outbox", src.empty)
 	waitStream(t, direct, keys, "user:a", 1, 1001)
 }
 
 func TestRelayTellsWhenRedisIsAheadOfTheLedger(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		src, reg := newMemory(), prometheus.NewRegistry()
 		src.run(nil, 5, "user:a")
 		rdb.HSet(t.Context(), keys.BalanceHash("user:a"), "seq", 9)
 		relayWith(t, src, rdb, keys, bus.RelayConfig{Registerer: reg})
-		waitFor(t, "the alarm", func() bool { return metric(t, reg, "relay_ahead_total") > 0 })
+		streamtest.WaitFor(t, "the alarm", func() bool { return streamtest.Metric(t, reg, "relay_ahead_total") > 0 })
 	})
 }
 
 // An asynchronous standby takes over from the ledger's database, and lacks its last commits.
 func TestRelayTellsWhenTheLedgerLosesCommits(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		src, reg := newMemory(), prometheus.NewRegistry()
 		relay, _ := relayWith(t, src, rdb, keys, bus.RelayConfig{Registerer: reg})
 		for range 9 {
 			src.run(relay, 1, "user:a")
 		}
-		waitFor(t, "an empty outbox", src.empty)
+		streamtest.WaitFor(t, "an empty outbox", src.empty)
 		waitMarks(t, rdb, keys, time.Now()) // the first comparison is over
 		src.mu.Lock()
 		src.groups["user:a"] = src.groups["user:a"][:5] // 6 to 9 are gone
 		src.mu.Unlock()
 		src.run(relay, 1, "user:a") // another 6
-		waitFor(t, "the alarm", func() bool { return metric(t, reg, "relay_ahead_total") > 0 })
+		streamtest.WaitFor(t, "the alarm", func() bool { return streamtest.Metric(t, reg, "relay_ahead_total") > 0 })
 	})
 }
 
 // A row that is published once more, though later ones of its account are published, is no alarm.
 func TestRelayTakesARepeatForARepeat(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		src, reg := newMemory(), prometheus.NewRegistry()
 		relay, _ := relayWith(t, src, rdb, keys, bus.RelayConfig{Registerer: reg})
 		var rows []bus.Pending
@@ -390,12 +379,12 @@ func TestRelayTakesARepeatForARepeat(t *testing.T) {
 			rows = append(rows, src.commit(src.reserve(), 1, "user:a"))
 		}
 		relay.Offer(rows)
-		waitFor(t, "an empty outbox", src.empty)
+		streamtest.WaitFor(t, "an empty outbox", src.empty)
 		asked := src.asked("user:a")
 		relay.Offer(rows[:5])
-		waitFor(t, "a question to the ledger", func() bool { return src.asked("user:a") > asked })
+		streamtest.WaitFor(t, "a question to the ledger", func() bool { return src.asked("user:a") > asked })
 		waitMarks(t, rdb, keys, time.Now()) // the pass is over
-		if got := metric(t, reg, "relay_ahead_total"); got != 0 {
+		if got := streamtest.Metric(t, reg, "relay_ahead_total"); got != 0 {
 			t.Errorf("relay_ahead_total = %v", got)
 		}
 	})

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/redroomrewards/realtime/internal/streamtest"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
@@ -48,7 +49,7 @@ func (m *memory) commit(id int64, events int, accounts ...string) bus.Pending {
 	defer m.mu.Unlock()
 	row := bus.Pending{ID: id, CommittedAt: time.Now()}
 	for _, account := range accounts {
-		g := makeGroup(account, m.last(account)+1, events)
+		g := streamtest.MakeGroup(account, m.last(account)+1, events)
 		g.Key = fmt.Sprintf("tx-%d:%s", id, account)
 		m.groups[account] = append(m.groups[account], g)
 		m.changed[account] = row.CommittedAt

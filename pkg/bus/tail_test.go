@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/redroomrewards/realtime/internal/streamtest"
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
@@ -29,15 +30,13 @@ type follower struct {
 	live    []bus.Delivery
 }
 
-func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
-
 func follow(t testing.TB, rdb redis.UniversalClient, cfg bus.TailConfig) *follower {
 	t.Helper()
 	if cfg.Block == 0 {
 		cfg.Block = 20 * time.Millisecond
 	}
 	if cfg.Logger == nil {
-		cfg.Logger = quiet()
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &follower{Tail: bus.NewTail(rdb, cfg)}
@@ -90,23 +89,16 @@ func (f *follower) waitCaughtUp(t testing.TB) {
 	}
 }
 
-func upTo(first, last int64) (list []int64) {
-	for seq := first; seq <= last; seq++ {
-		list = append(list, seq)
-	}
-	return list
-}
-
 func (f *follower) waitLive(t testing.TB, account string, first, last int64) {
 	t.Helper()
-	waitFor(t, fmt.Sprintf("live %s %d to %d", account, first, last), func() bool {
+	streamtest.WaitFor(t, fmt.Sprintf("live %s %d to %d", account, first, last), func() bool {
 		_, live := f.seqs(account)
-		return slices.Equal(live, upTo(first, last))
+		return slices.Equal(live, streamtest.UpTo(first, last))
 	})
 }
 
 func TestTailRefillsThenFollows(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
 		for seq := int64(1); seq <= 30; seq++ {
 			publish(t, p, group("user:a", seq, 1), group("user:b", seq, 1), group("model:m", seq, 1))
@@ -132,8 +124,8 @@ func TestTailRefillsThenFollows(t *testing.T) {
 }
 
 func TestTailDeliversEveryField(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
-		g := makeGroup("user:a'\r\n$5", 1, 2)
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		g := streamtest.MakeGroup("user:a'\r\n$5", 1, 2)
 		g.Deliveries[0].Feature, g.Deliveries[0].View, g.Deliveries[0].Copy = "wheel", []byte(`{"v":1}`), true
 		g.Deliveries[0].TraceParent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 		g.Deliveries[1].Amount, g.Deliveries[1].Reason = 0, ""
@@ -156,7 +148,7 @@ func TestTailDeliversEveryField(t *testing.T) {
 }
 
 func TestTailSkipsWhatIsNoDelivery(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		reg := prometheus.NewRegistry()
 		f := follow(t, rdb, bus.TailConfig{Keys: keys, Registerer: reg})
 		f.waitCaughtUp(t)
@@ -174,41 +166,23 @@ func TestTailSkipsWhatIsNoDelivery(t *testing.T) {
 		}
 		publish(t, bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys}), group("user:a", 1, 2))
 		f.waitLive(t, "user:a", 1, 2)
-		if got := metric(t, reg, "stream_malformed_total"); got != 5 {
+		if got := streamtest.Metric(t, reg, "stream_malformed_total"); got != 5 {
 			t.Errorf("stream_malformed_total = %v; want 5", got)
 		}
 	})
 }
 
-// metric sums a metric's values over its labels.
-func metric(t testing.TB, reg *prometheus.Registry, name string) (sum float64) {
-	t.Helper()
-	families, err := reg.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range families {
-		if f.GetName() != name {
-			continue
-		}
-		for _, m := range f.GetMetric() {
-			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
-		}
-	}
-	return sum
-}
-
 func TestTailStopsWithoutRedis(t *testing.T) {
-	f := follow(t, open(t, "redis://127.0.0.1:1"), bus.TailConfig{})
+	f := follow(t, streamtest.Open(t, "redis://127.0.0.1:1"), bus.TailConfig{})
 	f.stop()
 }
 
 func TestTailOutlivesRestartsAndCuts(t *testing.T) {
 	server := testenv.RedisServer(t)
 	proxy := testenv.NewProxy(t, server.Addr())
-	direct := open(t, server.URL())
+	direct := streamtest.Open(t, server.URL())
 	reg := prometheus.NewRegistry()
-	f := follow(t, open(t, "redis://"+proxy.Addr()), bus.TailConfig{Registerer: reg, Check: 50 * time.Millisecond})
+	f := follow(t, streamtest.Open(t, "redis://"+proxy.Addr()), bus.TailConfig{Registerer: reg, Check: 50 * time.Millisecond})
 	f.waitCaughtUp(t)
 	p := bus.NewPublisher(direct, bus.PublisherConfig{})
 	publish(t, p, group("user:a", 1, 5))
@@ -222,8 +196,8 @@ func TestTailOutlivesRestartsAndCuts(t *testing.T) {
 
 	server.Kill()
 	server.Start() // empty
-	waitFor(t, "the reset", func() bool { return metric(t, reg, "stream_resets_total") > 0 })
-	publish(t, p, bus.Publication{Group: makeGroup("user:a", 11, 2), Base: true})
+	streamtest.WaitFor(t, "the reset", func() bool { return streamtest.Metric(t, reg, "stream_resets_total") > 0 })
+	publish(t, p, bus.Publication{Group: streamtest.MakeGroup("user:a", 11, 2), Base: true})
 	f.waitLive(t, "user:a", 1, 12)
 }
 
@@ -231,34 +205,34 @@ func TestTailOutlivesRestartsAndCuts(t *testing.T) {
 func TestTailTellsWhetherItReads(t *testing.T) {
 	server := testenv.RedisServer(t)
 	proxy := testenv.NewProxy(t, server.Addr())
-	p := bus.NewPublisher(open(t, server.URL()), bus.PublisherConfig{})
+	p := bus.NewPublisher(streamtest.Open(t, server.URL()), bus.PublisherConfig{})
 	publish(t, p, group("user:a", 1, 1))
 	var lost atomic.Int32
-	f := follow(t, open(t, "redis://"+proxy.Addr()+"?read_timeout=500ms"), bus.TailConfig{Count: 1, Lost: func() { lost.Add(1) }})
+	f := follow(t, streamtest.Open(t, "redis://"+proxy.Addr()+"?read_timeout=500ms"), bus.TailConfig{Count: 1, Lost: func() { lost.Add(1) }})
 	f.waitCaughtUp(t)
 	if !f.Reading("user:a") || !f.ReadingAll() {
 		t.Error("caught up, and does not read")
 	}
 	proxy.PauseReplies()
 	proxy.Cut()
-	waitFor(t, "that it does not read", func() bool { return !f.Reading("user:a") && !f.ReadingAll() })
+	streamtest.WaitFor(t, "that it does not read", func() bool { return !f.Reading("user:a") && !f.ReadingAll() })
 	const missed = 50
 	publish(t, p, group("user:a", 2, missed))
 	before := lost.Load()
 	proxy.Cut()
 	proxy.Resume()
-	waitFor(t, "that it reads again", func() bool { return f.Reading("user:a") })
+	streamtest.WaitFor(t, "that it reads again", func() bool { return f.Reading("user:a") })
 	if _, live := f.seqs("user:a"); len(live) != missed || lost.Load() == before {
 		t.Errorf("it reads again after %d of %d events, and %d calls of Lost", len(live), missed, lost.Load()-before)
 	}
-	waitFor(t, "all", f.ReadingAll)
+	streamtest.WaitFor(t, "all", f.ReadingAll)
 }
 
 func TestTailFollowsAStreamThatWentBack(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		add := func(id string, seq int) {
 			t.Helper()
-			g := makeGroup("user:a", int64(seq), 1)
+			g := streamtest.MakeGroup("user:a", int64(seq), 1)
 			d := g.Deliveries[0]
 			err := rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: keys.Stream(keys.Partition("user:a")), ID: id, Values: []any{
 				"id", d.ID, "type", d.Type, "account", d.Account, "seq", d.Seq, "data", d.Data,
@@ -281,14 +255,14 @@ func TestTailFollowsAStreamThatWentBack(t *testing.T) {
 		add("*", 3)
 		add("*", 4)
 		f.waitLive(t, "user:a", 1, 4)
-		if metric(t, reg, "stream_resets_total") == 0 {
+		if streamtest.Metric(t, reg, "stream_resets_total") == 0 {
 			t.Error("no reset was counted")
 		}
 	})
 }
 
 func TestTailDoesNotOverwriteWhatWasKept(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
 		f := follow(t, rdb, bus.TailConfig{Keys: keys, Count: 7})
 		f.waitCaughtUp(t)
@@ -308,13 +282,13 @@ func TestTailDoesNotOverwriteWhatWasKept(t *testing.T) {
 
 // With Reuse a batch is good until deliver returns.
 func TestTailReuses(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
 		publish(t, p, group("user:a", 1, 50))
 		const last = 250
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		tail := bus.NewTail(rdb, bus.TailConfig{Keys: keys, Count: 7, Block: 20 * time.Millisecond, Reuse: true, Logger: quiet()})
+		tail := bus.NewTail(rdb, bus.TailConfig{Keys: keys, Count: 7, Block: 20 * time.Millisecond, Reuse: true, Logger: slog.New(slog.DiscardHandler)})
 		var seq int64
 		var reads errgroup.Group
 		reads.Go(func() error {
@@ -342,21 +316,21 @@ func TestTailReuses(t *testing.T) {
 // BenchmarkTail reports time and allocations per entry read.
 func BenchmarkTail(b *testing.B) {
 	url, namespace := testenv.Redis(b)
-	rdb := open(b, url)
+	rdb := streamtest.Open(b, url)
 	keys := bus.Keys{Namespace: namespace, Partitions: 16}
 	p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
 	const events = 96_000
-	pubs := benchGroups(events/3, 3)
+	pubs := publications(streamtest.MakeBenchGroups(events/3, 3))
 	for group := range slices.Chunk(pubs, 1000) {
 		publish(b, p, group...)
 	}
 	b.ReportAllocs()
-	before := redisCPU(b, rdb)
+	before := streamtest.RedisCPU(b, rdb)
 	total := 0
 	for b.Loop() {
 		ctx, cancel := context.WithCancel(b.Context())
 		n := 0
-		err := bus.NewTail(rdb, bus.TailConfig{Keys: keys, Refill: events, Block: time.Millisecond, Logger: quiet()}).Run(ctx, func(batch bus.Batch) {
+		err := bus.NewTail(rdb, bus.TailConfig{Keys: keys, Refill: events, Block: time.Millisecond, Logger: slog.New(slog.DiscardHandler)}).Run(ctx, func(batch bus.Batch) {
 			if n += len(batch.Deliveries); n == events {
 				cancel()
 			}
@@ -367,12 +341,12 @@ func BenchmarkTail(b *testing.B) {
 		total += n
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(total), "ns/entry")
-	b.ReportMetric((redisCPU(b, rdb)-before)/float64(total), "redis-µs/entry")
+	b.ReportMetric((streamtest.RedisCPU(b, rdb)-before)/float64(total), "redis-µs/entry")
 }
 
 // Entries that are trimmed before a tail has read them are reported, though Redis answers all the time.
 func TestTailNoticesTrimming(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		for name, late := range map[string]struct {
 			count int           // of entries in a read
 			still time.Duration // nothing is read
@@ -393,20 +367,20 @@ func TestTailNoticesTrimming(t *testing.T) {
 				goOn := sync.OnceFunc(f.mu.Unlock)
 				t.Cleanup(goOn)
 				publish(t, p, group("user:a", 2, 1))
-				waitFor(t, "the second event", func() bool { return metric(t, reg, "stream_entries_total") == 2 })
+				streamtest.WaitFor(t, "the second event", func() bool { return streamtest.Metric(t, reg, "stream_entries_total") == 2 })
 				publish(t, p, group("user:quiet", 1, 1), group("user:a", 3, 1))
 				if err := rdb.XTrimMaxLen(t.Context(), keys.Stream(0), 1).Err(); err != nil {
 					t.Fatal(err)
 				}
 				standing := time.Now()
-				waitFor(t, "a read that is late", func() bool { return time.Since(standing) >= late.still })
+				streamtest.WaitFor(t, "a read that is late", func() bool { return time.Since(standing) >= late.still })
 				if lost.Load() != 0 {
 					t.Error("lost before anything was")
 				}
 				goOn()
 				f.waitLive(t, "user:a", 1, 3)
-				waitFor(t, "the report", func() bool { return lost.Load() == 1 })
-				if got := metric(t, reg, "stream_trimmed_total"); got != 1 {
+				streamtest.WaitFor(t, "the report", func() bool { return lost.Load() == 1 })
+				if got := streamtest.Metric(t, reg, "stream_trimmed_total"); got != 1 {
 					t.Errorf("stream_trimmed_total = %v; want 1", got)
 				}
 			})
