@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/redroomrewards/realtime/pkg/bus/internal/streamentry"
 )
 
 // OpenDeadLetters reads a group's dead letters in Redis, from any process. What it
@@ -75,7 +77,7 @@ func parseLetterID(id string) (group string, partition int, entry string, ok boo
 	rest, entry, _ := cutLast(id)
 	group, number, found := cutLast(rest)
 	partition, err := strconv.Atoi(number)
-	_, isID := parseStreamID([]byte(entry))
+	_, isID := streamentry.ParseID([]byte(entry))
 	return group, partition, entry, found && err == nil && isID && partition >= 0 && word(group, maxName)
 }
 
@@ -150,7 +152,7 @@ func (l *redisLetters) letter(partition int, m redis.XMessage) DeadLetter {
 	}
 	d.Event = Event{
 		ID: f["id"], Type: f["type"], Account: f["account"], Key: f["key"], Reason: f["reason"], Feature: f["feature"],
-		Seq: max(0, parseAmount([]byte(f["seq"]))), Amount: max(0, parseAmount([]byte(f["amount"]))), Data: []byte(f["data"]), TraceParent: f["traceparent"],
+		Seq: max(0, streamentry.ParseAmount([]byte(f["seq"]))), Amount: max(0, streamentry.ParseAmount([]byte(f["amount"]))), Data: []byte(f["data"]), TraceParent: f["traceparent"],
 	}
 	return d
 }

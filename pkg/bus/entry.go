@@ -1,52 +1,9 @@
 package bus
 
 import (
-	"strconv"
+	"github.com/redroomrewards/realtime/pkg/bus/internal/resp"
+	"github.com/redroomrewards/realtime/pkg/bus/internal/streamentry"
 )
-
-// streamID is a stream entry's id; zero is before all entries.
-type streamID struct{ millis, n uint64 }
-
-func (id streamID) String() string {
-	return strconv.FormatUint(id.millis, 10) + "-" + strconv.FormatUint(id.n, 10)
-}
-
-func (id streamID) less(other streamID) bool {
-	return id.millis < other.millis || (id.millis == other.millis && id.n < other.n)
-}
-
-// back returns an id that is older by as many milliseconds.
-func (id streamID) back(millis uint64) streamID {
-	return streamID{millis: id.millis - min(id.millis, millis)}
-}
-
-func parseStreamID(b []byte) (id streamID, ok bool) {
-	for i, c := range b {
-		if c == '-' {
-			id.millis, ok = parseUint(b[:i])
-			if !ok {
-				return streamID{}, false
-			}
-			id.n, ok = parseUint(b[i+1:])
-			return id, ok
-		}
-	}
-	return streamID{}, false
-}
-
-// parseUint reads up to 19 digits, which an uint64 always holds.
-func parseUint(b []byte) (n uint64, ok bool) {
-	if len(b) == 0 || len(b) > 19 {
-		return 0, false
-	}
-	for _, c := range b {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		n = 10*n + uint64(c-'0')
-	}
-	return n, true
-}
 
 // entries turns stream entries into deliveries.
 type entries struct {
@@ -60,8 +17,8 @@ const maxWords = 4096
 
 // list reads an array of entries and returns how many there were, and the ids of
 // the first and the last one.
-func (e *entries) list(r *reply) (n int, first, last streamID) {
-	n, _ = r.array()
+func (e *entries) list(r *resp.Cursor) (n int, first, last streamentry.ID) {
+	n, _ = r.ReadArray()
 	for i := range n {
 		last = e.entry(r)
 		if i == 0 {
@@ -72,35 +29,35 @@ func (e *entries) list(r *reply) (n int, first, last streamID) {
 }
 
 // entry reads one entry. What is no delivery is counted and left out.
-func (e *entries) entry(r *reply) streamID {
-	pair, _ := r.array()
-	id, ok := parseStreamID(r.bulk())
-	fields, _ := r.array()
-	if r.err == nil && (pair != 2 || !ok || fields%2 != 0) {
-		r.err = errProtocol
+func (e *entries) entry(r *resp.Cursor) streamentry.ID {
+	pair, _ := r.ReadArray()
+	id, ok := streamentry.ParseID(r.ReadString())
+	fields, _ := r.ReadArray()
+	if r.Err == nil && (pair != 2 || !ok || fields%2 != 0) {
+		r.Err = resp.ErrProtocol
 	}
-	if r.err != nil {
-		return streamID{}
+	if r.Err != nil {
+		return streamentry.ID{}
 	}
 	d := e.next(id)
 	for range fields / 2 {
-		name := r.bulk()
-		e.set(d, name, r.bulk())
+		name := r.ReadString()
+		e.set(d, name, r.ReadString())
 	}
-	if r.err == nil {
+	if r.Err == nil {
 		e.keep(d)
 	}
 	return id
 }
 
 // next returns a place for a delivery. It stays free until keep.
-func (e *entries) next(id streamID) *Delivery {
+func (e *entries) next(id streamentry.ID) *Delivery {
 	n := len(e.deliveries)
 	if n == cap(e.deliveries) {
 		e.deliveries = append(e.deliveries, Delivery{})[:n]
 	}
 	d := &e.deliveries[:n+1][n]
-	*d = Delivery{StreamMillis: int64(id.millis)} //nolint:gosec // a clock's milliseconds
+	*d = Delivery{StreamMillis: int64(id.Millis)} //nolint:gosec // a clock's milliseconds
 	return d
 }
 
@@ -122,15 +79,15 @@ func (e *entries) keep(d *Delivery) {
 func (e *entries) set(d *Delivery, name, value []byte) {
 	switch string(name) {
 	case "id":
-		d.ID = unsafeString(value)
+		d.ID = streamentry.Text(value)
 	case "type":
 		d.Type = e.word(value)
 	case "account":
 		d.Account = string(value)
 	case "seq":
-		d.Seq = parseAmount(value)
+		d.Seq = streamentry.ParseAmount(value)
 	case "amount":
-		d.Amount = parseAmount(value)
+		d.Amount = streamentry.ParseAmount(value)
 	case "reason":
 		d.Reason = e.word(value)
 	case "feature":
@@ -142,17 +99,8 @@ func (e *entries) set(d *Delivery, name, value []byte) {
 	case "copy":
 		d.Copy = len(value) == 1 && value[0] == '1'
 	case "traceparent":
-		d.TraceParent = unsafeString(value)
+		d.TraceParent = streamentry.Text(value)
 	}
-}
-
-// parseAmount returns -1 for what is no number of ours.
-func parseAmount(b []byte) int64 {
-	n, ok := parseUint(b)
-	if !ok || n > 1<<62 {
-		return -1
-	}
-	return int64(n) //nolint:gosec // checked
 }
 
 func (e *entries) word(b []byte) string {

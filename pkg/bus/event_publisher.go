@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/redroomrewards/realtime/pkg/bus/internal/streamentry"
 )
 
 // addSource adds events to one partition's stream. It is told everything by flat
@@ -213,7 +215,7 @@ func (p *eventPublisher) appendEvent(args []any, e *Event, text func(string) *st
 	if e.TraceParent != "" {
 		args = append(args, "traceparent", &e.TraceParent)
 	}
-	args = append(args, "data", text(unsafeString(e.Data)))
+	args = append(args, "data", text(streamentry.Text(e.Data)))
 	args[length-1] = len(args) - length
 	return args
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/redroomrewards/realtime/pkg/bus/internal/resp"
 )
 
 // FuzzReply feeds replies to the parser: it must neither crash nor take more than is there.
@@ -43,7 +45,7 @@ func TestTypedEntriesEqualRawOnes(t *testing.T) {
 	raw := "*1\r\n*2\r\n$3\r\n5-1\r\n*10\r\n$2\r\nid\r\n$1\r\nx\r\n$4\r\ntype\r\n$1\r\nt\r\n$7\r\naccount\r\n$6\r\nuser:a\r\n" +
 		"$3\r\nseq\r\n$1\r\n7\r\n$4\r\ndata\r\n$2\r\n{}\r\n"
 	var a, b entries
-	n, first, last := a.list(&reply{b: []byte(raw)})
+	n, first, last := a.list(&resp.Cursor{B: []byte(raw)})
 	m, f, l, err := b.typed([]redis.XMessage{{ID: "5-1", Values: map[string]any{
 		"id": "x", "type": "t", "account": "user:a", "seq": "7", "data": "{}",
 	}}})

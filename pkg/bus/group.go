@@ -13,6 +13,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/redroomrewards/realtime/pkg/bus/internal/streamentry"
 )
 
 // Redis is a bus on Redis Streams: a consumer group of the partitions' streams. Any
@@ -56,7 +58,7 @@ type part struct {
 // place is where an entry is: in which of the parts, and its id.
 type place struct {
 	part int
-	id   streamID
+	id   streamentry.ID
 }
 
 // NewRedis makes a bus on the given client. It does nothing until Run.
@@ -218,18 +220,18 @@ func (b *Redis) sayGoodbye(ctx context.Context) error {
 
 // handled waits until the group is through with all that is in the streams now.
 func (b *Redis) handled(ctx context.Context) error {
-	ends := make([]streamID, len(b.parts))
+	ends := make([]streamentry.ID, len(b.parts))
 	for i, p := range b.parts {
 		last, err := b.rdb.XRevRangeN(ctx, p.stream, "+", "-", 1).Result()
 		if err == nil {
-			ends[i], err = lastID(last)
+			ends[i], err = streamentry.LastID(last)
 		}
 		if err != nil {
 			return fmt.Errorf("wait for handlers: %w", err)
 		}
 	}
 	for i, p := range b.parts {
-		for ends[i] != (streamID{}) {
+		for ends[i] != (streamentry.ID{}) {
 			done, err := b.past(ctx, p, ends[i])
 			if err != nil {
 				return fmt.Errorf("wait for handlers: %w", err)
@@ -244,7 +246,7 @@ func (b *Redis) handled(ctx context.Context) error {
 }
 
 // past tells whether the group is through with a stream up to an entry.
-func (b *Redis) past(ctx context.Context, p part, end streamID) (bool, error) {
+func (b *Redis) past(ctx context.Context, p part, end streamentry.ID) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
@@ -253,7 +255,7 @@ func (b *Redis) past(ctx context.Context, p part, end streamID) (bool, error) {
 		return false, err
 	}
 	for _, g := range groups {
-		if last, ok := parseStreamID([]byte(g.LastDeliveredID)); g.Name == b.cfg.Group && ok && !last.less(end) {
+		if last, ok := streamentry.ParseID([]byte(g.LastDeliveredID)); g.Name == b.cfg.Group && ok && !last.Less(end) {
 			pending, err := b.rdb.XPendingExt(ctx, &redis.XPendingExtArgs{
 				Stream: p.stream, Group: b.cfg.Group, Start: "-", End: end.String(), Count: 1,
 			}).Result()

@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/redroomrewards/realtime/pkg/bus/internal/resp"
+	"github.com/redroomrewards/realtime/pkg/bus/internal/streamentry"
 )
 
 // maxDeliveries is how often an entry is handed out before it becomes a dead letter
@@ -41,11 +44,11 @@ func (r *groupReader) claim(ctx context.Context, n int) error {
 		if err != nil {
 			return err
 		}
-		raw.array() // of cursor, entries and, from Redis 7 on, ids of deleted ones
-		from = string(raw.bulk())
+		raw.ReadArray() // of cursor, entries and, from Redis 7 on, ids of deleted ones
+		from = string(raw.ReadString())
 		tasks, _, _ := r.page(&raw, n)
-		if raw.err != nil {
-			return raw.err
+		if raw.Err != nil {
+			return raw.Err
 		}
 		if err := r.readmit(ctx, p, tasks); err != nil || from == "0-0" {
 			return err
@@ -56,7 +59,7 @@ func (r *groupReader) claim(ctx context.Context, n int) error {
 // own reads again what was given to this consumer and is not under way: it was lost
 // with a connection, or with the process before.
 func (r *groupReader) own(ctx context.Context, n int) error {
-	p, from := r.b.parts[n], streamID{}
+	p, from := r.b.parts[n], streamentry.ID{}
 	for {
 		free, err := r.free(ctx)
 		if err != nil {
@@ -67,17 +70,17 @@ func (r *groupReader) own(ctx context.Context, n int) error {
 		if err != nil {
 			return err
 		}
-		streams, isMap := raw.array()
+		streams, isMap := raw.ReadArray()
 		if streams == 0 {
-			return raw.err
+			return raw.Err
 		}
 		if !isMap {
-			raw.array() // of key and entries
+			raw.ReadArray() // of key and entries
 		}
-		raw.bulk()
+		raw.ReadString()
 		tasks, count, last := r.page(&raw, n)
-		if raw.err != nil {
-			return raw.err
+		if raw.Err != nil {
+			return raw.Err
 		}
 		if err := r.readmit(ctx, p, tasks); err != nil || count == 0 {
 			return err
@@ -91,8 +94,8 @@ func (r *groupReader) free(ctx context.Context) (int, error) {
 }
 
 // page reads an array of entries that were handed out before.
-func (r *groupReader) page(raw *reply, n int) (tasks []*task, count int, last streamID) {
-	count, _ = raw.array()
+func (r *groupReader) page(raw *resp.Cursor, n int) (tasks []*task, count int, last streamentry.ID) {
+	count, _ = raw.ReadArray()
 	now := time.Now()
 	for range count {
 		t, id := r.one(raw, n, now)

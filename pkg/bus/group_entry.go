@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"time"
+
+	"github.com/redroomrewards/realtime/pkg/bus/internal/resp"
+	"github.com/redroomrewards/realtime/pkg/bus/internal/streamentry"
 )
 
 // entry is where in Redis a task's event came from.
@@ -70,43 +73,43 @@ func fieldNamed(name []byte) int {
 
 // found is an entry while it is a part of a reply that is about to be overwritten.
 type found struct {
-	id      streamID
+	id      streamentry.ID
 	raw     []byte // the fields; nil: the entry was deleted
 	fields  int
 	at, end [knownFields]int // where in raw each known field's value is; 0, 0: absent
 }
 
 // next reads an entry out of a reply.
-func (f *found) next(r *reply) {
+func (f *found) next(r *resp.Cursor) {
 	*f = found{}
-	pair, _ := r.array()
-	id, ok := parseStreamID(r.bulk())
-	if r.err == nil && (pair != 2 || !ok) {
-		r.err = errProtocol
+	pair, _ := r.ReadArray()
+	id, ok := streamentry.ParseID(r.ReadString())
+	if r.Err == nil && (pair != 2 || !ok) {
+		r.Err = resp.ErrProtocol
 	}
-	if r.err != nil {
+	if r.Err != nil {
 		return
 	}
 	f.id = id
-	kind, n := r.header()
-	if n < 0 || r.err != nil {
+	kind, n := r.ReadHeader()
+	if n < 0 || r.Err != nil {
 		return
 	}
 	if kind != '*' || n%2 != 0 {
-		r.err = errProtocol
+		r.Err = resp.ErrProtocol
 		return
 	}
 	f.fields = n
-	start := r.b
+	start := r.B
 	for range f.fields / 2 {
-		known := fieldNamed(r.bulk())
-		value := r.bulk()
-		if known < knownFields && r.err == nil {
-			f.end[known] = len(start) - len(r.b) - 2 // the line's end
+		known := fieldNamed(r.ReadString())
+		value := r.ReadString()
+		if known < knownFields && r.Err == nil {
+			f.end[known] = len(start) - len(r.B) - 2 // the line's end
 			f.at[known] = f.end[known] - len(value)
 		}
 	}
-	f.raw = start[:len(start)-len(r.b)]
+	f.raw = start[:len(start)-len(r.B)]
 }
 
 // value is a known field's, as a part of raw or of a copy of it.
@@ -114,7 +117,7 @@ func (f *found) value(raw []byte, known int) []byte {
 	return raw[f.at[known]:f.end[known]:f.end[known]]
 }
 
-func (f *found) text(raw []byte, known int) string { return unsafeString(f.value(raw, known)) }
+func (f *found) text(raw []byte, known int) string { return streamentry.Text(f.value(raw, known)) }
 
 func (f *found) isCopy() bool { return bytes.Equal(f.value(f.raw, fieldCopy), []byte("1")) }
 
@@ -137,7 +140,7 @@ func (f *found) task(partNumber int, words *entries, now time.Time) *task {
 		if f.end[known] == 0 {
 			return 0
 		}
-		n := parseAmount(f.value(raw, known))
+		n := streamentry.ParseAmount(f.value(raw, known))
 		if n < 0 {
 			t.bad = errNoEvent
 			return 0
@@ -153,9 +156,9 @@ func (f *found) task(partNumber int, words *entries, now time.Time) *task {
 
 // pairs calls f with each name and value of the entry.
 func (e *entry) pairs(f func(name, value []byte)) {
-	r := reply{b: e.raw}
+	r := resp.Cursor{B: e.raw}
 	for range e.fields / 2 {
-		name := r.bulk()
-		f(name, r.bulk())
+		name := r.ReadString()
+		f(name, r.ReadString())
 	}
 }

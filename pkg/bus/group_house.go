@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/redroomrewards/realtime/pkg/bus/internal/streamentry"
 )
 
 const measureEvery = 2 * time.Second
@@ -102,7 +104,7 @@ func (b *Redis) measure(ctx context.Context) error {
 			return err
 		}
 		if entries += n; n > 0 {
-			oldest = max(oldest, now-min(now, first.millis))
+			oldest = max(oldest, now-min(now, first.Millis))
 		}
 	}
 	for _, n := range letters {
@@ -123,16 +125,16 @@ type lag struct {
 }
 
 // read tells how many entries wait for the group, and the oldest of them.
-func (l *lag) read() (entries int64, oldest streamID, err error) {
+func (l *lag) read() (entries int64, oldest streamentry.ID, err error) {
 	entries = l.group.Pending + max(l.group.Lag, 0)
-	if oldest, err = lastID(l.next.Val()); err != nil {
+	if oldest, err = streamentry.LastID(l.next.Val()); err != nil {
 		return 0, oldest, err
 	}
-	if oldest != (streamID{}) && l.group.Lag <= 0 {
+	if oldest != (streamentry.ID{}) && l.group.Lag <= 0 {
 		entries++ // Redis cannot tell how many: after a trim, at least this one
 	}
 	if first := l.pending.Val(); len(first) > 0 {
-		if id, ok := parseStreamID([]byte(first[0].ID)); ok {
+		if id, ok := streamentry.ParseID([]byte(first[0].ID)); ok {
 			oldest = id
 		}
 	}

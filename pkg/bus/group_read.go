@@ -9,6 +9,9 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/time/rate"
+
+	"github.com/redroomrewards/realtime/pkg/bus/internal/resp"
+	"github.com/redroomrewards/realtime/pkg/bus/internal/streamentry"
 )
 
 const (
@@ -23,7 +26,7 @@ type groupReader struct {
 	parts  []int // places in Redis.parts
 	replay bool  // they are looked at now and then
 	byName map[string]int
-	sink   sink
+	sink   resp.Sink
 	words  entries
 	args   []any // of XREADGROUP; count is at argCount, the last len(parts) are ids
 
@@ -161,48 +164,48 @@ func (r *groupReader) group(ctx context.Context) error {
 }
 
 // raw returns the reply as Redis sent it, until the next call.
-func (r *groupReader) raw(ctx context.Context, args ...any) (reply, error) {
-	r.sink.reset()
+func (r *groupReader) raw(ctx context.Context, args ...any) (resp.Cursor, error) {
+	r.sink.Reset()
 	if err := r.b.rdb.Process(ctx, redis.NewRawWriteToCmd(ctx, &r.sink, args...)); err != nil {
-		return reply{}, err
+		return resp.Cursor{}, err
 	}
-	return reply{b: r.sink.b}, nil
+	return resp.Cursor{B: r.sink.B}, nil
 }
 
 // take hands on what a read found.
-func (r *groupReader) take(raw reply) error {
+func (r *groupReader) take(raw resp.Cursor) error {
 	now := time.Now()
 	var tasks []*task
-	streams, isMap := raw.array()
+	streams, isMap := raw.ReadArray()
 	for range streams {
 		if !isMap {
-			raw.array() // of key and entries
+			raw.ReadArray() // of key and entries
 		}
-		n, ok := r.byName[string(raw.bulk())]
-		if raw.err == nil && !ok {
-			return errProtocol
+		n, ok := r.byName[string(raw.ReadString())]
+		if raw.Err == nil && !ok {
+			return resp.ErrProtocol
 		}
-		count, _ := raw.array()
+		count, _ := raw.ReadArray()
 		for range count {
 			if t, _ := r.one(&raw, n, now); t != nil {
 				tasks = append(tasks, t)
 			}
 		}
 	}
-	if raw.err != nil {
-		return raw.err
+	if raw.Err != nil {
+		return raw.Err
 	}
 	r.b.admit(tasks)
 	return nil
 }
 
 // one reads an entry and makes it a task. What no subscription wants is settled here.
-func (r *groupReader) one(raw *reply, n int, now time.Time) (*task, streamID) {
+func (r *groupReader) one(raw *resp.Cursor, n int, now time.Time) (*task, streamentry.ID) {
 	var f found
 	f.next(raw)
 	b, m := r.b, r.b.d.metrics
 	switch {
-	case raw.err != nil:
+	case raw.Err != nil:
 		return nil, f.id
 	case f.raw == nil:
 		m.group.trimmed.Inc()

@@ -9,6 +9,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/time/rate"
+
+	"github.com/redroomrewards/realtime/pkg/bus/internal/streamentry"
 )
 
 // A settler tells Redis what became of entries: acknowledged, handled by some
@@ -193,7 +195,7 @@ func letterField(name []byte) bool {
 	return false
 }
 
-func (s *settler) ackOne(ctx context.Context, pipe redis.Pipeliner, p part, id streamID) {
+func (s *settler) ackOne(ctx context.Context, pipe redis.Pipeliner, p part, id streamentry.ID) {
 	pipe.XAck(ctx, p.stream, s.b.cfg.Group, id.String())
 	if p.replay {
 		pipe.XDel(ctx, p.stream, id.String())
@@ -238,7 +240,7 @@ func (s *settler) writeAcks(ctx context.Context, acks []place, done []*task) ([]
 	if len(acks)+len(done) == 0 {
 		return nil, nil
 	}
-	byPart := make([][]streamID, len(s.b.parts))
+	byPart := make([][]streamentry.ID, len(s.b.parts))
 	for _, p := range acks {
 		byPart[p.part] = append(byPart[p.part], p.id)
 	}
@@ -263,17 +265,17 @@ func (s *settler) writeAcks(ctx context.Context, acks []place, done []*task) ([]
 }
 
 // ackArgs builds XACK with ids in one buffer.
-func (s *settler) ackArgs(ctx context.Context, pipe redis.Pipeliner, p part, ids []streamID) {
+func (s *settler) ackArgs(ctx context.Context, pipe redis.Pipeliner, p part, ids []streamentry.ID) {
 	buffer := make([]byte, 0, 41*len(ids)) // two numbers of 20 digits: never grows, the strings point into it
 	texts := make([]string, len(ids))
 	args := make([]any, 0, 3+len(ids))
 	args = append(args, "xack", p.stream, s.b.cfg.Group)
 	for i, id := range ids {
 		start := len(buffer)
-		buffer = strconv.AppendUint(buffer, id.millis, 10)
+		buffer = strconv.AppendUint(buffer, id.Millis, 10)
 		buffer = append(buffer, '-')
-		buffer = strconv.AppendUint(buffer, id.n, 10)
-		texts[i] = unsafeString(buffer[start:])
+		buffer = strconv.AppendUint(buffer, id.N, 10)
+		texts[i] = streamentry.Text(buffer[start:])
 		args = append(args, &texts[i])
 	}
 	_ = pipe.Process(ctx, redis.NewIntCmd(ctx, args...))

@@ -3,9 +3,10 @@ package bus
 import (
 	"strconv"
 	"strings"
-	"unsafe"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/redroomrewards/realtime/pkg/bus/internal/streamentry"
 )
 
 // publishSource writes groups. It is told everything by flat arguments, so that Lua
@@ -182,7 +183,7 @@ func appendGroup(args []any, pub *Publication, text func(string) *string) []any 
 
 func appendDelivery(args []any, d *Delivery, text func(string) *string) []any {
 	args = append(args, &d.ID, &d.Type, &d.Seq, nil)
-	shape, data := len(args), text(unsafeString(d.Data)) // shape's place is the last nil
+	shape, data := len(args), text(streamentry.Text(d.Data)) // shape's place is the last nil
 	if d.Amount != 0 && d.Reason != "" && d.View == nil && !d.Copy && d.TraceParent == "" {
 		if d.Feature != "" {
 			args[shape-1] = 0
@@ -202,7 +203,7 @@ func appendDelivery(args []any, d *Delivery, text func(string) *string) []any {
 	}
 	args = append(args, "data", data)
 	if d.View != nil {
-		args = append(args, "view", text(unsafeString(d.View)))
+		args = append(args, "view", text(streamentry.Text(d.View)))
 	}
 	if d.Copy {
 		args = append(args, "copy", "1")
@@ -213,11 +214,6 @@ func appendDelivery(args []any, d *Delivery, text func(string) *string) []any {
 	args[shape-1] = len(args) - shape // 2 at least
 	return args
 }
-
-// unsafeString is string(b) without the copy. Nobody writes to b while the
-// string lives: payloads do not change once they are committed, nor does what
-// was read from Redis.
-func unsafeString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // partitionNames are the beginnings of a partition's keys.
 type partitionNames struct{ stream, balance, dedup string }

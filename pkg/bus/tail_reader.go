@@ -8,6 +8,9 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/redroomrewards/realtime/pkg/bus/internal/resp"
+	"github.com/redroomrewards/realtime/pkg/bus/internal/streamentry"
 )
 
 // busy tells, in pauses, how soon after the last find another one has to come for
@@ -26,7 +29,7 @@ type tailReader struct {
 	deliver func(Batch)
 	parts   []tailPosition
 	byName  map[string]int // stream key -> place in parts
-	sink    sink
+	sink    resp.Sink
 	entries entries
 	args    []any // of XREAD; the last len(parts) are the ids
 
@@ -43,11 +46,11 @@ type tailReader struct {
 type tailPosition struct {
 	partition int
 	stream    string
-	id        streamID // everything up to it was delivered
+	id        streamentry.ID // everything up to it was delivered
 	refilled  bool
 
-	next  streamID // position after the read under way
-	found int      // entries of the read under way
+	next  streamentry.ID // position after the read under way
+	found int            // entries of the read under way
 }
 
 func newTailReader(t *Tail, partitions []int, deliver func(Batch)) *tailReader {
@@ -149,7 +152,7 @@ func (r *tailReader) check(ctx context.Context) error {
 	back := uint64((r.t.cfg.Rewind + time.Since(r.lastGood)).Milliseconds()) //nolint:gosec // positive
 	lost := r.broken
 	for i := range r.parts {
-		end, err := lastID(ends[i].Val())
+		end, err := streamentry.LastID(ends[i].Val())
 		if err != nil {
 			return err
 		}
@@ -166,18 +169,18 @@ func (r *tailReader) check(ctx context.Context) error {
 }
 
 // compare moves a position back that cannot be trusted, and tells whether it did.
-func (r *tailReader) compare(p *tailPosition, end streamID, changed bool, back uint64) bool {
+func (r *tailReader) compare(p *tailPosition, end streamentry.ID, changed bool, back uint64) bool {
 	var why string
 	from := p.id
 	switch {
-	case p.id == streamID{}:
+	case p.id == streamentry.ID{}:
 		return false
-	case end == streamID{}:
-		why, p.id = "vanished", streamID{}
-	case end.less(p.id):
-		why, p.id = "went_back", end.back(back)
+	case end == streamentry.ID{}:
+		why, p.id = "vanished", streamentry.ID{}
+	case end.Less(p.id):
+		why, p.id = "went_back", end.Back(back)
 	case changed:
-		why, p.id = "server_changed", p.id.back(back)
+		why, p.id = "server_changed", p.id.Back(back)
 	default:
 		return false
 	}
@@ -185,17 +188,6 @@ func (r *tailReader) compare(p *tailPosition, end streamID, changed bool, back u
 	r.t.cfg.Logger.Warn("stream is read again from further back", "partition", p.partition, "why", why,
 		"position", from.String(), "end", end.String(), "now_from", p.id.String())
 	return true
-}
-
-func lastID(messages []redis.XMessage) (streamID, error) {
-	if len(messages) == 0 {
-		return streamID{}, nil
-	}
-	id, ok := parseStreamID([]byte(messages[0].ID))
-	if !ok {
-		return streamID{}, fmt.Errorf("%w: entry id %q", errProtocol, messages[0].ID)
-	}
-	return id, nil
 }
 
 // refill delivers the newest entries of a stream, oldest first, and sets the
@@ -207,9 +199,9 @@ func (r *tailReader) refill(ctx context.Context, p *tailPosition) error {
 	if err != nil {
 		return err
 	}
-	cursor := reply{b: raw}
+	cursor := resp.Cursor{B: raw}
 	n, newest, _ := r.entries.list(&cursor)
-	if err = cursor.err; redirected(err) {
+	if err = cursor.Err; redirected(err) {
 		n, newest, err = r.refillRedirected(ctx, p, count)
 	}
 	if err != nil {
@@ -252,7 +244,7 @@ func (r *tailReader) read(ctx context.Context) (found int, err error) {
 		p := &r.parts[i]
 		lag := 0.0
 		if p.found > 0 {
-			lag = max(0, float64(r.lastGood.UnixMilli()-int64(p.next.millis))/1000) //nolint:gosec // a clock's milliseconds
+			lag = max(0, float64(r.lastGood.UnixMilli()-int64(p.next.Millis))/1000) //nolint:gosec // a clock's milliseconds
 		}
 		r.t.metrics.lag[p.partition].Set(lag)
 		p.id = p.next
@@ -280,7 +272,7 @@ func (r *tailReader) read(ctx context.Context) (found int, err error) {
 func (r *tailReader) checkTrimmed(ctx context.Context, stalled bool) {
 	var late []*tailPosition
 	for i := range r.parts {
-		if p := &r.parts[i]; (stalled || p.found >= r.t.cfg.Count) && p.id != (streamID{}) {
+		if p := &r.parts[i]; (stalled || p.found >= r.t.cfg.Count) && p.id != (streamentry.ID{}) {
 			late = append(late, p)
 		}
 	}
@@ -294,12 +286,12 @@ func (r *tailReader) checkTrimmed(ctx context.Context, stalled bool) {
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
 	for i, p := range late {
-		first, err := lastID(starts[i].Val())
+		first, err := streamentry.LastID(starts[i].Val())
 		if starts[i].Err() != nil || err != nil {
 			r.broken = true // what cannot be told counts as lost
 			continue
 		}
-		if p.id.less(first) {
+		if p.id.Less(first) {
 			r.broken = true
 			r.t.metrics.trimmed.Inc()
 			r.t.cfg.Logger.Warn("entries may have been trimmed before they were read; what they were about is looked up",
@@ -310,39 +302,39 @@ func (r *tailReader) checkTrimmed(ctx context.Context, stalled bool) {
 
 // parse reads XREAD's reply: for each stream that had something its key and its entries.
 func (r *tailReader) parse(raw []byte) error {
-	cursor := reply{b: raw}
-	streams, isMap := cursor.array()
+	cursor := resp.Cursor{B: raw}
+	streams, isMap := cursor.ReadArray()
 	for range streams {
 		if !isMap {
-			cursor.array() // of key and entries
+			cursor.ReadArray() // of key and entries
 		}
-		i, ok := r.byName[string(cursor.bulk())]
-		if cursor.err == nil && !ok {
-			return fmt.Errorf("%w: a stream that was not asked for", errProtocol)
+		i, ok := r.byName[string(cursor.ReadString())]
+		if cursor.Err == nil && !ok {
+			return fmt.Errorf("%w: a stream that was not asked for", resp.ErrProtocol)
 		}
 		n, _, last := r.entries.list(&cursor)
-		if cursor.err != nil {
-			return cursor.err
+		if cursor.Err != nil {
+			return cursor.Err
 		}
 		if n > 0 {
 			r.parts[i].found, r.parts[i].next = n, last
 		}
 	}
-	return cursor.err
+	return cursor.Err
 }
 
 // raw returns the reply as Redis sent it, also when it is an error. The command
 // is not repeated by go-redis: a lost connection must be noticed here.
 func (r *tailReader) raw(ctx context.Context, args ...any) ([]byte, error) {
-	r.sink.reset()
+	r.sink.Reset()
 	cmd := redis.NewRawWriteToCmd(ctx, &r.sink, args...)
 	if err := r.t.rdb.Process(ctx, cmd); err != nil {
 		return nil, err
 	}
 	if r.t.cfg.Reuse {
-		return r.sink.b, nil
+		return r.sink.B, nil
 	}
-	return r.sink.take(), nil
+	return r.sink.Take(), nil
 }
 
 // hand delivers what was read; n is how many entries that were.

@@ -6,6 +6,9 @@ import (
 	"fmt"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/redroomrewards/realtime/pkg/bus/internal/resp"
+	"github.com/redroomrewards/realtime/pkg/bus/internal/streamentry"
 )
 
 // A raw reply hides MOVED and ASK from go-redis. While a cluster moves a slot
@@ -13,8 +16,8 @@ import (
 // learns the new place.
 
 func redirected(err error) bool {
-	var answer replyError
-	return errors.As(err, &answer) && answer.redirected()
+	var answer resp.Error
+	return errors.As(err, &answer) && answer.Redirected()
 }
 
 func (r *tailReader) readRedirected(ctx context.Context, ids []any) error {
@@ -40,22 +43,22 @@ func (r *tailReader) readRedirected(ctx context.Context, ids []any) error {
 	return nil
 }
 
-func (r *tailReader) refillRedirected(ctx context.Context, p *tailPosition, count int) (int, streamID, error) {
+func (r *tailReader) refillRedirected(ctx context.Context, p *tailPosition, count int) (int, streamentry.ID, error) {
 	r.entries.reset()
 	messages, err := r.t.rdb.XRevRangeN(ctx, p.stream, "+", "-", int64(count)).Result()
 	if err != nil {
-		return 0, streamID{}, err
+		return 0, streamentry.ID{}, err
 	}
 	n, newest, _, err := r.entries.typed(messages)
 	return n, newest, err
 }
 
 // typed is list for entries that go-redis parsed.
-func (e *entries) typed(messages []redis.XMessage) (n int, first, last streamID, err error) {
+func (e *entries) typed(messages []redis.XMessage) (n int, first, last streamentry.ID, err error) {
 	for i, m := range messages {
-		id, ok := parseStreamID([]byte(m.ID))
+		id, ok := streamentry.ParseID([]byte(m.ID))
 		if !ok {
-			return 0, streamID{}, streamID{}, fmt.Errorf("%w: entry id %q", errProtocol, m.ID)
+			return 0, streamentry.ID{}, streamentry.ID{}, fmt.Errorf("%w: entry id %q", resp.ErrProtocol, m.ID)
 		}
 		d := e.next(id)
 		for name, value := range m.Values {
