@@ -18,6 +18,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/httpserver"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
 // A Rival carries deliveries to clients its own way.
@@ -45,7 +46,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, flags *
 	if err != nil {
 		return err
 	}
-	rdb, err := bus.OpenRedis(getenv("REDIS_URL"))
+	rdb, err := redisconn.Open(getenv("REDIS_URL"))
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
 // Redis is the server that the events go through.
@@ -20,7 +21,7 @@ type Redis struct {
 
 // OpenRedis connects to the server that the URL names.
 func OpenRedis(ctx context.Context, url string) (*Redis, error) {
-	rdb, err := bus.OpenRedis(url)
+	rdb, err := redisconn.Open(url)
 	if err != nil {
 		return nil, err
 	}

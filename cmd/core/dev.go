@@ -18,6 +18,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/httpserver"
 	"github.com/redroomrewards/realtime/internal/lifecycle"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
@@ -73,7 +74,7 @@ func (c devCmd) Run(env *cli.Env) (err error) {
 	if _, err := wallet.Migrate(ctx, database); err != nil {
 		return fmt.Errorf("--data: %w", err)
 	}
-	rdb, err := bus.OpenRedis("redis://" + l.redis.Addr() + "/0")
+	rdb, err := redisconn.Open("redis://" + l.redis.Addr() + "/0")
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ import (
 
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
@@ -118,7 +119,7 @@ func deadLetters(ts *testscript.TestScript, t *testing.T, group string) {
 	ts.Setenv("REDIS_URL", url)
 	ts.Setenv("NAMESPACE", namespace)
 	ts.Setenv("PARTITIONS", "4")
-	rdb, err := bus.OpenRedis(url)
+	rdb, err := redisconn.Open(url)
 	ts.Check(err)
 	defer func() { _ = rdb.Close() }()
 	keys := bus.Keys{Namespace: namespace, Partitions: 4}

@@ -19,6 +19,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/internal/testenv/ledgerdb"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
 )
@@ -231,7 +232,7 @@ func TestServeDrains(t *testing.T) {
 func TestServeRefusedChangesNothing(t *testing.T) {
 	redisURL, ns := testenv.Redis(t)
 	_, otherNS := testenv.Redis(t)
-	rdb, err := bus.OpenRedis(redisURL)
+	rdb, err := redisconn.Open(redisURL)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,6 +41,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
@@ -70,7 +71,7 @@ func run(ctx context.Context, f flags) (err error) {
 	if f.Remember < time.Minute {
 		return fmt.Errorf("--remember: %s is less than a minute", f.Remember)
 	}
-	rdb, err := bus.OpenRedis(f.RedisURL)
+	rdb, err := redisconn.Open(f.RedisURL)
 	if err != nil {
 		return err
 	}

@@ -41,6 +41,7 @@ import (
 	redislog "github.com/redis/go-redis/v9/logging"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
 // errMissing makes the exit code 3.
@@ -75,7 +76,7 @@ func main() {
 
 // run follows the streams until ctx ends. The error is errMissing when the file lacks events then.
 func run(ctx context.Context, f flags) (err error) {
-	rdb, err := bus.OpenRedis(f.RedisURL)
+	rdb, err := redisconn.Open(f.RedisURL)
 	if err != nil {
 		return err
 	}

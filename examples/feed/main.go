@@ -26,6 +26,7 @@ import (
 	redislog "github.com/redis/go-redis/v9/logging"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
 type flags struct {
@@ -55,7 +56,7 @@ func run(ctx context.Context, f flags) error {
 		return err
 	}
 	defer func() { _ = feed.db.Close() }()
-	rdb, err := bus.OpenRedis(f.RedisURL)
+	rdb, err := redisconn.Open(f.RedisURL)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	webhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
@@ -36,7 +37,7 @@ func (c *sendCmd) Run(ctx context.Context) error {
 		return err
 	}
 	defer s.client.CloseIdleConnections()
-	rdb, err := bus.OpenRedis(c.RedisURL)
+	rdb, err := redisconn.Open(c.RedisURL)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/logging"
 	"github.com/redroomrewards/realtime/internal/tracing"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
 // LogFlags choose what is logged.
@@ -110,7 +111,7 @@ func keyWord(s string) bool {
 
 // Open makes a client; nothing is dialled yet.
 func (f RedisFlags) Open() (redis.UniversalClient, error) {
-	rdb, err := bus.OpenRedis(f.RedisURL)
+	rdb, err := redisconn.Open(f.RedisURL)
 	if err != nil {
 		return nil, Usage("--redis-url", "%v", err)
 	}

@@ -14,11 +14,12 @@ import (
 	"github.com/redroomrewards/realtime/internal/coreapi"
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
 func TestDeadLetters(t *testing.T) {
 	url, namespace := testenv.Redis(t)
-	rdb, err := bus.OpenRedis(url)
+	rdb, err := redisconn.Open(url)
 	if err != nil {
 		t.Fatal(err)
 	}

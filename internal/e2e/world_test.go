@@ -18,7 +18,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/internal/testenv/ledgerdb"
-	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
 // patience bounds every wait: far more than anything takes on a busy machine.
@@ -52,7 +52,7 @@ func newWorldOn(t *testing.T, redisURL, namespace string) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.db.Close() })
-	if w.rdb, err = bus.OpenRedis(redisURL); err != nil {
+	if w.rdb, err = redisconn.Open(redisURL); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.rdb.Close() })

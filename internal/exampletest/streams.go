@@ -11,6 +11,7 @@ import (
 
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
 // Streams are one test's events, in two partitions, and the program's consumer group that reads them.
@@ -31,7 +32,7 @@ func NewStreams(t testing.TB, group string) *Streams {
 	s.URL, s.Keys.Namespace = testenv.Redis(t)
 	s.Keys.Partitions = 2
 	var err error
-	if s.Redis, err = bus.OpenRedis(s.URL); err != nil {
+	if s.Redis, err = redisconn.Open(s.URL); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Redis.Close() })

@@ -19,6 +19,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/gateway"
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 	"github.com/redroomrewards/realtime/pkg/ws"
 )
 
@@ -337,7 +338,7 @@ func TestControlChannelHangs(t *testing.T) {
 		t.Fatal(err)
 	}
 	link := testenv.NewProxy(t, u.Host)
-	direct, err := bus.OpenRedis(u.String())
+	direct, err := redisconn.Open(u.String())
 	if err != nil {
 		t.Fatal(err)
 	}

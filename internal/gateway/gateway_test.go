@@ -24,6 +24,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/lifecycle"
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
 )
@@ -65,7 +66,7 @@ func newWorldOn(t *testing.T, redisURL string, keys bus.Keys, cfg gateway.Config
 	if w.verifier, err = auth.NewVerifier(auth.Config{HS256Secret: secret}); err != nil {
 		t.Fatal(err)
 	}
-	if w.rdb, err = bus.OpenRedis(redisURL); err != nil {
+	if w.rdb, err = redisconn.Open(redisURL); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.rdb.Close() })

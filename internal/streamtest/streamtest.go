@@ -16,6 +16,7 @@ import (
 
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
 // OnEachRedis runs a test on a real Redis and on the one that dev mode embeds.
@@ -44,7 +45,7 @@ func Redis(t testing.TB) (redis.UniversalClient, bus.Keys) {
 // Open opens a client and closes it when the test ends.
 func Open(t testing.TB, url string) redis.UniversalClient {
 	t.Helper()
-	rdb, err := bus.OpenRedis(url)
+	rdb, err := redisconn.Open(url)
 	if err != nil {
 		t.Fatal(err)
 	}

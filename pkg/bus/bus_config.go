@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"time"
 
+	"cmp"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -80,20 +82,20 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	c.Keys = c.Keys.WithDefaults()
-	setDefault(&c.DedupTTL, time.Hour)
-	setDefault(&c.MaxLen, 1_000_000)
-	setDefault(&c.Attempts, 3)
-	setDefault(&c.FirstDelay, time.Second)
-	setDefault(&c.MaxDelay, 30*time.Second)
-	setDefault(&c.HandlerTimeout, 30*time.Second)
-	setDefault(&c.MaxInFlight, 4096)
-	setDefault(&c.Lanes, 32)
-	setDefault(&c.PauseAfter, 20)
-	setDefault(&c.PauseFor, 5*time.Second)
-	setDefault(&c.MaxPause, time.Minute)
-	setDefault(&c.ClaimAfter, 30*time.Second)
-	setDefault(&c.DoneTTL, 24*time.Hour)
-	setDefault(&c.DrainTimeout, 10*time.Second)
-	setDefault(&c.Logger, slog.Default())
+	c.DedupTTL = cmp.Or(c.DedupTTL, time.Hour)
+	c.MaxLen = cmp.Or(c.MaxLen, 1_000_000)
+	c.Attempts = cmp.Or(c.Attempts, 3)
+	c.FirstDelay = cmp.Or(c.FirstDelay, time.Second)
+	c.MaxDelay = cmp.Or(c.MaxDelay, 30*time.Second)
+	c.HandlerTimeout = cmp.Or(c.HandlerTimeout, 30*time.Second)
+	c.MaxInFlight = cmp.Or(c.MaxInFlight, 4096)
+	c.Lanes = cmp.Or(c.Lanes, 32)
+	c.PauseAfter = cmp.Or(c.PauseAfter, 20)
+	c.PauseFor = cmp.Or(c.PauseFor, 5*time.Second)
+	c.MaxPause = cmp.Or(c.MaxPause, time.Minute)
+	c.ClaimAfter = cmp.Or(c.ClaimAfter, 30*time.Second)
+	c.DoneTTL = cmp.Or(c.DoneTTL, 24*time.Hour)
+	c.DrainTimeout = cmp.Or(c.DrainTimeout, 10*time.Second)
+	c.Logger = cmp.Or(c.Logger, slog.Default())
 	return c
 }

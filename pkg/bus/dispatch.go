@@ -73,7 +73,7 @@ func (d *dispatcher) subscribe(sub Subscription) (func(context.Context) error, e
 	if len(sub.Types) == 0 {
 		sub.Types = typesOf(sub.Handler)
 	}
-	setDefault(&sub.Priority, 100)
+	sub.Priority = cmp.Or(sub.Priority, 100)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.handlers.Err() != nil {

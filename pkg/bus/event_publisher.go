@@ -8,6 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/redroomrewards/realtime/pkg/bus/internal/metrics"
 	"github.com/redroomrewards/realtime/pkg/bus/internal/streamentry"
 )
 
@@ -225,12 +226,12 @@ func (p *eventPublisher) count(events []Event, statuses []Status) {
 	for i, s := range statuses {
 		switch s {
 		case Published:
-			published[p.metrics.label(events[i].Type)]++
+			published[p.metrics.labels.Of(events[i].Type)]++
 		case Duplicate:
-			duplicate[p.metrics.label(events[i].Type)]++
+			duplicate[p.metrics.labels.Of(events[i].Type)]++
 		case Unknown, Gap, Straddled, Unwritable:
 		}
 	}
-	addTypes(p.metrics.published, published)
-	addTypes(p.metrics.duplicate, duplicate)
+	metrics.AddByType(p.metrics.published, published)
+	metrics.AddByType(p.metrics.duplicate, duplicate)
 }

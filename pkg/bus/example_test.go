@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
 func ExampleMemory() {
@@ -192,7 +193,7 @@ func ExampleDeadLetters() {
 // A service's subscriber: it runs until ctx ends and then waits for what is under way.
 func ExampleNewRedis() {
 	serve := func(ctx context.Context, redisURL string) error {
-		rdb, err := bus.OpenRedis(redisURL)
+		rdb, err := redisconn.Open(redisURL)
 		if err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/redroomrewards/realtime/pkg/bus/internal/retry"
 	"github.com/redroomrewards/realtime/pkg/bus/internal/streamentry"
 )
 
@@ -239,7 +240,7 @@ func (b *Redis) handled(ctx context.Context) error {
 			if done {
 				break
 			}
-			sleep(ctx, 2*time.Millisecond)
+			retry.Sleep(ctx, 2*time.Millisecond)
 		}
 	}
 	return nil

@@ -20,6 +20,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/streamtest"
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
 // The test's own program is the consumer that is killed: these variables make it one.
@@ -39,7 +40,7 @@ func consume(url, namespace string) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	keys := bus.Keys{Namespace: namespace, Partitions: 4}
-	rdb, err := bus.OpenRedis(url)
+	rdb, err := redisconn.Open(url)
 	if err != nil {
 		panic(err)
 	}

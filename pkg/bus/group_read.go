@@ -6,11 +6,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/time/rate"
 
 	"github.com/redroomrewards/realtime/pkg/bus/internal/resp"
+	"github.com/redroomrewards/realtime/pkg/bus/internal/retry"
 	"github.com/redroomrewards/realtime/pkg/bus/internal/streamentry"
 )
 
@@ -73,22 +73,20 @@ func (b *Redis) readers() []*groupReader {
 
 // run is one attempt after the other, until ctx ends. The error is ErrLayout.
 func (r *groupReader) run(ctx context.Context) error {
-	wait := backoff.ExponentialBackOff{
-		InitialInterval: 20 * time.Millisecond, Multiplier: 2, RandomizationFactor: 0.5, MaxInterval: 2 * time.Second,
-	}
+	wait := retry.NewBackoff(2 * time.Second)
 	for ctx.Err() == nil {
 		err := r.step(ctx)
 		switch {
 		case err == nil:
 			wait.Reset()
 			if r.replay {
-				sleep(ctx, replayPause)
+				retry.Sleep(ctx, replayPause)
 			}
 		case errors.Is(err, ErrLayout):
 			return err
 		case ctx.Err() == nil:
 			r.failed(ctx, err)
-			sleep(ctx, wait.NextBackOff())
+			retry.Sleep(ctx, wait.NextBackOff())
 		}
 	}
 	return nil
@@ -218,7 +216,7 @@ func (r *groupReader) one(raw *resp.Cursor, n int, now time.Time) (*task, stream
 	kind := f.text(f.raw, fieldType)
 	plan := b.d.planFor(kind)
 	if len(plan) == 0 && word(kind, maxType) && !b.parts[n].replay {
-		m.noSubscribers.WithLabelValues(m.label(r.words.word(f.value(f.raw, fieldType)))).Inc()
+		m.noSubscribers.WithLabelValues(m.labels.Of(r.words.word(f.value(f.raw, fieldType)))).Inc()
 		b.desk.ack(place{part: n, id: f.id})
 		return nil, f.id
 	}

@@ -10,6 +10,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/time/rate"
 
+	"github.com/redroomrewards/realtime/pkg/bus/internal/metrics"
+	"github.com/redroomrewards/realtime/pkg/bus/internal/retry"
 	"github.com/redroomrewards/realtime/pkg/bus/internal/streamentry"
 )
 
@@ -86,7 +88,7 @@ func (s *settler) bury(t *task, sub *subscriber, attempts int, cause error) {
 
 // buryEntry writes a letter about an entry that is bad.
 func (s *settler) buryEntry(t *task) {
-	s.b.d.metrics.dead.WithLabelValues(otherTypes, t.only).Inc()
+	s.b.d.metrics.dead.WithLabelValues(metrics.OtherTypes, t.only).Inc()
 	s.b.d.complain.Do(func() {
 		s.b.cfg.Logger.Error("a stream entry became a dead letter", "stream", s.b.parts[t.part].stream, "entry", t.id.String(), "error", t.bad)
 	})
@@ -107,9 +109,9 @@ func (s *settler) run(ctx context.Context) error {
 			s.settle(context.WithoutCancel(ctx))
 			return nil
 		}
-		sleep(ctx, gather)
+		retry.Sleep(ctx, gather)
 		if !s.settle(context.WithoutCancel(ctx)) {
-			sleep(ctx, 100*time.Millisecond)
+			retry.Sleep(ctx, 100*time.Millisecond)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -36,7 +37,7 @@ var _ Bus = (*Memory)(nil)
 // NewMemory makes a bus within the process.
 func NewMemory(cfg Config) *Memory {
 	cfg = cfg.withDefaults()
-	setDefault(&cfg.Group, "memory")
+	cfg.Group = cmp.Or(cfg.Group, "memory")
 	b := &Memory{
 		cfg: cfg, d: newDispatcher(cfg, newBusMetrics(cfg.Registerer, cfg.Group)),
 		seen: map[string]time.Time{}, closing: make(chan struct{}),
@@ -123,7 +124,7 @@ func (b *Memory) accept(e *Event) (Status, error) {
 		_, sameID := b.seen[id]
 		_, sameKey := b.seen["key:"+e.Key]
 		if sameID || (e.Key != "" && sameKey) {
-			b.d.metrics.duplicate.WithLabelValues(b.d.metrics.label(e.Type)).Inc()
+			b.d.metrics.duplicate.WithLabelValues(b.d.metrics.labels.Of(e.Type)).Inc()
 			return Duplicate, nil
 		}
 		b.remember(id, now)
@@ -131,7 +132,7 @@ func (b *Memory) accept(e *Event) (Status, error) {
 			b.remember("key:"+e.Key, now)
 		}
 	}
-	b.d.metrics.published.WithLabelValues(b.d.metrics.label(e.Type)).Inc()
+	b.d.metrics.published.WithLabelValues(b.d.metrics.labels.Of(e.Type)).Inc()
 	return Published, nil
 }
 
@@ -150,7 +151,7 @@ func (b *Memory) forget(now time.Time) {
 func (b *Memory) start(t *task) {
 	b.d.metrics.inFlight.Inc()
 	if len(t.plan) == 0 {
-		b.d.metrics.noSubscribers.WithLabelValues(b.d.metrics.label(t.event.Type)).Inc()
+		b.d.metrics.noSubscribers.WithLabelValues(b.d.metrics.labels.Of(t.event.Type)).Inc()
 	}
 	b.d.start(t)
 }

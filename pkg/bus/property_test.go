@@ -13,6 +13,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/streamtest"
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
 // TestWhateverHappensStreamsHaveNoHole commits at random through two relays, while connections
@@ -87,7 +88,7 @@ func newWorld(t *testing.T, direct redis.UniversalClient, addr string, keys bus.
 		w.nets[i] = testenv.NewProxy(t, addr)
 	}
 	client := func(i int) redis.UniversalClient {
-		rdb, err := bus.OpenRedis("redis://" + w.nets[i].Addr() + "?read_timeout=150ms&max_retries=1")
+		rdb, err := redisconn.Open("redis://" + w.nets[i].Addr() + "?read_timeout=150ms&max_retries=1")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"cmp"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 )
@@ -76,10 +78,10 @@ type Publisher struct {
 // NewPublisher returns a publisher on the given client.
 func NewPublisher(rdb redis.UniversalClient, cfg PublisherConfig) *Publisher {
 	cfg.Keys = cfg.Keys.WithDefaults()
-	setDefault(&cfg.MaxLen, 1_000_000)
-	setDefault(&cfg.DedupTTL, time.Hour)
-	setDefault(&cfg.MaxGroups, 64)
-	setDefault(&cfg.MaxBytes, 1<<20)
+	cfg.MaxLen = cmp.Or(cfg.MaxLen, 1_000_000)
+	cfg.DedupTTL = cmp.Or(cfg.DedupTTL, time.Hour)
+	cfg.MaxGroups = cmp.Or(cfg.MaxGroups, 64)
+	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, 1<<20)
 	p := &Publisher{
 		rdb:        rdb,
 		cfg:        cfg,

@@ -1,6 +1,10 @@
 package bus
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/redroomrewards/realtime/pkg/bus/internal/metrics"
+)
 
 type publisherMetrics struct {
 	published *prometheus.CounterVec
@@ -10,9 +14,9 @@ type publisherMetrics struct {
 
 func newPublisherMetrics(reg prometheus.Registerer) publisherMetrics {
 	return publisherMetrics{
-		published: newPublishedTotal(reg),
-		duplicate: newDuplicateTotal(reg),
-		seconds: shared(reg, prometheus.NewHistogram(prometheus.HistogramOpts{
+		published: metrics.NewPublished(reg),
+		duplicate: metrics.NewDuplicates(reg),
+		seconds: metrics.Shared(reg, prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "event_publish_seconds",
 			Help:    "Time that Redis took for one pipeline of script calls.",
 			Buckets: prometheus.ExponentialBuckets(0.0002, 2, 15), // a publish is given up after 3 s
@@ -32,8 +36,8 @@ func (m *publisherMetrics) count(pubs []Publication, outcomes []Outcome) {
 		case Unknown, Gap, Straddled, Unwritable:
 		}
 	}
-	addTypes(m.published, published)
-	addTypes(m.duplicate, duplicate)
+	metrics.AddByType(m.published, published)
+	metrics.AddByType(m.duplicate, duplicate)
 }
 
 func countTypes(counts map[string]int, g *Group) {
@@ -41,11 +45,5 @@ func countTypes(counts map[string]int, g *Group) {
 		if d := &g.Deliveries[i]; !d.Copy {
 			counts[d.Type]++
 		}
-	}
-}
-
-func addTypes(vec *prometheus.CounterVec, counts map[string]int) {
-	for kind, n := range counts {
-		vec.WithLabelValues(kind).Add(float64(n))
 	}
 }

@@ -3,6 +3,8 @@ package bus
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/redroomrewards/realtime/pkg/bus/internal/metrics"
 )
 
 type relayMetrics struct {
@@ -64,5 +66,5 @@ func (m *relayMetrics) count(pubs []Publication, outcomes []Outcome, err error) 
 			countTypes(published, &pubs[i].Group)
 		}
 	}
-	addTypes(m.published, published)
+	metrics.AddByType(m.published, published)
 }

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"cmp"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
@@ -86,17 +88,17 @@ type Relay struct {
 
 // NewRelay returns a relay from src to pub. It does nothing until Run.
 func NewRelay(src Source, pub *Publisher, cfg RelayConfig) *Relay {
-	setDefault(&cfg.MaxQueue, 65_536)
-	setDefault(&cfg.MaxQueueBytes, 128<<20)
-	setDefault(&cfg.MaxBatch, 256)
-	setDefault(&cfg.Page, 256)
-	setDefault(&cfg.Sweep, time.Second)
-	setDefault(&cfg.MinAge, time.Second)
-	setDefault(&cfg.Check, 5*time.Second)
-	setDefault(&cfg.Quiet, 15*time.Minute)
-	setDefault(&cfg.MaxBackoff, 2*time.Second)
-	setDefault(&cfg.Drain, time.Second)
-	setDefault(&cfg.Logger, slog.Default())
+	cfg.MaxQueue = cmp.Or(cfg.MaxQueue, 65_536)
+	cfg.MaxQueueBytes = cmp.Or(cfg.MaxQueueBytes, 128<<20)
+	cfg.MaxBatch = cmp.Or(cfg.MaxBatch, 256)
+	cfg.Page = cmp.Or(cfg.Page, 256)
+	cfg.Sweep = cmp.Or(cfg.Sweep, time.Second)
+	cfg.MinAge = cmp.Or(cfg.MinAge, time.Second)
+	cfg.Check = cmp.Or(cfg.Check, 5*time.Second)
+	cfg.Quiet = cmp.Or(cfg.Quiet, 15*time.Minute)
+	cfg.MaxBackoff = cmp.Or(cfg.MaxBackoff, 2*time.Second)
+	cfg.Drain = cmp.Or(cfg.Drain, time.Second)
+	cfg.Logger = cmp.Or(cfg.Logger, slog.Default())
 	return &Relay{
 		src:      src,
 		pub:      pub,

@@ -8,7 +8,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
+	"github.com/redroomrewards/realtime/pkg/bus/internal/retry"
+	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
 // minSweepPause keeps sweeps apart that trouble asks for.
@@ -33,9 +34,7 @@ type sweeper struct {
 // there is trouble, until ctx ends.
 func (r *Relay) keepSweeping(ctx context.Context) {
 	s := &sweeper{Relay: r, lastGood: time.Now(), compare: true, all: true, marks: slices.Repeat([]int64{-1}, r.pub.cfg.Keys.Partitions)}
-	wait := backoff.ExponentialBackOff{
-		InitialInterval: 20 * time.Millisecond, Multiplier: 2, RandomizationFactor: 0.5, MaxInterval: r.cfg.MaxBackoff,
-	}
+	wait := retry.NewBackoff(r.cfg.MaxBackoff)
 	tick, check := time.NewTicker(r.cfg.Sweep), time.NewTicker(r.cfg.Check)
 	defer tick.Stop()
 	defer check.Stop()
@@ -46,7 +45,7 @@ func (r *Relay) keepSweeping(ctx context.Context) {
 				return
 			}
 			s.failed(err)
-			sleep(ctx, wait.NextBackOff())
+			retry.Sleep(ctx, wait.NextBackOff())
 			continue
 		}
 		wait.Reset()
@@ -55,7 +54,7 @@ func (r *Relay) keepSweeping(ctx context.Context) {
 		case <-tick.C:
 		case <-r.urgent:
 			s.all = true
-			sleep(ctx, minSweepPause)
+			retry.Sleep(ctx, minSweepPause)
 		case <-check.C:
 			s.look(ctx)
 		}
@@ -120,7 +119,7 @@ func (s *sweeper) look(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	identity, err := identities(ctx, s.pub.rdb)
+	identity, err := redisconn.RunIDs(ctx, s.pub.rdb)
 	if err != nil || identity == "" {
 		return // publishing will tell
 	}

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"cmp"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
@@ -80,12 +82,12 @@ type Tail struct {
 // may be called once.
 func NewTail(rdb redis.UniversalClient, cfg TailConfig) *Tail {
 	cfg.Keys = cfg.Keys.WithDefaults()
-	setDefault(&cfg.Refill, 4096)
-	setDefault(&cfg.Count, 1000)
-	setDefault(&cfg.Block, 500*time.Millisecond)
-	setDefault(&cfg.Check, 2*time.Second)
-	setDefault(&cfg.Rewind, 5*time.Minute)
-	setDefault(&cfg.Logger, slog.Default())
+	cfg.Refill = cmp.Or(cfg.Refill, 4096)
+	cfg.Count = cmp.Or(cfg.Count, 1000)
+	cfg.Block = cmp.Or(cfg.Block, 500*time.Millisecond)
+	cfg.Check = cmp.Or(cfg.Check, 2*time.Second)
+	cfg.Rewind = cmp.Or(cfg.Rewind, 5*time.Minute)
+	cfg.Logger = cmp.Or(cfg.Logger, slog.Default())
 	cfg.Block = max(cfg.Block, time.Millisecond) // 0 would be for ever
 	cfg.Pause = min(cfg.Pause, 5*time.Millisecond)
 	t := &Tail{

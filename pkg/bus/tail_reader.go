@@ -6,11 +6,12 @@ import (
 	"slices"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/redroomrewards/realtime/pkg/bus/internal/resp"
+	"github.com/redroomrewards/realtime/pkg/bus/internal/retry"
 	"github.com/redroomrewards/realtime/pkg/bus/internal/streamentry"
+	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
 // busy tells, in pauses, how soon after the last find another one has to come for
@@ -70,9 +71,7 @@ func newTailReader(t *Tail, partitions []int, deliver func(Batch)) *tailReader {
 
 // run is one attempt after the other, until ctx ends.
 func (r *tailReader) run(ctx context.Context) error {
-	wait := backoff.ExponentialBackOff{
-		InitialInterval: 20 * time.Millisecond, Multiplier: 2, RandomizationFactor: 0.5, MaxInterval: 2 * time.Second,
-	}
+	wait := retry.NewBackoff(2 * time.Second)
 	for ctx.Err() == nil {
 		if err := r.step(ctx); err == nil {
 			wait.Reset()
@@ -83,7 +82,7 @@ func (r *tailReader) run(ctx context.Context) error {
 			}
 			r.t.metrics.errors.Inc()
 			r.t.complain.Do(func() { r.t.cfg.Logger.Warn("reading streams fails, trying again", "error", err) })
-			sleep(ctx, wait.NextBackOff())
+			retry.Sleep(ctx, wait.NextBackOff())
 		}
 	}
 	return nil
@@ -113,7 +112,7 @@ func (r *tailReader) step(ctx context.Context) error {
 			if found >= plenty {
 				pause -= pause / 4
 			}
-			sleep(ctx, pause)
+			retry.Sleep(ctx, pause)
 			r.lastFound = time.Now()
 		} else {
 			r.lastFound = now
@@ -128,7 +127,7 @@ func (r *tailReader) step(ctx context.Context) error {
 // entries that the relay has put or will put in again, with ids that may be
 // below our position: reading starts again some minutes back.
 func (r *tailReader) check(ctx context.Context) error {
-	server, err := serving(ctx, r.t.rdb, r.parts[0].stream)
+	server, err := redisconn.ClientFor(ctx, r.t.rdb, r.parts[0].stream)
 	if err != nil {
 		return err
 	}
@@ -139,7 +138,7 @@ func (r *tailReader) check(ctx context.Context) error {
 		ends[i] = pipe.XRevRangeN(ctx, r.parts[i].stream, "+", "-", 1)
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
-	identity, err := runID(info)
+	identity, err := redisconn.RunID(info)
 	if err != nil {
 		return err
 	}
@@ -352,14 +351,4 @@ func (r *tailReader) hand(n int, refill bool) {
 	r.t.mu.Lock()
 	defer r.t.mu.Unlock()
 	r.deliver(Batch{Deliveries: r.entries.deliveries, Refill: refill})
-}
-
-// sleep waits for d or for ctx's end.
-func sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }

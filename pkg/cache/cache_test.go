@@ -16,6 +16,7 @@ import (
 
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 	"github.com/redroomrewards/realtime/pkg/cache"
 )
 
@@ -36,7 +37,7 @@ func onEachRedis(t *testing.T, run func(t *testing.T, rdb redis.UniversalClient,
 
 func open(t testing.TB, url string) redis.UniversalClient {
 	t.Helper()
-	rdb, err := bus.OpenRedis(url)
+	rdb, err := redisconn.Open(url)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package bus
+package redisconn
 
 import (
 	"context"
@@ -11,10 +11,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// runID picks the server's run id out of INFO: it is another one after each
+// RunID picks the server's run id out of INFO: it is another one after each
 // restart and on each other server. Redis answers that differ (dev mode's has
 // no such section) give an empty one, which compares with nothing.
-func runID(info *redis.StringCmd) (string, error) {
+func RunID(info *redis.StringCmd) (string, error) {
 	text, err := info.Result()
 	if err != nil {
 		var answer redis.Error
@@ -42,16 +42,16 @@ func unavailable(answer string) bool {
 	return false
 }
 
-// identities returns the run ids of all masters.
-func identities(ctx context.Context, rdb redis.UniversalClient) (string, error) {
+// RunIDs returns the run ids of all masters.
+func RunIDs(ctx context.Context, rdb redis.UniversalClient) (string, error) {
 	cluster, ok := rdb.(*redis.ClusterClient)
 	if !ok {
-		return runID(rdb.Info(ctx, "server"))
+		return RunID(rdb.Info(ctx, "server"))
 	}
 	var mu sync.Mutex // protects ids: ForEachMaster asks side by side
 	var ids []string
 	err := cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error {
-		id, err := runID(c.Info(ctx, "server"))
+		id, err := RunID(c.Info(ctx, "server"))
 		if err != nil {
 			return err
 		}
@@ -67,8 +67,8 @@ func identities(ctx context.Context, rdb redis.UniversalClient) (string, error) 
 	return strings.Join(ids, ","), nil
 }
 
-// serving returns a client of the server that holds a key.
-func serving(ctx context.Context, rdb redis.UniversalClient, key string) (redis.Cmdable, error) {
+// ClientFor returns a client of the server that holds a key.
+func ClientFor(ctx context.Context, rdb redis.UniversalClient, key string) (redis.Cmdable, error) {
 	if cluster, ok := rdb.(*redis.ClusterClient); ok {
 		return cluster.MasterForKey(ctx, key)
 	}

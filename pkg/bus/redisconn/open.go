@@ -1,18 +1,16 @@
-package bus
+package redisconn
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/url"
-	"strconv"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// What OpenRedis sets unless the URL says otherwise, under the URL's own names.
+// What Open sets unless the URL says otherwise, under the URL's own names.
 // Every call has an end: a Redis that hangs costs seconds, not a goroutine. Reads
 // must outlast a tail's BLOCK. Connections are made when needed; on a cluster each
 // partition's tail holds one. RESP2, since nothing here needs push messages and
@@ -30,7 +28,7 @@ func urlDefaults() map[string]string {
 	}
 }
 
-// OpenRedis makes a client for one of these URLs; nothing is dialled yet:
+// Open makes a client for one of these URLs; nothing is dialled yet:
 //
 //	redis://user:password@host:6379/0
 //	rediss://…                                             with TLS
@@ -42,7 +40,7 @@ func urlDefaults() map[string]string {
 // and sentinel_password. Further parameters are go-redis' (read_timeout=5s,
 // pool_size=64, max_retries=2, client_name=… and so on). An error never repeats
 // the URL's password.
-func OpenRedis(rawURL string) (redis.UniversalClient, error) {
+func Open(rawURL string) (redis.UniversalClient, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
 		var ue *url.Error
@@ -123,44 +121,4 @@ func openSentinel(u *url.URL, q url.Values) (redis.UniversalClient, error) {
 	o.DialerRetries, o.ContextTimeoutEnabled = 1, true
 	o.DisableIdentity = true
 	return redis.NewFailoverClient(o), nil
-}
-
-// ErrLayout means that Redis holds data of the same namespace with another
-// number of partitions.
-var ErrLayout = errors.New("another partition count is in use")
-
-// CheckLayout writes down the partition count for the namespace or, when there
-// is one already, compares it: with another count an account's events would go
-// to another stream than its earlier ones. The error is ErrLayout then and says
-// which flag to set.
-func CheckLayout(ctx context.Context, rdb redis.UniversalClient, keys Keys) error {
-	keys = keys.WithDefaults()
-	if err := rdb.SetNX(ctx, keys.Layout(), strconv.Itoa(keys.Partitions), 0).Err(); err != nil {
-		return fmt.Errorf("check layout: %w", err)
-	}
-	return CompareLayout(ctx, rdb, keys)
-}
-
-// CompareLayout is CheckLayout for who only looks on: it writes nothing down, and
-// a namespace that Redis does not know is an error.
-func CompareLayout(ctx context.Context, rdb redis.UniversalClient, keys Keys) error {
-	keys = keys.WithDefaults()
-	want := strconv.Itoa(keys.Partitions)
-	switch have, err := rdb.Get(ctx, keys.Layout()).Result(); {
-	case errors.Is(err, redis.Nil):
-		return fmt.Errorf("check layout: nothing in this Redis has the namespace %q", keys.Namespace)
-	case err != nil:
-		return fmt.Errorf("check layout: %w", err)
-	case have != want:
-		return fmt.Errorf("%w: namespace %q in Redis has %s partitions, this process is set to %s; start it with --partitions %s, or with another --namespace",
-			ErrLayout, keys.Namespace, have, want, have)
-	}
-	return nil
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
