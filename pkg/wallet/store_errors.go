@@ -11,6 +11,9 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
+// stateDivisionByZero is the SQLSTATE with which a batch's statement aborts: see abortUnless.
+const stateDivisionByZero = "22012"
+
 // lostRace tells a write that another process' commit made impossible: both used a
 // key, made a wallet or gave out a wallet's next seq, or the write found something
 // other than it expected and divided by zero. The batch runs again and finds what there is.
@@ -23,7 +26,7 @@ func lostRace(err error) bool {
 	case "idempotency_keys_pkey", "wallets_pkey", "entries_account_seq":
 		return pe.Code == "23505"
 	}
-	return pe.Code == "22012"
+	return pe.Code == stateDivisionByZero
 }
 
 // errConnect marks what failed before there was a connection.

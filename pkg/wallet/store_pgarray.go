@@ -8,97 +8,129 @@ import (
 	"github.com/lib/pq/oid"
 )
 
-// array builds a Postgres array in the binary format, one column of a batch: a
-// header, then each element's length and bytes. In the text format both sides would
-// have to print and parse each value. Empty texts, nil UUIDs and zero times become NULL.
-type array struct {
-	b       []byte // the header's bytes are filled in by value
-	n       uint32
-	element oid.Oid // of the last element that is not NULL, or as it was made
+// This file writes Postgres arrays in the binary format. A batch goes to Postgres as about sixty
+// arrays, one per column. In the text format the core would print every number, time and UUID,
+// and Postgres would parse each one again. In the binary format both sides copy bytes. No driver
+// does this for arrays without reflection, so the format is written here.
+//
+// An array is a header followed by its elements. The header is five 32-bit integers: the number
+// of dimensions, whether there are NULLs, the element type's OID, the number of elements, and
+// the lower bound. An empty array has no dimension and only the first three. Each element is its
+// length in bytes and then its bytes; the length -1 means NULL.
+
+// pgType is the element type of an array.
+type pgType struct {
+	name string // in SQL
+	oid  oid.Oid
 }
 
-const arrayHeader = 5 * 4 // dimensions, has NULLs, element's type, size, lower bound
+// The element types that the ledger sends.
+var (
+	pgText        = pgType{"text", oid.T_text}
+	pgInt2        = pgType{"int2", oid.T_int2}
+	pgInt8        = pgType{"int8", oid.T_int8}
+	pgUUID        = pgType{"uuid", oid.T_uuid}
+	pgBytea       = pgType{"bytea", oid.T_bytea}
+	pgTimestamptz = pgType{"timestamptz", oid.T_timestamptz}
+)
 
-func (a *array) next(element oid.Oid, size int) {
-	a.element = element
-	a.add(size)
+// pgArray builds a one-dimensional array; newPgArray makes one. The append methods that are
+// called must be those of its element type. Empty texts, nil UUIDs and zero times become NULL.
+type pgArray struct {
+	element pgType
+	count   uint32
+	encoded []byte // the header, which encode fills in, and the elements
 }
 
-func (a *array) add(size int) {
-	if len(a.b) == 0 {
-		a.b = append(a.b, make([]byte, arrayHeader)...)
-	}
-	a.n++
-	a.b = binary.BigEndian.AppendUint32(a.b, uint32(size)) //nolint:gosec // -1 is NULL
+const (
+	arrayHeaderSize      = 5 * 4
+	emptyArrayHeaderSize = 3 * 4
+)
+
+func newPgArray(element pgType) pgArray {
+	return pgArray{element: element, encoded: make([]byte, arrayHeaderSize)}
 }
 
-func (a *array) null() { a.add(-1) }
+// appendLength begins an element of so many bytes.
+func (a *pgArray) appendLength(length int) {
+	a.count++
+	a.encoded = binary.BigEndian.AppendUint32(a.encoded, uint32(length)) //nolint:gosec // -1 is NULL
+}
 
-func (a *array) text(s string) {
+func (a *pgArray) appendNull() { a.appendLength(-1) }
+
+func (a *pgArray) appendText(s string) {
 	if s == "" {
-		a.null()
+		a.appendNull()
 		return
 	}
-	a.next(oid.T_text, len(s))
-	a.b = append(a.b, s...)
+	a.appendLength(len(s))
+	a.encoded = append(a.encoded, s...)
 }
 
-func (a *array) int(n int64) {
-	a.next(oid.T_int8, 8)
-	a.b = binary.BigEndian.AppendUint64(a.b, uint64(n)) //nolint:gosec // two's complement
+func (a *pgArray) appendInt8(n int64) {
+	a.appendLength(8)
+	a.encoded = binary.BigEndian.AppendUint64(a.encoded, uint64(n)) //nolint:gosec // two's complement
 }
 
-func (a *array) small(n int) {
-	a.next(oid.T_int2, 2)
-	a.b = binary.BigEndian.AppendUint16(a.b, uint16(n)) //nolint:gosec // callers count to a few
+func (a *pgArray) appendInt2(n int) {
+	a.appendLength(2)
+	a.encoded = binary.BigEndian.AppendUint16(a.encoded, uint16(n)) //nolint:gosec // callers count to a few
 }
 
-func (a *array) uuid(id uuid.UUID) {
+func (a *pgArray) appendUUID(id uuid.UUID) {
 	if id == uuid.Nil {
-		a.null()
+		a.appendNull()
 		return
 	}
-	a.next(oid.T_uuid, len(id))
-	a.b = append(a.b, id[:]...)
+	a.appendLength(len(id))
+	a.encoded = append(a.encoded, id[:]...)
 }
 
-func (a *array) bytes(v []byte) {
-	a.next(oid.T_bytea, len(v))
-	a.b = append(a.b, v...)
+func (a *pgArray) appendBytes(b []byte) {
+	a.appendLength(len(b))
+	a.encoded = append(a.encoded, b...)
 }
 
 // postgresEpoch is 2000-01-01, in microseconds since 1970.
 const postgresEpoch = 946_684_800_000_000
 
-// time is in whole milliseconds, as events show it.
-func (a *array) time(t time.Time) {
+// appendTime cuts the time to whole milliseconds, the precision that events show.
+func (a *pgArray) appendTime(t time.Time) {
 	if t.IsZero() {
-		a.null()
+		a.appendNull()
 		return
 	}
-	a.next(oid.T_timestamptz, 8)
-	a.b = binary.BigEndian.AppendUint64(a.b, uint64(t.UnixMilli()*1000-postgresEpoch)) //nolint:gosec // two's complement
+	a.appendLength(8)
+	micros := t.UnixMilli()*1000 - postgresEpoch
+	a.encoded = binary.BigEndian.AppendUint64(a.encoded, uint64(micros)) //nolint:gosec // two's complement
 }
 
-// value is the array. It lives until the array changes.
-func (a *array) value() []byte {
-	if len(a.b) == 0 {
-		a.b = append(a.b, make([]byte, arrayHeader)...)
+// encode returns the array's bytes. They are valid until the array changes.
+func (a *pgArray) encode() []byte {
+	if a.count == 0 {
+		a.putHeader(0, 0, uint32(a.element.oid))
+		return a.encoded[:emptyArrayHeaderSize]
 	}
-	if a.n == 0 {
-		binary.BigEndian.PutUint32(a.b[8:], uint32(a.element))
-		return a.b[:3*4]
-	}
-	for i, v := range [...]uint32{1, 1, uint32(a.element), a.n, 1} {
-		binary.BigEndian.PutUint32(a.b[4*i:], v)
-	}
-	return a.b
+	a.putHeader(1, 1, uint32(a.element.oid), a.count, 1)
+	return a.encoded
 }
 
-// reset empties the array and keeps its memory, up to a bound.
-func (a *array) reset() {
-	const keep = 1 << 18
-	if a.b, a.n = a.b[:0], 0; cap(a.b) > keep {
-		a.b = nil
+func (a *pgArray) putHeader(fields ...uint32) {
+	for i, field := range fields {
+		binary.BigEndian.PutUint32(a.encoded[4*i:], field)
 	}
+}
+
+// maxKeptArray bounds the memory that a reset array keeps.
+const maxKeptArray = 1 << 18
+
+// reset empties the array. It keeps the memory for the next batch unless that is large.
+func (a *pgArray) reset() {
+	if cap(a.encoded) > maxKeptArray {
+		*a = newPgArray(a.element)
+		return
+	}
+	a.count = 0
+	a.encoded = a.encoded[:arrayHeaderSize]
 }

@@ -21,7 +21,7 @@ type postgresStore struct {
 	selectKeys                 *sqlx.Stmt
 	selectEscrows, lockEscrows *sqlx.Stmt
 	selectWallets, lockWallets *sqlx.Stmt
-	writes                     writeStatements
+	writes                     preparedWrites
 	published                  outboxRows
 }
 
@@ -109,7 +109,7 @@ func (s *postgresStore) prepare(ctx context.Context) error {
 			return fmt.Errorf("prepare: %w", err)
 		}
 	}
-	if _, err := s.writes.get(ctx, s.db, everyKind); err != nil {
+	if _, err := s.writes.get(ctx, s.db, fullShape); err != nil {
 		return fmt.Errorf("prepare: %w", err)
 	}
 	return nil
@@ -183,13 +183,14 @@ func (r *keyRow) known() knownKey {
 }
 
 func (t *postgresTx) keys(ctx context.Context, refs []keyRef) ([]knownKey, error) {
-	var operations, keys array
+	operations := newPgArray(pgText)
+	keys := newPgArray(pgText)
 	for _, r := range refs {
-		operations.text(string(r.Operation))
-		keys.text(r.Key)
+		operations.appendText(string(r.Operation))
+		keys.appendText(r.Key)
 	}
 	var rows []keyRow
-	err := t.tx.StmtxContext(ctx, t.s.selectKeys).SelectContext(ctx, &rows, operations.value(), keys.value())
+	err := t.tx.StmtxContext(ctx, t.s.selectKeys).SelectContext(ctx, &rows, operations.encode(), keys.encode())
 	return convert(rows, (*keyRow).known), err
 }
 
@@ -200,21 +201,21 @@ const (
 )
 
 func (t *postgresTx) escrows(ctx context.Context, ids []uuid.UUID) ([]Escrow, error) {
-	var a array
+	a := newPgArray(pgUUID)
 	for _, id := range ids {
-		a.uuid(id)
+		a.appendUUID(id)
 	}
 	var rows []escrowRow
-	err := t.stmt(ctx, t.s.lockEscrows, t.s.selectEscrows).SelectContext(ctx, &rows, a.value()) //nolint:sqlclosecheck // prepared for good, or the end of the transaction closes it
+	err := t.stmt(ctx, t.s.lockEscrows, t.s.selectEscrows).SelectContext(ctx, &rows, a.encode()) //nolint:sqlclosecheck // prepared for good, or the end of the transaction closes it
 	return convert(rows, (*escrowRow).escrow), err
 }
 
 func (t *postgresTx) wallets(ctx context.Context, accounts []Account) ([]wallet, error) {
-	var a array
+	a := newPgArray(pgText)
 	for _, account := range accounts {
-		a.text(string(account))
+		a.appendText(string(account))
 	}
-	rows, err := t.stmt(ctx, t.s.lockWallets, t.s.selectWallets).QueryContext(ctx, a.value())
+	rows, err := t.stmt(ctx, t.s.lockWallets, t.s.selectWallets).QueryContext(ctx, a.encode())
 	if err != nil {
 		return nil, err
 	}

@@ -54,12 +54,12 @@ func (s *postgresStore) outbox(ctx context.Context, after int64, limit int) ([]o
 	if len(out) == 0 {
 		return nil, nil
 	}
-	var ids array
+	ids := newPgArray(pgUUID)
 	for i := range out {
-		ids.uuid(out[i].tx.ID)
+		ids.appendUUID(out[i].tx.ID)
 	}
 	var rows []transactionRow
-	if err := s.db.SelectContext(ctx, &rows, transactionsByIDSQL, ids.value()); err != nil {
+	if err := s.db.SelectContext(ctx, &rows, transactionsByIDSQL, ids.encode()); err != nil {
 		return nil, err
 	}
 	found := make(map[uuid.UUID]Transaction, len(rows))

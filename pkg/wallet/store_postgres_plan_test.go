@@ -40,8 +40,8 @@ func TestPlansStayOnIndexes(t *testing.T) {
 		"outbox": outboxBatchesSQL, "transactions by id": transactionsByIDSQL, "transactions after": transactionsAfterSQL, "entries": entriesSQL, "transaction entries": transactionEntriesSQL,
 		"entries after": entriesAfterSQL, "entry up to": entryUpToSQL, "escrows of a user": escrowsSQL,
 	}
-	for kind := range writeKind(writeKinds) {
-		statements[fmt.Sprint("write ", kind)], _ = writeSQL(kind)
+	for _, shape := range writeShapes() {
+		statements["write "+describeShape(shape)] = buildWrite(shape).sql
 	}
 	for name, statement := range statements {
 		if _, err := conn.ExecContext(t.Context(), "PREPARE s AS "+statement); err != nil {

@@ -172,9 +172,11 @@ func writeLiterals(t *testing.T, l *Ledger, ops []Op) (statement string, literal
 	enough := errors.New("seen")
 	makeFaulty(l).wrote = func(m *mutations) error {
 		if literals == nil {
-			var numbers []int
-			statement, numbers = writeSQL(kindOf(m))
-			for i, a := range newWriteColumns().fill(m, numbers) {
+			write := buildWrite(shapeOf(m))
+			statement = write.sql
+			buffer := newWriteBuffer()
+			buffer.fill(m)
+			for i, a := range buffer.bind(write.parameters) {
 				if column, ok := a.([]byte); ok { // to text, by Postgres
 					kind := regexp.MustCompile(fmt.Sprintf(`\$%d::(\w+)\[\]`, i+1)).FindStringSubmatch(statement)[1]
 					var literal string

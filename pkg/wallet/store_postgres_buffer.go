@@ -1,0 +1,114 @@
+package wallet
+
+import "sync"
+
+// writeBuffer holds a batch as arrays, one for each column. A batch fills some hundred kilobytes,
+// so buffers are used again and again. The driver copies the arguments before it returns.
+type writeBuffer struct {
+	rows      batchRows
+	arrays    [rowSetCount][]pgArray
+	rowCounts [rowSetCount]int
+	arguments []any
+}
+
+// batchRows are the rows of a batch, sorted by rowSet.
+type batchRows struct {
+	records      []transactionRecord // what transactions points to
+	transactions []*transactionRecord
+	entries      []*Entry
+	created      []*wallet
+	changed      []*wallet
+}
+
+var writeBuffers = sync.Pool{New: func() any { return newWriteBuffer() }}
+
+func newWriteBuffer() *writeBuffer {
+	b := &writeBuffer{}
+	for rows, specs := range rowSetSpecs {
+		for _, spec := range specs {
+			b.arrays[rows] = append(b.arrays[rows], newPgArray(spec.element))
+		}
+	}
+	return b
+}
+
+// release empties the buffer and returns it to the pool.
+func (b *writeBuffer) release() {
+	for _, arrays := range b.arrays {
+		for i := range arrays {
+			arrays[i].reset()
+		}
+	}
+	clear(b.rowCounts[:])
+	clear(b.arguments)
+	b.rows.reset()
+	writeBuffers.Put(b)
+}
+
+// fill encodes the batch's rows.
+func (b *writeBuffer) fill(m *mutations) {
+	b.rows.sort(m)
+	encodeRows(b, transactionRows, transactionRowColumns, b.rows.transactions)
+	encodeRows(b, entryRows, entryTable, b.rows.entries)
+	encodeRows(b, createdWalletRows, walletTable, b.rows.created)
+	encodeRows(b, changedWalletRows, changedWalletRowColumns, b.rows.changed)
+	encodeRows(b, openedEscrowRows, openedEscrowTable, m.opened)
+	encodeRows(b, endedEscrowRows, endedEscrowRowColumns, m.ended)
+}
+
+func encodeRows[R any](b *writeBuffer, set rowSet, columns []column[R], rows []R) {
+	b.rowCounts[set] = len(rows)
+	arrays := b.arrays[set]
+	for i := range columns {
+		columns[i].appendRows(&arrays[i], rows)
+	}
+}
+
+// bind returns the arguments for a statement's parameters. They are valid until release.
+func (b *writeBuffer) bind(parameters []parameter) []any {
+	b.arguments = b.arguments[:0]
+	for _, p := range parameters {
+		if p.column == rowCount {
+			b.arguments = append(b.arguments, b.rowCounts[p.rows])
+		} else {
+			b.arguments = append(b.arguments, b.arrays[p.rows][p.column].encode())
+		}
+	}
+	return b.arguments
+}
+
+func (r *batchRows) sort(m *mutations) {
+	for i := range m.transactions {
+		tx := &m.transactions[i]
+		record := transactionRecord{Transaction: tx, key: m.keys[i].Key, requestHash: m.hashes[i][:]}
+		record.user, record.model = tx.sides()
+		r.records = append(r.records, record)
+		for j := range tx.Entries {
+			r.entries = append(r.entries, &tx.Entries[j])
+		}
+	}
+	for i := range r.records {
+		r.transactions = append(r.transactions, &r.records[i])
+	}
+	for _, w := range m.wallets {
+		if w.created {
+			r.created = append(r.created, w)
+		} else {
+			r.changed = append(r.changed, w)
+		}
+	}
+}
+
+// reset keeps the memory, and nothing that belongs to the batch.
+func (r *batchRows) reset() {
+	clear(r.records)
+	clear(r.transactions)
+	clear(r.entries)
+	clear(r.created)
+	clear(r.changed)
+	r.records = r.records[:0]
+	r.transactions = r.transactions[:0]
+	r.entries = r.entries[:0]
+	r.created = r.created[:0]
+	r.changed = r.changed[:0]
+}
