@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/redroomrewards/realtime/bench/lab/labtest"
+	"github.com/redroomrewards/realtime/bench/harness/harnesstest"
 )
 
 // TestMain is also the program that a turn starts.
@@ -25,8 +25,8 @@ func TestEveryVariantHasItsTurn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := labtest.Open(t, "bus")
-	out, err := measureAll(t.Context(), l, o)
+	h := harnesstest.Open(t, "bus")
+	out, err := measureAll(t.Context(), h, o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 	"errors"
 	"os"
 
-	"github.com/redroomrewards/realtime/bench/lab"
+	"github.com/redroomrewards/realtime/bench/harness"
 	"github.com/redroomrewards/realtime/bench/process"
 	"github.com/redroomrewards/realtime/bench/report"
 )
@@ -26,12 +26,12 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 	if err != nil {
 		return err
 	}
-	l, err := lab.Open(ctx, "bus", args, getenv)
+	h, err := harness.Open(ctx, "bus", args, getenv)
 	if err != nil {
 		return err
 	}
-	out, err := measureAll(ctx, l, o)
-	if err := errors.Join(err, l.Close()); err != nil {
+	out, err := measureAll(ctx, h, o)
+	if err := errors.Join(err, h.Close()); err != nil {
 		return err
 	}
 	return report.Write(os.Stdout, out, o.output)

@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/redroomrewards/realtime/bench/lab"
+	"github.com/redroomrewards/realtime/bench/harness"
 )
 
 // result is one turn.
@@ -22,13 +22,13 @@ type result struct {
 	figures
 }
 
-func measureAll(ctx context.Context, l *lab.Lab, o *options) (*outcome, error) {
-	out := &outcome{Environment: l.Environment, Events: o.events, Batch: o.batch, Rounds: o.rounds}
+func measureAll(ctx context.Context, h *harness.Harness, o *options) (*outcome, error) {
+	out := &outcome{Environment: h.Environment, Events: o.events, Batch: o.batch, Rounds: o.rounds}
 	for round := 1; round <= o.rounds; round++ {
 		for _, v := range append(publishing(), consuming()...) {
 			r := result{Round: round, Variant: v.name}
-			err := o.quiet.Do(ctx, l, func() (others float64, err error) {
-				if err := takeTurn(ctx, l, o, &r); err != nil {
+			err := o.quiet.Do(ctx, h, func() (others float64, err error) {
+				if err := takeTurn(ctx, h, o, &r); err != nil {
 					return 0, err
 				}
 				return r.OthersPercent, nil
@@ -36,7 +36,7 @@ func measureAll(ctx context.Context, l *lab.Lab, o *options) (*outcome, error) {
 			if err != nil {
 				return nil, fmt.Errorf("round %d: %s: %w", round, v.name, err)
 			}
-			lab.Progress("round %d: %s: %.2f µs, Redis %.2f µs an event", round, v.name, r.CPU, r.Redis)
+			harness.Progress("round %d: %s: %.2f µs, Redis %.2f µs an event", round, v.name, r.CPU, r.Redis)
 			out.Results = append(out.Results, r)
 		}
 	}
@@ -48,17 +48,17 @@ const maxTurn = 2 * time.Minute
 
 // takeTurn starts a process for one turn, on a Redis that is done with the turn
 // before.
-func takeTurn(ctx context.Context, l *lab.Lab, o *options, r *result) (err error) {
+func takeTurn(ctx context.Context, h *harness.Harness, o *options, r *result) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, maxTurn)
 	defer cancel()
-	c := l.Config("")
-	if err := settle(ctx, l); err != nil {
+	c := h.Config("")
+	if err := settle(ctx, h); err != nil {
 		return err
 	}
 	defer func() {
 		cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
-		err = errors.Join(err, l.Redis.Delete(cleaning, c.Namespace))
+		err = errors.Join(err, h.Redis.Delete(cleaning, c.Namespace))
 	}()
 	program, err := os.Executable()
 	if err != nil {
@@ -68,7 +68,7 @@ func takeTurn(ctx context.Context, l *lab.Lab, o *options, r *result) (err error
 	if err != nil {
 		return err
 	}
-	before, err := l.ReadUsage(ctx)
+	before, err := h.ReadUsage(ctx)
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func takeTurn(ctx context.Context, l *lab.Lab, o *options, r *result) (err error
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%w\n%s", err, stderr.Bytes())
 	}
-	after, err := l.ReadUsage(ctx)
+	after, err := h.ReadUsage(ctx)
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func takeTurn(ctx context.Context, l *lab.Lab, o *options, r *result) (err error
 
 // settle waits until Redis has given back what the turn before held: it frees
 // memory in the background and shrinks its tables ten times a second.
-func settle(ctx context.Context, l *lab.Lab) error {
+func settle(ctx context.Context, h *harness.Harness) error {
 	look := time.NewTicker(150 * time.Millisecond)
 	defer look.Stop()
 	last := ""
@@ -101,8 +101,8 @@ func settle(ctx context.Context, l *lab.Lab) error {
 			return ctx.Err()
 		case <-look.C:
 		}
-		now := l.Redis.Field(ctx, "memory", "used_memory")
-		if now == last && l.Redis.Field(ctx, "memory", "lazyfree_pending_objects") == "0" {
+		now := h.Redis.Field(ctx, "memory", "used_memory")
+		if now == last && h.Redis.Field(ctx, "memory", "lazyfree_pending_objects") == "0" {
 			return nil
 		}
 		last = now

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"flag"
 
-	"github.com/redroomrewards/realtime/bench/lab"
+	"github.com/redroomrewards/realtime/bench/harness"
 	"github.com/redroomrewards/realtime/bench/report"
 )
 
@@ -12,7 +12,7 @@ type options struct {
 	events int
 	batch  int
 	rounds int
-	quiet  lab.Quiet
+	quiet  harness.Quiet
 	output report.Options
 }
 

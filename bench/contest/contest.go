@@ -18,7 +18,7 @@ import (
 	"strconv"
 
 	"github.com/redroomrewards/realtime/bench/fleet"
-	"github.com/redroomrewards/realtime/bench/lab"
+	"github.com/redroomrewards/realtime/bench/harness"
 	"github.com/redroomrewards/realtime/bench/stack"
 )
 
@@ -61,13 +61,13 @@ func names() []string {
 
 // contest holds what all measurements of one benchmark share.
 type contest struct {
-	lab      *lab.Lab
+	harness  *harness.Harness
 	options  *Options
 	programs map[string]string // by the server's name
 	runs     int
 }
 
-// Run opens the lab, measures each server in each round, and writes the outcome. measure returns one
+// Run opens the harness, measures each server in each round, and writes the outcome. measure returns one
 // result for each load.
 func Run(ctx context.Context, name string, args []string, getenv func(string) string, o *Options, out *Outcome,
 	measure func(context.Context, *Turn) ([]Result, error),
@@ -78,24 +78,24 @@ func Run(ctx context.Context, name string, args []string, getenv func(string) st
 	if runtime.NumCPU() < 2 {
 		return errors.New("this needs two processors: one for the server, one for the load")
 	}
-	l, err := lab.Open(ctx, name, args, getenv)
+	h, err := harness.Open(ctx, name, args, getenv)
 	if err != nil {
 		return err
 	}
-	c := &contest{lab: l, options: o, programs: map[string]string{}}
+	c := &contest{harness: h, options: o, programs: map[string]string{}}
 	out.name = name
 	out.Rounds = o.Rounds
 	out.Clients = o.Clients
 	err = c.run(ctx, out, measure)
-	out.Environment = l.Environment
-	if err := errors.Join(err, l.Close()); err != nil {
+	out.Environment = h.Environment
+	if err := errors.Join(err, h.Close()); err != nil {
 		return err
 	}
 	return out.write(o.Output)
 }
 
 func (c *contest) run(ctx context.Context, out *Outcome, measure func(context.Context, *Turn) ([]Result, error)) error {
-	lab.Progress("building")
+	harness.Progress("building")
 	if err := c.buildPrograms(ctx); err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func (c *contest) run(ctx context.Context, out *Outcome, measure func(context.Co
 	for round := 1; round <= c.options.Rounds; round++ {
 		for _, server := range c.options.Servers {
 			var results []Result
-			err := c.options.Quiet.Do(ctx, c.lab, func() (others float64, err error) {
+			err := c.options.Quiet.Do(ctx, c.harness, func() (others float64, err error) {
 				results, err = c.turn(ctx, round, server, measure)
 				for i := range results {
 					others = max(others, results[i].others)
@@ -116,7 +116,7 @@ func (c *contest) run(ctx context.Context, out *Outcome, measure func(context.Co
 				return fmt.Errorf("round %d, %s: %w", round, server, err)
 			}
 			for i := range results {
-				lab.Progress("round %d: %s", round, out.line(&results[i]))
+				harness.Progress("round %d: %s", round, out.line(&results[i]))
 			}
 			out.Results = append(out.Results, results...)
 		}
@@ -137,11 +137,11 @@ func (c *contest) buildPrograms(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("--other: %w", err)
 			}
-			c.lab.Environment.Other = commit
+			c.harness.Environment.Other = commit
 			c.programs[k.name] = c.options.Other
 			continue
 		}
-		program, err := c.lab.Build(ctx, k.path)
+		program, err := c.harness.Build(ctx, k.path)
 		if err != nil {
 			return err
 		}
@@ -158,7 +158,7 @@ func (c *contest) pin(ctx context.Context) error {
 	// A thread that waits in epoll must not keep the others from running.
 	runtime.GOMAXPROCS(4)
 	pids := []int{os.Getpid()}
-	if pid := c.lab.Redis.PID(ctx); pid > 0 {
+	if pid := c.harness.Redis.PID(ctx); pid > 0 {
 		pids = append(pids, pid)
 	}
 	for _, pid := range pids {

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/redroomrewards/realtime/bench/lab"
+	"github.com/redroomrewards/realtime/bench/harness"
 	"github.com/redroomrewards/realtime/bench/report"
 )
 
@@ -22,7 +22,7 @@ type Options struct {
 	Clients int
 	AtOnce  int
 	Profile string
-	Quiet   lab.Quiet
+	Quiet   harness.Quiet
 	Output  report.Options
 }
 

@@ -13,7 +13,7 @@ import (
 
 	"github.com/redroomrewards/realtime/bench/feed"
 	"github.com/redroomrewards/realtime/bench/fleet"
-	"github.com/redroomrewards/realtime/bench/lab"
+	"github.com/redroomrewards/realtime/bench/harness"
 	"github.com/redroomrewards/realtime/bench/stack"
 	"github.com/redroomrewards/realtime/internal/auth"
 )
@@ -32,7 +32,7 @@ type Turn struct {
 }
 
 func (c *contest) turn(ctx context.Context, round int, server string, measure func(context.Context, *Turn) ([]Result, error)) (_ []Result, err error) {
-	t := &Turn{Clients: c.options.Clients, contest: c, round: round, config: *c.lab.Config(""), endProfile: func() {}}
+	t := &Turn{Clients: c.options.Clients, contest: c, round: round, config: *c.harness.Config(""), endProfile: func() {}}
 	for i := range kinds {
 		if kinds[i].name == server {
 			t.kind = &kinds[i]
@@ -51,7 +51,7 @@ func (c *contest) turn(ctx context.Context, round int, server string, measure fu
 		if t.server != nil {
 			err = errors.Join(err, t.server.Stop())
 		}
-		err = errors.Join(err, c.lab.Redis.Delete(cleaning, t.config.Namespace))
+		err = errors.Join(err, c.harness.Redis.Delete(cleaning, t.config.Namespace))
 	}()
 	results, err := measure(ctx, t)
 	for i := range results {
@@ -63,7 +63,7 @@ func (c *contest) turn(ctx context.Context, round int, server string, measure fu
 // Feed makes the feed of so many accounts and publishes the first events of each,
 // since only an account that has one can be subscribed to without a core.
 func (t *Turn) Feed(ctx context.Context, accounts, each int) (*feed.Feed, error) {
-	f := feed.New(t.contest.lab.Redis, t.config.Namespace, accounts)
+	f := feed.New(t.contest.harness.Redis, t.config.Namespace, accounts)
 	if err := f.Seed(ctx, each); err != nil {
 		return nil, fmt.Errorf("seed: %w", err)
 	}
@@ -105,12 +105,12 @@ func (t *Turn) Connect(ctx context.Context, accounts []string, after int64, miss
 // Window is CPU time from its beginning on.
 type Window struct {
 	turn   *Turn
-	before lab.Usage
+	before harness.Usage
 }
 
 // Begin begins a window.
 func (t *Turn) Begin(ctx context.Context) (*Window, error) {
-	u, err := t.contest.lab.ReadUsage(ctx, t.server)
+	u, err := t.contest.harness.ReadUsage(ctx, t.server)
 	return &Window{turn: t, before: u}, err
 }
 
@@ -124,7 +124,7 @@ type Used struct {
 
 // End ends a window.
 func (w *Window) End(ctx context.Context) (Used, error) {
-	after, err := w.turn.contest.lab.ReadUsage(ctx, w.turn.server)
+	after, err := w.turn.contest.harness.ReadUsage(ctx, w.turn.server)
 	if err != nil {
 		return Used{}, err
 	}

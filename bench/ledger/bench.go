@@ -5,28 +5,28 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/redroomrewards/realtime/bench/lab"
+	"github.com/redroomrewards/realtime/bench/harness"
 	"github.com/redroomrewards/realtime/bench/report"
 	"github.com/redroomrewards/realtime/bench/stack"
 )
 
 // bench holds what all measurements share.
 type bench struct {
-	*lab.Lab
+	*harness.Harness
 	o        *options
 	core     string // program
 	baseline string // program
 	pools    map[int]int
 }
 
-func openBench(ctx context.Context, l *lab.Lab, o *options) (*bench, error) {
-	b := &bench{Lab: l, o: o, pools: make(map[int]int)}
-	lab.Progress("building")
+func openBench(ctx context.Context, h *harness.Harness, o *options) (*bench, error) {
+	b := &bench{Harness: h, o: o, pools: make(map[int]int)}
+	harness.Progress("building")
 	var err error
-	if b.core, err = l.Build(ctx, "cmd/core"); err != nil {
+	if b.core, err = h.Build(ctx, "cmd/core"); err != nil {
 		return nil, err
 	}
-	if b.baseline, err = l.Build(ctx, "bench/baseline"); err != nil {
+	if b.baseline, err = h.Build(ctx, "bench/baseline"); err != nil {
 		return nil, err
 	}
 	if o.other != "" {
@@ -35,7 +35,7 @@ func openBench(ctx context.Context, l *lab.Lab, o *options) (*bench, error) {
 		}
 	}
 	for _, n := range o.accounts {
-		lab.Progress("seeding %d accounts", n)
+		harness.Progress("seeding %d accounts", n)
 		if err := b.seed(ctx, n); err != nil {
 			return nil, fmt.Errorf("seed: %w", err)
 		}
@@ -60,7 +60,7 @@ func (b *bench) measureAll(ctx context.Context) (*outcome, error) {
 					if err != nil {
 						return nil, fmt.Errorf("%s, %d accounts, %d clients, round %d: %w", s.name, accounts, clients, round, err)
 					}
-					lab.Progress("round %d, %d clients: %-12s %8s op/s, p50 %.1f ms, p99 %.1f ms, %d accounts", round, clients, s.name,
+					harness.Progress("round %d, %d clients: %-12s %8s op/s, p50 %.1f ms, p99 %.1f ms, %d accounts", round, clients, s.name,
 						report.Number(r.PerSecond), r.P50, r.P99, accounts)
 					out.Results = append(out.Results, *r)
 				}
@@ -73,7 +73,7 @@ func (b *bench) measureAll(ctx context.Context) (*outcome, error) {
 }
 
 func (b *bench) measureQuietly(ctx context.Context, t trial) (r *result, err error) {
-	err = b.o.quiet.Do(ctx, b.Lab, func() (others float64, err error) {
+	err = b.o.quiet.Do(ctx, b.Harness, func() (others float64, err error) {
 		if r, err = b.measure(ctx, t); err != nil {
 			return 0, err
 		}
@@ -95,7 +95,7 @@ func (b *bench) choosePool(ctx context.Context, clients int) error {
 		if err != nil {
 			return fmt.Errorf("baseline with %d connections: %w", size, err)
 		}
-		lab.Progress("%d clients: the baseline with %d connections does %s op/s", clients, size, report.Number(r.PerSecond))
+		harness.Progress("%d clients: the baseline with %d connections does %s op/s", clients, size, report.Number(r.PerSecond))
 		if r.PerSecond > best {
 			best, b.pools[clients] = r.PerSecond, size
 		}

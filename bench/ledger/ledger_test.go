@@ -4,7 +4,7 @@ import (
 	"math"
 	"testing"
 
-	"github.com/redroomrewards/realtime/bench/lab/labtest"
+	"github.com/redroomrewards/realtime/bench/harness/harnesstest"
 )
 
 // A short run of everything: what it measures means nothing, but each scenario
@@ -17,8 +17,8 @@ func TestAllScenarios(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := labtest.Open(t, "ledger")
-	out, err := measure(t.Context(), l, o)
+	h := harnesstest.Open(t, "ledger")
+	out, err := measure(t.Context(), h, o)
 	if err != nil {
 		t.Fatal(err)
 	}

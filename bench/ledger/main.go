@@ -13,7 +13,7 @@ import (
 	"os"
 	"runtime"
 
-	"github.com/redroomrewards/realtime/bench/lab"
+	"github.com/redroomrewards/realtime/bench/harness"
 	"github.com/redroomrewards/realtime/bench/process"
 	"github.com/redroomrewards/realtime/bench/report"
 )
@@ -27,26 +27,26 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 	}
 	// The generator shares the processors with what it measures: one is plenty.
 	runtime.GOMAXPROCS(1)
-	l, err := lab.Open(ctx, "ledger", args, getenv)
+	h, err := harness.Open(ctx, "ledger", args, getenv)
 	if err != nil {
 		return err
 	}
-	out, err := measureDurable(ctx, l, o)
-	if err := errors.Join(err, l.Close()); err != nil {
+	out, err := measureDurable(ctx, h, o)
+	if err := errors.Join(err, h.Close()); err != nil {
 		return err
 	}
 	return report.Write(os.Stdout, out, o.output)
 }
 
-func measureDurable(ctx context.Context, l *lab.Lab, o *options) (*outcome, error) {
-	if err := l.RequireDurable(); err != nil {
+func measureDurable(ctx context.Context, h *harness.Harness, o *options) (*outcome, error) {
+	if err := h.RequireDurable(); err != nil {
 		return nil, err
 	}
-	return measure(ctx, l, o)
+	return measure(ctx, h, o)
 }
 
-func measure(ctx context.Context, l *lab.Lab, o *options) (*outcome, error) {
-	b, err := openBench(ctx, l, o)
+func measure(ctx context.Context, h *harness.Harness, o *options) (*outcome, error) {
+	b, err := openBench(ctx, h, o)
 	if err != nil {
 		return nil, err
 	}

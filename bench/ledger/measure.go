@@ -8,8 +8,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/redroomrewards/realtime/bench/harness"
 	"github.com/redroomrewards/realtime/bench/histogram"
-	"github.com/redroomrewards/realtime/bench/lab"
 	"github.com/redroomrewards/realtime/bench/stack"
 	"github.com/redroomrewards/realtime/internal/auth"
 )
@@ -156,7 +156,7 @@ func pause(ctx context.Context, d time.Duration, ended <-chan struct{}) error {
 
 // counters are what is read before and after a window.
 type counters struct {
-	usage   lab.Usage
+	usage   harness.Usage
 	wal     int64
 	metrics stack.Metrics
 }

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redroomrewards/realtime/bench/lab"
+	"github.com/redroomrewards/realtime/bench/harness"
 	"github.com/redroomrewards/realtime/bench/report"
 )
 
@@ -22,7 +22,7 @@ type options struct {
 	pool      int // of the baseline; 0: the best of poolSizes
 	other     string
 	profile   string
-	quiet     lab.Quiet
+	quiet     harness.Quiet
 	output    report.Options
 }
 
@@ -79,10 +79,10 @@ func parseOptions(args []string) (*options, error) {
 		return nil, err
 	}
 	var err error
-	if o.clients, err = lab.ParseNumbers("clients", *clients, 999); err != nil {
+	if o.clients, err = harness.ParseNumbers("clients", *clients, 999); err != nil {
 		return nil, err
 	}
-	if o.accounts, err = lab.ParseNumbers("accounts", *accounts, maxAccounts); err != nil {
+	if o.accounts, err = harness.ParseNumbers("accounts", *accounts, maxAccounts); err != nil {
 		return nil, err
 	}
 	for name := range strings.SplitSeq(*names, ",") {

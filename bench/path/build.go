@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/redroomrewards/realtime/bench/lab"
+	"github.com/redroomrewards/realtime/bench/harness"
 	"github.com/redroomrewards/realtime/bench/stack"
 )
 
@@ -23,14 +23,14 @@ const (
 
 // openBuilds compiles this build, and adds the other one if the options name it. A program that the
 // options do not name is the same in both.
-func openBuilds(ctx context.Context, l *lab.Lab, o *options) ([]build, error) {
-	lab.Progress("building")
+func openBuilds(ctx context.Context, h *harness.Harness, o *options) ([]build, error) {
+	harness.Progress("building")
 	this := build{name: thisBuild}
 	var err error
-	if this.core, err = l.Build(ctx, "cmd/core"); err != nil {
+	if this.core, err = h.Build(ctx, "cmd/core"); err != nil {
 		return nil, err
 	}
-	if this.gateway, err = l.Build(ctx, "cmd/gateway"); err != nil {
+	if this.gateway, err = h.Build(ctx, "cmd/gateway"); err != nil {
 		return nil, err
 	}
 	if !o.hasOther() {
@@ -43,7 +43,7 @@ func openBuilds(ctx context.Context, l *lab.Lab, o *options) ([]build, error) {
 	if o.otherGateway != "" {
 		other.gateway = o.otherGateway
 	}
-	if l.Environment.Other, err = describeOther(o); err != nil {
+	if h.Environment.Other, err = describeOther(o); err != nil {
 		return nil, err
 	}
 	return []build{this, other}, nil

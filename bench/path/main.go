@@ -12,7 +12,7 @@ import (
 	"errors"
 	"os"
 
-	"github.com/redroomrewards/realtime/bench/lab"
+	"github.com/redroomrewards/realtime/bench/harness"
 	"github.com/redroomrewards/realtime/bench/process"
 	"github.com/redroomrewards/realtime/bench/report"
 )
@@ -24,12 +24,12 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 	if err != nil {
 		return err
 	}
-	l, err := lab.Open(ctx, "path", args, getenv)
+	h, err := harness.Open(ctx, "path", args, getenv)
 	if err != nil {
 		return err
 	}
-	out, err := measureDurable(ctx, l, o)
-	if err := errors.Join(err, l.Close()); err != nil {
+	out, err := measureDurable(ctx, h, o)
+	if err := errors.Join(err, h.Close()); err != nil {
 		return err
 	}
 	if err := report.Write(os.Stdout, out, o.output); err != nil {
@@ -38,9 +38,9 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 	return out.faults()
 }
 
-func measureDurable(ctx context.Context, l *lab.Lab, o *options) (*outcome, error) {
-	if err := l.RequireDurable(); err != nil {
+func measureDurable(ctx context.Context, h *harness.Harness, o *options) (*outcome, error) {
+	if err := h.RequireDurable(); err != nil {
 		return nil, err
 	}
-	return measureAll(ctx, l, o)
+	return measureAll(ctx, h, o)
 }

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/redroomrewards/realtime/bench/lab"
+	"github.com/redroomrewards/realtime/bench/harness"
 	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
@@ -24,13 +24,13 @@ func (t *trial) String() string {
 }
 
 // measureAll runs all rounds. In each round the builds take turns at each rate.
-func measureAll(ctx context.Context, l *lab.Lab, o *options) (*outcome, error) {
-	builds, err := openBuilds(ctx, l, o)
+func measureAll(ctx context.Context, h *harness.Harness, o *options) (*outcome, error) {
+	builds, err := openBuilds(ctx, h, o)
 	if err != nil {
 		return nil, err
 	}
 	out := &outcome{
-		Environment: l.Environment,
+		Environment: h.Environment,
 		Rates:       o.rates,
 		Accounts:    o.accounts,
 		Clients:     o.clients,
@@ -41,7 +41,7 @@ func measureAll(ctx context.Context, l *lab.Lab, o *options) (*outcome, error) {
 	for round := 1; round <= o.rounds; round++ {
 		for _, rate := range o.rates {
 			for i := range builds {
-				r, err := measureQuietly(ctx, l, o, &trial{build: &builds[i], rate: rate, round: round})
+				r, err := measureQuietly(ctx, h, o, &trial{build: &builds[i], rate: rate, round: round})
 				if err != nil {
 					return nil, err
 				}
@@ -53,10 +53,10 @@ func measureAll(ctx context.Context, l *lab.Lab, o *options) (*outcome, error) {
 	return out, nil
 }
 
-func measureQuietly(ctx context.Context, l *lab.Lab, o *options, t *trial) (r *result, err error) {
-	lab.Progress("%s, for %s", t, o.warmup+o.measure)
-	err = o.quiet.Do(ctx, l, func() (othersPercent float64, err error) {
-		if r, err = measure(ctx, l, o, t); err != nil {
+func measureQuietly(ctx context.Context, h *harness.Harness, o *options, t *trial) (r *result, err error) {
+	harness.Progress("%s, for %s", t, o.warmup+o.measure)
+	err = o.quiet.Do(ctx, h, func() (othersPercent float64, err error) {
+		if r, err = measure(ctx, h, o, t); err != nil {
 			return 0, err
 		}
 		return r.OthersPercent, nil
@@ -67,22 +67,22 @@ func measureQuietly(ctx context.Context, l *lab.Lab, o *options, t *trial) (r *r
 	r.Round = t.round
 	r.Rate = t.rate
 	r.Build = t.build.name
-	lab.Progress("%s: answer to frame p50 %.1f ms, p99 %.1f ms; %s", t, r.AnswerToFrame.P50, r.AnswerToFrame.P99, &r.Faults)
+	harness.Progress("%s: answer to frame p50 %.1f ms, p99 %.1f ms; %s", t, r.AnswerToFrame.P50, r.AnswerToFrame.P99, &r.Faults)
 	return r, nil
 }
 
 const database = "_path"
 
 // measure starts the servers on a new database, puts the load on them and checks what arrived.
-func measure(ctx context.Context, l *lab.Lab, o *options, t *trial) (_ *result, err error) {
-	c := l.Config(database)
-	if err := l.CreateDatabase(ctx, database, ""); err != nil {
+func measure(ctx context.Context, h *harness.Harness, o *options, t *trial) (_ *result, err error) {
+	c := h.Config(database)
+	if err := h.CreateDatabase(ctx, database, ""); err != nil {
 		return nil, err
 	}
 	defer func() {
 		cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
-		err = errors.Join(err, l.DropDatabase(cleaning, database), l.Redis.Delete(cleaning, c.Namespace))
+		err = errors.Join(err, h.DropDatabase(cleaning, database), h.Redis.Delete(cleaning, c.Namespace))
 	}()
 	if _, err := wallet.Migrate(ctx, c.DatabaseURL); err != nil {
 		return nil, err
@@ -93,21 +93,21 @@ func measure(ctx context.Context, l *lab.Lab, o *options, t *trial) (_ *result, 
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
 
-	accounts, err := openAccounts(ctx, l.Secret, s.core.Addr, o)
+	accounts, err := openAccounts(ctx, h.Secret, s.core.Addr, o)
 	defer closeAccounts(accounts)
 	if err != nil {
 		return nil, err
 	}
-	watchers, err := openWatchers(ctx, l.Secret, s.gateways, o)
+	watchers, err := openWatchers(ctx, h.Secret, s.gateways, o)
 	defer closeWatchers(watchers)
 	if err != nil {
 		return nil, err
 	}
-	idle, err := s.measureIdle(ctx, l, o.idle)
+	idle, err := s.measureIdle(ctx, h, o.idle)
 	if err != nil {
 		return nil, err
 	}
-	before, err := s.readUsage(ctx, l)
+	before, err := s.readUsage(ctx, h)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +116,7 @@ func measure(ctx context.Context, l *lab.Lab, o *options, t *trial) (_ *result, 
 		return nil, err
 	}
 	awaitLast(ctx, accounts, watchers)
-	after, err := s.readUsage(ctx, l)
+	after, err := s.readUsage(ctx, h)
 	if err != nil {
 		return nil, err
 	}

@@ -5,7 +5,7 @@ import (
 	"flag"
 	"time"
 
-	"github.com/redroomrewards/realtime/bench/lab"
+	"github.com/redroomrewards/realtime/bench/harness"
 	"github.com/redroomrewards/realtime/bench/report"
 )
 
@@ -20,7 +20,7 @@ type options struct {
 	rounds       int
 	otherCore    string // program; empty: this build
 	otherGateway string // program; empty: this build
-	quiet        lab.Quiet
+	quiet        harness.Quiet
 	output       report.Options
 }
 
@@ -49,7 +49,7 @@ func parseOptions(args []string) (*options, error) {
 		return nil, err
 	}
 	var err error
-	if o.rates, err = lab.ParseNumbers("rate", *rates, maxRate); err != nil {
+	if o.rates, err = harness.ParseNumbers("rate", *rates, maxRate); err != nil {
 		return nil, err
 	}
 	if min(o.accounts, o.clients, o.gateways, o.rounds) < 1 || o.warmup <= 0 || o.measure <= 0 {

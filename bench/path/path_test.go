@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redroomrewards/realtime/bench/lab/labtest"
+	"github.com/redroomrewards/realtime/bench/harness/harnesstest"
 	"github.com/redroomrewards/realtime/bench/stack"
 )
 
@@ -17,7 +17,7 @@ func TestEveryEventArrivesOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := labtest.Open(t, "path")
+	h := harnesstest.Open(t, "path")
 	root, err := stack.Root(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -25,7 +25,7 @@ func TestEveryEventArrivesOnce(t *testing.T) {
 	if o.otherGateway, err = stack.Build(t.Context(), root, "cmd/gateway", t.TempDir()); err != nil {
 		t.Fatal(err)
 	}
-	out, err := measureAll(t.Context(), l, o)
+	out, err := measureAll(t.Context(), h, o)
 	if err != nil {
 		t.Fatal(err)
 	}

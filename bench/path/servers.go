@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/redroomrewards/realtime/bench/lab"
+	"github.com/redroomrewards/realtime/bench/harness"
 	"github.com/redroomrewards/realtime/bench/process"
 	"github.com/redroomrewards/realtime/bench/stack"
 )
@@ -44,13 +44,13 @@ func (s *servers) stop() error {
 
 // usage is CPU time used up to a moment.
 type usage struct {
-	lab.Usage               // its Servers are the core and all gateways
-	core      time.Duration // the core alone; zero away from Linux
+	harness.Usage               // its Servers are the core and all gateways
+	core          time.Duration // the core alone; zero away from Linux
 }
 
-func (s *servers) readUsage(ctx context.Context, l *lab.Lab) (u usage, err error) {
+func (s *servers) readUsage(ctx context.Context, h *harness.Harness) (u usage, err error) {
 	u.core, _ = process.CPU(s.core.PID())
-	u.Usage, err = l.ReadUsage(ctx, append([]*stack.Server{s.core}, s.gateways...)...)
+	u.Usage, err = h.ReadUsage(ctx, append([]*stack.Server{s.core}, s.gateways...)...)
 	return u, err
 }
 
@@ -87,21 +87,21 @@ type idleCPU struct {
 const settleTime = time.Second
 
 // measureIdle returns what the servers use while nothing happens. It returns nil for d = 0.
-func (s *servers) measureIdle(ctx context.Context, l *lab.Lab, d time.Duration) (*idleCPU, error) {
+func (s *servers) measureIdle(ctx context.Context, h *harness.Harness, d time.Duration) (*idleCPU, error) {
 	if d == 0 {
 		return nil, nil
 	}
 	if err := wait(ctx, settleTime); err != nil {
 		return nil, err
 	}
-	before, err := s.readUsage(ctx, l)
+	before, err := s.readUsage(ctx, h)
 	if err != nil {
 		return nil, err
 	}
 	if err := wait(ctx, d); err != nil {
 		return nil, err
 	}
-	after, err := s.readUsage(ctx, l)
+	after, err := s.readUsage(ctx, h)
 	if err != nil {
 		return nil, err
 	}

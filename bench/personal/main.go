@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/redroomrewards/realtime/bench/contest"
-	"github.com/redroomrewards/realtime/bench/lab"
+	"github.com/redroomrewards/realtime/bench/harness"
 	"github.com/redroomrewards/realtime/bench/process"
 )
 
@@ -42,7 +42,7 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 		return err
 	}
 	var err error
-	if o.rates, err = lab.ParseNumbers("rates", *rates, maxRate); err != nil {
+	if o.rates, err = harness.ParseNumbers("rates", *rates, maxRate); err != nil {
 		return err
 	}
 	if o.warmup <= 0 || o.measure <= 0 {

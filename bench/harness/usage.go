@@ -1,4 +1,4 @@
-package lab
+package harness
 
 import (
 	"context"
@@ -13,18 +13,17 @@ import (
 	"github.com/redroomrewards/realtime/bench/stack"
 )
 
-// Usage is CPU time used up to a moment. Away from Linux, where there is no
-// /proc, most of it is zero.
+// Usage is the CPU time used up to a moment. Most of it is zero on systems without /proc.
 type Usage struct {
 	At                                  time.Time
 	Servers, Postgres, Redis, Generator time.Duration
 	machine                             process.Machine
 }
 
-// ReadUsage reads what the given servers, Postgres, Redis, this process and the
-// whole machine have used.
-func (l *Lab) ReadUsage(ctx context.Context, servers ...*stack.Server) (Usage, error) {
-	u := Usage{At: time.Now(), Postgres: l.Postgres.CPU(), Redis: l.Redis.CPU(ctx)}
+// ReadUsage reads the CPU time of the given servers, Postgres, Redis, this process and the whole
+// machine.
+func (h *Harness) ReadUsage(ctx context.Context, servers ...*stack.Server) (Usage, error) {
+	u := Usage{At: time.Now(), Postgres: h.Postgres.CPU(), Redis: h.Redis.CPU(ctx)}
 	for _, s := range servers {
 		d, _ := process.CPU(s.PID())
 		u.Servers += d
@@ -38,7 +37,7 @@ func (l *Lab) ReadUsage(ctx context.Context, servers ...*stack.Server) (Usage, e
 	return u, nil
 }
 
-// Since is what was used after an earlier reading.
+// Since returns the CPU time that was used after an earlier reading.
 func (u *Usage) Since(earlier *Usage) Usage {
 	return Usage{
 		At: u.At, Servers: u.Servers - earlier.Servers, Postgres: u.Postgres - earlier.Postgres,
@@ -47,8 +46,8 @@ func (u *Usage) Since(earlier *Usage) Usage {
 	}
 }
 
-// OthersPercent is what other processes, and machines on the same host, took of
-// this machine's processors since an earlier reading: how quiet it was not.
+// OthersPercent returns the share of this machine's processors that other processes, and other
+// machines on the same host, took since an earlier reading.
 func (u *Usage) OthersPercent(earlier *Usage) float64 {
 	d := u.Since(earlier)
 	others := d.machine.Busy + d.machine.Stolen - d.Servers - d.Postgres - d.Redis - d.Generator
@@ -56,17 +55,16 @@ func (u *Usage) OthersPercent(earlier *Usage) float64 {
 	return max(0, 100*others.Seconds()/available)
 }
 
-// Quiet measures when the machine is quiet, and again when it was not. On a
-// machine that is shared, a comparison of two measurements otherwise compares
-// their neighbours.
+// Quiet waits until the machine is quiet, and repeats a measurement that others disturbed. Without
+// it, on a shared machine, the comparison of two measurements compares their neighbours.
 type Quiet struct {
-	MaxPercent float64 // of the processors that others may use; 0: whatever they do
-	Repeated   int     // measurements that were thrown away so far
+	MaxPercent float64 // share of the processors that others may use; 0: no limit
+	Repeated   int     // measurements that were discarded so far
 }
 
 // Flag adds the flag --quiet.
 func (q *Quiet) Flag(flags *flag.FlagSet) {
-	flags.Float64Var(&q.MaxPercent, "quiet", 0, "per cent of the processors that other processes may use: each measurement waits for that, and is repeated when it was disturbed; 0: as it comes")
+	flags.Float64Var(&q.MaxPercent, "quiet", 0, "per cent of the processors that other processes may use: each measurement waits for that, and is repeated if others used more; 0: no limit")
 }
 
 const (
@@ -75,10 +73,10 @@ const (
 	maxRepeats  = 20 // of one measurement
 )
 
-// Do calls measure, which returns OthersPercent, until it was undisturbed.
-func (q *Quiet) Do(ctx context.Context, l *Lab, measure func() (othersPercent float64, err error)) error {
+// Do calls measure until a measurement was undisturbed. measure returns OthersPercent.
+func (q *Quiet) Do(ctx context.Context, h *Harness, measure func() (othersPercent float64, err error)) error {
 	for range maxRepeats {
-		if err := q.await(ctx, l); err != nil {
+		if err := q.await(ctx, h); err != nil {
 			return err
 		}
 		others, err := measure()
@@ -86,20 +84,20 @@ func (q *Quiet) Do(ctx context.Context, l *Lab, measure func() (othersPercent fl
 			return err
 		}
 		q.Repeated++
-		Progress("others took %.0f %% of the processors: once more", others)
+		Progress("other processes took %.0f %% of the processors: repeating the measurement", others)
 	}
-	return fmt.Errorf("disturbed %d times: the machine is not quiet enough for --quiet %g", maxRepeats, q.MaxPercent)
+	return fmt.Errorf("others disturbed the measurement %d times: the machine is not quiet enough for --quiet %g", maxRepeats, q.MaxPercent)
 }
 
-// await waits for a quiet moment.
-func (q *Quiet) await(ctx context.Context, l *Lab) error {
+// await waits until the machine is quiet.
+func (q *Quiet) await(ctx context.Context, h *Harness) error {
 	if q.MaxPercent == 0 {
 		return nil
 	}
 	look := time.NewTicker(quietFor)
 	defer look.Stop()
 	begin := time.Now()
-	before, err := l.ReadUsage(ctx)
+	before, err := h.ReadUsage(ctx)
 	if err != nil {
 		return err
 	}
@@ -109,7 +107,7 @@ func (q *Quiet) await(ctx context.Context, l *Lab) error {
 			return ctx.Err()
 		case <-look.C:
 		}
-		now, err := l.ReadUsage(ctx)
+		now, err := h.ReadUsage(ctx)
 		if err != nil {
 			return err
 		}
@@ -117,7 +115,7 @@ func (q *Quiet) await(ctx context.Context, l *Lab) error {
 			return nil
 		}
 		if time.Since(begin) > quietWithin {
-			return errors.New("the machine did not get quiet within 10 minutes")
+			return errors.New("the machine must become quiet within 10 minutes")
 		}
 		before = now
 	}
