@@ -16,7 +16,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redroomrewards/realtime/bench/contest"
+	"github.com/redroomrewards/realtime/bench/compare"
 	"github.com/redroomrewards/realtime/bench/feed"
 	"github.com/redroomrewards/realtime/bench/process"
 )
@@ -24,7 +24,7 @@ import (
 func main() { process.Main("bench fanout", run) }
 
 type options struct {
-	contest.Options
+	compare.Options
 	rates   string
 	warmup  time.Duration
 	measure time.Duration
@@ -51,20 +51,20 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 	if o.warmup <= 0 || o.measure <= 0 {
 		return errors.New("all durations must be above zero")
 	}
-	out := &contest.Outcome{
+	out := &compare.Outcome{
 		Intro:    fmt.Sprintf("Each event of one account goes to %d clients; %s under each load.", o.Clients, o.measure),
 		LoadName: "events/s",
-		Columns: []contest.Column{
+		Columns: []compare.Column{
 			{Name: "CPU µs/delivery", Ratio: true}, {Name: "deliveries/s", Ratio: true, Plain: true}, {Name: "p50 ms", Ratio: true}, {Name: "p99 ms", Ratio: true},
 			{Name: "server CPU %", Plain: true}, {Name: "generator CPU %", Plain: true}, {Name: "Redis CPU %", Plain: true},
 		},
 	}
-	return contest.Run(ctx, "fanout", args, getenv, &o.Options, out, func(ctx context.Context, t *contest.Turn) ([]contest.Result, error) {
+	return compare.Run(ctx, "fanout", args, getenv, &o.Options, out, func(ctx context.Context, t *compare.Turn) ([]compare.Result, error) {
 		return measure(ctx, t, &o, rates)
 	})
 }
 
-func measure(ctx context.Context, t *contest.Turn, o *options, rates []string) ([]contest.Result, error) {
+func measure(ctx context.Context, t *compare.Turn, o *options, rates []string) ([]compare.Result, error) {
 	f, err := t.Feed(ctx, 1, 1)
 	if err != nil {
 		return nil, err
@@ -76,7 +76,7 @@ func measure(ctx context.Context, t *contest.Turn, o *options, rates []string) (
 	if err != nil {
 		return nil, err
 	}
-	var results []contest.Result
+	var results []compare.Result
 	for _, rate := range rates {
 		publish := func(ctx context.Context, d time.Duration) (int, error) {
 			n, _ := strconv.Atoi(rate) // checked
@@ -92,7 +92,7 @@ func measure(ctx context.Context, t *contest.Turn, o *options, rates []string) (
 			return nil, err
 		}
 		deliveries := float64(d.Events) * float64(t.Clients)
-		results = append(results, contest.NewResult(rate, &d.Used, float64(d.Server.Nanoseconds())/1000/deliveries, deliveries/d.Wall.Seconds(),
+		results = append(results, compare.NewResult(rate, &d.Used, float64(d.Server.Nanoseconds())/1000/deliveries, deliveries/d.Wall.Seconds(),
 			d.P50.Seconds()*1000, d.P99.Seconds()*1000, d.ServerPercent, d.GeneratorPercent, d.RedisPercent))
 	}
 	return results, nil

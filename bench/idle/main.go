@@ -14,14 +14,14 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/redroomrewards/realtime/bench/contest"
+	"github.com/redroomrewards/realtime/bench/compare"
 	"github.com/redroomrewards/realtime/bench/process"
 )
 
 func main() { process.Main("bench idle", run) }
 
 func run(ctx context.Context, args []string, getenv func(string) string) error {
-	var o contest.Options
+	var o compare.Options
 	flags := flag.NewFlagSet("idle", flag.ContinueOnError)
 	o.Flags(flags, 10_000, "gateway,centrifuge,floor")
 	measure := flags.Duration("measure", 25*time.Second, "how long processor time counts; all servers' heartbeats come every 25 s")
@@ -31,21 +31,21 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 	if *measure <= 0 {
 		return errors.New("all durations must be above zero")
 	}
-	out := &contest.Outcome{
+	out := &compare.Outcome{
 		Intro: fmt.Sprintf("%d clients, an account and a subscription each, and no events; processor time over %s. "+
 			"Memory is the difference to the server without clients; Go's is heap and stacks in use.", o.Clients, *measure),
 		LoadName: "connections",
-		Columns: []contest.Column{
+		Columns: []compare.Column{
 			{Name: "Go memory KB each", Ratio: true}, {Name: "resident KB each", Ratio: true}, {Name: "server CPU %", Ratio: true},
 			{Name: "generator CPU %", Plain: true},
 		},
 	}
-	return contest.Run(ctx, "idle", args, getenv, &o, out, func(ctx context.Context, t *contest.Turn) ([]contest.Result, error) {
+	return compare.Run(ctx, "idle", args, getenv, &o, out, func(ctx context.Context, t *compare.Turn) ([]compare.Result, error) {
 		return idle(ctx, t, *measure)
 	})
 }
 
-func idle(ctx context.Context, t *contest.Turn, d time.Duration) ([]contest.Result, error) {
+func idle(ctx context.Context, t *compare.Turn, d time.Duration) ([]compare.Result, error) {
 	f, err := t.Feed(ctx, t.Clients, 1)
 	if err != nil {
 		return nil, err
@@ -79,6 +79,6 @@ func idle(ctx context.Context, t *contest.Turn, d time.Duration) ([]contest.Resu
 		return nil, err
 	}
 	each := func(after, before float64) float64 { return (after - before) / 1024 / float64(t.Clients) }
-	return []contest.Result{contest.NewResult(fmt.Sprint(t.Clients), &used,
+	return []compare.Result{compare.NewResult(fmt.Sprint(t.Clients), &used,
 		each(goAfter, goBefore), each(residentAfter, residentBefore), used.ServerPercent, used.GeneratorPercent)}, clients.Err()
 }

@@ -14,7 +14,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/redroomrewards/realtime/bench/contest"
+	"github.com/redroomrewards/realtime/bench/compare"
 	"github.com/redroomrewards/realtime/bench/harness"
 	"github.com/redroomrewards/realtime/bench/process"
 )
@@ -22,7 +22,7 @@ import (
 func main() { process.Main("bench personal", run) }
 
 type options struct {
-	contest.Options
+	compare.Options
 	rates   []int
 	warmup  time.Duration
 	measure time.Duration
@@ -48,20 +48,20 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 	if o.warmup <= 0 || o.measure <= 0 {
 		return errors.New("all durations must be above zero")
 	}
-	out := &contest.Outcome{
+	out := &compare.Outcome{
 		Intro:    fmt.Sprintf("%d clients, an account each; every event goes to one client; %s under each load.", o.Clients, o.measure),
 		LoadName: "events/s",
-		Columns: []contest.Column{
+		Columns: []compare.Column{
 			{Name: "CPU µs/event", Ratio: true}, {Name: "p50 ms", Ratio: true}, {Name: "p99 ms", Ratio: true}, {Name: "events/s", Plain: true},
 			{Name: "server CPU %", Plain: true}, {Name: "generator CPU %", Plain: true}, {Name: "Redis CPU %", Plain: true},
 		},
 	}
-	return contest.Run(ctx, "personal", args, getenv, &o.Options, out, func(ctx context.Context, t *contest.Turn) ([]contest.Result, error) {
+	return compare.Run(ctx, "personal", args, getenv, &o.Options, out, func(ctx context.Context, t *compare.Turn) ([]compare.Result, error) {
 		return measure(ctx, t, &o)
 	})
 }
 
-func measure(ctx context.Context, t *contest.Turn, o *options) ([]contest.Result, error) {
+func measure(ctx context.Context, t *compare.Turn, o *options) ([]compare.Result, error) {
 	f, err := t.Feed(ctx, t.Clients, 1)
 	if err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func measure(ctx context.Context, t *contest.Turn, o *options) ([]contest.Result
 	if _, err := t.Connect(ctx, f.Accounts(), -1, 0); err != nil {
 		return nil, err
 	}
-	var results []contest.Result
+	var results []compare.Result
 	for _, rate := range o.rates {
 		d, err := t.Drive(ctx, strconv.Itoa(rate), o.warmup, o.measure, 1, func(ctx context.Context, d time.Duration) (int, error) {
 			return f.Drive(ctx, rate, d)
@@ -81,7 +81,7 @@ func measure(ctx context.Context, t *contest.Turn, o *options) ([]contest.Result
 			return nil, err
 		}
 		events := float64(d.Events)
-		results = append(results, contest.NewResult(strconv.Itoa(rate), &d.Used, float64(d.Server.Nanoseconds())/1000/events,
+		results = append(results, compare.NewResult(strconv.Itoa(rate), &d.Used, float64(d.Server.Nanoseconds())/1000/events,
 			d.P50.Seconds()*1000, d.P99.Seconds()*1000, events/d.Wall.Seconds(), d.ServerPercent, d.GeneratorPercent, d.RedisPercent))
 	}
 	return results, nil

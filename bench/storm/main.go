@@ -14,14 +14,14 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/redroomrewards/realtime/bench/contest"
+	"github.com/redroomrewards/realtime/bench/compare"
 	"github.com/redroomrewards/realtime/bench/process"
 )
 
 func main() { process.Main("bench storm", run) }
 
 func run(ctx context.Context, args []string, getenv func(string) string) error {
-	var o contest.Options
+	var o compare.Options
 	flags := flag.NewFlagSet("storm", flag.ContinueOnError)
 	o.Flags(flags, 10_000, "gateway,centrifuge,floor")
 	missed := flags.Int("missed", 3, "events that each client has missed, of twice as many")
@@ -31,21 +31,21 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 	if *missed < 1 {
 		return errors.New("all numbers must be above zero")
 	}
-	out := &contest.Outcome{
+	out := &compare.Outcome{
 		Intro: fmt.Sprintf("%d clients, an account each, come back to a server that has just read the streams, each with the number of the last event that it saw; "+
 			"%d at a time. Done is when each has its subscription and the %d events that it missed.", o.Clients, o.AtOnce, *missed),
 		LoadName: "connections",
-		Columns: []contest.Column{
+		Columns: []compare.Column{
 			{Name: "seconds", Ratio: true}, {Name: "CPU µs each", Ratio: true},
 			{Name: "server CPU %", Plain: true}, {Name: "generator CPU %", Plain: true},
 		},
 	}
-	return contest.Run(ctx, "storm", args, getenv, &o, out, func(ctx context.Context, t *contest.Turn) ([]contest.Result, error) {
+	return compare.Run(ctx, "storm", args, getenv, &o, out, func(ctx context.Context, t *compare.Turn) ([]compare.Result, error) {
 		return storm(ctx, t, *missed)
 	})
 }
 
-func storm(ctx context.Context, t *contest.Turn, missed int) ([]contest.Result, error) {
+func storm(ctx context.Context, t *compare.Turn, missed int) ([]compare.Result, error) {
 	f, err := t.Feed(ctx, t.Clients, 2*missed)
 	if err != nil {
 		return nil, err
@@ -69,6 +69,6 @@ func storm(ctx context.Context, t *contest.Turn, missed int) ([]contest.Result, 
 	if err := clients.Err(); err != nil {
 		return nil, err
 	}
-	return []contest.Result{contest.NewResult(fmt.Sprint(t.Clients), &used, used.Wall.Seconds(),
+	return []compare.Result{compare.NewResult(fmt.Sprint(t.Clients), &used, used.Wall.Seconds(),
 		float64(used.Server.Microseconds())/float64(t.Clients), used.ServerPercent, used.GeneratorPercent)}, profiled()
 }

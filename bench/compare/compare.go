@@ -1,10 +1,10 @@
 //go:build linux
 
-// Package contest measures gateways and comparable servers under the same load. The server has
+// Package compare measures gateways and comparable servers under the same load. The server has
 // processor 0 to itself; the load generator and Redis share processor 1. One server runs at a time.
 // In each round every server is measured once. There is no core: the benchmark fills the streams
 // through the publisher of pkg/bus.
-package contest
+package compare
 
 import (
 	"context"
@@ -59,8 +59,8 @@ func names() []string {
 	return list
 }
 
-// contest holds what all measurements of one benchmark share.
-type contest struct {
+// comparison holds what all measurements of one benchmark share.
+type comparison struct {
 	harness  *harness.Harness
 	options  *Options
 	programs map[string]string // by the server's name
@@ -82,7 +82,7 @@ func Run(ctx context.Context, name string, args []string, getenv func(string) st
 	if err != nil {
 		return err
 	}
-	c := &contest{harness: h, options: o, programs: map[string]string{}}
+	c := &comparison{harness: h, options: o, programs: map[string]string{}}
 	out.name = name
 	out.Rounds = o.Rounds
 	out.Clients = o.Clients
@@ -94,7 +94,7 @@ func Run(ctx context.Context, name string, args []string, getenv func(string) st
 	return out.write(o.Output)
 }
 
-func (c *contest) run(ctx context.Context, out *Outcome, measure func(context.Context, *Turn) ([]Result, error)) error {
+func (c *comparison) run(ctx context.Context, out *Outcome, measure func(context.Context, *Turn) ([]Result, error)) error {
 	harness.Progress("building")
 	if err := c.buildPrograms(ctx); err != nil {
 		return err
@@ -126,7 +126,7 @@ func (c *contest) run(ctx context.Context, out *Outcome, measure func(context.Co
 }
 
 // buildPrograms compiles the programs of the servers that take part.
-func (c *contest) buildPrograms(ctx context.Context) error {
+func (c *comparison) buildPrograms(ctx context.Context) error {
 	for i := range kinds {
 		k := &kinds[i]
 		if !slices.Contains(c.options.Servers, k.name) {
@@ -152,7 +152,7 @@ func (c *contest) buildPrograms(ctx context.Context) error {
 
 // pin moves this process and Redis to the processor of the load. The runtime does not notice: it
 // read the number of processors at the start.
-func (c *contest) pin(ctx context.Context) error {
+func (c *comparison) pin(ctx context.Context) error {
 	// A collection in this process delays Redis, and would count as the servers' latency.
 	debug.SetGCPercent(1000)
 	// A thread that waits in epoll must not keep the others from running.

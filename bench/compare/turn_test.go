@@ -1,6 +1,6 @@
 //go:build linux
 
-package contest
+package compare
 
 import (
 	"net/http"
@@ -20,7 +20,7 @@ func TestProfileEndsWithTheTurn(t *testing.T) {
 	}))
 	defer server.Close()
 	turn := &Turn{
-		contest: &contest{options: &Options{Profile: t.TempDir()}}, kind: &kinds[0], round: 1,
+		comparison: &comparison{options: &Options{Profile: t.TempDir()}}, kind: &kinds[0], round: 1,
 		server: &stack.Server{Admin: strings.TrimPrefix(server.URL, "http://")},
 	}
 	wait := turn.Profile(t.Context(), "20", 1)

@@ -1,6 +1,6 @@
 //go:build linux
 
-package contest
+package compare
 
 import (
 	"errors"

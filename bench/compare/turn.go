@@ -1,6 +1,6 @@
 //go:build linux
 
-package contest
+package compare
 
 import (
 	"context"
@@ -22,7 +22,7 @@ import (
 type Turn struct {
 	Clients int
 
-	contest    *contest
+	comparison *comparison
 	kind       *kind
 	round      int
 	config     stack.Config
@@ -31,8 +31,8 @@ type Turn struct {
 	endProfile func()
 }
 
-func (c *contest) turn(ctx context.Context, round int, server string, measure func(context.Context, *Turn) ([]Result, error)) (_ []Result, err error) {
-	t := &Turn{Clients: c.options.Clients, contest: c, round: round, config: *c.harness.Config(""), endProfile: func() {}}
+func (c *comparison) turn(ctx context.Context, round int, server string, measure func(context.Context, *Turn) ([]Result, error)) (_ []Result, err error) {
+	t := &Turn{Clients: c.options.Clients, comparison: c, round: round, config: *c.harness.Config(""), endProfile: func() {}}
 	for i := range kinds {
 		if kinds[i].name == server {
 			t.kind = &kinds[i]
@@ -63,7 +63,7 @@ func (c *contest) turn(ctx context.Context, round int, server string, measure fu
 // Feed makes the feed of so many accounts and publishes the first events of each,
 // since only an account that has one can be subscribed to without a core.
 func (t *Turn) Feed(ctx context.Context, accounts, each int) (*feed.Feed, error) {
-	f := feed.New(t.contest.harness.Redis, t.config.Namespace, accounts)
+	f := feed.New(t.comparison.harness.Redis, t.config.Namespace, accounts)
 	if err := f.Seed(ctx, each); err != nil {
 		return nil, fmt.Errorf("seed: %w", err)
 	}
@@ -72,7 +72,7 @@ func (t *Turn) Feed(ctx context.Context, accounts, each int) (*feed.Feed, error)
 
 // Start starts the server and waits until it has read the streams.
 func (t *Turn) Start(ctx context.Context) (err error) {
-	program := t.contest.programs[t.kind.name]
+	program := t.comparison.programs[t.kind.name]
 	if t.kind.isGateway {
 		t.server, err = stack.StartGateway(ctx, program, &t.config, nil)
 	} else {
@@ -84,7 +84,7 @@ func (t *Turn) Start(ctx context.Context) (err error) {
 // Connect opens all clients, in turn on the accounts. after is the seq that they
 // resume from, so that each has missed that many events; negative: they begin now.
 func (t *Turn) Connect(ctx context.Context, accounts []string, after int64, missed int) (*fleet.Fleet, error) {
-	p := fleet.Plan{Missed: missed, AtOnce: t.contest.options.AtOnce}
+	p := fleet.Plan{Missed: missed, AtOnce: t.comparison.options.AtOnce}
 	for i := range t.Clients {
 		account := accounts[i%len(accounts)]
 		subject, scopes := account, []string(nil)
@@ -110,7 +110,7 @@ type Window struct {
 
 // Begin begins a window.
 func (t *Turn) Begin(ctx context.Context) (*Window, error) {
-	u, err := t.contest.harness.ReadUsage(ctx, t.server)
+	u, err := t.comparison.harness.ReadUsage(ctx, t.server)
 	return &Window{turn: t, before: u}, err
 }
 
@@ -124,7 +124,7 @@ type Used struct {
 
 // End ends a window.
 func (w *Window) End(ctx context.Context) (Used, error) {
-	after, err := w.turn.contest.harness.ReadUsage(ctx, w.turn.server)
+	after, err := w.turn.comparison.harness.ReadUsage(ctx, w.turn.server)
 	if err != nil {
 		return Used{}, err
 	}
@@ -143,7 +143,7 @@ func (t *Turn) Memory(ctx context.Context) (inUse, resident float64, err error) 
 	if err := t.server.CollectGarbage(ctx); err != nil {
 		return 0, 0, err
 	}
-	if dir := t.contest.options.Profile; dir != "" {
+	if dir := t.comparison.options.Profile; dir != "" {
 		if err := t.server.SaveProfile(ctx, "heap", filepath.Join(dir, t.kind.name+".heap")); err != nil {
 			return 0, 0, err
 		}
@@ -200,7 +200,7 @@ func (t *Turn) Drive(ctx context.Context, load string, warmup, measure time.Dura
 // Profile begins a CPU profile of the server, when that was asked for. wait waits
 // until it is written. The turn's end ends one that nobody waited for.
 func (t *Turn) Profile(ctx context.Context, load string, d time.Duration) (wait func() error) {
-	dir := t.contest.options.Profile
+	dir := t.comparison.options.Profile
 	if dir == "" {
 		return func() error { return nil }
 	}
