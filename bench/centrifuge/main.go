@@ -13,7 +13,7 @@ import (
 
 	"github.com/centrifugal/centrifuge"
 
-	"github.com/redroomrewards/realtime/bench/rival"
+	"github.com/redroomrewards/realtime/bench/refserver"
 	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
@@ -21,7 +21,7 @@ import (
 func main() {
 	flags := flag.NewFlagSet("centrifuge", flag.ExitOnError)
 	delay := flags.Duration("write-delay", 0, "how long messages to a connection are gathered; 0: not")
-	rival.Main("centrifuge", flags, func(v *auth.Verifier) (rival.Rival, error) { return newPeer(v, *delay) })
+	refserver.Main("centrifuge", flags, func(v *auth.Verifier) (refserver.Server, error) { return newPeer(v, *delay) })
 }
 
 type claimsKey struct{}
@@ -72,7 +72,7 @@ const (
 	historyTTL  = time.Hour
 )
 
-// Deliver implements rival.Rival. A history's offsets are the account's seqs, as
+// Deliver implements refserver.Server. A history's offsets are the account's seqs, as
 // long as it begins with the first event.
 func (p *peer) Deliver(b bus.Batch) {
 	for i := range b.Deliveries {
@@ -86,7 +86,7 @@ func (p *peer) Deliver(b bus.Batch) {
 	}
 }
 
-// Handle implements rival.Rival.
+// Handle implements refserver.Server.
 func (p *peer) Handle(mux *http.ServeMux) {
 	mux.Handle("/connection/websocket", centrifuge.NewWebsocketHandler(p.node, centrifuge.WebsocketConfig{
 		ReadBufferSize: 512, UseWriteBufferPool: true, ProcessCommandsOffReadLoop: true,

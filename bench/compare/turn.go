@@ -76,7 +76,7 @@ func (t *Turn) Start(ctx context.Context) (err error) {
 	if t.kind.isGateway {
 		t.server, err = stack.StartGateway(ctx, program, &t.config, nil)
 	} else {
-		t.server, err = stack.StartRival(ctx, program, &t.config, t.kind.args...)
+		t.server, err = stack.StartRefserver(ctx, program, &t.config, t.kind.args...)
 	}
 	return err
 }

@@ -15,13 +15,13 @@ import (
 	"sync"
 	"syscall"
 
-	"github.com/redroomrewards/realtime/bench/rival"
+	"github.com/redroomrewards/realtime/bench/refserver"
 	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
 func main() {
-	rival.Main("floor", flag.NewFlagSet("floor", flag.ExitOnError), func(*auth.Verifier) (rival.Rival, error) {
+	refserver.Main("floor", flag.NewFlagSet("floor", flag.ExitOnError), func(*auth.Verifier) (refserver.Server, error) {
 		return &floor{accounts: map[string]*account{}}, nil
 	})
 }
@@ -56,7 +56,7 @@ func (f *floor) account(name string) *account {
 	return a
 }
 
-// Deliver implements rival.Rival.
+// Deliver implements refserver.Server.
 func (f *floor) Deliver(b bus.Batch) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -144,5 +144,5 @@ func appendMessage(dst, payload []byte) []byte {
 	return append(dst, payload...)
 }
 
-// Handle implements rival.Rival.
+// Handle implements refserver.Server.
 func (f *floor) Handle(mux *http.ServeMux) { mux.HandleFunc("GET /v1/ws", f.serve) }

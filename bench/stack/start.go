@@ -69,9 +69,9 @@ func StartGateway(ctx context.Context, program string, c *Config, core *Server) 
 	return start(ctx, program, c, []string{"serve", "--core-url=http://" + addr, "--core-token=" + raw})
 }
 
-// StartRival starts a server that the gateway is measured beside (package rival)
-// and waits until it is ready.
-func StartRival(ctx context.Context, program string, c *Config, args ...string) (*Server, error) {
+// StartRefserver starts a server that the gateway is compared with (package refserver) and waits
+// until it is ready.
+func StartRefserver(ctx context.Context, program string, c *Config, args ...string) (*Server, error) {
 	return start(ctx, program, c, args)
 }
 

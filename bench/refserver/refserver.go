@@ -1,8 +1,7 @@
-// Package rival runs a server that the gateway is measured beside. It gets
-// everything from it that is not its own business: the gateway's tail of the
-// streams, its HTTP server and its admin listener. So what differs between two
-// measurements is how events get from memory to the clients.
-package rival
+// Package refserver runs a reference server: a server that the gateway is compared with. The
+// package provides the gateway's tail of the streams, its HTTP server and its admin listener. So two
+// measurements differ only in the way that events take from memory to the clients.
+package refserver
 
 import (
 	"context"
@@ -21,22 +20,22 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
-// A Rival carries deliveries to clients its own way.
-type Rival interface {
-	// Deliver takes a batch from the streams. It is called by one goroutine at a time.
+// A Server carries deliveries to clients in its own way.
+type Server interface {
+	// Deliver takes a batch from the streams. One goroutine calls it at a time.
 	Deliver(b bus.Batch)
-	// Handle adds where clients connect.
+	// Handle registers the routes that clients connect to.
 	Handle(mux *http.ServeMux)
 }
 
-// Main is a rival's main function. flags may hold further flags of its own.
-func Main(name string, flags *flag.FlagSet, build func(*auth.Verifier) (Rival, error)) {
+// Main is the main function of a reference server. flags may contain more flags of the server.
+func Main(name string, flags *flag.FlagSet, build func(*auth.Verifier) (Server, error)) {
 	process.Main(name, func(ctx context.Context, args []string, getenv func(string) string) error {
 		return run(ctx, args, getenv, flags, build)
 	})
 }
 
-func run(ctx context.Context, args []string, getenv func(string) string, flags *flag.FlagSet, build func(*auth.Verifier) (Rival, error)) error {
+func run(ctx context.Context, args []string, getenv func(string) string, flags *flag.FlagSet, build func(*auth.Verifier) (Server, error)) error {
 	addr := flags.String("http", "127.0.0.1:8091", "where clients connect")
 	adminAddr := flags.String("admin", "127.0.0.1:9091", "where health, metrics and profiles are")
 	if err := flags.Parse(args); err != nil {
