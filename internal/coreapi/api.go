@@ -3,6 +3,7 @@ package coreapi
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"path"
@@ -125,7 +126,7 @@ func (a *API) refuse(w http.ResponseWriter, r *http.Request, d *problem.Details)
 // A call is one request on its way through a handler.
 type call struct {
 	api       *API
-	ctx       context.Context // of the request, with the API's deadline
+	ctx       context.Context // of the request; ends when the client disconnects
 	w         http.ResponseWriter
 	r         *http.Request
 	claims    *auth.Claims
@@ -140,9 +141,7 @@ func (a *API) route(op huma.Operation, handle func(*call) error) {
 	name, route := op.OperationID, op.Method+" "+op.Path
 	a.mux.HandleFunc(route, func(w http.ResponseWriter, r *http.Request) {
 		begin := time.Now()
-		ctx, cancel := context.WithTimeout(r.Context(), a.cfg.Timeout)
-		defer cancel()
-		ctx, span := a.begin(ctx, r, route)
+		ctx, span := a.begin(r.Context(), r, route)
 		c := call{api: a, ctx: ctx, w: w, r: r}
 		err := c.authenticate()
 		if err == nil {
@@ -160,6 +159,19 @@ func (a *API) route(op huma.Operation, handle func(*call) error) {
 	})
 }
 
+// queryContext returns the context of a read. It ends when the client disconnects, which cancels
+// the query.
+func (c *call) queryContext() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(c.ctx, c.api.cfg.Timeout)
+}
+
+// commitContext returns the context of a write. It does not end when the client disconnects: an
+// operation that was admitted to the ledger's queue completes, and a retry with the same
+// Idempotency-Key returns its result.
+func (c *call) commitContext() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(c.ctx), c.api.cfg.Timeout)
+}
+
 // answer writes body, JSON, with the status.
 func (c *call) answer(status int, body []byte) {
 	c.status = status
@@ -175,8 +187,16 @@ func (c *call) answerJSON(v any) error {
 	return nil
 }
 
+// statusClientClosed is the status of a read whose client disconnected before the answer. Only logs,
+// metrics and traces show it.
+const statusClientClosed = 499
+
 // fail answers with the error's problem.
 func (c *call) fail(err error) {
+	if errors.Is(err, context.Canceled) && c.ctx.Err() != nil {
+		c.status = statusClientClosed
+		return
+	}
 	d := c.problem(err)
 	c.status = d.Status
 	problem.Write(c.w, d)

@@ -106,7 +106,9 @@ func batch(c *call) error {
 	if len(items) == 0 {
 		return malformed("/operations", "is a list of 1 to 1000 operations")
 	}
-	ctx, span := c.commit(&from, len(items))
+	ctx, cancel := c.commitContext()
+	defer cancel()
+	ctx, span := c.commit(ctx, &from, len(items))
 	refusals := make([]error, len(items))
 	ops := make([]wallet.Op, 0, len(items))
 	for i := range items {

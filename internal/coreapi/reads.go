@@ -32,11 +32,13 @@ func readBalance(c *call) error {
 	if q.err != nil {
 		return q.err
 	}
+	ctx, cancel := c.queryContext()
+	defer cancel()
 	var b wallet.Balance
 	if asOf.IsZero() {
-		b, err = c.api.ledger.Balance(c.ctx, account)
+		b, err = c.api.ledger.Balance(ctx, account)
 	} else {
-		b, err = c.api.ledger.BalanceAt(c.ctx, account, asOf)
+		b, err = c.api.ledger.BalanceAt(ctx, account, asOf)
 	}
 	if err != nil {
 		return err
@@ -59,7 +61,9 @@ func readEntries(c *call) error {
 	if q.err != nil {
 		return q.err
 	}
-	entries, next, err := c.api.ledger.Entries(c.ctx, account, filter, page)
+	ctx, cancel := c.queryContext()
+	defer cancel()
+	entries, next, err := c.api.ledger.Entries(ctx, account, filter, page)
 	if err != nil {
 		return err
 	}
@@ -85,7 +89,9 @@ func readEvents(c *call) error {
 	if q.err != nil {
 		return q.err
 	}
-	events, last, err := c.api.ledger.Events(c.ctx, account, after, limit)
+	ctx, cancel := c.queryContext()
+	defer cancel()
+	events, last, err := c.api.ledger.Events(ctx, account, after, limit)
 	if err != nil {
 		return err
 	}
@@ -115,7 +121,9 @@ func readEscrows(c *call) error {
 	if q.err != nil {
 		return q.err
 	}
-	escrows, next, err := c.api.ledger.Escrows(c.ctx, account, status, page)
+	ctx, cancel := c.queryContext()
+	defer cancel()
+	escrows, next, err := c.api.ledger.Escrows(ctx, account, status, page)
 	if err != nil {
 		return err
 	}
@@ -141,7 +149,9 @@ func readEscrow(c *call) error {
 	if _, err := c.query(); err != nil {
 		return err
 	}
-	e, err := c.api.ledger.Escrow(c.ctx, id)
+	ctx, cancel := c.queryContext()
+	defer cancel()
+	e, err := c.api.ledger.Escrow(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -162,7 +172,9 @@ func readTransaction(c *call) error {
 	if _, err := c.query(); err != nil {
 		return err
 	}
-	t, err := c.api.ledger.Transaction(c.ctx, id)
+	ctx, cancel := c.queryContext()
+	defer cancel()
+	t, err := c.api.ledger.Transaction(ctx, id)
 	if err != nil {
 		return err
 	}

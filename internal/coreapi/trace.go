@@ -46,8 +46,7 @@ func end(span trace.Span, status int) {
 // of them, or what they all begin with. The span goes with their events. Without a
 // tracer the request's own traceparent does, if it is one by W3C's rules: consumers of
 // the streams rely on it.
-func (c *call) commit(op *wallet.Op, operations int) (context.Context, trace.Span) {
-	ctx := c.ctx
+func (c *call) commit(ctx context.Context, op *wallet.Op, operations int) (context.Context, trace.Span) {
 	if c.api.cfg.Tracer == nil {
 		if op.TraceParent != "" && bus.SpanContext(op.TraceParent).IsValid() {
 			op.Trace = op.TraceParent

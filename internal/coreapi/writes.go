@@ -38,7 +38,9 @@ func write[B any, P interface {
 		if err := target(c, &op); err != nil {
 			return err
 		}
-		ctx, span := c.commit(&op, 1)
+		ctx, cancel := c.commitContext()
+		defer cancel()
+		ctx, span := c.commit(ctx, &op, 1)
 		receipt, err := c.api.ledger.Do(ctx, op)
 		committed(span, err)
 		if err != nil {
