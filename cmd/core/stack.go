@@ -86,29 +86,33 @@ func openStack(ctx context.Context, cfg stackConfig) (*stack, error) {
 // close releases what openStack opened, after all stages have returned.
 func (s *stack) close() error { return s.ledger.Close() }
 
-// stages are the running parts, in the order in which they stop: readiness turns,
-// requests finish, their operations are committed, their events are published.
+// stages returns the running parts in the order in which they stop: /readyz answers 503, requests
+// finish, their operations are committed, their events are published.
 func (s *stack) stages(public, admin net.Listener) []func(context.Context) error {
-	server := httpserver.Config{StopTimeout: s.cfg.stopTimeout, Logger: s.cfg.log}
 	return []func(context.Context) error{
 		s.drain,
-		func(ctx context.Context) error {
-			server := server
-			server.Plain = "/v1/"
-			return httpserver.Serve(ctx, public, httpserver.Recover(s.api, s.cfg.log), server)
-		},
+		func(ctx context.Context) error { return s.serveAPI(ctx, public) },
 		s.ledger.Run,
 		s.runRelay,
 		s.layout.Run,
 		s.cfg.verifier.Run,
-		func(ctx context.Context) error {
-			// A profile takes as long as it was asked to.
-			server := server
-			server.WriteTimeout = 5 * time.Minute
-			server.StopTimeout = time.Second
-			return httpserver.Serve(ctx, admin, httpserver.Recover(s.admin, s.cfg.log), server)
-		},
+		func(ctx context.Context) error { return s.serveAdmin(ctx, admin) },
 	}
+}
+
+func (s *stack) serveAPI(ctx context.Context, ln net.Listener) error {
+	return httpserver.Serve(ctx, ln, httpserver.Recover(s.api, s.cfg.log), httpserver.Config{
+		StopTimeout: s.cfg.stopTimeout,
+		Logger:      s.cfg.log,
+	})
+}
+
+func (s *stack) serveAdmin(ctx context.Context, ln net.Listener) error {
+	return httpserver.Serve(ctx, ln, httpserver.Recover(s.admin, s.cfg.log), httpserver.Config{
+		WriteTimeout: 5 * time.Minute, // a profile takes as long as its caller asked for
+		StopTimeout:  time.Second,
+		Logger:       s.cfg.log,
+	})
 }
 
 func (s *stack) drain(ctx context.Context) error {

@@ -1,6 +1,6 @@
-// Package httpserver runs the HTTP listeners of both commands: deadlines on
-// everything, a panic that stays in its request, a graceful stop, and the admin
-// listener with health, metrics and profiles.
+// Package httpserver runs the HTTP listeners of both commands: deadlines for every request, a panic
+// that ends only its own request, a graceful stop, and the admin listener with health, metrics and
+// profiles.
 package httpserver
 
 import (
@@ -17,31 +17,26 @@ import (
 
 // Config is a server's settings. The zero value works.
 type Config struct {
-	ReadHeaderTimeout time.Duration // Defaults to 5 s.
-	ReadTimeout       time.Duration // the whole request. Defaults to 20 s.
-	WriteTimeout      time.Duration // the whole answer. Defaults to 60 s.
-	IdleTimeout       time.Duration // between requests of a connection. Defaults to 2 min.
+	ReadHeaderTimeout time.Duration // for the header of a request. Defaults to 5 s.
+	ReadTimeout       time.Duration // for a whole request, header and body. Defaults to 20 s.
+	WriteTimeout      time.Duration // from the end of the header to the end of the answer. Defaults to 60 s.
+	IdleTimeout       time.Duration // between two requests of a connection. Defaults to 2 min.
 	MaxHeaderBytes    int           // Defaults to 32 KiB.
-	StopTimeout       time.Duration // how long a stop waits for requests under way. Defaults to 10 s.
+	StopTimeout       time.Duration // how long a stop waits for running requests. Defaults to 10 s.
 	Logger            *slog.Logger  // Defaults to slog.Default().
-
-	// Plain is the beginning of the paths whose plain requests are read without net/http
-	// (see lane). What their handlers write leaves when they
-	// return, and their contexts do not end when a client goes away. Defaults to none.
-	Plain string
 }
 
 func (c Config) withDefaults() Config {
-	def := func(d *time.Duration, v time.Duration) {
+	setDefault := func(d *time.Duration, value time.Duration) {
 		if *d == 0 {
-			*d = v
+			*d = value
 		}
 	}
-	def(&c.ReadHeaderTimeout, 5*time.Second)
-	def(&c.ReadTimeout, 20*time.Second)
-	def(&c.WriteTimeout, time.Minute)
-	def(&c.IdleTimeout, 2*time.Minute)
-	def(&c.StopTimeout, 10*time.Second)
+	setDefault(&c.ReadHeaderTimeout, 5*time.Second)
+	setDefault(&c.ReadTimeout, 20*time.Second)
+	setDefault(&c.WriteTimeout, time.Minute)
+	setDefault(&c.IdleTimeout, 2*time.Minute)
+	setDefault(&c.StopTimeout, 10*time.Second)
 	if c.MaxHeaderBytes == 0 {
 		c.MaxHeaderBytes = 32 << 10
 	}
@@ -51,19 +46,21 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// deadPeer is how long what was sent to a client may stay unacknowledged before the kernel gives the connection up. A stream of
-// server-sent events, whose client says nothing, ends so: its heartbeats reach nobody. Left alone, the kernel tries for a
-// quarter of an hour. (Linux.)
+// deadPeer is how long a client may leave data unacknowledged before the kernel closes its
+// connection. This ends a stream of server-sent events whose client has disappeared: the client
+// never sends anything, but the heartbeats to it are not acknowledged. The kernel's own limit is a
+// quarter of an hour. (Linux only.)
 const deadPeer = time.Minute
 
-// maxUnsent is how many bytes the kernel takes for a client beyond what is on its way. Left alone, it takes 4 MB for each client
-// that does not read, past every bound of ours, and what is written then, such as a ping, comes behind all of it. (Linux.)
+// maxUnsent is how many bytes the kernel buffers for a client beyond what is in flight. The
+// kernel's own limit is 4 MB for each client that does not read. That is beyond every limit of
+// ours, and whatever is written next, such as a ping, waits behind all of it. (Linux only.)
 const maxUnsent = 128 << 10
 
 // Listen opens a TCP listener. Its error names the flag that chose the address.
 func Listen(ctx context.Context, flag, addr string) (net.Listener, error) {
-	// Reads and writes have deadlines, and what lives longer has heartbeats: the kernel's
-	// probes would cost each connection four system calls and tell nothing new.
+	// KeepAlive is off: reads and writes have deadlines, and long-lived connections have
+	// heartbeats. The kernel's probes would cost four system calls per connection.
 	lc := net.ListenConfig{KeepAlive: -1, Control: boundPeers}
 	ln, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
@@ -72,11 +69,15 @@ func Listen(ctx context.Context, flag, addr string) (net.Listener, error) {
 	return ln, nil
 }
 
-// Serve answers requests on ln until ctx ends; then it accepts no more, lets the
-// requests under way finish for StopTimeout, and cuts off the rest. Hijacked
-// connections are their owner's to close.
+// Serve answers requests on ln until ctx ends. Then it accepts no more requests, waits up to
+// StopTimeout for those that are running, and closes their connections. The owner of a hijacked
+// connection must close it. The context of a request ends when its client disconnects, and when
+// StopTimeout is over.
 func Serve(ctx context.Context, ln net.Listener, h http.Handler, cfg Config) error {
 	cfg = cfg.withDefaults()
+	// The requests' contexts do not inherit the end of ctx: a graceful stop lets requests finish.
+	base, cancelRequests := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancelRequests()
 	srv := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: cfg.ReadHeaderTimeout,
@@ -85,20 +86,7 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, cfg Config) err
 		IdleTimeout:       cfg.IdleTimeout,
 		MaxHeaderBytes:    cfg.MaxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
-	}
-	// Not ctx itself: it would cancel requests that a graceful stop lets finish.
-	base, cut := context.WithCancel(context.WithoutCancel(ctx))
-	defer cut()
-	srv.BaseContext = func(net.Listener) context.Context { return base }
-	shutdown := srv.Shutdown
-	if cfg.Plain != "" {
-		l := newLane(base, ln, h, cfg)
-		defer l.cut()
-		ln = l
-		shutdown = func(ctx context.Context) error {
-			l.end()
-			return errors.Join(srv.Shutdown(ctx), l.wait(ctx))
-		}
+		BaseContext:       func(net.Listener) context.Context { return base },
 	}
 
 	g, gctx := errgroup.WithContext(ctx)
@@ -112,10 +100,10 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, cfg Config) err
 		<-gctx.Done()
 		stop, cancel := context.WithTimeout(base, cfg.StopTimeout)
 		defer cancel()
-		if err := shutdown(stop); err != nil {
-			cfg.Logger.Warn("requests cut off at shutdown", "addr", ln.Addr().String(), "err", err)
-			cut()
-			_ = srv.Close() // Shutdown's error is logged; there is nothing more to lose
+		if err := srv.Shutdown(stop); err != nil {
+			cfg.Logger.Warn("connections were still open at the end of the stop timeout; closing them", "addr", ln.Addr().String(), "err", err)
+			cancelRequests()
+			_ = srv.Close() // the log has the error of Shutdown
 		}
 		return nil
 	})

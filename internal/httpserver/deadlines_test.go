@@ -1,0 +1,166 @@
+package httpserver_test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redroomrewards/realtime/internal/httpserver"
+)
+
+// rawConn is a client that sends bytes.
+type rawConn struct {
+	*testing.T
+	conn   net.Conn
+	reader *bufio.Reader
+}
+
+func (s *serving) dial(t *testing.T) *rawConn {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	return &rawConn{t, conn, bufio.NewReader(conn)}
+}
+
+func (c *rawConn) send(text string) {
+	c.Helper()
+	if _, err := io.WriteString(c.conn, text); err != nil {
+		c.Fatal(err)
+	}
+}
+
+func (c *rawConn) readResponse() (status int, body string, closes bool) {
+	c.Helper()
+	resp, err := http.ReadResponse(c.reader, nil)
+	if err != nil {
+		c.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		c.Fatal(err)
+	}
+	return resp.StatusCode, string(data), resp.Close
+}
+
+// wantClosed waits for the end of the connection.
+func (c *rawConn) wantClosed() {
+	c.Helper()
+	_, err := c.reader.ReadByte()
+	switch {
+	case err == nil:
+		c.Error("the server sent more")
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.Error("the connection is still open")
+	}
+}
+
+// echo answers with the body of the request, or with 400 when it cannot be read.
+var echo = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	_, _ = w.Write(body)
+})
+
+func post(path, body string) string {
+	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body)
+}
+
+func TestSlowRequestsTimeOut(t *testing.T) {
+	s := serve(t, echo, httpserver.Config{ReadTimeout: 50 * time.Millisecond, ReadHeaderTimeout: 50 * time.Millisecond})
+	request := post("/", "body")
+	for name, sent := range map[string]string{"nothing": "", "half of the header": request[:20]} {
+		t.Run(name, func(t *testing.T) {
+			c := s.dial(t)
+			c.send(sent)
+			if answer, err := io.ReadAll(c.reader); err != nil || strings.Contains(string(answer), " 200 ") {
+				t.Errorf("answer %q, %v; want the end of the connection", answer, err)
+			}
+		})
+	}
+	t.Run("half of the body", func(t *testing.T) {
+		c := s.dial(t)
+		c.send(request[:len(request)-2])
+		if status, _, _ := c.readResponse(); status != http.StatusBadRequest {
+			t.Errorf("status %d, want 400", status)
+		}
+		c.wantClosed()
+	})
+}
+
+func TestIdleConnectionsAreClosed(t *testing.T) {
+	s := serve(t, echo, httpserver.Config{IdleTimeout: 50 * time.Millisecond})
+	c := s.dial(t)
+	c.send(post("/", "x"))
+	if status, body, _ := c.readResponse(); status != http.StatusOK || body != "x" {
+		t.Errorf("answer %d %q", status, body)
+	}
+	c.wantClosed()
+}
+
+func TestLargeHeadersAreRefused(t *testing.T) {
+	s := serve(t, echo, httpserver.Config{MaxHeaderBytes: 1 << 10})
+	c := s.dial(t)
+	c.send("GET / HTTP/1.1\r\nHost: h\r\nLarge: " + strings.Repeat("x", 16<<10) + "\r\n\r\n")
+	if status, _, _ := c.readResponse(); status != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("status %d, want 431", status)
+	}
+}
+
+// A stop closes idle connections at once, and busy ones after their answer.
+func TestStopClosesConnections(t *testing.T) {
+	entered := make(chan struct{})
+	leave := make(chan struct{})
+	s := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			close(entered)
+			<-leave
+		}
+		echo(w, r)
+	}), httpserver.Config{})
+	idle := s.dial(t)
+	idle.send(post("/", "x"))
+	idle.readResponse()
+	busy := s.dial(t)
+	busy.send(post("/slow", "y"))
+	<-entered
+	s.cancel()
+	idle.wantClosed()
+	close(leave)
+	if status, body, closes := busy.readResponse(); status != http.StatusOK || body != "y" || !closes {
+		t.Errorf("answer %d %q, says that the connection closes: %v", status, body, closes)
+	}
+	busy.wantClosed()
+	s.stop()
+}
+
+// The context of a request ends when its client disconnects.
+func TestDisconnectEndsContext(t *testing.T) {
+	entered := make(chan struct{})
+	ended := make(chan struct{})
+	s := serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.ReadAll(r.Body)
+		close(entered)
+		<-r.Context().Done()
+		close(ended)
+	}), httpserver.Config{})
+	c := s.dial(t)
+	c.send(post("/", "x"))
+	<-entered
+	_ = c.conn.Close()
+	<-ended
+}
