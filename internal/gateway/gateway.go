@@ -126,7 +126,7 @@ func (g *Gateway) Stages(public, admin net.Listener) []func(context.Context) err
 		g.drain,
 		g.hub.Run,
 		func(ctx context.Context) error {
-			return httpserver.Serve(ctx, g.hub.Door(public, wsPath, g.verifier), httpserver.Recover(g.mux, g.cfg.Logger), server)
+			return httpserver.Serve(ctx, public, httpserver.Recover(g.mux, g.cfg.Logger), server)
 		},
 		g.runTail,
 		g.runRecheck,

@@ -357,7 +357,7 @@ func FuzzFrames(f *testing.F) {
 // A request that is no handshake gets a problem document, as every refusal does.
 func TestNoHandshake(t *testing.T) {
 	g := newGateway(t, Config{})
-	_, server, _ := doors(t, g)
+	server := g.server
 	upgrade := map[string]string{
 		"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
 	}

@@ -63,7 +63,6 @@ func newGateway(t testing.TB, cfg Config) *gateway {
 	mux.Handle("/", g.hub.Handler(v))
 	mux.Handle("/v1/events", g.hub.Events(v))
 	g.server = httptest.NewUnstartedServer(mux)
-	g.server.Listener = g.hub.Door(g.server.Listener, "/v1/ws", v)
 	// Of requests; what lives longer has to free itself from them.
 	g.server.Config.ReadTimeout, g.server.Config.WriteTimeout = time.Second, time.Second
 	g.server.Start()

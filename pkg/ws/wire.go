@@ -185,9 +185,6 @@ func (h *hijack) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if a, ok := conn.(*arrival); ok {
-		conn = a.TCPConn
-	}
 	answer := bytes.NewBufferString("HTTP/1.1 101 Switching Protocols\r\n")
 	_ = h.Header().Write(answer) // never fails
 	answer.WriteString("\r\n")
