@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -307,28 +307,19 @@ func FuzzFrames(f *testing.F) {
 		`{"op":"subscribe","sub":"s","accounts":[],"reasons":["a","b"],"features":["c"],"after":{},"snapshot":true}`, `{"op":"ping"}{"op":"ping"}`,
 		`{"op":"ping","op":"ping"}`, `{"op":"subscribe","after":{"a":1,"a":1}}`, `{"op":"subscribe","after":{"a":1,"b":2}}`, `{"op":"ping","Op":"auth"}`,
 		`{"op":"unsubscribe","sub":null}`, `{"op":"ping","sub":"a"}`, `{"op":"unsubscribe","sub":"a","after":{}}`, `{"op":"subscribe","sub":"s","after":{"a":null}}`,
-		`{"op":"auth","token":"x","snapshot":false}`, `{"snapshot":true,"op":"subscribe","sub":"s","types":null}`, `{"op":"auth","token":"x"}`, ``, `[`, `{"op":{"op":1}}`, `{"op":"subscribe","after":{"a":1e99}}`,
+		`{"op":"auth","token":"x","snapshot":false}`, `{"snapshot":true,"op":"subscribe","sub":"s","types":null}`, `{"op":"auth","token":"x"}`, ``, `[`, `{"op":{"op":1}}`, `{"op":"subscribe","after":{"a":1e99}}`, `[[[[[[[[[[`, `{"op":"ping"}{"a":{"a":{"a":{"a":{"a":{"a":{"a":{"a":{}}}}}}}}}`,
 	} {
 		f.Add([]byte(s))
 	}
 	h := NewHub(Config{}, newLedger(), newLedger())
 	f.Fuzz(func(t *testing.T, message []byte) {
 		n := 0
-		if fr, ok := plainFrame(message); ok {
-			wants := 0
-			frames(message, func(raw []byte) bool {
-				wants++
-				if want, refused := parseFrame(raw); refused != nil || !reflect.DeepEqual(fr, want) {
-					t.Errorf("read as %+v, is %+v, %+v", fr, want, refused)
-				}
-				return true
-			})
-			if wants != 1 {
-				t.Errorf("read as one of %d frames", wants)
-			}
-		}
+		good := 0
 		eachFrame(message, func(fr clientFrame, refused *refusal) bool {
 			n++
+			if refused == nil {
+				good++
+			}
 			switch {
 			case refused != nil:
 				if refused.code != codeBadRequest || refused.message == "" {
@@ -351,7 +342,72 @@ func FuzzFrames(f *testing.F) {
 		if n == 0 {
 			t.Error("a message without frames was let through")
 		}
+		var value any // as another reader sees it
+		if n == 1 && good == 1 && (json.Unmarshal(message, &value) != nil || !plainValue(value, maxNesting)) {
+			t.Errorf("let through: %q", message)
+		}
 	})
+}
+
+// plainValue reports whether a decoded value has no null and at most so many levels.
+func plainValue(value any, levels int) bool {
+	ok := true
+	switch v := value.(type) {
+	case nil:
+		return false
+	case []any:
+		for _, element := range v {
+			ok = ok && plainValue(element, levels-1)
+		}
+		return ok && levels > 0
+	case map[string]any:
+		for _, member := range v {
+			ok = ok && plainValue(member, levels-1)
+		}
+		return ok && levels > 0
+	}
+	return true
+}
+
+// A frame that nests too deep is malformed, wherever it stands in a message, and what comes before
+// it is done.
+func TestDeepFrames(t *testing.T) {
+	nested := func(levels int) string {
+		return strings.Repeat(`{"x":`, levels-1) + "{}" + strings.Repeat("}", levels-1)
+	}
+	deep := fmt.Sprintf("a frame nests at most %d levels deep", maxNesting)
+	for name, tc := range map[string]struct {
+		message string
+		want    []string // the refusals; empty for a frame that is done
+	}{
+		"8 levels":             {nested(8), []string{"op is one of auth, subscribe, unsubscribe, ping"}},
+		"9 levels":             {nested(9), []string{deep}},
+		"9 arrays":             {strings.Repeat("[", 9), []string{deep}},
+		"10,000 levels":        {nested(10_000), []string{deep}},
+		"after white space":    {" \n" + nested(9), []string{deep}},
+		"after a frame":        {`{"op":"ping"}` + nested(9), []string{"", deep}},
+		"after rubbish":        {"x" + nested(9), []string{"a frame is a JSON object"}},
+		"before a frame":       {nested(9) + "\n" + `{"op":"ping"}`, []string{deep}},
+		"brackets in a string": {`{"op":"unsubscribe","sub":"\"[[[[[[[[[[\\"}`, []string{""}},
+		"many shallow frames":  {strings.Repeat(`{"op":"ping"} `, 20), make([]string, 20)},
+		"closed too often":     {"]]]]" + nested(9), []string{"a frame is a JSON object"}},
+	} {
+		var got []string
+		eachFrame([]byte(tc.message), func(_ clientFrame, refused *refusal) bool {
+			message := ""
+			if refused != nil {
+				message = refused.message
+				if !refused.malformed {
+					t.Errorf("%s: %q does not count as malformed", name, message)
+				}
+			}
+			got = append(got, message)
+			return true
+		})
+		if !slices.Equal(got, tc.want) {
+			t.Errorf("%s: got %q, want %q", name, got, tc.want)
+		}
+	}
 }
 
 // A request that is no handshake gets a problem document, as every refusal does.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strconv"
@@ -39,10 +40,10 @@ const (
 // reasonHistory is the reason of every resync frame.
 const reasonHistory = "history_unavailable"
 
-// clientFrame is any frame that a client sends.
+// clientFrame is any frame that a client sends. A member that is absent is nil.
 type clientFrame struct {
 	Op        string           `json:"op"`
-	Token     string           `json:"token"`
+	Token     *string          `json:"token"`
 	Sub       *string          `json:"sub"`
 	Accounts  []string         `json:"accounts"`
 	Types     []string         `json:"types"`
@@ -65,43 +66,104 @@ func malformed(message string) *refusal {
 	return &refusal{code: codeBadRequest, message: message, malformed: true}
 }
 
-// frames splits a message into its frames and calls do for each until do is
-// false. Frames are JSON values separated by white space, so a client may send one
-// frame, several lines, or pretty-printed JSON. What is no JSON is passed as nil
-// and ends the message.
-func frames(message []byte, do func(raw []byte) bool) {
-	dec := jsontext.NewDecoder(bytes.NewBuffer(message))
+// maxNesting is how deep the JSON of a client frame may nest: an object in an array in the frame
+// is at level 3.
+const maxNesting = 8
+
+// eachFrame parses a message's frames and calls do for each until do returns false. Frames are JSON
+// values separated by white space, so a client may send one frame, several lines, or
+// pretty-printed JSON. A part that is no JSON, or nests too deep, ends the message.
+func eachFrame(message []byte, do func(f clientFrame, refused *refusal) bool) {
+	shallow, deep := cutDeepFrame(message)
+	if !deep {
+		if f, refused := parseFrame(message); refused == nil { // nearly every message is one good frame
+			do(f, nil)
+			return
+		}
+	}
+	dec := jsontext.NewDecoder(bytes.NewBuffer(shallow))
 	for n := 0; ; n++ {
 		raw, err := dec.ReadValue()
-		if errors.Is(err, io.EOF) && n > 0 {
+		switch {
+		case errors.Is(err, io.EOF) && deep:
+			do(clientFrame{}, malformed(fmt.Sprintf("a frame nests at most %d levels deep", maxNesting)))
+			return
+		case errors.Is(err, io.EOF) && n > 0:
+			return
+		case err != nil:
+			do(parseFrame(nil))
 			return
 		}
-		if err != nil {
-			do(nil)
-			return
-		}
-		if !do(raw) {
+		if !do(parseFrame(raw)) {
 			return
 		}
 	}
 }
 
-// parseFrame reads one frame. Unknown members, those of other ops and null are
-// refused, so that a typo never becomes a silent default such as no filter. The frame
+// cutDeepFrame returns the part of a message that comes before its first frame that nests deeper
+// than maxNesting, and whether there is one. The scan only counts brackets, so that no parser
+// recurses into a hostile message. It does not validate the message.
+func cutDeepFrame(message []byte) (shallow []byte, deep bool) {
+	depth := 0
+	start := 0 // of the frame
+	inString := false
+	for i := 0; i < len(message); i++ {
+		c := message[i]
+		switch {
+		case inString:
+			switch c {
+			case '\\':
+				i++
+			case '"':
+				inString = false
+			}
+		case c == '"':
+			inString = true
+		case c == '{' || c == '[':
+			if depth == 0 {
+				start = i
+			}
+			depth++
+			if depth > maxNesting {
+				return message[:start], true
+			}
+		case c == '}' || c == ']':
+			depth = max(0, depth-1)
+		}
+	}
+	return message, false
+}
+
+var errNull = errors.New("a value must not be null")
+
+// strict makes the decoder refuse unknown members and null, at any level, so that a typo never
+// becomes a silent default such as no filter. Duplicate names and invalid UTF-8 are refused by
+// default.
+var strict = jsonv2.JoinOptions(
+	jsonv2.RejectUnknownMembers(true),
+	jsonv2.WithUnmarshalers(jsonv2.UnmarshalFromFunc(func(dec *jsontext.Decoder, _ any) error {
+		if dec.PeekKind() == 'n' {
+			return errNull
+		}
+		return errors.ErrUnsupported // the default does the rest
+	})),
+)
+
+// parseFrame reads one frame. Unknown members, those of other ops and null are refused. The frame
 // is usable as far as its Sub even when it is refused.
 func parseFrame(raw []byte) (clientFrame, *refusal) {
 	if len(raw) == 0 || raw[0] != '{' {
 		return clientFrame{}, malformed("a frame is a JSON object")
 	}
 	var f clientFrame
-	err := jsonv2.Unmarshal(raw, &f, jsonv2.RejectUnknownMembers(true))
+	err := jsonv2.Unmarshal(raw, &f, strict)
 	if err == nil {
 		if !knownOp(f.Op) {
 			return f, malformed("op is one of auth, subscribe, unsubscribe, ping")
 		}
-		return f, misplaced(raw, f.Op)
+		return f, f.refuseMisplaced()
 	}
-	// What it wanted to be decides how bad it is, and whom to answer.
+	// The frame's op decides how bad the error is, and its sub whom to answer.
 	var about struct {
 		Op  any `json:"op"`
 		Sub any `json:"sub"`
@@ -120,23 +182,29 @@ func parseFrame(raw []byte) (clientFrame, *refusal) {
 	return f, refuse(codeBadRequest, describe(err))
 }
 
-// misplaced refuses what would be taken for a member that is absent, or for nothing at all: null,
-// wherever it stands, and members of other ops.
-func misplaced(raw []byte, op string) *refusal {
-	dec := jsontext.NewDecoder(bytes.NewBuffer(raw))
-	for {
-		t, err := dec.ReadToken()
-		if err != nil {
-			return nil // the end: what cannot be read was refused before
-		}
-		_, n := dec.StackIndex(dec.StackDepth())
-		switch isName := dec.StackDepth() == 1 && n%2 == 1; {
-		case t.Kind() == 'n':
-			return refuse(codeBadRequest, "wrong type or value at "+place(dec.StackPointer()))
-		case isName && memberOf(t.String())&membersOf(op) == 0:
-			return refuse(codeBadRequest, "unknown field "+place(dec.StackPointer()))
+// refuseMisplaced refuses members that frames of the op do not have. Since null is refused, a
+// member that is present is not nil.
+func (f *clientFrame) refuseMisplaced() *refusal {
+	for _, member := range []struct {
+		name    string
+		present bool
+		ops     []string
+	}{
+		{"token", f.Token != nil, []string{opAuth}},
+		{"sub", f.Sub != nil, []string{opSubscribe, opUnsubscribe}},
+		{"accounts", f.Accounts != nil, []string{opSubscribe}},
+		{"types", f.Types != nil, []string{opSubscribe}},
+		{"reasons", f.Reasons != nil, []string{opSubscribe}},
+		{"features", f.Features != nil, []string{opSubscribe}},
+		{"minAmount", f.MinAmount != nil, []string{opSubscribe}},
+		{"after", f.After != nil, []string{opSubscribe}},
+		{"snapshot", f.Snapshot != nil, []string{opSubscribe}},
+	} {
+		if member.present && !slices.Contains(member.ops, f.Op) {
+			return refuse(codeBadRequest, "unknown field /"+member.name)
 		}
 	}
+	return nil
 }
 
 func knownOp(op string) bool {

@@ -86,7 +86,11 @@ func (c *conn) refuse(sub *string, r *refusal) bool {
 // auth takes the first token or one that renews it.
 func (c *conn) auth(f *clientFrame) bool {
 	s := c.session
-	claims, err := c.verifier.Verify(s.hub.base, f.Token)
+	raw := ""
+	if f.Token != nil {
+		raw = *f.Token
+	}
+	claims, err := c.verifier.Verify(s.hub.base, raw)
 	if errors.Is(err, auth.ErrUnavailable) {
 		c.shut(closeInternal, auth.Reason(err)) // for the client: come back after a pause
 		return false
