@@ -29,7 +29,8 @@ var rules = []rule{
 	{"./pkg/wallet", nil, []string{"./cmd", "./internal", "./pkg/ws", "./pkg/cache"}, "wallet knows only bus"},
 	// The event envelope of pkg/bus brings its Redis client with it, so only the direct imports are the ledger's.
 	{"./pkg/wallet", []string{"github.com/redis/go-redis", "net/http"}, nil, "the ledger knows no Redis client and no HTTP"},
-	{"./pkg/ws", nil, []string{"./cmd", "./pkg/wallet", "./pkg/cache"}, "ws knows only bus"},
+	{"./pkg/ws", nil, []string{"./cmd", "./internal", "./pkg/wallet", "./pkg/cache"}, "ws knows only bus"},
+	{"./pkg/ws", []string{"github.com/redis/go-redis"}, nil, "the hub knows no Redis client"},
 	{
 		"./pkg/ws", nil,
 		[]string{"github.com/jmoiron/sqlx", "github.com/lib/pq", "modernc.org/sqlite", "github.com/pressly/goose"},

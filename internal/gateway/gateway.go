@@ -21,6 +21,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/coreclient"
 	"github.com/redroomrewards/realtime/internal/httpserver"
 	"github.com/redroomrewards/realtime/internal/layout"
+	"github.com/redroomrewards/realtime/internal/origin"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/cache"
 	"github.com/redroomrewards/realtime/pkg/ws"
@@ -98,7 +99,12 @@ func New(ctx context.Context, rdb redis.UniversalClient, core *coreclient.Client
 	g.cache = cache.New(rdb, cfg.Cache)
 	hub := cfg.Hub
 	hub.Current = g.tail.Reading
-	hub.Gateway, hub.AllowedOrigins, hub.CloseTimeout = cfg.Name, cfg.AllowedOrigins, cfg.CloseTimeout
+	hub.Gateway = cfg.Name
+	hub.CloseTimeout = cfg.CloseTimeout
+	hub.CheckOrigin = func(r *http.Request) bool {
+		return origin.Allowed(cfg.AllowedOrigins, r.Header.Get("Origin"), r.Host)
+	}
+	hub.WriteError = writeProblem
 	hub.Logger, hub.Registerer, hub.Tracer = cfg.Logger, reg, cfg.Tracer
 	g.hub = ws.NewHub(hub, g.cache, core)
 	g.balances = prometheus.NewCounterVec(prometheus.CounterOpts{

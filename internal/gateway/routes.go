@@ -11,6 +11,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/origin"
 	"github.com/redroomrewards/realtime/internal/problem"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/ws"
 )
 
 const (
@@ -45,6 +46,17 @@ func (g *Gateway) routes() {
 			problem.Write(w, problem.New(http.StatusMethodNotAllowed, "method_not_allowed", "", "this path takes GET"))
 		})
 	}
+}
+
+// writeProblem answers a request that the hub refuses with a problem document, as all others are
+// answered.
+func writeProblem(w http.ResponseWriter, _ *http.Request, e *ws.HTTPError) {
+	d := problem.New(e.Status, e.Code, "", e.Detail)
+	if e.Pointer != "" {
+		d.Title = "Invalid request"
+		d.Errors = []problem.Field{{Pointer: e.Pointer, Detail: e.Detail}}
+	}
+	problem.Write(w, d)
 }
 
 func (g *Gateway) checks() {
@@ -128,7 +140,7 @@ type unrevoked struct{ *Gateway }
 
 func (g unrevoked) Verify(ctx context.Context, raw string) (*auth.Claims, error) {
 	claims, err := g.verifier.Verify(ctx, raw)
-	if err == nil && g.hub.Revoked(claims) {
+	if err == nil && g.hub.Revoked(claims.Identity()) {
 		return nil, problem.New(http.StatusForbidden, "forbidden", "", "the token was revoked")
 	}
 	return claims, err

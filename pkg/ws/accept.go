@@ -6,108 +6,92 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
 	"github.com/coder/websocket"
-
-	"github.com/redroomrewards/realtime/internal/auth"
-	"github.com/redroomrewards/realtime/internal/origin"
-	"github.com/redroomrewards/realtime/internal/problem"
 )
 
 // Handler serves GET /v1/ws: it upgrades the request and returns; the connection
 // lives on in goroutines of the hub. Run must be running.
-func (h *Hub) Handler(v Verifier) http.Handler {
+func (h *Hub) Handler(a Authenticator) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		claims, refused := h.admissible(r, v)
+		identity, refused := h.admitRequest(r, a)
 		if refused == nil {
-			refused = h.upgrade(w, r, v, claims)
+			refused = h.upgrade(w, r, a, identity)
 		}
 		if refused != nil {
-			h.refuse(w, refused)
+			h.refuseRequest(w, r, refused)
 		}
 	})
 }
 
-// refuse answers a request that gets no connection.
-func (h *Hub) refuse(w http.ResponseWriter, refused *problem.Details) {
-	h.metrics.refused(refused.Status)
-	switch refused.Status {
-	case http.StatusUnauthorized:
-		w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
-	case http.StatusMethodNotAllowed:
-		w.Header().Set("Allow", http.MethodGet)
-	}
-	problem.Write(w, refused)
-}
-
-// takesGet refuses other methods. HEAD comes here too, where GET is served.
-func takesGet(r *http.Request) *problem.Details {
+// checkMethod refuses other methods than GET. HEAD comes here too, where GET is served.
+func checkMethod(r *http.Request) *HTTPError {
 	if r.Method == http.MethodGet {
 		return nil
 	}
-	return problem.New(http.StatusMethodNotAllowed, "method_not_allowed", "", "this path takes GET")
+	return &HTTPError{Status: http.StatusMethodNotAllowed, Code: "method_not_allowed", Detail: "this path takes GET"}
 }
 
-// admissible checks all that can be known before the upgrade. claims are nil when
-// the token is to come in the first frame.
-func (h *Hub) admissible(r *http.Request, v Verifier) (*auth.Claims, *problem.Details) {
-	if refused := takesGet(r); refused != nil {
+// admitRequest checks all that can be known before the upgrade. The identity is nil when the token
+// is to come in the first frame.
+func (h *Hub) admitRequest(r *http.Request, a Authenticator) (*Identity, *HTTPError) {
+	if refused := checkMethod(r); refused != nil {
 		return nil, refused
 	}
-	if refused := h.takesClients(r); refused != nil {
+	if refused := h.checkRequest(r); refused != nil {
 		return nil, refused
 	}
 	if !offersProtocol(r) {
-		return nil, problem.New(http.StatusBadRequest, "invalid_request", "", "the subprotocol is "+Subprotocol)
+		return nil, invalidRequest("the subprotocol is " + Subprotocol)
 	}
 	if r.Header.Get("Authorization") != "" {
-		return h.verify(r.Context(), v, auth.FromHeader(r.Header))
+		return h.authenticate(r.Context(), a, bearerToken(r.Header))
 	}
 	if err := h.clients.check(nil); err != nil {
-		return nil, h.notAdmitted(err)
+		return nil, h.refuseClient(err)
 	}
 	return nil, nil
 }
 
-// takesClients checks what does not depend on who comes.
-func (h *Hub) takesClients(r *http.Request) *problem.Details {
+// checkRequest checks what does not depend on who the client is.
+func (h *Hub) checkRequest(r *http.Request) *HTTPError {
 	switch {
 	case h.clients.isClosed():
 		return overloaded(http.StatusServiceUnavailable, errStopping.Error())
 	case !h.accept.Allow():
 		h.metrics.limit(limitAcceptRate)
 		return overloaded(http.StatusServiceUnavailable, "too many new connections at once")
-	case !h.originAllowed(r):
-		return problem.New(http.StatusForbidden, "forbidden", "", "the origin is not allowed")
+	case r.Header.Get("Origin") != "" && !h.cfg.CheckOrigin(r):
+		return forbidden("the origin is not allowed")
 	}
 	return nil
 }
 
-// verify checks a token and whether its bearer may come in.
-func (h *Hub) verify(ctx context.Context, v Verifier, raw string) (*auth.Claims, *problem.Details) {
-	claims, err := v.Verify(ctx, raw)
-	if errors.Is(err, auth.ErrUnavailable) {
-		d := problem.New(http.StatusServiceUnavailable, "unavailable", "", auth.Reason(err))
-		d.RetryAfter = auth.RetryAfterSeconds
-		return nil, d
-	}
+// authenticate checks a token, and whether its bearer may come in.
+func (h *Hub) authenticate(ctx context.Context, a Authenticator, token string) (*Identity, *HTTPError) {
+	identity, err := a.Authenticate(ctx, token)
 	if err != nil {
+		refused := asAuthError(err)
+		if refused.RetryAfter > 0 {
+			return nil, unavailable(refused.Reason, refused.RetryAfter)
+		}
 		h.metrics.authFailures.Inc()
-		return nil, problem.New(http.StatusUnauthorized, "unauthorized", "", auth.Reason(err))
+		return nil, &HTTPError{Status: http.StatusUnauthorized, Code: "unauthorized", Detail: refused.Reason}
 	}
-	if err := h.clients.check(claims); err != nil {
-		return nil, h.notAdmitted(err)
+	if err := h.clients.check(identity); err != nil {
+		return nil, h.refuseClient(err)
 	}
-	return claims, nil
+	return identity, nil
 }
 
-// notAdmitted answers whom the registry does not let in.
-func (h *Hub) notAdmitted(err error) *problem.Details {
+// refuseClient is the answer to a client that the registry does not let in. It counts the limit.
+func (h *Hub) refuseClient(err error) *HTTPError {
 	switch {
 	case errors.Is(err, errRevoked):
-		return problem.New(http.StatusForbidden, "forbidden", "", err.Error())
+		return forbidden(err.Error())
 	case errors.Is(err, errTooManyOfAccount):
 		h.metrics.limit(limitAccountConnections)
 		return overloaded(http.StatusTooManyRequests, err.Error())
@@ -117,15 +101,9 @@ func (h *Hub) notAdmitted(err error) *problem.Details {
 	return overloaded(http.StatusServiceUnavailable, err.Error())
 }
 
-func overloaded(status int, detail string) *problem.Details {
-	d := problem.New(status, "overloaded", "", detail)
-	d.RetryAfter = 1
-	return d
-}
-
 // upgrade makes a client of the request, unless it is no handshake.
-func (h *Hub) upgrade(w http.ResponseWriter, r *http.Request, v Verifier, claims *auth.Claims) *problem.Details {
-	c := &conn{verifier: v, wire: &wire{}}
+func (h *Hub) upgrade(w http.ResponseWriter, r *http.Request, a Authenticator, identity *Identity) *HTTPError {
+	c := &conn{authenticator: a, wire: &wire{}}
 	hj := &hijack{ResponseWriter: w, wire: c.wire}
 	mode := websocket.CompressionDisabled
 	if h.deflate != nil {
@@ -137,7 +115,7 @@ func (h *Hub) upgrade(w http.ResponseWriter, r *http.Request, v Verifier, claims
 	if w.Header().Get("Sec-WebSocket-Extensions") != "" {
 		c.deflate = h.deflate
 	}
-	h.enter(c, claims, r.RemoteAddr)
+	h.enter(c, identity, r.RemoteAddr)
 	return nil
 }
 
@@ -146,7 +124,7 @@ func (h *Hub) upgrade(w http.ResponseWriter, r *http.Request, v Verifier, claims
 func (c *conn) accept(w http.ResponseWriter, r *http.Request, mode websocket.CompressionMode) (err error) {
 	c.ws, err = websocket.Accept(w, r, &websocket.AcceptOptions{
 		Subprotocols:       []string{Subprotocol},
-		InsecureSkipVerify: true, // originAllowed has looked
+		InsecureSkipVerify: true, // checkRequest has checked the origin
 		CompressionMode:    mode,
 		OnPingReceived:     c.control,
 		OnPongReceived:     func(ctx context.Context, p []byte) { c.control(ctx, p) },
@@ -155,7 +133,7 @@ func (c *conn) accept(w http.ResponseWriter, r *http.Request, mode websocket.Com
 }
 
 // enter lets a client in whose handshake is done.
-func (h *Hub) enter(c *conn, claims *auth.Claims, remote string) {
+func (h *Hub) enter(c *conn, identity *Identity, remote string) {
 	c.ws.SetReadLimit(-1) // receive has one, and closes with a reason of ours
 	c.session = newSession(h, newID(), remote)
 	c.session.transport = c
@@ -166,12 +144,12 @@ func (h *Hub) enter(c *conn, claims *auth.Claims, remote string) {
 		if errors.Is(err, errStopping) {
 			code = closeGoingAway
 		}
-		_ = h.notAdmitted(err) // counts
+		_ = h.refuseClient(err) // counts
 		c.shut(code, err.Error())
 		return
 	}
 	h.metrics.connections.Inc()
-	if !h.tasks.start(func() { c.run(claims) }) {
+	if !h.tasks.start(func() { c.run(identity) }) {
 		c.finish()
 	}
 }
@@ -197,11 +175,10 @@ func newID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// originAllowed protects browsers' users: a page of another site must not open a
-// connection in their name. Clients that are no browsers send no Origin.
-func (h *Hub) originAllowed(r *http.Request) bool {
-	from := r.Header.Get("Origin")
-	return from == "" || origin.Allowed(h.cfg.AllowedOrigins, from, r.Host)
+// checkSameOrigin is the default of Config.CheckOrigin.
+func checkSameOrigin(r *http.Request) bool {
+	u, err := url.Parse(r.Header.Get("Origin"))
+	return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
 }
 
 // offersProtocol is true as well for clients that name no subprotocol at all, such

@@ -63,9 +63,9 @@ func (h *Hub) Connections(account string, limit int) (infos []ConnectionInfo, to
 		info := ConnectionInfo{ID: s.id, Remote: s.remote, Transport: s.transport.name(), ConnectedAt: s.since, Accounts: []string{}, Subscriptions: []string{}}
 		info.QueuedFrames, info.QueuedBytes = s.out.waiting()
 		s.mu.Lock()
-		if s.claims != nil {
-			info.Subject, info.ExpiresAt = s.claims.Subject, s.ends
-			info.Accounts = append(info.Accounts, s.claims.Accounts...)
+		if s.identity != nil {
+			info.Subject, info.ExpiresAt = s.identity.Subject, s.ends
+			info.Accounts = append(info.Accounts, s.identity.Accounts...)
 		}
 		for _, sub := range s.subs {
 			info.Subscriptions = append(info.Subscriptions, sub.name)

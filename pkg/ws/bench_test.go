@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
@@ -38,7 +37,7 @@ func BenchmarkDeliver(b *testing.B) {
 				d := &drop{}
 				d.session = newSession(h, newID(), "")
 				d.session.transport = d
-				d.session.claims = &auth.Claims{Accounts: []string{"user:u1"}}
+				d.session.identity = &Identity{Accounts: []string{"user:u1"}}
 				sub := "wallet"
 				if r := d.session.subscribe(&clientFrame{Sub: &sub}); r != nil {
 					b.Fatal(r.message)
@@ -67,15 +66,15 @@ func BenchmarkResume(b *testing.B) {
 	l := newLedger()
 	h := NewHub(Config{}, l, l)
 	const accounts = 1000
-	claims := &auth.Claims{}
+	identity := &Identity{}
 	for i := range accounts {
-		claims.Accounts = append(claims.Accounts, fmt.Sprintf("user:u%d", i))
-		h.Deliver(l.publish(claims.Accounts[i], 20), false)
+		identity.Accounts = append(identity.Accounts, fmt.Sprintf("user:u%d", i))
+		h.Deliver(l.publish(identity.Accounts[i], 20), false)
 	}
 	d := &drop{}
 	d.session = newSession(h, newID(), "")
 	d.session.transport = d
-	d.session.claims = claims
+	d.session.identity = identity
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		raw := fmt.Appendf(nil, `{"op":"subscribe","sub":"wallet","accounts":["user:u%d"],"after":{"user:u%d":10}}`, i%accounts, i%accounts)

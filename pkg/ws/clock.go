@@ -3,8 +3,6 @@ package ws
 import (
 	"math/rand/v2"
 	"time"
-
-	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 // tickInterval is how often the hub looks whose time has come. One look at all
@@ -43,29 +41,29 @@ func (s *session) startClock(now time.Time) {
 }
 
 // admit takes a checked token: the first one, or one that renews it.
-func (s *session) admit(claims *auth.Claims) error {
+func (s *session) admit(identity *Identity) error {
 	s.mu.Lock()
-	old := s.claims
+	old := s.identity
 	s.mu.Unlock()
-	if err := s.hub.clients.name(s, old, claims); err != nil {
+	if err := s.hub.clients.name(s, old, identity); err != nil {
 		return err
 	}
-	s.renew(claims)
-	// Only now: a revocation that comes from here on finds the session by its claims.
-	if s.hub.Revoked(claims) {
+	s.renew(identity)
+	// Only now: a revocation that comes from here on finds the session by its identity.
+	if s.hub.Revoked(identity) {
 		return errRevoked
 	}
 	return nil
 }
 
 // renew starts the clock of a token.
-func (s *session) renew(claims *auth.Claims) {
+func (s *session) renew(identity *Identity) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now() // not before a revocation that did not find the claims
-	s.claims, s.seen = claims, now
+	now := time.Now() // not before a revocation that did not find the identity
+	s.identity, s.seen = identity, now
 	s.clock.authBy = time.Time{}
-	s.ends = claims.ExpiresAt
+	s.ends = identity.ExpiresAt
 	if !s.ends.After(now) {
 		s.ends = now.Add(lateToken)
 	}

@@ -3,20 +3,27 @@ package ws
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
 // Config sets the limits of a Hub. Its zero value works.
 type Config struct {
-	Gateway        string   // this gateway's name in welcome frames. Defaults to "gateway".
-	AllowedOrigins []string // origins or hosts besides the request's own; * matches any run of characters but "/". Defaults to same origin only.
+	Gateway string // this gateway's name in welcome frames. Defaults to "gateway".
+
+	// CheckOrigin reports whether a web page may connect. It is asked for requests that have an
+	// Origin, as all of browsers have: a page of another site must not open a connection in its
+	// visitor's name. Defaults to pages of the request's own host.
+	CheckOrigin func(r *http.Request) bool
+	// WriteError answers a request that gets no connection. The headers Retry-After,
+	// WWW-Authenticate and Allow are set already. Defaults to plain text.
+	WriteError func(w http.ResponseWriter, r *http.Request, e *HTTPError)
 
 	HeartbeatInterval time.Duration // between WebSocket pings; a peer silent for two is dropped. Defaults to 25 s.
 	AuthTimeout       time.Duration // for the first frame to bring a token. Defaults to 5 s.
@@ -90,6 +97,12 @@ func (c Config) withDefaults() Config {
 	set(&c.Fetches, 32)
 	set(&c.RetryFor, 30*time.Second)
 	set(&c.Writers, runtime.GOMAXPROCS(0))
+	if c.CheckOrigin == nil {
+		c.CheckOrigin = checkSameOrigin
+	}
+	if c.WriteError == nil {
+		c.WriteError = writeText
+	}
 	if c.Current == nil {
 		c.Current = func(string) bool { return true }
 	}
@@ -123,9 +136,4 @@ type History interface {
 	// Balance returns the account's balance. ok is false when the ledger does not
 	// know the account.
 	Balance(ctx context.Context, account string) (b bus.Balance, ok bool, err error)
-}
-
-// A Verifier checks the tokens of clients. *auth.Verifier is one.
-type Verifier interface {
-	Verify(ctx context.Context, raw string) (*auth.Claims, error)
 }

@@ -11,19 +11,17 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
-
-	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 // conn is a client's WebSocket: the transport of its session. One goroutine reads
 // and handles the client's frames; write.go writes.
 type conn struct {
-	session  *session
-	verifier Verifier
-	ws       *websocket.Conn
-	wire     *wire
-	loop     *writeLoop
-	deflate  *deflaters // nil: messages are not compressed
+	session       *session
+	authenticator Authenticator
+	ws            *websocket.Conn
+	wire          *wire
+	loop          *writeLoop
+	deflate       *deflaters // nil: messages are not compressed
 
 	code   atomic.Int32           // how it ended; 0: it has not
 	detail atomic.Pointer[string] // of the code, for the log
@@ -40,17 +38,17 @@ type conn struct {
 	bad    int // malformed frames so far
 }
 
-// run reads until the connection ends. claims are those of the handshake, if it
+// run reads until the connection ends. The identity is that of the handshake, if it
 // had any.
-func (c *conn) run(claims *auth.Claims) {
+func (c *conn) run(identity *Identity) {
 	defer c.finish()
 	switch {
-	case claims == nil:
+	case identity == nil:
 		if err := c.drain(new(writeBuffer), controlTimeout); err != nil { // the handshake's answer
 			c.broken(err)
 			return
 		}
-	case !c.welcome(claims):
+	case !c.welcome(identity):
 		return
 	}
 	for {

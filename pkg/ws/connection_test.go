@@ -15,7 +15,6 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
@@ -27,7 +26,7 @@ func TestAuthInFrame(t *testing.T) {
 	if c.ws.Subprotocol() != Subprotocol {
 		t.Errorf("subprotocol %q", c.ws.Subprotocol())
 	}
-	c.send(`{"op":"auth","token":"` + mint(t, auth.Request{Subject: "user:u1"}) + `"}`)
+	c.send(`{"op":"auth","token":"` + mint(t, Identity{Subject: "user:u1"}) + `"}`)
 	f := c.expect("welcome")
 	expires, err := time.Parse(bus.TimeFormat, f["expiresAt"].(string))
 	if err != nil || time.Until(expires) < 59*time.Minute || f["gateway"] != "g7" || f["heartbeatSeconds"] != 40.0 || f["connection"] == "" {
@@ -49,13 +48,13 @@ func TestAuthTimeout(t *testing.T) {
 
 func TestTokenRenewal(t *testing.T) {
 	g := newGateway(t, Config{})
-	c := g.dial(bearer(mint(t, auth.Request{Subject: "app", Accounts: []string{"user:u1", "user:u2"}})))
+	c := g.dial(bearer(mint(t, Identity{Subject: "app", Accounts: []string{"user:u1", "user:u2"}})))
 	first := c.expect("welcome")
 	for _, u := range []string{"u1", "u2"} {
 		c.send(`{"op":"subscribe","sub":"` + u + `","accounts":["user:` + u + `"]}`)
 		c.expect("subscribed")
 	}
-	c.send(`{"op":"auth","token":"` + mint(t, auth.Request{Subject: "app", Accounts: []string{"user:u2"}, TTL: 2 * time.Hour}) + `"}`)
+	c.send(`{"op":"auth","token":"` + mint(t, Identity{Subject: "app", Accounts: []string{"user:u2"}, ExpiresAt: time.Now().Add(2 * time.Hour)}) + `"}`)
 	again := c.expect("welcome")
 	if again["connection"] != first["connection"] || again["expiresAt"] == first["expiresAt"] {
 		t.Errorf("%v after %v", again, first)
@@ -77,7 +76,7 @@ func TestTokenRenewal(t *testing.T) {
 
 func TestTokenExpiry(t *testing.T) {
 	g := newGateway(t, Config{})
-	c := g.dial(bearer(mint(t, auth.Request{Subject: "user:u1", TTL: 2 * time.Second})))
+	c := g.dial(bearer(mint(t, Identity{Subject: "user:u1", ExpiresAt: time.Now().Add(2 * time.Second)})))
 	w := c.expect("welcome")
 	if f := c.expect("token_expiring"); f["expiresAt"] != w["expiresAt"] {
 		t.Errorf("%v after %v", f, w)
@@ -88,7 +87,7 @@ func TestTokenExpiry(t *testing.T) {
 // A token that comes a little after its end is good for a moment: the client is told for how long, not of the past.
 func TestTokenComesLate(t *testing.T) {
 	g := newGateway(t, Config{})
-	raw := mint(t, auth.Request{Subject: "user:u1", TTL: -10 * time.Second})
+	raw := mint(t, Identity{Subject: "user:u1", ExpiresAt: time.Now().Add(-10 * time.Second)})
 	begin := time.Now().Add(lateToken).Truncate(time.Millisecond)
 	c := g.dial(bearer(raw))
 	w := c.expect("welcome")
@@ -111,10 +110,10 @@ func TestTokenComesLate(t *testing.T) {
 
 func TestRenewalPutsTheEndOff(t *testing.T) {
 	g := newGateway(t, Config{ExpiryNotice: time.Second})
-	c := g.dial(bearer(mint(t, auth.Request{Subject: "user:u1", TTL: 2 * time.Second})))
+	c := g.dial(bearer(mint(t, Identity{Subject: "user:u1", ExpiresAt: time.Now().Add(2 * time.Second)})))
 	c.expect("welcome")
 	c.expect("token_expiring")
-	c.send(`{"op":"auth","token":"` + mint(t, auth.Request{Subject: "user:u1", TTL: 3 * time.Second}) + `"}`)
+	c.send(`{"op":"auth","token":"` + mint(t, Identity{Subject: "user:u1", ExpiresAt: time.Now().Add(3 * time.Second)}) + `"}`)
 	c.expect("welcome")
 	c.expect("token_expiring") // of the second token: the first one's end has passed by
 	c.expectClose(closeUnauthorized)
@@ -126,7 +125,7 @@ func TestHeartbeat(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	quiet, _, err := websocket.Dial(ctx, strings.Replace(g.server.URL, "http", "ws", 1), &websocket.DialOptions{
-		HTTPHeader:     bearer(mint(t, auth.Request{Subject: "user:u1"})),
+		HTTPHeader:     bearer(mint(t, Identity{Subject: "user:u1"})),
 		OnPingReceived: func(context.Context, []byte) bool { pinged <- struct{}{}; return true },
 	})
 	if err != nil {
@@ -222,7 +221,7 @@ func TestConnectionsOfAnAccount(t *testing.T) {
 	g := newGateway(t, Config{MaxConnectionsPerAccount: 2})
 	a := g.login("user:u1")
 	g.login("user:u1", "user:u2")
-	raw := mint(t, auth.Request{Subject: "user:u1"})
+	raw := mint(t, Identity{Subject: "user:u1"})
 	_, resp, err := g.tryDial(bearer(raw))
 	if err == nil || resp.StatusCode != http.StatusTooManyRequests || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("a third: %v", err)
@@ -240,7 +239,7 @@ func TestConnectionsOfAnAccount(t *testing.T) {
 func TestAcceptRate(t *testing.T) {
 	g := newGateway(t, Config{AcceptRate: 1})
 	g.login("user:u1")
-	_, resp, err := g.tryDial(bearer(mint(t, auth.Request{Subject: "user:u1"})))
+	_, resp, err := g.tryDial(bearer(mint(t, Identity{Subject: "user:u1"})))
 	if err == nil || resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("%v", err)
 	}
@@ -317,7 +316,7 @@ func TestDrain(t *testing.T) {
 	if len(seen) != 3 || !seen[15] || !seen[30] || !seen[45] {
 		t.Errorf("delays %v", seen)
 	}
-	_, resp, err := g.tryDial(bearer(mint(t, auth.Request{Subject: "user:u1"})))
+	_, resp, err := g.tryDial(bearer(mint(t, Identity{Subject: "user:u1"})))
 	if err == nil || resp.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("accepted while draining: %v", err)
 	}

@@ -8,8 +8,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 // Each end has a line with its code and counts. In a storm most are only counted, and none
@@ -18,7 +16,7 @@ func TestEndsAreLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		e := newEnds(slog.New(slog.NewJSONHandler(&out, nil)))
-		k := newSink(NewHub(Config{}, nil, nil), &auth.Claims{Subject: "user:u1"})
+		k := newSink(NewHub(Config{}, nil, nil), &Identity{Subject: "user:u1"})
 		k.session.queue(item{frame: []byte("12345")})
 		k.flush()
 		const storm = 1000

@@ -12,7 +12,6 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
@@ -27,11 +26,11 @@ type sink struct {
 	still bool // takes nothing
 }
 
-func newSink(h *Hub, claims *auth.Claims) *sink {
+func newSink(h *Hub, identity *Identity) *sink {
 	k := &sink{}
 	k.session = newSession(h, newID(), "test")
 	k.session.transport = k
-	k.session.claims = claims
+	k.session.identity = identity
 	return k
 }
 

@@ -8,9 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/redroomrewards/realtime/internal/auth"
-	"github.com/redroomrewards/realtime/internal/problem"
 )
 
 // streamName is what the one subscription of a stream is called in its frames.
@@ -21,27 +18,27 @@ const lastEventID = "Last-Event-ID"
 // Events serves GET /v1/events: one subscription as server-sent events, for
 // networks that break WebSockets. The handler returns when the stream has ended.
 // Run must be running.
-func (h *Hub) Events(v Verifier) http.Handler {
+func (h *Hub) Events(a Authenticator) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if refused := h.stream(w, r, v); refused != nil {
-			h.refuse(w, refused)
+		if refused := h.stream(w, r, a); refused != nil {
+			h.refuseRequest(w, r, refused)
 		}
 	})
 }
 
 // stream serves one client. A refusal means that no answer has begun.
-func (h *Hub) stream(w http.ResponseWriter, r *http.Request, v Verifier) *problem.Details {
-	if refused := takesGet(r); refused != nil {
+func (h *Hub) stream(w http.ResponseWriter, r *http.Request, a Authenticator) *HTTPError {
+	if refused := checkMethod(r); refused != nil {
 		return refused
 	}
-	if refused := h.takesClients(r); refused != nil {
+	if refused := h.checkRequest(r); refused != nil {
 		return refused
 	}
 	q, refused := parseQuery(r)
 	if refused != nil {
 		return refused
 	}
-	claims, refused := h.verify(r.Context(), v, q.token)
+	identity, refused := h.authenticate(r.Context(), a, q.token)
 	if refused != nil {
 		return refused
 	}
@@ -50,7 +47,7 @@ func (h *Hub) stream(w http.ResponseWriter, r *http.Request, v Verifier) *proble
 	s.transport = st
 	s.startClock(time.Now())
 	if err := h.clients.add(s); err != nil {
-		return h.notAdmitted(err)
+		return h.refuseClient(err)
 	}
 	h.metrics.connections.Inc()
 	defer func() {
@@ -65,7 +62,7 @@ func (h *Hub) stream(w http.ResponseWriter, r *http.Request, v Verifier) *proble
 		}
 		s.left(code, detail)
 	}()
-	if refused := st.subscribe(claims, q); refused != nil {
+	if refused := st.subscribe(identity, q); refused != nil {
 		return refused
 	}
 	_ = st.control.SetReadDeadline(time.Time{}) // the request's; it would end the stream
@@ -75,24 +72,24 @@ func (h *Hub) stream(w http.ResponseWriter, r *http.Request, v Verifier) *proble
 }
 
 // subscribe lets the client in and opens its subscription.
-func (st *stream) subscribe(claims *auth.Claims, q *query) *problem.Details {
+func (st *stream) subscribe(identity *Identity, q *query) *HTTPError {
 	s := st.session
-	if err := s.admit(claims); err != nil {
-		return s.hub.notAdmitted(err)
+	if err := s.admit(identity); err != nil {
+		return s.hub.refuseClient(err)
 	}
 	accounts := q.frame.Accounts
 	if accounts == nil {
-		accounts = claims.Accounts
+		accounts = identity.Accounts
 	}
 	if len(accounts) > s.hub.cfg.MaxAccounts {
 		s.hub.metrics.limit(limitAccounts)
-		return problem.New(http.StatusBadRequest, "invalid_request", "", "too many accounts")
+		return invalidRequest("too many accounts")
 	}
 	accounts = distinct(accounts)
 	if q.after != "" {
 		var ok bool
 		if q.frame.After, ok = parseAfter(q.after, accounts); !ok {
-			return problem.New(http.StatusBadRequest, "invalid_request", "", q.from+" is no id of this stream")
+			return invalidRequest(q.from + " is no id of this stream")
 		}
 		if q.from == lastEventID { // it comes by itself, from before the client chose other accounts
 			maps.DeleteFunc(q.frame.After, func(a string, _ int64) bool { return !slices.Contains(accounts, a) })
@@ -107,13 +104,11 @@ func (st *stream) subscribe(claims *auth.Claims, q *query) *problem.Details {
 	case refused == nil || st.begun:
 		return nil
 	case refused.code == codeForbidden:
-		return problem.New(http.StatusForbidden, "forbidden", "", refused.message)
+		return forbidden(refused.message)
 	case refused.code == codeSnapshotUnavailable:
-		d := problem.New(http.StatusServiceUnavailable, "unavailable", "", refused.message)
-		d.RetryAfter = 1
-		return d
+		return unavailable(refused.message, time.Second)
 	}
-	return problem.New(http.StatusBadRequest, "invalid_request", "", refused.message)
+	return invalidRequest(refused.message)
 }
 
 // query is what the request asks for.
@@ -126,11 +121,11 @@ type query struct {
 
 // parseQuery reads the parameters, which are the members of a subscribe frame.
 // Unknown ones are refused, so that a misspelt filter never means everything.
-func parseQuery(r *http.Request) (*query, *problem.Details) {
-	bad := func(name, detail string) (*query, *problem.Details) {
-		d := problem.New(http.StatusBadRequest, "invalid_request", "Invalid request", detail)
-		d.Errors = []problem.Field{{Pointer: "/" + clip(name, 64), Detail: detail}}
-		return nil, d
+func parseQuery(r *http.Request) (*query, *HTTPError) {
+	bad := func(name, detail string) (*query, *HTTPError) {
+		refused := invalidRequest(detail)
+		refused.Pointer = "/" + clip(name, 64)
+		return nil, refused
 	}
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -178,7 +173,7 @@ func parseQuery(r *http.Request) (*query, *problem.Details) {
 		if q.token != "" {
 			return bad("access_token", "the token comes in Authorization or in access_token, not in both")
 		}
-		q.token = auth.FromHeader(r.Header)
+		q.token = bearerToken(r.Header)
 	}
 	return q, nil
 }

@@ -3,8 +3,6 @@ package ws
 import (
 	"errors"
 	"time"
-
-	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 // bucket is a token bucket for the frames of one client.
@@ -40,7 +38,7 @@ func (c *conn) handle(f *clientFrame, refused *refusal) bool {
 		return c.refuse(f.Sub, refused)
 	}
 	c.session.mu.Lock()
-	known := c.session.claims != nil
+	known := c.session.identity != nil
 	c.session.mu.Unlock()
 	if f.Op != opAuth && !known {
 		c.shut(closeUnauthorized, "the first frame was not auth")
@@ -86,34 +84,35 @@ func (c *conn) refuse(sub *string, r *refusal) bool {
 // auth takes the first token or one that renews it.
 func (c *conn) auth(f *clientFrame) bool {
 	s := c.session
-	raw := ""
+	token := ""
 	if f.Token != nil {
-		raw = *f.Token
+		token = *f.Token
 	}
-	claims, err := c.verifier.Verify(s.hub.base, raw)
-	if errors.Is(err, auth.ErrUnavailable) {
-		c.shut(closeInternal, auth.Reason(err)) // for the client: come back after a pause
-		return false
-	}
+	identity, err := c.authenticator.Authenticate(s.hub.base, token)
 	if err != nil {
+		refused := asAuthError(err)
+		if refused.RetryAfter > 0 {
+			c.shut(closeInternal, refused.Reason) // for the client: come back after a pause
+			return false
+		}
 		s.hub.metrics.authFailures.Inc()
-		c.shut(closeUnauthorized, auth.Reason(err))
+		c.shut(closeUnauthorized, refused.Reason)
 		return false
 	}
 	s.mu.Lock()
-	old := s.claims
+	old := s.identity
 	s.mu.Unlock()
-	if old != nil && old.Subject != claims.Subject {
+	if old != nil && old.Subject != identity.Subject {
 		return c.refuse(f.Sub, refuse(codeForbidden, "a token renews one of the same sub only"))
 	}
-	return c.welcome(claims)
+	return c.welcome(identity)
 }
 
 // welcome lets the client in, or renews its stay: subscriptions that the new token
 // does not cover end.
-func (c *conn) welcome(claims *auth.Claims) bool {
+func (c *conn) welcome(identity *Identity) bool {
 	s := c.session
-	switch err := s.admit(claims); {
+	switch err := s.admit(identity); {
 	case errors.Is(err, errRevoked):
 		c.shut(closeForbidden, err.Error())
 		return false
@@ -123,7 +122,7 @@ func (c *conn) welcome(claims *auth.Claims) bool {
 		return false
 	}
 	s.reply(s.welcomed())
-	for _, sub := range s.uncovered(claims) {
+	for _, sub := range s.uncovered(identity) {
 		s.reply(errorFrame(&sub.name, refuse(codeForbidden, "the new token does not cover this subscription")))
 		s.unsubscribe(sub.name)
 	}
@@ -131,14 +130,14 @@ func (c *conn) welcome(claims *auth.Claims) bool {
 }
 
 // uncovered lists the subscriptions that a token does not allow.
-func (s *session) uncovered(claims *auth.Claims) []*subscription {
+func (s *session) uncovered(identity *Identity) []*subscription {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var list []*subscription
 	for _, sub := range s.subs {
-		allowed := !sub.wild || claims.Has(auth.ScopeEvents)
+		allowed := !sub.wild || identity.AllAccounts
 		for _, f := range sub.feeds {
-			allowed = allowed && claims.MaySee(f.topic.account)
+			allowed = allowed && identity.maySee(f.topic.account)
 		}
 		if !allowed {
 			list = append(list, sub)

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 // The limits of the contract, as they are when nothing is configured. Each one
@@ -33,7 +31,7 @@ func TestLimits(t *testing.T) {
 	counted("subscriptions")
 	_ = c.ws.CloseNow()
 
-	all := g.dial(bearer(mint(t, auth.Request{Subject: "app", Scopes: []string{auth.ScopeEvents}})))
+	all := g.dial(bearer(mint(t, Identity{Subject: "app", AllAccounts: true})))
 	all.expect("welcome")
 	all.send(`{"op":"subscribe","sub":"a","accounts":` + list(64, `"user:a%d"`) + `,"reasons":` + list(32, `"r%d"`) + `}`)
 	all.expect("subscribed")
@@ -66,7 +64,7 @@ func TestLimits(t *testing.T) {
 	c.expectClose(closeAuthTimeout)
 	counted("auth_timeout")
 
-	raw := mint(t, auth.Request{Subject: "user:u7"})
+	raw := mint(t, Identity{Subject: "user:u7"})
 	for range 64 {
 		g.dial(bearer(raw)).expect("welcome")
 	}
@@ -84,7 +82,7 @@ func TestAcceptRateIsCounted(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	g := newGateway(t, Config{Registerer: reg, AcceptRate: 1, MaxConnections: 1})
 	g.login("user:u1")
-	resp, _ := g.get("", bearer(mint(t, auth.Request{Subject: "user:u1"})))
+	resp, _ := g.get("", bearer(mint(t, Identity{Subject: "user:u1"})))
 	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("beyond the rate: %d", resp.StatusCode)
 	}
@@ -93,7 +91,7 @@ func TestAcceptRateIsCounted(t *testing.T) {
 	}
 	g.hub.accept.SetBurst(100)
 	eventually(t, "the rate allows another", func() bool {
-		resp, _ = g.get("", bearer(mint(t, auth.Request{Subject: "user:u1"})))
+		resp, _ = g.get("", bearer(mint(t, Identity{Subject: "user:u1"})))
 		return metric(t, reg, "gateway_limits_total", "connections") == 1
 	})
 	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
@@ -105,7 +103,7 @@ func TestAcceptRateIsCounted(t *testing.T) {
 func TestQueueLimits(t *testing.T) {
 	h := NewHub(Config{}, newLedger(), newLedger())
 	for name, c := range map[string]struct{ size, fit int }{"frames": {10, 1024}, "bytes": {8 << 10, 128}} {
-		k := newSink(h, &auth.Claims{})
+		k := newSink(h, &Identity{})
 		k.still = true
 		for range c.fit {
 			k.session.queue(item{frame: make([]byte, c.size)})

@@ -15,7 +15,6 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
@@ -92,7 +91,7 @@ func (m *model) node() *modelNode {
 
 // connect opens a connection where the client is.
 func (m *model) connect(c *modelClient) {
-	k := newSink(m.nodes[c.node].hub, &auth.Claims{Subject: "app", Accounts: modelAccounts})
+	k := newSink(m.nodes[c.node].hub, &Identity{Subject: "app", Accounts: modelAccounts})
 	_ = m.nodes[c.node].hub.clients.add(k.session) // one that drains takes nobody: the client comes back soon
 	c.sinks = append(c.sinks, k)
 }

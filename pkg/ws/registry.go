@@ -5,8 +5,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 var (
@@ -54,8 +52,8 @@ func (r *registry) add(s *session) error {
 	return nil
 }
 
-// check tells whether add, and name with those claims, would let a client in.
-func (r *registry) check(claims *auth.Claims) error {
+// check tells whether add, and name with that identity, would let a client in.
+func (r *registry) check(identity *Identity) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -63,12 +61,12 @@ func (r *registry) check(claims *auth.Claims) error {
 		return errStopping
 	case len(r.all) >= r.maxAll:
 		return errTooManyConnections
-	case claims == nil:
+	case identity == nil:
 		return nil
-	case r.revoked.cover(claims, time.Now()):
+	case r.revoked.cover(identity, time.Now()):
 		return errRevoked
 	}
-	for _, a := range claims.Accounts {
+	for _, a := range identity.Accounts {
 		if len(r.byAccount[a]) >= r.maxAccount {
 			return errTooManyOfAccount
 		}
@@ -78,16 +76,16 @@ func (r *registry) check(claims *auth.Claims) error {
 
 // name files the client under its token's accounts, in place of those of an older
 // token. It is an error, and nothing changes, when one has too many connections.
-func (r *registry) name(s *session, old, claims *auth.Claims) error {
+func (r *registry) name(s *session, old, identity *Identity) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, a := range claims.Accounts {
+	for _, a := range identity.Accounts {
 		if list := r.byAccount[a]; len(list) >= r.maxAccount && !slices.Contains(list, s) {
 			return errTooManyOfAccount
 		}
 	}
 	r.unname(s, old)
-	for _, a := range claims.Accounts {
+	for _, a := range identity.Accounts {
 		if list := r.byAccount[a]; !slices.Contains(list, s) {
 			r.byAccount[a] = append(list, s)
 		}
@@ -96,11 +94,11 @@ func (r *registry) name(s *session, old, claims *auth.Claims) error {
 }
 
 // unname undoes name. The caller holds mu.
-func (r *registry) unname(s *session, claims *auth.Claims) {
-	if claims == nil {
+func (r *registry) unname(s *session, identity *Identity) {
+	if identity == nil {
 		return
 	}
-	for _, a := range claims.Accounts {
+	for _, a := range identity.Accounts {
 		list := r.byAccount[a]
 		if i := slices.Index(list, s); i >= 0 {
 			list = slices.Delete(list, i, i+1)
@@ -114,10 +112,10 @@ func (r *registry) unname(s *session, claims *auth.Claims) {
 }
 
 // remove forgets the client.
-func (r *registry) remove(s *session, claims *auth.Claims) {
+func (r *registry) remove(s *session, identity *Identity) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.unname(s, claims)
+	r.unname(s, identity)
 	delete(r.byID, s.id)
 	last := len(r.all) - 1
 	r.all[s.position] = r.all[last]

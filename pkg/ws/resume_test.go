@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
@@ -244,7 +243,7 @@ func TestRecheck(t *testing.T) {
 
 func TestEveryAccount(t *testing.T) {
 	g := newGateway(t, Config{})
-	c := g.dial(bearer(mint(t, auth.Request{Subject: "feed", Scopes: []string{auth.ScopeEvents}})))
+	c := g.dial(bearer(mint(t, Identity{Subject: "feed", AllAccounts: true})))
 	c.expect("welcome")
 	c.send(`{"op":"subscribe","sub":"all","accounts":["*"],"minAmount":20}`)
 	if a := subscribedTo(c.expect("subscribed"), 0); a["account"] != "*" || a["snapshot"] != nil {

@@ -3,8 +3,6 @@ package ws
 import (
 	"maps"
 	"time"
-
-	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 // A Revocation makes tokens void before their end: the one with that id, or all
@@ -31,10 +29,10 @@ func (h *Hub) Revoke(list ...Revocation) int {
 }
 
 // Revoked tells whether a token is void.
-func (h *Hub) Revoked(claims *auth.Claims) bool {
+func (h *Hub) Revoked(identity *Identity) bool {
 	h.clients.mu.Lock()
 	defer h.clients.mu.Unlock()
-	return h.clients.revoked.cover(claims, time.Now())
+	return h.clients.revoked.cover(identity, time.Now())
 }
 
 // Revocations lists those that are in force.
@@ -84,7 +82,7 @@ func (r *revocations) add(v Revocation) bool {
 
 // cover tells whether the token is void. It was seen at that time, so it was issued by
 // then.
-func (r *revocations) cover(c *auth.Claims, seen time.Time) bool {
+func (r *revocations) cover(c *Identity, seen time.Time) bool {
 	now := time.Now()
 	if v, ok := r.tokens[c.TokenID]; ok && v.Until.After(now) {
 		return true
@@ -131,10 +129,10 @@ func (r *registry) revoke(list []Revocation) []*session {
 	var found []*session
 	for _, s := range r.all {
 		s.mu.Lock()
-		claims, seen := s.claims, s.seen
+		identity, seen := s.identity, s.seen
 		s.mu.Unlock()
 		// In whole seconds, as iat and what Redis keeps of At.
-		if claims != nil && r.revoked.cover(claims, seen.Truncate(time.Second)) {
+		if identity != nil && r.revoked.cover(identity, seen.Truncate(time.Second)) {
 			found = append(found, s)
 		}
 	}

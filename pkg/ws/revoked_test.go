@@ -5,17 +5,13 @@ import (
 	"net/http"
 	"testing"
 	"time"
-
-	"github.com/golang-jwt/jwt/v5"
-
-	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 // A token that is void opens nothing any more, by either way in; others are not
 // touched.
 func TestRevokeToken(t *testing.T) {
 	g := newGateway(t, Config{})
-	raw := mint(t, auth.Request{Subject: "user:u1", TokenID: "t1"})
+	raw := mint(t, Identity{Subject: "user:u1", TokenID: "t1"})
 	c, waiting, other := g.dial(bearer(raw)), g.dial(nil), g.login("user:u1")
 	c.expect("welcome")
 	if n := g.hub.Revoke(Revocation{TokenID: "t1", Until: time.Now().Add(time.Hour)}); n != 1 {
@@ -29,7 +25,7 @@ func TestRevokeToken(t *testing.T) {
 	}
 	waiting.send(`{"op":"auth","token":"` + raw + `"}`)
 	waiting.expectClose(closeForbidden)
-	other.send(`{"op":"auth","token":"` + mint(t, auth.Request{Subject: "app", TokenID: "t1", Accounts: []string{"user:u1"}}) + `"}`)
+	other.send(`{"op":"auth","token":"` + mint(t, Identity{Subject: "app", TokenID: "t1", Accounts: []string{"user:u1"}}) + `"}`)
 	other.expectClose(closeForbidden) // a renewal with it
 }
 
@@ -37,7 +33,7 @@ func TestRevokeToken(t *testing.T) {
 func TestRevokeAccount(t *testing.T) {
 	g := newGateway(t, Config{})
 	mine, family, other := g.login("user:u1"), g.login("user:u2", "user:u1"), g.login("user:u2")
-	old := mint(t, auth.Request{Subject: "user:u1"})
+	old := mint(t, Identity{Subject: "user:u1"})
 	hour := time.Now().Add(time.Hour)
 	if n := g.hub.Revoke(Revocation{Account: "user:u1", At: time.Now(), Until: hour}); n != 2 {
 		t.Errorf("closed %d", n)
@@ -62,12 +58,7 @@ func TestRevokeAccount(t *testing.T) {
 func TestRevokeAccountOfClockAhead(t *testing.T) {
 	g := newGateway(t, Config{})
 	hour := time.Now().Add(time.Hour)
-	ahead, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
-		"sub": "user:u1", "iat": time.Now().Add(20 * time.Second).Unix(), "exp": hour.Unix(),
-	}).SignedString([]byte(secret))
-	if err != nil {
-		t.Fatal(err)
-	}
+	ahead := mint(t, Identity{Subject: "user:u1", IssuedAt: time.Now().Add(20 * time.Second), ExpiresAt: hour})
 	header, frame := g.dial(bearer(ahead)), g.dial(nil)
 	header.expect("welcome")
 	frame.send(`{"op":"auth","token":"` + ahead + `"}`)
@@ -88,7 +79,7 @@ func TestRevokeAccountOfClockAhead(t *testing.T) {
 // What is no news is no reason to visit every client.
 func TestRevokedAgain(t *testing.T) {
 	h := NewHub(Config{}, newLedger(), newLedger())
-	k := newSink(h, &auth.Claims{TokenID: "t1", Accounts: []string{"user:u1"}})
+	k := newSink(h, &Identity{TokenID: "t1", Accounts: []string{"user:u1"}})
 	if err := h.clients.add(k.session); err != nil { // and it does not leave
 		t.Fatal(err)
 	}
@@ -118,7 +109,7 @@ func TestRevocationsEnd(t *testing.T) {
 	if n := len(r.tokens); n > 1024 {
 		t.Errorf("%d that have ended are still there", n)
 	}
-	if r.cover(&auth.Claims{TokenID: "4999"}, now) {
+	if r.cover(&Identity{TokenID: "4999"}, now) {
 		t.Error("one that has ended holds")
 	}
 	// Two of an account are together as strict as each.
@@ -127,10 +118,10 @@ func TestRevocationsEnd(t *testing.T) {
 	if v := r.accounts["user:u1"]; !v.At.Equal(now) || !v.Until.Equal(now.Add(time.Hour)) {
 		t.Errorf("%+v", v)
 	}
-	if !r.cover(&auth.Claims{Accounts: []string{"user:u1"}}, now) {
+	if !r.cover(&Identity{Accounts: []string{"user:u1"}}, now) {
 		t.Error("a token that does not say when it was issued is good")
 	}
-	later := &auth.Claims{Accounts: []string{"user:u1"}, IssuedAt: now.Add(time.Second)}
+	later := &Identity{Accounts: []string{"user:u1"}, IssuedAt: now.Add(time.Second)}
 	if r.cover(later, now.Add(time.Second)) {
 		t.Error("a later token is void")
 	}

@@ -1,7 +1,9 @@
 package ws
 
 import (
+	"cmp"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -13,30 +15,60 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/redroomrewards/realtime/internal/auth"
+	"github.com/redroomrewards/realtime/pkg/bus"
 )
-
-const secret = "a-secret-for-tests-of-32-bytes-or-more"
 
 // patience is how long a test waits for something that has to come.
 const patience = 10 * time.Second
 
-func mint(t testing.TB, r auth.Request) string {
-	t.Helper()
-	if r.TTL == 0 {
-		r.TTL = time.Hour
+// testTokens is the Authenticator of these tests. A token is an Identity as JSON, in base64.
+type testTokens struct{}
+
+// leeway is how long a token is accepted after its end, as clocks differ.
+const leeway = 30 * time.Second
+
+func (testTokens) Authenticate(_ context.Context, token string) (*Identity, error) {
+	data, err := base64.RawURLEncoding.DecodeString(token)
+	if err != nil {
+		return nil, err
 	}
-	raw, err := auth.Sign([]byte(secret), r)
+	identity := new(Identity)
+	if err := json.Unmarshal(data, identity); err != nil {
+		return nil, err
+	}
+	if time.Now().After(identity.ExpiresAt.Add(leeway)) {
+		return nil, &AuthError{Reason: "the token has expired"}
+	}
+	return identity, nil
+}
+
+// mint makes a token. It lasts an hour, and is for its subject's account, unless the identity says
+// otherwise.
+func mint(t testing.TB, identity Identity) string {
+	t.Helper()
+	identity.IssuedAt = cmp.Or(identity.IssuedAt, time.Now().Truncate(time.Second)) // as iat is
+	identity.ExpiresAt = cmp.Or(identity.ExpiresAt, time.Now().Add(time.Hour))
+	if identity.Accounts == nil && bus.ValidAccount(identity.Subject) {
+		identity.Accounts = []string{identity.Subject}
+	}
+	data, err := json.Marshal(identity)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return raw
+	return base64.RawURLEncoding.EncodeToString(data)
 }
 
-// mintFor is a token for accounts.
+// mintFor makes a token for the accounts.
 func mintFor(t testing.TB, accounts ...string) string {
 	t.Helper()
-	return mint(t, auth.Request{Subject: "app", Accounts: accounts})
+	return mint(t, Identity{Subject: "app", Accounts: accounts})
+}
+
+// writeErrorJSON is the Config.WriteError of these tests.
+func writeErrorJSON(w http.ResponseWriter, _ *http.Request, e *HTTPError) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(e.Status)
+	_ = json.NewEncoder(w).Encode(e) // the client looks at it
 }
 
 // gateway is a hub behind a real HTTP server.
@@ -50,18 +82,22 @@ type gateway struct {
 
 func newGateway(t testing.TB, cfg Config) *gateway {
 	t.Helper()
+	return newGatewayFor(t, cfg, testTokens{})
+}
+
+func newGatewayFor(t testing.TB, cfg Config, a Authenticator) *gateway {
+	t.Helper()
 	l := newLedger()
-	g := &gateway{t: t, ledger: l, hub: NewHub(cfg, l, l)}
-	v, err := auth.NewVerifier(auth.Config{HS256Secret: []byte(secret)})
-	if err != nil {
-		t.Fatal(err)
+	if cfg.WriteError == nil {
+		cfg.WriteError = writeErrorJSON
 	}
+	g := &gateway{t: t, ledger: l, hub: NewHub(cfg, l, l)}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- g.hub.Run(ctx) }()
 	mux := http.NewServeMux()
-	mux.Handle("/", g.hub.Handler(v))
-	mux.Handle("/v1/events", g.hub.Events(v))
+	mux.Handle("/", g.hub.Handler(a))
+	mux.Handle("/v1/events", g.hub.Events(a))
 	g.server = httptest.NewUnstartedServer(mux)
 	// Of requests; what lives longer has to free itself from them.
 	g.server.Config.ReadTimeout, g.server.Config.WriteTimeout = time.Second, time.Second
@@ -122,7 +158,7 @@ func bearer(raw string) http.Header { return http.Header{"Authorization": {"Bear
 // login dials with a token for the accounts and reads the welcome.
 func (g *gateway) login(accounts ...string) *client {
 	g.t.Helper()
-	c := g.dial(bearer(mint(g.t, auth.Request{Subject: "app", Accounts: accounts})))
+	c := g.dial(bearer(mint(g.t, Identity{Subject: "app", Accounts: accounts})))
 	c.expect("welcome")
 	return c
 }

@@ -4,8 +4,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 // transport is a client's connection as the engine sees it. A subscription does
@@ -40,14 +38,14 @@ type session struct {
 	due   atomic.Int64  // when tick has to look again, in ns since 1970
 	fresh atomic.Int64  // when the newest subscription was opened, in ms since 1970: what Redis took before is no live event
 
-	mu      sync.Mutex // protects what follows
-	claims  *auth.Claims
-	seen    time.Time // when claims were taken
-	ends    time.Time // when their time is over, and the connection with it
-	subs    []*subscription
-	gaps    []*feed // waiting to be healed
-	healing bool    // a goroutine works on gaps
-	clock   clock
+	mu       sync.Mutex // protects what follows
+	identity *Identity
+	seen     time.Time // when identity was taken
+	ends     time.Time // when their time is over, and the connection with it
+	subs     []*subscription
+	gaps     []*feed // waiting to be healed
+	healing  bool    // a goroutine works on gaps
+	clock    clock
 }
 
 // subscription is what a client opened under a name. It does not change.
@@ -108,9 +106,9 @@ func (s *session) end() {
 // remove takes the client off the registry, when nothing else is left of it.
 func (s *session) remove() {
 	s.mu.Lock()
-	claims := s.claims
+	identity := s.identity
 	s.mu.Unlock()
-	s.hub.clients.remove(s, claims)
+	s.hub.clients.remove(s, identity)
 	s.hub.metrics.connections.Dec()
 }
 

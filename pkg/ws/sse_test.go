@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 // source is a client of server-sent events.
@@ -49,7 +47,7 @@ func (g *gateway) get(query string, header http.Header) (*http.Response, context
 // events opens a stream and reads its welcome.
 func (g *gateway) events(t *testing.T, query, lastID string, accounts ...string) *source {
 	t.Helper()
-	h := bearer(mint(t, auth.Request{Subject: "app", Accounts: accounts}))
+	h := bearer(mint(t, Identity{Subject: "app", Accounts: accounts}))
 	if lastID != "" {
 		h.Set("Last-Event-ID", lastID)
 	}
@@ -207,7 +205,7 @@ func TestStreamFilters(t *testing.T) {
 			t.Errorf("%v, want %v", f, seq)
 		}
 	}
-	all := g.open(t, "accounts=*", bearer(mint(t, auth.Request{Subject: "app", Scopes: []string{auth.ScopeEvents}})))
+	all := g.open(t, "accounts=*", bearer(mint(t, Identity{Subject: "app", AllAccounts: true})))
 	all.expect("subscribed")
 	g.deliver("user:u9", 1)
 	if f := all.expect("event"); f["account"] != "user:u9" || f["event"].(map[string]any)["full"] != true || all.id != "" {
@@ -216,9 +214,9 @@ func TestStreamFilters(t *testing.T) {
 }
 
 func TestStreamRefusals(t *testing.T) {
-	g := newGateway(t, Config{MaxConnectionsPerAccount: 1, AllowedOrigins: []string{"https://app.example"}})
-	good := mint(t, auth.Request{Subject: "user:u1"})
-	void := mint(t, auth.Request{Subject: "user:u2", TokenID: "void"})
+	g := newGateway(t, Config{MaxConnectionsPerAccount: 1})
+	good := mint(t, Identity{Subject: "user:u1"})
+	void := mint(t, Identity{Subject: "user:u2", TokenID: "void"})
 	g.hub.Revoke(Revocation{TokenID: "void", Until: time.Now().Add(time.Hour)})
 	g.login("user:u3")
 	g.ledger.set(func(l *ledger) { l.coreAway = true })
@@ -249,12 +247,12 @@ func TestStreamRefusals(t *testing.T) {
 		"a checksum alone":     {"", http.Header{"Authorization": {"Bearer " + good}, "Last-Event-ID": {"0123abcd"}}, 400},
 		"a negative id":        {"after=user:u1=-1", bearer(good), 400},
 		"after of others":      {"after=user:u2=1", bearer(good), 400},
-		"after of all":         {"accounts=*&after=user:u1=1", bearer(mint(t, auth.Request{Subject: "app", Scopes: []string{auth.ScopeEvents}})), 400},
+		"after of all":         {"accounts=*&after=user:u1=1", bearer(mint(t, Identity{Subject: "app", AllAccounts: true})), 400},
 		"nobody can tell":      {"", bearer(good), 503},
-		"too many":             {"", bearer(mint(t, auth.Request{Subject: "user:u3"})), 429},
+		"too many":             {"", bearer(mint(t, Identity{Subject: "user:u3"})), 429},
 	} {
 		resp, _ := g.get(c.query, c.header)
-		if resp.StatusCode != c.status || resp.Header.Get("Content-Type") != "application/problem+json" {
+		if resp.StatusCode != c.status || resp.Header.Get("Content-Type") != "application/json" {
 			t.Errorf("%s: %d %v, want %d", name, resp.StatusCode, resp.Header, c.status)
 		}
 		if c.status == 429 || c.status == 503 {
@@ -290,7 +288,7 @@ func TestStreamRefusals(t *testing.T) {
 func TestStreamEnds(t *testing.T) {
 	g := newGateway(t, Config{HeartbeatInterval: 200 * time.Millisecond})
 	in := func(ttl time.Duration) *source {
-		s := g.open(t, "access_token="+mint(t, auth.Request{Subject: "user:u1", TTL: ttl}), nil)
+		s := g.open(t, "access_token="+mint(t, Identity{Subject: "user:u1", ExpiresAt: time.Now().Add(ttl)}), nil)
 		s.expect("subscribed")
 		return s
 	}

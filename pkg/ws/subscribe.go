@@ -6,7 +6,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
@@ -27,7 +26,7 @@ type request struct {
 }
 
 // check turns the frame into a request, or says what is wrong with it.
-func (s *session) check(f *clientFrame, claims *auth.Claims) (request, *refusal) {
+func (s *session) check(f *clientFrame, identity *Identity) (request, *refusal) {
 	cfg := &s.hub.cfg
 	r := request{after: f.After, snapshot: f.Snapshot == nil || *f.Snapshot}
 	if f.Sub == nil || *f.Sub == "" || len(*f.Sub) > maxSubName || !utf8.ValidString(*f.Sub) {
@@ -61,14 +60,14 @@ func (s *session) check(f *clientFrame, claims *auth.Claims) (request, *refusal)
 		}
 		r.filter.minAmount = *f.MinAmount
 	}
-	refused := s.checkAccounts(&r, f, claims)
+	refused := s.checkAccounts(&r, f, identity)
 	return r, refused
 }
 
-func (s *session) checkAccounts(r *request, f *clientFrame, claims *auth.Claims) *refusal {
+func (s *session) checkAccounts(r *request, f *clientFrame, identity *Identity) *refusal {
 	names := f.Accounts
 	if names == nil {
-		if names = claims.Accounts; len(names) == 0 {
+		if names = identity.Accounts; len(names) == 0 {
 			return refuse(codeForbidden, "the token names no account: name the accounts")
 		}
 	}
@@ -78,8 +77,8 @@ func (s *session) checkAccounts(r *request, f *clientFrame, claims *auth.Claims)
 			return refuse(codeBadRequest, `"*" stands alone in accounts`)
 		case len(f.After) > 0:
 			return refuse(codeBadRequest, `"*" is live only: it has no after`)
-		case !claims.Has(auth.ScopeEvents):
-			return refuse(codeForbidden, "every account needs the scope "+auth.ScopeEvents)
+		case !identity.AllAccounts:
+			return refuse(codeForbidden, "the token does not cover every account")
 		}
 		return nil
 	}
@@ -99,7 +98,7 @@ func (s *session) checkAccounts(r *request, f *clientFrame, claims *auth.Claims)
 		}
 	}
 	for _, a := range r.accounts {
-		if !claims.MaySee(a) {
+		if !identity.maySee(a) {
 			return refuse(codeForbidden, "the token does not cover "+a)
 		}
 	}
@@ -115,9 +114,9 @@ func (s *session) checkAccounts(r *request, f *clientFrame, claims *auth.Claims)
 // with a refusal and nothing opened.
 func (s *session) subscribe(f *clientFrame) *refusal {
 	s.mu.Lock()
-	claims := s.claims
+	identity := s.identity
 	s.mu.Unlock()
-	r, refused := s.check(f, claims)
+	r, refused := s.check(f, identity)
 	if refused != nil {
 		return refused
 	}

@@ -7,8 +7,6 @@ import (
 	"testing"
 
 	"github.com/coder/websocket"
-
-	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 // Over TLS there is no socket to write to without waiting; the promise is the same.
@@ -19,7 +17,7 @@ func TestOverTLS(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	ws, _, err := websocket.Dial(ctx, strings.Replace(server.URL, "https", "wss", 1)+"/v1/ws", &websocket.DialOptions{
-		HTTPClient: server.Client(), HTTPHeader: bearer(mint(t, auth.Request{Subject: "user:u1"})), Subprotocols: []string{Subprotocol},
+		HTTPClient: server.Client(), HTTPHeader: bearer(mint(t, Identity{Subject: "user:u1"})), Subprotocols: []string{Subprotocol},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -8,8 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/redroomrewards/realtime/internal/problem"
 )
 
 // Buffers of the WebSocket library. It writes only control frames through its own,
@@ -163,16 +161,16 @@ func (h *hijack) Write(p []byte) (int, error) {
 }
 
 // refusal is the library's, as all of ours are.
-func (h *hijack) refusal() *problem.Details {
+func (h *hijack) refusal() *HTTPError {
 	code := "invalid_request"
 	switch h.status {
 	case http.StatusUpgradeRequired:
 		code = "upgrade_required"
 	case http.StatusBadRequest:
 	default:
-		return problem.New(http.StatusInternalServerError, "internal", "", "the connection could not be taken over")
+		return &HTTPError{Status: http.StatusInternalServerError, Code: "internal", Detail: "the connection could not be taken over"}
 	}
-	return problem.New(h.status, code, "", string(bytes.TrimSpace(h.text)))
+	return &HTTPError{Status: h.status, Code: code, Detail: string(bytes.TrimSpace(h.text))}
 }
 
 // Hijack is called by the library, whose answer is in the header by then.

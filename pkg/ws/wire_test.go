@@ -10,8 +10,6 @@ import (
 	"testing"
 
 	"github.com/coder/websocket"
-
-	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 // Pongs from the library and messages of ours go out on one connection
@@ -28,7 +26,7 @@ func TestFramesStayWhole(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 6*patience)
 			defer cancel()
 			ws, _, err := websocket.Dial(ctx, strings.Replace(g.server.URL, "http", "ws", 1), &websocket.DialOptions{
-				CompressionMode: websocket.CompressionNoContextTakeover, HTTPClient: g.server.Client(), HTTPHeader: bearer(mint(t, auth.Request{Subject: "user:u1"})),
+				CompressionMode: websocket.CompressionNoContextTakeover, HTTPClient: g.server.Client(), HTTPHeader: bearer(mint(t, Identity{Subject: "user:u1"})),
 			})
 			if err != nil {
 				t.Fatal(err)
