@@ -1,0 +1,117 @@
+// Command outside serves a ws.Hub from a module of its own, as any program can that has tokens and
+// a ledger. Its ledger is a map; a POST to /credit adds an event to an account.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/ws"
+)
+
+// passwords is a ws.Authenticator. Its tokens are passwords of accounts.
+type passwords map[string]string
+
+// Authenticate implements ws.Authenticator.
+func (p passwords) Authenticate(_ context.Context, token string) (*ws.Identity, error) {
+	account, ok := p[token]
+	if !ok {
+		return nil, &ws.AuthError{Reason: "nobody has this password"}
+	}
+	return &ws.Identity{
+		Subject:   account,
+		Accounts:  []string{account},
+		ExpiresAt: time.Now().Add(time.Hour),
+	}, nil
+}
+
+// ledger is the ws.History. It also remembers balances for snapshots.
+type ledger struct {
+	mu     sync.Mutex // protects events
+	events map[string][]bus.Delivery
+}
+
+// credit adds an event to the account.
+func (l *ledger) credit(account string) bus.Delivery {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	seq := int64(len(l.events[account]) + 1)
+	event := bus.Delivery{
+		ID:      fmt.Sprintf("%s-%d", account, seq),
+		Type:    "wallet.balance_updated",
+		Account: account,
+		Seq:     seq,
+		Amount:  10,
+		Data:    fmt.Appendf(nil, `{"eventId":"%s-%d"}`, account, seq),
+	}
+	l.events[account] = append(l.events[account], event)
+	return event
+}
+
+// Events implements ws.History.
+func (l *ledger) Events(_ context.Context, account string, after int64, limit int) ([]bus.Delivery, int64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	events := l.events[account]
+	last := int64(len(events))
+	if after >= last {
+		return nil, last, nil
+	}
+	return events[after:min(after+int64(limit), last)], last, nil
+}
+
+// Balance implements ws.History.
+func (l *ledger) Balance(_ context.Context, account string) (bus.Balance, bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	seq := int64(len(l.events[account]))
+	return bus.Balance{Account: account, Available: 10 * seq, Seq: seq}, seq > 0, nil
+}
+
+// snapshots is a ws.Snapshots that knows what the ledger knows.
+type snapshots struct{ *ledger }
+
+// Get implements ws.Snapshots.
+func (s snapshots) Get(ctx context.Context, account string) (bus.Balance, bool, error) {
+	return s.Balance(ctx, account)
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	if err := serve(ctx); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func serve(ctx context.Context) error {
+	history := &ledger{events: map[string][]bus.Delivery{}}
+	hub := ws.NewHub(ws.Config{Gateway: "outside"}, snapshots{history}, history)
+	tokens := passwords{"open sesame": "user:alibaba"}
+
+	mux := http.NewServeMux()
+	mux.Handle("GET /v1/ws", hub.Handler(tokens))
+	mux.Handle("GET /v1/events", hub.Events(tokens))
+	mux.HandleFunc("POST /credit/{account}", func(_ http.ResponseWriter, r *http.Request) {
+		hub.Deliver([]bus.Delivery{history.credit(r.PathValue("account"))}, false)
+	})
+	listener, err := net.Listen("tcp", os.Args[1])
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	go func() { _ = server.Serve(listener) }() // its error comes from Close below
+	fmt.Println("ready")
+	err = hub.Run(ctx) // ends when all clients are gone
+	_ = server.Close()
+	return err
+}
