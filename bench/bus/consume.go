@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/consumer"
 )
 
 // The consuming variants, in the order of their turns.
@@ -95,7 +96,7 @@ func consumeBus(subscriptions int, failing bool) work {
 		if err := t.fill(ctx); err != nil {
 			return err
 		}
-		b, err := bus.NewRedis(t.rdb, bus.Config{
+		b, err := consumer.New(t.rdb, bus.Config{
 			Group: group, Keys: t.keys, FirstDelay: firstDelay, PauseAfter: -1, Logger: slog.New(slog.DiscardHandler),
 		})
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/consumer"
 )
 
 const maxLen = 1_000_000 // as the bus' default
@@ -53,7 +54,7 @@ func publishBus(cfg bus.Config, keyed bool) work {
 // publish publishes events that all must get the same status.
 func (t *turn) publish(ctx context.Context, cfg bus.Config, events []bus.Event, want bus.Status) error {
 	cfg.Keys = t.keys
-	b, err := bus.NewRedis(t.rdb, cfg)
+	b, err := consumer.New(t.rdb, cfg)
 	if err != nil {
 		return err
 	}

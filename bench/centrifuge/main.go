@@ -15,7 +15,7 @@ import (
 
 	"github.com/redroomrewards/realtime/bench/refserver"
 	"github.com/redroomrewards/realtime/internal/auth"
-	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/tail"
 )
 
 func main() {
@@ -74,7 +74,7 @@ const (
 
 // Deliver implements refserver.Server. A history's offsets are the account's seqs, as
 // long as it begins with the first event.
-func (p *peer) Deliver(b bus.Batch) {
+func (p *peer) Deliver(b tail.Batch) {
 	for i := range b.Deliveries {
 		d := &b.Deliveries[i]
 		if d.Seq <= p.seqs[d.Account] {

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/publish"
 )
 
 // Marker stands in each event before the time at which it was published, in
@@ -22,18 +23,18 @@ const StampDigits = 19
 
 // Feed publishes events of a number of accounts.
 type Feed struct {
-	publisher *bus.Publisher
+	publisher *publish.Publisher
 	accounts  []string
 	seqs      []int64
 	stamp     int64
 	place     int // in accounts, of Drive
-	pubs      []bus.Publication
+	pubs      []publish.Publication
 }
 
 // New makes a feed on a namespace that nobody has published to.
 func New(rdb redis.UniversalClient, namespace string, accounts int) *Feed {
 	f := &Feed{
-		publisher: bus.NewPublisher(rdb, bus.PublisherConfig{Keys: bus.Keys{Namespace: namespace}}),
+		publisher: publish.New(rdb, publish.Config{Keys: bus.Keys{Namespace: namespace}}),
 		accounts:  make([]string, accounts), seqs: make([]int64, accounts),
 	}
 	for i := range f.accounts {
@@ -52,7 +53,7 @@ func (f *Feed) Publish(ctx context.Context, first, n int) error {
 	now := time.Now()
 	f.stamp = max(f.stamp, now.UnixNano())
 	for i := range n {
-		f.pubs = append(f.pubs, bus.Publication{Group: f.event((first+i)%len(f.accounts), now)})
+		f.pubs = append(f.pubs, publish.Publication{Update: f.event((first+i)%len(f.accounts), now)})
 	}
 	outcomes, err := f.publisher.Publish(ctx, f.pubs)
 	if err != nil {
@@ -61,7 +62,7 @@ func (f *Feed) Publish(ctx context.Context, first, n int) error {
 	for i, o := range outcomes {
 		if o.Status != bus.Published {
 			return fmt.Errorf("event %d of %s was not published: status %d, Redis had %d",
-				f.pubs[i].Group.First(), f.pubs[i].Group.Account, o.Status, o.Last)
+				f.pubs[i].Update.First(), f.pubs[i].Update.Account, o.Status, o.Last)
 		}
 	}
 	return nil
@@ -81,7 +82,7 @@ func (f *Feed) Seed(ctx context.Context, each int) error {
 }
 
 // event is the account's next one: a balance_updated of some 300 bytes.
-func (f *Feed) event(n int, now time.Time) bus.Group {
+func (f *Feed) event(n int, now time.Time) bus.AccountUpdate {
 	f.seqs[n]++
 	f.stamp++
 	account, seq := f.accounts[n], f.seqs[n]
@@ -101,7 +102,7 @@ func (f *Feed) event(n int, now time.Time) bus.Group {
 	b = append(b, `,"balanceAfter":`...)
 	b = strconv.AppendInt(b, seq, 10)
 	b = append(b, `,"changeAmount":1}`...)
-	return bus.Group{
+	return bus.AccountUpdate{
 		Key: "g" + id, Account: account,
 		Deliveries: []bus.Delivery{{
 			ID: id, Type: "wallet.balance_updated", Account: account, Seq: seq, Amount: 1, Reason: "promotional_award", Data: b,

@@ -13,6 +13,7 @@ import (
 	"github.com/redroomrewards/realtime/bench/feed"
 	"github.com/redroomrewards/realtime/bench/fleet"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/tail"
 )
 
 func TestFloor(t *testing.T) {
@@ -22,7 +23,7 @@ func TestFloor(t *testing.T) {
 	server := httptest.NewServer(mux)
 	defer server.Close()
 	begin := time.Now().UnixNano()
-	batch := func(from, to int64) (b bus.Batch) {
+	batch := func(from, to int64) (b tail.Batch) {
 		for seq := from; seq <= to; seq++ {
 			b.Deliveries = append(b.Deliveries, bus.Delivery{Account: "user:a", Seq: seq, Data: fmt.Appendf(nil, `{%s%d"}`, feed.Marker, begin+seq)})
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/redroomrewards/realtime/bench/refserver"
 	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/tail"
 )
 
 func main() {
@@ -57,7 +58,7 @@ func (f *floor) account(name string) *account {
 }
 
 // Deliver implements refserver.Server.
-func (f *floor) Deliver(b bus.Batch) {
+func (f *floor) Deliver(b tail.Batch) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i := range b.Deliveries {

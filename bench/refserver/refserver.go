@@ -18,12 +18,13 @@ import (
 	"github.com/redroomrewards/realtime/internal/httpserver"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
+	"github.com/redroomrewards/realtime/pkg/bus/tail"
 )
 
 // A Server carries deliveries to clients in its own way.
 type Server interface {
 	// Deliver takes a batch from the streams. One goroutine calls it at a time.
-	Deliver(b bus.Batch)
+	Deliver(b tail.Batch)
 	// Handle registers the routes that clients connect to.
 	Handle(mux *http.ServeMux)
 }
@@ -55,7 +56,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, flags *
 		return err
 	}
 	admin := httpserver.NewAdmin()
-	tail := bus.NewTail(rdb, bus.TailConfig{
+	tail := tail.New(rdb, tail.Config{
 		Keys: bus.Keys{Namespace: getenv("NAMESPACE")}, Pause: 4 * time.Millisecond, Registerer: admin.Registry, // as in internal/gateway
 	})
 	admin.AddCheck(httpserver.Check{Name: "streams", Ping: func(context.Context) error {

@@ -14,6 +14,8 @@ import (
 	"github.com/redroomrewards/realtime/internal/cli"
 	"github.com/redroomrewards/realtime/internal/coreapi"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/consumer"
+	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
@@ -43,7 +45,7 @@ func openRedis(ctx context.Context, f cli.RedisFlags) (redis.UniversalClient, bu
 	if err != nil {
 		return nil, bus.Keys{}, err
 	}
-	if err := bus.CompareLayout(ctx, rdb, keys); err != nil {
+	if err := redisconn.CompareLayout(ctx, rdb, keys); err != nil {
 		return nil, bus.Keys{}, errors.Join(err, rdb.Close())
 	}
 	return rdb, keys, nil
@@ -114,7 +116,7 @@ func (c deadShowCmd) Run(env *cli.Env) error {
 		return err
 	}
 	defer func() { _ = rdb.Close() }()
-	l, err := bus.OpenDeadLetters(rdb, keys, bus.LetterGroup(c.ID)).Get(env.Context, c.ID)
+	l, err := consumer.OpenDeadLetters(rdb, keys, consumer.LetterGroup(c.ID)).Get(env.Context, c.ID)
 	if err != nil {
 		return err
 	}
@@ -151,10 +153,10 @@ func (c deadReplayCmd) Run(env *cli.Env) error {
 
 func (c deadReplayCmd) replay(ctx context.Context, rdb redis.UniversalClient, keys bus.Keys) (int, error) {
 	if c.All {
-		return bus.OpenDeadLetters(rdb, keys, c.Group).ReplayAll(ctx)
+		return consumer.OpenDeadLetters(rdb, keys, c.Group).ReplayAll(ctx)
 	}
 	for i, id := range c.ID {
-		if err := bus.OpenDeadLetters(rdb, keys, bus.LetterGroup(id)).Replay(ctx, id); err != nil {
+		if err := consumer.OpenDeadLetters(rdb, keys, consumer.LetterGroup(id)).Replay(ctx, id); err != nil {
 			return i, err
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/httpserver"
 	"github.com/redroomrewards/realtime/internal/lifecycle"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/publish"
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
@@ -82,7 +83,7 @@ func (c devCmd) Run(env *cli.Env) (err error) {
 	core, err := openStack(ctx, stackConfig{
 		databaseURL: database, rdb: rdb, keys: bus.Keys{}.WithDefaults(), verifier: verifier, stopTimeout: devStop, log: log,
 		// The embedded Redis lives in this process' memory.
-		publisher: bus.PublisherConfig{MaxLen: 10_000, DedupTTL: time.Minute},
+		publisher: publish.Config{MaxLen: 10_000, DedupTTL: time.Minute},
 	})
 	if err != nil {
 		return err

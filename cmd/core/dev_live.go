@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/tail"
 )
 
 // passing is an event on its way to the terminal.
@@ -22,7 +23,7 @@ type passing struct {
 
 // observe sees each batch before the clients do. It never waits for the
 // terminal: what does not fit is counted.
-func (d *demo) observe(b bus.Batch) {
+func (d *demo) observe(b tail.Batch) {
 	if b.Refill {
 		return
 	}

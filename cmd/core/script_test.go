@@ -21,6 +21,7 @@ import (
 
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/consumer"
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
@@ -123,7 +124,7 @@ func deadLetters(ts *testscript.TestScript, t *testing.T, group string) {
 	ts.Check(err)
 	defer func() { _ = rdb.Close() }()
 	keys := bus.Keys{Namespace: namespace, Partitions: 4}
-	b, err := bus.NewRedis(rdb, bus.Config{Keys: keys, Group: group, Synchronous: true, Logger: slog.New(slog.DiscardHandler)})
+	b, err := consumer.New(rdb, bus.Config{Keys: keys, Group: group, Synchronous: true, Logger: slog.New(slog.DiscardHandler)})
 	ts.Check(err)
 	_, err = b.Subscribe(bus.Subscription{ID: "s", Handler: bus.HandlerFunc(func(context.Context, *bus.Event) error {
 		return bus.Permanent(errors.New("no such luck\nand more of it"))

@@ -14,9 +14,11 @@ import (
 	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/coreapi"
 	"github.com/redroomrewards/realtime/internal/httpserver"
-	"github.com/redroomrewards/realtime/internal/layout"
 	"github.com/redroomrewards/realtime/internal/problem"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/publish"
+	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
+	"github.com/redroomrewards/realtime/pkg/bus/relay"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
@@ -24,8 +26,8 @@ import (
 type stack struct {
 	cfg    stackConfig
 	ledger *wallet.Ledger
-	relay  *bus.Relay
-	layout *layout.Watch
+	relay  *relay.Relay
+	layout *redisconn.Watch
 	api    *coreapi.API
 	admin  *httpserver.Admin
 }
@@ -36,23 +38,23 @@ type stackConfig struct {
 	keys        bus.Keys
 	verifier    *auth.Verifier
 	maxQueue    int
-	maxConns    int                 // to the database
-	publisher   bus.PublisherConfig // Keys and Registerer are set by openStack
-	drainDelay  time.Duration       // between /readyz turning and the end of new requests
-	stopTimeout time.Duration       // for requests under way, and then for their events
-	tracer      trace.Tracer        // nil: none
+	maxConns    int            // to the database
+	publisher   publish.Config // Keys and Registerer are set by openStack
+	drainDelay  time.Duration  // between /readyz turning and the end of new requests
+	stopTimeout time.Duration  // for requests under way, and then for their events
+	tracer      trace.Tracer   // nil: none
 	log         *slog.Logger
 }
 
 // openStack asks the ledger first and Redis then: what is refused here has claimed nothing.
 func openStack(ctx context.Context, cfg stackConfig) (*stack, error) {
-	s := &stack{cfg: cfg, layout: layout.New(cfg.rdb, cfg.keys, layout.Config{Logger: cfg.log})}
+	s := &stack{cfg: cfg, layout: redisconn.NewWatch(cfg.rdb, cfg.keys, redisconn.WatchConfig{Logger: cfg.log})}
 	s.admin = httpserver.NewAdmin()
 	reg := s.admin.Registry
 	ledger, err := wallet.Open(ctx, cfg.databaseURL, wallet.Config{
 		MaxQueue:   cfg.maxQueue,
 		MaxConns:   cfg.maxConns,
-		Committed:  func(rows []bus.Pending) { s.relay.Offer(rows) },
+		Committed:  func(rows []bus.OutboxRow) { s.relay.Offer(rows) },
 		Logger:     cfg.log,
 		Registerer: reg,
 	})
@@ -64,7 +66,7 @@ func openStack(ctx context.Context, cfg stackConfig) (*stack, error) {
 	}
 	s.ledger = ledger
 	cfg.publisher.Keys, cfg.publisher.Registerer = cfg.keys, reg
-	s.relay = bus.NewRelay(ledger, bus.NewPublisher(cfg.rdb, cfg.publisher), bus.RelayConfig{Drain: cfg.stopTimeout, Logger: cfg.log, Registerer: reg, Tracer: cfg.tracer})
+	s.relay = relay.New(ledger, publish.New(cfg.rdb, cfg.publisher), relay.Config{Drain: cfg.stopTimeout, Logger: cfg.log, Registerer: reg, Tracer: cfg.tracer})
 	s.api = coreapi.New(ledger, cfg.verifier, coreapi.Config{Keys: cfg.keys, Logger: cfg.log, Registerer: reg, Tracer: cfg.tracer})
 
 	s.admin.AddCheck(httpserver.Check{Name: "database", Ping: ledger.Ping})

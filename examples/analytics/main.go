@@ -41,6 +41,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/consumer"
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
@@ -83,7 +84,7 @@ func run(ctx context.Context, f flags) (err error) {
 	defer func() { err = errors.Join(err, counts.db.Close()) }()
 	a := &analyst{counts, f.Remember}
 	registry := prometheus.NewRegistry()
-	b, err := bus.NewRedis(rdb, bus.Config{
+	b, err := consumer.New(rdb, bus.Config{
 		Keys: bus.Keys{Namespace: f.Namespace, Partitions: f.Partitions}, Group: "analytics",
 		Consumer:   "analytics", // after a crash it gets at once what it had not finished
 		Registerer: registry,

@@ -41,6 +41,7 @@ import (
 	redislog "github.com/redis/go-redis/v9/logging"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/consumer"
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
@@ -86,7 +87,7 @@ func run(ctx context.Context, f flags) (err error) {
 		return fmt.Errorf("--file: %w", err)
 	}
 	defer func() { err = errors.Join(err, file.close()) }()
-	b, err := bus.NewRedis(rdb, bus.Config{
+	b, err := consumer.New(rdb, bus.Config{
 		Keys: bus.Keys{Namespace: f.Namespace, Partitions: f.Partitions}, Group: "auditlog",
 		Consumer:     "auditlog", // after a crash it gets its unfinished events before newer ones
 		Copies:       true,

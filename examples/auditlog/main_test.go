@@ -15,6 +15,7 @@ import (
 
 	"github.com/redroomrewards/realtime/internal/exampletest"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/consumer"
 )
 
 func TestMain(m *testing.M) { exampletest.Main(m, main) }
@@ -209,7 +210,7 @@ func TestFailedDisk(t *testing.T) {
 			t.Errorf("append %d: no error", seq) // the second is a repeat of what is not on disk
 		}
 	}
-	b, err := bus.NewRedis(w.Redis, bus.Config{Keys: w.Keys, Group: "auditlog", Copies: true, DrainTimeout: 10 * time.Millisecond})
+	b, err := consumer.New(w.Redis, bus.Config{Keys: w.Keys, Group: "auditlog", Copies: true, DrainTimeout: 10 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,8 @@ import (
 	"github.com/redroomrewards/realtime/internal/exampletest"
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/consumer"
+	"github.com/redroomrewards/realtime/pkg/bus/membus"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
@@ -88,7 +90,7 @@ func TestRedelivery(t *testing.T) {
 // TestHandlerFailsAfterItsWork has every event handled twice: the first time the row is written and the answer lost.
 func TestHandlerFailsAfterItsWork(t *testing.T) {
 	w := newWorld(t)
-	b, err := bus.NewRedis(w.Redis, bus.Config{Keys: w.Keys, Group: "activity-feed", FirstDelay: time.Millisecond, PauseAfter: -1})
+	b, err := consumer.New(w.Redis, bus.Config{Keys: w.Keys, Group: "activity-feed", FirstDelay: time.Millisecond, PauseAfter: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +159,7 @@ func TestKilled(t *testing.T) {
 // TestRefused wants what can never be written to become a dead letter at once.
 func TestRefused(t *testing.T) {
 	w := newWorld(t)
-	b := bus.NewMemory(bus.Config{Synchronous: true, Logger: slog.New(slog.DiscardHandler)})
+	b := membus.New(bus.Config{Synchronous: true, Logger: slog.New(slog.DiscardHandler)})
 	defer func() { _ = b.Close(t.Context()) }()
 	if _, err := b.Subscribe(bus.Subscription{ID: "feed", Handler: &feed{w.db}}); err != nil {
 		t.Fatal(err)

@@ -26,6 +26,7 @@ import (
 	redislog "github.com/redis/go-redis/v9/logging"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/consumer"
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
@@ -61,7 +62,7 @@ func run(ctx context.Context, f flags) error {
 		return err
 	}
 	defer func() { _ = rdb.Close() }()
-	b, err := bus.NewRedis(rdb, bus.Config{
+	b, err := consumer.New(rdb, bus.Config{
 		Keys: bus.Keys{Namespace: f.Namespace, Partitions: f.Partitions}, Group: "activity-feed", Consumer: f.Consumer,
 	})
 	if err != nil {

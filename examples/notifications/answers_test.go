@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/membus"
 )
 
 // TestAnswers says which answers are final.
@@ -65,7 +66,7 @@ func attempt(t *testing.T, url string, timeout time.Duration) string {
 	}
 	defer s.client.CloseIdleConnections()
 	s.client.Timeout = timeout
-	b := bus.NewMemory(bus.Config{Synchronous: true, Attempts: 2, FirstDelay: 1, Logger: slog.New(slog.DiscardHandler)})
+	b := membus.New(bus.Config{Synchronous: true, Attempts: 2, FirstDelay: 1, Logger: slog.New(slog.DiscardHandler)})
 	defer func() { _ = b.Close(t.Context()) }()
 	if _, err := b.Subscribe(bus.Subscription{ID: "webhook", Handler: s}); err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	webhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/consumer"
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
@@ -42,7 +43,7 @@ func (c *sendCmd) Run(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = rdb.Close() }()
-	b, err := bus.NewRedis(rdb, bus.Config{
+	b, err := consumer.New(rdb, bus.Config{
 		Keys: bus.Keys{Namespace: c.Namespace, Partitions: c.Partitions}, Group: "notifications", Consumer: c.Consumer,
 		Attempts: c.Attempts, FirstDelay: c.FirstDelay, MaxDelay: 5 * time.Minute,
 	})

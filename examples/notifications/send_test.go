@@ -14,6 +14,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/exampletest"
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/consumer"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
@@ -183,7 +184,7 @@ func TestDeadLetterAndReplay(t *testing.T) {
 				t.Errorf("%s is a dead letter with %s, want %s", l.Event.ID, got, want)
 			}
 		}
-		n, err := bus.OpenDeadLetters(w.Redis, w.Keys, "notifications").ReplayAll(t.Context())
+		n, err := consumer.OpenDeadLetters(w.Redis, w.Keys, "notifications").ReplayAll(t.Context())
 		if n != 2 || err != nil {
 			t.Fatal("replayed ", n, err)
 		}

@@ -1,4 +1,5 @@
-// Package archtest checks which packages of this module may know which: cmd -> wallet, ws, cache -> bus.
+// Package archtest checks which packages of this module may import which:
+// cmd -> internal -> pkg/realtime, wallet, ws, cache -> pkg/bus.
 package archtest
 
 import (
@@ -25,23 +26,50 @@ type rule struct {
 }
 
 var rules = []rule{
-	{"./pkg/bus", nil, []string{"./cmd", "./internal", "./pkg/wallet", "./pkg/ws", "./pkg/cache"}, "bus imports none of ours"},
-	{"./pkg/wallet", nil, []string{"./cmd", "./internal", "./pkg/ws", "./pkg/cache"}, "wallet knows only bus"},
-	// The event envelope of pkg/bus brings its Redis client with it, so only the direct imports are the ledger's.
-	{"./pkg/wallet", []string{"github.com/redis/go-redis", "net/http"}, nil, "the ledger knows no Redis client and no HTTP"},
-	{"./pkg/ws", nil, []string{"./cmd", "./internal", "./pkg/wallet", "./pkg/cache"}, "ws knows only bus"},
-	{"./pkg/ws", []string{"github.com/redis/go-redis"}, nil, "the hub knows no Redis client"},
+	// Between the packages of pkg.
+	{"./pkg", nil, []string{"./cmd", "./examples"}, "commands and examples are imported by nobody"},
+	{"./pkg/bus", nil, []string{"./pkg/wallet", "./pkg/ws", "./pkg/cache", "./pkg/realtime"}, "bus is below all others"},
+	{"./pkg/wallet", nil, []string{"./pkg/ws", "./pkg/cache", "./pkg/realtime"}, "wallet knows only bus"},
+	{"./pkg/ws", nil, []string{"./pkg/wallet", "./pkg/cache", "./pkg/realtime"}, "ws knows only bus"},
+	{"./pkg/cache", nil, []string{"./pkg/wallet", "./pkg/ws", "./pkg/realtime"}, "cache knows only bus"},
+	{"./pkg/realtime", nil, []string{"./pkg/ws"}, "realtime is the core, without a gateway"},
+
+	// Other modules import pkg, so it stands on its own.
+	{"./pkg", nil, []string{"./internal"}, "pkg never imports internal"},
+
+	// Within bus: relay, tail, consumer, publish -> redisconn, bus/internal -> bus.
+	{"./pkg/bus/internal", []string{
+		"./pkg/bus/redisconn", "./pkg/bus/publish", "./pkg/bus/relay", "./pkg/bus/tail", "./pkg/bus/consumer", "./pkg/bus/membus",
+	}, nil, "bus/internal knows only bus"},
+	{"./pkg/bus/internal/dispatch", nil, []string{"github.com/redis/go-redis"}, "dispatching knows no Redis"},
+	{"./pkg/bus/redisconn", []string{
+		"./pkg/bus/publish", "./pkg/bus/relay", "./pkg/bus/tail", "./pkg/bus/consumer", "./pkg/bus/membus",
+	}, nil, "a connection does not know what it is for"},
+	{"./pkg/bus/publish", nil, []string{"./pkg/bus/relay", "./pkg/bus/tail", "./pkg/bus/consumer", "./pkg/bus/membus"}, "publishing reads nothing"},
+	{"./pkg/bus/relay", nil, []string{"./pkg/bus/tail", "./pkg/bus/consumer", "./pkg/bus/membus"}, "the relay only publishes"},
+	{"./pkg/bus/tail", nil, []string{"./pkg/bus/publish", "./pkg/bus/relay", "./pkg/bus/consumer", "./pkg/bus/membus"}, "the tail only reads"},
+	{"./pkg/bus/consumer", nil, []string{"./pkg/bus/relay", "./pkg/bus/tail", "./pkg/bus/membus"}, "a consumer reads, and publishes its own events"},
+	{"./pkg/bus/membus", nil, []string{"github.com/redis/go-redis"}, "the bus in memory needs no Redis"},
+
+	// What the packages compile in.
+	{"./pkg/wallet", nil, []string{"github.com/redis/go-redis"}, "the ledger knows no Redis"},
+	{"./pkg/wallet", []string{"net/http"}, nil, "the ledger knows no HTTP"},
+	{"./pkg/ws", nil, []string{"github.com/redis/go-redis"}, "the hub knows no Redis"},
 	{
 		"./pkg/ws", nil,
 		[]string{"github.com/jmoiron/sqlx", "github.com/lib/pq", "modernc.org/sqlite", "github.com/pressly/goose"},
 		"the gateway knows no SQL",
 	},
-	{"./pkg/cache", nil, []string{"./cmd", "./internal", "./pkg/wallet", "./pkg/ws"}, "cache knows only bus"},
-	{"./internal", nil, []string{"./cmd"}, "commands are imported by nobody"},
-	{"./examples", []string{"./internal", "./cmd"}, nil, "an example can be copied out of the repository"},
-	{"./pkg", nil, []string{"./examples"}, "examples are imported by nobody"},
-	{"./internal", nil, []string{"./examples"}, "examples are imported by nobody"},
+
+	// Above pkg.
+	{"./internal", nil, []string{"./cmd", "./examples"}, "commands and examples are imported by nobody"},
 	{"./cmd", nil, []string{"./examples"}, "examples are imported by nobody"},
+	{"./examples", []string{"./internal", "./cmd"}, nil, "an example can be copied out of the repository"},
+}
+
+// exact is like rule for one package alone, not those below it.
+var exact = []rule{
+	{"./pkg/bus", nil, []string{"github.com/redis/go-redis", "./pkg/bus"}, "bus is vocabulary: it compiles no Redis client and none of ours"},
 }
 
 type listed struct {
@@ -56,16 +84,25 @@ func TestArrowsPointDown(t *testing.T) {
 		t.Fatal("go list found no packages")
 	}
 	for _, r := range rules {
-		for _, p := range packages {
-			if !below(p.ImportPath, r.path) {
-				continue
-			}
-			for _, found := range forbidden(p.Imports, r.notImported) {
-				t.Errorf("%s imports %s: %s", p.ImportPath, found, r.why)
-			}
-			for _, found := range forbidden(p.Deps, r.notReached) {
-				t.Errorf("%s reaches %s: %s", p.ImportPath, found, r.why)
-			}
+		check(t, packages, r, below)
+	}
+	for _, r := range exact {
+		check(t, packages, r, func(imported, path string) bool { return imported == module+strings.TrimPrefix(path, ".") })
+	}
+}
+
+// check reports what the packages that match the rule's path must not know.
+func check(t *testing.T, packages []listed, r rule, matches func(imported, path string) bool) {
+	t.Helper()
+	for _, p := range packages {
+		if !matches(p.ImportPath, r.path) {
+			continue
+		}
+		for _, found := range forbidden(p.Imports, r.notImported) {
+			t.Errorf("%s imports %s: %s", p.ImportPath, found, r.why)
+		}
+		for _, found := range forbidden(p.Deps, r.notReached) {
+			t.Errorf("%s reaches %s: %s", p.ImportPath, found, r.why)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/httpserver"
 	"github.com/redroomrewards/realtime/internal/problem"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/consumer"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
@@ -50,11 +51,11 @@ func ListDeadLetters(ctx context.Context, rdb redis.UniversalClient, keys bus.Ke
 	groups := []string{group}
 	if group == "" {
 		var err error
-		if groups, err = bus.Groups(ctx, rdb, keys); err != nil {
+		if groups, err = consumer.ConsumerGroups(ctx, rdb, keys); err != nil {
 			return nil, err
 		}
 	}
-	from := bus.LetterGroup(after)
+	from := consumer.LetterGroup(after)
 	if after != "" && (from == "" || (group != "" && from != group)) {
 		return nil, malformed("/after", "after is a dead letter's id, of the group that is asked for")
 	}
@@ -66,7 +67,7 @@ func ListDeadLetters(ctx context.Context, rdb redis.UniversalClient, keys bus.Ke
 		if g > from {
 			after = ""
 		}
-		list, err := bus.OpenDeadLetters(rdb, keys, g).List(ctx, after, limit-len(letters))
+		list, err := consumer.OpenDeadLetters(rdb, keys, g).List(ctx, after, limit-len(letters))
 		if err != nil {
 			return nil, err
 		}
@@ -112,7 +113,7 @@ func (h *DeadLetters) List(w http.ResponseWriter, r *http.Request) {
 // Replay hands a dead letter back to its group.
 func (h *DeadLetters) Replay(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
-	if err := bus.OpenDeadLetters(h.Redis, h.Keys, bus.LetterGroup(id)).Replay(r.Context(), id); err != nil {
+	if err := consumer.OpenDeadLetters(h.Redis, h.Keys, consumer.LetterGroup(id)).Replay(r.Context(), id); err != nil {
 		h.refuse(w, err)
 		return
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/coreapi"
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/consumer"
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
@@ -48,7 +49,7 @@ func TestDeadLetters(t *testing.T) {
 	var healed atomic.Bool
 	var handled atomic.Int32
 	for _, group := range []string{"a.feed", "b"} {
-		b, err := bus.NewRedis(rdb, bus.Config{Keys: keys, Group: group, Logger: slog.New(slog.DiscardHandler)})
+		b, err := consumer.New(rdb, bus.Config{Keys: keys, Group: group, Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}

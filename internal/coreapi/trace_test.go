@@ -14,9 +14,9 @@ const traceParent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 // What goes to the streams has the trace context of its request, if that is one.
 func TestTraceParentGoesWithEvents(t *testing.T) {
-	var committed []bus.Pending // written before the answer to each request
+	var committed []bus.OutboxRow // written before the answer to each request
 	l := wallettest.Open(t, wallettest.SQLite(t), wallet.Config{
-		Logger: slog.New(slog.DiscardHandler), Committed: func(rows []bus.Pending) { committed = append(committed, rows...) },
+		Logger: slog.New(slog.DiscardHandler), Committed: func(rows []bus.OutboxRow) { committed = append(committed, rows...) },
 	})
 	h := serve(t, l, l)
 	const credit = `{"amount":10,"reason":"admin_credit"}`
@@ -41,7 +41,7 @@ func TestTraceParentGoesWithEvents(t *testing.T) {
 			if a := h.do(r); a.status >= 300 {
 				t.Fatalf("%s: %d %s", name, a.status, a.raw)
 			}
-			for _, d := range committed[0].Groups[0].Deliveries {
+			for _, d := range committed[0].Updates[0].Deliveries {
 				if d.TraceParent != c.want {
 					t.Errorf("%s, %s: %s has %q, want %q", name, r.path, d.Type, d.TraceParent, c.want)
 				}

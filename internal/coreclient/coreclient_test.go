@@ -83,7 +83,7 @@ func TestHistoryIsWhatIsPublished(t *testing.T) {
 	l, c := core(t, auth.ScopeRead)
 	everyOperation(t, l)
 	for _, account := range []string{"user:u1", "model:m1"} {
-		groups, err := l.GroupsAfter(t.Context(), account, 0, 100)
+		groups, err := l.UpdatesAfter(t.Context(), account, 0, 100)
 		if err != nil {
 			t.Fatal(err)
 		}

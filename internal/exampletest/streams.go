@@ -11,6 +11,8 @@ import (
 
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/consumer"
+	"github.com/redroomrewards/realtime/pkg/bus/publish"
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
@@ -48,7 +50,7 @@ func (s *Streams) Args() []string {
 // without an account is user:u's, one without data has {}.
 func (s *Streams) Publish(events ...bus.Event) {
 	s.t.Helper()
-	var pubs []bus.Publication
+	var pubs []publish.Publication
 	for _, e := range events {
 		if e.Account == "" {
 			e.Account = "user:u"
@@ -61,7 +63,7 @@ func (s *Streams) Publish(events ...bus.Event) {
 			pubs = append(pubs, s.delivery(e, "model:m"))
 		}
 	}
-	outcomes, err := bus.NewPublisher(s.Redis, bus.PublisherConfig{Keys: s.Keys}).Publish(s.t.Context(), pubs)
+	outcomes, err := publish.New(s.Redis, publish.Config{Keys: s.Keys}).Publish(s.t.Context(), pubs)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -72,14 +74,14 @@ func (s *Streams) Publish(events ...bus.Event) {
 	}
 }
 
-func (s *Streams) delivery(e bus.Event, account string) bus.Publication {
+func (s *Streams) delivery(e bus.Event, account string) publish.Publication {
 	s.seq[account]++
 	seq := s.seq[account]
-	return bus.Publication{Group: bus.Group{
+	return publish.Publication{Update: bus.AccountUpdate{
 		Key: account + strconv.FormatInt(seq, 10), Account: account, Balance: bus.Balance{Account: account, Seq: seq},
 		Deliveries: []bus.Delivery{{
 			ID: e.ID, Type: e.Type, Account: account, Seq: seq, Amount: e.Amount, Reason: e.Reason, Feature: e.Feature,
-			Data: e.Data, Copy: account != e.Account,
+			Data: e.Data, SecondParty: account != e.Account,
 		}},
 	}}
 }
@@ -126,7 +128,7 @@ func (s *Streams) Read() (n int64) {
 // DeadLetters are the group's.
 func (s *Streams) DeadLetters() []bus.DeadLetter {
 	s.t.Helper()
-	letters, err := bus.OpenDeadLetters(s.Redis, s.Keys, s.group).List(s.t.Context(), "", 100)
+	letters, err := consumer.OpenDeadLetters(s.Redis, s.Keys, s.group).List(s.t.Context(), "", 100)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -20,28 +20,29 @@ import (
 	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/coreclient"
 	"github.com/redroomrewards/realtime/internal/httpserver"
-	"github.com/redroomrewards/realtime/internal/layout"
 	"github.com/redroomrewards/realtime/internal/origin"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
+	"github.com/redroomrewards/realtime/pkg/bus/tail"
 	"github.com/redroomrewards/realtime/pkg/cache"
 	"github.com/redroomrewards/realtime/pkg/ws"
 )
 
 // Config is a gateway's optional settings.
 type Config struct {
-	Name           string          // in welcome frames. Defaults to "gateway".
-	Keys           bus.Keys        // Defaults to namespace "rt", 16 partitions.
-	AllowedOrigins []string        // of web pages, besides the gateway's own. Defaults to none.
-	Cache          cache.Config    // of balances; Keys and Registerer are set here.
-	Hub            ws.Config       // limits of clients, compression; what the other fields say is set here. Defaults to the contract's.
-	TailBlock      time.Duration   // how long a read of the streams waits, and a stop with it. Defaults to 500 ms.
-	DrainDelay     time.Duration   // between /readyz turning and the end of connections. Defaults to none.
-	DrainWindow    time.Duration   // clients that are sent away come back spread over it. Defaults to 10 s; negative: at once.
-	StopTimeout    time.Duration   // for requests under way. Defaults to 10 s.
-	CloseTimeout   time.Duration   // for clients to take their leave. Defaults to 3 s.
-	Logger         *slog.Logger    // Defaults to slog.Default().
-	Observe        func(bus.Batch) // sees each batch before clients do. Defaults to nobody.
-	Tracer         trace.Tracer    // Defaults to no traces.
+	Name           string           // in welcome frames. Defaults to "gateway".
+	Keys           bus.Keys         // Defaults to namespace "rt", 16 partitions.
+	AllowedOrigins []string         // of web pages, besides the gateway's own. Defaults to none.
+	Cache          cache.Config     // of balances; Keys and Registerer are set here.
+	Hub            ws.Config        // limits of clients, compression; what the other fields say is set here. Defaults to the contract's.
+	TailBlock      time.Duration    // how long a read of the streams waits, and a stop with it. Defaults to 500 ms.
+	DrainDelay     time.Duration    // between /readyz turning and the end of connections. Defaults to none.
+	DrainWindow    time.Duration    // clients that are sent away come back spread over it. Defaults to 10 s; negative: at once.
+	StopTimeout    time.Duration    // for requests under way. Defaults to 10 s.
+	CloseTimeout   time.Duration    // for clients to take their leave. Defaults to 3 s.
+	Logger         *slog.Logger     // Defaults to slog.Default().
+	Observe        func(tail.Batch) // sees each batch before clients do. Defaults to nobody.
+	Tracer         trace.Tracer     // Defaults to no traces.
 }
 
 func (c Config) withDefaults() Config {
@@ -66,10 +67,10 @@ type Gateway struct {
 	cfg      Config
 	verifier *auth.Verifier
 	core     *coreclient.Client
-	tail     *bus.Tail
+	tail     *tail.Tail
 	cache    *cache.Balances
 	hub      *ws.Hub
-	layout   *layout.Watch
+	layout   *redisconn.Watch
 	control  *control
 	admin    *httpserver.Admin
 	mux      *http.ServeMux
@@ -87,12 +88,12 @@ func New(ctx context.Context, rdb redis.UniversalClient, core *coreclient.Client
 	cfg = cfg.withDefaults()
 	g := &Gateway{cfg: cfg, verifier: v, core: core, admin: httpserver.NewAdmin(), mux: http.NewServeMux(), draining: make(chan struct{}), lost: make(chan struct{}, 1)}
 	g.complain.Interval = time.Minute
-	g.layout = layout.New(rdb, cfg.Keys, layout.Config{Logger: cfg.Logger, Returned: func(context.Context) { g.mayHaveLost() }})
+	g.layout = redisconn.NewWatch(rdb, cfg.Keys, redisconn.WatchConfig{Logger: cfg.Logger, Returned: func(context.Context) { g.mayHaveLost() }})
 	if err := g.layout.Start(ctx); err != nil {
 		return nil, err
 	}
 	reg := g.admin.Registry
-	g.tail = bus.NewTail(rdb, bus.TailConfig{
+	g.tail = tail.New(rdb, tail.Config{
 		Keys: cfg.Keys, Block: cfg.TailBlock, Pause: tailPause, Reuse: cfg.Observe == nil, Lost: g.lostSome, Logger: cfg.Logger, Registerer: reg,
 	})
 	cfg.Cache.Keys, cfg.Cache.Registerer, cfg.Cache.Current = cfg.Keys, reg, g.tail.Reading
@@ -183,7 +184,7 @@ func (g *Gateway) runTail(ctx context.Context) error {
 
 // deliver tells the cache before the clients: who hears of an event and asks for
 // the balance must not get an older one.
-func (g *Gateway) deliver(b bus.Batch) {
+func (g *Gateway) deliver(b tail.Batch) {
 	for i := range b.Deliveries {
 		g.cache.Seen(b.Deliveries[i].Account, b.Deliveries[i].Seq)
 	}

@@ -24,7 +24,9 @@ import (
 	"github.com/redroomrewards/realtime/internal/lifecycle"
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/publish"
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
+	"github.com/redroomrewards/realtime/pkg/bus/relay"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
 )
@@ -80,10 +82,10 @@ func newWorldOn(t *testing.T, redisURL string, keys bus.Keys, cfg gateway.Config
 // publishing runs a ledger and its relay until the test ends.
 func (w *world) publishing() {
 	w.Helper()
-	var relay *bus.Relay
-	w.ledger = wallettest.Open(w.T, wallettest.SQLite(w.T), wallet.Config{Logger: quiet, Committed: func(rows []bus.Pending) { relay.Offer(rows) }})
-	relay = bus.NewRelay(w.ledger, bus.NewPublisher(w.rdb, bus.PublisherConfig{Keys: w.keys}), bus.RelayConfig{Logger: quiet})
-	w.background(relay.Run)
+	var r *relay.Relay
+	w.ledger = wallettest.Open(w.T, wallettest.SQLite(w.T), wallet.Config{Logger: quiet, Committed: func(rows []bus.OutboxRow) { r.Offer(rows) }})
+	r = relay.New(w.ledger, publish.New(w.rdb, publish.Config{Keys: w.keys}), relay.Config{Logger: quiet})
+	w.background(r.Run)
 }
 
 // background runs until the test ends, before the ledger is closed.

@@ -5,8 +5,8 @@ import (
 	"errors"
 )
 
-// A Bus hands events to subscriptions. There are two: NewRedis, which reads a
-// consumer group of the streams, for production; and NewMemory, for tests. Their
+// A Bus hands events to subscriptions. There are two: package consumer
+// reads a consumer group of the streams, for production; package membus is for tests. Their
 // methods may be called from several goroutines.
 //
 // Every subscription whose Types name an event's type gets the event, in ascending
@@ -120,6 +120,8 @@ var (
 	ErrInvalidEvent = errors.New("invalid event")
 	// ErrNoDeadLetter means that there is no dead letter with this id.
 	ErrNoDeadLetter = errors.New("no such dead letter")
+	// ErrLayout means that Redis holds data of the same namespace with another number of partitions.
+	ErrLayout = errors.New("another partition count is in use")
 )
 
 // Permanent marks an error that no retry mends: the event becomes a dead letter at
@@ -136,7 +138,7 @@ type permanentError struct{ err error }
 func (e *permanentError) Error() string { return e.err.Error() }
 func (e *permanentError) Unwrap() error { return e.err }
 
-func permanent(err error) bool {
+func IsPermanent(err error) bool {
 	var p *permanentError
 	return errors.As(err, &p)
 }

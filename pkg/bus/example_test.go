@@ -8,33 +8,8 @@ import (
 	"time"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
-	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
+	"github.com/redroomrewards/realtime/pkg/bus/membus"
 )
-
-func ExampleMemory() {
-	ctx := context.Background()
-	b := bus.NewMemory(bus.Config{Synchronous: true}) // Publish returns when all handlers are done
-	_, err := b.Subscribe(bus.Subscription{
-		ID:    "greeter",
-		Types: []string{"shop.opened"},
-		Handler: bus.HandlerFunc(func(_ context.Context, e *bus.Event) error {
-			fmt.Println("handled", e.Type, "of", e.Account)
-			return nil
-		}),
-	})
-	if err != nil {
-		panic(err)
-	}
-	event := bus.Event{ID: "4711", Type: "shop.opened", Account: "user:u1", Data: []byte(`{}`)}
-	for range 2 {
-		statuses, err := b.Publish(ctx, event)
-		fmt.Println(statuses[0] == bus.Published, statuses[0] == bus.Duplicate, err)
-	}
-	// Output:
-	// handled shop.opened of user:u1
-	// true false <nil>
-	// false true <nil>
-}
 
 // Bought is an event of a shop.
 type Bought struct {
@@ -52,7 +27,7 @@ func (b *Bought) Check() error {
 
 func ExampleTyped() {
 	ctx := context.Background()
-	b := bus.NewMemory(bus.Config{Synchronous: true, Logger: slog.New(slog.DiscardHandler)})
+	b := membus.New(bus.Config{Synchronous: true, Logger: slog.New(slog.DiscardHandler)})
 	_, err := b.Subscribe(bus.Subscription{
 		ID: "receipts",
 		Handler: bus.Typed("shop.bought", func(_ context.Context, e Bought) error {
@@ -77,7 +52,7 @@ func ExampleTyped() {
 
 func ExamplePermanent() {
 	ctx := context.Background()
-	b := bus.NewMemory(bus.Config{Synchronous: true, Logger: slog.New(slog.DiscardHandler)})
+	b := membus.New(bus.Config{Synchronous: true, Logger: slog.New(slog.DiscardHandler)})
 	attempts := 0
 	unsubscribe, err := b.Subscribe(bus.Subscription{
 		ID: "mailer",
@@ -102,7 +77,7 @@ func ExamplePermanent() {
 
 // One subscription for several types, each with its own payload.
 func ExampleRoute() {
-	b := bus.NewMemory(bus.Config{Synchronous: true})
+	b := membus.New(bus.Config{Synchronous: true})
 	_, err := b.Subscribe(bus.Subscription{ID: "stock", Handler: bus.Route(
 		bus.Typed("shop.bought", func(_ context.Context, e Bought) error {
 			fmt.Println("one less:", e.Item)
@@ -128,7 +103,7 @@ func ExampleRoute() {
 
 // A handler that fails is called again after a while; the others do not wait for it.
 func ExampleConfig() {
-	b := bus.NewMemory(bus.Config{Synchronous: true, Attempts: 3, FirstDelay: time.Millisecond})
+	b := membus.New(bus.Config{Synchronous: true, Attempts: 3, FirstDelay: time.Millisecond})
 	attempts := 0
 	for _, s := range []bus.Subscription{
 		{ID: "audit", Priority: 1, Handler: bus.HandlerFunc(func(context.Context, *bus.Event) error {
@@ -161,7 +136,7 @@ func ExampleConfig() {
 // What a subscription failed to handle is kept, and handled again when the cause is mended.
 func ExampleDeadLetters() {
 	ctx := context.Background()
-	b := bus.NewMemory(bus.Config{Synchronous: true, Logger: slog.New(slog.DiscardHandler)})
+	b := membus.New(bus.Config{Synchronous: true, Logger: slog.New(slog.DiscardHandler)})
 	mended := false
 	_, err := b.Subscribe(bus.Subscription{ID: "mailer", Handler: bus.HandlerFunc(func(_ context.Context, e *bus.Event) error {
 		if !mended {
@@ -188,30 +163,4 @@ func ExampleDeadLetters() {
 	// 4711: the mail server refuses us <nil>
 	// mailed 4711
 	// <nil>
-}
-
-// A service's subscriber: it runs until ctx ends and then waits for what is under way.
-func ExampleNewRedis() {
-	serve := func(ctx context.Context, redisURL string) error {
-		rdb, err := redisconn.Open(redisURL)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = rdb.Close() }()
-		b, err := bus.NewRedis(rdb, bus.Config{Group: "activity-feed"})
-		if err != nil {
-			return err
-		}
-		_, err = b.Subscribe(bus.Subscription{ID: "feed", Handler: bus.HandlerFunc(func(_ context.Context, e *bus.Event) error {
-			fmt.Println(e.ID)
-			return nil
-		})})
-		if err != nil {
-			return err
-		}
-		return b.Run(ctx)
-	}
-	fmt.Println(serve(context.Background(), "no-redis://"))
-	// Output:
-	// redis url: scheme "no-redis" is unknown; use redis://, rediss://, redis+cluster:// or redis+sentinel://
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/publish"
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 	"github.com/redroomrewards/realtime/pkg/cache"
 )
@@ -46,14 +47,14 @@ func open(t testing.TB, url string) redis.UniversalClient {
 }
 
 // set publishes an account's state as it is at seq.
-func set(t testing.TB, p *bus.Publisher, account string, seq int64) {
+func set(t testing.TB, p *publish.Publisher, account string, seq int64) {
 	t.Helper()
-	g := bus.Group{
+	g := bus.AccountUpdate{
 		Key: fmt.Sprintf("%s-%d", account, seq), Account: account,
 		Deliveries: []bus.Delivery{{ID: "id", Type: "t", Account: account, Seq: seq, Data: []byte("{}")}},
 		Balance:    bus.Balance{Account: account, Available: 100 * seq, Escrow: seq, Earned: 10 * seq, Seq: seq, UpdatedAt: at(seq)},
 	}
-	outcomes, err := p.Publish(t.Context(), []bus.Publication{{Group: g, Base: true}})
+	outcomes, err := p.Publish(t.Context(), []publish.Publication{{Update: g, AsStartingPoint: true}})
 	if err != nil || !outcomes[0].Done() {
 		t.Fatal(outcomes, err)
 	}
@@ -72,7 +73,7 @@ func get(t testing.TB, b *cache.Balances, account string) bus.Balance {
 
 func TestGetReadsTheHashAndKeepsIt(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
-		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
+		p := publish.New(rdb, publish.Config{Keys: keys})
 		set(t, p, "user:a", 7)
 		set(t, p, "model:m", 3)
 		reg := prometheus.NewRegistry()
@@ -118,7 +119,7 @@ func counter(t testing.TB, reg *prometheus.Registry, name string) (sum float64) 
 
 func TestGetNeverShowsAPartlyKnownBalance(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
-		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
+		p := publish.New(rdb, publish.Config{Keys: keys})
 		b := cache.New(rdb, cache.Config{Keys: keys})
 		unknown := func(what, account string) {
 			t.Helper()
@@ -153,7 +154,7 @@ func TestGetNeverShowsAPartlyKnownBalance(t *testing.T) {
 
 func TestGetSaysSoWhenRedisIsAwayOrBehind(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
-		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
+		p := publish.New(rdb, publish.Config{Keys: keys})
 		set(t, p, "user:a", 7)
 		b := cache.New(rdb, cache.Config{Keys: keys})
 		get(t, b, "user:a")
@@ -207,7 +208,7 @@ func TestGetGivesUpAHangingRedis(t *testing.T) {
 // What changed without a word shows after Forget; what was seen holds on.
 func TestForget(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
-		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
+		p := publish.New(rdb, publish.Config{Keys: keys})
 		b := cache.New(rdb, cache.Config{Keys: keys})
 		set(t, p, "user:a", 1)
 		get(t, b, "user:a")
@@ -231,7 +232,7 @@ func TestForget(t *testing.T) {
 // While events do not arrive, nothing is answered that only they would make old.
 func TestNotCurrent(t *testing.T) {
 	server := testenv.RedisServer(t)
-	p := bus.NewPublisher(open(t, server.URL()), bus.PublisherConfig{})
+	p := publish.New(open(t, server.URL()), publish.Config{})
 	var current atomic.Bool
 	b := cache.New(open(t, server.URL()), cache.Config{Current: func(account string) bool { return account != "user:a" || current.Load() }})
 	current.Store(true)
@@ -259,7 +260,7 @@ func TestNotCurrent(t *testing.T) {
 
 func TestDisabledAsksEachTime(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
-		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
+		p := publish.New(rdb, publish.Config{Keys: keys})
 		b := cache.New(rdb, cache.Config{Keys: keys, Disabled: true})
 		for seq := int64(1); seq < 4; seq++ {
 			set(t, p, "user:a", seq)
@@ -272,7 +273,7 @@ func TestDisabledAsksEachTime(t *testing.T) {
 
 func TestAccountsLeaveAfterTheirTTL(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
-		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
+		p := publish.New(rdb, publish.Config{Keys: keys})
 		set(t, p, "user:a", 1)
 		b := cache.New(rdb, cache.Config{Keys: keys, TTL: 50 * time.Millisecond})
 		get(t, b, "user:a")
@@ -284,7 +285,7 @@ func TestAccountsLeaveAfterTheirTTL(t *testing.T) {
 func TestSeenDuringALoadIsHonoured(t *testing.T) {
 	server := testenv.RedisServer(t)
 	proxy := testenv.NewProxy(t, server.Addr())
-	p := bus.NewPublisher(open(t, server.URL()), bus.PublisherConfig{})
+	p := publish.New(open(t, server.URL()), publish.Config{})
 	set(t, p, "user:a", 1)
 	reg := prometheus.NewRegistry()
 	slow := open(t, "redis://"+proxy.Addr())
@@ -334,7 +335,7 @@ func waitFor(t testing.TB, what string, holds func() bool) {
 // readers that compare; the LRU is far too small, so accounts leave it all the time.
 func TestGetIsNeverOlderThanSeen(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
-		p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
+		p := publish.New(rdb, publish.Config{Keys: keys})
 		b := cache.New(rdb, cache.Config{Keys: keys, Size: 4})
 		var seen [12]atomic.Int64
 		stop := make(chan struct{})
@@ -375,7 +376,7 @@ func filled(b *testing.B) (c *cache.Balances, fill func(account string)) {
 	b.Helper()
 	url, namespace := testenv.Redis(b)
 	rdb, keys := open(b, url), bus.Keys{Namespace: namespace, Partitions: 4}
-	p := bus.NewPublisher(rdb, bus.PublisherConfig{Keys: keys})
+	p := publish.New(rdb, publish.Config{Keys: keys})
 	c = cache.New(rdb, cache.Config{Keys: keys})
 	return c, func(account string) {
 		set(b, p, account, 1)

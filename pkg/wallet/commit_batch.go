@@ -199,9 +199,9 @@ func (b *batcher) announce(txs []Transaction, outboxIDs []int64) {
 	if b.cfg.Committed == nil {
 		return
 	}
-	pending := make([]bus.Pending, len(txs))
+	pending := make([]bus.OutboxRow, len(txs))
 	for i := range txs {
-		pending[i] = bus.Pending{ID: outboxIDs[i], CommittedAt: txs[i].CreatedAt, Groups: groups(&txs[i])}
+		pending[i] = bus.OutboxRow{ID: outboxIDs[i], CommittedAt: txs[i].CreatedAt, Updates: groups(&txs[i])}
 	}
 	b.cfg.Committed(pending)
 }

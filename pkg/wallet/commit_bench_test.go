@@ -19,7 +19,7 @@ func BenchmarkHold(b *testing.B) {
 	for name, open := range map[string]func(testing.TB) string{"postgres": ledgerdb.Postgres, "sqlite": wallettest.SQLite} {
 		for _, accounts := range []int{10000, 1} {
 			b.Run(fmt.Sprintf("%s/accounts=%d", name, accounts), func(b *testing.B) {
-				l := wallettest.Open(b, open(b), wallet.Config{Committed: func([]bus.Pending) {}})
+				l := wallettest.Open(b, open(b), wallet.Config{Committed: func([]bus.OutboxRow) {}})
 				each(b, 64, accounts, func(ctx context.Context, i int) error {
 					_, err := l.Do(ctx, credit(wallet.Account(fmt.Sprint("user:", i%accounts)), 1<<40, fmt.Sprint(i)))
 					return err

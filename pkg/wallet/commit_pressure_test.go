@@ -56,7 +56,7 @@ func TestTwoCoresOnTheSameTenAccounts(t *testing.T) {
 		}
 		for _, p := range pending {
 			after = p.ID
-			for _, g := range p.Groups {
+			for _, g := range p.Updates {
 				for _, d := range g.Deliveries {
 					if next[g.Account]++; d.Seq != next[g.Account] {
 						t.Fatalf("%s: seq %d stands where %d should, in outbox row %d", g.Account, d.Seq, next[g.Account], p.ID)

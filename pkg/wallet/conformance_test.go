@@ -116,7 +116,7 @@ func TestEventsHaveNoLineBreaks(t *testing.T) {
 		if err != nil || len(pending) != 1 {
 			t.Fatalf("%d transactions in the outbox, %v", len(pending), err)
 		}
-		if got := string(pending[0].Groups[0].Deliveries[0].Data); !strings.HasSuffix(got, want) {
+		if got := string(pending[0].Updates[0].Deliveries[0].Data); !strings.HasSuffix(got, want) {
 			t.Errorf("%s does not end with %s", got, want)
 		}
 		// What the ledger keeps, and hashes, is what was given.

@@ -57,9 +57,9 @@ func legs(tx *Transaction, p *Party) []leg {
 // groups derives a transaction's events: the deliveries of each party, the
 // user's first. The same transaction always gives the same ids and the same
 // bytes; nothing of an event is stored.
-func groups(tx *Transaction) []bus.Group {
+func groups(tx *Transaction) []bus.AccountUpdate {
 	w := eventWriter{tx: tx, id: tx.ID.String(), timestamp: tx.CreatedAt.UTC().Format(bus.TimeFormat), metadata: oneLine(tx.Metadata)}
-	out := make([]bus.Group, len(tx.Parties))
+	out := make([]bus.AccountUpdate, len(tx.Parties))
 	for i := range tx.Parties {
 		out[i] = w.group(i)
 	}
@@ -76,10 +76,10 @@ type eventWriter struct {
 	buf       []byte // the payloads, one behind the other, while they fit
 }
 
-func (w *eventWriter) group(party int) bus.Group {
+func (w *eventWriter) group(party int) bus.AccountUpdate {
 	tx, p := w.tx, &w.tx.Parties[party]
 	legs := legs(tx, p)
-	g := bus.Group{
+	g := bus.AccountUpdate{
 		Key:        w.id + ":" + string(p.Account.Type()),
 		Account:    string(p.Account),
 		Deliveries: make([]bus.Delivery, 0, len(legs)+1),
@@ -105,7 +105,7 @@ func (w *eventWriter) own(p *Party, party int, seq int64) bus.Delivery {
 	tx := w.tx
 	d := bus.Delivery{
 		ID: derivedID(tx.ID, "event", -1).String(), Account: string(p.Account), Seq: seq,
-		Amount: tx.Amount, Reason: tx.Reason, Copy: party > 0, TraceParent: tx.Trace,
+		Amount: tx.Amount, Reason: tx.Reason, SecondParty: party > 0, TraceParent: tx.Trace,
 	}
 	user := &tx.Parties[0]
 	var model *Party

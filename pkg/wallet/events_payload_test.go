@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/membus"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
 )
@@ -31,7 +32,7 @@ func TestPayloadTypesHoldWhatTheLedgerWrites(t *testing.T) {
 
 	var deliveries []bus.Delivery
 	for _, account := range []wallet.Account{user, model} {
-		groups, err := l.GroupsAfter(t.Context(), string(account), 0, 1000)
+		groups, err := l.UpdatesAfter(t.Context(), string(account), 0, 1000)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -39,7 +40,7 @@ func TestPayloadTypesHoldWhatTheLedgerWrites(t *testing.T) {
 			deliveries = append(deliveries, g.Deliveries...)
 		}
 	}
-	b := bus.NewMemory(bus.Config{Synchronous: true})
+	b := membus.New(bus.Config{Synchronous: true})
 	got := map[string][]byte{} // event id -> what the typed handler saw
 	handlers := bus.Route(
 		wallet.OnEscrowHeld(func(_ context.Context, e wallet.EscrowHeld) error { return keep(got, e.EventID, e) }),
@@ -56,7 +57,7 @@ func TestPayloadTypesHoldWhatTheLedgerWrites(t *testing.T) {
 		if err := b.Deliver(t.Context(), d); err != nil {
 			t.Fatal(err)
 		}
-		if !d.Copy && !reflect.DeepEqual(fields(t, got[d.ID]), fields(t, d.Data)) {
+		if !d.SecondParty && !reflect.DeepEqual(fields(t, got[d.ID]), fields(t, d.Data)) {
 			t.Errorf("%s came out as %s", d.Data, got[d.ID])
 		}
 		types[d.Type] = true

@@ -9,22 +9,22 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// This file is the ledger as the relay sees it: a bus.Source.
+// This file is the ledger as the relay sees it: a relay.Source.
 
-// Pending implements bus.Source.
-func (l *Ledger) Pending(ctx context.Context, after int64, limit int) ([]bus.Pending, error) {
+// Pending implements relay.Source.
+func (l *Ledger) Pending(ctx context.Context, after int64, limit int) ([]bus.OutboxRow, error) {
 	rows, err := l.store.outbox(ctx, after, limit)
 	if err != nil {
 		return nil, l.queryError("outbox", err)
 	}
-	out := make([]bus.Pending, len(rows))
+	out := make([]bus.OutboxRow, len(rows))
 	for i := range rows {
-		out[i] = bus.Pending{ID: rows[i].id, CommittedAt: rows[i].tx.CreatedAt, Groups: groups(&rows[i].tx)}
+		out[i] = bus.OutboxRow{ID: rows[i].id, CommittedAt: rows[i].tx.CreatedAt, Updates: groups(&rows[i].tx)}
 	}
 	return out, nil
 }
 
-// Published implements bus.Source.
+// Published implements relay.Source.
 func (l *Ledger) Published(ctx context.Context, ids []int64) error {
 	if err := l.store.deleteOutbox(ctx, ids); err != nil {
 		return l.queryError("delete from outbox", err)
@@ -32,7 +32,7 @@ func (l *Ledger) Published(ctx context.Context, ids []int64) error {
 	return nil
 }
 
-// Backlog implements bus.Source.
+// Backlog implements relay.Source.
 func (l *Ledger) Backlog(ctx context.Context) (int64, time.Time, error) {
 	n, oldest, err := l.store.backlog(ctx)
 	if err != nil {
@@ -44,13 +44,13 @@ func (l *Ledger) Backlog(ctx context.Context) (int64, time.Time, error) {
 	return n, idTime(oldest), nil
 }
 
-// GroupsAfter implements bus.Source.
-func (l *Ledger) GroupsAfter(ctx context.Context, account string, after int64, limit int) ([]bus.Group, error) {
+// UpdatesAfter implements relay.Source.
+func (l *Ledger) UpdatesAfter(ctx context.Context, account string, after int64, limit int) ([]bus.AccountUpdate, error) {
 	txs, err := l.store.transactionsAfter(ctx, Account(account), after, limit)
 	if err != nil {
 		return nil, l.queryError("events", err)
 	}
-	out := make([]bus.Group, 0, len(txs))
+	out := make([]bus.AccountUpdate, 0, len(txs))
 	for i := range txs {
 		for _, g := range groups(&txs[i]) {
 			if g.Account == account {
@@ -61,7 +61,7 @@ func (l *Ledger) GroupsAfter(ctx context.Context, account string, after int64, l
 	return out, nil
 }
 
-// ChangedSince implements bus.Source.
+// ChangedSince implements relay.Source.
 func (l *Ledger) ChangedSince(ctx context.Context, t time.Time, cursor string, limit int) (page []bus.Position, next string, err error) {
 	from, after := idFrom(t), uuid.Nil
 	if cursor != "" {

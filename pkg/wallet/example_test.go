@@ -5,12 +5,13 @@ import (
 	"fmt"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/membus"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// A subscriber of the ledger's events, tried with the bus in memory. For production it is bus.NewRedis.
+// A subscriber of the ledger's events, tried with the bus in memory. For production it is consumer.New.
 func ExampleOnEscrowHeld() {
-	b := bus.NewMemory(bus.Config{Synchronous: true})
+	b := membus.New(bus.Config{Synchronous: true})
 	_, err := b.Subscribe(bus.Subscription{ID: "feed", Handler: bus.Route(
 		wallet.OnEscrowHeld(func(_ context.Context, e wallet.EscrowHeld) error {
 			fmt.Println(e.UserID, "holds", e.Amount, "for", e.FeatureType)

@@ -21,7 +21,7 @@ type Config struct {
 	// Committed hears of each commit right after it, from several goroutines; it must
 	// not block. An account's commits come in order, save that a settlement may
 	// overtake another operation of its user. Usually the relay's Offer.
-	Committed  func([]bus.Pending)
+	Committed  func([]bus.OutboxRow)
 	Logger     *slog.Logger          // Defaults to slog.Default().
 	Registerer prometheus.Registerer // Defaults to no metrics.
 }
@@ -59,8 +59,6 @@ type Ledger struct {
 	mu      sync.RWMutex // held to put a request into the queue, and to set stopped
 	stopped bool         // nobody will look at the queue again
 }
-
-var _ bus.Source = (*Ledger)(nil)
 
 // Open connects to the database that the URL names (postgres://… or
 // sqlite:PATH) and checks that its schema is current: ErrNotMigrated, ErrNoFile.

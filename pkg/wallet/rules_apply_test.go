@@ -151,8 +151,8 @@ func checkTransaction(t *rapid.T, st *state, tx *Transaction, heads map[Account]
 				t.Fatalf("%s: delivery %+v at seq %d", a, d, seqs[a])
 			}
 			if d.Type != EventBalanceUpdated {
-				if d.Copy != (i > 0) || j != 0 {
-					t.Fatalf("%s is delivery %d of party %d, copy is %v", d.Type, j, i, d.Copy)
+				if d.SecondParty != (i > 0) || j != 0 {
+					t.Fatalf("%s is delivery %d of party %d, copy is %v", d.Type, j, i, d.SecondParty)
 				}
 				continue
 			}
@@ -188,7 +188,7 @@ func TestEventsShowEachPartyItsOwnView(t *testing.T) {
 		tx.Operation = op
 		g := groups(&tx)
 		user, model := g[0].Deliveries[0], g[1].Deliveries[0]
-		if user.ID != model.ID || user.Copy || !model.Copy {
+		if user.ID != model.ID || user.SecondParty || !model.SecondParty {
 			t.Errorf("%s: two events instead of one with two deliveries: %+v, %+v", op, user, model)
 		}
 		if !bytes.Equal(user.Data, model.Data) || !has(user.Data, "modelEarnedBalance") {

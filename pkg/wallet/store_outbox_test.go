@@ -49,7 +49,7 @@ func TestOutboxRowOfABatch(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, r := range rows {
-			accounts = append(accounts, r.Groups[0].Account[len("user:"):])
+			accounts = append(accounts, r.Updates[0].Account[len("user:"):])
 			ids = append(ids, r.ID)
 		}
 		return accounts, ids

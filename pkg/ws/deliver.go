@@ -65,7 +65,7 @@ func (h *Hub) deliver(d *delivering, del *bus.Delivery, wild []*subscription, re
 		return
 	}
 	full := shown
-	if len(wild) > 0 && !del.Copy {
+	if len(wild) > 0 && !del.SecondParty {
 		if del.View != nil {
 			full = newEvent(del, del.Data)
 			full.span = shown.span

@@ -250,11 +250,11 @@ func TestEveryAccount(t *testing.T) {
 		t.Fatal(a)
 	}
 	ds := append(g.ledger.publish("user:u1", 2), g.ledger.publish("model:m1", 3)...)
-	ds[2].Copy, ds[3].Copy = true, true // second parties' deliveries
-	g.hub.Deliver(ds, true)             // read again: not live
-	g.hub.Deliver(ds, false)            // and known by now
+	ds[2].SecondParty, ds[3].SecondParty = true, true // second parties' deliveries
+	g.hub.Deliver(ds, true)                           // read again: not live
+	g.hub.Deliver(ds, false)                          // and known by now
 	more := g.ledger.publish("user:u1", 1)
-	more[0].Copy = true
+	more[0].SecondParty = true
 	g.hub.Deliver(more, false)
 	g.deliver("model:m1", 1)
 	f := c.expect("event")

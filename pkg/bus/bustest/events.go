@@ -124,7 +124,7 @@ func testLedgerEvents(t *testing.T, newBus Maker) {
 	})})
 	deliver(
 		bus.Delivery{ID: "e1", Type: "wallet.escrow_settled", Account: "user:u", Seq: 1, Amount: 7, Reason: "r", Feature: "f", Data: []byte(`{"all":1}`), View: []byte(`{}`), TraceParent: "00-a"},
-		bus.Delivery{ID: "e1", Type: "wallet.escrow_settled", Account: "model:m", Seq: 1, Amount: 7, Reason: "r", Data: []byte(`{"all":1}`), Copy: true},
+		bus.Delivery{ID: "e1", Type: "wallet.escrow_settled", Account: "model:m", Seq: 1, Amount: 7, Reason: "r", Data: []byte(`{"all":1}`), SecondParty: true},
 		bus.Delivery{ID: "e2", Type: "wallet.balance_updated", Account: "user:u", Seq: 2, Data: []byte(`{}`)},
 	)
 	first, second := wait(t, "the first event", got), wait(t, "the second event", got)
@@ -155,7 +155,7 @@ func testCopies(t *testing.T, newBus Maker) {
 	})})
 	deliver(
 		bus.Delivery{ID: "e1", Type: "wallet.escrow_settled", Account: "user:u", Seq: 1, Data: []byte(`{}`)},
-		bus.Delivery{ID: "e1", Type: "wallet.escrow_settled", Account: "model:m", Seq: 1, Data: []byte(`{}`), Copy: true},
+		bus.Delivery{ID: "e1", Type: "wallet.escrow_settled", Account: "model:m", Seq: 1, Data: []byte(`{}`), SecondParty: true},
 	)
 	until(t, "both were handled twice", func() bool { return calls.len() == 4 })
 	if err := b.Close(t.Context()); err != nil {

@@ -1,5 +1,5 @@
-// Package redisconn opens clients for Redis and tells which server answers.
-//
-// Open takes one URL for a single server, Sentinel or a Cluster, with or without TLS. Every call of
-// its clients has a deadline: a Redis that hangs costs seconds, not a goroutine.
+// Package redisconn opens Redis clients (single server, Sentinel, Cluster, TLS) and answers two
+// questions about the server behind them: is it still the same one (ParseRunID, RunIDs), and does it
+// spread accounts over as many streams as this process (CheckLayout, Watch). Every call has a time
+// limit at the socket.
 package redisconn

@@ -11,10 +11,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// RunID picks the server's run id out of INFO: it is another one after each
+// runID picks the server's run id out of INFO: it is another one after each
 // restart and on each other server. Redis answers that differ (dev mode's has
 // no such section) give an empty one, which compares with nothing.
-func RunID(info *redis.StringCmd) (string, error) {
+func ParseRunID(info *redis.StringCmd) (string, error) {
 	text, err := info.Result()
 	if err != nil {
 		var answer redis.Error
@@ -42,16 +42,16 @@ func unavailable(answer string) bool {
 	return false
 }
 
-// RunIDs returns the run ids of all masters.
+// identities returns the run ids of all masters.
 func RunIDs(ctx context.Context, rdb redis.UniversalClient) (string, error) {
 	cluster, ok := rdb.(*redis.ClusterClient)
 	if !ok {
-		return RunID(rdb.Info(ctx, "server"))
+		return ParseRunID(rdb.Info(ctx, "server"))
 	}
 	var mu sync.Mutex // protects ids: ForEachMaster asks side by side
 	var ids []string
 	err := cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error {
-		id, err := RunID(c.Info(ctx, "server"))
+		id, err := ParseRunID(c.Info(ctx, "server"))
 		if err != nil {
 			return err
 		}
@@ -67,7 +67,7 @@ func RunIDs(ctx context.Context, rdb redis.UniversalClient) (string, error) {
 	return strings.Join(ids, ","), nil
 }
 
-// ClientFor returns a client of the server that holds a key.
+// serving returns a client of the server that holds a key.
 func ClientFor(ctx context.Context, rdb redis.UniversalClient, key string) (redis.Cmdable, error) {
 	if cluster, ok := rdb.(*redis.ClusterClient); ok {
 		return cluster.MasterForKey(ctx, key)

@@ -10,7 +10,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// What Open sets unless the URL says otherwise, under the URL's own names.
+// What OpenRedis sets unless the URL says otherwise, under the URL's own names.
 // Every call has an end: a Redis that hangs costs seconds, not a goroutine. Reads
 // must outlast a tail's BLOCK. Connections are made when needed; on a cluster each
 // partition's tail holds one. RESP2, since nothing here needs push messages and
@@ -28,7 +28,7 @@ func urlDefaults() map[string]string {
 	}
 }
 
-// Open makes a client for one of these URLs; nothing is dialled yet:
+// OpenRedis makes a client for one of these URLs; nothing is dialled yet:
 //
 //	redis://user:password@host:6379/0
 //	rediss://…                                             with TLS

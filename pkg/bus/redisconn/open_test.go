@@ -11,7 +11,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
-func TestOpenReadsURLs(t *testing.T) {
+func TestOpenRedisReadsURLs(t *testing.T) {
 	single, err := redisconn.Open("rediss://u:p@h:1/3?read_timeout=9s")
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +41,7 @@ func TestOpenReadsURLs(t *testing.T) {
 	}
 }
 
-func TestOpenRefusesAndKeepsThePassword(t *testing.T) {
+func TestOpenRedisRefusesAndKeepsThePassword(t *testing.T) {
 	for _, url := range []string{
 		"", "localhost:6379", "http://u:secret@h", "redis+tcp://u:secret@h:1", "redis://u:secret@h:x1",
 		"redis+sentinel://u:secret@h:1", "redis://u:secret@h:1/?nonsense=1", "redis://u:secret%@h",

@@ -1,5 +1,4 @@
-// Package metrics has what the metrics of the packages below pkg/bus have in common. Their collectors may
-// share a registry: whoever comes later counts on with what is there.
+// Package metrics holds the metrics that several packages below bus share.
 package metrics
 
 import (
@@ -8,29 +7,70 @@ import (
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// NewPublished returns the counter of published events.
-func NewPublished(reg prometheus.Registerer) *prometheus.CounterVec {
-	return NewCounter(reg, "event_published_total", "Events written to the streams; an event with two parties counts once.", "type")
+// busMetrics are a bus' metrics. Buses and publishers of one process may share a
+// registry: whoever comes later counts on with what is there.
+type Bus struct {
+	Published, Duplicate, NoSubscribers *prometheus.CounterVec // type
+
+	success, failure, Dead *prometheus.CounterVec   // type, subscriber
+	seconds                *prometheus.HistogramVec // type, subscriber
+	attempts               *prometheus.HistogramVec // subscriber
+	running, paused        *prometheus.GaugeVec     // subscriber
+
+	InFlight prometheus.Gauge // of the group
+
+	labels typeTable[string]
 }
 
-// NewDuplicates returns the counter of events that were published before.
-func NewDuplicates(reg prometheus.Registerer) *prometheus.CounterVec {
-	return NewCounter(reg, "event_duplicate_detected_total", "Events that were to be published again and were not.", "type")
+// label is a type's own name, for as many as there may be.
+func (m *Bus) TypeLabel(eventType string) string {
+	return *m.labels.get(eventType, func(label string) *string { return &label })
 }
 
-// NewCounter returns a counter that others may share.
-func NewCounter(reg prometheus.Registerer, name, help string, labels ...string) *prometheus.CounterVec {
+func NewBus(reg prometheus.Registerer, group string) *Bus {
+	handled := []string{"type", "subscriber"}
+	return &Bus{
+		Published:     PublishedTotal(reg),
+		Duplicate:     DuplicateTotal(reg),
+		NoSubscribers: Counter(reg, "event_no_subscribers_total", "Events that no subscription wanted.", "type"),
+		success:       Counter(reg, "event_handler_success_total", "Handler calls that worked.", handled...),
+		failure:       Counter(reg, "event_handler_error_total", "Handler calls that failed or panicked.", handled...),
+		Dead:          Counter(reg, "event_dead_letters_total", "Events that became dead letters.", handled...),
+		seconds: Shared(reg, prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "event_handler_seconds", Help: "Duration of handler calls.",
+			Buckets: []float64{0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50},
+		}, handled)),
+		attempts: Shared(reg, prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "event_handler_attempts", Help: "Calls that an event took until it worked or became a dead letter.",
+			Buckets: []float64{1, 2, 3, 5, 10, 20},
+		}, []string{"subscriber"})),
+		running:  Gauge(reg, "event_handler_running", "Handlers that run now.", "subscriber"),
+		paused:   Gauge(reg, "event_subscriber_paused", "1: the subscription is paused, since its handler fails all the time.", "subscriber"),
+		InFlight: Gauge(reg, "event_in_flight", "Events that were read and are not handled to the end.", "group").WithLabelValues(group),
+	}
+}
+
+func PublishedTotal(reg prometheus.Registerer) *prometheus.CounterVec {
+	return Counter(reg, "event_published_total", "Events written to the streams; an event with two parties counts once.", "type")
+}
+
+func DuplicateTotal(reg prometheus.Registerer) *prometheus.CounterVec {
+	return Counter(reg, "event_duplicate_detected_total", "Events that were to be published again and were not.", "type")
+}
+
+func Counter(reg prometheus.Registerer, name, help string, labels ...string) *prometheus.CounterVec {
 	return Shared(reg, prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels))
 }
 
-// NewGauge returns a gauge that others may share.
-func NewGauge(reg prometheus.Registerer, name, help string, labels ...string) *prometheus.GaugeVec {
+func Gauge(reg prometheus.Registerer, name, help string, labels ...string) *prometheus.GaugeVec {
 	return Shared(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels))
 }
 
-// Shared registers a collector, or returns the one that is registered under its name.
+// shared registers a collector, or returns the one that is registered under its name.
 func Shared[C prometheus.Collector](reg prometheus.Registerer, c C) C {
 	if reg == nil {
 		return c
@@ -50,31 +90,51 @@ func Shared[C prometheus.Collector](reg prometheus.Registerer, c C) C {
 // maxTypes bounds the types that have metrics of their own: producers choose them.
 const maxTypes = 256
 
-// OtherTypes is the label of the types beyond.
+// otherTypes is the label of the types beyond.
 const OtherTypes = "other"
 
-// AddByType adds counts by type to a counter with the label type.
-func AddByType(vec *prometheus.CounterVec, counts map[string]int) {
-	for kind, n := range counts {
-		vec.WithLabelValues(kind).Add(float64(n))
+// subscriberMetrics are a subscription's.
+type Subscriber struct {
+	m        *Bus
+	id       string
+	Attempts prometheus.Observer
+	Running  prometheus.Gauge
+	Paused   prometheus.Gauge
+	types    *typeTable[handledMetrics]
+}
+
+// handledMetrics are those of one type and subscription, looked up once.
+type handledMetrics struct {
+	Success, Failure, Dead prometheus.Counter
+	Seconds                prometheus.Observer
+}
+
+func (m *Bus) ForSubscriber(id string) Subscriber {
+	return Subscriber{
+		m: m, id: id, Attempts: m.attempts.WithLabelValues(id),
+		Running: m.running.WithLabelValues(id), Paused: m.paused.WithLabelValues(id),
+		types: &typeTable[handledMetrics]{},
 	}
 }
 
-// TypeLabels are the labels of event types.
-type TypeLabels struct{ table TypeTable[string] }
-
-// Of returns the type itself, for as many types as there may be, and "other" for the rest.
-func (l *TypeLabels) Of(eventType string) string {
-	return *l.table.Get(eventType, func(label string) *string { return &label })
+func (s *Subscriber) ForType(t string) *handledMetrics {
+	return s.types.get(t, func(label string) *handledMetrics {
+		return &handledMetrics{
+			Success: s.m.success.WithLabelValues(label, s.id),
+			Failure: s.m.failure.WithLabelValues(label, s.id),
+			Dead:    s.m.Dead.WithLabelValues(label, s.id),
+			Seconds: s.m.seconds.WithLabelValues(label, s.id),
+		}
+	})
 }
 
-// TypeTable holds something for each event type, up to maxTypes and one for the rest.
-type TypeTable[V any] struct {
+// typeTable holds something for each event type, up to maxTypes and one for the rest.
+type typeTable[V any] struct {
 	byType sync.Map // string -> *V
 	n      atomic.Int32
 }
 
-func (t *TypeTable[V]) Get(eventType string, make func(label string) *V) *V {
+func (t *typeTable[V]) get(eventType string, make func(label string) *V) *V {
 	if v, ok := t.byType.Load(eventType); ok {
 		return v.(*V)
 	}
@@ -82,11 +142,25 @@ func (t *TypeTable[V]) Get(eventType string, make func(label string) *V) *V {
 		if eventType == OtherTypes {
 			return make(OtherTypes)
 		}
-		return t.Get(OtherTypes, make)
+		return t.get(OtherTypes, make)
 	}
 	v, there := t.byType.LoadOrStore(eventType, make(eventType))
 	if !there {
 		t.n.Add(1)
 	}
 	return v.(*V)
+}
+
+func CountTypes(counts map[string]int, g *bus.AccountUpdate) {
+	for i := range g.Deliveries {
+		if d := &g.Deliveries[i]; !d.SecondParty {
+			counts[d.Type]++
+		}
+	}
+}
+
+func AddTypes(vec *prometheus.CounterVec, counts map[string]int) {
+	for kind, n := range counts {
+		vec.WithLabelValues(kind).Add(float64(n))
+	}
 }

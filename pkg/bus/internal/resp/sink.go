@@ -6,31 +6,31 @@ import (
 	"slices"
 )
 
-// Sink takes a reply in, as Redis sent it. Its space is used for the next reply
+// sink takes a reply in, as Redis sent it. Its space is used for the next reply
 // again, so a read neither grows a buffer step by step nor faults in new pages:
 // with go-redis' own raw reply those cost more than everything else.
-type Sink struct{ B []byte }
+type Sink struct{ Bytes []byte }
 
-// maxSink is how much space a Sink keeps between replies.
+// maxSink is how much space a sink keeps between replies.
 const maxSink = 32 << 20
 
-// Take returns a copy of the reply, exactly as large as it is, and makes room for the next.
+// take returns a copy of the reply, exactly as large as it is, and makes room for the next.
 func (s *Sink) Take() []byte {
-	reply := bytes.Clone(s.B)
+	reply := bytes.Clone(s.Bytes)
 	s.Reset()
 	return reply
 }
 
 func (s *Sink) Reset() {
-	if cap(s.B) > maxSink {
-		s.B = nil
+	if cap(s.Bytes) > maxSink {
+		s.Bytes = nil
 	}
-	s.B = s.B[:0]
+	s.Bytes = s.Bytes[:0]
 }
 
 // Write implements io.Writer.
 func (s *Sink) Write(p []byte) (int, error) {
-	s.B = append(s.B, p...)
+	s.Bytes = append(s.Bytes, p...)
 	return len(p), nil
 }
 
@@ -41,10 +41,10 @@ func (s *Sink) ReadFrom(r io.Reader) (int64, error) {
 	if !ok {
 		return io.Copy(struct{ io.Writer }{s}, r)
 	}
-	start, n := len(s.B), int(limited.N)
-	s.B = slices.Grow(s.B, n)[:start+n]
-	got, err := io.ReadFull(limited.R, s.B[start:])
-	s.B = s.B[:start+got]
+	start, n := len(s.Bytes), int(limited.N)
+	s.Bytes = slices.Grow(s.Bytes, n)[:start+n]
+	got, err := io.ReadFull(limited.R, s.Bytes[start:])
+	s.Bytes = s.Bytes[:start+got]
 	limited.N -= int64(got)
 	return int64(got), err
 }

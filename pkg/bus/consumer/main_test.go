@@ -1,0 +1,19 @@
+package consumer_test
+
+import (
+	"os"
+	"testing"
+
+	redislog "github.com/redis/go-redis/v9/logging"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	if url := os.Getenv(consumerRedis); url != "" {
+		consume(url, os.Getenv(consumerNamespace))
+		return
+	}
+	redislog.Disable()
+	// After many failed dials go-redis probes from a goroutine that sleeps for up to a second after its client was closed.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
+}

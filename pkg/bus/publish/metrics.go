@@ -1,0 +1,42 @@
+package publish
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/internal/metrics"
+)
+
+type publisherMetrics struct {
+	published *prometheus.CounterVec
+	duplicate *prometheus.CounterVec
+	seconds   prometheus.Histogram
+}
+
+func newPublisherMetrics(reg prometheus.Registerer) publisherMetrics {
+	return publisherMetrics{
+		published: metrics.PublishedTotal(reg),
+		duplicate: metrics.DuplicateTotal(reg),
+		seconds: metrics.Shared(reg, prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "event_publish_seconds",
+			Help:    "Time that Redis took for one pipeline of script calls.",
+			Buckets: prometheus.ExponentialBuckets(0.0002, 2, 15), // a publish is given up after 3 s
+		})),
+	}
+}
+
+// count adds up by type first: a batch has hundreds of events and a handful of types.
+func (m *publisherMetrics) count(pubs []Publication, outcomes []Outcome) {
+	published, duplicate := map[string]int{}, map[string]int{}
+	for i, o := range outcomes {
+		switch o.Status {
+		case bus.Published:
+			metrics.CountTypes(published, &pubs[i].Update)
+		case bus.Duplicate:
+			metrics.CountTypes(duplicate, &pubs[i].Update)
+		case bus.Unknown, bus.Gap, bus.PartlyPublished, bus.Unwritable:
+		}
+	}
+	metrics.AddTypes(m.published, published)
+	metrics.AddTypes(m.duplicate, duplicate)
+}

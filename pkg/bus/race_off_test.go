@@ -1,6 +1,0 @@
-//go:build !race
-
-package bus_test
-
-// raceEnabled tells whether everything is ten times slower.
-const raceEnabled = false
