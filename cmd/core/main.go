@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/google/uuid"
@@ -15,7 +16,16 @@ import (
 	"github.com/redroomrewards/realtime/internal/cli"
 )
 
+// gcPercent is the default of GOGC. A busy core keeps some 30 MB and allocates 100 MB a second.
+// With 400 its heap grows by four times what it keeps before it is collected. In a run with
+// 64 clients that was 2 collections a second instead of 10, and 1 % of the processor time instead
+// of 4 %.
+const gcPercent = 400
+
 func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	uuid.EnableRandPool() // each operation makes three; none is a secret
 	redislog.Disable()    // plain lines on stderr; every failure reaches us as an error as well
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

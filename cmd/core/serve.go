@@ -7,7 +7,6 @@ import (
 
 	"github.com/redroomrewards/realtime/internal/buildinfo"
 	"github.com/redroomrewards/realtime/internal/cli"
-	"github.com/redroomrewards/realtime/internal/gcroom"
 	"github.com/redroomrewards/realtime/internal/httpserver"
 	"github.com/redroomrewards/realtime/internal/lifecycle"
 	"github.com/redroomrewards/realtime/internal/logging"
@@ -27,10 +26,6 @@ type serveCmd struct {
 	cli.TraceFlags
 	cli.LogFlags
 }
-
-// heapRoom is memory that the core takes beyond what it needs, in bytes: it keeps little
-// and allocates much, and would collect garbage many times a second.
-const heapRoom = 128 << 20
 
 // Help teaches by example.
 func (serveCmd) Help() string {
@@ -89,7 +84,6 @@ func (c serveCmd) Run(env *cli.Env) error {
 	}
 	defer func() { _ = admin.Close() }()
 
-	defer gcroom.Keep(heapRoom)()
 	s, err := openStack(ctx, stackConfig{
 		databaseURL: c.DatabaseURL, rdb: rdb, keys: keys, verifier: verifier, maxQueue: c.MaxQueue, maxConns: c.DBConnections,
 		drainDelay: c.DrainDelay, stopTimeout: c.ShutdownTimeout, tracer: tracer, log: log,

@@ -8,7 +8,6 @@ import (
 	"github.com/redroomrewards/realtime/internal/cli"
 	"github.com/redroomrewards/realtime/internal/coreclient"
 	"github.com/redroomrewards/realtime/internal/gateway"
-	"github.com/redroomrewards/realtime/internal/gcroom"
 	"github.com/redroomrewards/realtime/internal/httpserver"
 	"github.com/redroomrewards/realtime/internal/lifecycle"
 	"github.com/redroomrewards/realtime/internal/logging"
@@ -36,10 +35,6 @@ type serveCmd struct {
 	cli.TraceFlags
 	cli.LogFlags
 }
-
-// heapRoom is memory that the gateway takes beyond what it needs, in bytes, to collect
-// garbage less often.
-const heapRoom = 64 << 20
 
 // Help teaches by example.
 func (serveCmd) Help() string {
@@ -117,7 +112,6 @@ func (c serveCmd) Run(env *cli.Env) error {
 	}
 	defer func() { _ = admin.Close() }()
 
-	defer gcroom.Keep(heapRoom)()
 	g, err := gateway.New(ctx, rdb, core, verifier, gateway.Config{
 		Name: c.Name, Keys: keys, AllowedOrigins: c.AllowedOrigins,
 		Cache: cache.Config{Disabled: c.CacheSize == 0, Size: c.CacheSize, TTL: c.CacheTTL},
