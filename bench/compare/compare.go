@@ -17,8 +17,8 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/redroomrewards/realtime/bench/fleet"
 	"github.com/redroomrewards/realtime/bench/harness"
+	"github.com/redroomrewards/realtime/bench/loadgen"
 	"github.com/redroomrewards/realtime/bench/stack"
 )
 
@@ -33,7 +33,7 @@ type kind struct {
 	name      string
 	path      string // source of its program; empty: --other names the program
 	args      []string
-	dialect   fleet.Dialect
+	protocol  loadgen.ClientProtocol
 	isGateway bool
 }
 
@@ -44,11 +44,11 @@ const (
 )
 
 var kinds = []kind{
-	{name: gateway, path: "cmd/gateway", dialect: fleet.Wallet{}, isGateway: true},
-	{name: gatewayOther, dialect: fleet.Wallet{}, isGateway: true},
-	{name: "centrifuge", path: "bench/centrifuge", dialect: fleet.Centrifuge{}},
-	{name: "centrifuge-10ms", path: "bench/centrifuge", args: []string{"--write-delay=10ms"}, dialect: fleet.Centrifuge{}},
-	{name: "floor", path: "bench/floor", dialect: fleet.Wallet{}},
+	{name: gateway, path: "cmd/gateway", protocol: loadgen.Wallet{}, isGateway: true},
+	{name: gatewayOther, protocol: loadgen.Wallet{}, isGateway: true},
+	{name: "centrifuge", path: "bench/centrifuge", protocol: loadgen.Centrifuge{}},
+	{name: "centrifuge-10ms", path: "bench/centrifuge", args: []string{"--write-delay=10ms"}, protocol: loadgen.Centrifuge{}},
+	{name: "floor", path: "bench/floor", protocol: loadgen.Wallet{}},
 }
 
 func names() []string {

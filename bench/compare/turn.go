@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/redroomrewards/realtime/bench/feed"
-	"github.com/redroomrewards/realtime/bench/fleet"
 	"github.com/redroomrewards/realtime/bench/harness"
+	"github.com/redroomrewards/realtime/bench/loadgen"
 	"github.com/redroomrewards/realtime/bench/stack"
 	"github.com/redroomrewards/realtime/internal/auth"
 )
@@ -27,7 +27,7 @@ type Turn struct {
 	round      int
 	config     stack.Config
 	server     *stack.Server
-	fleet      *fleet.Fleet
+	generator  *loadgen.Generator
 	endProfile func()
 }
 
@@ -45,8 +45,8 @@ func (c *comparison) turn(ctx context.Context, round int, server string, measure
 		cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
 		t.endProfile()
-		if t.fleet != nil {
-			t.fleet.Close()
+		if t.generator != nil {
+			t.generator.Close()
 		}
 		if t.server != nil {
 			err = errors.Join(err, t.server.Stop())
@@ -83,8 +83,8 @@ func (t *Turn) Start(ctx context.Context) (err error) {
 
 // Connect opens all clients, in turn on the accounts. after is the seq that they
 // resume from, so that each has missed that many events; negative: they begin now.
-func (t *Turn) Connect(ctx context.Context, accounts []string, after int64, missed int) (*fleet.Fleet, error) {
-	p := fleet.Plan{Missed: missed, AtOnce: t.comparison.options.AtOnce}
+func (t *Turn) Connect(ctx context.Context, accounts []string, after int64, missed int) (*loadgen.Generator, error) {
+	p := loadgen.Plan{Missed: missed, AtOnce: t.comparison.options.AtOnce}
 	for i := range t.Clients {
 		account := accounts[i%len(accounts)]
 		subject, scopes := account, []string(nil)
@@ -95,11 +95,11 @@ func (t *Turn) Connect(ctx context.Context, accounts []string, after int64, miss
 		if err != nil {
 			return nil, err
 		}
-		p.Clients = append(p.Clients, fleet.Client{Account: account, Token: raw, After: after})
+		p.Clients = append(p.Clients, loadgen.Client{Account: account, Token: raw, After: after})
 	}
 	var err error
-	t.fleet, err = fleet.Open(ctx, t.server.Addr, t.kind.dialect, p)
-	return t.fleet, err
+	t.generator, err = loadgen.Open(ctx, t.server.Addr, t.kind.protocol, p)
+	return t.generator, err
 }
 
 // Window is CPU time from its beginning on.
@@ -168,7 +168,7 @@ type Driven struct {
 func (t *Turn) Drive(ctx context.Context, load string, warmup, measure time.Duration, each int,
 	publish func(context.Context, time.Duration) (int, error),
 ) (d Driven, err error) {
-	expected := t.fleet.Events()
+	expected := t.generator.Events()
 	run := func(duration time.Duration) error {
 		n, err := publish(ctx, duration)
 		if err != nil {
@@ -176,13 +176,13 @@ func (t *Turn) Drive(ctx context.Context, load string, warmup, measure time.Dura
 		}
 		d.Events = n
 		expected += int64(n) * int64(each)
-		return t.fleet.Await(ctx, expected, 10*time.Second)
+		return t.generator.Await(ctx, expected, 10*time.Second)
 	}
 	if err := run(warmup); err != nil {
 		return d, fmt.Errorf("%s: warm-up: %w", load, err)
 	}
 	profiled := t.Profile(ctx, load, measure)
-	latency := t.fleet.Measure()
+	latency := t.generator.Measure()
 	w, err := t.Begin(ctx)
 	if err != nil {
 		return d, err

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/redroomrewards/realtime/bench/feed"
-	"github.com/redroomrewards/realtime/bench/fleet"
+	"github.com/redroomrewards/realtime/bench/loadgen"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/bus/tail"
 )
@@ -30,8 +30,8 @@ func TestFloor(t *testing.T) {
 		return b
 	}
 	f.Deliver(batch(1, 5))
-	clients := []fleet.Client{{Account: "user:a", After: 3}, {Account: "user:a", After: 3}}
-	fl, err := fleet.Open(t.Context(), strings.TrimPrefix(server.URL, "http://"), fleet.Wallet{}, fleet.Plan{Clients: clients, Missed: 2, AtOnce: 1})
+	clients := []loadgen.Client{{Account: "user:a", After: 3}, {Account: "user:a", After: 3}}
+	fl, err := loadgen.Open(t.Context(), strings.TrimPrefix(server.URL, "http://"), loadgen.Wallet{}, loadgen.Plan{Clients: clients, Missed: 2, AtOnce: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,6 @@
 //go:build linux
 
-package fleet
+package loadgen
 
 import (
 	"bytes"
@@ -17,13 +17,13 @@ import (
 type phase uint8
 
 const (
-	connecting  phase = iota // the TCP connection is not there yet
-	upgrading                // the handshake's answer is to come
-	subscribing              // the subscription, or what was missed, is to come
+	connecting  phase = iota // waits for the TCP connection
+	upgrading                // waits for the answer to the handshake
+	subscribing              // waits for the subscription and the missed events
 	listening
 )
 
-// client is one connection. Only the fleet's thread touches it.
+// client is one connection. Only the generator's thread touches it.
 type client struct {
 	Client
 	fd     int
@@ -34,12 +34,12 @@ type client struct {
 	rest   []byte // of a frame that has not arrived as a whole
 }
 
-// serve does what the socket is ready for, and returns how many events came.
-func (f *Fleet) serve(c *client) (events int, err error) {
+// serve reads or writes as the socket allows. It returns the number of events that came.
+func (g *Generator) serve(c *client) (events int, err error) {
 	if c.phase == connecting {
-		return 0, f.upgrade(c)
+		return 0, g.upgrade(c)
 	}
-	n, err := syscall.Read(c.fd, f.buf)
+	n, err := syscall.Read(c.fd, g.buf)
 	switch {
 	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.EINTR):
 		return 0, nil
@@ -48,17 +48,17 @@ func (f *Fleet) serve(c *client) (events int, err error) {
 	case n == 0:
 		return 0, fmt.Errorf("the server ended the connection: %w", io.EOF)
 	}
-	data := f.buf[:n]
+	data := g.buf[:n]
 	if len(c.rest) > 0 {
 		c.rest = append(c.rest, data...)
 		data = c.rest
 	}
 	if c.phase == upgrading {
-		if data, err = f.upgraded(c, data); err != nil || c.phase == upgrading {
+		if data, err = g.upgraded(c, data); err != nil || c.phase == upgrading {
 			return 0, err
 		}
 	}
-	rest, events, err := f.take(c, data, time.Now().UnixNano())
+	rest, events, err := g.take(c, data, time.Now().UnixNano())
 	c.events += events
 	switch {
 	case err != nil:
@@ -70,30 +70,30 @@ func (f *Fleet) serve(c *client) (events int, err error) {
 	default:
 		c.rest = bytes.Clone(rest)
 	}
-	if c.phase == subscribing && c.opened && c.events >= f.missed {
+	if c.phase == subscribing && c.opened && c.events >= g.missed {
 		c.phase = listening
-		f.ready.Add(1)
+		g.ready.Add(1)
 	}
 	return events, nil
 }
 
-// upgrade sends the handshake once the connection is there.
-func (f *Fleet) upgrade(c *client) error {
+// upgrade sends the handshake once the connection is established.
+func (g *Generator) upgrade(c *client) error {
 	if code, err := syscall.GetsockoptInt(c.fd, syscall.SOL_SOCKET, syscall.SO_ERROR); err != nil || code != 0 {
 		return errors.Join(err, syscall.Errno(code)) //nolint:gosec // an errno
 	}
-	if err := f.watch(c, syscall.EPOLL_CTL_MOD, syscall.EPOLLIN); err != nil {
+	if err := g.watch(c, syscall.EPOLL_CTL_MOD, syscall.EPOLLIN); err != nil {
 		return err
 	}
-	path, header := f.dialect.Request(&c.Client)
+	path, header := g.protocol.Request(&c.Client)
 	c.phase = upgrading
-	return f.send(c, fmt.Appendf(f.scratch[:0], "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n", path, f.addr, header))
+	return g.send(c, fmt.Appendf(g.scratch[:0], "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n", path, g.addr, header))
 }
 
-// upgraded reads the handshake's answer and opens the subscription. What follows
-// the answer is returned.
-func (f *Fleet) upgraded(c *client, data []byte) ([]byte, error) {
+// upgraded reads the answer to the handshake and opens the subscription. It returns the bytes after
+// the answer.
+func (g *Generator) upgraded(c *client, data []byte) ([]byte, error) {
 	head, rest, whole := bytes.Cut(data, []byte("\r\n\r\n"))
 	switch {
 	case !whole:
@@ -103,11 +103,11 @@ func (f *Fleet) upgraded(c *client, data []byte) ([]byte, error) {
 		return nil, fmt.Errorf("the handshake was answered %.200q", data)
 	}
 	c.phase, c.rest = subscribing, nil
-	return bytes.Clone(rest), f.send(c, frame(f.scratch[:0], opText, f.dialect.Hello(&c.Client)))
+	return bytes.Clone(rest), g.send(c, frame(g.scratch[:0], opText, g.protocol.Hello(&c.Client)))
 }
 
-// take goes through the frames that are there as a whole.
-func (f *Fleet) take(c *client, data []byte, now int64) (rest []byte, events int, err error) {
+// take handles all complete frames. It returns the rest of the data.
+func (g *Generator) take(c *client, data []byte, now int64) (rest []byte, events int, err error) {
 	for {
 		op, payload, rest, ok, err := next(data)
 		if err != nil || !ok {
@@ -116,13 +116,13 @@ func (f *Fleet) take(c *client, data []byte, now int64) (rest []byte, events int
 		data = rest
 		switch op {
 		case opText:
-			n, err := f.message(c, payload, now)
+			n, err := g.message(c, payload, now)
 			events += n
 			if err != nil {
 				return nil, events, err
 			}
 		case opPing:
-			if err := f.send(c, frame(f.scratch[:0], opPong, string(payload))); err != nil {
+			if err := g.send(c, frame(g.scratch[:0], opPong, string(payload))); err != nil {
 				return nil, events, err
 			}
 		case opClose:
@@ -132,8 +132,8 @@ func (f *Fleet) take(c *client, data []byte, now int64) (rest []byte, events int
 }
 
 // message counts the events in a message.
-func (f *Fleet) message(c *client, message []byte, now int64) (events int, err error) {
-	latency := f.latency.Load()
+func (g *Generator) message(c *client, message []byte, now int64) (events int, err error) {
+	latency := g.latency.Load()
 	for rest := message; ; events++ {
 		i := bytes.Index(rest, feed.Marker)
 		if i < 0 {
@@ -153,19 +153,19 @@ func (f *Fleet) message(c *client, message []byte, now int64) (events int, err e
 	if c.phase == listening && events > 0 {
 		return events, nil
 	}
-	if f.dialect.Failed(message) {
+	if g.protocol.Failed(message) {
 		return events, fmt.Errorf("the server sent %.300q", message)
 	}
-	c.opened = c.opened || f.dialect.Opened(message)
-	if pong := f.dialect.Pong(message); pong != "" {
-		return events, f.send(c, frame(f.scratch[:0], opText, pong))
+	c.opened = c.opened || g.protocol.Opened(message)
+	if pong := g.protocol.Pong(message); pong != "" {
+		return events, g.send(c, frame(g.scratch[:0], opText, pong))
 	}
 	return events, nil
 }
 
-// send writes a little, which a socket always takes.
-func (f *Fleet) send(c *client, p []byte) error {
-	f.scratch = p
+// send writes a short message. The socket's buffer always has room for it.
+func (g *Generator) send(c *client, p []byte) error {
+	g.scratch = p
 	n, err := syscall.Write(c.fd, p)
 	if err != nil || n < len(p) {
 		return fmt.Errorf("write of %d bytes ended after %d: %w", len(p), n, errors.Join(err, io.ErrShortWrite))

@@ -1,6 +1,6 @@
 //go:build linux
 
-package fleet
+package loadgen
 
 import (
 	"bytes"
@@ -50,7 +50,7 @@ func serve(t *testing.T, complain func(format string, args ...any), messages ...
 	return strings.TrimPrefix(server.URL, "http://")
 }
 
-func open(t *testing.T, addr string, missed int) (*Fleet, error) {
+func open(t *testing.T, addr string, missed int) (*Generator, error) {
 	t.Helper()
 	client := Client{Account: "user:a", Token: "t", After: 7}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -60,27 +60,27 @@ func open(t *testing.T, addr string, missed int) (*Fleet, error) {
 
 const subscribed = `{"op":"welcome"}` + "\n" + `{"op":"subscribed","sub":"wallet"}`
 
-func TestFleetCountsWhatComes(t *testing.T) {
+func TestGeneratorCountsWhatComes(t *testing.T) {
 	now := time.Now().UnixNano()
 	long := strings.Repeat(" ", 300<<10) // more than is read at once
 	addr := serve(t, t.Errorf, subscribed, event(now), event(now+1)+"\n"+event(now+2), long+event(now+3))
-	f, err := open(t, addr, 3)
+	g, err := open(t, addr, 3)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	if err := f.Await(t.Context(), 12, 10*time.Second); err != nil {
+	defer g.Close()
+	if err := g.Await(t.Context(), 12, 10*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Await(t.Context(), 11, time.Second); err == nil {
+	if err := g.Await(t.Context(), 11, time.Second); err == nil {
 		t.Error("events beyond those expected were not noticed")
 	}
-	if n := f.latency.Load().Count(); n != 12 {
+	if n := g.latency.Load().Count(); n != 12 {
 		t.Errorf("%d latencies were counted", n)
 	}
 }
 
-func TestFleetNoticesFaults(t *testing.T) {
+func TestGeneratorNoticesFaults(t *testing.T) {
 	now := time.Now().UnixNano()
 	for name, messages := range map[string][]string{
 		"twice":        {subscribed, event(now), event(now)},
@@ -89,9 +89,9 @@ func TestFleetNoticesFaults(t *testing.T) {
 		"resync":       {subscribed, `{"op":"resync"}`},
 		"no stamp":     {subscribed, event(1)},
 	} {
-		f, err := open(t, serve(t, func(string, ...any) {}, messages...), 2)
+		g, err := open(t, serve(t, func(string, ...any) {}, messages...), 2)
 		if err == nil {
-			f.Close()
+			g.Close()
 			t.Errorf("%s: nothing was noticed", name)
 		}
 	}
@@ -121,7 +121,7 @@ func TestFrames(t *testing.T) {
 	}
 }
 
-func TestDialects(t *testing.T) {
+func TestClientProtocols(t *testing.T) {
 	var c Centrifuge
 	if got := c.Hello(&Client{Account: "user:a", Token: "t", After: 3}); got != `{"id":1,"connect":{"token":"t"}}`+"\n"+
 		`{"id":2,"subscribe":{"channel":"user:a","recover":true,"epoch":"","offset":3}}` {
