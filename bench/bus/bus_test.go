@@ -9,18 +9,18 @@ import (
 	"github.com/redroomrewards/realtime/bench/harness/harnesstest"
 )
 
-// TestMain is also the program that a turn starts.
+// TestMain is also the program that a trial starts.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "turn" {
+	if len(os.Args) > 1 && os.Args[1] == "trial" {
 		main()
 		return
 	}
 	os.Exit(m.Run())
 }
 
-// A short run: what it costs means nothing, but each turn must do what its name says.
-func TestEveryVariantHasItsTurn(t *testing.T) {
-	t.Setenv("GORACE", "atexit_sleep_ms=10") // else each turn ends a second later
+// A short run: what it costs means nothing, but each trial must do what its name says.
+func TestEveryVariantWorks(t *testing.T) {
+	t.Setenv("GORACE", "atexit_sleep_ms=10") // else each trial ends a second later
 	o, err := parseOptions([]string{"--events", "2000", "--batch", "200", "--rounds", "1"})
 	if err != nil {
 		t.Fatal(err)

@@ -14,7 +14,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/consumer"
 )
 
-// The consuming variants, in the order of their turns.
+// The consuming variants, in the order of their trials.
 const (
 	bareRead = "XREADGROUP and XACK"
 	bus1     = "bus, 1 subscription"
@@ -44,15 +44,15 @@ func variantNamed(name string) *variant {
 
 const (
 	group      = "g"
-	firstDelay = 20 * time.Millisecond // at most, before the second attempt; the default would only make the turn long
+	firstDelay = 20 * time.Millisecond // at most, before the second attempt; the default would only make the trial long
 )
 
 // fill publishes what is to be consumed.
-func (t *turn) fill(ctx context.Context) error {
+func (t *trial) fill(ctx context.Context) error {
 	return t.publish(ctx, bus.Config{AllowDuplicates: true}, t.makeEvents(false), bus.Published)
 }
 
-func consumeBare(ctx context.Context, t *turn, measure func(func() error) error) error {
+func consumeBare(ctx context.Context, t *trial, measure func(func() error) error) error {
 	if err := t.fill(ctx); err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func consumeBare(ctx context.Context, t *turn, measure func(func() error) error)
 // consumeBus consumes with so many subscriptions that do nothing. The first one may
 // fail at each event's first attempt.
 func consumeBus(subscriptions int, failing bool) work {
-	return func(ctx context.Context, t *turn, measure func(func() error) error) error {
+	return func(ctx context.Context, t *trial, measure func(func() error) error) error {
 		if err := t.fill(ctx); err != nil {
 			return err
 		}
@@ -163,7 +163,7 @@ func (h *handlers) failsFirst(ctx context.Context, e *bus.Event) error {
 }
 
 // checkAcked looks that nothing is left to do.
-func (t *turn) checkAcked(ctx context.Context) error {
+func (t *trial) checkAcked(ctx context.Context) error {
 	for p := range t.keys.Partitions {
 		pending, err := t.rdb.XPending(ctx, t.keys.Stream(p), group).Result()
 		if err != nil {

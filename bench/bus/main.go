@@ -1,7 +1,7 @@
-// Command bus measures what publishing and consuming an event through pkg/bus
-// costs, in processor time of the process and of Redis, beside bare go-redis that
-// does the same in the same run, in turn; and how much memory the dedup keys take.
-// Each turn is a process of its own, which this program starts as `bus turn SPEC`.
+// Command bus measures the cost of publishing and consuming an event through pkg/bus: the CPU time
+// of the process and of Redis, and the memory of the dedup keys. It compares the bus with bare
+// go-redis that does the same work in the same run. Each trial is a process of its own, which this
+// program starts as `bus trial SPEC`.
 //
 // Run it with scripts/bench bus.
 package main
@@ -19,8 +19,8 @@ import (
 func main() { process.Main("bench bus", run) }
 
 func run(ctx context.Context, args []string, getenv func(string) string) error {
-	if len(args) == 2 && args[0] == "turn" {
-		return runTurn(ctx, args[1], os.Stdout)
+	if len(args) == 2 && args[0] == "trial" {
+		return runTrial(ctx, args[1], os.Stdout)
 	}
 	o, err := parseOptions(args)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/redroomrewards/realtime/bench/harness"
 )
 
-// result is one turn.
+// result is the result of one trial.
 type result struct {
 	Round         int     `json:"round"`
 	Variant       string  `json:"variant"`
@@ -28,7 +28,7 @@ func measureAll(ctx context.Context, h *harness.Harness, o *options) (*outcome, 
 		for _, v := range append(publishing(), consuming()...) {
 			r := result{Round: round, Variant: v.name}
 			err := o.quiet.Do(ctx, h, func() (others float64, err error) {
-				if err := takeTurn(ctx, h, o, &r); err != nil {
+				if err := runTrialProcess(ctx, h, o, &r); err != nil {
 					return 0, err
 				}
 				return r.OthersPercent, nil
@@ -44,12 +44,12 @@ func measureAll(ctx context.Context, h *harness.Harness, o *options) (*outcome, 
 	return out, nil
 }
 
-const maxTurn = 2 * time.Minute
+const maxTrial = 2 * time.Minute
 
-// takeTurn starts a process for one turn, on a Redis that is done with the turn
-// before.
-func takeTurn(ctx context.Context, h *harness.Harness, o *options, r *result) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, maxTurn)
+// runTrialProcess runs one trial in a process of its own. It first waits until Redis has finished
+// the work of the trial before.
+func runTrialProcess(ctx context.Context, h *harness.Harness, o *options, r *result) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, maxTrial)
 	defer cancel()
 	c := h.Config("")
 	if err := settle(ctx, h); err != nil {
@@ -73,10 +73,10 @@ func takeTurn(ctx context.Context, h *harness.Harness, o *options, r *result) (e
 		return err
 	}
 	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, program, "turn", string(text)) //nolint:gosec // this program itself
+	cmd := exec.CommandContext(ctx, program, "trial", string(text)) //nolint:gosec // this program itself
 	cmd.Env = append(os.Environ(), "TEST_REDIS_URL="+c.RedisURL)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for the benchmark, which then ends the turn
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for the benchmark, which then ends the trial
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%w\n%s", err, stderr.Bytes())
 	}
@@ -89,8 +89,8 @@ func takeTurn(ctx context.Context, h *harness.Harness, o *options, r *result) (e
 	return json.Unmarshal(stdout.Bytes(), &r.figures)
 }
 
-// settle waits until Redis has given back what the turn before held: it frees
-// memory in the background and shrinks its tables ten times a second.
+// settle waits until Redis has released the memory of the trial before. Redis frees memory in the
+// background and shrinks its tables ten times a second.
 func settle(ctx context.Context, h *harness.Harness) error {
 	look := time.NewTicker(150 * time.Millisecond)
 	defer look.Stop()
@@ -107,5 +107,5 @@ func settle(ctx context.Context, h *harness.Harness) error {
 		}
 		last = now
 	}
-	return nil // somebody else uses this Redis
+	return nil // another program is using this Redis
 }

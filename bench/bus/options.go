@@ -19,9 +19,9 @@ type options struct {
 func parseOptions(args []string) (*options, error) {
 	o := &options{}
 	flags := flag.NewFlagSet("bus", flag.ContinueOnError)
-	flags.IntVar(&o.events, "events", 100_000, "events in each turn")
+	flags.IntVar(&o.events, "events", 100_000, "events in each trial")
 	flags.IntVar(&o.batch, "batch", 500, "events in each call that publishes, and in each pipeline of bare XADDs")
-	flags.IntVar(&o.rounds, "rounds", 3, "how often everything has its turn")
+	flags.IntVar(&o.rounds, "rounds", 3, "how often everything is measured")
 	o.quiet.Flag(flags)
 	o.output.Flags(flags)
 	if err := flags.Parse(args); err != nil {

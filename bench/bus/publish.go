@@ -13,7 +13,7 @@ import (
 
 const maxLen = 1_000_000 // as the bus' default
 
-// The publishing variants, in the order of their turns.
+// The publishing variants, in the order of their trials.
 const (
 	bareXAdd   = "XADD, pipelined"
 	luaXAdd    = "XADD in a script"
@@ -24,20 +24,20 @@ const (
 
 func publishing() []variant {
 	return []variant{
-		{bareXAdd, publishBare((*turn).pipelineXAdd)},
-		{luaXAdd, publishBare((*turn).scriptXAdd)},
+		{bareXAdd, publishBare((*trial).pipelineXAdd)},
+		{luaXAdd, publishBare((*trial).scriptXAdd)},
 		{busNoDedup, publishBus(bus.Config{AllowDuplicates: true}, false)},
 		{busByID, publishBus(bus.Config{}, false)},
 		{busByKey, publishBus(bus.Config{}, true)},
 	}
 }
 
-type work func(ctx context.Context, t *turn, measure func(func() error) error) error
+type work func(ctx context.Context, t *trial, measure func(func() error) error) error
 
 // publishBus publishes with the bus, which must then know the events again unless it
 // was told not to look.
 func publishBus(cfg bus.Config, keyed bool) work {
-	return func(ctx context.Context, t *turn, measure func(func() error) error) error {
+	return func(ctx context.Context, t *trial, measure func(func() error) error) error {
 		events := t.makeEvents(keyed)
 		if err := measure(func() error {
 			if err := t.publish(ctx, cfg, events, bus.Published); err != nil {
@@ -52,7 +52,7 @@ func publishBus(cfg bus.Config, keyed bool) work {
 }
 
 // publish publishes events that all must get the same status.
-func (t *turn) publish(ctx context.Context, cfg bus.Config, events []bus.Event, want bus.Status) error {
+func (t *trial) publish(ctx context.Context, cfg bus.Config, events []bus.Event, want bus.Status) error {
 	cfg.Keys = t.keys
 	b, err := consumer.New(t.rdb, cfg)
 	if err != nil {
@@ -71,7 +71,7 @@ func (t *turn) publish(ctx context.Context, cfg bus.Config, events []bus.Event, 
 }
 
 // checkStreams counts the streams' entries.
-func (t *turn) checkStreams(ctx context.Context) error {
+func (t *trial) checkStreams(ctx context.Context) error {
 	n, err := t.rdb.Entries(ctx, t.Namespace)
 	if err == nil && n != int64(t.Events) {
 		err = fmt.Errorf("the streams hold %d entries, not %d", n, t.Events)
@@ -80,8 +80,8 @@ func (t *turn) checkStreams(ctx context.Context) error {
 }
 
 // publishBare publishes without the bus.
-func publishBare(send func(*turn, context.Context, []bus.Event) error) work {
-	return func(ctx context.Context, t *turn, measure func(func() error) error) error {
+func publishBare(send func(*trial, context.Context, []bus.Event) error) work {
+	return func(ctx context.Context, t *trial, measure func(func() error) error) error {
 		events := t.makeEvents(false)
 		return measure(func() error {
 			for batch := range slices.Chunk(events, t.Batch) {
@@ -101,7 +101,7 @@ func fieldsOf(e *bus.Event) []any {
 	}
 }
 
-func (t *turn) pipelineXAdd(ctx context.Context, events []bus.Event) error {
+func (t *trial) pipelineXAdd(ctx context.Context, events []bus.Event) error {
 	pipe := t.rdb.Pipeline()
 	for i := range events {
 		e := &events[i]
@@ -122,7 +122,7 @@ return 1
 `)
 
 // scriptXAdd makes one call for the events of each partition, in one pipeline.
-func (t *turn) scriptXAdd(ctx context.Context, events []bus.Event) error {
+func (t *trial) scriptXAdd(ctx context.Context, events []bus.Event) error {
 	args := make([][]any, t.keys.Partitions)
 	for i := range events {
 		p := t.keys.Partition(events[i].Account)

@@ -13,7 +13,7 @@ type outcome struct {
 	Events      int                `json:"events"`
 	Batch       int                `json:"batch"`
 	Rounds      int                `json:"rounds"`
-	Repeated    int                `json:"repeated"` // turns thrown away because others disturbed them
+	Repeated    int                `json:"repeated"` // trials discarded because others disturbed them
 	Results     []result           `json:"results"`
 }
 
@@ -28,7 +28,7 @@ func (o *outcome) of(variant string) []result {
 	return some
 }
 
-// A figure is one of a turn's.
+// A figure selects one of the results of a trial.
 type figure func(*result) float64
 
 func cpu(r *result) float64         { return r.CPU }
@@ -41,7 +41,7 @@ func (o *outcome) spread(variant string, f figure) report.Spread {
 	return report.SpreadBy(o.of(variant), f)
 }
 
-// ratio compares turns of the same round.
+// ratio compares trials of the same round.
 func (o *outcome) ratio(variant, base string, f figure) report.Spread {
 	return o.compare(f, func(v []float64) float64 { return v[0] / max(v[1], 1e-9) }, variant, base)
 }
@@ -75,7 +75,7 @@ func (*outcome) Name() string { return "bus" }
 
 // Text implements report.Document.
 func (o *outcome) Text(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "%s\n\n%s events a turn, %d in each call that publishes; payloads of %d bytes, 1,000 accounts, 16 partitions. %d rounds%s.%s "+
+	_, err := fmt.Fprintf(w, "%s\n\n%s events a trial, %d in each call that publishes; payloads of %d bytes, 1,000 accounts, 16 partitions. %d rounds%s.%s "+
 		"Done markers written for each event: %.2f with four subscriptions, %.2f when one of them fails at first.\n\n",
 		&o.Environment, report.Number(float64(o.Events)), o.Batch, payloadBytes, o.Rounds, report.Repeated(o.Repeated), o.disturbed(),
 		o.spread(bus4, markers).Median, o.spread(retry4, markers).Median)

@@ -67,10 +67,10 @@ type comparison struct {
 	runs     int
 }
 
-// Run opens the harness, measures each server in each round, and writes the outcome. measure returns one
-// result for each load.
+// Run opens the harness, measures each server in each round, and writes the outcome. measure
+// returns one result for each load.
 func Run(ctx context.Context, name string, args []string, getenv func(string) string, o *Options, out *Outcome,
-	measure func(context.Context, *Turn) ([]Result, error),
+	measure func(context.Context, *Trial) ([]Result, error),
 ) error {
 	if err := o.check(); err != nil {
 		return err
@@ -94,7 +94,7 @@ func Run(ctx context.Context, name string, args []string, getenv func(string) st
 	return out.write(o.Output)
 }
 
-func (c *comparison) run(ctx context.Context, out *Outcome, measure func(context.Context, *Turn) ([]Result, error)) error {
+func (c *comparison) run(ctx context.Context, out *Outcome, measure func(context.Context, *Trial) ([]Result, error)) error {
 	harness.Progress("building")
 	if err := c.buildPrograms(ctx); err != nil {
 		return err
@@ -106,7 +106,7 @@ func (c *comparison) run(ctx context.Context, out *Outcome, measure func(context
 		for _, server := range c.options.Servers {
 			var results []Result
 			err := c.options.Quiet.Do(ctx, c.harness, func() (others float64, err error) {
-				results, err = c.turn(ctx, round, server, measure)
+				results, err = c.runTrial(ctx, round, server, measure)
 				for i := range results {
 					others = max(others, results[i].others)
 				}

@@ -40,12 +40,12 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 			{Name: "generator CPU %", Plain: true},
 		},
 	}
-	return compare.Run(ctx, "idle", args, getenv, &o, out, func(ctx context.Context, t *compare.Turn) ([]compare.Result, error) {
+	return compare.Run(ctx, "idle", args, getenv, &o, out, func(ctx context.Context, t *compare.Trial) ([]compare.Result, error) {
 		return idle(ctx, t, *measure)
 	})
 }
 
-func idle(ctx context.Context, t *compare.Turn, d time.Duration) ([]compare.Result, error) {
+func idle(ctx context.Context, t *compare.Trial, d time.Duration) ([]compare.Result, error) {
 	f, err := t.Feed(ctx, t.Clients, 1)
 	if err != nil {
 		return nil, err

@@ -56,12 +56,12 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 			{Name: "server CPU %", Plain: true}, {Name: "generator CPU %", Plain: true}, {Name: "Redis CPU %", Plain: true},
 		},
 	}
-	return compare.Run(ctx, "personal", args, getenv, &o.Options, out, func(ctx context.Context, t *compare.Turn) ([]compare.Result, error) {
+	return compare.Run(ctx, "personal", args, getenv, &o.Options, out, func(ctx context.Context, t *compare.Trial) ([]compare.Result, error) {
 		return measure(ctx, t, &o)
 	})
 }
 
-func measure(ctx context.Context, t *compare.Turn, o *options) ([]compare.Result, error) {
+func measure(ctx context.Context, t *compare.Trial, o *options) ([]compare.Result, error) {
 	f, err := t.Feed(ctx, t.Clients, 1)
 	if err != nil {
 		return nil, err

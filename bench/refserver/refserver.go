@@ -1,6 +1,6 @@
 // Package refserver runs a reference server: a server that the gateway is compared with. The
-// package provides the gateway's tail of the streams, its HTTP server and its admin listener. So two
-// measurements differ only in the way that events take from memory to the clients.
+// package provides the gateway's tail of the streams, its HTTP server and its admin listener. So
+// two measurements differ only in the way that events take from memory to the clients.
 package refserver
 
 import (

@@ -40,12 +40,12 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 			{Name: "server CPU %", Plain: true}, {Name: "generator CPU %", Plain: true},
 		},
 	}
-	return compare.Run(ctx, "storm", args, getenv, &o, out, func(ctx context.Context, t *compare.Turn) ([]compare.Result, error) {
+	return compare.Run(ctx, "storm", args, getenv, &o, out, func(ctx context.Context, t *compare.Trial) ([]compare.Result, error) {
 		return storm(ctx, t, *missed)
 	})
 }
 
-func storm(ctx context.Context, t *compare.Turn, missed int) ([]compare.Result, error) {
+func storm(ctx context.Context, t *compare.Trial, missed int) ([]compare.Result, error) {
 	f, err := t.Feed(ctx, t.Clients, 2*missed)
 	if err != nil {
 		return nil, err

@@ -18,8 +18,8 @@ import (
 	"github.com/redroomrewards/realtime/internal/auth"
 )
 
-// Turn is one server's turn in a round.
-type Turn struct {
+// Trial is the measurement of one server in one round.
+type Trial struct {
 	Clients int
 
 	comparison *comparison
@@ -31,8 +31,8 @@ type Turn struct {
 	endProfile func()
 }
 
-func (c *comparison) turn(ctx context.Context, round int, server string, measure func(context.Context, *Turn) ([]Result, error)) (_ []Result, err error) {
-	t := &Turn{Clients: c.options.Clients, comparison: c, round: round, config: *c.harness.Config(""), endProfile: func() {}}
+func (c *comparison) runTrial(ctx context.Context, round int, server string, measure func(context.Context, *Trial) ([]Result, error)) (_ []Result, err error) {
+	t := &Trial{Clients: c.options.Clients, comparison: c, round: round, config: *c.harness.Config(""), endProfile: func() {}}
 	for i := range kinds {
 		if kinds[i].name == server {
 			t.kind = &kinds[i]
@@ -60,9 +60,9 @@ func (c *comparison) turn(ctx context.Context, round int, server string, measure
 	return results, err
 }
 
-// Feed makes the feed of so many accounts and publishes the first events of each,
-// since only an account that has one can be subscribed to without a core.
-func (t *Turn) Feed(ctx context.Context, accounts, each int) (*feed.Feed, error) {
+// Feed makes a feed of that many accounts and publishes the first events of each account. Without a
+// core, a client can subscribe only to an account that has an event.
+func (t *Trial) Feed(ctx context.Context, accounts, each int) (*feed.Feed, error) {
 	f := feed.New(t.comparison.harness.Redis, t.config.Namespace, accounts)
 	if err := f.Seed(ctx, each); err != nil {
 		return nil, fmt.Errorf("seed: %w", err)
@@ -71,7 +71,7 @@ func (t *Turn) Feed(ctx context.Context, accounts, each int) (*feed.Feed, error)
 }
 
 // Start starts the server and waits until it has read the streams.
-func (t *Turn) Start(ctx context.Context) (err error) {
+func (t *Trial) Start(ctx context.Context) (err error) {
 	program := t.comparison.programs[t.kind.name]
 	if t.kind.isGateway {
 		t.server, err = stack.StartGateway(ctx, program, &t.config, nil)
@@ -81,14 +81,15 @@ func (t *Turn) Start(ctx context.Context) (err error) {
 	return err
 }
 
-// Connect opens all clients, in turn on the accounts. after is the seq that they
-// resume from, so that each has missed that many events; negative: they begin now.
-func (t *Turn) Connect(ctx context.Context, accounts []string, after int64, missed int) (*loadgen.Generator, error) {
+// Connect opens all clients and spreads them over the accounts. after is the seq that they resume
+// from; with a negative one they begin now. missed is the number of events that each client then
+// gets.
+func (t *Trial) Connect(ctx context.Context, accounts []string, after int64, missed int) (*loadgen.Generator, error) {
 	p := loadgen.Plan{Missed: missed, AtOnce: t.comparison.options.AtOnce}
 	for i := range t.Clients {
 		account := accounts[i%len(accounts)]
 		subject, scopes := account, []string(nil)
-		if len(accounts) < t.Clients { // an account's own clients are limited in number; these watch it
+		if len(accounts) < t.Clients { // the gateway limits the clients of an account's owner, so these are others
 			subject, scopes = fmt.Sprintf("client-%d", i), []string{auth.ScopeEvents}
 		}
 		raw, err := t.config.Secret.Token(subject, nil, scopes...)
@@ -102,19 +103,19 @@ func (t *Turn) Connect(ctx context.Context, accounts []string, after int64, miss
 	return t.generator, err
 }
 
-// Window is CPU time from its beginning on.
+// Window measures CPU time from Begin to End.
 type Window struct {
-	turn   *Turn
+	trial  *Trial
 	before harness.Usage
 }
 
-// Begin begins a window.
-func (t *Turn) Begin(ctx context.Context) (*Window, error) {
+// Begin starts a window.
+func (t *Trial) Begin(ctx context.Context) (*Window, error) {
 	u, err := t.comparison.harness.ReadUsage(ctx, t.server)
-	return &Window{turn: t, before: u}, err
+	return &Window{trial: t, before: u}, err
 }
 
-// Used is what a window's CPU time went to.
+// Used is the CPU time of a window, by process.
 type Used struct {
 	Server                          time.Duration
 	Wall                            time.Duration
@@ -122,9 +123,9 @@ type Used struct {
 	RedisPercent, othersPercent     float64
 }
 
-// End ends a window.
+// End ends the window.
 func (w *Window) End(ctx context.Context) (Used, error) {
-	after, err := w.turn.comparison.harness.ReadUsage(ctx, w.turn.server)
+	after, err := w.trial.comparison.harness.ReadUsage(ctx, w.trial.server)
 	if err != nil {
 		return Used{}, err
 	}
@@ -137,9 +138,9 @@ func (w *Window) End(ctx context.Context) (Used, error) {
 	}, nil
 }
 
-// Memory is what the server's Go heap and stacks use after a collection, and
-// what the process has of the machine's memory, in bytes.
-func (t *Turn) Memory(ctx context.Context) (inUse, resident float64, err error) {
+// Memory returns the bytes that the server's Go heap and stacks use after a collection, and the
+// resident memory of the process.
+func (t *Trial) Memory(ctx context.Context) (inUse, resident float64, err error) {
 	if err := t.server.CollectGarbage(ctx); err != nil {
 		return 0, 0, err
 	}
@@ -155,17 +156,17 @@ func (t *Turn) Memory(ctx context.Context) (inUse, resident float64, err error) 
 	return m["go_memstats_heap_inuse_bytes"] + m["go_memstats_stack_inuse_bytes"], m["process_resident_memory_bytes"], nil
 }
 
-// Driven is what came of a load.
+// Driven is the result of a load.
 type Driven struct {
 	Used
-	Events   int // that were published
+	Events   int // published events
 	P50, P99 time.Duration
 }
 
-// Drive puts the load on the server for a while, and again for the time that
-// counts, which ends when the last event has arrived everywhere. publish returns
-// how many events it published; each goes to so many clients.
-func (t *Turn) Drive(ctx context.Context, load string, warmup, measure time.Duration, each int,
+// Drive puts the load on the server for the warm-up, and again for the measurement. The measurement
+// ends when the last event has arrived at every client. publish returns the number of events that
+// it published. Each event goes to `each` clients.
+func (t *Trial) Drive(ctx context.Context, load string, warmup, measure time.Duration, each int,
 	publish func(context.Context, time.Duration) (int, error),
 ) (d Driven, err error) {
 	expected := t.generator.Events()
@@ -197,9 +198,9 @@ func (t *Turn) Drive(ctx context.Context, load string, warmup, measure time.Dura
 	return d, profiled()
 }
 
-// Profile begins a CPU profile of the server, when that was asked for. wait waits
-// until it is written. The turn's end ends one that nobody waited for.
-func (t *Turn) Profile(ctx context.Context, load string, d time.Duration) (wait func() error) {
+// Profile starts a CPU profile of the server if the options ask for one. wait waits until the
+// profile is written. The end of the trial ends a profile that nobody waited for.
+func (t *Trial) Profile(ctx context.Context, load string, d time.Duration) (wait func() error) {
 	dir := t.comparison.options.Profile
 	if dir == "" {
 		return func() error { return nil }
@@ -211,7 +212,7 @@ func (t *Turn) Profile(ctx context.Context, load string, d time.Duration) (wait 
 	})
 	t.endProfile = func() {
 		cancel()
-		_ = g.Wait() // what ended the turn says more
+		_ = g.Wait() // the error that ended the trial says more
 	}
 	return func() error {
 		defer cancel()

@@ -16,7 +16,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// spec tells a process its turn.
+// spec describes a trial to its process.
 type spec struct {
 	Variant   string `json:"variant"`
 	Namespace string `json:"namespace"`
@@ -24,7 +24,7 @@ type spec struct {
 	Batch     int    `json:"batch"`
 }
 
-// figures are what a turn measured, for each event but the seconds.
+// figures are the results of a trial. All but the seconds are per event.
 type figures struct {
 	CPU         float64 `json:"cpuMicros"`      // of the process
 	Redis       float64 `json:"redisCPUMicros"` // of the server
@@ -34,8 +34,8 @@ type figures struct {
 	DedupBytes  float64 `json:"dedupBytes"`     // that publishing left beside them
 }
 
-// A turn is what its process works with.
-type turn struct {
+// A trial is the state of the process that runs it.
+type trial struct {
 	spec
 	rdb  *stack.Redis
 	keys bus.Keys
@@ -45,13 +45,13 @@ type turn struct {
 // calls measure once with what counts.
 type variant struct {
 	name string // as in tables
-	do   func(ctx context.Context, t *turn, measure func(func() error) error) error
+	do   func(ctx context.Context, t *trial, measure func(func() error) error) error
 }
 
-func runTurn(ctx context.Context, text string, w io.Writer) error {
+func runTrial(ctx context.Context, text string, w io.Writer) error {
 	var s spec
 	if err := json.Unmarshal([]byte(text), &s); err != nil {
-		return fmt.Errorf("spec of a turn: %w", err)
+		return fmt.Errorf("spec of a trial: %w", err)
 	}
 	v := variantNamed(s.Variant)
 	if v == nil {
@@ -62,7 +62,7 @@ func runTurn(ctx context.Context, text string, w io.Writer) error {
 		return err
 	}
 	defer func() { _ = rdb.Close() }()
-	t := &turn{spec: s, rdb: rdb, keys: bus.Keys{Namespace: s.Namespace}.WithDefaults()}
+	t := &trial{spec: s, rdb: rdb, keys: bus.Keys{Namespace: s.Namespace}.WithDefaults()}
 	var f figures
 	if err := v.do(ctx, t, func(work func() error) (err error) {
 		f, err = t.measure(ctx, work)
@@ -80,7 +80,7 @@ type reading struct {
 	memory, sadd int64
 }
 
-func (t *turn) read(ctx context.Context) (r reading, err error) {
+func (t *trial) read(ctx context.Context) (r reading, err error) {
 	if r.memory, err = strconv.ParseInt(t.rdb.Field(ctx, "memory", "used_memory"), 10, 64); err != nil {
 		return r, fmt.Errorf("INFO memory of Redis: %w", err)
 	}
@@ -96,7 +96,7 @@ func (t *turn) read(ctx context.Context) (r reading, err error) {
 }
 
 // measure is what work costs.
-func (t *turn) measure(ctx context.Context, work func() error) (f figures, err error) {
+func (t *trial) measure(ctx context.Context, work func() error) (f figures, err error) {
 	runtime.GC() // of the preparation
 	before, err := t.read(ctx)
 	if err != nil {
@@ -134,7 +134,7 @@ func (t *turn) measure(ctx context.Context, work func() error) (f figures, err e
 const payloadBytes = 300
 
 // makeEvents makes events like a hold's first, over 1,000 accounts.
-func (t *turn) makeEvents(keyed bool) []bus.Event {
+func (t *trial) makeEvents(keyed bool) []bus.Event {
 	data := []byte(`{"version":"1.0","pad":"` + strings.Repeat("x", payloadBytes-26) + `"}`)
 	events := make([]bus.Event, t.Events)
 	for i := range events {
