@@ -145,7 +145,7 @@ func (h *Hub) enter(c *conn, identity *Identity, remote string) {
 			code = closeGoingAway
 		}
 		_ = h.refuseClient(err) // counts
-		c.shut(code, err.Error())
+		c.closeWith(code, err.Error())
 		return
 	}
 	h.metrics.connections.Inc()
@@ -165,7 +165,7 @@ func (c *conn) control(context.Context, []byte) bool {
 		return true
 	}
 	c.session.hub.metrics.limit(limitFrameRate)
-	c.shut(closeRateLimited, "too many control frames")
+	c.closeWith(closeRateLimited, "too many control frames")
 	return false
 }
 

@@ -61,10 +61,10 @@ func (h *Hub) Connections(account string, limit int) (infos []ConnectionInfo, to
 	infos = make([]ConnectionInfo, 0, min(limit, len(sessions)))
 	for _, s := range sessions[:min(limit, len(sessions))] {
 		info := ConnectionInfo{ID: s.id, Remote: s.remote, Transport: s.transport.name(), ConnectedAt: s.since, Accounts: []string{}, Subscriptions: []string{}}
-		info.QueuedFrames, info.QueuedBytes = s.out.waiting()
+		info.QueuedFrames, info.QueuedBytes = s.sendQueue.waiting()
 		s.mu.Lock()
 		if s.identity != nil {
-			info.Subject, info.ExpiresAt = s.identity.Subject, s.ends
+			info.Subject, info.ExpiresAt = s.identity.Subject, s.expiresAt
 			info.Accounts = append(info.Accounts, s.identity.Accounts...)
 		}
 		for _, sub := range s.subs {
@@ -88,7 +88,7 @@ func (h *Hub) Disconnect(account, connection, reason string) int {
 		sessions = append(sessions, s)
 	}
 	for _, s := range sessions {
-		s.transport.shut(closeDisconnected, reason)
+		s.transport.closeWith(closeDisconnected, reason)
 	}
 	return len(sessions)
 }
@@ -108,7 +108,7 @@ func (h *Hub) Drain(ctx context.Context, window time.Duration) {
 	for i, s := range sessions {
 		after := window * time.Duration(i+1) / time.Duration(len(sessions))
 		s.notify(item{frame: reconnectFrame(after)})
-		s.transport.shut(closeRestart, "")
+		s.transport.closeWith(closeRestart, "")
 	}
 	h.await(ctx)
 }

@@ -15,19 +15,19 @@ type drop struct {
 
 func (d *drop) wake() {
 	for {
-		d.items = d.session.out.take(d.items[:0], maxWriteItems, 1<<30)
+		d.items = d.session.sendQueue.take(d.items[:0], maxWriteItems, 1<<30)
 		if len(d.items) == 0 {
 			return
 		}
 	}
 }
-func (d *drop) flush()                 { d.wake() }
-func (d *drop) alive() bool            { return true }
-func (d *drop) name() string           { return "drop" }
-func (d *drop) shut(closeCode, string) { panic("shut") }
+func (d *drop) flush()                      { d.wake() }
+func (d *drop) alive() bool                 { return true }
+func (d *drop) name() string                { return "drop" }
+func (d *drop) closeWith(closeCode, string) { panic("closed") }
 
 // BenchmarkDeliver is the cost of one delivery of 300 bytes, in batches of 100,
-// with so many subscribers of its account, until each outbox was emptied once.
+// with so many subscribers of its account, until each send queue was emptied once.
 func BenchmarkDeliver(b *testing.B) {
 	for _, subscribers := range []int{0, 1, 10, 100, 1000} {
 		b.Run(fmt.Sprintf("subscribers=%d", subscribers), func(b *testing.B) {

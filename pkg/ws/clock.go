@@ -63,11 +63,11 @@ func (s *session) renew(identity *Identity) {
 	now := time.Now() // not before a revocation that did not find the identity
 	s.identity, s.seen = identity, now
 	s.clock.authBy = time.Time{}
-	s.ends = identity.ExpiresAt
-	if !s.ends.After(now) {
-		s.ends = now.Add(lateToken)
+	s.expiresAt = identity.ExpiresAt
+	if !s.expiresAt.After(now) {
+		s.expiresAt = now.Add(lateToken)
 	}
-	s.clock.expire = s.ends
+	s.clock.expire = s.expiresAt
 	s.clock.notice = s.clock.expire.Add(-s.hub.cfg.ExpiryNotice)
 	s.due.Store(s.clock.next())
 }
@@ -75,9 +75,9 @@ func (s *session) renew(identity *Identity) {
 // welcomed is the frame that says so.
 func (s *session) welcomed() []byte {
 	s.mu.Lock()
-	ends := s.ends
+	expiresAt := s.expiresAt
 	s.mu.Unlock()
-	return welcomeFrame(s.id, s.hub.cfg.Gateway, s.hub.cfg.HeartbeatInterval, ends)
+	return welcomeFrame(s.id, s.hub.cfg.Gateway, s.hub.cfg.HeartbeatInterval, expiresAt)
 }
 
 // tick does what is due. It never waits.
@@ -101,10 +101,10 @@ func (s *session) tick(now time.Time) {
 	switch {
 	case late:
 		s.hub.metrics.limit(limitAuthTimeout)
-		s.transport.shut(closeAuthTimeout, "")
+		s.transport.closeWith(closeAuthTimeout, "")
 		return
 	case expired:
-		s.transport.shut(closeUnauthorized, "the token has expired")
+		s.transport.closeWith(closeUnauthorized, "the token has expired")
 		return
 	case notice:
 		s.notify(item{frame: expiringFrame(expires)})
@@ -113,7 +113,7 @@ func (s *session) tick(now time.Time) {
 		return
 	}
 	if !s.transport.alive() {
-		s.transport.shut(closeAbnormal, "silent for two heartbeats")
+		s.transport.closeWith(closeAbnormal, "silent for two heartbeats")
 		return
 	}
 	s.notify(item{}) // a ping

@@ -128,10 +128,10 @@ func (c *conn) ended(err error) {
 	switch {
 	case errors.Is(err, errTooBig):
 		c.session.hub.metrics.limit(limitMessageBytes)
-		c.shut(closeTooBig, "")
+		c.closeWith(closeTooBig, "")
 	case isTimeout(err):
 		c.session.hub.metrics.limit(limitMessageTime)
-		c.shut(closeAuthTimeout, lateMessage)
+		c.closeWith(closeAuthTimeout, lateMessage)
 	case errors.As(err, &closed):
 		c.note(closeCode(closed.Code), "closed by the client")
 	default:
@@ -143,10 +143,10 @@ func (c *conn) ended(err error) {
 func (c *conn) broken(err error) {
 	if isTimeout(err) {
 		c.session.hub.metrics.limit(limitWriteTimeout)
-		c.shut(closeSlowConsumer, "write timed out")
+		c.closeWith(closeSlowConsumer, "write timed out")
 		return
 	}
-	c.shut(closeAbnormal, err.Error())
+	c.closeWith(closeAbnormal, err.Error())
 }
 
 func isTimeout(err error) bool {
@@ -163,10 +163,10 @@ func (c *conn) note(code closeCode, detail string) bool {
 	return true
 }
 
-// shut ends the connection with a code; the first one wins. It never waits: the
+// closeWith ends the connection with a code; the first one wins. It never waits: the
 // closing handshake has a goroutine of its own. closeAbnormal cuts the connection
 // without a handshake, even one that is being closed.
-func (c *conn) shut(code closeCode, detail string) {
+func (c *conn) closeWith(code closeCode, detail string) {
 	first := c.note(code, detail)
 	if code == closeAbnormal {
 		_ = c.wire.Close()
@@ -175,7 +175,7 @@ func (c *conn) shut(code closeCode, detail string) {
 	if !first {
 		return
 	}
-	dropped := c.session.out.seal(code == closeSlowConsumer)
+	dropped := c.session.sendQueue.seal(code == closeSlowConsumer)
 	c.session.hub.metrics.drops.WithLabelValues(dropSlow).Add(float64(dropped))
 	c.shaken = make(chan struct{})
 	c.shakes.Store(true)
@@ -214,7 +214,7 @@ func (c *conn) finish() {
 	s := c.session
 	if p := recover(); p != nil {
 		s.hub.cfg.Logger.Error("panic in a connection", "panic", p, "stack", string(debug.Stack()))
-		c.shut(closeInternal, "panic")
+		c.closeWith(closeInternal, "panic")
 	}
 	s.end()
 	c.note(closeAbnormal, "")

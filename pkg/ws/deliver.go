@@ -29,12 +29,12 @@ var deliverings = sync.Pool{New: func() any { return new(delivering) }}
 // To others they pass by seq like any delivery.
 func (h *Hub) Deliver(batch []bus.Delivery, refill bool) {
 	d, _ := deliverings.Get().(*delivering)
-	wild := *h.wild.Load()
+	allAccounts := *h.allAccounts.Load()
 	if refill {
-		wild = nil
+		allAccounts = nil
 	}
 	for i := range batch {
-		h.deliver(d, &batch[i], wild, refill)
+		h.deliver(d, &batch[i], allAccounts, refill)
 	}
 	h.metrics.deliveries.Add(float64(d.passed))
 	h.metrics.duplicates.Add(float64(d.duplicates))
@@ -43,7 +43,7 @@ func (h *Hub) Deliver(batch []bus.Delivery, refill bool) {
 	}
 	for _, f := range d.gaps {
 		h.metrics.gaps.Inc()
-		f.sub.session.heal(f)
+		f.sub.session.startRepair(f)
 	}
 	clear(d.touched)
 	clear(d.gaps)
@@ -51,7 +51,7 @@ func (h *Hub) Deliver(batch []bus.Delivery, refill bool) {
 	deliverings.Put(d)
 }
 
-func (h *Hub) deliver(d *delivering, del *bus.Delivery, wild []*subscription, refill bool) {
+func (h *Hub) deliver(d *delivering, del *bus.Delivery, allAccounts []*subscription, refill bool) {
 	e := newEvent(del, del.ForAccount())
 	if refill {
 		e.millis = 0
@@ -65,12 +65,12 @@ func (h *Hub) deliver(d *delivering, del *bus.Delivery, wild []*subscription, re
 		return
 	}
 	full := shown
-	if len(wild) > 0 && !del.SecondParty {
+	if len(allAccounts) > 0 && !del.SecondParty {
 		if del.View != nil {
 			full = newEvent(del, del.Data)
 			full.span = shown.span
 		}
-		for _, sub := range wild {
+		for _, sub := range allAccounts {
 			d.push(sub, full)
 		}
 	}
@@ -106,7 +106,7 @@ func (s *shard) deliver(d *delivering, e, shown *event) bool {
 			f.next++
 			d.push(f.sub, shown)
 		default:
-			f.state = holding
+			f.state = catchingUp
 			d.gaps = append(d.gaps, f)
 		}
 	}
@@ -122,7 +122,7 @@ func (d *delivering) push(sub *subscription, e *event) {
 	if e.span != nil {
 		e.span.queue()
 	}
-	if sub.session.queue(item{frame: e.frame(sub.name, sub.quoted), event: e}) {
+	if sub.session.enqueue(item{frame: e.frame(sub.name, sub.quoted), event: e}) {
 		d.touched = append(d.touched, sub.session)
 	}
 	d.passed++

@@ -24,7 +24,7 @@
 //
 // # How a feed catches up
 //
-// A feed (one account of one subscription) is holding or live. While it is holding,
+// A feed (one account of one subscription) is catching up or live. While it catches up,
 // deliveries are not queued for it: they are in the memory of recent events, which
 // it reads under the same lock that deliveries take. It becomes live under that
 // lock at the moment when nothing is left to read, so there is no second buffer

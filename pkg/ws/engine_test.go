@@ -42,7 +42,7 @@ func (k *sink) flush() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for !k.still {
-		items := k.session.out.take(nil, 100, 1<<20)
+		items := k.session.sendQueue.take(nil, 100, 1<<20)
 		if len(items) == 0 {
 			return
 		}
@@ -52,8 +52,8 @@ func (k *sink) flush() {
 	}
 }
 
-func (k *sink) shut(code closeCode, _ string) {
-	k.session.out.seal(true)
+func (k *sink) closeWith(code closeCode, _ string) {
+	k.session.sendQueue.seal(true)
 	if k.mu.TryLock() { // flush never ends up here
 		if k.code == 0 {
 			k.code = code

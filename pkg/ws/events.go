@@ -98,7 +98,7 @@ func (st *stream) subscribe(identity *Identity, q *query) *HTTPError {
 	if len(accounts) != 1 || accounts[0] != everyAccount {
 		st.position = newPosition(accounts)
 	}
-	s.queue(item{frame: s.welcomed()})
+	s.enqueue(item{frame: s.welcomed()})
 	refused := s.subscribe(&q.frame)
 	switch {
 	case refused == nil || st.begun:

@@ -31,7 +31,7 @@ func (c *conn) handle(f *clientFrame, refused *refusal) bool {
 	cfg := &c.session.hub.cfg
 	if !c.frames.take(time.Now(), cfg.FrameRate, cfg.FrameBurst) {
 		c.session.hub.metrics.limit(limitFrameRate)
-		c.shut(closeRateLimited, "too many frames")
+		c.closeWith(closeRateLimited, "too many frames")
 		return false
 	}
 	if refused != nil {
@@ -41,7 +41,7 @@ func (c *conn) handle(f *clientFrame, refused *refusal) bool {
 	known := c.session.identity != nil
 	c.session.mu.Unlock()
 	if f.Op != opAuth && !known {
-		c.shut(closeUnauthorized, "the first frame was not auth")
+		c.closeWith(closeUnauthorized, "the first frame was not auth")
 		return false
 	}
 	switch f.Op {
@@ -70,7 +70,7 @@ func (c *conn) refuse(sub *string, r *refusal) bool {
 	if r.malformed {
 		if c.bad++; c.bad >= c.session.hub.cfg.MaxBadFrames {
 			c.session.hub.metrics.limit(limitBadFrames)
-			c.shut(closeBadRequest, r.message)
+			c.closeWith(closeBadRequest, r.message)
 			return false
 		}
 	}
@@ -92,11 +92,11 @@ func (c *conn) auth(f *clientFrame) bool {
 	if err != nil {
 		refused := asAuthError(err)
 		if refused.RetryAfter > 0 {
-			c.shut(closeInternal, refused.Reason) // for the client: come back after a pause
+			c.closeWith(closeInternal, refused.Reason) // for the client: come back after a pause
 			return false
 		}
 		s.hub.metrics.authFailures.Inc()
-		c.shut(closeUnauthorized, refused.Reason)
+		c.closeWith(closeUnauthorized, refused.Reason)
 		return false
 	}
 	s.mu.Lock()
@@ -114,11 +114,11 @@ func (c *conn) welcome(identity *Identity) bool {
 	s := c.session
 	switch err := s.admit(identity); {
 	case errors.Is(err, errRevoked):
-		c.shut(closeForbidden, err.Error())
+		c.closeWith(closeForbidden, err.Error())
 		return false
 	case err != nil:
 		s.hub.metrics.limit(limitAccountConnections)
-		c.shut(closeRateLimited, err.Error())
+		c.closeWith(closeRateLimited, err.Error())
 		return false
 	}
 	s.reply(s.welcomed())
@@ -135,7 +135,7 @@ func (s *session) uncovered(identity *Identity) []*subscription {
 	defer s.mu.Unlock()
 	var list []*subscription
 	for _, sub := range s.subs {
-		allowed := !sub.wild || identity.AllAccounts
+		allowed := !sub.allAccounts || identity.AllAccounts
 		for _, f := range sub.feeds {
 			allowed = allowed && identity.maySee(f.topic.account)
 		}

@@ -23,7 +23,7 @@ type Hub struct {
 	clients   *registry
 	tasks     *tasks
 	accept    *rate.Limiter
-	ends      *ends
+	closeLog  *closeLogger
 	flights   singleflight.Group
 	fetches   chan struct{} // one place for each call of History under way
 	loops     []*writeLoop
@@ -37,8 +37,8 @@ type Hub struct {
 
 	shards [shards]shard
 
-	wildMu sync.Mutex                      // held to change wild
-	wild   atomic.Pointer[[]*subscription] // the ["*"] subscriptions; the slice is never changed
+	allAccountsMu sync.Mutex                      // held to change allAccounts
+	allAccounts   atomic.Pointer[[]*subscription] // the ["*"] subscriptions; the slice is never changed
 }
 
 // NewHub makes a hub. It starts nothing: Run does. snapshots or history may be nil
@@ -47,16 +47,16 @@ func NewHub(cfg Config, snapshots Snapshots, history History) *Hub {
 	cfg = cfg.withDefaults()
 	h := &Hub{
 		cfg: cfg, snapshots: snapshots, history: history,
-		metrics: newMetrics(cfg.Registerer),
-		clients: newRegistry(cfg.MaxConnections, cfg.MaxConnectionsPerAccount),
-		tasks:   newTasks(cfg.Logger),
-		accept:  rate.NewLimiter(rate.Limit(cfg.AcceptRate), cfg.AcceptRate),
-		ends:    newEnds(cfg.Logger),
-		fetches: make(chan struct{}, cfg.Fetches),
+		metrics:  newMetrics(cfg.Registerer),
+		clients:  newRegistry(cfg.MaxConnections, cfg.MaxConnectionsPerAccount),
+		tasks:    newTasks(cfg.Logger),
+		accept:   rate.NewLimiter(rate.Limit(cfg.AcceptRate), cfg.AcceptRate),
+		closeLog: newCloseLogger(cfg.Logger),
+		fetches:  make(chan struct{}, cfg.Fetches),
 	}
 	h.metrics.traced = cfg.Tracer != nil
 	h.base, h.cancel = context.WithCancel(context.Background())
-	h.wild.Store(&[]*subscription{})
+	h.allAccounts.Store(&[]*subscription{})
 	for i := range h.shards {
 		h.shards[i].topics = map[string]*topic{}
 		h.shards[i].memory.maxEvents = max(1, cfg.MemoryEvents/shards)
@@ -108,7 +108,7 @@ func (h *Hub) mind(ctx context.Context) error {
 				s.tick(now)
 			}
 			clear(due)
-			h.ends.rest()
+			h.closeLog.logSkipped()
 		}
 	}
 }
@@ -118,7 +118,7 @@ func (h *Hub) mind(ctx context.Context) error {
 func (h *Hub) Close(ctx context.Context) {
 	h.clients.close()
 	for _, s := range h.clients.list("") {
-		s.transport.shut(closeGoingAway, "")
+		s.transport.closeWith(closeGoingAway, "")
 	}
 	h.await(ctx)
 }
@@ -132,7 +132,7 @@ func (h *Hub) await(ctx context.Context) {
 	}
 	h.cancel() // nobody waits for the state of an account any more
 	for _, s := range h.clients.list("") {
-		s.transport.shut(closeAbnormal, "cut off")
+		s.transport.closeWith(closeAbnormal, "cut off")
 	}
 	<-h.clients.empty
 }
@@ -162,14 +162,14 @@ func (h *Hub) recheck(ctx context.Context, s *shard, t *topic) error {
 	s.mu.Lock()
 	for _, f := range t.feeds {
 		if f.state == live && f.next <= b.Seq {
-			f.state, f.want = holding, b.Seq
+			f.state, f.want = catchingUp, b.Seq
 			gaps = append(gaps, f)
 		}
 	}
 	s.mu.Unlock()
 	for _, f := range gaps {
 		h.metrics.gaps.Inc()
-		f.sub.session.heal(f)
+		f.sub.session.startRepair(f)
 	}
 	return nil
 }
@@ -187,20 +187,20 @@ func (s *shard) subscribed() []*topic {
 	return list
 }
 
-// addWild and removeWild replace the list, which Deliver reads without a lock.
-func (h *Hub) addWild(sub *subscription) {
-	h.wildMu.Lock()
-	defer h.wildMu.Unlock()
-	list := append(slices.Clone(*h.wild.Load()), sub)
-	h.wild.Store(&list)
+// addAllAccounts and removeAllAccounts replace the list, which Deliver reads without a lock.
+func (h *Hub) addAllAccounts(sub *subscription) {
+	h.allAccountsMu.Lock()
+	defer h.allAccountsMu.Unlock()
+	list := append(slices.Clone(*h.allAccounts.Load()), sub)
+	h.allAccounts.Store(&list)
 }
 
-func (h *Hub) removeWild(sub *subscription) {
-	h.wildMu.Lock()
-	defer h.wildMu.Unlock()
-	list := slices.Clone(*h.wild.Load())
+func (h *Hub) removeAllAccounts(sub *subscription) {
+	h.allAccountsMu.Lock()
+	defer h.allAccountsMu.Unlock()
+	list := slices.Clone(*h.allAccounts.Load())
 	if i := slices.Index(list, sub); i >= 0 {
 		list = slices.Delete(list, i, i+1)
 	}
-	h.wild.Store(&list)
+	h.allAccounts.Store(&list)
 }

@@ -106,13 +106,13 @@ func TestQueueLimits(t *testing.T) {
 		k := newSink(h, &Identity{})
 		k.still = true
 		for range c.fit {
-			k.session.queue(item{frame: make([]byte, c.size)})
+			k.session.enqueue(item{frame: make([]byte, c.size)})
 		}
-		if frames, _ := k.session.out.waiting(); frames != c.fit || k.session.out.closed() {
+		if frames, _ := k.session.sendQueue.waiting(); frames != c.fit || k.session.sendQueue.closed() {
 			t.Errorf("%s: %d wait, %d should", name, frames, c.fit)
 		}
-		k.session.queue(item{frame: []byte("x")})
-		if frames, bytes := k.session.out.waiting(); k.code != closeSlowConsumer || frames+bytes != 0 {
+		k.session.enqueue(item{frame: []byte("x")})
+		if frames, bytes := k.session.sendQueue.waiting(); k.code != closeSlowConsumer || frames+bytes != 0 {
 			t.Errorf("%s: closed with %d, %d frames of %d bytes wait", name, k.code, frames, bytes)
 		}
 	}

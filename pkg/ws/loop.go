@@ -91,7 +91,7 @@ func (l *writeLoop) pass(batch []*conn, buf *writeBuffer) {
 	}
 	pace := l.pace()
 	for _, c := range batch {
-		if begin.Sub(c.passed) < pace && !c.session.out.crowded() {
+		if begin.Sub(c.passed) < pace && !c.session.sendQueue.crowded() {
 			if len(l.waiting) == 0 {
 				l.due = c.passed.Add(pace)
 			}

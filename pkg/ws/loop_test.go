@@ -20,13 +20,13 @@ func TestABusyLoopLetsFramesGather(t *testing.T) {
 	l, buf := newWriteLoop(), newWriteBuffer()
 	push := func(n int) {
 		for range n {
-			c.session.out.push(item{frame: pongFrame})
+			c.session.sendQueue.push(item{frame: pongFrame})
 		}
 	}
 	check := func(what string, queued, waiting int) {
 		t.Helper()
 		eventually(t, what, func() bool { // the reader may still be writing the welcome
-			n, _ := c.session.out.waiting()
+			n, _ := c.session.sendQueue.waiting()
 			return n == queued
 		})
 		if len(l.waiting) != waiting {
@@ -68,7 +68,7 @@ func TestABusyLoopLetsFramesGather(t *testing.T) {
 
 func TestOutboxHurries(t *testing.T) {
 	frame := []byte(strings.Repeat("x", 10))
-	for name, o := range map[string]*outbox{
+	for name, o := range map[string]*sendQueue{
 		"frames": {maxItems: 12, maxBytes: 1 << 20},
 		"bytes":  {maxItems: 1 << 10, maxBytes: 120},
 	} {

@@ -11,19 +11,19 @@ import (
 type metrics struct {
 	traced bool // events may have spans
 
-	connections   prometheus.Gauge
-	subscriptions prometheus.Gauge
-	deliveries    prometheus.Counter
-	drops         *prometheus.CounterVec
-	duplicates    prometheus.Counter // of drops
-	gaps, healed  prometheus.Counter
-	resyncs       prometheus.Counter
-	closes        *prometheus.CounterVec
-	refusals      *prometheus.CounterVec
-	limits        *prometheus.CounterVec
-	authFailures  prometheus.Counter
-	latency       prometheus.Histogram
-	handedOver    prometheus.Counter
+	connections    prometheus.Gauge
+	subscriptions  prometheus.Gauge
+	deliveries     prometheus.Counter
+	drops          *prometheus.CounterVec
+	duplicates     prometheus.Counter // of drops
+	gaps, repaired prometheus.Counter
+	resyncs        prometheus.Counter
+	closes         *prometheus.CounterVec
+	refusals       *prometheus.CounterVec
+	limits         *prometheus.CounterVec
+	authFailures   prometheus.Counter
+	latency        prometheus.Histogram
+	handedOver     prometheus.Counter
 }
 
 // The limits that clients meet.
@@ -63,7 +63,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		deliveries:    counter("gateway_deliveries_total", "Live events queued to subscriptions."),
 		drops:         vec("gateway_drops_total", "Dropped: stream entries that were delivered before (duplicate), frames that waited for a client cut off (slow_consumer).", "reason"),
 		gaps:          counter("gateway_gaps_total", "Holes met in an account's events, once for each subscription."),
-		healed:        counter("gateway_gaps_healed_total", "Holes closed from the history or by a resync."),
+		repaired:      counter("gateway_gaps_healed_total", "Holes closed from the history or by a resync."),
 		resyncs:       counter("gateway_resyncs_total", "Resync frames: history could not be had."),
 		closes:        vec("gateway_closes_total", "Connections ended, by close code; 1006 without one, other for codes that are not the protocol's.", "code"),
 		refusals:      vec("gateway_refusals_total", "Handshakes refused, by HTTP status.", "status"),
@@ -78,7 +78,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 	m.duplicates = m.drops.WithLabelValues(dropDuplicate)
 	if r != nil {
-		r.MustRegister(m.connections, m.subscriptions, m.deliveries, m.drops, m.gaps, m.healed, m.resyncs,
+		r.MustRegister(m.connections, m.subscriptions, m.deliveries, m.drops, m.gaps, m.repaired, m.resyncs,
 			m.closes, m.refusals, m.limits, m.authFailures, m.handedOver, m.latency)
 	}
 	return m

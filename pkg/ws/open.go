@@ -15,7 +15,7 @@ type start struct {
 	page      []*event    // the first events, when they came from the history
 }
 
-// open finds out where the feed begins and sets its next. The feed is holding.
+// open finds out where the feed begins and sets its next. The feed is catching up.
 func (h *Hub) open(f *feed, r *request) (start, error) {
 	account := f.topic.account
 	after, resume := r.after[account]

@@ -23,7 +23,7 @@ type Revocation struct {
 func (h *Hub) Revoke(list ...Revocation) int {
 	sessions := h.clients.revoke(list)
 	for _, s := range sessions {
-		s.transport.shut(closeForbidden, "revoked")
+		s.transport.closeWith(closeForbidden, "revoked")
 	}
 	return len(sessions)
 }

@@ -9,13 +9,13 @@ import (
 // transport is a client's connection as the engine sees it. A subscription does
 // not know whether a WebSocket or something else carries its frames.
 type transport interface {
-	// wake says that the outbox has something to write. It is called once for a
+	// wake says that the send queue has something to write. It is called once for a
 	// batch of deliveries, by goroutines that must not wait.
 	wake()
 	// flush is wake from the client's own goroutine: it may write at once.
 	flush()
-	// shut ends the connection; the first code wins. It never waits.
-	shut(code closeCode, detail string)
+	// closeWith ends the connection; the first code wins. It never waits.
+	closeWith(code closeCode, detail string)
 	// alive tells whether the peer was heard since the last call.
 	alive() bool
 	// name is what kind it is.
@@ -23,12 +23,12 @@ type transport interface {
 }
 
 // session is one client: who it is, what it subscribed to, what waits for it. The
-// client's frames are handled by one goroutine, its reader; deliveries, heals and
+// client's frames are handled by one goroutine, its reader; deliveries, repairs and
 // the hub's clock come from others.
 type session struct {
 	hub       *Hub
 	transport transport
-	out       outbox
+	sendQueue sendQueue
 	id        string
 	remote    string
 	since     time.Time
@@ -38,61 +38,61 @@ type session struct {
 	due   atomic.Int64  // when tick has to look again, in ns since 1970
 	fresh atomic.Int64  // when the newest subscription was opened, in ms since 1970: what Redis took before is no live event
 
-	mu       sync.Mutex // protects what follows
-	identity *Identity
-	seen     time.Time // when identity was taken
-	ends     time.Time // when their time is over, and the connection with it
-	subs     []*subscription
-	gaps     []*feed // waiting to be healed
-	healing  bool    // a goroutine works on gaps
-	clock    clock
+	mu        sync.Mutex // protects what follows
+	identity  *Identity
+	seen      time.Time // when identity was taken
+	expiresAt time.Time // when their time is over, and the connection with it
+	subs      []*subscription
+	gaps      []*feed // waiting to be repaired
+	repairing bool    // a goroutine works on gaps
+	clock     clock
 }
 
 // subscription is what a client opened under a name. It does not change.
 type subscription struct {
-	session *session
-	name    string
-	quoted  []byte // the name as JSON
-	filter  filter
-	feeds   []*feed // one for each account; none for ["*"]
-	wild    bool    // ["*"]
+	session     *session
+	name        string
+	quoted      []byte // the name as JSON
+	filter      filter
+	feeds       []*feed // one for each account; none for ["*"]
+	allAccounts bool    // ["*"]
 }
 
 func newSession(h *Hub, id, remote string) *session {
 	return &session{
 		hub: h, id: id, remote: remote, since: time.Now(),
-		ended: make(chan struct{}),
-		out:   outbox{maxItems: h.cfg.QueueEvents, maxBytes: h.cfg.QueueBytes},
+		ended:     make(chan struct{}),
+		sendQueue: sendQueue{maxItems: h.cfg.QueueEvents, maxBytes: h.cfg.QueueBytes},
 	}
 }
 
-// queue puts an item into the outbox; a full one ends the connection. first tells
+// enqueue puts an item into the send queue; a full one ends the connection. first tells
 // the caller to wake the transport.
-func (s *session) queue(it item) (first bool) {
-	first, ok := s.out.push(it)
+func (s *session) enqueue(it item) (first bool) {
+	first, ok := s.sendQueue.push(it)
 	if !ok {
 		s.hub.metrics.limit(limitQueue)
-		s.transport.shut(closeSlowConsumer, "queue full")
+		s.transport.closeWith(closeSlowConsumer, "queue full")
 	}
 	return first
 }
 
 // reply queues a frame and has it written, from the client's own goroutine.
 func (s *session) reply(frame []byte) {
-	s.queue(item{frame: frame})
+	s.enqueue(item{frame: frame})
 	s.transport.flush()
 }
 
 // notify queues a frame and has it written, from any goroutine.
 func (s *session) notify(it item) {
-	if s.queue(it) {
+	if s.enqueue(it) {
 		s.transport.wake()
 	}
 }
 
 // end takes the client out of everything. Its reader calls it, last of all.
 func (s *session) end() {
-	s.out.seal(true)
+	s.sendQueue.seal(true)
 	s.mu.Lock()
 	subs := s.subs
 	s.subs, s.gaps = nil, nil
@@ -115,7 +115,7 @@ func (s *session) remove() {
 // left notes how a connection has ended.
 func (s *session) left(code closeCode, detail string) {
 	s.hub.metrics.closed(code)
-	s.hub.ends.ended(s, code, detail)
+	s.hub.closeLog.logClose(s, code, detail)
 }
 
 // find looks a subscription up by name. The caller holds mu.
@@ -146,8 +146,8 @@ func (sub *subscription) close() {
 	for _, f := range sub.feeds {
 		f.leave()
 	}
-	if sub.wild {
-		sub.session.hub.removeWild(sub)
+	if sub.allAccounts {
+		sub.session.hub.removeAllAccounts(sub)
 	}
 	sub.session.hub.metrics.subscriptions.Dec()
 }

@@ -12,7 +12,7 @@ const shards = 64
 // shard is a part of the index from accounts to feeds, with the memory of the
 // same accounts.
 type shard struct {
-	mu     sync.Mutex // protects all of the shard and its feeds' state; outboxes lock inside it
+	mu     sync.Mutex // protects all of the shard and its feeds' state; send queues lock inside it
 	topics map[string]*topic
 	memory memory
 }
@@ -28,13 +28,13 @@ type topic struct {
 type feedState uint8
 
 const (
-	holding feedState = iota // deliveries wait in the memory while the feed catches up
-	live                     // the next delivery passes if it is the next in seq
-	gone                     // unsubscribed
+	catchingUp feedState = iota // deliveries wait in the memory while the feed catches up
+	live                        // the next delivery passes if it is the next in seq
+	gone                        // unsubscribed
 )
 
 // feed is one account of one subscription. All fields that change are protected
-// by the shard's mutex; while the feed is holding, one goroutine advances it.
+// by the shard's mutex; while the feed catches up, one goroutine works on it.
 type feed struct {
 	sub   *subscription
 	shard *shard
@@ -82,7 +82,7 @@ func (s *shard) sweep(t *topic) {
 	}
 }
 
-// join adds a holding feed for the account.
+// join adds a feed that catches up for the account.
 func (s *shard) join(sub *subscription, account string) *feed {
 	s.mu.Lock()
 	defer s.mu.Unlock()

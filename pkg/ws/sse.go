@@ -18,7 +18,7 @@ type stream struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
 	woken   chan struct{} // holds one
-	over    chan struct{} // closed by the first shut
+	over    chan struct{} // closed by the first closeWith
 
 	mu      sync.Mutex // protects what follows
 	code    closeCode  // how it ended; 0: it has not
@@ -47,15 +47,15 @@ func (st *stream) wake() {
 	}
 }
 
-// shut ends the stream; the first code wins. A client that is too slow, or is cut
+// closeWith ends the stream; the first code wins. A client that is too slow, or is cut
 // off, is not waited for.
-func (st *stream) shut(code closeCode, detail string) {
+func (st *stream) closeWith(code closeCode, detail string) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	first := st.code == 0
 	if first {
 		st.code, st.detail = code, detail
-		dropped := st.session.out.seal(code == closeSlowConsumer)
+		dropped := st.session.sendQueue.seal(code == closeSlowConsumer)
 		st.session.hub.metrics.drops.WithLabelValues(dropSlow).Add(float64(dropped))
 		close(st.over)
 	}
@@ -74,14 +74,14 @@ func (st *stream) hurry(d time.Duration) {
 	_ = st.control.SetWriteDeadline(time.Now().Add(d)) // a writer without deadlines is a test's
 }
 
-// run writes until the client goes or the stream is shut.
+// run writes until the client goes or the stream is closed.
 func (st *stream) run(ctx context.Context) {
 	for {
 		select {
 		case <-st.woken:
 			st.flush()
 		case <-ctx.Done():
-			st.shut(closeAbnormal, "closed by the client")
+			st.closeWith(closeAbnormal, "closed by the client")
 			return
 		case <-st.over:
 			st.flush()
@@ -97,7 +97,7 @@ func (st *stream) flush() {
 	defer writeBuffers.Put(buf)
 	for {
 		clear(buf.items)
-		buf.items = st.session.out.take(buf.items[:0], maxWriteItems, maxWriteBytes)
+		buf.items = st.session.sendQueue.take(buf.items[:0], maxWriteItems, maxWriteBytes)
 		if len(buf.items) == 0 {
 			return
 		}
@@ -108,9 +108,9 @@ func (st *stream) flush() {
 		if err := st.write(buf.bytes); err != nil {
 			if isTimeout(err) || !time.Now().Before(st.deadline) { // HTTP/2 says only that the stream is closed
 				st.session.hub.metrics.limit(limitWriteTimeout)
-				st.shut(closeSlowConsumer, "write timed out")
+				st.closeWith(closeSlowConsumer, "write timed out")
 			} else {
-				st.shut(closeAbnormal, err.Error())
+				st.closeWith(closeAbnormal, err.Error())
 			}
 			return
 		}

@@ -120,13 +120,13 @@ func (s *session) subscribe(f *clientFrame) *refusal {
 	if refused != nil {
 		return refused
 	}
-	sub := &subscription{session: s, name: r.name, quoted: quote(r.name), filter: r.filter, wild: r.accounts == nil}
+	sub := &subscription{session: s, name: r.name, quoted: quote(r.name), filter: r.filter, allAccounts: r.accounts == nil}
 	if refused := s.reserve(sub); refused != nil {
 		return refused
 	}
-	if sub.wild {
-		s.queue(item{frame: subscribedFrame(sub.quoted, []opened{{Account: everyAccount}})})
-		s.hub.addWild(sub)
+	if sub.allAccounts {
+		s.enqueue(item{frame: subscribedFrame(sub.quoted, []opened{{Account: everyAccount}})})
+		s.hub.addAllAccounts(sub)
 		s.transport.flush()
 		return nil
 	}
@@ -148,8 +148,8 @@ func (s *session) subscribe(f *clientFrame) *refusal {
 	}
 	s.answer(sub, starts, r.snapshot)
 	for i, feed := range sub.feeds {
-		if err := s.advance(s.hub.base, feed, starts[i].page, s.transport.flush); err != nil {
-			s.heal(feed) // tries again beside this goroutine
+		if err := s.catchUp(s.hub.base, feed, starts[i].page, s.transport.flush); err != nil {
+			s.startRepair(feed) // tries again beside this goroutine
 		}
 	}
 	s.transport.flush()
@@ -182,11 +182,11 @@ func (s *session) answer(sub *subscription, starts []start, snapshots bool) {
 			accounts[i].Snapshot = &st.balance
 		}
 	}
-	s.queue(item{frame: subscribedFrame(sub.quoted, accounts)})
+	s.enqueue(item{frame: subscribedFrame(sub.quoted, accounts)})
 	for _, st := range starts {
 		if st.resync {
 			s.hub.metrics.resyncs.Inc()
-			s.queue(item{frame: resyncFrame(sub.quoted, st.balance)})
+			s.enqueue(item{frame: resyncFrame(sub.quoted, st.balance)})
 		}
 	}
 }

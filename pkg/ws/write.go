@@ -110,12 +110,12 @@ func (c *conn) drain(buf *writeBuffer, timeout time.Duration) error {
 	}
 }
 
-// gather takes what waits out of the outbox and makes messages of it. It is false
-// when nothing waits. The caller holds wire.mu, so that the order of the outbox is
+// gather takes what waits out of the send queue and makes messages of it. It is false
+// when nothing waits. The caller holds wire.mu, so that the order of the queue is
 // the order on the wire.
 func (c *conn) gather(buf *writeBuffer) bool {
 	clear(buf.items)
-	buf.items = c.session.out.take(buf.items[:0], maxWriteItems, maxWriteBytes)
+	buf.items = c.session.sendQueue.take(buf.items[:0], maxWriteItems, maxWriteBytes)
 	buf.bytes = buf.bytes[:0]
 	if len(buf.items) == 0 {
 		return false

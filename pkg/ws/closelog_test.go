@@ -15,20 +15,20 @@ import (
 func TestEndsAreLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		e := newEnds(slog.New(slog.NewJSONHandler(&out, nil)))
+		e := newCloseLogger(slog.New(slog.NewJSONHandler(&out, nil)))
 		k := newSink(NewHub(Config{}, nil, nil), &Identity{Subject: "user:u1"})
-		k.session.queue(item{frame: []byte("12345")})
+		k.session.enqueue(item{frame: []byte("12345")})
 		k.flush()
 		const storm = 1000
 		for range storm {
-			e.ended(k.session, closeRestart, "why")
+			e.logClose(k.session, closeRestart, "why")
 		}
-		e.rest() // too soon
+		e.logSkipped() // too soon
 		<-time.After(time.Second)
-		e.rest()
-		e.rest() // nothing to tell
+		e.logSkipped()
+		e.logSkipped() // nothing to tell
 		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-		if len(lines) != endsAtOnce+1 {
+		if len(lines) != loggedAtOnce+1 {
 			t.Fatalf("%d lines", len(lines))
 		}
 		var first struct {
@@ -39,13 +39,13 @@ func TestEndsAreLogged(t *testing.T) {
 		if err := json.Unmarshal([]byte(lines[0]), &first); err != nil {
 			t.Fatal(err)
 		}
-		if err := json.Unmarshal([]byte(lines[endsAtOnce]), &last); err != nil {
+		if err := json.Unmarshal([]byte(lines[loggedAtOnce]), &last); err != nil {
 			t.Fatal(err)
 		}
 		if first.Connection != k.session.id || first.Transport != "sink" || first.Code != 1012 || first.Detail != "why" || first.Frames != 1 || first.Bytes != 5 {
 			t.Errorf("%+v", first)
 		}
-		if last.Connections != storm-endsAtOnce {
+		if last.Connections != storm-loggedAtOnce {
 			t.Errorf("%d more were counted", last.Connections)
 		}
 	})

@@ -12,9 +12,9 @@ type item struct {
 	event *event // nil: not an event frame
 }
 
-// outbox is the bounded queue between the engine, which never waits, and one
+// sendQueue is the bounded queue between the engine, which never waits, and one
 // client's connection.
-type outbox struct {
+type sendQueue struct {
 	maxItems, maxBytes int
 
 	mu        sync.Mutex // protects what follows; nothing else is locked inside it
@@ -36,7 +36,7 @@ var chunks = sync.Pool{New: func() any { return new([chunkItems]item) }}
 
 // push queues an item. first tells the caller to see to the writing. ok is false
 // when the queue is full: the client is too slow and has to go.
-func (o *outbox) push(it item) (first, ok bool) {
+func (o *sendQueue) push(it item) (first, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.sealed {
@@ -63,12 +63,12 @@ func (o *outbox) push(it item) (first, ok bool) {
 
 // crowds tells whether the item, the newest, fills a quarter of the queue: whoever
 // waits with the writing must not any more. The caller holds mu.
-func (o *outbox) crowds(it item) bool {
+func (o *sendQueue) crowds(it item) bool {
 	return len(o.queue)-o.head == o.maxItems/4 || (o.bytes >= o.maxBytes/4 && o.bytes-len(it.frame) < o.maxBytes/4)
 }
 
 // crowded tells whether the queue is more than a quarter full.
-func (o *outbox) crowded() bool {
+func (o *sendQueue) crowded() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return len(o.queue)-o.head >= o.maxItems/4 || o.bytes >= o.maxBytes/4
@@ -76,7 +76,7 @@ func (o *outbox) crowded() bool {
 
 // take moves waiting items to dst, at most limit and about maxBytes. When none
 // waits, the next push will be told to see to the writing again.
-func (o *outbox) take(dst []item, limit, maxBytes int) []item {
+func (o *sendQueue) take(dst []item, limit, maxBytes int) []item {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	bytes := 0
@@ -108,7 +108,7 @@ func (o *outbox) take(dst []item, limit, maxBytes int) []item {
 
 // seal lets nothing more in. With drop, what waits is thrown away too; the number
 // of frames that were is returned.
-func (o *outbox) seal(drop bool) int {
+func (o *sendQueue) seal(drop bool) int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.sealed = true
@@ -125,13 +125,13 @@ func (o *outbox) seal(drop bool) int {
 }
 
 // roomy tells whether half of the queue is free. The caller holds mu.
-func (o *outbox) roomy() bool {
+func (o *sendQueue) roomy() bool {
 	return o.sealed || (len(o.queue)-o.head <= o.maxItems/2 && o.bytes <= o.maxBytes/2)
 }
 
 // waitRoom waits until half of the queue is free, so that a long replay goes at
 // the client's pace. It is false when that took longer than timeout.
-func (o *outbox) waitRoom(done <-chan struct{}, timeout time.Duration) bool {
+func (o *sendQueue) waitRoom(done <-chan struct{}, timeout time.Duration) bool {
 	room := o.awaitRoom()
 	if room == nil {
 		return true
@@ -152,7 +152,7 @@ func (o *outbox) waitRoom(done <-chan struct{}, timeout time.Duration) bool {
 }
 
 // awaitRoom is closed when there is room again; nil: there is.
-func (o *outbox) awaitRoom() <-chan struct{} {
+func (o *sendQueue) awaitRoom() <-chan struct{} {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.roomy() {
@@ -164,22 +164,22 @@ func (o *outbox) awaitRoom() <-chan struct{} {
 	return o.room
 }
 
-// closed tells whether the outbox was sealed.
-func (o *outbox) closed() bool {
+// closed tells whether the queue was sealed.
+func (o *sendQueue) closed() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.sealed
 }
 
 // sent tells what was taken out to be written: frames and bytes.
-func (o *outbox) sent() (frames, bytes int) {
+func (o *sendQueue) sent() (frames, bytes int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.frames, o.total
 }
 
 // waiting tells what is queued.
-func (o *outbox) waiting() (items, bytes int) {
+func (o *sendQueue) waiting() (items, bytes int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return len(o.queue) - o.head, o.bytes

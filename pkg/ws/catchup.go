@@ -19,19 +19,19 @@ const (
 // errStale is a state older than what the client has seen already.
 var errStale = errors.New("the state at hand is older than what was shown")
 
-// advance brings a holding feed up to date and makes it live: with the page at
+// catchUp brings a feed up to date and makes it live: with the page at
 // hand, then from the memory, else from the history, else with a resync. written
-// is called whenever something was queued. On an error the feed is still holding
-// and nothing is lost; only one goroutine may advance a feed. For a client that is
+// is called whenever something was queued. On an error the feed is still catching up
+// and nothing is lost; only one goroutine may catch a feed up. For a client that is
 // on its way out there is nothing to do.
-func (s *session) advance(ctx context.Context, f *feed, page []*event, written func()) error {
+func (s *session) catchUp(ctx context.Context, f *feed, page []*event, written func()) error {
 	replayed := 0
 	for {
-		if !s.out.waitRoom(s.ended, s.hub.cfg.WriteTimeout) {
+		if !s.sendQueue.waitRoom(s.ended, s.hub.cfg.WriteTimeout) {
 			s.hub.metrics.limit(limitWriteTimeout)
-			s.transport.shut(closeSlowConsumer, "replay too slow")
+			s.transport.closeWith(closeSlowConsumer, "replay too slow")
 		}
-		if s.out.closed() {
+		if s.sendQueue.closed() {
 			return nil
 		}
 		var n int
@@ -75,7 +75,7 @@ const (
 	stepFetch             // the history is needed
 )
 
-// step queues the next few events of a holding feed, from the page or from the
+// step queues the next few events of a feed that catches up, from the page or from the
 // memory, and makes the feed live when there is no more to come.
 func (s *session) step(f *feed, page []*event) (rest []*event, n int, st step) {
 	f.shard.mu.Lock()
@@ -107,7 +107,7 @@ func (s *session) step(f *feed, page []*event) (rest []*event, n int, st step) {
 	for _, e := range events {
 		f.next = e.seq + 1
 		if f.sub.filter.passes(e) {
-			s.queue(item{frame: e.frame(f.sub.name, f.sub.quoted), event: e})
+			s.enqueue(item{frame: e.frame(f.sub.name, f.sub.quoted), event: e})
 		}
 	}
 	if len(page) == 0 && f.next > max(c.newest, f.want) {
@@ -138,6 +138,6 @@ func (s *session) resync(ctx context.Context, f *feed) error {
 	}
 	f.next, f.want = b.Seq+1, b.Seq
 	s.hub.metrics.resyncs.Inc()
-	s.queue(item{frame: resyncFrame(f.sub.quoted, b)})
+	s.enqueue(item{frame: resyncFrame(f.sub.quoted, b)})
 	return nil
 }
