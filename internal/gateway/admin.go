@@ -72,7 +72,7 @@ func (g *Gateway) connections(w http.ResponseWriter, _ *http.Request, q url.Valu
 	return nil
 }
 
-// done is the answer to a call that other gateways obey, too.
+// done is the answer to a call that all gateways apply.
 type done struct {
 	Closed   int   `json:"closed"`   // connections of this gateway
 	Gateways int64 `json:"gateways"` // that were reached, this one included
@@ -98,8 +98,8 @@ func (g *Gateway) disconnect(w http.ResponseWriter, r *http.Request, _ url.Value
 	case !plain(body.Reason, maxReason):
 		return httpserver.Invalid("/reason", fmt.Sprintf("a reason has at most %d bytes of printable text", maxReason))
 	}
-	o := order{Op: opDisconnect, Account: body.Account, Connection: body.Connection, Reason: body.Reason}
-	return g.everywhere(w, r, o, g.hub.Disconnect(o.Account, o.Connection, o.Reason))
+	message := controlMessage{Op: opDisconnect, Account: body.Account, Connection: body.Connection, Reason: body.Reason}
+	return g.broadcast(w, r, message, g.hub.Disconnect(message.Account, message.Connection, message.Reason))
 }
 
 // revoke makes tokens void everywhere, for as long as they would be valid.
@@ -134,9 +134,9 @@ func (g *Gateway) revoke(w http.ResponseWriter, r *http.Request, _ url.Values) *
 	}
 	closed := g.hub.Revoke(v)
 	if err := g.control.keep(r.Context(), v); err != nil {
-		return g.onlyHere(err)
+		return g.broadcastFailed(err)
 	}
-	return g.everywhere(w, r, order{Op: opRevoke, TokenID: v.TokenID, Account: v.Account, At: &v.At, Until: &v.Until}, closed)
+	return g.broadcast(w, r, controlMessage{Op: opRevoke, TokenID: v.TokenID, Account: v.Account, At: &v.At, Until: &v.Until}, closed)
 }
 
 // drainCall sends the clients of this gateway away, or of the one that is named.
@@ -151,7 +151,7 @@ func (g *Gateway) drainCall(w http.ResponseWriter, r *http.Request, _ url.Values
 		return httpserver.Invalid("/gateway", "a gateway's name stands in its welcome frames")
 	}
 	if body.Gateway != "" && body.Gateway != g.cfg.Name {
-		return g.everywhere(w, r, order{Op: opDrain, Gateway: body.Gateway}, 0)
+		return g.broadcast(w, r, controlMessage{Op: opDrain, Gateway: body.Gateway}, 0)
 	}
 	g.cfg.Logger.Info("admin", "op", opDrain)
 	g.startDrain()
@@ -162,19 +162,19 @@ func (g *Gateway) drainCall(w http.ResponseWriter, r *http.Request, _ url.Values
 	return nil
 }
 
-// everywhere passes an order on that this gateway has obeyed.
-func (g *Gateway) everywhere(w http.ResponseWriter, r *http.Request, o order, closed int) *problem.Details {
-	n, err := g.control.publish(r.Context(), o)
+// broadcast passes on a message that this gateway has applied.
+func (g *Gateway) broadcast(w http.ResponseWriter, r *http.Request, message controlMessage, closed int) *problem.Details {
+	n, err := g.control.publish(r.Context(), message)
 	if err != nil {
-		return g.onlyHere(err)
+		return g.broadcastFailed(err)
 	}
-	g.cfg.Logger.Info("admin", "op", o.Op, "closed", closed, "gateways", n)
+	g.cfg.Logger.Info("admin", "op", message.Op, "closed", closed, "gateways", n)
 	httpserver.WriteJSON(w, http.StatusOK, done{Closed: closed, Gateways: n})
 	return nil
 }
 
-// onlyHere says that other gateways do not know.
-func (g *Gateway) onlyHere(err error) *problem.Details {
+// broadcastFailed answers a call that this gateway has applied and the others have not heard of.
+func (g *Gateway) broadcastFailed(err error) *problem.Details {
 	g.cfg.Logger.Error("an admin call reached this gateway only", "err", err)
 	d := problem.New(http.StatusServiceUnavailable, "unavailable", "", "done on this gateway; the others could not be told: repeat the call")
 	if errors.Is(err, errTooManyRevocations) {
@@ -184,17 +184,17 @@ func (g *Gateway) onlyHere(err error) *problem.Details {
 	return d
 }
 
-// heard obeys another gateway's order.
-func (g *Gateway) heard(o order) {
-	switch o.Op {
+// apply does what another gateway's message says.
+func (g *Gateway) apply(message controlMessage) {
+	switch message.Op {
 	case opDisconnect:
-		g.hub.Disconnect(o.Account, o.Connection, o.Reason)
+		g.hub.Disconnect(message.Account, message.Connection, message.Reason)
 	case opRevoke:
-		if o.At != nil && o.Until != nil && (o.TokenID == "") != (o.Account == "") {
-			g.hub.Revoke(ws.Revocation{TokenID: o.TokenID, Account: o.Account, At: *o.At, Until: *o.Until})
+		if message.At != nil && message.Until != nil && (message.TokenID == "") != (message.Account == "") {
+			g.hub.Revoke(ws.Revocation{TokenID: message.TokenID, Account: message.Account, At: *message.At, Until: *message.Until})
 		}
 	case opDrain:
-		if o.Gateway == g.cfg.Name {
+		if message.Gateway == g.cfg.Name {
 			g.startDrain()
 		}
 	}

@@ -30,15 +30,15 @@ const (
 // errTooManyRevocations refuses one more.
 var errTooManyRevocations = errors.New("too many revocations are in force")
 
-// The ops of orders.
+// The ops of control messages.
 const (
 	opDisconnect = "disconnect"
 	opRevoke     = "revoke"
 	opDrain      = "drain"
 )
 
-// order is a message from one gateway's admin API to all gateways.
-type order struct {
+// controlMessage goes from one gateway's admin API to all gateways.
+type controlMessage struct {
 	Op         string     `json:"op"`
 	From       string     `json:"from"` // instance that has done it already
 	Account    string     `json:"account,omitempty"`
@@ -50,24 +50,24 @@ type order struct {
 	Until      *time.Time `json:"until,omitempty"`
 }
 
-// control hears orders from the Pub/Sub channel. What was said while it could not
-// hear, it learns from Redis, as far as it has to be known later: revocations.
+// control receives messages from the Pub/Sub channel. Revocations that were published while it could
+// not receive are loaded from Redis.
 type control struct {
 	rdb      redis.UniversalClient
 	keys     bus.Keys
 	hub      *ws.Hub
-	obey     func(order)
+	apply    func(controlMessage)
 	log      *slog.Logger
 	instance string
 	loaded   atomic.Bool   // the revocations of Redis have been here once
 	hearing  atomic.Bool   // the channel is subscribed to
-	missed   chan struct{} // holds one: orders may have been missed
+	missed   chan struct{} // holds one: messages may have been missed
 	orders   *prometheus.CounterVec
 }
 
-func newControl(rdb redis.UniversalClient, keys bus.Keys, hub *ws.Hub, log *slog.Logger, reg prometheus.Registerer, obey func(order)) *control {
+func newControl(rdb redis.UniversalClient, keys bus.Keys, hub *ws.Hub, log *slog.Logger, reg prometheus.Registerer, apply func(controlMessage)) *control {
 	c := &control{
-		rdb: rdb, keys: keys, hub: hub, obey: obey, log: log, instance: uuid.NewString(), missed: make(chan struct{}, 1),
+		rdb: rdb, keys: keys, hub: hub, apply: apply, log: log, instance: uuid.NewString(), missed: make(chan struct{}, 1),
 		orders: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gateway_control_orders_total", Help: "Orders of other gateways' admin calls that were heard.",
 		}, []string{"op"}),
@@ -78,7 +78,7 @@ func newControl(rdb redis.UniversalClient, keys bus.Keys, hub *ws.Hub, log *slog
 	return c
 }
 
-// run hears orders, and knows the revocations, until ctx ends.
+// run receives messages, and knows the revocations, until ctx ends.
 func (c *control) run(ctx context.Context) error {
 	var g errgroup.Group
 	g.Go(func() error { return c.listen(ctx) })
@@ -86,7 +86,7 @@ func (c *control) run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// listen hears orders, from one subscription after the other.
+// listen receives messages, from one subscription after the other.
 func (c *control) listen(ctx context.Context) error {
 	for {
 		err := c.subscribe(ctx)
@@ -99,8 +99,8 @@ func (c *control) listen(ctx context.Context) error {
 	}
 }
 
-// subscribe hears orders until the channel is lost: a connection that broke without a
-// word, too.
+// subscribe receives messages until the channel is lost. A connection that broke silently is lost
+// too.
 func (c *control) subscribe(ctx context.Context) error {
 	sub := c.rdb.Subscribe(ctx, c.keys.Control())
 	defer c.hearing.Store(false)
@@ -127,7 +127,7 @@ func (c *control) subscribe(ctx context.Context) error {
 			default: // it will be looked at anyway
 			}
 		case *redis.Message:
-			c.hear(m.Payload)
+			c.handleMessage(m.Payload)
 		}
 	}
 }
@@ -153,36 +153,36 @@ func (c *control) reload(ctx context.Context) error {
 	}
 }
 
-func (c *control) hear(payload string) {
-	var o order
-	if err := json.Unmarshal([]byte(payload), &o); err != nil {
-		c.log.Warn("an order on the control channel cannot be read", "err", err)
+func (c *control) handleMessage(payload string) {
+	var message controlMessage
+	if err := json.Unmarshal([]byte(payload), &message); err != nil {
+		c.log.Warn("a message on the control channel cannot be read", "err", err)
 		return
 	}
-	if o.From == c.instance {
+	if message.From == c.instance {
 		return
 	}
-	switch o.Op {
+	switch message.Op {
 	case opDisconnect, opRevoke, opDrain:
-		c.orders.WithLabelValues(o.Op).Inc()
-		c.obey(o)
+		c.orders.WithLabelValues(message.Op).Inc()
+		c.apply(message)
 	default:
-		c.log.Warn("an order on the control channel is unknown here", "op", o.Op)
+		c.log.Warn("a message on the control channel has an unknown op", "op", message.Op)
 	}
 }
 
 // publish tells all gateways, and how many subscribers heard it, this one included.
-func (c *control) publish(ctx context.Context, o order) (int64, error) {
+func (c *control) publish(ctx context.Context, message controlMessage) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
 	defer cancel()
-	o.From = c.instance
-	payload, err := json.Marshal(o)
+	message.From = c.instance
+	payload, err := json.Marshal(message)
 	if err != nil {
-		return 0, fmt.Errorf("encode order: %w", err)
+		return 0, fmt.Errorf("encode control message: %w", err)
 	}
 	n, err := c.rdb.Publish(ctx, c.keys.Control(), payload).Result()
 	if err != nil {
-		return 0, fmt.Errorf("publish order: %w", err)
+		return 0, fmt.Errorf("publish control message: %w", err)
 	}
 	return n, nil
 }

@@ -112,7 +112,7 @@ func New(ctx context.Context, rdb redis.UniversalClient, core *coreclient.Client
 		Name: "gateway_balance_requests_total", Help: "Balances asked for over HTTP, by where the answer came from.",
 	}, []string{"source"})
 	reg.MustRegister(g.balances)
-	g.control = newControl(rdb, cfg.Keys, g.hub, cfg.Logger, reg, g.heard)
+	g.control = newControl(rdb, cfg.Keys, g.hub, cfg.Logger, reg, g.apply)
 	g.routes()
 	g.checks()
 	g.admins()
