@@ -11,7 +11,12 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
+
+// Subprotocol is the name of the protocol in the WebSocket handshake.
+const Subprotocol = "wallet.v1"
 
 // Handler serves GET /v1/ws: it upgrades the request and returns; the connection
 // lives on in goroutines of the hub. Run must be running.
@@ -140,9 +145,9 @@ func (h *Hub) enter(c *conn, identity *Identity, remote string) {
 	c.session.startClock(time.Now())
 	c.loop = h.loops[int(h.nextLoop.Add(1))%len(h.loops)]
 	if err := h.clients.add(c.session); err != nil {
-		code := closeRateLimited
+		code := protocol.CloseRateLimited
 		if errors.Is(err, errStopping) {
-			code = closeGoingAway
+			code = protocol.CloseGoingAway
 		}
 		_ = h.refuseClient(err) // counts
 		c.closeWith(code, err.Error())
@@ -165,7 +170,7 @@ func (c *conn) control(context.Context, []byte) bool {
 		return true
 	}
 	c.session.hub.metrics.limit(limitFrameRate)
-	c.closeWith(closeRateLimited, "too many control frames")
+	c.closeWith(protocol.CloseRateLimited, "too many control frames")
 	return false
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"math/rand/v2"
 	"time"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
 // Stats counts what a hub holds at one moment.
@@ -88,7 +90,7 @@ func (h *Hub) Disconnect(account, connection, reason string) int {
 		sessions = append(sessions, s)
 	}
 	for _, s := range sessions {
-		s.transport.closeWith(closeDisconnected, reason)
+		s.transport.closeWith(protocol.CloseDisconnected, reason)
 	}
 	return len(sessions)
 }
@@ -107,8 +109,8 @@ func (h *Hub) Drain(ctx context.Context, window time.Duration) {
 	window = min(max(window, 0), time.Duration(len(sessions))*comingBack)
 	for i, s := range sessions {
 		after := window * time.Duration(i+1) / time.Duration(len(sessions))
-		s.notify(item{frame: reconnectFrame(after)})
-		s.transport.closeWith(closeRestart, "")
+		s.notify(item{frame: protocol.ReconnectFrame(after)})
+		s.transport.closeWith(protocol.CloseRestart, "")
 	}
 	h.await(ctx)
 }

@@ -8,10 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
 func list(n int, form string) string {
@@ -26,60 +27,60 @@ func list(n int, form string) string {
 func TestBadFrames(t *testing.T) {
 	g := newGateway(t, Config{FrameBurst: 1000})
 	for name, tc := range map[string]struct{ frame, code string }{
-		"no JSON":                 {`hello`, codeBadRequest},
-		"half JSON":               {`{"op":"ping"`, codeBadRequest},
-		"empty":                   {``, codeBadRequest},
-		"not an object":           {`["ping"]`, codeBadRequest},
-		"no op":                   {`{}`, codeBadRequest},
-		"unknown op":              {`{"op":"publish"}`, codeBadRequest},
-		"op of a wrong case":      {`{"op":"PING"}`, codeBadRequest},
-		"op is a number":          {`{"op":1}`, codeBadRequest},
-		"duplicate names":         {`{"op":"ping","op":"ping"}`, codeBadRequest},
-		"invalid UTF-8":           {"{\"op\":\"ping\",\"sub\":\"\xff\"}", codeBadRequest},
-		"unknown field":           {`{"op":"subscribe","sub":"s","type":["x"]}`, codeBadRequest},
-		"null types":              {`{"op":"subscribe","sub":"s","types":null}`, codeBadRequest},
-		"null accounts":           {`{"op":"subscribe","sub":"s","accounts":null}`, codeBadRequest},
-		"null minAmount":          {`{"op":"subscribe","sub":"s","minAmount":null}`, codeBadRequest},
-		"null snapshot":           {`{"op":"subscribe","sub":"s","snapshot":null}`, codeBadRequest},
-		"null after":              {`{"op":"subscribe","sub":"s","after":null}`, codeBadRequest},
-		"after null":              {`{"op":"subscribe","sub":"s","after":{"user:u1":null}}`, codeBadRequest},
-		"a null type":             {`{"op":"subscribe","sub":"s","types":[null]}`, codeBadRequest},
-		"ping with a sub":         {`{"op":"ping","sub":"a"}`, codeBadRequest},
-		"ping with a null sub":    {`{"op":"ping","sub":null}`, codeBadRequest},
-		"unsubscribe with after":  {`{"op":"unsubscribe","sub":"a","after":{}}`, codeBadRequest},
-		"subscribe with a token":  {`{"op":"subscribe","sub":"s","token":"t"}`, codeBadRequest},
-		"auth with accounts":      {`{"op":"auth","token":"t","accounts":["user:u1"]}`, codeBadRequest},
-		"no sub":                  {`{"op":"subscribe"}`, codeBadRequest},
-		"empty sub":               {`{"op":"subscribe","sub":""}`, codeBadRequest},
-		"long sub":                {`{"op":"subscribe","sub":"` + strings.Repeat("s", 65) + `"}`, codeBadRequest},
-		"33 types":                {`{"op":"subscribe","sub":"s","types":` + list(33, `"t%d"`) + `}`, codeBadRequest},
-		"33 reasons":              {`{"op":"subscribe","sub":"s","reasons":` + list(33, `"t%d"`) + `}`, codeBadRequest},
-		"33 features":             {`{"op":"subscribe","sub":"s","features":` + list(33, `"t%d"`) + `}`, codeBadRequest},
-		"no types":                {`{"op":"subscribe","sub":"s","types":[]}`, codeBadRequest},
-		"types of a wrong type":   {`{"op":"subscribe","sub":"s","types":"wallet.escrow_held"}`, codeBadRequest},
-		"long type":               {`{"op":"subscribe","sub":"s","types":["` + strings.Repeat("t", 129) + `"]}`, codeBadRequest},
-		"minAmount 0":             {`{"op":"subscribe","sub":"s","minAmount":0}`, codeBadRequest},
-		"minAmount 1.5":           {`{"op":"subscribe","sub":"s","minAmount":1.5}`, codeBadRequest},
-		"minAmount 2^53":          {`{"op":"subscribe","sub":"s","minAmount":9007199254740992}`, codeBadRequest},
-		"minAmount as text":       {`{"op":"subscribe","sub":"s","minAmount":"1"}`, codeBadRequest},
-		"65 accounts":             {`{"op":"subscribe","sub":"s","accounts":` + list(65, `"user:u%d"`) + `}`, codeBadRequest},
-		"no accounts":             {`{"op":"subscribe","sub":"s","accounts":[]}`, codeBadRequest},
-		"an account with braces":  {`{"op":"subscribe","sub":"s","accounts":["user:{u1}"]}`, codeBadRequest},
-		"a system account":        {`{"op":"subscribe","sub":"s","accounts":["system:payout"]}`, codeBadRequest},
-		"another's account":       {`{"op":"subscribe","sub":"s","accounts":["user:u1","user:u2"]}`, codeForbidden},
-		"every account":           {`{"op":"subscribe","sub":"s","accounts":["*"]}`, codeForbidden},
-		"every account and more":  {`{"op":"subscribe","sub":"s","accounts":["*","user:u1"]}`, codeBadRequest},
-		"every account, resumed":  {`{"op":"subscribe","sub":"s","accounts":["*"],"after":{"user:u1":1}}`, codeBadRequest},
-		"after of a stranger":     {`{"op":"subscribe","sub":"s","after":{"user:u2":1}}`, codeBadRequest},
-		"after below zero":        {`{"op":"subscribe","sub":"s","after":{"user:u1":-1}}`, codeBadRequest},
-		"after beyond 2^53":       {`{"op":"subscribe","sub":"s","after":{"user:u1":9007199254740992}}`, codeBadRequest},
-		"after as text":           {`{"op":"subscribe","sub":"s","after":{"user:u1":"1"}}`, codeBadRequest},
-		"after 1e3":               {`{"op":"subscribe","sub":"s","after":{"user:u1":1e3}}`, codeBadRequest},
-		"SQL in a name":           {`{"op":"subscribe","sub":"s","accounts":["user:'; DROP TABLE wallets; --"]}`, codeBadRequest},
-		"Redis in a name":         {`{"op":"subscribe","sub":"s","accounts":["user:x\r\nFLUSHALL"]}`, codeBadRequest},
-		"unsubscribe nothing":     {`{"op":"unsubscribe","sub":"nothing"}`, codeUnknownSubscription},
-		"unsubscribe, no sub":     {`{"op":"unsubscribe"}`, codeBadRequest},
-		"another's token renewal": {`{"op":"auth","token":"` + mint(t, Identity{Subject: "other", Accounts: []string{"user:u1"}}) + `"}`, codeForbidden},
+		"no JSON":                 {`hello`, protocol.CodeBadRequest},
+		"half JSON":               {`{"op":"ping"`, protocol.CodeBadRequest},
+		"empty":                   {``, protocol.CodeBadRequest},
+		"not an object":           {`["ping"]`, protocol.CodeBadRequest},
+		"no op":                   {`{}`, protocol.CodeBadRequest},
+		"unknown op":              {`{"op":"publish"}`, protocol.CodeBadRequest},
+		"op of a wrong case":      {`{"op":"PING"}`, protocol.CodeBadRequest},
+		"op is a number":          {`{"op":1}`, protocol.CodeBadRequest},
+		"duplicate names":         {`{"op":"ping","op":"ping"}`, protocol.CodeBadRequest},
+		"invalid UTF-8":           {"{\"op\":\"ping\",\"sub\":\"\xff\"}", protocol.CodeBadRequest},
+		"unknown field":           {`{"op":"subscribe","sub":"s","type":["x"]}`, protocol.CodeBadRequest},
+		"null types":              {`{"op":"subscribe","sub":"s","types":null}`, protocol.CodeBadRequest},
+		"null accounts":           {`{"op":"subscribe","sub":"s","accounts":null}`, protocol.CodeBadRequest},
+		"null minAmount":          {`{"op":"subscribe","sub":"s","minAmount":null}`, protocol.CodeBadRequest},
+		"null snapshot":           {`{"op":"subscribe","sub":"s","snapshot":null}`, protocol.CodeBadRequest},
+		"null after":              {`{"op":"subscribe","sub":"s","after":null}`, protocol.CodeBadRequest},
+		"after null":              {`{"op":"subscribe","sub":"s","after":{"user:u1":null}}`, protocol.CodeBadRequest},
+		"a null type":             {`{"op":"subscribe","sub":"s","types":[null]}`, protocol.CodeBadRequest},
+		"ping with a sub":         {`{"op":"ping","sub":"a"}`, protocol.CodeBadRequest},
+		"ping with a null sub":    {`{"op":"ping","sub":null}`, protocol.CodeBadRequest},
+		"unsubscribe with after":  {`{"op":"unsubscribe","sub":"a","after":{}}`, protocol.CodeBadRequest},
+		"subscribe with a token":  {`{"op":"subscribe","sub":"s","token":"t"}`, protocol.CodeBadRequest},
+		"auth with accounts":      {`{"op":"auth","token":"t","accounts":["user:u1"]}`, protocol.CodeBadRequest},
+		"no sub":                  {`{"op":"subscribe"}`, protocol.CodeBadRequest},
+		"empty sub":               {`{"op":"subscribe","sub":""}`, protocol.CodeBadRequest},
+		"long sub":                {`{"op":"subscribe","sub":"` + strings.Repeat("s", 65) + `"}`, protocol.CodeBadRequest},
+		"33 types":                {`{"op":"subscribe","sub":"s","types":` + list(33, `"t%d"`) + `}`, protocol.CodeBadRequest},
+		"33 reasons":              {`{"op":"subscribe","sub":"s","reasons":` + list(33, `"t%d"`) + `}`, protocol.CodeBadRequest},
+		"33 features":             {`{"op":"subscribe","sub":"s","features":` + list(33, `"t%d"`) + `}`, protocol.CodeBadRequest},
+		"no types":                {`{"op":"subscribe","sub":"s","types":[]}`, protocol.CodeBadRequest},
+		"types of a wrong type":   {`{"op":"subscribe","sub":"s","types":"wallet.escrow_held"}`, protocol.CodeBadRequest},
+		"long type":               {`{"op":"subscribe","sub":"s","types":["` + strings.Repeat("t", 129) + `"]}`, protocol.CodeBadRequest},
+		"minAmount 0":             {`{"op":"subscribe","sub":"s","minAmount":0}`, protocol.CodeBadRequest},
+		"minAmount 1.5":           {`{"op":"subscribe","sub":"s","minAmount":1.5}`, protocol.CodeBadRequest},
+		"minAmount 2^53":          {`{"op":"subscribe","sub":"s","minAmount":9007199254740992}`, protocol.CodeBadRequest},
+		"minAmount as text":       {`{"op":"subscribe","sub":"s","minAmount":"1"}`, protocol.CodeBadRequest},
+		"65 accounts":             {`{"op":"subscribe","sub":"s","accounts":` + list(65, `"user:u%d"`) + `}`, protocol.CodeBadRequest},
+		"no accounts":             {`{"op":"subscribe","sub":"s","accounts":[]}`, protocol.CodeBadRequest},
+		"an account with braces":  {`{"op":"subscribe","sub":"s","accounts":["user:{u1}"]}`, protocol.CodeBadRequest},
+		"a system account":        {`{"op":"subscribe","sub":"s","accounts":["system:payout"]}`, protocol.CodeBadRequest},
+		"another's account":       {`{"op":"subscribe","sub":"s","accounts":["user:u1","user:u2"]}`, protocol.CodeForbidden},
+		"every account":           {`{"op":"subscribe","sub":"s","accounts":["*"]}`, protocol.CodeForbidden},
+		"every account and more":  {`{"op":"subscribe","sub":"s","accounts":["*","user:u1"]}`, protocol.CodeBadRequest},
+		"every account, resumed":  {`{"op":"subscribe","sub":"s","accounts":["*"],"after":{"user:u1":1}}`, protocol.CodeBadRequest},
+		"after of a stranger":     {`{"op":"subscribe","sub":"s","after":{"user:u2":1}}`, protocol.CodeBadRequest},
+		"after below zero":        {`{"op":"subscribe","sub":"s","after":{"user:u1":-1}}`, protocol.CodeBadRequest},
+		"after beyond 2^53":       {`{"op":"subscribe","sub":"s","after":{"user:u1":9007199254740992}}`, protocol.CodeBadRequest},
+		"after as text":           {`{"op":"subscribe","sub":"s","after":{"user:u1":"1"}}`, protocol.CodeBadRequest},
+		"after 1e3":               {`{"op":"subscribe","sub":"s","after":{"user:u1":1e3}}`, protocol.CodeBadRequest},
+		"SQL in a name":           {`{"op":"subscribe","sub":"s","accounts":["user:'; DROP TABLE wallets; --"]}`, protocol.CodeBadRequest},
+		"Redis in a name":         {`{"op":"subscribe","sub":"s","accounts":["user:x\r\nFLUSHALL"]}`, protocol.CodeBadRequest},
+		"unsubscribe nothing":     {`{"op":"unsubscribe","sub":"nothing"}`, protocol.CodeUnknownSubscription},
+		"unsubscribe, no sub":     {`{"op":"unsubscribe"}`, protocol.CodeBadRequest},
+		"another's token renewal": {`{"op":"auth","token":"` + mint(t, Identity{Subject: "other", Accounts: []string{"user:u1"}}) + `"}`, protocol.CodeForbidden},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := g.login("user:u1")
@@ -99,15 +100,15 @@ func TestErrorNamesSubscription(t *testing.T) {
 	c.send(`{"op":"subscribe","sub":"a"}`)
 	c.expect("subscribed")
 	c.send(`{"op":"subscribe","sub":"a"}`)
-	if f := c.expectError(codeDuplicate); f["sub"] != "a" {
+	if f := c.expectError(protocol.CodeDuplicateSubscription); f["sub"] != "a" {
 		t.Error(f)
 	}
 	c.send(`{"op":"subscribe","sub":"b"}`)
-	if f := c.expectError(codeTooManySubscriptions); f["sub"] != "b" {
+	if f := c.expectError(protocol.CodeTooManySubscriptions); f["sub"] != "b" {
 		t.Error(f)
 	}
 	c.send(`{"op":"subscribe","sub":"c\"<","accounts":3}`)
-	if f := c.expectError(codeBadRequest); f["sub"] != `c"<` {
+	if f := c.expectError(protocol.CodeBadRequest); f["sub"] != `c"<` {
 		t.Error(f)
 	}
 	// A refused subscription takes no place.
@@ -122,12 +123,12 @@ func TestFifthMalformedFrameCloses(t *testing.T) {
 	c := g.login("user:u1")
 	for _, frame := range []string{`x`, `{"op":"nope"}`, `[]`, `{`} {
 		c.send(frame)
-		c.expectError(codeBadRequest)
+		c.expectError(protocol.CodeBadRequest)
 	}
 	c.send(`{"op":"subscribe","sub":"s","types":[]}`) // well-formed, only refused: does not count
-	c.expectError(codeBadRequest)
+	c.expectError(protocol.CodeBadRequest)
 	c.send(`y`)
-	if got := c.expectClose(closeBadRequest); got.Reason != "bad_request" {
+	if got := c.expectClose(protocol.CloseBadRequest); got.Reason != "bad_request" {
 		t.Errorf("reason %q", got.Reason)
 	}
 }
@@ -142,7 +143,7 @@ func TestMessageSizes(t *testing.T) {
 	c.send(pad(16 << 10))
 	c.expect("pong")
 	c.send(pad(16<<10 + 1))
-	if got := c.expectClose(closeTooBig); got.Reason != "message_too_big" {
+	if got := c.expectClose(protocol.CloseTooBig); got.Reason != "message_too_big" {
 		t.Errorf("reason %q", got.Reason)
 	}
 }
@@ -197,7 +198,7 @@ func TestSeveralFramesInAMessage(t *testing.T) {
 	c.expect("pong")
 	c.send("{\"op\":\"ping\"}\nrubbish")
 	c.expect("pong")
-	c.expectError(codeBadRequest)
+	c.expectError(protocol.CodeBadRequest)
 }
 
 func TestFrameRateLimit(t *testing.T) {
@@ -208,7 +209,7 @@ func TestFrameRateLimit(t *testing.T) {
 		c.expect("pong")
 	}
 	c.send(`{"op":"ping"}`)
-	c.expectClose(closeRateLimited)
+	c.expectClose(protocol.CloseRateLimited)
 }
 
 // badTokens are what must open nothing, by either way in.
@@ -243,18 +244,18 @@ func TestBadTokenInFrame(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := g.dial(nil)
 			c.send(`{"op":"auth","token":"` + raw + `"}`)
-			if got := c.expectClose(closeUnauthorized); got.Reason != "unauthorized" {
+			if got := c.expectClose(protocol.CloseUnauthorized); got.Reason != "unauthorized" {
 				t.Errorf("reason %q", got.Reason)
 			}
 		})
 	}
 	c := g.dial(nil)
 	c.send(`{"op":"subscribe","sub":"s"}`)
-	c.expectClose(closeUnauthorized)
+	c.expectClose(protocol.CloseUnauthorized)
 	// A bad renewal ends the connection too.
 	c = g.login("user:u1")
 	c.send(`{"op":"auth","token":"rubbish"}`)
-	c.expectClose(closeUnauthorized)
+	c.expectClose(protocol.CloseUnauthorized)
 }
 
 // failing is an Authenticator that accepts nothing.
@@ -270,12 +271,12 @@ func TestAuthErrors(t *testing.T) {
 		status     int
 		detail     string
 		retryAfter string
-		code       closeCode
+		code       protocol.CloseCode
 	}{
-		"refused":      {&AuthError{Reason: "the token is for another house"}, 401, "the token is for another house", "", closeUnauthorized},
-		"unavailable":  {&AuthError{Reason: "no keys yet", RetryAfter: 7 * time.Second}, 503, "no keys yet", "7", closeInternal},
-		"wrapped":      {fmt.Errorf("keys: %w", &AuthError{Reason: "no keys yet", RetryAfter: time.Millisecond}), 503, "no keys yet", "1", closeInternal},
-		"other errors": {errors.New("user=admin password=hunter2"), 401, "the token is not accepted", "", closeUnauthorized},
+		"refused":      {&AuthError{Reason: "the token is for another house"}, 401, "the token is for another house", "", protocol.CloseUnauthorized},
+		"unavailable":  {&AuthError{Reason: "no keys yet", RetryAfter: 7 * time.Second}, 503, "no keys yet", "7", protocol.CloseInternal},
+		"wrapped":      {fmt.Errorf("keys: %w", &AuthError{Reason: "no keys yet", RetryAfter: time.Millisecond}), 503, "no keys yet", "1", protocol.CloseInternal},
+		"other errors": {errors.New("user=admin password=hunter2"), 401, "the token is not accepted", "", protocol.CloseUnauthorized},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newGatewayFor(t, Config{}, failing{tc.err})
@@ -359,23 +360,23 @@ func FuzzFrames(f *testing.F) {
 	f.Fuzz(func(t *testing.T, message []byte) {
 		n := 0
 		good := 0
-		eachFrame(message, func(fr clientFrame, refused *refusal) bool {
+		protocol.EachFrame(message, func(fr protocol.ClientFrame, refused *protocol.Refusal) bool {
 			n++
 			if refused == nil {
 				good++
 			}
 			switch {
 			case refused != nil:
-				if refused.code != codeBadRequest || refused.message == "" {
+				if refused.Code != protocol.CodeBadRequest || refused.Message == "" {
 					t.Errorf("refused with %+v", refused)
 				}
-				mustBeJSON(t, errorFrame(fr.Sub, refused))
-			case !knownOp(fr.Op):
+				mustBeJSON(t, protocol.ErrorFrame(fr.Sub, refused))
+			case !protocol.KnownOp(fr.Op):
 				t.Errorf("op %q was let through", fr.Op)
-			case fr.Op == opSubscribe:
+			case fr.Op == protocol.OpSubscribe:
 				s := newSession(h, "id", "")
 				if r, refused := s.check(&fr, &Identity{Subject: "user:u1", Accounts: []string{"user:u1"}}); refused == nil {
-					mustBeJSON(t, quote(r.name))
+					mustBeJSON(t, protocol.Quote(r.name))
 					if len(r.accounts) != 1 || r.accounts[0] != "user:u1" {
 						t.Errorf("accounts %q", r.accounts)
 					}
@@ -387,7 +388,7 @@ func FuzzFrames(f *testing.F) {
 			t.Error("a message without frames was let through")
 		}
 		var value any // as another reader sees it
-		if n == 1 && good == 1 && (json.Unmarshal(message, &value) != nil || !plainValue(value, maxNesting)) {
+		if n == 1 && good == 1 && (json.Unmarshal(message, &value) != nil || !plainValue(value, protocol.MaxNesting)) {
 			t.Errorf("let through: %q", message)
 		}
 	})
@@ -411,47 +412,6 @@ func plainValue(value any, levels int) bool {
 		return ok && levels > 0
 	}
 	return true
-}
-
-// A frame that nests too deep is malformed, wherever it stands in a message, and what comes before
-// it is done.
-func TestDeepFrames(t *testing.T) {
-	nested := func(levels int) string {
-		return strings.Repeat(`{"x":`, levels-1) + "{}" + strings.Repeat("}", levels-1)
-	}
-	deep := fmt.Sprintf("a frame nests at most %d levels deep", maxNesting)
-	for name, tc := range map[string]struct {
-		message string
-		want    []string // the refusals; empty for a frame that is done
-	}{
-		"8 levels":             {nested(8), []string{"op is one of auth, subscribe, unsubscribe, ping"}},
-		"9 levels":             {nested(9), []string{deep}},
-		"9 arrays":             {strings.Repeat("[", 9), []string{deep}},
-		"10,000 levels":        {nested(10_000), []string{deep}},
-		"after white space":    {" \n" + nested(9), []string{deep}},
-		"after a frame":        {`{"op":"ping"}` + nested(9), []string{"", deep}},
-		"after rubbish":        {"x" + nested(9), []string{"a frame is a JSON object"}},
-		"before a frame":       {nested(9) + "\n" + `{"op":"ping"}`, []string{deep}},
-		"brackets in a string": {`{"op":"unsubscribe","sub":"\"[[[[[[[[[[\\"}`, []string{""}},
-		"many shallow frames":  {strings.Repeat(`{"op":"ping"} `, 20), make([]string, 20)},
-		"closed too often":     {"]]]]" + nested(9), []string{"a frame is a JSON object"}},
-	} {
-		var got []string
-		eachFrame([]byte(tc.message), func(_ clientFrame, refused *refusal) bool {
-			message := ""
-			if refused != nil {
-				message = refused.message
-				if !refused.malformed {
-					t.Errorf("%s: %q does not count as malformed", name, message)
-				}
-			}
-			got = append(got, message)
-			return true
-		})
-		if !slices.Equal(got, tc.want) {
-			t.Errorf("%s: got %q, want %q", name, got, tc.want)
-		}
-	}
 }
 
 // A request that is no handshake is refused by Config.WriteError, as every refusal is.

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
 // drop is a transport that throws away what it is woken for.
@@ -21,10 +23,10 @@ func (d *drop) wake() {
 		}
 	}
 }
-func (d *drop) flush()                      { d.wake() }
-func (d *drop) alive() bool                 { return true }
-func (d *drop) name() string                { return "drop" }
-func (d *drop) closeWith(closeCode, string) { panic("closed") }
+func (d *drop) flush()                               { d.wake() }
+func (d *drop) alive() bool                          { return true }
+func (d *drop) name() string                         { return "drop" }
+func (d *drop) closeWith(protocol.CloseCode, string) { panic("closed") }
 
 // BenchmarkDeliver is the cost of one delivery of 300 bytes, in batches of 100,
 // with so many subscribers of its account, until each send queue was emptied once.
@@ -39,8 +41,8 @@ func BenchmarkDeliver(b *testing.B) {
 				d.session.transport = d
 				d.session.identity = &Identity{Accounts: []string{"user:u1"}}
 				sub := "wallet"
-				if r := d.session.subscribe(&clientFrame{Sub: &sub}); r != nil {
-					b.Fatal(r.message)
+				if r := d.session.subscribe(&protocol.ClientFrame{Sub: &sub}); r != nil {
+					b.Fatal(r.Message)
 				}
 			}
 			const batch = 100
@@ -78,17 +80,17 @@ func BenchmarkResume(b *testing.B) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		raw := fmt.Appendf(nil, `{"op":"subscribe","sub":"wallet","accounts":["user:u%d"],"after":{"user:u%d":10}}`, i%accounts, i%accounts)
-		eachFrame(raw, func(f clientFrame, refused *refusal) bool {
+		protocol.EachFrame(raw, func(f protocol.ClientFrame, refused *protocol.Refusal) bool {
 			if refused == nil {
 				refused = d.session.subscribe(&f)
 			}
 			if refused != nil {
-				b.Fatal(refused.message)
+				b.Fatal(refused.Message)
 			}
 			return true
 		})
 		if r := d.session.unsubscribe("wallet"); r != nil {
-			b.Fatal(r.message)
+			b.Fatal(r.Message)
 		}
 	}
 }

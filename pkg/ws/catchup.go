@@ -3,6 +3,8 @@ package ws
 import (
 	"context"
 	"errors"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
 // A replay goes in steps of at most this size, so that neither the shard's lock is held
@@ -29,7 +31,7 @@ func (s *session) catchUp(ctx context.Context, f *feed, page []*event, written f
 	for {
 		if !s.sendQueue.waitRoom(s.ended, s.hub.cfg.WriteTimeout) {
 			s.hub.metrics.limit(limitWriteTimeout)
-			s.transport.closeWith(closeSlowConsumer, "replay too slow")
+			s.transport.closeWith(protocol.CloseSlowConsumer, "replay too slow")
 		}
 		if s.sendQueue.closed() {
 			return nil
@@ -138,6 +140,6 @@ func (s *session) resync(ctx context.Context, f *feed) error {
 	}
 	f.next, f.want = b.Seq+1, b.Seq
 	s.hub.metrics.resyncs.Inc()
-	s.enqueue(item{frame: resyncFrame(f.sub.quoted, b)})
+	s.enqueue(item{frame: protocol.ResyncFrame(f.sub.quoted, b)})
 	return nil
 }

@@ -3,6 +3,8 @@ package ws
 import (
 	"math/rand/v2"
 	"time"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
 // tickInterval is how often the hub looks whose time has come. One look at all
@@ -77,7 +79,7 @@ func (s *session) welcomed() []byte {
 	s.mu.Lock()
 	expiresAt := s.expiresAt
 	s.mu.Unlock()
-	return welcomeFrame(s.id, s.hub.cfg.Gateway, s.hub.cfg.HeartbeatInterval, expiresAt)
+	return protocol.WelcomeFrame(s.id, s.hub.cfg.Gateway, s.hub.cfg.HeartbeatInterval, expiresAt)
 }
 
 // tick does what is due. It never waits.
@@ -101,19 +103,19 @@ func (s *session) tick(now time.Time) {
 	switch {
 	case late:
 		s.hub.metrics.limit(limitAuthTimeout)
-		s.transport.closeWith(closeAuthTimeout, "")
+		s.transport.closeWith(protocol.CloseAuthTimeout, "")
 		return
 	case expired:
-		s.transport.closeWith(closeUnauthorized, "the token has expired")
+		s.transport.closeWith(protocol.CloseUnauthorized, "the token has expired")
 		return
 	case notice:
-		s.notify(item{frame: expiringFrame(expires)})
+		s.notify(item{frame: protocol.ExpiringFrame(expires)})
 	}
 	if !ping {
 		return
 	}
 	if !s.transport.alive() {
-		s.transport.closeWith(closeAbnormal, "silent for two heartbeats")
+		s.transport.closeWith(protocol.CloseAbnormal, "silent for two heartbeats")
 		return
 	}
 	s.notify(item{}) // a ping

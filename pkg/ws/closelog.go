@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
 // How many ends of connections are logged one by one.
@@ -26,7 +28,7 @@ func newCloseLogger(log *slog.Logger) *closeLogger {
 }
 
 // ended logs the end of one.
-func (e *closeLogger) logClose(s *session, code closeCode, detail string) {
+func (e *closeLogger) logClose(s *session, code protocol.CloseCode, detail string) {
 	if !e.limiter.Allow() {
 		e.skipped.Add(1)
 		return

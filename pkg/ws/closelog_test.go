@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
 // Each end has a line with its code and counts. In a storm most are only counted, and none
@@ -21,7 +23,7 @@ func TestEndsAreLogged(t *testing.T) {
 		k.flush()
 		const storm = 1000
 		for range storm {
-			e.logClose(k.session, closeRestart, "why")
+			e.logClose(k.session, protocol.CloseRestart, "why")
 		}
 		e.logSkipped() // too soon
 		<-time.After(time.Second)

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
 // conn is a client's WebSocket: the transport of its session. One goroutine reads
@@ -81,10 +83,10 @@ func (c *conn) receive(typ websocket.MessageType, r io.Reader) bool {
 	c.busy.Store(true)
 	defer c.busy.Store(false)
 	if typ != websocket.MessageText {
-		return c.refuse(nil, malformed("messages are text"))
+		return c.refuse(nil, protocol.Malformed("messages are text"))
 	}
 	open := true
-	eachFrame(*buf, func(f clientFrame, refused *refusal) bool {
+	protocol.EachFrame(*buf, func(f protocol.ClientFrame, refused *protocol.Refusal) bool {
 		open = c.handle(&f, refused)
 		return open
 	})
@@ -128,14 +130,14 @@ func (c *conn) ended(err error) {
 	switch {
 	case errors.Is(err, errTooBig):
 		c.session.hub.metrics.limit(limitMessageBytes)
-		c.closeWith(closeTooBig, "")
+		c.closeWith(protocol.CloseTooBig, "")
 	case isTimeout(err):
 		c.session.hub.metrics.limit(limitMessageTime)
-		c.closeWith(closeAuthTimeout, lateMessage)
+		c.closeWith(protocol.CloseAuthTimeout, protocol.MessageTimeout)
 	case errors.As(err, &closed):
-		c.note(closeCode(closed.Code), "closed by the client")
+		c.note(protocol.CloseCode(closed.Code), "closed by the client")
 	default:
-		c.note(closeAbnormal, err.Error())
+		c.note(protocol.CloseAbnormal, err.Error())
 	}
 }
 
@@ -143,10 +145,10 @@ func (c *conn) ended(err error) {
 func (c *conn) broken(err error) {
 	if isTimeout(err) {
 		c.session.hub.metrics.limit(limitWriteTimeout)
-		c.closeWith(closeSlowConsumer, "write timed out")
+		c.closeWith(protocol.CloseSlowConsumer, "write timed out")
 		return
 	}
-	c.closeWith(closeAbnormal, err.Error())
+	c.closeWith(protocol.CloseAbnormal, err.Error())
 }
 
 func isTimeout(err error) bool {
@@ -155,7 +157,7 @@ func isTimeout(err error) bool {
 }
 
 // note records how the connection ended, unless that is known already.
-func (c *conn) note(code closeCode, detail string) bool {
+func (c *conn) note(code protocol.CloseCode, detail string) bool {
 	if !c.code.CompareAndSwap(0, int32(code)) { //nolint:gosec // close codes are small
 		return false
 	}
@@ -166,16 +168,16 @@ func (c *conn) note(code closeCode, detail string) bool {
 // closeWith ends the connection with a code; the first one wins. It never waits: the
 // closing handshake has a goroutine of its own. closeAbnormal cuts the connection
 // without a handshake, even one that is being closed.
-func (c *conn) closeWith(code closeCode, detail string) {
+func (c *conn) closeWith(code protocol.CloseCode, detail string) {
 	first := c.note(code, detail)
-	if code == closeAbnormal {
+	if code == protocol.CloseAbnormal {
 		_ = c.wire.Close()
 		return
 	}
 	if !first {
 		return
 	}
-	dropped := c.session.sendQueue.seal(code == closeSlowConsumer)
+	dropped := c.session.sendQueue.seal(code == protocol.CloseSlowConsumer)
 	c.session.hub.metrics.drops.WithLabelValues(dropSlow).Add(float64(dropped))
 	c.shaken = make(chan struct{})
 	c.shakes.Store(true)
@@ -186,19 +188,19 @@ func (c *conn) closeWith(code closeCode, detail string) {
 }
 
 // close sends what waits, unless it was dropped, and shakes hands.
-func (c *conn) close(code closeCode, detail string) {
+func (c *conn) close(code protocol.CloseCode, detail string) {
 	defer close(c.shaken)
-	if code != closeSlowConsumer {
+	if code != protocol.CloseSlowConsumer {
 		buf, _ := writeBuffers.Get().(*writeBuffer)
 		_ = c.drain(buf, controlTimeout)
 		writeBuffers.Put(buf)
 	}
-	reason := code.word()
+	reason := code.Reason()
 	switch {
-	case code == closeDisconnected && detail != "":
-		reason = clip(reason+": "+detail, 123) // what fits into a control frame beside the code
-	case code == closeAuthTimeout && detail == lateMessage:
-		reason = lateMessage
+	case code == protocol.CloseDisconnected && detail != "":
+		reason = protocol.Clip(reason+": "+detail, 123) // what fits into a control frame beside the code
+	case code == protocol.CloseAuthTimeout && detail == protocol.MessageTimeout:
+		reason = protocol.MessageTimeout
 	}
 	// The library reads on until the peer's close frame, and before that whatever is
 	// left of a message: a terabyte, if the peer said so.
@@ -214,10 +216,10 @@ func (c *conn) finish() {
 	s := c.session
 	if p := recover(); p != nil {
 		s.hub.cfg.Logger.Error("panic in a connection", "panic", p, "stack", string(debug.Stack()))
-		c.closeWith(closeInternal, "panic")
+		c.closeWith(protocol.CloseInternal, "panic")
 	}
 	s.end()
-	c.note(closeAbnormal, "")
+	c.note(protocol.CloseAbnormal, "")
 	if c.shakes.Load() {
 		<-c.shaken // the hub waits for this, too
 	} else {
@@ -228,18 +230,7 @@ func (c *conn) finish() {
 	if d := c.detail.Load(); d != nil {
 		detail = *d
 	}
-	s.left(closeCode(c.code.Load()), detail)
+	s.left(protocol.CloseCode(c.code.Load()), detail)
 }
 
 func (c *conn) name() string { return "websocket" }
-
-// clip cuts s to at most n bytes and keeps it valid UTF-8.
-func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	for n > 0 && s[n]&0xc0 == 0x80 {
-		n--
-	}
-	return s[:n]
-}

@@ -16,6 +16,8 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
 type busDelivery = bus.Delivery
@@ -41,7 +43,7 @@ func TestAuthInFrame(t *testing.T) {
 func TestAuthTimeout(t *testing.T) {
 	g := newGateway(t, Config{AuthTimeout: 50 * time.Millisecond})
 	c := g.dial(nil)
-	if got := c.expectClose(closeAuthTimeout); got.Reason != "auth_timeout" {
+	if got := c.expectClose(protocol.CloseAuthTimeout); got.Reason != "auth_timeout" {
 		t.Errorf("reason %q", got.Reason)
 	}
 }
@@ -60,7 +62,7 @@ func TestTokenRenewal(t *testing.T) {
 		t.Errorf("%v after %v", again, first)
 	}
 	// What the new token does not cover ends, the rest goes on.
-	if f := c.expectError(codeForbidden); f["sub"] != "u1" {
+	if f := c.expectError(protocol.CodeForbidden); f["sub"] != "u1" {
 		t.Error(f)
 	}
 	if f := c.expect("unsubscribed"); f["sub"] != "u1" {
@@ -81,7 +83,7 @@ func TestTokenExpiry(t *testing.T) {
 	if f := c.expect("token_expiring"); f["expiresAt"] != w["expiresAt"] {
 		t.Errorf("%v after %v", f, w)
 	}
-	c.expectClose(closeUnauthorized)
+	c.expectClose(protocol.CloseUnauthorized)
 }
 
 // A token that comes a little after its end is good for a moment: the client is told for how long, not of the past.
@@ -116,7 +118,7 @@ func TestRenewalPutsTheEndOff(t *testing.T) {
 	c.send(`{"op":"auth","token":"` + mint(t, Identity{Subject: "user:u1", ExpiresAt: time.Now().Add(3 * time.Second)}) + `"}`)
 	c.expect("welcome")
 	c.expect("token_expiring") // of the second token: the first one's end has passed by
-	c.expectClose(closeUnauthorized)
+	c.expectClose(protocol.CloseUnauthorized)
 }
 
 func TestHeartbeat(t *testing.T) {
@@ -195,7 +197,7 @@ func TestSlowReader(t *testing.T) {
 			t.Fatal("the slow reader was never cut off")
 		}
 	}
-	if got := slow.expectClose(closeSlowConsumer); got.Reason != "slow_consumer" {
+	if got := slow.expectClose(protocol.CloseSlowConsumer); got.Reason != "slow_consumer" {
 		t.Errorf("reason %q", got.Reason)
 	}
 	g.deliver("user:u1", 1)
@@ -228,7 +230,7 @@ func TestConnectionsOfAnAccount(t *testing.T) {
 	}
 	c := g.dial(nil)
 	c.send(`{"op":"auth","token":"` + raw + `"}`)
-	c.expectClose(closeRateLimited)
+	c.expectClose(protocol.CloseRateLimited)
 	_ = a.ws.Close(websocket.StatusNormalClosure, "")
 	eventually(t, "there is room again", func() bool {
 		c, _, err := g.tryDial(bearer(raw))
@@ -267,7 +269,7 @@ func TestDisconnect(t *testing.T) {
 		t.Errorf("%d", n)
 	}
 	for _, c := range []*client{a, b} {
-		if got := c.expectClose(closeDisconnected); !strings.HasPrefix(got.Reason, "disconnected: ") {
+		if got := c.expectClose(protocol.CloseDisconnected); !strings.HasPrefix(got.Reason, "disconnected: ") {
 			t.Errorf("reason %q", got.Reason)
 		}
 	}
@@ -279,7 +281,7 @@ func TestRunEnds(t *testing.T) {
 	g := newGateway(t, Config{})
 	polite, silent := g.login("user:u1"), g.login("user:u2")
 	var wg sync.WaitGroup
-	wg.Go(func() { polite.expectClose(closeGoingAway) })
+	wg.Go(func() { polite.expectClose(protocol.CloseGoingAway) })
 	began := time.Now()
 	g.stop() // though silent never reads
 	if took := time.Since(began); took > 3*time.Second {
@@ -301,7 +303,7 @@ func TestDrain(t *testing.T) {
 			if f["reason"] != "drain" {
 				t.Error(f)
 			}
-			c.expectClose(closeRestart)
+			c.expectClose(protocol.CloseRestart)
 		})
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -331,7 +333,7 @@ func TestDrainWithoutAWindow(t *testing.T) {
 			if f := c.expect("reconnect"); f["afterMs"].(float64) != 0 {
 				t.Error(f)
 			}
-			c.expectClose(closeRestart)
+			c.expectClose(protocol.CloseRestart)
 		})
 	}
 	g.hub.Drain(t.Context(), -1)
@@ -352,7 +354,7 @@ func TestPanicStaysInItsConnection(t *testing.T) {
 	fine.expect("subscribed")
 	c := g.login("user:u2")
 	c.send(`{"op":"subscribe","sub":"s"}`) // not in the snapshots: the history is asked
-	c.expectClose(closeInternal)
+	c.expectClose(protocol.CloseInternal)
 	g.deliver("user:u1", 1)
 	fine.expectEvents("s", "user:u1", 2, 2)
 }
@@ -365,7 +367,7 @@ func TestPingFlood(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var wg sync.WaitGroup
-	wg.Go(func() { c.expectClose(closeRateLimited) })
+	wg.Go(func() { c.expectClose(protocol.CloseRateLimited) })
 	for {
 		if err := c.ws.Ping(ctx); err != nil {
 			if errors.Is(err, context.DeadlineExceeded) {

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/coder/websocket"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
 // counting is a connection that counts what comes in.
@@ -85,7 +87,7 @@ func TestCompression(t *testing.T) {
 			}
 			// A megabyte that is sent as a few bytes is still more than 16 KiB.
 			c.send(strings.Repeat(" ", 1<<20))
-			c.expectClose(closeTooBig)
+			c.expectClose(protocol.CloseTooBig)
 		})
 	}
 }

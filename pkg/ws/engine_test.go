@@ -13,6 +13,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
 // sink is a transport in memory: what a client sees, in order. Unless it is held
@@ -22,7 +24,7 @@ type sink struct {
 
 	mu    sync.Mutex // protects what follows, and the order of frames
 	got   []string
-	code  closeCode
+	code  protocol.CloseCode
 	still bool // takes nothing
 }
 
@@ -52,7 +54,7 @@ func (k *sink) flush() {
 	}
 }
 
-func (k *sink) closeWith(code closeCode, _ string) {
+func (k *sink) closeWith(code protocol.CloseCode, _ string) {
 	k.session.sendQueue.seal(true)
 	if k.mu.TryLock() { // flush never ends up here
 		if k.code == 0 {
@@ -76,7 +78,7 @@ type serverFrame struct {
 	Account  string
 	Seq      int64
 	Snapshot *bus.Balance
-	Accounts []opened
+	Accounts []protocol.SubscribedAccount
 	Event    struct{ EventID string }
 }
 

@@ -2,10 +2,11 @@ package ws
 
 import (
 	"bytes"
-	"strconv"
 	"sync/atomic"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
 // event is one delivery as this gateway keeps it: the routing fields, and the
@@ -75,7 +76,7 @@ func (e *event) frame(sub string, quoted []byte) []byte {
 			return f.bytes
 		}
 	}
-	f := &namedFrame{sub: sub, bytes: e.build(quoted), next: first}
+	f := &namedFrame{sub: sub, bytes: protocol.EventFrame(quoted, e.account, e.seq, e.body), next: first}
 	if first != nil {
 		f.depth = first.depth + 1
 	}
@@ -83,26 +84,4 @@ func (e *event) frame(sub string, quoted []byte) []byte {
 		e.frames.CompareAndSwap(first, f) // losing a race costs a second build, nothing else
 	}
 	return f.bytes
-}
-
-const (
-	frameHead    = `{"op":"event","sub":`
-	frameAccount = `,"account":"`
-	frameSeq     = `","seq":`
-	frameEvent   = `,"event":`
-)
-
-func (e *event) build(quoted []byte) []byte {
-	const digits = 20
-	n := len(frameHead) + len(quoted) + len(frameAccount) + len(e.account) + len(frameSeq) + digits + len(frameEvent) + len(e.body) + 1
-	b := make([]byte, 0, n)
-	b = append(b, frameHead...)
-	b = append(b, quoted...)
-	b = append(b, frameAccount...)
-	b = append(b, e.account...) // the form of an account needs no quoting
-	b = append(b, frameSeq...)
-	b = strconv.AppendInt(b, e.seq, 10)
-	b = append(b, frameEvent...)
-	b = append(b, e.body...)
-	return append(b, '}')
 }

@@ -1,19 +1,11 @@
 package ws
 
 import (
-	"maps"
 	"net/http"
-	"net/url"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
-
-// streamName is what the one subscription of a stream is called in its frames.
-const streamName = "wallet"
-
-const lastEventID = "Last-Event-ID"
 
 // Events serves GET /v1/events: one subscription as server-sent events, for
 // networks that break WebSockets. The handler returns when the stream has ended.
@@ -34,11 +26,11 @@ func (h *Hub) stream(w http.ResponseWriter, r *http.Request, a Authenticator) *H
 	if refused := h.checkRequest(r); refused != nil {
 		return refused
 	}
-	q, refused := parseQuery(r)
+	q, refused := parseStreamQuery(r)
 	if refused != nil {
 		return refused
 	}
-	identity, refused := h.authenticate(r.Context(), a, q.token)
+	identity, refused := h.authenticate(r.Context(), a, q.Token)
 	if refused != nil {
 		return refused
 	}
@@ -58,7 +50,7 @@ func (h *Hub) stream(w http.ResponseWriter, r *http.Request, a Authenticator) *H
 			return // a refusal
 		}
 		if code == 0 {
-			code, detail = closeInternal, "panic" // which the server's handler logs
+			code, detail = protocol.CloseInternal, "panic" // which the server's handler logs
 		}
 		s.left(code, detail)
 	}()
@@ -72,12 +64,12 @@ func (h *Hub) stream(w http.ResponseWriter, r *http.Request, a Authenticator) *H
 }
 
 // subscribe lets the client in and opens its subscription.
-func (st *stream) subscribe(identity *Identity, q *query) *HTTPError {
+func (st *stream) subscribe(identity *Identity, q *protocol.StreamQuery) *HTTPError {
 	s := st.session
 	if err := s.admit(identity); err != nil {
 		return s.hub.refuseClient(err)
 	}
-	accounts := q.frame.Accounts
+	accounts := q.Subscribe.Accounts
 	if accounts == nil {
 		accounts = identity.Accounts
 	}
@@ -86,96 +78,49 @@ func (st *stream) subscribe(identity *Identity, q *query) *HTTPError {
 		return invalidRequest("too many accounts")
 	}
 	accounts = distinct(accounts)
-	if q.after != "" {
-		var ok bool
-		if q.frame.After, ok = parseAfter(q.after, accounts); !ok {
-			return invalidRequest(q.from + " is no id of this stream")
-		}
-		if q.from == lastEventID { // it comes by itself, from before the client chose other accounts
-			maps.DeleteFunc(q.frame.After, func(a string, _ int64) bool { return !slices.Contains(accounts, a) })
-		}
+	if wrong := q.SetAfter(accounts); wrong != "" {
+		return invalidRequest(wrong)
 	}
 	if len(accounts) != 1 || accounts[0] != everyAccount {
-		st.position = newPosition(accounts)
+		st.format.Position = protocol.NewPosition(accounts)
 	}
 	s.enqueue(item{frame: s.welcomed()})
-	refused := s.subscribe(&q.frame)
+	refused := s.subscribe(&q.Subscribe)
 	switch {
 	case refused == nil || st.begun:
 		return nil
-	case refused.code == codeForbidden:
-		return forbidden(refused.message)
-	case refused.code == codeSnapshotUnavailable:
-		return unavailable(refused.message, time.Second)
+	case refused.Code == protocol.CodeForbidden:
+		return forbidden(refused.Message)
+	case refused.Code == protocol.CodeSnapshotUnavailable:
+		return unavailable(refused.Message, time.Second)
 	}
-	return invalidRequest(refused.message)
+	return invalidRequest(refused.Message)
 }
 
-// query is what the request asks for.
-type query struct {
-	token string
-	after string // position; empty: none
-	from  string // where it was given
-	frame clientFrame
-}
-
-// parseQuery reads the parameters, which are the members of a subscribe frame.
-// Unknown ones are refused, so that a misspelt filter never means everything.
-func parseQuery(r *http.Request) (*query, *HTTPError) {
-	bad := func(name, detail string) (*query, *HTTPError) {
-		refused := invalidRequest(detail)
-		refused.Pointer = "/" + clip(name, 64)
-		return nil, refused
+// parseStreamQuery reads the parameters and the token, which may come in the header instead.
+func parseStreamQuery(r *http.Request) (*protocol.StreamQuery, *HTTPError) {
+	q, wrong := protocol.ParseStreamQuery(r)
+	if wrong != nil {
+		return nil, invalidParameter(wrong.Parameter, wrong.Detail)
 	}
-	values, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return bad("", "the query is malformed")
+	if r.Header.Get("Authorization") == "" {
+		return q, nil
 	}
-	name := streamName
-	q := &query{frame: clientFrame{Op: opSubscribe, Sub: &name}}
-	for name, list := range values {
-		switch name {
-		case "accounts", "types", "reasons", "features":
-			words := strings.Split(strings.Join(list, ","), ",")
-			*map[string]*[]string{
-				"accounts": &q.frame.Accounts, "types": &q.frame.Types, "reasons": &q.frame.Reasons, "features": &q.frame.Features,
-			}[name] = words
-			continue
-		}
-		if len(list) > 1 {
-			return bad(name, "is given more than once")
-		}
-		switch value := list[0]; name {
-		case "minAmount":
-			n, err := strconv.ParseInt(value, 10, 64)
-			if err != nil {
-				return bad(name, "minAmount is a whole number")
-			}
-			q.frame.MinAmount = &n
-		case "snapshot":
-			b := value == "true"
-			if !b && value != "false" {
-				return bad(name, "snapshot is true or false")
-			}
-			q.frame.Snapshot = &b
-		case "after":
-			q.after, q.from = value, name
-		case "access_token":
-			q.token = value
-		default:
-			return bad(name, "there is no such parameter")
-		}
+	if q.Token != "" {
+		return nil, invalidParameter("access_token", "the token comes in Authorization or in access_token, not in both")
 	}
-	if id := r.Header.Get(lastEventID); id != "" {
-		q.after, q.from = id, lastEventID // newer than the one in the URL, with which the client came first
-	}
-	if r.Header.Get("Authorization") != "" {
-		if q.token != "" {
-			return bad("access_token", "the token comes in Authorization or in access_token, not in both")
-		}
-		q.token = bearerToken(r.Header)
-	}
+	q.Token = bearerToken(r.Header)
 	return q, nil
+}
+
+// maxPointer is the longest name of a parameter in an error, in bytes.
+const maxPointer = 64
+
+// invalidParameter is an error in a query parameter. An empty name is that of the whole query.
+func invalidParameter(name, detail string) *HTTPError {
+	refused := invalidRequest(detail)
+	refused.Pointer = "/" + protocol.Clip(name, maxPointer)
+	return refused
 }
 
 func distinct(list []string) []string {

@@ -3,6 +3,8 @@ package ws
 import (
 	"errors"
 	"time"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
 // bucket is a token bucket for the frames of one client.
@@ -27,11 +29,11 @@ func (b *bucket) take(now time.Time, perSecond, burst int) bool {
 
 // handle does what a client frame asks for, or answers the one that was refused. It is
 // false when the connection ends.
-func (c *conn) handle(f *clientFrame, refused *refusal) bool {
+func (c *conn) handle(f *protocol.ClientFrame, refused *protocol.Refusal) bool {
 	cfg := &c.session.hub.cfg
 	if !c.frames.take(time.Now(), cfg.FrameRate, cfg.FrameBurst) {
 		c.session.hub.metrics.limit(limitFrameRate)
-		c.closeWith(closeRateLimited, "too many frames")
+		c.closeWith(protocol.CloseRateLimited, "too many frames")
 		return false
 	}
 	if refused != nil {
@@ -40,23 +42,23 @@ func (c *conn) handle(f *clientFrame, refused *refusal) bool {
 	c.session.mu.Lock()
 	known := c.session.identity != nil
 	c.session.mu.Unlock()
-	if f.Op != opAuth && !known {
-		c.closeWith(closeUnauthorized, "the first frame was not auth")
+	if f.Op != protocol.OpAuth && !known {
+		c.closeWith(protocol.CloseUnauthorized, "the first frame was not auth")
 		return false
 	}
 	switch f.Op {
-	case opAuth:
+	case protocol.OpAuth:
 		return c.auth(f)
-	case opSubscribe:
+	case protocol.OpSubscribe:
 		refused = c.session.subscribe(f)
-	case opUnsubscribe:
+	case protocol.OpUnsubscribe:
 		if f.Sub == nil {
-			refused = refuse(codeBadRequest, "sub is missing")
+			refused = protocol.Refuse(protocol.CodeBadRequest, "sub is missing")
 		} else {
 			refused = c.session.unsubscribe(*f.Sub)
 		}
-	case opPing:
-		c.session.reply(pongFrame)
+	case protocol.OpPing:
+		c.session.reply(protocol.PongFrame)
 	}
 	if refused != nil {
 		return c.refuse(f.Sub, refused)
@@ -66,23 +68,23 @@ func (c *conn) handle(f *clientFrame, refused *refusal) bool {
 
 // refuse answers with an error frame, or ends the connection of a client that does
 // not speak the protocol.
-func (c *conn) refuse(sub *string, r *refusal) bool {
-	if r.malformed {
+func (c *conn) refuse(sub *string, r *protocol.Refusal) bool {
+	if r.Malformed {
 		if c.bad++; c.bad >= c.session.hub.cfg.MaxBadFrames {
 			c.session.hub.metrics.limit(limitBadFrames)
-			c.closeWith(closeBadRequest, r.message)
+			c.closeWith(protocol.CloseBadRequest, r.Message)
 			return false
 		}
 	}
 	if sub != nil && len(*sub) > maxSubName {
 		sub = nil // not worth repeating
 	}
-	c.session.reply(errorFrame(sub, r))
+	c.session.reply(protocol.ErrorFrame(sub, r))
 	return true
 }
 
 // auth takes the first token or one that renews it.
-func (c *conn) auth(f *clientFrame) bool {
+func (c *conn) auth(f *protocol.ClientFrame) bool {
 	s := c.session
 	token := ""
 	if f.Token != nil {
@@ -92,18 +94,18 @@ func (c *conn) auth(f *clientFrame) bool {
 	if err != nil {
 		refused := asAuthError(err)
 		if refused.RetryAfter > 0 {
-			c.closeWith(closeInternal, refused.Reason) // for the client: come back after a pause
+			c.closeWith(protocol.CloseInternal, refused.Reason) // for the client: come back after a pause
 			return false
 		}
 		s.hub.metrics.authFailures.Inc()
-		c.closeWith(closeUnauthorized, refused.Reason)
+		c.closeWith(protocol.CloseUnauthorized, refused.Reason)
 		return false
 	}
 	s.mu.Lock()
 	old := s.identity
 	s.mu.Unlock()
 	if old != nil && old.Subject != identity.Subject {
-		return c.refuse(f.Sub, refuse(codeForbidden, "a token renews one of the same sub only"))
+		return c.refuse(f.Sub, protocol.Refuse(protocol.CodeForbidden, "a token renews one of the same sub only"))
 	}
 	return c.welcome(identity)
 }
@@ -114,16 +116,16 @@ func (c *conn) welcome(identity *Identity) bool {
 	s := c.session
 	switch err := s.admit(identity); {
 	case errors.Is(err, errRevoked):
-		c.closeWith(closeForbidden, err.Error())
+		c.closeWith(protocol.CloseForbidden, err.Error())
 		return false
 	case err != nil:
 		s.hub.metrics.limit(limitAccountConnections)
-		c.closeWith(closeRateLimited, err.Error())
+		c.closeWith(protocol.CloseRateLimited, err.Error())
 		return false
 	}
 	s.reply(s.welcomed())
 	for _, sub := range s.uncovered(identity) {
-		s.reply(errorFrame(&sub.name, refuse(codeForbidden, "the new token does not cover this subscription")))
+		s.reply(protocol.ErrorFrame(&sub.name, protocol.Refuse(protocol.CodeForbidden, "the new token does not cover this subscription")))
 		s.unsubscribe(sub.name)
 	}
 	return true

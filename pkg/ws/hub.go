@@ -11,6 +11,8 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/singleflight"
 	"golang.org/x/time/rate"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
 // A Hub carries deliveries to the subscriptions of this gateway's clients. Make
@@ -118,7 +120,7 @@ func (h *Hub) mind(ctx context.Context) error {
 func (h *Hub) Close(ctx context.Context) {
 	h.clients.close()
 	for _, s := range h.clients.list("") {
-		s.transport.closeWith(closeGoingAway, "")
+		s.transport.closeWith(protocol.CloseGoingAway, "")
 	}
 	h.await(ctx)
 }
@@ -132,7 +134,7 @@ func (h *Hub) await(ctx context.Context) {
 	}
 	h.cancel() // nobody waits for the state of an account any more
 	for _, s := range h.clients.list("") {
-		s.transport.closeWith(closeAbnormal, "cut off")
+		s.transport.closeWith(protocol.CloseAbnormal, "cut off")
 	}
 	<-h.clients.empty
 }

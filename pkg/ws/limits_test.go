@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
 // The limits of the contract, as they are when nothing is configured. Each one
@@ -27,7 +29,7 @@ func TestLimits(t *testing.T) {
 		c.expect("subscribed")
 	}
 	c.send(`{"op":"subscribe","sub":"one too many"}`)
-	c.expectError(codeTooManySubscriptions)
+	c.expectError(protocol.CodeTooManySubscriptions)
 	counted("subscriptions")
 	_ = c.ws.CloseNow()
 
@@ -36,10 +38,10 @@ func TestLimits(t *testing.T) {
 	all.send(`{"op":"subscribe","sub":"a","accounts":` + list(64, `"user:a%d"`) + `,"reasons":` + list(32, `"r%d"`) + `}`)
 	all.expect("subscribed")
 	all.send(`{"op":"subscribe","sub":"b","accounts":` + list(65, `"user:a%d"`) + `}`)
-	all.expectError(codeBadRequest)
+	all.expectError(protocol.CodeBadRequest)
 	counted("accounts")
 	all.send(`{"op":"subscribe","sub":"c","accounts":["user:a"],"types":` + list(33, `"t%d"`) + `}`)
-	all.expectError(codeBadRequest)
+	all.expectError(protocol.CodeBadRequest)
 	counted("filter_values")
 
 	c = login()
@@ -47,21 +49,21 @@ func TestLimits(t *testing.T) {
 	for range 40 {
 		c.expect("pong")
 	}
-	c.expectClose(closeRateLimited)
+	c.expectClose(protocol.CloseRateLimited)
 	counted("frame_rate")
 
 	c = login()
 	c.send(strings.Repeat(" ", 16<<10+1))
-	c.expectClose(closeTooBig)
+	c.expectClose(protocol.CloseTooBig)
 	counted("message_bytes")
 
 	c = login()
 	c.send("1\n2\n3\n4\n5\n6")
-	c.expectClose(closeBadRequest)
+	c.expectClose(protocol.CloseBadRequest)
 	counted("bad_frames")
 
 	c = g.dial(nil)
-	c.expectClose(closeAuthTimeout)
+	c.expectClose(protocol.CloseAuthTimeout)
 	counted("auth_timeout")
 
 	raw := mint(t, Identity{Subject: "user:u7"})
@@ -112,7 +114,7 @@ func TestQueueLimits(t *testing.T) {
 			t.Errorf("%s: %d wait, %d should", name, frames, c.fit)
 		}
 		k.session.enqueue(item{frame: []byte("x")})
-		if frames, bytes := k.session.sendQueue.waiting(); k.code != closeSlowConsumer || frames+bytes != 0 {
+		if frames, bytes := k.session.sendQueue.waiting(); k.code != protocol.CloseSlowConsumer || frames+bytes != 0 {
 			t.Errorf("%s: closed with %d, %d frames of %d bytes wait", name, k.code, frames, bytes)
 		}
 	}

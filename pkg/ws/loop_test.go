@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
 // A connection that was just written to waits while its loop is busy, but not
@@ -20,7 +22,7 @@ func TestABusyLoopLetsFramesGather(t *testing.T) {
 	l, buf := newWriteLoop(), newWriteBuffer()
 	push := func(n int) {
 		for range n {
-			c.session.sendQueue.push(item{frame: pongFrame})
+			c.session.sendQueue.push(item{frame: protocol.PongFrame})
 		}
 	}
 	check := func(what string, queued, waiting int) {

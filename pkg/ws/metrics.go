@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
 // metrics of the gateway. None has an account, an event or a connection as label.
@@ -99,7 +101,7 @@ func (m *metrics) written(items []item, fresh int64) {
 	}
 }
 
-func (m *metrics) closed(code closeCode) { m.closes.WithLabelValues(code.label()).Inc() }
+func (m *metrics) closed(code protocol.CloseCode) { m.closes.WithLabelValues(code.Label()).Inc() }
 
 // limit notes that a client met one.
 func (m *metrics) limit(name string) { m.limits.WithLabelValues(name).Inc() }

@@ -16,6 +16,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
 // TestModel lets clients subscribe, unsubscribe, and resume at one of two gateways
@@ -127,15 +129,15 @@ func (m *model) roam(c *modelClient) {
 		f := m.frame(sub, slices.Sorted(maps.Keys(after)))
 		f.After = after
 		if r := k.session.subscribe(f); r != nil {
-			k.session.reply(errorFrame(&sub, r))
+			k.session.reply(protocol.ErrorFrame(&sub, r))
 		}
 	}
 }
 
 // frame subscribes under a name whose first part is that of its filter.
-func (m *model) frame(sub string, accounts []string) *clientFrame {
+func (m *model) frame(sub string, accounts []string) *protocol.ClientFrame {
 	flt := modelFilters[strings.SplitN(sub, "#", 2)[0]]
-	f := &clientFrame{Sub: &sub, Accounts: accounts, Types: flt.types, Reasons: flt.reasons}
+	f := &protocol.ClientFrame{Sub: &sub, Accounts: accounts, Types: flt.types, Reasons: flt.reasons}
 	if flt.minAmount > 0 {
 		f.MinAmount = &flt.minAmount
 	}
@@ -226,7 +228,7 @@ func (m *model) act(a action) {
 		}
 		c.todo <- func() {
 			if r := c.now().session.subscribe(f); r != nil {
-				c.now().session.reply(errorFrame(f.Sub, r))
+				c.now().session.reply(protocol.ErrorFrame(f.Sub, r))
 			}
 		}
 	case "unsubscribe":
@@ -275,7 +277,7 @@ func (m *model) drain(i int) {
 	synctest.Wait()
 	for _, c := range leaving {
 		k := c.now()
-		if got := k.frames(); len(got) == 0 || !strings.HasPrefix(got[len(got)-1], `{"op":"reconnect","afterMs":`) || k.code != closeRestart {
+		if got := k.frames(); len(got) == 0 || !strings.HasPrefix(got[len(got)-1], `{"op":"reconnect","afterMs":`) || k.code != protocol.CloseRestart {
 			c.failure = errors.Join(c.failure, fmt.Errorf("drained without a reconnect frame, closed with %d", k.code))
 		}
 		c.todo <- func() { m.roam(c) }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
 // startRepair has a goroutine bring the feed up to date again. At most one works for a
@@ -50,7 +52,7 @@ func (s *session) repairGap(ctx context.Context, f *feed) {
 		}
 		if time.Now().After(until) {
 			s.hub.cfg.Logger.Error("gap cannot be repaired", "connection", s.id, "error", fmt.Errorf("catch up: %w", err))
-			s.transport.closeWith(closeInternal, "gap cannot be repaired")
+			s.transport.closeWith(protocol.CloseInternal, "gap cannot be repaired")
 			return
 		}
 		pause := time.NewTimer(wait)

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
 func resume(after int64) string {
@@ -30,7 +32,7 @@ func (c *client) expectResync(seq int64) {
 		c.t.Fatalf("not begun at %d: %v", seq, a)
 	}
 	f := c.expect("resync")
-	if f["seq"] != float64(seq) || f["reason"] != reasonHistory || f["account"] != "user:u1" || f["sub"] != "s" || f["snapshot"] == nil {
+	if f["seq"] != float64(seq) || f["reason"] != protocol.HistoryUnavailable || f["account"] != "user:u1" || f["sub"] != "s" || f["snapshot"] == nil {
 		c.t.Fatalf("resync: %v", f)
 	}
 }
@@ -157,7 +159,7 @@ func TestSnapshotUnavailable(t *testing.T) {
 	g.ledger.set(func(l *ledger) { l.hashAway, l.coreAway = true, true })
 	c := g.login("user:u1", "user:u2")
 	c.send(`{"op":"subscribe","sub":"s","accounts":["user:u1","user:u2"]}`)
-	c.expectError(codeSnapshotUnavailable)
+	c.expectError(protocol.CodeSnapshotUnavailable)
 	if st := g.hub.Stats(); st.Subscriptions != 0 || st.Accounts != 0 {
 		t.Errorf("left behind: %+v", st)
 	}
@@ -225,7 +227,7 @@ func TestGapThatStays(t *testing.T) {
 	g.ledger.set(func(l *ledger) { l.coreAway, l.hashAway = true, true })
 	g.ledger.publish("user:u1", 5)
 	g.deliver("user:u1", 1)
-	c.expectClose(closeInternal)
+	c.expectClose(protocol.CloseInternal)
 }
 
 // A quiet account whose last event was lost is found by Recheck.

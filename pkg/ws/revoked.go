@@ -3,6 +3,8 @@ package ws
 import (
 	"maps"
 	"time"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
 // A Revocation makes tokens void before their end: the one with that id, or all
@@ -23,7 +25,7 @@ type Revocation struct {
 func (h *Hub) Revoke(list ...Revocation) int {
 	sessions := h.clients.revoke(list)
 	for _, s := range sessions {
-		s.transport.closeWith(closeForbidden, "revoked")
+		s.transport.closeWith(protocol.CloseForbidden, "revoked")
 	}
 	return len(sessions)
 }

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
 // A token that is void opens nothing any more, by either way in; others are not
@@ -17,16 +19,16 @@ func TestRevokeToken(t *testing.T) {
 	if n := g.hub.Revoke(Revocation{TokenID: "t1", Until: time.Now().Add(time.Hour)}); n != 1 {
 		t.Errorf("closed %d", n)
 	}
-	if got := c.expectClose(closeForbidden); got.Reason != "forbidden" {
+	if got := c.expectClose(protocol.CloseForbidden); got.Reason != "forbidden" {
 		t.Errorf("reason %q", got.Reason)
 	}
 	if _, resp, err := g.tryDial(bearer(raw)); err == nil || resp.StatusCode != http.StatusForbidden {
 		t.Errorf("a revoked token in the header: %v", err)
 	}
 	waiting.send(`{"op":"auth","token":"` + raw + `"}`)
-	waiting.expectClose(closeForbidden)
+	waiting.expectClose(protocol.CloseForbidden)
 	other.send(`{"op":"auth","token":"` + mint(t, Identity{Subject: "app", TokenID: "t1", Accounts: []string{"user:u1"}}) + `"}`)
-	other.expectClose(closeForbidden) // a renewal with it
+	other.expectClose(protocol.CloseForbidden) // a renewal with it
 }
 
 // Of an account, the tokens that were issued until then are void.
@@ -38,8 +40,8 @@ func TestRevokeAccount(t *testing.T) {
 	if n := g.hub.Revoke(Revocation{Account: "user:u1", At: time.Now(), Until: hour}); n != 2 {
 		t.Errorf("closed %d", n)
 	}
-	mine.expectClose(closeForbidden)
-	family.expectClose(closeForbidden)
+	mine.expectClose(protocol.CloseForbidden)
+	family.expectClose(protocol.CloseForbidden)
 	if _, resp, err := g.tryDial(bearer(old)); err == nil || resp.StatusCode != http.StatusForbidden {
 		t.Errorf("an older token: %v", err)
 	}
@@ -71,9 +73,9 @@ func TestRevokeAccountOfClockAhead(t *testing.T) {
 	if n := g.hub.Revoke(Revocation{Account: "user:u1", At: time.Now().Truncate(time.Second), Until: hour}); n != 3 { // as Redis has it
 		t.Errorf("closed %d", n)
 	}
-	header.expectClose(closeForbidden)
-	frame.expectClose(closeForbidden)
-	events.expectEnd(closeForbidden)
+	header.expectClose(protocol.CloseForbidden)
+	frame.expectClose(protocol.CloseForbidden)
+	events.expectEnd(protocol.CloseForbidden)
 }
 
 // What is no news is no reason to visit every client.

@@ -16,6 +16,8 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
 // patience is how long a test waits for something that has to come.
@@ -227,7 +229,7 @@ func (c *client) expectEvents(sub, account string, from, to int64) {
 }
 
 // expectClose reads until the connection is closed, and wants the code.
-func (c *client) expectClose(code closeCode) websocket.CloseError {
+func (c *client) expectClose(code protocol.CloseCode) websocket.CloseError {
 	c.t.Helper()
 	for {
 		_, err := c.read()

@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
 // transport is a client's connection as the engine sees it. A subscription does
@@ -15,7 +17,7 @@ type transport interface {
 	// flush is wake from the client's own goroutine: it may write at once.
 	flush()
 	// closeWith ends the connection; the first code wins. It never waits.
-	closeWith(code closeCode, detail string)
+	closeWith(code protocol.CloseCode, detail string)
 	// alive tells whether the peer was heard since the last call.
 	alive() bool
 	// name is what kind it is.
@@ -72,7 +74,7 @@ func (s *session) enqueue(it item) (first bool) {
 	first, ok := s.sendQueue.push(it)
 	if !ok {
 		s.hub.metrics.limit(limitQueue)
-		s.transport.closeWith(closeSlowConsumer, "queue full")
+		s.transport.closeWith(protocol.CloseSlowConsumer, "queue full")
 	}
 	return first
 }
@@ -113,7 +115,7 @@ func (s *session) remove() {
 }
 
 // left notes how a connection has ended.
-func (s *session) left(code closeCode, detail string) {
+func (s *session) left(code protocol.CloseCode, detail string) {
 	s.hub.metrics.closed(code)
 	s.hub.closeLog.logClose(s, code, detail)
 }
@@ -153,12 +155,12 @@ func (sub *subscription) close() {
 }
 
 // unsubscribe handles the client's frame.
-func (s *session) unsubscribe(name string) *refusal {
+func (s *session) unsubscribe(name string) *protocol.Refusal {
 	sub := s.forget(name)
 	if sub == nil {
-		return refuse(codeUnknownSubscription, "there is no subscription of that name")
+		return protocol.Refuse(protocol.CodeUnknownSubscription, "there is no subscription of that name")
 	}
 	sub.close()
-	s.reply(unsubscribedFrame(sub.quoted))
+	s.reply(protocol.UnsubscribedFrame(sub.quoted))
 	return nil
 }

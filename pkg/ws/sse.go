@@ -1,14 +1,13 @@
 package ws
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"net/http"
 	"os"
-	"strconv"
 	"sync"
 	"time"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
 // stream is a client of server-sent events: the transport of its session. The
@@ -20,15 +19,15 @@ type stream struct {
 	woken   chan struct{} // holds one
 	over    chan struct{} // closed by the first closeWith
 
-	mu      sync.Mutex // protects what follows
-	code    closeCode  // how it ended; 0: it has not
+	mu      sync.Mutex         // protects what follows
+	code    protocol.CloseCode // how it ended; 0: it has not
 	detail  string
 	hurried bool // the write under way has a deadline that must not be put off
 	gone    bool // the request has ended: w is not ours any more
 
 	// What follows belongs to the request's goroutine.
 	begun    bool // the answer has
-	position position
+	format   protocol.EventStream
 	deadline time.Time // of the newest write
 }
 
@@ -49,19 +48,19 @@ func (st *stream) wake() {
 
 // closeWith ends the stream; the first code wins. A client that is too slow, or is cut
 // off, is not waited for.
-func (st *stream) closeWith(code closeCode, detail string) {
+func (st *stream) closeWith(code protocol.CloseCode, detail string) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	first := st.code == 0
 	if first {
 		st.code, st.detail = code, detail
-		dropped := st.session.sendQueue.seal(code == closeSlowConsumer)
+		dropped := st.session.sendQueue.seal(code == protocol.CloseSlowConsumer)
 		st.session.hub.metrics.drops.WithLabelValues(dropSlow).Add(float64(dropped))
 		close(st.over)
 	}
 	switch {
 	case st.gone:
-	case code == closeAbnormal:
+	case code == protocol.CloseAbnormal:
 		st.hurry(0)
 	case first:
 		st.hurry(controlTimeout)
@@ -81,7 +80,7 @@ func (st *stream) run(ctx context.Context) {
 		case <-st.woken:
 			st.flush()
 		case <-ctx.Done():
-			st.closeWith(closeAbnormal, "closed by the client")
+			st.closeWith(protocol.CloseAbnormal, "closed by the client")
 			return
 		case <-st.over:
 			st.flush()
@@ -108,9 +107,9 @@ func (st *stream) flush() {
 		if err := st.write(buf.bytes); err != nil {
 			if isTimeout(err) || !time.Now().Before(st.deadline) { // HTTP/2 says only that the stream is closed
 				st.session.hub.metrics.limit(limitWriteTimeout)
-				st.closeWith(closeSlowConsumer, "write timed out")
+				st.closeWith(protocol.CloseSlowConsumer, "write timed out")
 			} else {
-				st.closeWith(closeAbnormal, err.Error())
+				st.closeWith(protocol.CloseAbnormal, err.Error())
 			}
 			return
 		}
@@ -162,68 +161,27 @@ func (st *stream) farewell() {
 	st.mu.Lock()
 	code := st.code
 	st.mu.Unlock()
-	if code == closeAbnormal {
+	if code == protocol.CloseAbnormal {
 		return
 	}
-	_ = st.write(closedFrame(code)) // the last word: nobody is left to tell
+	_ = st.write(st.format.AppendClosed(nil, code)) // the last word: nobody is left to tell
 }
 
 // leave is the last thing that the request does with w.
-func (st *stream) leave() (closeCode, string) {
+func (st *stream) leave() (protocol.CloseCode, string) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.gone = true
 	return st.code, st.detail
 }
 
-// closedFrame is the one frame that WebSocket clients do not get.
-func closedFrame(code closeCode) []byte {
-	return []byte(`data: {"op":"closed","code":` + strconv.Itoa(int(code)) + `,"reason":"` + code.word() + "\"}\n\n")
-}
-
-var (
-	subscribedHead = []byte(`{"op":"subscribed"`)
-	resyncHead     = []byte(`{"op":"resync"`)
-	reconnectHead  = []byte(`{"op":"reconnect"`)
-)
-
-// appendItem makes an item an event of the stream. Those that move the client on
-// have an id.
+// appendItem makes an item an event of the stream.
 func (st *stream) appendItem(dst []byte, it *item) []byte {
 	switch {
 	case it.frame == nil:
-		return append(dst, ":\n\n"...)
+		return st.format.AppendHeartbeat(dst)
 	case it.event != nil:
-		st.position.set(it.event.account, it.event.seq)
-		dst = st.appendID(dst)
-	case bytes.HasPrefix(it.frame, subscribedHead):
-		var f struct{ Accounts []opened }
-		if json.Unmarshal(it.frame, &f) == nil {
-			for _, a := range f.Accounts {
-				st.position.set(a.Account, a.Seq)
-			}
-		}
-		dst = st.appendID(dst)
-	case bytes.HasPrefix(it.frame, resyncHead):
-		var f opened
-		if json.Unmarshal(it.frame, &f) == nil {
-			st.position.set(f.Account, f.Seq)
-		}
-		dst = st.appendID(dst)
-	case bytes.HasPrefix(it.frame, reconnectHead):
-		var f struct{ AfterMs int64 }
-		if json.Unmarshal(it.frame, &f) == nil {
-			dst = append(strconv.AppendInt(append(dst, "retry: "...), f.AfterMs, 10), '\n')
-		}
+		return st.format.AppendEvent(dst, it.event.account, it.event.seq, it.frame)
 	}
-	dst = append(dst, "data: "...)
-	dst = append(dst, it.frame...)
-	return append(dst, "\n\n"...)
-}
-
-func (st *stream) appendID(dst []byte) []byte {
-	if len(st.position.accounts) == 0 {
-		return dst
-	}
-	return append(st.position.appendTo(append(dst, "id: "...)), '\n')
+	return st.format.AppendFrame(dst, it.frame)
 }

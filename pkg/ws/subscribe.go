@@ -7,13 +7,14 @@ import (
 	"unicode/utf8"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
 const (
 	everyAccount   = "*"
 	maxSubName     = 64  // bytes
 	maxFilterValue = 128 // bytes
-	maxAmount      = 1<<53 - 1
 )
 
 // request is a subscribe frame that was found good.
@@ -26,11 +27,11 @@ type request struct {
 }
 
 // check turns the frame into a request, or says what is wrong with it.
-func (s *session) check(f *clientFrame, identity *Identity) (request, *refusal) {
+func (s *session) check(f *protocol.ClientFrame, identity *Identity) (request, *protocol.Refusal) {
 	cfg := &s.hub.cfg
 	r := request{after: f.After, snapshot: f.Snapshot == nil || *f.Snapshot}
 	if f.Sub == nil || *f.Sub == "" || len(*f.Sub) > maxSubName || !utf8.ValidString(*f.Sub) {
-		return r, refuse(codeBadRequest, fmt.Sprintf("sub is a name of 1 to %d bytes", maxSubName))
+		return r, protocol.Refuse(protocol.CodeBadRequest, fmt.Sprintf("sub is a name of 1 to %d bytes", maxSubName))
 	}
 	r.name = *f.Sub
 	for _, l := range []struct {
@@ -45,18 +46,18 @@ func (s *session) check(f *clientFrame, identity *Identity) (request, *refusal) 
 			s.hub.metrics.limit(limitFilterValues)
 		}
 		if len(l.values) == 0 || len(l.values) > cfg.MaxFilterValues {
-			return r, refuse(codeBadRequest, fmt.Sprintf("%s has 1 to %d values; leave it out to get all", l.name, cfg.MaxFilterValues))
+			return r, protocol.Refuse(protocol.CodeBadRequest, fmt.Sprintf("%s has 1 to %d values; leave it out to get all", l.name, cfg.MaxFilterValues))
 		}
 		for _, v := range l.values {
 			if v == "" || len(v) > maxFilterValue {
-				return r, refuse(codeBadRequest, fmt.Sprintf("a value in %s has 1 to %d bytes", l.name, maxFilterValue))
+				return r, protocol.Refuse(protocol.CodeBadRequest, fmt.Sprintf("a value in %s has 1 to %d bytes", l.name, maxFilterValue))
 			}
 		}
 		*l.into = l.values
 	}
 	if f.MinAmount != nil {
-		if *f.MinAmount < 1 || *f.MinAmount > maxAmount {
-			return r, refuse(codeBadRequest, "minAmount is a whole number from 1 to 9007199254740991")
+		if *f.MinAmount < 1 || *f.MinAmount > protocol.MaxAmount {
+			return r, protocol.Refuse(protocol.CodeBadRequest, "minAmount is a whole number from 1 to 9007199254740991")
 		}
 		r.filter.minAmount = *f.MinAmount
 	}
@@ -64,21 +65,21 @@ func (s *session) check(f *clientFrame, identity *Identity) (request, *refusal) 
 	return r, refused
 }
 
-func (s *session) checkAccounts(r *request, f *clientFrame, identity *Identity) *refusal {
+func (s *session) checkAccounts(r *request, f *protocol.ClientFrame, identity *Identity) *protocol.Refusal {
 	names := f.Accounts
 	if names == nil {
 		if names = identity.Accounts; len(names) == 0 {
-			return refuse(codeForbidden, "the token names no account: name the accounts")
+			return protocol.Refuse(protocol.CodeForbidden, "the token names no account: name the accounts")
 		}
 	}
 	if slices.Contains(names, everyAccount) {
 		switch {
 		case len(names) != 1:
-			return refuse(codeBadRequest, `"*" stands alone in accounts`)
+			return protocol.Refuse(protocol.CodeBadRequest, `"*" stands alone in accounts`)
 		case len(f.After) > 0:
-			return refuse(codeBadRequest, `"*" is live only: it has no after`)
+			return protocol.Refuse(protocol.CodeBadRequest, `"*" is live only: it has no after`)
 		case !identity.AllAccounts:
-			return refuse(codeForbidden, "the token does not cover every account")
+			return protocol.Refuse(protocol.CodeForbidden, "the token does not cover every account")
 		}
 		return nil
 	}
@@ -86,12 +87,12 @@ func (s *session) checkAccounts(r *request, f *clientFrame, identity *Identity) 
 		s.hub.metrics.limit(limitAccounts)
 	}
 	if len(names) == 0 || len(names) > s.hub.cfg.MaxAccounts {
-		return refuse(codeBadRequest, fmt.Sprintf("a subscription has 1 to %d accounts", s.hub.cfg.MaxAccounts))
+		return protocol.Refuse(protocol.CodeBadRequest, fmt.Sprintf("a subscription has 1 to %d accounts", s.hub.cfg.MaxAccounts))
 	}
 	r.accounts = make([]string, 0, len(names))
 	for _, a := range names {
 		if !bus.ValidAccount(a) {
-			return refuse(codeBadRequest, "an account is user:<id> or model:<id>")
+			return protocol.Refuse(protocol.CodeBadRequest, "an account is user:<id> or model:<id>")
 		}
 		if !slices.Contains(r.accounts, a) {
 			r.accounts = append(r.accounts, a)
@@ -99,12 +100,12 @@ func (s *session) checkAccounts(r *request, f *clientFrame, identity *Identity) 
 	}
 	for _, a := range r.accounts {
 		if !identity.maySee(a) {
-			return refuse(codeForbidden, "the token does not cover "+a)
+			return protocol.Refuse(protocol.CodeForbidden, "the token does not cover "+a)
 		}
 	}
 	for a, seq := range f.After {
-		if seq < 0 || seq > maxAmount || !slices.Contains(r.accounts, a) {
-			return refuse(codeBadRequest, "after gives a seq from 0 on for accounts of the subscription")
+		if seq < 0 || seq > protocol.MaxAmount || !slices.Contains(r.accounts, a) {
+			return protocol.Refuse(protocol.CodeBadRequest, "after gives a seq from 0 on for accounts of the subscription")
 		}
 	}
 	return nil
@@ -112,7 +113,7 @@ func (s *session) checkAccounts(r *request, f *clientFrame, identity *Identity) 
 
 // subscribe handles the client's frame. It returns when the client is live, or
 // with a refusal and nothing opened.
-func (s *session) subscribe(f *clientFrame) *refusal {
+func (s *session) subscribe(f *protocol.ClientFrame) *protocol.Refusal {
 	s.mu.Lock()
 	identity := s.identity
 	s.mu.Unlock()
@@ -120,12 +121,12 @@ func (s *session) subscribe(f *clientFrame) *refusal {
 	if refused != nil {
 		return refused
 	}
-	sub := &subscription{session: s, name: r.name, quoted: quote(r.name), filter: r.filter, allAccounts: r.accounts == nil}
+	sub := &subscription{session: s, name: r.name, quoted: protocol.Quote(r.name), filter: r.filter, allAccounts: r.accounts == nil}
 	if refused := s.reserve(sub); refused != nil {
 		return refused
 	}
 	if sub.allAccounts {
-		s.enqueue(item{frame: subscribedFrame(sub.quoted, []opened{{Account: everyAccount}})})
+		s.enqueue(item{frame: protocol.SubscribedFrame(sub.quoted, []protocol.SubscribedAccount{{Account: everyAccount}})})
 		s.hub.addAllAccounts(sub)
 		s.transport.flush()
 		return nil
@@ -143,7 +144,7 @@ func (s *session) subscribe(f *clientFrame) *refusal {
 			if s.forget(sub.name) != nil {
 				sub.close()
 			}
-			return refuse(codeSnapshotUnavailable, "the state of an account cannot be had at the moment; try again")
+			return protocol.Refuse(protocol.CodeSnapshotUnavailable, "the state of an account cannot be had at the moment; try again")
 		}
 	}
 	s.answer(sub, starts, r.snapshot)
@@ -157,15 +158,15 @@ func (s *session) subscribe(f *clientFrame) *refusal {
 }
 
 // reserve takes the name, so that limits hold.
-func (s *session) reserve(sub *subscription) *refusal {
+func (s *session) reserve(sub *subscription) *protocol.Refusal {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.find(sub.name) >= 0:
-		return refuse(codeDuplicate, "a subscription of that name is open")
+		return protocol.Refuse(protocol.CodeDuplicateSubscription, "a subscription of that name is open")
 	case len(s.subs) >= s.hub.cfg.MaxSubscriptions:
 		s.hub.metrics.limit(limitSubscriptions)
-		return refuse(codeTooManySubscriptions, fmt.Sprintf("a connection has at most %d subscriptions", s.hub.cfg.MaxSubscriptions))
+		return protocol.Refuse(protocol.CodeTooManySubscriptions, fmt.Sprintf("a connection has at most %d subscriptions", s.hub.cfg.MaxSubscriptions))
 	}
 	s.subs = append(s.subs, sub)
 	s.fresh.Store(time.Now().UnixMilli())
@@ -175,18 +176,18 @@ func (s *session) reserve(sub *subscription) *refusal {
 
 // answer queues the subscribed frame, and the resync frames that belong to it.
 func (s *session) answer(sub *subscription, starts []start, snapshots bool) {
-	accounts := make([]opened, len(starts))
+	accounts := make([]protocol.SubscribedAccount, len(starts))
 	for i, st := range starts {
-		accounts[i] = opened{Account: sub.feeds[i].topic.account, Seq: st.seq, Recovered: st.recovered}
+		accounts[i] = protocol.SubscribedAccount{Account: sub.feeds[i].topic.account, Seq: st.seq, Recovered: st.recovered}
 		if snapshots && !st.recovered {
 			accounts[i].Snapshot = &st.balance
 		}
 	}
-	s.enqueue(item{frame: subscribedFrame(sub.quoted, accounts)})
+	s.enqueue(item{frame: protocol.SubscribedFrame(sub.quoted, accounts)})
 	for _, st := range starts {
 		if st.resync {
 			s.hub.metrics.resyncs.Inc()
-			s.enqueue(item{frame: resyncFrame(sub.quoted, st.balance)})
+			s.enqueue(item{frame: protocol.ResyncFrame(sub.quoted, st.balance)})
 		}
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/coder/websocket"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
 // Over TLS there is no socket to write to without waiting; the promise is the same.
@@ -31,5 +33,5 @@ func TestOverTLS(t *testing.T) {
 	}
 	c.expectEvents("s", "user:u1", 1, 1000)
 	g.hub.Disconnect("user:u1", "", "")
-	c.expectClose(closeDisconnected)
+	c.expectClose(protocol.CloseDisconnected)
 }

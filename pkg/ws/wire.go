@@ -162,15 +162,15 @@ func (h *hijack) Write(p []byte) (int, error) {
 
 // refusal is the library's, as all of ours are.
 func (h *hijack) refusal() *HTTPError {
-	code := "invalid_request"
+	Code := "invalid_request"
 	switch h.status {
 	case http.StatusUpgradeRequired:
-		code = "upgrade_required"
+		Code = "upgrade_required"
 	case http.StatusBadRequest:
 	default:
 		return &HTTPError{Status: http.StatusInternalServerError, Code: "internal", Detail: "the connection could not be taken over"}
 	}
-	return &HTTPError{Status: h.status, Code: code, Detail: string(bytes.TrimSpace(h.text))}
+	return &HTTPError{Status: h.status, Code: Code, Detail: string(bytes.TrimSpace(h.text))}
 }
 
 // Hijack is called by the library, whose answer is in the header by then.

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/coder/websocket"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
 // Pongs from the library and messages of ours go out on one connection
@@ -66,7 +68,7 @@ func TestFramesStayWhole(t *testing.T) {
 			})
 			c.expectEvents("s", "user:u1", 1, batches*each)
 			g.hub.Disconnect("user:u1", "", "")
-			c.expectClose(closeDisconnected)
+			c.expectClose(protocol.CloseDisconnected)
 			wg.Wait()
 		})
 	}
