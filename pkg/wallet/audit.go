@@ -83,7 +83,7 @@ type VerifyOptions struct {
 // be checked, not that something is wrong: that is in the report. An unknown
 // account is ErrAccountNotFound.
 func (l *Ledger) Verify(ctx context.Context, o VerifyOptions) (*Report, error) {
-	s := l.store.queries()
+	s := l.store.sharedQueries()
 	tx, err := s.snapshot(ctx)
 	if err != nil {
 		return nil, l.queryError("verify", err)

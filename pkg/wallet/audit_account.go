@@ -84,12 +84,12 @@ func (v *verifier) entry(have *walked, r *auditRow) {
 		f.Check, f.Detail = c, fmt.Sprintf(format, args...)
 		v.find(f)
 	}
-	after := have.after.field(BalanceState(r.State))
+	after := have.after.balanceOf(BalanceState(r.State))
 	if r.BalanceBefore != *after {
 		report(CheckBefore, "the balance before is %d, the previous one after is %d", r.BalanceBefore, *after)
 	}
 	*after = r.BalanceAfter
-	*have.field(BalanceState(r.State)) += r.EntryAmount
+	*have.balanceOf(BalanceState(r.State)) += r.EntryAmount
 	e := Entry{
 		TransactionID: r.EntryOf, Place: r.Place, Account: have.Account, State: BalanceState(r.State), Amount: r.EntryAmount,
 		BalanceBefore: r.BalanceBefore, BalanceAfter: r.BalanceAfter, Seq: int64(r.Seq),

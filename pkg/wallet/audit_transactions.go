@@ -211,7 +211,7 @@ func expectedEntries(tx *Transaction) ([]Entry, bool) {
 		for j, l := range legs {
 			out = append(out, Entry{
 				TransactionID: tx.ID, Place: len(out), Account: p.Account, State: l.state, Amount: l.amount,
-				BalanceAfter: *balances.field(l.state), Seq: p.Seq - int64(len(legs)-1-j), CreatedAt: tx.CreatedAt,
+				BalanceAfter: *balances.balanceOf(l.state), Seq: p.Seq - int64(len(legs)-1-j), CreatedAt: tx.CreatedAt,
 			})
 		}
 	}

@@ -6,71 +6,95 @@ import (
 	"slices"
 )
 
-// apply runs the operations in memory, one after the other. A key that stands
-// in the batch twice has a leader, which is done, and followers, which get its
-// receipt; a refused leader is not remembered, so its follower is tried too.
-func (b *batcher) apply(st *state, batch []*request, known map[keyRef]*knownKey) *mutations {
+// applyBatch applies the operations in memory, one after the other, and sets each request's
+// result. Each operation succeeds or is refused alone. If a key appears in the batch twice, the
+// first operation is done and the second one gets its receipt. A refused operation does not use
+// its key up, so the second one is then tried too. applyBatch adds the keys that it uses to known.
+func (c *committer) applyBatch(st *state, batch []*request, known map[keyRef]*knownKey) *mutations {
 	m := &mutations{
-		transactions: make([]Transaction, 0, len(batch)), keys: make([]keyRef, 0, len(batch)), hashes: make([][16]byte, 0, len(batch)),
+		transactions: make([]Transaction, 0, len(batch)),
+		keys:         make([]keyRef, 0, len(batch)),
+		hashes:       make([][16]byte, 0, len(batch)),
 	}
 	for _, r := range batch {
-		if k := known[r.ref()]; k != nil {
-			r.result = b.repeat(r, k)
+		ref := r.keyRef()
+		if k := known[ref]; k != nil {
+			r.result = c.repeatedResult(r, k)
 			continue
 		}
-		id, at, now := newIDAfter(st.newest(&r.op))
-		if r.op.Operation == OpHold {
-			r.op.EscrowID, _ = newID()
-		}
-		tx, err := apply(st, &r.op, id, at, now)
+		tx, err := c.applyRequest(st, r)
 		if err != nil {
 			r.result = result{err: err}
 			m.refused = true
 			continue
 		}
-		if e := st.escrows[tx.EscrowID]; r.op.Operation == OpHold {
-			m.opened = append(m.opened, e)
-		} else if e != nil {
-			m.ended = append(m.ended, e)
-		}
-		m.transactions = append(m.transactions, tx)
-		m.keys = append(m.keys, r.ref())
-		m.hashes = append(m.hashes, r.hash)
-		known[r.ref()] = &knownKey{keyRef: r.ref(), hash: r.hash, tx: tx}
-		b.mine[id] = r
-		r.result = result{receipt: receipt(&tx)}
+		m.addTransaction(st, r, &tx)
+		known[ref] = &knownKey{keyRef: ref, hash: r.hash, tx: tx}
+		r.result = result{receipt: receiptOf(&tx)}
 	}
+	m.addWallets(st)
+	return m
+}
+
+func (c *committer) applyRequest(st *state, r *request) (Transaction, error) {
+	id, at, now := newIDAfter(st.newestChange(&r.op))
+	if r.op.Operation == OpHold {
+		r.op.EscrowID, _ = newID()
+	}
+	tx, err := apply(st, &r.op, id, at, now)
+	if err != nil {
+		return Transaction{}, err
+	}
+	c.attempts[id] = r
+	return tx, nil
+}
+
+// addTransaction adds what the request's transaction changes, except for the wallets.
+func (m *mutations) addTransaction(st *state, r *request, tx *Transaction) {
+	escrow := st.escrows[tx.EscrowID]
+	if r.op.Operation == OpHold {
+		m.opened = append(m.opened, escrow)
+	} else if escrow != nil {
+		m.ended = append(m.ended, escrow)
+	}
+	m.transactions = append(m.transactions, *tx)
+	m.keys = append(m.keys, r.keyRef())
+	m.hashes = append(m.hashes, r.hash)
+}
+
+// addWallets adds the wallets that the batch has changed, sorted.
+func (m *mutations) addWallets(st *state) {
 	for _, w := range st.wallets {
 		if w.changed {
 			m.wallets = append(m.wallets, w)
 		}
 	}
 	slices.SortFunc(m.wallets, func(a, b *wallet) int { return cmp.Compare(a.Account, b.Account) })
-	return m
 }
 
-// repeat answers a key that was used before. It is not flagged as a repeat when
-// an earlier try of this same batch did the work and only its answer was lost.
-func (b *batcher) repeat(r *request, k *knownKey) result {
+// repeatedResult answers a request whose key was used before. The receipt is not flagged as a
+// repeat if an earlier try of the same batch did the work and only its answer was lost.
+func (c *committer) repeatedResult(r *request, k *knownKey) result {
 	if k.hash != r.hash {
 		return result{err: fmt.Errorf("%w: %s", ErrKeyReused, r.op.Operation)}
 	}
-	rc := receipt(&k.tx)
-	rc.Replayed = b.mine[k.tx.ID] != r
-	return result{receipt: rc}
+	receipt := receiptOf(&k.tx)
+	receipt.Replayed = c.attempts[k.tx.ID] != r
+	return result{receipt: receipt}
 }
 
-// receipt derives a transaction's receipt.
-func receipt(tx *Transaction) Receipt {
+// receiptOf derives a transaction's receipt.
+func receiptOf(tx *Transaction) Receipt {
 	r := Receipt{
-		TransactionID: tx.ID, Operation: tx.Operation, EscrowID: tx.EscrowID, Amount: tx.Amount,
-		Timestamp: tx.CreatedAt, Balances: make([]Balance, len(tx.Parties)),
+		TransactionID: tx.ID,
+		Operation:     tx.Operation,
+		EscrowID:      tx.EscrowID,
+		Amount:        tx.Amount,
+		Timestamp:     tx.CreatedAt,
+		Balances:      make([]Balance, len(tx.Parties)),
 	}
-	for i, p := range tx.Parties {
-		r.Balances[i] = Balance{
-			Account: string(p.Account), Available: p.Available, Escrow: p.Escrow, Earned: p.Earned,
-			Seq: p.Seq, UpdatedAt: tx.CreatedAt,
-		}
+	for i := range tx.Parties {
+		r.Balances[i] = tx.Parties[i].balanceAt(tx.CreatedAt)
 	}
 	return r
 }

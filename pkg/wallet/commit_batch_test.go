@@ -6,15 +6,16 @@ import (
 	"time"
 )
 
-// A core whose clock is ahead takes its accounts with it, and not all that share a batch with them.
+// TestClocksThatAreAheadAreNotCatching has an account whose newest transaction is an hour ahead.
+// Its next transaction is not earlier; those of other accounts in the same batch are not affected.
 func TestClocksThatAreAheadAreNotCatching(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, url string) {
 		_, l := openFaulty(t, url)
 		commitBatch(t, l, creditOf("user:ahead", 5, "1"))
 		ahead := time.Now().Add(time.Hour).Truncate(time.Millisecond).UTC()
-		change(t, l, `UPDATE wallets SET updated_at = $1`, l.store.queries().time(ahead))
-		l.store.(*faulty).batcher.recent = nil // what it believes is from before
+		change(t, l, `UPDATE wallets SET updated_at = $1`, l.store.sharedQueries().time(ahead))
+		l.store.(*faulty).committer.cache = nil // it would have the time of before
 		hold := Op{Operation: OpHold, Account: "user:ahead", Amount: 5, Reason: "r", QueueItemID: "q", FeatureType: "f", IdempotencyKey: "2"}
 		rs := commitBatch(t, l, creditOf("user:now", 1, "3"), hold, creditOf("user:now", 1, "4"), creditOf("model:new", 1, "5"))
 		for i, r := range rs {
@@ -36,7 +37,8 @@ func TestClocksThatAreAheadAreNotCatching(t *testing.T) {
 	})
 }
 
-// An escrow whose user's wallet somebody deleted ends with an error, alone.
+// TestEscrowWithoutWalletStandsAlone ends an escrow whose user's wallet was deleted. Only that
+// operation fails.
 func TestEscrowWithoutWalletStandsAlone(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, url string) {

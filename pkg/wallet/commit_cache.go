@@ -6,110 +6,136 @@ import (
 	"github.com/google/uuid"
 )
 
-// recent remembers wallets and held escrows as the last batches left them, so that
-// the next batch need not read them. What it remembers may be out of date, since
-// other cores write too: a batch that believes it fails when it is written.
-type recent struct {
+// commitCache has wallets and held escrows as the last batches left them, so that the next batch
+// need not read them. An entry may be out of date, since other cores write too. A batch that used
+// one fails when it is written.
+type commitCache struct {
 	mu      sync.Mutex
 	wallets generations[Account, wallet]
 	escrows generations[uuid.UUID, Escrow]
 }
 
-// recentLimit bounds how many wallets, and how many escrows, are remembered: some
-// 300 bytes each.
-const recentLimit = 1 << 18
+// cacheLimit bounds the wallets, and the escrows, in the cache. Each takes some 300 bytes.
+const cacheLimit = 1 << 18
 
-// load copies what is remembered into the state and returns what is missing.
-func (r *recent) load(st *state, batch []*request) (escrows []uuid.UUID, accounts []Account) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+// loadInto copies what the batch needs and the cache has into the state. It returns what is
+// missing, possibly more than once.
+func (c *commitCache) loadInto(st *state, batch []*request) (escrows []uuid.UUID, accounts []Account) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	need := func(a Account) {
-		if st.wallets[a] != nil {
-			return
-		}
-		if w := r.wallets.get(a); w != nil {
-			w := *w
-			st.wallets[a] = &w
-		} else {
+		if !c.copyWallet(st, a) {
 			accounts = append(accounts, a)
 		}
 	}
-	for _, req := range batch {
-		if req.op.Account != "" {
-			need(req.op.Account)
+	for _, r := range batch {
+		if r.op.Account != "" {
+			need(r.op.Account)
 			continue
 		}
-		if e := r.escrows.get(req.op.EscrowID); e == nil {
-			escrows = append(escrows, req.op.EscrowID)
-		} else if st.escrows[e.ID] == nil {
-			e := *e
-			st.escrows[e.ID] = &e
-			need(e.User)
+		user, ok := c.copyEscrow(st, r.op.EscrowID)
+		if ok {
+			need(user)
+		} else {
+			escrows = append(escrows, r.op.EscrowID)
 		}
-		if req.op.Model != "" {
-			need(req.op.Model)
+		if r.op.Model != "" {
+			need(r.op.Model)
 		}
 	}
 	return escrows, accounts
 }
 
-// store remembers what a batch committed.
-func (r *recent) store(m *mutations) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+// copyWallet reports whether the state has the wallet afterwards.
+func (c *commitCache) copyWallet(st *state, a Account) bool {
+	if st.wallets[a] != nil {
+		return true
+	}
+	cached := c.wallets.get(a)
+	if cached == nil {
+		return false
+	}
+	w := *cached
+	st.wallets[a] = &w
+	return true
+}
+
+// copyEscrow returns the escrow's user, and whether the state has the escrow afterwards.
+func (c *commitCache) copyEscrow(st *state, id uuid.UUID) (user Account, ok bool) {
+	cached := c.escrows.get(id)
+	if cached == nil {
+		return "", false
+	}
+	if st.escrows[id] == nil {
+		e := *cached
+		st.escrows[id] = &e
+	}
+	return cached.User, true
+}
+
+// storeBatch caches what a batch has committed.
+func (c *commitCache) storeBatch(m *mutations) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, w := range m.wallets {
-		w.created, w.changed, w.was = false, false, w.Hash
-		r.wallets.put(w.Account, w)
+		w.created = false
+		w.changed = false
+		w.hashBefore = w.Hash
+		c.wallets.put(w.Account, w)
 	}
 	for _, e := range m.opened {
 		if e.Status == StatusHeld {
-			r.escrows.put(e.ID, e)
+			c.escrows.put(e.ID, e)
 		}
 	}
 	for _, e := range m.ended {
-		r.escrows.drop(e.ID)
+		c.escrows.drop(e.ID)
 	}
 }
 
-// forget drops what a batch believed.
-func (r *recent) forget(st *state) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+// forgetState drops all that a batch has used.
+func (c *commitCache) forgetState(st *state) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for a := range st.wallets {
-		r.wallets.drop(a)
+		c.wallets.drop(a)
 	}
 	for id := range st.escrows {
-		r.escrows.drop(id)
+		c.escrows.drop(id)
 	}
 }
 
-// user tells whose an escrow is; empty: not known.
-func (r *recent) user(escrow uuid.UUID) Account {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if e := r.escrows.get(escrow); e != nil {
-		return e.User
+// escrowUser returns the user of a held escrow; empty: the cache does not have it.
+func (c *commitCache) escrowUser(id uuid.UUID) Account {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.escrows.get(id)
+	if e == nil {
+		return ""
 	}
-	return ""
+	return e.User
 }
 
-// generations is a bounded map: when the young half is full it becomes the old
-// half, and what was not asked for since then is gone.
+// generations is a bounded map. When the young half is full it becomes the old half, and the old
+// half, which holds what nobody has asked for since, is dropped.
 type generations[K comparable, V any] struct{ young, old map[K]*V }
 
 func (g *generations[K, V]) get(k K) *V {
 	v := g.young[k]
-	if v == nil {
-		if v = g.old[k]; v != nil {
-			g.put(k, v)
-		}
+	if v != nil {
+		return v
+	}
+	v = g.old[k]
+	if v != nil {
+		g.put(k, v)
 	}
 	return v
 }
 
 func (g *generations[K, V]) put(k K, v *V) {
-	if g.young == nil || len(g.young) >= recentLimit/2 {
-		g.young, g.old = make(map[K]*V), g.young
+	if g.young == nil || len(g.young) >= cacheLimit/2 {
+		g.old = g.young
+		g.young = make(map[K]*V)
 	}
 	g.young[k] = v
 }

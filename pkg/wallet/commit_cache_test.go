@@ -13,17 +13,17 @@ import (
 	"github.com/google/uuid"
 )
 
-// A batch locks and looks up only after something went wrong, and remembers whose
-// accounts it knows; here another core writes in between.
-func TestBatchesAreCarefulWhenNeeded(t *testing.T) {
+// TestBatchesAreLockedWhenNeeded has another core write between two batches. A batch is committed
+// with locks only after a conflict, a refusal or a repeat.
+func TestBatchesAreLockedWhenNeeded(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, url string) {
 		f, l := openFaulty(t, url)
 		_, other := openFaulty(t, url)
-		checks := l.store.checks()
+		optimistic := l.store.optimisticWrites()
 		expect := func(what string, want ...bool) {
 			t.Helper()
 			if !slices.Equal(f.tries, want) {
-				t.Errorf("%s: careful tries %v, want %v", what, f.tries, want)
+				t.Errorf("%s: locked tries %v, want %v", what, f.tries, want)
 			}
 			f.tries = nil
 		}
@@ -43,10 +43,10 @@ func TestBatchesAreCarefulWhenNeeded(t *testing.T) {
 		if r := do(l, creditOf("user:a", 10, "4")); r.Balances[0].Available != 130 || r.Balances[0].Seq != 4 {
 			t.Errorf("after another core's work: %+v", r.Balances)
 		}
-		if checks {
+		if optimistic {
 			expect("another core wrote", false, true)
-			if f.batcher.reading == 0 {
-				t.Error("it still believes what it remembers")
+			if f.committer.skipCacheFor == 0 {
+				t.Error("it still uses the cache")
 			}
 		} else {
 			expect("another core wrote", false)
@@ -55,31 +55,31 @@ func TestBatchesAreCarefulWhenNeeded(t *testing.T) {
 		do(l, creditOf("user:a", 1, "6"))
 		expect("it reads now", false)
 
-		f.batcher.reading = 0
+		f.committer.skipCacheFor = 0
 		do(l, creditOf("user:a", 1, "6b"))
 		do(other, creditOf("user:a", 1000, "7"))
 		f.tries = nil
 		hold := Op{Operation: OpHold, Account: "user:a", Amount: 1100, Reason: "r", QueueItemID: "q", FeatureType: "f", IdempotencyKey: "8"}
 		held := do(l, hold)
-		if checks {
+		if optimistic {
 			expect("a refusal that another core made wrong", false, true)
 		} else {
 			expect("a hold", false)
 		}
-		if f.batcher.careful != 0 {
-			t.Error("a refusal makes later batches careful")
+		if f.committer.lockedFor != 0 {
+			t.Error("after a refusal later batches are locked")
 		}
 
 		if again := do(l, hold); !again.Replayed || again.EscrowID != held.EscrowID {
 			t.Errorf("the repeat is %+v", again)
 		}
 		expect("a repeat", false, true)
-		if f.batcher.careful == 0 {
-			t.Error("a repeat does not make the next batches careful")
+		if f.committer.lockedFor == 0 {
+			t.Error("after a repeat the next batches are not locked")
 		}
-		f.batcher.careful = 0
+		f.committer.lockedFor = 0
 
-		// Another core ends the escrow that this one remembers.
+		// Another core ends the escrow that this one has cached.
 		end := Op{Operation: OpRefund, EscrowID: held.EscrowID, Amount: 1100, Reason: "r", QueueItemID: "q", IdempotencyKey: "9"}
 		do(other, end)
 		end.IdempotencyKey = "10"
@@ -93,16 +93,17 @@ func TestBatchesAreCarefulWhenNeeded(t *testing.T) {
 	})
 }
 
-// A write that waits for another core's row compares the hash with what that core left, not with what its snapshot had.
+// TestWriteComparesTheNewestRow has a write wait for another core's row lock. It compares the hash
+// with the row that the other core leaves, not with the row of its snapshot.
 func TestWriteComparesTheNewestRow(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, url string) {
 		f, l := openFaulty(t, url)
-		if !l.store.checks() {
+		if !l.store.optimisticWrites() {
 			return // it has one writer at a time
 		}
 		commitBatch(t, l, creditOf("user:a", 10, "1"))
 		f.tries = nil
-		db := f.queries().db
+		db := f.sharedQueries().db
 		tx, err := db.Beginx()
 		if err != nil {
 			t.Fatal(err)
@@ -125,7 +126,7 @@ func TestWriteComparesTheNewestRow(t *testing.T) {
 		}
 		r := results[0]
 		if r.err != nil || r.receipt.Balances[0].Available != 100 || !slices.Equal(f.tries, []bool{false, true}) {
-			t.Errorf("%+v, %v after careful tries %v", r.receipt, r.err, f.tries)
+			t.Errorf("%+v, %v after locked tries %v", r.receipt, r.err, f.tries)
 		}
 	})
 }
@@ -143,8 +144,9 @@ func untilLockWait(t *testing.T, get func(ctx context.Context, dest any, query s
 	}
 }
 
-// A careful batch has its connection; if its statement wanted another one, cores would wait for themselves.
-func TestCarefulBatchesNeedOneConnection(t *testing.T) {
+// TestLockedBatchesNeedOneConnection: if a locked batch needed a second connection, a full pool
+// would wait for itself.
+func TestLockedBatchesNeedOneConnection(t *testing.T) {
 	l, err := Open(t.Context(), postgresDatabase(t), Config{MaxConns: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -155,41 +157,41 @@ func TestCarefulBatchesNeedOneConnection(t *testing.T) {
 		creditOf("user:a", 10, "1"), creditOf("user:a", 10, "2"),
 		{Operation: OpHold, Account: "user:a", Amount: 5, Reason: "r", QueueItemID: "q", FeatureType: "f", IdempotencyKey: "3"},
 	} {
-		f.batcher.careful = 2
+		f.committer.lockedFor = 2
 		if r := commitBatch(t, l, op)[0]; r.err != nil {
 			t.Errorf("%s: %v", op.IdempotencyKey, r.err)
 		}
 	}
 	if slices.Contains(f.tries, false) || len(f.tries) != 3 {
-		t.Errorf("careful tries %v", f.tries)
+		t.Errorf("locked tries %v", f.tries)
 	}
 }
 
-func TestRecentIsBounded(t *testing.T) {
+func TestCommitCacheIsBounded(t *testing.T) {
 	t.Parallel()
-	var r recent
+	var c commitCache
 	put := func(from, to int) {
 		m := &mutations{}
 		for i := from; i < to; i++ {
 			m.wallets = append(m.wallets, &wallet{Account: Account(fmt.Sprint("user:", i)), Seq: int64(i)})
 			m.opened = append(m.opened, &Escrow{ID: uuid.UUID{byte(i >> 16), byte(i >> 8), byte(i)}, User: "user:e", Status: StatusHeld})
 		}
-		r.store(m)
+		c.storeBatch(m)
 	}
 	for i := range 10 {
-		put(i*recentLimit/4, (i+1)*recentLimit/4)
+		put(i*cacheLimit/4, (i+1)*cacheLimit/4)
 		put(0, 1) // stays, since it is used
 	}
-	if n := len(r.wallets.young) + len(r.wallets.old); n > recentLimit {
-		t.Errorf("%d wallets are remembered", n)
+	if n := len(c.wallets.young) + len(c.wallets.old); n > cacheLimit {
+		t.Errorf("%d wallets are cached", n)
 	}
-	if n := len(r.escrows.young) + len(r.escrows.old); n > recentLimit {
-		t.Errorf("%d escrows are remembered", n)
+	if n := len(c.escrows.young) + len(c.escrows.old); n > cacheLimit {
+		t.Errorf("%d escrows are cached", n)
 	}
-	if r.wallets.get("user:0") == nil || r.wallets.get(Account(fmt.Sprint("user:", 10*recentLimit/4-1))) == nil || r.wallets.get("user:1") != nil {
-		t.Error("the wrong ones are remembered")
+	if c.wallets.get("user:0") == nil || c.wallets.get(Account(fmt.Sprint("user:", 10*cacheLimit/4-1))) == nil || c.wallets.get("user:1") != nil {
+		t.Error("the wrong ones are cached")
 	}
-	if r.user(uuid.UUID{}) != "user:e" || r.user(uuid.Max) != "" {
-		t.Error("the escrow's user is not remembered")
+	if c.escrowUser(uuid.UUID{}) != "user:e" || c.escrowUser(uuid.Max) != "" {
+		t.Error("the escrow's user is not cached")
 	}
 }

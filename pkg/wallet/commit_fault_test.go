@@ -21,10 +21,10 @@ type faulty struct {
 	store
 	mu    sync.Mutex
 	fails []fault // one by one, each at its next chance
-	tries []bool  // whether they were careful
+	tries []bool  // whether they were locked
 
-	batcher *batcher
-	wrote   func(*mutations) error // hears of each batch before it is written; nil: nobody
+	committer *committer
+	wrote     func(*mutations) error // is called with each batch before it is written; may be nil
 }
 
 type fault struct {
@@ -40,7 +40,7 @@ func (f *faulty) arm(fails ...fault) {
 	f.fails = fails
 }
 
-func (f *faulty) take(at string) error {
+func (f *faulty) nextFault(at string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.fails) > 0 && f.fails[0].at == at && f.fails[0].poison == "" {
@@ -51,14 +51,14 @@ func (f *faulty) take(at string) error {
 	return nil
 }
 
-func (f *faulty) begin(ctx context.Context, careful bool) (batchTx, error) {
+func (f *faulty) begin(ctx context.Context, locked bool) (batchTx, error) {
 	f.mu.Lock()
-	f.tries = append(f.tries, careful)
+	f.tries = append(f.tries, locked)
 	f.mu.Unlock()
-	if err := f.take("begin"); err != nil {
+	if err := f.nextFault("begin"); err != nil {
 		return nil, err
 	}
-	tx, err := f.store.begin(ctx, careful)
+	tx, err := f.store.begin(ctx, locked)
 	return &faultyTx{tx, f}, err
 }
 
@@ -67,28 +67,28 @@ type faultyTx struct {
 	f *faulty
 }
 
-func (t *faultyTx) keys(ctx context.Context, refs []keyRef) ([]knownKey, error) {
-	if err := t.f.take("keys"); err != nil {
+func (t *faultyTx) readKeys(ctx context.Context, refs []keyRef) ([]knownKey, error) {
+	if err := t.f.nextFault("keys"); err != nil {
 		return nil, err
 	}
-	return t.batchTx.keys(ctx, refs)
+	return t.batchTx.readKeys(ctx, refs)
 }
 
-func (t *faultyTx) escrows(ctx context.Context, ids []uuid.UUID) ([]Escrow, error) {
-	if err := t.f.take("escrows"); err != nil {
+func (t *faultyTx) readEscrows(ctx context.Context, ids []uuid.UUID) ([]Escrow, error) {
+	if err := t.f.nextFault("escrows"); err != nil {
 		return nil, err
 	}
-	return t.batchTx.escrows(ctx, ids)
+	return t.batchTx.readEscrows(ctx, ids)
 }
 
-func (t *faultyTx) wallets(ctx context.Context, a []Account) ([]wallet, error) {
-	if err := t.f.take("wallets"); err != nil {
+func (t *faultyTx) readWallets(ctx context.Context, a []Account) ([]wallet, error) {
+	if err := t.f.nextFault("wallets"); err != nil {
 		return nil, err
 	}
-	return t.batchTx.wallets(ctx, a)
+	return t.batchTx.readWallets(ctx, a)
 }
 
-func (t *faultyTx) write(ctx context.Context, m *mutations) ([]int64, error) {
+func (t *faultyTx) writeBatch(ctx context.Context, m *mutations) ([]int64, error) {
 	t.f.mu.Lock()
 	fails := t.f.fails
 	t.f.mu.Unlock()
@@ -104,19 +104,19 @@ func (t *faultyTx) write(ctx context.Context, m *mutations) ([]int64, error) {
 			return nil, err
 		}
 	}
-	ids, err := t.batchTx.write(ctx, m)
-	if f := t.f.take("write"); f != nil {
+	ids, err := t.batchTx.writeBatch(ctx, m)
+	if f := t.f.nextFault("write"); f != nil {
 		return nil, f
 	}
 	return ids, err
 }
 
 func (t *faultyTx) commit() error {
-	if err := t.f.take("commit before"); err != nil {
+	if err := t.f.nextFault("commit before"); err != nil {
 		return err
 	}
 	err := t.batchTx.commit()
-	if f := t.f.take("commit after"); f != nil {
+	if f := t.f.nextFault("commit after"); f != nil {
 		return f
 	}
 	return err
@@ -154,7 +154,7 @@ func openFaulty(t *testing.T, url string, fails ...fault) (*faulty, *Ledger) {
 func makeFaulty(l *Ledger, fails ...fault) *faulty {
 	f := &faulty{store: l.store, fails: fails}
 	l.store = f
-	f.batcher = &newLanes(l).free[0].batcher
+	f.committer = newScheduler(l).free[0]
 	return f
 }
 
@@ -166,9 +166,9 @@ func commitBatch(t *testing.T, l *Ledger, ops ...Op) []result {
 		if err := op.Check(); err != nil {
 			t.Fatal(err)
 		}
-		batch[i] = &request{ctx: t.Context(), op: op, hash: requestHash(&op), done: make(chan result, 1)}
+		batch[i] = newCheckedRequest(t.Context(), &op)
 	}
-	l.store.(*faulty).batcher.process(batch)
+	l.store.(*faulty).committer.commitBatch(batch)
 	out := make([]result, len(ops))
 	for i, r := range batch {
 		out[i] = <-r.done
@@ -192,7 +192,7 @@ func testFailuresLeaveOneEffect(t *testing.T, url string) {
 			t.Run(at+", "+name, func(t *testing.T) {
 				f, l := openFaulty(t, url, fault{at: at, err: cause})
 				if at == "keys" {
-					f.batcher.careful = 2
+					f.committer.lockedFor = 2
 				}
 				unique := strings.NewReplacer(" ", "-", ",", "").Replace(at + name)
 				user, k1, k2 := Account("user:"+unique), unique+"1", unique+"2"
@@ -238,8 +238,8 @@ func testFailuresWhileAnEscrowEnds(t *testing.T, url string) {
 			user, model := Account("user:"+unique), Account("model:"+unique)
 			hold := Op{Operation: OpHold, Account: user, Amount: 5, Reason: "r", QueueItemID: "q", FeatureType: "f", IdempotencyKey: unique}
 			held := commitBatch(t, l, creditOf(user, 5, unique), hold)[1].receipt
-			if at == "escrows" && f.batcher.recent != nil {
-				f.batcher.recent = &recent{} // or nothing is read
+			if at == "escrows" && f.committer.cache != nil {
+				f.committer.cache = &commitCache{} // otherwise nothing is read
 			}
 			f.arm(fault{at: at, err: driver.ErrBadConn})
 			settle := Op{Operation: OpSettle, EscrowID: held.EscrowID, Model: model, Amount: 5, Reason: "r", QueueItemID: "q", IdempotencyKey: unique}
@@ -257,7 +257,8 @@ func testFailuresWhileAnEscrowEnds(t *testing.T, url string) {
 	}
 }
 
-// What a batch did before it was halved is no repeat of somebody else's.
+// TestHalvesKnowWhatTheirBatchDid: a half whose operations its batch has already committed answers
+// with receipts that are not flagged as repeats.
 func TestHalvesKnowWhatTheirBatchDid(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, url string) {
 		f, l := openFaulty(t, url, fault{at: "commit after", err: errors.New("no answer that a retry mends")})
@@ -319,11 +320,11 @@ func TestFullQueueRefusesAtOnce(t *testing.T) {
 	if err := <-done; !errors.Is(err, ErrOverloaded) {
 		t.Errorf("%v, want ErrOverloaded", err)
 	}
-	// A caller that goes away before its batch begins has done nothing.
+	// The operation of a caller that disconnects before its batch begins is not done.
 	cancel()
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
-	newLanes(l).run(stopped)
+	newScheduler(l).run(stopped)
 	if r := <-first.done; !errors.Is(r.err, context.Canceled) {
 		t.Errorf("cancelled request: %+v", r)
 	}

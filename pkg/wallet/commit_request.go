@@ -9,25 +9,29 @@ import (
 
 // request is one operation on its way through group commit.
 type request struct {
-	ctx  context.Context // of the caller: a request that is cancelled before its batch begins is not done
-	op   Op
-	hash [16]byte
-	done chan result // buffered: the batcher never waits for a caller
+	ctx    context.Context // of the caller. A request whose ctx ends before its batch begins is not done.
+	op     Op
+	hash   [16]byte
+	done   chan result // buffered, so that a committer never waits for a caller
+	callID callID
 
-	call   *Result    // the first of the DoBatch that it is part of; nil: of none
-	anyone bool       // its user is not known, and may be anyone's in its call
-	named  [4]subject // what it shares with others, see subjects
-	names  int
+	// The scheduler's fields.
+	subjectList  [maxSubjects]subject
+	subjectCount int
+	userUnknown  bool // it ends an escrow whose user is not known before the escrow is read
 
-	result result // while its batch is under way
+	result result // set while its batch runs
 }
+
+// A callID says which DoBatch a request is part of; 0: none.
+type callID uint64
 
 type result struct {
 	receipt Receipt
 	err     error
 }
 
-// newRequest checks the operation.
+// newRequest validates the operation.
 func newRequest(ctx context.Context, op *Op) (*request, error) {
 	if op.Operation == OpHold && op.EscrowID != uuid.Nil {
 		return nil, invalid("/escrowId", "the ledger names the escrow")
@@ -35,13 +39,18 @@ func newRequest(ctx context.Context, op *Op) (*request, error) {
 	if err := op.Check(); err != nil {
 		return nil, err
 	}
-	r := &request{ctx: ctx, op: *op, hash: requestHash(op), done: make(chan result, 1)}
-	r.name()
-	return r, nil
+	return newCheckedRequest(ctx, op), nil
 }
 
-// wait returns the answer, or the caller's end.
-func (r *request) wait() (Receipt, error) {
+// newCheckedRequest trusts its caller that the operation is valid.
+func newCheckedRequest(ctx context.Context, op *Op) *request {
+	r := &request{ctx: ctx, op: *op, hash: requestHash(op), done: make(chan result, 1)}
+	r.nameSubjects()
+	return r
+}
+
+// awaitResult returns the answer, or the caller's error if its ctx ends first.
+func (r *request) awaitResult() (Receipt, error) {
 	select {
 	case res := <-r.done:
 		return res.receipt, res.err
@@ -50,42 +59,70 @@ func (r *request) wait() (Receipt, error) {
 	}
 }
 
-func (r *request) ref() keyRef { return keyRef{r.op.Operation, r.op.IdempotencyKey} }
+// keyRef returns the idempotency key in the scope of its operation.
+func (r *request) keyRef() keyRef { return keyRef{r.op.Operation, r.op.IdempotencyKey} }
 
-func (r *request) answer(res result, m *metrics) {
-	m.count(&r.op, &res)
+func (r *request) answerWith(res result, m *metrics) {
+	m.countResult(&r.op, &res)
 	r.done <- res
 }
 
-// subject is what requests may share: an account or an escrow, or the call of DoBatch that they are part of.
+// A subject is what two requests may have in common, so that one must wait for the other: an
+// account, an escrow, or the call of DoBatch that they are part of.
 type subject struct {
 	account Account
 	escrow  uuid.UUID
-	call    *Result
+	call    callID
 }
 
-// subjects are what the request names. A settlement's user is among them only if
-// the escrow is remembered; if not, the rest of its call waits for it, and it for what came before it in its call, since the
-// user may be theirs.
-func (r *request) subjects() []subject { return r.named[:r.names] }
+// maxSubjects is reached by a settlement in a DoBatch: escrow, model, user and call.
+const maxSubjects = 4
 
-// waitsFor are the subjects, and its call.
-func (r *request) waitsFor() []subject {
-	r.named[r.names] = subject{call: r.call}
-	if r.call == nil {
-		return r.named[:r.names]
-	}
-	return r.named[:r.names+1]
-}
-
-func (r *request) name() {
+// nameSubjects adds the subjects that the operation itself names.
+func (r *request) nameSubjects() {
 	switch r.op.Operation {
 	case OpCredit, OpDebit, OpHold:
-		r.named[0], r.names = subject{account: r.op.Account}, 1
+		r.addSubject(subject{account: r.op.Account})
 	default:
-		r.named[0], r.names = subject{escrow: r.op.EscrowID}, 1
+		r.addSubject(subject{escrow: r.op.EscrowID})
 		if r.op.Model != "" {
-			r.named[1], r.names = subject{account: r.op.Model}, 2
+			r.addSubject(subject{account: r.op.Model})
 		}
 	}
+}
+
+func (r *request) addSubject(s subject) {
+	r.subjectList[r.subjectCount] = s
+	r.subjectCount++
+}
+
+// findUser adds the user whose escrow the request ends. The commit cache may not know it. Then
+// any other request of the same call may be about the same user. So the rest of the call waits
+// for this request, and this request waits for the part of the call that came before it.
+func (r *request) findUser(cache *commitCache) {
+	endsEscrow := r.op.Account == ""
+	if !endsEscrow || cache == nil {
+		return
+	}
+	user := cache.escrowUser(r.op.EscrowID)
+	switch {
+	case user != "":
+		r.addSubject(subject{account: user})
+	case r.callID != 0:
+		r.addSubject(subject{call: r.callID})
+		r.userUnknown = true
+	}
+}
+
+// subjects returns what the request keeps busy while it runs.
+func (r *request) subjects() []subject { return r.subjectList[:r.subjectCount] }
+
+// waitsFor returns what must not be busy when the request starts: its subjects and its call. A
+// call is busy only while a request of it runs whose user is unknown.
+func (r *request) waitsFor() []subject {
+	if r.callID == 0 {
+		return r.subjects()
+	}
+	r.subjectList[r.subjectCount] = subject{call: r.callID}
+	return r.subjectList[:r.subjectCount+1]
 }

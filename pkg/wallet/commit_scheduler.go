@@ -7,218 +7,277 @@ import (
 	"github.com/google/uuid"
 )
 
-// lanes commit what gathers in the queue, several batches at a time. Batches
-// that are under way together name no account and no escrow twice, so they hardly
-// ever wait for each other's row locks; requests that name the same one are done
-// in the order in which they came.
-type lanes struct {
+// scheduler makes batches of the requests in the queue and hands them to committers. Batches that
+// run at the same time have no subject in common, so they hardly ever wait for each other's row
+// locks. Requests with a common subject run in the order in which they came. doc.go has the chart
+// of its states.
+type scheduler struct {
 	queue    <-chan *request
 	maxBatch int
-	free     []*lane
-	ended    chan *lane
+	finished chan *committer
+	cache    *commitCache // nil: the store's writes check nothing, so nothing may be cached
+	state    schedulerState
 
-	waiting []*request        // taken from the queue, in order; maxBatch at most
-	busy    map[subject]*lane // what the batches under way name
-	behind  map[subject]bool  // what requests name that stay behind while a batch is picked
-	calls   map[*Result]int   // how many requests of a call are under way
-	left    map[*Result]bool  // calls of which requests stay behind while a batch is picked
-	under   int               // requests under way
-	recent  *recent           // what the lanes remember together; nil: nothing
+	waiting []*request   // admitted, in order; at most maxBatch
+	free    []*committer // without a batch
 
-	callers  int           // how many seem to ask, over the last batches
-	want     int           // a batch of so many waits for no more
-	patience time.Duration // how long a smaller one waits
+	// What the running batches keep busy.
+	running      int                    // requests in running batches
+	busy         map[subject]*committer // the committer whose batch names the subject
+	runningCalls map[callID]int         // how many requests of a call run
+
+	// What stays behind while selectBatch goes through the waiting requests.
+	blocked      map[subject]bool
+	blockedCalls map[callID]bool
+
+	// How long a batch gathers requests; measureLoad sets them.
+	callers    int           // estimate of how many callers ask, from the last batches
+	targetSize int           // a batch of this size waits for no more requests
+	maxWait    time.Duration // a smaller batch waits no longer than this
 }
 
-// lane is a batcher and the batch that it commits.
-type lane struct {
-	batcher
-	batch []*request
-	began time.Time
-}
+// schedulerState says what the waiting requests wait for.
+type schedulerState int
 
-func newLanes(l *Ledger) *lanes {
-	n := l.store.lanes()
-	s := &lanes{
-		queue: l.queue, maxBatch: l.cfg.MaxBatch, ended: make(chan *lane, n),
-		busy: make(map[subject]*lane), behind: make(map[subject]bool), want: 1,
-		calls: make(map[*Result]int), left: make(map[*Result]bool),
+const (
+	idle      schedulerState = iota // no request waits
+	gathering                       // a committer is free; the batch may grow until maxWait is over
+	blocked                         // a committer is free; each waiting request has a busy subject
+	saturated                       // no committer is free
+)
+
+func newScheduler(l *Ledger) *scheduler {
+	committers := l.store.committers()
+	s := &scheduler{
+		queue:        l.queue,
+		maxBatch:     l.cfg.MaxBatch,
+		finished:     make(chan *committer, committers),
+		busy:         make(map[subject]*committer),
+		runningCalls: make(map[callID]int),
+		blocked:      make(map[subject]bool),
+		blockedCalls: make(map[callID]bool),
+		targetSize:   1,
 	}
-	if l.store.checks() {
-		s.recent = &recent{}
+	if l.store.optimisticWrites() {
+		s.cache = &commitCache{}
 	}
-	for range n {
-		s.free = append(s.free, &lane{batcher: batcher{store: l.store, cfg: l.cfg, metrics: l.metrics, recent: s.recent, mine: make(map[uuid.UUID]*request)}})
+	for range committers {
+		s.free = append(s.free, newCommitter(l, s.cache))
 	}
 	return s
 }
 
-// run commits batches until ctx ends, then what is queued. What comes while
-// commits are under way goes into the next one; an operation that comes alone is
-// committed alone, at once.
-func (s *lanes) run(ctx context.Context) {
-	timer := time.NewTimer(0)
-	<-timer.C
-	defer timer.Stop()
+func newCommitter(l *Ledger, cache *commitCache) *committer {
+	return &committer{
+		store:    l.store,
+		cfg:      l.cfg,
+		metrics:  l.metrics,
+		cache:    cache,
+		attempts: make(map[uuid.UUID]*request),
+	}
+}
+
+// run starts batches until ctx ends and the queue is empty.
+func (s *scheduler) run(ctx context.Context) {
+	gatherTimer := time.NewTimer(0)
+	<-gatherTimer.C
+	defer gatherTimer.Stop()
 	stop := ctx.Done()
-	waits, late := false, false // whether the timer runs; whether it ran out
+	draining := false // ctx has ended
+	gathered := false // maxWait is over
 	for {
-		s.take()
-		switch short := s.start(late || stop == nil); {
-		case !short:
-			timer.Stop()
-			waits = false
-		case !waits:
-			timer.Reset(s.patience)
-			waits = true
-		}
-		late = false
-		if stop == nil && s.under == 0 && len(s.waiting) == 0 {
+		s.admitQueued()
+		s.setState(s.startBatches(draining || gathered), gatherTimer)
+		gathered = false
+		if draining && s.state == idle && s.running == 0 {
 			return
 		}
 		queue := s.queue
-		if len(s.waiting) >= s.maxBatch || stop == nil {
+		if draining || len(s.waiting) >= s.maxBatch {
 			queue = nil
 		}
 		select {
 		case r := <-queue:
-			s.come(r)
-		case l := <-s.ended:
-			s.end(l)
-		case <-timer.C:
-			waits, late = false, true
+			s.admit(r)
+		case c := <-s.finished:
+			s.finishBatch(c)
+		case <-gatherTimer.C:
+			gathered = true
 		case <-stop:
 			stop = nil
+			draining = true
 		}
 	}
 }
 
-// take adds what is in the queue.
-func (s *lanes) take() {
+// setState runs the timer while the state is gathering.
+func (s *scheduler) setState(state schedulerState, gatherTimer *time.Timer) {
+	if state != gathering {
+		gatherTimer.Stop()
+	} else if s.state != gathering {
+		gatherTimer.Reset(s.maxWait)
+	}
+	s.state = state
+}
+
+// admitQueued admits what is in the queue, as far as there is room.
+func (s *scheduler) admitQueued() {
 	for len(s.waiting) < s.maxBatch {
 		select {
 		case r := <-s.queue:
-			s.come(r)
+			s.admit(r)
 		default:
 			return
 		}
 	}
 }
 
-func (s *lanes) come(r *request) {
-	if r.op.Account == "" && s.recent != nil {
-		user := s.recent.user(r.op.EscrowID)
-		if user != "" {
-			r.named[r.names] = subject{account: user}
-			r.names++
-		} else if r.call != nil {
-			r.named[r.names] = subject{call: r.call}
-			r.names++
-			r.anyone = true
-		}
-	}
+func (s *scheduler) admit(r *request) {
+	r.findUser(s.cache)
 	s.waiting = append(s.waiting, r)
 }
 
-// start hands batches to free lanes. With short, a lane stays free only because
-// there is hope that the batch grows.
-func (s *lanes) start(hurry bool) (short bool) {
-	for len(s.free) > 0 && len(s.waiting) > 0 {
-		if !hurry && len(s.waiting) < s.want {
-			return true
+// startBatches hands batches to free committers until one of the two runs out, or the rest has to
+// wait. It returns what the rest waits for. With now, no batch gathers.
+func (s *scheduler) startBatches(now bool) schedulerState {
+	for {
+		switch {
+		case len(s.waiting) == 0:
+			return idle
+		case len(s.free) == 0:
+			return saturated
+		case !now && len(s.waiting) < s.targetSize:
+			return gathering
 		}
-		l := s.free[len(s.free)-1]
-		if s.pick(l); len(l.batch) == 0 {
-			return false
+		last := len(s.free) - 1
+		c := s.free[last]
+		s.selectBatch(c)
+		if len(c.batch) == 0 {
+			return blocked
 		}
-		s.free = s.free[:len(s.free)-1]
-		s.under += len(l.batch)
-		l.began = time.Now()
-		go func() {
-			l.process(l.batch)
-			s.ended <- l
-		}()
+		s.free = s.free[:last]
+		s.startBatch(c)
 	}
-	return false
+}
+
+func (s *scheduler) startBatch(c *committer) {
+	s.running += len(c.batch)
+	c.startedAt = time.Now()
+	go func() {
+		c.commitBatch(c.batch)
+		s.finished <- c
+	}()
 }
 
 // maxBatchBytes bounds the metadata in one batch, and with it the statement.
 const maxBatchBytes = 1 << 20
 
-// pick moves into the lane's batch what waits and names nothing that is busy, or
-// that a request before it waits for.
-func (s *lanes) pick(l *lane) {
-	l.batch = l.batch[:0]
-	rest, size := s.waiting[:0], 0
-	clear(s.behind)
-	clear(s.left)
+// selectBatch moves those waiting requests into the committer's batch that need not wait for a
+// running batch, nor for a request that stays behind.
+func (s *scheduler) selectBatch(c *committer) {
+	clear(s.blocked)
+	clear(s.blockedCalls)
+	c.batch = c.batch[:0]
+	rest := s.waiting[:0]
+	size := 0
 	for _, r := range s.waiting {
-		stays := size >= maxBatchBytes || (r.anyone && (s.calls[r.call] > 0 || s.left[r.call]))
-		for _, n := range r.waitsFor() {
-			stays = stays || s.busy[n] != nil || s.behind[n]
-		}
-		if stays {
-			for _, n := range r.subjects() {
-				s.behind[n] = true
-			}
-			if r.call != nil {
-				s.left[r.call] = true
-			}
+		if size >= maxBatchBytes || s.mustWait(r) {
+			s.leaveBehind(r)
 			rest = append(rest, r)
 			continue
 		}
-		l.batch = append(l.batch, r)
+		c.batch = append(c.batch, r)
 		size += len(r.op.Metadata)
 	}
 	clear(s.waiting[len(rest):])
 	s.waiting = rest
-	for _, r := range l.batch {
-		for _, n := range r.subjects() {
-			s.busy[n] = l
+	s.markBusy(c)
+}
+
+func (s *scheduler) mustWait(r *request) bool {
+	for _, subject := range r.waitsFor() {
+		if s.busy[subject] != nil || s.blocked[subject] {
+			return true
 		}
-		if r.call != nil {
-			s.calls[r.call]++
+	}
+	return r.userUnknown && (s.runningCalls[r.callID] > 0 || s.blockedCalls[r.callID])
+}
+
+// leaveBehind makes the requests after r that have a subject of r wait for it.
+func (s *scheduler) leaveBehind(r *request) {
+	for _, subject := range r.subjects() {
+		s.blocked[subject] = true
+	}
+	if r.callID != 0 {
+		s.blockedCalls[r.callID] = true
+	}
+}
+
+func (s *scheduler) markBusy(c *committer) {
+	for _, r := range c.batch {
+		for _, subject := range r.subjects() {
+			s.busy[subject] = c
+		}
+		if r.callID != 0 {
+			s.runningCalls[r.callID]++
 		}
 	}
 }
 
-// maxPatience bounds how long a batch waits for callers.
-const maxPatience = 3 * time.Millisecond
+// finishBatch takes a committer back whose batch was answered.
+func (s *scheduler) finishBatch(c *committer) {
+	s.measureLoad(c)
+	s.markFree(c)
+	s.running -= len(c.batch)
+	clear(c.batch)
+	s.free = append(s.free, c)
+}
 
-// end takes a lane back, and decides how large the next batch should be. Callers
-// that have just been answered are about to ask again: without waiting for them,
-// for half of this commit's time at most, batches of all and of hardly any
-// callers would take turns. With one caller nothing more is expected, so nothing
-// waits.
-func (s *lanes) end(l *lane) {
-	blocked := 0
+func (s *scheduler) markFree(c *committer) {
+	for _, r := range c.batch {
+		for _, subject := range r.subjects() {
+			delete(s.busy, subject)
+		}
+		if r.callID == 0 {
+			continue
+		}
+		s.runningCalls[r.callID]--
+		if s.runningCalls[r.callID] == 0 {
+			delete(s.runningCalls, r.callID)
+		}
+	}
+}
+
+// gatherLimit bounds maxWait.
+const gatherLimit = 3 * time.Millisecond
+
+// measureLoad decides how large the next batch should be, when c's batch has just been answered.
+// Its callers are about to ask again. If the next batch did not wait for them, batches of all
+// callers would alternate with batches of hardly any. A batch waits for its share of the callers,
+// but no longer than half the time of the last commit. A lone caller is not waited for, since the
+// target is then 1.
+func (s *scheduler) measureLoad(c *committer) {
+	s.callers = max(s.running+len(s.waiting), s.callers*7/8)
+	sharers := cap(s.finished)
+	if s.isBottleneck(c) {
+		sharers = 1
+	}
+	share := (s.callers + sharers - 1) / sharers
+	s.targetSize = min(share, s.maxBatch)
+	s.maxWait = min(time.Since(c.startedAt)/2, gatherLimit)
+}
+
+// isBottleneck reports whether most waiting requests wait for c's batch. Then they are about the
+// same few accounts, and only one committer has work.
+func (s *scheduler) isBottleneck(c *committer) bool {
+	blockedByBatch := 0
 	for _, r := range s.waiting {
-		for _, n := range r.subjects() {
-			if s.busy[n] == l {
-				blocked++
+		for _, subject := range r.subjects() {
+			if s.busy[subject] == c {
+				blockedByBatch++
 				break
 			}
 		}
 	}
-	s.callers = max(s.under+len(s.waiting), s.callers*7/8)
-	lanes := cap(s.ended)
-	if 2*blocked > len(s.waiting) {
-		lanes = 1 // they ask for the same few accounts: one lane has work
-	}
-	s.want = min((s.callers+lanes-1)/lanes, s.maxBatch)
-	s.patience = min(time.Since(l.began)/2, maxPatience)
-
-	for _, r := range l.batch {
-		for _, n := range r.subjects() {
-			delete(s.busy, n)
-		}
-		if r.call != nil {
-			if s.calls[r.call]--; s.calls[r.call] == 0 {
-				delete(s.calls, r.call)
-			}
-		}
-	}
-	s.under -= len(l.batch)
-	clear(l.batch)
-	s.free = append(s.free, l)
+	return 2*blockedByBatch > len(s.waiting)
 }

@@ -18,7 +18,7 @@ import (
 // remembered.
 func (l *Ledger) CheckLayout(ctx context.Context, keys bus.Keys, claim func(context.Context) error) error {
 	keys = keys.WithDefaults()
-	db := l.store.queries().db
+	db := l.store.sharedQueries().db
 	used, err := usedLayout(ctx, db)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):

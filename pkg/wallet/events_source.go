@@ -13,7 +13,7 @@ import (
 
 // Pending implements relay.Source.
 func (l *Ledger) Pending(ctx context.Context, after int64, limit int) ([]bus.OutboxRow, error) {
-	rows, err := l.store.outbox(ctx, after, limit)
+	rows, err := l.store.listOutbox(ctx, after, limit)
 	if err != nil {
 		return nil, l.queryError("outbox", err)
 	}
@@ -34,7 +34,7 @@ func (l *Ledger) Published(ctx context.Context, ids []int64) error {
 
 // Backlog implements relay.Source.
 func (l *Ledger) Backlog(ctx context.Context) (int64, time.Time, error) {
-	n, oldest, err := l.store.backlog(ctx)
+	n, oldest, err := l.store.measureBacklog(ctx)
 	if err != nil {
 		return 0, time.Time{}, l.queryError("backlog", err)
 	}
@@ -46,7 +46,7 @@ func (l *Ledger) Backlog(ctx context.Context) (int64, time.Time, error) {
 
 // UpdatesAfter implements relay.Source.
 func (l *Ledger) UpdatesAfter(ctx context.Context, account string, after int64, limit int) ([]bus.AccountUpdate, error) {
-	txs, err := l.store.transactionsAfter(ctx, Account(account), after, limit)
+	txs, err := l.store.listTransactionsAfter(ctx, Account(account), after, limit)
 	if err != nil {
 		return nil, l.queryError("events", err)
 	}
@@ -69,7 +69,7 @@ func (l *Ledger) ChangedSince(ctx context.Context, t time.Time, cursor string, l
 			return nil, "", invalid("cursor", "it is none of a page before")
 		}
 	}
-	page, last, err := l.store.changedSince(ctx, from, after, limit)
+	page, last, err := l.store.listChangedSince(ctx, from, after, limit)
 	if err != nil {
 		return nil, "", l.queryError("changed accounts", err)
 	}

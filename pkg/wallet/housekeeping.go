@@ -7,89 +7,101 @@ import (
 	"time"
 )
 
-// keepHouse refunds expired escrows and forgets old idempotency keys until ctx
-// ends. Several cores may do it at once: an escrow ends once, whoever is first.
+// keepHouse refunds expired escrows and removes old idempotency keys until ctx ends. Several cores
+// may do so at the same time, since an escrow can be closed only once.
 func (l *Ledger) keepHouse(ctx context.Context) {
 	const (
-		every     = time.Second
-		keysEvery = time.Minute
+		escrowInterval = time.Second
+		keyInterval    = time.Minute
 	)
-	tick := time.NewTicker(every)
+	tick := time.NewTicker(escrowInterval)
 	defer tick.Stop()
-	var keysAt time.Time
+	var keysRemovedAt time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			if err := l.expire(ctx, now); err != nil && ctx.Err() == nil {
-				l.cfg.Logger.Warn("expired escrows could not be refunded; next try in a second", "err", err)
+			if err := l.refundExpired(ctx, now); err != nil && ctx.Err() == nil {
+				l.cfg.Logger.Warn("refunding expired escrows failed; retrying in a second", "err", err)
 			}
-			if now.Sub(keysAt) < keysEvery {
+			if now.Sub(keysRemovedAt) < keyInterval {
 				continue
 			}
-			keysAt = now
-			if err := l.forgetKeys(ctx, now); err != nil && ctx.Err() == nil {
-				l.cfg.Logger.Warn("old idempotency keys could not be removed; next try in a minute", "err", err)
+			keysRemovedAt = now
+			if err := l.removeOldKeys(ctx, now); err != nil && ctx.Err() == nil {
+				l.cfg.Logger.Warn("removing old idempotency keys failed; retrying in a minute", "err", err)
 			}
 		}
 	}
 }
 
-// forgetKeys removes idempotency keys that were kept for long enough, in short
-// transactions, so that the hot path waits for none.
-func (l *Ledger) forgetKeys(ctx context.Context, now time.Time) error {
-	const atATime = 1000
+// removeOldKeys removes the idempotency keys that are older than Config.KeyRetention. It does so
+// in short transactions, so that commits do not wait for it.
+func (l *Ledger) removeOldKeys(ctx context.Context, now time.Time) error {
+	const pageSize = 1000
 	for {
-		n, err := l.store.forgetKeys(ctx, now, l.cfg.KeyRetention, atATime)
-		if err != nil || n < atATime || ctx.Err() != nil {
+		removed, err := l.store.deleteOldKeys(ctx, now, l.cfg.KeyRetention, pageSize)
+		if err != nil || removed < pageSize || ctx.Err() != nil {
 			return err
 		}
 	}
 }
 
-// expire refunds escrows whose time has come, through the same queue as
-// everybody else; a settlement that races it has exactly one winner. Many that are
-// due at once share commits, and one that cannot be refunded holds up no other.
-func (l *Ledger) expire(ctx context.Context, now time.Time) error {
-	const atATime = 100
-	var failed error
-	for after := (dueEscrow{}); ; {
-		due, err := l.store.dueEscrows(ctx, now, after, atATime)
+// refundExpired refunds the escrows that have expired by now. The refunds go through the queue
+// like all operations, so a settlement that races one has exactly one winner. Escrows that expire
+// at the same time share commits. One that cannot be refunded does not stop the others.
+func (l *Ledger) refundExpired(ctx context.Context, now time.Time) error {
+	const pageSize = 100
+	var firstErr error
+	after := dueEscrow{}
+	for {
+		due, err := l.store.listDueEscrows(ctx, now, after, pageSize)
 		if err != nil {
-			return errors.Join(failed, err)
+			return errors.Join(firstErr, err)
 		}
-		requests := make([]*request, 0, len(due))
-		for i := range due {
-			r := due[i].refund(ctx)
-			if err := l.enqueue(r); err != nil { // what is in the queue is done all the same
-				return errors.Join(failed, err)
-			}
-			requests = append(requests, r)
+		requests, err := l.enqueueRefunds(ctx, due)
+		if err != nil {
+			return errors.Join(firstErr, err)
 		}
 		for i, r := range requests {
-			if _, err := r.wait(); err != nil && !errors.Is(err, ErrEscrowProcessed) && failed == nil {
-				failed = fmt.Errorf("escrow %s: %w", due[i].ID, err)
+			_, err := r.awaitResult()
+			if err != nil && !errors.Is(err, ErrEscrowProcessed) && firstErr == nil {
+				firstErr = fmt.Errorf("escrow %s: %w", due[i].ID, err)
 			}
 		}
-		if len(due) < atATime || ctx.Err() != nil {
-			return failed
+		if len(due) < pageSize || ctx.Err() != nil {
+			return firstErr
 		}
 		after = due[len(due)-1]
 	}
 }
 
-// refund asks for what the core does by itself.
-func (d *dueEscrow) refund(ctx context.Context) *request {
-	op := Op{
-		// The blank keeps the key apart from all that clients can send.
-		Operation: OpRefund, IdempotencyKey: "expiry " + d.ID.String(), EscrowID: d.ID, Amount: d.Amount,
-		Reason: ReasonExpired, QueueItemID: d.QueueItemID,
+// enqueueRefunds stops at the first refund for which the queue has no room. The refunds before it
+// are done all the same.
+func (l *Ledger) enqueueRefunds(ctx context.Context, due []dueEscrow) ([]*request, error) {
+	requests := make([]*request, 0, len(due))
+	for i := range due {
+		r := newCheckedRequest(ctx, due[i].refundOp())
+		if err := l.enqueue(r); err != nil {
+			return nil, err
+		}
+		requests = append(requests, r)
 	}
-	r := &request{ctx: ctx, op: op, hash: requestHash(&op), done: make(chan result, 1)}
-	r.name()
-	return r
+	return requests, nil
 }
 
 // ReasonExpired is the reason of the refund that the core makes by itself.
 const ReasonExpired = "rope_drop_timeout"
+
+// refundOp is not valid by Op.Check, since its key has a blank. No client can send such a key.
+func (d *dueEscrow) refundOp() *Op {
+	return &Op{
+		Operation:      OpRefund,
+		IdempotencyKey: "expiry " + d.ID.String(),
+		EscrowID:       d.ID,
+		Amount:         d.Amount,
+		Reason:         ReasonExpired,
+		QueueItemID:    d.QueueItemID,
+	}
+}

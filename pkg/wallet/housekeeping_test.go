@@ -35,7 +35,7 @@ func runLedger(t *testing.T, url string) *Ledger {
 // change runs a statement behind the ledger's back.
 func change(t *testing.T, l *Ledger, statement string, args ...any) {
 	t.Helper()
-	if _, err := l.store.queries().db.ExecContext(t.Context(), statement, args...); err != nil {
+	if _, err := l.store.sharedQueries().db.ExecContext(t.Context(), statement, args...); err != nil {
 		t.Fatalf("%s: %v", statement, err)
 	}
 }
@@ -70,7 +70,7 @@ func TestExpiryGoesOnPastWhatFails(t *testing.T) {
 		ids := holds(t, l, "user:a", 250) // more than are asked for at a time
 		change(t, l, `DELETE FROM escrows WHERE id = $1`, ids[0])
 		later := time.Now().Add(2 * time.Second)
-		if err := l.expire(t.Context(), later); !errors.Is(err, ErrEscrowNotFound) || !strings.Contains(err.Error(), ids[0].String()) {
+		if err := l.refundExpired(t.Context(), later); !errors.Is(err, ErrEscrowNotFound) || !strings.Contains(err.Error(), ids[0].String()) {
 			t.Errorf("%v does not name escrow %s", err, ids[0])
 		}
 		for _, id := range ids[1:] {
@@ -81,7 +81,7 @@ func TestExpiryGoesOnPastWhatFails(t *testing.T) {
 		if b, err := l.Balance(t.Context(), "user:a"); err != nil || b.Available != 2490 || b.Escrow != 10 {
 			t.Errorf("%+v, %v", b, err)
 		}
-		if due, err := l.store.dueEscrows(t.Context(), later, dueEscrow{}, 10); err != nil || len(due) != 1 {
+		if due, err := l.store.listDueEscrows(t.Context(), later, dueEscrow{}, 10); err != nil || len(due) != 1 {
 			t.Errorf("%+v are left, %v", due, err)
 		}
 	})
@@ -97,8 +97,8 @@ func TestExpiryGoesByTheClock(t *testing.T) {
 			t.Fatal(err)
 		}
 		ahead := time.Now().AddDate(1, 0, 0).Truncate(time.Millisecond).UTC()
-		change(t, l, `UPDATE wallets SET updated_at = $1`, l.store.queries().time(ahead))
-		l = runLedger(t, url) // one that does not remember the account
+		change(t, l, `UPDATE wallets SET updated_at = $1`, l.store.sharedQueries().time(ahead))
+		l = runLedger(t, url) // its cache does not have the account
 		start := time.Now().Truncate(time.Millisecond)
 		op := Op{Operation: OpHold, Account: "user:a", Amount: 10, Reason: "r", QueueItemID: "q", FeatureType: "f", ExpiresIn: time.Hour, IdempotencyKey: "h"}
 		r, err := l.Do(t.Context(), op)
@@ -112,7 +112,7 @@ func TestExpiryGoesByTheClock(t *testing.T) {
 		if again, err := l.Do(t.Context(), op); err != nil || !again.Replayed || again.EscrowID != r.EscrowID {
 			t.Errorf("asked again: %+v, %v", again, err)
 		}
-		if err := l.expire(t.Context(), time.Now().Add(time.Hour)); err != nil {
+		if err := l.refundExpired(t.Context(), time.Now().Add(time.Hour)); err != nil {
 			t.Error(err)
 		}
 		if e, err = l.Escrow(t.Context(), r.EscrowID); err != nil || e.Status != StatusRefunded || e.ClosedAt.Before(ahead) {
@@ -140,7 +140,7 @@ func TestExpiryRacesSettlements(t *testing.T) {
 		}
 		for _, l := range cores {
 			wg.Go(func() {
-				if err := l.expire(t.Context(), later); err != nil {
+				if err := l.refundExpired(t.Context(), later); err != nil {
 					t.Errorf("expire: %v", err)
 				}
 			})
@@ -171,7 +171,7 @@ func TestExpiryRacesSettlements(t *testing.T) {
 }
 
 // Keys are kept for a day; then they go, however many, and may name something new.
-func TestOldKeysAreForgotten(t *testing.T) {
+func TestOldKeysAreRemoved(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, url string) {
 		l := runLedger(t, url)
@@ -185,10 +185,10 @@ func TestOldKeysAreForgotten(t *testing.T) {
 			}
 		}
 		now := time.Now()
-		old, young := l.store.queries().time(now.Add(-24*time.Hour-time.Minute)), l.store.queries().time(now.Add(-24*time.Hour+time.Minute))
+		old, young := l.store.sharedQueries().time(now.Add(-24*time.Hour-time.Minute)), l.store.sharedQueries().time(now.Add(-24*time.Hour+time.Minute))
 		change(t, l, `UPDATE idempotency_keys SET created_at = $1`, old)
 		change(t, l, `UPDATE idempotency_keys SET created_at = $1 WHERE key IN ('1', '2499')`, young)
-		if err := l.forgetKeys(t.Context(), now); err != nil {
+		if err := l.removeOldKeys(t.Context(), now); err != nil {
 			t.Fatal(err)
 		}
 		for key, kept := range map[string]bool{"0": false, "1": true, "2498": false, "2499": true} {
@@ -197,7 +197,7 @@ func TestOldKeysAreForgotten(t *testing.T) {
 			}
 		}
 		var n int
-		if err := l.store.queries().db.GetContext(t.Context(), &n, `SELECT count(*) FROM idempotency_keys`); err != nil || n != 4 {
+		if err := l.store.sharedQueries().db.GetContext(t.Context(), &n, `SELECT count(*) FROM idempotency_keys`); err != nil || n != 4 {
 			t.Errorf("%d keys are kept, %v", n, err)
 		}
 	})
@@ -207,7 +207,7 @@ func TestOldKeysAreForgotten(t *testing.T) {
 func TestKeysOutliveAClockThatIsAhead(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, url string) {
-		_, l := openFaulty(t, url) // nothing is forgotten by itself
+		_, l := openFaulty(t, url) // nothing is removed by itself
 		for _, r := range commitBatch(t, l, creditOf("user:a", 1, "old"), creditOf("user:a", 1, "young"), creditOf("user:a", 1, "new")) {
 			if r.err != nil {
 				t.Fatal(r.err)
@@ -215,7 +215,7 @@ func TestKeysOutliveAClockThatIsAhead(t *testing.T) {
 		}
 		now := time.Now()
 		for key, age := range map[string]time.Duration{"old": 24*time.Hour + time.Minute, "young": 24*time.Hour - time.Minute} {
-			change(t, l, `UPDATE idempotency_keys SET created_at = $1 WHERE key = $2`, l.store.queries().time(now.Add(-age)), key)
+			change(t, l, `UPDATE idempotency_keys SET created_at = $1 WHERE key = $2`, l.store.sharedQueries().time(now.Add(-age)), key)
 		}
 		for _, c := range []struct {
 			now  time.Time
@@ -224,11 +224,11 @@ func TestKeysOutliveAClockThatIsAhead(t *testing.T) {
 			{now.Add(-time.Hour), []string{"new", "old", "young"}}, // a clock that is behind removes less
 			{now.Add(25 * time.Hour), []string{"new", "young"}},
 		} {
-			if err := l.forgetKeys(t.Context(), c.now); err != nil {
+			if err := l.removeOldKeys(t.Context(), c.now); err != nil {
 				t.Fatal(err)
 			}
 			var kept []string
-			if err := l.store.queries().db.SelectContext(t.Context(), &kept, `SELECT key FROM idempotency_keys ORDER BY key`); err != nil || !slices.Equal(kept, c.kept) {
+			if err := l.store.sharedQueries().db.SelectContext(t.Context(), &kept, `SELECT key FROM idempotency_keys ORDER BY key`); err != nil || !slices.Equal(kept, c.kept) {
 				t.Errorf("at %v: %q are kept, %v, want %q", c.now.Sub(now), kept, err, c.kept)
 			}
 		}
@@ -236,7 +236,7 @@ func TestKeysOutliveAClockThatIsAhead(t *testing.T) {
 }
 
 // Who removes keys waits for a row, for as long as it takes; operations do not wait with it.
-func TestForgettingKeysHoldsUpNobody(t *testing.T) {
+func TestRemovingKeysHoldsUpNobody(t *testing.T) {
 	t.Parallel()
 	url := postgresDatabase(t)
 	_, idle := openFaulty(t, url)
@@ -244,7 +244,7 @@ func TestForgettingKeysHoldsUpNobody(t *testing.T) {
 		t.Fatal(r.err)
 	}
 	change(t, idle, `UPDATE idempotency_keys SET created_at = $1`, time.Now().AddDate(0, 0, -2))
-	db := idle.store.queries().db
+	db := idle.store.sharedQueries().db
 	tx, err := db.Beginx()
 	if err != nil {
 		t.Fatal(err)
@@ -254,8 +254,8 @@ func TestForgettingKeysHoldsUpNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := runLedger(t, url)
-	forgotten := make(chan error, 1)
-	go func() { forgotten <- l.forgetKeys(t.Context(), time.Now()) }()
+	removed := make(chan error, 1)
+	go func() { removed <- l.removeOldKeys(t.Context(), time.Now()) }()
 	untilLockWait(t, db.GetContext)
 	if _, err := l.Do(t.Context(), creditOf("user:a", 1, "new")); err != nil {
 		t.Errorf("while keys are removed: %v", err)
@@ -263,7 +263,7 @@ func TestForgettingKeysHoldsUpNobody(t *testing.T) {
 	if err := tx.Rollback(); err != nil {
 		t.Error(err)
 	}
-	if err := <-forgotten; err != nil {
+	if err := <-removed; err != nil {
 		t.Error(err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -12,16 +13,18 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// Config is the ledger's optional settings.
+// Config has the ledger's optional settings.
 type Config struct {
 	MaxQueue     int           // operations that may wait for a commit. Defaults to 8192.
 	MaxBatch     int           // operations in one commit. Defaults to 1024, which is the most.
 	MaxConns     int           // database connections (Postgres). Defaults to 16.
 	KeyRetention time.Duration // how long idempotency keys are kept, at least 24 h. Defaults to 24 h.
-	// Committed hears of each commit right after it, from several goroutines; it must
-	// not block. An account's commits come in order, save that a settlement may
-	// overtake another operation of its user. Usually the relay's Offer.
-	Committed  func([]bus.OutboxRow)
+
+	// Committed is called after each commit, from several goroutines. It must not block. An
+	// account's commits are handed over in order, except that a settlement may overtake another
+	// operation of its user. Usually it is the relay's Offer. Defaults to none.
+	Committed func([]bus.OutboxRow)
+
 	Logger     *slog.Logger          // Defaults to slog.Default().
 	Registerer prometheus.Registerer // Defaults to no metrics.
 }
@@ -46,83 +49,92 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Ledger commits operations in groups and answers questions about what was
-// committed.
+// Ledger commits operations in groups and answers queries about what was committed.
 type Ledger struct {
 	store   store
 	cfg     Config
 	queue   chan *request
+	calls   atomic.Uint64 // the newest callID
 	metrics *metrics
-	walk    int64 // maxWalk; tests have less
-	search  int   // maxSearch; tests have less
+
+	maxEntryScan  int64 // maxEntryScan; tests set less
+	maxEscrowScan int   // maxEscrowScan; tests set less
 
 	mu      sync.RWMutex // held to put a request into the queue, and to set stopped
-	stopped bool         // nobody will look at the queue again
+	stopped bool         // no scheduler will look at the queue again
 }
 
-// Open connects to the database that the URL names (postgres://… or
-// sqlite:PATH) and checks that its schema is current: ErrNotMigrated, ErrNoFile.
+// Open connects to the database that the URL names (postgres://… or sqlite:PATH). The error is
+// ErrNotMigrated if its schema is not current and ErrNoFile if there is no such SQLite file.
 func Open(ctx context.Context, url string, cfg Config) (*Ledger, error) {
-	states, err := Migrations(ctx, url)
+	migrations, err := Migrations(ctx, url)
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range states {
-		if s.AppliedAt.IsZero() {
-			return nil, fmt.Errorf("%w: %s is missing", ErrNotMigrated, s.Name)
+	for _, m := range migrations {
+		if m.AppliedAt.IsZero() {
+			return nil, fmt.Errorf("%w: %s was not applied", ErrNotMigrated, m.Name)
 		}
 	}
 	cfg = cfg.withDefaults()
-	driver, dsn, err := splitURL(url)
-	if err != nil {
-		return nil, err
-	}
-	var s store
-	if driver == driverSQLite {
-		s, err = openSQLite(ctx, dsn)
-	} else {
-		s, err = openPostgres(ctx, dsn, cfg.MaxConns)
-	}
+	s, err := openStore(ctx, url, cfg.MaxConns)
 	if err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
 	return newLedger(s, cfg), nil
 }
 
+func openStore(ctx context.Context, url string, maxConns int) (store, error) {
+	driver, dsn, err := splitURL(url)
+	if err != nil {
+		return nil, err
+	}
+	if driver == driverSQLite {
+		return openSQLite(ctx, dsn)
+	}
+	return openPostgres(ctx, dsn, maxConns)
+}
+
 func newLedger(s store, cfg Config) *Ledger {
-	l := &Ledger{store: s, cfg: cfg, queue: make(chan *request, cfg.MaxQueue), walk: maxWalk, search: maxSearch}
+	l := &Ledger{
+		store:         s,
+		cfg:           cfg,
+		queue:         make(chan *request, cfg.MaxQueue),
+		maxEntryScan:  maxEntryScan,
+		maxEscrowScan: maxEscrowScan,
+	}
 	l.metrics = newMetrics(cfg.Registerer, func() float64 { return float64(len(l.queue)) })
 	return l
 }
 
-// Run commits what Do asks for until ctx ends, then what is queued. Beside it,
-// expired escrows are refunded and old idempotency keys forgotten.
+// Run commits the operations that Do enqueues until ctx ends, then those that are still queued.
+// Meanwhile it refunds expired escrows and removes old idempotency keys.
 func (l *Ledger) Run(ctx context.Context) error {
-	housekeeping := make(chan struct{})
+	housekeepingDone := make(chan struct{})
 	go func() {
-		defer close(housekeeping)
+		defer close(housekeepingDone)
 		l.keepHouse(ctx)
 	}()
-	lanes := newLanes(l)
-	lanes.run(ctx)
-	<-housekeeping
+	s := newScheduler(l)
+	s.run(ctx)
+	<-housekeepingDone
 	l.mu.Lock()
 	l.stopped = true
 	l.mu.Unlock()
-	lanes.run(ctx) // what came between the last look at the queue and now
+	s.run(ctx) // commits what was enqueued between the scheduler's last look and stopped
 	return nil
 }
 
-// Close releases the database. Call it after Run returned.
+// Close releases the database. Call it after Run has returned.
 func (l *Ledger) Close() error { return l.store.close() }
 
-// Ping tells whether the database answers.
+// Ping returns nil if the database answers.
 func (l *Ledger) Ping(ctx context.Context) error { return l.store.ping(ctx) }
 
-// Do commits one operation and returns its receipt. Errors are those of this
-// package; after ErrUnavailable and after a cancelled ctx the operation may or
-// may not have been done, and a repeat with the same key tells which. A full
-// queue is ErrOverloaded, at once, and nothing was done.
+// Do commits one operation and returns its receipt. The errors are those of this package. After
+// ErrUnavailable, and if ctx ends, the operation may or may not have been done; a retry with the
+// same idempotency key returns its result. ErrOverloaded comes at once when the queue is full;
+// then nothing was done.
 func (l *Ledger) Do(ctx context.Context, op Op) (Receipt, error) {
 	r, err := newRequest(ctx, &op)
 	if err != nil {
@@ -131,7 +143,7 @@ func (l *Ledger) Do(ctx context.Context, op Op) (Receipt, error) {
 	if err := l.enqueue(r); err != nil {
 		return Receipt{}, err
 	}
-	return r.wait()
+	return r.awaitResult()
 }
 
 // A Result is the answer to one operation of a batch: a receipt or an error.
@@ -140,28 +152,34 @@ type Result struct {
 	Err     error // as Do returns it
 }
 
-// DoBatch commits operations that stand or fall one by one, in order for each
-// account. They share one trip through group commit, as far as a commit holds
-// them. What the queue has no room for is ErrOverloaded and was not done.
+// DoBatch commits operations, each of which succeeds or fails alone. Those of one account are done
+// in order. They share commits, as far as a commit has room. An operation for which the queue has
+// no room gets ErrOverloaded and is not done.
 func (l *Ledger) DoBatch(ctx context.Context, ops []Op) []Result {
-	out := make([]Result, len(ops))
+	results := make([]Result, len(ops))
 	requests := make([]*request, len(ops))
+	call := callID(l.calls.Add(1))
 	for i := range ops {
-		r, err := newRequest(ctx, &ops[i])
-		if err == nil {
-			r.call = &out[0]
-			err = l.enqueue(r)
-		}
-		if out[i].Err = err; err == nil {
-			requests[i] = r
-		}
+		requests[i], results[i].Err = l.enqueueOp(ctx, &ops[i], call)
 	}
 	for i, r := range requests {
 		if r != nil {
-			out[i].Receipt, out[i].Err = r.wait()
+			results[i].Receipt, results[i].Err = r.awaitResult()
 		}
 	}
-	return out
+	return results
+}
+
+func (l *Ledger) enqueueOp(ctx context.Context, op *Op, call callID) (*request, error) {
+	r, err := newRequest(ctx, op)
+	if err != nil {
+		return nil, err
+	}
+	r.callID = call
+	if err := l.enqueue(r); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 func (l *Ledger) enqueue(r *request) error {

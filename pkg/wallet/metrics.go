@@ -6,15 +6,20 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics is what the ledger counts; without a registerer nobody reads it.
+// metrics is what the ledger counts. Without a registerer nobody reads it.
 type metrics struct {
 	operations    *prometheus.CounterVec
 	batchSize     prometheus.Histogram
 	commitSeconds prometheus.Histogram
-	careful       prometheus.Counter
+	locked        prometheus.Counter
 	retries       prometheus.Counter
 	split         prometheus.Counter
 	overloaded    prometheus.Counter
+}
+
+// commitBuckets are finest from 1 to 100 ms, which a commit takes. A batch is given up after 10 s.
+var commitBuckets = []float64{
+	.0005, .001, .0015, .002, .003, .005, .0075, .01, .015, .025, .04, .06, .1, .25, .5, 1, 2.5, 5, 10,
 }
 
 func newMetrics(reg prometheus.Registerer, queued func() float64) *metrics {
@@ -26,15 +31,13 @@ func newMetrics(reg prometheus.Registerer, queued func() float64) *metrics {
 			Name: "ledger_commit_batch_size", Help: "Operations in a commit.", Buckets: prometheus.ExponentialBuckets(1, 2, 11),
 		}),
 		commitSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "ledger_commit_seconds", Help: "Time from begin to commit of a batch.",
-			// A commit takes 1 to 100 ms; a batch is given up after 10 s.
-			Buckets: []float64{.0005, .001, .0015, .002, .003, .005, .0075, .01, .015, .025, .04, .06, .1, .25, .5, 1, 2.5, 5, 10},
+			Name: "ledger_commit_seconds", Help: "Time from begin to commit of a batch.", Buckets: commitBuckets,
 		}),
-		careful: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "ledger_commit_careful_total", Help: "Tries of a batch that locked its accounts and looked its keys up first.",
+		locked: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "ledger_commit_locked_total", Help: "Tries of a batch that locked its accounts and looked its keys up first.",
 		}),
 		retries: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "ledger_commit_retries_total", Help: "Tries of a batch that failed and were worth another one.",
+			Name: "ledger_commit_retries_total", Help: "Tries of a batch that failed and were repeated.",
 		}),
 		split: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "ledger_commit_splits_total", Help: "Batches that were halved to find an operation that breaks them.",
@@ -43,21 +46,22 @@ func newMetrics(reg prometheus.Registerer, queued func() float64) *metrics {
 			Name: "ledger_overloaded_total", Help: "Operations refused because the queue was full.",
 		}),
 	}
+	queueLength := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "ledger_queue_length", Help: "Operations that wait for a commit.",
+	}, queued)
 	if reg != nil {
-		reg.MustRegister(m.operations, m.batchSize, m.commitSeconds, m.careful, m.retries, m.split, m.overloaded,
-			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-				Name: "ledger_queue_length", Help: "Operations that wait for a commit.",
-			}, queued))
+		reg.MustRegister(m.operations, m.batchSize, m.commitSeconds, m.locked, m.retries, m.split, m.overloaded, queueLength)
 	}
 	return m
 }
 
-func (m *metrics) count(op *Op, res *result) {
+func (m *metrics) countResult(op *Op, res *result) {
 	m.operations.WithLabelValues(string(op.Operation), resultLabel(res)).Inc()
 }
 
 func resultLabel(res *result) string {
-	switch err := res.err; {
+	err := res.err
+	switch {
 	case err == nil && res.receipt.Replayed:
 		return "replayed"
 	case err == nil:

@@ -12,20 +12,20 @@ import (
 
 // Balance returns the account's state, or ErrAccountNotFound.
 func (l *Ledger) Balance(ctx context.Context, a Account) (Balance, error) {
-	w, err := l.store.wallet(ctx, a)
+	w, err := l.store.readWallet(ctx, a)
 	if err != nil {
 		return Balance{}, l.queryError("balance", err)
 	}
 	return w.balance(), nil
 }
 
-// maxWalk is how many seq of an account one page looks through for entries with a reason.
-const maxWalk = 100_000
+// maxEntryScan is how many seq of an account one page looks through for entries with a reason.
+const maxEntryScan = 100_000
 
 // Entries lists the account's entries, newest first, and the cursor of the next
 // page (empty: no more). Commits in between change neither order nor cursor. A page
 // of entries with a rare reason may hold fewer than the limit, or none, and have a
-// next one, since it looks through a bounded part of the history (maxWalk).
+// next one, since it looks through a bounded part of the history (maxEntryScan).
 func (l *Ledger) Entries(ctx context.Context, a Account, f EntryFilter, p Page) ([]Entry, string, error) {
 	before := int64(math.MaxInt64)
 	if p.Before != "" {
@@ -39,7 +39,7 @@ func (l *Ledger) Entries(ctx context.Context, a Account, f EntryFilter, p Page) 
 	if err != nil {
 		return nil, "", err
 	}
-	w, err := l.store.wallet(ctx, a)
+	w, err := l.store.readWallet(ctx, a)
 	if err != nil {
 		return nil, "", l.queryError("entries", err)
 	}
@@ -50,9 +50,9 @@ func (l *Ledger) Entries(ctx context.Context, a Account, f EntryFilter, p Page) 
 	before = min(before, to)
 	end := after
 	if f.Reason != "" {
-		end = max(after, min(before-1, w.Seq)-l.walk)
+		end = max(after, min(before-1, w.Seq)-l.maxEntryScan)
 	}
-	entries, err := l.store.entries(ctx, a, f.Reason, end, before, limit+1)
+	entries, err := l.store.listEntries(ctx, a, f.Reason, end, before, limit+1)
 	switch {
 	case err != nil:
 		return nil, "", l.queryError("entries", err)
@@ -75,11 +75,11 @@ func (l *Ledger) Events(ctx context.Context, a Account, after int64, limit int) 
 	if after < 0 {
 		return nil, 0, invalid("/after", "a seq is 0 or more")
 	}
-	w, err := l.store.wallet(ctx, a)
+	w, err := l.store.readWallet(ctx, a)
 	if err != nil {
 		return nil, 0, l.queryError("events", err)
 	}
-	txs, err := l.store.transactionsAfter(ctx, a, after, limit)
+	txs, err := l.store.listTransactionsAfter(ctx, a, after, limit)
 	if err != nil {
 		return nil, 0, l.queryError("events", err)
 	}
@@ -102,19 +102,19 @@ func (l *Ledger) Events(ctx context.Context, a Account, after int64, limit int) 
 
 // Escrow returns one escrow, or ErrEscrowNotFound.
 func (l *Ledger) Escrow(ctx context.Context, id uuid.UUID) (Escrow, error) {
-	e, err := l.store.escrow(ctx, id)
+	e, err := l.store.readEscrow(ctx, id)
 	if err != nil {
 		return Escrow{}, l.queryError("escrow", err)
 	}
 	return *e, nil
 }
 
-// maxSearch is how many escrows of a user one page looks through for those with a status.
-const maxSearch = 20_000
+// maxEscrowScan is how many escrows of a user one page looks through for those with a status.
+const maxEscrowScan = 20_000
 
 // Escrows lists a user's escrows, newest first, and the cursor of the next page; an
 // empty status means all. A page of escrows with a status may hold fewer than the
-// limit, or none, and have a next one, since it looks through so many (maxSearch).
+// limit, or none, and have a next one, since it looks through so many (maxEscrowScan).
 func (l *Ledger) Escrows(ctx context.Context, user Account, status EscrowStatus, p Page) ([]Escrow, string, error) {
 	before := uuid.Max
 	if p.Before != "" {
@@ -133,14 +133,14 @@ func (l *Ledger) Escrows(ctx context.Context, user Account, status EscrowStatus,
 	default:
 		return nil, "", invalid("/status", "a status is held, settled, refunded or partially_settled")
 	}
-	if _, err := l.store.wallet(ctx, user); err != nil {
+	if _, err := l.store.readWallet(ctx, user); err != nil {
 		return nil, "", l.queryError("escrows", err)
 	}
 	look := limit + 1
 	if status != "" {
-		look = l.search
+		look = l.maxEscrowScan
 	}
-	escrows, last, err := l.store.escrows(ctx, user, status, before, look, limit+1)
+	escrows, last, err := l.store.listEscrows(ctx, user, status, before, look, limit+1)
 	switch {
 	case err != nil:
 		return nil, "", l.queryError("escrows", err)
@@ -155,11 +155,11 @@ func (l *Ledger) Escrows(ctx context.Context, user Account, status EscrowStatus,
 
 // Transaction returns one transaction with its entries, or ErrTransactionNotFound.
 func (l *Ledger) Transaction(ctx context.Context, id uuid.UUID) (Transaction, error) {
-	tx, err := l.store.transaction(ctx, id)
+	tx, err := l.store.readTransaction(ctx, id)
 	if err != nil {
 		return Transaction{}, l.queryError("transaction", err)
 	}
-	if tx.Entries, err = l.store.transactionEntries(ctx, tx); err != nil {
+	if tx.Entries, err = l.store.readTransactionEntries(ctx, tx); err != nil {
 		return Transaction{}, l.queryError("transaction", err)
 	}
 	return *tx, nil

@@ -17,7 +17,7 @@ import (
 // including the millisecond t. Before the account's first change all is zero; an
 // account that does not exist now is ErrAccountNotFound.
 func (l *Ledger) BalanceAt(ctx context.Context, a Account, t time.Time) (Balance, error) {
-	w, err := l.store.wallet(ctx, a)
+	w, err := l.store.readWallet(ctx, a)
 	if err != nil {
 		return Balance{}, l.queryError("balance", err)
 	}
@@ -31,11 +31,11 @@ func (l *Ledger) BalanceAt(ctx context.Context, a Account, t time.Time) (Balance
 	if p.seq == 0 {
 		return Balance{Account: string(a)}, nil
 	}
-	tx, err := l.store.transaction(ctx, p.transaction)
+	tx, err := l.store.readTransaction(ctx, p.transaction)
 	if err != nil {
 		return Balance{}, l.queryError("balance", err)
 	}
-	r := receipt(tx)
+	r := receiptOf(tx)
 	for _, b := range r.Balances {
 		if b.Account == string(a) {
 			return b, nil
@@ -48,7 +48,7 @@ func (l *Ledger) BalanceAt(ctx context.Context, a Account, t time.Time) (Balance
 // first, until f fails. It holds a page of them in memory at a time.
 func (l *Ledger) Export(ctx context.Context, a Account, filter EntryFilter, f func(*Entry) error) error {
 	const page = 1000
-	w, err := l.store.wallet(ctx, a)
+	w, err := l.store.readWallet(ctx, a)
 	if err != nil {
 		return l.queryError("export", err)
 	}
@@ -57,7 +57,7 @@ func (l *Ledger) Export(ctx context.Context, a Account, filter EntryFilter, f fu
 		return l.queryError("export", err)
 	}
 	for {
-		entries, err := l.store.entriesAfter(ctx, a, filter.Reason, after, before, page)
+		entries, err := l.store.listEntriesForward(ctx, a, filter.Reason, after, before, page)
 		if err != nil {
 			return l.queryError("export", err)
 		}
@@ -94,22 +94,22 @@ func (l *Ledger) seqBounds(ctx context.Context, w *wallet, f EntryFilter) (after
 	return after, before, nil
 }
 
-// place is where an entry stands.
-type place struct {
+// entryPosition is where an entry stands.
+type entryPosition struct {
 	seq         int64
 	transaction uuid.UUID
 }
 
 // lastBefore finds the account's last entry of a transaction below the id; the
 // zero place: there is none.
-func (l *Ledger) lastBefore(ctx context.Context, w *wallet, bound uuid.UUID) (place, error) {
-	var found place
+func (l *Ledger) lastBefore(ctx context.Context, w *wallet, bound uuid.UUID) (entryPosition, error) {
+	var found entryPosition
 	low, high := int64(0), w.Seq // found is at or below low; nothing above high is below the bound
 	for low < high {
 		middle := low + (high-low+1)/2
-		p, err := l.store.entryUpTo(ctx, w.Account, middle)
+		p, err := l.store.findEntryUpTo(ctx, w.Account, middle)
 		if err != nil {
-			return place{}, err
+			return entryPosition{}, err
 		}
 		switch {
 		case p.seq <= low: // nothing between low and middle: seq that are no entry's

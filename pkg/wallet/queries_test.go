@@ -42,14 +42,14 @@ func TestRareReasons(t *testing.T) {
 				t.Fatal(err)
 			}
 			slices.Reverse(all)
-			for _, l.walk = range []int64{1, 2, 5, 79, 80, 81} {
+			for _, l.maxEntryScan = range []int64{1, 2, 5, 79, 80, 81} {
 				for _, limit := range []int{1, 3, 1000} {
 					var got []int64
 					pages := 0
 					for p := (Page{Limit: limit}); ; pages++ {
 						entries, next, err := l.Entries(t.Context(), "user:u", EntryFilter{Reason: wanted}, p)
-						if err != nil || int64(len(entries)) > l.walk || pages > 100 {
-							t.Fatalf("%s, page %d of at most %d: %d entries, %v", wanted, pages, l.walk, len(entries), err)
+						if err != nil || int64(len(entries)) > l.maxEntryScan || pages > 100 {
+							t.Fatalf("%s, page %d of at most %d: %d entries, %v", wanted, pages, l.maxEntryScan, len(entries), err)
 						}
 						for i := range entries {
 							got = append(got, entries[i].Seq)
@@ -59,7 +59,7 @@ func TestRareReasons(t *testing.T) {
 						}
 					}
 					if !slices.Equal(got, all) {
-						t.Errorf("%s, looking through %d, %d a page: %v, want %v", wanted, l.walk, limit, got, all)
+						t.Errorf("%s, looking through %d, %d a page: %v, want %v", wanted, l.maxEntryScan, limit, got, all)
 					}
 				}
 			}
@@ -102,8 +102,8 @@ func TestRareStatuses(t *testing.T) {
 			pages := 0
 			for p := (Page{Limit: limit}); ; pages++ {
 				escrows, next, err := l.Escrows(t.Context(), "user:u", status, p)
-				if err != nil || status != "" && len(escrows) > l.search || pages > n {
-					t.Fatalf("%s, page %d of at most %d: %d escrows, %v", status, pages, l.search, len(escrows), err)
+				if err != nil || status != "" && len(escrows) > l.maxEscrowScan || pages > n {
+					t.Fatalf("%s, page %d of at most %d: %d escrows, %v", status, pages, l.maxEscrowScan, len(escrows), err)
 				}
 				for i := range escrows {
 					if e := &escrows[i]; e.User != "user:u" || status != "" && e.Status != status {
@@ -122,12 +122,12 @@ func TestRareStatuses(t *testing.T) {
 			t.Errorf("%d are listed, want %d", len(all), n)
 		}
 		for status, count := range counts {
-			for _, l.search = range []int{1, 3, n, n + 1} {
+			for _, l.maxEscrowScan = range []int{1, 3, n, n + 1} {
 				for _, limit := range []int{1, 3, 1000} {
 					got := list(status, limit)
 					inOrder := slices.DeleteFunc(slices.Clone(all), func(id uuid.UUID) bool { return !slices.Contains(got, id) })
 					if len(got) != count || !slices.Equal(got, inOrder) {
-						t.Errorf("%s, looking through %d, %d a page: %v, want %d in the order of %v", status, l.search, limit, got, count, all)
+						t.Errorf("%s, looking through %d, %d a page: %v, want %d in the order of %v", status, l.maxEscrowScan, limit, got, count, all)
 					}
 				}
 			}

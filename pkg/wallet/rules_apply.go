@@ -18,89 +18,101 @@ type wallet struct {
 	Hash      []byte // of the newest entry; empty before the first
 	UpdatedAt time.Time
 
-	was     []byte // Hash when the batch began
-	created bool   // not in the database yet
-	changed bool
+	hashBefore []byte // Hash when the batch began
+	created    bool   // not in the database yet
+	changed    bool
 }
 
 func (w *wallet) balance() Balance {
-	return Balance{
-		Account: string(w.Account), Available: w.Available, Escrow: w.Escrow, Earned: w.Earned,
-		Seq: w.Seq, UpdatedAt: w.UpdatedAt,
-	}
+	p := w.party()
+	return p.balanceAt(w.UpdatedAt)
 }
 
 func (w *wallet) party() Party {
 	return Party{Account: w.Account, Seq: w.Seq, Available: w.Available, Escrow: w.Escrow, Earned: w.Earned}
 }
 
-// state is what a batch works on: every wallet and escrow that its operations
-// name, as far as it exists. apply changes it in place.
+// state is what a batch works on: every wallet and escrow that its operations name, as far as it
+// exists. apply changes it in place.
 type state struct {
 	wallets map[Account]*wallet
 	escrows map[uuid.UUID]*Escrow
 }
 
-// apply carries out one operation on the state, or refuses it and leaves the
-// state as it was. It is a pure function of its arguments: identifiers and the
-// times come from the caller: at is the transaction's, now the clock's, which at
-// is ahead of where another core's clock once was. op has passed Check. The
-// transaction that it returns has parties and entries; seq, balances and hash chain
-// are final.
+// apply carries out one operation on the state, or refuses it and leaves the state as it was. It
+// is a pure function of its arguments. The caller gives the transaction's id and two times: at is
+// the transaction's, now is the clock's. at is later than now if another core's clock was ahead
+// when it wrote the account. op has passed Check. In the transaction that apply returns, parties,
+// entries, seq, balances and the hash chain are final.
 func apply(st *state, op *Op, id uuid.UUID, at, now time.Time) (Transaction, error) {
-	tx := Transaction{
-		ID: id, Operation: op.Operation, Amount: op.Amount,
-		RefundAmount: op.RefundAmount, SettleAmount: op.SettleAmount, Reason: op.Reason,
-		QueueItemID: op.QueueItemID, FeatureType: op.FeatureType, CorrelationID: op.CorrelationID,
-		RequestID: op.RequestID, Metadata: op.Metadata, CreatedAt: at, Trace: op.Trace,
-	}
-	if tx.CorrelationID == "" {
-		tx.CorrelationID = op.TraceParent
-	}
+	tx := newTransaction(op, id, at)
 	p := posting{tx: &tx, summary: summarize(&tx)}
 	var err error
 	switch op.Operation {
 	case OpCredit:
-		err = credit(st, op, &p)
+		err = applyCredit(st, op, &p)
 	case OpDebit:
-		err = debit(st, op, &p)
+		err = applyDebit(st, op, &p)
 	case OpHold:
-		err = hold(st, op, &p, now)
+		err = applyHold(st, op, &p, now)
 	default:
-		err = endEscrow(st, op, &p)
+		err = applyEscrowEnd(st, op, &p)
 	}
 	return tx, err
 }
 
-func credit(st *state, op *Op, p *posting) error {
+func newTransaction(op *Op, id uuid.UUID, at time.Time) Transaction {
+	tx := Transaction{
+		ID:            id,
+		Operation:     op.Operation,
+		Amount:        op.Amount,
+		RefundAmount:  op.RefundAmount,
+		SettleAmount:  op.SettleAmount,
+		Reason:        op.Reason,
+		QueueItemID:   op.QueueItemID,
+		FeatureType:   op.FeatureType,
+		CorrelationID: op.CorrelationID,
+		RequestID:     op.RequestID,
+		Metadata:      op.Metadata,
+		CreatedAt:     at,
+		Trace:         op.Trace,
+	}
+	if tx.CorrelationID == "" {
+		tx.CorrelationID = op.TraceParent
+	}
+	return tx
+}
+
+func applyCredit(st *state, op *Op, p *posting) error {
 	w := st.wallets[op.Account]
 	if w != nil && w.Available+w.Escrow+w.Earned > MaxAmount-op.Amount {
 		return errBalanceTooLarge
 	}
 	w = st.walletOrNew(op.Account)
-	p.begin(w, false)
-	p.post(mainState(w), op.Amount)
-	p.end()
-	p.system(SystemIssuance, -op.Amount)
+	p.openParty(w, false)
+	p.postEntry(w.mainState(), op.Amount)
+	p.closeParty()
+	p.postSystemEntry(SystemIssuance, -op.Amount)
 	return nil
 }
 
-func debit(st *state, op *Op, p *posting) error {
+func applyDebit(st *state, op *Op, p *posting) error {
 	w := st.wallets[op.Account]
 	if w == nil {
 		return ErrAccountNotFound
 	}
-	if have := *w.field(mainState(w)); have < op.Amount {
-		return &InsufficientFundsError{Account: op.Account, Available: have, Requested: op.Amount}
+	available := *w.balanceOf(w.mainState())
+	if available < op.Amount {
+		return &InsufficientFundsError{Account: op.Account, Available: available, Requested: op.Amount}
 	}
-	p.begin(w, false)
-	p.post(mainState(w), -op.Amount)
-	p.end()
-	p.system(SystemPayout, op.Amount)
+	p.openParty(w, false)
+	p.postEntry(w.mainState(), -op.Amount)
+	p.closeParty()
+	p.postSystemEntry(SystemPayout, op.Amount)
 	return nil
 }
 
-func hold(st *state, op *Op, p *posting, now time.Time) error {
+func applyHold(st *state, op *Op, p *posting, now time.Time) error {
 	w := st.wallets[op.Account]
 	if w == nil {
 		return ErrAccountNotFound
@@ -109,14 +121,21 @@ func hold(st *state, op *Op, p *posting, now time.Time) error {
 		return &InsufficientFundsError{Account: op.Account, Available: w.Available, Requested: op.Amount}
 	}
 	p.tx.EscrowID = op.EscrowID
-	p.begin(w, true)
-	p.post(StateAvailable, -op.Amount)
-	p.post(StateEscrow, op.Amount)
-	p.end()
+	p.openParty(w, true)
+	p.postEntry(StateAvailable, -op.Amount)
+	p.postEntry(StateEscrow, op.Amount)
+	p.closeParty()
 
 	e := &Escrow{
-		ID: op.EscrowID, User: op.Account, Amount: op.Amount, Status: StatusHeld, Reason: op.Reason,
-		QueueItemID: op.QueueItemID, FeatureType: op.FeatureType, HeldBy: p.tx.ID, CreatedAt: p.tx.CreatedAt,
+		ID:          op.EscrowID,
+		User:        op.Account,
+		Amount:      op.Amount,
+		Status:      StatusHeld,
+		Reason:      op.Reason,
+		QueueItemID: op.QueueItemID,
+		FeatureType: op.FeatureType,
+		HeldBy:      p.tx.ID,
+		CreatedAt:   p.tx.CreatedAt,
 	}
 	if op.ExpiresIn > 0 {
 		e.ExpiresAt = now.Add(op.ExpiresIn)
@@ -125,8 +144,8 @@ func hold(st *state, op *Op, p *posting, now time.Time) error {
 	return nil
 }
 
-// endEscrow settles, refunds or does both: the three ways out of escrow.
-func endEscrow(st *state, op *Op, p *posting) error {
+// applyEscrowEnd closes an escrow in one of three ways: it settles, refunds, or does both.
+func applyEscrowEnd(st *state, op *Op, p *posting) error {
 	e := st.escrows[op.EscrowID]
 	if e == nil {
 		return ErrEscrowNotFound
@@ -134,66 +153,88 @@ func endEscrow(st *state, op *Op, p *posting) error {
 	if e.Status != StatusHeld {
 		return &EscrowProcessedError{Status: e.Status}
 	}
-	refund, settle, status := op.RefundAmount, op.SettleAmount, StatusPartiallySettled
-	switch op.Operation {
-	case OpSettle:
-		settle, status = op.Amount, StatusSettled
-	case OpRefund:
-		refund, status = op.Amount, StatusRefunded
-	}
-	u := st.wallets[e.User]
-	if u == nil {
+	user := st.wallets[e.User]
+	if user == nil {
 		return fmt.Errorf("escrow %s: %w: %s", e.ID, errNoWallet, e.User)
 	}
-	// Each is at most 2^53-1, so the sum cannot overflow.
-	if refund+settle != e.Amount {
+	refund, settle := op.escrowParts()
+	if refund+settle != e.Amount { // each is at most 2^53-1, so the sum cannot overflow
 		return &AmountMismatchError{EscrowAmount: e.Amount, Requested: refund + settle}
 	}
-	if settle > 0 {
-		if m := st.wallets[op.Model]; m != nil && m.Earned > MaxAmount-settle {
-			return errBalanceTooLarge
-		}
+	model := st.wallets[op.Model]
+	if settle > 0 && model != nil && model.Earned > MaxAmount-settle {
+		return errBalanceTooLarge
 	}
-	p.tx.EscrowID, p.tx.Amount = e.ID, e.Amount
 
-	p.begin(u, true)
-	p.post(StateEscrow, -e.Amount)
+	p.tx.EscrowID = e.ID
+	p.tx.Amount = e.Amount
+	p.openParty(user, true)
+	p.postEntry(StateEscrow, -e.Amount)
 	if refund > 0 {
-		p.post(StateAvailable, refund)
+		p.postEntry(StateAvailable, refund)
 	}
-	p.end()
+	p.closeParty()
 	if settle > 0 {
-		p.begin(st.walletOrNew(op.Model), true)
-		p.post(StateEarned, settle)
-		p.end()
+		p.openParty(st.walletOrNew(op.Model), true)
+		p.postEntry(StateEarned, settle)
+		p.closeParty()
 		e.Model = op.Model
 	}
-	e.Status, e.ClosedBy, e.ClosedAt = status, p.tx.ID, p.tx.CreatedAt
-	e.RefundAmount, e.SettleAmount = refund, settle
+	e.Status = op.endStatus()
+	e.ClosedBy = p.tx.ID
+	e.ClosedAt = p.tx.CreatedAt
+	e.RefundAmount = refund
+	e.SettleAmount = settle
 	return nil
 }
 
-// errNoWallet says that somebody deleted rows: it must not stop those who come with the same batch.
+// escrowParts returns how much of an escrow the operation gives back and how much it pays out.
+func (op *Op) escrowParts() (refund, settle int64) {
+	switch op.Operation {
+	case OpSettle:
+		return op.RefundAmount, op.Amount
+	case OpRefund:
+		return op.Amount, op.SettleAmount
+	default:
+		return op.RefundAmount, op.SettleAmount
+	}
+}
+
+// endStatus returns the status of an escrow that the operation has closed.
+func (op *Op) endStatus() EscrowStatus {
+	switch op.Operation {
+	case OpSettle:
+		return StatusSettled
+	case OpRefund:
+		return StatusRefunded
+	default:
+		return StatusPartiallySettled
+	}
+}
+
+// errNoWallet tells that somebody deleted rows. It refuses this operation alone, and no other of
+// its batch.
 var errNoWallet = errors.New("its user has no wallet")
 
-// errBalanceTooLarge keeps every balance, and the sum of a user's two, within
-// what JavaScript can hold; so a refund can never be refused.
-var errBalanceTooLarge = invalid("/amount", "the balance would be above 9007199254740991")
+// errBalanceTooLarge keeps every balance, and the sum of a user's two balances, within what
+// JavaScript can hold. So a refund is never refused.
+var errBalanceTooLarge = invalid("/amount", "the balance must not exceed 9007199254740991")
 
-// newest is when the operation's accounts last changed: no account's history
-// goes back in time, whatever the clocks of several cores say.
-func (st *state) newest(op *Op) time.Time {
+// newestChange returns when the operation's accounts last changed. The transaction must not be
+// earlier, since no account's history goes back in time, whatever the clocks of several cores say.
+func (st *state) newestChange(op *Op) time.Time {
 	accounts := [...]Account{op.Account, op.Model, ""}
 	if e := st.escrows[op.EscrowID]; e != nil {
 		accounts[2] = e.User
 	}
-	var t time.Time
+	var newest time.Time
 	for _, a := range accounts {
-		if w := st.wallets[a]; w != nil && w.UpdatedAt.After(t) {
-			t = w.UpdatedAt
+		w := st.wallets[a]
+		if w != nil && w.UpdatedAt.After(newest) {
+			newest = w.UpdatedAt
 		}
 	}
-	return t
+	return newest
 }
 
 func (st *state) walletOrNew(a Account) *wallet {
@@ -205,15 +246,15 @@ func (st *state) walletOrNew(a Account) *wallet {
 	return w
 }
 
-// mainState is the balance that a credit fills and a debit empties.
-func mainState(w *wallet) BalanceState {
+// mainState names the balance that a credit fills and a debit empties.
+func (w *wallet) mainState() BalanceState {
 	if w.Account.IsModel() {
 		return StateEarned
 	}
 	return StateAvailable
 }
 
-func (w *wallet) field(s BalanceState) *int64 {
+func (w *wallet) balanceOf(s BalanceState) *int64 {
 	switch s {
 	case StateAvailable:
 		return &w.Available
@@ -231,38 +272,51 @@ type posting struct {
 	w       *wallet
 }
 
-// begin turns to a wallet. An escrow operation's own event takes the seq just
-// before the party's first entry.
-func (p *posting) begin(w *wallet, ownEvent bool) {
+// openParty turns to a wallet. The event of an escrow operation takes the seq just before the
+// party's first entry.
+func (p *posting) openParty(w *wallet, hasOwnEvent bool) {
 	p.w = w
-	if ownEvent {
+	if hasOwnEvent {
 		w.Seq++
 	}
 }
 
-func (p *posting) post(s BalanceState, amount int64) {
-	w, balance := p.w, p.w.field(s)
+func (p *posting) postEntry(s BalanceState, amount int64) {
+	w := p.w
 	w.Seq++
+	balance := w.balanceOf(s)
 	e := Entry{
-		TransactionID: p.tx.ID, Place: len(p.tx.Entries), Account: w.Account, State: s, Amount: amount,
-		BalanceBefore: *balance, BalanceAfter: *balance + amount, Seq: w.Seq, CreatedAt: p.tx.CreatedAt,
+		TransactionID: p.tx.ID,
+		Place:         len(p.tx.Entries),
+		Account:       w.Account,
+		State:         s,
+		Amount:        amount,
+		BalanceBefore: *balance,
+		BalanceAfter:  *balance + amount,
+		Seq:           w.Seq,
+		CreatedAt:     p.tx.CreatedAt,
 	}
 	e.Hash = entryHash(w.Hash, p.summary, &e)
-	*balance, w.Hash = e.BalanceAfter, e.Hash
+	*balance = e.BalanceAfter
+	w.Hash = e.Hash
 	p.tx.Entries = append(p.tx.Entries, e)
 }
 
-func (p *posting) end() {
+func (p *posting) closeParty() {
 	p.w.changed = true
 	p.w.UpdatedAt = p.tx.CreatedAt
 	p.tx.Parties = append(p.tx.Parties, p.w.party())
 }
 
-// system posts the other side of points that enter or leave.
-func (p *posting) system(a Account, amount int64) {
+// postSystemEntry posts the other side of points that enter or leave the ledger.
+func (p *posting) postSystemEntry(a Account, amount int64) {
 	e := Entry{
-		TransactionID: p.tx.ID, Place: len(p.tx.Entries), Account: a, State: StateSystem, Amount: amount,
-		CreatedAt: p.tx.CreatedAt,
+		TransactionID: p.tx.ID,
+		Place:         len(p.tx.Entries),
+		Account:       a,
+		State:         StateSystem,
+		Amount:        amount,
+		CreatedAt:     p.tx.CreatedAt,
 	}
 	e.Hash = entryHash(nil, p.summary, &e)
 	p.tx.Entries = append(p.tx.Entries, e)

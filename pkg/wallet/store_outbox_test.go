@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/redroomrewards/realtime/internal/testenv"
 )
 
@@ -23,7 +21,7 @@ func TestOutboxRowOfABatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
-	b := &batcher{store: l.store, cfg: l.cfg, metrics: l.metrics, mine: map[uuid.UUID]*request{}}
+	c := newCommitter(l, nil)
 	for _, keys := range [][]string{{"a1", "a2", "a3"}, {"b1"}, {"c1", "c2"}} {
 		var batch []*request
 		for _, k := range keys {
@@ -34,7 +32,7 @@ func TestOutboxRowOfABatch(t *testing.T) {
 			}
 			batch = append(batch, r)
 		}
-		b.process(batch)
+		c.commitBatch(batch)
 	}
 	// A row of a core that knows no batches, as the last.
 	db := l.store.(*postgresStore).db

@@ -127,11 +127,11 @@ func (s *postgresStore) begin(ctx context.Context, careful bool) (batchTx, error
 	return &postgresTx{s: s, tx: tx}, nil
 }
 
-func (s *postgresStore) checks() bool { return true }
+func (s *postgresStore) optimisticWrites() bool { return true }
 
 // lanes are two: one writes while the other one waits for the disk or is being
 // answered. More would make batches smaller, and each has its own price.
-func (s *postgresStore) lanes() int { return 2 }
+func (s *postgresStore) committers() int { return 2 }
 
 // postgresTx is one batch's transaction.
 type postgresTx struct {
@@ -182,7 +182,7 @@ func (r *keyRow) known() knownKey {
 	return k
 }
 
-func (t *postgresTx) keys(ctx context.Context, refs []keyRef) ([]knownKey, error) {
+func (t *postgresTx) readKeys(ctx context.Context, refs []keyRef) ([]knownKey, error) {
 	operations := newPgArray(pgText)
 	keys := newPgArray(pgText)
 	for _, r := range refs {
@@ -200,7 +200,7 @@ const (
 	forUpdate        = ` FOR UPDATE`
 )
 
-func (t *postgresTx) escrows(ctx context.Context, ids []uuid.UUID) ([]Escrow, error) {
+func (t *postgresTx) readEscrows(ctx context.Context, ids []uuid.UUID) ([]Escrow, error) {
 	a := newPgArray(pgUUID)
 	for _, id := range ids {
 		a.appendUUID(id)
@@ -210,7 +210,7 @@ func (t *postgresTx) escrows(ctx context.Context, ids []uuid.UUID) ([]Escrow, er
 	return convert(rows, (*escrowRow).escrow), err
 }
 
-func (t *postgresTx) wallets(ctx context.Context, accounts []Account) ([]wallet, error) {
+func (t *postgresTx) readWallets(ctx context.Context, accounts []Account) ([]wallet, error) {
 	a := newPgArray(pgText)
 	for _, account := range accounts {
 		a.appendText(string(account))
@@ -227,7 +227,7 @@ func (t *postgresTx) wallets(ctx context.Context, accounts []Account) ([]wallet,
 		if err := rows.Scan((*string)(&w.Account), &w.Available, &w.Escrow, &w.Earned, &w.Seq, &w.Hash, &updated); err != nil {
 			return nil, err
 		}
-		w.UpdatedAt, w.was = updated.Time.UTC(), w.Hash
+		w.UpdatedAt, w.hashBefore = updated.Time.UTC(), w.Hash
 		out = append(out, w)
 	}
 	return out, rows.Err()

@@ -178,7 +178,7 @@ var walletTable = []column[*wallet]{
 
 // walletGuard is no column of wallets. A changed wallet's row must still have this hash.
 var walletGuard = []column[*wallet]{
-	byteaColumn("hash_before", func(w *wallet) []byte { return w.was }),
+	byteaColumn("hash_before", func(w *wallet) []byte { return w.hashBefore }),
 }
 
 // openedEscrowTable is the table escrows as a hold writes it.

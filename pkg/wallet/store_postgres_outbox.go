@@ -43,7 +43,7 @@ const outboxBatchesSQL = `SELECT id, transactions FROM
 
 const transactionsByIDSQL = `SELECT ` + transactionColumns + ` FROM transactions t WHERE t.id = ANY($1::uuid[])`
 
-func (s *postgresStore) outbox(ctx context.Context, after int64, limit int) ([]outboxRow, error) {
+func (s *postgresStore) listOutbox(ctx context.Context, after int64, limit int) ([]outboxRow, error) {
 	out := make([]outboxRow, 0, limit)
 	for more := true; more && len(out) < limit; {
 		var err error
@@ -117,7 +117,7 @@ func (s *postgresStore) deleteOutbox(ctx context.Context, ids []int64) error {
 	return err
 }
 
-func (s *postgresStore) backlog(ctx context.Context) (int64, uuid.UUID, error) {
+func (s *postgresStore) measureBacklog(ctx context.Context) (int64, uuid.UUID, error) {
 	var r struct {
 		Transactions int64         `db:"n"`
 		Oldest       uuid.NullUUID `db:"oldest"`

@@ -130,7 +130,7 @@ func hotStatements(t *testing.T, s *postgresStore, conn *sql.Conn, size ledgerse
 	if err != nil {
 		t.Fatal(err)
 	}
-	newest, err := l.store.transaction(t.Context(), id)
+	newest, err := l.store.readTransaction(t.Context(), id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func hotStatements(t *testing.T, s *postgresStore, conn *sql.Conn, size ledgerse
 		{"Outbox", outboxBatchesSQL, []string{"0", "1000"}},
 		{"Transactions by id", transactionsByIDSQL, []string{list(ids(`SELECT id FROM transactions LIMIT 64`))}},
 		{"Balance", walletSQL, []string{one}},
-		{"Balance at a time (one of some steps of halving)", entryUpToSQL, []string{one, "7"}},
+		{"Balance at a time (one of some steps of halving)", findEntryUpToSQL, []string{one, "7"}},
 		{"Entries, newest page", entriesSQL, []string{one, "0", far, "''", "101"}},
 		{"Entries, a page of a time long ago", entriesSQL, []string{one, "3", "8", "''", "101"}},
 		{"Entries, oldest first (export)", entriesAfterSQL, []string{one, "0", far, "''", "1000"}},
@@ -156,9 +156,9 @@ func hotStatements(t *testing.T, s *postgresStore, conn *sql.Conn, size ledgerse
 		{"A transaction's entries", transactionEntriesSQL, legs},
 		{"Escrow", escrowSQL, []string{quote(escrows[0])}},
 		{"Escrows of a user", escrowsSQL, []string{one, quote(uuid.Max.String()), "101", "''", "101"}},
-		{"Escrows of a user with a status", escrowsSQL, []string{one, quote(uuid.Max.String()), fmt.Sprint(maxSearch), "'held'", "101"}},
+		{"Escrows of a user with a status", escrowsSQL, []string{one, quote(uuid.Max.String()), fmt.Sprint(maxEscrowScan), "'held'", "101"}},
 		{"Escrows that expire", dueEscrowsSQL, []string{day, quote("-infinity"), quote(uuid.Nil.String()), "100"}},
-		{"Old idempotency keys", forgetKeysSQL, []string{quote(size.To.Add(-6 * time.Hour).Format(time.RFC3339)), "0", "1000"}},
+		{"Old idempotency keys", deleteOldKeysSQL, []string{quote(size.To.Add(-6 * time.Hour).Format(time.RFC3339)), "0", "1000"}},
 		{"Accounts changed lately", changedSinceSQL, []string{quote(idFrom(size.To.Add(-time.Hour)).String()), quote(uuid.Nil.String()), "1000"}},
 	}
 }
@@ -180,7 +180,7 @@ func writeLiterals(t *testing.T, l *Ledger, ops []Op) (statement string, literal
 				if column, ok := a.([]byte); ok { // to text, by Postgres
 					kind := regexp.MustCompile(fmt.Sprintf(`\$%d::(\w+)\[\]`, i+1)).FindStringSubmatch(statement)[1]
 					var literal string
-					if err := l.store.queries().db.GetContext(t.Context(), &literal, "SELECT $1::"+kind+"[]::text", column); err != nil {
+					if err := l.store.sharedQueries().db.GetContext(t.Context(), &literal, "SELECT $1::"+kind+"[]::text", column); err != nil {
 						return err
 					}
 					a = literal

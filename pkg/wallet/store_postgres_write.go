@@ -270,7 +270,7 @@ func (p *preparedWrites) get(ctx context.Context, db *sqlx.DB, shape writeShape)
 	return prepared, nil
 }
 
-func (t *postgresTx) write(ctx context.Context, m *mutations) ([]int64, error) {
+func (t *postgresTx) writeBatch(ctx context.Context, m *mutations) ([]int64, error) {
 	shape := shapeOf(m)
 	if t.tx != nil {
 		// The transaction has a connection. Preparing another statement would need a second one,

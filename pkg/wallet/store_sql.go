@@ -18,7 +18,7 @@ type sqlStore struct {
 	db *sqlx.DB
 }
 
-func (s *sqlStore) queries() *sqlStore { return s }
+func (s *sqlStore) sharedQueries() *sqlStore { return s }
 
 func (s *sqlStore) ping(ctx context.Context) error { return s.db.PingContext(ctx) }
 func (s *sqlStore) close() error                   { return s.db.Close() }
@@ -96,7 +96,7 @@ func (r *walletRow) wallet() wallet {
 
 const walletSQL = `SELECT ` + walletColumns + ` FROM wallets WHERE account = $1`
 
-func (s *sqlStore) wallet(ctx context.Context, a Account) (*wallet, error) {
+func (s *sqlStore) readWallet(ctx context.Context, a Account) (*wallet, error) {
 	var r walletRow
 	err := s.db.GetContext(ctx, &r, walletSQL, string(a))
 	if errors.Is(err, sql.ErrNoRows) {
@@ -141,7 +141,7 @@ func (r *escrowRow) escrow() Escrow {
 
 const escrowSQL = `SELECT ` + escrowColumns + ` FROM escrows WHERE id = $1`
 
-func (s *sqlStore) escrow(ctx context.Context, id uuid.UUID) (*Escrow, error) {
+func (s *sqlStore) readEscrow(ctx context.Context, id uuid.UUID) (*Escrow, error) {
 	var r escrowRow
 	err := s.db.GetContext(ctx, &r, escrowSQL, id)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -161,7 +161,7 @@ const escrowsSQL = `SELECT ` + escrowColumns + `, place FROM (
 		FROM escrows WHERE user_account = $1 AND id < $2 ORDER BY id DESC LIMIT $3) x
 	WHERE $4 = '' OR status = $4 OR place = $3 ORDER BY id DESC LIMIT $5`
 
-func (s *sqlStore) escrows(ctx context.Context, user Account, status EscrowStatus, before uuid.UUID, look, limit int) ([]Escrow, uuid.UUID, error) {
+func (s *sqlStore) listEscrows(ctx context.Context, user Account, status EscrowStatus, before uuid.UUID, look, limit int) ([]Escrow, uuid.UUID, error) {
 	var rows []struct {
 		escrowRow
 		Place int `db:"place"`
@@ -193,7 +193,7 @@ const dueEscrowsSQL = `SELECT d.escrow_id, d.expires_at, coalesce(x.amount, 0) A
 		ORDER BY expires_at, escrow_id LIMIT $4) d
 	LEFT JOIN escrows x ON x.id = d.escrow_id ORDER BY d.expires_at, d.escrow_id`
 
-func (s *sqlStore) dueEscrows(ctx context.Context, now time.Time, after dueEscrow, limit int) ([]dueEscrow, error) {
+func (s *sqlStore) listDueEscrows(ctx context.Context, now time.Time, after dueEscrow, limit int) ([]dueEscrow, error) {
 	var due []dueEscrow
 	err := s.db.SelectContext(ctx, &due, dueEscrowsSQL, s.time(now), s.time(after.ExpiresAt.Time), after.ID, limit)
 	return due, err
@@ -201,16 +201,16 @@ func (s *sqlStore) dueEscrows(ctx context.Context, now time.Time, after dueEscro
 
 // A core's clock that is ahead must not remove young keys, so the database's counts, too.
 const (
-	forgetKeysSQL = `DELETE FROM idempotency_keys WHERE (operation, key) IN
+	deleteOldKeysSQL = `DELETE FROM idempotency_keys WHERE (operation, key) IN
 		(SELECT operation, key FROM idempotency_keys WHERE created_at < least($1, now() - $2 * interval '1 millisecond') ORDER BY created_at LIMIT $3)`
-	forgetKeysSQLite = `DELETE FROM idempotency_keys WHERE (operation, key) IN
+	deleteOldKeysSQLite = `DELETE FROM idempotency_keys WHERE (operation, key) IN
 		(SELECT operation, key FROM idempotency_keys WHERE created_at < min($1, unixepoch('subsec') * 1000 - $2) ORDER BY created_at LIMIT $3)`
 )
 
-func (s *sqlStore) forgetKeys(ctx context.Context, now time.Time, age time.Duration, limit int) (int64, error) {
-	statement := forgetKeysSQL
+func (s *sqlStore) deleteOldKeys(ctx context.Context, now time.Time, age time.Duration, limit int) (int64, error) {
+	statement := deleteOldKeysSQL
 	if s.db.DriverName() == driverSQLite {
-		statement = forgetKeysSQLite
+		statement = deleteOldKeysSQLite
 	}
 	res, err := s.db.ExecContext(ctx, statement, s.time(now.Add(-age)), age.Milliseconds(), limit)
 	if err != nil {

@@ -50,7 +50,7 @@ const entriesSQL = `SELECT ` + entryColumns + ` FROM entries e JOIN transactions
 		WHERE e.account = $1 AND e.seq > $2 AND e.seq < $3 AND ($4 = '' OR t.reason = $4)
 		ORDER BY e.seq DESC LIMIT $5`
 
-func (s *sqlStore) entries(ctx context.Context, a Account, reason string, after, before int64, limit int) ([]Entry, error) {
+func (s *sqlStore) listEntries(ctx context.Context, a Account, reason string, after, before int64, limit int) ([]Entry, error) {
 	var rows []entryRow
 	err := s.db.SelectContext(ctx, &rows, entriesSQL, string(a), after, before, reason, limit)
 	return convert(rows, (*entryRow).entry), err
@@ -64,7 +64,7 @@ const transactionEntriesSQL = `SELECT ` + entryColumns + ` FROM (
 			UNION ALL SELECT ` + legColumns + ` FROM entries WHERE transaction_id = $1 AND seq IS NULL) e
 		JOIN transactions t ON t.id = e.transaction_id WHERE e.transaction_id = $1 ORDER BY e.place`
 
-func (s *sqlStore) transactionEntries(ctx context.Context, tx *Transaction) ([]Entry, error) {
+func (s *sqlStore) readTransactionEntries(ctx context.Context, tx *Transaction) ([]Entry, error) {
 	var p [2]Party
 	copy(p[:], tx.Parties)
 	var rows []entryRow
@@ -82,19 +82,19 @@ const entriesAfterSQL = `SELECT ` + entryColumns + ` FROM entries e JOIN transac
 		WHERE e.account = $1 AND e.seq > $2 AND e.seq < $3 AND ($4 = '' OR t.reason = $4)
 		ORDER BY e.seq LIMIT $5`
 
-func (s *sqlStore) entriesAfter(ctx context.Context, a Account, reason string, after, before int64, limit int) ([]Entry, error) {
+func (s *sqlStore) listEntriesForward(ctx context.Context, a Account, reason string, after, before int64, limit int) ([]Entry, error) {
 	var rows []entryRow
 	err := s.db.SelectContext(ctx, &rows, entriesAfterSQL, string(a), after, before, reason, limit)
 	return convert(rows, (*entryRow).entry), err
 }
 
-const entryUpToSQL = `SELECT seq, transaction_id FROM entries WHERE account = $1 AND seq <= $2 ORDER BY seq DESC LIMIT 1`
+const findEntryUpToSQL = `SELECT seq, transaction_id FROM entries WHERE account = $1 AND seq <= $2 ORDER BY seq DESC LIMIT 1`
 
-func (s *sqlStore) entryUpTo(ctx context.Context, a Account, seq int64) (place, error) {
-	var p place
-	err := s.db.QueryRowxContext(ctx, entryUpToSQL, string(a), seq).Scan(&p.seq, &p.transaction)
+func (s *sqlStore) findEntryUpTo(ctx context.Context, a Account, seq int64) (entryPosition, error) {
+	var p entryPosition
+	err := s.db.QueryRowxContext(ctx, findEntryUpToSQL, string(a), seq).Scan(&p.seq, &p.transaction)
 	if errors.Is(err, sql.ErrNoRows) {
-		return place{}, nil
+		return entryPosition{}, nil
 	}
 	return p, err
 }

@@ -58,7 +58,7 @@ func (r *transactionRow) transaction() Transaction {
 
 const transactionSQL = `SELECT ` + transactionColumns + ` FROM transactions t WHERE t.id = $1`
 
-func (s *sqlStore) transaction(ctx context.Context, id uuid.UUID) (*Transaction, error) {
+func (s *sqlStore) readTransaction(ctx context.Context, id uuid.UUID) (*Transaction, error) {
 	var r transactionRow
 	err := s.db.GetContext(ctx, &r, transactionSQL, id)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -77,7 +77,7 @@ const transactionsAfterSQL = `SELECT ` + transactionColumns + ` FROM
 			GROUP BY transaction_id) f
 		JOIN transactions t ON t.id = f.transaction_id ORDER BY f.first`
 
-func (s *sqlStore) transactionsAfter(ctx context.Context, a Account, after int64, limit int) ([]Transaction, error) {
+func (s *sqlStore) listTransactionsAfter(ctx context.Context, a Account, after int64, limit int) ([]Transaction, error) {
 	var rows []transactionRow
 	err := s.db.SelectContext(ctx, &rows, transactionsAfterSQL, string(a), after, limit)
 	return convert(rows, (*transactionRow).transaction), err
@@ -90,7 +90,7 @@ const changedSinceSQL = `WITH page AS (SELECT id, user_account, model_account FR
 	FROM (SELECT user_account AS account FROM page UNION SELECT model_account FROM page) a CROSS JOIN wallets w
 	WHERE w.account = a.account`
 
-func (s *sqlStore) changedSince(ctx context.Context, from, after uuid.UUID, limit int) (accounts []bus.Position, last uuid.UUID, err error) {
+func (s *sqlStore) listChangedSince(ctx context.Context, from, after uuid.UUID, limit int) (accounts []bus.Position, last uuid.UUID, err error) {
 	var rows []struct {
 		Account string    `db:"account"`
 		Seq     int64     `db:"seq"`

@@ -80,9 +80,9 @@ func openSQLite(ctx context.Context, path string) (*sqliteStore, error) {
 	return s, nil
 }
 
-func (s *sqliteStore) lanes() int { return 1 } // it has one writer
+func (s *sqliteStore) committers() int { return 1 } // it has one writer
 
-func (s *sqliteStore) checks() bool { return false }
+func (s *sqliteStore) optimisticWrites() bool { return false }
 
 func (s *sqliteStore) begin(ctx context.Context, _ bool) (batchTx, error) {
 	tx, err := s.db.BeginTxx(ctx, nil)
@@ -104,17 +104,17 @@ func (t *sqliteTx) commit() error { return t.tx.Commit() }
 
 func (t *sqliteTx) rollback() { _ = t.tx.Rollback() } // after a commit it does nothing
 
-func (t *sqliteTx) keys(ctx context.Context, refs []keyRef) ([]knownKey, error) {
+func (t *sqliteTx) readKeys(ctx context.Context, refs []keyRef) ([]knownKey, error) {
 	return lookUp(ctx, t.tx.StmtxContext(ctx, t.s.selectKey), refs,
 		func(r keyRef) []any { return []any{string(r.Operation), r.Key} }, (*keyRow).known)
 }
 
-func (t *sqliteTx) escrows(ctx context.Context, ids []uuid.UUID) ([]Escrow, error) {
+func (t *sqliteTx) readEscrows(ctx context.Context, ids []uuid.UUID) ([]Escrow, error) {
 	return lookUp(ctx, t.tx.StmtxContext(ctx, t.s.selectEscrow), ids,
 		func(id uuid.UUID) []any { return []any{id} }, (*escrowRow).escrow)
 }
 
-func (t *sqliteTx) wallets(ctx context.Context, accounts []Account) ([]wallet, error) {
+func (t *sqliteTx) readWallets(ctx context.Context, accounts []Account) ([]wallet, error) {
 	return lookUp(ctx, t.tx.StmtxContext(ctx, t.s.selectWallet), accounts,
 		func(a Account) []any { return []any{string(a)} }, (*walletRow).wallet)
 }
@@ -132,7 +132,7 @@ func lookUp[K, R, T any](ctx context.Context, stmt *sqlx.Stmt, keys []K, args fu
 	return out, nil
 }
 
-func (t *sqliteTx) write(ctx context.Context, m *mutations) ([]int64, error) {
+func (t *sqliteTx) writeBatch(ctx context.Context, m *mutations) ([]int64, error) {
 	w := sqliteWriter{ctx: ctx, tx: t.tx}
 	ids := make([]int64, 0, len(m.transactions))
 	for i := range m.transactions {

@@ -13,7 +13,7 @@ const outboxSQL = `SELECT o.id AS outbox_id, ` + transactionColumns + ` FROM
 		(SELECT id, transaction_id FROM outbox WHERE id > $1 ORDER BY id LIMIT $2) o
 		JOIN transactions t ON t.id = o.transaction_id ORDER BY o.id`
 
-func (s *sqliteStore) outbox(ctx context.Context, after int64, limit int) ([]outboxRow, error) {
+func (s *sqliteStore) listOutbox(ctx context.Context, after int64, limit int) ([]outboxRow, error) {
 	var rows []struct {
 		OutboxID int64 `db:"outbox_id"`
 		transactionRow
@@ -26,7 +26,7 @@ func (s *sqliteStore) outbox(ctx context.Context, after int64, limit int) ([]out
 	return out, err
 }
 
-func (s *sqliteStore) backlog(ctx context.Context) (int64, uuid.UUID, error) {
+func (s *sqliteStore) measureBacklog(ctx context.Context) (int64, uuid.UUID, error) {
 	var r struct {
 		Rows   int64         `db:"n"`
 		Oldest uuid.NullUUID `db:"oldest"`

@@ -100,6 +100,17 @@ type Party struct {
 	Earned    int64
 }
 
+func (p *Party) balanceAt(t time.Time) Balance {
+	return Balance{
+		Account:   string(p.Account),
+		Available: p.Available,
+		Escrow:    p.Escrow,
+		Earned:    p.Earned,
+		Seq:       p.Seq,
+		UpdatedAt: t,
+	}
+}
+
 // sides returns the user's and the model's party; nil where there is none.
 func (tx *Transaction) sides() (user, model *Party) {
 	for i := range tx.Parties {
