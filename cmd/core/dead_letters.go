@@ -12,11 +12,10 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/redroomrewards/realtime/internal/cli"
-	"github.com/redroomrewards/realtime/internal/coreapi"
+	"github.com/redroomrewards/realtime/internal/coreadmin"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/bus/consumer"
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
-	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
 type deadLettersCmd struct {
@@ -69,8 +68,8 @@ func (c deadListCmd) Run(env *cli.Env) error {
 		return err
 	}
 	defer func() { _ = rdb.Close() }()
-	letters, err := coreapi.ListDeadLetters(env.Context, rdb, keys, c.Group, c.After, c.Limit)
-	if errors.Is(err, wallet.ErrInvalid) {
+	letters, err := coreadmin.ListDeadLetters(env.Context, rdb, keys, c.Group, c.After, c.Limit)
+	if errors.Is(err, coreadmin.ErrUnknownLetter) {
 		return cli.Usage("--after", "%q is no dead letter's id of this group", c.After)
 	}
 	if err != nil {
@@ -89,7 +88,7 @@ func (c deadListCmd) Run(env *cli.Env) error {
 	return printLetters(env.Stdout, letters)
 }
 
-func printLetters(w io.Writer, letters []coreapi.DeadLetter) error {
+func printLetters(w io.Writer, letters []coreadmin.DeadLetter) error {
 	if len(letters) == 0 {
 		_, err := fmt.Fprintln(w, "no dead letters")
 		return err
@@ -123,7 +122,7 @@ func (c deadShowCmd) Run(env *cli.Env) error {
 	enc := json.NewEncoder(env.Stdout)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
-	return enc.Encode(coreapi.ShapeDeadLetter(&l))
+	return enc.Encode(coreadmin.NewDeadLetter(&l))
 }
 
 type deadReplayCmd struct {

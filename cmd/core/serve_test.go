@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -280,21 +279,4 @@ func TestServeRefusedChangesNothing(t *testing.T) {
 	refused("--partitions 16", fresh, ns, "8")
 	launchServe(t, fresh, "--redis-url", redisURL, "--namespace", ns).stop() // it was not bound to 8
 	s.stop()
-}
-
-func TestOutboxOfALedgerThatIsAway(t *testing.T) {
-	l, err := wallet.Open(t.Context(), wallettest.SQLite(t), wallet.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	s := &stack{ledger: l, cfg: stackConfig{log: slog.New(slog.DiscardHandler)}}
-	w := httptest.NewRecorder()
-	s.outbox(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/admin/outbox", nil))
-	if w.Code != http.StatusServiceUnavailable || w.Header().Get("Content-Type") != "application/problem+json" || w.Header().Get("Retry-After") == "" ||
-		!strings.Contains(w.Body.String(), `"code":"unavailable"`) {
-		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
-	}
 }

@@ -5,16 +5,15 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"net/http"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/redroomrewards/realtime/internal/auth"
+	"github.com/redroomrewards/realtime/internal/coreadmin"
 	"github.com/redroomrewards/realtime/internal/coreapi"
 	"github.com/redroomrewards/realtime/internal/httpserver"
-	"github.com/redroomrewards/realtime/internal/problem"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/bus/publish"
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
@@ -74,14 +73,14 @@ func openStack(ctx context.Context, cfg stackConfig) (*stack, error) {
 	// only turn a delay into an outage.
 	s.admin.AddCheck(httpserver.Check{Name: "redis", Ping: s.layout.Check, Degrades: true})
 	s.admin.AddKeys(cfg.verifier)
-	admin := func(pattern string, h http.Handler, parameters ...string) {
-		s.admin.Handle(pattern, httpserver.RequireScope(cfg.verifier, auth.ScopeAdmin, coreapi.Queried(h, parameters...)))
-	}
-	admin("GET /admin/outbox", http.HandlerFunc(s.outbox))
-	admin("POST /admin/reconcile", coreapi.Reconcile(ledger, cfg.log))
-	letters := &coreapi.DeadLetters{Redis: cfg.rdb, Keys: cfg.keys, Logger: cfg.log}
-	admin("GET /admin/dead-letters", http.HandlerFunc(letters.List), "group", "after", "limit")
-	admin("POST /admin/dead-letters/{id}/replay", http.HandlerFunc(letters.Replay))
+	coreadmin.New(coreadmin.Config{
+		Ledger:     ledger,
+		Redis:      cfg.rdb,
+		Keys:       cfg.keys,
+		CheckRedis: s.layout.Check,
+		Verifier:   cfg.verifier,
+		Logger:     cfg.log,
+	}).Register(s.admin)
 	return s, nil
 }
 
@@ -135,29 +134,4 @@ func (s *stack) runRelay(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
-}
-
-func (s *stack) outbox(w http.ResponseWriter, r *http.Request) {
-	rows, oldest, err := s.ledger.Backlog(r.Context())
-	if err != nil {
-		s.cfg.log.Error("count the outbox", "err", err)
-		d := problem.New(http.StatusServiceUnavailable, "unavailable", "Ledger unavailable", "the ledger's database did not answer: nothing is known")
-		d.RetryAfter = 2
-		problem.Write(w, d)
-		return
-	}
-	out := struct {
-		Backlog   int64   `json:"backlog"`            // transactions whose events Redis may not have yet
-		OldestAge float64 `json:"oldestAgeSeconds"`   // 0: none waits
-		OldestAt  string  `json:"oldestAt,omitempty"` // when the oldest was committed
-		Redis     string  `json:"redis"`              // ok, or why events wait
-	}{Backlog: rows, Redis: "ok"}
-	if !oldest.IsZero() {
-		out.OldestAge = time.Since(oldest).Seconds()
-		out.OldestAt = oldest.UTC().Format(bus.TimeFormat)
-	}
-	if err := s.layout.Check(r.Context()); err != nil {
-		out.Redis = err.Error()
-	}
-	httpserver.WriteJSON(w, http.StatusOK, out)
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 
 	"github.com/redroomrewards/realtime/internal/cli"
-	"github.com/redroomrewards/realtime/internal/coreapi"
+	"github.com/redroomrewards/realtime/internal/coreadmin"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
@@ -48,7 +48,7 @@ func (c verifyCmd) Run(env *cli.Env) error {
 	defer func() { _ = l.Close() }()
 
 	progress, finish := showProgress(env.Stderr)
-	report, err := coreapi.Audit(env.Context, l, wallet.VerifyOptions{Account: account, Progress: progress})
+	report, err := coreadmin.VerifyLedger(env.Context, l, wallet.VerifyOptions{Account: account, Progress: progress})
 	finish()
 	if err != nil {
 		return err
@@ -112,14 +112,14 @@ func showProgress(w io.Writer) (progress func(done, expected int64), finish func
 	}, func() { _ = bar.Clear() }
 }
 
-func printReportJSON(w io.Writer, r *coreapi.Report) error {
+func printReportJSON(w io.Writer, r *coreadmin.Report) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
 	return enc.Encode(r)
 }
 
-func printReport(w io.Writer, r *coreapi.Report) error {
+func printReport(w io.Writer, r *coreadmin.Report) error {
 	p := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0) // Flush reports what fails
 	what := plural(r.Accounts, "account") + ", " + plural(r.Entries, "entry")
 	if r.Totals != nil { // all of them, and not one account

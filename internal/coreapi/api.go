@@ -205,7 +205,7 @@ func (c *call) fail(err error) {
 // problem is what the client is told of an error. What the table does not know
 // is our fault: it is logged, and the client learns the request id.
 func (c *call) problem(err error) *problem.Details {
-	if d := describe(err); d != nil {
+	if d := DescribeError(err); d != nil {
 		return d
 	}
 	c.api.cfg.Logger.Error("request failed", "method", c.r.Method, "path", c.r.URL.Path, "requestId", c.requestID, "err", err)

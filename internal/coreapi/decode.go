@@ -4,16 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"reflect"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/redroomrewards/realtime/internal/httpserver"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
@@ -49,8 +48,8 @@ func (b *bodies) put(p *[]byte) {
 // decode reads the request's body, a JSON object, into dst. Nothing of dst
 // refers to the buffer afterwards.
 func (b *bodies) decode(r *http.Request, dst any) error {
-	if err := checkContentType(r.Header); err != nil {
-		return err
+	if refused := httpserver.CheckContentType(r.Header); refused != nil {
+		return malformed("", refused.Detail)
 	}
 	p := b.get()
 	defer b.put(p)
@@ -97,28 +96,6 @@ func drain(r *http.Request) {
 	if r.Header.Get("Expect") == "" {
 		_, _ = io.CopyN(io.Discard, r.Body, maxDrain)
 	}
-}
-
-// checkContentType wants JSON, as it is; a body without a type is taken for it.
-func checkContentType(h http.Header) error {
-	for _, coding := range h["Content-Encoding"] {
-		if coding != "" && !strings.EqualFold(coding, "identity") {
-			return malformed("", "the body is sent as it is, without Content-Encoding")
-		}
-	}
-	ct := h["Content-Type"]
-	if len(ct) > 1 {
-		return malformed("", "the header Content-Type is given more than once")
-	}
-	if len(ct) == 0 || ct[0] == "" || ct[0] == "application/json" {
-		return nil
-	}
-	kind, params, err := mime.ParseMediaType(ct[0])
-	charset := params["charset"]
-	if err != nil || kind != "application/json" || (charset != "" && !strings.EqualFold(charset, "utf-8")) {
-		return malformed("", "the body is JSON in UTF-8: send Content-Type: application/json")
-	}
-	return nil
 }
 
 func malformed(pointer, detail string) error {

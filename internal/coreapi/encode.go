@@ -167,3 +167,6 @@ func writeBody(w http.ResponseWriter, status int, body []byte) {
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // the client is gone: nobody to tell
 }
+
+// EntryJSON is an entry as the API lists it.
+func EntryJSON(e *wallet.Entry) ([]byte, error) { return appendEntry(nil, e) }

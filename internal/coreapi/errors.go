@@ -49,9 +49,9 @@ const (
 	detailInternal    = "something went wrong on our side; the log tells what, under the request id"
 )
 
-// describe turns an error into what the client is told, or nil for an error
-// that the table does not know.
-func describe(err error) *problem.Details {
+// DescribeError returns the problem that a client is told of, or nil for an error that is not in the
+// table.
+func DescribeError(err error) *problem.Details {
 	for i := range kinds {
 		k := &kinds[i]
 		if !errors.Is(err, k.err) {

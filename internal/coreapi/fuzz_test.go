@@ -30,7 +30,7 @@ func FuzzBatchBody(f *testing.F) {
 		var body batchBody
 		if err := b.decode(r, &body); err != nil {
 			var invalid *wallet.InvalidError
-			if !errors.As(err, &invalid) && !errors.Is(err, wallet.ErrTooLarge) || describe(err) == nil {
+			if !errors.As(err, &invalid) && !errors.Is(err, wallet.ErrTooLarge) || DescribeError(err) == nil {
 				t.Fatalf("%q: an error that no client could be told: %v", raw, err)
 			}
 			return
@@ -66,7 +66,7 @@ func FuzzHoldBody(f *testing.F) {
 		var body holdBody
 		if err := b.decode(r, &body); err != nil {
 			var invalid *wallet.InvalidError
-			if !errors.As(err, &invalid) && !errors.Is(err, wallet.ErrTooLarge) || describe(err) == nil {
+			if !errors.As(err, &invalid) && !errors.Is(err, wallet.ErrTooLarge) || DescribeError(err) == nil {
 				t.Fatalf("%q: an error that no client could be told: %v", raw, err)
 			}
 			return

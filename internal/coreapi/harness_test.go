@@ -219,3 +219,15 @@ func (h *harness) balance(account string, want ...float64) {
 		}
 	}
 }
+
+// eventually polls for what nothing signals.
+func eventually(t *testing.T, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for start := time.Now(); !holds(); <-tick.C {
+		if time.Since(start) > 30*time.Second {
+			t.Fatal("waited in vain")
+		}
+	}
+}

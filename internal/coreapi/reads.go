@@ -4,13 +4,11 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
-	"strconv"
 	"time"
 
 	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/coreclient"
 	"github.com/redroomrewards/realtime/internal/httpserver"
-	"github.com/redroomrewards/realtime/internal/problem"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
@@ -211,29 +209,14 @@ func (c *call) query(known ...string) (*query, error) {
 	return &query{values: values}, nil
 }
 
-// Queried guards an admin call in the same way.
-func Queried(next http.Handler, known ...string) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, refused := httpserver.Query(r, known...); refused != nil {
-			problem.Write(w, refused)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
 func (q *query) get(name string) string { return q.values.Get(name) }
 
 func (q *query) limit() int { return int(q.number("limit", 1, maxLimit, defaultLimit)) }
 
 func (q *query) number(name string, low, high, absent int64) int64 {
-	s := q.get(name)
-	if s == "" {
-		return absent
-	}
-	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil || n < low || n > high || strconv.FormatInt(n, 10) != s { // +1, 01
-		q.fail(name, "is a whole number from "+strconv.FormatInt(low, 10)+" to "+strconv.FormatInt(high, 10))
+	n, refused := httpserver.Number(q.values, name, low, high, absent)
+	if refused != nil {
+		q.fail(name, refused.Detail)
 	}
 	return n
 }

@@ -66,7 +66,7 @@ func committed(span trace.Span, err error) {
 		return
 	}
 	if err != nil {
-		if d := describe(err); d == nil || d.Status >= http.StatusInternalServerError {
+		if d := DescribeError(err); d == nil || d.Status >= http.StatusInternalServerError {
 			span.SetStatus(otelcodes.Error, err.Error())
 		} else {
 			span.SetAttributes(attribute.String("realtime.refusal", d.Code))

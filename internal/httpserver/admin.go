@@ -13,7 +13,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/redroomrewards/realtime/internal/plainjson"
 	"github.com/redroomrewards/realtime/internal/problem"
 )
 
@@ -113,19 +112,4 @@ func (a *Admin) ready(w http.ResponseWriter, r *http.Request) {
 		status = http.StatusServiceUnavailable
 	}
 	WriteJSON(w, status, out)
-}
-
-// WriteJSON answers with v as JSON.
-func WriteJSON(w http.ResponseWriter, status int, v any) {
-	body, err := plainjson.Marshal(v)
-	if err != nil {
-		problem.Write(w, problem.New(http.StatusInternalServerError, "internal", "", "the answer could not be encoded"))
-		return
-	}
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // the client is gone: nobody to tell
 }

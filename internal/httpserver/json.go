@@ -1,9 +1,13 @@
 package httpserver
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"io"
+	"mime"
 	"net/http"
+	"strings"
 
 	jsonv2 "github.com/go-json-experiment/json"
 
@@ -13,8 +17,8 @@ import (
 // maxJSON bounds the body of an admin call, in bytes.
 const maxJSON = 64 << 10
 
-// ReadJSON reads a small JSON object into dst. No body at all is taken for {};
-// unknown members are refused, so that a typo never becomes a silent default.
+// ReadJSON reads a small JSON object into dst. An empty body stands for {}. Unknown members are
+// refused, so that a typo never becomes a silent default.
 func ReadJSON(r *http.Request, dst any) *problem.Details {
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxJSON+1))
 	switch {
@@ -22,7 +26,7 @@ func ReadJSON(r *http.Request, dst any) *problem.Details {
 		return Invalid("", "the body could not be read to its end")
 	case len(body) > maxJSON:
 		return problem.New(http.StatusRequestEntityTooLarge, "request_too_large", "", "the body has more than 64 KiB")
-	case len(body) == 0:
+	case len(bytes.TrimSpace(body)) == 0:
 		return nil
 	}
 	err = jsonv2.Unmarshal(body, dst, jsonv2.RejectUnknownMembers(true))
@@ -35,7 +39,48 @@ func ReadJSON(r *http.Request, dst any) *problem.Details {
 	case errors.As(err, &semantic):
 		return Invalid(string(semantic.JSONPointer), "has the wrong type or form")
 	}
-	return Invalid("", "the body is one JSON object")
+	return Invalid("", "the body must be one JSON object")
+}
+
+// CheckContentType requires that the headers describe a body of JSON in UTF-8 without a content
+// coding. The Content-Type may be absent.
+func CheckContentType(h http.Header) *problem.Details {
+	for _, coding := range h["Content-Encoding"] {
+		if coding != "" && !strings.EqualFold(coding, "identity") {
+			return Invalid("", "the body must be sent without Content-Encoding")
+		}
+	}
+	types := h["Content-Type"]
+	if len(types) > 1 {
+		return Invalid("", "the header Content-Type must be given once")
+	}
+	if len(types) == 0 || types[0] == "" || types[0] == "application/json" {
+		return nil
+	}
+	mediaType, params, err := mime.ParseMediaType(types[0])
+	charset := params["charset"]
+	isUTF8 := charset == "" || strings.EqualFold(charset, "utf-8")
+	if err != nil || mediaType != "application/json" || !isUTF8 {
+		return Invalid("", "the body must be JSON in UTF-8: send Content-Type: application/json")
+	}
+	return nil
+}
+
+// WriteJSON answers with v as JSON, without the escaping of <, > and &: it is never part of HTML.
+func WriteJSON(w http.ResponseWriter, status int, v any) {
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		problem.Write(w, problem.New(http.StatusInternalServerError, "internal", "", "the answer could not be encoded"))
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write(body.Bytes()) // an error means that the client has disconnected
 }
 
 // Invalid is 400 invalid_request about one field of a body.

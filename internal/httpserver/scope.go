@@ -14,14 +14,10 @@ type Verifier interface {
 	Verify(ctx context.Context, raw string) (*auth.Claims, error)
 }
 
-// RequireScope lets through who bears a token with the scope.
+// RequireScope calls next for requests whose token has the scope.
 func RequireScope(v Verifier, scope string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		claims, refused := Bearer(w, r, v, "admin")
-		if refused == nil && !claims.Has(scope) {
-			refused = problem.New(http.StatusForbidden, "forbidden", "", "the token lacks the scope "+scope)
-		}
-		if refused != nil {
+		if refused := CheckScope(w, r, v, scope); refused != nil {
 			problem.Write(w, refused)
 			return
 		}
@@ -29,11 +25,23 @@ func RequireScope(v Verifier, scope string, next http.Handler) http.Handler {
 	})
 }
 
-// Bearer gives the claims of the request's token. A refusal has its challenge in the
-// header already. Verify may refuse with a *problem.Details of its own.
+// CheckScope requires that the token of an admin call has the scope.
+func CheckScope(w http.ResponseWriter, r *http.Request, v Verifier, scope string) *problem.Details {
+	claims, refused := Bearer(w, r, v, "admin")
+	if refused != nil {
+		return refused
+	}
+	if !claims.Has(scope) {
+		return problem.New(http.StatusForbidden, "forbidden", "", "the token lacks the scope "+scope)
+	}
+	return nil
+}
+
+// Bearer returns the claims of the request's token. If it refuses with 401, it sets the header
+// WWW-Authenticate. Verify may refuse with a *problem.Details of its own.
 func Bearer(w http.ResponseWriter, r *http.Request, v Verifier, realm string) (*auth.Claims, *problem.Details) {
 	if len(r.Header["Authorization"]) > 1 {
-		return nil, Invalid("/authorization", "the header Authorization is given more than once")
+		return nil, Invalid("/authorization", "the header Authorization must be given once")
 	}
 	raw := auth.FromHeader(r.Header)
 	if raw == "" {

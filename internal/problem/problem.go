@@ -3,11 +3,11 @@
 package problem
 
 import (
+	"bytes"
+	"encoding/json"
 	"net/http"
 	"strconv"
 	"unicode/utf8"
-
-	"github.com/redroomrewards/realtime/internal/plainjson"
 )
 
 // TypePrefix and the code make a problem's type.
@@ -58,19 +58,28 @@ func New(status int, code, title, detail string) *Details {
 
 func (d *Details) Error() string { return d.Code + ": " + d.Detail }
 
-// MarshalJSON writes the members and then the extra ones in order of name.
+// MarshalJSON writes the members, then the extra ones in order of name.
 func (d *Details) MarshalJSON() ([]byte, error) {
-	type plain Details
-	out, err := plainjson.Marshal((*plain)(d))
+	type plain Details // without this method
+	members, err := marshalUnescaped((*plain)(d))
 	if err != nil || len(d.Extra) == 0 {
-		return out, err
+		return members, err
 	}
-	extra, err := plainjson.Marshal(d.Extra)
+	extra, err := marshalUnescaped(d.Extra)
 	if err != nil {
 		return nil, err
 	}
-	out[len(out)-1] = ','
-	return append(out, extra[1:]...), nil
+	members[len(members)-1] = ','
+	return append(members, extra[1:]...), nil
+}
+
+// marshalUnescaped is json.Marshal without the escaping of <, > and &: a problem is never part of HTML.
+func marshalUnescaped(v any) ([]byte, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
 // Write answers the request with the problem.

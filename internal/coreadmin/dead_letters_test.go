@@ -1,17 +1,15 @@
-package coreapi_test
+package coreadmin_test
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/redroomrewards/realtime/internal/coreapi"
+	"github.com/redroomrewards/realtime/internal/coreadmin"
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/bus/consumer"
@@ -26,15 +24,9 @@ func TestDeadLetters(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = rdb.Close() })
 	keys := bus.Keys{Namespace: namespace, Partitions: 4}
-	letters := &coreapi.DeadLetters{Redis: rdb, Keys: keys, Logger: slog.New(slog.DiscardHandler)}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /admin/dead-letters", letters.List)
-	mux.HandleFunc("POST /admin/dead-letters/{id}/replay", letters.Replay)
-	srv := httptest.NewServer(mux)
-	t.Cleanup(srv.Close)
-	h := &harness{T: t, url: srv.URL}
+	h := serve(t, coreadmin.Config{Redis: rdb, Keys: keys}, time.Minute)
 	list := func(query string) []any {
-		list, is := h.good(http.StatusOK, request{method: http.MethodGet, path: "/admin/dead-letters" + query}).json["deadLetters"].([]any)
+		list, is := h.good(http.MethodGet, "/admin/dead-letters"+query, "").json["deadLetters"].([]any)
 		if !is {
 			t.Fatalf("%s: no list", query)
 		}
@@ -49,7 +41,7 @@ func TestDeadLetters(t *testing.T) {
 	var healed atomic.Bool
 	var handled atomic.Int32
 	for _, group := range []string{"a.feed", "b"} {
-		b, err := consumer.New(rdb, bus.Config{Keys: keys, Group: group, Logger: slog.New(slog.DiscardHandler)})
+		b, err := consumer.New(rdb, bus.Config{Keys: keys, Group: group, Logger: quiet})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -80,24 +72,24 @@ func TestDeadLetters(t *testing.T) {
 	}
 	eventually(t, func() bool { return len(list("")) == 2*events })
 
-	first := list("?group=a.feed&limit=1")[0].(item)
-	entry, _ := first["entry"].(item)
-	event, _ := first["event"].(item)
+	first := list("?group=a.feed&limit=1")[0].(object)
+	entry, _ := first["entry"].(object)
+	event, _ := first["event"].(object)
 	if first["group"] != "a.feed" || first["subscriber"] != "s" || first["error"] != "no such luck" || first["attempts"] != 1.0 ||
 		first["eventType"] != "a" || entry["id"] != first["eventId"] || event["n"] != 1.0 {
 		t.Errorf("the first letter: %v", first)
 	}
 	for limit, want := range map[int]bool{events - 1: true, events: false, events + 1: false} {
-		a := h.good(http.StatusOK, request{method: http.MethodGet, path: fmt.Sprint("/admin/dead-letters?group=b&limit=", limit)})
+		a := h.good(http.MethodGet, fmt.Sprint("/admin/dead-letters?group=b&limit=", limit), "")
 		if next, is := a.json["next"]; is != want || len(a.json["deadLetters"].([]any)) != min(limit, events) {
 			t.Errorf("a page of %d letters of %d: next is %v", limit, events, next)
 		}
 	}
 	seen, next := map[any]bool{}, ""
 	for page := 0; page == 0 || next != ""; page++ {
-		a := h.good(http.StatusOK, request{method: http.MethodGet, path: "/admin/dead-letters?limit=3&after=" + next})
+		a := h.good(http.MethodGet, "/admin/dead-letters?limit=3&after="+next, "")
 		for _, l := range a.json["deadLetters"].([]any) {
-			seen[l.(item)["id"]] = true
+			seen[l.(object)["id"]] = true
 		}
 		next, _ = a.json["next"].(string)
 	}
@@ -108,18 +100,18 @@ func TestDeadLetters(t *testing.T) {
 		t.Errorf("a group that is not there has %d letters", n)
 	}
 	for _, query := range []string{"?limit=0", "?limit=1001", "?limit=x", "?after=x", "?group=b&after=" + first["id"].(string)} {
-		h.refused(http.StatusBadRequest, "invalid_request", request{method: http.MethodGet, path: "/admin/dead-letters" + query})
+		h.refused(http.StatusBadRequest, "invalid_request", http.MethodGet, "/admin/dead-letters"+query, "")
 	}
 
 	healed.Store(true)
-	replay := request{method: http.MethodPost, path: "/admin/dead-letters/" + first["id"].(string) + "/replay"}
-	if a := h.good(http.StatusOK, replay); a.json["replayed"] != true || a.json["id"] != first["id"] {
+	replay := "/admin/dead-letters/" + first["id"].(string) + "/replay"
+	if a := h.good(http.MethodPost, replay, ""); a.json["replayed"] != true || a.json["id"] != first["id"] {
 		t.Errorf("replay answered %s", a.raw)
 	}
 	eventually(t, func() bool { return handled.Load() == 1 })
-	h.refused(http.StatusNotFound, "dead_letter_not_found", replay)
+	h.refused(http.StatusNotFound, "dead_letter_not_found", http.MethodPost, replay, "")
 	for _, id := range []string{"x", "b.0.1-1", "b.99.1-1"} {
-		h.refused(http.StatusNotFound, "dead_letter_not_found", request{method: http.MethodPost, path: "/admin/dead-letters/" + id + "/replay"})
+		h.refused(http.StatusNotFound, "dead_letter_not_found", http.MethodPost, "/admin/dead-letters/"+id+"/replay", "")
 	}
 	if n := len(list("?group=a.feed")); n != events-1 {
 		t.Errorf("%d letters are left", n)

@@ -1,0 +1,161 @@
+package coreadmin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redroomrewards/realtime/internal/httpserver"
+	"github.com/redroomrewards/realtime/internal/problem"
+	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/consumer"
+)
+
+// DeadLetter is a dead letter as programs get it, over HTTP and from core dead-letters.
+type DeadLetter struct {
+	ID         string            `json:"id"`
+	Group      string            `json:"group"`
+	Subscriber string            `json:"subscriber"` // empty: the entry itself is not an event
+	Error      string            `json:"error"`
+	Attempts   int               `json:"attempts"`
+	FailedAt   string            `json:"failedAt"`
+	EventID    string            `json:"eventId"`
+	EventType  string            `json:"eventType"`
+	Account    string            `json:"account"`
+	Event      json.RawMessage   `json:"event,omitempty"` // the event's JSON; absent when the entry has none
+	Entry      map[string]string `json:"entry"`           // the fields of the stream entry, without event
+}
+
+// NewDeadLetter returns the letter as programs get it.
+func NewDeadLetter(l *bus.DeadLetter) DeadLetter {
+	d := DeadLetter{
+		ID:         l.ID,
+		Group:      l.Group,
+		Subscriber: l.Subscriber,
+		Error:      l.Error,
+		Attempts:   l.Attempts,
+		FailedAt:   l.FailedAt.UTC().Format(bus.TimeFormat),
+		EventID:    l.Event.ID,
+		EventType:  l.Event.Type,
+		Account:    l.Event.Account,
+		Entry:      l.Fields,
+	}
+	if json.Valid(l.Event.Data) {
+		d.Event = l.Event.Data
+		delete(d.Entry, "data")
+	}
+	return d
+}
+
+// ErrUnknownLetter is the error of ListDeadLetters for an id that cannot be a dead letter's of the
+// group.
+var ErrUnknownLetter = errors.New("after must be the id of a dead letter of the group")
+
+// ListDeadLetters lists the dead letters of a group, or of all groups when group is empty, one group
+// after the other. It returns those after the letter with the given id, at most limit.
+func ListDeadLetters(ctx context.Context, rdb redis.UniversalClient, keys bus.Keys, group, after string, limit int) ([]DeadLetter, error) {
+	groups := []string{group}
+	if group == "" {
+		var err error
+		if groups, err = consumer.ConsumerGroups(ctx, rdb, keys); err != nil {
+			return nil, err
+		}
+	}
+	firstGroup := consumer.LetterGroup(after)
+	if after != "" && (firstGroup == "" || (group != "" && firstGroup != group)) {
+		return nil, ErrUnknownLetter
+	}
+	letters := []DeadLetter{}
+	for _, g := range groups {
+		if g < firstGroup || len(letters) == limit {
+			continue
+		}
+		if g > firstGroup {
+			after = ""
+		}
+		list, err := consumer.OpenDeadLetters(rdb, keys, g).List(ctx, after, limit-len(letters))
+		if err != nil {
+			return nil, err
+		}
+		for i := range list {
+			letters = append(letters, NewDeadLetter(&list[i]))
+		}
+	}
+	return letters, nil
+}
+
+const (
+	defaultLetters = 100
+	maxLetters     = 1000
+)
+
+// deadLetterPage is the answer of GET /admin/dead-letters.
+type deadLetterPage struct {
+	DeadLetters []DeadLetter `json:"deadLetters"`
+	Next        string       `json:"next,omitempty"` // after of the next page; absent on the last page
+}
+
+// listDeadLetters answers with a page of dead letters. Its query has group (absent: all groups), after
+// and limit.
+func (a *API) listDeadLetters(w http.ResponseWriter, r *http.Request) *problem.Details {
+	if refused := a.authenticate(w, r); refused != nil {
+		return refused
+	}
+	query, refused := httpserver.Query(r, "group", "after", "limit")
+	if refused != nil {
+		return refused
+	}
+	n, refused := httpserver.Number(query, "limit", 1, maxLetters, defaultLetters)
+	if refused != nil {
+		return refused
+	}
+	limit := int(n)
+
+	// One more than the page tells whether there is a next page.
+	letters, err := ListDeadLetters(r.Context(), a.cfg.Redis, a.cfg.Keys, query.Get("group"), query.Get("after"), limit+1)
+	if err != nil {
+		return a.describeLetterError(err)
+	}
+
+	page := deadLetterPage{DeadLetters: letters}
+	if len(letters) > limit {
+		page.DeadLetters = letters[:limit]
+		page.Next = letters[limit-1].ID
+	}
+	httpserver.WriteJSON(w, http.StatusOK, page)
+	return nil
+}
+
+// replayDeadLetter has the event of a dead letter handled again.
+func (a *API) replayDeadLetter(w http.ResponseWriter, r *http.Request) *problem.Details {
+	if refused := a.authenticate(w, r); refused != nil {
+		return refused
+	}
+	if _, refused := httpserver.Query(r); refused != nil {
+		return refused
+	}
+
+	id := r.PathValue("id")
+	err := consumer.OpenDeadLetters(a.cfg.Redis, a.cfg.Keys, consumer.LetterGroup(id)).Replay(r.Context(), id)
+	if err != nil {
+		return a.describeLetterError(err)
+	}
+	httpserver.WriteJSON(w, http.StatusOK, map[string]any{"id": id, "replayed": true})
+	return nil
+}
+
+func (a *API) describeLetterError(err error) *problem.Details {
+	switch {
+	case errors.Is(err, bus.ErrNoDeadLetter):
+		return problem.New(http.StatusNotFound, "dead_letter_not_found", "Dead letter not found", err.Error())
+	case errors.Is(err, ErrUnknownLetter):
+		return httpserver.Invalid("/after", err.Error())
+	}
+	a.cfg.Logger.Error("reading dead letters failed", "err", err)
+	d := problem.New(http.StatusServiceUnavailable, "unavailable", "Redis unavailable", "Redis did not answer; the log tells why")
+	d.RetryAfter = 2
+	return d
+}

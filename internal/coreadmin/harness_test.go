@@ -1,0 +1,120 @@
+package coreadmin_test
+
+import (
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/redroomrewards/realtime/internal/auth"
+	"github.com/redroomrewards/realtime/internal/coreadmin"
+	"github.com/redroomrewards/realtime/internal/httpserver"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var secret = []byte("a-secret-of-tests-with-more-than-32-bytes")
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// object is a JSON object.
+type object = map[string]any
+
+// harness is the admin API on a listener, over real HTTP.
+type harness struct {
+	*testing.T
+	url   string
+	token string // with the scope admin
+}
+
+// serve serves the admin API. All of a request must be done by the deadline.
+func serve(t *testing.T, cfg coreadmin.Config, deadline time.Duration) *harness {
+	t.Helper()
+	verifier, err := auth.NewVerifier(auth.Config{HS256Secret: secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Verifier = verifier
+	cfg.Logger = quiet
+	listener := httpserver.NewAdmin()
+	coreadmin.New(cfg).Register(listener)
+	server := httptest.NewUnstartedServer(httpserver.Recover(listener, quiet))
+	server.Config.ReadTimeout = deadline
+	server.Config.WriteTimeout = deadline
+	server.Start()
+	t.Cleanup(server.Close)
+	return &harness{T: t, url: server.URL, token: sign(t, auth.ScopeAdmin)}
+}
+
+func sign(t *testing.T, scopes ...string) string {
+	t.Helper()
+	token, err := auth.Sign(secret, auth.Request{Subject: "operator", Scopes: scopes, TTL: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+type answer struct {
+	status int
+	header http.Header
+	raw    string
+	json   object
+}
+
+// request sends a request with the harness's token.
+func (h *harness) request(method, path, body string) answer {
+	h.Helper()
+	req, err := http.NewRequestWithContext(h.Context(), method, h.url+path, strings.NewReader(body))
+	if err != nil {
+		h.Fatal(err)
+	}
+	if h.token != "" {
+		req.Header.Set("Authorization", "Bearer "+h.token)
+	}
+	return h.send(req)
+}
+
+func (h *harness) send(req *http.Request) answer {
+	h.Helper()
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		h.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil {
+		h.Fatal(err)
+	}
+	a := answer{status: resp.StatusCode, header: resp.Header, raw: string(raw)}
+	if err := json.Unmarshal(raw, &a.json); err != nil {
+		h.Fatalf("%s %s: answer %q: %v", req.Method, req.URL, raw, err)
+	}
+	return a
+}
+
+// good requires 200.
+func (h *harness) good(method, path, body string) answer {
+	h.Helper()
+	a := h.request(method, path, body)
+	if a.status != http.StatusOK {
+		h.Errorf("%s %s: %d %s", method, path, a.status, a.raw)
+	}
+	return a
+}
+
+// refused requires a problem.
+func (h *harness) refused(status int, code, method, path, body string) answer {
+	h.Helper()
+	a := h.request(method, path, body)
+	if a.status != status || a.json["code"] != code || a.header.Get("Content-Type") != "application/problem+json" {
+		h.Errorf("%s %s %s: %d %s, want %d %s", method, path, body, a.status, a.raw, status, code)
+	}
+	return a
+}

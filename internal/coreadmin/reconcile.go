@@ -1,0 +1,106 @@
+package coreadmin
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/redroomrewards/realtime/internal/coreapi"
+	"github.com/redroomrewards/realtime/internal/httpserver"
+	"github.com/redroomrewards/realtime/internal/problem"
+	"github.com/redroomrewards/realtime/pkg/wallet"
+)
+
+// Auditor verifies the ledger. *wallet.Ledger is one.
+type Auditor interface {
+	Verify(ctx context.Context, o wallet.VerifyOptions) (*wallet.Report, error)
+}
+
+// Report is the result of an audit as programs get it, over HTTP and from core verify.
+type Report struct {
+	OK bool `json:"ok"`
+	*wallet.Report
+	Seconds float64 `json:"seconds"` // how long the audit took
+}
+
+// VerifyLedger verifies the ledger and measures how long that takes.
+func VerifyLedger(ctx context.Context, ledger Auditor, options wallet.VerifyOptions) (*Report, error) {
+	begin := time.Now()
+	report, err := ledger.Verify(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	return &Report{OK: report.OK(), Report: report, Seconds: time.Since(begin).Seconds()}, nil
+}
+
+// reconcileBody is the body of POST /admin/reconcile. It may be absent.
+type reconcileBody struct {
+	Account *string `json:"account"` // absent: all accounts and all transactions
+}
+
+// reconcile verifies the ledger, or one account, and answers with the report. It has no time limit, and
+// it ends when its client disconnects. One runs at a time, since each reads the whole ledger.
+func (a *API) reconcile(w http.ResponseWriter, r *http.Request) *problem.Details {
+	if refused := a.authenticate(w, r); refused != nil {
+		return refused
+	}
+	if _, refused := httpserver.Query(r); refused != nil {
+		return refused
+	}
+
+	var body reconcileBody
+	if refused := readReconcileBody(r, &body); refused != nil {
+		return refused
+	}
+	var options wallet.VerifyOptions
+	if body.Account != nil {
+		account, err := wallet.ParseAccount(*body.Account)
+		if err != nil {
+			return coreapi.DescribeError(err)
+		}
+		options.Account = account
+	}
+
+	if !a.reconciling.TryLock() {
+		return problem.New(http.StatusConflict, "reconcile_running", "Reconciliation is running",
+			"this core is verifying its ledger already; try again when that has ended")
+	}
+	defer a.reconciling.Unlock()
+	// The listener's deadline is for answers that come soon. An error means that the writer has no
+	// deadline. The deadline for reading ended with the body.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
+	report, err := VerifyLedger(r.Context(), a.cfg.Ledger, options)
+	if err != nil {
+		return a.describeAuditError(err)
+	}
+
+	if !report.OK {
+		a.cfg.Logger.Error("the ledger is inconsistent: see the report of /admin/reconcile or core verify", "findings", report.FindingCount)
+	}
+	httpserver.WriteJSON(w, http.StatusOK, report)
+	return nil
+}
+
+func readReconcileBody(r *http.Request, body *reconcileBody) *problem.Details {
+	if r.ContentLength == 0 {
+		return nil
+	}
+	if refused := httpserver.CheckContentType(r.Header); refused != nil {
+		return refused
+	}
+	return httpserver.ReadJSON(r, body)
+}
+
+// describeAuditError returns what the client is told. What the table of coreapi does not know is
+// logged.
+func (a *API) describeAuditError(err error) *problem.Details {
+	details := coreapi.DescribeError(err)
+	switch {
+	case details == nil:
+		a.cfg.Logger.Error("reconcile failed", "err", err)
+		return problem.New(http.StatusInternalServerError, "internal", "Internal error", "the ledger could not be verified; the log tells why")
+	case details.Code == "unavailable":
+		return ledgerUnavailable()
+	}
+	return details
+}
