@@ -3,6 +3,7 @@ package bus
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -26,38 +27,45 @@ const TimeFormat = "2006-01-02T15:04:05.000Z07:00"
 // IsModel tells a model's balance from a user's.
 func (b Balance) IsModel() bool { return strings.HasPrefix(b.Account, "model:") }
 
-type userBalance struct {
-	AccountID        string `json:"accountId"`
-	AccountType      string `json:"accountType"`
-	AvailableBalance int64  `json:"availableBalance"`
-	EscrowBalance    int64  `json:"escrowBalance"`
-	Currency         string `json:"currency"`
-	Seq              int64  `json:"seq"`
-	LastUpdated      string `json:"lastUpdated"`
-}
+// MarshalJSON returns what AppendJSON appends.
+func (b Balance) MarshalJSON() ([]byte, error) { return b.AppendJSON(nil), nil }
 
-type modelBalance struct {
-	AccountID     string `json:"accountId"`
-	AccountType   string `json:"accountType"`
-	EarnedBalance int64  `json:"earnedBalance"`
-	Currency      string `json:"currency"`
-	Seq           int64  `json:"seq"`
-	LastUpdated   string `json:"lastUpdated"`
-}
-
-// MarshalJSON gives the balance of the wire contract:
+// AppendJSON appends the balance of the wire contract:
 // {"accountId","accountType","availableBalance"?,"escrowBalance"?,"earnedBalance"?,"currency":"points","seq","lastUpdated"}.
-// lastUpdated of an account that never changed is 1970-01-01T00:00:00.000Z.
-func (b Balance) MarshalJSON() ([]byte, error) {
+// lastUpdated is 1970-01-01T00:00:00.000Z if the account never changed. It is the only writer of a
+// balance. It is written by hand, since reflection takes ten times as long.
+func (b *Balance) AppendJSON(dst []byte) []byte {
+	dst = append(dst, `{"accountId":`...)
+	dst = appendAccount(dst, b.Account)
+	if b.IsModel() {
+		dst = append(dst, `,"accountType":"model","earnedBalance":`...)
+		dst = strconv.AppendInt(dst, b.Earned, 10)
+	} else {
+		dst = append(dst, `,"accountType":"user","availableBalance":`...)
+		dst = strconv.AppendInt(dst, b.Available, 10)
+		dst = append(dst, `,"escrowBalance":`...)
+		dst = strconv.AppendInt(dst, b.Escrow, 10)
+	}
+	dst = append(dst, `,"currency":"points","seq":`...)
+	dst = strconv.AppendInt(dst, b.Seq, 10)
+	dst = append(dst, `,"lastUpdated":"`...)
 	at := b.UpdatedAt
 	if at.IsZero() {
 		at = time.UnixMilli(0)
 	}
-	updated := at.UTC().Format(TimeFormat)
-	if b.IsModel() {
-		return json.Marshal(modelBalance{b.Account, "model", b.Earned, "points", b.Seq, updated})
+	dst = at.UTC().AppendFormat(dst, TimeFormat)
+	return append(dst, `"}`...)
+}
+
+// appendAccount appends a JSON string. A valid account has nothing to escape.
+func appendAccount(dst []byte, account string) []byte {
+	if !ValidAccount(account) {
+		quoted, _ := json.Marshal(account) // marshalling a string never fails
+		return append(dst, quoted...)
 	}
-	return json.Marshal(userBalance{b.Account, "user", b.Available, b.Escrow, "points", b.Seq, updated})
+	dst = append(dst, '"')
+	dst = append(dst, account...)
+	return append(dst, '"')
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote. A balance that lacks one of its

@@ -52,13 +52,14 @@ func validateEvent(e *Event) error {
 		return fmt.Errorf("its Reason or Feature is longer than %d bytes", MaxTextBytes)
 	case len(e.Data) > maxData:
 		return fmt.Errorf("its Data is longer than %d bytes", maxData)
-	case !isJSONObject(e.Data):
+	case !ValidObject(e.Data):
 		return fmt.Errorf("its Data is not a JSON object: %.40q", e.Data)
 	}
 	return nil
 }
 
-func isJSONObject(data []byte) bool {
+// ValidObject reports whether data is a JSON object.
+func ValidObject(data []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{")) && json.Valid(data)
 }
 

@@ -1,0 +1,74 @@
+package bus
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// TestBalanceIsTheContractsJSON compares AppendJSON with encoding/json, and reads the JSON back.
+func TestBalanceIsTheContractsJSON(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		b := drawBalance(t)
+		updated := time.UnixMilli(0)
+		if !b.UpdatedAt.IsZero() {
+			updated = b.UpdatedAt
+		}
+		lastUpdated := updated.UTC().Format(TimeFormat)
+		var contract any = struct {
+			AccountID        string `json:"accountId"`
+			AccountType      string `json:"accountType"`
+			AvailableBalance int64  `json:"availableBalance"`
+			EscrowBalance    int64  `json:"escrowBalance"`
+			Currency         string `json:"currency"`
+			Seq              int64  `json:"seq"`
+			LastUpdated      string `json:"lastUpdated"`
+		}{b.Account, "user", b.Available, b.Escrow, "points", b.Seq, lastUpdated}
+		if b.IsModel() {
+			contract = struct {
+				AccountID     string `json:"accountId"`
+				AccountType   string `json:"accountType"`
+				EarnedBalance int64  `json:"earnedBalance"`
+				Currency      string `json:"currency"`
+				Seq           int64  `json:"seq"`
+				LastUpdated   string `json:"lastUpdated"`
+			}{b.Account, "model", b.Earned, "points", b.Seq, lastUpdated}
+		}
+		want, err := json.Marshal(contract)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := b.AppendJSON(nil)
+		if string(got) != string(want) {
+			t.Fatalf("got  %s\nwant %s", got, want)
+		}
+		var again Balance
+		if err := json.Unmarshal(got, &again); err != nil {
+			t.Fatal(err)
+		}
+		if string(again.AppendJSON(nil)) != string(got) {
+			t.Fatalf("%s was read as %+v", got, again)
+		}
+	})
+}
+
+func drawBalance(t *rapid.T) Balance {
+	number := rapid.Int64Range(0, 1<<53-1)
+	b := Balance{
+		Account:   rapid.StringMatching(`(user|model):[A-Za-z0-9][A-Za-z0-9._~@-]{0,127}`).Draw(t, "account"),
+		Available: number.Draw(t, "available"),
+		Escrow:    number.Draw(t, "escrow"),
+		Earned:    number.Draw(t, "earned"),
+		Seq:       number.Draw(t, "seq"),
+	}
+	if rapid.Bool().Draw(t, "malformed account") {
+		b.Account = "user:" + rapid.String().Draw(t, "id")
+	}
+	if rapid.Bool().Draw(t, "changed") {
+		b.UpdatedAt = time.UnixMilli(rapid.Int64Range(0, 1<<42).Draw(t, "ms")).In(time.FixedZone("x", 3600))
+	}
+	return b
+}
