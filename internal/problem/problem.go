@@ -31,7 +31,7 @@ type Details struct {
 // Field says what is wrong with one field.
 type Field struct {
 	Pointer string `json:"pointer" doc:"JSON pointer into the body. Parameters of path, query and header are named as if they were members of the body: /account, /limit, /idempotencyKey. One of more than 200 bytes is cut and ends with …." example:"/amount"`
-	Detail  string `json:"detail" doc:"What is wrong with it." example:"an amount is a whole number from 1 to 9007199254740991"`
+	Detail  string `json:"detail" doc:"What is wrong with it." example:"an amount must be a whole number from 1 to 9007199254740991"`
 }
 
 // maxPointer bounds a pointer, in bytes: it repeats names that the client chose, and is in the detail too.

@@ -1,16 +1,16 @@
 package wallet
 
 import (
-	"regexp"
 	"strings"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// An Account names whose points they are: "user:<id>", who spends, or
-// "model:<id>", who earns.
+// An Account names the owner of points: "user:<id>" spends, "model:<id>" earns.
 type Account string
 
-// The system accounts, through which points enter and leave. They have entries
-// and no running balance.
+// The system accounts, through which points enter and leave. They have entries and no running
+// balance.
 const (
 	SystemIssuance Account = "system:issuance"
 	SystemPayout   Account = "system:payout"
@@ -25,22 +25,19 @@ const (
 	TypeModel AccountType = "model"
 )
 
-var accountID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._~@-]{0,127}$`)
-
-// ParseAccount checks the form user:<id> or model:<id>, where <id> matches
+// ParseAccount accepts user:<id> and model:<id>, where <id> matches
 // [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}. The error is an *InvalidError.
 func ParseAccount(s string) (Account, error) {
-	kind, id, ok := strings.Cut(s, ":")
-	if !ok || (kind != string(TypeUser) && kind != string(TypeModel)) {
-		return "", invalid("/account", "an account is user:<id> or model:<id>")
-	}
-	if !accountID.MatchString(id) {
-		return "", invalid("/account", "an account's id matches [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}")
+	switch {
+	case Account(s).Type() == "":
+		return "", invalid("/account", "an account must be user:<id> or model:<id>")
+	case !bus.ValidAccount(s):
+		return "", invalid("/account", "an account's id must match [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}")
 	}
 	return Account(s), nil
 }
 
-// Type tells a user from a model; it is empty for a system account.
+// Type returns the account's type. It is empty for a system account.
 func (a Account) Type() AccountType {
 	switch {
 	case strings.HasPrefix(string(a), "user:"):
@@ -51,18 +48,17 @@ func (a Account) Type() AccountType {
 	return ""
 }
 
-// IsUser tells whether the account holds available points and escrow.
+// IsUser reports whether the account holds available points and escrow.
 func (a Account) IsUser() bool { return a.Type() == TypeUser }
 
-// IsModel tells whether the account holds earned points.
+// IsModel reports whether the account holds earned points.
 func (a Account) IsModel() bool { return a.Type() == TypeModel }
 
-// ID is the part after the colon.
+// ID returns the part after the colon.
 func (a Account) ID() string {
 	_, id, _ := strings.Cut(string(a), ":")
 	return id
 }
 
-// MaxAmount is the largest amount and the largest balance, 2^53-1: JavaScript
-// can hold it exactly.
+// MaxAmount is the largest amount and the largest balance, 2^53-1. JavaScript can hold it exactly.
 const MaxAmount int64 = 1<<53 - 1

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// What callers branch on. Refusals that carry data have a type of their own,
-// which matches its sentinel under errors.Is.
+// The errors that callers tell apart. A refusal with data has a type of its own, which matches its
+// error here under errors.Is.
 var (
 	ErrInvalid             = errors.New("invalid request")             // an *InvalidError
 	ErrInsufficientFunds   = errors.New("insufficient funds")          // an *InsufficientFundsError
@@ -18,17 +18,17 @@ var (
 	ErrAmountMismatch      = errors.New("amount mismatch")             // an *AmountMismatchError
 	ErrTooLarge            = errors.New("request too large")           // metadata over MaxMetadata bytes
 	ErrOverloaded          = errors.New("overloaded")                  // the queue is full; nothing was done
-	ErrUnavailable         = errors.New("ledger database unavailable") // try again with the same key: it tells the truth
+	ErrUnavailable         = errors.New("ledger database unavailable") // a retry with the same key returns the result
 )
 
-// A FieldError says what is wrong with one field; Pointer is a JSON pointer
-// (RFC 6901) into the request.
+// A FieldError says what is wrong with one field. Pointer is a JSON pointer (RFC 6901) into the
+// request.
 type FieldError struct {
 	Pointer string `json:"pointer"`
 	Detail  string `json:"detail"`
 }
 
-// InvalidError lists what is malformed. It matches ErrInvalid.
+// InvalidError lists the fields that are malformed. It matches ErrInvalid.
 type InvalidError struct{ Fields []FieldError }
 
 func invalid(pointer, detail string) *InvalidError {
@@ -39,13 +39,14 @@ func (e *InvalidError) Error() string {
 	if len(e.Fields) == 0 {
 		return ErrInvalid.Error()
 	}
-	return fmt.Sprintf("%v: %s: %s", ErrInvalid, e.Fields[0].Pointer, e.Fields[0].Detail)
+	first := e.Fields[0]
+	return fmt.Sprintf("%v: %s: %s", ErrInvalid, first.Pointer, first.Detail)
 }
 
 // Is makes it match ErrInvalid.
 func (e *InvalidError) Is(target error) bool { return target == ErrInvalid }
 
-// InsufficientFundsError tells what there is. It matches ErrInsufficientFunds.
+// InsufficientFundsError has the points that the account has. It matches ErrInsufficientFunds.
 type InsufficientFundsError struct {
 	Account   Account
 	Available int64 // the user's available or the model's earned points
@@ -53,13 +54,14 @@ type InsufficientFundsError struct {
 }
 
 func (e *InsufficientFundsError) Error() string {
-	return fmt.Sprintf("%v: %s has %d, asked for %d", ErrInsufficientFunds, e.Account, e.Available, e.Requested)
+	return fmt.Sprintf("%v: %s has %d points, %d were requested", ErrInsufficientFunds, e.Account, e.Available, e.Requested)
 }
 
 // Is makes it match ErrInsufficientFunds.
 func (e *InsufficientFundsError) Is(target error) bool { return target == ErrInsufficientFunds }
 
-// EscrowProcessedError tells how the escrow ended. It matches ErrEscrowProcessed.
+// EscrowProcessedError has the status of an escrow that was closed before. It matches
+// ErrEscrowProcessed.
 type EscrowProcessedError struct{ Status EscrowStatus }
 
 func (e *EscrowProcessedError) Error() string {
@@ -69,11 +71,11 @@ func (e *EscrowProcessedError) Error() string {
 // Is makes it match ErrEscrowProcessed.
 func (e *EscrowProcessedError) Is(target error) bool { return target == ErrEscrowProcessed }
 
-// AmountMismatchError tells the escrow's amount. It matches ErrAmountMismatch.
+// AmountMismatchError has the escrow's amount. It matches ErrAmountMismatch.
 type AmountMismatchError struct{ EscrowAmount, Requested int64 }
 
 func (e *AmountMismatchError) Error() string {
-	return fmt.Sprintf("%v: the escrow holds %d, asked for %d", ErrAmountMismatch, e.EscrowAmount, e.Requested)
+	return fmt.Sprintf("%v: the escrow holds %d points, %d were requested", ErrAmountMismatch, e.EscrowAmount, e.Requested)
 }
 
 // Is makes it match ErrAmountMismatch.

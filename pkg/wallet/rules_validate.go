@@ -1,195 +1,231 @@
 package wallet
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"time"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
 // Limits of an operation's text fields, in bytes.
 const (
-	MaxMetadata    = 8 << 10
-	maxKey         = 255
-	maxReason      = 64
-	maxQueueItemID = 255
-	maxFeatureType = 64
-	maxID          = 255 // correlation and request ids
-	maxExpiresIn   = 31536000 * time.Second
+	MaxMetadata      = 8 << 10
+	maxReason        = 64
+	maxQueueItemID   = 255
+	maxFeatureType   = 64
+	maxCorrelationID = 255 // also of request ids and trace contexts
 )
 
-// Check tells what is malformed, whatever the state of the ledger: nil, an
-// *InvalidError with all fields that are wrong, or ErrTooLarge.
-func (op *Op) Check() error {
-	c := checker{}
-	c.key(op.IdempotencyKey)
-	c.reason(op.Reason)
-	c.text("/correlationId", op.CorrelationID, 0, maxID)
-	c.text("/requestId", op.RequestID, 0, maxID)
-	c.text("/traceparent", op.TraceParent, 0, maxID)
-	c.metadata(op.Metadata)
+// maxExpiresIn is a year.
+const maxExpiresIn = 31536000 * time.Second
 
+// Check validates the operation without the state of the ledger. The error is an *InvalidError with
+// all fields that are wrong, or ErrTooLarge.
+func (op *Op) Check() error {
+	v := validator{}
+	v.checkKey(op.IdempotencyKey)
+	v.checkReason(op.Reason)
+	v.checkText("/correlationId", op.CorrelationID, 0, maxCorrelationID)
+	v.checkText("/requestId", op.RequestID, 0, maxCorrelationID)
+	v.checkText("/traceparent", op.TraceParent, 0, maxCorrelationID)
+	v.checkMetadata(op.Metadata)
 	switch op.Operation {
 	case OpCredit, OpDebit:
-		c.account("/account", op.Account)
-		c.amount("/amount", op.Amount)
-		c.none(op.EscrowID, op.Model, op.RefundAmount, op.SettleAmount)
-		c.absent("/queueItemId", op.QueueItemID)
-		c.absent("/featureType", op.FeatureType)
+		v.checkCreditOrDebit(op)
 	case OpHold:
-		c.account("/account", op.Account)
-		if op.Account.IsModel() {
-			c.fail("/account", "only a user's points can be held")
-		}
-		c.amount("/amount", op.Amount)
-		c.none(op.EscrowID, op.Model, op.RefundAmount, op.SettleAmount)
-		c.text("/queueItemId", op.QueueItemID, 1, maxQueueItemID)
-		c.text("/featureType", op.FeatureType, 1, maxFeatureType)
+		v.checkHold(op)
 	case OpSettle, OpRefund, OpPartialSettle:
-		c.escrowEnd(op)
+		v.checkEscrowEnd(op)
 	default:
-		c.fail("/operation", "an operation is credit, debit, hold, settle, refund or partial_settle")
+		v.fail("/operation", "an operation must be credit, debit, hold, settle, refund or partial_settle")
 	}
-	if op.ExpiresIn != 0 && (op.Operation != OpHold || op.ExpiresIn < time.Second || op.ExpiresIn > maxExpiresIn || op.ExpiresIn%time.Second != 0) {
-		c.fail("/expiresInSeconds", "only a hold expires, after a whole number of seconds from 1 to 31536000")
-	}
-	return c.err()
+	v.checkExpiresIn(op)
+	return v.err()
 }
 
-// checker gathers what is wrong.
-type checker struct {
+// validator collects the fields that are wrong.
+type validator struct {
 	fields   []FieldError
 	tooLarge bool
 }
 
-func (c *checker) fail(pointer, detail string) {
-	c.fields = append(c.fields, FieldError{pointer, detail})
+func (v *validator) fail(pointer, detail string) {
+	v.fields = append(v.fields, FieldError{pointer, detail})
 }
 
-func (c *checker) err() error {
+func (v *validator) err() error {
 	switch {
-	case len(c.fields) > 0:
-		return &InvalidError{Fields: c.fields}
-	case c.tooLarge:
-		return fmt.Errorf("%w: metadata has more than %d bytes", ErrTooLarge, MaxMetadata)
+	case len(v.fields) > 0:
+		return &InvalidError{Fields: v.fields}
+	case v.tooLarge:
+		return fmt.Errorf("%w: metadata must not exceed %d bytes", ErrTooLarge, MaxMetadata)
 	}
 	return nil
 }
 
-func (c *checker) escrowEnd(op *Op) {
+func (v *validator) checkCreditOrDebit(op *Op) {
+	v.checkAccount("/account", op.Account)
+	v.checkAmount("/amount", op.Amount)
+	v.requireNoEscrowFields(op)
+	v.requireEmpty("/queueItemId", op.QueueItemID)
+	v.requireEmpty("/featureType", op.FeatureType)
+}
+
+func (v *validator) checkHold(op *Op) {
+	v.checkAccount("/account", op.Account)
+	if op.Account.IsModel() {
+		v.fail("/account", "a hold's account must be a user")
+	}
+	v.checkAmount("/amount", op.Amount)
+	v.requireNoEscrowFields(op)
+	v.checkText("/queueItemId", op.QueueItemID, 1, maxQueueItemID)
+	v.checkText("/featureType", op.FeatureType, 1, maxFeatureType)
+}
+
+func (v *validator) checkEscrowEnd(op *Op) {
 	if op.EscrowID == uuid.Nil {
-		c.fail("/escrowId", "an escrow is named by its UUID")
+		v.fail("/escrowId", "an escrow's id must be a UUID")
 	}
 	if op.Account != "" {
-		c.fail("/account", "the escrow tells the account")
+		v.fail("/account", "this operation must not name an account; the escrow has one")
 	}
-	c.absent("/featureType", op.FeatureType)
-	c.text("/queueItemId", op.QueueItemID, 1, maxQueueItemID)
+	v.requireEmpty("/featureType", op.FeatureType)
+	v.checkText("/queueItemId", op.QueueItemID, 1, maxQueueItemID)
+	v.checkModel(op)
+	if op.Operation == OpPartialSettle {
+		v.checkAmount("/refundAmount", op.RefundAmount)
+		v.checkAmount("/settleAmount", op.SettleAmount)
+		if op.Amount != 0 {
+			v.fail("/amount", "a partial settlement must have refundAmount and settleAmount instead")
+		}
+		return
+	}
+	v.checkAmount("/amount", op.Amount)
+	v.requireNoParts(op)
+}
+
+func (v *validator) checkModel(op *Op) {
 	if op.Operation == OpRefund {
 		if op.Model != "" {
-			c.fail("/modelId", "a refund has no model")
-		}
-	} else {
-		c.account("/modelId", op.Model)
-		if op.Model.IsUser() {
-			c.fail("/modelId", "only a model earns")
-		}
-	}
-	if op.Operation == OpPartialSettle {
-		c.amount("/refundAmount", op.RefundAmount)
-		c.amount("/settleAmount", op.SettleAmount)
-		if op.Amount != 0 {
-			c.fail("/amount", "a partial settlement has refundAmount and settleAmount")
+			v.fail("/modelId", "a refund must not have a model")
 		}
 		return
 	}
-	c.amount("/amount", op.Amount)
+	v.checkAccount("/modelId", op.Model)
+	if op.Model.IsUser() {
+		v.fail("/modelId", "the account that earns must be a model")
+	}
+}
+
+func (v *validator) checkExpiresIn(op *Op) {
+	if op.ExpiresIn == 0 {
+		return
+	}
+	inRange := op.ExpiresIn >= time.Second && op.ExpiresIn <= maxExpiresIn
+	wholeSeconds := op.ExpiresIn%time.Second == 0
+	if op.Operation != OpHold || !inRange || !wholeSeconds {
+		v.fail("/expiresInSeconds", "only a hold expires; it must be a whole number of seconds from 1 to 31536000")
+	}
+}
+
+func (v *validator) requireNoEscrowFields(op *Op) {
+	if op.EscrowID != uuid.Nil {
+		v.fail("/escrowId", "this operation must not have an escrow")
+	}
+	if op.Model != "" {
+		v.fail("/modelId", "this operation must not have a modelId")
+	}
+	v.requireNoParts(op)
+}
+
+func (v *validator) requireNoParts(op *Op) {
 	if op.RefundAmount != 0 || op.SettleAmount != 0 {
-		c.fail("/refundAmount", "only a partial settlement has refundAmount and settleAmount")
+		v.fail("/refundAmount", "only a partial settlement may have refundAmount and settleAmount")
 	}
 }
 
-func (c *checker) none(escrow uuid.UUID, model Account, refund, settle int64) {
-	if escrow != uuid.Nil {
-		c.fail("/escrowId", "this operation has no escrow")
-	}
-	if model != "" {
-		c.fail("/modelId", "this operation has no modelId")
-	}
-	if refund != 0 || settle != 0 {
-		c.fail("/refundAmount", "only a partial settlement has refundAmount and settleAmount")
-	}
-}
-
-func (c *checker) absent(pointer, s string) {
+func (v *validator) requireEmpty(pointer, s string) {
 	if s != "" {
-		c.fail(pointer, "this operation has no such field")
+		v.fail(pointer, "this operation must not have this field")
 	}
 }
 
-func (c *checker) account(pointer string, a Account) {
-	if _, err := ParseAccount(string(a)); err != nil {
-		c.fail(pointer, "an account is user:<id> or model:<id>, its id matches [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}")
+func (v *validator) checkAccount(pointer string, a Account) {
+	if !bus.ValidAccount(string(a)) {
+		v.fail(pointer, "an account must be user:<id> or model:<id>, with an id that matches [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}")
 	}
 }
 
-func (c *checker) amount(pointer string, n int64) {
+func (v *validator) checkAmount(pointer string, n int64) {
 	if n < 1 || n > MaxAmount {
-		c.fail(pointer, fmt.Sprintf("an amount is a whole number from 1 to %d", MaxAmount))
+		v.fail(pointer, fmt.Sprintf("an amount must be a whole number from 1 to %d", MaxAmount))
 	}
 }
 
-func (c *checker) key(s string) {
-	if len(s) < 1 || len(s) > maxKey {
-		c.fail("/idempotencyKey", "an idempotency key has 1 to 255 visible ASCII characters")
-		return
+func (v *validator) checkKey(s string) {
+	if !bus.ValidText(s) {
+		v.fail("/idempotencyKey", fmt.Sprintf("an idempotency key must have 1 to %d visible ASCII characters", bus.MaxTextBytes))
+	}
+}
+
+func (v *validator) checkReason(s string) {
+	if !validReason(s) {
+		v.fail("/reason", "a reason must match [a-z][a-z0-9_]{0,63}")
+	}
+}
+
+func validReason(s string) bool {
+	if s == "" || len(s) > maxReason || !isLowerLetter(s[0]) {
+		return false
 	}
 	for i := range len(s) {
-		if s[i] < '!' || s[i] > '~' {
-			c.fail("/idempotencyKey", "an idempotency key has 1 to 255 visible ASCII characters")
-			return
+		c := s[i]
+		if !isLowerLetter(c) && !isDigit(c) && c != '_' {
+			return false
 		}
 	}
+	return true
 }
 
-func (c *checker) reason(s string) {
-	ok := len(s) >= 1 && len(s) <= maxReason && s[0] >= 'a' && s[0] <= 'z'
-	for i := 0; ok && i < len(s); i++ {
-		b := s[i]
-		ok = b >= 'a' && b <= 'z' || b >= '0' && b <= '9' || b == '_'
-	}
-	if !ok {
-		c.fail("/reason", "a reason matches [a-z][a-z0-9_]{0,63}")
-	}
-}
+func isLowerLetter(c byte) bool { return c >= 'a' && c <= 'z' }
 
-// text refuses control characters: they do nothing good in a log, and Postgres
-// cannot store U+0000.
-func (c *checker) text(pointer, s string, minLen, maxLen int) {
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+
+// checkText refuses control characters, since they break log lines and Postgres cannot store
+// U+0000.
+func (v *validator) checkText(pointer, s string, minLen, maxLen int) {
 	if len(s) < minLen || len(s) > maxLen {
-		c.fail(pointer, fmt.Sprintf("has %d to %d bytes", minLen, maxLen))
+		v.fail(pointer, fmt.Sprintf("must have %d to %d bytes", minLen, maxLen))
 		return
 	}
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] == 0x7f {
-			c.fail(pointer, "has no control characters")
-			return
-		}
+	if hasControlCharacter(s) {
+		v.fail(pointer, "must not have control characters")
+		return
 	}
 	if !utf8.ValidString(s) {
-		c.fail(pointer, "is valid UTF-8")
+		v.fail(pointer, "must be valid UTF-8")
 	}
 }
 
-func (c *checker) metadata(m json.RawMessage) {
+func hasControlCharacter(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] == 0x7f {
+			return true
+		}
+	}
+	return false
+}
+
+func (v *validator) checkMetadata(m json.RawMessage) {
 	switch {
 	case m == nil:
 	case len(m) > MaxMetadata:
-		c.tooLarge = true
-	case !json.Valid(m) || !utf8.Valid(m) || !bytes.HasPrefix(bytes.TrimLeft(m, " \t\r\n"), []byte("{")):
-		c.fail("/metadata", "metadata is a JSON object")
+		v.tooLarge = true
+	case !bus.ValidObject(m) || !utf8.Valid(m):
+		v.fail("/metadata", "metadata must be a JSON object")
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// EscrowStatus is held, then exactly once one of the others.
+// EscrowStatus is held, and then exactly once one of the others.
 type EscrowStatus string
 
 // The statuses of an escrow.
@@ -20,21 +20,25 @@ const (
 
 // Escrow is points of a user that are held until the queue settles or refunds them.
 type Escrow struct {
-	ID           uuid.UUID
-	User         Account
-	Amount       int64
-	Status       EscrowStatus
-	Reason       string // of the hold
-	QueueItemID  string
-	FeatureType  string
-	HeldBy       uuid.UUID // transaction of the hold
-	CreatedAt    time.Time
-	ExpiresAt    time.Time // zero: never. By the clock, which CreatedAt is ahead of if another core's clock once was
-	ClosedBy     uuid.UUID // transaction that ended it; zero while held
+	ID          uuid.UUID
+	User        Account
+	Amount      int64
+	Status      EscrowStatus
+	Reason      string // of the hold
+	QueueItemID string
+	FeatureType string
+	HeldBy      uuid.UUID // transaction of the hold
+	CreatedAt   time.Time
+
+	// ExpiresAt is by the clock; zero: never. CreatedAt may be later than the clock was, if another
+	// core's clock had been ahead.
+	ExpiresAt time.Time
+
+	ClosedBy     uuid.UUID // transaction that closed it; zero while held
 	ClosedAt     time.Time // zero while held
 	Model        Account   // who earned; empty while held and when refunded
-	RefundAmount int64     // what went back to the user
-	SettleAmount int64     // what the model earned
+	RefundAmount int64     // went back to the user
+	SettleAmount int64     // the model earned it
 }
 
 // BalanceState names the balance that an entry changes.
@@ -48,7 +52,7 @@ const (
 	StateSystem    BalanceState = "system"
 )
 
-// Entry is one leg of a transaction. Entries are append-only.
+// Entry is one leg of a transaction. Entries are never changed or deleted.
 type Entry struct {
 	ID            uuid.UUID // UUIDv5 of the transaction id and Place
 	TransactionID uuid.UUID
@@ -61,7 +65,9 @@ type Entry struct {
 	Seq           int64 // of the entry's balance_updated event; 0 for a system account
 	Hash          []byte
 	CreatedAt     time.Time
-	Operation     Operation // of the transaction, as are the following
+
+	// Of the transaction:
+	Operation     Operation
 	Reason        string
 	EscrowID      uuid.UUID // zero: none
 	QueueItemID   string
@@ -86,15 +92,15 @@ type Transaction struct {
 	RequestID     string
 	Metadata      json.RawMessage
 	CreatedAt     time.Time
-	Trace         string  // of the Op; not stored, so events that are derived again have none
-	Parties       []Party // who changed: the user first
-	Entries       []Entry // in order of Place; only where asked for
+	Trace         string  // of the Op. It is not stored, so events that are derived again have none.
+	Parties       []Party // the accounts that changed: the user first
+	Entries       []Entry // in order of Place. Only some calls fill them in, and say so.
 }
 
 // Party is an account's state after a transaction.
 type Party struct {
 	Account   Account
-	Seq       int64 // of the last event that the transaction gave it
+	Seq       int64 // of the account's last event in the transaction
 	Available int64
 	Escrow    int64
 	Earned    int64
@@ -111,10 +117,11 @@ func (p *Party) balanceAt(t time.Time) Balance {
 	}
 }
 
-// sides returns the user's and the model's party; nil where there is none.
+// sides returns the user's and the model's party; nil: the transaction has none.
 func (tx *Transaction) sides() (user, model *Party) {
 	for i := range tx.Parties {
-		if p := &tx.Parties[i]; p.Account.IsModel() {
+		p := &tx.Parties[i]
+		if p.Account.IsModel() {
 			model = p
 		} else {
 			user = p
@@ -123,15 +130,21 @@ func (tx *Transaction) sides() (user, model *Party) {
 	return user, model
 }
 
+// concernsEscrow reports whether the operation opens or closes an escrow. Then it has an event of
+// its own, beside those of the balances that it changes.
+func (tx *Transaction) concernsEscrow() bool {
+	return tx.Operation != OpCredit && tx.Operation != OpDebit
+}
+
 // Page bounds a listing, newest first.
 type Page struct {
 	Limit  int    // 1 to 1000. Defaults to 100.
-	Before string // cursor: what the previous page returned as next; empty: from the newest
+	Before string // the cursor that the previous page returned as next; empty: from the newest
 }
 
 // EntryFilter narrows a listing of entries.
 type EntryFilter struct {
-	Reason   string
+	Reason   string    // empty: any
 	From, To time.Time // From <= CreatedAt < To; zero: open
 }
 
