@@ -33,8 +33,6 @@ type conn struct {
 	alone  atomic.Bool            // a goroutine of its own writes
 	again  atomic.Bool            // which has to look once more
 
-	passed time.Time // when its loop wrote last; belongs to the loop
-
 	// What follows belongs to the reader.
 	frames bucket
 	bad    int // malformed frames so far

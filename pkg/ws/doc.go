@@ -38,9 +38,9 @@
 // with after. Replays go at the client's pace and never fill the queue. A write that
 // takes longer than Config.WriteTimeout closes too. Nobody waits for a slow client:
 // Deliver only queues; a few loops write what sockets take at once; what they do not
-// goes to a goroutine of that connection alone. Frames are joined up to 16 a message
-// and written once for a batch of deliveries, so that load coalesces by itself; while a
-// loop is busy, a connection is written to every 25 ms at most (loop.go).
+// goes to a goroutine of that connection alone. Frames are joined up to 16 a message,
+// and what is delivered while a loop writes is written in its next pass, so that load
+// gathers by itself (loop.go).
 //
 // # Where the contract is silent
 //

@@ -6,108 +6,79 @@ import (
 	"time"
 )
 
-// writeLoop writes for many connections, never waiting for any: what a socket does
-// not take at once goes to a goroutine of that connection alone. A loop is woken
-// once for a batch of deliveries, however many connections got something.
-//
-// A write costs the same whatever it carries, so a loop that is busy lets frames
-// gather: a connection that was just written to has to wait until pace has passed.
-// A loop with little to do, and a connection that gets something now and then, never
-// wait.
-type writeLoop struct {
-	signal chan struct{}
+// maxRest bounds the time between two passes.
+const maxRest = 2 * time.Millisecond
 
-	mu      sync.Mutex // protects pending
-	pending []*conn
-
-	// What follows belongs to run.
-	waiting []*conn // for their time, which is the same for all: due
-	due     time.Time
-	load    float64 // share of the time that was spent writing, lately
-	ended   time.Time
+// A passWriter is a connection as its loop sees it. writeNow must not wait for the client.
+type passWriter interface {
+	writeNow(buf *writeBuffer)
 }
 
-const (
-	longestPace = 25 * time.Millisecond
-	idleLoad    = 0.15 // up to here nobody waits
-	fullLoad    = 0.25 // from here on pace is the longest
-	loadWindow  = 200 * time.Millisecond
-)
+// writeLoop writes for many connections and never waits for any: what a socket does not take at
+// once goes to a goroutine of that connection alone.
+//
+// A loop writes in passes. A pass begins as soon as a connection has something to write, and
+// visits each connection that has. What is delivered during a pass gathers in the send queues
+// until the connection is visited, in this pass or in the next one. So a loop with little to do
+// writes each event at once, and under load passes become longer and writes larger by themselves.
+//
+// When passes follow each other without a pause, the processor is the bottleneck, and a write costs
+// the same whatever it carries. So a pass begins at the earliest half of the last pass's duration
+// after its end, or maxRest after it if that is less. What comes less often never waits.
+type writeLoop struct {
+	signal chan struct{} // holds one: pending is not empty
+
+	mu      sync.Mutex   // protects pending
+	pending []passWriter // for the next pass
+}
 
 func newWriteLoop() *writeLoop { return &writeLoop{signal: make(chan struct{}, 1)} }
 
-// wake is for Deliver: the connection's loop will write.
-func (c *conn) wake() { c.loop.add(c) }
-
-// add has the loop write to the connection.
-func (l *writeLoop) add(c *conn) {
+// add puts the connection into the next pass.
+func (l *writeLoop) add(w passWriter) {
 	l.mu.Lock()
-	l.pending = append(l.pending, c)
+	l.pending = append(l.pending, w)
 	first := len(l.pending) == 1
 	l.mu.Unlock()
-	if first {
-		select {
-		case l.signal <- struct{}{}:
-		default:
-		}
+	if !first {
+		return
+	}
+	select {
+	case l.signal <- struct{}{}:
+	default: // the loop has not seen the last signal yet
 	}
 }
 
+// run makes passes until ctx ends.
 func (l *writeLoop) run(ctx context.Context) error {
 	buf := newWriteBuffer()
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	var batch []*conn
-	l.ended = time.Now()
+	var pass []passWriter
+	var earliest time.Time // begin of the next pass
+	rest := time.NewTimer(0)
+	defer rest.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-l.signal:
-		case <-timer.C:
+		}
+		if wait := time.Until(earliest); wait > 0 {
+			rest.Reset(wait)
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-rest.C:
+			}
 		}
 		l.mu.Lock()
-		batch, l.pending = l.pending, batch[:0]
+		pass, l.pending = l.pending, pass[:0]
 		l.mu.Unlock()
-		l.pass(batch, buf)
-		clear(batch)
-		if len(l.waiting) > 0 {
-			timer.Reset(time.Until(l.due))
+		begin := time.Now()
+		for _, w := range pass {
+			w.writeNow(buf)
 		}
+		clear(pass)
+		end := time.Now()
+		earliest = end.Add(min(maxRest, end.Sub(begin)/2))
 	}
-}
-
-// pass writes to those who have waited long enough and to the new ones, unless
-// they have to wait.
-func (l *writeLoop) pass(batch []*conn, buf *writeBuffer) {
-	begin := time.Now()
-	if len(l.waiting) > 0 && !begin.Before(l.due) {
-		for _, c := range l.waiting {
-			c.passed = begin
-			c.writeNow(buf)
-		}
-		clear(l.waiting)
-		l.waiting = l.waiting[:0]
-	}
-	pace := l.pace()
-	for _, c := range batch {
-		if begin.Sub(c.passed) < pace && !c.session.sendQueue.crowded() {
-			if len(l.waiting) == 0 {
-				l.due = c.passed.Add(pace)
-			}
-			l.waiting = append(l.waiting, c)
-			continue
-		}
-		c.passed = begin
-		c.writeNow(buf)
-	}
-	end := time.Now()
-	l.load = (l.load*loadWindow.Seconds() + end.Sub(begin).Seconds()) / (loadWindow + end.Sub(l.ended)).Seconds()
-	l.ended = end
-}
-
-// pace is how long a connection waits for its next write.
-func (l *writeLoop) pace() time.Duration {
-	share := (l.load - idleLoad) / (fullLoad - idleLoad)
-	return time.Duration(min(1, max(0, share)) * float64(longestPace))
 }

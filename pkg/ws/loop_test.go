@@ -1,83 +1,89 @@
 package ws
 
 import (
-	"strings"
+	"context"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
-
-	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
-// A connection that was just written to waits while its loop is busy, but not
-// with a queue that fills up.
-func TestABusyLoopLetsFramesGather(t *testing.T) {
-	g := newGateway(t, Config{QueueEvents: 40})
-	client := g.login("user:u1")
-	c, ok := g.hub.clients.list("user:u1")[0].transport.(*conn)
-	if !ok {
-		t.Fatal("the transport is no connection")
-	}
-	conns := []*conn{c}
-	// A loop of the test's own, that nobody wakes; the connection's stays asleep.
-	l, buf := newWriteLoop(), newWriteBuffer()
-	push := func(n int) {
-		for range n {
-			c.session.sendQueue.push(item{frame: protocol.PongFrame})
-		}
-	}
-	check := func(what string, queued, waiting int) {
-		t.Helper()
-		eventually(t, what, func() bool { // the reader may still be writing the welcome
-			n, _ := c.session.sendQueue.waiting()
-			return n == queued
-		})
-		if len(l.waiting) != waiting {
-			t.Fatalf("%s: %d connections waiting, want %d", what, len(l.waiting), waiting)
-		}
-	}
-	pass := func() {
-		l.load, l.ended = 1, time.Now()
-		l.pass(conns, buf)
-	}
-	push(1)
-	pass()
-	check("after a long time", 0, 0)
-	client.expect("pong")
-
-	c.passed = time.Now().Add(time.Hour) // not to depend on how fast this test is
-	push(1)
-	pass()
-	check("just written to", 1, 1)
-	push(2)
-	l.due = time.Now()
-	l.pass(nil, buf)
-	check("the time has come", 0, 0)
-	for range 3 {
-		client.expect("pong")
-	}
-
-	c.passed = time.Now().Add(time.Hour)
-	push(10)
-	pass()
-	check("a queue that fills up", 0, 0)
-
-	c.passed = time.Now()
-	push(1)
-	l.load, l.ended = 0, time.Now()
-	l.pass(conns, buf)
-	check("a loop with little to do", 0, 0)
+// A slowWriter takes some time to write, and notes when it began.
+type slowWriter struct {
+	takes  time.Duration
+	begins chan time.Time
 }
 
-func TestOutboxHurries(t *testing.T) {
-	frame := []byte(strings.Repeat("x", 10))
-	for name, o := range map[string]*sendQueue{
-		"frames": {maxItems: 12, maxBytes: 1 << 20},
-		"bytes":  {maxItems: 1 << 10, maxBytes: 120},
+func (w *slowWriter) writeNow(*writeBuffer) {
+	w.begins <- time.Now()
+	time.Sleep(w.takes) // fake time
+}
+
+// A pass begins at once after a quiet time. While passes follow each other, the loop rests for half
+// as long as it has written, and for 2 ms at most.
+func TestPasses(t *testing.T) {
+	for name, tc := range map[string]struct {
+		takes time.Duration   // a write
+		adds  []time.Duration // when the connection has something to write
+		want  []time.Duration // when it is written to
+	}{
+		"quiet":         {3 * time.Millisecond, []time.Duration{0, 10 * time.Millisecond}, []time.Duration{0, 10 * time.Millisecond}},
+		"back to back":  {2 * time.Millisecond, []time.Duration{0, time.Millisecond}, []time.Duration{0, 3 * time.Millisecond}},
+		"after the end": {2 * time.Millisecond, []time.Duration{0, 2500 * time.Microsecond}, []time.Duration{0, 3 * time.Millisecond}},
+		"long passes":   {50 * time.Millisecond, []time.Duration{0, 10 * time.Millisecond}, []time.Duration{0, 52 * time.Millisecond}},
+		"short passes":  {time.Microsecond, []time.Duration{0, 2 * time.Microsecond}, []time.Duration{0, 2 * time.Microsecond}},
 	} {
-		for n, want := range []bool{true, false, true, false, false} { // the first, and the one that makes it a quarter
-			if first, ok := o.push(item{frame: frame}); first != want || !ok {
-				t.Errorf("%s: push %d: first %t, ok %t", name, n+1, first, ok)
-			}
-		}
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newWriteLoop()
+				ctx, stop := context.WithCancel(t.Context())
+				ended := make(chan error)
+				go func() { ended <- l.run(ctx) }()
+				w := &slowWriter{takes: tc.takes, begins: make(chan time.Time, 10)}
+				start := time.Now()
+				for _, at := range tc.adds {
+					time.Sleep(time.Until(start.Add(at))) // fake time
+					l.add(w)
+				}
+				time.Sleep(time.Second) // fake time
+				stop()
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+				close(w.begins)
+				var got []time.Duration
+				for begin := range w.begins {
+					got = append(got, begin.Sub(start))
+				}
+				if !slices.Equal(got, tc.want) {
+					t.Errorf("written at %v, want %v", got, tc.want)
+				}
+			})
+		})
 	}
+}
+
+// What comes during a pass is written together in the next one.
+func TestPassesGather(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newWriteLoop()
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- l.run(ctx) }()
+		slow := &slowWriter{takes: time.Millisecond, begins: make(chan time.Time, 10)}
+		others := []*slowWriter{{begins: make(chan time.Time, 10)}, {begins: make(chan time.Time, 10)}}
+		l.add(slow)
+		<-slow.begins // the pass has begun
+		for _, w := range others {
+			l.add(w)
+		}
+		first := <-others[0].begins
+		if second := <-others[1].begins; !second.Equal(first) {
+			t.Errorf("written %v apart, want the same pass", second.Sub(first))
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -56,22 +56,9 @@ func (o *sendQueue) push(it item) (first, ok bool) {
 	}
 	o.queue = append(o.queue, it)
 	o.bytes += len(it.frame)
-	first = !o.scheduled || o.crowds(it)
+	first = !o.scheduled
 	o.scheduled = true
 	return first, true
-}
-
-// crowds tells whether the item, the newest, fills a quarter of the queue: whoever
-// waits with the writing must not any more. The caller holds mu.
-func (o *sendQueue) crowds(it item) bool {
-	return len(o.queue)-o.head == o.maxItems/4 || (o.bytes >= o.maxBytes/4 && o.bytes-len(it.frame) < o.maxBytes/4)
-}
-
-// crowded tells whether the queue is more than a quarter full.
-func (o *sendQueue) crowded() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return len(o.queue)-o.head >= o.maxItems/4 || o.bytes >= o.maxBytes/4
 }
 
 // take moves waiting items to dst, at most limit and about maxBytes. When none

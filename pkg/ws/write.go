@@ -29,6 +29,9 @@ func newWriteBuffer() *writeBuffer {
 
 var writeBuffers = sync.Pool{New: func() any { return newWriteBuffer() }}
 
+// wake has the loop of the connection write to it in its next pass.
+func (c *conn) wake() { c.loop.add(c) }
+
 // flush is for the connection's own goroutine.
 func (c *conn) flush() {
 	buf, _ := writeBuffers.Get().(*writeBuffer)
