@@ -23,9 +23,8 @@ type Config struct {
 	// Timeout is how long one read of Redis may take, so that time is left to ask the ledger. After a read that took
 	// longer, Redis is not asked for as long again. Defaults to 1 s.
 	Timeout time.Duration
-	// Current tells whether Seen is called at the moment for all that happens to an
-	// account. While it is not, the LRU is not trusted and Redis is read on each Get. It
-	// must not wait. Defaults to always.
+	// Current reports whether Seen is being called for every event of an account. While it is not, the LRU is not
+	// trusted and each Get reads Redis. It must not block. Defaults to never, so that Get is right without Seen.
 	Current    func(account string) bool
 	Registerer prometheus.Registerer // Defaults to no metrics.
 }
@@ -69,7 +68,7 @@ func New(rdb redis.UniversalClient, cfg Config) *Balances {
 		cfg.Timeout = time.Second
 	}
 	if cfg.Current == nil {
-		cfg.Current = func(string) bool { return true }
+		cfg.Current = func(string) bool { return false }
 	}
 	return &Balances{
 		rdb:  rdb,

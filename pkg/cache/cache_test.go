@@ -77,7 +77,7 @@ func TestGetReadsTheHashAndKeepsIt(t *testing.T) {
 		set(t, p, "user:a", 7)
 		set(t, p, "model:m", 3)
 		reg := prometheus.NewRegistry()
-		b := cache.New(rdb, cache.Config{Keys: keys, Registerer: reg})
+		b := cache.New(rdb, cache.Config{Keys: keys, Registerer: reg, Current: always})
 		for range 3 {
 			if got, want := get(t, b, "user:a"), (bus.Balance{Account: "user:a", Available: 700, Escrow: 7, Seq: 7, UpdatedAt: at(7)}); got != want {
 				t.Errorf("user: %+v; want %+v", got, want)
@@ -120,7 +120,7 @@ func counter(t testing.TB, reg *prometheus.Registry, name string) (sum float64) 
 func TestGetNeverShowsAPartlyKnownBalance(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := publish.New(rdb, publish.Config{Keys: keys})
-		b := cache.New(rdb, cache.Config{Keys: keys})
+		b := cache.New(rdb, cache.Config{Keys: keys, Current: always})
 		unknown := func(what, account string) {
 			t.Helper()
 			if balance, ok, err := b.Get(t.Context(), account); ok || err != nil || balance != (bus.Balance{}) {
@@ -156,7 +156,7 @@ func TestGetSaysSoWhenRedisIsAwayOrBehind(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := publish.New(rdb, publish.Config{Keys: keys})
 		set(t, p, "user:a", 7)
-		b := cache.New(rdb, cache.Config{Keys: keys})
+		b := cache.New(rdb, cache.Config{Keys: keys, Current: always})
 		get(t, b, "user:a")
 		b.Seen("user:a", 9)
 		if _, ok, err := b.Get(t.Context(), "user:a"); ok || !errors.Is(err, cache.ErrStale) {
@@ -183,7 +183,7 @@ func TestGetGivesUpAHangingRedis(t *testing.T) {
 	t.Parallel()
 	server := testenv.RedisServer(t)
 	const timeout = 300 * time.Millisecond
-	b := cache.New(open(t, server.URL()), cache.Config{Timeout: timeout})
+	b := cache.New(open(t, server.URL()), cache.Config{Timeout: timeout, Current: always})
 	server.Stop()
 	begin := time.Now()
 	for i := range 20 {
@@ -209,7 +209,7 @@ func TestGetGivesUpAHangingRedis(t *testing.T) {
 func TestForget(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := publish.New(rdb, publish.Config{Keys: keys})
-		b := cache.New(rdb, cache.Config{Keys: keys})
+		b := cache.New(rdb, cache.Config{Keys: keys, Current: always})
 		set(t, p, "user:a", 1)
 		get(t, b, "user:a")
 		b.Seen("user:a", 1)
@@ -275,7 +275,7 @@ func TestAccountsLeaveAfterTheirTTL(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := publish.New(rdb, publish.Config{Keys: keys})
 		set(t, p, "user:a", 1)
-		b := cache.New(rdb, cache.Config{Keys: keys, TTL: 50 * time.Millisecond})
+		b := cache.New(rdb, cache.Config{Keys: keys, TTL: 50 * time.Millisecond, Current: always})
 		get(t, b, "user:a")
 		set(t, p, "user:a", 2) // and nobody tells
 		waitFor(t, "the new balance", func() bool { return get(t, b, "user:a").Seq == 2 })
@@ -377,7 +377,7 @@ func filled(b *testing.B) (c *cache.Balances, fill func(account string)) {
 	url, namespace := testenv.Redis(b)
 	rdb, keys := open(b, url), bus.Keys{Namespace: namespace, Partitions: 4}
 	p := publish.New(rdb, publish.Config{Keys: keys})
-	c = cache.New(rdb, cache.Config{Keys: keys})
+	c = cache.New(rdb, cache.Config{Keys: keys, Current: always})
 	return c, func(account string) {
 		set(b, p, account, 1)
 		get(b, c, account)
@@ -410,5 +410,26 @@ func BenchmarkGetHit(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		_, _, _ = c.Get(b.Context(), "user:a")
+	}
+}
+
+// always says that Seen is called for every event.
+func always(string) bool { return true }
+
+// A cache that nobody wires reads Redis on each Get: it shows a balance that changed since the last one.
+func TestPlainCacheIsRight(t *testing.T) {
+	redisURL, namespace := testenv.Redis(t)
+	rdb := open(t, redisURL)
+	keys := bus.Keys{Namespace: namespace}.WithDefaults()
+	b := cache.New(rdb, cache.Config{Keys: keys})
+	for seq := int64(1); seq <= 3; seq++ {
+		fields := map[string]any{"available": 10 * seq, "escrow": 0, "seq": seq, "updatedAt": "2026-11-29T00:00:00.000Z"}
+		if err := rdb.HSet(t.Context(), keys.BalanceHash("user:a"), fields).Err(); err != nil {
+			t.Fatal(err)
+		}
+		balance, ok, err := b.Get(t.Context(), "user:a")
+		if err != nil || !ok || balance.Available != 10*seq {
+			t.Errorf("seq %d: %+v, %v, %v", seq, balance, ok, err)
+		}
 	}
 }

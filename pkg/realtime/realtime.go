@@ -1,0 +1,223 @@
+package realtime
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/consumer"
+	"github.com/redroomrewards/realtime/pkg/bus/membus"
+	"github.com/redroomrewards/realtime/pkg/bus/publish"
+	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
+	"github.com/redroomrewards/realtime/pkg/bus/relay"
+	"github.com/redroomrewards/realtime/pkg/cache"
+	"github.com/redroomrewards/realtime/pkg/wallet"
+)
+
+// Config says what a core is made of. Database is required, and one of RedisURL, Redis and Memory.
+type Config struct {
+	Database string // postgres://… or sqlite:PATH; its schema must be current
+
+	RedisURL string                // as redisconn.Open takes it; Close closes the client
+	Redis    redis.UniversalClient // a client that the caller closes; instead of RedisURL
+	Memory   bool                  // no Redis: events stay in the process. For tests.
+
+	Keys  bus.Keys // names in Redis. Defaults to namespace "rt", 16 partitions.
+	Group string   // consumer group of Core.Bus. Defaults to none: Core.Bus is nil, unless Memory is set.
+
+	Bus       bus.Config     // of Core.Bus; Keys, Group, Logger and Registerer are set by Open
+	MaxQueue  int            // operations that may wait for a commit. Defaults to 8192.
+	MaxConns  int            // database connections. Defaults to 16.
+	Publisher publish.Config // Keys and Registerer are set by Open
+
+	// DrainTimeout is how long Run publishes what the ledger has committed after its context ended.
+	// Defaults to 10 s.
+	DrainTimeout time.Duration
+
+	Logger     *slog.Logger          // Defaults to slog.Default().
+	Registerer prometheus.Registerer // Defaults to no metrics.
+	Tracer     trace.Tracer          // Defaults to no traces.
+}
+
+// Core is an open core. Its methods may be called from several goroutines.
+type Core struct {
+	Ledger *wallet.Ledger
+	Bus    bus.Bus         // nil without Config.Group, unless Config.Memory is set
+	Cache  *cache.Balances // balances in Redis; nil with Config.Memory: ask the ledger
+
+	cfg       Config
+	closeRDB  func() error
+	layout    *redisconn.Watch // nil with Memory
+	relay     *relay.Relay     // nil with Memory
+	deliverer *deliverer       // nil without Memory
+}
+
+// Open opens the ledger and Redis. Nothing runs until Run, but the ledger can be read. The errors are
+// those of wallet.Open (ErrNotMigrated, ErrNoFile), and bus.ErrLayout when the ledger or Redis has
+// other Keys; nothing was changed then. While Redis is unavailable Open succeeds: Run waits for it.
+func Open(ctx context.Context, cfg Config) (*Core, error) {
+	cfg.Keys = cfg.Keys.WithDefaults()
+	cfg.DrainTimeout = cmp.Or(cfg.DrainTimeout, 10*time.Second)
+	cfg.Logger = cmp.Or(cfg.Logger, slog.Default())
+	c := &Core{cfg: cfg, closeRDB: func() error { return nil }}
+	if err := c.openRedis(); err != nil {
+		return nil, err
+	}
+	if err := c.openLedger(ctx); err != nil {
+		return nil, errors.Join(err, c.closeRDB())
+	}
+	if err := c.openParts(ctx); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+func (c *Core) openRedis() error {
+	sources := 0
+	for _, given := range []bool{c.cfg.RedisURL != "", c.cfg.Redis != nil, c.cfg.Memory} {
+		if given {
+			sources++
+		}
+	}
+	if sources != 1 {
+		return errors.New("realtime: Config must have exactly one of RedisURL, Redis and Memory")
+	}
+	if c.cfg.RedisURL == "" {
+		return nil
+	}
+	rdb, err := redisconn.Open(c.cfg.RedisURL)
+	if err != nil {
+		return err
+	}
+	c.cfg.Redis = rdb
+	c.closeRDB = rdb.Close
+	return nil
+}
+
+func (c *Core) openLedger(ctx context.Context) error {
+	ledger, err := wallet.Open(ctx, c.cfg.Database, wallet.Config{
+		MaxQueue:   c.cfg.MaxQueue,
+		MaxConns:   c.cfg.MaxConns,
+		Committed:  c.committed,
+		Logger:     c.cfg.Logger,
+		Registerer: c.cfg.Registerer,
+	})
+	c.Ledger = ledger
+	return err
+}
+
+// openParts opens what stands on the ledger. The ledger is asked for its layout before Redis is, so
+// that a core that is refused has claimed nothing.
+func (c *Core) openParts(ctx context.Context) error {
+	busConfig := c.cfg.Bus
+	busConfig.Keys = c.cfg.Keys
+	busConfig.Group = c.cfg.Group
+	busConfig.Logger = c.cfg.Logger
+	busConfig.Registerer = c.cfg.Registerer
+	if c.cfg.Memory {
+		memory := membus.New(busConfig)
+		c.Bus = memory
+		c.deliverer = newDeliverer(c.Ledger, memory, c.cfg.Logger)
+		return nil
+	}
+	c.layout = redisconn.NewWatch(c.cfg.Redis, c.cfg.Keys, redisconn.WatchConfig{Logger: c.cfg.Logger})
+	if err := c.Ledger.CheckLayout(ctx, c.cfg.Keys, c.layout.Start); err != nil {
+		return err
+	}
+	publisher := c.cfg.Publisher
+	publisher.Keys = c.cfg.Keys
+	publisher.Registerer = c.cfg.Registerer
+	c.relay = relay.New(c.Ledger, publish.New(c.cfg.Redis, publisher), relay.Config{
+		Drain: c.cfg.DrainTimeout, Logger: c.cfg.Logger, Registerer: c.cfg.Registerer, Tracer: c.cfg.Tracer,
+	})
+	c.Cache = cache.New(c.cfg.Redis, cache.Config{Keys: c.cfg.Keys})
+	if c.cfg.Group == "" {
+		return nil
+	}
+	group, err := consumer.New(c.cfg.Redis, busConfig)
+	if err != nil {
+		return err
+	}
+	c.Bus = group
+	return nil
+}
+
+// committed passes on what the ledger has committed. The ledger calls it only while Run runs.
+func (c *Core) committed(rows []bus.OutboxRow) {
+	if c.deliverer != nil {
+		c.deliverer.wake()
+		return
+	}
+	c.relay.Offer(rows)
+}
+
+// Run commits, publishes and hands out events until ctx ends. Then it finishes what was accepted. It
+// may be called once.
+func (c *Core) Run(ctx context.Context) error {
+	ledgerCtx, stopLedger := context.WithCancel(ctx)
+	relayCtx, stopRelay := context.WithCancel(context.WithoutCancel(ctx))
+	busCtx, stopBus := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopLedger()
+	defer stopRelay()
+	defer stopBus()
+
+	var parts errgroup.Group
+	parts.Go(func() error {
+		defer stopRelay()
+		return c.Ledger.Run(ledgerCtx)
+	})
+	parts.Go(func() error {
+		defer stopBus()
+		defer stopLedger() // if the relay fails first
+		return c.runRelay(relayCtx)
+	})
+	if c.Bus != nil {
+		parts.Go(func() error {
+			defer stopLedger()
+			return c.Bus.Run(busCtx)
+		})
+	}
+	return parts.Wait()
+}
+
+// runRelay publishes once Redis is known to have this core's layout.
+func (c *Core) runRelay(ctx context.Context) error {
+	if c.deliverer != nil {
+		return c.deliverer.run(ctx)
+	}
+	watching, stopWatch := context.WithCancel(ctx)
+	defer stopWatch()
+	var parts errgroup.Group
+	parts.Go(func() error {
+		defer stopWatch() // a watch that finds another layout ends the relay as well
+		return c.layout.Run(watching)
+	})
+	parts.Go(func() error {
+		select {
+		case <-c.layout.Known():
+			return c.relay.Run(watching)
+		case <-watching.Done():
+			return nil
+		}
+	})
+	return parts.Wait()
+}
+
+// CheckRedis returns nil when Redis answers and has this core's layout. With Config.Memory it is nil.
+func (c *Core) CheckRedis(ctx context.Context) error {
+	if c.layout == nil {
+		return nil
+	}
+	return c.layout.Check(ctx)
+}
+
+// Close releases what Open opened, after Run has returned.
+func (c *Core) Close() error { return errors.Join(c.Ledger.Close(), c.closeRDB()) }

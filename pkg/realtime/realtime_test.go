@@ -1,0 +1,166 @@
+package realtime_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	redislog "github.com/redis/go-redis/v9/logging"
+	"go.uber.org/goleak"
+
+	"github.com/redroomrewards/realtime/internal/testenv"
+	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
+	"github.com/redroomrewards/realtime/pkg/realtime"
+	"github.com/redroomrewards/realtime/pkg/wallet"
+	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
+)
+
+func TestMain(m *testing.M) {
+	redislog.Disable()
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
+}
+
+// start opens a core, adds the subscription and runs the core. stop ends it and checks that nothing failed.
+func start(t *testing.T, cfg realtime.Config, s bus.Subscription) (core *realtime.Core, stop func()) {
+	t.Helper()
+	cfg.Database = wallettest.SQLite(t)
+	cfg.Logger = slog.New(slog.DiscardHandler)
+	core, err := realtime.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := core.Bus.Subscribe(s); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	stopped := make(chan error, 1)
+	go func() { stopped <- core.Run(ctx) }()
+	return core, func() {
+		t.Helper()
+		cancel()
+		if err := <-stopped; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		if err := core.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	}
+}
+
+func credit(t *testing.T, core *realtime.Core, key string) {
+	t.Helper()
+	_, err := core.Ledger.Do(t.Context(), wallet.Op{
+		Operation: wallet.OpCredit, IdempotencyKey: key, Account: "user:u1", Amount: 5, Reason: "admin_credit",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// collect returns a subscription and the seqs of the events that it gets.
+func collect() (bus.Subscription, <-chan int64) {
+	seqs := make(chan int64, 100)
+	return bus.Subscription{ID: "all", Handler: bus.HandlerFunc(func(_ context.Context, e *bus.Event) error {
+		seqs <- e.Seq
+		return nil
+	})}, seqs
+}
+
+// With Redis and without, a subscription gets each event once and in order, and what is committed before the stop
+// arrives before Run returns.
+func TestEventsArrive(t *testing.T) {
+	redisURL, namespace := testenv.Redis(t)
+	for name, cfg := range map[string]realtime.Config{
+		"redis":  {RedisURL: redisURL, Keys: bus.Keys{Namespace: namespace}, Group: "g"},
+		"memory": {Memory: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			subscription, seqs := collect()
+			core, stop := start(t, cfg, subscription)
+			const events = 20
+			for i := range events {
+				credit(t, core, string(rune('a'+i)))
+			}
+			for want := int64(1); want <= events; want++ {
+				select {
+				case got := <-seqs:
+					if got != want {
+						t.Fatalf("event %d came, want %d", got, want)
+					}
+				case <-time.After(20 * time.Second):
+					t.Fatalf("event %d did not come", want)
+				}
+			}
+			stop()
+		})
+	}
+}
+
+// In memory, Run delivers what was committed just before it was stopped.
+func TestMemoryDeliversTheRest(t *testing.T) {
+	subscription, seqs := collect()
+	core, stop := start(t, realtime.Config{Memory: true}, subscription)
+	credit(t, core, "a")
+	stop()
+	if len(seqs) != 1 {
+		t.Errorf("%d events were delivered", len(seqs))
+	}
+}
+
+// Get of a plain cache is right after each commit that was published, whoever published it.
+func TestCacheIsNeverOld(t *testing.T) {
+	redisURL, namespace := testenv.Redis(t)
+	subscription, seqs := collect()
+	core, stop := start(t, realtime.Config{RedisURL: redisURL, Keys: bus.Keys{Namespace: namespace}, Group: "g"}, subscription)
+	defer stop()
+	for i := range 10 {
+		credit(t, core, string(rune('a'+i)))
+		seq := <-seqs
+		balance, ok, err := core.Cache.Get(t.Context(), "user:u1")
+		if err != nil || !ok {
+			t.Fatalf("Get: %v, %v", ok, err)
+		}
+		if balance.Seq < seq {
+			t.Errorf("the balance is of seq %d after event %d", balance.Seq, seq)
+		}
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	redisURL, namespace := testenv.Redis(t)
+	database := wallettest.SQLite(t)
+	rdb, err := redisconn.Open(redisURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = rdb.Close() }()
+	for name, cfg := range map[string]realtime.Config{
+		"no redis":  {Database: database},
+		"two kinds": {Database: database, RedisURL: redisURL, Redis: rdb},
+		"a bad URL": {Database: database, RedisURL: "http://x"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := realtime.Open(t.Context(), cfg); err == nil {
+				t.Error("it opened")
+			}
+		})
+	}
+	t.Run("no schema", func(t *testing.T) {
+		_, err := realtime.Open(t.Context(), realtime.Config{Database: "sqlite:" + t.TempDir() + "/none.db", Memory: true})
+		if !errors.Is(err, wallet.ErrNoFile) {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("another layout", func(t *testing.T) {
+		if err := redisconn.CheckLayout(t.Context(), rdb, bus.Keys{Namespace: namespace, Partitions: 4}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := realtime.Open(t.Context(), realtime.Config{Database: database, Redis: rdb, Keys: bus.Keys{Namespace: namespace}})
+		if !errors.Is(err, bus.ErrLayout) {
+			t.Errorf("%v", err)
+		}
+	})
+}
