@@ -90,7 +90,7 @@ func (c devCmd) Run(env *cli.Env) (err error) {
 	}
 	defer func() { err = errors.Join(err, core.close()) }()
 
-	d, err := newDemo(c, l, core.ledger)
+	d, err := newDemo(c, l, core.core.Ledger)
 	if err != nil {
 		return err
 	}

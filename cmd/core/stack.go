@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net"
 	"time"
@@ -16,19 +15,15 @@ import (
 	"github.com/redroomrewards/realtime/internal/httpserver"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/bus/publish"
-	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
-	"github.com/redroomrewards/realtime/pkg/bus/relay"
-	"github.com/redroomrewards/realtime/pkg/wallet"
+	"github.com/redroomrewards/realtime/pkg/realtime"
 )
 
 // A stack is the parts of a core, for serve and dev alike.
 type stack struct {
-	cfg    stackConfig
-	ledger *wallet.Ledger
-	relay  *relay.Relay
-	layout *redisconn.Watch
-	api    *coreapi.API
-	admin  *httpserver.Admin
+	cfg   stackConfig
+	core  *realtime.Core
+	api   *coreapi.API
+	admin *httpserver.Admin
 }
 
 type stackConfig struct {
@@ -45,39 +40,38 @@ type stackConfig struct {
 	log         *slog.Logger
 }
 
-// openStack asks the ledger first and Redis then: what is refused here has claimed nothing.
+// openStack opens the parts. What it refuses has claimed nothing.
 func openStack(ctx context.Context, cfg stackConfig) (*stack, error) {
-	s := &stack{cfg: cfg, layout: redisconn.NewWatch(cfg.rdb, cfg.keys, redisconn.WatchConfig{Logger: cfg.log})}
-	s.admin = httpserver.NewAdmin()
+	s := &stack{cfg: cfg, admin: httpserver.NewAdmin()}
 	reg := s.admin.Registry
-	ledger, err := wallet.Open(ctx, cfg.databaseURL, wallet.Config{
-		MaxQueue:   cfg.maxQueue,
-		MaxConns:   cfg.maxConns,
-		Committed:  func(rows []bus.OutboxRow) { s.relay.Offer(rows) },
-		Logger:     cfg.log,
-		Registerer: reg,
+	core, err := realtime.Open(ctx, realtime.Config{
+		Database:     cfg.databaseURL,
+		Redis:        cfg.rdb,
+		Keys:         cfg.keys,
+		MaxQueue:     cfg.maxQueue,
+		MaxConns:     cfg.maxConns,
+		Publisher:    cfg.publisher,
+		DrainTimeout: cfg.stopTimeout,
+		Logger:       cfg.log,
+		Registerer:   reg,
+		Tracer:       cfg.tracer,
 	})
 	if err != nil {
 		return nil, explainDatabase(err)
 	}
-	if err := ledger.CheckLayout(ctx, cfg.keys, s.layout.Start); err != nil {
-		return nil, errors.Join(err, ledger.Close())
-	}
-	s.ledger = ledger
-	cfg.publisher.Keys, cfg.publisher.Registerer = cfg.keys, reg
-	s.relay = relay.New(ledger, publish.New(cfg.rdb, cfg.publisher), relay.Config{Drain: cfg.stopTimeout, Logger: cfg.log, Registerer: reg, Tracer: cfg.tracer})
-	s.api = coreapi.New(ledger, cfg.verifier, coreapi.Config{Keys: cfg.keys, Logger: cfg.log, Registerer: reg, Tracer: cfg.tracer})
+	s.core = core
+	s.api = coreapi.New(core.Ledger, cfg.verifier, coreapi.Config{Keys: cfg.keys, Logger: cfg.log, Registerer: reg, Tracer: cfg.tracer})
 
-	s.admin.AddCheck(httpserver.Check{Name: "database", Ping: ledger.Ping})
+	s.admin.AddCheck(httpserver.Check{Name: "database", Ping: core.Ledger.Ping})
 	// Without Redis the core goes on committing; taking it out of service would
 	// only turn a delay into an outage.
-	s.admin.AddCheck(httpserver.Check{Name: "redis", Ping: s.layout.Check, Degrades: true})
+	s.admin.AddCheck(httpserver.Check{Name: "redis", Ping: core.CheckRedis, Degrades: true})
 	s.admin.AddKeys(cfg.verifier)
 	coreadmin.New(coreadmin.Config{
-		Ledger:     ledger,
+		Ledger:     core.Ledger,
 		Redis:      cfg.rdb,
 		Keys:       cfg.keys,
-		CheckRedis: s.layout.Check,
+		CheckRedis: core.CheckRedis,
 		Verifier:   cfg.verifier,
 		Logger:     cfg.log,
 	}).Register(s.admin)
@@ -85,7 +79,7 @@ func openStack(ctx context.Context, cfg stackConfig) (*stack, error) {
 }
 
 // close releases what openStack opened, after all stages have returned.
-func (s *stack) close() error { return s.ledger.Close() }
+func (s *stack) close() error { return s.core.Close() }
 
 // stages returns the running parts in the order in which they stop: /readyz answers 503, requests
 // finish, their operations are committed, their events are published.
@@ -93,9 +87,7 @@ func (s *stack) stages(public, admin net.Listener) []func(context.Context) error
 	return []func(context.Context) error{
 		s.drain,
 		func(ctx context.Context) error { return s.serveAPI(ctx, public) },
-		s.ledger.Run,
-		s.runRelay,
-		s.layout.Run,
+		s.core.Run,
 		s.cfg.verifier.Run,
 		func(ctx context.Context) error { return s.serveAdmin(ctx, admin) },
 	}
@@ -124,14 +116,4 @@ func (s *stack) drain(ctx context.Context) error {
 		time.Sleep(s.cfg.drainDelay)
 	}
 	return nil
-}
-
-// runRelay publishes once the layout is known to be ours.
-func (s *stack) runRelay(ctx context.Context) error {
-	select {
-	case <-s.layout.Known():
-		return s.relay.Run(ctx)
-	case <-ctx.Done():
-		return nil
-	}
 }

@@ -15,12 +15,15 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
-// busy tells, in pauses, how soon after the last find another one has to come for
-// a pause to be worth its while.
-const busy = 8
+// The rates of entries, per second, between which the pause grows from none to Config.Pause. Below
+// quietRate a read at once costs the gateway and Redis less than 1 % of a core each.
+const (
+	quietRate = 1500
+	busyRate  = 10_000
+)
 
-// plenty of entries in a read pay for it: with more it would hardly become cheaper, so the pause is a quarter shorter.
-const plenty = 16
+// rateWindow is the time over which the rate is averaged.
+const rateWindow = 100 * time.Millisecond
 
 // stall is how much longer than it may block a read takes before it counts as late: this process, or Redis, stood still.
 const stall = 500 * time.Millisecond
@@ -35,13 +38,14 @@ type reader struct {
 	entries streamentry.Decoder
 	args    []any // of XREAD; the last len(parts) are the ids
 
-	identity  string    // of the server that was checked last
-	lastGood  time.Time // when Redis answered last
-	lastFound time.Time // when there were entries last
-	checked   time.Time // when identity and ends were compared last
-	broken    bool      // since then there was an error, or entries may have been missed
-	stopped   bool      // a read has failed, and not all that came since was delivered
-	caughtUp  bool
+	identity string    // of the server that was checked last
+	lastGood time.Time // when Redis answered last
+	lastRead time.Time // when the newest read ended
+	rate     float64   // entries per second, averaged over rateWindow
+	checked  time.Time // when identity and ends were compared last
+	broken   bool      // since then there was an error, or entries may have been missed
+	stopped  bool      // a read has failed, and not all that came since was delivered
+	caughtUp bool
 }
 
 // tailPosition is how far one stream was read.
@@ -109,19 +113,25 @@ func (r *reader) step(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read: %w", err)
 	}
-	if found > 0 {
-		if now := time.Now(); now.Sub(r.lastFound) < busy*r.t.cfg.Pause {
-			pause := r.t.cfg.Pause
-			if found >= plenty {
-				pause -= pause / 4
-			}
-			wait.Sleep(ctx, pause)
-			r.lastFound = time.Now()
-		} else {
-			r.lastFound = now
-		}
+	if pause := r.nextPause(found, time.Now()); pause > 0 {
+		wait.Sleep(ctx, pause)
 	}
 	return nil
+}
+
+// nextPause returns how long to wait before the next read, so that entries gather when many come: a
+// read costs much the same for one entry and for forty. When few come it is zero.
+func (r *reader) nextPause(found int, now time.Time) time.Duration {
+	elapsed := max(now.Sub(r.lastRead), time.Microsecond)
+	r.lastRead = now
+	rate := float64(found) / elapsed.Seconds()
+	weight := min(1, elapsed.Seconds()/rateWindow.Seconds())
+	r.rate += weight * (rate - r.rate)
+	if found == 0 {
+		return 0
+	}
+	load := (r.rate - quietRate) / (busyRate - quietRate)
+	return time.Duration(min(max(load, 0), 1) * float64(r.t.cfg.Pause))
 }
 
 // check looks whether the server is still the one that the positions are of. A

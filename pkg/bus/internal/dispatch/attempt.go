@@ -65,7 +65,7 @@ func (s *Subscriber) retry(j job) {
 
 // call calls the handler. A panic stays here and becomes an error with its stack.
 func (s *Subscriber) call(e *bus.Event, start time.Time) (err error) {
-	ctx, cancel := context.WithDeadline(context.WithValue(s.d.Handlers, handlerOf{}, s), start.Add(s.d.cfg.HandlerTimeout))
+	ctx, cancel := context.WithDeadline(s.handlers, start.Add(s.d.cfg.HandlerTimeout))
 	defer func() {
 		cancel()
 		if v := recover(); v != nil {

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,11 +14,12 @@ import (
 // subscriber is a subscription at work.
 type Subscriber struct {
 	bus.Subscription
-	d       *Dispatcher
-	lanes   []lane
-	running wait.Tally // lanes at work
-	gone    atomic.Bool
-	metrics metrics.Subscriber
+	d        *Dispatcher
+	lanes    []lane
+	running  wait.Tally      // lanes at work
+	handlers context.Context // above the contexts of its handlers; it names the subscriber
+	gone     atomic.Bool
+	metrics  metrics.Subscriber
 
 	failures atomic.Int32 // attempts that failed in a row
 	paused   atomic.Bool
@@ -34,6 +36,7 @@ func newSubscriber(d *Dispatcher, sub bus.Subscription) *Subscriber {
 		Subscription: sub, d: d, lanes: make([]lane, d.cfg.Lanes),
 		metrics: d.Metrics.ForSubscriber(sub.ID), waiting: map[*time.Timer]*job{},
 	}
+	s.handlers = context.WithValue(d.Handlers, handlerOf{}, s)
 	for i := range s.lanes {
 		s.lanes[i].s = s
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/internal/resp"
 )
 
-// streamID is a stream entry's id; zero is before all entries.
+// ID is a stream entry's id; zero is before all entries.
 type ID struct{ Millis, Number uint64 }
 
 func (id ID) String() string {
@@ -20,7 +20,7 @@ func (id ID) Less(other ID) bool {
 	return id.Millis < other.Millis || (id.Millis == other.Millis && id.Number < other.Number)
 }
 
-// back returns an id that is older by as many milliseconds.
+// Back returns an id that is older by as many milliseconds.
 func (id ID) Back(millis uint64) ID {
 	return ID{Millis: id.Millis - min(id.Millis, millis)}
 }
@@ -53,7 +53,7 @@ func parseUint(b []byte) (n uint64, ok bool) {
 	return n, true
 }
 
-// entries turns stream entries into deliveries.
+// Decoder turns stream entries into deliveries.
 type Decoder struct {
 	words      map[string]string // types, reasons, features: few different ones, kept once
 	Deliveries []bus.Delivery    // reused from read to read
@@ -63,7 +63,7 @@ type Decoder struct {
 // maxWords bounds the words that are kept; beyond it each is a copy of its own.
 const maxWords = 4096
 
-// list reads an array of entries and returns how many there were, and the ids of
+// DecodeReply reads an array of entries and returns how many there were, and the ids of
 // the first and the last one.
 func (e *Decoder) DecodeReply(r *resp.Cursor) (n int, first, last ID) {
 	n, _ = r.Array()
@@ -151,7 +151,7 @@ func (e *Decoder) set(d *bus.Delivery, name, value []byte) {
 	}
 }
 
-// parseAmount returns -1 for what is no number of ours.
+// ParseNumber returns -1 for what is no number of ours.
 func ParseNumber(b []byte) int64 {
 	n, ok := parseUint(b)
 	if !ok || n > 1<<62 {
@@ -174,7 +174,7 @@ func (e *Decoder) Word(b []byte) string {
 	return w
 }
 
-// reset forgets the deliveries of the last read and keeps their space.
+// Reset forgets the deliveries of the last read and keeps their space.
 func (e *Decoder) Reset() {
 	clear(e.Deliveries) // let go of the last read's buffer
 	e.Deliveries, e.Malformed = e.Deliveries[:0], 0

@@ -6,7 +6,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// appendEventFields appends the names and values of an event's fields, as XADD takes them.
+// AppendEventFields appends the names and values of an event's fields, as XADD takes them.
 func AppendEventFields(args []any, e *bus.Event, text func(string) *string) []any {
 	args = append(args, "id", &e.ID, "type", &e.Type)
 	if e.Account != "" {
@@ -64,7 +64,7 @@ func AppendDelivery(args []any, d *bus.Delivery, text func(string) *string) []an
 	return args
 }
 
-// unsafeString is string(b) without the copy. Nobody writes to b while the
+// UnsafeString is string(b) without the copy. Nobody writes to b while the
 // string lives: payloads do not change once they are committed, nor does what
 // was read from Redis.
 func UnsafeString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -6,7 +6,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// eventFields are an event's stream fields.
+// EventFields are an event's stream fields.
 func EventFields(e *bus.Event) map[string]string {
 	f := map[string]string{"id": e.ID, "type": e.Type, "data": string(e.Data)}
 	for name, value := range map[string]string{"account": e.Account, "key": e.Key, "reason": e.Reason, "feature": e.Feature, "traceparent": e.TraceParent} {
