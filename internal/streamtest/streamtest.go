@@ -40,6 +40,7 @@ func OnEachRedis(t *testing.T, run func(t *testing.T, rdb redis.UniversalClient,
 	})
 }
 
+// Open opens a client until the test ends.
 func Open(t testing.TB, url string) redis.UniversalClient {
 	t.Helper()
 	rdb, err := redisconn.Open(url)
@@ -112,8 +113,10 @@ type Follower struct {
 	Live    []bus.Delivery
 }
 
+// Quiet returns a logger that discards.
 func Quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
+// Follow runs a tail until the test ends.
 func Follow(t testing.TB, rdb redis.UniversalClient, cfg tail.Config) *Follower {
 	t.Helper()
 	if cfg.Block == 0 {
@@ -158,12 +161,14 @@ func firsts(deliveries []bus.Delivery, account string) []int64 {
 	return list
 }
 
+// Seqs lists an account's seqs of the refill and of the live reads.
 func (f *Follower) Seqs(account string) (history, live []int64) {
 	f.Mu.Lock()
 	defer f.Mu.Unlock()
 	return firsts(f.History, account), firsts(f.Live, account)
 }
 
+// WaitCaughtUp waits until the tail has read up to now.
 func (f *Follower) WaitCaughtUp(t testing.TB) {
 	t.Helper()
 	select {
@@ -173,6 +178,7 @@ func (f *Follower) WaitCaughtUp(t testing.TB) {
 	}
 }
 
+// UpTo lists the numbers from first to last.
 func UpTo(first, last int64) (list []int64) {
 	for seq := first; seq <= last; seq++ {
 		list = append(list, seq)
@@ -180,6 +186,7 @@ func UpTo(first, last int64) (list []int64) {
 	return list
 }
 
+// WaitLive waits until the live reads have the account's seqs from first to last.
 func (f *Follower) WaitLive(t testing.TB, account string, first, last int64) {
 	t.Helper()
 	WaitFor(t, fmt.Sprintf("live %s %d to %d", account, first, last), func() bool {
@@ -227,7 +234,7 @@ func RedisCPU(b *testing.B, rdb redis.UniversalClient) float64 {
 func ClusterOfOne(t *testing.T) *testenv.Server {
 	t.Helper()
 	// The port that Redis would choose, 10,000 above its own, may be none.
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,10 +251,12 @@ func ClusterOfOne(t *testing.T) *testenv.Server {
 	return server
 }
 
+// NewPublication returns n deliveries to the account from seq first on.
 func NewPublication(account string, first int64, n int) publish.Publication {
 	return publish.Publication{Update: NewUpdate(account, first, n)}
 }
 
+// MustPublish publishes and fails the test on an error.
 func MustPublish(t testing.TB, p *publish.Publisher, pubs ...publish.Publication) []publish.Outcome {
 	t.Helper()
 	outcomes, err := p.Publish(t.Context(), pubs)

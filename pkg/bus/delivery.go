@@ -29,7 +29,7 @@ func (d *Delivery) ForAccount() []byte {
 	return d.Data
 }
 
-// A Group is what one transaction delivers to one account: consecutive seq,
+// A AccountUpdate is what one transaction delivers to one account: consecutive seq,
 // published together or not at all.
 type AccountUpdate struct {
 	Key        string     // deduplication key, unique per transaction and account
@@ -44,7 +44,7 @@ func (g *AccountUpdate) First() int64 { return g.Deliveries[0].Seq }
 // Last is the seq of the group's last delivery.
 func (g *AccountUpdate) Last() int64 { return g.Deliveries[len(g.Deliveries)-1].Seq }
 
-// payloadSize returns about how many bytes the group takes in Redis. valid is false when its deliveries
+// PayloadSize returns about how many bytes the group takes in Redis. valid is false when its deliveries
 // are not numbered consecutively from at least 1.
 func (g *AccountUpdate) PayloadSize() (size int, valid bool) {
 	if len(g.Deliveries) == 0 || g.First() < 1 {

@@ -2,7 +2,7 @@ package bus
 
 import "time"
 
-// Pending is one committed transaction whose events Redis may not have yet.
+// OutboxRow is one committed transaction whose events Redis may not have yet.
 type OutboxRow struct {
 	ID          int64           // the outbox row; for one account, order of ids is order of seq
 	CommittedAt time.Time       // when the transaction was made

@@ -72,6 +72,7 @@ func (h *typedHandler) Handle(ctx context.Context, e *Event) error { return h.ha
 // EventTypes is what a Subscription without Types asks its Handler for.
 func (h *typedHandler) EventTypes() []string { return h.types }
 
+// EventTypesOf returns the event types that a handler of Typed or Route is for, or nil.
 func EventTypesOf(h Handler) []string {
 	if t, ok := h.(interface{ EventTypes() []string }); ok {
 		return t.EventTypes()

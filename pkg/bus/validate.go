@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 )
 
+// The sizes of an event's fields.
 const (
 	MaxTextBytes = 255     // bytes of an id, a key, an account
 	MaxTypeBytes = 128     // bytes of a type
@@ -15,7 +16,7 @@ const (
 	MaxNameBytes = 64      // bytes of a group's and a subscription's name
 )
 
-// checkEvents refuses what cannot be published and gives events without an id one.
+// ValidateEvents refuses what cannot be published and gives events without an id one.
 // It works on a copy.
 func ValidateEvents(events []Event) ([]Event, error) {
 	checked := make([]Event, len(events))
@@ -63,6 +64,7 @@ func ValidObject(data []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{")) && json.Valid(data)
 }
 
+// ValidText reports whether s is 1 to MaxTextBytes visible ASCII characters.
 func ValidText(s string) bool {
 	if s == "" || len(s) > MaxTextBytes {
 		return false
@@ -75,7 +77,7 @@ func ValidText(s string) bool {
 	return true
 }
 
-// word tells whether s is 1 to n of A-Z a-z 0-9 . _ -.
+// ValidName tells whether s is 1 to n of A-Z a-z 0-9 . _ -.
 func ValidName(s string, n int) bool {
 	if s == "" || len(s) > n {
 		return false
@@ -88,6 +90,7 @@ func ValidName(s string, n int) bool {
 	return true
 }
 
+// ValidateSubscription returns an error that says what the subscription lacks, or nil.
 func ValidateSubscription(s *Subscription) error {
 	if !ValidName(s.ID, MaxNameBytes) {
 		return fmt.Errorf("subscribe: id %.70q is not 1 to %d of A-Z a-z 0-9 . _ -", s.ID, MaxNameBytes)

@@ -38,18 +38,21 @@ func (d *deliverer) wake() {
 // run delivers until ctx ends, then what the outbox still holds.
 func (d *deliverer) run(ctx context.Context) error {
 	working := context.WithoutCancel(ctx)
-	for {
-		if err := d.deliverOutbox(working); err != nil {
-			d.log.Warn("delivering the outbox failed; retrying", "error", err)
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
+	for ctx.Err() == nil {
+		d.deliverOrLog(working)
 		select {
 		case <-ctx.Done():
 		case <-d.arrived:
 		case <-time.After(deliverPause):
 		}
+	}
+	d.deliverOrLog(working)
+	return nil
+}
+
+func (d *deliverer) deliverOrLog(ctx context.Context) {
+	if err := d.deliverOutbox(ctx); err != nil {
+		d.log.Warn("delivering the outbox failed; retrying", "error", err)
 	}
 }
 

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 }
 
 // start opens a core, adds the subscription and runs the core. stop ends it and checks that nothing failed.
-func start(t *testing.T, cfg realtime.Config, s bus.Subscription) (core *realtime.Core, stop func()) {
+func start(t *testing.T, cfg realtime.Config, s bus.Subscription) (*realtime.Core, func()) {
 	t.Helper()
 	cfg.Database = wallettest.SQLite(t)
 	cfg.Logger = slog.New(slog.DiscardHandler)

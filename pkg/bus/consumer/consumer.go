@@ -204,7 +204,7 @@ func (b *Bus) Close(ctx context.Context) error {
 	}
 }
 
-// sayGoodbye takes the consumer out of the group, except where entries are left to it.
+// leaveGroup takes the consumer out of the group, except where entries are left to it.
 func (b *Bus) leaveGroup(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -225,7 +225,7 @@ func (b *Bus) leaveGroup(ctx context.Context) error {
 	return nil
 }
 
-// handled waits until the group is through with all that is in the streams now.
+// waitForHandlers waits until the group is through with all that is in the streams now.
 func (b *Bus) waitForHandlers(ctx context.Context) error {
 	ends := make([]streamentry.ID, len(b.parts))
 	for i, p := range b.parts {
@@ -252,7 +252,7 @@ func (b *Bus) waitForHandlers(ctx context.Context) error {
 	return nil
 }
 
-// past tells whether the group is through with a stream up to an entry.
+// consumedUpTo tells whether the group is through with a stream up to an entry.
 func (b *Bus) consumedUpTo(ctx context.Context, p part, end streamentry.ID) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err

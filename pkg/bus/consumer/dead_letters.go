@@ -21,7 +21,7 @@ func OpenDeadLetters(rdb redis.UniversalClient, keys bus.Keys, group string) bus
 	return &redisLetters{rdb: rdb, keys: keys.WithDefaults(), group: group}
 }
 
-// Groups lists the consumer groups of the streams, sorted.
+// ConsumerGroups lists the consumer groups of the streams, sorted.
 func ConsumerGroups(ctx context.Context, rdb redis.UniversalClient, keys bus.Keys) ([]string, error) {
 	keys = keys.WithDefaults()
 	pipe := rdb.Pipeline()

@@ -13,7 +13,7 @@ import (
 
 const measureEvery = 2 * time.Second
 
-// keepHouse does what is due now and then, until ctx ends: it shows that events under
+// runHousekeeping does what is due now and then, until ctx ends: it shows that events under
 // way are not forgotten, and measures.
 func (b *Bus) runHousekeeping(ctx context.Context) error {
 	beat := time.NewTicker(max(b.cfg.ClaimAfter/3, time.Millisecond))
@@ -36,7 +36,7 @@ func (b *Bus) runHousekeeping(ctx context.Context) error {
 	}
 }
 
-// stillHere resets the idle time of entries that are under way for longer, so that
+// extendClaims resets the idle time of entries that are under way for longer, so that
 // nobody takes them over.
 func (b *Bus) extendClaims(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, redisWait)

@@ -25,7 +25,7 @@ const (
 	maxCount    = 1000                   // entries of one stream in one read
 )
 
-// groupReader reads some of the parts with one call at a time.
+// reader reads some of the parts with one call at a time.
 type reader struct {
 	b       *Bus
 	parts   []int // places in Redis.parts

@@ -94,7 +94,7 @@ func (s *settler) deadLetter(t *dispatch.Task, sub *dispatch.Subscriber, attempt
 	s.letter(letter{t: entryOf(t), s: sub, subscriber: sub.ID, error: dispatch.ErrorText(cause), attempts: attempts})
 }
 
-// buryEntry writes a letter about an entry that is bad.
+// deadLetterEntry writes a letter about an entry that is bad.
 func (s *settler) deadLetterEntry(t *entryTask) {
 	s.b.d.Metrics.Dead.WithLabelValues(metrics.OtherTypes, t.only).Inc()
 	s.b.d.LogLimit.Do(func() {

@@ -28,7 +28,7 @@ import (
 //go:embed add_events.lua
 var addSource string
 
-// eventPublisher adds the events of other producers than the ledger.
+// EventPublisher adds the events of other producers than the ledger.
 type EventPublisher struct {
 	rdb     redis.UniversalClient
 	cfg     bus.Config
@@ -43,6 +43,7 @@ const (
 	maxEventBytes = 1 << 20 // of payload in one script call
 )
 
+// NewEventPublisher returns a publisher of other producers' events.
 func NewEventPublisher(rdb redis.UniversalClient, cfg bus.Config, m *metrics.Bus) *EventPublisher {
 	return &EventPublisher{
 		rdb: rdb, cfg: cfg, metrics: m, script: newScript(addSource), names: namesOf(cfg.Keys),
@@ -50,6 +51,7 @@ func NewEventPublisher(rdb redis.UniversalClient, cfg bus.Config, m *metrics.Bus
 	}
 }
 
+// Publish adds events. See bus.Bus.
 func (p *EventPublisher) Publish(ctx context.Context, events []bus.Event) ([]bus.Status, error) {
 	events, err := bus.ValidateEvents(events)
 	if err != nil || len(events) == 0 {

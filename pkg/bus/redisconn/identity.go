@@ -11,7 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// runID picks the server's run id out of INFO: it is another one after each
+// ParseRunID picks the server's run id out of INFO: it is another one after each
 // restart and on each other server. Redis answers that differ (dev mode's has
 // no such section) give an empty one, which compares with nothing.
 func ParseRunID(info *redis.StringCmd) (string, error) {
@@ -42,7 +42,7 @@ func unavailable(answer string) bool {
 	return false
 }
 
-// identities returns the run ids of all masters.
+// RunIDs returns the run ids of all masters.
 func RunIDs(ctx context.Context, rdb redis.UniversalClient) (string, error) {
 	cluster, ok := rdb.(*redis.ClusterClient)
 	if !ok {
@@ -67,7 +67,7 @@ func RunIDs(ctx context.Context, rdb redis.UniversalClient) (string, error) {
 	return strings.Join(ids, ","), nil
 }
 
-// serving returns a client of the server that holds a key.
+// ClientFor returns a client of the server that holds a key.
 func ClientFor(ctx context.Context, rdb redis.UniversalClient, key string) (redis.Cmdable, error) {
 	if cluster, ok := rdb.(*redis.ClusterClient); ok {
 		return cluster.MasterForKey(ctx, key)

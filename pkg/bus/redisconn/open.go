@@ -28,7 +28,7 @@ func urlDefaults() map[string]string {
 	}
 }
 
-// OpenRedis makes a client for one of these URLs; nothing is dialled yet:
+// Open makes a client for one of these URLs; nothing is dialled yet:
 //
 //	redis://user:password@host:6379/0
 //	rediss://…                                             with TLS

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// ack has rows deleted from the outbox, soon.
+// acknowledgeRows has rows deleted from the outbox, soon.
 func (r *Relay) acknowledgeRows(ids []int64) {
 	if len(ids) == 0 {
 		return
@@ -16,7 +16,7 @@ func (r *Relay) acknowledgeRows(ids []int64) {
 	signal(r.acked)
 }
 
-// acknowledge deletes what the fast way has published, until finished is closed
+// runAcknowledge deletes what the fast way has published, until finished is closed
 // and nothing is left. Rows that cannot be deleted are published again by the sweep and
 // answered as duplicates.
 func (r *Relay) runAcknowledge(ctx context.Context, finished <-chan struct{}) {
@@ -50,7 +50,7 @@ func (r *Relay) runAcknowledge(ctx context.Context, finished <-chan struct{}) {
 	}
 }
 
-// published deletes rows from the outbox, a bounded number at a time.
+// deleteRows deletes rows from the outbox, a bounded number at a time.
 func (r *Relay) deleteRows(ctx context.Context, ids []int64) error {
 	for len(ids) > 0 {
 		n := min(len(ids), ackChunk)

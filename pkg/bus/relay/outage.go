@@ -21,7 +21,7 @@ type awayError struct {
 func (e *awayError) Error() string { return e.err.Error() }
 func (e *awayError) Unwrap() error { return e.err }
 
-// noAnswer notes partitions that gave none. When that are all, Redis is down. So it is
+// markUnavailable notes partitions that gave none. When that are all, Redis is down. So it is
 // if there is one server for all of them and no call was answered (some).
 func (r *Relay) markUnavailable(partitions map[int]bool, some bool, err error) error {
 	if !some && !r.pub.PartitionsApart() {
@@ -50,7 +50,7 @@ func (r *Relay) markUnavailable(partitions map[int]bool, some bool, err error) e
 	return &awayError{partitions: partitions, err: err}
 }
 
-// noteAnswers has the fast way take partitions again that have answered, and leave
+// recordAnswers has the fast way take partitions again that have answered, and leave
 // out those that have not.
 func (r *Relay) recordAnswers(pubs []publish.Publication, outcomes []publish.Outcome, err error) error {
 	unknown, some := map[int]bool{}, errors.Is(err, publish.ErrNoStream)
@@ -73,7 +73,7 @@ func (r *Relay) recordAnswers(pubs []publish.Publication, outcomes []publish.Out
 	return r.markUnavailable(unknown, some, err)
 }
 
-// partitionsAway lists the partitions that the fast way leaves to the sweep; mostly nil.
+// unavailablePartitions lists the partitions that the fast way leaves to the sweep; mostly nil.
 func (r *Relay) unavailablePartitions() map[int]bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -83,14 +83,14 @@ func (r *Relay) unavailablePartitions() map[int]bool {
 	return maps.Clone(r.away)
 }
 
-// noneAway has the fast way take all partitions again.
+// clearOutages has the fast way take all partitions again.
 func (r *Relay) clearOutages() {
 	r.mu.Lock()
 	r.away = nil
 	r.mu.Unlock()
 }
 
-// leavesOut tells whether a group's partition is among those.
+// skips tells whether a group's partition is among those.
 func (r *Relay) skips(partitions map[int]bool, g *bus.AccountUpdate) bool {
 	return len(partitions) > 0 && partitions[r.keys.Partition(g.Account)]
 }

@@ -121,7 +121,7 @@ func (r *Relay) publishOffers(ctx, working context.Context) {
 	}
 }
 
-// take empties the queue, up to one batch.
+// takeBatch empties the queue, up to one batch.
 func (r *Relay) takeBatch() []bus.OutboxRow {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -25,7 +25,7 @@ const (
 	maxAheadChecks = 20
 )
 
-// compareQuiet compares the accounts that changed since t with their hashes, and
+// reconcile compares the accounts that changed since t with their hashes, and
 // publishes what Redis has lost of accounts that nothing new would heal. An
 // account whose hash is gone, and which has a long past, gets its newest group
 // as a starting point, so that its snapshot is back; a gateway that had that
@@ -125,7 +125,7 @@ func (s *sweeper) hashSeqs(ctx context.Context, accounts []bus.Position) ([]int6
 	return seqs, failed
 }
 
-// baseQuiet publishes the newest group of accounts that Redis knows nothing of,
+// startQuietAccounts publishes the newest group of accounts that Redis knows nothing of,
 // and removes them from the map. An account with rows in the outbox is not
 // quiet: its first row there is its starting point, and the sweep's business.
 // Such accounts stay in the map.

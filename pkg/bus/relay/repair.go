@@ -16,7 +16,7 @@ const (
 	derivePage = 64
 )
 
-// heal brings Redis to where the refused groups can follow, account by account.
+// repair brings Redis to where the refused groups can follow, account by account.
 func (s *sweeper) repair(ctx context.Context, refused []refusal) error {
 	seen := map[string]bool{}
 	unknown := map[string]int64{} // accounts that need a base -> outbox row that was refused
@@ -110,7 +110,7 @@ func cutGroup(g bus.AccountUpdate, last int64) bus.AccountUpdate {
 	return g
 }
 
-// base publishes for each account its first group in the outbox as a starting
+// startFromOutbox publishes for each account its first group in the outbox as a starting
 // point. What was before it was acknowledged by a Redis that has lost it since.
 //
 // That a group is the first one of its account needs proof: an earlier row may

@@ -2,7 +2,7 @@ package relay
 
 import "context"
 
-// suspectAhead notes that a row was taken for a repeat though Redis had more than it.
+// suspectRollback notes that a row was taken for a repeat though Redis had more than it.
 // Mostly another process was faster; but the ledger may have lost its newest
 // commits, and this row has a number again that was given away before. The next pass
 // asks the ledger. Beyond some accounts it forgets: the next repeats come.
@@ -31,7 +31,7 @@ func (s *sweeper) checkSuspects(ctx context.Context) error {
 	return nil
 }
 
-// checkAhead tells an account that has just changed from one whose past the ledger has lost.
+// checkRollback tells an account that has just changed from one whose past the ledger has lost.
 func (s *sweeper) checkRollback(ctx context.Context, account string, seq int64) error {
 	groups, err := s.src.UpdatesAfter(ctx, account, seq-1, 1)
 	if err != nil {

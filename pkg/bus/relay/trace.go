@@ -10,7 +10,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// traced makes a span of each published transaction whose trace is sampled, from
+// recordSpan makes a span of each published transaction whose trace is sampled, from
 // the commit to now.
 func (r *Relay) recordSpan(row *bus.OutboxRow, now time.Time) {
 	if r.cfg.Tracer == nil {

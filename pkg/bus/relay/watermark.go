@@ -22,7 +22,7 @@ import (
 //go:embed watermark.lua
 var markSource string
 
-// mark moves the marks on to the last good pass, and notices a Redis that has gone
+// moveWatermarks moves the marks on to the last good pass, and notices a Redis that has gone
 // back in time, or was emptied. What cannot be written stays as it is: then a comparison
 // begins earlier than it must.
 func (s *sweeper) moveWatermarks(ctx context.Context) {

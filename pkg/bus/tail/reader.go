@@ -28,7 +28,7 @@ const rateWindow = 100 * time.Millisecond
 // stall is how much longer than it may block a read takes before it counts as late: this process, or Redis, stood still.
 const stall = 500 * time.Millisecond
 
-// tailReader reads some of the partitions with one call at a time.
+// reader reads some of the partitions with one call at a time.
 type reader struct {
 	t       *Tail
 	deliver func(Batch)
@@ -48,7 +48,7 @@ type reader struct {
 	caughtUp bool
 }
 
-// tailPosition is how far one stream was read.
+// position is how far one stream was read.
 type position struct {
 	partition int
 	stream    string

@@ -19,7 +19,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/internal/wait"
 )
 
-// A dispatcher hands events to subscriptions; both buses are one with a different
+// A Dispatcher hands events to subscriptions; both buses are one with a different
 // front. It knows nothing of where events come from and where they end: it says so
 // through what its owner sets.
 type Dispatcher struct {
@@ -51,10 +51,10 @@ type plans struct {
 	others Plan            // all other types
 }
 
-// plan lists subscriptions by ascending priority, equal ones together.
+// Plan lists subscriptions by ascending priority, equal ones together.
 type Plan [][]*Subscriber
 
-// task is one event on its way through its subscriptions.
+// Task is one event on its way through its subscriptions.
 type Task struct {
 	Event bus.Event
 	Plan  Plan
@@ -65,6 +65,7 @@ type Task struct {
 	Owner any // what the owner of the dispatcher keeps with the event
 }
 
+// New returns a dispatcher. Its owner sets Finished, SubscriberDone and DeadLetter before it starts events.
 func New(cfg bus.Config, m *metrics.Bus) *Dispatcher {
 	d := &Dispatcher{cfg: cfg, Metrics: m, subs: map[string]*Subscriber{}, LogLimit: rate.Sometimes{First: 10, Interval: time.Second}}
 	d.Handlers, d.giveUp = context.WithCancel(context.Background())
@@ -72,6 +73,7 @@ func New(cfg bus.Config, m *metrics.Bus) *Dispatcher {
 	return d
 }
 
+// Subscribe adds a subscription. See bus.Bus.
 func (d *Dispatcher) Subscribe(sub bus.Subscription) (func(context.Context) error, error) {
 	if err := bus.ValidateSubscription(&sub); err != nil {
 		return nil, err
@@ -111,6 +113,7 @@ func (d *Dispatcher) unsubscribe(ctx context.Context, s *Subscriber) error {
 	return nil
 }
 
+// Subscriber returns the subscription with this id, or nil.
 func (d *Dispatcher) Subscriber(id string) *Subscriber {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -152,7 +155,7 @@ func levels(sorted []*Subscriber, wants func(*Subscriber) bool) Plan {
 	return p
 }
 
-// planFor is who gets an event of a type.
+// PlanFor is who gets an event of a type.
 func (d *Dispatcher) PlanFor(eventType string) Plan {
 	p := d.plans.Load()
 	if named, ok := p.named[eventType]; ok {
@@ -161,7 +164,7 @@ func (d *Dispatcher) PlanFor(eventType string) Plan {
 	return p.others
 }
 
-// without leaves subscriptions out.
+// Without leaves subscriptions out.
 func (p Plan) Without(ids []string) Plan {
 	var left Plan
 	for _, level := range p {
@@ -173,7 +176,7 @@ func (p Plan) Without(ids []string) Plan {
 	return left
 }
 
-// start hands an event to the subscriptions of its plan. The caller has counted it in inFlight.
+// Start hands an event to the subscriptions of its plan. The caller has counted it in inFlight.
 func (d *Dispatcher) Start(t *Task) {
 	n := 0
 	for _, level := range t.Plan {
@@ -211,7 +214,7 @@ func (d *Dispatcher) attempted(t *Task) {
 	}
 }
 
-// end says that a subscription is through with an event.
+// End says that a subscription is through with an event.
 func (d *Dispatcher) End(t *Task, s *Subscriber) {
 	if t.Left.Add(-1) == 0 {
 		d.Finished(t)
@@ -220,7 +223,7 @@ func (d *Dispatcher) End(t *Task, s *Subscriber) {
 	}
 }
 
-// drain waits for all events under way. When ctx ends before, handlers are told to
+// Drain waits for all events under way. When ctx ends before, handlers are told to
 // give up, and the error is ctx's.
 func (d *Dispatcher) Drain(ctx context.Context) error {
 	waiting, cancel := context.WithCancel(ctx)

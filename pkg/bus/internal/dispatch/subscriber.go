@@ -11,7 +11,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/internal/wait"
 )
 
-// subscriber is a subscription at work.
+// Subscriber is a subscription at work.
 type Subscriber struct {
 	bus.Subscription
 	d        *Dispatcher

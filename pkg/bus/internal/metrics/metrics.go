@@ -11,7 +11,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// busMetrics are a bus' metrics. Buses and publishers of one process may share a
+// Bus are a bus' metrics. Buses and publishers of one process may share a
 // registry: whoever comes later counts on with what is there.
 type Bus struct {
 	Published, Duplicate, NoSubscribers *prometheus.CounterVec // type
@@ -26,11 +26,12 @@ type Bus struct {
 	labels typeTable[string]
 }
 
-// label is a type's own name, for as many as there may be.
+// TypeLabel is a type's own name, for as many as there may be.
 func (m *Bus) TypeLabel(eventType string) string {
 	return *m.labels.get(eventType, func(label string) *string { return &label })
 }
 
+// NewBus returns the metrics of a bus whose events are read for the group.
 func NewBus(reg prometheus.Registerer, group string) *Bus {
 	handled := []string{"type", "subscriber"}
 	return &Bus{
@@ -54,23 +55,27 @@ func NewBus(reg prometheus.Registerer, group string) *Bus {
 	}
 }
 
+// PublishedTotal returns the counter of published events, by type.
 func PublishedTotal(reg prometheus.Registerer) *prometheus.CounterVec {
 	return Counter(reg, "event_published_total", "Events written to the streams; an event with two parties counts once.", "type")
 }
 
+// DuplicateTotal returns the counter of events that were published before, by type.
 func DuplicateTotal(reg prometheus.Registerer) *prometheus.CounterVec {
 	return Counter(reg, "event_duplicate_detected_total", "Events that were to be published again and were not.", "type")
 }
 
+// Counter registers a counter, or returns the one that is registered under its name.
 func Counter(reg prometheus.Registerer, name, help string, labels ...string) *prometheus.CounterVec {
 	return Shared(reg, prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels))
 }
 
+// Gauge registers a gauge, or returns the one that is registered under its name.
 func Gauge(reg prometheus.Registerer, name, help string, labels ...string) *prometheus.GaugeVec {
 	return Shared(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels))
 }
 
-// shared registers a collector, or returns the one that is registered under its name.
+// Shared registers a collector, or returns the one that is registered under its name.
 func Shared[C prometheus.Collector](reg prometheus.Registerer, c C) C {
 	if reg == nil {
 		return c
@@ -93,33 +98,35 @@ const maxTypes = 256
 // otherTypes is the label of the types beyond.
 const OtherTypes = "other"
 
-// subscriberMetrics are a subscription's.
+// Subscriber are a subscription's.
 type Subscriber struct {
 	m        *Bus
 	id       string
 	Attempts prometheus.Observer
 	Running  prometheus.Gauge
 	Paused   prometheus.Gauge
-	types    *typeTable[handledMetrics]
+	types    *typeTable[Handled]
 }
 
-// handledMetrics are those of one type and subscription, looked up once.
-type handledMetrics struct {
+// Handled are the metrics of one type and subscription, looked up once.
+type Handled struct {
 	Success, Failure, Dead prometheus.Counter
 	Seconds                prometheus.Observer
 }
 
+// ForSubscriber returns the metrics of a subscription.
 func (m *Bus) ForSubscriber(id string) Subscriber {
 	return Subscriber{
 		m: m, id: id, Attempts: m.attempts.WithLabelValues(id),
 		Running: m.running.WithLabelValues(id), Paused: m.paused.WithLabelValues(id),
-		types: &typeTable[handledMetrics]{},
+		types: &typeTable[Handled]{},
 	}
 }
 
-func (s *Subscriber) ForType(t string) *handledMetrics {
-	return s.types.get(t, func(label string) *handledMetrics {
-		return &handledMetrics{
+// ForType returns the metrics of the subscription for one event type.
+func (s *Subscriber) ForType(t string) *Handled {
+	return s.types.get(t, func(label string) *Handled {
+		return &Handled{
 			Success: s.m.success.WithLabelValues(label, s.id),
 			Failure: s.m.failure.WithLabelValues(label, s.id),
 			Dead:    s.m.Dead.WithLabelValues(label, s.id),
@@ -151,6 +158,7 @@ func (t *typeTable[V]) get(eventType string, make func(label string) *V) *V {
 	return v.(*V)
 }
 
+// CountTypes adds an update's events to the counts by type. A second party's delivery does not count.
 func CountTypes(counts map[string]int, g *bus.AccountUpdate) {
 	for i := range g.Deliveries {
 		if d := &g.Deliveries[i]; !d.SecondParty {
@@ -159,6 +167,7 @@ func CountTypes(counts map[string]int, g *bus.AccountUpdate) {
 	}
 }
 
+// AddTypes adds counts by type to a counter.
 func AddTypes(vec *prometheus.CounterVec, counts map[string]int) {
 	for kind, n := range counts {
 		vec.WithLabelValues(kind).Add(float64(n))

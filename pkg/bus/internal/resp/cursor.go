@@ -11,9 +11,10 @@ import (
 // buffer. go-redis' own parser makes a map, a string for each name and value and an
 // interface for each value: some 45 objects for each entry.
 
+// ErrProtocol is the error of a reply that is not what the command answers.
 var ErrProtocol = errors.New("unexpected reply of Redis")
 
-// replyError is an error that Redis answered, such as "LOADING Redis is loading …".
+// Error is an error that Redis answered, such as "LOADING Redis is loading …".
 type Error string
 
 func (e Error) Error() string { return string(e) }
@@ -23,13 +24,13 @@ func (e Error) redirected() bool {
 	return bytes.HasPrefix([]byte(e), []byte("MOVED ")) || bytes.HasPrefix([]byte(e), []byte("ASK "))
 }
 
-// reply is a cursor over a RESP2 or RESP3 reply. The first error sticks.
+// Cursor is a cursor over a RESP2 or RESP3 reply. The first error sticks.
 type Cursor struct {
 	Rest []byte
 	Err  error
 }
 
-// header reads a line and returns its kind and its number; null is -1.
+// Header reads a line and returns its kind and its number; null is -1.
 func (r *Cursor) Header() (kind byte, n int) {
 	if r.Err != nil {
 		return 0, 0
@@ -60,7 +61,7 @@ func (r *Cursor) Header() (kind byte, n int) {
 	return kind, n
 }
 
-// array returns the number of elements that follow; null has none. A map counts its pairs.
+// Array returns the number of elements that follow; null has none. A map counts its pairs.
 func (r *Cursor) Array() (n int, isMap bool) {
 	kind, n := r.Header()
 	if r.Err == nil && kind != '*' && kind != '%' && kind != '_' {
@@ -76,7 +77,7 @@ func (r *Cursor) Array() (n int, isMap bool) {
 	return max(n, 0), kind == '%'
 }
 
-// bulk returns a string, as a part of the reply.
+// Bulk returns a string, as a part of the reply.
 func (r *Cursor) Bulk() []byte {
 	kind, n := r.Header()
 	if r.Err != nil {
@@ -91,6 +92,7 @@ func (r *Cursor) Bulk() []byte {
 	return s
 }
 
+// IsRedirection reports whether a cluster node answered that another one has the key.
 func IsRedirection(err error) bool {
 	var answer Error
 	return errors.As(err, &answer) && answer.redirected()

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// sink takes a reply in, as Redis sent it. Its space is used for the next reply
+// Sink takes a reply in, as Redis sent it. Its space is used for the next reply
 // again, so a read neither grows a buffer step by step nor faults in new pages:
 // with go-redis' own raw reply those cost more than everything else.
 type Sink struct{ Bytes []byte }
@@ -14,13 +14,14 @@ type Sink struct{ Bytes []byte }
 // maxSink is how much space a sink keeps between replies.
 const maxSink = 32 << 20
 
-// take returns a copy of the reply, exactly as large as it is, and makes room for the next.
+// Take returns a copy of the reply, exactly as large as it is, and makes room for the next.
 func (s *Sink) Take() []byte {
 	reply := bytes.Clone(s.Bytes)
 	s.Reset()
 	return reply
 }
 
+// Reset empties the sink and keeps its space.
 func (s *Sink) Reset() {
 	if cap(s.Bytes) > maxSink {
 		s.Bytes = nil

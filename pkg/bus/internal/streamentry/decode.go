@@ -16,6 +16,7 @@ func (id ID) String() string {
 	return strconv.FormatUint(id.Millis, 10) + "-" + strconv.FormatUint(id.Number, 10)
 }
 
+// Less reports whether the id is before the other one.
 func (id ID) Less(other ID) bool {
 	return id.Millis < other.Millis || (id.Millis == other.Millis && id.Number < other.Number)
 }
@@ -25,6 +26,7 @@ func (id ID) Back(millis uint64) ID {
 	return ID{Millis: id.Millis - min(id.Millis, millis)}
 }
 
+// ParseID reads an entry id, such as 1526919030474-55.
 func ParseID(b []byte) (id ID, ok bool) {
 	for i, c := range b {
 		if c == '-' {
@@ -160,6 +162,7 @@ func ParseNumber(b []byte) int64 {
 	return int64(n) //nolint:gosec // checked
 }
 
+// Word returns a string that is shared by all entries with the same few values.
 func (e *Decoder) Word(b []byte) string {
 	if w, ok := e.words[string(b)]; ok {
 		return w

@@ -7,13 +7,14 @@ import (
 	"time"
 )
 
-// tally counts what is under way, and lets others wait for it to fall.
+// Tally counts what is under way, and lets others wait for it to fall.
 type Tally struct {
 	mu   sync.Mutex // protects the rest
 	n    int
 	fell chan struct{} // closed when n falls; nil: nobody waits
 }
 
+// Add adds n, which may be negative, and wakes who waits for the count to fall.
 func (t *Tally) Add(n int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -24,13 +25,14 @@ func (t *Tally) Add(n int) {
 	}
 }
 
+// Count returns the count.
 func (t *Tally) Count() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.n
 }
 
-// enter waits until fewer than limit are under way and counts one more. The error is
+// Enter waits until fewer than limit are under way and counts one more. The error is
 // ctx's.
 func (t *Tally) Enter(ctx context.Context, limit int) error {
 	for {
@@ -50,7 +52,7 @@ func (t *Tally) Enter(ctx context.Context, limit int) error {
 	}
 }
 
-// room waits until fewer than limit are under way and returns how many fewer. The
+// Room waits until fewer than limit are under way and returns how many fewer. The
 // error is ctx's.
 func (t *Tally) Room(ctx context.Context, limit int) (int, error) {
 	for {
@@ -69,7 +71,7 @@ func (t *Tally) Room(ctx context.Context, limit int) (int, error) {
 	}
 }
 
-// zero waits until nothing is under way. The error is ctx's.
+// WaitZero waits until nothing is under way. The error is ctx's.
 func (t *Tally) WaitZero(ctx context.Context) error {
 	_, err := t.Room(ctx, 1)
 	return err
@@ -83,7 +85,7 @@ func (t *Tally) watch() <-chan struct{} {
 	return t.fell
 }
 
-// sleep waits for d or for ctx's end.
+// Sleep waits for d or for ctx's end.
 func Sleep(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
