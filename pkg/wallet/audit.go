@@ -177,7 +177,7 @@ func (v *verifier) oneAccount() error {
 	if err != nil {
 		return err
 	}
-	w := r.wallet()
+	w := r.toWallet()
 	v.expected = w.Seq
 	return v.account(&w)
 }
@@ -196,7 +196,7 @@ func (v *verifier) everything() error {
 			return err
 		}
 		for i := range rows {
-			w := rows[i].wallet()
+			w := rows[i].toWallet()
 			add(totals.Available, w.Available)
 			add(totals.Escrow, w.Escrow)
 			add(totals.Earned, w.Earned)

@@ -55,7 +55,7 @@ type walked struct {
 
 // auditRow is an entry with its whole transaction.
 type auditRow struct {
-	Seq           number    `db:"seq"`
+	Seq           dbNumber  `db:"seq"`
 	Place         int       `db:"place"`
 	State         string    `db:"state"`
 	EntryAmount   int64     `db:"entry_amount"`
@@ -94,7 +94,7 @@ func (v *verifier) entry(have *walked, r *auditRow) {
 		TransactionID: r.EntryOf, Place: r.Place, Account: have.Account, State: BalanceState(r.State), Amount: r.EntryAmount,
 		BalanceBefore: r.BalanceBefore, BalanceAfter: r.BalanceAfter, Seq: int64(r.Seq),
 	}
-	tx := r.transaction()
+	tx := r.toTransaction()
 	switch {
 	case !r.Found:
 		report(CheckStray, "its transaction is missing")

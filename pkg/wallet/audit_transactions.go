@@ -22,7 +22,7 @@ func (v *verifier) transactions() error {
 		}
 		txs := make(map[uuid.UUID]*Transaction, len(rows))
 		for i := range rows {
-			tx := rows[i].transaction()
+			tx := rows[i].toTransaction()
 			txs[tx.ID] = &tx
 			expected, _ := expectedEntries(&tx)
 			got := sums[tx.ID]
@@ -206,7 +206,7 @@ func expectedEntries(tx *Transaction) ([]Entry, bool) {
 	var out []Entry
 	for i := range tx.Parties {
 		p := &tx.Parties[i]
-		legs := legs(tx, p)
+		legs := legsOf(tx, p)
 		balances := wallet{Available: p.Available, Escrow: p.Escrow, Earned: p.Earned}
 		for j, l := range legs {
 			out = append(out, Entry{

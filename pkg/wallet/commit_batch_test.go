@@ -14,7 +14,7 @@ func TestClocksThatAreAheadAreNotCatching(t *testing.T) {
 		_, l := openFaulty(t, url)
 		commitBatch(t, l, creditOf("user:ahead", 5, "1"))
 		ahead := time.Now().Add(time.Hour).Truncate(time.Millisecond).UTC()
-		change(t, l, `UPDATE wallets SET updated_at = $1`, l.store.sharedQueries().time(ahead))
+		change(t, l, `UPDATE wallets SET updated_at = $1`, l.store.sharedQueries().timeValue(ahead))
 		l.store.(*faulty).committer.cache = nil // it would have the time of before
 		hold := Op{Operation: OpHold, Account: "user:ahead", Amount: 5, Reason: "r", QueueItemID: "q", FeatureType: "f", IdempotencyKey: "2"}
 		rs := commitBatch(t, l, creditOf("user:now", 1, "3"), hold, creditOf("user:now", 1, "4"), creditOf("model:new", 1, "5"))

@@ -117,7 +117,7 @@ func (c *committer) announce(txs []Transaction, outboxIDs []int64) {
 	}
 	rows := make([]bus.OutboxRow, len(txs))
 	for i := range txs {
-		rows[i] = bus.OutboxRow{ID: outboxIDs[i], CommittedAt: txs[i].CreatedAt, Updates: groups(&txs[i])}
+		rows[i] = bus.OutboxRow{ID: outboxIDs[i], CommittedAt: txs[i].CreatedAt, Updates: updatesOf(&txs[i])}
 	}
 	c.cfg.Committed(rows)
 }

@@ -26,8 +26,8 @@ type leg struct {
 	amount int64 // signed
 }
 
-// legs returns a party's legs in order of seq.
-func legs(tx *Transaction, p *Party) []leg {
+// legsOf returns a party's legs in order of seq.
+func legsOf(tx *Transaction, p *Party) []leg {
 	if p.Account.IsModel() {
 		switch tx.Operation {
 		case OpDebit:
@@ -54,10 +54,10 @@ func legs(tx *Transaction, p *Party) []leg {
 	}
 }
 
-// groups derives a transaction's events: the deliveries of each party, the
+// updatesOf derives a transaction's events: the deliveries of each party, the
 // user's first. The same transaction always gives the same ids and the same
 // bytes; nothing of an event is stored.
-func groups(tx *Transaction) []bus.AccountUpdate {
+func updatesOf(tx *Transaction) []bus.AccountUpdate {
 	w := eventWriter{tx: tx, id: tx.ID.String(), timestamp: tx.CreatedAt.UTC().Format(bus.TimeFormat), metadata: oneLine(tx.Metadata)}
 	out := make([]bus.AccountUpdate, len(tx.Parties))
 	for i := range tx.Parties {
@@ -78,7 +78,7 @@ type eventWriter struct {
 
 func (w *eventWriter) group(party int) bus.AccountUpdate {
 	tx, p := w.tx, &w.tx.Parties[party]
-	legs := legs(tx, p)
+	legs := legsOf(tx, p)
 	g := bus.AccountUpdate{
 		Key:        w.id + ":" + string(p.Account.Type()),
 		Account:    string(p.Account),

@@ -19,7 +19,7 @@ func (l *Ledger) Pending(ctx context.Context, after int64, limit int) ([]bus.Out
 	}
 	out := make([]bus.OutboxRow, len(rows))
 	for i := range rows {
-		out[i] = bus.OutboxRow{ID: rows[i].id, CommittedAt: rows[i].tx.CreatedAt, Updates: groups(&rows[i].tx)}
+		out[i] = bus.OutboxRow{ID: rows[i].id, CommittedAt: rows[i].tx.CreatedAt, Updates: updatesOf(&rows[i].tx)}
 	}
 	return out, nil
 }
@@ -52,7 +52,7 @@ func (l *Ledger) UpdatesAfter(ctx context.Context, account string, after int64, 
 	}
 	out := make([]bus.AccountUpdate, 0, len(txs))
 	for i := range txs {
-		for _, g := range groups(&txs[i]) {
+		for _, g := range updatesOf(&txs[i]) {
 			if g.Account == account {
 				out = append(out, g)
 			}

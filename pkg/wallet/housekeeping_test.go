@@ -97,7 +97,7 @@ func TestExpiryGoesByTheClock(t *testing.T) {
 			t.Fatal(err)
 		}
 		ahead := time.Now().AddDate(1, 0, 0).Truncate(time.Millisecond).UTC()
-		change(t, l, `UPDATE wallets SET updated_at = $1`, l.store.sharedQueries().time(ahead))
+		change(t, l, `UPDATE wallets SET updated_at = $1`, l.store.sharedQueries().timeValue(ahead))
 		l = runLedger(t, url) // its cache does not have the account
 		start := time.Now().Truncate(time.Millisecond)
 		op := Op{Operation: OpHold, Account: "user:a", Amount: 10, Reason: "r", QueueItemID: "q", FeatureType: "f", ExpiresIn: time.Hour, IdempotencyKey: "h"}
@@ -185,7 +185,7 @@ func TestOldKeysAreRemoved(t *testing.T) {
 			}
 		}
 		now := time.Now()
-		old, young := l.store.sharedQueries().time(now.Add(-24*time.Hour-time.Minute)), l.store.sharedQueries().time(now.Add(-24*time.Hour+time.Minute))
+		old, young := l.store.sharedQueries().timeValue(now.Add(-24*time.Hour-time.Minute)), l.store.sharedQueries().timeValue(now.Add(-24*time.Hour+time.Minute))
 		change(t, l, `UPDATE idempotency_keys SET created_at = $1`, old)
 		change(t, l, `UPDATE idempotency_keys SET created_at = $1 WHERE key IN ('1', '2499')`, young)
 		if err := l.removeOldKeys(t.Context(), now); err != nil {
@@ -215,7 +215,7 @@ func TestKeysOutliveAClockThatIsAhead(t *testing.T) {
 		}
 		now := time.Now()
 		for key, age := range map[string]time.Duration{"old": 24*time.Hour + time.Minute, "young": 24*time.Hour - time.Minute} {
-			change(t, l, `UPDATE idempotency_keys SET created_at = $1 WHERE key = $2`, l.store.sharedQueries().time(now.Add(-age)), key)
+			change(t, l, `UPDATE idempotency_keys SET created_at = $1 WHERE key = $2`, l.store.sharedQueries().timeValue(now.Add(-age)), key)
 		}
 		for _, c := range []struct {
 			now  time.Time

@@ -85,7 +85,7 @@ func (l *Ledger) Events(ctx context.Context, a Account, after int64, limit int) 
 	}
 	events, last := make([]AccountEvent, 0, limit), w.Seq
 	for i := range txs {
-		for _, g := range groups(&txs[i]) {
+		for _, g := range updatesOf(&txs[i]) {
 			if g.Account != string(a) {
 				continue
 			}

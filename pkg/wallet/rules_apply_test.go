@@ -138,7 +138,7 @@ func checkTransaction(t *rapid.T, st *state, tx *Transaction, heads map[Account]
 	if sum != 0 {
 		t.Fatalf("entries sum to %d", sum)
 	}
-	for i, g := range groups(tx) {
+	for i, g := range updatesOf(tx) {
 		a := Account(g.Account)
 		if g.First() != seqs[a]+1 {
 			t.Fatalf("%s: seq %d after %d", a, g.First(), seqs[a])
@@ -186,7 +186,7 @@ func TestEventsShowEachPartyItsOwnView(t *testing.T) {
 	has := func(data []byte, field string) bool { return bytes.Contains(data, []byte(`"`+field+`"`)) }
 	for _, op := range []Operation{OpPartialSettle, OpSettle} {
 		tx.Operation = op
-		g := groups(&tx)
+		g := updatesOf(&tx)
 		user, model := g[0].Deliveries[0], g[1].Deliveries[0]
 		if user.ID != model.ID || user.SecondParty || !model.SecondParty {
 			t.Errorf("%s: two events instead of one with two deliveries: %+v, %+v", op, user, model)

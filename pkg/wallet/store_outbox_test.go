@@ -130,11 +130,11 @@ func TestOutboxRowOfABatch(t *testing.T) {
 		t.Errorf("%d rows, pending %v", rows(), got)
 	}
 	// After a restart nothing is known of rows that were partly published.
-	var o outboxRows
-	if done := o.complete([]int64{outboxID(7, 1023, 1024)}); len(done) != 0 || len(o.rows) != 1 {
+	var o publishedRows
+	if done := o.markPublished([]int64{outboxID(7, 1023, 1024)}); len(done) != 0 || len(o.rows) != 1 {
 		t.Errorf("%v is done", done)
 	}
-	if done := o.complete(outboxIDs(7, 1024)); !slices.Equal(done, []int64{7}) || len(o.rows) != 0 {
+	if done := o.markPublished(outboxIDs(7, 1024)); !slices.Equal(done, []int64{7}) || len(o.rows) != 0 {
 		t.Errorf("%v is done, %d are remembered", done, len(o.rows))
 	}
 }

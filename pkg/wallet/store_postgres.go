@@ -22,7 +22,7 @@ type postgresStore struct {
 	selectEscrows, lockEscrows *sqlx.Stmt
 	selectWallets, lockWallets *sqlx.Stmt
 	writes                     preparedWrites
-	published                  outboxRows
+	published                  publishedRows
 }
 
 // connectionSettings go with every connection unless the URL says otherwise.
@@ -176,8 +176,8 @@ type keyRow struct {
 	transactionRow
 }
 
-func (r *keyRow) known() knownKey {
-	k := knownKey{keyRef: keyRef{Operation(r.Operation), r.Key}, tx: r.transaction()}
+func (r *keyRow) toKnownKey() knownKey {
+	k := knownKey{keyRef: keyRef{Operation(r.Operation), r.Key}, tx: r.toTransaction()}
 	copy(k.hash[:], r.Hash)
 	return k
 }
@@ -191,7 +191,7 @@ func (t *postgresTx) readKeys(ctx context.Context, refs []keyRef) ([]knownKey, e
 	}
 	var rows []keyRow
 	err := t.tx.StmtxContext(ctx, t.s.selectKeys).SelectContext(ctx, &rows, operations.encode(), keys.encode())
-	return convert(rows, (*keyRow).known), err
+	return convertRows(rows, (*keyRow).toKnownKey), err
 }
 
 const (
@@ -207,7 +207,7 @@ func (t *postgresTx) readEscrows(ctx context.Context, ids []uuid.UUID) ([]Escrow
 	}
 	var rows []escrowRow
 	err := t.stmt(ctx, t.s.lockEscrows, t.s.selectEscrows).SelectContext(ctx, &rows, a.encode()) //nolint:sqlclosecheck // prepared for good, or the end of the transaction closes it
-	return convert(rows, (*escrowRow).escrow), err
+	return convertRows(rows, (*escrowRow).toEscrow), err
 }
 
 func (t *postgresTx) readWallets(ctx context.Context, accounts []Account) ([]wallet, error) {

@@ -64,7 +64,7 @@ func (s *postgresStore) listOutbox(ctx context.Context, after int64, limit int) 
 	}
 	found := make(map[uuid.UUID]Transaction, len(rows))
 	for i := range rows {
-		found[rows[i].ID] = rows[i].transaction()
+		found[rows[i].ID] = rows[i].toTransaction()
 	}
 	for i := range out {
 		tx, ok := found[out[i].tx.ID]
@@ -109,7 +109,7 @@ func (s *postgresStore) appendOutbox(ctx context.Context, out []outboxRow, after
 const deleteOutboxSQL = `DELETE FROM outbox WHERE id = ANY($1)`
 
 func (s *postgresStore) deleteOutbox(ctx context.Context, ids []int64) error {
-	rows := s.published.complete(ids)
+	rows := s.published.markPublished(ids)
 	if len(rows) == 0 {
 		return nil
 	}
@@ -128,10 +128,10 @@ func (s *postgresStore) measureBacklog(ctx context.Context) (int64, uuid.UUID, e
 	return r.Transactions, r.Oldest.UUID, err
 }
 
-// outboxRows remembers which transactions of a row are published, until all are.
+// publishedRows remembers which transactions of a row are published, until all are.
 // What it forgets, at a restart or because it is too much, is published once
 // more by the relay's sweep, and Redis drops the duplicates.
-type outboxRows struct {
+type publishedRows struct {
 	mu   sync.Mutex
 	rows map[int64]*outboxProgress
 }
@@ -147,7 +147,7 @@ type outboxPlaces [1 << outboxPlaceBits / 64]uint64
 func (p *outboxPlaces) has(place int) bool { return p[place/64]&(1<<(place%64)) != 0 }
 
 // of tells which places of a row are known to be published.
-func (o *outboxRows) of(row int64) (places outboxPlaces) {
+func (o *publishedRows) of(row int64) (places outboxPlaces) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if p := o.rows[row]; p != nil {
@@ -159,8 +159,8 @@ func (o *outboxRows) of(row int64) (places outboxPlaces) {
 // maxPartlyPublished bounds the rows that are remembered, 150 bytes each.
 const maxPartlyPublished = 1 << 14
 
-// complete notes that ids are published and returns the rows that are done.
-func (o *outboxRows) complete(ids []int64) []int64 {
+// markPublished notes that ids are published and returns the rows that are done.
+func (o *publishedRows) markPublished(ids []int64) []int64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var done []int64

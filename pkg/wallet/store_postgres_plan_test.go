@@ -38,7 +38,7 @@ func TestPlansStayOnIndexes(t *testing.T) {
 	statements := map[string]string{
 		"keys": selectKeysSQL, "escrows": selectEscrowsSQL, "wallets": selectWalletsSQL, "lock escrows": selectEscrowsSQL + forUpdate, "lock wallets": selectWalletsSQL + forUpdate,
 		"outbox": outboxBatchesSQL, "transactions by id": transactionsByIDSQL, "transactions after": transactionsAfterSQL, "entries": entriesSQL, "transaction entries": transactionEntriesSQL,
-		"entries after": entriesAfterSQL, "entry up to": findEntryUpToSQL, "escrows of a user": escrowsSQL,
+		"entries after": entriesForwardSQL, "entry up to": findEntryUpToSQL, "escrows of a user": escrowsSQL,
 	}
 	for _, shape := range writeShapes() {
 		statements["write "+describeShape(shape)] = buildWrite(shape).sql

@@ -41,34 +41,34 @@ func (t *dbTime) Scan(v any) error {
 	return nil
 }
 
-// text scans a nullable text column; NULL is the empty string.
-type text string
+// dbText scans a nullable text column; NULL is the empty string.
+type dbText string
 
 // Scan implements sql.Scanner.
-func (t *text) Scan(v any) error {
+func (t *dbText) Scan(v any) error {
 	switch v := v.(type) {
 	case nil:
 		*t = ""
 	case string:
-		*t = text(v)
+		*t = dbText(v)
 	case []byte:
-		*t = text(v)
+		*t = dbText(v)
 	default:
 		return fmt.Errorf("a text cannot be read from %T", v)
 	}
 	return nil
 }
 
-// number scans a nullable integer column; NULL is 0.
-type number int64
+// dbNumber scans a nullable integer column; NULL is 0.
+type dbNumber int64
 
 // Scan implements sql.Scanner.
-func (n *number) Scan(v any) error {
+func (n *dbNumber) Scan(v any) error {
 	switch v := v.(type) {
 	case nil:
 		*n = 0
 	case int64:
-		*n = number(v)
+		*n = dbNumber(v)
 	default:
 		return fmt.Errorf("a number cannot be read from %T", v)
 	}
@@ -87,7 +87,7 @@ type walletRow struct {
 	UpdatedAt dbTime `db:"updated_at"`
 }
 
-func (r *walletRow) wallet() wallet {
+func (r *walletRow) toWallet() wallet {
 	return wallet{
 		Account: Account(r.Account), Available: r.Available, Escrow: r.Escrow, Earned: r.Earned,
 		Seq: r.Seq, Hash: r.Hash, UpdatedAt: r.UpdatedAt.Time,
@@ -105,7 +105,7 @@ func (s *sqlStore) readWallet(ctx context.Context, a Account) (*wallet, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := r.wallet()
+	w := r.toWallet()
 	return &w, nil
 }
 
@@ -125,12 +125,12 @@ type escrowRow struct {
 	ExpiresAt    dbTime        `db:"expires_at"`
 	ClosedBy     uuid.NullUUID `db:"closed_by"`
 	ClosedAt     dbTime        `db:"closed_at"`
-	Model        text          `db:"model_account"`
+	Model        dbText        `db:"model_account"`
 	RefundAmount int64         `db:"refund_amount"`
 	SettleAmount int64         `db:"settle_amount"`
 }
 
-func (r *escrowRow) escrow() Escrow {
+func (r *escrowRow) toEscrow() Escrow {
 	return Escrow{
 		ID: r.ID, User: Account(r.User), Amount: r.Amount, Status: EscrowStatus(r.Status), Reason: r.Reason,
 		QueueItemID: r.QueueItemID, FeatureType: r.FeatureType, HeldBy: r.HeldBy, CreatedAt: r.CreatedAt.Time,
@@ -150,7 +150,7 @@ func (s *sqlStore) readEscrow(ctx context.Context, id uuid.UUID) (*Escrow, error
 	if err != nil {
 		return nil, err
 	}
-	e := r.escrow()
+	e := r.toEscrow()
 	return &e, nil
 }
 
@@ -174,7 +174,7 @@ func (s *sqlStore) listEscrows(ctx context.Context, user Account, status EscrowS
 			last = r.ID
 		}
 		if status == "" || r.Status == string(status) {
-			escrows = append(escrows, r.escrow())
+			escrows = append(escrows, r.toEscrow())
 		}
 	}
 	return escrows, last, err
@@ -195,7 +195,7 @@ const dueEscrowsSQL = `SELECT d.escrow_id, d.expires_at, coalesce(x.amount, 0) A
 
 func (s *sqlStore) listDueEscrows(ctx context.Context, now time.Time, after dueEscrow, limit int) ([]dueEscrow, error) {
 	var due []dueEscrow
-	err := s.db.SelectContext(ctx, &due, dueEscrowsSQL, s.time(now), s.time(after.ExpiresAt.Time), after.ID, limit)
+	err := s.db.SelectContext(ctx, &due, dueEscrowsSQL, s.timeValue(now), s.timeValue(after.ExpiresAt.Time), after.ID, limit)
 	return due, err
 }
 
@@ -212,7 +212,7 @@ func (s *sqlStore) deleteOldKeys(ctx context.Context, now time.Time, age time.Du
 	if s.db.DriverName() == driverSQLite {
 		statement = deleteOldKeysSQLite
 	}
-	res, err := s.db.ExecContext(ctx, statement, s.time(now.Add(-age)), age.Milliseconds(), limit)
+	res, err := s.db.ExecContext(ctx, statement, s.timeValue(now.Add(-age)), age.Milliseconds(), limit)
 	if err != nil {
 		return 0, err
 	}
@@ -220,14 +220,14 @@ func (s *sqlStore) deleteOldKeys(ctx context.Context, now time.Time, age time.Du
 }
 
 // time is a time as this database's columns hold it.
-func (s *sqlStore) time(t time.Time) any {
+func (s *sqlStore) timeValue(t time.Time) any {
 	if s.db.DriverName() == driverSQLite {
 		return t.UnixMilli()
 	}
 	return t
 }
 
-func convert[R, T any](rows []R, f func(*R) T) []T {
+func convertRows[R, T any](rows []R, f func(*R) T) []T {
 	out := make([]T, len(rows))
 	for i := range rows {
 		out[i] = f(&rows[i])

@@ -10,7 +10,7 @@ import (
 
 type entryRow struct {
 	Account       string        `db:"account"`
-	Seq           number        `db:"seq"`
+	Seq           dbNumber      `db:"seq"`
 	TransactionID uuid.UUID     `db:"transaction_id"`
 	Place         int           `db:"place"`
 	State         string        `db:"state"`
@@ -22,17 +22,17 @@ type entryRow struct {
 	Operation     string        `db:"operation"`
 	Reason        string        `db:"reason"`
 	EscrowID      uuid.NullUUID `db:"escrow_id"`
-	QueueItemID   text          `db:"queue_item_id"`
-	FeatureType   text          `db:"feature_type"`
-	CorrelationID text          `db:"correlation_id"`
-	RequestID     text          `db:"request_id"`
-	Metadata      text          `db:"metadata"`
+	QueueItemID   dbText        `db:"queue_item_id"`
+	FeatureType   dbText        `db:"feature_type"`
+	CorrelationID dbText        `db:"correlation_id"`
+	RequestID     dbText        `db:"request_id"`
+	Metadata      dbText        `db:"metadata"`
 }
 
 const entryColumns = `e.account, e.seq, e.transaction_id, e.place, e.state, e.amount, e.balance_before, e.balance_after,
 	e.hash, e.created_at, t.operation, t.reason, t.escrow_id, t.queue_item_id, t.feature_type, t.correlation_id, t.request_id, t.metadata`
 
-func (r *entryRow) entry() Entry {
+func (r *entryRow) toEntry() Entry {
 	e := Entry{
 		ID: entryID(r.TransactionID, r.Place), TransactionID: r.TransactionID, Place: r.Place, Account: Account(r.Account),
 		State: BalanceState(r.State), Amount: r.Amount, BalanceBefore: r.BalanceBefore, BalanceAfter: r.BalanceAfter,
@@ -53,7 +53,7 @@ const entriesSQL = `SELECT ` + entryColumns + ` FROM entries e JOIN transactions
 func (s *sqlStore) listEntries(ctx context.Context, a Account, reason string, after, before int64, limit int) ([]Entry, error) {
 	var rows []entryRow
 	err := s.db.SelectContext(ctx, &rows, entriesSQL, string(a), after, before, reason, limit)
-	return convert(rows, (*entryRow).entry), err
+	return convertRows(rows, (*entryRow).toEntry), err
 }
 
 // The parties' entries are found by (account, seq), the system account's by its
@@ -70,7 +70,7 @@ func (s *sqlStore) readTransactionEntries(ctx context.Context, tx *Transaction) 
 	var rows []entryRow
 	err := s.db.SelectContext(ctx, &rows, transactionEntriesSQL,
 		tx.ID, string(p[0].Account), p[0].Seq-maxLegs, p[0].Seq, string(p[1].Account), p[1].Seq-maxLegs, p[1].Seq)
-	return convert(rows, (*entryRow).entry), err
+	return convertRows(rows, (*entryRow).toEntry), err
 }
 
 const legColumns = `account, seq, transaction_id, place, state, amount, balance_before, balance_after, hash, created_at`
@@ -78,14 +78,14 @@ const legColumns = `account, seq, transaction_id, place, state, amount, balance_
 // maxLegs is the most entries that a transaction gives to one account.
 const maxLegs = 2
 
-const entriesAfterSQL = `SELECT ` + entryColumns + ` FROM entries e JOIN transactions t ON t.id = e.transaction_id
+const entriesForwardSQL = `SELECT ` + entryColumns + ` FROM entries e JOIN transactions t ON t.id = e.transaction_id
 		WHERE e.account = $1 AND e.seq > $2 AND e.seq < $3 AND ($4 = '' OR t.reason = $4)
 		ORDER BY e.seq LIMIT $5`
 
 func (s *sqlStore) listEntriesForward(ctx context.Context, a Account, reason string, after, before int64, limit int) ([]Entry, error) {
 	var rows []entryRow
-	err := s.db.SelectContext(ctx, &rows, entriesAfterSQL, string(a), after, before, reason, limit)
-	return convert(rows, (*entryRow).entry), err
+	err := s.db.SelectContext(ctx, &rows, entriesForwardSQL, string(a), after, before, reason, limit)
+	return convertRows(rows, (*entryRow).toEntry), err
 }
 
 const findEntryUpToSQL = `SELECT seq, transaction_id FROM entries WHERE account = $1 AND seq <= $2 ORDER BY seq DESC LIMIT 1`

@@ -22,22 +22,22 @@ type transactionRow struct {
 	SettleAmount  int64         `db:"settle_amount"`
 	Reason        string        `db:"reason"`
 	EscrowID      uuid.NullUUID `db:"escrow_id"`
-	QueueItemID   text          `db:"queue_item_id"`
-	FeatureType   text          `db:"feature_type"`
-	CorrelationID text          `db:"correlation_id"`
-	RequestID     text          `db:"request_id"`
-	Metadata      text          `db:"metadata"`
-	User          text          `db:"user_account"`
-	UserSeq       number        `db:"user_seq"`
-	UserAvailable number        `db:"user_available"`
-	UserEscrow    number        `db:"user_escrow"`
-	Model         text          `db:"model_account"`
-	ModelSeq      number        `db:"model_seq"`
-	ModelEarned   number        `db:"model_earned"`
+	QueueItemID   dbText        `db:"queue_item_id"`
+	FeatureType   dbText        `db:"feature_type"`
+	CorrelationID dbText        `db:"correlation_id"`
+	RequestID     dbText        `db:"request_id"`
+	Metadata      dbText        `db:"metadata"`
+	User          dbText        `db:"user_account"`
+	UserSeq       dbNumber      `db:"user_seq"`
+	UserAvailable dbNumber      `db:"user_available"`
+	UserEscrow    dbNumber      `db:"user_escrow"`
+	Model         dbText        `db:"model_account"`
+	ModelSeq      dbNumber      `db:"model_seq"`
+	ModelEarned   dbNumber      `db:"model_earned"`
 	CreatedAt     dbTime        `db:"created_at"`
 }
 
-func (r *transactionRow) transaction() Transaction {
+func (r *transactionRow) toTransaction() Transaction {
 	t := Transaction{
 		ID: r.ID, Operation: Operation(r.Operation), Amount: r.Amount, RefundAmount: r.RefundAmount,
 		SettleAmount: r.SettleAmount, Reason: r.Reason, EscrowID: r.EscrowID.UUID, QueueItemID: string(r.QueueItemID),
@@ -67,7 +67,7 @@ func (s *sqlStore) readTransaction(ctx context.Context, id uuid.UUID) (*Transact
 	if err != nil {
 		return nil, err
 	}
-	tx := r.transaction()
+	tx := r.toTransaction()
 	return &tx, nil
 }
 
@@ -80,7 +80,7 @@ const transactionsAfterSQL = `SELECT ` + transactionColumns + ` FROM
 func (s *sqlStore) listTransactionsAfter(ctx context.Context, a Account, after int64, limit int) ([]Transaction, error) {
 	var rows []transactionRow
 	err := s.db.SelectContext(ctx, &rows, transactionsAfterSQL, string(a), after, limit)
-	return convert(rows, (*transactionRow).transaction), err
+	return convertRows(rows, (*transactionRow).toTransaction), err
 }
 
 // changedSinceSQL has the page's count and last id in each row. The accounts are looked up one by one, in the page's order

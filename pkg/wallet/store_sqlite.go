@@ -106,17 +106,17 @@ func (t *sqliteTx) rollback() { _ = t.tx.Rollback() } // after a commit it does 
 
 func (t *sqliteTx) readKeys(ctx context.Context, refs []keyRef) ([]knownKey, error) {
 	return lookUp(ctx, t.tx.StmtxContext(ctx, t.s.selectKey), refs,
-		func(r keyRef) []any { return []any{string(r.Operation), r.Key} }, (*keyRow).known)
+		func(r keyRef) []any { return []any{string(r.Operation), r.Key} }, (*keyRow).toKnownKey)
 }
 
 func (t *sqliteTx) readEscrows(ctx context.Context, ids []uuid.UUID) ([]Escrow, error) {
 	return lookUp(ctx, t.tx.StmtxContext(ctx, t.s.selectEscrow), ids,
-		func(id uuid.UUID) []any { return []any{id} }, (*escrowRow).escrow)
+		func(id uuid.UUID) []any { return []any{id} }, (*escrowRow).toEscrow)
 }
 
 func (t *sqliteTx) readWallets(ctx context.Context, accounts []Account) ([]wallet, error) {
 	return lookUp(ctx, t.tx.StmtxContext(ctx, t.s.selectWallet), accounts,
-		func(a Account) []any { return []any{string(a)} }, (*walletRow).wallet)
+		func(a Account) []any { return []any{string(a)} }, (*walletRow).toWallet)
 }
 
 // lookUp reads a row for each key that has one.
@@ -127,7 +127,7 @@ func lookUp[K, R, T any](ctx context.Context, stmt *sqlx.Stmt, keys []K, args fu
 		if err := stmt.SelectContext(ctx, &rows, args(k)...); err != nil {
 			return nil, err
 		}
-		out = append(out, convert(rows, f)...)
+		out = append(out, convertRows(rows, f)...)
 	}
 	return out, nil
 }

@@ -21,7 +21,7 @@ func (s *sqliteStore) listOutbox(ctx context.Context, after int64, limit int) ([
 	err := s.db.SelectContext(ctx, &rows, outboxSQL, after, limit)
 	out := make([]outboxRow, len(rows))
 	for i := range rows {
-		out[i] = outboxRow{rows[i].OutboxID, rows[i].transaction()}
+		out[i] = outboxRow{rows[i].OutboxID, rows[i].toTransaction()}
 	}
 	return out, err
 }
