@@ -10,7 +10,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// Event types, as published to the product's users.
+// Event types, as they are published.
 const (
 	EventEscrowHeld           = "wallet.escrow_held"
 	EventEscrowSettled        = "wallet.escrow_settled"
@@ -19,8 +19,8 @@ const (
 	EventBalanceUpdated       = "wallet.balance_updated"
 )
 
-// leg is one change of one balance. A transaction's legs follow from its
-// operation, amounts and parties; its stored entries say the same.
+// leg is one change of one balance. A transaction's legs follow from its operation, amounts and
+// parties. Its stored entries say the same.
 type leg struct {
 	state  BalanceState
 	amount int64 // signed
@@ -29,15 +29,9 @@ type leg struct {
 // legsOf returns a party's legs in order of seq.
 func legsOf(tx *Transaction, p *Party) []leg {
 	if p.Account.IsModel() {
-		switch tx.Operation {
-		case OpDebit:
-			return []leg{{StateEarned, -tx.Amount}}
-		case OpPartialSettle:
-			return []leg{{StateEarned, tx.SettleAmount}}
-		default:
-			return []leg{{StateEarned, tx.Amount}}
-		}
+		return []leg{{StateEarned, modelChange(tx)}}
 	}
+
 	switch tx.Operation {
 	case OpCredit:
 		return []leg{{StateAvailable, tx.Amount}}
@@ -54,125 +48,170 @@ func legsOf(tx *Transaction, p *Party) []leg {
 	}
 }
 
-// updatesOf derives a transaction's events: the deliveries of each party, the
-// user's first. The same transaction always gives the same ids and the same
-// bytes; nothing of an event is stored.
-func updatesOf(tx *Transaction) []bus.AccountUpdate {
-	w := eventWriter{tx: tx, id: tx.ID.String(), timestamp: tx.CreatedAt.UTC().Format(bus.TimeFormat), metadata: oneLine(tx.Metadata)}
-	out := make([]bus.AccountUpdate, len(tx.Parties))
-	for i := range tx.Parties {
-		out[i] = w.group(i)
+// modelChange returns by how much a model's earned points change.
+func modelChange(tx *Transaction) int64 {
+	switch tx.Operation {
+	case OpDebit:
+		return -tx.Amount
+	case OpPartialSettle:
+		return tx.SettleAmount
+	default:
+		return tx.Amount
 	}
-	return out
+}
+
+// updatesOf derives a transaction's events: the deliveries of each party, the user's first. The
+// same transaction always gives the same ids and bytes. Events are not stored.
+func updatesOf(tx *Transaction) []bus.AccountUpdate {
+	w := eventWriter{
+		tx:            tx,
+		transactionID: tx.ID.String(),
+		timestamp:     tx.CreatedAt.UTC().Format(bus.TimeFormat),
+		metadata:      onOneLine(tx.Metadata),
+	}
+
+	updates := make([]bus.AccountUpdate, len(tx.Parties))
+	for i := range tx.Parties {
+		updates[i] = w.accountUpdate(i)
+	}
+
+	return updates
 }
 
 // eventWriter builds the events of one transaction.
 type eventWriter struct {
-	tx        *Transaction
-	id        string
-	timestamp string
-	metadata  []byte
-	place     int    // of the next leg's entry
-	buf       []byte // the payloads, one behind the other, while they fit
+	tx            *Transaction
+	transactionID string
+	timestamp     string
+	metadata      []byte
+	place         int    // of the next leg's entry
+	buf           []byte // the payloads, one behind the other, while they fit
 }
 
-func (w *eventWriter) group(party int) bus.AccountUpdate {
-	tx, p := w.tx, &w.tx.Parties[party]
+func (w *eventWriter) accountUpdate(party int) bus.AccountUpdate {
+	tx := w.tx
+	p := &tx.Parties[party]
 	legs := legsOf(tx, p)
-	g := bus.AccountUpdate{
-		Key:        w.id + ":" + string(p.Account.Type()),
+	update := bus.AccountUpdate{
+		Key:        w.transactionID + ":" + string(p.Account.Type()),
 		Account:    string(p.Account),
 		Deliveries: make([]bus.Delivery, 0, len(legs)+1),
-		Balance: bus.Balance{
-			Account: string(p.Account), Available: p.Available, Escrow: p.Escrow, Earned: p.Earned,
-			Seq: p.Seq, UpdatedAt: tx.CreatedAt,
-		},
+		Balance:    p.balanceAt(tx.CreatedAt),
 	}
+
 	seq := p.Seq - int64(len(legs))
-	if tx.Operation != OpCredit && tx.Operation != OpDebit {
-		g.Deliveries = append(g.Deliveries, w.own(p, party, seq))
+	if tx.concernsEscrow() {
+		update.Deliveries = append(update.Deliveries, w.escrowDelivery(party, seq))
 	}
+
 	for _, l := range legs {
 		seq++
-		g.Deliveries = append(g.Deliveries, w.balanceUpdated(p, l, seq))
+		update.Deliveries = append(update.Deliveries, w.balanceDelivery(p, l, seq))
 		w.place++
 	}
-	return g
+
+	return update
 }
 
-// own is the escrow operation's event as it is delivered to one party.
-func (w *eventWriter) own(p *Party, party int, seq int64) bus.Delivery {
+// escrowEventType returns the type of the event that an escrow operation has of its own.
+func escrowEventType(op Operation) string {
+	switch op {
+	case OpHold:
+		return EventEscrowHeld
+	case OpSettle:
+		return EventEscrowSettled
+	case OpRefund:
+		return EventEscrowRefunded
+	default:
+		return EventEscrowPartialSettled
+	}
+}
+
+// escrowDelivery is the escrow operation's event as it is delivered to one party.
+func (w *eventWriter) escrowDelivery(party int, seq int64) bus.Delivery {
 	tx := w.tx
 	d := bus.Delivery{
-		ID: derivedID(tx.ID, "event", -1).String(), Account: string(p.Account), Seq: seq,
-		Amount: tx.Amount, Reason: tx.Reason, SecondParty: party > 0, TraceParent: tx.Trace,
+		ID:          derivedID(tx.ID, "event", -1).String(),
+		Type:        escrowEventType(tx.Operation),
+		Account:     string(tx.Parties[party].Account),
+		Seq:         seq,
+		Amount:      tx.Amount,
+		Reason:      tx.Reason,
+		SecondParty: party > 0,
+		TraceParent: tx.Trace,
 	}
+
+	if tx.Operation == OpHold {
+		d.Feature = tx.FeatureType
+	}
+
+	d.Data = w.escrowPayload(d.ID, d.Type, true, true)
+	switch {
+	case tx.Operation == OpSettle && party == 0:
+		d.View = w.escrowPayload(d.ID, d.Type, true, false)
+	case tx.Operation == OpPartialSettle:
+		d.View = w.escrowPayload(d.ID, d.Type, party == 0, party == 1)
+	}
+
+	return d
+}
+
+// escrowPayload writes an escrow operation's event. The user's and the model's balances are left
+// out of the other party's view.
+func (w *eventWriter) escrowPayload(id, eventType string, showUser, showModel bool) []byte {
+	tx := w.tx
 	user := &tx.Parties[0]
 	var model *Party
 	if len(tx.Parties) > 1 {
 		model = &tx.Parties[1]
 	}
-	build := func(userView, modelView bool) []byte {
-		b := w.begin(d.ID, d.Type)
-		b = appendField(b, "userId", string(user.Account))
-		if model != nil {
-			b = appendField(b, "modelId", string(model.Account))
-		}
-		b = appendField(b, "escrowId", tx.EscrowID.String())
-		if tx.Operation == OpPartialSettle {
-			b = appendNumber(b, "refundAmount", tx.RefundAmount)
-			b = appendNumber(b, "settleAmount", tx.SettleAmount)
-		} else {
-			b = appendNumber(b, "amount", tx.Amount)
-		}
-		b = appendField(b, "queueItemId", tx.QueueItemID)
-		if tx.Operation == OpHold {
-			b = appendField(b, "featureType", tx.FeatureType)
-		}
-		if userView && tx.Operation != OpSettle {
-			b = appendNumber(b, "userAvailableBalance", user.Available)
-			b = appendNumber(b, "userEscrowBalance", user.Escrow)
-		}
-		if modelView && model != nil {
-			b = appendNumber(b, "modelEarnedBalance", model.Earned)
-		}
-		return w.end(b)
+
+	b := w.openPayload(id, eventType)
+	b = appendField(b, "userId", string(user.Account))
+	if model != nil {
+		b = appendField(b, "modelId", string(model.Account))
 	}
-	switch tx.Operation {
-	case OpHold:
-		d.Type, d.Feature = EventEscrowHeld, tx.FeatureType
-	case OpSettle:
-		d.Type = EventEscrowSettled
-	case OpRefund:
-		d.Type = EventEscrowRefunded
-	default:
-		d.Type = EventEscrowPartialSettled
+
+	b = appendField(b, "escrowId", tx.EscrowID.String())
+	if tx.Operation == OpPartialSettle {
+		b = appendNumber(b, "refundAmount", tx.RefundAmount)
+		b = appendNumber(b, "settleAmount", tx.SettleAmount)
+	} else {
+		b = appendNumber(b, "amount", tx.Amount)
 	}
-	d.Data = build(true, true)
-	switch {
-	case tx.Operation == OpSettle && party == 0:
-		d.View = build(true, false)
-	case tx.Operation == OpPartialSettle:
-		d.View = build(party == 0, party == 1)
+
+	b = appendField(b, "queueItemId", tx.QueueItemID)
+	if tx.Operation == OpHold {
+		b = appendField(b, "featureType", tx.FeatureType)
 	}
-	return d
+
+	if showUser && tx.Operation != OpSettle {
+		b = appendNumber(b, "userAvailableBalance", user.Available)
+		b = appendNumber(b, "userEscrowBalance", user.Escrow)
+	}
+
+	if showModel && model != nil {
+		b = appendNumber(b, "modelEarnedBalance", model.Earned)
+	}
+
+	return w.closePayload(b)
 }
 
-func (w *eventWriter) balanceUpdated(p *Party, l leg, seq int64) bus.Delivery {
+// balanceDelivery is the event of one leg.
+func (w *eventWriter) balanceDelivery(p *Party, l leg, seq int64) bus.Delivery {
 	tx := w.tx
 	d := bus.Delivery{
-		ID: derivedID(tx.ID, "event:", w.place).String(), Type: EventBalanceUpdated,
-		Account: string(p.Account), Seq: seq, Amount: max(l.amount, -l.amount), Reason: tx.Reason,
+		ID:          derivedID(tx.ID, "event:", w.place).String(),
+		Type:        EventBalanceUpdated,
+		Account:     string(p.Account),
+		Seq:         seq,
+		Amount:      max(l.amount, -l.amount),
+		Reason:      tx.Reason,
 		TraceParent: tx.Trace,
 	}
-	after := p.Earned
-	switch l.state {
-	case StateAvailable:
-		after = p.Available
-	case StateEscrow:
-		after = p.Escrow
-	}
-	b := w.begin(d.ID, d.Type)
+
+	after := p.balanceIn(l.state)
+	b := w.openPayload(d.ID, d.Type)
 	b = appendField(b, "accountId", string(p.Account))
 	b = appendField(b, "accountType", string(p.Account.Type()))
 	b = appendField(b, "balanceState", string(l.state))
@@ -180,19 +219,27 @@ func (w *eventWriter) balanceUpdated(p *Party, l leg, seq int64) bus.Delivery {
 	b = appendNumber(b, "balanceAfter", after)
 	b = appendNumber(b, "changeAmount", l.amount)
 	b = appendField(b, "ledgerEntryId", entryID(tx.ID, w.place).String())
-	d.Data = w.end(b)
+	d.Data = w.closePayload(b)
 	return d
 }
 
-// entryID names an entry: UUIDv5 of its transaction and its place in it.
+// entryID returns an entry's id: the UUIDv5 of its transaction and its place there.
 func entryID(tx uuid.UUID, place int) uuid.UUID {
 	return derivedID(tx, "entry:", place)
 }
 
-func (w *eventWriter) begin(id, eventType string) []byte {
-	if size := 640 + len(w.metadata); cap(w.buf)-len(w.buf) < size {
-		w.buf = make([]byte, 0, max(size, 2048)) // a hold has three events of half a kilobyte
+const (
+	payloadSize = 640  // more than a payload without metadata takes
+	bufferSize  = 2048 // the three events of a hold take half a kilobyte each
+)
+
+// openPayload begins a payload behind those in the buffer.
+func (w *eventWriter) openPayload(id, eventType string) []byte {
+	size := payloadSize + len(w.metadata)
+	if cap(w.buf)-len(w.buf) < size {
+		w.buf = make([]byte, 0, max(size, bufferSize))
 	}
+
 	b := w.buf[len(w.buf):]
 	b = append(b, `{"eventId":"`...)
 	b = append(b, id...)
@@ -201,60 +248,77 @@ func (w *eventWriter) begin(id, eventType string) []byte {
 	b = append(b, `","timestamp":"`...)
 	b = append(b, w.timestamp...)
 	b = append(b, `","transactionId":"`...)
-	b = append(b, w.id...)
+	b = append(b, w.transactionID...)
 	b = append(b, `","reason":"`...)
 	b = append(b, w.tx.Reason...)
 	return append(b, `","source":"wallet-core","version":"1.0"`...)
 }
 
-func (w *eventWriter) end(b []byte) []byte {
+// closePayload ends a payload and keeps its place in the buffer.
+func (w *eventWriter) closePayload(b []byte) []byte {
 	if w.tx.CorrelationID != "" {
 		b = appendField(b, "correlationId", w.tx.CorrelationID)
 	}
+
 	if w.metadata != nil {
 		b = append(b, `,"metadata":`...)
 		b = append(b, w.metadata...)
 	}
+
 	b = append(b, '}')
-	if cap(b) == cap(w.buf)-len(w.buf) { // it did not outgrow the buffer
+	isInBuffer := cap(b) == cap(w.buf)-len(w.buf)
+	if isInBuffer {
 		w.buf = w.buf[:len(w.buf)+len(b)]
 	}
+
 	return b[:len(b):len(b)]
 }
 
-// oneLine is metadata without line breaks, which part the frames of a message and the fields of a server-sent event.
-func oneLine(metadata json.RawMessage) []byte {
+// onOneLine removes line breaks from metadata. They would separate the frames of a message and the
+// fields of a server-sent event.
+func onOneLine(metadata json.RawMessage) []byte {
 	if bytes.IndexByte(metadata, '\n') < 0 && bytes.IndexByte(metadata, '\r') < 0 {
 		return metadata
 	}
 	var b bytes.Buffer
-	_ = json.Compact(&b, metadata) // it was checked when it came
+	_ = json.Compact(&b, metadata) // Op.Check has validated it
 	return b.Bytes()
 }
 
 func appendNumber(b []byte, name string, n int64) []byte {
-	b = append(b, ',', '"')
-	b = append(b, name...)
-	b = append(b, '"', ':')
+	b = appendFieldName(b, name)
 	return strconv.AppendInt(b, n, 10)
 }
 
 func appendField(b []byte, name, value string) []byte {
-	b = append(b, ',', '"')
-	b = append(b, name...)
-	b = append(b, '"', ':')
-	return appendString(b, value)
+	b = appendFieldName(b, name)
+	return appendJSONString(b, value)
 }
 
-// appendString writes a JSON string. Plain ASCII, which nearly all are, is copied.
-func appendString(b []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
-			quoted, _ := json.Marshal(s) // a string cannot fail
-			return append(b, quoted...)
-		}
+func appendFieldName(b []byte, name string) []byte {
+	b = append(b, ',', '"')
+	b = append(b, name...)
+	return append(b, '"', ':')
+}
+
+// appendJSONString appends a JSON string. It copies plain ASCII, which nearly all strings are.
+func appendJSONString(b []byte, s string) []byte {
+	if !isPlainASCII(s) {
+		quoted, _ := json.Marshal(s) // marshalling a string never fails
+		return append(b, quoted...)
 	}
 	b = append(b, '"')
 	b = append(b, s...)
 	return append(b, '"')
+}
+
+// isPlainASCII reports whether JSON escapes nothing of s.
+func isPlainASCII(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }

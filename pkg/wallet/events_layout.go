@@ -11,64 +11,75 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// CheckLayout remembers, at the first time, where this ledger's events are
-// published; later it is bus.ErrLayout when keys say otherwise: an account's
-// events would go elsewhere than its earlier ones. When the ledger agrees, claim
-// is called, to ask Redis the same; its error is returned, and nothing is
-// remembered.
+// CheckLayout binds the ledger to the keys under which its events are published. The first call
+// stores them. A later call with other keys returns bus.ErrLayout, since an account's events would
+// go elsewhere than its earlier ones. If the ledger agrees, CheckLayout calls claim, which asks
+// Redis the same. It returns claim's error, and then stores nothing.
 func (l *Ledger) CheckLayout(ctx context.Context, keys bus.Keys, claim func(context.Context) error) error {
 	keys = keys.WithDefaults()
 	db := l.store.sharedQueries().db
-	used, err := usedLayout(ctx, db)
+	used, err := readLayout(ctx, db)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		return l.firstLayout(ctx, db, keys, claim)
+		return l.storeLayout(ctx, db, keys, claim)
 	case err != nil:
 		return l.queryError("layout", err)
 	}
-	if err := sameLayout(used, keys); err != nil {
+
+	err = compareLayouts(used, keys)
+	if err != nil {
 		return err
 	}
+
 	return claim(ctx)
 }
 
-// firstLayout binds a new ledger. Who comes at the same time waits at the INSERT
+// storeLayout binds a new ledger. Another core that does so at the same time waits at the INSERT
 // until the claim is decided.
-func (l *Ledger) firstLayout(ctx context.Context, db *sqlx.DB, keys bus.Keys, claim func(context.Context) error) error {
+func (l *Ledger) storeLayout(ctx context.Context, db *sqlx.DB, keys bus.Keys, claim func(context.Context) error) error {
 	tx, err := db.BeginTxx(ctx, nil)
 	if err != nil {
 		return l.queryError("layout", err)
 	}
 	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
-	_, err = tx.ExecContext(ctx, `INSERT INTO layout (one, namespace, partitions) VALUES (true, $1, $2) ON CONFLICT DO NOTHING`, keys.Namespace, keys.Partitions)
+	const insert = `INSERT INTO layout (one, namespace, partitions) VALUES (true, $1, $2) ON CONFLICT DO NOTHING`
+	if _, err := tx.ExecContext(ctx, insert, keys.Namespace, keys.Partitions); err != nil {
+		return l.queryError("layout", err)
+	}
+
+	used, err := readLayout(ctx, tx)
 	if err != nil {
 		return l.queryError("layout", err)
 	}
-	used, err := usedLayout(ctx, tx)
+
+	err = compareLayouts(used, keys)
+	if err != nil {
+		return err
+	}
+
+	err = claim(ctx)
+	if err != nil {
+		return err
+	}
+
+	err = tx.Commit()
 	if err != nil {
 		return l.queryError("layout", err)
 	}
-	if err := sameLayout(used, keys); err != nil {
-		return err
-	}
-	if err := claim(ctx); err != nil {
-		return err
-	}
-	if err := tx.Commit(); err != nil {
-		return l.queryError("layout", err)
-	}
+
 	return nil
 }
 
-func usedLayout(ctx context.Context, q sqlx.QueryerContext) (used bus.Keys, err error) {
-	err = q.QueryRowxContext(ctx, `SELECT namespace, partitions FROM layout`).Scan(&used.Namespace, &used.Partitions)
+func readLayout(ctx context.Context, q sqlx.QueryerContext) (used bus.Keys, err error) {
+	row := q.QueryRowxContext(ctx, `SELECT namespace, partitions FROM layout`)
+	err = row.Scan(&used.Namespace, &used.Partitions)
 	return used, err
 }
 
-func sameLayout(used, keys bus.Keys) error {
-	if used != keys {
-		return fmt.Errorf("%w: the ledger's events are published under --namespace %s with --partitions %d, not %s and %d: start with the former",
-			bus.ErrLayout, used.Namespace, used.Partitions, keys.Namespace, keys.Partitions)
+func compareLayouts(used, keys bus.Keys) error {
+	if used == keys {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("%w: the ledger's events are published under --namespace %s with --partitions %d, not %s and %d: start with the former",
+		bus.ErrLayout, used.Namespace, used.Partitions, keys.Namespace, keys.Partitions)
 }

@@ -12,11 +12,11 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// EventHeader is what all events of the ledger have.
+// EventHeader has the fields that all events of the ledger have.
 type EventHeader struct {
 	EventID       string          `json:"eventId"`
 	EventType     string          `json:"eventType"`
-	Timestamp     time.Time       `json:"timestamp"` // when the transaction was made, to the millisecond
+	Timestamp     time.Time       `json:"timestamp"` // of the transaction, to the millisecond
 	TransactionID uuid.UUID       `json:"transactionId"`
 	Reason        string          `json:"reason"`
 	Source        string          `json:"source"`        // "wallet-core"
@@ -25,10 +25,10 @@ type EventHeader struct {
 	Metadata      json.RawMessage `json:"metadata"`      // nil: none was given
 }
 
-// Check refuses events of versions that are not 1.x. bus.Typed asks it.
+// Check refuses events of versions other than 1.x. bus.Typed calls it.
 func (h *EventHeader) Check() error {
 	if !strings.HasPrefix(h.Version, "1.") {
-		return fmt.Errorf("version %q is not 1.x, the only ones this program knows", h.Version)
+		return fmt.Errorf("version %q must be 1.x, which this program knows", h.Version)
 	}
 	return nil
 }
@@ -45,7 +45,7 @@ type EscrowHeld struct {
 	UserEscrowBalance    int64     `json:"userEscrowBalance"`    // after it
 }
 
-// EscrowSettled says that a model earned what was in escrow.
+// EscrowSettled says that a model earned an escrow's points.
 type EscrowSettled struct {
 	EventHeader
 	UserID             Account   `json:"userId"`
@@ -56,7 +56,7 @@ type EscrowSettled struct {
 	ModelEarnedBalance int64     `json:"modelEarnedBalance"` // after it
 }
 
-// EscrowRefunded says that what was in escrow went back to the user.
+// EscrowRefunded says that an escrow's points went back to the user.
 type EscrowRefunded struct {
 	EventHeader
 	UserID               Account   `json:"userId"`
@@ -67,8 +67,8 @@ type EscrowRefunded struct {
 	UserEscrowBalance    int64     `json:"userEscrowBalance"`    // after it
 }
 
-// EscrowPartialSettled says that a part of what was in escrow went to a model and
-// the rest back to the user.
+// EscrowPartialSettled says that a part of an escrow's points went to a model and the rest back to
+// the user.
 type EscrowPartialSettled struct {
 	EventHeader
 	UserID               Account   `json:"userId"`
@@ -94,8 +94,8 @@ type BalanceUpdated struct {
 	LedgerEntryID uuid.UUID    `json:"ledgerEntryId"`
 }
 
-// OnEscrowHeld makes a function a handler of EventEscrowHeld, for a bus.Subscription.
-// Several go into one with bus.Route.
+// OnEscrowHeld makes a function a handler of EventEscrowHeld, for a bus.Subscription. bus.Route
+// combines several handlers.
 func OnEscrowHeld(handle func(ctx context.Context, e EscrowHeld) error) bus.Handler {
 	return bus.Typed(EventEscrowHeld, handle)
 }

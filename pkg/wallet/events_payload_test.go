@@ -14,8 +14,8 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
 )
 
-// TestPayloadTypesHoldWhatTheLedgerWrites sends a ledger's own events through typed handlers: each field of an event must
-// come out again, so no name is wrong and none is missing.
+// TestPayloadTypesHoldWhatTheLedgerWrites sends a ledger's own events through typed handlers: each
+// field of an event must come out again, so no name is wrong and none is missing.
 func TestPayloadTypesHoldWhatTheLedgerWrites(t *testing.T) {
 	t.Parallel()
 	l := wallettest.Open(t, wallettest.SQLite(t), wallet.Config{})

@@ -13,20 +13,28 @@ import (
 
 // Pending implements relay.Source.
 func (l *Ledger) Pending(ctx context.Context, after int64, limit int) ([]bus.OutboxRow, error) {
-	rows, err := l.store.listOutbox(ctx, after, limit)
+	stored, err := l.store.listOutbox(ctx, after, limit)
 	if err != nil {
 		return nil, l.queryError("outbox", err)
 	}
-	out := make([]bus.OutboxRow, len(rows))
-	for i := range rows {
-		out[i] = bus.OutboxRow{ID: rows[i].id, CommittedAt: rows[i].tx.CreatedAt, Updates: updatesOf(&rows[i].tx)}
+
+	rows := make([]bus.OutboxRow, len(stored))
+	for i := range stored {
+		tx := &stored[i].tx
+		rows[i] = bus.OutboxRow{
+			ID:          stored[i].id,
+			CommittedAt: tx.CreatedAt,
+			Updates:     updatesOf(tx),
+		}
 	}
-	return out, nil
+
+	return rows, nil
 }
 
 // Published implements relay.Source.
 func (l *Ledger) Published(ctx context.Context, ids []int64) error {
-	if err := l.store.deleteOutbox(ctx, ids); err != nil {
+	err := l.store.deleteOutbox(ctx, ids)
+	if err != nil {
 		return l.queryError("delete from outbox", err)
 	}
 	return nil
@@ -50,26 +58,31 @@ func (l *Ledger) UpdatesAfter(ctx context.Context, account string, after int64, 
 	if err != nil {
 		return nil, l.queryError("events", err)
 	}
-	out := make([]bus.AccountUpdate, 0, len(txs))
+
+	updates := make([]bus.AccountUpdate, 0, len(txs))
 	for i := range txs {
-		for _, g := range updatesOf(&txs[i]) {
-			if g.Account == account {
-				out = append(out, g)
+		for _, update := range updatesOf(&txs[i]) {
+			if update.Account == account {
+				updates = append(updates, update)
 			}
 		}
 	}
-	return out, nil
+
+	return updates, nil
 }
 
 // ChangedSince implements relay.Source.
-func (l *Ledger) ChangedSince(ctx context.Context, t time.Time, cursor string, limit int) (page []bus.Position, next string, err error) {
-	from, after := idFrom(t), uuid.Nil
+func (l *Ledger) ChangedSince(
+	ctx context.Context, t time.Time, cursor string, limit int,
+) (page []bus.Position, next string, err error) {
+	after := uuid.Nil
 	if cursor != "" {
-		if after, err = uuid.Parse(cursor); err != nil {
-			return nil, "", invalid("cursor", "it is none of a page before")
+		after, err = uuid.Parse(cursor)
+		if err != nil {
+			return nil, "", invalid("cursor", "a cursor must be one that an earlier page returned")
 		}
 	}
-	page, last, err := l.store.listChangedSince(ctx, from, after, limit)
+	page, last, err := l.store.listChangedSince(ctx, idFrom(t), after, limit)
 	if err != nil {
 		return nil, "", l.queryError("changed accounts", err)
 	}

@@ -117,6 +117,17 @@ func (p *Party) balanceAt(t time.Time) Balance {
 	}
 }
 
+func (p *Party) balanceIn(s BalanceState) int64 {
+	switch s {
+	case StateAvailable:
+		return p.Available
+	case StateEscrow:
+		return p.Escrow
+	default:
+		return p.Earned
+	}
+}
+
 // sides returns the user's and the model's party; nil: the transaction has none.
 func (tx *Transaction) sides() (user, model *Party) {
 	for i := range tx.Parties {
