@@ -19,85 +19,92 @@ func (l *Ledger) Balance(ctx context.Context, a Account) (Balance, error) {
 	return w.balance(), nil
 }
 
-// maxEntryScan is how many seq of an account one page looks through for entries with a reason.
+// maxEntryScan is how many seq of an account one page of entries with a reason looks through.
 const maxEntryScan = 100_000
 
-// Entries lists the account's entries, newest first, and the cursor of the next
-// page (empty: no more). Commits in between change neither order nor cursor. A page
-// of entries with a rare reason may hold fewer than the limit, or none, and have a
-// next one, since it looks through a bounded part of the history (maxEntryScan).
+// Entries lists the account's entries, newest first, and returns the cursor of the next page;
+// empty: there is none. Commits in between change neither the order nor the cursor. A page with a
+// reason looks through a bounded part of the history (maxEntryScan), so it may have fewer entries
+// than the limit, or none, and still a next page.
 func (l *Ledger) Entries(ctx context.Context, a Account, f EntryFilter, p Page) ([]Entry, string, error) {
-	before := int64(math.MaxInt64)
-	if p.Before != "" {
-		n, err := strconv.ParseInt(p.Before, 10, 64)
-		if err != nil || n < 1 {
-			return nil, "", invalid("/before", "a cursor is what an earlier page returned as next")
-		}
-		before = n
+	before, err := p.seqCursor()
+	if err != nil {
+		return nil, "", err
 	}
+
 	limit, err := p.limit()
 	if err != nil {
 		return nil, "", err
 	}
+
 	w, err := l.store.readWallet(ctx, a)
 	if err != nil {
 		return nil, "", l.queryError("entries", err)
 	}
+
 	after, to, err := l.seqBounds(ctx, w, f)
 	if err != nil {
 		return nil, "", l.queryError("entries", err)
 	}
+
 	before = min(before, to)
-	end := after
+	scanEnd := after
 	if f.Reason != "" {
-		end = max(after, min(before-1, w.Seq)-l.maxEntryScan)
+		newest := min(before-1, w.Seq)
+		scanEnd = max(after, newest-l.maxEntryScan)
 	}
-	entries, err := l.store.listEntries(ctx, a, f.Reason, end, before, limit+1)
+
+	entries, err := l.store.listEntries(ctx, a, f.Reason, scanEnd, before, limit+1)
 	switch {
 	case err != nil:
 		return nil, "", l.queryError("entries", err)
 	case len(entries) > limit:
 		entries = entries[:limit]
 		return entries, strconv.FormatInt(entries[limit-1].Seq, 10), nil
-	case end > after:
-		return entries, strconv.FormatInt(end+1, 10), nil
+	case scanEnd > after:
+		return entries, strconv.FormatInt(scanEnd+1, 10), nil
 	}
+
 	return entries, "", nil
 }
 
-// Events lists the account's events with seq greater than after, oldest first,
-// at most limit (1 to 1000; 0: 100), and the account's newest seq.
+// Events lists the account's events with seq greater than after, oldest first. It returns at most
+// limit of them (1 to 1000; 0: 100), and the account's newest seq.
 func (l *Ledger) Events(ctx context.Context, a Account, after int64, limit int) ([]AccountEvent, int64, error) {
 	limit, err := Page{Limit: limit}.limit()
 	if err != nil {
 		return nil, 0, err
 	}
+
 	if after < 0 {
-		return nil, 0, invalid("/after", "a seq is 0 or more")
+		return nil, 0, invalid("/after", "a seq must be 0 or more")
 	}
+
 	w, err := l.store.readWallet(ctx, a)
 	if err != nil {
 		return nil, 0, l.queryError("events", err)
 	}
-	txs, err := l.store.listTransactionsAfter(ctx, a, after, limit)
+
+	updates, err := l.UpdatesAfter(ctx, string(a), after, limit)
 	if err != nil {
-		return nil, 0, l.queryError("events", err)
+		return nil, 0, err
 	}
-	events, last := make([]AccountEvent, 0, limit), w.Seq
-	for i := range txs {
-		for _, g := range updatesOf(&txs[i]) {
-			if g.Account != string(a) {
+
+	newest := w.Seq
+	events := make([]AccountEvent, 0, limit)
+	for _, update := range updates {
+		for i := range update.Deliveries {
+			d := &update.Deliveries[i]
+			if d.Seq <= after || len(events) == limit {
 				continue
 			}
-			for j := range g.Deliveries {
-				if d := &g.Deliveries[j]; d.Seq > after && len(events) < limit {
-					events = append(events, AccountEvent{Account: a, Seq: d.Seq, Event: d.ForAccount()})
-					last = max(last, d.Seq)
-				}
-			}
+
+			events = append(events, AccountEvent{Account: a, Seq: d.Seq, Event: d.ForAccount()})
+			newest = max(newest, d.Seq)
 		}
 	}
-	return events, last, nil
+
+	return events, newest, nil
 }
 
 // Escrow returns one escrow, or ErrEscrowNotFound.
@@ -109,38 +116,40 @@ func (l *Ledger) Escrow(ctx context.Context, id uuid.UUID) (Escrow, error) {
 	return *e, nil
 }
 
-// maxEscrowScan is how many escrows of a user one page looks through for those with a status.
+// maxEscrowScan is how many escrows of a user one page of escrows with a status looks through.
 const maxEscrowScan = 20_000
 
-// Escrows lists a user's escrows, newest first, and the cursor of the next page; an
-// empty status means all. A page of escrows with a status may hold fewer than the
-// limit, or none, and have a next one, since it looks through so many (maxEscrowScan).
+// Escrows lists a user's escrows, newest first, and returns the cursor of the next page; empty:
+// there is none. An empty status means all. A page with a status looks through a bounded number of
+// escrows (maxEscrowScan), so it may have fewer escrows than the limit, or none, and still a next
+// page.
 func (l *Ledger) Escrows(ctx context.Context, user Account, status EscrowStatus, p Page) ([]Escrow, string, error) {
-	before := uuid.Max
-	if p.Before != "" {
-		id, err := uuid.Parse(p.Before)
-		if err != nil {
-			return nil, "", invalid("/before", "a cursor is what an earlier page returned as next")
-		}
-		before = id
+	before, err := p.idCursor()
+	if err != nil {
+		return nil, "", err
 	}
+
 	limit, err := p.limit()
 	if err != nil {
 		return nil, "", err
 	}
+
 	switch status {
 	case "", StatusHeld, StatusSettled, StatusRefunded, StatusPartiallySettled:
 	default:
-		return nil, "", invalid("/status", "a status is held, settled, refunded or partially_settled")
+		return nil, "", invalid("/status", "a status must be held, settled, refunded or partially_settled")
 	}
+
 	if _, err := l.store.readWallet(ctx, user); err != nil {
 		return nil, "", l.queryError("escrows", err)
 	}
-	look := limit + 1
+
+	scan := limit + 1
 	if status != "" {
-		look = l.maxEscrowScan
+		scan = l.maxEscrowScan
 	}
-	escrows, last, err := l.store.listEscrows(ctx, user, status, before, look, limit+1)
+
+	escrows, last, err := l.store.listEscrows(ctx, user, status, before, scan, limit+1)
 	switch {
 	case err != nil:
 		return nil, "", l.queryError("escrows", err)
@@ -150,6 +159,7 @@ func (l *Ledger) Escrows(ctx context.Context, user Account, status EscrowStatus,
 	case last != uuid.Nil:
 		return escrows, last.String(), nil
 	}
+
 	return escrows, "", nil
 }
 
@@ -159,18 +169,21 @@ func (l *Ledger) Transaction(ctx context.Context, id uuid.UUID) (Transaction, er
 	if err != nil {
 		return Transaction{}, l.queryError("transaction", err)
 	}
-	if tx.Entries, err = l.store.readTransactionEntries(ctx, tx); err != nil {
+
+	tx.Entries, err = l.store.readTransactionEntries(ctx, tx)
+	if err != nil {
 		return Transaction{}, l.queryError("transaction", err)
 	}
+
 	return *tx, nil
 }
 
-// queryError tells a database that is away from a bug.
-func (l *Ledger) queryError(what string, err error) error {
+// queryError adds ErrUnavailable if the database cannot be reached.
+func (l *Ledger) queryError(query string, err error) error {
 	if retryable(err) && !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("%s: %w: %w", what, ErrUnavailable, err)
+		return fmt.Errorf("%s: %w: %w", query, ErrUnavailable, err)
 	}
-	return fmt.Errorf("%s: %w", what, err)
+	return fmt.Errorf("%s: %w", query, err)
 }
 
 func (p Page) limit() (int, error) {
@@ -178,7 +191,31 @@ func (p Page) limit() (int, error) {
 	case p.Limit == 0:
 		return 100, nil
 	case p.Limit < 1 || p.Limit > 1000:
-		return 0, invalid("/limit", "a limit is 1 to 1000")
+		return 0, invalid("/limit", "a limit must be 1 to 1000")
 	}
 	return p.Limit, nil
+}
+
+var errBadCursor = invalid("/before", "a cursor must be one that an earlier page returned as next")
+
+func (p Page) seqCursor() (int64, error) {
+	if p.Before == "" {
+		return math.MaxInt64, nil
+	}
+	seq, err := strconv.ParseInt(p.Before, 10, 64)
+	if err != nil || seq < 1 {
+		return 0, errBadCursor
+	}
+	return seq, nil
+}
+
+func (p Page) idCursor() (uuid.UUID, error) {
+	if p.Before == "" {
+		return uuid.Max, nil
+	}
+	id, err := uuid.Parse(p.Before)
+	if err != nil {
+		return uuid.Nil, errBadCursor
+	}
+	return id, nil
 }

@@ -9,116 +9,136 @@ import (
 	"github.com/google/uuid"
 )
 
-// This file answers questions about the past. It relies on an account's
-// transactions never going back in time (apply in commit_apply.go sees to it), so that
-// a moment is found among an account's entries by halving.
+// This file answers questions about the past. An account's transactions never go back in time (see
+// state.newestChange), so a binary search finds a moment among an account's entries.
 
-// BalanceAt returns the account's state after all that happened up to and
-// including the millisecond t. Before the account's first change all is zero; an
-// account that does not exist now is ErrAccountNotFound.
+// BalanceAt returns the account's state after all that happened up to and including the millisecond
+// t. Before the account's first change it is zero. An account that does not exist now is
+// ErrAccountNotFound.
 func (l *Ledger) BalanceAt(ctx context.Context, a Account, t time.Time) (Balance, error) {
 	w, err := l.store.readWallet(ctx, a)
 	if err != nil {
 		return Balance{}, l.queryError("balance", err)
 	}
+
 	if !w.UpdatedAt.After(t) {
 		return w.balance(), nil
 	}
-	p, err := l.lastBefore(ctx, w, idFrom(t.Truncate(time.Millisecond).Add(time.Millisecond)))
+
+	nextMillisecond := t.Truncate(time.Millisecond).Add(time.Millisecond)
+	last, err := l.lastEntryBefore(ctx, w, idFrom(nextMillisecond))
 	if err != nil {
 		return Balance{}, l.queryError("balance", err)
 	}
-	if p.seq == 0 {
+
+	if last.seq == 0 {
 		return Balance{Account: string(a)}, nil
 	}
-	tx, err := l.store.readTransaction(ctx, p.transaction)
+
+	tx, err := l.store.readTransaction(ctx, last.transaction)
 	if err != nil {
 		return Balance{}, l.queryError("balance", err)
 	}
-	r := receiptOf(tx)
-	for _, b := range r.Balances {
-		if b.Account == string(a) {
-			return b, nil
+
+	for i := range tx.Parties {
+		p := &tx.Parties[i]
+		if p.Account == a {
+			return p.balanceAt(tx.CreatedAt), nil
 		}
 	}
+
 	return Balance{}, l.queryError("balance", ErrTransactionNotFound)
 }
 
-// Export calls f for the account's entries with From <= CreatedAt < To, oldest
-// first, until f fails. It holds a page of them in memory at a time.
+// Export calls f for the account's entries that pass the filter, oldest first, until f fails. It
+// holds one page of them in memory.
 func (l *Ledger) Export(ctx context.Context, a Account, filter EntryFilter, f func(*Entry) error) error {
-	const page = 1000
+	const pageSize = 1000
 	w, err := l.store.readWallet(ctx, a)
 	if err != nil {
 		return l.queryError("export", err)
 	}
+
 	after, before, err := l.seqBounds(ctx, w, filter)
 	if err != nil {
 		return l.queryError("export", err)
 	}
+
 	for {
-		entries, err := l.store.listEntriesForward(ctx, a, filter.Reason, after, before, page)
+		entries, err := l.store.listEntriesForward(ctx, a, filter.Reason, after, before, pageSize)
 		if err != nil {
 			return l.queryError("export", err)
 		}
+
 		for i := range entries {
-			if err := f(&entries[i]); err != nil {
+			err := f(&entries[i])
+			if err != nil {
 				return err
 			}
+
 			after = entries[i].Seq
 		}
-		if len(entries) < page {
+
+		if len(entries) < pageSize {
 			return nil
 		}
 	}
 }
 
-// seqBounds is the filter's time as a range of seq: after < seq < before. However
-// long the account's history is, what lies outside is not looked at.
+// seqBounds returns the filter's time as a range of seq: after < seq < before. So a query reads
+// nothing outside of the range, however long the account's history is.
 func (l *Ledger) seqBounds(ctx context.Context, w *wallet, f EntryFilter) (after, before int64, err error) {
 	before = math.MaxInt64
 	if !f.From.IsZero() {
-		p, err := l.lastBefore(ctx, w, idFrom(f.From))
+		last, err := l.lastEntryBefore(ctx, w, idFrom(f.From))
 		if err != nil {
 			return 0, 0, err
 		}
-		after = p.seq
+
+		after = last.seq
 	}
+
 	if !f.To.IsZero() {
-		p, err := l.lastBefore(ctx, w, idFrom(f.To))
+		last, err := l.lastEntryBefore(ctx, w, idFrom(f.To))
 		if err != nil {
 			return 0, 0, err
 		}
-		before = p.seq + 1
+
+		before = last.seq + 1
 	}
+
 	return after, before, nil
 }
 
-// entryPosition is where an entry stands.
+// entryPosition says where an entry stands.
 type entryPosition struct {
 	seq         int64
 	transaction uuid.UUID
 }
 
-// lastBefore finds the account's last entry of a transaction below the id; the
-// zero place: there is none.
-func (l *Ledger) lastBefore(ctx context.Context, w *wallet, bound uuid.UUID) (entryPosition, error) {
+// lastEntryBefore finds the account's last entry whose transaction id is below the bound; zero:
+// there is none. It halves the range of seq in each step.
+func (l *Ledger) lastEntryBefore(ctx context.Context, w *wallet, bound uuid.UUID) (entryPosition, error) {
 	var found entryPosition
-	low, high := int64(0), w.Seq // found is at or below low; nothing above high is below the bound
+	low := int64(0) // found.seq is at most low
+	high := w.Seq   // no entry above high is below the bound
 	for low < high {
 		middle := low + (high-low+1)/2
-		p, err := l.store.findEntryUpTo(ctx, w.Account, middle)
+		entry, err := l.store.findEntryUpTo(ctx, w.Account, middle)
 		if err != nil {
 			return entryPosition{}, err
 		}
+
 		switch {
-		case p.seq <= low: // nothing between low and middle: seq that are no entry's
+		case entry.seq <= low: // no seq between low and middle is an entry's
 			low = middle
-		case bytes.Compare(p.transaction[:], bound[:]) < 0:
-			found, low = p, middle
+		case bytes.Compare(entry.transaction[:], bound[:]) < 0:
+			found = entry
+			low = middle
 		default:
-			high = p.seq - 1
+			high = entry.seq - 1
 		}
 	}
+
 	return found, nil
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// TestRareReasons lists entries with a reason in pages that look through a few seq each: they have all that there are, each
-// once, newest first, whatever the limit, and no page looks further.
+// TestRareReasons lists entries with a reason in pages that look through a few seq each: they have
+// all that there are, each once, newest first, whatever the limit, and no page looks further.
 func TestRareReasons(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, url string) {
@@ -67,8 +67,8 @@ func TestRareReasons(t *testing.T) {
 	})
 }
 
-// TestRareStatuses lists escrows with a status in pages that look through a few escrows each: they have all that there are,
-// each once, newest first, whatever the limit, and no page looks further.
+// TestRareStatuses lists escrows with a status in pages that look through a few escrows each: they
+// have all that there are, each once, newest first, whatever the limit, and no page looks further.
 func TestRareStatuses(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, url string) {
