@@ -11,58 +11,84 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// stateDivisionByZero is the SQLSTATE with which a batch's statement aborts: see abortUnless.
-const stateDivisionByZero = "22012"
+// This file is the only one that looks at SQLSTATEs and at SQLite's codes.
 
-// lostRace tells a write that another process' commit made impossible: both used a
-// key, made a wallet or gave out a wallet's next seq, or the write found something
-// other than it expected and divided by zero. The batch runs again and finds what there is.
+// The SQLSTATEs with a meaning of their own.
+const (
+	stateUniqueViolation      = "23505"
+	stateDivisionByZero       = "22012" // a batch's statement aborts with it: see abortUnless
+	stateLockNotAvailable     = "55P03"
+	stateIdleInTransaction    = "25P03"
+	stateReadOnlyTransaction  = "25006" // a replica refuses to write
+	stateFeatureNotSupported  = "0A000" // a replica refuses to begin a transaction that may write
+	constraintIdempotencyKeys = "idempotency_keys_pkey"
+	constraintWallets         = "wallets_pkey"
+	constraintEntrySeq        = "entries_account_seq"
+)
+
+// lostRace reports whether a write failed because another process committed first: both used a key,
+// created a wallet or took a wallet's next seq, or the statement aborted itself. The batch must
+// start again.
 func lostRace(err error) bool {
 	var pe *pq.Error
 	if !errors.As(err, &pe) {
 		return false
 	}
+
 	switch pe.Constraint {
-	case "idempotency_keys_pkey", "wallets_pkey", "entries_account_seq":
-		return pe.Code == "23505"
+	case constraintIdempotencyKeys, constraintWallets, constraintEntrySeq:
+		return pe.Code == stateUniqueViolation
 	}
+
 	return pe.Code == stateDivisionByZero
 }
 
-// errConnect marks what failed before there was a connection.
+// errConnect marks an error that came before there was a connection.
 var errConnect = errors.New("connect")
 
-// retryable tells database errors after which the same work may succeed: a
-// lost connection, a server that starts or stops, a serialization failure, a
-// deadlock, a timeout on a lock, a server that only reads, a database that lets nobody in. It is the one
-// place that looks at SQLSTATEs and SQLite's codes.
+// retryable reports errors after which the same work may succeed: a lost connection, a server that
+// starts or stops, a serialization failure, a deadlock, a lock that took too long, a server that
+// only reads, and a database that accepts no connections.
 func retryable(err error) bool {
 	var pe *pq.Error
 	if errors.As(err, &pe) {
-		switch pe.Code.Class() {
-		case "08", "53", "57": // connection exception, insufficient resources, operator intervention
-			return true
-		case "40": // transaction rollback: serialization failure, deadlock
-			return true
-		case "28", "3D", "55": // authorization, no such database, one that takes no connections: of a statement, a bug
-			if errors.Is(err, errConnect) {
-				return true
-			}
-		}
-		switch pe.Code {
-		case "55P03", "25P03": // lock not available, idle in transaction timeout
-			return true
-		case "25006", "0A000": // a replica refuses to write, or to begin a transaction that may, until it is promoted
-			return true
-		}
-		return false
+		return retryablePostgres(pe, errors.Is(err, errConnect))
 	}
+
 	var se *sqlite.Error
 	if errors.As(err, &se) {
 		code := se.Code() & 0xff
 		return code == sqlite3.SQLITE_BUSY || code == sqlite3.SQLITE_LOCKED
 	}
+
 	var ne net.Error
-	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, net.ErrClosed) || errors.As(err, &ne)
+	for _, lost := range []error{driver.ErrBadConn, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed} {
+		if errors.Is(err, lost) {
+			return true
+		}
+	}
+
+	return errors.As(err, &ne)
+}
+
+func retryablePostgres(err *pq.Error, connecting bool) bool {
+	switch err.Code.Class() {
+	case "08", "53", "57": // connection exception, insufficient resources, operator intervention
+		return true
+	case "40": // serialization failure, deadlock
+		return true
+	case "28", "3D", "55": // authorization, no such database, one that accepts no connections
+		if connecting {
+			return true // from a statement it would be a bug
+		}
+	}
+
+	switch err.Code {
+	case stateLockNotAvailable, stateIdleInTransaction:
+		return true
+	case stateReadOnlyTransaction, stateFeatureNotSupported: // until the replica is promoted
+		return true
+	}
+
+	return false
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/lib/pq"
 )
 
-// What a database says while it starts, stops, is full or is a replica, until the other one is promoted, is an outage
-// and no mistake of an operation.
+// What a database says while it starts, stops, is full or is a replica, until the other one is
+// promoted, is an outage and no mistake of an operation.
 func TestOutagesAreRetried(t *testing.T) {
 	retried := []*pq.Error{
 		{Code: "57P01"}, {Code: "57P03"}, {Code: "57014"}, {Code: "53300"}, {Code: "53100"}, {Code: "08006"}, {Code: "40001"}, {Code: "40P01"},

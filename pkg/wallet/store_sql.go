@@ -11,9 +11,9 @@ import (
 	"github.com/jmoiron/sqlx"
 )
 
-// sqlStore holds the queries that are the same on both databases. Columns that
-// hold times are timestamptz on Postgres and milliseconds on SQLite; dbTime
-// reads both. Ranges of time go by UUIDv7, which is in order of time.
+// sqlStore has the queries that are the same on both databases. Columns with times are timestamptz
+// on Postgres and milliseconds on SQLite; dbTime reads both. Ranges of time are ranges of UUIDv7,
+// which are in order of time.
 type sqlStore struct {
 	db *sqlx.DB
 }
@@ -21,9 +21,12 @@ type sqlStore struct {
 func (s *sqlStore) sharedQueries() *sqlStore { return s }
 
 func (s *sqlStore) ping(ctx context.Context) error { return s.db.PingContext(ctx) }
-func (s *sqlStore) close() error                   { return s.db.Close() }
 
-// dbTime scans a timestamptz, or milliseconds since 1970.
+func (s *sqlStore) close() error { return s.db.Close() }
+
+func (s *sqlStore) isSQLite() bool { return s.db.DriverName() == driverSQLite }
+
+// dbTime scans a timestamptz, or milliseconds since 1970. NULL is the zero time.
 type dbTime struct{ time.Time }
 
 // Scan implements sql.Scanner.
@@ -38,10 +41,11 @@ func (t *dbTime) Scan(v any) error {
 	default:
 		return fmt.Errorf("a time cannot be read from %T", v)
 	}
+
 	return nil
 }
 
-// dbText scans a nullable text column; NULL is the empty string.
+// dbText scans a nullable text column. NULL is the empty string.
 type dbText string
 
 // Scan implements sql.Scanner.
@@ -56,10 +60,11 @@ func (t *dbText) Scan(v any) error {
 	default:
 		return fmt.Errorf("a text cannot be read from %T", v)
 	}
+
 	return nil
 }
 
-// dbNumber scans a nullable integer column; NULL is 0.
+// dbNumber scans a nullable integer column. NULL is 0.
 type dbNumber int64
 
 // Scan implements sql.Scanner.
@@ -89,8 +94,13 @@ type walletRow struct {
 
 func (r *walletRow) toWallet() wallet {
 	return wallet{
-		Account: Account(r.Account), Available: r.Available, Escrow: r.Escrow, Earned: r.Earned,
-		Seq: r.Seq, Hash: r.Hash, UpdatedAt: r.UpdatedAt.Time,
+		Account:   Account(r.Account),
+		Available: r.Available,
+		Escrow:    r.Escrow,
+		Earned:    r.Earned,
+		Seq:       r.Seq,
+		Hash:      r.Hash,
+		UpdatedAt: r.UpdatedAt.Time,
 	}
 }
 
@@ -105,6 +115,7 @@ func (s *sqlStore) readWallet(ctx context.Context, a Account) (*wallet, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	w := r.toWallet()
 	return &w, nil
 }
@@ -132,10 +143,21 @@ type escrowRow struct {
 
 func (r *escrowRow) toEscrow() Escrow {
 	return Escrow{
-		ID: r.ID, User: Account(r.User), Amount: r.Amount, Status: EscrowStatus(r.Status), Reason: r.Reason,
-		QueueItemID: r.QueueItemID, FeatureType: r.FeatureType, HeldBy: r.HeldBy, CreatedAt: r.CreatedAt.Time,
-		ExpiresAt: r.ExpiresAt.Time, ClosedBy: r.ClosedBy.UUID, ClosedAt: r.ClosedAt.Time, Model: Account(r.Model),
-		RefundAmount: r.RefundAmount, SettleAmount: r.SettleAmount,
+		ID:           r.ID,
+		User:         Account(r.User),
+		Amount:       r.Amount,
+		Status:       EscrowStatus(r.Status),
+		Reason:       r.Reason,
+		QueueItemID:  r.QueueItemID,
+		FeatureType:  r.FeatureType,
+		HeldBy:       r.HeldBy,
+		CreatedAt:    r.CreatedAt.Time,
+		ExpiresAt:    r.ExpiresAt.Time,
+		ClosedBy:     r.ClosedBy.UUID,
+		ClosedAt:     r.ClosedAt.Time,
+		Model:        Account(r.Model),
+		RefundAmount: r.RefundAmount,
+		SettleAmount: r.SettleAmount,
 	}
 }
 
@@ -150,24 +172,28 @@ func (s *sqlStore) readEscrow(ctx context.Context, id uuid.UUID) (*Escrow, error
 	if err != nil {
 		return nil, err
 	}
+
 	e := r.toEscrow()
 	return &e, nil
 }
 
-// escrowsSQL reads the next so many ($3) in the order of their index, whatever their status, and has those with the
-// status and the last one. (With a second bound on id instead, Postgres sorts all of them as long as it has no statistics.)
+// escrowsSQL reads the next $3 escrows in the order of their index, whatever their status. It
+// returns those with the status, and the last one of all. With a second bound on id instead of the
+// LIMIT, Postgres would sort all of the user's escrows as long as it has no statistics.
 const escrowsSQL = `SELECT ` + escrowColumns + `, place FROM (
 		SELECT ` + escrowColumns + `, row_number() OVER (ORDER BY id DESC) AS place
 		FROM escrows WHERE user_account = $1 AND id < $2 ORDER BY id DESC LIMIT $3) x
 	WHERE $4 = '' OR status = $4 OR place = $3 ORDER BY id DESC LIMIT $5`
 
-func (s *sqlStore) listEscrows(ctx context.Context, user Account, status EscrowStatus, before uuid.UUID, look, limit int) ([]Escrow, uuid.UUID, error) {
+func (s *sqlStore) listEscrows(
+	ctx context.Context, user Account, status EscrowStatus, before uuid.UUID, look, limit int,
+) (escrows []Escrow, last uuid.UUID, err error) {
 	var rows []struct {
 		escrowRow
 		Place int `db:"place"`
 	}
-	err := s.db.SelectContext(ctx, &rows, escrowsSQL, string(user), before, look, string(status), limit)
-	escrows, last := make([]Escrow, 0, len(rows)), uuid.Nil
+	err = s.db.SelectContext(ctx, &rows, escrowsSQL, string(user), before, look, string(status), limit)
+	escrows = make([]Escrow, 0, len(rows))
 	for i := range rows {
 		r := &rows[i]
 		if r.Place == look {
@@ -180,7 +206,7 @@ func (s *sqlStore) listEscrows(ctx context.Context, user Account, status EscrowS
 	return escrows, last, err
 }
 
-// dueEscrow is a row of the list of escrows that are to expire, with what its refund needs.
+// dueEscrow is a row of the list of escrows that expire, with what its refund needs.
 type dueEscrow struct {
 	ID          uuid.UUID `db:"escrow_id"`
 	ExpiresAt   dbTime    `db:"expires_at"`
@@ -199,7 +225,8 @@ func (s *sqlStore) listDueEscrows(ctx context.Context, now time.Time, after dueE
 	return due, err
 }
 
-// A core's clock that is ahead must not remove young keys, so the database's counts, too.
+// A key must be old by the database's clock, too. A core whose clock is ahead must not delete young
+// keys.
 const (
 	deleteOldKeysSQL = `DELETE FROM idempotency_keys WHERE (operation, key) IN
 		(SELECT operation, key FROM idempotency_keys WHERE created_at < least($1, now() - $2 * interval '1 millisecond') ORDER BY created_at LIMIT $3)`
@@ -209,28 +236,30 @@ const (
 
 func (s *sqlStore) deleteOldKeys(ctx context.Context, now time.Time, age time.Duration, limit int) (int64, error) {
 	statement := deleteOldKeysSQL
-	if s.db.DriverName() == driverSQLite {
+	if s.isSQLite() {
 		statement = deleteOldKeysSQLite
 	}
+
 	res, err := s.db.ExecContext(ctx, statement, s.timeValue(now.Add(-age)), age.Milliseconds(), limit)
 	if err != nil {
 		return 0, err
 	}
+
 	return res.RowsAffected()
 }
 
-// time is a time as this database's columns hold it.
+// timeValue returns a time as this database's columns hold it.
 func (s *sqlStore) timeValue(t time.Time) any {
-	if s.db.DriverName() == driverSQLite {
+	if s.isSQLite() {
 		return t.UnixMilli()
 	}
 	return t
 }
 
-func convertRows[R, T any](rows []R, f func(*R) T) []T {
-	out := make([]T, len(rows))
+func convertRows[R, T any](rows []R, convert func(*R) T) []T {
+	converted := make([]T, len(rows))
 	for i := range rows {
-		out[i] = f(&rows[i])
+		converted[i] = convert(&rows[i])
 	}
-	return out
+	return converted
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 )
 
+// entryRow is an entry with some columns of its transaction.
 type entryRow struct {
 	Account       string        `db:"account"`
 	Seq           dbNumber      `db:"seq"`
@@ -34,15 +35,30 @@ const entryColumns = `e.account, e.seq, e.transaction_id, e.place, e.state, e.am
 
 func (r *entryRow) toEntry() Entry {
 	e := Entry{
-		ID: entryID(r.TransactionID, r.Place), TransactionID: r.TransactionID, Place: r.Place, Account: Account(r.Account),
-		State: BalanceState(r.State), Amount: r.Amount, BalanceBefore: r.BalanceBefore, BalanceAfter: r.BalanceAfter,
-		Seq: int64(r.Seq), Hash: r.Hash, CreatedAt: r.CreatedAt.Time, Operation: Operation(r.Operation), Reason: r.Reason,
-		EscrowID: r.EscrowID.UUID, QueueItemID: string(r.QueueItemID), FeatureType: string(r.FeatureType),
-		CorrelationID: string(r.CorrelationID), RequestID: string(r.RequestID),
+		ID:            entryID(r.TransactionID, r.Place),
+		TransactionID: r.TransactionID,
+		Place:         r.Place,
+		Account:       Account(r.Account),
+		State:         BalanceState(r.State),
+		Amount:        r.Amount,
+		BalanceBefore: r.BalanceBefore,
+		BalanceAfter:  r.BalanceAfter,
+		Seq:           int64(r.Seq),
+		Hash:          r.Hash,
+		CreatedAt:     r.CreatedAt.Time,
+		Operation:     Operation(r.Operation),
+		Reason:        r.Reason,
+		EscrowID:      r.EscrowID.UUID,
+		QueueItemID:   string(r.QueueItemID),
+		FeatureType:   string(r.FeatureType),
+		CorrelationID: string(r.CorrelationID),
+		RequestID:     string(r.RequestID),
 	}
+
 	if r.Metadata != "" {
 		e.Metadata = []byte(r.Metadata)
 	}
+
 	return e
 }
 
@@ -56,8 +72,23 @@ func (s *sqlStore) listEntries(ctx context.Context, a Account, reason string, af
 	return convertRows(rows, (*entryRow).toEntry), err
 }
 
-// The parties' entries are found by (account, seq), the system account's by its
-// own small index; so entries need no index by transaction.
+const entriesForwardSQL = `SELECT ` + entryColumns + ` FROM entries e JOIN transactions t ON t.id = e.transaction_id
+		WHERE e.account = $1 AND e.seq > $2 AND e.seq < $3 AND ($4 = '' OR t.reason = $4)
+		ORDER BY e.seq LIMIT $5`
+
+func (s *sqlStore) listEntriesForward(ctx context.Context, a Account, reason string, after, before int64, limit int) ([]Entry, error) {
+	var rows []entryRow
+	err := s.db.SelectContext(ctx, &rows, entriesForwardSQL, string(a), after, before, reason, limit)
+	return convertRows(rows, (*entryRow).toEntry), err
+}
+
+const legColumns = `account, seq, transaction_id, place, state, amount, balance_before, balance_after, hash, created_at`
+
+// maxLegs is the most entries that a transaction gives to one account.
+const maxLegs = 2
+
+// transactionEntriesSQL finds the parties' entries by (account, seq) and the system account's by
+// its own small index. So entries need no index by transaction.
 const transactionEntriesSQL = `SELECT ` + entryColumns + ` FROM (
 			SELECT ` + legColumns + ` FROM entries WHERE account = $2 AND seq > $3 AND seq <= $4
 			UNION ALL SELECT ` + legColumns + ` FROM entries WHERE account = $5 AND seq > $6 AND seq <= $7
@@ -70,21 +101,6 @@ func (s *sqlStore) readTransactionEntries(ctx context.Context, tx *Transaction) 
 	var rows []entryRow
 	err := s.db.SelectContext(ctx, &rows, transactionEntriesSQL,
 		tx.ID, string(p[0].Account), p[0].Seq-maxLegs, p[0].Seq, string(p[1].Account), p[1].Seq-maxLegs, p[1].Seq)
-	return convertRows(rows, (*entryRow).toEntry), err
-}
-
-const legColumns = `account, seq, transaction_id, place, state, amount, balance_before, balance_after, hash, created_at`
-
-// maxLegs is the most entries that a transaction gives to one account.
-const maxLegs = 2
-
-const entriesForwardSQL = `SELECT ` + entryColumns + ` FROM entries e JOIN transactions t ON t.id = e.transaction_id
-		WHERE e.account = $1 AND e.seq > $2 AND e.seq < $3 AND ($4 = '' OR t.reason = $4)
-		ORDER BY e.seq LIMIT $5`
-
-func (s *sqlStore) listEntriesForward(ctx context.Context, a Account, reason string, after, before int64, limit int) ([]Entry, error) {
-	var rows []entryRow
-	err := s.db.SelectContext(ctx, &rows, entriesForwardSQL, string(a), after, before, reason, limit)
 	return convertRows(rows, (*entryRow).toEntry), err
 }
 

@@ -39,20 +39,41 @@ type transactionRow struct {
 
 func (r *transactionRow) toTransaction() Transaction {
 	t := Transaction{
-		ID: r.ID, Operation: Operation(r.Operation), Amount: r.Amount, RefundAmount: r.RefundAmount,
-		SettleAmount: r.SettleAmount, Reason: r.Reason, EscrowID: r.EscrowID.UUID, QueueItemID: string(r.QueueItemID),
-		FeatureType: string(r.FeatureType), CorrelationID: string(r.CorrelationID), RequestID: string(r.RequestID),
-		CreatedAt: r.CreatedAt.Time,
+		ID:            r.ID,
+		Operation:     Operation(r.Operation),
+		Amount:        r.Amount,
+		RefundAmount:  r.RefundAmount,
+		SettleAmount:  r.SettleAmount,
+		Reason:        r.Reason,
+		EscrowID:      r.EscrowID.UUID,
+		QueueItemID:   string(r.QueueItemID),
+		FeatureType:   string(r.FeatureType),
+		CorrelationID: string(r.CorrelationID),
+		RequestID:     string(r.RequestID),
+		CreatedAt:     r.CreatedAt.Time,
 	}
+
 	if r.Metadata != "" {
 		t.Metadata = []byte(r.Metadata)
 	}
+
 	if r.User != "" {
-		t.Parties = append(t.Parties, Party{Account: Account(r.User), Seq: int64(r.UserSeq), Available: int64(r.UserAvailable), Escrow: int64(r.UserEscrow)})
+		t.Parties = append(t.Parties, Party{
+			Account:   Account(r.User),
+			Seq:       int64(r.UserSeq),
+			Available: int64(r.UserAvailable),
+			Escrow:    int64(r.UserEscrow),
+		})
 	}
+
 	if r.Model != "" {
-		t.Parties = append(t.Parties, Party{Account: Account(r.Model), Seq: int64(r.ModelSeq), Earned: int64(r.ModelEarned)})
+		t.Parties = append(t.Parties, Party{
+			Account: Account(r.Model),
+			Seq:     int64(r.ModelSeq),
+			Earned:  int64(r.ModelEarned),
+		})
 	}
+
 	return t
 }
 
@@ -67,6 +88,7 @@ func (s *sqlStore) readTransaction(ctx context.Context, id uuid.UUID) (*Transact
 	if err != nil {
 		return nil, err
 	}
+
 	tx := r.toTransaction()
 	return &tx, nil
 }
@@ -83,14 +105,16 @@ func (s *sqlStore) listTransactionsAfter(ctx context.Context, a Account, after i
 	return convertRows(rows, (*transactionRow).toTransaction), err
 }
 
-// changedSinceSQL has the page's count and last id in each row. The accounts are looked up one by one, in the page's order
-// (CROSS JOIN: SQLite keeps it).
+// changedSinceSQL returns the page's count and last id in each row. It looks the accounts up one by
+// one, in the page's order; CROSS JOIN makes SQLite keep that order.
 const changedSinceSQL = `WITH page AS (SELECT id, user_account, model_account FROM transactions WHERE id >= $1 AND id > $2 ORDER BY id LIMIT $3)
 	SELECT w.account, w.seq, (SELECT count(*) FROM page) AS looked, (SELECT id FROM page ORDER BY id DESC LIMIT 1) AS last
 	FROM (SELECT user_account AS account FROM page UNION SELECT model_account FROM page) a CROSS JOIN wallets w
 	WHERE w.account = a.account`
 
-func (s *sqlStore) listChangedSince(ctx context.Context, from, after uuid.UUID, limit int) (accounts []bus.Position, last uuid.UUID, err error) {
+func (s *sqlStore) listChangedSince(
+	ctx context.Context, from, after uuid.UUID, limit int,
+) (accounts []bus.Position, last uuid.UUID, err error) {
 	var rows []struct {
 		Account string    `db:"account"`
 		Seq     int64     `db:"seq"`
