@@ -72,7 +72,8 @@ func TestOutboxRowOfABatch(t *testing.T) {
 	if !slices.Equal(got, all) || !slices.IsSorted(ids) || rows() != 4 || backlog() != 7 {
 		t.Fatalf("pending %v, ids %v, %d rows, backlog %d", got, ids, rows(), backlog())
 	}
-	// Pages of every size, from every place, are full until the end, without those places that are published.
+	// Pages of every size, from every place, are full until the end, without those places that are
+	// published.
 	pages := func(published ...int) {
 		t.Helper()
 		for limit := 1; limit <= len(all); limit++ {

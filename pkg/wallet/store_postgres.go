@@ -15,7 +15,7 @@ import (
 
 const driverPostgres = "postgres"
 
-// postgresStore is the store that the product runs on.
+// postgresStore is the store for production.
 type postgresStore struct {
 	sqlStore
 	selectKeys                 *sqlx.Stmt
@@ -25,13 +25,12 @@ type postgresStore struct {
 	published                  publishedRows
 }
 
-// connectionSettings go with every connection unless the URL says otherwise.
+// connectionSettings apply to every connection unless the URL says otherwise.
 //
-// Plans are made once and must not depend on what the tables held then: a
-// statement prepared while its table was empty, or whose month has just begun,
-// would keep a sequential scan or a hash join over everything. With those off, a
-// generic plan is always the index's, and planning the batch statement anew each
-// time, which costs a quarter of Postgres' time, is not needed.
+// A plan is made once and must not depend on the tables' contents at that time. A statement that
+// was prepared while its table was empty would keep a sequential scan or a hash join over the whole
+// table. With those off, a generic plan always uses the index. Planning the batch statement anew
+// each time, which would take a quarter of Postgres' time, is then not needed.
 var connectionSettings = map[string]string{
 	"application_name":                    "realtime-core",
 	"connect_timeout":                     "5",
@@ -40,7 +39,7 @@ var connectionSettings = map[string]string{
 	"enable_hashjoin":                     "off",
 	"enable_mergejoin":                    "off",
 	"jit":                                 "off",
-	"max_parallel_workers_per_gather":     "0", // a generic plan takes a minute of a large table for a third of it
+	"max_parallel_workers_per_gather":     "0", // a generic plan assumes that a third of a large table is read
 	"statement_timeout":                   "8000",
 	"lock_timeout":                        "5000",
 	"idle_in_transaction_session_timeout": "10000",
@@ -51,19 +50,23 @@ func openPostgres(ctx context.Context, dsn string, maxConns int) (*postgresStore
 	if err != nil {
 		return nil, err
 	}
+
 	db := sqlx.NewDb(sql.OpenDB(connector{dsn}), driverPostgres)
 	db.SetMaxOpenConns(maxConns)
 	db.SetMaxIdleConns(maxConns)
 	db.SetConnMaxIdleTime(5 * time.Minute)
 	s := &postgresStore{sqlStore: sqlStore{db: db}}
-	if err := s.prepare(ctx); err != nil {
+	err = s.prepareStatements(ctx)
+	if err != nil {
 		_ = db.Close()
 		return nil, err
 	}
+
 	return s, nil
 }
 
-// connector makes connections whose failures retryable can tell from those of statements.
+// connector marks the errors of connecting, so that retryable can tell them from those of
+// statements.
 type connector struct{ dsn string }
 
 // Connect implements driver.Connector.
@@ -84,59 +87,67 @@ func withSettings(dsn string, settings map[string]string) (string, error) {
 	if err != nil {
 		return "", errMalformedURL
 	}
+
 	q := u.Query()
-	for k, v := range settings {
-		if !q.Has(k) {
-			q.Set(k, v)
+	for name, value := range settings {
+		if !q.Has(name) {
+			q.Set(name, value)
 		}
 	}
-	q.Set("binary_parameters", "yes") // arrays are sent so
+
+	q.Set("binary_parameters", "yes") // pgArray needs it
 	u.RawQuery = q.Encode()
 	return u.String(), nil
 }
 
-func (s *postgresStore) prepare(ctx context.Context) error {
+func (s *postgresStore) prepareStatements(ctx context.Context) error {
 	for _, p := range []struct {
 		stmt **sqlx.Stmt
 		sql  string
 	}{
 		{&s.selectKeys, selectKeysSQL},
-		{&s.selectEscrows, selectEscrowsSQL}, {&s.lockEscrows, selectEscrowsSQL + forUpdate},
-		{&s.selectWallets, selectWalletsSQL}, {&s.lockWallets, selectWalletsSQL + forUpdate},
+		{&s.selectEscrows, selectEscrowsSQL},
+		{&s.lockEscrows, selectEscrowsSQL + forUpdate},
+		{&s.selectWallets, selectWalletsSQL},
+		{&s.lockWallets, selectWalletsSQL + forUpdate},
 	} {
 		var err error
-		if *p.stmt, err = s.db.PreparexContext(ctx, p.sql); err != nil {
+		*p.stmt, err = s.db.PreparexContext(ctx, p.sql)
+		if err != nil {
 			return fmt.Errorf("prepare: %w", err)
 		}
 	}
+
 	if _, err := s.writes.get(ctx, s.db, fullShape); err != nil {
 		return fmt.Errorf("prepare: %w", err)
 	}
+
 	return nil
 }
 
-// begin of a batch that is not careful begins nothing: its write is one statement, which commits itself.
-func (s *postgresStore) begin(ctx context.Context, careful bool) (batchTx, error) {
-	if !careful {
-		return &postgresTx{s: s}, nil
+// begin begins nothing if the batch is not locked: its write is one statement, which commits
+// itself.
+func (s *postgresStore) begin(ctx context.Context, locked bool) (batchTx, error) {
+	if !locked {
+		return &postgresTx{store: s}, nil
 	}
 	tx, err := s.db.BeginTxx(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
-	return &postgresTx{s: s, tx: tx}, nil
+	return &postgresTx{store: s, tx: tx}, nil
 }
 
 func (s *postgresStore) optimisticWrites() bool { return true }
 
-// lanes are two: one writes while the other one waits for the disk or is being
-// answered. More would make batches smaller, and each has its own price.
+// committers returns two: one writes while the other one waits for the disk or its callers are
+// being answered. More would make batches smaller, and each batch has a fixed cost.
 func (s *postgresStore) committers() int { return 2 }
 
 // postgresTx is one batch's transaction.
 type postgresTx struct {
-	s  *postgresStore
-	tx *sqlx.Tx // nil: nothing is locked, and write commits
+	store *postgresStore
+	tx    *sqlx.Tx // nil: nothing is locked, and writeBatch commits
 }
 
 func (t *postgresTx) commit() error {
@@ -152,18 +163,17 @@ func (t *postgresTx) rollback() {
 	}
 }
 
-// stmt is the statement in the batch's transaction: the first in a careful one, which locks.
-func (t *postgresTx) stmt(ctx context.Context, locking, alone *sqlx.Stmt) *sqlx.Stmt {
+// choose returns the statement for this transaction.
+func (t *postgresTx) choose(ctx context.Context, locking, alone *sqlx.Stmt) *sqlx.Stmt {
 	if t.tx == nil {
 		return alone
 	}
 	return t.tx.StmtxContext(ctx, locking)
 }
 
-// The statements that are prepared look their rows up one by one whatever the
-// planner believes: behind LATERAL … OFFSET 0 it cannot turn the join around. It
-// would while a table's statistics say that it is empty, and go through the whole
-// table in each batch until the next ANALYZE.
+// The prepared statements look their rows up one by one. LATERAL … OFFSET 0 keeps the planner from
+// turning the join around. While a table's statistics say that it is empty,
+// it would do so and read the whole table in each batch until the next ANALYZE.
 
 const selectKeysSQL = `SELECT i.key AS idempotency_key, i.request_hash, ` + transactionColumns + `
 	FROM unnest($1::text[], $2::text[]) AS u(operation, key),
@@ -185,12 +195,14 @@ func (r *keyRow) toKnownKey() knownKey {
 func (t *postgresTx) readKeys(ctx context.Context, refs []keyRef) ([]knownKey, error) {
 	operations := newPgArray(pgText)
 	keys := newPgArray(pgText)
-	for _, r := range refs {
-		operations.appendText(string(r.Operation))
-		keys.appendText(r.Key)
+	for _, ref := range refs {
+		operations.appendText(string(ref.Operation))
+		keys.appendText(ref.Key)
 	}
+
+	stmt := t.tx.StmtxContext(ctx, t.store.selectKeys)
 	var rows []keyRow
-	err := t.tx.StmtxContext(ctx, t.s.selectKeys).SelectContext(ctx, &rows, operations.encode(), keys.encode())
+	err := stmt.SelectContext(ctx, &rows, operations.encode(), keys.encode())
 	return convertRows(rows, (*keyRow).toKnownKey), err
 }
 
@@ -201,34 +213,42 @@ const (
 )
 
 func (t *postgresTx) readEscrows(ctx context.Context, ids []uuid.UUID) ([]Escrow, error) {
-	a := newPgArray(pgUUID)
+	array := newPgArray(pgUUID)
 	for _, id := range ids {
-		a.appendUUID(id)
+		array.appendUUID(id)
 	}
+	stmt := t.choose(ctx, t.store.lockEscrows, t.store.selectEscrows) //nolint:sqlclosecheck // is kept, or closed with the transaction
 	var rows []escrowRow
-	err := t.stmt(ctx, t.s.lockEscrows, t.s.selectEscrows).SelectContext(ctx, &rows, a.encode()) //nolint:sqlclosecheck // prepared for good, or the end of the transaction closes it
+	err := stmt.SelectContext(ctx, &rows, array.encode())
 	return convertRows(rows, (*escrowRow).toEscrow), err
 }
 
+// readWallets scans without reflection, since every batch that misses the cache reads its wallets.
 func (t *postgresTx) readWallets(ctx context.Context, accounts []Account) ([]wallet, error) {
-	a := newPgArray(pgText)
+	array := newPgArray(pgText)
 	for _, account := range accounts {
-		a.appendText(string(account))
+		array.appendText(string(account))
 	}
-	rows, err := t.stmt(ctx, t.s.lockWallets, t.s.selectWallets).QueryContext(ctx, a.encode())
+
+	stmt := t.choose(ctx, t.store.lockWallets, t.store.selectWallets)
+	rows, err := stmt.QueryContext(ctx, array.encode())
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = rows.Close() }()
-	out := make([]wallet, 0, len(accounts))
+	wallets := make([]wallet, 0, len(accounts))
 	for rows.Next() {
 		var w wallet
-		var updated sql.NullTime
-		if err := rows.Scan((*string)(&w.Account), &w.Available, &w.Escrow, &w.Earned, &w.Seq, &w.Hash, &updated); err != nil {
+		var updatedAt sql.NullTime
+		err := rows.Scan((*string)(&w.Account), &w.Available, &w.Escrow, &w.Earned, &w.Seq, &w.Hash, &updatedAt)
+		if err != nil {
 			return nil, err
 		}
-		w.UpdatedAt, w.hashBefore = updated.Time.UTC(), w.Hash
-		out = append(out, w)
+
+		w.UpdatedAt = updatedAt.Time.UTC()
+		w.hashBefore = w.Hash
+		wallets = append(wallets, w)
 	}
-	return out, rows.Err()
+
+	return wallets, rows.Err()
 }

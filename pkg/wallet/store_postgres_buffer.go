@@ -13,7 +13,7 @@ type writeBuffer struct {
 
 // batchRows are the rows of a batch, sorted by rowSet.
 type batchRows struct {
-	records      []transactionRecord // what transactions points to
+	records      []transactionRecord // transactions points to them
 	transactions []*transactionRecord
 	entries      []*Entry
 	created      []*wallet
@@ -39,6 +39,7 @@ func (b *writeBuffer) release() {
 			arrays[i].reset()
 		}
 	}
+
 	clear(b.rowCounts[:])
 	clear(b.arguments)
 	b.rows.reset()
@@ -47,7 +48,7 @@ func (b *writeBuffer) release() {
 
 // fill encodes the batch's rows.
 func (b *writeBuffer) fill(m *mutations) {
-	b.rows.sort(m)
+	b.rows.addBatch(m)
 	encodeRows(b, transactionRows, transactionRowColumns, b.rows.transactions)
 	encodeRows(b, entryRows, entryTable, b.rows.entries)
 	encodeRows(b, createdWalletRows, walletTable, b.rows.created)
@@ -74,22 +75,31 @@ func (b *writeBuffer) bind(parameters []parameter) []any {
 			b.arguments = append(b.arguments, b.arrays[p.rows][p.column].encode())
 		}
 	}
+
 	return b.arguments
 }
 
-func (r *batchRows) sort(m *mutations) {
+func (r *batchRows) addBatch(m *mutations) {
 	for i := range m.transactions {
 		tx := &m.transactions[i]
-		record := transactionRecord{Transaction: tx, key: m.keys[i].Key, requestHash: m.hashes[i][:]}
-		record.user, record.model = tx.sides()
-		r.records = append(r.records, record)
+		user, model := tx.sides()
+		r.records = append(r.records, transactionRecord{
+			Transaction: tx,
+			user:        user,
+			model:       model,
+			key:         m.keys[i].Key,
+			requestHash: m.hashes[i][:],
+		})
+
 		for j := range tx.Entries {
 			r.entries = append(r.entries, &tx.Entries[j])
 		}
 	}
+
 	for i := range r.records {
 		r.transactions = append(r.transactions, &r.records[i])
 	}
+
 	for _, w := range m.wallets {
 		if w.created {
 			r.created = append(r.created, w)
@@ -101,14 +111,14 @@ func (r *batchRows) sort(m *mutations) {
 
 // reset keeps the memory, and nothing that belongs to the batch.
 func (r *batchRows) reset() {
-	clear(r.records)
-	clear(r.transactions)
-	clear(r.entries)
-	clear(r.created)
-	clear(r.changed)
-	r.records = r.records[:0]
-	r.transactions = r.transactions[:0]
-	r.entries = r.entries[:0]
-	r.created = r.created[:0]
-	r.changed = r.changed[:0]
+	r.records = emptySlice(r.records)
+	r.transactions = emptySlice(r.transactions)
+	r.entries = emptySlice(r.entries)
+	r.created = emptySlice(r.created)
+	r.changed = emptySlice(r.changed)
+}
+
+func emptySlice[T any](s []T) []T {
+	clear(s)
+	return s[:0]
 }

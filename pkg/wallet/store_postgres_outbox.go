@@ -9,15 +9,17 @@ import (
 	"github.com/lib/pq"
 )
 
-// The outbox has a row for each batch, with its transactions in order: a row
-// and an index entry for each of them, written and soon deleted, were a tenth of
-// Postgres' work. The relay knows nothing of batches. It gets an id for each
-// transaction, made of the row's id, the place in the row, and how many
-// stand there; a row goes when all its ids are published. Until then this process
-// does not hand out those again that are: one account that cannot be written would have its
-// neighbours sent to Redis with every sweep.
+// On Postgres the outbox has one row for each batch, with its transactions in order. With a row for
+// each transaction, writing the rows and their index entries and deleting them soon after took a
+// tenth of Postgres' time.
+//
+// The relay knows nothing of batches. It gets an id for each transaction. The id has the row's id,
+// the transaction's place in the row, and how many transactions the row has. A row is deleted when
+// all its ids are published. Until then this process does not list the published ones again:
+// otherwise one account that cannot be published would have its neighbours sent to Redis with every
+// sweep.
 const (
-	outboxPlaceBits = 10 // maxBatch transactions in a row
+	outboxPlaceBits = 10 // for maxBatch transactions in a row
 	outboxRowShift  = 2 * outboxPlaceBits
 	outboxPlaceMask = 1<<outboxPlaceBits - 1
 )
@@ -26,6 +28,7 @@ func outboxID(row int64, place, count int) int64 {
 	return row<<outboxRowShift | int64(place)<<outboxPlaceBits | int64(count-1)
 }
 
+// outboxIDs returns the ids of a row with count transactions.
 func outboxIDs(row int64, count int) []int64 {
 	ids := make([]int64, count)
 	for i := range ids {
@@ -34,8 +37,16 @@ func outboxIDs(row int64, count int) []int64 {
 	return ids
 }
 
-// outboxBatchesSQL reads rows from one on, until they hold a number of transactions.
-// (transaction_id: a row of an older core, that knew no batches.)
+// splitOutboxID undoes outboxID.
+func splitOutboxID(id int64) (row int64, place, count int) {
+	row = id >> outboxRowShift
+	place = int(id >> outboxPlaceBits & outboxPlaceMask)
+	count = int(id&outboxPlaceMask) + 1
+	return row, place, count
+}
+
+// outboxBatchesSQL reads rows from $1 on, until they have $2 transactions. transaction_id is set in
+// rows of an older core, which wrote one for each transaction.
 const outboxBatchesSQL = `SELECT id, transactions FROM
 		(SELECT id, transactions, sum(cardinality(transactions)) OVER (ORDER BY id) - cardinality(transactions) AS before FROM
 			(SELECT id, COALESCE(transactions, ARRAY[transaction_id]) AS transactions FROM outbox WHERE id >= $1 ORDER BY id LIMIT $2) o) b
@@ -44,66 +55,91 @@ const outboxBatchesSQL = `SELECT id, transactions FROM
 const transactionsByIDSQL = `SELECT ` + transactionColumns + ` FROM transactions t WHERE t.id = ANY($1::uuid[])`
 
 func (s *postgresStore) listOutbox(ctx context.Context, after int64, limit int) ([]outboxRow, error) {
-	out := make([]outboxRow, 0, limit)
-	for more := true; more && len(out) < limit; {
+	rows := make([]outboxRow, 0, limit)
+	more := true
+	for more && len(rows) < limit {
 		var err error
-		if out, after, more, err = s.appendOutbox(ctx, out, after, limit); err != nil {
+		rows, after, more, err = s.appendOutbox(ctx, rows, after, limit)
+		if err != nil {
 			return nil, err
 		}
 	}
-	if len(out) == 0 {
+
+	if len(rows) == 0 {
 		return nil, nil
 	}
-	ids := newPgArray(pgUUID)
-	for i := range out {
-		ids.appendUUID(out[i].tx.ID)
-	}
-	var rows []transactionRow
-	if err := s.db.SelectContext(ctx, &rows, transactionsByIDSQL, ids.encode()); err != nil {
+
+	err := s.loadTransactions(ctx, rows)
+	if err != nil {
 		return nil, err
 	}
-	found := make(map[uuid.UUID]Transaction, len(rows))
-	for i := range rows {
-		found[rows[i].ID] = rows[i].toTransaction()
-	}
-	for i := range out {
-		tx, ok := found[out[i].tx.ID]
-		if !ok {
-			return nil, fmt.Errorf("the outbox names transaction %s, which does not exist", out[i].tx.ID)
-		}
-		out[i].tx = tx
-	}
-	return out, nil
+
+	return rows, nil
 }
 
-// appendOutbox reads on behind an id, and appends what is not known to be published until
-// out has limit rows. It tells where it came to, and whether there may be more.
-func (s *postgresStore) appendOutbox(ctx context.Context, out []outboxRow, after int64, limit int) (_ []outboxRow, last int64, more bool, err error) {
+// appendOutbox reads on after an id and appends rows that are not known to be published, until
+// there are limit rows. They have only their transactions' ids. It returns the last id that it
+// read, and whether there may be more.
+func (s *postgresStore) appendOutbox(
+	ctx context.Context, rows []outboxRow, after int64, limit int,
+) (_ []outboxRow, last int64, more bool, err error) {
 	var batches []struct {
 		ID           int64          `db:"id"`
 		Transactions pq.StringArray `db:"transactions"`
 	}
-	behind := int(after>>outboxPlaceBits&outboxPlaceMask) + 1 // in after's row: read again, left out
-	if err := s.db.SelectContext(ctx, &batches, outboxBatchesSQL, after>>outboxRowShift, limit+behind); err != nil {
+	firstRow, place, _ := splitOutboxID(after)
+	readAgain := place + 1 // transactions up to after, which its row has again
+	err = s.db.SelectContext(ctx, &batches, outboxBatchesSQL, firstRow, limit+readAgain)
+	if err != nil {
 		return nil, 0, false, err
 	}
 	read := 0
 	for _, b := range batches {
-		published := s.published.of(b.ID)
+		published := s.published.placesOf(b.ID)
 		for place, text := range b.Transactions {
 			last = outboxID(b.ID, place, len(b.Transactions))
-			if last <= after || len(out) == limit || published.has(place) {
+			if last <= after || len(rows) == limit || published.has(place) {
 				continue
 			}
 			tx, err := uuid.Parse(text)
 			if err != nil {
 				return nil, 0, false, err
 			}
-			out = append(out, outboxRow{id: last, tx: Transaction{ID: tx}})
+			rows = append(rows, outboxRow{id: last, tx: Transaction{ID: tx}})
 		}
 		read += len(b.Transactions)
 	}
-	return out, last, read >= limit+behind, nil
+	return rows, last, read >= limit+readAgain, nil
+}
+
+// loadTransactions replaces the rows' transactions, which have only their ids, by whole ones.
+func (s *postgresStore) loadTransactions(ctx context.Context, rows []outboxRow) error {
+	ids := newPgArray(pgUUID)
+	for i := range rows {
+		ids.appendUUID(rows[i].tx.ID)
+	}
+
+	var stored []transactionRow
+	err := s.db.SelectContext(ctx, &stored, transactionsByIDSQL, ids.encode())
+	if err != nil {
+		return err
+	}
+
+	found := make(map[uuid.UUID]Transaction, len(stored))
+	for i := range stored {
+		found[stored[i].ID] = stored[i].toTransaction()
+	}
+
+	for i := range rows {
+		tx, ok := found[rows[i].tx.ID]
+		if !ok {
+			return fmt.Errorf("the outbox names transaction %s, which does not exist", rows[i].tx.ID)
+		}
+
+		rows[i].tx = tx
+	}
+
+	return nil
 }
 
 const deleteOutboxSQL = `DELETE FROM outbox WHERE id = ANY($1)`
@@ -128,67 +164,92 @@ func (s *postgresStore) measureBacklog(ctx context.Context) (int64, uuid.UUID, e
 	return r.Transactions, r.Oldest.UUID, err
 }
 
-// publishedRows remembers which transactions of a row are published, until all are.
-// What it forgets, at a restart or because it is too much, is published once
-// more by the relay's sweep, and Redis drops the duplicates.
+// publishedRows records which transactions of a row are published, until all of them are. After a
+// restart, or when there are too many rows, it begins anew. Then the relay's sweep publishes those
+// transactions once more, and Redis drops the duplicates.
 type publishedRows struct {
 	mu   sync.Mutex
-	rows map[int64]*outboxProgress
+	rows map[int64]*publishedRow
 }
 
-type outboxProgress struct {
-	places outboxPlaces
-	left   int
+type publishedRow struct {
+	places publishedPlaces
+	left   int // how many places are not published
 }
 
-// outboxPlaces are the places of a row that are published, a bit each.
-type outboxPlaces [1 << outboxPlaceBits / 64]uint64
+// publishedPlaces has a bit for each place of a row that is published.
+type publishedPlaces [1 << outboxPlaceBits / 64]uint64
 
-func (p *outboxPlaces) has(place int) bool { return p[place/64]&(1<<(place%64)) != 0 }
+func (p *publishedPlaces) has(place int) bool { return p[place/64]&placeBit(place) != 0 }
 
-// of tells which places of a row are known to be published.
-func (o *publishedRows) of(row int64) (places outboxPlaces) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if p := o.rows[row]; p != nil {
-		places = p.places
+func (p *publishedPlaces) set(place int) { p[place/64] |= placeBit(place) }
+
+func placeBit(place int) uint64 { return 1 << (place % 64) }
+
+// placesOf returns the places of a row that are known to be published.
+func (p *publishedRows) placesOf(row int64) publishedPlaces {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	progress := p.rows[row]
+	if progress == nil {
+		return publishedPlaces{}
 	}
-	return places
+	return progress.places
 }
 
-// maxPartlyPublished bounds the rows that are remembered, 150 bytes each.
-const maxPartlyPublished = 1 << 14
+// maxPublishedRows bounds the rows that are recorded, 150 bytes each.
+const maxPublishedRows = 1 << 14
 
-// markPublished notes that ids are published and returns the rows that are done.
-func (o *publishedRows) markPublished(ids []int64) []int64 {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+// markPublished records that ids are published. It returns the rows that are published completely
+// by now.
+func (p *publishedRows) markPublished(ids []int64) []int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	var done []int64
 	for _, id := range ids {
-		row, place, count := id>>outboxRowShift, id>>outboxPlaceBits&outboxPlaceMask, int(id&outboxPlaceMask)+1
-		p := o.rows[row]
-		if p == nil {
-			if len(done) > 0 && done[len(done)-1] == row {
-				continue
-			}
-			if count == 1 {
-				done = append(done, row)
-				continue
-			}
-			if o.rows == nil || len(o.rows) >= maxPartlyPublished {
-				o.rows = make(map[int64]*outboxProgress)
-			}
-			p = &outboxProgress{left: count}
-			o.rows[row] = p
+		row, place, count := splitOutboxID(id)
+		isDone := len(done) > 0 && done[len(done)-1] == row
+		if isDone {
+			continue // an id was given twice
 		}
-		if bit := uint64(1) << (place % 64); p.places[place/64]&bit == 0 {
-			p.places[place/64] |= bit
-			p.left--
-		}
-		if p.left == 0 {
-			delete(o.rows, row)
+
+		if p.markPlace(row, place, count) {
 			done = append(done, row)
 		}
 	}
+
 	return done
+}
+
+// markPlace reports whether the whole row is published.
+func (p *publishedRows) markPlace(row int64, place, count int) bool {
+	if count == 1 {
+		return true
+	}
+
+	progress := p.rows[row]
+	if progress == nil {
+		progress = p.addRow(row, count)
+	}
+
+	if !progress.places.has(place) {
+		progress.places.set(place)
+		progress.left--
+	}
+
+	if progress.left > 0 {
+		return false
+	}
+
+	delete(p.rows, row)
+	return true
+}
+
+func (p *publishedRows) addRow(row int64, count int) *publishedRow {
+	if p.rows == nil || len(p.rows) >= maxPublishedRows {
+		p.rows = make(map[int64]*publishedRow)
+	}
+	progress := &publishedRow{left: count}
+	p.rows[row] = progress
+	return progress
 }

@@ -71,8 +71,8 @@ func TestPlansStayOnIndexes(t *testing.T) {
 	}
 }
 
-// TestEscrowsAreReadInTheirOrder wants a page to begin with the first escrow that it looks at, whatever the statistics
-// say, and not with all of the user's.
+// TestEscrowsAreReadInTheirOrder wants a page to begin with the first escrow that it looks at,
+// whatever the statistics say, and not with all of the user's.
 func TestEscrowsAreReadInTheirOrder(t *testing.T) {
 	t.Parallel()
 	s, err := openPostgres(t.Context(), postgresDatabase(t), 1)

@@ -10,8 +10,8 @@ import (
 	"github.com/jmoiron/sqlx"
 )
 
-// This file generates the statement that stores a batch in one round trip, whatever the batch's
-// size. testdata/write_statements.golden has all of its variants.
+// This file generates the statement that stores a batch of any size in one round trip.
+// testdata/write_statements.golden has all of its variants.
 //
 // The statement may run alone, without locks before it, because it aborts unless the database is
 // as the batch believes. An inserted row that another process wrote first violates a unique
@@ -50,11 +50,13 @@ func shapeOf(m *mutations) writeShape {
 			shape.opensExpiring = true
 		}
 	}
+
 	for _, e := range m.ended {
 		if !e.ExpiresAt.IsZero() {
 			shape.endsExpiring = true
 		}
 	}
+
 	for _, w := range m.wallets {
 		if w.created {
 			shape.createsWallets = true
@@ -62,6 +64,7 @@ func shapeOf(m *mutations) writeShape {
 			shape.changesWallets = true
 		}
 	}
+
 	return shape
 }
 
@@ -87,21 +90,27 @@ func buildWrite(shape writeShape) writeStatement {
 	if shape.opensEscrows {
 		b.insertRows("opened_escrows", "escrows", openedEscrowRows, namesOf(openedEscrowTable))
 	}
+
 	if shape.opensExpiring {
 		b.insertExpiries()
 	}
+
 	if shape.endsExpiring {
 		b.deleteExpiries()
 	}
+
 	if shape.endsEscrows {
 		b.updateEscrows()
 	}
+
 	if shape.changesWallets {
 		b.updateWallets()
 	}
+
 	if shape.createsWallets {
 		b.insertRows("created_wallets", "wallets", createdWalletRows, namesOf(walletTable))
 	}
+
 	b.insertKeys()
 	b.insertOutboxRow()
 	return b.statement()
@@ -257,14 +266,17 @@ func (p *preparedWrites) get(ctx context.Context, db *sqlx.DB, shape writeShape)
 	if prepared != nil {
 		return prepared, nil
 	}
+
 	write := buildWrite(shape)
 	stmt, err := db.PreparexContext(ctx, write.sql)
 	if err != nil {
 		return nil, err
 	}
+
 	if p.byShape == nil {
 		p.byShape = make(map[writeShape]*preparedWrite)
 	}
+
 	prepared = &preparedWrite{stmt, write.parameters}
 	p.byShape[shape] = prepared
 	return prepared, nil
@@ -277,14 +289,16 @@ func (t *postgresTx) writeBatch(ctx context.Context, m *mutations) ([]int64, err
 		// which a full pool does not have.
 		shape = fullShape
 	}
-	prepared, err := t.s.writes.get(ctx, t.s.db, shape)
+
+	prepared, err := t.store.writes.get(ctx, t.store.db, shape)
 	if err != nil {
 		return nil, err
 	}
+
 	buffer := writeBuffers.Get().(*writeBuffer)
 	defer buffer.release()
 	buffer.fill(m)
-	stmt := t.stmt(ctx, prepared.Stmt, prepared.Stmt)
+	stmt := t.choose(ctx, prepared.Stmt, prepared.Stmt)
 	var row int64
 	err = stmt.QueryRowContext(ctx, buffer.bind(prepared.parameters)...).Scan(&row)
 	if lostRace(err) {
@@ -293,5 +307,6 @@ func (t *postgresTx) writeBatch(ctx context.Context, m *mutations) ([]int64, err
 	if err != nil {
 		return nil, err
 	}
+
 	return outboxIDs(row, len(m.transactions)), nil
 }

@@ -6,24 +6,26 @@ import (
 	"github.com/google/uuid"
 )
 
-// The outbox has a row for each transaction: one writer in one process gains
-// nothing from what store_postgres_outbox.go does.
+// On SQLite the outbox has a row for each transaction. The one row per batch of
+// store_postgres_outbox.go would gain nothing with one writer in one process.
 
 const outboxSQL = `SELECT o.id AS outbox_id, ` + transactionColumns + ` FROM
 		(SELECT id, transaction_id FROM outbox WHERE id > $1 ORDER BY id LIMIT $2) o
 		JOIN transactions t ON t.id = o.transaction_id ORDER BY o.id`
 
 func (s *sqliteStore) listOutbox(ctx context.Context, after int64, limit int) ([]outboxRow, error) {
-	var rows []struct {
+	var stored []struct {
 		OutboxID int64 `db:"outbox_id"`
 		transactionRow
 	}
-	err := s.db.SelectContext(ctx, &rows, outboxSQL, after, limit)
-	out := make([]outboxRow, len(rows))
-	for i := range rows {
-		out[i] = outboxRow{rows[i].OutboxID, rows[i].toTransaction()}
+
+	err := s.db.SelectContext(ctx, &stored, outboxSQL, after, limit)
+	rows := make([]outboxRow, len(stored))
+	for i := range stored {
+		rows[i] = outboxRow{id: stored[i].OutboxID, tx: stored[i].toTransaction()}
 	}
-	return out, err
+
+	return rows, err
 }
 
 func (s *sqliteStore) measureBacklog(ctx context.Context) (int64, uuid.UUID, error) {
@@ -40,12 +42,13 @@ func (s *sqliteStore) deleteOutbox(ctx context.Context, ids []int64) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = tx.Rollback() }()
-	stmt := tx.StmtxContext(ctx, s.deleteBox)
+	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
+	stmt := tx.StmtxContext(ctx, s.deleteFromBox)
 	for _, id := range ids {
 		if _, err := stmt.ExecContext(ctx, id); err != nil {
 			return err
 		}
 	}
+
 	return tx.Commit()
 }
