@@ -10,47 +10,74 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// account follows one account's entries from its first to its wallet.
-func (v *verifier) account(w *wallet) error {
+// checkAccount follows one account's entries from its first to its wallet.
+func (v *verifier) checkAccount(w *wallet) error {
 	v.report.Accounts++
-	have := walked{wallet: wallet{Account: w.Account}, after: wallet{Account: w.Account}}
-	for after := int64(0); ; {
+	walk := accountWalk{sums: wallet{Account: w.Account}, after: wallet{Account: w.Account}}
+	position := int64(0)
+	for {
 		var rows []auditRow
-		err := v.tx.SelectContext(v.ctx, &rows, auditSQL, string(w.Account), after, verifyPage)
+		err := v.tx.SelectContext(v.ctx, &rows, auditSQL, string(w.Account), position, verifyPageSize)
 		if err != nil {
 			return err
 		}
+
 		for i := range rows {
-			v.entry(&have, &rows[i])
-			after = int64(rows[i].Seq)
+			v.checkEntry(&walk, &rows[i])
+			position = int64(rows[i].Seq)
 		}
+
 		v.report.Entries += int64(len(rows))
-		v.progress()
-		if len(rows) < verifyPage {
+		v.reportProgress()
+		if len(rows) < verifyPageSize {
 			break
 		}
 	}
-	if have.Available != w.Available || have.Escrow != w.Escrow || have.Earned != w.Earned {
-		v.find(Finding{Check: CheckBalance, Account: w.Account, Detail: fmt.Sprintf("entries sum to %d available, %d in escrow, %d earned; the balances are %d, %d, %d",
-			have.Available, have.Escrow, have.Earned, w.Available, w.Escrow, w.Earned)})
-	}
-	if have.Seq != w.Seq {
-		v.find(Finding{Check: CheckSeq, Account: w.Account, Seq: w.Seq, Detail: fmt.Sprintf("the last entry's seq is %d, the account's %d", have.Seq, w.Seq)})
-	}
-	if !bytes.Equal(have.Hash, w.Hash) {
-		v.find(Finding{Check: CheckHash, Account: w.Account, Seq: w.Seq, Detail: "the account's hash is not its last entry's"})
-	}
-	if at := have.after.UpdatedAt; have.Seq > 0 && !at.Equal(w.UpdatedAt) {
-		v.find(Finding{Check: CheckBalance, Account: w.Account, Seq: w.Seq, Detail: fmt.Sprintf("the last entry is of %s, the balances of %s",
-			at.Format(bus.TimeFormat), w.UpdatedAt.Format(bus.TimeFormat))})
-	}
-	return v.escrows(w)
+
+	v.checkWallet(&walk, w)
+	return v.checkEscrows(w)
 }
 
-// walked is what an account's entries up to one of them say.
-type walked struct {
-	wallet        // sums of amounts, and the newest seq and hash
-	after  wallet // the newest balances after
+// checkWallet compares a wallet with all of its entries.
+func (v *verifier) checkWallet(walk *accountWalk, w *wallet) {
+	report := func(c Check, seq int64, detail string) {
+		v.addFinding(Finding{
+			Check:   c,
+			Account: w.Account,
+			Seq:     seq,
+			Detail:  detail,
+		})
+	}
+
+	sums := &walk.sums
+	if !sameBalances(sums, w) {
+		report(CheckBalance, 0, fmt.Sprintf("entries sum to %d available, %d in escrow, %d earned; the balances are %d, %d, %d",
+			sums.Available, sums.Escrow, sums.Earned, w.Available, w.Escrow, w.Earned))
+	}
+
+	if sums.Seq != w.Seq {
+		report(CheckSeq, w.Seq, fmt.Sprintf("the last entry's seq is %d, the account's %d", sums.Seq, w.Seq))
+	}
+
+	if !bytes.Equal(sums.Hash, w.Hash) {
+		report(CheckHash, w.Seq, "the account's hash is not its last entry's")
+	}
+
+	lastEntryAt := walk.after.UpdatedAt
+	if sums.Seq > 0 && !lastEntryAt.Equal(w.UpdatedAt) {
+		report(CheckBalance, w.Seq, fmt.Sprintf("the last entry is of %s, the balances of %s",
+			lastEntryAt.Format(bus.TimeFormat), w.UpdatedAt.Format(bus.TimeFormat)))
+	}
+}
+
+func sameBalances(a, b *wallet) bool {
+	return a.Available == b.Available && a.Escrow == b.Escrow && a.Earned == b.Earned
+}
+
+// accountWalk is what an account's entries up to one of them say.
+type accountWalk struct {
+	sums  wallet // the sums of amounts, and the newest seq and hash
+	after wallet // the newest balances after
 }
 
 // auditRow is an entry with its whole transaction.
@@ -64,7 +91,7 @@ type auditRow struct {
 	Hash          []byte    `db:"hash"`
 	EntryAt       dbTime    `db:"entry_at"`
 	EntryOf       uuid.UUID `db:"transaction_id"`
-	Found         bool      `db:"found"`
+	Found         bool      `db:"found"` // the transaction exists
 	transactionRow
 }
 
@@ -77,62 +104,116 @@ const auditSQL = `SELECT e.seq, e.place, e.state, e.amount AS entry_amount, e.ba
 		FROM entries WHERE account = $1 AND seq > $2 ORDER BY seq LIMIT $3) e
 	LEFT JOIN transactions t ON t.id = e.transaction_id ORDER BY e.seq`
 
-// entry checks one entry against what came before it (have) and its transaction.
-func (v *verifier) entry(have *walked, r *auditRow) {
-	f := Finding{Account: have.Account, TransactionID: r.EntryOf.String(), Seq: int64(r.Seq)}
-	report := func(c Check, format string, args ...any) {
-		f.Check, f.Detail = c, fmt.Sprintf(format, args...)
-		v.find(f)
+func (r *auditRow) toEntry(a Account) Entry {
+	return Entry{
+		TransactionID: r.EntryOf,
+		Place:         r.Place,
+		Account:       a,
+		State:         BalanceState(r.State),
+		Amount:        r.EntryAmount,
+		BalanceBefore: r.BalanceBefore,
+		BalanceAfter:  r.BalanceAfter,
+		Seq:           int64(r.Seq),
+		Hash:          r.Hash,
+		CreatedAt:     r.EntryAt.Time,
 	}
-	after := have.after.balanceOf(BalanceState(r.State))
-	if r.BalanceBefore != *after {
-		report(CheckBefore, "the balance before is %d, the previous one after is %d", r.BalanceBefore, *after)
-	}
-	*after = r.BalanceAfter
-	*have.balanceOf(BalanceState(r.State)) += r.EntryAmount
-	e := Entry{
-		TransactionID: r.EntryOf, Place: r.Place, Account: have.Account, State: BalanceState(r.State), Amount: r.EntryAmount,
-		BalanceBefore: r.BalanceBefore, BalanceAfter: r.BalanceAfter, Seq: int64(r.Seq),
-	}
+}
+
+// entryCheck checks one entry against those before it and against its transaction.
+type entryCheck struct {
+	v    *verifier
+	walk *accountWalk
+	e    *Entry
+	tx   *Transaction
+}
+
+func (c *entryCheck) report(check Check, format string, args ...any) {
+	c.v.addFinding(Finding{
+		Check:         check,
+		Account:       c.e.Account,
+		TransactionID: c.e.TransactionID.String(),
+		Seq:           c.e.Seq,
+		Detail:        fmt.Sprintf(format, args...),
+	})
+}
+
+// checkEntry adds the entry to the walk.
+func (v *verifier) checkEntry(walk *accountWalk, r *auditRow) {
+	e := r.toEntry(walk.sums.Account)
 	tx := r.toTransaction()
-	switch {
-	case !r.Found:
-		report(CheckStray, "its transaction is missing")
-	default:
-		if want := entryHash(have.Hash, summarize(&tx), &e); !bytes.Equal(want, r.Hash) {
-			report(CheckHash, "the entry, its transaction or the one before was changed")
+	c := entryCheck{v: v, walk: walk, e: &e, tx: &tx}
+	after := walk.after.balanceOf(e.State)
+	if e.BalanceBefore != *after {
+		c.report(CheckBefore, "the balance before is %d, the previous one after is %d", e.BalanceBefore, *after)
+	}
+
+	*after = e.BalanceAfter
+	*walk.sums.balanceOf(e.State) += e.Amount
+	if r.Found {
+		c.checkAgainstTransaction()
+	} else {
+		c.report(CheckStray, "its transaction is missing")
+	}
+
+	walk.sums.Seq = e.Seq
+	walk.sums.Hash = e.Hash
+	walk.after.UpdatedAt = e.CreatedAt
+}
+
+func (c *entryCheck) checkAgainstTransaction() {
+	if !bytes.Equal(entryHash(c.walk.sums.Hash, summarize(c.tx), c.e), c.e.Hash) {
+		c.report(CheckHash, "the entry, its transaction or the one before was changed")
+	}
+
+	derived := deriveEntries(c.tx)
+	place := slices.IndexFunc(derived, func(d Entry) bool { return d.Account == c.e.Account && d.Seq == c.e.Seq })
+	if place < 0 {
+		c.report(CheckEntries, "does not follow from its transaction")
+	} else {
+		c.checkAgainstDerived(&derived[place])
+	}
+
+	c.checkParty()
+	hasTransactionsTime := c.e.CreatedAt.Equal(c.tx.CreatedAt) && c.tx.CreatedAt.Equal(idTime(c.tx.ID))
+	if !hasTransactionsTime {
+		c.report(CheckEntries, "its time is not its transaction's")
+	}
+
+	next := c.walk.sums.Seq + 1
+	isPartysFirst := place <= 0 || derived[place-1].Account != c.e.Account
+	if c.tx.concernsEscrow() && isPartysFirst {
+		next++ // the escrow operation's event takes the seq before the party's first entry
+	}
+
+	if c.e.Seq != next {
+		c.report(CheckSeq, "seq %d is missing", next)
+	}
+}
+
+func (c *entryCheck) checkAgainstDerived(d *Entry) {
+	e := c.e
+	same := d.State == e.State && d.Amount == e.Amount && d.BalanceAfter == e.BalanceAfter && d.Place == e.Place
+	if !same {
+		c.report(CheckEntries, "the transaction asks for %s %+d to %d", d.State, d.Amount, d.BalanceAfter)
+	}
+}
+
+// checkParty compares the balances after a party's last entry with those in the transaction.
+func (c *entryCheck) checkParty() {
+	after := &c.walk.after
+	for _, p := range c.tx.Parties {
+		if p.Account != after.Account || p.Seq != c.e.Seq {
+			continue
 		}
-		expected, own := expectedEntries(&tx)
-		i := slices.IndexFunc(expected, func(x Entry) bool { return x.Account == e.Account && x.Seq == e.Seq })
-		switch {
-		case i < 0:
-			report(CheckEntries, "does not follow from its transaction")
-		case expected[i].State != e.State || expected[i].Amount != e.Amount || expected[i].BalanceAfter != e.BalanceAfter || expected[i].Place != e.Place:
-			report(CheckEntries, "the transaction asks for %s %+d to %d", expected[i].State, expected[i].Amount, expected[i].BalanceAfter)
+
+		if c.v.opts.Account != "" { // otherwise checkTransactions checks all transactions
+			c.v.checkTransaction(c.tx)
 		}
-		for _, p := range tx.Parties {
-			a := &have.after
-			if p.Account != a.Account || p.Seq != e.Seq {
-				continue
-			}
-			if v.opts.Account != "" { // or all transactions come by
-				v.transaction(&tx)
-			}
-			if p.Available != a.Available || p.Escrow != a.Escrow || p.Earned != a.Earned {
-				report(CheckEntries, "the transaction left %d available, %d in escrow, %d earned, its entries %d, %d, %d",
-					p.Available, p.Escrow, p.Earned, a.Available, a.Escrow, a.Earned)
-			}
-		}
-		if !r.EntryAt.Equal(tx.CreatedAt) || !tx.CreatedAt.Equal(idTime(tx.ID)) {
-			report(CheckEntries, "its time is not its transaction's")
-		}
-		next := have.Seq + 1
-		if own && (i <= 0 || expected[i-1].Account != e.Account) {
-			next++ // the escrow operation's own event stands before the party's first entry
-		}
-		if e.Seq != next {
-			report(CheckSeq, "seq %d is missing", next)
+
+		same := p.Available == after.Available && p.Escrow == after.Escrow && p.Earned == after.Earned
+		if !same {
+			c.report(CheckEntries, "the transaction left %d available, %d in escrow, %d earned, its entries %d, %d, %d",
+				p.Available, p.Escrow, p.Earned, after.Available, after.Escrow, after.Earned)
 		}
 	}
-	have.Seq, have.Hash, have.after.UpdatedAt = e.Seq, r.Hash, r.EntryAt.Time
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// auditEscrowsSQL compares a user's escrows with the transactions that held and
-// ended them, and with the list of those that are to expire.
+// auditEscrowsSQL compares a user's escrows with the transactions that opened and closed them, and
+// with the list of those that expire.
 const auditEscrowsSQL = `SELECT x.id, x.amount, x.status, x.held_by, x.closed_by, x.expires_at,
 		coalesce(h.operation = 'hold' AND h.escrow_id = x.id AND h.user_account = x.user_account AND h.amount = x.amount AND h.reason = x.reason
 			AND h.queue_item_id = x.queue_item_id AND h.feature_type = x.feature_type AND h.created_at = x.created_at, false) AS held,
@@ -24,62 +24,94 @@ const auditEscrowsSQL = `SELECT x.id, x.amount, x.status, x.held_by, x.closed_by
 	FROM (SELECT ` + escrowColumns + ` FROM escrows WHERE user_account = $1 AND id > $2 ORDER BY id LIMIT $3) x
 	LEFT JOIN transactions h ON h.id = x.held_by LEFT JOIN transactions c ON c.id = x.closed_by ORDER BY x.id`
 
-// escrows checks a user's escrows, and that the held ones are the escrow balance.
-func (v *verifier) escrows(w *wallet) error {
+type auditEscrowRow struct {
+	ID        uuid.UUID     `db:"id"`
+	Amount    int64         `db:"amount"`
+	Status    string        `db:"status"`
+	HeldBy    uuid.UUID     `db:"held_by"`
+	ClosedBy  uuid.NullUUID `db:"closed_by"`
+	ExpiresAt dbTime        `db:"expires_at"`
+	Held      bool          `db:"held"`   // as its hold says
+	Ended     bool          `db:"ended"`  // or not, as its end says
+	Listed    bool          `db:"listed"` // among those that expire
+}
+
+func (r *auditEscrowRow) isHeld() bool { return r.Status == string(StatusHeld) }
+
+// checkEscrows checks a user's escrows, and that the held ones sum to the escrow balance.
+func (v *verifier) checkEscrows(w *wallet) error {
 	if !w.Account.IsUser() {
 		return nil
 	}
-	total := new(big.Int)
-	for above := uuid.Nil; ; {
-		var rows []struct {
-			ID        uuid.UUID     `db:"id"`
-			Amount    int64         `db:"amount"`
-			Status    string        `db:"status"`
-			HeldBy    uuid.UUID     `db:"held_by"`
-			ClosedBy  uuid.NullUUID `db:"closed_by"`
-			ExpiresAt dbTime        `db:"expires_at"`
-			Held      bool          `db:"held"`   // as its hold says
-			Ended     bool          `db:"ended"`  // or not, as its end says
-			Listed    bool          `db:"listed"` // as one that is to expire
-		}
-		if err := v.tx.SelectContext(v.ctx, &rows, auditEscrowsSQL, string(w.Account), above, verifyPage); err != nil {
+
+	held := new(big.Int)
+	above := uuid.Nil
+	for {
+		var rows []auditEscrowRow
+		err := v.tx.SelectContext(v.ctx, &rows, auditEscrowsSQL, string(w.Account), above, verifyPageSize)
+		if err != nil {
 			return err
 		}
-		for _, r := range rows {
-			report := func(tx uuid.UUID, detail string) {
-				v.find(Finding{Check: CheckEscrow, Account: w.Account, TransactionID: tx.String(), Detail: fmt.Sprintf("escrow %s %s", r.ID, detail)})
-			}
-			held := r.Status == string(StatusHeld)
-			if held {
-				add(total, r.Amount)
-			} else {
-				v.escrowsEnded++
-			}
-			if !r.Held {
-				report(r.HeldBy, "is not what its hold made")
-			}
-			if !r.Ended {
-				report(r.ClosedBy.UUID, "has not ended as its transaction says")
-			}
-			if expires := held && !r.ExpiresAt.IsZero(); expires != r.Listed {
-				report(r.HeldBy, "is to expire and not on the list, or the other way round")
-			} else if expires {
-				v.expiries++
+
+		for i := range rows {
+			v.checkEscrow(w.Account, &rows[i])
+			if rows[i].isHeld() {
+				addTo(held, rows[i].Amount)
 			}
 		}
+
 		v.escrowsSeen += int64(len(rows))
-		if len(rows) < verifyPage {
+		if len(rows) < verifyPageSize {
 			break
 		}
+
 		above = rows[len(rows)-1].ID
 	}
-	if total.Cmp(big.NewInt(w.Escrow)) != 0 {
-		v.find(Finding{Check: CheckEscrow, Account: w.Account, Detail: fmt.Sprintf("held escrows sum to %d, the escrow balance is %d", total, w.Escrow)})
+
+	if held.Cmp(big.NewInt(w.Escrow)) != 0 {
+		detail := fmt.Sprintf("held escrows sum to %d, the escrow balance is %d", held, w.Escrow)
+		v.addFinding(Finding{
+			Check:   CheckEscrow,
+			Account: w.Account,
+			Detail:  detail,
+		})
 	}
+
 	return nil
 }
 
-// escrowsWithoutUser and endsWithoutEscrow name the rows that counts say there must be.
+func (v *verifier) checkEscrow(a Account, r *auditEscrowRow) {
+	report := func(tx uuid.UUID, detail string) {
+		detail = fmt.Sprintf("escrow %s %s", r.ID, detail)
+		v.addFinding(Finding{
+			Check:         CheckEscrow,
+			Account:       a,
+			TransactionID: tx.String(),
+			Detail:        detail,
+		})
+	}
+
+	if !r.isHeld() {
+		v.escrowsEnded++
+	}
+
+	if !r.Held {
+		report(r.HeldBy, "is not as its hold made it")
+	}
+
+	if !r.Ended {
+		report(r.ClosedBy.UUID, "has not ended as its transaction says")
+	}
+
+	expires := r.isHeld() && !r.ExpiresAt.IsZero()
+	if expires != r.Listed {
+		report(r.HeldBy, "expires and is not on the list, or the other way round")
+	} else if expires {
+		v.expiriesSeen++
+	}
+}
+
+// These name the rows whose existence the counts show.
 const (
 	escrowsWithoutUser = `SELECT user_account AS account, held_by AS id FROM escrows x
 		WHERE NOT EXISTS (SELECT 1 FROM wallets w WHERE w.account = x.user_account) ORDER BY x.id`
@@ -88,35 +120,43 @@ const (
 			OR t.operation IN ('settle', 'refund', 'partial_settle') AND coalesce(x.closed_by <> t.id, true) ORDER BY t.id`
 )
 
-// escrowCounts checks that there are no other escrows than those of accounts, and
-// one for each transaction that held or ended one.
-func (v *verifier) escrowCounts() error {
+// checkEscrowCounts checks that all escrows belong to accounts, and that there is one for each
+// transaction that opened or closed one.
+func (v *verifier) checkEscrowCounts() error {
 	var stored struct {
 		Escrows  int64 `db:"escrows"`
 		Expiries int64 `db:"expiries"`
 	}
+
 	err := v.tx.GetContext(v.ctx, &stored, `SELECT (SELECT count(*) FROM escrows) AS escrows, (SELECT count(*) FROM escrow_expiries) AS expiries`)
 	if err != nil {
 		return err
 	}
+
 	if stored.Escrows != v.escrowsSeen {
-		if err := v.findRows(escrowsWithoutUser, Finding{Check: CheckEscrow, Detail: "an escrow of an account that does not exist"}); err != nil {
+		err := v.addRowFindings(escrowsWithoutUser, Finding{Check: CheckEscrow, Detail: "an escrow of an account that does not exist"})
+		if err != nil {
 			return err
 		}
 	}
-	if v.holds != v.escrowsSeen || v.ends != v.escrowsEnded {
-		if err := v.findRows(transactionsWithoutEscrow, Finding{Check: CheckEscrow, Detail: "no escrow says that this transaction held or ended it"}); err != nil {
+
+	if v.holds != v.escrowsSeen || v.escrowEnds != v.escrowsEnded {
+		err := v.addRowFindings(transactionsWithoutEscrow, Finding{Check: CheckEscrow, Detail: "no escrow says that this transaction held or ended it"})
+		if err != nil {
 			return err
 		}
 	}
-	if stored.Expiries != v.expiries {
-		v.find(Finding{Check: CheckEscrow, Detail: fmt.Sprintf("%d escrows are listed as to expire, %d are held until a time", stored.Expiries, v.expiries)})
+
+	if stored.Expiries != v.expiriesSeen {
+		detail := fmt.Sprintf("%d escrows are listed as expiring, %d are held until a time", stored.Expiries, v.expiriesSeen)
+		v.addFinding(Finding{Check: CheckEscrow, Detail: detail})
 	}
+
 	return nil
 }
 
-// findRows finds the same of each row of a query.
-func (v *verifier) findRows(query string, f Finding) error {
+// addRowFindings adds the finding once for each account and transaction id that the query returns.
+func (v *verifier) addRowFindings(query string, f Finding) error {
 	rows, err := v.tx.QueryContext(v.ctx, query)
 	if err != nil {
 		return err
@@ -124,13 +164,17 @@ func (v *verifier) findRows(query string, f Finding) error {
 	defer func() { _ = rows.Close() }()
 	for rows.Next() {
 		var id uuid.NullUUID
-		if err := rows.Scan((*string)(&f.Account), &id); err != nil {
+		err := rows.Scan((*string)(&f.Account), &id)
+		if err != nil {
 			return err
 		}
+
 		if id.Valid {
 			f.TransactionID = id.UUID.String()
 		}
-		v.find(f)
+
+		v.addFinding(f)
 	}
+
 	return rows.Err()
 }

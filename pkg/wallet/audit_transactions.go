@@ -8,218 +8,340 @@ import (
 	"github.com/google/uuid"
 )
 
-// transactions checks each transaction's entries as they are stored.
-func (v *verifier) transactions() error {
-	for above := uuid.Nil; ; {
-		var rows []transactionRow
-		err := v.tx.SelectContext(v.ctx, &rows, `SELECT `+transactionColumns+` FROM transactions t WHERE t.id > $1 ORDER BY t.id LIMIT $2`, above, verifyPage)
+const transactionsPageSQL = `SELECT ` + transactionColumns + ` FROM transactions t WHERE t.id > $1 ORDER BY t.id LIMIT $2`
+
+// transactionPage is a page of transactions in order of their ids.
+type transactionPage struct {
+	above uuid.UUID // all ids are above it
+	last  uuid.UUID
+	txs   []Transaction
+	byID  map[uuid.UUID]*Transaction
+}
+
+// checkTransactions checks each transaction and its stored entries.
+func (v *verifier) checkTransactions() error {
+	above := uuid.Nil
+	for {
+		page, err := v.readTransactionPage(above)
 		if err != nil {
 			return err
 		}
-		sums, err := v.storedSums(above, rows)
-		if err != nil {
-			return err
-		}
-		txs := make(map[uuid.UUID]*Transaction, len(rows))
-		for i := range rows {
-			tx := rows[i].toTransaction()
-			txs[tx.ID] = &tx
-			expected, _ := expectedEntries(&tx)
-			got := sums[tx.ID]
-			switch tx.Operation {
-			case OpHold:
-				v.holds++
-			case OpSettle, OpRefund, OpPartialSettle:
-				v.ends++
-			}
-			v.transaction(&tx)
-			for _, e := range expected {
-				if e.State == StateSystem {
-					v.systems++
-					v.report.Entries++
-				} else {
-					v.legs++
-				}
-			}
-			if total := got.big(); total.Sign() != 0 {
-				v.find(Finding{Check: CheckSum, TransactionID: tx.ID.String(), Detail: fmt.Sprintf("its entries sum to %d", total)})
-			}
-			if got.Count != int64(len(expected)) {
-				v.find(Finding{Check: CheckEntries, TransactionID: tx.ID.String(), Detail: fmt.Sprintf("%d entries are stored, %d follow from it", got.Count, len(expected))})
+
+		if len(page.txs) > 0 {
+			err := v.checkTransactionPage(page)
+			if err != nil {
+				return err
 			}
 		}
-		if err := v.systemEntries(above, rows, txs); err != nil {
-			return err
-		}
-		v.report.Transactions += int64(len(rows))
-		v.progress()
-		if len(rows) < verifyPage {
+
+		v.report.Transactions += int64(len(page.txs))
+		v.reportProgress()
+		if len(page.txs) < verifyPageSize {
 			return nil
 		}
-		above = rows[len(rows)-1].ID
+
+		above = page.last
 	}
 }
 
-// transaction checks what a transaction's row says and no entry's hash covers.
-func (v *verifier) transaction(tx *Transaction) {
+func (v *verifier) readTransactionPage(above uuid.UUID) (*transactionPage, error) {
+	var rows []transactionRow
+	err := v.tx.SelectContext(v.ctx, &rows, transactionsPageSQL, above, verifyPageSize)
+	if err != nil {
+		return nil, err
+	}
+
+	page := &transactionPage{
+		above: above,
+		txs:   convertRows(rows, (*transactionRow).toTransaction),
+		byID:  make(map[uuid.UUID]*Transaction, len(rows)),
+	}
+
+	for i := range page.txs {
+		tx := &page.txs[i]
+		page.byID[tx.ID] = tx
+		page.last = tx.ID
+	}
+
+	return page, nil
+}
+
+func (v *verifier) checkTransactionPage(page *transactionPage) error {
+	sums, err := v.readEntrySums(page)
+	if err != nil {
+		return err
+	}
+
+	for i := range page.txs {
+		tx := &page.txs[i]
+		v.countEscrowOperation(tx)
+		v.checkTransaction(tx)
+		v.checkEntrySum(tx, sums[tx.ID])
+	}
+
+	return v.checkSystemEntries(page)
+}
+
+func (v *verifier) countEscrowOperation(tx *Transaction) {
+	switch tx.Operation {
+	case OpHold:
+		v.holds++
+	case OpSettle, OpRefund, OpPartialSettle:
+		v.escrowEnds++
+	}
+}
+
+// checkEntrySum compares a transaction's stored entries with those that follow from it, by their
+// number, and checks that they sum to zero.
+func (v *verifier) checkEntrySum(tx *Transaction, stored entrySum) {
+	derived := deriveEntries(tx)
+	for i := range derived {
+		if derived[i].State == StateSystem {
+			v.derivedSystem++
+			v.report.Entries++
+		} else {
+			v.derivedLegs++
+		}
+	}
+
+	total := stored.toBig()
+	if total.Sign() != 0 {
+		detail := fmt.Sprintf("its entries sum to %d", total)
+		v.addFinding(Finding{
+			Check:         CheckSum,
+			TransactionID: tx.ID.String(),
+			Detail:        detail,
+		})
+	}
+
+	if stored.Count != int64(len(derived)) {
+		detail := fmt.Sprintf("%d entries are stored, %d follow from it", stored.Count, len(derived))
+		v.addFinding(Finding{
+			Check:         CheckEntries,
+			TransactionID: tx.ID.String(),
+			Detail:        detail,
+		})
+	}
+}
+
+// checkTransaction checks those columns of a transaction that no entry's hash covers.
+func (v *verifier) checkTransaction(tx *Transaction) {
 	f := Finding{TransactionID: tx.ID.String()}
 	if len(tx.Parties) > 0 {
 		f.Account = tx.Parties[0].Account
 	}
-	ofEscrow := tx.Operation != OpCredit && tx.Operation != OpDebit
-	if ofEscrow != (tx.EscrowID != uuid.Nil) {
-		f.Check, f.Detail = CheckEscrow, fmt.Sprintf("a %s has an escrow: %v, must be %v", tx.Operation, !ofEscrow, ofEscrow)
-		v.find(f)
+
+	hasEscrow := tx.EscrowID != uuid.Nil
+	if hasEscrow != tx.concernsEscrow() {
+		f.Check = CheckEscrow
+		f.Detail = fmt.Sprintf("a %s has an escrow: %v, must be %v", tx.Operation, hasEscrow, tx.concernsEscrow())
+		v.addFinding(f)
 	}
-	refund, settle := tx.RefundAmount, tx.SettleAmount
-	right := refund == 0 && settle == 0
-	if tx.Operation == OpPartialSettle {
-		right = refund >= 1 && settle >= 1 && refund == tx.Amount-settle
-	}
-	if !right {
-		f.Check, f.Detail = CheckEntries, fmt.Sprintf("a %s of %d cannot be refunded by %d and settled by %d", tx.Operation, tx.Amount, refund, settle)
-		v.find(f)
+
+	if !tx.hasValidParts() {
+		f.Check = CheckEntries
+		f.Detail = fmt.Sprintf("a %s of %d cannot be refunded by %d and settled by %d", tx.Operation, tx.Amount, tx.RefundAmount, tx.SettleAmount)
+		v.addFinding(f)
 	}
 }
 
-// systemEntries checks the other side of credits and debits of a page of
-// transactions, which is in no account's chain.
-func (v *verifier) systemEntries(above uuid.UUID, page []transactionRow, txs map[uuid.UUID]*Transaction) error {
-	if len(page) == 0 {
-		return nil
+// hasValidParts reports whether the parts are those of a partial settlement, or zero.
+func (tx *Transaction) hasValidParts() bool {
+	if tx.Operation != OpPartialSettle {
+		return tx.RefundAmount == 0 && tx.SettleAmount == 0
 	}
-	var rows []struct {
-		Account   string    `db:"account"`
-		ID        uuid.UUID `db:"transaction_id"`
-		Place     int       `db:"place"`
-		State     string    `db:"state"`
-		Amount    int64     `db:"amount"`
-		Before    int64     `db:"balance_before"`
-		After     int64     `db:"balance_after"`
-		Hash      []byte    `db:"hash"`
-		CreatedAt dbTime    `db:"created_at"`
+	// A subtraction, since the sum of damaged amounts might overflow.
+	return tx.RefundAmount >= 1 && tx.SettleAmount >= 1 && tx.RefundAmount == tx.Amount-tx.SettleAmount
+}
+
+const systemEntriesSQL = `SELECT account, transaction_id, place, state, amount, balance_before, balance_after, hash, created_at
+	FROM entries WHERE transaction_id > $1 AND transaction_id <= $2 AND seq IS NULL ORDER BY transaction_id`
+
+type systemEntryRow struct {
+	Account   string    `db:"account"`
+	ID        uuid.UUID `db:"transaction_id"`
+	Place     int       `db:"place"`
+	State     string    `db:"state"`
+	Amount    int64     `db:"amount"`
+	Before    int64     `db:"balance_before"`
+	After     int64     `db:"balance_after"`
+	Hash      []byte    `db:"hash"`
+	CreatedAt dbTime    `db:"created_at"`
+}
+
+func (r *systemEntryRow) toEntry() Entry {
+	return Entry{
+		TransactionID: r.ID,
+		Place:         r.Place,
+		Account:       Account(r.Account),
+		State:         BalanceState(r.State),
+		Amount:        r.Amount,
+		BalanceBefore: r.Before,
+		BalanceAfter:  r.After,
+		Hash:          r.Hash,
+		CreatedAt:     r.CreatedAt.Time,
 	}
-	err := v.tx.SelectContext(v.ctx, &rows, `SELECT account, transaction_id, place, state, amount, balance_before, balance_after, hash, created_at
-		FROM entries WHERE transaction_id > $1 AND transaction_id <= $2 AND seq IS NULL ORDER BY transaction_id`, above, page[len(page)-1].ID)
+}
+
+// checkSystemEntries checks the other side of a page's credits and debits, which is in no account's
+// chain.
+func (v *verifier) checkSystemEntries(page *transactionPage) error {
+	var rows []systemEntryRow
+	err := v.tx.SelectContext(v.ctx, &rows, systemEntriesSQL, page.above, page.last)
 	if err != nil {
 		return err
 	}
+
 	for i := range rows {
-		r := &rows[i]
-		f := Finding{Account: Account(r.Account), TransactionID: r.ID.String()}
-		tx := txs[r.ID]
-		if tx == nil {
-			f.Check, f.Detail = CheckStray, "its transaction is missing"
-			v.find(f)
-			continue
-		}
-		e := Entry{
-			TransactionID: r.ID, Place: r.Place, Account: Account(r.Account), State: BalanceState(r.State), Amount: r.Amount,
-			BalanceBefore: r.Before, BalanceAfter: r.After,
-		}
-		if !bytes.Equal(entryHash(nil, summarize(tx), &e), r.Hash) {
-			f.Check, f.Detail = CheckHash, "the entry or its transaction was changed"
-			v.find(f)
-		}
-		expected, _ := expectedEntries(tx)
-		follows := slices.ContainsFunc(expected, func(x Entry) bool {
-			return x.Account == e.Account && x.State == e.State && x.Amount == e.Amount && x.Place == e.Place
-		})
-		if !follows || !r.CreatedAt.Equal(tx.CreatedAt) {
-			f.Check, f.Detail = CheckEntries, "does not follow from its transaction"
-			v.find(f)
-		}
+		e := rows[i].toEntry()
+		v.checkSystemEntry(&e, page.byID[e.TransactionID])
 	}
 	return nil
 }
 
-type storedSum struct {
-	ID    uuid.UUID `db:"id"`
-	Count int64     `db:"n"`
-	sum
+// checkSystemEntry takes nil for a transaction that does not exist.
+func (v *verifier) checkSystemEntry(e *Entry, tx *Transaction) {
+	report := func(c Check, detail string) {
+		v.addFinding(Finding{
+			Check:         c,
+			Account:       e.Account,
+			TransactionID: e.TransactionID.String(),
+			Detail:        detail,
+		})
+	}
+
+	if tx == nil {
+		report(CheckStray, "its transaction is missing")
+		return
+	}
+
+	if !bytes.Equal(entryHash(nil, summarize(tx), e), e.Hash) {
+		report(CheckHash, "the entry or its transaction was changed")
+	}
+
+	follows := slices.ContainsFunc(deriveEntries(tx), func(d Entry) bool {
+		return d.Account == e.Account && d.State == e.State && d.Amount == e.Amount && d.Place == e.Place
+	})
+	if !follows || !e.CreatedAt.Equal(tx.CreatedAt) {
+		report(CheckEntries, "does not follow from its transaction")
+	}
 }
 
-// storedSums adds up the entries of a page of transactions. Parties' entries are
-// found by (account, seq), system accounts' by transaction.
-func (v *verifier) storedSums(above uuid.UUID, rows []transactionRow) (map[uuid.UUID]storedSum, error) {
-	out := make(map[uuid.UUID]storedSum, len(rows))
-	if len(rows) == 0 {
-		return out, nil
+// entrySum is how many entries of a transaction are stored, and their sum.
+type entrySum struct {
+	ID    uuid.UUID `db:"id"`
+	Count int64     `db:"n"`
+	splitSum
+}
+
+const entrySumsSQL = `SELECT id, count(amount) AS n, ` + sumColumns + ` FROM (
+		SELECT t.id, e.amount FROM transactions t JOIN entries e ON e.account = t.user_account AND e.seq > t.user_seq - 2 AND e.seq <= t.user_seq AND e.transaction_id = t.id
+			WHERE t.id > $1 AND t.id <= $2
+		UNION ALL SELECT t.id, e.amount FROM transactions t JOIN entries e ON e.account = t.model_account AND e.seq = t.model_seq AND e.transaction_id = t.id
+			WHERE t.id > $1 AND t.id <= $2
+		UNION ALL SELECT e.transaction_id, e.amount FROM entries e WHERE e.transaction_id > $1 AND e.transaction_id <= $2 AND e.seq IS NULL
+	) e GROUP BY id`
+
+// readEntrySums finds the parties' entries by (account, seq), and the system accounts' by
+// transaction.
+func (v *verifier) readEntrySums(page *transactionPage) (map[uuid.UUID]entrySum, error) {
+	var rows []entrySum
+	err := v.tx.SelectContext(v.ctx, &rows, entrySumsSQL, page.above, page.last)
+	sums := make(map[uuid.UUID]entrySum, len(rows))
+	for _, s := range rows {
+		sums[s.ID] = s
 	}
-	var sums []storedSum
-	err := v.tx.SelectContext(v.ctx, &sums, `SELECT id, count(amount) AS n, `+sumColumns+` FROM (
-			SELECT t.id, e.amount FROM transactions t JOIN entries e ON e.account = t.user_account AND e.seq > t.user_seq - 2 AND e.seq <= t.user_seq AND e.transaction_id = t.id
-				WHERE t.id > $1 AND t.id <= $2
-			UNION ALL SELECT t.id, e.amount FROM transactions t JOIN entries e ON e.account = t.model_account AND e.seq = t.model_seq AND e.transaction_id = t.id
-				WHERE t.id > $1 AND t.id <= $2
-			UNION ALL SELECT e.transaction_id, e.amount FROM entries e WHERE e.transaction_id > $1 AND e.transaction_id <= $2 AND e.seq IS NULL
-		) e GROUP BY id`, above, rows[len(rows)-1].ID)
-	for _, s := range sums {
-		out[s.ID] = s
-	}
-	return out, err
+	return sums, err
 }
 
 const entriesWithoutAccount = `SELECT account, CAST(NULL AS uuid) AS id FROM entries e
 	WHERE seq IS NOT NULL AND NOT EXISTS (SELECT 1 FROM wallets w WHERE w.account = e.account) GROUP BY account ORDER BY account`
 
-// totals closes the books.
-func (v *verifier) totals(t *Totals) error {
+const systemTotalsSQL = `SELECT account, count(*) AS n, ` + sumColumns + ` FROM entries WHERE seq IS NULL GROUP BY account`
+
+// checkTotals adds the system accounts' sums to the totals and compares both sides.
+func (v *verifier) checkTotals(t *Totals) error {
 	var rows []struct {
 		Account string `db:"account"`
 		Count   int64  `db:"n"`
-		sum
+		splitSum
 	}
-	err := v.tx.SelectContext(v.ctx, &rows, `SELECT account, count(*) AS n, `+sumColumns+` FROM entries WHERE seq IS NULL GROUP BY account`)
+
+	err := v.tx.SelectContext(v.ctx, &rows, systemTotalsSQL)
 	if err != nil {
 		return err
 	}
-	ofAccounts := v.stored
+
+	partyEntries := v.storedEntries
 	for _, r := range rows {
-		ofAccounts -= r.Count
+		partyEntries -= r.Count
 		switch Account(r.Account) {
 		case SystemIssuance:
-			t.Issued.Neg(r.big())
+			t.Issued.Neg(r.toBig())
 		case SystemPayout:
-			t.PaidOut = r.big()
+			t.PaidOut = r.toBig()
 		default:
-			v.find(Finding{Check: CheckStray, Account: Account(r.Account), Detail: "entries without a seq on an account that is not the system's"})
-		}
-	}
-	if ofAccounts != v.walked {
-		if err := v.findRows(entriesWithoutAccount, Finding{Check: CheckBalance, Detail: "has entries and no balance"}); err != nil {
-			return err
-		}
-	}
-	v.report.Totals = t
-	if !t.Balanced() {
-		v.find(Finding{Check: CheckTotal, Detail: fmt.Sprintf("issued %d is not %d paid out + %d available + %d in escrow + %d earned",
-			t.Issued, t.PaidOut, t.Available, t.Escrow, t.Earned)})
-	}
-	return nil
-}
-
-// expectedEntries derives a transaction's entries from its row, and tells
-// whether the operation has an event of its own. Hashes are left out.
-func expectedEntries(tx *Transaction) ([]Entry, bool) {
-	own := tx.Operation != OpCredit && tx.Operation != OpDebit
-	var out []Entry
-	for i := range tx.Parties {
-		p := &tx.Parties[i]
-		legs := legsOf(tx, p)
-		balances := wallet{Available: p.Available, Escrow: p.Escrow, Earned: p.Earned}
-		for j, l := range legs {
-			out = append(out, Entry{
-				TransactionID: tx.ID, Place: len(out), Account: p.Account, State: l.state, Amount: l.amount,
-				BalanceAfter: *balances.balanceOf(l.state), Seq: p.Seq - int64(len(legs)-1-j), CreatedAt: tx.CreatedAt,
+			v.addFinding(Finding{
+				Check:   CheckStray,
+				Account: Account(r.Account),
+				Detail:  "entries without a seq on an account that is not the system's",
 			})
 		}
 	}
+
+	if partyEntries != v.accountEntries {
+		err := v.addRowFindings(entriesWithoutAccount, Finding{Check: CheckBalance, Detail: "has entries and no balance"})
+		if err != nil {
+			return err
+		}
+	}
+
+	v.report.Totals = t
+	if !t.Balanced() {
+		detail := fmt.Sprintf("issued %d is not %d paid out + %d available + %d in escrow + %d earned",
+			t.Issued, t.PaidOut, t.Available, t.Escrow, t.Earned)
+		v.addFinding(Finding{Check: CheckTotal, Detail: detail})
+	}
+
+	return nil
+}
+
+// deriveEntries returns the entries that follow from a transaction, without hashes.
+func deriveEntries(tx *Transaction) []Entry {
+	var entries []Entry
+	for i := range tx.Parties {
+		p := &tx.Parties[i]
+		legs := legsOf(tx, p)
+		firstSeq := p.Seq - int64(len(legs)-1)
+		for j, l := range legs {
+			entries = append(entries, Entry{
+				TransactionID: tx.ID,
+				Place:         len(entries),
+				Account:       p.Account,
+				State:         l.state,
+				Amount:        l.amount,
+				BalanceAfter:  p.balanceIn(l.state),
+				Seq:           firstSeq + int64(j),
+				CreatedAt:     tx.CreatedAt,
+			})
+		}
+	}
+
+	system := Entry{
+		TransactionID: tx.ID,
+		Place:         len(entries),
+		State:         StateSystem,
+	}
 	switch tx.Operation {
 	case OpCredit:
-		out = append(out, Entry{TransactionID: tx.ID, Place: len(out), Account: SystemIssuance, State: StateSystem, Amount: -tx.Amount})
+		system.Account = SystemIssuance
+		system.Amount = -tx.Amount
+		entries = append(entries, system)
 	case OpDebit:
-		out = append(out, Entry{TransactionID: tx.ID, Place: len(out), Account: SystemPayout, State: StateSystem, Amount: tx.Amount})
+		system.Account = SystemPayout
+		system.Amount = tx.Amount
+		entries = append(entries, system)
 	}
-	return out, own
+
+	return entries
 }
