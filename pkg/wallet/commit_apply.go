@@ -16,22 +16,30 @@ func (c *committer) applyBatch(st *state, batch []*request, known map[keyRef]*kn
 		keys:         make([]keyRef, 0, len(batch)),
 		hashes:       make([][16]byte, 0, len(batch)),
 	}
+
 	for _, r := range batch {
 		ref := r.keyRef()
 		if k := known[ref]; k != nil {
 			r.result = c.repeatedResult(r, k)
 			continue
 		}
+
 		tx, err := c.applyRequest(st, r)
 		if err != nil {
 			r.result = result{err: err}
 			m.refused = true
 			continue
 		}
+
 		m.addTransaction(st, r, &tx)
-		known[ref] = &knownKey{keyRef: ref, hash: r.hash, tx: tx}
+		known[ref] = &knownKey{
+			keyRef: ref,
+			hash:   r.hash,
+			tx:     tx,
+		}
 		r.result = result{receipt: receiptOf(&tx)}
 	}
+
 	m.addWallets(st)
 	return m
 }
@@ -41,10 +49,12 @@ func (c *committer) applyRequest(st *state, r *request) (Transaction, error) {
 	if r.op.Operation == OpHold {
 		r.op.EscrowID, _ = newID()
 	}
+
 	tx, err := apply(st, &r.op, id, at, now)
 	if err != nil {
 		return Transaction{}, err
 	}
+
 	c.attempts[id] = r
 	return tx, nil
 }
@@ -57,6 +67,7 @@ func (m *mutations) addTransaction(st *state, r *request, tx *Transaction) {
 	} else if escrow != nil {
 		m.ended = append(m.ended, escrow)
 	}
+
 	m.transactions = append(m.transactions, *tx)
 	m.keys = append(m.keys, r.keyRef())
 	m.hashes = append(m.hashes, r.hash)
@@ -93,8 +104,10 @@ func receiptOf(tx *Transaction) Receipt {
 		Timestamp:     tx.CreatedAt,
 		Balances:      make([]Balance, len(tx.Parties)),
 	}
+
 	for i := range tx.Parties {
 		r.Balances[i] = tx.Parties[i].balanceAt(tx.CreatedAt)
 	}
+
 	return r
 }

@@ -44,12 +44,15 @@ func (c *committer) commitBatch(batch []*request) {
 	clear(c.attempts)
 	live := c.live[:0]
 	for _, r := range batch {
-		if err := r.ctx.Err(); err != nil {
+		err := r.ctx.Err()
+		if err != nil {
 			r.answerWith(result{err: fmt.Errorf("not done: %w", err)}, c.metrics)
 			continue
 		}
+
 		live = append(live, r)
 	}
+
 	// The commit has its own deadline. A caller that disconnects must not cancel its neighbours.
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
@@ -65,6 +68,7 @@ func (c *committer) commitOrSplit(ctx context.Context, batch []*request) {
 	if len(batch) == 0 {
 		return
 	}
+
 	err := c.commitWithRetry(ctx, batch)
 	switch {
 	case err == nil:
@@ -109,22 +113,27 @@ func (c *committer) commitWithRetry(ctx context.Context, batch []*request) error
 		RandomizationFactor: 0.5,
 		MaxInterval:         250 * time.Millisecond,
 	}
+
 	conflicts := 0
 	try := func() (struct{}, error) {
 		err := c.tryCommit(ctx, batch)
 		if err == nil {
 			return struct{}{}, nil
 		}
+
 		c.lockedFor = afterConflict
 		if errors.Is(err, errConflict) {
 			conflicts++
 		}
+
 		if !isTransient(err) || conflicts > maxConflicts {
 			return struct{}{}, backoff.Permanent(err)
 		}
+
 		c.metrics.retries.Inc()
 		return struct{}{}, err
 	}
+
 	_, err := backoff.Retry(ctx, try, backoff.WithBackOff(policy), backoff.WithMaxElapsedTime(maxRetryTime))
 	return err
 }

@@ -28,21 +28,25 @@ func (c *commitCache) loadInto(st *state, batch []*request) (escrows []uuid.UUID
 			accounts = append(accounts, a)
 		}
 	}
+
 	for _, r := range batch {
 		if r.op.Account != "" {
 			need(r.op.Account)
 			continue
 		}
+
 		user, ok := c.copyEscrow(st, r.op.EscrowID)
 		if ok {
 			need(user)
 		} else {
 			escrows = append(escrows, r.op.EscrowID)
 		}
+
 		if r.op.Model != "" {
 			need(r.op.Model)
 		}
 	}
+
 	return escrows, accounts
 }
 
@@ -51,10 +55,12 @@ func (c *commitCache) copyWallet(st *state, a Account) bool {
 	if st.wallets[a] != nil {
 		return true
 	}
+
 	cached := c.wallets.get(a)
 	if cached == nil {
 		return false
 	}
+
 	w := *cached
 	st.wallets[a] = &w
 	return true
@@ -66,10 +72,12 @@ func (c *commitCache) copyEscrow(st *state, id uuid.UUID) (user Account, ok bool
 	if cached == nil {
 		return "", false
 	}
+
 	if st.escrows[id] == nil {
 		e := *cached
 		st.escrows[id] = &e
 	}
+
 	return cached.User, true
 }
 
@@ -83,11 +91,13 @@ func (c *commitCache) storeBatch(m *mutations) {
 		w.hashBefore = w.Hash
 		c.wallets.put(w.Account, w)
 	}
+
 	for _, e := range m.opened {
 		if e.Status == StatusHeld {
 			c.escrows.put(e.ID, e)
 		}
 	}
+
 	for _, e := range m.ended {
 		c.escrows.drop(e.ID)
 	}
@@ -125,10 +135,12 @@ func (g *generations[K, V]) get(k K) *V {
 	if v != nil {
 		return v
 	}
+
 	v = g.old[k]
 	if v != nil {
 		g.put(k, v)
 	}
+
 	return v
 }
 

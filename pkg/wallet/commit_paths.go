@@ -38,11 +38,13 @@ func (c *committer) commitOptimistic(ctx context.Context, batch []*request) erro
 	if err != nil {
 		return err
 	}
+
 	m := c.applyBatch(st, batch, make(map[keyRef]*knownKey, len(batch)))
 	if m.refused {
 		c.forgetState(st)
 		return errRetryLocked
 	}
+
 	outboxIDs, err := tx.writeBatch(ctx, m)
 	if errors.Is(err, errConflict) {
 		c.forgetState(st)
@@ -56,6 +58,7 @@ func (c *committer) commitOptimistic(ctx context.Context, batch []*request) erro
 	if err != nil {
 		return fmt.Errorf("write batch: %w", err)
 	}
+
 	return c.finishCommit(tx, start, batch, m, outboxIDs)
 }
 
@@ -76,35 +79,43 @@ func (c *committer) commitLocked(ctx context.Context, batch []*request) error {
 	if err != nil {
 		return err
 	}
+
 	known, err := lookUpKeys(ctx, tx, batch)
 	if err != nil {
 		return fmt.Errorf("read idempotency keys: %w", err)
 	}
+
 	if len(known) > 0 {
 		c.lockedFor = afterConflict // a client repeats its requests
 	}
+
 	m := c.applyBatch(st, batch, known)
 	if len(m.transactions) == 0 {
 		return nil // there are only repeats and refusals
 	}
+
 	outboxIDs, err := tx.writeBatch(ctx, m)
 	if err != nil {
 		return fmt.Errorf("write batch: %w", err)
 	}
+
 	return c.finishCommit(tx, start, batch, m, outboxIDs)
 }
 
 // finishCommit commits what was written, announces it and caches it.
 func (c *committer) finishCommit(tx batchTx, start time.Time, batch []*request, m *mutations, outboxIDs []int64) error {
-	if err := tx.commit(); err != nil {
+	err := tx.commit()
+	if err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
+
 	c.metrics.commitSeconds.Observe(time.Since(start).Seconds())
 	c.metrics.batchSize.Observe(float64(len(batch)))
 	c.announce(m.transactions, outboxIDs)
 	if c.cache != nil {
 		c.cache.storeBatch(m)
 	}
+
 	return nil
 }
 
@@ -117,7 +128,11 @@ func (c *committer) announce(txs []Transaction, outboxIDs []int64) {
 	}
 	rows := make([]bus.OutboxRow, len(txs))
 	for i := range txs {
-		rows[i] = bus.OutboxRow{ID: outboxIDs[i], CommittedAt: txs[i].CreatedAt, Updates: updatesOf(&txs[i])}
+		rows[i] = bus.OutboxRow{
+			ID:          outboxIDs[i],
+			CommittedAt: txs[i].CreatedAt,
+			Updates:     updatesOf(&txs[i]),
+		}
 	}
 	c.cfg.Committed(rows)
 }
@@ -136,14 +151,18 @@ func (c *committer) loadState(ctx context.Context, tx batchTx, batch []*request,
 	if useCache {
 		cache = c.cache
 	}
+
 	escrowIDs, accounts := cache.loadInto(st, batch)
 	users, err := loadEscrows(ctx, tx, st, escrowIDs)
 	if err != nil {
 		return nil, fmt.Errorf("read escrows: %w", err)
 	}
-	if err := loadWallets(ctx, tx, st, append(accounts, users...)); err != nil {
+
+	err = loadWallets(ctx, tx, st, append(accounts, users...))
+	if err != nil {
 		return nil, fmt.Errorf("read wallets: %w", err)
 	}
+
 	return st, nil
 }
 
@@ -152,11 +171,13 @@ func loadEscrows(ctx context.Context, tx batchTx, st *state, ids []uuid.UUID) ([
 	if len(ids) == 0 {
 		return nil, nil
 	}
+
 	slices.SortFunc(ids, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
 	escrows, err := tx.readEscrows(ctx, slices.Compact(ids))
 	if err != nil {
 		return nil, err
 	}
+
 	var users []Account
 	for i := range escrows {
 		e := &escrows[i]
@@ -165,6 +186,7 @@ func loadEscrows(ctx context.Context, tx batchTx, st *state, ids []uuid.UUID) ([
 			users = append(users, e.User)
 		}
 	}
+
 	return users, nil
 }
 
@@ -172,14 +194,17 @@ func loadWallets(ctx context.Context, tx batchTx, st *state, accounts []Account)
 	if len(accounts) == 0 {
 		return nil
 	}
+
 	slices.Sort(accounts)
 	wallets, err := tx.readWallets(ctx, slices.Compact(accounts))
 	if err != nil {
 		return err
 	}
+
 	for i := range wallets {
 		st.wallets[wallets[i].Account] = &wallets[i]
 	}
+
 	return nil
 }
 
@@ -189,13 +214,16 @@ func lookUpKeys(ctx context.Context, tx batchTx, batch []*request) (map[keyRef]*
 	for i, r := range batch {
 		refs[i] = r.keyRef()
 	}
+
 	found, err := tx.readKeys(ctx, refs)
 	if err != nil {
 		return nil, err
 	}
+
 	known := make(map[keyRef]*knownKey, len(batch))
 	for i := range found {
 		known[found[i].keyRef] = &found[i]
 	}
+
 	return known, nil
 }

@@ -36,7 +36,8 @@ func newRequest(ctx context.Context, op *Op) (*request, error) {
 	if op.Operation == OpHold && op.EscrowID != uuid.Nil {
 		return nil, invalid("/escrowId", "the ledger names the escrow")
 	}
-	if err := op.Check(); err != nil {
+	err := op.Check()
+	if err != nil {
 		return nil, err
 	}
 	return newCheckedRequest(ctx, op), nil
@@ -104,6 +105,7 @@ func (r *request) findUser(cache *commitCache) {
 	if !endsEscrow || cache == nil {
 		return
 	}
+
 	user := cache.escrowUser(r.op.EscrowID)
 	switch {
 	case user != "":

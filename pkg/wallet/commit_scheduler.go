@@ -21,12 +21,12 @@ type scheduler struct {
 	waiting []*request   // admitted, in order; at most maxBatch
 	free    []*committer // without a batch
 
-	// What the running batches keep busy.
+	// The subjects and calls of the running batches.
 	running      int                    // requests in running batches
 	busy         map[subject]*committer // the committer whose batch names the subject
 	runningCalls map[callID]int         // how many requests of a call run
 
-	// What stays behind while selectBatch goes through the waiting requests.
+	// The subjects and calls that stay behind while selectBatch goes through the waiting requests.
 	blocked      map[subject]bool
 	blockedCalls map[callID]bool
 
@@ -36,7 +36,7 @@ type scheduler struct {
 	maxWait    time.Duration // a smaller batch waits no longer than this
 }
 
-// schedulerState says what the waiting requests wait for.
+// schedulerState says which event the waiting requests wait for.
 type schedulerState int
 
 const (
@@ -58,12 +58,15 @@ func newScheduler(l *Ledger) *scheduler {
 		blockedCalls: make(map[callID]bool),
 		targetSize:   1,
 	}
+
 	if l.store.optimisticWrites() {
 		s.cache = &commitCache{}
 	}
+
 	for range committers {
 		s.free = append(s.free, newCommitter(l, s.cache))
 	}
+
 	return s
 }
 
@@ -92,10 +95,12 @@ func (s *scheduler) run(ctx context.Context) {
 		if draining && s.state == idle && s.running == 0 {
 			return
 		}
+
 		queue := s.queue
 		if draining || len(s.waiting) >= s.maxBatch {
 			queue = nil
 		}
+
 		select {
 		case r := <-queue:
 			s.admit(r)
@@ -138,7 +143,7 @@ func (s *scheduler) admit(r *request) {
 }
 
 // startBatches hands batches to free committers until one of the two runs out, or the rest has to
-// wait. It returns what the rest waits for. With now, no batch gathers.
+// wait. It returns the state that results. With now, no batch gathers.
 func (s *scheduler) startBatches(now bool) schedulerState {
 	for {
 		switch {
@@ -149,12 +154,14 @@ func (s *scheduler) startBatches(now bool) schedulerState {
 		case !now && len(s.waiting) < s.targetSize:
 			return gathering
 		}
+
 		last := len(s.free) - 1
 		c := s.free[last]
 		s.selectBatch(c)
 		if len(c.batch) == 0 {
 			return blocked
 		}
+
 		s.free = s.free[:last]
 		s.startBatch(c)
 	}
@@ -186,9 +193,11 @@ func (s *scheduler) selectBatch(c *committer) {
 			rest = append(rest, r)
 			continue
 		}
+
 		c.batch = append(c.batch, r)
 		size += len(r.op.Metadata)
 	}
+
 	clear(s.waiting[len(rest):])
 	s.waiting = rest
 	s.markBusy(c)
@@ -238,9 +247,11 @@ func (s *scheduler) markFree(c *committer) {
 		for _, subject := range r.subjects() {
 			delete(s.busy, subject)
 		}
+
 		if r.callID == 0 {
 			continue
 		}
+
 		s.runningCalls[r.callID]--
 		if s.runningCalls[r.callID] == 0 {
 			delete(s.runningCalls, r.callID)
@@ -279,5 +290,6 @@ func (s *scheduler) isBottleneck(c *committer) bool {
 			}
 		}
 	}
+
 	return 2*blockedByBatch > len(s.waiting)
 }

@@ -96,7 +96,8 @@ func TestOperationsEventsAndBalances(t *testing.T) {
 	})
 }
 
-// Clients get several events in one message, one to a line: metadata that came over several lines goes out on one.
+// Clients get several events in one message, one to a line: metadata that came over several lines
+// goes out on one.
 func TestEventsHaveNoLineBreaks(t *testing.T) {
 	t.Parallel()
 	ledgerdb.Each(t, func(t *testing.T, url string) {
@@ -377,8 +378,8 @@ func TestLayoutIsRemembered(t *testing.T) {
 	})
 }
 
-// TestTwoFirstLayoutsAtOnce has cores start on a new ledger with different settings: one of them claims, the others
-// are refused. The first claim fails, so that who waited for it goes on.
+// TestTwoFirstLayoutsAtOnce has cores start on a new ledger with different settings: one of them
+// claims, the others are refused. The first claim fails, so that who waited for it goes on.
 func TestTwoFirstLayoutsAtOnce(t *testing.T) {
 	t.Parallel()
 	ledgerdb.Each(t, func(t *testing.T, url string) {
@@ -409,8 +410,9 @@ func TestTwoFirstLayoutsAtOnce(t *testing.T) {
 	})
 }
 
-// TestCursorsWhileOthersWrite pages through an account's entries and escrows while it changes all the time: what there
-// was at the first page comes once each, in order, and nothing that came since is between.
+// TestCursorsWhileOthersWrite pages through an account's entries and escrows while it changes all
+// the time: what there was at the first page comes once each, in order, and nothing that came since
+// is between.
 func TestCursorsWhileOthersWrite(t *testing.T) {
 	t.Parallel()
 	ledgerdb.Each(t, func(t *testing.T, url string) {

@@ -30,51 +30,55 @@
 //
 // # States of the scheduler
 //
-// The states say what the waiting requests wait for. The scheduler enters the state that fits
-// whenever a request is admitted, a batch finishes or maxWait is over.
+// After each event the scheduler starts batches as far as it can. Then its state says which event
+// the waiting requests wait for:
 //
-//	idle       no request waits
-//	gathering  a committer is free, but fewer than targetSize requests wait: the batch may grow,
-//	           for maxWait at most
-//	blocked    a committer is free, but each waiting request has a subject (an account, an escrow
-//	           or its call of DoBatch) in common with a running batch or with an older waiting
-//	           request
-//	saturated  no committer is free
+//	a request is admitted, a batch finishes, maxWait is over, or ctx ends
+//	  │
+//	  ▼
+//	no request waits? ───────────────yes──► idle: until a request is admitted
+//	  │ no
+//	  ▼
+//	no committer is free? ───────────yes──► saturated: until a batch finishes
+//	  │ no
+//	  ▼
+//	fewer than targetSize wait? ─────yes──► gathering: until more are admitted or maxWait is over
+//	  │ no, or maxWait is over
+//	  ▼
+//	selectBatch: must all wait? ─────yes──► blocked: until a batch finishes or a request is admitted
+//	  │ no
+//	  ▼
+//	the batch starts; again from the top
 //
-//	        request admitted                  targetSize reached, or maxWait over
-//	idle ───────────────────────► gathering ──────────────────────────────────────► selectBatch
-//	  ▲                               ▲                                                 │
-//	  │ none waits                    │ a batch finished, few wait                      │
-//	  │                               │                                                 ▼
-//	  └───────────────────────────────┴──── saturated or blocked ◄── batch started, or empty
-//	                                          until a batch finishes
-//
-// selectBatch takes the waiting requests in order and leaves those behind that must wait. So
-// running batches have no subject in common, and requests with a common subject run in order. If
-// targetSize is 1, as it is for a lone caller, gathering is left at once. When ctx ends, batches
-// no longer gather; the scheduler ends when it is idle and nothing runs.
+// A request must wait if it has a subject (an account, an escrow or its call of DoBatch) in common
+// with a running batch or with an older request that must wait. So running batches have no subject
+// in common, and requests with a common subject run in order. A lone caller's targetSize is 1, so
+// its requests do not gather. When ctx ends, no batch gathers any more, and the scheduler ends when
+// it is idle and no batch runs.
 //
 // # States of a batch
 //
-//	started ──lockedFor > 0────────────────────────► commitLocked ──────► committed
-//	   │                                              ▲    │               │
-//	   └──► commitOptimistic ──errRetryLocked─────────┘    │               ▼
-//	               │                                       │        announced, cached,
-//	               └──────────────────────────────────────────────► requests answered
-//	                       committed
+//	started ──lockedFor is 0──► commitOptimistic ──errRetryLocked──► commitLocked ◄──┐
+//	   │                               │                                  │          │
+//	   └──lockedFor is above 0─────────│──────────────────────────────────│──────────┘
+//	                                   ▼                                  ▼
+//	                               committed ──► announced ──► cached ──► requests answered
 //
-//	either way ──transient error──► started again after a pause, with locks
-//	either way ──other error, or the sixth lost race──► halved; each half is started
-//	a single request, or a database that stays unavailable ──► answered with the error
+//	error of either one             what follows
+//	transient                       a pause; started again, with lockedFor at 64
+//	transient for too long          requests answered with ErrUnavailable
+//	the sixth lost race, or any     the two halves are started, one after the other; a batch of one
+//	error that is not transient     request is answered with the error
 //
-// commitOptimistic locks nothing and looks no keys up. It takes wallets and escrows from the
-// commit cache and reads only the missing ones. It returns errRetryLocked in two cases: the write
-// found that a key was used or that another core had written (then the next 64 batches do not use
-// the cache, or, if it was not used, the locks); or an operation is refused, which may be wrong for
-// the same reasons. commitLocked locks, reads and looks the keys up before it applies the rules. If
-// it finds a key, the next 64 batches use locks at once. So nothing is answered from memory alone:
-// a receipt follows a write that checked it, and a refusal follows a read under locks.
+// commitOptimistic locks nothing and looks no keys up. It takes wallets and escrows from the commit
+// cache and reads only the missing ones. It returns errRetryLocked in two cases. The first one is a
+// conflict: the write found that a key was used or that another core had written. Then the
+// committer's next 64 batches read instead of using the cache; if this batch had read already, they
+// use locks. The second case is a refusal, which may be wrong for the same reasons. commitLocked
+// locks, reads and looks the keys up before it applies the rules. If it finds a key, the next 64
+// batches use locks at once. So nothing is answered from memory alone: a receipt follows a write
+// that checked it, and a refusal follows a read under locks.
 //
-// SQLite has one writer and no commit cache. Its optimistic batch is a transaction that reads
-// first; only keys are not looked up.
+// SQLite has one writer and no commit cache. Its optimistic batch is a transaction that reads first
+// and looks no keys up.
 package wallet

@@ -9,7 +9,8 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// A subscriber of the ledger's events, tried with the bus in memory. For production it is consumer.New.
+// A subscriber of the ledger's events, tried with the bus in memory. For production it is
+// consumer.New.
 func ExampleOnEscrowHeld() {
 	b := membus.New(bus.Config{Synchronous: true})
 	_, err := b.Subscribe(bus.Subscription{ID: "feed", Handler: bus.Route(

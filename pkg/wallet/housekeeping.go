@@ -22,14 +22,18 @@ func (l *Ledger) keepHouse(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			if err := l.refundExpired(ctx, now); err != nil && ctx.Err() == nil {
+			err := l.refundExpired(ctx, now)
+			if err != nil && ctx.Err() == nil {
 				l.cfg.Logger.Warn("refunding expired escrows failed; retrying in a second", "err", err)
 			}
+
 			if now.Sub(keysRemovedAt) < keyInterval {
 				continue
 			}
+
 			keysRemovedAt = now
-			if err := l.removeOldKeys(ctx, now); err != nil && ctx.Err() == nil {
+			err = l.removeOldKeys(ctx, now)
+			if err != nil && ctx.Err() == nil {
 				l.cfg.Logger.Warn("removing old idempotency keys failed; retrying in a minute", "err", err)
 			}
 		}
@@ -60,19 +64,23 @@ func (l *Ledger) refundExpired(ctx context.Context, now time.Time) error {
 		if err != nil {
 			return errors.Join(firstErr, err)
 		}
+
 		requests, err := l.enqueueRefunds(ctx, due)
 		if err != nil {
 			return errors.Join(firstErr, err)
 		}
+
 		for i, r := range requests {
 			_, err := r.awaitResult()
 			if err != nil && !errors.Is(err, ErrEscrowProcessed) && firstErr == nil {
 				firstErr = fmt.Errorf("escrow %s: %w", due[i].ID, err)
 			}
 		}
+
 		if len(due) < pageSize || ctx.Err() != nil {
 			return firstErr
 		}
+
 		after = due[len(due)-1]
 	}
 }
@@ -83,11 +91,14 @@ func (l *Ledger) enqueueRefunds(ctx context.Context, due []dueEscrow) ([]*reques
 	requests := make([]*request, 0, len(due))
 	for i := range due {
 		r := newCheckedRequest(ctx, due[i].refundOp())
-		if err := l.enqueue(r); err != nil {
+		err := l.enqueue(r)
+		if err != nil {
 			return nil, err
 		}
+
 		requests = append(requests, r)
 	}
+
 	return requests, nil
 }
 

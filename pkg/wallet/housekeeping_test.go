@@ -87,8 +87,8 @@ func TestExpiryGoesOnPastWhatFails(t *testing.T) {
 	})
 }
 
-// A core whose clock was a year ahead left its time in an account, whose history does not go back; what it holds from
-// then on expires when it was asked to, all the same.
+// A core whose clock was a year ahead left its time in an account, whose history does not go back;
+// what it holds from then on expires when it was asked to, all the same.
 func TestExpiryGoesByTheClock(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, url string) {
@@ -121,7 +121,8 @@ func TestExpiryGoesByTheClock(t *testing.T) {
 	})
 }
 
-// Two cores refund what is due while others settle it: each escrow has one end, and each caller knows which.
+// Two cores refund what is due while others settle it: each escrow has one end, and each caller
+// knows which.
 func TestExpiryRacesSettlements(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, url string) {
@@ -203,7 +204,8 @@ func TestOldKeysAreRemoved(t *testing.T) {
 	})
 }
 
-// A core whose clock is a day ahead takes a key of this minute for an old one; the database's clock knows better.
+// A core whose clock is a day ahead takes a key of this minute for an old one; the database's clock
+// knows better.
 func TestKeysOutliveAClockThatIsAhead(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, url string) {

@@ -55,6 +55,7 @@ func derivedID(space uuid.UUID, name string, number int) uuid.UUID {
 	if number >= 0 {
 		b = strconv.AppendInt(b, int64(number), 10)
 	}
+
 	sum := sha1.Sum(b) //nolint:gosec // as above
 	id := uuid.UUID(sum[:16])
 	id[6] = id[6]&0x0f | 5<<4

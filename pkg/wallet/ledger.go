@@ -36,16 +36,20 @@ func (c Config) withDefaults() Config {
 	if c.MaxQueue <= 0 {
 		c.MaxQueue = 8192
 	}
+
 	if c.MaxBatch <= 0 || c.MaxBatch > maxBatch {
 		c.MaxBatch = maxBatch
 	}
+
 	if c.MaxConns <= 0 {
 		c.MaxConns = 16
 	}
+
 	c.KeyRetention = max(c.KeyRetention, 24*time.Hour)
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+
 	return c
 }
 
@@ -71,16 +75,19 @@ func Open(ctx context.Context, url string, cfg Config) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	for _, m := range migrations {
 		if m.AppliedAt.IsZero() {
 			return nil, fmt.Errorf("%w: %s was not applied", ErrNotMigrated, m.Name)
 		}
 	}
+
 	cfg = cfg.withDefaults()
 	s, err := openStore(ctx, url, cfg.MaxConns)
 	if err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
+
 	return newLedger(s, cfg), nil
 }
 
@@ -103,6 +110,7 @@ func newLedger(s store, cfg Config) *Ledger {
 		maxEntryScan:  maxEntryScan,
 		maxEscrowScan: maxEscrowScan,
 	}
+
 	l.metrics = newMetrics(cfg.Registerer, func() float64 { return float64(len(l.queue)) })
 	return l
 }
@@ -115,6 +123,7 @@ func (l *Ledger) Run(ctx context.Context) error {
 		defer close(housekeepingDone)
 		l.keepHouse(ctx)
 	}()
+
 	s := newScheduler(l)
 	s.run(ctx)
 	<-housekeepingDone
@@ -140,9 +149,12 @@ func (l *Ledger) Do(ctx context.Context, op Op) (Receipt, error) {
 	if err != nil {
 		return Receipt{}, err
 	}
-	if err := l.enqueue(r); err != nil {
+
+	err = l.enqueue(r)
+	if err != nil {
 		return Receipt{}, err
 	}
+
 	return r.awaitResult()
 }
 
@@ -162,11 +174,13 @@ func (l *Ledger) DoBatch(ctx context.Context, ops []Op) []Result {
 	for i := range ops {
 		requests[i], results[i].Err = l.enqueueOp(ctx, &ops[i], call)
 	}
+
 	for i, r := range requests {
 		if r != nil {
 			results[i].Receipt, results[i].Err = r.awaitResult()
 		}
 	}
+
 	return results
 }
 
@@ -175,10 +189,13 @@ func (l *Ledger) enqueueOp(ctx context.Context, op *Op, call callID) (*request, 
 	if err != nil {
 		return nil, err
 	}
+
 	r.callID = call
-	if err := l.enqueue(r); err != nil {
+	err = l.enqueue(r)
+	if err != nil {
 		return nil, err
 	}
+
 	return r, nil
 }
 
@@ -188,6 +205,7 @@ func (l *Ledger) enqueue(r *request) error {
 	if l.stopped {
 		return fmt.Errorf("%w: the ledger is stopping", ErrUnavailable)
 	}
+
 	select {
 	case l.queue <- r:
 		return nil

@@ -80,6 +80,7 @@ func (r *Receipt) AppendJSON(b []byte) []byte {
 		b = append(b, `","escrowId":"`...)
 		b = appendUUID(b, r.EscrowID)
 	}
+
 	b = append(b, `","amount":`...)
 	b = strconv.AppendInt(b, r.Amount, 10)
 	b = append(b, `,"timestamp":"`...)
@@ -89,8 +90,10 @@ func (r *Receipt) AppendJSON(b []byte) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
+
 		b = r.Balances[i].AppendJSON(b)
 	}
+
 	return append(b, `]}`...)
 }
 

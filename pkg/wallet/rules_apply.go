@@ -58,6 +58,7 @@ func apply(st *state, op *Op, id uuid.UUID, at, now time.Time) (Transaction, err
 	default:
 		err = applyEscrowEnd(st, op, &p)
 	}
+
 	return tx, err
 }
 
@@ -77,9 +78,11 @@ func newTransaction(op *Op, id uuid.UUID, at time.Time) Transaction {
 		CreatedAt:     at,
 		Trace:         op.Trace,
 	}
+
 	if tx.CorrelationID == "" {
 		tx.CorrelationID = op.TraceParent
 	}
+
 	return tx
 }
 
@@ -88,6 +91,7 @@ func applyCredit(st *state, op *Op, p *posting) error {
 	if w != nil && w.Available+w.Escrow+w.Earned > MaxAmount-op.Amount {
 		return errBalanceTooLarge
 	}
+
 	w = st.walletOrNew(op.Account)
 	p.openParty(w, false)
 	p.postEntry(w.mainState(), op.Amount)
@@ -101,10 +105,16 @@ func applyDebit(st *state, op *Op, p *posting) error {
 	if w == nil {
 		return ErrAccountNotFound
 	}
+
 	available := *w.balanceOf(w.mainState())
 	if available < op.Amount {
-		return &InsufficientFundsError{Account: op.Account, Available: available, Requested: op.Amount}
+		return &InsufficientFundsError{
+			Account:   op.Account,
+			Available: available,
+			Requested: op.Amount,
+		}
 	}
+
 	p.openParty(w, false)
 	p.postEntry(w.mainState(), -op.Amount)
 	p.closeParty()
@@ -117,9 +127,15 @@ func applyHold(st *state, op *Op, p *posting, now time.Time) error {
 	if w == nil {
 		return ErrAccountNotFound
 	}
+
 	if w.Available < op.Amount {
-		return &InsufficientFundsError{Account: op.Account, Available: w.Available, Requested: op.Amount}
+		return &InsufficientFundsError{
+			Account:   op.Account,
+			Available: w.Available,
+			Requested: op.Amount,
+		}
 	}
+
 	p.tx.EscrowID = op.EscrowID
 	p.openParty(w, true)
 	p.postEntry(StateAvailable, -op.Amount)
@@ -137,9 +153,11 @@ func applyHold(st *state, op *Op, p *posting, now time.Time) error {
 		HeldBy:      p.tx.ID,
 		CreatedAt:   p.tx.CreatedAt,
 	}
+
 	if op.ExpiresIn > 0 {
 		e.ExpiresAt = now.Add(op.ExpiresIn)
 	}
+
 	st.escrows[e.ID] = e
 	return nil
 }
@@ -150,17 +168,21 @@ func applyEscrowEnd(st *state, op *Op, p *posting) error {
 	if e == nil {
 		return ErrEscrowNotFound
 	}
+
 	if e.Status != StatusHeld {
 		return &EscrowProcessedError{Status: e.Status}
 	}
+
 	user := st.wallets[e.User]
 	if user == nil {
 		return fmt.Errorf("escrow %s: %w: %s", e.ID, errNoWallet, e.User)
 	}
+
 	refund, settle := op.escrowParts()
 	if refund+settle != e.Amount { // each is at most 2^53-1, so the sum cannot overflow
 		return &AmountMismatchError{EscrowAmount: e.Amount, Requested: refund + settle}
 	}
+
 	model := st.wallets[op.Model]
 	if settle > 0 && model != nil && model.Earned > MaxAmount-settle {
 		return errBalanceTooLarge
@@ -173,6 +195,7 @@ func applyEscrowEnd(st *state, op *Op, p *posting) error {
 	if refund > 0 {
 		p.postEntry(StateAvailable, refund)
 	}
+
 	p.closeParty()
 	if settle > 0 {
 		p.openParty(st.walletOrNew(op.Model), true)
@@ -180,6 +203,7 @@ func applyEscrowEnd(st *state, op *Op, p *posting) error {
 		p.closeParty()
 		e.Model = op.Model
 	}
+
 	e.Status = op.endStatus()
 	e.ClosedBy = p.tx.ID
 	e.ClosedAt = p.tx.CreatedAt
@@ -221,12 +245,13 @@ var errNoWallet = errors.New("its user has no wallet")
 var errBalanceTooLarge = invalid("/amount", "the balance must not exceed 9007199254740991")
 
 // newestChange returns when the operation's accounts last changed. The transaction must not be
-// earlier, since no account's history goes back in time, whatever the clocks of several cores say.
+// earlier: no account's history goes back in time, even if the clocks of several cores differ.
 func (st *state) newestChange(op *Op) time.Time {
 	accounts := [...]Account{op.Account, op.Model, ""}
 	if e := st.escrows[op.EscrowID]; e != nil {
 		accounts[2] = e.User
 	}
+
 	var newest time.Time
 	for _, a := range accounts {
 		w := st.wallets[a]
@@ -234,6 +259,7 @@ func (st *state) newestChange(op *Op) time.Time {
 			newest = w.UpdatedAt
 		}
 	}
+
 	return newest
 }
 
@@ -296,6 +322,7 @@ func (p *posting) postEntry(s BalanceState, amount int64) {
 		Seq:           w.Seq,
 		CreatedAt:     p.tx.CreatedAt,
 	}
+
 	e.Hash = entryHash(w.Hash, p.summary, &e)
 	*balance = e.BalanceAfter
 	w.Hash = e.Hash
@@ -318,6 +345,7 @@ func (p *posting) postSystemEntry(a Account, amount int64) {
 		Amount:        amount,
 		CreatedAt:     p.tx.CreatedAt,
 	}
+
 	e.Hash = entryHash(nil, p.summary, &e)
 	p.tx.Entries = append(p.tx.Entries, e)
 }

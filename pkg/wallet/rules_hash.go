@@ -15,9 +15,11 @@ func summarize(tx *Transaction) []byte {
 	texts := [...]string{
 		string(tx.Operation), tx.Reason, tx.QueueItemID, tx.FeatureType, tx.CorrelationID, tx.RequestID,
 	}
+
 	for _, s := range texts {
 		b = appendHashedText(b, s)
 	}
+
 	b = binary.BigEndian.AppendUint32(b, uint32(len(tx.Metadata)))
 	return append(b, tx.Metadata...)
 }
@@ -34,6 +36,7 @@ func entryHash(previous, summary []byte, e *Entry) []byte {
 	for _, n := range [...]int64{int64(e.Place), e.Seq, e.Amount, e.BalanceBefore, e.BalanceAfter} {
 		b = binary.BigEndian.AppendUint64(b, uint64(n))
 	}
+
 	sum := sha256.Sum256(b)
 	return sum[:]
 }
@@ -51,15 +54,19 @@ func requestHash(op *Op) [16]byte {
 		string(op.Operation), string(op.Account), string(op.Model), op.Reason, op.QueueItemID, op.FeatureType,
 		op.CorrelationID, string(op.Metadata),
 	}
+
 	for _, s := range texts {
 		b = appendHashedText(b, s)
 	}
+
 	if op.Operation != OpHold { // a hold's escrow id is new in every try
 		b = append(b, op.EscrowID[:]...)
 	}
+
 	for _, n := range [...]int64{op.Amount, op.RefundAmount, op.SettleAmount, int64(op.ExpiresIn)} {
 		b = binary.BigEndian.AppendUint64(b, uint64(n))
 	}
+
 	sum := sha256.Sum256(b)
 	return [16]byte(sum[:16])
 }

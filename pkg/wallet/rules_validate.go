@@ -43,6 +43,7 @@ func (op *Op) Check() error {
 	default:
 		v.fail("/operation", "an operation must be credit, debit, hold, settle, refund or partial_settle")
 	}
+
 	v.checkExpiresIn(op)
 	return v.err()
 }
@@ -90,9 +91,11 @@ func (v *validator) checkEscrowEnd(op *Op) {
 	if op.EscrowID == uuid.Nil {
 		v.fail("/escrowId", "an escrow's id must be a UUID")
 	}
+
 	if op.Account != "" {
 		v.fail("/account", "this operation must not name an account; the escrow has one")
 	}
+
 	v.requireEmpty("/featureType", op.FeatureType)
 	v.checkText("/queueItemId", op.QueueItemID, 1, maxQueueItemID)
 	v.checkModel(op)
@@ -104,6 +107,7 @@ func (v *validator) checkEscrowEnd(op *Op) {
 		}
 		return
 	}
+
 	v.checkAmount("/amount", op.Amount)
 	v.requireNoParts(op)
 }
@@ -115,6 +119,7 @@ func (v *validator) checkModel(op *Op) {
 		}
 		return
 	}
+
 	v.checkAccount("/modelId", op.Model)
 	if op.Model.IsUser() {
 		v.fail("/modelId", "the account that earns must be a model")
@@ -182,12 +187,14 @@ func validReason(s string) bool {
 	if s == "" || len(s) > maxReason || !isLowerLetter(s[0]) {
 		return false
 	}
+
 	for i := range len(s) {
 		c := s[i]
 		if !isLowerLetter(c) && !isDigit(c) && c != '_' {
 			return false
 		}
 	}
+
 	return true
 }
 
@@ -202,10 +209,12 @@ func (v *validator) checkText(pointer, s string, minLen, maxLen int) {
 		v.fail(pointer, fmt.Sprintf("must have %d to %d bytes", minLen, maxLen))
 		return
 	}
+
 	if hasControlCharacter(s) {
 		v.fail(pointer, "must not have control characters")
 		return
 	}
+
 	if !utf8.ValidString(s) {
 		v.fail(pointer, "must be valid UTF-8")
 	}
