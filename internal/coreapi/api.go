@@ -70,7 +70,7 @@ func New(l Ledger, v Verifier, cfg Config) *API {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	a := &API{ledger: l, verifier: remember(v), cfg: cfg, streams: cfg.Keys.WithDefaults().String(), mux: http.NewServeMux(), metrics: newMetrics(cfg.Registerer)}
+	a := &API{ledger: l, verifier: v, cfg: cfg, streams: cfg.Keys.WithDefaults().String(), mux: http.NewServeMux(), metrics: newMetrics(cfg.Registerer)}
 	a.huma = humago.New(a.mux, document())
 	a.routes()
 	a.documentation()
