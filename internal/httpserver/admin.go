@@ -16,17 +16,17 @@ import (
 	"github.com/redroomrewards/realtime/internal/problem"
 )
 
-// A Check tells whether a dependency answers.
+// Check is the health check of one dependency.
 type Check struct {
 	Name string
 	Ping func(context.Context) error
-	// Degrades marks a dependency without which the process still does its work:
-	// its failure shows in /readyz and leaves the status 200.
+	// Degrades marks a dependency that the process can work without. Its failure shows in /readyz,
+	// and the status stays 200.
 	Degrades bool
 }
 
-// Admin is the admin listener: /healthz, /readyz, /metrics, /debug/pprof/ and
-// what is added with Handle.
+// Admin is the admin listener: /healthz, /readyz, /metrics, /debug/pprof/ and the routes that
+// Handle adds.
 type Admin struct {
 	Registry *prometheus.Registry
 	checks   []Check
@@ -57,11 +57,11 @@ func NewAdmin(checks ...Check) *Admin {
 	return a
 }
 
-// AddCheck adds a dependency; call it before serving.
+// AddCheck adds a dependency. Call it before serving.
 func (a *Admin) AddCheck(c Check) { a.checks = append(a.checks, c) }
 
-// Handle adds a route, "METHOD /path", the only one of its path; call it before serving. Other
-// methods are 405.
+// Handle adds a route, "METHOD /path". Other methods of the path are answered with 405, so a path
+// can have one route only. Call Handle before serving.
 func (a *Admin) Handle(pattern string, h http.Handler) {
 	a.mux.Handle(pattern, h)
 	method, path, _ := strings.Cut(pattern, " ")
@@ -71,14 +71,14 @@ func (a *Admin) Handle(pattern string, h http.Handler) {
 	})
 }
 
-// Drain makes /readyz answer 503 from now on.
+// Drain makes /readyz answer 503.
 func (a *Admin) Drain() { a.draining.Store(true) }
 
 func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.mux.ServeHTTP(w, r) }
 
 type readiness struct {
 	Status string            `json:"status"` // ready, degraded, not_ready, draining
-	Checks map[string]string `json:"checks"` // ok, or what is wrong
+	Checks map[string]string `json:"checks"` // ok, or the error
 }
 
 func (a *Admin) ready(w http.ResponseWriter, r *http.Request) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"strconv"
 	"strings"
 
 	jsonv2 "github.com/go-json-experiment/json"
@@ -75,12 +76,25 @@ func WriteJSON(w http.ResponseWriter, status int, v any) {
 		problem.Write(w, problem.New(http.StatusInternalServerError, "internal", "", "the answer could not be encoded"))
 		return
 	}
+	WriteBody(w, status, body.Bytes())
+}
+
+// The values of headers that never change are shared.
+var (
+	valueJSON    = []string{"application/json"}
+	valueNoStore = []string{"no-store"}
+	valueNoSniff = []string{"nosniff"}
+)
+
+// WriteBody answers with a body that is JSON already.
+func WriteBody(w http.ResponseWriter, status int, body []byte) {
 	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
+	h["Content-Type"] = valueJSON
+	h["Cache-Control"] = valueNoStore
+	h["X-Content-Type-Options"] = valueNoSniff
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	w.WriteHeader(status)
-	_, _ = w.Write(body.Bytes()) // an error means that the client has disconnected
+	_, _ = w.Write(body) // an error means that the client has disconnected
 }
 
 // Invalid is 400 invalid_request about one field of a body.

@@ -8,8 +8,8 @@ import (
 	"github.com/redroomrewards/realtime/internal/auth"
 )
 
-// AddKeys adds the metrics of the keys that verify tokens and, when a URL publishes
-// them, the check jwks. Call it before serving.
+// AddKeys adds the metrics of the keys that verify tokens and, if a JWKS URL is configured, the
+// check jwks. Call it before serving.
 func (a *Admin) AddKeys(v *auth.Verifier) {
 	a.Registry.MustRegister(
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
@@ -20,7 +20,7 @@ func (a *Admin) AddKeys(v *auth.Verifier) {
 		}, func() float64 { return v.Published().Age.Seconds() }),
 	)
 	if keys := v.Published(); keys.Configured {
-		// With other keys some tokens can be judged.
+		// With other keys some tokens can be verified.
 		a.AddCheck(Check{Name: "jwks", Degrades: !keys.Only, Ping: func(context.Context) error { return v.Published().Missing }})
 	}
 }

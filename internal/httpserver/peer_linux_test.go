@@ -10,8 +10,8 @@ import (
 	"github.com/redroomrewards/realtime/internal/httpserver"
 )
 
-// A client of server-sent events says nothing, so that only TCP can tell that it is gone; and what the kernel takes for one
-// that does not read is bounded.
+// A client of server-sent events says nothing, so that only TCP can tell that it is gone; and what
+// the kernel takes for one that does not read is bounded.
 func TestConnectionsInheritBounds(t *testing.T) {
 	ln, err := httpserver.Listen(t.Context(), "--http", "127.0.0.1:0")
 	if err != nil {
@@ -41,7 +41,8 @@ func TestConnectionsInheritBounds(t *testing.T) {
 			t.Errorf("option %d is %d, %v, want %d", option, got, err, want)
 		}
 	}
-	// What the kernel takes when nobody reads: on its way, as much as the peer's kernel takes, and no more than that waits.
+	// What the kernel takes when nobody reads: on its way, as much as the peer's kernel takes, and
+	// no more than that waits.
 	if err := in.SetWriteDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
 		t.Fatal(err)
 	}

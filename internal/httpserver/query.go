@@ -11,8 +11,8 @@ import (
 	"github.com/redroomrewards/realtime/internal/problem"
 )
 
-// Query returns the parameters after the question mark. It refuses unknown and repeated ones, so that a
-// typo never becomes a silent default.
+// Query returns the parameters after the question mark. It refuses unknown and repeated ones, so
+// that a typo never becomes a silent default.
 func Query(r *http.Request, known ...string) (url.Values, *problem.Details) {
 	if r.URL.RawQuery == "" {
 		return nil, nil
@@ -32,8 +32,8 @@ func Query(r *http.Request, known ...string) (url.Values, *problem.Details) {
 	return values, nil
 }
 
-// Number returns the value of a parameter that is a whole number from low to high, or absent when the
-// parameter is not there. A number has one form: it refuses +1 and 01.
+// Number returns the value of a parameter that is a whole number from low to high, or absent when
+// the parameter is not there. A number has one form: it refuses +1 and 01.
 func Number(query url.Values, name string, low, high, absent int64) (int64, *problem.Details) {
 	text := query.Get(name)
 	if text == "" {

@@ -9,50 +9,49 @@ import (
 	"github.com/redroomrewards/realtime/internal/problem"
 )
 
-// Recover keeps a panic in its request: it is logged with its stack, and the
-// client gets 500 where no answer has begun.
+// Recover limits a panic to its request. It logs the panic with its stack and answers 500, unless
+// the answer has begun.
 func Recover(next http.Handler, log *slog.Logger) http.Handler {
 	if log == nil {
 		log = slog.Default()
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		t := &started{ResponseWriter: w}
+		tracked := &trackingWriter{ResponseWriter: w}
 		defer func() {
 			v := recover()
 			if v == nil {
 				return
 			}
-			if v == http.ErrAbortHandler { //nolint:errorlint // the server compares like this
+			if v == http.ErrAbortHandler { //nolint:errorlint // net/http compares in the same way
 				panic(v)
 			}
 			log.Error("panic in a request", "method", r.Method, "path", r.URL.Path,
 				"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
-			if t.yes {
-				panic(http.ErrAbortHandler) // half an answer must not look like a whole one
+			if tracked.started {
+				panic(http.ErrAbortHandler) // the client must not take half an answer for a whole one
 			}
 			problem.Write(w, problem.New(http.StatusInternalServerError, "internal", "",
-				"something went wrong on our side; the log tells what"))
+				"an internal error occurred; the log has its cause"))
 		}()
-		next.ServeHTTP(t, r)
+		next.ServeHTTP(tracked, r)
 	})
 }
 
-// started knows whether an answer has begun.
-type started struct {
+// trackingWriter records whether an answer has begun.
+type trackingWriter struct {
 	http.ResponseWriter
-	yes bool
+	started bool
 }
 
-func (s *started) WriteHeader(code int) {
-	s.yes = true
-	s.ResponseWriter.WriteHeader(code)
+func (w *trackingWriter) WriteHeader(code int) {
+	w.started = true
+	w.ResponseWriter.WriteHeader(code)
 }
 
-func (s *started) Write(p []byte) (int, error) {
-	s.yes = true
-	return s.ResponseWriter.Write(p)
+func (w *trackingWriter) Write(p []byte) (int, error) {
+	w.started = true
+	return w.ResponseWriter.Write(p)
 }
 
-// Unwrap lets http.ResponseController find what the server's writer can do, such
-// as Hijack.
-func (s *started) Unwrap() http.ResponseWriter { return s.ResponseWriter }
+// Unwrap lets http.ResponseController find the methods of the server's writer, such as Hijack.
+func (w *trackingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -54,7 +54,7 @@ const deadPeer = time.Minute
 
 // maxUnsent is how many bytes the kernel buffers for a client beyond what is in flight. The
 // kernel's own limit is 4 MB for each client that does not read. That is beyond every limit of
-// ours, and whatever is written next, such as a ping, waits behind all of it. (Linux only.)
+// ours, and the next message, such as a ping, waits behind all of it. (Linux only.)
 const maxUnsent = 128 << 10
 
 // Listen opens a TCP listener. Its error names the flag that chose the address.

@@ -11,25 +11,25 @@ import (
 	"time"
 )
 
-// certificateCheck is how often the files of a certificate are looked at.
+// certificateCheck is how often the files of a certificate are checked for changes.
 const certificateCheck = 10 * time.Second
 
-// Certificate is a server's certificate, which is read again when its files
-// change, so that renewing it needs no restart. A nil one serves without TLS.
+// Certificate is a server's certificate. It is read again when its files change, so that a renewal
+// needs no restart. A nil Certificate serves without TLS.
 type Certificate struct {
 	certFile, keyFile string
 	log               *slog.Logger
 	current           atomic.Pointer[tls.Certificate]
-	seen              [2]stamp // by Run alone, after LoadCertificate
+	seen              [2]stamp // of the files that are loaded; only Run uses it after LoadCertificate
 }
 
-// stamp tells a file from a later one.
+// stamp identifies a version of a file.
 type stamp struct {
 	modified time.Time
 	size     int64
 }
 
-// LoadCertificate reads a certificate with its chain and its key, both PEM.
+// LoadCertificate reads a certificate with its chain, and its key. Both files are PEM.
 func LoadCertificate(certFile, keyFile string, log *slog.Logger) (*Certificate, error) {
 	c := &Certificate{certFile: certFile, keyFile: keyFile, log: log}
 	c.seen = c.stamps()
@@ -50,29 +50,29 @@ func (c *Certificate) load() error {
 
 func (c *Certificate) stamps() (s [2]stamp) {
 	for i, name := range []string{c.certFile, c.keyFile} {
-		if info, err := os.Stat(name); err == nil { // a missing one shows in load
+		if info, err := os.Stat(name); err == nil { // load reports a missing file
 			s[i] = stamp{info.ModTime(), info.Size()}
 		}
 	}
 	return s
 }
 
-// Reload reads the files if they have changed. When they cannot be used, the
-// certificate stays as it is, and the next change is tried again.
+// Reload reads the files if they have changed. If they cannot be used, the certificate stays as it
+// is, and the next call tries again.
 func (c *Certificate) Reload() error {
 	now := c.stamps()
 	if now == c.seen {
 		return nil
 	}
 	if err := c.load(); err != nil {
-		return err // one file may have been written before the other: look again
+		return err // perhaps only one of the files has been written yet
 	}
 	c.seen = now
-	c.log.Info("certificate read again", "expires", c.current.Load().Leaf.NotAfter)
+	c.log.Info("certificate reloaded", "expires", c.current.Load().Leaf.NotAfter)
 	return nil
 }
 
-// Run looks at the files until ctx ends.
+// Run reloads the files when they change, until ctx ends.
 func (c *Certificate) Run(ctx context.Context) error {
 	if c == nil {
 		<-ctx.Done()
@@ -86,7 +86,7 @@ func (c *Certificate) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 			if err := c.Reload(); err != nil {
-				c.log.Error("the certificate's files have changed and cannot be used; the old one is", "err", err)
+				c.log.Error("the certificate's new files cannot be used; keeping the old certificate", "err", err)
 			}
 		}
 	}
