@@ -1,5 +1,5 @@
-// Package coreadmin is the core's admin API: the outbox, reconciliation and dead letters. It is served
-// on the admin listener, and each call needs a token with the scope admin.
+// Package coreadmin is the core's admin API: the outbox, reconciliation and dead letters. It is
+// served on the admin listener, and each call needs a token with the scope admin.
 package coreadmin
 
 import (

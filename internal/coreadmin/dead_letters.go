@@ -54,8 +54,8 @@ func NewDeadLetter(l *bus.DeadLetter) DeadLetter {
 // group.
 var ErrUnknownLetter = errors.New("after must be the id of a dead letter of the group")
 
-// ListDeadLetters lists the dead letters of a group, or of all groups when group is empty, one group
-// after the other. It returns those after the letter with the given id, at most limit.
+// ListDeadLetters lists the dead letters of a group, or of all groups when group is empty, one
+// group after the other. It returns those after the letter with the given id, at most limit.
 func ListDeadLetters(ctx context.Context, rdb redis.UniversalClient, keys bus.Keys, group, after string, limit int) ([]DeadLetter, error) {
 	groups := []string{group}
 	if group == "" {
@@ -98,8 +98,8 @@ type deadLetterPage struct {
 	Next        string       `json:"next,omitempty"` // after of the next page; absent on the last page
 }
 
-// listDeadLetters answers with a page of dead letters. Its query has group (absent: all groups), after
-// and limit.
+// listDeadLetters answers with a page of dead letters. Its query has group (absent: all groups),
+// after and limit.
 func (a *API) listDeadLetters(w http.ResponseWriter, r *http.Request) *problem.Details {
 	if refused := a.authenticate(w, r); refused != nil {
 		return refused

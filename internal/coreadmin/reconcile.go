@@ -38,8 +38,8 @@ type reconcileBody struct {
 	Account *string `json:"account"` // absent: all accounts and all transactions
 }
 
-// reconcile verifies the ledger, or one account, and answers with the report. It has no time limit, and
-// it ends when its client disconnects. One runs at a time, since each reads the whole ledger.
+// reconcile verifies the ledger, or one account, and answers with the report. It has no time limit,
+// and it ends when its client disconnects. One runs at a time, since each reads the whole ledger.
 func (a *API) reconcile(w http.ResponseWriter, r *http.Request) *problem.Details {
 	if refused := a.authenticate(w, r); refused != nil {
 		return refused
@@ -91,8 +91,8 @@ func readReconcileBody(r *http.Request, body *reconcileBody) *problem.Details {
 	return httpserver.ReadJSON(r, body)
 }
 
-// describeAuditError returns what the client is told. What the table of coreapi does not know is
-// logged.
+// describeAuditError returns the problem for the client. It logs an error that is not in the table
+// of coreapi.
 func (a *API) describeAuditError(err error) *problem.Details {
 	details := coreapi.DescribeError(err)
 	switch {

@@ -1,12 +1,11 @@
 package coreapi
 
 import (
-	"fmt"
 	"net/http"
 	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/go-json-experiment/json"
+	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
 
@@ -18,12 +17,13 @@ import (
 // maxOperations is how many operations one batch may have.
 const maxOperations = 1000
 
+// batchBody is the body of a batch.
 type batchBody struct {
 	Operations batchItems `json:"operations" nullable:"false" minItems:"1" maxItems:"1000" doc:"Done in this order for each account."`
 }
 
-// batchItem is a request of any kind: the fields of its operation's own call,
-// and what that call has in its path and its headers.
+// batchItem is one operation of any kind. It has the fields of the body of the operation's own
+// call, and the parameters of that call's path and headers.
 type batchItem struct {
 	Operation        string `json:"operation" enum:"credit,debit,hold,settle,refund,partial_settle"`
 	IdempotencyKey   string `json:"idempotencyKey" pattern:"^[!-~]{1,255}$" example:"order-4711-hold" doc:"Names this operation, as the header Idempotency-Key does in the single calls; the two share their keys."`
@@ -41,28 +41,30 @@ type batchItem struct {
 	CorrelationID    string `json:"correlationId,omitempty" maxLength:"255" doc:"When absent, the header traceparent stands in."`
 }
 
-// batchItems stops reading at one item too many: a body of empty objects would
-// else become a hundred times its size.
+// batchItems is a list of operations. Its decoding stops at one operation too many: otherwise a
+// body of empty objects would become a hundred times its size.
 type batchItems []batchItem
 
-// UnmarshalJSONFrom reads a list.
+const detailOperations = "must be a list of 1 to 1000 operations"
+
+// UnmarshalJSONFrom decodes the list.
 func (items *batchItems) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
-	t, err := dec.ReadToken()
+	token, err := dec.ReadToken()
 	if err != nil {
 		return err
 	}
-	if t.Kind() != '[' {
-		return malformed("/operations", "is a list of 1 to 1000 operations")
+	if token.Kind() != '[' {
+		return invalidField("/operations", detailOperations)
 	}
 	for kind := dec.PeekKind(); kind != ']'; kind = dec.PeekKind() {
 		if len(*items) == maxOperations {
-			return malformed("/operations", "has more than 1000 operations")
+			return invalidField("/operations", "has more than 1000 operations")
 		}
-		if kind == 'n' { // would be taken for {}
-			return malformed("/operations/"+strconv.Itoa(len(*items)), "is a JSON object")
+		if kind == 'n' { // the decoder would take null for {}
+			return invalidField("/operations/"+strconv.Itoa(len(*items)), "must be a JSON object")
 		}
 		*items = append(*items, batchItem{})
-		if err := json.UnmarshalDecode(dec, &(*items)[len(*items)-1]); err != nil {
+		if err := jsonv2.UnmarshalDecode(dec, &(*items)[len(*items)-1]); err != nil {
 			return err
 		}
 	}
@@ -70,8 +72,104 @@ func (items *batchItems) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return err
 }
 
-// authority is what an operation's own call needs, and its status.
-func authority(op wallet.Operation) (scope string, status int, ok bool) {
+// runBatch serves POST /v1/batch. It commits many operations in one trip through group commit. A
+// body that cannot be understood is refused as a whole. Each operation that is understood succeeds
+// or fails by itself.
+func runBatch(c *call) error {
+	if err := c.authenticate(); err != nil {
+		return err
+	}
+
+	if _, err := c.readQuery(); err != nil {
+		return err
+	}
+	origin, err := c.readOrigin()
+	if err != nil {
+		return err
+	}
+	if err := validateOrigin(origin); err != nil {
+		return err
+	}
+	var body batchBody
+	if err := c.decodeBody(&body); err != nil {
+		return err
+	}
+	items := body.Operations
+	if len(items) == 0 {
+		return invalidField("/operations", detailOperations)
+	}
+
+	ctx, cancel := c.commitContext()
+	defer cancel()
+	common := wallet.Op{RequestID: origin.requestID, TraceParent: origin.traceParent}
+	ctx, span := c.startCommitSpan(ctx, &common, len(items))
+	refusals := make([]error, len(items)) // of the items that the ledger does not get
+	ops := make([]wallet.Op, 0, len(items))
+	for i := range items {
+		op := common
+		refusals[i] = c.prepareItem(&items[i], &op)
+		if refusals[i] == nil {
+			ops = append(ops, op)
+		}
+	}
+	var results []wallet.Result
+	if len(ops) > 0 {
+		results = c.api.ledger.DoBatch(ctx, ops)
+	}
+	endCommitSpan(span, nil) // each operation has its own result
+
+	answer := append(c.newBody(), `{"results":[`...)
+	for i := range items {
+		if i > 0 {
+			answer = append(answer, ',')
+		}
+		if refusals[i] != nil {
+			answer, err = c.appendRefusal(answer, i, refusals[i])
+		} else {
+			answer, err = c.appendResult(answer, i, &results[0])
+			results = results[1:]
+		}
+		if err != nil {
+			return err
+		}
+	}
+	c.writeBody(http.StatusOK, append(answer, `]}`...))
+	return nil
+}
+
+// prepareItem checks that the token has the scope of an operation, and fills in op. The ledger
+// validates the operation.
+func (c *call) prepareItem(item *batchItem, op *wallet.Op) error {
+	op.Operation = wallet.Operation(item.Operation)
+	if scope, _, ok := scopeAndStatus(op.Operation); ok {
+		if err := c.requireScope(scope); err != nil {
+			return err
+		}
+	}
+	if item.EscrowID != "" {
+		id, ok := parseUUID(item.EscrowID)
+		if !ok || id == uuid.Nil {
+			return invalidField("/escrowId", detailEscrowID)
+		}
+		op.EscrowID = id
+	}
+	op.IdempotencyKey = item.IdempotencyKey
+	op.Account = wallet.Account(item.Account)
+	op.Model = modelAccount(item.ModelID)
+	op.Amount = item.Amount
+	op.RefundAmount = item.RefundAmount
+	op.SettleAmount = item.SettleAmount
+	op.Reason = item.Reason
+	op.QueueItemID = item.QueueItemID
+	op.FeatureType = item.FeatureType
+	op.ExpiresIn = expiry(item.ExpiresInSeconds)
+	op.Metadata = item.Metadata.raw()
+	op.CorrelationID = item.CorrelationID
+	return nil
+}
+
+// scopeAndStatus returns the scope that an operation needs and the status of its own call.
+func scopeAndStatus(op wallet.Operation) (scope string, status int, ok bool) {
 	switch op {
 	case wallet.OpCredit:
 		return auth.ScopeCredit, http.StatusCreated, true
@@ -85,129 +183,50 @@ func authority(op wallet.Operation) (scope string, status int, ok bool) {
 	return "", 0, false
 }
 
-// batch does many operations in one trip through group commit. What cannot be
-// understood is refused as a whole; what is understood stands or falls alone.
-func batch(c *call) error {
-	if _, err := c.query(); err != nil {
-		return err
+// appendResult appends the result of operation i.
+func (c *call) appendResult(b []byte, i int, result *wallet.Result) ([]byte, error) {
+	if result.Err != nil {
+		return c.appendRefusal(b, i, result.Err)
 	}
-	var from wallet.Op
-	if err := c.origin(&from); err != nil {
-		return err
-	}
-	if err := sound(&from); err != nil {
-		return err
-	}
-	var body batchBody
-	if err := c.api.bodies.decode(c.r, &body); err != nil {
-		return err
-	}
-	items := body.Operations
-	if len(items) == 0 {
-		return malformed("/operations", "is a list of 1 to 1000 operations")
-	}
-	ctx, cancel := c.commitContext()
-	defer cancel()
-	ctx, span := c.commit(ctx, &from, len(items))
-	refusals := make([]error, len(items))
-	ops := make([]wallet.Op, 0, len(items))
-	for i := range items {
-		op := wallet.Op{RequestID: from.RequestID, TraceParent: from.TraceParent, Trace: from.Trace}
-		if refusals[i] = c.item(&items[i], &op); refusals[i] == nil {
-			ops = append(ops, op)
-		}
-	}
-	var results []wallet.Result
-	if len(ops) > 0 {
-		results = c.api.ledger.DoBatch(ctx, ops)
-	}
-	committed(span, nil) // each operation has its own result
-	out := append(make([]byte, 0, 512*len(items)), `{"results":[`...)
-	for i := range items {
-		if i > 0 {
-			out = append(out, ',')
-		}
-		err := refusals[i]
-		var receipt *wallet.Receipt
-		if err == nil {
-			receipt, err, results = &results[0].Receipt, results[0].Err, results[1:]
-		}
-		if err == nil {
-			out = appendDone(out, receipt)
-			continue
-		}
-		var failed error
-		if out, failed = c.appendRefused(out, i, err); failed != nil {
-			return failed
-		}
-	}
-	c.answer(http.StatusOK, append(out, `]}`...))
-	return nil
-}
-
-// item checks the bearer's right to one operation, and fills it in.
-func (c *call) item(b *batchItem, op *wallet.Op) error {
-	op.Operation = wallet.Operation(b.Operation)
-	if scope, _, ok := authority(op.Operation); ok {
-		if err := c.require(scope); err != nil {
-			return err
-		}
-	}
-	if b.EscrowID != "" {
-		id, ok := parseUUID(b.EscrowID)
-		if !ok || id == uuid.Nil {
-			return malformed("/escrowId", "an escrow is named by its UUID")
-		}
-		op.EscrowID = id
-	}
-	op.IdempotencyKey, op.Account, op.Model = b.IdempotencyKey, wallet.Account(b.Account), model(b.ModelID)
-	op.Amount, op.RefundAmount, op.SettleAmount = b.Amount, b.RefundAmount, b.SettleAmount
-	op.Reason, op.QueueItemID, op.FeatureType = b.Reason, b.QueueItemID, b.FeatureType
-	if b.ExpiresInSeconds != nil {
-		op.ExpiresIn = seconds(*b.ExpiresInSeconds)
-	}
-	common(op, b.Metadata, b.CorrelationID)
-	return nil
-}
-
-func appendDone(b []byte, r *wallet.Receipt) []byte {
-	_, status, _ := authority(r.Operation)
+	_, status, _ := scopeAndStatus(result.Receipt.Operation)
 	b = append(b, `{"status":`...)
 	b = strconv.AppendInt(b, int64(status), 10)
 	b = append(b, `,"receipt":`...)
-	b = appendReceipt(b, r)
-	if r.Replayed {
+	b = result.Receipt.AppendJSON(b)
+	if result.Receipt.Replayed {
 		b = append(b, `,"replayed":true`...)
 	}
-	return append(b, '}')
+	return append(b, '}'), nil
 }
 
-// appendRefused writes the problem of item i. Its pointers start at the body.
-func (c *call) appendRefused(b []byte, i int, err error) ([]byte, error) {
-	d := c.problem(err)
-	if len(d.Errors) > 0 {
-		place := "/operations/" + strconv.Itoa(i)
-		for j := range d.Errors {
-			d.Errors[j].Pointer = place + d.Errors[j].Pointer
+// appendRefusal appends the problem of operation i. Its pointers lead into the body of the batch.
+func (c *call) appendRefusal(b []byte, i int, err error) ([]byte, error) {
+	details := c.describeError(err)
+	if len(details.Errors) > 0 {
+		item := "/operations/" + strconv.Itoa(i)
+		for j := range details.Errors {
+			details.Errors[j].Pointer = item + details.Errors[j].Pointer
 		}
-		d.Detail = join(d.Errors[0].Pointer, d.Errors[0].Detail)
+		details.Detail = joinPointer(details.Errors[0])
 	}
-	if d.RetryAfter > 0 {
-		if d.Extra == nil {
-			d.Extra = make(map[string]any)
+	if details.RetryAfter > 0 {
+		if details.Extra == nil {
+			details.Extra = make(map[string]any)
 		}
-		d.Extra["retryAfterSeconds"] = d.RetryAfter
+		details.Extra["retryAfterSeconds"] = details.RetryAfter
 	}
-	text, err := d.MarshalJSON()
+	text, err := details.MarshalJSON()
 	if err != nil {
 		return b, err
 	}
-	b = fmt.Appendf(b, `{"status":%d,"problem":`, d.Status)
-	return append(append(b, text...), '}'), nil
+	b = append(b, `{"status":`...)
+	b = strconv.AppendInt(b, int64(details.Status), 10)
+	b = append(b, `,"problem":`...)
+	b = append(b, text...)
+	return append(b, '}'), nil
 }
 
-// The following describe, in the OpenAPI document, what is written above.
-
+// batchResultShape describes a result in the OpenAPI document.
 type batchResultShape struct {
 	Status   int              `json:"status" example:"201" doc:"What the operation's own call would have answered."`
 	Receipt  *receiptShape    `json:"receipt,omitempty" doc:"When it was done."`
@@ -215,6 +234,7 @@ type batchResultShape struct {
 	Replayed bool             `json:"replayed,omitempty" doc:"true when the key was used before: this is the first receipt again."`
 }
 
+// batchAnswerShape describes the answer in the OpenAPI document.
 type batchAnswerShape struct {
 	Results []batchResultShape `json:"results" nullable:"false" doc:"One for each operation, in their order."`
 }
@@ -229,16 +249,21 @@ const batchDescription = "Up to 1000 operations share one trip through the ledge
 	"own key; a header Idempotency-Key means nothing here.\n\n" +
 	"Each operation needs its own scope, as in its own call."
 
+// batch describes the call in the OpenAPI document.
 func (d describer) batch() huma.Operation {
 	op := huma.Operation{
-		OperationID: "batch", Method: http.MethodPost, Path: "/v1/batch", Tags: []string{"Operations"},
-		Summary: "Do up to 1000 operations, each by itself", Description: batchDescription,
+		OperationID: "batch",
+		Method:      http.MethodPost,
+		Path:        "/v1/batch",
+		Tags:        []string{"Operations"},
+		Summary:     "Do up to 1000 operations, each by itself",
+		Description: batchDescription,
 		Security:    []map[string][]string{{"token": {}}},
 		Parameters:  []param{requestIDParam, traceParam},
-		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: d.schema(batchBody{})}}},
+		RequestBody: d.jsonBody(batchBody{}),
 	}
-	op.Responses = d.answers(http.StatusOK, "A result for each operation", batchAnswerShape{}, map[string]*huma.Param{
-		"X-Request-Id": {Description: "The request's id.", Schema: str("")},
+	op.Responses = d.responses(http.StatusOK, "A result for each operation", batchAnswerShape{}, map[string]*huma.Param{
+		"X-Request-Id": {Description: "The request's id.", Schema: stringSchema("")},
 	}, []int{http.StatusRequestEntityTooLarge})
 	delete(op.Responses, strconv.Itoa(http.StatusForbidden))
 	return op

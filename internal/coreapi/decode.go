@@ -1,133 +1,140 @@
 package coreapi
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
+	"time"
 
-	"github.com/go-json-experiment/json"
+	"github.com/danielgtaylor/huma/v2"
+	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/redroomrewards/realtime/internal/httpserver"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// maxBody bounds a request's body; the contract says 1 MiB.
+// maxBody bounds the body of a request. The contract says 1 MiB.
 const maxBody = 1 << 20
 
-// maxDrain is how much of a body that is too large is still read, so that a
-// client which sends before it listens gets to see the 413.
+// maxDrain is how much of a body that is too large is still read, so that a client that sends
+// before it listens gets to see the 413.
 const maxDrain = 8 << 20
 
-var errBodyTooLarge = fmt.Errorf("%w: the body has more than %d bytes", wallet.ErrTooLarge, maxBody)
+var (
+	errBodyTooLarge     = fmt.Errorf("%w: the body has more than %d bytes", wallet.ErrTooLarge, maxBody)
+	errMetadataTooLarge = fmt.Errorf("%w: metadata has more than %d bytes", wallet.ErrTooLarge, wallet.MaxMetadata)
+)
 
-// bodies lends buffers; what grew large is not kept.
-type bodies struct{ pool sync.Pool }
+// buffers lends the buffers that calls read and write bodies with.
+type buffers struct{ pool sync.Pool }
 
-const keptBody = 16 << 10
+// maxKeptBuffer is the largest buffer that is kept for the next call. The answer of a batch fits.
+const maxKeptBuffer = maxBody
 
-func (b *bodies) get() *[]byte {
+func (b *buffers) get() *[]byte {
 	if p, ok := b.pool.Get().(*[]byte); ok {
 		return p
 	}
-	buf := make([]byte, 0, 1024)
-	return &buf
+	buffer := make([]byte, 0, 1024)
+	return &buffer
 }
 
-func (b *bodies) put(p *[]byte) {
-	if cap(*p) <= keptBody {
+func (b *buffers) put(p *[]byte) {
+	if cap(*p) <= maxKeptBuffer {
 		*p = (*p)[:0]
 		b.pool.Put(p)
 	}
 }
 
-// decode reads the request's body, a JSON object, into dst. Nothing of dst
-// refers to the buffer afterwards.
-func (b *bodies) decode(r *http.Request, dst any) error {
-	if refused := httpserver.CheckContentType(r.Header); refused != nil {
-		return malformed("", refused.Detail)
+// decodeBody reads the request's body, a JSON object, into dst. Nothing of dst refers to the buffer
+// afterwards.
+func (c *call) decodeBody(dst any) error {
+	if refused := httpserver.CheckContentType(c.r.Header); refused != nil {
+		return invalidField("", refused.Detail)
 	}
-	p := b.get()
-	defer b.put(p)
-	if err := readBody(r, p); err != nil {
+	body, err := readBody(c.r, c.newBody())
+	*c.buffer = body
+	if err != nil {
 		return err
 	}
-	return strict(*p, dst)
+	return unmarshalStrictly(body, dst)
 }
 
-// strict reads JSON as it was meant or says what is wrong with it.
-func strict(body []byte, dst any) error {
-	if err := json.Unmarshal(body, dst, json.RejectUnknownMembers(true)); err != nil {
-		return explainJSON(err, len(body))
-	}
-	return nil
-}
-
-func readBody(r *http.Request, p *[]byte) error {
+// readBody appends the request's body to buffer.
+func readBody(r *http.Request, buffer []byte) ([]byte, error) {
 	if r.ContentLength > maxBody {
-		drain(r)
-		return errBodyTooLarge
+		drainBody(r)
+		return buffer, errBodyTooLarge
 	}
-	buf := slices.Grow(*p, int(max(r.ContentLength, 0))+1) // one more, to see the end
+	buffer = slices.Grow(buffer, int(max(r.ContentLength, 0))+1) // one more, to see the end
 	for {
-		if len(buf) == cap(buf) {
-			buf = append(buf, 0)[:len(buf)]
+		if len(buffer) == cap(buffer) {
+			buffer = slices.Grow(buffer, len(buffer))
 		}
-		n, err := r.Body.Read(buf[len(buf):cap(buf)])
-		buf = buf[:len(buf)+n]
-		*p = buf
+		n, err := r.Body.Read(buffer[len(buffer):cap(buffer)])
+		buffer = buffer[:len(buffer)+n]
 		switch {
-		case len(buf) > maxBody:
-			drain(r)
-			return errBodyTooLarge
+		case len(buffer) > maxBody:
+			drainBody(r)
+			return buffer, errBodyTooLarge
 		case errors.Is(err, io.EOF):
-			return nil
+			return buffer, nil
 		case err != nil:
-			return malformed("", "the body could not be read to its end")
+			return buffer, invalidField("", "the body could not be read to its end")
 		}
 	}
 }
 
-func drain(r *http.Request) {
+func drainBody(r *http.Request) {
 	if r.Header.Get("Expect") == "" {
 		_, _ = io.CopyN(io.Discard, r.Body, maxDrain)
 	}
 }
 
-func malformed(pointer, detail string) error {
-	return &wallet.InvalidError{Fields: []wallet.FieldError{{Pointer: pointer, Detail: detail}}}
+// strict refuses unknown members, so that a typo never becomes a silent default. Repeated and
+// differently capitalized members are refused by default.
+var strict = jsonv2.RejectUnknownMembers(true)
+
+func unmarshalStrictly(body []byte, dst any) error {
+	if err := jsonv2.Unmarshal(body, dst, strict); err != nil {
+		return explainJSON(err, len(body))
+	}
+	return nil
 }
 
-// explainJSON says what is wrong with a body in the words of someone who writes
-// JSON, not Go.
+// explainJSON says what is wrong with a body in the words of someone who writes JSON, not Go.
 func explainJSON(err error, size int) error {
 	var syntax *jsontext.SyntacticError
-	var semantic *json.SemanticError
-	var said *wallet.InvalidError
+	var semantic *jsonv2.SemanticError
+	var explained *wallet.InvalidError
 	switch {
-	case errors.As(err, &said):
-		return said
+	case errors.As(err, &explained):
+		return explained
 	case errors.Is(err, wallet.ErrTooLarge):
 		return errMetadataTooLarge
 	case size == 0:
-		return malformed("", "the body is empty; a JSON object is expected")
+		return invalidField("", "the body is empty; it must be a JSON object")
 	case errors.Is(err, jsontext.ErrDuplicateName) && errors.As(err, &syntax):
-		return malformed(string(syntax.JSONPointer), "the field appears twice")
-	case errors.Is(err, json.ErrUnknownName) && errors.As(err, &semantic):
-		return malformed(string(semantic.JSONPointer), "there is no such field")
+		return invalidField(string(syntax.JSONPointer), "the field appears twice")
+	case errors.Is(err, jsonv2.ErrUnknownName) && errors.As(err, &semantic):
+		return invalidField(string(semantic.JSONPointer), "there is no such field")
 	case errors.As(err, &semantic):
-		return malformed(string(semantic.JSONPointer), wanted(semantic.GoType))
+		return invalidField(string(semantic.JSONPointer), describeType(semantic.GoType))
 	case errors.As(err, &syntax):
-		return malformed(string(syntax.JSONPointer), fmt.Sprintf("no valid JSON at byte %d", syntax.ByteOffset))
+		return invalidField(string(syntax.JSONPointer), fmt.Sprintf("no valid JSON at byte %d", syntax.ByteOffset))
 	}
-	return malformed("", "no valid JSON")
+	return invalidField("", "no valid JSON")
 }
 
-func wanted(t reflect.Type) string {
+// describeType says which JSON value a Go type stands for.
+func describeType(t reflect.Type) string {
 	for t != nil && t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
@@ -135,10 +142,62 @@ func wanted(t reflect.Type) string {
 	case t == nil:
 		return "has the wrong type"
 	case t.Kind() == reflect.Int64:
-		return fmt.Sprintf("is a whole number from 1 to %d, written without point, exponent or quotes", wallet.MaxAmount)
+		return fmt.Sprintf("must be a whole number from 1 to %d, written without point, exponent or quotes", wallet.MaxAmount)
 	case t.Kind() == reflect.String:
-		return "is a string"
+		return "must be a string"
 	default:
-		return "is a JSON object"
+		return "must be a JSON object"
 	}
+}
+
+// object is a JSON object as the client sent it. null stands for an absent one.
+type object []byte
+
+// UnmarshalJSONFrom accepts any JSON value; the ledger requires an object. A value that nests too
+// deeply for the decoder also has too many bytes.
+func (o *object) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	begin := dec.InputOffset()
+	value, err := dec.ReadValue()
+	if err != nil {
+		var syntax *jsontext.SyntacticError
+		if errors.As(err, &syntax) && syntax.ByteOffset-begin > wallet.MaxMetadata {
+			return errMetadataTooLarge
+		}
+		return err
+	}
+	if value.Kind() != 'n' {
+		*o = slices.Clone([]byte(value))
+	}
+	return nil
+}
+
+// raw returns the object as the ledger takes it.
+func (o object) raw() json.RawMessage { return json.RawMessage(o) }
+
+// Schema describes the object in the OpenAPI document.
+func (object) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		Type: huma.TypeObject, AdditionalProperties: true,
+		Examples: []any{map[string]any{"campaign": "spring"}},
+	}
+}
+
+// modelAccount returns the account of a model that is given as an account or as the bare id.
+func modelAccount(id string) wallet.Account {
+	if id == "" || strings.Contains(id, ":") {
+		return wallet.Account(id)
+	}
+	return wallet.Account("model:" + id)
+}
+
+// expiry returns the duration of a hold; nil means that it does not expire. A number that is not a
+// duration becomes one that the ledger refuses. So does 0, which would mean never.
+func expiry(seconds *int64) time.Duration {
+	switch {
+	case seconds == nil:
+		return 0
+	case *seconds < 1 || *seconds > 1<<31:
+		return -time.Second
+	}
+	return time.Duration(*seconds) * time.Second
 }

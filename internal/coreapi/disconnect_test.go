@@ -161,8 +161,8 @@ func TestDisconnectCancelsRead(t *testing.T) {
 	}
 }
 
-// A write whose client disconnects completes, and a retry with the same key returns its result. That
-// holds for the operation that is being committed and for those that are still in the queue.
+// A write whose client disconnects completes, and a retry with the same key returns its result.
+// That holds for the operation that is being committed and for those that are still in the queue.
 func TestDisconnectDoesNotLoseWrite(t *testing.T) {
 	t.Parallel()
 	b := newBlockedLedger(t)

@@ -10,18 +10,18 @@ import (
 //go:embed docs.html
 var docsPage []byte
 
-// documentation serves the OpenAPI document and a page that renders it. Neither
-// needs a token, and the page loads nothing from elsewhere.
-func (a *API) documentation() {
-	a.openAnswers()
-	spec, err := json.Marshal(a.huma.OpenAPI())
+// addDocumentation serves the OpenAPI document and a page that shows it. Neither needs a token, and
+// the page loads nothing from elsewhere.
+func (a *API) addDocumentation() {
+	a.allowNewMembers()
+	document, err := json.Marshal(a.huma.OpenAPI())
 	if err != nil {
 		panic(err) // the document is made of this package's types: a bug here
 	}
 	a.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		_, _ = w.Write(spec)
+		_, _ = w.Write(document)
 	})
 	a.mux.HandleFunc("GET /docs", func(w http.ResponseWriter, _ *http.Request) {
 		h := w.Header()
@@ -33,8 +33,8 @@ func (a *API) documentation() {
 	})
 }
 
-// openAnswers lets answers gain members: only requests are strict.
-func (a *API) openAnswers() {
+// allowNewMembers lets answers gain members. Only requests are strict.
+func (a *API) allowNewMembers() {
 	for name, schema := range a.huma.OpenAPI().Components.Schemas.Map() {
 		if !strings.HasSuffix(name, requestSuffix) {
 			schema.AdditionalProperties = true

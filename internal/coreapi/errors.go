@@ -16,8 +16,8 @@ var (
 	errForbidden    = errors.New("forbidden")
 )
 
-// kinds is the one table from errors to what HTTP says. The first match wins.
-var kinds = []struct {
+// errorTable is the one table from errors to statuses and codes. The first match counts.
+var errorTable = []struct {
 	err        error
 	status     int
 	code       string
@@ -43,29 +43,29 @@ var kinds = []struct {
 }
 
 const (
-	detailOverloaded  = "the queue in front of the ledger is full; nothing was done, try again later"
-	detailUnavailable = "the ledger did not answer in time; a write may or may not have been done: repeat it with the same Idempotency-Key, which tells and does nothing twice"
+	detailOverloaded  = "the queue in front of the ledger is full; nothing was done; try again later"
+	detailUnavailable = "the ledger did not answer in time; a write may or may not have been done; a retry with the same Idempotency-Key returns its result and does nothing twice"
 	detailKeyReused   = "this operation was done before with this Idempotency-Key and another request; send each new request with a new key"
-	detailInternal    = "something went wrong on our side; the log tells what, under the request id"
+	detailInternal    = "an internal error occurred; the log has its cause under the request id"
 )
 
-// DescribeError returns the problem that a client is told of, or nil for an error that is not in the
-// table.
+// DescribeError returns the problem that a client is told of, or nil for an error that is not in
+// the table.
 func DescribeError(err error) *problem.Details {
-	for i := range kinds {
-		k := &kinds[i]
-		if !errors.Is(err, k.err) {
+	for i := range errorTable {
+		row := &errorTable[i]
+		if !errors.Is(err, row.err) {
 			continue
 		}
-		d := problem.New(k.status, k.code, k.title, detail(err, k.code))
-		d.RetryAfter = k.retryAfter
-		enrich(d, err)
-		return d
+		details := problem.New(row.status, row.code, row.title, errorDetail(err, row.code))
+		details.RetryAfter = row.retryAfter
+		addMembers(details, err)
+		return details
 	}
 	return nil
 }
 
-func detail(err error, code string) string {
+func errorDetail(err error, code string) string {
 	if errors.Is(err, auth.ErrUnavailable) {
 		return auth.Reason(err)
 	}
@@ -80,42 +80,43 @@ func detail(err error, code string) string {
 	return err.Error()
 }
 
-// enrich adds what helps the client to go on.
-func enrich(d *problem.Details, err error) {
+// addMembers adds what helps the client to go on.
+func addMembers(d *problem.Details, err error) {
 	var (
-		bad      *wallet.InvalidError
-		funds    *wallet.InsufficientFundsError
-		done     *wallet.EscrowProcessedError
-		mismatch *wallet.AmountMismatchError
+		invalid   *wallet.InvalidError
+		funds     *wallet.InsufficientFundsError
+		processed *wallet.EscrowProcessedError
+		mismatch  *wallet.AmountMismatchError
 	)
 	switch {
-	case errors.As(err, &bad):
-		d.Errors = make([]problem.Field, len(bad.Fields))
-		for i, f := range bad.Fields {
-			d.Errors[i] = problem.NewField(f.Pointer, f.Detail)
+	case errors.As(err, &invalid):
+		d.Errors = make([]problem.Field, len(invalid.Fields))
+		for i, field := range invalid.Fields {
+			d.Errors[i] = problem.NewField(field.Pointer, field.Detail)
 		}
-		if len(bad.Fields) > 0 {
-			d.Detail = join(d.Errors[0].Pointer, d.Errors[0].Detail)
+		if len(d.Errors) > 0 {
+			d.Detail = joinPointer(d.Errors[0])
 		}
 	case errors.As(err, &funds):
 		d.Detail = fmt.Sprintf("%s has %d points, %d were asked for", funds.Account, funds.Available, funds.Requested)
-		name := "availableBalance"
+		balance := "availableBalance"
 		if funds.Account.IsModel() {
-			name = "earnedBalance"
+			balance = "earnedBalance"
 		}
-		d.Extra = map[string]any{"accountId": funds.Account, name: funds.Available, "requestedAmount": funds.Requested}
-	case errors.As(err, &done):
-		d.Detail = fmt.Sprintf("the escrow is %s already", done.Status)
-		d.Extra = map[string]any{"escrowStatus": done.Status}
+		d.Extra = map[string]any{"accountId": funds.Account, balance: funds.Available, "requestedAmount": funds.Requested}
+	case errors.As(err, &processed):
+		d.Detail = fmt.Sprintf("the escrow is %s already", processed.Status)
+		d.Extra = map[string]any{"escrowStatus": processed.Status}
 	case errors.As(err, &mismatch):
 		d.Detail = fmt.Sprintf("the escrow holds %d points, %d were named", mismatch.EscrowAmount, mismatch.Requested)
 		d.Extra = map[string]any{"escrowAmount": mismatch.EscrowAmount, "requestedAmount": mismatch.Requested}
 	}
 }
 
-func join(pointer, detail string) string {
-	if pointer == "" {
-		return detail
+// joinPointer returns the detail of a field with its pointer in front.
+func joinPointer(field problem.Field) string {
+	if field.Pointer == "" {
+		return field.Detail
 	}
-	return pointer + ": " + detail
+	return field.Pointer + ": " + field.Detail
 }

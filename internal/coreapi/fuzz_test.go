@@ -13,6 +13,16 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
+// fuzzedCall is a call with that body.
+func fuzzedCall(t *testing.T, body []byte) *call {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "/", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &call{r: r, buffer: new(buffers).get()}
+}
+
 // A batch is read or refused with pointers; it never has more operations than are allowed.
 func FuzzBatchBody(f *testing.F) {
 	for _, s := range []string{
@@ -21,14 +31,9 @@ func FuzzBatchBody(f *testing.F) {
 	} {
 		f.Add([]byte(s))
 	}
-	var b bodies
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "/", bytes.NewReader(raw))
-		if err != nil {
-			t.Fatal(err)
-		}
 		var body batchBody
-		if err := b.decode(r, &body); err != nil {
+		if err := fuzzedCall(t, raw).decodeBody(&body); err != nil {
 			var invalid *wallet.InvalidError
 			if !errors.As(err, &invalid) && !errors.Is(err, wallet.ErrTooLarge) || DescribeError(err) == nil {
 				t.Fatalf("%q: an error that no client could be told: %v", raw, err)
@@ -42,7 +47,7 @@ func FuzzBatchBody(f *testing.F) {
 		c := call{claims: &auth.Claims{Scopes: []string{auth.ScopeHold}}}
 		for i := range body.Operations {
 			var op wallet.Op
-			_ = c.item(&body.Operations[i], &op) // must not panic
+			_ = c.prepareItem(&body.Operations[i], &op) // must not panic
 			_ = op.Check()
 		}
 	})
@@ -57,14 +62,9 @@ func FuzzHoldBody(f *testing.F) {
 	} {
 		f.Add([]byte(s))
 	}
-	var b bodies
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "/", bytes.NewReader(raw))
-		if err != nil {
-			t.Fatal(err)
-		}
 		var body holdBody
-		if err := b.decode(r, &body); err != nil {
+		if err := fuzzedCall(t, raw).decodeBody(&body); err != nil {
 			var invalid *wallet.InvalidError
 			if !errors.As(err, &invalid) && !errors.Is(err, wallet.ErrTooLarge) || DescribeError(err) == nil {
 				t.Fatalf("%q: an error that no client could be told: %v", raw, err)
@@ -85,14 +85,18 @@ func FuzzHoldBody(f *testing.F) {
 		if lenient.Reason != body.Reason || lenient.QueueItemID != body.QueueItemID {
 			t.Fatalf("%q: strings differ: %+v", raw, body)
 		}
-		var op wallet.Op
-		body.fill(&op)
+		op := wallet.Op{
+			Operation: wallet.OpHold,
+			Amount:    body.Amount,
+			ExpiresIn: expiry(body.ExpiresInSeconds),
+			Metadata:  body.Metadata.raw(),
+		}
 		_ = op.Check() // must not panic
 	})
 }
 
-// A query string is read as it was meant or refused with the parameter's name: no number, time or reason comes out of one that
-// is none.
+// A query string is read as it was meant or refused with the parameter's name: no number, time or
+// reason comes out of one that is none.
 func FuzzQuery(f *testing.F) {
 	for _, s := range []string{
 		"", "limit=1&before=9&reason=admin_credit&from=2026-11-01T00:00:00Z&to=2026-12-01T00:00:00%2B01:00", "limit=1e3", "limit=+1", "limit=0x1", "after=-1",
@@ -103,7 +107,7 @@ func FuzzQuery(f *testing.F) {
 	known := []string{"after", "asOf", "before", "from", "limit", "reason", "to"}
 	f.Fuzz(func(t *testing.T, raw string) {
 		c := call{r: &http.Request{URL: &url.URL{RawQuery: raw}}}
-		q, err := c.query(known...)
+		q, err := c.readQuery(known...)
 		if err == nil {
 			limit, after, reason := q.limit(), q.number("after", 0, wallet.MaxAmount, 0), q.reason()
 			times := []time.Time{q.time("asOf"), q.time("from"), q.time("to")}

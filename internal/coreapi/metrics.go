@@ -7,7 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics counts requests. Labels are operation names and statuses, both few.
+// metrics counts requests. The labels are the names of the operations and the statuses: both are
+// few.
 type metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
@@ -20,7 +21,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}, []string{"operation", "status"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "http_request_duration_seconds", Help: "From the request's header to its answer, by operation.",
-			// A read takes 1 ms, a write a commit; a request is given up after 10 s.
+			// A read takes 1 ms and a write one commit. A request times out after 10 s.
 			Buckets: []float64{.0005, .001, .002, .003, .005, .0075, .01, .015, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"operation"}),
 	}
@@ -30,7 +31,20 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return m
 }
 
-func (m *metrics) observe(operation string, status int, begin time.Time) {
-	m.requests.WithLabelValues(operation, strconv.Itoa(status)).Inc()
-	m.seconds.WithLabelValues(operation).Observe(time.Since(begin).Seconds())
+// operationMetrics are the metrics of one operation.
+type operationMetrics struct {
+	requests *prometheus.CounterVec // by status
+	seconds  prometheus.Observer
+}
+
+func (m *metrics) ofOperation(name string) operationMetrics {
+	return operationMetrics{
+		requests: m.requests.MustCurryWith(prometheus.Labels{"operation": name}),
+		seconds:  m.seconds.WithLabelValues(name),
+	}
+}
+
+func (m operationMetrics) observe(status int, begin time.Time) {
+	m.requests.WithLabelValues(strconv.Itoa(status)).Inc()
+	m.seconds.Observe(time.Since(begin).Seconds())
 }

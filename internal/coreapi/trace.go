@@ -16,8 +16,10 @@ import (
 
 const traceHeader = "traceparent"
 
-// begin starts the request's span, when there is a tracer.
-func (a *API) begin(ctx context.Context, r *http.Request, route string) (context.Context, trace.Span) {
+// startRequestSpan starts the request's span, when there is a tracer. It returns the context of the
+// request.
+func (a *API) startRequestSpan(r *http.Request, pattern string) (context.Context, trace.Span) {
+	ctx := r.Context()
 	if a.cfg.Tracer == nil {
 		return ctx, nil
 	}
@@ -26,12 +28,16 @@ func (a *API) begin(ctx context.Context, r *http.Request, route string) (context
 			ctx = trace.ContextWithRemoteSpanContext(ctx, parent)
 		}
 	}
-	return a.cfg.Tracer.Start(ctx, route, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
-		attribute.String("http.request.method", r.Method), attribute.String("http.route", strings.TrimPrefix(route, r.Method+" "))))
+	return a.cfg.Tracer.Start(ctx, pattern,
+		trace.WithSpanKind(trace.SpanKindServer),
+		trace.WithAttributes(
+			attribute.String("http.request.method", r.Method),
+			attribute.String("http.route", strings.TrimPrefix(pattern, r.Method+" ")),
+		))
 }
 
-// end ends what begin started.
-func end(span trace.Span, status int) {
+// endRequestSpan ends the span, if there is one.
+func endRequestSpan(span trace.Span, status int) {
 	if span == nil {
 		return
 	}
@@ -42,11 +48,10 @@ func end(span trace.Span, status int) {
 	span.End()
 }
 
-// commit starts the span of operations on their way through group commit; op is one
-// of them, or what they all begin with. The span goes with their events. Without a
-// tracer the request's own traceparent does, if it is one by W3C's rules: consumers of
-// the streams rely on it.
-func (c *call) commit(ctx context.Context, op *wallet.Op, operations int) (context.Context, trace.Span) {
+// startCommitSpan starts the span of operations on their way through group commit, and sets the
+// trace context of op, which goes with the operations' events. Without a tracer that is the
+// request's own traceparent, if it is valid by W3C's rules: consumers of the streams rely on it.
+func (c *call) startCommitSpan(ctx context.Context, op *wallet.Op, operations int) (context.Context, trace.Span) {
 	if c.api.cfg.Tracer == nil {
 		if op.TraceParent != "" && bus.SpanContext(op.TraceParent).IsValid() {
 			op.Trace = op.TraceParent
@@ -60,16 +65,16 @@ func (c *call) commit(ctx context.Context, op *wallet.Op, operations int) (conte
 	return ctx, span
 }
 
-// committed ends what commit started.
-func committed(span trace.Span, err error) {
+// endCommitSpan ends the span, if there is one.
+func endCommitSpan(span trace.Span, err error) {
 	if span == nil {
 		return
 	}
 	if err != nil {
-		if d := DescribeError(err); d == nil || d.Status >= http.StatusInternalServerError {
+		if details := DescribeError(err); details == nil || details.Status >= http.StatusInternalServerError {
 			span.SetStatus(otelcodes.Error, err.Error())
 		} else {
-			span.SetAttributes(attribute.String("realtime.refusal", d.Code))
+			span.SetAttributes(attribute.String("realtime.refusal", details.Code))
 		}
 	}
 	span.End()

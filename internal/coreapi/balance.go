@@ -1,0 +1,67 @@
+package coreapi
+
+import (
+	"net/http"
+
+	"github.com/redroomrewards/realtime/pkg/wallet"
+)
+
+// balanceShape describes a balance in the OpenAPI document; wallet.Balance writes it.
+type balanceShape struct {
+	AccountID        string `json:"accountId" example:"user:u1"`
+	AccountType      string `json:"accountType" enum:"user,model"`
+	AvailableBalance int64  `json:"availableBalance,omitempty" example:"400" doc:"What a user can spend. A model has none."`
+	EscrowBalance    int64  `json:"escrowBalance,omitempty" example:"100" doc:"What is held of a user's points. A model has none."`
+	EarnedBalance    int64  `json:"earnedBalance,omitempty" doc:"What a model has earned. A user has none."`
+	Currency         string `json:"currency" enum:"points"`
+	Seq              int64  `json:"seq" example:"4" doc:"seq of the account's newest event that these amounts include."`
+	LastUpdated      string `json:"lastUpdated" format:"date-time" example:"2026-11-23T19:02:58.123Z"`
+}
+
+var balanceDoc = queryDoc{
+	id:          "get-balance",
+	path:        "/v1/accounts/{account}/balance",
+	summary:     "An account's balance",
+	description: "As of the last commit, or of a time in the past. Before the account's first change all is zero.",
+	readers:     ownAccount,
+	answer:      balanceShape{},
+	params:      []param{accountParam, asOfParam},
+}
+
+// getBalance serves GET /v1/accounts/{account}/balance.
+func getBalance(c *call) error {
+	if err := c.authenticate(); err != nil {
+		return err
+	}
+	account, err := c.accountToRead()
+	if err != nil {
+		return err
+	}
+	if err := c.requireReadable(string(account)); err != nil {
+		return err
+	}
+
+	query, err := c.readQuery("asOf")
+	if err != nil {
+		return err
+	}
+	asOf := query.time("asOf")
+	if query.err != nil {
+		return query.err
+	}
+
+	ctx, cancel := c.queryContext()
+	defer cancel()
+	var balance wallet.Balance
+	if asOf.IsZero() {
+		balance, err = c.api.ledger.Balance(ctx, account)
+	} else {
+		balance, err = c.api.ledger.BalanceAt(ctx, account, asOf)
+	}
+	if err != nil {
+		return err
+	}
+
+	c.writeBody(http.StatusOK, balance.AppendJSON(c.newBody()))
+	return nil
+}

@@ -1,0 +1,64 @@
+package coreapi
+
+import (
+	"net/http"
+
+	"github.com/redroomrewards/realtime/internal/auth"
+	"github.com/redroomrewards/realtime/pkg/wallet"
+)
+
+// creditBody is the body of a credit or a debit. The ledger validates it (wallet.Op.Check).
+type creditBody struct {
+	Amount        int64  `json:"amount" minimum:"1" maximum:"9007199254740991" example:"500" doc:"Whole points. 1.0, 1e3 and \"1\" are refused."`
+	Reason        string `json:"reason" pattern:"^[a-z][a-z0-9_]{0,63}$" example:"promotional_award" doc:"Why, as a structured code."`
+	Metadata      object `json:"metadata,omitempty" doc:"Any JSON object up to 8 KiB; kept with the ledger entries and sent with the events."`
+	CorrelationID string `json:"correlationId,omitempty" maxLength:"255" example:"order-4711" doc:"Ties the operation to something of yours; kept with the ledger entries and sent with the events. When absent, the header traceparent stands in."`
+}
+
+var creditDoc = operationDoc{
+	id:          "credit",
+	path:        "/v1/accounts/{account}/credits",
+	scope:       auth.ScopeCredit,
+	summary:     "Credit points to an account",
+	description: "Points come into the system: into a user's available or a model's earned balance. An account comes into being with its first credit.",
+	status:      http.StatusCreated,
+	body:        creditBody{},
+	target:      accountParam,
+}
+
+// creditAccount serves POST /v1/accounts/{account}/credits.
+func creditAccount(c *call) error {
+	if err := c.authenticate(); err != nil {
+		return err
+	}
+	if err := c.requireScope(auth.ScopeCredit); err != nil {
+		return err
+	}
+
+	headers, err := c.readOperationHeaders()
+	if err != nil {
+		return err
+	}
+	var body creditBody
+	if err := c.decodeBody(&body); err != nil {
+		return err
+	}
+
+	receipt, err := c.commitOperation(&wallet.Op{
+		Operation:      wallet.OpCredit,
+		IdempotencyKey: headers.idempotencyKey,
+		Account:        c.accountToChange(),
+		Amount:         body.Amount,
+		Reason:         body.Reason,
+		Metadata:       body.Metadata.raw(),
+		CorrelationID:  body.CorrelationID,
+		RequestID:      headers.requestID,
+		TraceParent:    headers.traceParent,
+	})
+	if err != nil {
+		return err
+	}
+
+	c.writeReceipt(http.StatusCreated, &receipt)
+	return nil
+}

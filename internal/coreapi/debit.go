@@ -1,0 +1,57 @@
+package coreapi
+
+import (
+	"net/http"
+
+	"github.com/redroomrewards/realtime/internal/auth"
+	"github.com/redroomrewards/realtime/pkg/wallet"
+)
+
+var debitDoc = operationDoc{
+	id:          "debit",
+	path:        "/v1/accounts/{account}/debits",
+	scope:       auth.ScopeDebit,
+	summary:     "Debit points from an account",
+	description: "Points leave the system: from a user's available balance, or from a model's earned balance as a payout.",
+	status:      http.StatusCreated,
+	body:        creditBody{},
+	target:      accountParam,
+	refusals:    []int{http.StatusPaymentRequired, http.StatusNotFound},
+}
+
+// debitAccount serves POST /v1/accounts/{account}/debits.
+func debitAccount(c *call) error {
+	if err := c.authenticate(); err != nil {
+		return err
+	}
+	if err := c.requireScope(auth.ScopeDebit); err != nil {
+		return err
+	}
+
+	headers, err := c.readOperationHeaders()
+	if err != nil {
+		return err
+	}
+	var body creditBody
+	if err := c.decodeBody(&body); err != nil {
+		return err
+	}
+
+	receipt, err := c.commitOperation(&wallet.Op{
+		Operation:      wallet.OpDebit,
+		IdempotencyKey: headers.idempotencyKey,
+		Account:        c.accountToChange(),
+		Amount:         body.Amount,
+		Reason:         body.Reason,
+		Metadata:       body.Metadata.raw(),
+		CorrelationID:  body.CorrelationID,
+		RequestID:      headers.requestID,
+		TraceParent:    headers.traceParent,
+	})
+	if err != nil {
+		return err
+	}
+
+	c.writeReceipt(http.StatusCreated, &receipt)
+	return nil
+}

@@ -1,0 +1,134 @@
+package coreapi
+
+import (
+	"encoding/hex"
+	"net/http"
+
+	"github.com/google/uuid"
+
+	"github.com/redroomrewards/realtime/pkg/wallet"
+)
+
+// entryShape is an entry in answers. Optional members are absent, never null or "". Its metadata is
+// written by appendEntry.
+type entryShape struct {
+	EntryID       uuid.UUID `json:"entryId" format:"uuid"`
+	TransactionID uuid.UUID `json:"transactionId" format:"uuid"`
+	AccountID     string    `json:"accountId" example:"user:u1"`
+	BalanceState  string    `json:"balanceState" enum:"available,escrow,earned,system" doc:"The balance that the entry changes."`
+	Amount        int64     `json:"amount" example:"-100" doc:"Signed; the amounts of a transaction sum to zero."`
+	BalanceBefore int64     `json:"balanceBefore" example:"500" doc:"0 for a system account, which has no running balance."`
+	BalanceAfter  int64     `json:"balanceAfter" example:"400"`
+	Seq           int64     `json:"seq" example:"3" doc:"seq of the entry's wallet.balance_updated event; 0 for a system account."`
+	Operation     string    `json:"operation" enum:"credit,debit,hold,settle,refund,partial_settle"`
+	Reason        string    `json:"reason" example:"chip_menu_purchase"`
+	EscrowID      string    `json:"escrowId,omitempty" format:"uuid"`
+	QueueItemID   string    `json:"queueItemId,omitempty" example:"queue-1"`
+	FeatureType   string    `json:"featureType,omitempty" example:"chip_menu"`
+	CorrelationID string    `json:"correlationId,omitempty" example:"order-4711"`
+	RequestID     string    `json:"requestId,omitempty"`
+	Metadata      object    `json:"metadata,omitempty"`
+	Hash          string    `json:"hash" doc:"SHA-256 over the account's previous hash and this entry, in hex: a chain that shows tampering."`
+	Timestamp     string    `json:"timestamp" format:"date-time" example:"2026-11-23T19:02:58.123Z"`
+}
+
+func newEntryShape(e *wallet.Entry) entryShape {
+	return entryShape{
+		EntryID:       e.ID,
+		TransactionID: e.TransactionID,
+		AccountID:     string(e.Account),
+		BalanceState:  string(e.State),
+		Amount:        e.Amount,
+		BalanceBefore: e.BalanceBefore,
+		BalanceAfter:  e.BalanceAfter,
+		Seq:           e.Seq,
+		Operation:     string(e.Operation),
+		Reason:        e.Reason,
+		EscrowID:      optionalID(e.EscrowID),
+		QueueItemID:   e.QueueItemID,
+		FeatureType:   e.FeatureType,
+		CorrelationID: e.CorrelationID,
+		RequestID:     e.RequestID,
+		Hash:          hex.EncodeToString(e.Hash),
+		Timestamp:     formatTime(e.CreatedAt),
+	}
+}
+
+// entriesShape describes a page of entries in the OpenAPI document; appendEntries writes it.
+type entriesShape struct {
+	Entries []entryShape `json:"entries" nullable:"false" doc:"Newest first."`
+	Next    string       `json:"next,omitempty" doc:"The cursor of the next page: pass it as before. Absent: no more."`
+}
+
+var entriesDoc = queryDoc{
+	id:          "list-entries",
+	path:        "/v1/accounts/{account}/entries",
+	summary:     "An account's ledger entries, newest first",
+	description: "The order is stable while new entries come: they never shift a page that follows.",
+	readers:     ownAccount,
+	answer:      entriesShape{},
+	params:      []param{accountParam, limitParam, beforeParam, reasonParam, fromParam, toParam},
+}
+
+// listEntries serves GET /v1/accounts/{account}/entries.
+func listEntries(c *call) error {
+	if err := c.authenticate(); err != nil {
+		return err
+	}
+	account, err := c.accountToRead()
+	if err != nil {
+		return err
+	}
+	if err := c.requireReadable(string(account)); err != nil {
+		return err
+	}
+
+	query, err := c.readQuery("limit", "before", "reason", "from", "to")
+	if err != nil {
+		return err
+	}
+	filter := wallet.EntryFilter{Reason: query.reason(), From: query.time("from"), To: query.time("to")}
+	page := wallet.Page{Limit: query.limit(), Before: query.text("before")}
+	if query.err != nil {
+		return query.err
+	}
+
+	ctx, cancel := c.queryContext()
+	defer cancel()
+	entries, next, err := c.api.ledger.Entries(ctx, account, filter, page)
+	if err != nil {
+		return err
+	}
+
+	body := append(c.newBody(), `{"entries":`...)
+	if body, err = appendEntries(body, entries); err != nil {
+		return err
+	}
+	if next != "" { // a number
+		body = append(body, `,"next":"`...)
+		body = append(body, next...)
+		body = append(body, '"')
+	}
+	c.writeBody(http.StatusOK, append(body, '}'))
+	return nil
+}
+
+func appendEntries(b []byte, entries []wallet.Entry) (_ []byte, err error) {
+	b = append(b, '[')
+	for i := range entries {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if b, err = appendEntry(b, &entries[i]); err != nil {
+			return nil, err
+		}
+	}
+	return append(b, ']'), nil
+}
+
+func appendEntry(b []byte, e *wallet.Entry) ([]byte, error) {
+	return appendWithMetadata(b, newEntryShape(e), e.Metadata, `,"hash":"`)
+}
+
+// EntryJSON returns an entry as the API lists it.
+func EntryJSON(e *wallet.Entry) ([]byte, error) { return appendEntry(nil, e) }

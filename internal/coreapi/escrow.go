@@ -1,0 +1,90 @@
+package coreapi
+
+import (
+	"github.com/google/uuid"
+
+	"github.com/redroomrewards/realtime/internal/auth"
+	"github.com/redroomrewards/realtime/pkg/wallet"
+)
+
+// escrowShape is an escrow in answers. Optional members are absent, never null or "".
+type escrowShape struct {
+	EscrowID           uuid.UUID `json:"escrowId" format:"uuid"`
+	UserID             string    `json:"userId" example:"user:u1" doc:"The account whose points are held."`
+	Amount             int64     `json:"amount" example:"100"`
+	Status             string    `json:"status" enum:"held,settled,refunded,partially_settled"`
+	Reason             string    `json:"reason" example:"chip_menu_purchase" doc:"The hold's reason."`
+	QueueItemID        string    `json:"queueItemId" example:"queue-1"`
+	FeatureType        string    `json:"featureType" example:"chip_menu"`
+	CreatedAt          string    `json:"createdAt" format:"date-time"`
+	ExpiresAt          string    `json:"expiresAt,omitempty" format:"date-time"`
+	ClosedAt           string    `json:"closedAt,omitempty" format:"date-time"`
+	ModelID            string    `json:"modelId,omitempty" example:"model:m1" doc:"Who earned."`
+	RefundAmount       int64     `json:"refundAmount,omitempty" example:"40" doc:"What went back to the user."`
+	SettleAmount       int64     `json:"settleAmount,omitempty" example:"60" doc:"What the model earned."`
+	HoldTransactionID  uuid.UUID `json:"holdTransactionId" format:"uuid"`
+	CloseTransactionID string    `json:"closeTransactionId,omitempty" format:"uuid"`
+}
+
+func newEscrowShape(e *wallet.Escrow) escrowShape {
+	return escrowShape{
+		EscrowID:           e.ID,
+		UserID:             string(e.User),
+		Amount:             e.Amount,
+		Status:             string(e.Status),
+		Reason:             e.Reason,
+		QueueItemID:        e.QueueItemID,
+		FeatureType:        e.FeatureType,
+		CreatedAt:          formatTime(e.CreatedAt),
+		ExpiresAt:          optionalTime(e.ExpiresAt),
+		ClosedAt:           optionalTime(e.ClosedAt),
+		ModelID:            string(e.Model),
+		RefundAmount:       e.RefundAmount,
+		SettleAmount:       e.SettleAmount,
+		HoldTransactionID:  e.HeldBy,
+		CloseTransactionID: optionalID(e.ClosedBy),
+	}
+}
+
+var escrowDoc = queryDoc{
+	id:          "get-escrow",
+	path:        "/v1/escrows/{escrowId}",
+	summary:     "One escrow",
+	description: "The bearer sees it when one of its accounts is the escrow's user or model.",
+	readers:     ownAccount,
+	answer:      escrowShape{},
+	params:      []param{escrowParam},
+}
+
+// getEscrow serves GET /v1/escrows/{escrowId}. Whose escrow it is, and so who may read it, is known
+// after the query. A token without any accounts is refused before that.
+func getEscrow(c *call) error {
+	if err := c.authenticate(); err != nil {
+		return err
+	}
+	if len(c.claims.Accounts) == 0 {
+		if err := c.requireScope(auth.ScopeRead); err != nil {
+			return err
+		}
+	}
+
+	id, err := c.escrowID()
+	if err != nil {
+		return err
+	}
+	if _, err := c.readQuery(); err != nil {
+		return err
+	}
+
+	ctx, cancel := c.queryContext()
+	defer cancel()
+	escrow, err := c.api.ledger.Escrow(ctx, id)
+	if err != nil {
+		return err
+	}
+	if err := c.requireReadable(string(escrow.User), string(escrow.Model)); err != nil {
+		return err
+	}
+
+	return c.writeValue(newEscrowShape(&escrow))
+}

@@ -1,0 +1,65 @@
+package coreapi
+
+import (
+	"github.com/redroomrewards/realtime/pkg/wallet"
+)
+
+// escrowsShape is a page of escrows.
+type escrowsShape struct {
+	Escrows []escrowShape `json:"escrows" nullable:"false" doc:"Newest first."`
+	Next    string        `json:"next,omitempty" doc:"The cursor of the next page: pass it as before. Absent: no more."`
+}
+
+var escrowsDoc = queryDoc{
+	id:      "list-escrows",
+	path:    "/v1/accounts/{account}/escrows",
+	summary: "A user's escrows, newest first",
+	readers: ownAccount,
+	answer:  escrowsShape{},
+	params:  []param{accountParam, statusParam, limitParam, beforeParam},
+}
+
+// listEscrows serves GET /v1/accounts/{account}/escrows.
+func listEscrows(c *call) error {
+	if err := c.authenticate(); err != nil {
+		return err
+	}
+	account, err := c.accountToRead()
+	if err != nil {
+		return err
+	}
+	if err := c.requireReadable(string(account)); err != nil {
+		return err
+	}
+
+	if !account.IsUser() {
+		return invalidField("/account", "only a user has escrows")
+	}
+	query, err := c.readQuery("status", "limit", "before")
+	if err != nil {
+		return err
+	}
+	status := wallet.EscrowStatus(query.text("status"))
+	switch status {
+	case "", wallet.StatusHeld, wallet.StatusSettled, wallet.StatusRefunded, wallet.StatusPartiallySettled:
+	default:
+		return invalidField("/status", "a status must be held, settled, refunded or partially_settled")
+	}
+	page := wallet.Page{Limit: query.limit(), Before: query.text("before")}
+	if query.err != nil {
+		return query.err
+	}
+
+	ctx, cancel := c.queryContext()
+	defer cancel()
+	escrows, next, err := c.api.ledger.Escrows(ctx, account, status, page)
+	if err != nil {
+		return err
+	}
+
+	answer := escrowsShape{Escrows: make([]escrowShape, len(escrows)), Next: next}
+	for i := range escrows {
+		answer.Escrows[i] = newEscrowShape(&escrows[i])
+	}
+	return c.writeValue(answer)
+}

@@ -1,0 +1,71 @@
+package coreapi
+
+import (
+	"net/http"
+
+	"github.com/redroomrewards/realtime/internal/auth"
+	"github.com/redroomrewards/realtime/pkg/wallet"
+)
+
+// holdBody is the body of a hold. The ledger validates it (wallet.Op.Check).
+type holdBody struct {
+	Amount           int64  `json:"amount" minimum:"1" maximum:"9007199254740991" example:"100" doc:"Whole points. 1.0, 1e3 and \"1\" are refused."`
+	Reason           string `json:"reason" pattern:"^[a-z][a-z0-9_]{0,63}$" example:"chip_menu_purchase" doc:"Why, as a structured code."`
+	QueueItemID      string `json:"queueItemId" minLength:"1" maxLength:"255" example:"queue-1" doc:"The queue's item that the points are held for."`
+	FeatureType      string `json:"featureType" minLength:"1" maxLength:"64" example:"chip_menu" doc:"The feature that asks."`
+	ExpiresInSeconds *int64 `json:"expiresInSeconds,omitempty" minimum:"1" maximum:"31536000" example:"3600" doc:"When the core refunds the hold by itself, with reason rope_drop_timeout. Absent: never."`
+	Metadata         object `json:"metadata,omitempty" doc:"Any JSON object up to 8 KiB; kept with the ledger entries and sent with the events."`
+	CorrelationID    string `json:"correlationId,omitempty" maxLength:"255" example:"order-4711" doc:"Ties the operation to something of yours. When absent, the header traceparent stands in."`
+}
+
+var holdDoc = operationDoc{
+	id:          "hold",
+	path:        "/v1/accounts/{account}/holds",
+	scope:       auth.ScopeHold,
+	summary:     "Hold a user's points in escrow",
+	description: "Moves points from a user's available balance into a new escrow. A hold on a model is refused with 400.",
+	status:      http.StatusCreated,
+	body:        holdBody{},
+	target:      accountParam,
+	refusals:    []int{http.StatusPaymentRequired, http.StatusNotFound},
+}
+
+// holdPoints serves POST /v1/accounts/{account}/holds.
+func holdPoints(c *call) error {
+	if err := c.authenticate(); err != nil {
+		return err
+	}
+	if err := c.requireScope(auth.ScopeHold); err != nil {
+		return err
+	}
+
+	headers, err := c.readOperationHeaders()
+	if err != nil {
+		return err
+	}
+	var body holdBody
+	if err := c.decodeBody(&body); err != nil {
+		return err
+	}
+
+	receipt, err := c.commitOperation(&wallet.Op{
+		Operation:      wallet.OpHold,
+		IdempotencyKey: headers.idempotencyKey,
+		Account:        c.accountToChange(),
+		Amount:         body.Amount,
+		Reason:         body.Reason,
+		QueueItemID:    body.QueueItemID,
+		FeatureType:    body.FeatureType,
+		ExpiresIn:      expiry(body.ExpiresInSeconds),
+		Metadata:       body.Metadata.raw(),
+		CorrelationID:  body.CorrelationID,
+		RequestID:      headers.requestID,
+		TraceParent:    headers.traceParent,
+	})
+	if err != nil {
+		return err
+	}
+
+	c.writeReceipt(http.StatusCreated, &receipt)
+	return nil
+}

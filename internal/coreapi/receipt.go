@@ -1,0 +1,27 @@
+package coreapi
+
+import (
+	"github.com/google/uuid"
+
+	"github.com/redroomrewards/realtime/pkg/wallet"
+)
+
+// receiptShape describes a receipt in the OpenAPI document; wallet.Receipt writes it.
+type receiptShape struct {
+	TransactionID uuid.UUID      `json:"transactionId" format:"uuid"`
+	Operation     string         `json:"operation" enum:"credit,debit,hold,settle,refund,partial_settle"`
+	EscrowID      string         `json:"escrowId,omitempty" format:"uuid" doc:"Absent for credits and debits."`
+	Amount        int64          `json:"amount" example:"100" doc:"Of a partial settlement: the escrow's amount."`
+	Timestamp     string         `json:"timestamp" format:"date-time" example:"2026-11-23T19:02:58.123Z"`
+	Balances      []balanceShape `json:"balances" nullable:"false" doc:"Of every account that the operation changed, after it: the user's first."`
+}
+
+var headerTrue = []string{"true"}
+
+// writeReceipt answers an operation.
+func (c *call) writeReceipt(status int, receipt *wallet.Receipt) {
+	if receipt.Replayed {
+		c.w.Header()["Idempotent-Replayed"] = headerTrue
+	}
+	c.writeBody(status, receipt.AppendJSON(c.newBody()))
+}

@@ -1,0 +1,71 @@
+package coreapi
+
+import (
+	"net/http"
+
+	"github.com/redroomrewards/realtime/internal/auth"
+	"github.com/redroomrewards/realtime/pkg/wallet"
+)
+
+// refundBody is the body of a refund. The ledger validates it (wallet.Op.Check).
+type refundBody struct {
+	Amount        int64  `json:"amount" minimum:"1" maximum:"9007199254740991" example:"100" doc:"The escrow's amount, all of it."`
+	Reason        string `json:"reason" pattern:"^[a-z][a-z0-9_]{0,63}$" example:"performance_abandoned" doc:"Why, as a structured code."`
+	QueueItemID   string `json:"queueItemId" minLength:"1" maxLength:"255" example:"queue-1" doc:"The queue's item that ends the escrow."`
+	Metadata      object `json:"metadata,omitempty" doc:"Any JSON object up to 8 KiB."`
+	CorrelationID string `json:"correlationId,omitempty" maxLength:"255" example:"order-4711" doc:"When absent, the header traceparent stands in."`
+}
+
+var refundDoc = operationDoc{
+	id:          "refund",
+	path:        "/v1/escrows/{escrowId}/refund",
+	scope:       auth.ScopeSettle,
+	summary:     "Refund an escrow",
+	description: "The held points become available to the user again. amount must be the escrow's.",
+	status:      http.StatusOK,
+	body:        refundBody{},
+	target:      escrowParam,
+	refusals:    []int{http.StatusNotFound, http.StatusConflict},
+}
+
+// refundEscrow serves POST /v1/escrows/{escrowId}/refund.
+func refundEscrow(c *call) error {
+	if err := c.authenticate(); err != nil {
+		return err
+	}
+	if err := c.requireScope(auth.ScopeSettle); err != nil {
+		return err
+	}
+
+	headers, err := c.readOperationHeaders()
+	if err != nil {
+		return err
+	}
+	var body refundBody
+	if err := c.decodeBody(&body); err != nil {
+		return err
+	}
+	escrowID, err := c.escrowID()
+	if err != nil {
+		return err
+	}
+
+	receipt, err := c.commitOperation(&wallet.Op{
+		Operation:      wallet.OpRefund,
+		IdempotencyKey: headers.idempotencyKey,
+		EscrowID:       escrowID,
+		Amount:         body.Amount,
+		Reason:         body.Reason,
+		QueueItemID:    body.QueueItemID,
+		Metadata:       body.Metadata.raw(),
+		CorrelationID:  body.CorrelationID,
+		RequestID:      headers.requestID,
+		TraceParent:    headers.traceParent,
+	})
+	if err != nil {
+		return err
+	}
+
+	c.writeReceipt(http.StatusOK, &receipt)
+	return nil
+}

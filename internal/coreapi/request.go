@@ -1,0 +1,181 @@
+package coreapi
+
+import (
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"github.com/redroomrewards/realtime/internal/httpserver"
+	"github.com/redroomrewards/realtime/pkg/wallet"
+)
+
+// invalidField is the error of a request with a malformed field. The pointer leads to the field.
+func invalidField(pointer, detail string) error {
+	return &wallet.InvalidError{Fields: []wallet.FieldError{{Pointer: pointer, Detail: detail}}}
+}
+
+// singleHeader returns the value of a header, or "". It refuses a header that is given twice, since
+// nobody could tell which value counts. The name must be canonical.
+func (c *call) singleHeader(name, pointer string) (string, error) {
+	switch values := c.r.Header[name]; len(values) {
+	case 0:
+		return "", nil
+	case 1:
+		return values[0], nil
+	default:
+		return "", invalidField(pointer, "the header "+name+" must be given once")
+	}
+}
+
+// origin says where a request comes from.
+type origin struct {
+	requestID   string
+	traceParent string
+}
+
+// readOrigin reads the headers that say where a request comes from.
+func (c *call) readOrigin() (origin, error) {
+	if _, err := c.singleHeader("X-Request-Id", "/requestId"); err != nil {
+		return origin{}, err
+	}
+	traceParent, err := c.singleHeader("Traceparent", "/traceparent")
+	return origin{requestID: c.requestID, traceParent: traceParent}, err
+}
+
+// validateOrigin applies the ledger's rules before there is an operation.
+func validateOrigin(o origin) error {
+	for _, field := range []struct{ pointer, text string }{
+		{"/requestId", o.requestID},
+		{"/traceparent", o.traceParent},
+	} {
+		if !isPrintable(field.text) || !utf8.ValidString(field.text) {
+			return invalidField(field.pointer, "must be at most 255 bytes of UTF-8 without control characters")
+		}
+	}
+	return nil
+}
+
+// operationHeaders is what the headers of an operation say.
+type operationHeaders struct {
+	idempotencyKey string
+	origin
+}
+
+// readOperationHeaders reads the headers of an operation. It refuses query parameters: all that an
+// operation needs stands in its path, its headers and its body.
+func (c *call) readOperationHeaders() (operationHeaders, error) {
+	if _, err := c.readQuery(); err != nil {
+		return operationHeaders{}, err
+	}
+	key, err := c.singleHeader("Idempotency-Key", "/idempotencyKey")
+	if err != nil {
+		return operationHeaders{}, err
+	}
+	if key == "" {
+		return operationHeaders{}, invalidField("/idempotencyKey", "the header Idempotency-Key is required: 1 to 255 visible ASCII characters")
+	}
+	origin, err := c.readOrigin()
+	return operationHeaders{idempotencyKey: key, origin: origin}, err
+}
+
+// accountToChange returns the account in the path of an operation. The ledger validates it, and its
+// cache may keep it, so it is a copy: as a part of the path it would keep the whole request line.
+func (c *call) accountToChange() wallet.Account {
+	return wallet.Account(strings.Clone(c.r.PathValue("account")))
+}
+
+// accountToRead returns the account in the path of a read.
+func (c *call) accountToRead() (wallet.Account, error) {
+	return wallet.ParseAccount(c.r.PathValue("account"))
+}
+
+// escrowID returns the escrow in the path.
+func (c *call) escrowID() (uuid.UUID, error) {
+	id, ok := parseUUID(c.r.PathValue("escrowId"))
+	if !ok {
+		return uuid.Nil, invalidField("/escrowId", detailEscrowID)
+	}
+	return id, nil
+}
+
+const detailEscrowID = "an escrow is named by its UUID"
+
+// parseUUID reads the id of an escrow or a transaction. It accepts only the usual form, so that one
+// thing has one name.
+func parseUUID(s string) (uuid.UUID, bool) {
+	if len(s) != 36 {
+		return uuid.Nil, false
+	}
+	id, err := uuid.Parse(s)
+	return id, err == nil
+}
+
+// query is the parameters after the question mark. Its methods record the first mistake in err.
+type query struct {
+	values url.Values
+	err    error
+}
+
+// readQuery reads the parameters. It refuses unknown and repeated ones.
+func (c *call) readQuery(known ...string) (*query, error) {
+	values, refused := httpserver.Query(c.r, known...)
+	if refused != nil {
+		field := refused.Errors[0]
+		return nil, invalidField(field.Pointer, field.Detail)
+	}
+	return &query{values: values}, nil
+}
+
+func (q *query) text(name string) string { return q.values.Get(name) }
+
+const (
+	defaultLimit = 100
+	maxLimit     = 1000
+)
+
+func (q *query) limit() int { return int(q.number("limit", 1, maxLimit, defaultLimit)) }
+
+func (q *query) number(name string, low, high, absent int64) int64 {
+	n, refused := httpserver.Number(q.values, name, low, high, absent)
+	if refused != nil {
+		q.fail(name, refused.Detail)
+	}
+	return n
+}
+
+// time returns the zero time when the parameter is absent. A time before 1970 becomes 1970: the
+// ledger's times are those of UUIDv7, which begin there.
+func (q *query) time(name string) time.Time {
+	text := q.text(name)
+	if text == "" {
+		return time.Time{}
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		q.fail(name, "must be a time of RFC 3339, such as 2026-11-23T19:02:58Z (a + is written %2B)")
+	}
+	if epoch := time.Unix(0, 0); t.Before(epoch) {
+		return epoch
+	}
+	return t
+}
+
+var reasonForm = regexp.MustCompile(reasonPattern)
+
+func (q *query) reason() string {
+	reason := q.text("reason")
+	if reason != "" && !reasonForm.MatchString(reason) {
+		q.fail("reason", "a reason must match "+reasonPattern)
+	}
+	return reason
+}
+
+func (q *query) fail(name, detail string) {
+	if q.err == nil {
+		q.err = invalidField("/"+name, detail)
+	}
+}

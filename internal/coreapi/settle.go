@@ -1,0 +1,73 @@
+package coreapi
+
+import (
+	"net/http"
+
+	"github.com/redroomrewards/realtime/internal/auth"
+	"github.com/redroomrewards/realtime/pkg/wallet"
+)
+
+// settleBody is the body of a settlement. The ledger validates it (wallet.Op.Check).
+type settleBody struct {
+	ModelID       string `json:"modelId" example:"model:m1" doc:"Who earns: model:<id>, or the bare <id>."`
+	Amount        int64  `json:"amount" minimum:"1" maximum:"9007199254740991" example:"100" doc:"The escrow's amount, all of it."`
+	Reason        string `json:"reason" pattern:"^[a-z][a-z0-9_]{0,63}$" example:"performance_completed" doc:"Why, as a structured code."`
+	QueueItemID   string `json:"queueItemId" minLength:"1" maxLength:"255" example:"queue-1" doc:"The queue's item that ends the escrow."`
+	Metadata      object `json:"metadata,omitempty" doc:"Any JSON object up to 8 KiB."`
+	CorrelationID string `json:"correlationId,omitempty" maxLength:"255" example:"order-4711" doc:"When absent, the header traceparent stands in."`
+}
+
+var settleDoc = operationDoc{
+	id:          "settle",
+	path:        "/v1/escrows/{escrowId}/settle",
+	scope:       auth.ScopeSettle,
+	summary:     "Settle an escrow",
+	description: "The held points become the model's earned points. amount must be the escrow's.",
+	status:      http.StatusOK,
+	body:        settleBody{},
+	target:      escrowParam,
+	refusals:    []int{http.StatusNotFound, http.StatusConflict},
+}
+
+// settleEscrow serves POST /v1/escrows/{escrowId}/settle.
+func settleEscrow(c *call) error {
+	if err := c.authenticate(); err != nil {
+		return err
+	}
+	if err := c.requireScope(auth.ScopeSettle); err != nil {
+		return err
+	}
+
+	headers, err := c.readOperationHeaders()
+	if err != nil {
+		return err
+	}
+	var body settleBody
+	if err := c.decodeBody(&body); err != nil {
+		return err
+	}
+	escrowID, err := c.escrowID()
+	if err != nil {
+		return err
+	}
+
+	receipt, err := c.commitOperation(&wallet.Op{
+		Operation:      wallet.OpSettle,
+		IdempotencyKey: headers.idempotencyKey,
+		EscrowID:       escrowID,
+		Model:          modelAccount(body.ModelID),
+		Amount:         body.Amount,
+		Reason:         body.Reason,
+		QueueItemID:    body.QueueItemID,
+		Metadata:       body.Metadata.raw(),
+		CorrelationID:  body.CorrelationID,
+		RequestID:      headers.requestID,
+		TraceParent:    headers.traceParent,
+	})
+	if err != nil {
+		return err
+	}
+
+	c.writeReceipt(http.StatusOK, &receipt)
+	return nil
+}
