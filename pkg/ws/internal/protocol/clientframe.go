@@ -147,7 +147,8 @@ func parseFrame(raw []byte) (ClientFrame, *Refusal) {
 		if !KnownOp(f.Op) {
 			return f, Malformed("op is one of auth, subscribe, unsubscribe, ping")
 		}
-		return f, f.refuseMisplaced()
+		err := f.refuseMisplaced()
+		return f, err
 	}
 	// The frame's op decides how bad the error is, and its sub whom to answer.
 	var about struct {
