@@ -17,7 +17,7 @@ import (
 )
 
 // gcPercent is the default of GOGC. With 200 the heap grows by twice what is in use before it is
-// collected, which halves the number of collections. Each of them delays deliveries.
+// collected, instead of once. Each collection delays deliveries.
 const gcPercent = 200
 
 func main() {
