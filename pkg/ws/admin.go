@@ -20,26 +20,22 @@ type Stats struct {
 
 // Stats counts what the hub holds. It visits every client: not for hot paths.
 func (h *Hub) Stats() Stats {
-	st := Stats{Draining: h.clients.isClosed()}
+	stats := Stats{Draining: h.clients.isClosed()}
 	for _, s := range h.clients.list("") {
-		st.Connections++
+		stats.Connections++
 		s.mu.Lock()
-		st.Subscriptions += len(s.subs)
+		stats.Subscriptions += len(s.subs)
 		s.mu.Unlock()
 	}
 	for i := range h.shards {
 		s := &h.shards[i]
+		stats.Accounts += len(s.subscribedTopics())
 		s.mu.Lock()
-		for _, t := range s.topics {
-			if len(t.feeds) > 0 {
-				st.Accounts++
-			}
-		}
-		st.MemoryEvents += int(s.memory.tail - s.memory.head)
-		st.MemoryBytes += s.memory.bytes
+		stats.MemoryEvents += s.memory.Len()
+		stats.MemoryBytes += s.memory.Bytes()
 		s.mu.Unlock()
 	}
-	return st
+	return stats
 }
 
 // ConnectionInfo describes one connection to an administrator.
@@ -56,37 +52,50 @@ type ConnectionInfo struct {
 	QueuedBytes   int       `json:"queuedBytes"`
 }
 
-// Connections lists the connections whose token names the account, or all when it
-// is empty: at most limit of them, and how many there are.
+// Connections lists the connections whose token names the account, or all when it is empty: at most
+// limit of them. It also returns how many there are.
 func (h *Hub) Connections(account string, limit int) (infos []ConnectionInfo, total int) {
 	sessions := h.clients.list(account)
 	infos = make([]ConnectionInfo, 0, min(limit, len(sessions)))
 	for _, s := range sessions[:min(limit, len(sessions))] {
-		info := ConnectionInfo{ID: s.id, Remote: s.remote, Transport: s.transport.name(), ConnectedAt: s.since, Accounts: []string{}, Subscriptions: []string{}}
-		info.QueuedFrames, info.QueuedBytes = s.sendQueue.waiting()
-		s.mu.Lock()
-		if s.identity != nil {
-			info.Subject, info.ExpiresAt = s.identity.Subject, s.expiresAt
-			info.Accounts = append(info.Accounts, s.identity.Accounts...)
-		}
-		for _, sub := range s.subs {
-			info.Subscriptions = append(info.Subscriptions, sub.name)
-		}
-		s.mu.Unlock()
-		infos = append(infos, info)
+		infos = append(infos, s.info())
 	}
 	return infos, len(sessions)
 }
 
-// Disconnect closes, with 4410, the connections whose token names the account (when
-// it is not empty) and the connection of that id (when it is not empty), and tells
-// how many. The reason goes into the close frame.
+// info describes the session's connection.
+func (s *session) info() ConnectionInfo {
+	info := ConnectionInfo{
+		ID:            s.id,
+		Accounts:      []string{},
+		Remote:        s.remote,
+		Transport:     s.transport.kindName(),
+		ConnectedAt:   s.since,
+		Subscriptions: []string{},
+	}
+	info.QueuedFrames, info.QueuedBytes = s.queue.Waiting()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.identity != nil {
+		info.Subject = s.identity.Subject
+		info.Accounts = append(info.Accounts, s.identity.Accounts...)
+		info.ExpiresAt = s.expiresAt
+	}
+	for _, sub := range s.subs {
+		info.Subscriptions = append(info.Subscriptions, sub.name)
+	}
+	return info
+}
+
+// Disconnect closes, with 4410, the connections whose token names the account, if it is not empty,
+// and the connection of that id, if it is not empty. It returns how many. The reason goes into the
+// close frame.
 func (h *Hub) Disconnect(account, connection, reason string) int {
 	var sessions []*session
 	if account != "" {
 		sessions = h.clients.list(account)
 	}
-	if s := h.clients.byConnection(connection); s != nil {
+	if s := h.clients.findByID(connection); s != nil {
 		sessions = append(sessions, s)
 	}
 	for _, s := range sessions {
@@ -95,22 +104,21 @@ func (h *Hub) Disconnect(account, connection, reason string) int {
 	return len(sessions)
 }
 
-// comingBack is how far apart clients come back at most after a drain.
-const comingBack = 20 * time.Millisecond
+// reconnectSpacing is how far apart clients come back at most after a drain.
+const reconnectSpacing = 20 * time.Millisecond
 
-// Drain lets no client in any more, tells each when to come back, and closes with
-// 1012. They come back spread evenly over the window, or over a shorter one when
-// there are few of them. Drain returns when they are gone; when ctx ends first, the
-// rest is cut off.
+// Drain lets no client in any more, tells each when to come back, and closes with 1012. They come
+// back spread evenly over the window, or over a shorter one when there are few of them. Drain
+// returns when they are gone. When ctx ends first, the rest is cut off.
 func (h *Hub) Drain(ctx context.Context, window time.Duration) {
 	h.clients.close()
 	sessions := h.clients.list("")
 	rand.Shuffle(len(sessions), func(i, j int) { sessions[i], sessions[j] = sessions[j], sessions[i] })
-	window = min(max(window, 0), time.Duration(len(sessions))*comingBack)
+	window = min(max(window, 0), time.Duration(len(sessions))*reconnectSpacing)
 	for i, s := range sessions {
 		after := window * time.Duration(i+1) / time.Duration(len(sessions))
-		s.notify(item{frame: protocol.ReconnectFrame(after)})
+		s.notify(protocol.ReconnectFrame(after))
 		s.transport.closeWith(protocol.CloseRestart, "")
 	}
-	h.await(ctx)
+	h.awaitEmpty(ctx)
 }

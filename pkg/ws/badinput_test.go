@@ -374,8 +374,7 @@ func FuzzFrames(f *testing.F) {
 			case !protocol.KnownOp(fr.Op):
 				t.Errorf("op %q was let through", fr.Op)
 			case fr.Op == protocol.OpSubscribe:
-				s := newSession(h, "id", "")
-				if r, refused := s.check(&fr, &Identity{Subject: "user:u1", Accounts: []string{"user:u1"}}); refused == nil {
+				if r, refused := h.validateSubscribe(&fr, &Identity{Subject: "user:u1", Accounts: []string{"user:u1"}}); refused == nil {
 					mustBeJSON(t, protocol.Quote(r.name))
 					if len(r.accounts) != 1 || r.accounts[0] != "user:u1" {
 						t.Errorf("accounts %q", r.accounts)

@@ -6,26 +6,23 @@ import (
 
 	"github.com/redroomrewards/realtime/pkg/bus"
 
+	"github.com/redroomrewards/realtime/pkg/ws/internal/netconn"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
 // drop is a transport that throws away what it is woken for.
 type drop struct {
 	session *session
-	items   []item
+	buf     netconn.Buffer
 }
 
-func (d *drop) wake() {
-	for {
-		d.items = d.session.sendQueue.take(d.items[:0], maxWriteItems, 1<<30)
-		if len(d.items) == 0 {
-			return
-		}
+func (d *drop) wakeWriter() {
+	for d.buf.TakeFrom(&d.session.queue) { // until nothing waits
 	}
 }
-func (d *drop) flush()                               { d.wake() }
-func (d *drop) alive() bool                          { return true }
-func (d *drop) name() string                         { return "drop" }
+func (d *drop) flushQueue()                          { d.wakeWriter() }
+func (d *drop) wasHeard() bool                       { return true }
+func (d *drop) kindName() string                     { return "drop" }
 func (d *drop) closeWith(protocol.CloseCode, string) { panic("closed") }
 
 // BenchmarkDeliver is the cost of one delivery of 300 bytes, in batches of 100,
@@ -37,7 +34,7 @@ func BenchmarkDeliver(b *testing.B) {
 			h := NewHub(Config{MemoryEvents: 1 << 14}, l, l)
 			for range subscribers {
 				d := &drop{}
-				d.session = newSession(h, newID(), "")
+				d.session = newSession(h, "")
 				d.session.transport = d
 				d.session.identity = &Identity{Accounts: []string{"user:u1"}}
 				sub := "wallet"
@@ -74,7 +71,7 @@ func BenchmarkResume(b *testing.B) {
 		h.Deliver(l.publish(identity.Accounts[i], 20), false)
 	}
 	d := &drop{}
-	d.session = newSession(h, newID(), "")
+	d.session = newSession(h, "")
 	d.session.transport = d
 	d.session.identity = identity
 	b.ReportAllocs()
@@ -93,28 +90,4 @@ func BenchmarkResume(b *testing.B) {
 			b.Fatal(r.Message)
 		}
 	}
-}
-
-func BenchmarkAppendMessages(b *testing.B) {
-	items := make([]item, 10)
-	for i := range items {
-		items[i].frame = make([]byte, 350)
-	}
-	dst := make([]byte, 0, 8192)
-	b.ReportAllocs()
-	for b.Loop() {
-		dst = appendMessages(dst[:0], items, nil)
-	}
-}
-
-func BenchmarkCompress(b *testing.B) {
-	event := []byte(`{"op":"event","sub":"wallet","account":"user:u1","seq":3,"event":{"eventId":"1bb37aad-3cb7-57de-8ed3-f2bdf2224a9b","eventType":"wallet.balance_updated","timestamp":"2026-11-28T10:51:12.429Z","transactionId":"01a221c7-cead-72b9-ac1d-05ca6fd3a651","reason":"admin_credit","source":"wallet-core","version":"1.0","accountId":"user:u1","accountType":"user","balanceState":"available","balanceBefore":700,"balanceAfter":705,"changeAmount":5,"ledgerEntryId":"42199e17-ea20-5b47-95f1-cbaac937d4bc"}}`)
-	items := []item{{frame: event}}
-	d := newDeflaters(1)
-	dst := make([]byte, 0, 8192)
-	b.ReportAllocs()
-	for b.Loop() {
-		dst = appendMessages(dst[:0], items, d)
-	}
-	b.ReportMetric(float64(len(dst))/float64(len(event)), "size")
 }

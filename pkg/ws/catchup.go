@@ -5,11 +5,12 @@ import (
 	"errors"
 
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
+	"github.com/redroomrewards/realtime/pkg/ws/internal/recent"
 )
 
-// A replay goes in steps of at most this size, so that neither the shard's lock is held
-// for long nor a fast client's queue overrun. In a small queue they are smaller: a step,
-// for which half a queue is waited for, is at most a quarter of one.
+// A replay goes in steps of at most this size, so that neither the shard's lock is held for long
+// nor a fast client's queue overrun. In a small queue they are smaller: a step waits until half of
+// the queue is free, and is at most a quarter of it.
 const (
 	stepEvents = 128
 	stepBytes  = 256 << 10
@@ -18,118 +19,119 @@ const (
 	fewEvents = 16
 )
 
-// errStale is a state older than what the client has seen already.
+// errStale is the error of a state that is older than what the client has seen.
 var errStale = errors.New("the state at hand is older than what was shown")
 
-// catchUp brings a feed up to date and makes it live: with the page at
-// hand, then from the memory, else from the history, else with a resync. written
-// is called whenever something was queued. On an error the feed is still catching up
-// and nothing is lost; only one goroutine may catch a feed up. For a client that is
-// on its way out there is nothing to do.
-func (s *session) catchUp(ctx context.Context, f *feed, page []*event, written func()) error {
+// catchUp brings a feed up to date and makes it live: with the page at hand, then from the memory,
+// else from the history, else with a resync. flush is called whenever something was queued. On an
+// error the feed is still catching up and nothing is lost. Only one goroutine may catch up a feed.
+// For a client that is on its way out there is nothing to do.
+func (s *session) catchUp(ctx context.Context, f *feed, page []*event, flush func()) error {
 	replayed := 0
 	for {
-		if !s.sendQueue.waitRoom(s.ended, s.hub.cfg.WriteTimeout) {
-			s.hub.metrics.limit(limitWriteTimeout)
+		if !s.queue.WaitForRoom(s.ended, s.hub.cfg.WriteTimeout) {
+			s.hub.metrics.countLimit(limitWriteTimeout)
 			s.transport.closeWith(protocol.CloseSlowConsumer, "replay too slow")
 		}
-		if s.sendQueue.closed() {
+		if s.queue.IsSealed() {
 			return nil
 		}
-		var n int
-		var st step
-		page, n, st = s.step(f, page)
+		rest, n, result := s.replayStep(f, page)
+		page = rest
 		replayed += n
 		if n > 0 {
-			written()
+			flush()
 		}
-		switch st {
+		switch result {
 		case stepDone:
 			return nil
 		case stepMore:
 			continue
 		}
-		written() // before waiting for others
-		next, known := f.progress()
+		flush() // before waiting for others
 		var err error
-		var last int64
-		if known-next < int64(s.hub.cfg.MaxReplay-replayed) {
-			page, last, err = s.hub.events(ctx, f.topic.account, next-1)
-		} else {
-			s.hub.metrics.limit(limitReplay)
-			page = nil
+		page, err = s.fetchMissing(ctx, f, s.hub.cfg.MaxReplay-replayed)
+		if err == nil && len(page) > 0 {
+			continue
 		}
-		if err != nil || len(page) == 0 || last-next >= int64(s.hub.cfg.MaxReplay-replayed) {
-			page = nil
-			if rerr := s.resync(ctx, f); rerr != nil {
-				return errors.Join(err, rerr)
-			}
-			written()
+		if resyncErr := s.resync(ctx, f); resyncErr != nil {
+			return errors.Join(err, resyncErr)
 		}
+		flush()
 	}
 }
 
-type step uint8
+// fetchMissing asks the history for the events that the feed needs next. The page is empty when
+// there are none, or more are missing than may be replayed.
+func (s *session) fetchMissing(ctx context.Context, f *feed, most int) ([]*event, error) {
+	next, known := f.progress()
+	if known-next >= int64(most) {
+		s.hub.metrics.countLimit(limitReplay)
+		return nil, nil
+	}
+	page, last, err := s.hub.fetchEvents(ctx, f.topic.account, next-1)
+	if err != nil || last-next >= int64(most) {
+		return nil, err
+	}
+	return page, nil
+}
+
+// stepResult says how a replay goes on.
+type stepResult uint8
 
 const (
-	stepMore  step = iota // go on
-	stepDone              // the feed is live, or gone
-	stepFetch             // the history is needed
+	stepMore  stepResult = iota // with another step
+	stepDone                    // not at all: the feed is live, or gone
+	stepFetch                   // the history is needed
 )
 
-// step queues the next few events of a feed that catches up, from the page or from the
-// memory, and makes the feed live when there is no more to come.
-func (s *session) step(f *feed, page []*event) (rest []*event, n int, st step) {
+// replayStep queues the next few events of a feed that catches up, from the page or from the
+// memory, and makes the feed live when there is no more to come. It returns the rest of the page
+// and how many events it took.
+func (s *session) replayStep(f *feed, page []*event) (rest []*event, n int, result stepResult) {
 	f.shard.mu.Lock()
 	defer f.shard.mu.Unlock()
 	if f.state == gone {
 		return nil, 0, stepDone
 	}
-	for len(page) > 0 && page[0].seq < f.next {
+	for len(page) > 0 && page[0].Seq < f.next {
 		page = page[1:]
 	}
-	cfg := &s.hub.cfg
-	limit, size := max(1, min(stepEvents, cfg.QueueEvents/4)), min(stepBytes, cfg.QueueBytes/4)
-	c := &f.topic.chain
+	limit := max(1, min(stepEvents, s.hub.cfg.QueueEvents/4))
+	size := min(stepBytes, s.hub.cfg.QueueBytes/4)
+	chain := &f.topic.chain
+	var some [fewEvents]*event
 	var events []*event
 	switch {
-	case len(page) > 0 && page[0].seq == f.next:
-		n = cut(page, limit, size)
-		events, page = page[:n], page[n:]
-	case c.holds(f.next):
-		var some [fewEvents]*event
-		events = f.shard.memory.since(c, f.next, limit, size, some[:0])
-		n = len(events)
-	case f.next > max(c.newest, f.want):
+	case len(page) > 0 && page[0].Seq == f.next:
+		n = recent.CountFitting(page, limit, size)
+		events = page[:n]
+		page = page[n:]
+	case chain.Holds(f.next):
+		events = f.shard.memory.AppendSince(some[:0], chain, f.next, limit, size)
+	case f.isUpToDate():
 		f.state = live
 		return nil, 0, stepDone
 	default:
 		return nil, 0, stepFetch
 	}
 	for _, e := range events {
-		f.next = e.seq + 1
+		f.next = e.Seq + 1
 		if f.sub.filter.passes(e) {
-			s.enqueue(item{frame: e.frame(f.sub.name, f.sub.quoted), event: e})
+			s.enqueueEvent(f.sub, e)
 		}
 	}
-	if len(page) == 0 && f.next > max(c.newest, f.want) {
+	if len(page) == 0 && f.isUpToDate() {
 		f.state = live
-		return nil, n, stepDone
+		return nil, len(events), stepDone
 	}
-	return page, n, stepMore
-}
-
-// progress tells what the feed needs next and how far events are known to go.
-func (f *feed) progress() (next, known int64) {
-	f.shard.mu.Lock()
-	defer f.shard.mu.Unlock()
-	return f.next, max(f.topic.chain.newest, f.want)
+	return page, len(events), stepMore
 }
 
 // resync tells the client the state, from which its events go on.
 func (s *session) resync(ctx context.Context, f *feed) error {
 	next, known := f.progress()
-	b, err := s.hub.state(ctx, f.topic.account, max(next-1, known))
+	b, err := s.hub.fetchState(ctx, f.topic.account, max(next-1, known))
 	if err != nil {
 		return err
 	}
@@ -138,8 +140,9 @@ func (s *session) resync(ctx context.Context, f *feed) error {
 	if f.state == gone {
 		return nil
 	}
-	f.next, f.want = b.Seq+1, b.Seq
+	f.next = b.Seq + 1
+	f.known = b.Seq
 	s.hub.metrics.resyncs.Inc()
-	s.enqueue(item{frame: protocol.ResyncFrame(f.sub.quoted, b)})
+	s.enqueueFrame(protocol.ResyncFrame(f.sub.quotedName, b))
 	return nil
 }

@@ -7,32 +7,44 @@ import (
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
-// tickInterval is how often the hub looks whose time has come. One look at all
-// clients costs less than a timer for each.
+// tickInterval is how often the hub looks whose time has come. One look at all clients costs less
+// than a timer for each.
 const tickInterval = 200 * time.Millisecond
 
-// lateToken is how long a connection lasts whose token had expired when it came
-// and was accepted all the same, because clocks differ.
+// lateToken is how long a connection lasts whose token had expired when it came, and was accepted
+// because clocks differ.
 const lateToken = 30 * time.Second
 
-// clock is what a session has to do at what time. Zero: never. The session's
-// mutex protects it.
+// clock is what a session has to do at what time. Zero: never. The session's mutex protects it.
 type clock struct {
-	authBy, ping, notice, expire time.Time
+	authBy time.Time // the client must have brought a token
+	ping   time.Time // the next heartbeat
+	notice time.Time // the client is told that its token ends
+	expire time.Time // the token ends
 }
 
+// next returns the earliest of these times, in ns since 1970.
 func (c *clock) next() int64 {
-	var due time.Time
+	var earliest time.Time
 	for _, t := range []time.Time{c.authBy, c.ping, c.notice, c.expire} {
-		if !t.IsZero() && (due.IsZero() || t.Before(due)) {
-			due = t
+		if !t.IsZero() && (earliest.IsZero() || t.Before(earliest)) {
+			earliest = t
 		}
 	}
-	return due.UnixNano()
+	return earliest.UnixNano()
 }
 
-// startClock begins with the wait for a token, and heartbeats. The first ping is
-// at a random moment, so that those who came together do not stay together.
+// takeDue reports whether a time has come. If so, it is set to never.
+func takeDue(t *time.Time, now time.Time) bool {
+	if t.IsZero() || now.Before(*t) {
+		return false
+	}
+	*t = time.Time{}
+	return true
+}
+
+// startClock begins with the wait for a token, and heartbeats. The first ping is at a random
+// moment, so that clients that came together do not stay together.
 func (s *session) startClock(now time.Time) {
 	interval := s.hub.cfg.HeartbeatInterval
 	s.mu.Lock()
@@ -44,13 +56,10 @@ func (s *session) startClock(now time.Time) {
 
 // admit takes a checked token: the first one, or one that renews it.
 func (s *session) admit(identity *Identity) error {
-	s.mu.Lock()
-	old := s.identity
-	s.mu.Unlock()
-	if err := s.hub.clients.name(s, old, identity); err != nil {
+	if err := s.hub.clients.fileUnder(s, s.currentIdentity(), identity); err != nil {
 		return err
 	}
-	s.renew(identity)
+	s.setIdentity(identity)
 	// Only now: a revocation that comes from here on finds the session by its identity.
 	if s.hub.Revoked(identity) {
 		return errRevoked
@@ -58,24 +67,25 @@ func (s *session) admit(identity *Identity) error {
 	return nil
 }
 
-// renew starts the clock of a token.
-func (s *session) renew(identity *Identity) {
+// setIdentity starts the clock of a token.
+func (s *session) setIdentity(identity *Identity) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now() // not before a revocation that did not find the identity
-	s.identity, s.seen = identity, now
-	s.clock.authBy = time.Time{}
+	s.identity = identity
+	s.seen = now
 	s.expiresAt = identity.ExpiresAt
 	if !s.expiresAt.After(now) {
 		s.expiresAt = now.Add(lateToken)
 	}
+	s.clock.authBy = time.Time{}
 	s.clock.expire = s.expiresAt
-	s.clock.notice = s.clock.expire.Add(-s.hub.cfg.ExpiryNotice)
+	s.clock.notice = s.expiresAt.Add(-s.hub.cfg.ExpiryNotice)
 	s.due.Store(s.clock.next())
 }
 
-// welcomed is the frame that says so.
-func (s *session) welcomed() []byte {
+// welcomeFrame tells the client that it is in, and until when.
+func (s *session) welcomeFrame() []byte {
 	s.mu.Lock()
 	expiresAt := s.expiresAt
 	s.mu.Unlock()
@@ -85,38 +95,33 @@ func (s *session) welcomed() []byte {
 // tick does what is due. It never waits.
 func (s *session) tick(now time.Time) {
 	s.mu.Lock()
-	c := &s.clock
-	due := func(t *time.Time) bool {
-		if t.IsZero() || now.Before(*t) {
-			return false
-		}
-		*t = time.Time{}
-		return true
-	}
-	late, expired, notice, ping := due(&c.authBy), due(&c.expire), due(&c.notice), due(&c.ping)
+	authLate := takeDue(&s.clock.authBy, now)
+	expired := takeDue(&s.clock.expire, now)
+	notice := takeDue(&s.clock.notice, now)
+	ping := takeDue(&s.clock.ping, now)
 	if ping {
-		c.ping = now.Add(s.hub.cfg.HeartbeatInterval)
+		s.clock.ping = now.Add(s.hub.cfg.HeartbeatInterval)
 	}
-	expires := c.expire
-	s.due.Store(c.next())
+	expires := s.clock.expire
+	s.due.Store(s.clock.next())
 	s.mu.Unlock()
 	switch {
-	case late:
-		s.hub.metrics.limit(limitAuthTimeout)
+	case authLate:
+		s.hub.metrics.countLimit(limitAuthTimeout)
 		s.transport.closeWith(protocol.CloseAuthTimeout, "")
 		return
 	case expired:
 		s.transport.closeWith(protocol.CloseUnauthorized, "the token has expired")
 		return
 	case notice:
-		s.notify(item{frame: protocol.ExpiringFrame(expires)})
+		s.notify(protocol.ExpiringFrame(expires))
 	}
 	if !ping {
 		return
 	}
-	if !s.transport.alive() {
+	if !s.transport.wasHeard() {
 		s.transport.closeWith(protocol.CloseAbnormal, "silent for two heartbeats")
 		return
 	}
-	s.notify(item{}) // a ping
+	s.ping()
 }

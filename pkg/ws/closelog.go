@@ -10,13 +10,13 @@ import (
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
-// How many ends of connections are logged one by one.
+// How many closed connections have a log line of their own.
 const (
 	loggedPerSecond = 20
 	loggedAtOnce    = 200
 )
 
-// ends logs how connections end: a line for each, and in a storm how many more.
+// closeLogger logs how connections end: each with a line, or in a storm how many more.
 type closeLogger struct {
 	log     *slog.Logger
 	limiter *rate.Limiter
@@ -27,20 +27,21 @@ func newCloseLogger(log *slog.Logger) *closeLogger {
 	return &closeLogger{log: log, limiter: rate.NewLimiter(loggedPerSecond, loggedAtOnce)}
 }
 
-// ended logs the end of one.
-func (e *closeLogger) logClose(s *session, code protocol.CloseCode, detail string) {
-	if !e.limiter.Allow() {
-		e.skipped.Add(1)
+// logClose logs the end of one connection, or counts it.
+func (l *closeLogger) logClose(s *session, code protocol.CloseCode, detail string) {
+	if !l.limiter.Allow() {
+		l.skipped.Add(1)
 		return
 	}
-	frames, bytes := s.sendQueue.sent()
-	e.log.Info("connection ended", "connection", s.id, "transport", s.transport.name(), "code", int(code), "detail", detail,
+	frames, bytes := s.queue.Sent()
+	l.log.Info("connection ended",
+		"connection", s.id, "transport", s.transport.kindName(), "code", int(code), "detail", detail,
 		"after", time.Since(s.since).Round(time.Millisecond), "frames", frames, "bytes", bytes)
 }
 
-// rest tells of those that had no line of their own.
-func (e *closeLogger) logSkipped() {
-	if e.skipped.Load() > 0 && e.limiter.Allow() {
-		e.log.Info("more connections ended than are logged one by one", "connections", e.skipped.Swap(0))
+// logSkipped logs how many connections were only counted.
+func (l *closeLogger) logSkipped() {
+	if l.skipped.Load() > 0 && l.limiter.Allow() {
+		l.log.Info("more connections ended than are logged one by one", "connections", l.skipped.Swap(0))
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/redroomrewards/realtime/pkg/ws/internal/netconn"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
@@ -19,8 +20,8 @@ func TestEndsAreLogged(t *testing.T) {
 		var out bytes.Buffer
 		e := newCloseLogger(slog.New(slog.NewJSONHandler(&out, nil)))
 		k := newSink(NewHub(Config{}, nil, nil), &Identity{Subject: "user:u1"})
-		k.session.enqueue(item{frame: []byte("12345")})
-		k.flush()
+		k.session.enqueue(netconn.Item{Frame: []byte("12345")})
+		k.flushQueue()
 		const storm = 1000
 		for range storm {
 			e.logClose(k.session, protocol.CloseRestart, "why")

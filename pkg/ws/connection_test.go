@@ -3,7 +3,6 @@ package ws
 import (
 	"context"
 	"errors"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -421,8 +420,6 @@ func TestChurn(t *testing.T) {
 		t.Errorf("left behind: %+v", st)
 	}
 }
-
-var _ net.Conn = (*wire)(nil)
 
 // A client that resumes is sent old events from memory: they are no latency.
 func TestLatencyIsOfLiveEvents(t *testing.T) {

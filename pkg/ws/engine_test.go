@@ -14,7 +14,9 @@ import (
 
 	"github.com/redroomrewards/realtime/pkg/bus"
 
+	"github.com/redroomrewards/realtime/pkg/ws/internal/netconn"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
+	"github.com/redroomrewards/realtime/pkg/ws/internal/recent"
 )
 
 // sink is a transport in memory: what a client sees, in order. Unless it is held
@@ -30,32 +32,32 @@ type sink struct {
 
 func newSink(h *Hub, identity *Identity) *sink {
 	k := &sink{}
-	k.session = newSession(h, newID(), "test")
+	k.session = newSession(h, "test")
 	k.session.transport = k
 	k.session.identity = identity
 	return k
 }
 
-func (k *sink) wake()        { k.flush() }
-func (k *sink) alive() bool  { return true }
-func (k *sink) name() string { return "sink" }
+func (k *sink) wakeWriter()      { k.flushQueue() }
+func (k *sink) wasHeard() bool   { return true }
+func (k *sink) kindName() string { return "sink" }
 
-func (k *sink) flush() {
+func (k *sink) flushQueue() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for !k.still {
-		items := k.session.sendQueue.take(nil, 100, 1<<20)
-		if len(items) == 0 {
+		var buf netconn.Buffer
+		if !buf.TakeFrom(&k.session.queue) {
 			return
 		}
-		for _, it := range items {
-			k.got = append(k.got, string(it.frame))
+		for _, it := range buf.Items {
+			k.got = append(k.got, string(it.Frame))
 		}
 	}
 }
 
 func (k *sink) closeWith(code protocol.CloseCode, _ string) {
-	k.session.sendQueue.seal(true)
+	k.session.queue.Seal(true)
 	if k.mu.TryLock() { // flush never ends up here
 		if k.code == 0 {
 			k.code = code
@@ -95,7 +97,7 @@ func checkFrames(got []string, l *ledger, filters map[string]filter) (map[string
 	open := map[string]map[string]*watch{}
 	passes := func(sub, account string, seq int64) bool {
 		f := filters[sub]
-		return f.passes(newEvent(&l.events[account][seq-1], nil))
+		return f.passes(recent.NewEvent(&l.events[account][seq-1], nil))
 	}
 	skipped := func(sub, account string, w *watch, to int64) error {
 		for seq := w.shown + 1; seq < to; seq++ {
@@ -165,7 +167,7 @@ func complete(open map[string]map[string]*watch, l *ledger, filters map[string]f
 		f := filters[strings.SplitN(sub, "#", 2)[0]]
 		for a, w := range accounts {
 			for seq := w.shown + 1; seq <= upTo[a]; seq++ {
-				if f.passes(newEvent(&l.events[a][seq-1], nil)) {
+				if f.passes(recent.NewEvent(&l.events[a][seq-1], nil)) {
 					return fmt.Errorf("%s %s: event %d never came, %d was the last", sub, a, seq, w.shown)
 				}
 			}

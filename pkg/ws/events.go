@@ -7,22 +7,18 @@ import (
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
-// Events serves GET /v1/events: one subscription as server-sent events, for
-// networks that break WebSockets. The handler returns when the stream has ended.
-// Run must be running.
+// Events serves GET /v1/events: one subscription as server-sent events, for networks that break
+// WebSockets. The handler returns when the stream has ended. Run must be running.
 func (h *Hub) Events(a Authenticator) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if refused := h.stream(w, r, a); refused != nil {
+		if refused := h.serveStream(w, r, a); refused != nil {
 			h.refuseRequest(w, r, refused)
 		}
 	})
 }
 
-// stream serves one client. A refusal means that no answer has begun.
-func (h *Hub) stream(w http.ResponseWriter, r *http.Request, a Authenticator) *HTTPError {
-	if refused := checkMethod(r); refused != nil {
-		return refused
-	}
+// serveStream serves one client. An error means that no answer has begun.
+func (h *Hub) serveStream(w http.ResponseWriter, r *http.Request, a Authenticator) *HTTPError {
 	if refused := h.checkRequest(r); refused != nil {
 		return refused
 	}
@@ -34,7 +30,7 @@ func (h *Hub) stream(w http.ResponseWriter, r *http.Request, a Authenticator) *H
 	if refused != nil {
 		return refused
 	}
-	s := newSession(h, newID(), r.RemoteAddr)
+	s := newSession(h, r.RemoteAddr)
 	st := newStream(s, w)
 	s.transport = st
 	s.startClock(time.Now())
@@ -42,25 +38,30 @@ func (h *Hub) stream(w http.ResponseWriter, r *http.Request, a Authenticator) *H
 		return h.refuseClient(err)
 	}
 	h.metrics.connections.Inc()
-	defer func() {
-		s.end()
-		code, detail := st.leave()
-		s.remove()
-		if !st.begun {
-			return // a refusal
-		}
-		if code == 0 {
-			code, detail = protocol.CloseInternal, "panic" // which the server's handler logs
-		}
-		s.left(code, detail)
-	}()
+	defer st.finish()
 	if refused := st.subscribe(identity, q); refused != nil {
 		return refused
 	}
-	_ = st.control.SetReadDeadline(time.Time{}) // the request's; it would end the stream
-	st.flush()
+	_ = st.control.SetReadDeadline(time.Time{}) // that of the request would end the stream
+	st.flushQueue()
 	st.run(r.Context())
 	return nil
+}
+
+// finish takes the client out of the hub.
+func (st *stream) finish() {
+	s := st.session
+	s.end()
+	code, detail := st.leave()
+	s.remove()
+	if !st.begun {
+		return // refused
+	}
+	if code == 0 {
+		code = protocol.CloseInternal
+		detail = "panic" // which the server's handler logs
+	}
+	s.logEnd(code, detail)
 }
 
 // subscribe lets the client in and opens its subscription.
@@ -74,17 +75,17 @@ func (st *stream) subscribe(identity *Identity, q *protocol.StreamQuery) *HTTPEr
 		accounts = identity.Accounts
 	}
 	if len(accounts) > s.hub.cfg.MaxAccounts {
-		s.hub.metrics.limit(limitAccounts)
+		s.hub.metrics.countLimit(limitAccounts)
 		return invalidRequest("too many accounts")
 	}
 	accounts = distinct(accounts)
 	if wrong := q.SetAfter(accounts); wrong != "" {
 		return invalidRequest(wrong)
 	}
-	if len(accounts) != 1 || accounts[0] != everyAccount {
+	if !isEveryAccount(accounts) {
 		st.format.Position = protocol.NewPosition(accounts)
 	}
-	s.enqueue(item{frame: s.welcomed()})
+	s.enqueueFrame(s.welcomeFrame())
 	refused := s.subscribe(&q.Subscribe)
 	switch {
 	case refused == nil || st.begun:
@@ -121,16 +122,4 @@ func invalidParameter(name, detail string) *HTTPError {
 	refused := invalidRequest(detail)
 	refused.Pointer = "/" + protocol.Clip(name, maxPointer)
 	return refused
-}
-
-func distinct(list []string) []string {
-	out := make([]string, 0, len(list))
-	seen := map[string]bool{}
-	for _, v := range list {
-		if !seen[v] {
-			seen[v] = true
-			out = append(out, v)
-		}
-	}
-	return out
 }

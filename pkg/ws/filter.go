@@ -10,11 +10,15 @@ type filter struct {
 	minAmount int64
 }
 
-// passes tells whether the event is one that the subscription asked for. An event
-// that lacks a field never passes a filter on that field.
+// passes reports whether the subscription asked for the event. An event that lacks a field never
+// passes a filter on that field.
 func (f *filter) passes(e *event) bool {
-	return (f.types == nil || slices.Contains(f.types, e.typ)) &&
-		(f.reasons == nil || slices.Contains(f.reasons, e.reason)) &&
-		(f.features == nil || slices.Contains(f.features, e.feature)) &&
-		e.amount >= f.minAmount
+	return listAllows(f.types, e.Type) &&
+		listAllows(f.reasons, e.Reason) &&
+		listAllows(f.features, e.Feature) &&
+		e.Amount >= f.minAmount
+}
+
+func listAllows(list []string, value string) bool {
+	return list == nil || slices.Contains(list, value)
 }

@@ -26,7 +26,7 @@ func writeText(w http.ResponseWriter, _ *http.Request, e *HTTPError) {
 
 // refuseRequest answers a request that gets no connection.
 func (h *Hub) refuseRequest(w http.ResponseWriter, r *http.Request, e *HTTPError) {
-	h.metrics.refused(e.Status)
+	h.metrics.countRefusal(e.Status)
 	header := w.Header()
 	switch e.Status {
 	case http.StatusUnauthorized:

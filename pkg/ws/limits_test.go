@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/redroomrewards/realtime/pkg/ws/internal/netconn"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
@@ -108,13 +109,13 @@ func TestQueueLimits(t *testing.T) {
 		k := newSink(h, &Identity{})
 		k.still = true
 		for range c.fit {
-			k.session.enqueue(item{frame: make([]byte, c.size)})
+			k.session.enqueue(netconn.Item{Frame: make([]byte, c.size)})
 		}
-		if frames, _ := k.session.sendQueue.waiting(); frames != c.fit || k.session.sendQueue.closed() {
+		if frames, _ := k.session.queue.Waiting(); frames != c.fit || k.session.queue.IsSealed() {
 			t.Errorf("%s: %d wait, %d should", name, frames, c.fit)
 		}
-		k.session.enqueue(item{frame: []byte("x")})
-		if frames, bytes := k.session.sendQueue.waiting(); k.code != protocol.CloseSlowConsumer || frames+bytes != 0 {
+		k.session.enqueue(netconn.Item{Frame: []byte("x")})
+		if frames, bytes := k.session.queue.Waiting(); k.code != protocol.CloseSlowConsumer || frames+bytes != 0 {
 			t.Errorf("%s: closed with %d, %d frames of %d bytes wait", name, k.code, frames, bytes)
 		}
 	}

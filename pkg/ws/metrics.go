@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/redroomrewards/realtime/pkg/ws/internal/netconn"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
@@ -13,19 +14,20 @@ import (
 type metrics struct {
 	traced bool // events may have spans
 
-	connections    prometheus.Gauge
-	subscriptions  prometheus.Gauge
-	deliveries     prometheus.Counter
-	drops          *prometheus.CounterVec
-	duplicates     prometheus.Counter // of drops
-	gaps, repaired prometheus.Counter
-	resyncs        prometheus.Counter
-	closes         *prometheus.CounterVec
-	refusals       *prometheus.CounterVec
-	limits         *prometheus.CounterVec
-	authFailures   prometheus.Counter
-	latency        prometheus.Histogram
-	handedOver     prometheus.Counter
+	connections   prometheus.Gauge
+	subscriptions prometheus.Gauge
+	deliveries    prometheus.Counter
+	drops         *prometheus.CounterVec
+	duplicates    prometheus.Counter // of drops
+	gaps          prometheus.Counter
+	repaired      prometheus.Counter
+	resyncs       prometheus.Counter
+	closes        *prometheus.CounterVec
+	refusals      *prometheus.CounterVec
+	limits        *prometheus.CounterVec
+	authFailures  prometheus.Counter
+	latency       prometheus.Histogram
+	handedOver    prometheus.Counter
 }
 
 // The limits that clients meet.
@@ -52,7 +54,7 @@ const (
 	dropSlow      = "slow_consumer"
 )
 
-func newMetrics(r prometheus.Registerer) *metrics {
+func newMetrics(r prometheus.Registerer, traced bool) *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 	}
@@ -60,6 +62,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
 	}
 	m := &metrics{
+		traced:        traced,
 		connections:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "gateway_connections", Help: "Open connections."}),
 		subscriptions: prometheus.NewGauge(prometheus.GaugeOpts{Name: "gateway_subscriptions", Help: "Open subscriptions."}),
 		deliveries:    counter("gateway_deliveries_total", "Live events queued to subscriptions."),
@@ -86,24 +89,27 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	return m
 }
 
-// written notes the latency of the oldest live event in a write, and tells the spans.
-// What the client is sent again from memory, from before fresh, says nothing of it.
-func (m *metrics) written(items []item, fresh int64) {
+// observeWrite notes the latency of the oldest live event in a write, and tells the spans. An event
+// from before the client's newest subscription was sent from memory, so its age is no latency.
+func (m *metrics) observeWrite(items []netconn.Item, newestSub int64) {
 	if m.traced {
-		wroteSpans(items)
+		noteSpans(items)
 	}
 	for i := range items {
-		if e := items[i].event; e != nil && e.millis >= fresh {
+		e, ok := items[i].Event.(*event)
+		if ok && e.Millis >= newestSub {
 			// The clocks of Redis and of this machine may differ by a little.
-			m.latency.Observe(max(0, float64(time.Now().UnixMilli()-e.millis)/1000))
+			seconds := float64(time.Now().UnixMilli()-e.Millis) / 1000
+			m.latency.Observe(max(0, seconds))
 			return
 		}
 	}
 }
 
-func (m *metrics) closed(code protocol.CloseCode) { m.closes.WithLabelValues(code.Label()).Inc() }
+func (m *metrics) countClose(code protocol.CloseCode) { m.closes.WithLabelValues(code.Label()).Inc() }
 
-// limit notes that a client met one.
-func (m *metrics) limit(name string) { m.limits.WithLabelValues(name).Inc() }
+// countLimit notes that a client met a limit.
+func (m *metrics) countLimit(name string) { m.limits.WithLabelValues(name).Inc() }
 
-func (m *metrics) refused(status int) { m.refusals.WithLabelValues(strconv.Itoa(status)).Inc() }
+// countRefusal notes that a request got no connection.
+func (m *metrics) countRefusal(status int) { m.refusals.WithLabelValues(strconv.Itoa(status)).Inc() }

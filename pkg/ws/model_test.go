@@ -104,7 +104,7 @@ func (c *modelClient) now() *sink { return c.sinks[len(c.sinks)-1] }
 func (c *modelClient) leave() {
 	s := c.now().session
 	s.end()
-	if s.hub.clients.byConnection(s.id) != nil {
+	if s.hub.clients.findByID(s.id) != nil {
 		s.hub.clients.remove(s, nil)
 	}
 }

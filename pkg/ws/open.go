@@ -6,64 +6,58 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// start is where an account of a new subscription begins.
-type start struct {
+// feedStart is where an account of a new subscription begins.
+type feedStart struct {
 	seq       int64
 	recovered bool
 	balance   bus.Balance // unless recovered
-	resync    bool        // after was asked for and cannot be served
+	resync    bool        // the events since after cannot be had
 	page      []*event    // the first events, when they came from the history
 }
 
-// open finds out where the feed begins and sets its next. The feed is catching up.
-func (h *Hub) open(f *feed, r *request) (start, error) {
+// openFeed finds out where the feed begins and sets its next. The feed is catching up.
+func (h *Hub) openFeed(f *feed, r *request) (feedStart, error) {
 	account := f.topic.account
-	after, resume := r.after[account]
-	if !resume {
-		b, err := h.state(h.base, account, 0)
+	after, resumes := r.after[account]
+	if !resumes {
+		b, err := h.fetchState(h.base, account, 0)
 		if err != nil {
-			return start{}, err
+			return feedStart{}, err
 		}
-		f.begin(b.Seq, b.Seq)
-		return start{seq: b.Seq, balance: b}, nil
+		f.beginAfter(b.Seq, b.Seq)
+		return feedStart{seq: b.Seq, balance: b}, nil
 	}
-	if h.cfg.Current(account) && f.inMemory(after) {
-		f.begin(after, 0)
-		return start{seq: after, recovered: true}, nil
+	if h.cfg.Current(account) && f.isInMemory(after) {
+		f.beginAfter(after, 0)
+		return feedStart{seq: after, recovered: true}, nil
 	}
-	b, err := h.state(h.base, account, 0)
-	if err == nil && b.Seq == after {
-		f.begin(after, 0)
-		return start{seq: after, recovered: true}, nil
+	b, stateErr := h.fetchState(h.base, account, 0)
+	if stateErr == nil && b.Seq == after {
+		f.beginAfter(after, 0)
+		return feedStart{seq: after, recovered: true}, nil
 	}
-	// Events were missed; or after is newer than what is known here, because another
-	// gateway was ahead of this one. The ledger knows.
-	page, last, herr := h.events(h.base, account, after)
-	if herr == nil && (len(page) > 0 || last == after) && last-after <= int64(h.cfg.MaxReplay) {
-		f.begin(after, max(b.Seq, last))
-		return start{seq: after, recovered: true, page: page}, nil
+	// Either events were missed, or after is newer than what is known here, because another gateway
+	// was ahead of this one. The ledger knows.
+	page, last, historyErr := h.fetchEvents(h.base, account, after)
+	if historyErr == nil {
+		tooMany := last-after > int64(h.cfg.MaxReplay)
+		if tooMany {
+			h.metrics.countLimit(limitReplay)
+		} else if len(page) > 0 || last == after {
+			f.beginAfter(after, max(b.Seq, last))
+			return feedStart{seq: after, recovered: true, page: page}, nil
+		}
 	}
-	if herr == nil && last-after > int64(h.cfg.MaxReplay) {
-		h.metrics.limit(limitReplay)
+	if stateErr != nil {
+		return feedStart{}, errors.Join(stateErr, historyErr)
 	}
-	if err != nil {
-		return start{}, errors.Join(err, herr)
-	}
-	f.begin(b.Seq, b.Seq)
-	return start{seq: b.Seq, balance: b, resync: true}, nil
+	f.beginAfter(b.Seq, b.Seq)
+	return feedStart{seq: b.Seq, balance: b, resync: true}, nil
 }
 
-// inMemory tells whether everything after that seq is here.
-func (f *feed) inMemory(after int64) bool {
+// isInMemory reports whether everything after that seq is in memory.
+func (f *feed) isInMemory(after int64) bool {
 	f.shard.mu.Lock()
 	defer f.shard.mu.Unlock()
-	c := &f.topic.chain
-	return c.holds(after+1) || (c.last != 0 && c.newest == after)
-}
-
-// begin sets what the feed has shown, and what is known to exist.
-func (f *feed) begin(seq, want int64) {
-	f.shard.mu.Lock()
-	f.next, f.want = seq+1, want
-	f.shard.mu.Unlock()
+	return f.topic.chain.HoldsAfter(after)
 }

@@ -16,7 +16,8 @@ var (
 
 // registry knows all clients of this gateway.
 type registry struct {
-	maxAll, maxAccount int
+	maxAll     int
+	maxAccount int
 
 	mu        sync.Mutex // protects what follows, and the sessions' position
 	all       []*session
@@ -29,10 +30,12 @@ type registry struct {
 
 func newRegistry(maxAll, maxAccount int) *registry {
 	return &registry{
-		maxAll: maxAll, maxAccount: maxAccount,
-		byID: map[string]*session{}, byAccount: map[string][]*session{},
-		revoked: newRevocations(),
-		empty:   make(chan struct{}),
+		maxAll:     maxAll,
+		maxAccount: maxAccount,
+		byID:       map[string]*session{},
+		byAccount:  map[string][]*session{},
+		revoked:    newRevocations(),
+		empty:      make(chan struct{}),
 	}
 }
 
@@ -52,7 +55,8 @@ func (r *registry) add(s *session) error {
 	return nil
 }
 
-// check tells whether add, and name with that identity, would let a client in.
+// check says whether add, and fileUnder with that identity, would let a client in. The identity may
+// be nil.
 func (r *registry) check(identity *Identity) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -66,47 +70,49 @@ func (r *registry) check(identity *Identity) error {
 	case r.revoked.cover(identity, time.Now()):
 		return errRevoked
 	}
-	for _, a := range identity.Accounts {
-		if len(r.byAccount[a]) >= r.maxAccount {
+	for _, account := range identity.Accounts {
+		if len(r.byAccount[account]) >= r.maxAccount {
 			return errTooManyOfAccount
 		}
 	}
 	return nil
 }
 
-// name files the client under its token's accounts, in place of those of an older
-// token. It is an error, and nothing changes, when one has too many connections.
-func (r *registry) name(s *session, old, identity *Identity) error {
+// fileUnder files the client under its token's accounts, in place of those of an older token, which
+// may be nil. It is an error when an account has too many connections, and nothing changes then.
+func (r *registry) fileUnder(s *session, old, identity *Identity) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, a := range identity.Accounts {
-		if list := r.byAccount[a]; len(list) >= r.maxAccount && !slices.Contains(list, s) {
+	for _, account := range identity.Accounts {
+		list := r.byAccount[account]
+		if len(list) >= r.maxAccount && !slices.Contains(list, s) {
 			return errTooManyOfAccount
 		}
 	}
-	r.unname(s, old)
-	for _, a := range identity.Accounts {
-		if list := r.byAccount[a]; !slices.Contains(list, s) {
-			r.byAccount[a] = append(list, s)
+	r.unfile(s, old)
+	for _, account := range identity.Accounts {
+		list := r.byAccount[account]
+		if !slices.Contains(list, s) {
+			r.byAccount[account] = append(list, s)
 		}
 	}
 	return nil
 }
 
-// unname undoes name. The caller holds mu.
-func (r *registry) unname(s *session, identity *Identity) {
+// unfile undoes fileUnder. The caller holds mu.
+func (r *registry) unfile(s *session, identity *Identity) {
 	if identity == nil {
 		return
 	}
-	for _, a := range identity.Accounts {
-		list := r.byAccount[a]
+	for _, account := range identity.Accounts {
+		list := r.byAccount[account]
 		if i := slices.Index(list, s); i >= 0 {
 			list = slices.Delete(list, i, i+1)
 		}
 		if len(list) == 0 {
-			delete(r.byAccount, a)
+			delete(r.byAccount, account)
 		} else {
-			r.byAccount[a] = list
+			r.byAccount[account] = list
 		}
 	}
 }
@@ -115,11 +121,12 @@ func (r *registry) unname(s *session, identity *Identity) {
 func (r *registry) remove(s *session, identity *Identity) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.unname(s, identity)
+	r.unfile(s, identity)
 	delete(r.byID, s.id)
 	last := len(r.all) - 1
-	r.all[s.position] = r.all[last]
-	r.all[s.position].position = s.position
+	moved := r.all[last]
+	r.all[s.position] = moved
+	moved.position = s.position
 	r.all[last] = nil
 	r.all = r.all[:last]
 	if r.closed && last == 0 {
@@ -131,11 +138,12 @@ func (r *registry) remove(s *session, identity *Identity) {
 func (r *registry) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.closed {
-		r.closed = true
-		if len(r.all) == 0 {
-			close(r.empty)
-		}
+	if r.closed {
+		return
+	}
+	r.closed = true
+	if len(r.all) == 0 {
+		close(r.empty)
 	}
 }
 
@@ -145,19 +153,19 @@ func (r *registry) isClosed() bool {
 	return r.closed
 }
 
-// due gives the clients whose time has come.
-func (r *registry) due(now int64, into []*session) []*session {
+// appendDue appends the clients whose time has come.
+func (r *registry) appendDue(dst []*session, now int64) []*session {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, s := range r.all {
 		if s.due.Load() <= now {
-			into = append(into, s)
+			dst = append(dst, s)
 		}
 	}
-	return into
+	return dst
 }
 
-// list gives all clients, or those of an account.
+// list returns all clients, or those of an account.
 func (r *registry) list(account string) []*session {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -167,8 +175,34 @@ func (r *registry) list(account string) []*session {
 	return slices.Clone(r.all)
 }
 
-func (r *registry) byConnection(id string) *session {
+// findByID returns the client of a connection, or nil.
+func (r *registry) findByID(id string) *session {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.byID[id]
+}
+
+// revoke notes the revocations and lists the clients that they are about.
+func (r *registry) revoke(list []Revocation) []*session {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	anyNew := false
+	for _, v := range list {
+		anyNew = r.revoked.add(v) || anyNew
+	}
+	if !anyNew {
+		return nil // as whenever a gateway asks Redis whether it has missed one
+	}
+	var found []*session
+	for _, s := range r.all {
+		s.mu.Lock()
+		identity := s.identity
+		seen := s.seen
+		s.mu.Unlock()
+		// In whole seconds, like iat and what Redis keeps of At.
+		if identity != nil && r.revoked.cover(identity, seen.Truncate(time.Second)) {
+			found = append(found, s)
+		}
+	}
+	return found
 }

@@ -8,62 +8,86 @@ import (
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
-// startRepair has a goroutine bring the feed up to date again. At most one works for a
-// session.
+// The pause between two attempts to repair a gap doubles from the first to the longest.
+const (
+	firstRepairPause   = 50 * time.Millisecond
+	longestRepairPause = 2 * time.Second
+)
+
+// repairFeeds has feeds repaired that met a gap. They are catching up.
+func (h *Hub) repairFeeds(gaps []*feed) {
+	for _, f := range gaps {
+		h.metrics.gaps.Inc()
+		f.sub.session.startRepair(f)
+	}
+}
+
+// startRepair has a goroutine bring the feed up to date again. At most one works for a session.
 func (s *session) startRepair(f *feed) {
 	s.mu.Lock()
 	s.gaps = append(s.gaps, f)
 	idle := !s.repairing
 	s.repairing = true
 	s.mu.Unlock()
-	if idle && !s.hub.tasks.start(func() { s.repairGaps(s.hub.base) }) {
-		s.mu.Lock()
-		s.repairing = false
-		s.mu.Unlock()
+	if !idle || s.hub.tasks.start(func() { s.repairGaps(s.hub.base) }) {
+		return
 	}
+	s.mu.Lock()
+	s.repairing = false
+	s.mu.Unlock()
 }
 
 func (s *session) repairGaps(ctx context.Context) {
 	for {
-		s.mu.Lock()
-		if len(s.gaps) == 0 {
-			s.gaps, s.repairing = nil, false
-			s.mu.Unlock()
+		f := s.nextGap()
+		if f == nil {
 			return
 		}
-		f := s.gaps[0]
-		s.gaps = s.gaps[1:]
-		s.mu.Unlock()
 		s.repairGap(ctx, f)
 	}
 }
 
-// repairGap catches a feed up that met a gap until it is live again. While neither
-// history nor state can be had it tries again, and in the end gives the connection
-// up: a client must not believe that it is up to date when it is not.
+// nextGap returns nil when there is none, and no goroutine works on gaps then.
+func (s *session) nextGap() *feed {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.gaps) == 0 {
+		s.gaps = nil
+		s.repairing = false
+		return nil
+	}
+	f := s.gaps[0]
+	s.gaps = s.gaps[1:]
+	return f
+}
+
+// repairGap catches up a feed that met a gap. While neither history nor state can be had it tries
+// again, and in the end it closes the connection: a client must not believe that it is up to date
+// when it is not.
 func (s *session) repairGap(ctx context.Context, f *feed) {
-	const first, longest = 50 * time.Millisecond, 2 * time.Second
-	until := time.Now().Add(s.hub.cfg.RetryFor)
-	for wait := first; ; wait = min(2*wait, longest) {
-		err := s.catchUp(ctx, f, nil, s.transport.wake)
+	deadline := time.Now().Add(s.hub.cfg.RetryFor)
+	pause := firstRepairPause
+	for {
+		err := s.catchUp(ctx, f, nil, s.transport.wakeWriter)
 		if err == nil {
 			s.hub.metrics.repaired.Inc()
 			return
 		}
-		if time.Now().After(until) {
+		if time.Now().After(deadline) {
 			s.hub.cfg.Logger.Error("gap cannot be repaired", "connection", s.id, "error", fmt.Errorf("catch up: %w", err))
 			s.transport.closeWith(protocol.CloseInternal, "gap cannot be repaired")
 			return
 		}
-		pause := time.NewTimer(wait)
+		timer := time.NewTimer(pause)
 		select {
-		case <-pause.C:
+		case <-timer.C:
 		case <-s.ended:
-			pause.Stop()
+			timer.Stop()
 			return
 		case <-ctx.Done():
-			pause.Stop()
+			timer.Stop()
 			return
 		}
+		pause = min(2*pause, longestRepairPause)
 	}
 }

@@ -5,32 +5,32 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/redroomrewards/realtime/pkg/ws/internal/netconn"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
-// transport is a client's connection as the engine sees it. A subscription does
-// not know whether a WebSocket or something else carries its frames.
+// transport is a client's connection as the engine sees it. A subscription does not know whether a
+// WebSocket or an event stream carries its frames.
 type transport interface {
-	// wake says that the send queue has something to write. It is called once for a
-	// batch of deliveries, by goroutines that must not wait.
-	wake()
-	// flush is wake from the client's own goroutine: it may write at once.
-	flush()
-	// closeWith ends the connection; the first code wins. It never waits.
+	// wakeWriter says that the send queue has something to write. It is called once for a batch of
+	// deliveries, by goroutines that must not wait.
+	wakeWriter()
+	// flushQueue is wakeWriter for the client's own goroutine: it may write at once.
+	flushQueue()
+	// closeWith ends the connection. The first code wins. It never waits.
 	closeWith(code protocol.CloseCode, detail string)
-	// alive tells whether the peer was heard since the last call.
-	alive() bool
-	// name is what kind it is.
-	name() string
+	// wasHeard reports whether the client sent anything since the last call.
+	wasHeard() bool
+	// kindName is the kind of transport for logs and administrators.
+	kindName() string
 }
 
-// session is one client: who it is, what it subscribed to, what waits for it. The
-// client's frames are handled by one goroutine, its reader; deliveries, repairs and
-// the hub's clock come from others.
+// session is one client: who it is, what it subscribed to, what waits for it. One goroutine, its
+// reader, handles the client's frames. Deliveries, repairs and the hub's clock come from others.
 type session struct {
 	hub       *Hub
 	transport transport
-	sendQueue sendQueue
+	queue     netconn.Queue
 	id        string
 	remote    string
 	since     time.Time
@@ -38,12 +38,14 @@ type session struct {
 
 	ended chan struct{} // closed when the client is gone
 	due   atomic.Int64  // when tick has to look again, in ns since 1970
-	fresh atomic.Int64  // when the newest subscription was opened, in ms since 1970: what Redis took before is no live event
+	// When the newest subscription was opened, in ms since 1970. An event that Redis took before is
+	// sent from memory and says nothing about latency.
+	newestSub atomic.Int64
 
 	mu        sync.Mutex // protects what follows
-	identity  *Identity
-	seen      time.Time // when identity was taken
-	expiresAt time.Time // when their time is over, and the connection with it
+	identity  *Identity  // nil: no token has come yet
+	seen      time.Time  // when identity was taken
+	expiresAt time.Time  // when identity ends, and the connection with it
 	subs      []*subscription
 	gaps      []*feed // waiting to be repaired
 	repairing bool    // a goroutine works on gaps
@@ -54,50 +56,79 @@ type session struct {
 type subscription struct {
 	session     *session
 	name        string
-	quoted      []byte // the name as JSON
+	quotedName  []byte // as JSON
 	filter      filter
 	feeds       []*feed // one for each account; none for ["*"]
 	allAccounts bool    // ["*"]
 }
 
-func newSession(h *Hub, id, remote string) *session {
+func newSession(h *Hub, remote string) *session {
 	return &session{
-		hub: h, id: id, remote: remote, since: time.Now(),
-		ended:     make(chan struct{}),
-		sendQueue: sendQueue{maxItems: h.cfg.QueueEvents, maxBytes: h.cfg.QueueBytes},
+		hub:    h,
+		queue:  netconn.Queue{MaxItems: h.cfg.QueueEvents, MaxBytes: h.cfg.QueueBytes},
+		id:     newID(),
+		remote: remote,
+		since:  time.Now(),
+		ended:  make(chan struct{}),
 	}
 }
 
-// enqueue puts an item into the send queue; a full one ends the connection. first tells
-// the caller to wake the transport.
-func (s *session) enqueue(it item) (first bool) {
-	first, ok := s.sendQueue.push(it)
+// enqueue puts an item into the send queue. A full queue ends the connection. first tells the
+// caller to wake the writer.
+func (s *session) enqueue(it netconn.Item) (first bool) {
+	first, ok := s.queue.Push(it)
 	if !ok {
-		s.hub.metrics.limit(limitQueue)
+		s.hub.metrics.countLimit(limitQueue)
 		s.transport.closeWith(protocol.CloseSlowConsumer, "queue full")
 	}
 	return first
 }
 
+// enqueueFrame is enqueue for a frame that is no event.
+func (s *session) enqueueFrame(frame []byte) (first bool) {
+	return s.enqueue(netconn.Item{Frame: frame})
+}
+
+// enqueueEvent is enqueue for an event of a subscription.
+func (s *session) enqueueEvent(sub *subscription, e *event) (first bool) {
+	return s.enqueue(netconn.Item{Frame: e.Frame(sub.name, sub.quotedName), Event: e})
+}
+
 // reply queues a frame and has it written, from the client's own goroutine.
 func (s *session) reply(frame []byte) {
-	s.enqueue(item{frame: frame})
-	s.transport.flush()
+	s.enqueueFrame(frame)
+	s.transport.flushQueue()
 }
 
 // notify queues a frame and has it written, from any goroutine.
-func (s *session) notify(it item) {
-	if s.enqueue(it) {
-		s.transport.wake()
+func (s *session) notify(frame []byte) {
+	if s.enqueueFrame(frame) {
+		s.transport.wakeWriter()
 	}
+}
+
+// ping has a heartbeat written.
+func (s *session) ping() { s.notify(nil) }
+
+// sealQueue lets nothing more into the queue of a connection that ends. For a client that is too
+// slow, what waits is dropped.
+func (s *session) sealQueue(code protocol.CloseCode) {
+	dropped := s.queue.Seal(code == protocol.CloseSlowConsumer)
+	s.hub.metrics.drops.WithLabelValues(dropSlow).Add(float64(dropped))
+}
+
+// noteWrite measures items that were written to the client.
+func (s *session) noteWrite(items []netconn.Item) {
+	s.hub.metrics.observeWrite(items, s.newestSub.Load())
 }
 
 // end takes the client out of everything. Its reader calls it, last of all.
 func (s *session) end() {
-	s.sendQueue.seal(true)
+	s.queue.Seal(true)
 	s.mu.Lock()
 	subs := s.subs
-	s.subs, s.gaps = nil, nil
+	s.subs = nil
+	s.gaps = nil
 	s.mu.Unlock()
 	for _, sub := range subs {
 		sub.close()
@@ -107,21 +138,25 @@ func (s *session) end() {
 
 // remove takes the client off the registry, when nothing else is left of it.
 func (s *session) remove() {
-	s.mu.Lock()
-	identity := s.identity
-	s.mu.Unlock()
-	s.hub.clients.remove(s, identity)
+	s.hub.clients.remove(s, s.currentIdentity())
 	s.hub.metrics.connections.Dec()
 }
 
-// left notes how a connection has ended.
-func (s *session) left(code protocol.CloseCode, detail string) {
-	s.hub.metrics.closed(code)
+// logEnd notes how a connection has ended.
+func (s *session) logEnd(code protocol.CloseCode, detail string) {
+	s.hub.metrics.countClose(code)
 	s.hub.closeLog.logClose(s, code, detail)
 }
 
-// find looks a subscription up by name. The caller holds mu.
-func (s *session) find(name string) int {
+// currentIdentity is nil before the first token.
+func (s *session) currentIdentity() *Identity {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.identity
+}
+
+// findSub returns the index of a subscription, or -1. The caller holds mu.
+func (s *session) findSub(name string) int {
 	for i, sub := range s.subs {
 		if sub.name == name {
 			return i
@@ -130,11 +165,11 @@ func (s *session) find(name string) int {
 	return -1
 }
 
-// forget takes a subscription off the list. It is nil when there is none.
-func (s *session) forget(name string) *subscription {
+// forgetSub takes a subscription off the list. It returns nil when there is none.
+func (s *session) forgetSub(name string) *subscription {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := s.find(name)
+	i := s.findSub(name)
 	if i < 0 {
 		return nil
 	}
@@ -148,19 +183,20 @@ func (sub *subscription) close() {
 	for _, f := range sub.feeds {
 		f.leave()
 	}
+	h := sub.session.hub
 	if sub.allAccounts {
-		sub.session.hub.removeAllAccounts(sub)
+		h.removeAllAccounts(sub)
 	}
-	sub.session.hub.metrics.subscriptions.Dec()
+	h.metrics.subscriptions.Dec()
 }
 
 // unsubscribe handles the client's frame.
 func (s *session) unsubscribe(name string) *protocol.Refusal {
-	sub := s.forget(name)
+	sub := s.forgetSub(name)
 	if sub == nil {
 		return protocol.Refuse(protocol.CodeUnknownSubscription, "there is no subscription of that name")
 	}
 	sub.close()
-	s.reply(protocol.UnsubscribedFrame(sub.quoted))
+	s.reply(protocol.UnsubscribedFrame(sub.quotedName))
 	return nil
 }

@@ -6,57 +6,44 @@ import (
 	"sync"
 )
 
-// tasks owns the goroutines that come and go with clients, so that the hub can
-// wait for the last of them. A panic in one stays there.
+// tasks owns the goroutines that come and go with clients, so that the hub can wait for the last of
+// them. A panic in one ends that goroutine only.
 type tasks struct {
 	logger *slog.Logger
 
-	mu      sync.Mutex // protects what follows
-	running int
+	mu      sync.Mutex // protects stopped, and running while it is false
 	stopped bool
-	idle    chan struct{} // closed when stopped and none runs
+	running sync.WaitGroup
 }
 
-func newTasks(logger *slog.Logger) *tasks {
-	return &tasks{logger: logger, idle: make(chan struct{})}
-}
+func newTasks(logger *slog.Logger) *tasks { return &tasks{logger: logger} }
 
-// start runs f in a goroutine. It is false, and does not, after stop.
+// start runs f in a goroutine. After stop it does not, and returns false.
 func (t *tasks) start(f func()) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.stopped {
 		return false
 	}
-	t.running++
+	t.running.Add(1)
 	go func() {
-		defer t.done()
+		defer t.finish()
 		f()
 	}()
 	return true
 }
 
-func (t *tasks) done() {
+func (t *tasks) finish() {
 	if p := recover(); p != nil {
 		t.logger.Error("panic in a task", "panic", p, "stack", string(debug.Stack()))
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.running--
-	if t.stopped && t.running == 0 {
-		close(t.idle)
-	}
+	t.running.Done()
 }
 
 // stop starts no more and waits for those that run.
 func (t *tasks) stop() {
 	t.mu.Lock()
-	if !t.stopped {
-		t.stopped = true
-		if t.running == 0 {
-			close(t.idle)
-		}
-	}
+	t.stopped = true
 	t.mu.Unlock()
-	<-t.idle
+	t.running.Wait()
 }

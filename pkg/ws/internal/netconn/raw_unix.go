@@ -1,6 +1,6 @@
 //go:build unix
 
-package ws
+package netconn
 
 import (
 	"errors"
@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// rawWriter writes to a socket without waiting. Its buffer and result are fields,
-// since a closure made for each write would be garbage for each write.
+// A rawWriter writes to a socket without waiting. The buffer and the result are fields, since a
+// closure that is made for each write would be garbage for each write.
 type rawWriter struct {
 	conn syscall.RawConn
 	try  func(fd uintptr) bool
@@ -19,8 +19,7 @@ type rawWriter struct {
 	err  error
 }
 
-// newRawWriter is nil for connections that have no socket of their own, such as
-// those with TLS.
+// newRawWriter returns nil for connections that have no socket of their own, such as those with TLS.
 func newRawWriter(c net.Conn) *rawWriter {
 	sc, ok := c.(*net.TCPConn)
 	if !ok {
@@ -35,7 +34,7 @@ func newRawWriter(c net.Conn) *rawWriter {
 		for {
 			w.n, w.err = syscall.Write(int(fd), w.p)
 			if !errors.Is(w.err, syscall.EINTR) {
-				return true // never wait, whatever came of it
+				return true // never wait for the socket
 			}
 		}
 	}

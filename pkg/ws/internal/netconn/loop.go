@@ -1,4 +1,4 @@
-package ws
+package netconn
 
 import (
 	"context"
@@ -11,10 +11,10 @@ const maxRest = 2 * time.Millisecond
 
 // A passWriter is a connection as its loop sees it. writeNow must not wait for the client.
 type passWriter interface {
-	writeNow(buf *writeBuffer)
+	writeNow(buf *Buffer)
 }
 
-// writeLoop writes for many connections and never waits for any: what a socket does not take at
+// loop writes for many connections and never waits for any: what a socket does not take at
 // once goes to a goroutine of that connection alone.
 //
 // A loop writes in passes. A pass begins as soon as a connection has something to write, and
@@ -25,17 +25,17 @@ type passWriter interface {
 // When passes follow each other without a pause, the processor is the bottleneck, and a write costs
 // the same whatever it carries. So a pass begins at the earliest half of the last pass's duration
 // after its end, or maxRest after it if that is less. What comes less often never waits.
-type writeLoop struct {
+type loop struct {
 	signal chan struct{} // holds one: pending is not empty
 
 	mu      sync.Mutex   // protects pending
 	pending []passWriter // for the next pass
 }
 
-func newWriteLoop() *writeLoop { return &writeLoop{signal: make(chan struct{}, 1)} }
+func newLoop() *loop { return &loop{signal: make(chan struct{}, 1)} }
 
 // add puts the connection into the next pass.
-func (l *writeLoop) add(w passWriter) {
+func (l *loop) add(w passWriter) {
 	l.mu.Lock()
 	l.pending = append(l.pending, w)
 	first := len(l.pending) == 1
@@ -50,8 +50,8 @@ func (l *writeLoop) add(w passWriter) {
 }
 
 // run makes passes until ctx ends.
-func (l *writeLoop) run(ctx context.Context) error {
-	buf := newWriteBuffer()
+func (l *loop) run(ctx context.Context) error {
+	buf := newBuffer()
 	var pass []passWriter
 	var earliest time.Time // begin of the next pass
 	rest := time.NewTimer(0)

@@ -1,4 +1,4 @@
-package ws
+package netconn
 
 import (
 	"context"
@@ -14,7 +14,7 @@ type slowWriter struct {
 	begins chan time.Time
 }
 
-func (w *slowWriter) writeNow(*writeBuffer) {
+func (w *slowWriter) writeNow(*Buffer) {
 	w.begins <- time.Now()
 	time.Sleep(w.takes) // fake time
 }
@@ -35,7 +35,7 @@ func TestPasses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := newWriteLoop()
+				l := newLoop()
 				ctx, stop := context.WithCancel(t.Context())
 				ended := make(chan error)
 				go func() { ended <- l.run(ctx) }()
@@ -66,7 +66,7 @@ func TestPasses(t *testing.T) {
 // What comes during a pass is written together in the next one.
 func TestPassesGather(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newWriteLoop()
+		l := newLoop()
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() { ended <- l.run(ctx) }()

@@ -91,18 +91,3 @@ func TestCompression(t *testing.T) {
 		})
 	}
 }
-
-// What would not become shorter is sent as it is.
-func TestMessagesThatDoNotCompress(t *testing.T) {
-	d := newDeflaters(1)
-	noise := strings.Builder{}
-	for i := range 256 {
-		noise.WriteByte(byte(i*167 + i*i))
-	}
-	for _, payload := range []string{noise.String(), strings.Repeat("x", leastDeflated-1)} {
-		message := append(appendHeader([]byte("before"), textFrame, len(payload)), payload...)
-		if got := d.compress(message, len("before"), len(payload)); string(got) != string(message) {
-			t.Errorf("%q became %q", message, got)
-		}
-	}
-}
