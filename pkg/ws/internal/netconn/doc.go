@@ -8,10 +8,9 @@
 //     any. The rest goes to a goroutine of that connection alone. The library's way needs a
 //     goroutine for each connection that gets something.
 //   - The library writes each message to the socket by itself. Here all that waits for a
-//     connection is one write(2), and 16 frames share a message. At 300 events a second to 1,000
-//     clients that is a third of the processor time.
+//     connection is one write(2), and 16 frames share a message.
 //   - net/http and the library keep buffers of 4 KiB for each direction. Here an idle connection
-//     keeps 264 bytes, and the handshake's answer leaves with the first frame.
+//     keeps small ones, and the handshake's answer leaves with the first frame.
 //
 // socket.go says which rules make the two writers of a connection safe.
 package netconn
