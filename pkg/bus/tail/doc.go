@@ -8,5 +8,5 @@
 //
 // A tail takes replies as Redis sent them and cuts the entries out of one buffer (internal/resp).
 // go-redis' own parser makes a map, a string for each name and value and an interface for each
-// value: some 45 objects per entry, where the tail makes fewer than two.
+// value: some 45 objects per entry.
 package tail

@@ -15,8 +15,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
-// The rates of entries, per second, between which the pause grows from none to Config.Pause. Below
-// quietRate a read at once costs the gateway and Redis less than 1 % of a core each.
+// The rates of entries, per second, between which the pause grows from none to Config.Pause.
 const (
 	quietRate = 1500
 	busyRate  = 10_000
