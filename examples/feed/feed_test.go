@@ -44,13 +44,18 @@ func newWorld(t *testing.T) *world {
 func (w *world) publish(n int) {
 	events := make([]bus.Event, n)
 	for i := range events {
-		id := fmt.Sprint("e", i)
-		events[i] = bus.Event{
-			ID: id, Type: wallet.EventEscrowSettled, Account: fmt.Sprint("user:u", i%7), Amount: 5, Reason: "performance_completed",
-			Data: fmt.Appendf(nil, `{"eventId":%q,"version":"1.0","timestamp":"2026-11-24T00:00:00.000Z"}`, id),
-		}
+		events[i] = settlement(i)
 	}
 	w.Publish(events...)
+}
+
+// settlement returns event e<i>.
+func settlement(i int) bus.Event {
+	id := fmt.Sprint("e", i)
+	return bus.Event{
+		ID: id, Type: wallet.EventEscrowSettled, Account: fmt.Sprint("user:u", i%7), Amount: 5, Reason: "performance_completed",
+		Data: fmt.Appendf(nil, `{"eventId":%q,"version":"1.0","timestamp":"2026-11-24T00:00:00.000Z"}`, id),
+	}
 }
 
 func (w *world) wantRows(want int) {
@@ -129,7 +134,7 @@ func TestHandlerFailsAfterItsWork(t *testing.T) {
 func TestKilled(t *testing.T) {
 	w := newWorld(t)
 	args := append(w.Args(), "--database-url", w.url, "--consumer", "feed-0")
-	// A row of an uncommitted transaction with e99's id holds up its insert, and no other account's.
+	// A row of an uncommitted transaction with e99's id holds up its insert.
 	tx, err := w.db.BeginTx(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -139,11 +144,14 @@ func TestKilled(t *testing.T) {
 	if _, err := tx.ExecContext(t.Context(), blocker); err != nil {
 		t.Fatal(err)
 	}
-	w.publish(100)
+	w.publish(99)
 	p := exampletest.Start(t, args...)
-	exampletest.Until(t, "all rows are there but the one held up", func() bool {
-		var n int
-		return w.db.QueryRowContext(t.Context(), `SELECT count(*) FROM activity_feed`).Scan(&n) == nil && n == 99
+	exampletest.Until(t, "99 rows are there", func() bool {
+		return w.count(`SELECT count(*) FROM activity_feed`) == 99
+	})
+	w.Publish(settlement(99))
+	exampletest.Until(t, "the insert of e99 waits", func() bool {
+		return w.count(`SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) == 1
 	})
 	p.Kill()
 	if err := tx.Rollback(); err != nil {
@@ -154,6 +162,15 @@ func TestKilled(t *testing.T) {
 	w.Settled()
 	p.Stop()
 	w.wantRows(100)
+}
+
+// count returns the number that a query selects.
+func (w *world) count(query string) (n int) {
+	w.t.Helper()
+	if err := w.db.QueryRowContext(w.t.Context(), query).Scan(&n); err != nil {
+		w.t.Fatal(err)
+	}
+	return n
 }
 
 // TestRefused wants what can never be written to become a dead letter at once.
