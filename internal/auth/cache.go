@@ -11,7 +11,6 @@ type tokenID = [sha256.Size]byte
 
 // verifiedToken is a token whose signature was verified.
 type verifiedToken struct {
-	token  *tokenClaims // validated again on each use
 	claims *Claims
 	keys   keysVersion // version of the published keys that were known before the verification
 }
@@ -30,15 +29,14 @@ func newTokenCache(size int) *tokenCache {
 	})}
 }
 
-// get returns the token, or nil when it is not known or was verified with other keys than today's.
-func (c *tokenCache) get(id tokenID, keys keysVersion) *verifiedToken {
+// get returns the token's claims, or nil when the token is not known or was verified with other
+// keys than today's.
+func (c *tokenCache) get(id tokenID, keys keysVersion) *Claims {
 	known, ok := c.tokens.GetIfPresent(id)
 	if !ok || !keys.fresh || known.keys != keys {
 		return nil
 	}
-	return known
+	return known.claims
 }
 
 func (c *tokenCache) put(id tokenID, token *verifiedToken) { c.tokens.Set(id, token) }
-
-func (c *tokenCache) remove(id tokenID) { c.tokens.Invalidate(id) }

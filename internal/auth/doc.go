@@ -23,10 +23,10 @@
 //
 // Verify remembers the tokens that it accepted, by their SHA-256, so that a token that is used
 // again is neither parsed nor verified again: 1 µs instead of 13 (HS256). A service with one token
-// sends thousands of requests a second. exp, nbf and iat are checked on each use. When new keys were
-// fetched, or the keys are due to be fetched, every token is verified again, so a key that was
-// rotated out takes its tokens with it. Revocation is not checked here: the gateway does that for
-// each connection, whether or not its token was remembered.
+// sends thousands of requests a second. exp is checked on each use. When new keys were fetched, or
+// the keys are due to be fetched, every token is verified again, so a key that was rotated out
+// takes its tokens with it. Revocation is not checked here: the gateway does that for each
+// connection, whether or not its token was remembered.
 //
 // # Errors
 //

@@ -87,14 +87,15 @@ type Verifier struct {
 	static     map[string][]jwt.VerificationKey // configured keys by algorithm
 	jwks       *jwks                            // nil: no URL is configured
 	parser     *jwt.Parser
-	validator  *jwt.Validator // checks the claims of a token from the cache again
-	cache      *tokenCache    // nil: none
+	cache      *tokenCache // nil: none
+	leeway     time.Duration
+	now        func() time.Time
 }
 
 // NewVerifier validates the configuration. It fetches nothing yet.
 func NewVerifier(cfg Config) (*Verifier, error) {
 	cfg = cfg.withDefaults()
-	v := &Verifier{static: map[string][]jwt.VerificationKey{}}
+	v := &Verifier{static: map[string][]jwt.VerificationKey{}, leeway: cfg.Leeway, now: cfg.Now}
 	if err := v.addSecret(cfg.HS256Secret); err != nil {
 		return nil, err
 	}
@@ -111,18 +112,18 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 	if len(v.algorithms) == 0 {
 		return nil, errors.New("no key to verify tokens with: give an HS256 secret, a public key or a JWKS URL")
 	}
-	options := claimOptions(cfg)
-	v.validator = jwt.NewValidator(options...)
-	v.parser = jwt.NewParser(append(options, jwt.WithValidMethods(v.algorithms), jwt.WithStrictDecoding())...)
+	v.parser = jwt.NewParser(v.parserOptions(cfg)...)
 	if cfg.CachedTokens > 0 {
 		v.cache = newTokenCache(cfg.CachedTokens)
 	}
 	return v, nil
 }
 
-// claimOptions are the rules for a token's claims.
-func claimOptions(cfg Config) []jwt.ParserOption {
+// parserOptions are the rules for a token, but for its form and its key.
+func (v *Verifier) parserOptions(cfg Config) []jwt.ParserOption {
 	options := []jwt.ParserOption{
+		jwt.WithValidMethods(v.algorithms),
+		jwt.WithStrictDecoding(),
 		jwt.WithExpirationRequired(),
 		jwt.WithIssuedAt(), // a token from the future is refused
 		jwt.WithLeeway(cfg.Leeway),
@@ -158,41 +159,32 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (*Claims, error) {
 		return nil, invalid("the token must be at most 8 KiB long")
 	}
 	if v.cache == nil {
-		token, err := v.parse(ctx, raw)
-		if err != nil {
-			return nil, err
-		}
-		return token.claims()
+		return v.parse(ctx, raw)
 	}
 	return v.verifyCached(ctx, raw)
 }
 
-// verifyCached is Verify with the cache. The claims of a remembered token are validated again,
-// since it may have expired.
+// verifyCached is Verify with the cache. A remembered token that has expired is parsed again, and
+// refused there.
 func (v *Verifier) verifyCached(ctx context.Context, raw string) (*Claims, error) {
 	id := sha256.Sum256([]byte(raw))
 	keys := v.jwks.version()
-	if known := v.cache.get(id, keys); known != nil {
-		if err := v.validator.Validate(known.token); err != nil {
-			v.cache.remove(id)
-			return nil, refuseClaims(err)
-		}
-		return known.claims, nil
+	if known := v.cache.get(id, keys); known != nil && !v.hasExpired(known) {
+		return known, nil
 	}
-	token, err := v.parse(ctx, raw)
-	if err != nil {
-		return nil, err
+	claims, err := v.parse(ctx, raw)
+	if err == nil {
+		v.cache.put(id, &verifiedToken{claims: claims, keys: keys})
 	}
-	claims, err := token.claims()
-	if err != nil {
-		return nil, err
-	}
-	v.cache.put(id, &verifiedToken{token: token, claims: claims, keys: keys})
-	return claims, nil
+	return claims, err
+}
+
+func (v *Verifier) hasExpired(claims *Claims) bool {
+	return !v.now().Before(claims.ExpiresAt.Add(v.leeway))
 }
 
 // parse checks the token's form, signature and claims.
-func (v *Verifier) parse(ctx context.Context, raw string) (*tokenClaims, error) {
+func (v *Verifier) parse(ctx context.Context, raw string) (*Claims, error) {
 	if err := validateForm(raw); err != nil {
 		return nil, err
 	}
@@ -200,10 +192,10 @@ func (v *Verifier) parse(ctx context.Context, raw string) (*tokenClaims, error) 
 	token, err := v.parser.ParseWithClaims(raw, claims, func(token *jwt.Token) (any, error) {
 		return v.verificationKeys(ctx, token)
 	})
-	if err == nil {
-		return claims, nil
+	if err != nil {
+		return nil, v.refuse(token, err)
 	}
-	return nil, v.refuse(token, err)
+	return claims.claims()
 }
 
 // refuse turns the parser's errors, some of which quote the token, into our own.

@@ -59,7 +59,7 @@ func (c Config) withDefaults() Config {
 
 // tailPause is the wait between two reads of the streams under full load. A read costs Redis and the
 // gateway much the same for one entry and for forty.
-const tailPause = 3 * time.Millisecond
+const tailPause = 2 * time.Millisecond
 
 // Gateway is the parts of one.
 type Gateway struct {
