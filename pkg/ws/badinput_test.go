@@ -360,7 +360,7 @@ func FuzzFrames(f *testing.F) {
 	f.Fuzz(func(t *testing.T, message []byte) {
 		n := 0
 		good := 0
-		protocol.EachFrame(message, func(fr protocol.ClientFrame, refused *protocol.Refusal) bool {
+		protocol.ForEachFrame(message, func(fr protocol.ClientFrame, refused *protocol.Refusal) bool {
 			n++
 			if refused == nil {
 				good++
@@ -371,7 +371,7 @@ func FuzzFrames(f *testing.F) {
 					t.Errorf("refused with %+v", refused)
 				}
 				mustBeJSON(t, protocol.ErrorFrame(fr.Sub, refused))
-			case !protocol.KnownOp(fr.Op):
+			case !protocol.IsKnownOp(fr.Op):
 				t.Errorf("op %q was let through", fr.Op)
 			case fr.Op == protocol.OpSubscribe:
 				if r, refused := h.validateSubscribe(&fr, &Identity{Subject: "user:u1", Accounts: []string{"user:u1"}}); refused == nil {

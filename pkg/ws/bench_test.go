@@ -77,7 +77,7 @@ func BenchmarkResume(b *testing.B) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		raw := fmt.Appendf(nil, `{"op":"subscribe","sub":"wallet","accounts":["user:u%d"],"after":{"user:u%d":10}}`, i%accounts, i%accounts)
-		protocol.EachFrame(raw, func(f protocol.ClientFrame, refused *protocol.Refusal) bool {
+		protocol.ForEachFrame(raw, func(f protocol.ClientFrame, refused *protocol.Refusal) bool {
 			if refused == nil {
 				refused = d.session.subscribe(&f)
 			}

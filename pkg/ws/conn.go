@@ -50,7 +50,7 @@ func (c *conn) handleMessage(isText bool, message []byte) bool {
 		return c.refuseFrame(nil, protocol.Malformed("messages are text"))
 	}
 	open := true
-	protocol.EachFrame(message, func(f protocol.ClientFrame, refused *protocol.Refusal) bool {
+	protocol.ForEachFrame(message, func(f protocol.ClientFrame, refused *protocol.Refusal) bool {
 		open = c.handleFrame(&f, refused)
 		return open
 	})
@@ -151,7 +151,7 @@ const maxReason = 123
 func closeReason(code protocol.CloseCode, detail string) string {
 	switch {
 	case code == protocol.CloseDisconnected && detail != "":
-		return protocol.Clip(code.Reason()+": "+detail, maxReason)
+		return protocol.Truncate(code.Reason()+": "+detail, maxReason)
 	case code == protocol.CloseAuthTimeout && detail == protocol.MessageTimeout:
 		return protocol.MessageTimeout
 	}

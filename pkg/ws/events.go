@@ -120,6 +120,6 @@ const maxPointer = 64
 // invalidParameter is an error in a query parameter. An empty name is that of the whole query.
 func invalidParameter(name, detail string) *HTTPError {
 	refused := invalidRequest(detail)
-	refused.Pointer = "/" + protocol.Clip(name, maxPointer)
+	refused.Pointer = "/" + protocol.Truncate(name, maxPointer)
 	return refused
 }

@@ -272,7 +272,7 @@ func TestStreamRefusals(t *testing.T) {
 		}
 		resp, _ := g.get(query, h)
 		var body struct{ Detail string }
-		if err := json.NewDecoder(resp.Body).Decode(&body); err != nil || !strings.HasPrefix(body.Detail, named+" is no id") {
+		if err := json.NewDecoder(resp.Body).Decode(&body); err != nil || !strings.HasPrefix(body.Detail, named+" must be an event id") {
 			t.Errorf("%s %s: %q %v", query, header, body.Detail, err)
 		}
 	}

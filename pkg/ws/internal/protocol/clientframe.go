@@ -19,11 +19,11 @@ const (
 	OpPing        = "ping"
 )
 
-// MaxAmount is the largest amount and the largest seq. A float64 holds it exactly, so JavaScript
-// does.
+// MaxAmount is the largest amount and the largest seq. It is the largest integer that JavaScript
+// can represent exactly.
 const MaxAmount = 1<<53 - 1
 
-// A ClientFrame is any frame that a client sends. A member that is absent is nil.
+// A ClientFrame is any frame that a client sends. An absent member is nil.
 type ClientFrame struct {
 	Op        string           `json:"op"`
 	Token     *string          `json:"token"`
@@ -37,61 +37,79 @@ type ClientFrame struct {
 	Snapshot  *bool            `json:"snapshot"`
 }
 
-// A Refusal says why a frame is not done.
+// A Refusal says why a frame is refused.
 type Refusal struct {
-	Code      string // of the error frame
-	Message   string // for people
-	Malformed bool   // no JSON, or an unknown op: a few of these close the connection
+	Code      string // the code of the error frame
+	Message   string // the message of the error frame, for people
+	Malformed bool   // the frame is not JSON, or its op is unknown; counts towards close code 4400
 }
 
-// Refuse refuses a frame that is well-formed.
-func Refuse(code, message string) *Refusal { return &Refusal{Code: code, Message: message} }
+// Refuse returns the refusal of a well-formed frame.
+func Refuse(code, message string) *Refusal {
+	return &Refusal{Code: code, Message: message}
+}
 
-// Malformed refuses a frame that is no JSON object of the protocol.
+// Malformed returns the refusal of a frame that is not a JSON object of the protocol.
 func Malformed(message string) *Refusal {
-	return &Refusal{Code: CodeBadRequest, Message: message, Malformed: true}
+	return &Refusal{
+		Code:      CodeBadRequest,
+		Message:   message,
+		Malformed: true,
+	}
 }
 
-// MaxNesting is how deep the JSON of a client frame may nest: an object in an array in the frame
-// is at level 3.
+const (
+	opMessage     = "op must be one of auth, subscribe, unsubscribe, ping"
+	objectMessage = "a frame must be a JSON object"
+)
+
+// MaxNesting is the maximum nesting depth of the JSON in a client frame. An object in an array in
+// the frame is at level 3.
 const MaxNesting = 8
 
-// EachFrame parses a message's frames and calls do for each until do returns false. Frames are JSON
-// values separated by white space, so a client may send one frame, several lines, or
-// pretty-printed JSON. A part that is no JSON, or nests too deep, ends the message.
-func EachFrame(message []byte, do func(f ClientFrame, refused *Refusal) bool) {
-	shallow, deep := cutDeepFrame(message)
-	if !deep {
-		if f, refused := parseFrame(message); refused == nil { // nearly every message is one good frame
-			do(f, nil)
+// ForEachFrame parses the frames of a message and calls handle for each frame until handle returns
+// false. A refused frame is passed with its refusal.
+//
+// Frames are JSON values separated by white space. A client can therefore send one frame, several
+// lines, or indented JSON. The rest of a message is ignored after a frame that is not JSON or that
+// nests too deep.
+func ForEachFrame(message []byte, handle func(f ClientFrame, refused *Refusal) bool) {
+	shallow, hasDeepFrame := cutDeepFrame(message)
+	if !hasDeepFrame {
+		// Nearly every message is one valid frame.
+		f, refused := parseFrame(message)
+		if refused == nil {
+			handle(f, nil)
 			return
 		}
 	}
+
 	dec := jsontext.NewDecoder(bytes.NewBuffer(shallow))
 	for n := 0; ; n++ {
 		raw, err := dec.ReadValue()
 		switch {
-		case errors.Is(err, io.EOF) && deep:
-			do(ClientFrame{}, Malformed(fmt.Sprintf("a frame nests at most %d levels deep", MaxNesting)))
+		case errors.Is(err, io.EOF) && hasDeepFrame:
+			tooDeep := fmt.Sprintf("a frame must nest at most %d levels deep", MaxNesting)
+			handle(ClientFrame{}, Malformed(tooDeep))
 			return
 		case errors.Is(err, io.EOF) && n > 0:
 			return
 		case err != nil:
-			do(parseFrame(nil))
+			handle(parseFrame(nil))
 			return
 		}
-		if !do(parseFrame(raw)) {
+		if !handle(parseFrame(raw)) {
 			return
 		}
 	}
 }
 
-// cutDeepFrame returns the part of a message that comes before its first frame that nests deeper
-// than MaxNesting, and whether there is one. The scan only counts brackets, so that no parser
-// recurses into a hostile message. It does not validate the message.
-func cutDeepFrame(message []byte) (shallow []byte, deep bool) {
+// cutDeepFrame returns the part of a message that precedes its first frame that nests deeper than
+// MaxNesting, and reports whether there is such a frame. The scan only counts brackets, so that no
+// parser recurses into a hostile message. It does not validate the message.
+func cutDeepFrame(message []byte) (shallow []byte, hasDeepFrame bool) {
 	depth := 0
-	start := 0 // of the frame
+	frameStart := 0
 	inString := false
 	for i := 0; i < len(message); i++ {
 		c := message[i]
@@ -107,70 +125,89 @@ func cutDeepFrame(message []byte) (shallow []byte, deep bool) {
 			inString = true
 		case c == '{' || c == '[':
 			if depth == 0 {
-				start = i
+				frameStart = i
 			}
+
 			depth++
 			if depth > MaxNesting {
-				return message[:start], true
+				return message[:frameStart], true
 			}
 		case c == '}' || c == ']':
 			depth = max(0, depth-1)
 		}
 	}
+
 	return message, false
 }
 
 var errNull = errors.New("a value must not be null")
 
-// strict makes the decoder refuse unknown members and null, at any level, so that a typo never
-// becomes a silent default such as no filter. Duplicate names and invalid UTF-8 are refused by
-// default.
-var strict = jsonv2.JoinOptions(
+// strictOptions make the decoder refuse unknown members and null at any level. A misspelled filter
+// is therefore an error and never a subscription without a filter. The decoder refuses duplicate
+// names and invalid UTF-8 by default.
+var strictOptions = jsonv2.JoinOptions(
 	jsonv2.RejectUnknownMembers(true),
-	jsonv2.WithUnmarshalers(jsonv2.UnmarshalFromFunc(func(dec *jsontext.Decoder, _ any) error {
-		if dec.PeekKind() == 'n' {
-			return errNull
-		}
-		return errors.ErrUnsupported // the default does the rest
-	})),
+	jsonv2.WithUnmarshalers(jsonv2.UnmarshalFromFunc(refuseNull)),
 )
 
-// parseFrame reads one frame. Unknown members, those of other ops and null are refused. The frame
-// is usable as far as its Sub even when it is refused.
+func refuseNull(dec *jsontext.Decoder, _ any) error {
+	if dec.PeekKind() == 'n' {
+		return errNull
+	}
+
+	return errors.ErrUnsupported // the decoder goes on with its default
+}
+
+// parseFrame parses one frame. It refuses unknown members, members of other ops and null. A refused
+// frame still has its Op and Sub, if they could be read.
 func parseFrame(raw []byte) (ClientFrame, *Refusal) {
 	if len(raw) == 0 || raw[0] != '{' {
-		return ClientFrame{}, Malformed("a frame is a JSON object")
+		return ClientFrame{}, Malformed(objectMessage)
 	}
+
 	var f ClientFrame
-	err := jsonv2.Unmarshal(raw, &f, strict)
-	if err == nil {
-		if !KnownOp(f.Op) {
-			return f, Malformed("op is one of auth, subscribe, unsubscribe, ping")
-		}
-		err := f.refuseMisplaced()
-		return f, err
+	err := jsonv2.Unmarshal(raw, &f, strictOptions)
+	if err != nil {
+		return parseInvalidFrame(raw, err)
 	}
-	// The frame's op decides how bad the error is, and its sub whom to answer.
-	var about struct {
+
+	if !IsKnownOp(f.Op) {
+		return f, Malformed(opMessage)
+	}
+
+	refused := f.refuseMisplaced()
+	return f, refused
+}
+
+// parseInvalidFrame reads the op and the sub of a frame that cannot be decoded; decodeErr says why.
+// The op decides whether the frame is malformed, and the error frame names the sub.
+func parseInvalidFrame(raw []byte, decodeErr error) (ClientFrame, *Refusal) {
+	var members struct {
 		Op  any `json:"op"`
 		Sub any `json:"sub"`
 	}
-	if jsonv2.Unmarshal(raw, &about) != nil {
-		return ClientFrame{}, Malformed("a frame is a JSON object without duplicate names")
+
+	err := jsonv2.Unmarshal(raw, &members)
+	if err != nil {
+		return ClientFrame{}, Malformed(objectMessage + " without duplicate names")
 	}
-	op, _ := about.Op.(string)
-	f = ClientFrame{Op: op}
-	if sub, ok := about.Sub.(string); ok {
+
+	op, _ := members.Op.(string)
+	f := ClientFrame{Op: op}
+	sub, isString := members.Sub.(string)
+	if isString {
 		f.Sub = &sub
 	}
-	if !KnownOp(op) {
-		return f, Malformed("op is one of auth, subscribe, unsubscribe, ping")
+
+	if !IsKnownOp(op) {
+		return f, Malformed(opMessage)
 	}
-	return f, Refuse(CodeBadRequest, describe(err))
+
+	return f, Refuse(CodeBadRequest, describeDecodeError(decodeErr))
 }
 
-// refuseMisplaced refuses members that frames of the op do not have. Since null is refused, a
-// member that is present is not nil.
+// refuseMisplaced refuses members that frames of the op do not have. A member that is present is
+// not nil, because null is refused.
 func (f *ClientFrame) refuseMisplaced() *Refusal {
 	for _, member := range []struct {
 		name    string
@@ -191,41 +228,51 @@ func (f *ClientFrame) refuseMisplaced() *Refusal {
 			return Refuse(CodeBadRequest, "unknown field /"+member.name)
 		}
 	}
+
 	return nil
 }
 
-// KnownOp reports whether client frames have this op.
-func KnownOp(op string) bool {
-	return op == OpAuth || op == OpSubscribe || op == OpUnsubscribe || op == OpPing
+// IsKnownOp reports whether op is an op of client frames.
+func IsKnownOp(op string) bool {
+	switch op {
+	case OpAuth, OpSubscribe, OpUnsubscribe, OpPing:
+		return true
+	}
+
+	return false
 }
 
-// describe says what is wrong with a frame's fields. It quotes nothing that the client sent, except
-// for the place.
-func describe(err error) string {
-	where := ""
+// describeDecodeError returns the message for a frame with an invalid field. It quotes nothing that
+// the client sent except the JSON pointer to the field.
+func describeDecodeError(err error) string {
+	pointer := ""
 	var semantic *jsonv2.SemanticError
 	if errors.As(err, &semantic) {
-		where = Clip(string(semantic.JSONPointer), maxPlace)
+		pointer = Truncate(string(semantic.JSONPointer), maxPointer)
 	}
+
 	switch {
 	case errors.Is(err, jsonv2.ErrUnknownName):
-		return "unknown field " + where
-	case where != "":
-		return "wrong type or value at " + where
+		return "unknown field " + pointer
+	case pointer != "":
+		return "the value at " + pointer + " must have the documented type and range"
 	}
-	return "the frame's fields have wrong types"
+
+	return "each field must have its documented type"
 }
 
-// maxPlace is the longest place in an error message, in bytes.
-const maxPlace = 64
+// maxPointer is the maximum length of a JSON pointer in an error message, in bytes.
+const maxPointer = 64
 
-// Clip cuts s to at most n bytes and keeps it valid UTF-8.
-func Clip(s string, n int) string {
+// Truncate shortens s to at most n bytes. It does not cut a UTF-8 sequence.
+func Truncate(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}
+
 	for n > 0 && s[n]&0xc0 == 0x80 {
 		n--
 	}
+
 	return s[:n]
 }

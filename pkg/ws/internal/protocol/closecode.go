@@ -22,21 +22,22 @@ const (
 	CloseRateLimited  CloseCode = 4429
 )
 
-// MessageTimeout is the other reason of CloseAuthTimeout: the client began a message and did not
-// complete it.
+// MessageTimeout is the second reason of CloseAuthTimeout: the client began a message and did not
+// complete it in time.
 const MessageTimeout = "message_timeout"
 
-// Label is the code as a label of metrics. Clients choose codes from 3000 to 4999 as they like, so
-// these share one label.
+// Label returns the code as a metric label. Clients can choose any code from 3000 to 4999, so the
+// codes that the protocol does not define share one label.
 func (c CloseCode) Label() string {
-	ofWebSocket := c >= 1000 && c < 1015
-	if ofWebSocket || c.Reason() != "" {
+	isWebSocketCode := c >= 1000 && c < 1015
+	if isWebSocketCode || c.Reason() != "" {
 		return strconv.Itoa(int(c))
 	}
+
 	return "other"
 }
 
-// Reason is the text of the close frame.
+// Reason returns the text of the close frame.
 func (c CloseCode) Reason() string {
 	switch c {
 	case CloseGoingAway:
@@ -63,5 +64,6 @@ func (c CloseCode) Reason() string {
 		return "rate_limited"
 	case CloseNormal, CloseAbnormal:
 	}
+
 	return ""
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/redroomrewards/realtime/docs"
 )
 
-// Every code that the server closes with is documented, and no other.
+// docs/asyncapi.json lists every close code with its reason, and no other code.
 func TestCloseCodesAreDocumented(t *testing.T) {
 	var doc struct {
 		Channels struct {
@@ -17,12 +17,14 @@ func TestCloseCodesAreDocumented(t *testing.T) {
 			}
 		}
 	}
-	if err := json.Unmarshal(docs.AsyncAPI, &doc); err != nil {
+	err := json.Unmarshal(docs.AsyncAPI, &doc)
+	if err != nil {
 		t.Fatal(err)
 	}
 	for code := CloseCode(1000); code < 5000; code++ {
-		if got := doc.Channels.Wallet.Codes[strconv.Itoa(int(code))].Reason; got != code.Reason() {
-			t.Errorf("%d is documented as %q, and is sent with %q", code, got, code.Reason())
+		documented := doc.Channels.Wallet.Codes[strconv.Itoa(int(code))].Reason
+		if documented != code.Reason() {
+			t.Errorf("reason of %d: documented as %q, want %q", code, documented, code.Reason())
 		}
 	}
 }

@@ -6,65 +6,96 @@ import (
 	"strconv"
 )
 
-// StreamSub is the name of the one subscription of an event stream.
+// StreamSub is the name of the only subscription of an event stream.
 const StreamSub = "wallet"
 
-// An EventStream writes frames as server-sent events. It keeps the client's position, which is the
-// id of each event that moves the client on.
+// An EventStream encodes frames as server-sent events. It keeps the position of the client, which
+// becomes the id of each event that changes it.
 type EventStream struct {
 	Position Position
 }
 
 // AppendHeartbeat appends a comment, which clients ignore.
-func (s *EventStream) AppendHeartbeat(dst []byte) []byte { return append(dst, ":\n\n"...) }
+func (s *EventStream) AppendHeartbeat(dst []byte) []byte {
+	return append(dst, ":\n\n"...)
+}
 
-// AppendEvent appends the frame of an account's event.
+// AppendEvent appends an event frame of the account.
 func (s *EventStream) AppendEvent(dst []byte, account string, seq int64, frame []byte) []byte {
 	s.Position.Set(account, seq)
 	dst = s.appendID(dst)
+
 	return appendData(dst, frame)
 }
 
 var (
-	subscribedStart = []byte(`{"op":"subscribed"`)
-	resyncStart     = []byte(`{"op":"resync"`)
-	reconnectStart  = []byte(`{"op":"reconnect"`)
+	subscribedPrefix = []byte(`{"op":"subscribed"`)
+	resyncPrefix     = []byte(`{"op":"resync"`)
+	reconnectPrefix  = []byte(`{"op":"reconnect"`)
 )
 
-// AppendFrame appends any other frame.
+// AppendFrame appends a frame that is not an event frame.
 func (s *EventStream) AppendFrame(dst, frame []byte) []byte {
 	switch {
-	case bytes.HasPrefix(frame, subscribedStart):
-		var f struct{ Accounts []SubscribedAccount }
-		if json.Unmarshal(frame, &f) == nil {
-			for _, a := range f.Accounts {
-				s.Position.Set(a.Account, a.Seq)
-			}
-		}
+	case bytes.HasPrefix(frame, subscribedPrefix):
+		s.setSubscribed(frame)
 		dst = s.appendID(dst)
-	case bytes.HasPrefix(frame, resyncStart):
-		var f SubscribedAccount
-		if json.Unmarshal(frame, &f) == nil {
-			s.Position.Set(f.Account, f.Seq)
-		}
+	case bytes.HasPrefix(frame, resyncPrefix):
+		s.setResynced(frame)
 		dst = s.appendID(dst)
-	case bytes.HasPrefix(frame, reconnectStart):
-		var f struct{ AfterMs int64 }
-		if json.Unmarshal(frame, &f) == nil {
-			dst = append(dst, "retry: "...)
-			dst = strconv.AppendInt(dst, f.AfterMs, 10)
-			dst = append(dst, '\n')
-		}
+	case bytes.HasPrefix(frame, reconnectPrefix):
+		dst = appendRetry(dst, frame)
 	}
+
 	return appendData(dst, frame)
 }
 
-// AppendClosed appends the last frame of a stream, which stands for the close code of a WebSocket.
+// setSubscribed moves the position to the start of a new subscription.
+func (s *EventStream) setSubscribed(frame []byte) {
+	var subscribed struct{ Accounts []SubscribedAccount }
+	err := json.Unmarshal(frame, &subscribed)
+	if err != nil {
+		return
+	}
+
+	for _, a := range subscribed.Accounts {
+		s.Position.Set(a.Account, a.Seq)
+	}
+}
+
+// setResynced moves the position of one account to the seq of a resync frame.
+func (s *EventStream) setResynced(frame []byte) {
+	var resync SubscribedAccount
+	err := json.Unmarshal(frame, &resync)
+	if err != nil {
+		return
+	}
+
+	s.Position.Set(resync.Account, resync.Seq)
+}
+
+// appendRetry appends the reconnection delay of a reconnect frame as a retry field.
+func appendRetry(dst, frame []byte) []byte {
+	var reconnect struct{ AfterMs int64 }
+	err := json.Unmarshal(frame, &reconnect)
+	if err != nil {
+		return dst
+	}
+
+	dst = append(dst, "retry: "...)
+	dst = strconv.AppendInt(dst, reconnect.AfterMs, 10)
+
+	return append(dst, '\n')
+}
+
+// AppendClosed appends the last frame of a stream. It carries the close code that a WebSocket
+// client would receive.
 func (s *EventStream) AppendClosed(dst []byte, code CloseCode) []byte {
 	dst = append(dst, `data: {"op":"closed","code":`...)
 	dst = strconv.AppendInt(dst, int64(code), 10)
 	dst = append(dst, `,"reason":"`...)
 	dst = append(dst, code.Reason()...)
+
 	return append(dst, "\"}\n\n"...)
 }
 
@@ -72,13 +103,16 @@ func (s *EventStream) appendID(dst []byte) []byte {
 	if s.Position.IsEmpty() {
 		return dst
 	}
+
 	dst = append(dst, "id: "...)
 	dst = s.Position.AppendTo(dst)
+
 	return append(dst, '\n')
 }
 
 func appendData(dst, frame []byte) []byte {
 	dst = append(dst, "data: "...)
 	dst = append(dst, frame...)
+
 	return append(dst, "\n\n"...)
 }

@@ -24,41 +24,45 @@ const (
 // HistoryUnavailable is the reason of every resync frame.
 const HistoryUnavailable = "history_unavailable"
 
-// Frames that every new connection gets, and events, are appended by hand. A balance and an error
-// go through the JSON library.
+// Event frames and the frames that every new connection gets are appended by hand, for speed. The
+// JSON library encodes balances and errors.
 
-// Quote returns s, which must be valid UTF-8, as a JSON string.
+// Quote returns s as a JSON string. It returns the empty JSON string when s is not valid UTF-8.
 func Quote(s string) []byte {
 	quoted, err := jsontext.AppendQuote(nil, s)
 	if err != nil {
 		return []byte(`""`)
 	}
+
 	return quoted
 }
 
-// WelcomeFrame tells the client that it is authenticated, and until when.
+// WelcomeFrame returns the frame that tells the client that it is authenticated and when its token
+// expires.
 func WelcomeFrame(connection, gateway string, heartbeat time.Duration, expires time.Time) []byte {
 	b := make([]byte, 0, 192)
 	b = append(b, `{"op":"welcome","connection":"`...)
-	b = append(b, connection...) // hex
+	b = append(b, connection...) // hexadecimal digits need no quoting
 	b = append(b, `","gateway":`...)
 	b = append(b, Quote(gateway)...)
 	b = append(b, `,"heartbeatSeconds":`...)
 	b = strconv.AppendInt(b, max(1, int64(heartbeat/time.Second)), 10)
 	b = append(b, `,"expiresAt":"`...)
 	b = expires.UTC().AppendFormat(b, bus.TimeFormat)
+
 	return append(b, `"}`...)
 }
 
-// A SubscribedAccount says where an account of a new subscription begins.
+// A SubscribedAccount describes where an account of a new subscription begins.
 type SubscribedAccount struct {
 	Account   string
 	Seq       int64
 	Recovered bool
-	Snapshot  *bus.Balance // nil: left out
+	Snapshot  *bus.Balance // nil: the frame has no snapshot
 }
 
-// SubscribedFrame is the first frame of a subscription, whose name is given as JSON.
+// SubscribedFrame returns the first frame of a subscription. quotedSub is the name of the
+// subscription as JSON.
 func SubscribedFrame(quotedSub []byte, accounts []SubscribedAccount) []byte {
 	b := make([]byte, 0, 64+len(quotedSub)+96*len(accounts))
 	b = append(b, `{"op":"subscribed","sub":`...)
@@ -68,14 +72,16 @@ func SubscribedFrame(quotedSub []byte, accounts []SubscribedAccount) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
+
 		b = accounts[i].appendTo(b)
 	}
+
 	return append(b, `]}`...)
 }
 
 func (a *SubscribedAccount) appendTo(b []byte) []byte {
 	b = append(b, `{"account":"`...)
-	b = append(b, a.Account...) // the form of an account needs no quoting
+	b = append(b, a.Account...) // an account never needs quoting
 	b = append(b, `","seq":`...)
 	b = strconv.AppendInt(b, a.Seq, 10)
 	b = append(b, `,"recovered":`...)
@@ -84,11 +90,12 @@ func (a *SubscribedAccount) appendTo(b []byte) []byte {
 		b = append(b, `,"snapshot":`...)
 		b = append(b, mustMarshal(a.Snapshot)...)
 	}
+
 	return append(b, '}')
 }
 
-// EventFrame is an event of an account, for a subscription whose name is given as JSON. The body is
-// the event's JSON, as the account may see it.
+// EventFrame returns the frame for an event of an account. quotedSub is the name of the
+// subscription as JSON. body is the JSON of the event as the account may see it.
 func EventFrame(quotedSub []byte, account string, seq int64, body []byte) []byte {
 	const (
 		head        = `{"op":"event","sub":`
@@ -99,63 +106,87 @@ func EventFrame(quotedSub []byte, account string, seq int64, body []byte) []byte
 	)
 	size := len(head) + len(accountName) + len(seqName) + len(eventName) + len(`}`)
 	size += len(quotedSub) + len(account) + maxDigits + len(body)
+
 	b := make([]byte, 0, size)
 	b = append(b, head...)
 	b = append(b, quotedSub...)
 	b = append(b, accountName...)
-	b = append(b, account...) // the form of an account needs no quoting
+	b = append(b, account...) // an account never needs quoting
 	b = append(b, seqName...)
 	b = strconv.AppendInt(b, seq, 10)
 	b = append(b, eventName...)
 	b = append(b, body...)
+
 	return append(b, '}')
 }
 
-// ResyncFrame says that events are missing, and gives the state from which they go on.
+// ResyncFrame returns the frame that tells the client that events are missing. It carries the
+// balance after the missing events.
 func ResyncFrame(quotedSub []byte, b bus.Balance) []byte {
-	return mustMarshal(struct {
+	type resyncFrame struct {
 		Op       string         `json:"op"`
 		Sub      jsontext.Value `json:"sub"`
 		Account  string         `json:"account"`
 		Seq      int64          `json:"seq"`
 		Snapshot bus.Balance    `json:"snapshot"`
 		Reason   string         `json:"reason"`
-	}{"resync", quotedSub, b.Account, b.Seq, b, HistoryUnavailable})
+	}
+
+	return mustMarshal(resyncFrame{
+		Op:       "resync",
+		Sub:      quotedSub,
+		Account:  b.Account,
+		Seq:      b.Seq,
+		Snapshot: b,
+		Reason:   HistoryUnavailable,
+	})
 }
 
-// UnsubscribedFrame says that a subscription has ended.
+// UnsubscribedFrame returns the frame that tells the client that a subscription has ended.
 func UnsubscribedFrame(quotedSub []byte) []byte {
 	return slices.Concat([]byte(`{"op":"unsubscribed","sub":`), quotedSub, []byte(`}`))
 }
 
-// PongFrame answers a ping frame.
+// PongFrame is the answer to a ping frame.
 var PongFrame = []byte(`{"op":"pong"}`)
 
-// ErrorFrame answers a frame that is refused. The sub is nil when the frame named none.
+// ErrorFrame returns the answer to a refused frame. sub is nil when the frame named no
+// subscription.
 func ErrorFrame(sub *string, r *Refusal) []byte {
-	return mustMarshal(struct {
+	type errorFrame struct {
 		Op      string  `json:"op"`
 		Sub     *string `json:"sub,omitzero"`
 		Code    string  `json:"code"`
 		Message string  `json:"message"`
-	}{"error", sub, r.Code, r.Message})
+	}
+
+	return mustMarshal(errorFrame{
+		Op:      "error",
+		Sub:     sub,
+		Code:    r.Code,
+		Message: r.Message,
+	})
 }
 
-// ExpiringFrame tells the client when its token ends.
+// ExpiringFrame returns the frame that tells the client when its token expires.
 func ExpiringFrame(expires time.Time) []byte {
-	return []byte(`{"op":"token_expiring","expiresAt":"` + expires.UTC().Format(bus.TimeFormat) + `"}`)
+	expiresAt := expires.UTC().Format(bus.TimeFormat)
+	return []byte(`{"op":"token_expiring","expiresAt":"` + expiresAt + `"}`)
 }
 
-// ReconnectFrame asks the client to come back after that time.
-func ReconnectFrame(after time.Duration) []byte {
-	return []byte(`{"op":"reconnect","afterMs":` + strconv.FormatInt(after.Milliseconds(), 10) + `,"reason":"drain"}`)
+// ReconnectFrame returns the frame that asks the client to reconnect after the delay.
+func ReconnectFrame(delay time.Duration) []byte {
+	afterMs := strconv.FormatInt(delay.Milliseconds(), 10)
+	return []byte(`{"op":"reconnect","afterMs":` + afterMs + `,"reason":"drain"}`)
 }
 
-// mustMarshal encodes a frame of ours, which cannot fail.
+// mustMarshal encodes a frame. It panics when the frame cannot be encoded, which is a programming
+// error.
 func mustMarshal(frame any) []byte {
 	b, err := jsonv2.Marshal(frame)
 	if err != nil {
 		panic("ws: " + err.Error())
 	}
+
 	return b
 }

@@ -9,82 +9,93 @@ import (
 	"strings"
 )
 
-// lastEventID is the header in which a browser returns the id of the last event that it saw.
+// lastEventID is the header in which a browser returns the id of the last event that it received.
 const lastEventID = "Last-Event-ID"
 
-// A StreamQuery is what a request for an event stream asks for.
+// A StreamQuery is the parsed query of a request for an event stream.
 type StreamQuery struct {
-	Token     string      // access_token; empty: none
-	Subscribe ClientFrame // all but After
+	Token     string      // access_token; empty when absent
+	Subscribe ClientFrame // without After, which SetAfter fills
 
-	position string // empty: none
-	source   string // the parameter or header that gave it
+	position       string // empty when absent
+	positionSource string // the parameter or header that gave the position
 }
 
-// A QueryError says what is wrong with a query.
+// A QueryError says why a query is refused.
 type QueryError struct {
-	Parameter string // empty: the whole query
+	Parameter string // the invalid parameter; empty for the whole query
 	Detail    string
 }
 
-// ParseStreamQuery reads the parameters, which are the members of a subscribe frame. Unknown ones
-// are refused, so that a misspelt filter never means everything.
+// ParseStreamQuery parses the query parameters, which are the members of a subscribe frame. It
+// refuses unknown parameters, so that a misspelled filter is never a subscription without a filter.
 func ParseStreamQuery(r *http.Request) (*StreamQuery, *QueryError) {
-	values, err := url.ParseQuery(r.URL.RawQuery)
+	parameters, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return nil, &QueryError{Detail: "the query is malformed"}
+		return nil, &QueryError{Detail: "the query must be valid URL encoding"}
 	}
-	name := StreamSub
-	q := &StreamQuery{Subscribe: ClientFrame{Op: OpSubscribe, Sub: &name}}
-	for name, list := range values {
-		if wrong := q.set(name, list); wrong != "" {
-			return nil, &QueryError{Parameter: name, Detail: wrong}
+
+	sub := StreamSub
+	q := &StreamQuery{Subscribe: ClientFrame{Op: OpSubscribe, Sub: &sub}}
+	for name, values := range parameters {
+		problem := q.setParameter(name, values)
+		if problem != "" {
+			return nil, &QueryError{Parameter: name, Detail: problem}
 		}
 	}
-	// The header is newer than the parameter, with which the client came first.
-	if id := r.Header.Get(lastEventID); id != "" {
+
+	// The browser keeps the URL of the first request, so the header is newer than the parameter.
+	id := r.Header.Get(lastEventID)
+	if id != "" {
 		q.position = id
-		q.source = lastEventID
+		q.positionSource = lastEventID
 	}
+
 	return q, nil
 }
 
-// set reads one parameter. It returns what is wrong with it.
-func (q *StreamQuery) set(name string, list []string) (wrong string) {
-	if into := q.list(name); into != nil {
-		*into = strings.Split(strings.Join(list, ","), ",")
+// setParameter sets the field of one parameter. It returns an error text, or "".
+func (q *StreamQuery) setParameter(name string, values []string) (problem string) {
+	list := q.listField(name)
+	if list != nil {
+		*list = strings.Split(strings.Join(values, ","), ",")
 		return ""
 	}
-	if len(list) > 1 {
-		return "is given more than once"
+
+	if len(values) > 1 {
+		return "the parameter must be given only once"
 	}
-	value := list[0]
+
+	value := values[0]
 	switch name {
 	case "minAmount":
 		n, err := strconv.ParseInt(value, 10, 64)
 		if err != nil {
-			return "minAmount is a whole number"
+			return "minAmount must be an integer"
 		}
+
 		q.Subscribe.MinAmount = &n
 	case "snapshot":
 		if value != "true" && value != "false" {
-			return "snapshot is true or false"
+			return "snapshot must be true or false"
 		}
-		wanted := value == "true"
-		q.Subscribe.Snapshot = &wanted
+
+		snapshot := value == "true"
+		q.Subscribe.Snapshot = &snapshot
 	case "after":
 		q.position = value
-		q.source = name
+		q.positionSource = name
 	case "access_token":
 		q.Token = value
 	default:
-		return "there is no such parameter"
+		return "unknown parameter"
 	}
+
 	return ""
 }
 
-// list returns the list that a parameter gives. It is nil for a parameter that is no list.
-func (q *StreamQuery) list(name string) *[]string {
+// listField returns the field of a list parameter. It returns nil for other parameters.
+func (q *StreamQuery) listField(name string) *[]string {
 	switch name {
 	case "accounts":
 		return &q.Subscribe.Accounts
@@ -95,23 +106,31 @@ func (q *StreamQuery) list(name string) *[]string {
 	case "features":
 		return &q.Subscribe.Features
 	}
+
 	return nil
 }
 
-// SetAfter fills Subscribe.After from the position that the client gave, if it gave one. It returns
-// what is wrong with it. The position in Last-Event-ID may be of accounts that the client no longer
-// asks for: the browser sends it by itself.
-func (q *StreamQuery) SetAfter(accounts []string) (wrong string) {
+// SetAfter sets Subscribe.After from the position in the request, if there is one. It returns an
+// error text, or "".
+//
+// The browser sends Last-Event-ID by itself, so the header may name accounts that the client no
+// longer subscribes to. SetAfter ignores them.
+func (q *StreamQuery) SetAfter(accounts []string) (problem string) {
 	if q.position == "" {
 		return ""
 	}
+
 	after, ok := ParsePosition(q.position, accounts)
 	if !ok {
-		return q.source + " is no id of this stream"
+		return q.positionSource + " must be an event id of this stream"
 	}
-	if q.source == lastEventID {
-		maps.DeleteFunc(after, func(account string, _ int64) bool { return !slices.Contains(accounts, account) })
+
+	if q.positionSource == lastEventID {
+		maps.DeleteFunc(after, func(account string, _ int64) bool {
+			return !slices.Contains(accounts, account)
+		})
 	}
+
 	q.Subscribe.After = after
 	return ""
 }
