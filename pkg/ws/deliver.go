@@ -80,7 +80,7 @@ func (h *Hub) deliverOne(d *delivering, del *bus.Delivery, allAccounts []*subscr
 		shown.Body = nil
 	}
 	if shown.Span != nil {
-		shown.Span.Release()
+		shown.Span.FinishQueueing()
 	}
 }
 
@@ -110,7 +110,7 @@ func (s *shard) deliver(d *delivering, kept, shown *event) bool {
 			d.gaps = append(d.gaps, f)
 		}
 	}
-	kept.Keep() // still under the lock: others find it in the memory only afterwards
+	kept.DetachBody() // still under the lock: others find it in the memory only afterwards
 	return true
 }
 
@@ -120,7 +120,7 @@ func (d *delivering) push(sub *subscription, e *event) {
 		return
 	}
 	if e.Span != nil {
-		e.Span.NoteQueued()
+		e.Span.CountQueued()
 	}
 	if sub.session.enqueueEvent(sub, e) {
 		d.touched = append(d.touched, sub.session)
@@ -134,7 +134,7 @@ func noteSpans(items []netconn.Item) {
 	for i := range items {
 		e, ok := items[i].Event.(*event)
 		if ok && e.Span != nil {
-			e.Span.NoteWritten(now)
+			e.Span.CountWritten(now)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-// Package recent holds an event as a gateway keeps and shows it, the memory of recent events that
-// clients resume from, and the trace span of an event's delivery. It holds no locks: the owner of a
-// Memory protects it and its Chains.
+// Package recent holds the events of a gateway, the memory of recent events that clients resume
+// from, and the trace span of an event's delivery. It takes no locks, except inside a Span. The
+// owner of a Memory protects the Memory and its Chains.
 package recent

@@ -8,8 +8,9 @@ import (
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
-// An Event is one delivery: its routing fields, and the account's view as bytes that nobody parses.
-// It is shared by the memory and by all send queues, and does not change once others see it.
+// An Event is one delivery: its routing fields and the JSON that subscribers receive, which is
+// never parsed. The memory and all send queues share an Event. It must not change after another
+// goroutine can see it.
 type Event struct {
 	Account string
 	Seq     int64
@@ -17,16 +18,16 @@ type Event struct {
 	Reason  string
 	Feature string
 	Amount  int64
-	Body    []byte // the JSON that subscribers see; Keep gives the event its own copy
-	Millis  int64  // when Redis took it, in ms since 1970; 0: unknown (from history)
-	Span    *Span  // nil unless this is a traced event on its way
+	Body    []byte // the JSON that subscribers receive; DetachBody gives the event its own copy
+	Millis  int64  // when Redis stored the stream entry, in ms since 1970; 0: unknown
+	Span    *Span  // nil unless the event is traced
 
-	// frames holds the frames built so far, one for each subscription name. Apps name their
-	// subscriptions alike, so a thousand subscribers share one frame.
+	// frames is a list of the frames built so far, one for each subscription name. Clients of one
+	// app use the same name, so a thousand subscribers share one frame.
 	frames atomic.Pointer[namedFrame]
 }
 
-// namedFrame is a frame for subscriptions of one name, in a list.
+// A namedFrame is the frame for subscriptions with one name. It is a node of a list.
 type namedFrame struct {
 	sub   string
 	bytes []byte
@@ -34,15 +35,15 @@ type namedFrame struct {
 	depth int
 }
 
-// maxSharedFrames bounds how many names share frames of one event. Frames for further names are
-// built for each subscriber.
+// maxSharedFrames is the maximum number of names that share frames of one event. For any other
+// name a frame is built for each subscriber.
 const maxSharedFrames = 4
 
-// eventOverhead is about what an event takes besides its body, when its memory is counted.
+// eventOverhead is the estimated size of an event without its body, in bytes.
 const eventOverhead = 256
 
-// NewEvent returns the event of a delivery, with a body that is the delivery's full event or the
-// account's own view.
+// NewEvent returns the event of a delivery. body is either the full event or the account's own
+// view.
 func NewEvent(d *bus.Delivery, body []byte) *Event {
 	return &Event{
 		Account: d.Account,
@@ -56,21 +57,27 @@ func NewEvent(d *bus.Delivery, body []byte) *Event {
 	}
 }
 
-// Keep makes the event independent of the read that brought it, whose buffer it would keep in
-// memory as a whole. It must be called before others can see the event.
-func (e *Event) Keep() {
-	if f := e.frames.Load(); f != nil {
+// DetachBody makes the body independent of the buffer of the stream read, which the event would
+// otherwise keep in memory as a whole. It must be called before another goroutine can see the
+// event.
+func (e *Event) DetachBody() {
+	f := e.frames.Load()
+	if f != nil {
 		end := len(f.bytes) - len(`}`)
 		e.Body = f.bytes[end-len(e.Body) : end]
 		return
 	}
+
 	e.Body = bytes.Clone(e.Body)
 }
 
-// size is about what the event takes in memory, with one built frame.
-func (e *Event) size() int { return 2*len(e.Body) + eventOverhead }
+// memorySize returns the estimated size of the event with one built frame, in bytes.
+func (e *Event) memorySize() int {
+	return 2*len(e.Body) + eventOverhead
+}
 
-// Frame returns the event's frame for subscriptions of that name, which is also given as JSON.
+// Frame returns the frame of the event for subscriptions with the name sub. quotedSub is the same
+// name as JSON.
 func (e *Event) Frame(sub string, quotedSub []byte) []byte {
 	first := e.frames.Load()
 	for f := first; f != nil; f = f.next {
@@ -78,16 +85,20 @@ func (e *Event) Frame(sub string, quotedSub []byte) []byte {
 			return f.bytes
 		}
 	}
+
 	f := &namedFrame{
 		sub:   sub,
 		bytes: protocol.EventFrame(quotedSub, e.Account, e.Seq, e.Body),
 		next:  first,
 	}
+
 	if first != nil {
 		f.depth = first.depth + 1
 	}
+
 	if f.depth < maxSharedFrames {
-		e.frames.CompareAndSwap(first, f) // losing a race costs a second build, nothing else
+		e.frames.CompareAndSwap(first, f) // after a lost race the frame is only built again
 	}
+
 	return f.bytes
 }

@@ -11,38 +11,41 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// spanTimeout is how long an event's span waits for the last of its subscribers. Then it ends with
-// what was written until then.
+// spanTimeout is the longest time that a span waits for the last write of its event. After that the
+// span ends with the writes so far.
 const spanTimeout = 5 * time.Second
 
-// A Span is one event's way through this gateway, from the stream to the last socket: one trace
-// span, however many subscribers it has. Only events of sampled traces have one.
+// A Span covers one event in this gateway, from the stream entry to the last socket. An event has
+// one span, regardless of the number of subscribers. Only events of sampled traces have a span.
 type Span struct {
 	span trace.Span
 
-	mu        sync.Mutex // protects what follows
-	queued    int        // subscriptions that it was queued for
-	written   int        // sockets that it was written to
+	mu        sync.Mutex // protects the fields below
+	queued    int        // subscriptions that the event was queued for
+	written   int        // sockets that the event was written to
 	lastWrite time.Time
-	released  bool // queued is final
+	allQueued bool // queued is final
 	ended     bool
 	timer     *time.Timer
 }
 
-// WithSpan returns the event that subscribers get: e itself, or a twin with a span when the event's
-// trace is sampled. The memory keeps e, so that what is sent again later is not counted.
+// WithSpan returns the event for the subscribers. It is e itself, or a copy with a span if the
+// trace of the event is sampled. The memory keeps e, so that a replay is not counted in the span.
 func WithSpan(tracer trace.Tracer, e *Event, d *bus.Delivery) *Event {
 	if tracer == nil || d.TraceParent == "" {
 		return e
 	}
+
 	parent := bus.SpanContext(d.TraceParent)
 	if !parent.IsSampled() {
 		return e
 	}
+
 	start := time.Now()
 	if e.Millis > 0 && e.Millis < start.UnixMilli() {
 		start = time.UnixMilli(e.Millis)
 	}
+
 	ctx := trace.ContextWithRemoteSpanContext(context.Background(), parent)
 	_, span := tracer.Start(ctx, "deliver",
 		trace.WithSpanKind(trace.SpanKindConsumer),
@@ -51,58 +54,70 @@ func WithSpan(tracer trace.Tracer, e *Event, d *bus.Delivery) *Event {
 			attribute.String("messaging.system", "redis"),
 			attribute.String("realtime.event.type", e.Type),
 			attribute.Int64("realtime.event.seq", e.Seq),
-		))
-	twin := NewEvent(d, e.Body)
-	twin.Span = &Span{span: span}
-	return twin
+		),
+	)
+
+	traced := NewEvent(d, e.Body)
+	traced.Span = &Span{span: span}
+
+	return traced
 }
 
-// NoteQueued counts a subscription that the event was queued for.
-func (s *Span) NoteQueued() {
+// CountQueued counts a subscription that the event was queued for.
+func (s *Span) CountQueued() {
 	s.mu.Lock()
 	s.queued++
 	s.mu.Unlock()
 }
 
-// Release says that the event is queued for everybody. A span for nobody is not sent.
-func (s *Span) Release() {
+// FinishQueueing must be called after the last CountQueued. A span without a subscription is not
+// exported.
+func (s *Span) FinishQueueing() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.released = true
+
+	s.allQueued = true
 	switch s.queued {
 	case 0:
 		s.ended = true
 	case s.written:
-		s.end(s.lastWrite)
+		s.endSpan(s.lastWrite)
 	default:
-		s.timer = time.AfterFunc(spanTimeout, func() {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.end(time.Now())
-		})
+		s.timer = time.AfterFunc(spanTimeout, s.expire)
 	}
 }
 
-// NoteWritten counts a socket that the event was written to.
-func (s *Span) NoteWritten(now time.Time) {
+// expire ends the span after spanTimeout.
+func (s *Span) expire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
+	s.endSpan(time.Now())
+}
+
+// CountWritten counts a socket that the event was written to.
+func (s *Span) CountWritten(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
 	s.written++
 	s.lastWrite = now
-	if s.released && s.written == s.queued {
-		s.end(now)
+	if s.allQueued && s.written == s.queued {
+		s.endSpan(now)
 	}
 }
 
-// end sends the span, once. The caller holds mu.
-func (s *Span) end(at time.Time) {
+// endSpan ends the span, unless it has ended already. The caller holds mu.
+func (s *Span) endSpan(at time.Time) {
 	if s.ended {
 		return
 	}
+
 	s.ended = true
 	if s.timer != nil {
 		s.timer.Stop()
 	}
+
 	s.span.SetAttributes(
 		attribute.Int("realtime.deliveries", s.queued),
 		attribute.Int("realtime.written", s.written),
