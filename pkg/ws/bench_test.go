@@ -17,7 +17,7 @@ type drop struct {
 }
 
 func (d *drop) wakeWriter() {
-	for d.buf.TakeFrom(&d.session.queue) { // until nothing waits
+	for d.buf.FillFrom(&d.session.queue) { // until nothing waits
 	}
 }
 func (d *drop) flushQueue()                          { d.wakeWriter() }

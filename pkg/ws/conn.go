@@ -32,7 +32,7 @@ type conn struct {
 func (c *conn) run(identity *Identity) {
 	defer c.finish()
 	if identity == nil {
-		if err := c.net.SendAnswer(); err != nil {
+		if err := c.net.SendResponse(); err != nil {
 			c.WriteFailed(err)
 			return
 		}
@@ -187,7 +187,7 @@ func (c *conn) wakeWriter() { c.net.Wake() }
 func (c *conn) flushQueue() { c.net.Flush() }
 
 // wasHeard implements transport.
-func (c *conn) wasHeard() bool { return c.net.Heard() }
+func (c *conn) wasHeard() bool { return c.net.WasActive() }
 
 // kindName implements transport.
 func (c *conn) kindName() string { return "websocket" }

@@ -47,7 +47,7 @@ func (k *sink) flushQueue() {
 	defer k.mu.Unlock()
 	for !k.still {
 		var buf netconn.Buffer
-		if !buf.TakeFrom(&k.session.queue) {
+		if !buf.FillFrom(&k.session.queue) {
 			return
 		}
 		for _, it := range buf.Items {

@@ -106,7 +106,7 @@ func (st *stream) run(ctx context.Context) {
 func (st *stream) flushQueue() {
 	buf := netconn.GetBuffer()
 	defer buf.Release()
-	for buf.TakeFrom(&st.session.queue) {
+	for buf.FillFrom(&st.session.queue) {
 		for _, it := range buf.Items {
 			buf.Bytes = st.appendItem(buf.Bytes, it)
 		}

@@ -2,13 +2,13 @@ package netconn
 
 import "sync"
 
+// One write carries about this much, so that a loop soon continues with the next connection.
 const (
-	// One write carries about this much, so that a loop is soon back to the other connections.
 	maxWriteItems = 256
 	maxWriteBytes = 64 << 10
 )
 
-// A Buffer is the space that one write needs for a moment.
+// A Buffer is the temporary memory of one write.
 type Buffer struct {
 	Items []Item
 	Bytes []byte
@@ -23,20 +23,23 @@ func newBuffer() *Buffer {
 
 var buffers = sync.Pool{New: func() any { return newBuffer() }}
 
-// GetBuffer returns a buffer, which must be given back with Release.
+// GetBuffer returns a buffer from a pool. The caller must return it with Release.
 func GetBuffer() *Buffer {
 	b, _ := buffers.Get().(*Buffer)
 	return b
 }
 
-// Release gives the buffer back.
-func (b *Buffer) Release() { buffers.Put(b) }
+// Release returns the buffer to the pool.
+func (b *Buffer) Release() {
+	buffers.Put(b)
+}
 
-// TakeFrom fills Items with what waits in the queue, as much as one write carries, and empties
-// Bytes. It reports whether anything waited.
-func (b *Buffer) TakeFrom(q *Queue) bool {
+// FillFrom moves queued items to Items, as many as one write carries, and empties Bytes. It reports
+// whether there were any items.
+func (b *Buffer) FillFrom(q *Queue) bool {
 	clear(b.Items)
-	b.Items = q.take(b.Items[:0], maxWriteItems, maxWriteBytes)
+	b.Items = q.popItems(b.Items[:0], maxWriteItems, maxWriteBytes)
 	b.Bytes = b.Bytes[:0]
+
 	return len(b.Items) > 0
 }

@@ -6,21 +6,21 @@ import (
 )
 
 const (
-	// minCompressed is the least size of a message that is worth compressing. An event has some 350
-	// bytes.
+	// minCompressed is the minimum size of a message that is compressed, in bytes. An event has
+	// about 350 bytes.
 	minCompressed = 256
 	// compressedBit is the bit RSV1 of a frame header (RFC 7692 section 6).
 	compressedBit = 0x40
-	// syncTail is the length of the end of a flushed block, which is left out on the wire (RFC 7692
-	// section 7.2.1).
+	// syncTail is the length of the end of a flushed block, which is not sent (RFC 7692 section
+	// 7.2.1).
 	syncTail = 4
 )
 
-// compressors compress messages, each by itself (no context takeover). So a connection keeps
-// nothing between messages, and the compressors, which take some 1 MB each, are few. A writer that
-// finds them busy waits for the processor, never for a client.
+// compressors is a pool of compressors. Each message is compressed independently (no context
+// takeover), so a connection keeps no compressor between messages. A compressor takes about 1 MB,
+// so there are few. A writer that finds none idle waits for the processor but never for a client.
 type compressors struct {
-	idle chan *compressor // a nil one is not made yet
+	idle chan *compressor // nil: a compressor that is not created yet
 }
 
 type compressor struct {
@@ -33,29 +33,40 @@ func newCompressors(n int) *compressors {
 	for range n {
 		c.idle <- nil
 	}
+
 	return c
 }
 
-// compress replaces the message that dst ends with by its compressed form, if that is shorter. The
-// message begins at start, and its payload has that size.
-func (c *compressors) compress(dst []byte, start, size int) []byte {
+func newCompressor() *compressor {
+	z := new(compressor)
+	z.w, _ = flate.NewWriter(&z.out, flate.BestSpeed) // fails only for unknown levels
+
+	return z
+}
+
+// compressMessage replaces the message at the end of dst by its compressed form if that is shorter.
+// start is the index of the message in dst, and size is the length of its payload.
+func (c *compressors) compressMessage(dst []byte, start, size int) []byte {
 	if size < minCompressed {
 		return dst
 	}
-	one := <-c.idle
-	defer func() { c.idle <- one }()
-	if one == nil {
-		one = new(compressor)
-		one.w, _ = flate.NewWriter(&one.out, flate.BestSpeed) // fails for unknown levels only
+
+	z := <-c.idle
+	defer func() { c.idle <- z }()
+	if z == nil {
+		z = newCompressor()
 	}
-	one.out.Reset()
-	one.w.Reset(&one.out)
-	_, _ = one.w.Write(dst[len(dst)-size:]) // a bytes.Buffer takes everything
-	_ = one.w.Flush()
-	short := one.out.Len() - syncTail
-	if short >= size {
+
+	z.out.Reset()
+	z.w.Reset(&z.out)
+	_, _ = z.w.Write(dst[len(dst)-size:]) // writing to a bytes.Buffer never fails
+	_ = z.w.Flush()
+
+	compressedSize := z.out.Len() - syncTail
+	if compressedSize >= size {
 		return dst
 	}
-	dst = appendHeader(dst[:start], textFrame|compressedBit, short)
-	return append(dst, one.out.Bytes()[:short]...)
+
+	dst = appendHeader(dst[:start], textFrame|compressedBit, compressedSize)
+	return append(dst, z.out.Bytes()[:compressedSize]...)
 }

@@ -8,82 +8,117 @@ import (
 	"time"
 )
 
-// A slowWriter takes some time to write, and notes when it began.
+// A slowWriter is a passWriter whose writes take some time. It records when they begin.
 type slowWriter struct {
-	takes  time.Duration
-	begins chan time.Time
+	writeTime time.Duration
+	begins    chan time.Time
+}
+
+func newSlowWriter(writeTime time.Duration) *slowWriter {
+	return &slowWriter{
+		writeTime: writeTime,
+		begins:    make(chan time.Time, 10),
+	}
 }
 
 func (w *slowWriter) writeNow(*Buffer) {
 	w.begins <- time.Now()
-	time.Sleep(w.takes) // fake time
+	time.Sleep(w.writeTime) // fake time
 }
 
-// A pass begins at once after a quiet time. While passes follow each other, the loop rests for half
-// as long as it has written, and for 2 ms at most.
-func TestPasses(t *testing.T) {
+// startLoop runs a loop until the returned function is called.
+func startLoop(t *testing.T) (l *loop, stop func()) {
+	t.Helper()
+	l = newLoop()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- l.runPasses(ctx) }()
+	return l, func() {
+		cancel()
+		err := <-ended
+		if err != nil {
+			t.Errorf("runPasses: %v", err)
+		}
+	}
+}
+
+// A pass begins at once when the loop was idle. While passes follow each other, the loop pauses for
+// half of the time that the last pass took, and for 2 ms at most.
+func TestLoopPausesBetweenPasses(t *testing.T) {
+	const ms = time.Millisecond
 	for name, tc := range map[string]struct {
-		takes time.Duration   // a write
-		adds  []time.Duration // when the connection has something to write
-		want  []time.Duration // when it is written to
+		writeTime time.Duration
+		adds      []time.Duration // when the connection has something to write
+		want      []time.Duration // when the writes begin
 	}{
-		"quiet":         {3 * time.Millisecond, []time.Duration{0, 10 * time.Millisecond}, []time.Duration{0, 10 * time.Millisecond}},
-		"back to back":  {2 * time.Millisecond, []time.Duration{0, time.Millisecond}, []time.Duration{0, 3 * time.Millisecond}},
-		"after the end": {2 * time.Millisecond, []time.Duration{0, 2500 * time.Microsecond}, []time.Duration{0, 3 * time.Millisecond}},
-		"long passes":   {50 * time.Millisecond, []time.Duration{0, 10 * time.Millisecond}, []time.Duration{0, 52 * time.Millisecond}},
-		"short passes":  {time.Microsecond, []time.Duration{0, 2 * time.Microsecond}, []time.Duration{0, 2 * time.Microsecond}},
+		"idle loop": {
+			writeTime: 3 * ms,
+			adds:      []time.Duration{0, 10 * ms},
+			want:      []time.Duration{0, 10 * ms},
+		},
+		"added during the pass": {
+			writeTime: 2 * ms,
+			adds:      []time.Duration{0, ms},
+			want:      []time.Duration{0, 3 * ms},
+		},
+		"added during the pause": {
+			writeTime: 2 * ms,
+			adds:      []time.Duration{0, 2500 * time.Microsecond},
+			want:      []time.Duration{0, 3 * ms},
+		},
+		"long pass": {
+			writeTime: 50 * ms,
+			adds:      []time.Duration{0, 10 * ms},
+			want:      []time.Duration{0, 52 * ms},
+		},
+		"short pass": {
+			writeTime: time.Microsecond,
+			adds:      []time.Duration{0, 2 * time.Microsecond},
+			want:      []time.Duration{0, 2 * time.Microsecond},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := newLoop()
-				ctx, stop := context.WithCancel(t.Context())
-				ended := make(chan error)
-				go func() { ended <- l.run(ctx) }()
-				w := &slowWriter{takes: tc.takes, begins: make(chan time.Time, 10)}
+				l, stop := startLoop(t)
+				w := newSlowWriter(tc.writeTime)
 				start := time.Now()
 				for _, at := range tc.adds {
 					time.Sleep(time.Until(start.Add(at))) // fake time
-					l.add(w)
+					l.addToNextPass(w)
 				}
 				time.Sleep(time.Second) // fake time
 				stop()
-				if err := <-ended; err != nil {
-					t.Error(err)
-				}
 				close(w.begins)
+
 				var got []time.Duration
 				for begin := range w.begins {
 					got = append(got, begin.Sub(start))
 				}
 				if !slices.Equal(got, tc.want) {
-					t.Errorf("written at %v, want %v", got, tc.want)
+					t.Errorf("writes began at %v, want %v", got, tc.want)
 				}
 			})
 		})
 	}
 }
 
-// What comes during a pass is written together in the next one.
-func TestPassesGather(t *testing.T) {
+// Connections that are added during a pass are written in the same next pass.
+func TestLoopGathersDuringPass(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLoop()
-		ctx, stop := context.WithCancel(t.Context())
-		ended := make(chan error)
-		go func() { ended <- l.run(ctx) }()
-		slow := &slowWriter{takes: time.Millisecond, begins: make(chan time.Time, 10)}
-		others := []*slowWriter{{begins: make(chan time.Time, 10)}, {begins: make(chan time.Time, 10)}}
-		l.add(slow)
+		l, stop := startLoop(t)
+		slow := newSlowWriter(time.Millisecond)
+		l.addToNextPass(slow)
 		<-slow.begins // the pass has begun
-		for _, w := range others {
-			l.add(w)
-		}
-		first := <-others[0].begins
-		if second := <-others[1].begins; !second.Equal(first) {
-			t.Errorf("written %v apart, want the same pass", second.Sub(first))
+		a := newSlowWriter(0)
+		b := newSlowWriter(0)
+		l.addToNextPass(a)
+		l.addToNextPass(b)
+
+		first := <-a.begins
+		second := <-b.begins
+		if !second.Equal(first) {
+			t.Errorf("writes began %v apart, want the same pass", second.Sub(first))
 		}
 		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
 	})
 }

@@ -5,73 +5,81 @@ import (
 	"time"
 )
 
-// An Item is a frame on its way to a client. The frame's bytes may be shared with other clients.
+// An Item is a frame in a send queue. Other clients may share the bytes of the frame.
 type Item struct {
 	Frame []byte // nil: a ping
-	Event any    // what the frame shows, for its owner; nil: no event
+	Event any    // the event in the frame, for the owner; nil: no event
 }
 
-// A Queue is the bounded send queue between an engine, which never waits, and one client's
-// connection. MaxItems and MaxBytes are its limits.
+// A Queue is the bounded send queue of one client. The engine adds items and never waits. The
+// writers of the connection remove them. MaxItems and MaxBytes are the limits.
 type Queue struct {
 	MaxItems int
 	MaxBytes int
 
-	mu         sync.Mutex // protects what follows; no other mutex is locked inside it
-	items      []Item     // nil when none waits
-	head       int        // items[head:] wait
-	bytes      int        // of the frames that wait
-	sentFrames int
-	sentBytes  int
-	sealed     bool          // nothing more goes in
-	scheduled  bool          // the writer was told, and has not found the queue empty since
-	room       chan struct{} // closed when there is room again; nil: nobody waits for it
+	mu         sync.Mutex    // protects the fields below; no other mutex is locked while it is held
+	items      []Item        // items[head:] are queued; nil when the queue is empty
+	head       int           // index of the oldest item
+	bytes      int           // total length of the queued frames
+	sentFrames int           // frames that were removed to be written
+	sentBytes  int           // bytes that were removed to be written
+	sealed     bool          // no more items are accepted
+	scheduled  bool          // the writer was woken and has not found the queue empty since
+	room       chan struct{} // closed when half of the queue is free; nil: no goroutine waits
 }
 
-// chunkItems is the capacity that queues begin with. Most connections are idle most of the time, so
-// the memory of an empty queue goes to others.
+// chunkItems is the initial capacity of a queue. Most connections are idle most of the time, so the
+// memory of an empty queue is reused for other queues.
 const chunkItems = 32
 
 var chunks = sync.Pool{New: func() any { return new([chunkItems]Item) }}
 
-// Push queues an item. first says that the caller must wake the connection's writer. ok is false
-// when the queue is full: the client is too slow and has to go. A sealed queue drops the item.
+// Push adds an item. If first is true, the caller must wake the writer of the connection. ok is
+// false when the queue is full: the client is too slow and must be disconnected. A sealed queue
+// drops the item.
 func (q *Queue) Push(it Item) (first, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+
 	if q.sealed {
 		return false, true
 	}
+
 	if len(q.items)-q.head >= q.MaxItems || q.bytes+len(it.Frame) > q.MaxBytes {
 		return false, false
 	}
-	q.append(it)
+
+	q.appendItem(it)
 	first = !q.scheduled
 	q.scheduled = true
+
 	return first, true
 }
 
-// append puts the item behind the others. The caller holds mu.
-func (q *Queue) append(it Item) {
+// appendItem adds the item at the end. The caller holds mu.
+func (q *Queue) appendItem(it Item) {
 	if q.head > 0 && len(q.items) == cap(q.items) {
 		n := copy(q.items, q.items[q.head:])
 		clear(q.items[n:])
 		q.items = q.items[:n]
 		q.head = 0
 	}
+
 	if q.items == nil {
 		chunk, _ := chunks.Get().(*[chunkItems]Item)
 		q.items = chunk[:0]
 	}
+
 	q.items = append(q.items, it)
 	q.bytes += len(it.Frame)
 }
 
-// take moves waiting items to dst, at most limit and about maxBytes. When none waits, the next Push
-// says first again.
-func (q *Queue) take(dst []Item, limit, maxBytes int) []Item {
+// popItems moves queued items to dst, at most limit items and about maxBytes. If there is none, the
+// next Push returns first again.
+func (q *Queue) popItems(dst []Item, limit, maxBytes int) []Item {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+
 	bytes := 0
 	for q.head < len(q.items) && len(dst) < limit && bytes < maxBytes {
 		it := q.items[q.head]
@@ -80,31 +88,38 @@ func (q *Queue) take(dst []Item, limit, maxBytes int) []Item {
 		bytes += len(it.Frame)
 		dst = append(dst, it)
 	}
+
 	q.bytes -= bytes
 	q.sentFrames += len(dst)
 	q.sentBytes += bytes
+
 	if q.head == len(q.items) && q.items != nil {
-		if cap(q.items) == chunkItems { // a larger one came from append
+		if cap(q.items) == chunkItems { // a larger array is not from the pool
 			chunks.Put((*[chunkItems]Item)(q.items[:chunkItems]))
 		}
+
 		q.items = nil
 		q.head = 0
 	}
+
 	if len(dst) == 0 {
 		q.scheduled = false
 	}
+
 	if q.room != nil && q.hasRoom() {
 		close(q.room)
 		q.room = nil
 	}
+
 	return dst
 }
 
-// Seal lets nothing more in. With drop, the waiting items are thrown away too; their number is
-// returned.
+// Seal makes the queue drop all further items. If drop is true, the queued items are dropped too,
+// and Seal returns their number.
 func (q *Queue) Seal(drop bool) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+
 	q.sealed = true
 	dropped := 0
 	if drop {
@@ -113,65 +128,78 @@ func (q *Queue) Seal(drop bool) int {
 		q.head = 0
 		q.bytes = 0
 	}
+
 	if q.room != nil {
 		close(q.room)
 		q.room = nil
 	}
+
 	return dropped
 }
 
-// IsSealed reports whether the queue was sealed.
+// IsSealed reports whether Seal was called.
 func (q *Queue) IsSealed() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+
 	return q.sealed
 }
 
-// hasRoom reports whether half of the queue is free. The caller holds mu.
+// hasRoom reports whether half of the queue is free. A sealed queue always has room. The caller
+// holds mu.
 func (q *Queue) hasRoom() bool {
-	few := len(q.items)-q.head <= q.MaxItems/2
-	return q.sealed || (few && q.bytes <= q.MaxBytes/2)
+	fewItems := len(q.items)-q.head <= q.MaxItems/2
+	fewBytes := q.bytes <= q.MaxBytes/2
+
+	return q.sealed || (fewItems && fewBytes)
 }
 
-// WaitForRoom waits until half of the queue is free, so that a long replay goes at the client's
-// pace. It is false when that took longer than timeout.
+// WaitForRoom waits until half of the queue is free, so that a long replay proceeds at the pace of
+// the client. It returns early when done is closed. It returns false when the timeout elapsed.
 func (q *Queue) WaitForRoom(done <-chan struct{}, timeout time.Duration) bool {
 	room := q.roomSignal()
 	if room == nil {
 		return true
 	}
-	deadline := time.NewTimer(timeout)
-	defer deadline.Stop()
+
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
 	for room != nil {
 		select {
 		case <-room:
 			room = q.roomSignal()
 		case <-done:
 			return true
-		case <-deadline.C:
+		case <-timer.C:
 			return false
 		}
 	}
+
 	return true
 }
 
-// roomSignal is closed when there is room again. It is nil when there is room.
+// roomSignal returns a channel that is closed when half of the queue is free. It returns nil when
+// that is already the case.
 func (q *Queue) roomSignal() <-chan struct{} {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+
 	if q.hasRoom() {
 		return nil
 	}
+
 	if q.room == nil {
 		q.room = make(chan struct{})
 	}
+
 	return q.room
 }
 
-// Sent returns how many frames and bytes were taken out to be written.
+// Sent returns how many frames and bytes were removed from the queue to be written.
 func (q *Queue) Sent() (frames, bytes int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+
 	return q.sentFrames, q.sentBytes
 }
 
@@ -179,5 +207,6 @@ func (q *Queue) Sent() (frames, bytes int) {
 func (q *Queue) Waiting() (frames, bytes int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+
 	return len(q.items) - q.head, q.bytes
 }

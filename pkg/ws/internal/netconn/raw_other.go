@@ -4,10 +4,10 @@ package netconn
 
 import "net"
 
-// A rawWriter is for systems where a socket can be written to without waiting in a way that we
-// know. Elsewhere each connection that has something to write gets a goroutine for it.
+// A rawWriter writes to a socket without waiting. It is not implemented for this system, so each
+// connection that has something to write uses a goroutine.
 type rawWriter struct{}
 
 func newRawWriter(net.Conn) *rawWriter { return nil }
 
-func (*rawWriter) write([]byte) (int, error) { return 0, nil }
+func (*rawWriter) writeOnce([]byte) (int, error) { return 0, nil }

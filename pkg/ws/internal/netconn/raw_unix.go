@@ -9,40 +9,45 @@ import (
 	"syscall"
 )
 
-// A rawWriter writes to a socket without waiting. The buffer and the result are fields, since a
-// closure that is made for each write would be garbage for each write.
+// A rawWriter writes to a socket without waiting. The buffer and the result are fields, because a
+// closure for each write would be an allocation for each write.
 type rawWriter struct {
 	conn syscall.RawConn
-	try  func(fd uintptr) bool
+	try  func(fd uintptr) bool // writes p and sets n and err
 	p    []byte
 	n    int
 	err  error
 }
 
-// newRawWriter returns nil for connections that have no socket of their own, such as those with TLS.
+// newRawWriter returns a writer for the socket of c. It returns nil when the socket does not carry
+// the bytes as they are, as with TLS.
 func newRawWriter(c net.Conn) *rawWriter {
-	sc, ok := c.(*net.TCPConn)
+	tcp, ok := c.(*net.TCPConn)
 	if !ok {
 		return nil
 	}
-	raw, err := sc.SyscallConn()
+
+	raw, err := tcp.SyscallConn()
 	if err != nil {
 		return nil
 	}
+
 	w := &rawWriter{conn: raw}
 	w.try = func(fd uintptr) bool {
 		for {
 			w.n, w.err = syscall.Write(int(fd), w.p)
 			if !errors.Is(w.err, syscall.EINTR) {
-				return true // never wait for the socket
+				return true // do not wait until the socket is writable
 			}
 		}
 	}
+
 	return w
 }
 
-// write writes what the socket takes at once: 0 and no error when that is nothing.
-func (w *rawWriter) write(p []byte) (int, error) {
+// writeOnce writes as much as the socket accepts at once. It returns 0 and no error when that is
+// nothing.
+func (w *rawWriter) writeOnce(p []byte) (int, error) {
 	w.p = p
 	err := w.conn.Write(w.try)
 	w.p = nil
@@ -56,5 +61,6 @@ func (w *rawWriter) write(p []byte) (int, error) {
 	case w.n == 0 && len(p) > 0:
 		return 0, io.ErrShortWrite
 	}
+
 	return w.n, nil
 }

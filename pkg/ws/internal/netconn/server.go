@@ -10,20 +10,20 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Config sets up a Server. All fields but Compression and HandedOver are required.
+// Config configures a Server. All fields except Compression are required.
 type Config struct {
 	Subprotocol     string        // offered in handshakes
-	MaxMessageBytes int           // of a client's message
-	MessageTimeout  time.Duration // for a message that a client has begun
-	WriteTimeout    time.Duration // longest wait for a client to take what was sent
+	MaxMessageBytes int           // maximum size of a client message
+	MessageTimeout  time.Duration // maximum time from the start to the end of a client message
+	WriteTimeout    time.Duration // maximum time of one write to a client
 	Compression     bool          // compress messages for clients that offer it
-	Writers         int           // loops that write, and compressors
+	Writers         int           // number of loops that write, and of compressors
 
-	// Go runs f in a goroutine that may wait for a client. It returns false, and does not, when no
-	// more are to be started.
+	// Go runs f in a goroutine that may wait for a client. It returns false without running f when
+	// the server is stopping.
 	Go func(f func()) bool
-	// HandedOver is called when a write would have waited for a client and goes to a goroutine of
-	// its own.
+	// HandedOver is called when a socket does not accept a whole write at once, so that a goroutine
+	// of the connection writes the rest.
 	HandedOver func()
 }
 
@@ -35,30 +35,35 @@ type Server struct {
 	compressors *compressors // nil: compression is off
 }
 
-// NewServer makes a server. It starts nothing: Run does.
+// NewServer returns a server. It starts no goroutines: Run does.
 func NewServer(cfg Config) *Server {
 	s := &Server{cfg: cfg}
 	if cfg.Compression {
 		s.compressors = newCompressors(cfg.Writers)
 	}
+
 	for range cfg.Writers {
 		s.loops = append(s.loops, newLoop())
 	}
+
 	return s
 }
 
-// Run writes to the connections until ctx ends.
+// Run writes to the connections until ctx is done.
 func (s *Server) Run(ctx context.Context) error {
 	var g errgroup.Group
 	for _, l := range s.loops {
-		g.Go(func() error { return l.run(ctx) })
+		g.Go(func() error { return l.runPasses(ctx) })
 	}
+
 	return g.Wait()
 }
 
-// Accept makes a WebSocket of the request. Nothing is sent or read until the caller starts to. An
-// error is an *AcceptError; nothing was answered then.
-func (s *Server) Accept(w http.ResponseWriter, r *http.Request, queue *Queue, owner Owner) (*Conn, error) {
+// Accept upgrades the request to a WebSocket. It does not send or read anything on the WebSocket.
+// The error is an *AcceptError, and then no response was written.
+func (s *Server) Accept(
+	w http.ResponseWriter, r *http.Request, queue *Queue, owner Owner,
+) (*Conn, error) {
 	next := s.nextLoop.Add(1)
 	c := &Conn{
 		server: s,
@@ -66,25 +71,32 @@ func (s *Server) Accept(w http.ResponseWriter, r *http.Request, queue *Queue, ow
 		queue:  queue,
 		loop:   s.loops[int(next)%len(s.loops)],
 	}
+
 	mode := websocket.CompressionDisabled
 	if s.compressors != nil {
 		mode = websocket.CompressionNoContextTakeover
 	}
+
 	hijack := &hijacker{ResponseWriter: w, socket: &c.socket}
 	ws, err := websocket.Accept(hijack, r, &websocket.AcceptOptions{
 		Subprotocols:       []string{s.cfg.Subprotocol},
 		InsecureSkipVerify: true, // the caller has checked the origin
-		CompressionMode:    mode, // of the client's messages; the library writes none of ours
+		CompressionMode:    mode, // of client messages; the library writes no messages here
 		OnPingReceived:     c.allowControl,
-		OnPongReceived:     func(ctx context.Context, payload []byte) { c.allowControl(ctx, payload) },
+		OnPongReceived: func(ctx context.Context, payload []byte) {
+			c.allowControl(ctx, payload)
+		},
 	})
+
 	if err != nil {
 		return nil, hijack.acceptError()
 	}
-	ws.SetReadLimit(-1) // readAll has a limit, and a close code of ours
+
+	ws.SetReadLimit(-1) // readAll has the limit, so that the hub chooses the close code
 	c.ws = ws
 	if w.Header().Get("Sec-WebSocket-Extensions") != "" {
 		c.compressors = s.compressors
 	}
+
 	return c, nil
 }

@@ -9,63 +9,70 @@ import (
 	"time"
 )
 
-// The sizes of the library's buffers. It writes only control frames through its own, at most 127
-// bytes with their header, so that each arrives as a single Write. It reads frame headers through
-// the other. Larger ones would be most of an idle connection.
+// The sizes of the library's buffers. The library writes only control frames through its buffer.
+// They have at most 127 bytes with their header, so each arrives as a single Write. It reads frame
+// headers through the other buffer. Larger buffers would be most of the memory of an idle
+// connection.
 const (
 	readBufferSize  = 128
 	writeBufferSize = 136
 )
 
-// controlTimeout bounds the write of a control frame, and a closing handshake.
+// controlTimeout is the maximum time for writing a control frame and for a closing handshake.
 const controlTimeout = 5 * time.Second
 
-// A socket is the network connection below a WebSocket. Two parties write to it: the library its
-// control frames, and a Conn its messages. These rules make that safe:
+// A socket is the network connection below a WebSocket. It has two writers: the library writes
+// control frames and a Conn writes messages. These rules make that safe:
 //
 //   - A writer holds mu.
-//   - Frames stay whole: the rest of one leaves before anything else.
-//   - Nothing follows a close frame.
-//   - No extension is negotiated but permessage-deflate, which leaves control frames alone.
+//   - Frames stay whole: the unsent rest of a frame is written before anything else.
+//   - Nothing is written after a close frame.
+//   - permessage-deflate, which does not change control frames, is the only extension.
 type socket struct {
 	net.Conn
-	ahead []byte      // read by the HTTP server beyond the handshake
-	heard atomic.Bool // the client sent something
-	raw   *rawWriter  // nil: this kind of connection cannot be written to without waiting
+	readAhead []byte      // bytes that the HTTP server read after the handshake request
+	received  atomic.Bool // the client sent something
+	raw       *rawWriter  // nil: this kind of connection cannot be written to without waiting
 
-	mu     sync.Mutex // held while writing; protects what follows
-	rest   []byte     // of a write that would have blocked; at first the handshake's answer
-	ending bool       // a close frame was sent
+	mu        sync.Mutex // held while writing; protects the fields below
+	unsent    []byte     // the rest of a write; at first the handshake response
+	closeSent bool       // a close frame was written
 }
 
-// takeOver begins with a connection whose handshake's answer is still to be sent.
-func (s *socket) takeOver(c net.Conn, answer, ahead []byte) {
+// initialize sets the connection and the handshake response, which is not written yet.
+func (s *socket) initialize(c net.Conn, response, readAhead []byte) {
 	s.Conn = c
-	s.rest = answer
-	s.ahead = bytes.Clone(ahead)
+	s.unsent = response
+	s.readAhead = bytes.Clone(readAhead)
 	s.raw = newRawWriter(c)
-	s.heard.Store(true)
+	s.received.Store(true)
 }
 
-// buffers returns the library's buffers.
-func (s *socket) buffers() *bufio.ReadWriter {
-	return bufio.NewReadWriter(bufio.NewReaderSize(s, readBufferSize), bufio.NewWriterSize(s, writeBufferSize))
+// newBuffers returns the library's buffers.
+func (s *socket) newBuffers() *bufio.ReadWriter {
+	r := bufio.NewReaderSize(s, readBufferSize)
+	w := bufio.NewWriterSize(s, writeBufferSize)
+
+	return bufio.NewReadWriter(r, w)
 }
 
-// Read is called by the library alone.
+// Read implements net.Conn. Only the library calls it.
 func (s *socket) Read(p []byte) (int, error) {
-	if len(s.ahead) > 0 {
-		n := copy(p, s.ahead)
-		s.ahead = s.ahead[n:]
-		if len(s.ahead) == 0 {
-			s.ahead = nil
+	if len(s.readAhead) > 0 {
+		n := copy(p, s.readAhead)
+		s.readAhead = s.readAhead[n:]
+		if len(s.readAhead) == 0 {
+			s.readAhead = nil
 		}
+
 		return n, nil
 	}
+
 	n, err := s.Conn.Read(p)
-	if n > 0 && !s.heard.Load() {
-		s.heard.Store(true)
+	if n > 0 && !s.received.Load() {
+		s.received.Store(true)
 	}
+
 	return n, err
 }
 
@@ -74,78 +81,100 @@ const (
 	closeOpcode = 0x8
 )
 
-// Write is called by the library alone, with one control frame.
+// Write implements net.Conn. Only the library calls it, with one control frame.
 func (s *socket) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ending {
+
+	if s.closeSent {
 		return 0, net.ErrClosed
 	}
+
 	if len(p) > 0 && p[0]&opcodeBits == closeOpcode {
-		s.ending = true
+		s.closeSent = true
 	}
-	if err := s.SetWriteDeadline(time.Now().Add(controlTimeout)); err != nil {
+
+	err := s.SetWriteDeadline(time.Now().Add(controlTimeout))
+	if err != nil {
 		return 0, err
 	}
-	defer func() { _ = s.SetWriteDeadline(time.Time{}) }()
-	if err := s.writeRest(); err != nil {
+	defer s.clearWriteDeadline()
+
+	err = s.writeUnsent()
+	if err != nil {
 		return 0, err
 	}
+
 	return s.Conn.Write(p)
 }
 
-// writeRest waits until the rest has left. The caller holds mu and has set a deadline.
-func (s *socket) writeRest() error {
-	if len(s.rest) == 0 {
+func (s *socket) clearWriteDeadline() {
+	_ = s.SetWriteDeadline(time.Time{})
+}
+
+// writeUnsent waits until the unsent bytes are written. The caller holds mu and has set a deadline.
+func (s *socket) writeUnsent() error {
+	if len(s.unsent) == 0 {
 		return nil
 	}
-	n, err := s.Conn.Write(s.rest)
-	s.keepRest(s.rest[n:])
+
+	n, err := s.Conn.Write(s.unsent)
+	s.setUnsent(s.unsent[n:])
+
 	return err
 }
 
-// keepRest sets the rest. The caller holds mu.
-func (s *socket) keepRest(rest []byte) {
-	s.rest = rest
-	if len(rest) == 0 {
-		s.rest = nil
+// setUnsent sets the unsent bytes. The caller holds mu.
+func (s *socket) setUnsent(unsent []byte) {
+	s.unsent = unsent
+	if len(unsent) == 0 {
+		s.unsent = nil
 	}
 }
 
-// writeAll waits until all of p has left. The caller holds mu.
+// writeAll waits until all of p is written, but not longer than timeout. The caller holds mu.
 func (s *socket) writeAll(p []byte, timeout time.Duration) error {
-	if err := s.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
+	err := s.SetWriteDeadline(time.Now().Add(timeout))
+	if err != nil {
 		return err
 	}
-	defer func() { _ = s.SetWriteDeadline(time.Time{}) }()
-	if err := s.writeRest(); err != nil {
-		if len(s.rest) > 0 {
-			s.rest = append(s.rest, p...)
+	defer s.clearWriteDeadline()
+
+	err = s.writeUnsent()
+	if err != nil {
+		if len(s.unsent) > 0 {
+			s.unsent = append(s.unsent, p...)
 		}
+
 		return err
 	}
+
 	if len(p) == 0 {
 		return nil
 	}
+
 	n, err := s.Conn.Write(p)
 	if err != nil && n > 0 {
-		s.rest = bytes.Clone(p[n:]) // a close frame must not cut into it
+		s.unsent = bytes.Clone(p[n:]) // a close frame must not interrupt a frame
 	}
+
 	return err
 }
 
-// writeSome writes what the socket takes at once and keeps the rest. done is false when there is a
-// rest. The caller holds mu; raw must not be nil.
-func (s *socket) writeSome(p []byte) (done bool, err error) {
-	if len(s.rest) > 0 {
-		s.rest = append(s.rest, p...) // one write for both
-		n, err := s.raw.write(s.rest)
-		s.keepRest(s.rest[n:])
-		return s.rest == nil, err
+// writeAvailable writes as much of p as the socket accepts at once, and keeps the rest as unsent.
+// done is false when there is a rest. The caller holds mu. raw must not be nil.
+func (s *socket) writeAvailable(p []byte) (done bool, err error) {
+	if len(s.unsent) > 0 {
+		s.unsent = append(s.unsent, p...) // one write for both
+		n, err := s.raw.writeOnce(s.unsent)
+		s.setUnsent(s.unsent[n:])
+		return s.unsent == nil, err
 	}
-	n, err := s.raw.write(p)
+
+	n, err := s.raw.writeOnce(p)
 	if n < len(p) {
-		s.rest = bytes.Clone(p[n:])
+		s.unsent = bytes.Clone(p[n:])
 	}
+
 	return n == len(p), err
 }

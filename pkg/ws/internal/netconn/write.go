@@ -2,13 +2,15 @@ package netconn
 
 import "time"
 
-// maxRounds bounds how long one connection keeps a loop.
+// maxRounds is the maximum number of writes to one connection in a pass.
 const maxRounds = 4
 
-// Wake has the connection's loop write what waits in the queue, in its next pass. It never waits.
-func (c *Conn) Wake() { c.loop.add(c) }
+// Wake makes the connection's loop write the queued frames in its next pass. It never waits.
+func (c *Conn) Wake() {
+	c.loop.addToNextPass(c)
+}
 
-// Flush writes what waits in the queue. It is for the goroutine that reads, and never waits for the
+// Flush writes the queued frames. Only the goroutine that reads may call it. It never waits for the
 // client.
 func (c *Conn) Flush() {
 	buf := GetBuffer()
@@ -16,88 +18,103 @@ func (c *Conn) Flush() {
 	buf.Release()
 }
 
-// SendAnswer sends the handshake's answer when no frame follows it yet.
-func (c *Conn) SendAnswer() error { return c.writeRemaining(new(Buffer), controlTimeout) }
+// SendResponse writes the handshake response. It is for a connection whose first frame does not
+// follow immediately.
+func (c *Conn) SendResponse() error {
+	return c.writeUntilEmpty(new(Buffer), controlTimeout)
+}
 
-// writeNow implements passWriter. It writes what waits as far as the socket takes it, and leaves
-// the rest to a goroutine of the connection's own.
+// writeNow implements passWriter. It writes as many queued frames as the socket accepts at once,
+// and leaves the rest to a goroutine of the connection.
 func (c *Conn) writeNow(buf *Buffer) {
 	if c.socket.raw == nil || !c.socket.mu.TryLock() {
-		c.writeAlone()
+		c.startWriter()
 		return
 	}
 	defer c.socket.mu.Unlock()
+
 	for range maxRounds {
 		if !c.prepareWrite(buf) {
 			return
 		}
-		done, err := c.socket.writeSome(buf.Bytes)
+
+		done, err := c.socket.writeAvailable(buf.Bytes)
 		if err != nil {
 			c.owner.WriteFailed(err)
 			return
 		}
 		if !done {
 			c.server.cfg.HandedOver()
-			c.writeAlone()
+			c.startWriter()
 			return
 		}
+
 		c.owner.Wrote(buf.Items)
 	}
-	c.Wake() // the other connections first
+
+	c.Wake() // continue in the next pass, after the other connections
 }
 
-// writeAlone starts the connection's own writer, which may wait for the client. At most one runs.
-func (c *Conn) writeAlone() {
-	c.again.Store(true) // before the look at alone: either the writer runs on, or we start it
-	if c.alone.CompareAndSwap(false, true) && !c.server.cfg.Go(c.writeWaiting) {
-		c.alone.Store(false)
+// startWriter starts a goroutine that writes and may wait for the client. At most one runs.
+func (c *Conn) startWriter() {
+	// This must come before the check of writerRunning: either the running goroutine sees it, or a
+	// new one is started.
+	c.writeAgain.Store(true)
+	isFree := c.writerRunning.CompareAndSwap(false, true)
+	if isFree && !c.server.cfg.Go(c.runWriter) {
+		c.writerRunning.Store(false)
 	}
 }
 
-// writeWaiting writes until nothing waits any more.
-func (c *Conn) writeWaiting() {
+// runWriter writes until the queue is empty.
+func (c *Conn) runWriter() {
 	buf := GetBuffer()
 	defer buf.Release()
 	for {
-		c.again.Store(false)
-		err := c.writeRemaining(buf, c.server.cfg.WriteTimeout)
-		c.alone.Store(false)
+		c.writeAgain.Store(false)
+		err := c.writeUntilEmpty(buf, c.server.cfg.WriteTimeout)
+		c.writerRunning.Store(false)
 		if err != nil {
 			c.owner.WriteFailed(err)
 			return
 		}
-		if !c.again.Load() || !c.alone.CompareAndSwap(false, true) {
+		if !c.writeAgain.Load() || !c.writerRunning.CompareAndSwap(false, true) {
 			return
 		}
 	}
 }
 
-// writeRemaining writes until nothing waits, as slowly as the client reads, but no longer than
-// timeout for one write.
-func (c *Conn) writeRemaining(buf *Buffer, timeout time.Duration) error {
+// writeUntilEmpty writes until the queue is empty and nothing is unsent. It proceeds at the pace of
+// the client. Each write takes at most timeout.
+func (c *Conn) writeUntilEmpty(buf *Buffer, timeout time.Duration) error {
 	for {
 		c.socket.mu.Lock()
-		if !c.prepareWrite(buf) && len(c.socket.rest) == 0 {
+		if !c.prepareWrite(buf) && len(c.socket.unsent) == 0 {
 			c.socket.mu.Unlock()
 			return nil
 		}
+
 		err := c.socket.writeAll(buf.Bytes, timeout)
 		c.socket.mu.Unlock()
 		if err != nil {
 			return err
 		}
+
 		c.owner.Wrote(buf.Items)
 	}
 }
 
-// prepareWrite takes what waits out of the queue and makes messages of it. It is false when nothing
-// waits. The caller holds the socket's mu, so that the order of the queue is the order on the wire.
+// prepareWrite moves queued items to the buffer and encodes them as messages. It returns false when
+// the queue is empty. The caller holds the mutex of the socket, so that frames are written in the
+// order of the queue.
 func (c *Conn) prepareWrite(buf *Buffer) bool {
-	if !buf.TakeFrom(c.queue) {
+	if !buf.FillFrom(c.queue) {
 		return false
 	}
-	if !c.socket.ending {
+
+	if !c.socket.closeSent {
 		buf.Bytes = appendMessages(buf.Bytes, buf.Items, c.compressors)
 	}
+
 	return true
 }
