@@ -36,7 +36,7 @@ func (i instant) DoBatch(ctx context.Context, ops []wallet.Op) []wallet.Result {
 }
 
 func (instant) Do(_ context.Context, op wallet.Op) (wallet.Receipt, error) {
-	if err := op.Check(); err != nil {
+	if err := op.Validate(); err != nil {
 		return wallet.Receipt{}, err
 	}
 	now := time.UnixMilli(1795460578123)

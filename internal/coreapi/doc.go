@@ -2,7 +2,7 @@
 //
 // Each call has a file with its handler, which reads from top to bottom: authenticate, decode,
 // validate, call the ledger, encode. Operations are validated by the ledger itself
-// (wallet.Op.Check, in Ledger.Do), queries by the handler. The file also has the types of the body
+// (wallet.Op.Validate, in Ledger.Do), queries by the handler. The file also has the types of the body
 // and the answer, and the call's description for the OpenAPI document.
 //
 //   - Operations: credit.go, debit.go, hold.go, settle.go, refund.go, partial_settle.go, batch.go.

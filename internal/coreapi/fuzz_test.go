@@ -48,7 +48,7 @@ func FuzzBatchBody(f *testing.F) {
 		for i := range body.Operations {
 			var op wallet.Op
 			_ = c.prepareItem(&body.Operations[i], &op) // must not panic
-			_ = op.Check()
+			_ = op.Validate()
 		}
 	})
 }
@@ -91,7 +91,7 @@ func FuzzHoldBody(f *testing.F) {
 			ExpiresIn: expiry(body.ExpiresInSeconds),
 			Metadata:  body.Metadata.raw(),
 		}
-		_ = op.Check() // must not panic
+		_ = op.Validate() // must not panic
 	})
 }
 

@@ -7,7 +7,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// partialSettleBody is the body of a partial settlement. The ledger validates it (wallet.Op.Check).
+// partialSettleBody is the body of a partial settlement. The ledger validates it (wallet.Op.Validate).
 type partialSettleBody struct {
 	ModelID       string `json:"modelId" example:"model:m1" doc:"Who earns: model:<id>, or the bare <id>."`
 	RefundAmount  int64  `json:"refundAmount" minimum:"1" maximum:"9007199254740991" example:"40" doc:"What goes back to the user. With settleAmount it adds up to the escrow's amount."`

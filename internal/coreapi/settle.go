@@ -7,7 +7,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// settleBody is the body of a settlement. The ledger validates it (wallet.Op.Check).
+// settleBody is the body of a settlement. The ledger validates it (wallet.Op.Validate).
 type settleBody struct {
 	ModelID       string `json:"modelId" example:"model:m1" doc:"Who earns: model:<id>, or the bare <id>."`
 	Amount        int64  `json:"amount" minimum:"1" maximum:"9007199254740991" example:"100" doc:"The escrow's amount, all of it."`

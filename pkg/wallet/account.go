@@ -30,9 +30,9 @@ const (
 func ParseAccount(s string) (Account, error) {
 	switch {
 	case Account(s).Type() == "":
-		return "", invalid("/account", "an account must be user:<id> or model:<id>")
+		return "", invalidField("/account", "an account must be user:<id> or model:<id>")
 	case !bus.ValidAccount(s):
-		return "", invalid("/account", "an account's id must match [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}")
+		return "", invalidField("/account", "an account's id must match [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}")
 	}
 	return Account(s), nil
 }

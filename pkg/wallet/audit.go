@@ -143,11 +143,11 @@ type verifier struct {
 	derivedLegs     int64 // party entries that follow from the transactions
 	derivedSystem   int64 // system entries that follow from the transactions
 
-	escrowsSeen  int64 // of accounts that have a wallet
-	escrowsEnded int64 // of these, those that are closed
-	expiriesSeen int64 // of these, those that expire
-	holds        int64 // transactions that opened an escrow
-	escrowEnds   int64 // transactions that closed one
+	escrowsSeen   int64 // of accounts that have a wallet
+	escrowsClosed int64 // of these, those that are closed
+	expiriesSeen  int64 // of these, those that expire
+	holds         int64 // transactions that opened an escrow
+	closes        int64 // transactions that closed one
 }
 
 func (v *verifier) addFinding(f Finding) {

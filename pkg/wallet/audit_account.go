@@ -50,7 +50,7 @@ func (v *verifier) checkWallet(walk *accountWalk, w *wallet) {
 	}
 
 	sums := &walk.sums
-	if !sameBalances(sums, w) {
+	if !hasSameBalances(sums, w) {
 		report(CheckBalance, 0, fmt.Sprintf("entries sum to %d available, %d in escrow, %d earned; the balances are %d, %d, %d",
 			sums.Available, sums.Escrow, sums.Earned, w.Available, w.Escrow, w.Earned))
 	}
@@ -70,7 +70,7 @@ func (v *verifier) checkWallet(walk *accountWalk, w *wallet) {
 	}
 }
 
-func sameBalances(a, b *wallet) bool {
+func hasSameBalances(a, b *wallet) bool {
 	return a.Available == b.Available && a.Escrow == b.Escrow && a.Earned == b.Earned
 }
 
@@ -127,7 +127,7 @@ type entryCheck struct {
 	tx   *Transaction
 }
 
-func (c *entryCheck) report(check Check, format string, args ...any) {
+func (c *entryCheck) addEntryFinding(check Check, format string, args ...any) {
 	c.v.addFinding(Finding{
 		Check:         check,
 		Account:       c.e.Account,
@@ -144,7 +144,7 @@ func (v *verifier) checkEntry(walk *accountWalk, r *auditRow) {
 	c := entryCheck{v: v, walk: walk, e: &e, tx: &tx}
 	after := walk.after.balanceOf(e.State)
 	if e.BalanceBefore != *after {
-		c.report(CheckBefore, "the balance before is %d, the previous one after is %d", e.BalanceBefore, *after)
+		c.addEntryFinding(CheckBefore, "the balance before is %d, the previous one after is %d", e.BalanceBefore, *after)
 	}
 
 	*after = e.BalanceAfter
@@ -152,7 +152,7 @@ func (v *verifier) checkEntry(walk *accountWalk, r *auditRow) {
 	if r.Found {
 		c.checkAgainstTransaction()
 	} else {
-		c.report(CheckStray, "its transaction is missing")
+		c.addEntryFinding(CheckStray, "its transaction is missing")
 	}
 
 	walk.sums.Seq = e.Seq
@@ -161,14 +161,14 @@ func (v *verifier) checkEntry(walk *accountWalk, r *auditRow) {
 }
 
 func (c *entryCheck) checkAgainstTransaction() {
-	if !bytes.Equal(entryHash(c.walk.sums.Hash, summarize(c.tx), c.e), c.e.Hash) {
-		c.report(CheckHash, "the entry, its transaction or the one before was changed")
+	if !bytes.Equal(hashEntry(c.walk.sums.Hash, encodeSummary(c.tx), c.e), c.e.Hash) {
+		c.addEntryFinding(CheckHash, "the entry, its transaction or the one before was changed")
 	}
 
 	derived := deriveEntries(c.tx)
 	place := slices.IndexFunc(derived, func(d Entry) bool { return d.Account == c.e.Account && d.Seq == c.e.Seq })
 	if place < 0 {
-		c.report(CheckEntries, "does not follow from its transaction")
+		c.addEntryFinding(CheckEntries, "does not follow from its transaction")
 	} else {
 		c.checkAgainstDerived(&derived[place])
 	}
@@ -176,17 +176,17 @@ func (c *entryCheck) checkAgainstTransaction() {
 	c.checkParty()
 	hasTransactionsTime := c.e.CreatedAt.Equal(c.tx.CreatedAt) && c.tx.CreatedAt.Equal(idTime(c.tx.ID))
 	if !hasTransactionsTime {
-		c.report(CheckEntries, "its time is not its transaction's")
+		c.addEntryFinding(CheckEntries, "its time is not its transaction's")
 	}
 
 	next := c.walk.sums.Seq + 1
 	isPartysFirst := place <= 0 || derived[place-1].Account != c.e.Account
-	if c.tx.concernsEscrow() && isPartysFirst {
+	if c.tx.isEscrowOperation() && isPartysFirst {
 		next++ // the escrow operation's event takes the seq before the party's first entry
 	}
 
 	if c.e.Seq != next {
-		c.report(CheckSeq, "seq %d is missing", next)
+		c.addEntryFinding(CheckSeq, "seq %d is missing", next)
 	}
 }
 
@@ -194,7 +194,7 @@ func (c *entryCheck) checkAgainstDerived(d *Entry) {
 	e := c.e
 	same := d.State == e.State && d.Amount == e.Amount && d.BalanceAfter == e.BalanceAfter && d.Place == e.Place
 	if !same {
-		c.report(CheckEntries, "the transaction asks for %s %+d to %d", d.State, d.Amount, d.BalanceAfter)
+		c.addEntryFinding(CheckEntries, "the transaction asks for %s %+d to %d", d.State, d.Amount, d.BalanceAfter)
 	}
 }
 
@@ -212,7 +212,7 @@ func (c *entryCheck) checkParty() {
 
 		same := p.Available == after.Available && p.Escrow == after.Escrow && p.Earned == after.Earned
 		if !same {
-			c.report(CheckEntries, "the transaction left %d available, %d in escrow, %d earned, its entries %d, %d, %d",
+			c.addEntryFinding(CheckEntries, "the transaction left %d available, %d in escrow, %d earned, its entries %d, %d, %d",
 				p.Available, p.Escrow, p.Earned, after.Available, after.Escrow, after.Earned)
 		}
 	}

@@ -92,7 +92,7 @@ func (v *verifier) checkEscrow(a Account, r *auditEscrowRow) {
 	}
 
 	if !r.isHeld() {
-		v.escrowsEnded++
+		v.escrowsClosed++
 	}
 
 	if !r.Held {
@@ -140,7 +140,7 @@ func (v *verifier) checkEscrowCounts() error {
 		}
 	}
 
-	if v.holds != v.escrowsSeen || v.escrowEnds != v.escrowsEnded {
+	if v.holds != v.escrowsSeen || v.closes != v.escrowsClosed {
 		err := v.addRowFindings(transactionsWithoutEscrow, Finding{Check: CheckEscrow, Detail: "no escrow says that this transaction held or ended it"})
 		if err != nil {
 			return err

@@ -42,14 +42,14 @@ func (v *verifier) checkKeys() error {
 		v.addFinding(Finding{
 			Check:         CheckKey,
 			TransactionID: k.transaction.String(),
-			Detail:        k.problem(),
+			Detail:        k.describeProblem(),
 		})
 	}
 
 	return rows.Err()
 }
 
-func (k *auditKey) problem() string {
+func (k *auditKey) describeProblem() string {
 	switch k.done {
 	case k.operation:
 		return fmt.Sprintf("the key %q of a %s is one of %d for its transaction", k.key, k.operation, k.uses)

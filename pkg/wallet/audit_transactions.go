@@ -87,7 +87,7 @@ func (v *verifier) countEscrowOperation(tx *Transaction) {
 	case OpHold:
 		v.holds++
 	case OpSettle, OpRefund, OpPartialSettle:
-		v.escrowEnds++
+		v.closes++
 	}
 }
 
@@ -132,9 +132,9 @@ func (v *verifier) checkTransaction(tx *Transaction) {
 	}
 
 	hasEscrow := tx.EscrowID != uuid.Nil
-	if hasEscrow != tx.concernsEscrow() {
+	if hasEscrow != tx.isEscrowOperation() {
 		f.Check = CheckEscrow
-		f.Detail = fmt.Sprintf("a %s has an escrow: %v, must be %v", tx.Operation, hasEscrow, tx.concernsEscrow())
+		f.Detail = fmt.Sprintf("a %s has an escrow: %v, must be %v", tx.Operation, hasEscrow, tx.isEscrowOperation())
 		v.addFinding(f)
 	}
 
@@ -215,7 +215,7 @@ func (v *verifier) checkSystemEntry(e *Entry, tx *Transaction) {
 		return
 	}
 
-	if !bytes.Equal(entryHash(nil, summarize(tx), e), e.Hash) {
+	if !bytes.Equal(hashEntry(nil, encodeSummary(tx), e), e.Hash) {
 		report(CheckHash, "the entry or its transaction was changed")
 	}
 
@@ -311,7 +311,7 @@ func deriveEntries(tx *Transaction) []Entry {
 	var entries []Entry
 	for i := range tx.Parties {
 		p := &tx.Parties[i]
-		legs := legsOf(tx, p)
+		legs := deriveLegs(tx, p)
 		firstSeq := p.Seq - int64(len(legs)-1)
 		for j, l := range legs {
 			entries = append(entries, Entry{

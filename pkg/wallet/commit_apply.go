@@ -37,7 +37,7 @@ func (c *committer) applyBatch(st *state, batch []*request, known map[keyRef]*kn
 			hash:   r.hash,
 			tx:     tx,
 		}
-		r.result = result{receipt: receiptOf(&tx)}
+		r.result = result{receipt: deriveReceipt(&tx)}
 	}
 
 	m.addWallets(st)
@@ -50,7 +50,7 @@ func (c *committer) applyRequest(st *state, r *request) (Transaction, error) {
 		r.op.EscrowID, _ = newID()
 	}
 
-	tx, err := apply(st, &r.op, id, at, now)
+	tx, err := applyOp(st, &r.op, id, at, now)
 	if err != nil {
 		return Transaction{}, err
 	}
@@ -65,7 +65,7 @@ func (m *mutations) addTransaction(st *state, r *request, tx *Transaction) {
 	if r.op.Operation == OpHold {
 		m.opened = append(m.opened, escrow)
 	} else if escrow != nil {
-		m.ended = append(m.ended, escrow)
+		m.closed = append(m.closed, escrow)
 	}
 
 	m.transactions = append(m.transactions, *tx)
@@ -89,13 +89,13 @@ func (c *committer) repeatedResult(r *request, k *knownKey) result {
 	if k.hash != r.hash {
 		return result{err: fmt.Errorf("%w: %s", ErrKeyReused, r.op.Operation)}
 	}
-	receipt := receiptOf(&k.tx)
+	receipt := deriveReceipt(&k.tx)
 	receipt.Replayed = c.attempts[k.tx.ID] != r
 	return result{receipt: receipt}
 }
 
-// receiptOf derives a transaction's receipt.
-func receiptOf(tx *Transaction) Receipt {
+// deriveReceipt derives a transaction's receipt.
+func deriveReceipt(tx *Transaction) Receipt {
 	r := Receipt{
 		TransactionID: tx.ID,
 		Operation:     tx.Operation,
@@ -106,7 +106,7 @@ func receiptOf(tx *Transaction) Receipt {
 	}
 
 	for i := range tx.Parties {
-		r.Balances[i] = tx.Parties[i].balanceAt(tx.CreatedAt)
+		r.Balances[i] = tx.Parties[i].toBalance(tx.CreatedAt)
 	}
 
 	return r

@@ -46,7 +46,7 @@ func (c *committer) commitBatch(batch []*request) {
 	for _, r := range batch {
 		err := r.ctx.Err()
 		if err != nil {
-			r.answerWith(result{err: fmt.Errorf("not done: %w", err)}, c.metrics)
+			r.sendResult(result{err: fmt.Errorf("not done: %w", err)}, c.metrics)
 			continue
 		}
 
@@ -73,9 +73,9 @@ func (c *committer) commitOrSplit(ctx context.Context, batch []*request) {
 	switch {
 	case err == nil:
 		for _, r := range batch {
-			r.answerWith(r.result, c.metrics)
+			r.sendResult(r.result, c.metrics)
 		}
-	case len(batch) > 1 && splitMayHelp(err):
+	case len(batch) > 1 && canSplitAfter(err):
 		c.metrics.split.Inc()
 		half := len(batch) / 2
 		c.commitOrSplit(ctx, batch[:half])
@@ -91,7 +91,7 @@ func (c *committer) failBatch(batch []*request, err error) {
 	}
 	c.cfg.Logger.Error("batch failed", "operations", len(batch), "err", err)
 	for _, r := range batch {
-		r.answerWith(result{err: err}, c.metrics)
+		r.sendResult(result{err: err}, c.metrics)
 	}
 }
 
@@ -116,7 +116,7 @@ func (c *committer) commitWithRetry(ctx context.Context, batch []*request) error
 
 	conflicts := 0
 	try := func() (struct{}, error) {
-		err := c.tryCommit(ctx, batch)
+		err := c.commitOnce(ctx, batch)
 		if err == nil {
 			return struct{}{}, nil
 		}
@@ -138,8 +138,8 @@ func (c *committer) commitWithRetry(ctx context.Context, batch []*request) error
 	return err
 }
 
-// tryCommit is one try: optimistic and, if that is not enough, locked.
-func (c *committer) tryCommit(ctx context.Context, batch []*request) error {
+// commitOnce is one try: optimistic and, if that is not enough, locked.
+func (c *committer) commitOnce(ctx context.Context, batch []*request) error {
 	if c.lockedFor == 0 {
 		err := c.commitOptimistic(ctx, batch)
 		if !errors.Is(err, errRetryLocked) {
@@ -151,8 +151,8 @@ func (c *committer) tryCommit(ctx context.Context, batch []*request) error {
 
 // isTransient reports errors after which the same batch may succeed.
 func isTransient(err error) bool {
-	return errors.Is(err, errConflict) || errors.Is(err, context.DeadlineExceeded) || retryable(err)
+	return errors.Is(err, errConflict) || errors.Is(err, context.DeadlineExceeded) || isRetryable(err)
 }
 
-// splitMayHelp reports errors that one operation of a batch may have caused.
-func splitMayHelp(err error) bool { return !isTransient(err) || errors.Is(err, errConflict) }
+// canSplitAfter reports errors that one operation of a batch may have caused.
+func canSplitAfter(err error) bool { return !isTransient(err) || errors.Is(err, errConflict) }

@@ -11,8 +11,8 @@ import (
 // one fails when it is written.
 type commitCache struct {
 	mu      sync.Mutex
-	wallets generations[Account, wallet]
-	escrows generations[uuid.UUID, Escrow]
+	wallets boundedMap[Account, wallet]
+	escrows boundedMap[uuid.UUID, Escrow]
 }
 
 // cacheLimit bounds the wallets, and the escrows, in the cache. Each takes some 300 bytes.
@@ -98,20 +98,20 @@ func (c *commitCache) storeBatch(m *mutations) {
 		}
 	}
 
-	for _, e := range m.ended {
-		c.escrows.drop(e.ID)
+	for _, e := range m.closed {
+		c.escrows.remove(e.ID)
 	}
 }
 
 // forgetState drops all that a batch has used.
-func (c *commitCache) forgetState(st *state) {
+func (c *commitCache) removeState(st *state) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for a := range st.wallets {
-		c.wallets.drop(a)
+		c.wallets.remove(a)
 	}
 	for id := range st.escrows {
-		c.escrows.drop(id)
+		c.escrows.remove(id)
 	}
 }
 
@@ -126,11 +126,11 @@ func (c *commitCache) escrowUser(id uuid.UUID) Account {
 	return e.User
 }
 
-// generations is a bounded map. When the young half is full it becomes the old half, and the old
+// boundedMap is a bounded map. When the young half is full it becomes the old half, and the old
 // half, which holds what nobody has asked for since, is dropped.
-type generations[K comparable, V any] struct{ young, old map[K]*V }
+type boundedMap[K comparable, V any] struct{ young, old map[K]*V }
 
-func (g *generations[K, V]) get(k K) *V {
+func (g *boundedMap[K, V]) get(k K) *V {
 	v := g.young[k]
 	if v != nil {
 		return v
@@ -144,7 +144,7 @@ func (g *generations[K, V]) get(k K) *V {
 	return v
 }
 
-func (g *generations[K, V]) put(k K, v *V) {
+func (g *boundedMap[K, V]) put(k K, v *V) {
 	if g.young == nil || len(g.young) >= cacheLimit/2 {
 		g.old = g.young
 		g.young = make(map[K]*V)
@@ -152,7 +152,7 @@ func (g *generations[K, V]) put(k K, v *V) {
 	g.young[k] = v
 }
 
-func (g *generations[K, V]) drop(k K) {
+func (g *boundedMap[K, V]) remove(k K) {
 	delete(g.young, k)
 	delete(g.old, k)
 }

@@ -51,14 +51,14 @@ func (f *faulty) nextFault(at string) error {
 	return nil
 }
 
-func (f *faulty) begin(ctx context.Context, locked bool) (batchTx, error) {
+func (f *faulty) beginBatch(ctx context.Context, locked bool) (batchTx, error) {
 	f.mu.Lock()
 	f.tries = append(f.tries, locked)
 	f.mu.Unlock()
 	if err := f.nextFault("begin"); err != nil {
 		return nil, err
 	}
-	tx, err := f.store.begin(ctx, locked)
+	tx, err := f.store.beginBatch(ctx, locked)
 	return &faultyTx{tx, f}, err
 }
 
@@ -163,10 +163,10 @@ func commitBatch(t *testing.T, l *Ledger, ops ...Op) []result {
 	t.Helper()
 	batch := make([]*request, len(ops))
 	for i, op := range ops {
-		if err := op.Check(); err != nil {
+		if err := op.Validate(); err != nil {
 			t.Fatal(err)
 		}
-		batch[i] = newCheckedRequest(t.Context(), &op)
+		batch[i] = newValidatedRequest(t.Context(), &op)
 	}
 	l.store.(*faulty).committer.commitBatch(batch)
 	out := make([]result, len(ops))
@@ -310,7 +310,7 @@ func TestFullQueueRefusesAtOnce(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	first := &request{ctx: ctx, op: creditOf("user:a", 1, "k1"), done: make(chan result, 1)}
-	if err := l.enqueue(first); err != nil {
+	if err := l.enqueueRequest(first); err != nil {
 		t.Fatal(err)
 	}
 	go func() {
@@ -338,7 +338,7 @@ func TestRunFinishesWhatIsQueued(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	r := &request{ctx: t.Context(), op: creditOf("user:a", 1, "k"), done: make(chan result, 1)}
-	if err := l.enqueue(r); err != nil {
+	if err := l.enqueueRequest(r); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.Run(ctx); err != nil {

@@ -27,7 +27,7 @@ var errRetryLocked = errors.New("the batch must be committed with locks")
 // request has its result.
 func (c *committer) commitOptimistic(ctx context.Context, batch []*request) error {
 	start := time.Now()
-	tx, err := c.store.begin(ctx, false)
+	tx, err := c.store.beginBatch(ctx, false)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
@@ -41,13 +41,13 @@ func (c *committer) commitOptimistic(ctx context.Context, batch []*request) erro
 
 	m := c.applyBatch(st, batch, make(map[keyRef]*knownKey, len(batch)))
 	if m.refused {
-		c.forgetState(st)
+		c.uncacheState(st)
 		return errRetryLocked
 	}
 
 	outboxIDs, err := tx.writeBatch(ctx, m)
 	if errors.Is(err, errConflict) {
-		c.forgetState(st)
+		c.uncacheState(st)
 		if useCache {
 			c.skipCacheFor = afterConflict // perhaps only the cache was out of date
 		} else {
@@ -69,7 +69,7 @@ func (c *committer) commitOptimistic(ctx context.Context, batch []*request) erro
 func (c *committer) commitLocked(ctx context.Context, batch []*request) error {
 	start := time.Now()
 	c.metrics.locked.Inc()
-	tx, err := c.store.begin(ctx, true)
+	tx, err := c.store.beginBatch(ctx, true)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
@@ -111,7 +111,7 @@ func (c *committer) finishCommit(tx batchTx, start time.Time, batch []*request, 
 
 	c.metrics.commitSeconds.Observe(time.Since(start).Seconds())
 	c.metrics.batchSize.Observe(float64(len(batch)))
-	c.announce(m.transactions, outboxIDs)
+	c.announceEvents(m.transactions, outboxIDs)
 	if c.cache != nil {
 		c.cache.storeBatch(m)
 	}
@@ -122,7 +122,7 @@ func (c *committer) finishCommit(tx batchTx, start time.Time, batch []*request, 
 // announce hands the committed events to Config.Committed. It derives them here, in the committing
 // goroutine, before the scheduler starts other requests for the same accounts. So an account's
 // events are handed over in the order of commits.
-func (c *committer) announce(txs []Transaction, outboxIDs []int64) {
+func (c *committer) announceEvents(txs []Transaction, outboxIDs []int64) {
 	if c.cfg.Committed == nil {
 		return
 	}
@@ -131,15 +131,15 @@ func (c *committer) announce(txs []Transaction, outboxIDs []int64) {
 		rows[i] = bus.OutboxRow{
 			ID:          outboxIDs[i],
 			CommittedAt: txs[i].CreatedAt,
-			Updates:     updatesOf(&txs[i]),
+			Updates:     deriveUpdates(&txs[i]),
 		}
 	}
 	c.cfg.Committed(rows)
 }
 
-func (c *committer) forgetState(st *state) {
+func (c *committer) uncacheState(st *state) {
 	if c.cache != nil {
-		c.cache.forgetState(st)
+		c.cache.removeState(st)
 	}
 }
 

@@ -34,19 +34,19 @@ type result struct {
 // newRequest validates the operation.
 func newRequest(ctx context.Context, op *Op) (*request, error) {
 	if op.Operation == OpHold && op.EscrowID != uuid.Nil {
-		return nil, invalid("/escrowId", "the ledger names the escrow")
+		return nil, invalidField("/escrowId", "the ledger names the escrow")
 	}
-	err := op.Check()
+	err := op.Validate()
 	if err != nil {
 		return nil, err
 	}
-	return newCheckedRequest(ctx, op), nil
+	return newValidatedRequest(ctx, op), nil
 }
 
-// newCheckedRequest trusts its caller that the operation is valid.
-func newCheckedRequest(ctx context.Context, op *Op) *request {
-	r := &request{ctx: ctx, op: *op, hash: requestHash(op), done: make(chan result, 1)}
-	r.nameSubjects()
+// newValidatedRequest trusts its caller that the operation is valid.
+func newValidatedRequest(ctx context.Context, op *Op) *request {
+	r := &request{ctx: ctx, op: *op, hash: hashRequest(op), done: make(chan result, 1)}
+	r.addOpSubjects()
 	return r
 }
 
@@ -63,7 +63,7 @@ func (r *request) awaitResult() (Receipt, error) {
 // keyRef returns the idempotency key in the scope of its operation.
 func (r *request) keyRef() keyRef { return keyRef{r.op.Operation, r.op.IdempotencyKey} }
 
-func (r *request) answerWith(res result, m *metrics) {
+func (r *request) sendResult(res result, m *metrics) {
 	m.countResult(&r.op, &res)
 	r.done <- res
 }
@@ -79,8 +79,8 @@ type subject struct {
 // maxSubjects is reached by a settlement in a DoBatch: escrow, model, user and call.
 const maxSubjects = 4
 
-// nameSubjects adds the subjects that the operation itself names.
-func (r *request) nameSubjects() {
+// addOpSubjects adds the subjects that the operation itself names.
+func (r *request) addOpSubjects() {
 	switch r.op.Operation {
 	case OpCredit, OpDebit, OpHold:
 		r.addSubject(subject{account: r.op.Account})
@@ -97,10 +97,10 @@ func (r *request) addSubject(s subject) {
 	r.subjectCount++
 }
 
-// findUser adds the user whose escrow the request ends. The commit cache may not know it. Then
+// addEscrowUser adds the user whose escrow the request ends. The commit cache may not know it. Then
 // any other request of the same call may be about the same user. So the rest of the call waits
 // for this request, and this request waits for the part of the call that came before it.
-func (r *request) findUser(cache *commitCache) {
+func (r *request) addEscrowUser(cache *commitCache) {
 	endsEscrow := r.op.Account == ""
 	if !endsEscrow || cache == nil {
 		return
@@ -117,13 +117,13 @@ func (r *request) findUser(cache *commitCache) {
 }
 
 // subjects returns what the request keeps busy while it runs.
-func (r *request) subjects() []subject { return r.subjectList[:r.subjectCount] }
+func (r *request) busySubjects() []subject { return r.subjectList[:r.subjectCount] }
 
-// waitsFor returns what must not be busy when the request starts: its subjects and its call. A
+// waitSubjects returns what must not be busy when the request starts: its subjects and its call. A
 // call is busy only while a request of it runs whose user is unknown.
-func (r *request) waitsFor() []subject {
+func (r *request) waitSubjects() []subject {
 	if r.callID == 0 {
-		return r.subjects()
+		return r.busySubjects()
 	}
 	r.subjectList[r.subjectCount] = subject{call: r.callID}
 	return r.subjectList[:r.subjectCount+1]

@@ -47,7 +47,7 @@ const (
 )
 
 func newScheduler(l *Ledger) *scheduler {
-	committers := l.store.committers()
+	committers := l.store.committerCount()
 	s := &scheduler{
 		queue:        l.queue,
 		maxBatch:     l.cfg.MaxBatch,
@@ -103,7 +103,7 @@ func (s *scheduler) run(ctx context.Context) {
 
 		select {
 		case r := <-queue:
-			s.admit(r)
+			s.admitRequest(r)
 		case c := <-s.finished:
 			s.finishBatch(c)
 		case <-gatherTimer.C:
@@ -130,15 +130,15 @@ func (s *scheduler) admitQueued() {
 	for len(s.waiting) < s.maxBatch {
 		select {
 		case r := <-s.queue:
-			s.admit(r)
+			s.admitRequest(r)
 		default:
 			return
 		}
 	}
 }
 
-func (s *scheduler) admit(r *request) {
-	r.findUser(s.cache)
+func (s *scheduler) admitRequest(r *request) {
+	r.addEscrowUser(s.cache)
 	s.waiting = append(s.waiting, r)
 }
 
@@ -188,8 +188,8 @@ func (s *scheduler) selectBatch(c *committer) {
 	rest := s.waiting[:0]
 	size := 0
 	for _, r := range s.waiting {
-		if size >= maxBatchBytes || s.mustWait(r) {
-			s.leaveBehind(r)
+		if size >= maxBatchBytes || s.isBlocked(r) {
+			s.markBlocked(r)
 			rest = append(rest, r)
 			continue
 		}
@@ -203,8 +203,8 @@ func (s *scheduler) selectBatch(c *committer) {
 	s.markBusy(c)
 }
 
-func (s *scheduler) mustWait(r *request) bool {
-	for _, subject := range r.waitsFor() {
+func (s *scheduler) isBlocked(r *request) bool {
+	for _, subject := range r.waitSubjects() {
 		if s.busy[subject] != nil || s.blocked[subject] {
 			return true
 		}
@@ -212,9 +212,9 @@ func (s *scheduler) mustWait(r *request) bool {
 	return r.userUnknown && (s.runningCalls[r.callID] > 0 || s.blockedCalls[r.callID])
 }
 
-// leaveBehind makes the requests after r that have a subject of r wait for it.
-func (s *scheduler) leaveBehind(r *request) {
-	for _, subject := range r.subjects() {
+// markBlocked makes the requests after r that have a subject of r wait for it.
+func (s *scheduler) markBlocked(r *request) {
+	for _, subject := range r.busySubjects() {
 		s.blocked[subject] = true
 	}
 	if r.callID != 0 {
@@ -224,7 +224,7 @@ func (s *scheduler) leaveBehind(r *request) {
 
 func (s *scheduler) markBusy(c *committer) {
 	for _, r := range c.batch {
-		for _, subject := range r.subjects() {
+		for _, subject := range r.busySubjects() {
 			s.busy[subject] = c
 		}
 		if r.callID != 0 {
@@ -244,7 +244,7 @@ func (s *scheduler) finishBatch(c *committer) {
 
 func (s *scheduler) markFree(c *committer) {
 	for _, r := range c.batch {
-		for _, subject := range r.subjects() {
+		for _, subject := range r.busySubjects() {
 			delete(s.busy, subject)
 		}
 
@@ -283,7 +283,7 @@ func (s *scheduler) measureLoad(c *committer) {
 func (s *scheduler) isBottleneck(c *committer) bool {
 	blockedByBatch := 0
 	for _, r := range s.waiting {
-		for _, subject := range r.subjects() {
+		for _, subject := range r.busySubjects() {
 			if s.busy[subject] == c {
 				blockedByBatch++
 				break

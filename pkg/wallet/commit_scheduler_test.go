@@ -54,9 +54,9 @@ func (m *schedulerModel) admit(t *rapid.T) {
 		return // full
 	}
 	r := &request{op: drawNamed(t), callID: rapid.SampledFrom([]callID{0, 1, 2}).Draw(t, "call")}
-	r.nameSubjects()
+	r.addOpSubjects()
 	m.numbers[r] = len(m.numbers) + 1
-	m.s.admit(r)
+	m.s.admitRequest(r)
 }
 
 func (m *schedulerModel) selectBatch(t *rapid.T) {
@@ -71,7 +71,7 @@ func (m *schedulerModel) selectBatch(t *rapid.T) {
 	}
 	for _, r := range c.batch {
 		m.checkCall(t, r)
-		for _, subject := range r.subjects() {
+		for _, subject := range r.busySubjects() {
 			m.checkSubject(t, r, subject)
 		}
 	}
@@ -107,7 +107,7 @@ func (m *schedulerModel) checkSubject(t *rapid.T, r *request, s subject) {
 	m.newest[s] = m.numbers[r]
 	for _, other := range m.running {
 		for _, o := range other.batch {
-			if slices.Contains(o.subjects(), s) {
+			if slices.Contains(o.busySubjects(), s) {
 				t.Fatalf("%v is in two batches", s)
 			}
 		}
@@ -151,7 +151,7 @@ func TestSchedulerStates(t *testing.T) {
 	t.Parallel()
 	newRequest := func(a Account) *request {
 		op := creditOf(a, 1, "k")
-		return newCheckedRequest(t.Context(), &op)
+		return newValidatedRequest(t.Context(), &op)
 	}
 	for _, test := range []struct {
 		name       string
@@ -178,7 +178,7 @@ func TestSchedulerStates(t *testing.T) {
 				m.s.busy[subject{account: test.busy}] = &committer{}
 			}
 			for _, a := range test.waiting {
-				m.s.admit(newRequest(a))
+				m.s.admitRequest(newRequest(a))
 			}
 			if got := m.s.startBatches(test.now); got != test.want {
 				t.Errorf("state %d, want %d", got, test.want)

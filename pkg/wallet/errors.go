@@ -31,7 +31,7 @@ type FieldError struct {
 // InvalidError lists the fields that are malformed. It matches ErrInvalid.
 type InvalidError struct{ Fields []FieldError }
 
-func invalid(pointer, detail string) *InvalidError {
+func invalidField(pointer, detail string) *InvalidError {
 	return &InvalidError{Fields: []FieldError{{pointer, detail}}}
 }
 

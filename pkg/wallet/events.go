@@ -26,8 +26,8 @@ type leg struct {
 	amount int64 // signed
 }
 
-// legsOf returns a party's legs in order of seq.
-func legsOf(tx *Transaction, p *Party) []leg {
+// deriveLegs returns a party's legs in order of seq.
+func deriveLegs(tx *Transaction, p *Party) []leg {
 	if p.Account.IsModel() {
 		return []leg{{StateEarned, modelChange(tx)}}
 	}
@@ -60,19 +60,19 @@ func modelChange(tx *Transaction) int64 {
 	}
 }
 
-// updatesOf derives a transaction's events: the deliveries of each party, the user's first. The
+// deriveUpdates derives a transaction's events: the deliveries of each party, the user's first. The
 // same transaction always gives the same ids and bytes. Events are not stored.
-func updatesOf(tx *Transaction) []bus.AccountUpdate {
+func deriveUpdates(tx *Transaction) []bus.AccountUpdate {
 	w := eventWriter{
 		tx:            tx,
 		transactionID: tx.ID.String(),
 		timestamp:     tx.CreatedAt.UTC().Format(bus.TimeFormat),
-		metadata:      onOneLine(tx.Metadata),
+		metadata:      removeLineBreaks(tx.Metadata),
 	}
 
 	updates := make([]bus.AccountUpdate, len(tx.Parties))
 	for i := range tx.Parties {
-		updates[i] = w.accountUpdate(i)
+		updates[i] = w.buildUpdate(i)
 	}
 
 	return updates
@@ -88,25 +88,25 @@ type eventWriter struct {
 	buf           []byte // the payloads, one behind the other, while they fit
 }
 
-func (w *eventWriter) accountUpdate(party int) bus.AccountUpdate {
+func (w *eventWriter) buildUpdate(party int) bus.AccountUpdate {
 	tx := w.tx
 	p := &tx.Parties[party]
-	legs := legsOf(tx, p)
+	legs := deriveLegs(tx, p)
 	update := bus.AccountUpdate{
 		Key:        w.transactionID + ":" + string(p.Account.Type()),
 		Account:    string(p.Account),
 		Deliveries: make([]bus.Delivery, 0, len(legs)+1),
-		Balance:    p.balanceAt(tx.CreatedAt),
+		Balance:    p.toBalance(tx.CreatedAt),
 	}
 
 	seq := p.Seq - int64(len(legs))
-	if tx.concernsEscrow() {
-		update.Deliveries = append(update.Deliveries, w.escrowDelivery(party, seq))
+	if tx.isEscrowOperation() {
+		update.Deliveries = append(update.Deliveries, w.buildEscrowDelivery(party, seq))
 	}
 
 	for _, l := range legs {
 		seq++
-		update.Deliveries = append(update.Deliveries, w.balanceDelivery(p, l, seq))
+		update.Deliveries = append(update.Deliveries, w.buildBalanceDelivery(p, l, seq))
 		w.place++
 	}
 
@@ -127,11 +127,11 @@ func escrowEventType(op Operation) string {
 	}
 }
 
-// escrowDelivery is the escrow operation's event as it is delivered to one party.
-func (w *eventWriter) escrowDelivery(party int, seq int64) bus.Delivery {
+// buildEscrowDelivery is the escrow operation's event as it is delivered to one party.
+func (w *eventWriter) buildEscrowDelivery(party int, seq int64) bus.Delivery {
 	tx := w.tx
 	d := bus.Delivery{
-		ID:          derivedID(tx.ID, "event", -1).String(),
+		ID:          deriveID(tx.ID, "event", -1).String(),
 		Type:        escrowEventType(tx.Operation),
 		Account:     string(tx.Parties[party].Account),
 		Seq:         seq,
@@ -145,20 +145,20 @@ func (w *eventWriter) escrowDelivery(party int, seq int64) bus.Delivery {
 		d.Feature = tx.FeatureType
 	}
 
-	d.Data = w.escrowPayload(d.ID, d.Type, true, true)
+	d.Data = w.buildEscrowPayload(d.ID, d.Type, true, true)
 	switch {
 	case tx.Operation == OpSettle && party == 0:
-		d.View = w.escrowPayload(d.ID, d.Type, true, false)
+		d.View = w.buildEscrowPayload(d.ID, d.Type, true, false)
 	case tx.Operation == OpPartialSettle:
-		d.View = w.escrowPayload(d.ID, d.Type, party == 0, party == 1)
+		d.View = w.buildEscrowPayload(d.ID, d.Type, party == 0, party == 1)
 	}
 
 	return d
 }
 
-// escrowPayload writes an escrow operation's event. The user's and the model's balances are left
+// buildEscrowPayload writes an escrow operation's event. The user's and the model's balances are left
 // out of the other party's view.
-func (w *eventWriter) escrowPayload(id, eventType string, showUser, showModel bool) []byte {
+func (w *eventWriter) buildEscrowPayload(id, eventType string, showUser, showModel bool) []byte {
 	tx := w.tx
 	user := &tx.Parties[0]
 	var model *Party
@@ -197,11 +197,11 @@ func (w *eventWriter) escrowPayload(id, eventType string, showUser, showModel bo
 	return w.closePayload(b)
 }
 
-// balanceDelivery is the event of one leg.
-func (w *eventWriter) balanceDelivery(p *Party, l leg, seq int64) bus.Delivery {
+// buildBalanceDelivery is the event of one leg.
+func (w *eventWriter) buildBalanceDelivery(p *Party, l leg, seq int64) bus.Delivery {
 	tx := w.tx
 	d := bus.Delivery{
-		ID:          derivedID(tx.ID, "event:", w.place).String(),
+		ID:          deriveID(tx.ID, "event:", w.place).String(),
 		Type:        EventBalanceUpdated,
 		Account:     string(p.Account),
 		Seq:         seq,
@@ -225,7 +225,7 @@ func (w *eventWriter) balanceDelivery(p *Party, l leg, seq int64) bus.Delivery {
 
 // entryID returns an entry's id: the UUIDv5 of its transaction and its place there.
 func entryID(tx uuid.UUID, place int) uuid.UUID {
-	return derivedID(tx, "entry:", place)
+	return deriveID(tx, "entry:", place)
 }
 
 const (
@@ -274,14 +274,14 @@ func (w *eventWriter) closePayload(b []byte) []byte {
 	return b[:len(b):len(b)]
 }
 
-// onOneLine removes line breaks from metadata. They would separate the frames of a message and the
+// removeLineBreaks removes line breaks from metadata. They would separate the frames of a message and the
 // fields of a server-sent event.
-func onOneLine(metadata json.RawMessage) []byte {
+func removeLineBreaks(metadata json.RawMessage) []byte {
 	if bytes.IndexByte(metadata, '\n') < 0 && bytes.IndexByte(metadata, '\r') < 0 {
 		return metadata
 	}
 	var b bytes.Buffer
-	_ = json.Compact(&b, metadata) // Op.Check has validated it
+	_ = json.Compact(&b, metadata) // Op.Validate has validated it
 	return b.Bytes()
 }
 

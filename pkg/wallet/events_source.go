@@ -13,7 +13,7 @@ import (
 
 // Pending implements relay.Source.
 func (l *Ledger) Pending(ctx context.Context, after int64, limit int) ([]bus.OutboxRow, error) {
-	stored, err := l.store.listOutbox(ctx, after, limit)
+	stored, err := l.store.listOutboxRows(ctx, after, limit)
 	if err != nil {
 		return nil, l.queryError("outbox", err)
 	}
@@ -24,7 +24,7 @@ func (l *Ledger) Pending(ctx context.Context, after int64, limit int) ([]bus.Out
 		rows[i] = bus.OutboxRow{
 			ID:          stored[i].id,
 			CommittedAt: tx.CreatedAt,
-			Updates:     updatesOf(tx),
+			Updates:     deriveUpdates(tx),
 		}
 	}
 
@@ -33,7 +33,7 @@ func (l *Ledger) Pending(ctx context.Context, after int64, limit int) ([]bus.Out
 
 // Published implements relay.Source.
 func (l *Ledger) Published(ctx context.Context, ids []int64) error {
-	err := l.store.deleteOutbox(ctx, ids)
+	err := l.store.deleteOutboxRows(ctx, ids)
 	if err != nil {
 		return l.queryError("delete from outbox", err)
 	}
@@ -61,7 +61,7 @@ func (l *Ledger) UpdatesAfter(ctx context.Context, account string, after int64, 
 
 	updates := make([]bus.AccountUpdate, 0, len(txs))
 	for i := range txs {
-		for _, update := range updatesOf(&txs[i]) {
+		for _, update := range deriveUpdates(&txs[i]) {
 			if update.Account == account {
 				updates = append(updates, update)
 			}
@@ -79,10 +79,10 @@ func (l *Ledger) ChangedSince(
 	if cursor != "" {
 		after, err = uuid.Parse(cursor)
 		if err != nil {
-			return nil, "", invalid("cursor", "a cursor must be one that an earlier page returned")
+			return nil, "", invalidField("cursor", "a cursor must be one that an earlier page returned")
 		}
 	}
-	page, last, err := l.store.listChangedSince(ctx, idFrom(t), after, limit)
+	page, last, err := l.store.listChangedSince(ctx, smallestID(t), after, limit)
 	if err != nil {
 		return nil, "", l.queryError("changed accounts", err)
 	}

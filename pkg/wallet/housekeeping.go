@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// keepHouse refunds expired escrows and removes old idempotency keys until ctx ends. Several cores
+// runHousekeeping refunds expired escrows and removes old idempotency keys until ctx ends. Several cores
 // may do so at the same time, since an escrow can be closed only once.
-func (l *Ledger) keepHouse(ctx context.Context) {
+func (l *Ledger) runHousekeeping(ctx context.Context) {
 	const (
 		escrowInterval = time.Second
 		keyInterval    = time.Minute
@@ -90,8 +90,8 @@ func (l *Ledger) refundExpired(ctx context.Context, now time.Time) error {
 func (l *Ledger) enqueueRefunds(ctx context.Context, due []dueEscrow) ([]*request, error) {
 	requests := make([]*request, 0, len(due))
 	for i := range due {
-		r := newCheckedRequest(ctx, due[i].refundOp())
-		err := l.enqueue(r)
+		r := newValidatedRequest(ctx, due[i].refundOp())
+		err := l.enqueueRequest(r)
 		if err != nil {
 			return nil, err
 		}
@@ -105,7 +105,7 @@ func (l *Ledger) enqueueRefunds(ctx context.Context, due []dueEscrow) ([]*reques
 // ReasonExpired is the reason of the refund that the core makes by itself.
 const ReasonExpired = "rope_drop_timeout"
 
-// refundOp is not valid by Op.Check, since its key has a blank. No client can send such a key.
+// refundOp is not valid by Op.Validate, since its key has a blank. No client can send such a key.
 func (d *dueEscrow) refundOp() *Op {
 	return &Op{
 		Operation:      OpRefund,

@@ -20,7 +20,7 @@ func newIDAfter(t time.Time) (id uuid.UUID, at, now time.Time) {
 	if !now.Before(t) {
 		return id, now, now
 	}
-	from := idFrom(t)
+	from := smallestID(t)
 	copy(id[:6], from[:6])
 	return id, idTime(id), now
 }
@@ -34,8 +34,8 @@ func idTime(id uuid.UUID) time.Time {
 	return time.UnixMilli(ms).UTC()
 }
 
-// idFrom returns the smallest UUIDv7 of a time, but at least of 1970: the bound of an index range.
-func idFrom(t time.Time) uuid.UUID {
+// smallestID returns the smallest UUIDv7 of a time, but at least of 1970: the bound of an index range.
+func smallestID(t time.Time) uuid.UUID {
 	var id uuid.UUID
 	ms := max(t.UnixMilli(), 0)
 	for i := range 6 {
@@ -46,9 +46,9 @@ func idFrom(t time.Time) uuid.UUID {
 	return id
 }
 
-// derivedID returns the UUIDv5 of a name, followed by a number unless that is negative. It does
+// deriveID returns the UUIDv5 of a name, followed by a number unless that is negative. It does
 // what uuid.NewSHA1 does, without its allocations.
-func derivedID(space uuid.UUID, name string, number int) uuid.UUID {
+func deriveID(space uuid.UUID, name string, number int) uuid.UUID {
 	var buf [48]byte
 	b := append(buf[:0], space[:]...)
 	b = append(b, name...)

@@ -121,7 +121,7 @@ func (l *Ledger) Run(ctx context.Context) error {
 	housekeepingDone := make(chan struct{})
 	go func() {
 		defer close(housekeepingDone)
-		l.keepHouse(ctx)
+		l.runHousekeeping(ctx)
 	}()
 
 	s := newScheduler(l)
@@ -150,7 +150,7 @@ func (l *Ledger) Do(ctx context.Context, op Op) (Receipt, error) {
 		return Receipt{}, err
 	}
 
-	err = l.enqueue(r)
+	err = l.enqueueRequest(r)
 	if err != nil {
 		return Receipt{}, err
 	}
@@ -191,7 +191,7 @@ func (l *Ledger) enqueueOp(ctx context.Context, op *Op, call callID) (*request, 
 	}
 
 	r.callID = call
-	err = l.enqueue(r)
+	err = l.enqueueRequest(r)
 	if err != nil {
 		return nil, err
 	}
@@ -199,7 +199,7 @@ func (l *Ledger) enqueueOp(ctx context.Context, op *Op, call callID) (*request, 
 	return r, nil
 }
 
-func (l *Ledger) enqueue(r *request) error {
+func (l *Ledger) enqueueRequest(r *request) error {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if l.stopped {

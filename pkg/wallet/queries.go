@@ -16,7 +16,7 @@ func (l *Ledger) Balance(ctx context.Context, a Account) (Balance, error) {
 	if err != nil {
 		return Balance{}, l.queryError("balance", err)
 	}
-	return w.balance(), nil
+	return w.currentBalance(), nil
 }
 
 // maxEntryScan is how many seq of an account one page of entries with a reason looks through.
@@ -27,12 +27,12 @@ const maxEntryScan = 100_000
 // reason looks through a bounded part of the history (maxEntryScan), so it may have fewer entries
 // than the limit, or none, and still a next page.
 func (l *Ledger) Entries(ctx context.Context, a Account, f EntryFilter, p Page) ([]Entry, string, error) {
-	before, err := p.seqCursor()
+	before, err := p.parseSeqCursor()
 	if err != nil {
 		return nil, "", err
 	}
 
-	limit, err := p.limit()
+	limit, err := p.pageLimit()
 	if err != nil {
 		return nil, "", err
 	}
@@ -42,7 +42,7 @@ func (l *Ledger) Entries(ctx context.Context, a Account, f EntryFilter, p Page) 
 		return nil, "", l.queryError("entries", err)
 	}
 
-	after, to, err := l.seqBounds(ctx, w, f)
+	after, to, err := l.findSeqBounds(ctx, w, f)
 	if err != nil {
 		return nil, "", l.queryError("entries", err)
 	}
@@ -71,13 +71,13 @@ func (l *Ledger) Entries(ctx context.Context, a Account, f EntryFilter, p Page) 
 // Events lists the account's events with seq greater than after, oldest first. It returns at most
 // limit of them (1 to 1000; 0: 100), and the account's newest seq.
 func (l *Ledger) Events(ctx context.Context, a Account, after int64, limit int) ([]AccountEvent, int64, error) {
-	limit, err := Page{Limit: limit}.limit()
+	limit, err := Page{Limit: limit}.pageLimit()
 	if err != nil {
 		return nil, 0, err
 	}
 
 	if after < 0 {
-		return nil, 0, invalid("/after", "a seq must be 0 or more")
+		return nil, 0, invalidField("/after", "a seq must be 0 or more")
 	}
 
 	w, err := l.store.readWallet(ctx, a)
@@ -124,12 +124,12 @@ const maxEscrowScan = 20_000
 // escrows (maxEscrowScan), so it may have fewer escrows than the limit, or none, and still a next
 // page.
 func (l *Ledger) Escrows(ctx context.Context, user Account, status EscrowStatus, p Page) ([]Escrow, string, error) {
-	before, err := p.idCursor()
+	before, err := p.parseIDCursor()
 	if err != nil {
 		return nil, "", err
 	}
 
-	limit, err := p.limit()
+	limit, err := p.pageLimit()
 	if err != nil {
 		return nil, "", err
 	}
@@ -137,7 +137,7 @@ func (l *Ledger) Escrows(ctx context.Context, user Account, status EscrowStatus,
 	switch status {
 	case "", StatusHeld, StatusSettled, StatusRefunded, StatusPartiallySettled:
 	default:
-		return nil, "", invalid("/status", "a status must be held, settled, refunded or partially_settled")
+		return nil, "", invalidField("/status", "a status must be held, settled, refunded or partially_settled")
 	}
 
 	if _, err := l.store.readWallet(ctx, user); err != nil {
@@ -180,25 +180,25 @@ func (l *Ledger) Transaction(ctx context.Context, id uuid.UUID) (Transaction, er
 
 // queryError adds ErrUnavailable if the database cannot be reached.
 func (l *Ledger) queryError(query string, err error) error {
-	if retryable(err) && !errors.Is(err, context.Canceled) {
+	if isRetryable(err) && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("%s: %w: %w", query, ErrUnavailable, err)
 	}
 	return fmt.Errorf("%s: %w", query, err)
 }
 
-func (p Page) limit() (int, error) {
+func (p Page) pageLimit() (int, error) {
 	switch {
 	case p.Limit == 0:
 		return 100, nil
 	case p.Limit < 1 || p.Limit > 1000:
-		return 0, invalid("/limit", "a limit must be 1 to 1000")
+		return 0, invalidField("/limit", "a limit must be 1 to 1000")
 	}
 	return p.Limit, nil
 }
 
-var errBadCursor = invalid("/before", "a cursor must be one that an earlier page returned as next")
+var errBadCursor = invalidField("/before", "a cursor must be one that an earlier page returned as next")
 
-func (p Page) seqCursor() (int64, error) {
+func (p Page) parseSeqCursor() (int64, error) {
 	if p.Before == "" {
 		return math.MaxInt64, nil
 	}
@@ -209,7 +209,7 @@ func (p Page) seqCursor() (int64, error) {
 	return seq, nil
 }
 
-func (p Page) idCursor() (uuid.UUID, error) {
+func (p Page) parseIDCursor() (uuid.UUID, error) {
 	if p.Before == "" {
 		return uuid.Max, nil
 	}

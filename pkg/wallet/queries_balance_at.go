@@ -22,11 +22,11 @@ func (l *Ledger) BalanceAt(ctx context.Context, a Account, t time.Time) (Balance
 	}
 
 	if !w.UpdatedAt.After(t) {
-		return w.balance(), nil
+		return w.currentBalance(), nil
 	}
 
 	nextMillisecond := t.Truncate(time.Millisecond).Add(time.Millisecond)
-	last, err := l.lastEntryBefore(ctx, w, idFrom(nextMillisecond))
+	last, err := l.findLastEntryBefore(ctx, w, smallestID(nextMillisecond))
 	if err != nil {
 		return Balance{}, l.queryError("balance", err)
 	}
@@ -43,7 +43,7 @@ func (l *Ledger) BalanceAt(ctx context.Context, a Account, t time.Time) (Balance
 	for i := range tx.Parties {
 		p := &tx.Parties[i]
 		if p.Account == a {
-			return p.balanceAt(tx.CreatedAt), nil
+			return p.toBalance(tx.CreatedAt), nil
 		}
 	}
 
@@ -59,7 +59,7 @@ func (l *Ledger) Export(ctx context.Context, a Account, filter EntryFilter, f fu
 		return l.queryError("export", err)
 	}
 
-	after, before, err := l.seqBounds(ctx, w, filter)
+	after, before, err := l.findSeqBounds(ctx, w, filter)
 	if err != nil {
 		return l.queryError("export", err)
 	}
@@ -85,12 +85,12 @@ func (l *Ledger) Export(ctx context.Context, a Account, filter EntryFilter, f fu
 	}
 }
 
-// seqBounds returns the filter's time as a range of seq: after < seq < before. So a query reads
+// findSeqBounds returns the filter's time as a range of seq: after < seq < before. So a query reads
 // nothing outside of the range, however long the account's history is.
-func (l *Ledger) seqBounds(ctx context.Context, w *wallet, f EntryFilter) (after, before int64, err error) {
+func (l *Ledger) findSeqBounds(ctx context.Context, w *wallet, f EntryFilter) (after, before int64, err error) {
 	before = math.MaxInt64
 	if !f.From.IsZero() {
-		last, err := l.lastEntryBefore(ctx, w, idFrom(f.From))
+		last, err := l.findLastEntryBefore(ctx, w, smallestID(f.From))
 		if err != nil {
 			return 0, 0, err
 		}
@@ -99,7 +99,7 @@ func (l *Ledger) seqBounds(ctx context.Context, w *wallet, f EntryFilter) (after
 	}
 
 	if !f.To.IsZero() {
-		last, err := l.lastEntryBefore(ctx, w, idFrom(f.To))
+		last, err := l.findLastEntryBefore(ctx, w, smallestID(f.To))
 		if err != nil {
 			return 0, 0, err
 		}
@@ -116,9 +116,9 @@ type entryPosition struct {
 	transaction uuid.UUID
 }
 
-// lastEntryBefore finds the account's last entry whose transaction id is below the bound; zero:
+// findLastEntryBefore finds the account's last entry whose transaction id is below the bound; zero:
 // there is none. It halves the range of seq in each step.
-func (l *Ledger) lastEntryBefore(ctx context.Context, w *wallet, bound uuid.UUID) (entryPosition, error) {
+func (l *Ledger) findLastEntryBefore(ctx context.Context, w *wallet, bound uuid.UUID) (entryPosition, error) {
 	var found entryPosition
 	low := int64(0) // found.seq is at most low
 	high := w.Seq   // no entry above high is below the bound

@@ -23,12 +23,12 @@ type wallet struct {
 	changed    bool
 }
 
-func (w *wallet) balance() Balance {
-	p := w.party()
-	return p.balanceAt(w.UpdatedAt)
+func (w *wallet) currentBalance() Balance {
+	p := w.toParty()
+	return p.toBalance(w.UpdatedAt)
 }
 
-func (w *wallet) party() Party {
+func (w *wallet) toParty() Party {
 	return Party{Account: w.Account, Seq: w.Seq, Available: w.Available, Escrow: w.Escrow, Earned: w.Earned}
 }
 
@@ -44,9 +44,9 @@ type state struct {
 // the transaction's, now is the clock's. at is later than now if another core's clock was ahead
 // when it wrote the account. op has passed Check. In the transaction that apply returns, parties,
 // entries, seq, balances and the hash chain are final.
-func apply(st *state, op *Op, id uuid.UUID, at, now time.Time) (Transaction, error) {
+func applyOp(st *state, op *Op, id uuid.UUID, at, now time.Time) (Transaction, error) {
 	tx := newTransaction(op, id, at)
-	p := posting{tx: &tx, summary: summarize(&tx)}
+	p := posting{tx: &tx, summary: encodeSummary(&tx)}
 	var err error
 	switch op.Operation {
 	case OpCredit:
@@ -56,7 +56,7 @@ func apply(st *state, op *Op, id uuid.UUID, at, now time.Time) (Transaction, err
 	case OpHold:
 		err = applyHold(st, op, &p, now)
 	default:
-		err = applyEscrowEnd(st, op, &p)
+		err = applyClose(st, op, &p)
 	}
 
 	return tx, err
@@ -92,7 +92,7 @@ func applyCredit(st *state, op *Op, p *posting) error {
 		return errBalanceTooLarge
 	}
 
-	w = st.walletOrNew(op.Account)
+	w = st.ensureWallet(op.Account)
 	p.openParty(w, false)
 	p.postEntry(w.mainState(), op.Amount)
 	p.closeParty()
@@ -162,8 +162,8 @@ func applyHold(st *state, op *Op, p *posting, now time.Time) error {
 	return nil
 }
 
-// applyEscrowEnd closes an escrow in one of three ways: it settles, refunds, or does both.
-func applyEscrowEnd(st *state, op *Op, p *posting) error {
+// applyClose closes an escrow in one of three ways: it settles, refunds, or does both.
+func applyClose(st *state, op *Op, p *posting) error {
 	e := st.escrows[op.EscrowID]
 	if e == nil {
 		return ErrEscrowNotFound
@@ -198,13 +198,13 @@ func applyEscrowEnd(st *state, op *Op, p *posting) error {
 
 	p.closeParty()
 	if settle > 0 {
-		p.openParty(st.walletOrNew(op.Model), true)
+		p.openParty(st.ensureWallet(op.Model), true)
 		p.postEntry(StateEarned, settle)
 		p.closeParty()
 		e.Model = op.Model
 	}
 
-	e.Status = op.endStatus()
+	e.Status = op.closedStatus()
 	e.ClosedBy = p.tx.ID
 	e.ClosedAt = p.tx.CreatedAt
 	e.RefundAmount = refund
@@ -224,8 +224,8 @@ func (op *Op) escrowParts() (refund, settle int64) {
 	}
 }
 
-// endStatus returns the status of an escrow that the operation has closed.
-func (op *Op) endStatus() EscrowStatus {
+// closedStatus returns the status of an escrow that the operation has closed.
+func (op *Op) closedStatus() EscrowStatus {
 	switch op.Operation {
 	case OpSettle:
 		return StatusSettled
@@ -242,7 +242,7 @@ var errNoWallet = errors.New("its user has no wallet")
 
 // errBalanceTooLarge keeps every balance, and the sum of a user's two balances, within what
 // JavaScript can hold. So a refund is never refused.
-var errBalanceTooLarge = invalid("/amount", "the balance must not exceed 9007199254740991")
+var errBalanceTooLarge = invalidField("/amount", "the balance must not exceed 9007199254740991")
 
 // newestChange returns when the operation's accounts last changed. The transaction must not be
 // earlier: no account's history goes back in time, even if the clocks of several cores differ.
@@ -263,7 +263,7 @@ func (st *state) newestChange(op *Op) time.Time {
 	return newest
 }
 
-func (st *state) walletOrNew(a Account) *wallet {
+func (st *state) ensureWallet(a Account) *wallet {
 	w := st.wallets[a]
 	if w == nil {
 		w = &wallet{Account: a, created: true}
@@ -323,7 +323,7 @@ func (p *posting) postEntry(s BalanceState, amount int64) {
 		CreatedAt:     p.tx.CreatedAt,
 	}
 
-	e.Hash = entryHash(w.Hash, p.summary, &e)
+	e.Hash = hashEntry(w.Hash, p.summary, &e)
 	*balance = e.BalanceAfter
 	w.Hash = e.Hash
 	p.tx.Entries = append(p.tx.Entries, e)
@@ -332,7 +332,7 @@ func (p *posting) postEntry(s BalanceState, amount int64) {
 func (p *posting) closeParty() {
 	p.w.changed = true
 	p.w.UpdatedAt = p.tx.CreatedAt
-	p.tx.Parties = append(p.tx.Parties, p.w.party())
+	p.tx.Parties = append(p.tx.Parties, p.w.toParty())
 }
 
 // postSystemEntry posts the other side of points that enter or leave the ledger.
@@ -346,6 +346,6 @@ func (p *posting) postSystemEntry(a Account, amount int64) {
 		CreatedAt:     p.tx.CreatedAt,
 	}
 
-	e.Hash = entryHash(nil, p.summary, &e)
+	e.Hash = hashEntry(nil, p.summary, &e)
 	p.tx.Entries = append(p.tx.Entries, e)
 }

@@ -28,7 +28,7 @@ func TestApplyProperties(t *testing.T) {
 				op.EscrowID = uuid.NewSHA1(uuid.NameSpaceOID, fmt.Append(nil, "escrow", i))
 			}
 			before := snapshot(st)
-			tx, err := apply(st, &op, uuid.NewSHA1(uuid.NameSpaceOID, fmt.Append(nil, i)), at, at)
+			tx, err := applyOp(st, &op, uuid.NewSHA1(uuid.NameSpaceOID, fmt.Append(nil, i)), at, at)
 			if err != nil {
 				if after := snapshot(st); after != before {
 					t.Fatalf("%+v was refused (%v) and changed\n%s\nto\n%s", op, err, before, after)
@@ -126,7 +126,7 @@ func checkTransaction(t *rapid.T, st *state, tx *Transaction, heads map[Account]
 		if e.State == StateSystem {
 			continue
 		}
-		if want := entryHash(heads[e.Account], summarize(tx), e); !bytes.Equal(want, e.Hash) {
+		if want := hashEntry(heads[e.Account], encodeSummary(tx), e); !bytes.Equal(want, e.Hash) {
 			t.Fatalf("the chain of %s breaks at seq %d", e.Account, e.Seq)
 		}
 		heads[e.Account] = e.Hash
@@ -138,7 +138,7 @@ func checkTransaction(t *rapid.T, st *state, tx *Transaction, heads map[Account]
 	if sum != 0 {
 		t.Fatalf("entries sum to %d", sum)
 	}
-	for i, g := range updatesOf(tx) {
+	for i, g := range deriveUpdates(tx) {
 		a := Account(g.Account)
 		if g.First() != seqs[a]+1 {
 			t.Fatalf("%s: seq %d after %d", a, g.First(), seqs[a])
@@ -171,7 +171,7 @@ func checkTransaction(t *rapid.T, st *state, tx *Transaction, heads map[Account]
 				t.Fatalf("event %s\ndoes not say what the entry says: %+v", d.Data, e)
 			}
 		}
-		if w := st.wallets[a]; w.Seq != seqs[a] || g.Balance != w.balance() || updates != len(bySeq[a]) {
+		if w := st.wallets[a]; w.Seq != seqs[a] || g.Balance != w.currentBalance() || updates != len(bySeq[a]) {
 			t.Fatalf("%s: %d updates for %d entries; balance %+v, wallet %+v", a, updates, len(bySeq[a]), g.Balance, w)
 		}
 	}
@@ -186,7 +186,7 @@ func TestEventsShowEachPartyItsOwnView(t *testing.T) {
 	has := func(data []byte, field string) bool { return bytes.Contains(data, []byte(`"`+field+`"`)) }
 	for _, op := range []Operation{OpPartialSettle, OpSettle} {
 		tx.Operation = op
-		g := updatesOf(&tx)
+		g := deriveUpdates(&tx)
 		user, model := g[0].Deliveries[0], g[1].Deliveries[0]
 		if user.ID != model.ID || user.SecondParty || !model.SecondParty {
 			t.Errorf("%s: two events instead of one with two deliveries: %+v, %+v", op, user, model)
@@ -208,10 +208,10 @@ func TestIDsCarryTheirTime(t *testing.T) {
 	if since := time.Since(at); since < -time.Second || since > time.Second {
 		t.Errorf("the id's time is %v away", since)
 	}
-	if from := idFrom(at); bytes.Compare(from[:], id[:]) > 0 || !idTime(from).Equal(at) {
+	if from := smallestID(at); bytes.Compare(from[:], id[:]) > 0 || !idTime(from).Equal(at) {
 		t.Errorf("%v is not the lower bound of %v", from, id)
 	}
-	if next := idFrom(at.Add(time.Millisecond)); bytes.Compare(next[:], id[:]) <= 0 {
+	if next := smallestID(at.Add(time.Millisecond)); bytes.Compare(next[:], id[:]) <= 0 {
 		t.Errorf("%v is in the next millisecond of %v", id, next)
 	}
 }
@@ -221,7 +221,7 @@ func TestIDsDoNotGoBack(t *testing.T) {
 	if id, at, now := newIDAfter(future); !at.Equal(future) || !idTime(id).Equal(future) || id.Version() != 7 || time.Since(now).Abs() > time.Minute {
 		t.Errorf("%v at %v, now %v, want a version 7 at %v", id, at, now, future)
 	}
-	if before, after := idFrom(time.Unix(-1, 0)), idFrom(time.Unix(1, 0)); bytes.Compare(before[:], after[:]) >= 0 {
+	if before, after := smallestID(time.Unix(-1, 0)), smallestID(time.Unix(1, 0)); bytes.Compare(before[:], after[:]) >= 0 {
 		t.Errorf("1969 is %v, 1970 %v", before, after)
 	}
 	if _, at, now := newIDAfter(time.Time{}); time.Since(at) > time.Minute || !at.Equal(now) {
@@ -238,7 +238,7 @@ func FuzzCheck(f *testing.F) {
 			Operation: kinds[int(kind)%len(kinds)], Account: Account(account), Model: Account(account), IdempotencyKey: key, Reason: reason,
 			Metadata: json.RawMessage(metadata), QueueItemID: item, FeatureType: item, Amount: amount, EscrowID: uuid.New(),
 		}
-		err := op.Check()
+		err := op.Validate()
 		if err != nil && !errors.Is(err, ErrInvalid) && !errors.Is(err, ErrTooLarge) {
 			t.Fatalf("%+v: %v", op, err)
 		}

@@ -5,10 +5,10 @@ import (
 	"encoding/binary"
 )
 
-// summarize returns a transaction's canonical form: all that does not follow from its entries. A
+// encodeSummary returns a transaction's canonical form: all that does not follow from its entries. A
 // text has its length before it; an integer is 8 bytes, big endian. The summary is part of the hash
 // of each of its entries, so that the audit finds a changed reason like a changed amount.
-func summarize(tx *Transaction) []byte {
+func encodeSummary(tx *Transaction) []byte {
 	b := make([]byte, 0, 192+len(tx.Metadata))
 	b = append(b, tx.ID[:]...)
 	b = binary.BigEndian.AppendUint64(b, uint64(tx.CreatedAt.UnixMilli()))
@@ -24,10 +24,10 @@ func summarize(tx *Transaction) []byte {
 	return append(b, tx.Metadata...)
 }
 
-// entryHash returns SHA-256 over the account's previous hash, the transaction's summary and the
+// hashEntry returns SHA-256 over the account's previous hash, the transaction's summary and the
 // entry's canonical form. The previous hash is empty for an account's first entry and for system
 // accounts. So each account's hashes are a chain.
-func entryHash(previous, summary []byte, e *Entry) []byte {
+func hashEntry(previous, summary []byte, e *Entry) []byte {
 	b := make([]byte, 0, 512)
 	b = append(b, previous...)
 	b = append(b, summary...)
@@ -48,7 +48,7 @@ func appendHashedText(b []byte, s string) []byte {
 
 // requestHash identifies a request under its idempotency key: the first 16 bytes of SHA-256 over
 // all fields that a repeat must have in common with the first request.
-func requestHash(op *Op) [16]byte {
+func hashRequest(op *Op) [16]byte {
 	b := make([]byte, 0, 512)
 	texts := [...]string{
 		string(op.Operation), string(op.Account), string(op.Model), op.Reason, op.QueueItemID, op.FeatureType,

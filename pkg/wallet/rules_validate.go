@@ -25,27 +25,27 @@ const maxExpiresIn = 31536000 * time.Second
 
 // Check validates the operation without the state of the ledger. The error is an *InvalidError with
 // all fields that are wrong, or ErrTooLarge.
-func (op *Op) Check() error {
+func (op *Op) Validate() error {
 	v := validator{}
-	v.checkKey(op.IdempotencyKey)
-	v.checkReason(op.Reason)
-	v.checkText("/correlationId", op.CorrelationID, 0, maxCorrelationID)
-	v.checkText("/requestId", op.RequestID, 0, maxCorrelationID)
-	v.checkText("/traceparent", op.TraceParent, 0, maxCorrelationID)
-	v.checkMetadata(op.Metadata)
+	v.validateKey(op.IdempotencyKey)
+	v.validateReason(op.Reason)
+	v.validateText("/correlationId", op.CorrelationID, 0, maxCorrelationID)
+	v.validateText("/requestId", op.RequestID, 0, maxCorrelationID)
+	v.validateText("/traceparent", op.TraceParent, 0, maxCorrelationID)
+	v.validateMetadata(op.Metadata)
 	switch op.Operation {
 	case OpCredit, OpDebit:
-		v.checkCreditOrDebit(op)
+		v.validateCreditOrDebit(op)
 	case OpHold:
-		v.checkHold(op)
+		v.validateHold(op)
 	case OpSettle, OpRefund, OpPartialSettle:
-		v.checkEscrowEnd(op)
+		v.validateClose(op)
 	default:
-		v.fail("/operation", "an operation must be credit, debit, hold, settle, refund or partial_settle")
+		v.addProblem("/operation", "an operation must be credit, debit, hold, settle, refund or partial_settle")
 	}
 
-	v.checkExpiresIn(op)
-	return v.err()
+	v.validateExpiresIn(op)
+	return v.toError()
 }
 
 // validator collects the fields that are wrong.
@@ -54,11 +54,11 @@ type validator struct {
 	tooLarge bool
 }
 
-func (v *validator) fail(pointer, detail string) {
+func (v *validator) addProblem(pointer, detail string) {
 	v.fields = append(v.fields, FieldError{pointer, detail})
 }
 
-func (v *validator) err() error {
+func (v *validator) toError() error {
 	switch {
 	case len(v.fields) > 0:
 		return &InvalidError{Fields: v.fields}
@@ -68,122 +68,122 @@ func (v *validator) err() error {
 	return nil
 }
 
-func (v *validator) checkCreditOrDebit(op *Op) {
-	v.checkAccount("/account", op.Account)
-	v.checkAmount("/amount", op.Amount)
+func (v *validator) validateCreditOrDebit(op *Op) {
+	v.validateAccount("/account", op.Account)
+	v.validateAmount("/amount", op.Amount)
 	v.requireNoEscrowFields(op)
 	v.requireEmpty("/queueItemId", op.QueueItemID)
 	v.requireEmpty("/featureType", op.FeatureType)
 }
 
-func (v *validator) checkHold(op *Op) {
-	v.checkAccount("/account", op.Account)
+func (v *validator) validateHold(op *Op) {
+	v.validateAccount("/account", op.Account)
 	if op.Account.IsModel() {
-		v.fail("/account", "a hold's account must be a user")
+		v.addProblem("/account", "a hold's account must be a user")
 	}
-	v.checkAmount("/amount", op.Amount)
+	v.validateAmount("/amount", op.Amount)
 	v.requireNoEscrowFields(op)
-	v.checkText("/queueItemId", op.QueueItemID, 1, maxQueueItemID)
-	v.checkText("/featureType", op.FeatureType, 1, maxFeatureType)
+	v.validateText("/queueItemId", op.QueueItemID, 1, maxQueueItemID)
+	v.validateText("/featureType", op.FeatureType, 1, maxFeatureType)
 }
 
-func (v *validator) checkEscrowEnd(op *Op) {
+func (v *validator) validateClose(op *Op) {
 	if op.EscrowID == uuid.Nil {
-		v.fail("/escrowId", "an escrow's id must be a UUID")
+		v.addProblem("/escrowId", "an escrow's id must be a UUID")
 	}
 
 	if op.Account != "" {
-		v.fail("/account", "this operation must not name an account; the escrow has one")
+		v.addProblem("/account", "this operation must not name an account; the escrow has one")
 	}
 
 	v.requireEmpty("/featureType", op.FeatureType)
-	v.checkText("/queueItemId", op.QueueItemID, 1, maxQueueItemID)
-	v.checkModel(op)
+	v.validateText("/queueItemId", op.QueueItemID, 1, maxQueueItemID)
+	v.validateModel(op)
 	if op.Operation == OpPartialSettle {
-		v.checkAmount("/refundAmount", op.RefundAmount)
-		v.checkAmount("/settleAmount", op.SettleAmount)
+		v.validateAmount("/refundAmount", op.RefundAmount)
+		v.validateAmount("/settleAmount", op.SettleAmount)
 		if op.Amount != 0 {
-			v.fail("/amount", "a partial settlement must have refundAmount and settleAmount instead")
+			v.addProblem("/amount", "a partial settlement must have refundAmount and settleAmount instead")
 		}
 		return
 	}
 
-	v.checkAmount("/amount", op.Amount)
+	v.validateAmount("/amount", op.Amount)
 	v.requireNoParts(op)
 }
 
-func (v *validator) checkModel(op *Op) {
+func (v *validator) validateModel(op *Op) {
 	if op.Operation == OpRefund {
 		if op.Model != "" {
-			v.fail("/modelId", "a refund must not have a model")
+			v.addProblem("/modelId", "a refund must not have a model")
 		}
 		return
 	}
 
-	v.checkAccount("/modelId", op.Model)
+	v.validateAccount("/modelId", op.Model)
 	if op.Model.IsUser() {
-		v.fail("/modelId", "the account that earns must be a model")
+		v.addProblem("/modelId", "the account that earns must be a model")
 	}
 }
 
-func (v *validator) checkExpiresIn(op *Op) {
+func (v *validator) validateExpiresIn(op *Op) {
 	if op.ExpiresIn == 0 {
 		return
 	}
 	inRange := op.ExpiresIn >= time.Second && op.ExpiresIn <= maxExpiresIn
 	wholeSeconds := op.ExpiresIn%time.Second == 0
 	if op.Operation != OpHold || !inRange || !wholeSeconds {
-		v.fail("/expiresInSeconds", "only a hold expires; it must be a whole number of seconds from 1 to 31536000")
+		v.addProblem("/expiresInSeconds", "only a hold expires; it must be a whole number of seconds from 1 to 31536000")
 	}
 }
 
 func (v *validator) requireNoEscrowFields(op *Op) {
 	if op.EscrowID != uuid.Nil {
-		v.fail("/escrowId", "this operation must not have an escrow")
+		v.addProblem("/escrowId", "this operation must not have an escrow")
 	}
 	if op.Model != "" {
-		v.fail("/modelId", "this operation must not have a modelId")
+		v.addProblem("/modelId", "this operation must not have a modelId")
 	}
 	v.requireNoParts(op)
 }
 
 func (v *validator) requireNoParts(op *Op) {
 	if op.RefundAmount != 0 || op.SettleAmount != 0 {
-		v.fail("/refundAmount", "only a partial settlement may have refundAmount and settleAmount")
+		v.addProblem("/refundAmount", "only a partial settlement may have refundAmount and settleAmount")
 	}
 }
 
 func (v *validator) requireEmpty(pointer, s string) {
 	if s != "" {
-		v.fail(pointer, "this operation must not have this field")
+		v.addProblem(pointer, "this operation must not have this field")
 	}
 }
 
-func (v *validator) checkAccount(pointer string, a Account) {
+func (v *validator) validateAccount(pointer string, a Account) {
 	if !bus.ValidAccount(string(a)) {
-		v.fail(pointer, "an account must be user:<id> or model:<id>, with an id that matches [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}")
+		v.addProblem(pointer, "an account must be user:<id> or model:<id>, with an id that matches [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}")
 	}
 }
 
-func (v *validator) checkAmount(pointer string, n int64) {
+func (v *validator) validateAmount(pointer string, n int64) {
 	if n < 1 || n > MaxAmount {
-		v.fail(pointer, fmt.Sprintf("an amount must be a whole number from 1 to %d", MaxAmount))
+		v.addProblem(pointer, fmt.Sprintf("an amount must be a whole number from 1 to %d", MaxAmount))
 	}
 }
 
-func (v *validator) checkKey(s string) {
+func (v *validator) validateKey(s string) {
 	if !bus.ValidText(s) {
-		v.fail("/idempotencyKey", fmt.Sprintf("an idempotency key must have 1 to %d visible ASCII characters", bus.MaxTextBytes))
+		v.addProblem("/idempotencyKey", fmt.Sprintf("an idempotency key must have 1 to %d visible ASCII characters", bus.MaxTextBytes))
 	}
 }
 
-func (v *validator) checkReason(s string) {
-	if !validReason(s) {
-		v.fail("/reason", "a reason must match [a-z][a-z0-9_]{0,63}")
+func (v *validator) validateReason(s string) {
+	if !isReason(s) {
+		v.addProblem("/reason", "a reason must match [a-z][a-z0-9_]{0,63}")
 	}
 }
 
-func validReason(s string) bool {
+func isReason(s string) bool {
 	if s == "" || len(s) > maxReason || !isLowerLetter(s[0]) {
 		return false
 	}
@@ -204,19 +204,19 @@ func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
 // checkText refuses control characters, since they break log lines and Postgres cannot store
 // U+0000.
-func (v *validator) checkText(pointer, s string, minLen, maxLen int) {
+func (v *validator) validateText(pointer, s string, minLen, maxLen int) {
 	if len(s) < minLen || len(s) > maxLen {
-		v.fail(pointer, fmt.Sprintf("must have %d to %d bytes", minLen, maxLen))
+		v.addProblem(pointer, fmt.Sprintf("must have %d to %d bytes", minLen, maxLen))
 		return
 	}
 
 	if hasControlCharacter(s) {
-		v.fail(pointer, "must not have control characters")
+		v.addProblem(pointer, "must not have control characters")
 		return
 	}
 
 	if !utf8.ValidString(s) {
-		v.fail(pointer, "must be valid UTF-8")
+		v.addProblem(pointer, "must be valid UTF-8")
 	}
 }
 
@@ -229,12 +229,12 @@ func hasControlCharacter(s string) bool {
 	return false
 }
 
-func (v *validator) checkMetadata(m json.RawMessage) {
+func (v *validator) validateMetadata(m json.RawMessage) {
 	switch {
 	case m == nil:
 	case len(m) > MaxMetadata:
 		v.tooLarge = true
 	case !bus.ValidObject(m) || !utf8.Valid(m):
-		v.fail("/metadata", "metadata must be a JSON object")
+		v.addProblem("/metadata", "metadata must be a JSON object")
 	}
 }

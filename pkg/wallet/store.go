@@ -15,14 +15,14 @@ import (
 type store interface {
 	// begin opens the transaction of one batch. A locked one locks what it reads. One that is not
 	// locked may take no locks; its write then fails unless everything is as the batch believes.
-	begin(ctx context.Context, locked bool) (batchTx, error)
+	beginBatch(ctx context.Context, locked bool) (batchTx, error)
 
 	// optimisticWrites reports whether a write checks that the wallets and escrows are as the
 	// batch believes, so that a batch may take them from the commit cache.
 	optimisticWrites() bool
 
 	// committers returns how many batches may run at the same time.
-	committers() int
+	committerCount() int
 
 	// sharedQueries returns the queries that both databases have in common.
 	sharedQueries() *sqlStore
@@ -62,10 +62,10 @@ type store interface {
 	// greater than after, oldest first.
 	listTransactionsAfter(ctx context.Context, a Account, after int64, limit int) ([]Transaction, error)
 
-	// listOutbox returns rows with ids greater than after, in order.
-	listOutbox(ctx context.Context, after int64, limit int) ([]outboxRow, error)
+	// listOutboxRows returns rows with ids greater than after, in order.
+	listOutboxRows(ctx context.Context, after int64, limit int) ([]outboxRow, error)
 
-	deleteOutbox(ctx context.Context, ids []int64) error
+	deleteOutboxRows(ctx context.Context, ids []int64) error
 
 	// measureBacklog returns how many transactions are in the outbox, and the oldest one's id.
 	measureBacklog(ctx context.Context) (rows int64, oldest uuid.UUID, err error)
@@ -136,6 +136,6 @@ type mutations struct {
 	hashes       [][16]byte    // request hashes, one for each key
 	wallets      []*wallet     // changed, sorted by account
 	opened       []*Escrow     // opened in this batch, even if also ended in it
-	ended        []*Escrow     // opened before this batch and ended in it
+	closed       []*Escrow     // opened before this batch and ended in it
 	refused      bool          // an operation was refused; nothing is written for it
 }

@@ -26,10 +26,10 @@ const (
 	constraintEntrySeq        = "entries_account_seq"
 )
 
-// lostRace reports whether a write failed because another process committed first: both used a key,
+// isLostRace reports whether a write failed because another process committed first: both used a key,
 // created a wallet or took a wallet's next seq, or the statement aborted itself. The batch must
 // start again.
-func lostRace(err error) bool {
+func isLostRace(err error) bool {
 	var pe *pq.Error
 	if !errors.As(err, &pe) {
 		return false
@@ -46,13 +46,13 @@ func lostRace(err error) bool {
 // errConnect marks an error that came before there was a connection.
 var errConnect = errors.New("connect")
 
-// retryable reports errors after which the same work may succeed: a lost connection, a server that
+// isRetryable reports errors after which the same work may succeed: a lost connection, a server that
 // starts or stops, a serialization failure, a deadlock, a lock that took too long, a server that
 // only reads, and a database that accepts no connections.
-func retryable(err error) bool {
+func isRetryable(err error) bool {
 	var pe *pq.Error
 	if errors.As(err, &pe) {
-		return retryablePostgres(pe, errors.Is(err, errConnect))
+		return isRetryablePostgres(pe, errors.Is(err, errConnect))
 	}
 
 	var se *sqlite.Error
@@ -71,7 +71,7 @@ func retryable(err error) bool {
 	return errors.As(err, &ne)
 }
 
-func retryablePostgres(err *pq.Error, connecting bool) bool {
+func isRetryablePostgres(err *pq.Error, connecting bool) bool {
 	switch err.Code.Class() {
 	case "08", "53", "57": // connection exception, insufficient resources, operator intervention
 		return true

@@ -18,22 +18,22 @@ func TestOutagesAreRetried(t *testing.T) {
 		{Code: "0A000"}, // a transaction that is to write, begun on a replica
 	}
 	for _, err := range retried {
-		if !retryable(fmt.Errorf("write: %w", err)) {
+		if !isRetryable(fmt.Errorf("write: %w", err)) {
 			t.Errorf("%s is no outage", err.Code)
 		}
 	}
 	closed := []*pq.Error{{Code: "55000"}, {Code: "28P01"}, {Code: "28000"}, {Code: "3D000"}}
 	for _, err := range closed {
-		if !retryable(fmt.Errorf("begin: %w: %w", errConnect, err)) {
+		if !isRetryable(fmt.Errorf("begin: %w: %w", errConnect, err)) {
 			t.Errorf("%s on connecting is no outage", err.Code)
 		}
 	}
 	for _, err := range append(closed, &pq.Error{Code: "23514"}, &pq.Error{Code: "22003"}, &pq.Error{Code: "42P01"}, &pq.Error{Code: "XX000"}) {
-		if retryable(fmt.Errorf("write: %w", err)) {
+		if isRetryable(fmt.Errorf("write: %w", err)) {
 			t.Errorf("%s is retried", err.Code)
 		}
 	}
-	if retryable(errors.New("none of the database's")) {
+	if isRetryable(errors.New("none of the database's")) {
 		t.Error("an unknown error is retried")
 	}
 }

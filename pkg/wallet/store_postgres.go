@@ -65,7 +65,7 @@ func openPostgres(ctx context.Context, dsn string, maxConns int) (*postgresStore
 	return s, nil
 }
 
-// connector marks the errors of connecting, so that retryable can tell them from those of
+// connector marks the errors of connecting, so that isRetryable can tell them from those of
 // statements.
 type connector struct{ dsn string }
 
@@ -118,7 +118,7 @@ func (s *postgresStore) prepareStatements(ctx context.Context) error {
 		}
 	}
 
-	if _, err := s.writes.get(ctx, s.db, fullShape); err != nil {
+	if _, err := s.writes.prepareShape(ctx, s.db, fullShape); err != nil {
 		return fmt.Errorf("prepare: %w", err)
 	}
 
@@ -127,7 +127,7 @@ func (s *postgresStore) prepareStatements(ctx context.Context) error {
 
 // begin begins nothing if the batch is not locked: its write is one statement, which commits
 // itself.
-func (s *postgresStore) begin(ctx context.Context, locked bool) (batchTx, error) {
+func (s *postgresStore) beginBatch(ctx context.Context, locked bool) (batchTx, error) {
 	if !locked {
 		return &postgresTx{store: s}, nil
 	}
@@ -142,7 +142,7 @@ func (s *postgresStore) optimisticWrites() bool { return true }
 
 // committers returns two: one writes while the other one waits for the disk or its callers are
 // being answered. More would make batches smaller, and each batch has a fixed cost.
-func (s *postgresStore) committers() int { return 2 }
+func (s *postgresStore) committerCount() int { return 2 }
 
 // postgresTx is one batch's transaction.
 type postgresTx struct {
@@ -164,7 +164,7 @@ func (t *postgresTx) rollback() {
 }
 
 // choose returns the statement for this transaction.
-func (t *postgresTx) choose(ctx context.Context, locking, alone *sqlx.Stmt) *sqlx.Stmt {
+func (t *postgresTx) chooseStatement(ctx context.Context, locking, alone *sqlx.Stmt) *sqlx.Stmt {
 	if t.tx == nil {
 		return alone
 	}
@@ -217,7 +217,7 @@ func (t *postgresTx) readEscrows(ctx context.Context, ids []uuid.UUID) ([]Escrow
 	for _, id := range ids {
 		array.appendUUID(id)
 	}
-	stmt := t.choose(ctx, t.store.lockEscrows, t.store.selectEscrows) //nolint:sqlclosecheck // is kept, or closed with the transaction
+	stmt := t.chooseStatement(ctx, t.store.lockEscrows, t.store.selectEscrows) //nolint:sqlclosecheck // is kept, or closed with the transaction
 	var rows []escrowRow
 	err := stmt.SelectContext(ctx, &rows, array.encode())
 	return convertRows(rows, (*escrowRow).toEscrow), err
@@ -230,7 +230,7 @@ func (t *postgresTx) readWallets(ctx context.Context, accounts []Account) ([]wal
 		array.appendText(string(account))
 	}
 
-	stmt := t.choose(ctx, t.store.lockWallets, t.store.selectWallets)
+	stmt := t.chooseStatement(ctx, t.store.lockWallets, t.store.selectWallets)
 	rows, err := stmt.QueryContext(ctx, array.encode())
 	if err != nil {
 		return nil, err

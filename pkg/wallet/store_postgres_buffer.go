@@ -47,14 +47,14 @@ func (b *writeBuffer) release() {
 }
 
 // fill encodes the batch's rows.
-func (b *writeBuffer) fill(m *mutations) {
+func (b *writeBuffer) encodeBatch(m *mutations) {
 	b.rows.addBatch(m)
 	encodeRows(b, transactionRows, transactionRowColumns, b.rows.transactions)
 	encodeRows(b, entryRows, entryTable, b.rows.entries)
 	encodeRows(b, createdWalletRows, walletTable, b.rows.created)
 	encodeRows(b, changedWalletRows, changedWalletRowColumns, b.rows.changed)
 	encodeRows(b, openedEscrowRows, openedEscrowTable, m.opened)
-	encodeRows(b, endedEscrowRows, endedEscrowRowColumns, m.ended)
+	encodeRows(b, closedEscrowRows, closedEscrowRowColumns, m.closed)
 }
 
 func encodeRows[R any](b *writeBuffer, set rowSet, columns []column[R], rows []R) {
@@ -66,7 +66,7 @@ func encodeRows[R any](b *writeBuffer, set rowSet, columns []column[R], rows []R
 }
 
 // bind returns the arguments for a statement's parameters. They are valid until release.
-func (b *writeBuffer) bind(parameters []parameter) []any {
+func (b *writeBuffer) bindArguments(parameters []parameter) []any {
 	b.arguments = b.arguments[:0]
 	for _, p := range parameters {
 		if p.column == rowCount {
@@ -82,7 +82,7 @@ func (b *writeBuffer) bind(parameters []parameter) []any {
 func (r *batchRows) addBatch(m *mutations) {
 	for i := range m.transactions {
 		tx := &m.transactions[i]
-		user, model := tx.sides()
+		user, model := tx.splitParties()
 		r.records = append(r.records, transactionRecord{
 			Transaction: tx,
 			user:        user,

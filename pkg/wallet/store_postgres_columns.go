@@ -115,9 +115,9 @@ func partyAccountColumn(name string, party func(*transactionRecord) *Party) colu
 	})
 }
 
-func userOf(r *transactionRecord) *Party { return r.user }
+func userParty(r *transactionRecord) *Party { return r.user }
 
-func modelOf(r *transactionRecord) *Party { return r.model }
+func modelParty(r *transactionRecord) *Party { return r.model }
 
 // transactionTable is the table transactions.
 var transactionTable = []column[*transactionRecord]{
@@ -133,13 +133,13 @@ var transactionTable = []column[*transactionRecord]{
 	textColumn("correlation_id", func(r *transactionRecord) string { return r.CorrelationID }),
 	textColumn("request_id", func(r *transactionRecord) string { return r.RequestID }),
 	textColumn("metadata", func(r *transactionRecord) string { return string(r.Metadata) }),
-	partyAccountColumn("user_account", userOf),
-	partyColumn("user_seq", userOf, func(p *Party) int64 { return p.Seq }),
-	partyColumn("user_available", userOf, func(p *Party) int64 { return p.Available }),
-	partyColumn("user_escrow", userOf, func(p *Party) int64 { return p.Escrow }),
-	partyAccountColumn("model_account", modelOf),
-	partyColumn("model_seq", modelOf, func(p *Party) int64 { return p.Seq }),
-	partyColumn("model_earned", modelOf, func(p *Party) int64 { return p.Earned }),
+	partyAccountColumn("user_account", userParty),
+	partyColumn("user_seq", userParty, func(p *Party) int64 { return p.Seq }),
+	partyColumn("user_available", userParty, func(p *Party) int64 { return p.Available }),
+	partyColumn("user_escrow", userParty, func(p *Party) int64 { return p.Escrow }),
+	partyAccountColumn("model_account", modelParty),
+	partyColumn("model_seq", modelParty, func(p *Party) int64 { return p.Seq }),
+	partyColumn("model_earned", modelParty, func(p *Party) int64 { return p.Earned }),
 	timeColumn("created_at", func(r *transactionRecord) time.Time { return r.CreatedAt }),
 }
 
@@ -195,8 +195,8 @@ var openedEscrowTable = []column[*Escrow]{
 	timeColumn("expires_at", func(e *Escrow) time.Time { return e.ExpiresAt }),
 }
 
-// endedEscrowTable is the table escrows as its end changes it.
-var endedEscrowTable = []column[*Escrow]{
+// closedEscrowTable is the table escrows as its end changes it.
+var closedEscrowTable = []column[*Escrow]{
 	uuidColumn("id", func(e *Escrow) uuid.UUID { return e.ID }),
 	textColumn("status", func(e *Escrow) string { return string(e.Status) }),
 	uuidColumn("closed_by", func(e *Escrow) uuid.UUID { return e.ClosedBy }),
@@ -206,8 +206,8 @@ var endedEscrowTable = []column[*Escrow]{
 	int8Column("settle_amount", func(e *Escrow) int64 { return e.SettleAmount }),
 }
 
-// endedExpiry finds an ended escrow in escrow_expiries, together with its id.
-var endedExpiry = []column[*Escrow]{
+// closedExpiry finds an ended escrow in escrow_expiries, together with its id.
+var closedExpiry = []column[*Escrow]{
 	timeColumn("expires_at", func(e *Escrow) time.Time { return e.ExpiresAt }),
 }
 
@@ -220,7 +220,7 @@ const (
 	createdWalletRows
 	changedWalletRows
 	openedEscrowRows
-	endedEscrowRows
+	closedEscrowRows
 	rowSetCount
 )
 
@@ -228,20 +228,20 @@ const (
 var (
 	transactionRowColumns   = slices.Concat(transactionTable, keyTable)
 	changedWalletRowColumns = slices.Concat(walletTable, walletGuard)
-	endedEscrowRowColumns   = slices.Concat(endedEscrowTable, endedExpiry)
+	closedEscrowRowColumns  = slices.Concat(closedEscrowTable, closedExpiry)
 )
 
 // rowSetSpecs are the columns of each rowSet.
 var rowSetSpecs = [rowSetCount][]columnSpec{
-	transactionRows:   specsOf(transactionRowColumns),
-	entryRows:         specsOf(entryTable),
-	createdWalletRows: specsOf(walletTable),
-	changedWalletRows: specsOf(changedWalletRowColumns),
-	openedEscrowRows:  specsOf(openedEscrowTable),
-	endedEscrowRows:   specsOf(endedEscrowRowColumns),
+	transactionRows:   columnSpecs(transactionRowColumns),
+	entryRows:         columnSpecs(entryTable),
+	createdWalletRows: columnSpecs(walletTable),
+	changedWalletRows: columnSpecs(changedWalletRowColumns),
+	openedEscrowRows:  columnSpecs(openedEscrowTable),
+	closedEscrowRows:  columnSpecs(closedEscrowRowColumns),
 }
 
-func specsOf[R any](columns []column[R]) []columnSpec {
+func columnSpecs[R any](columns []column[R]) []columnSpec {
 	specs := make([]columnSpec, len(columns))
 	for i := range columns {
 		specs[i] = columns[i].columnSpec
@@ -249,7 +249,7 @@ func specsOf[R any](columns []column[R]) []columnSpec {
 	return specs
 }
 
-func namesOf[R any](columns []column[R]) []string {
+func columnNames[R any](columns []column[R]) []string {
 	names := make([]string, len(columns))
 	for i := range columns {
 		names[i] = columns[i].name

@@ -54,12 +54,12 @@ const outboxBatchesSQL = `SELECT id, transactions FROM
 
 const transactionsByIDSQL = `SELECT ` + transactionColumns + ` FROM transactions t WHERE t.id = ANY($1::uuid[])`
 
-func (s *postgresStore) listOutbox(ctx context.Context, after int64, limit int) ([]outboxRow, error) {
+func (s *postgresStore) listOutboxRows(ctx context.Context, after int64, limit int) ([]outboxRow, error) {
 	rows := make([]outboxRow, 0, limit)
 	more := true
 	for more && len(rows) < limit {
 		var err error
-		rows, after, more, err = s.appendOutbox(ctx, rows, after, limit)
+		rows, after, more, err = s.appendOutboxRows(ctx, rows, after, limit)
 		if err != nil {
 			return nil, err
 		}
@@ -77,10 +77,10 @@ func (s *postgresStore) listOutbox(ctx context.Context, after int64, limit int) 
 	return rows, nil
 }
 
-// appendOutbox reads on after an id and appends rows that are not known to be published, until
+// appendOutboxRows reads on after an id and appends rows that are not known to be published, until
 // there are limit rows. They have only their transactions' ids. It returns the last id that it
 // read, and whether there may be more.
-func (s *postgresStore) appendOutbox(
+func (s *postgresStore) appendOutboxRows(
 	ctx context.Context, rows []outboxRow, after int64, limit int,
 ) (_ []outboxRow, last int64, more bool, err error) {
 	var batches []struct {
@@ -144,7 +144,7 @@ func (s *postgresStore) loadTransactions(ctx context.Context, rows []outboxRow) 
 
 const deleteOutboxSQL = `DELETE FROM outbox WHERE id = ANY($1)`
 
-func (s *postgresStore) deleteOutbox(ctx context.Context, ids []int64) error {
+func (s *postgresStore) deleteOutboxRows(ctx context.Context, ids []int64) error {
 	rows := s.published.markPublished(ids)
 	if len(rows) == 0 {
 		return nil
@@ -173,8 +173,8 @@ type publishedRows struct {
 }
 
 type publishedRow struct {
-	places publishedPlaces
-	left   int // how many places are not published
+	places    publishedPlaces
+	remaining int // how many places are not published
 }
 
 // publishedPlaces has a bit for each place of a row that is published.
@@ -234,10 +234,10 @@ func (p *publishedRows) markPlace(row int64, place, count int) bool {
 
 	if !progress.places.has(place) {
 		progress.places.set(place)
-		progress.left--
+		progress.remaining--
 	}
 
-	if progress.left > 0 {
+	if progress.remaining > 0 {
 		return false
 	}
 
@@ -249,7 +249,7 @@ func (p *publishedRows) addRow(row int64, count int) *publishedRow {
 	if p.rows == nil || len(p.rows) >= maxPublishedRows {
 		p.rows = make(map[int64]*publishedRow)
 	}
-	progress := &publishedRow{left: count}
+	progress := &publishedRow{remaining: count}
 	p.rows[row] = progress
 	return progress
 }

@@ -41,7 +41,7 @@ func TestPlansStayOnIndexes(t *testing.T) {
 		"entries after": entriesForwardSQL, "entry up to": findEntryUpToSQL, "escrows of a user": escrowsSQL,
 	}
 	for _, shape := range writeShapes() {
-		statements["write "+describeShape(shape)] = buildWrite(shape).sql
+		statements["write "+describeShape(shape)] = buildWriteStatement(shape).sql
 	}
 	for name, statement := range statements {
 		if _, err := conn.ExecContext(t.Context(), "PREPARE s AS "+statement); err != nil {

@@ -159,7 +159,7 @@ func hotStatements(t *testing.T, s *postgresStore, conn *sql.Conn, size ledgerse
 		{"Escrows of a user with a status", escrowsSQL, []string{one, quote(uuid.Max.String()), fmt.Sprint(maxEscrowScan), "'held'", "101"}},
 		{"Escrows that expire", dueEscrowsSQL, []string{day, quote("-infinity"), quote(uuid.Nil.String()), "100"}},
 		{"Old idempotency keys", deleteOldKeysSQL, []string{quote(size.To.Add(-6 * time.Hour).Format(time.RFC3339)), "0", "1000"}},
-		{"Accounts changed lately", changedSinceSQL, []string{quote(idFrom(size.To.Add(-time.Hour)).String()), quote(uuid.Nil.String()), "1000"}},
+		{"Accounts changed lately", changedSinceSQL, []string{quote(smallestID(size.To.Add(-time.Hour)).String()), quote(uuid.Nil.String()), "1000"}},
 	}
 }
 
@@ -172,11 +172,11 @@ func writeLiterals(t *testing.T, l *Ledger, ops []Op) (statement string, literal
 	enough := errors.New("seen")
 	makeFaulty(l).wrote = func(m *mutations) error {
 		if literals == nil {
-			write := buildWrite(shapeOf(m))
+			write := buildWriteStatement(batchShape(m))
 			statement = write.sql
 			buffer := newWriteBuffer()
-			buffer.fill(m)
-			for i, a := range buffer.bind(write.parameters) {
+			buffer.encodeBatch(m)
+			for i, a := range buffer.bindArguments(write.parameters) {
 				if column, ok := a.([]byte); ok { // to text, by Postgres
 					kind := regexp.MustCompile(fmt.Sprintf(`\$%d::(\w+)\[\]`, i+1)).FindStringSubmatch(statement)[1]
 					var literal string

@@ -31,29 +31,29 @@ import (
 type writeShape struct {
 	opensEscrows   bool
 	opensExpiring  bool // some of the opened escrows expire
-	endsEscrows    bool
-	endsExpiring   bool // some of the ended escrows would have expired
+	closesEscrows  bool
+	closesExpiring bool // some of the ended escrows would have expired
 	changesWallets bool
 	createsWallets bool
 }
 
 // fullShape has all parts. Its statement can store any batch.
 var fullShape = writeShape{
-	opensEscrows: true, opensExpiring: true, endsEscrows: true, endsExpiring: true, changesWallets: true, createsWallets: true,
+	opensEscrows: true, opensExpiring: true, closesEscrows: true, closesExpiring: true, changesWallets: true, createsWallets: true,
 }
 
-// shapeOf returns the smallest shape that can store the batch.
-func shapeOf(m *mutations) writeShape {
-	shape := writeShape{opensEscrows: len(m.opened) > 0, endsEscrows: len(m.ended) > 0}
+// batchShape returns the smallest shape that can store the batch.
+func batchShape(m *mutations) writeShape {
+	shape := writeShape{opensEscrows: len(m.opened) > 0, closesEscrows: len(m.closed) > 0}
 	for _, e := range m.opened {
 		if !e.ExpiresAt.IsZero() {
 			shape.opensExpiring = true
 		}
 	}
 
-	for _, e := range m.ended {
+	for _, e := range m.closed {
 		if !e.ExpiresAt.IsZero() {
-			shape.endsExpiring = true
+			shape.closesExpiring = true
 		}
 	}
 
@@ -82,24 +82,24 @@ type parameter struct {
 
 const rowCount = -1
 
-// buildWrite generates the statement for a shape.
-func buildWrite(shape writeShape) writeStatement {
+// buildWriteStatement generates the statement for a shape.
+func buildWriteStatement(shape writeShape) writeStatement {
 	b := &statementBuilder{numbers: make(map[parameter]int)}
-	b.insertRows("added_transactions", "transactions", transactionRows, namesOf(transactionTable))
-	b.insertRows("added_entries", "entries", entryRows, namesOf(entryTable))
+	b.insertRows("added_transactions", "transactions", transactionRows, columnNames(transactionTable))
+	b.insertRows("added_entries", "entries", entryRows, columnNames(entryTable))
 	if shape.opensEscrows {
-		b.insertRows("opened_escrows", "escrows", openedEscrowRows, namesOf(openedEscrowTable))
+		b.insertRows("opened_escrows", "escrows", openedEscrowRows, columnNames(openedEscrowTable))
 	}
 
 	if shape.opensExpiring {
 		b.insertExpiries()
 	}
 
-	if shape.endsExpiring {
+	if shape.closesExpiring {
 		b.deleteExpiries()
 	}
 
-	if shape.endsEscrows {
+	if shape.closesEscrows {
 		b.updateEscrows()
 	}
 
@@ -108,54 +108,54 @@ func buildWrite(shape writeShape) writeStatement {
 	}
 
 	if shape.createsWallets {
-		b.insertRows("created_wallets", "wallets", createdWalletRows, namesOf(walletTable))
+		b.insertRows("created_wallets", "wallets", createdWalletRows, columnNames(walletTable))
 	}
 
 	b.insertKeys()
 	b.insertOutboxRow()
-	return b.statement()
+	return b.buildStatement()
 }
 
 func (b *statementBuilder) insertExpiries() {
-	rows := b.unnest(openedEscrowRows, "expires_at", "id")
+	rows := b.unnestColumns(openedEscrowRows, "expires_at", "id")
 	b.addPart("added_expiries", `INSERT INTO escrow_expiries (expires_at, escrow_id)
 	SELECT expires_at, id FROM `+rows+` AS opened WHERE expires_at IS NOT NULL`)
 }
 
 func (b *statementBuilder) deleteExpiries() {
-	rows := b.unnest(endedEscrowRows, "expires_at", "id")
+	rows := b.unnestColumns(closedEscrowRows, "expires_at", "id")
 	b.addPart("removed_expiries", `DELETE FROM escrow_expiries x USING `+rows+` AS u,
 		LATERAL (SELECT ctid FROM escrow_expiries WHERE expires_at = u.expires_at AND escrow_id = u.id OFFSET 0) AS at
 	WHERE x.ctid = at.ctid`)
 }
 
 func (b *statementBuilder) updateEscrows() {
-	columns := namesOf(endedEscrowTable)
-	rows := b.unnest(endedEscrowRows, columns...)
-	b.addCountedPart("ended_escrows", endedEscrowRows, `UPDATE escrows x SET `+assignments(columns, "id")+`
+	columns := columnNames(closedEscrowTable)
+	rows := b.unnestColumns(closedEscrowRows, columns...)
+	b.addCountedPart("ended_escrows", closedEscrowRows, `UPDATE escrows x SET `+joinAssignments(columns, "id")+`
 	FROM `+rows+` AS u,
 		LATERAL (SELECT ctid FROM escrows WHERE id = u.id OFFSET 0) AS at
 	WHERE x.ctid = at.ctid AND x.status = 'held' RETURNING 1`)
 }
 
 func (b *statementBuilder) updateWallets() {
-	columns := namesOf(walletTable)
-	rows := b.unnest(changedWalletRows, append(columns, "hash_before")...)
-	b.addCountedPart("changed_wallets", changedWalletRows, `UPDATE wallets x SET `+assignments(columns, "account")+`
+	columns := columnNames(walletTable)
+	rows := b.unnestColumns(changedWalletRows, append(columns, "hash_before")...)
+	b.addCountedPart("changed_wallets", changedWalletRows, `UPDATE wallets x SET `+joinAssignments(columns, "account")+`
 	FROM `+rows+` AS u,
 		LATERAL (SELECT ctid FROM wallets WHERE account = u.account OFFSET 0) AS at
 	WHERE x.ctid = at.ctid AND x.hash = u.hash_before RETURNING 1`)
 }
 
 func (b *statementBuilder) insertKeys() {
-	rows := b.unnest(transactionRows, "operation", "key", "request_hash", "id", "created_at")
+	rows := b.unnestColumns(transactionRows, "operation", "key", "request_hash", "id", "created_at")
 	b.addPart("added_keys", `INSERT INTO idempotency_keys (operation, key, request_hash, transaction_id, created_at)
 	SELECT * FROM `+rows+` AS added ORDER BY operation, key`)
 }
 
 // insertOutboxRow adds the batch's one row, with all of its transactions.
 func (b *statementBuilder) insertOutboxRow() {
-	ids := b.array(transactionRows, "id")
+	ids := b.arrayPlaceholder(transactionRows, "id")
 	b.addPart("added_outbox", `INSERT INTO outbox (transactions) VALUES (`+ids+`) RETURNING id`)
 }
 
@@ -185,13 +185,13 @@ func (b *statementBuilder) addCountedPart(name string, rows rowSet, sql string) 
 
 func (b *statementBuilder) insertRows(name, table string, rows rowSet, columns []string) {
 	b.addPart(name, `INSERT INTO `+table+` (`+strings.Join(columns, ", ")+`)
-	SELECT * FROM `+b.unnest(rows, columns...)+` AS added`)
+	SELECT * FROM `+b.unnestColumns(rows, columns...)+` AS added`)
 }
 
-func (b *statementBuilder) statement() writeStatement {
+func (b *statementBuilder) buildStatement() writeStatement {
 	conditions := make([]string, len(b.counted))
 	for i, part := range b.counted {
-		conditions[i] = "(SELECT count(*) FROM " + part.name + ") = " + b.placeholder(part.rows, rowCount)
+		conditions[i] = "(SELECT count(*) FROM " + part.name + ") = " + b.placeholderFor(part.rows, rowCount)
 	}
 	sql := "WITH " + strings.Join(b.parts, ",\n") + "\nSELECT (SELECT id FROM added_outbox)" + abortUnless(conditions)
 	return writeStatement{sql: sql, parameters: b.parameters}
@@ -210,24 +210,24 @@ func abortUnless(conditions []string) string {
 // unnest turns arrays into rows with these columns. It does so in a SELECT list. In FROM, as in
 // unnest(a, b), Postgres would first copy each array's values into a store of its own; that and
 // the memory for it, which each statement fetches anew, were a sixth of Postgres' work.
-func (b *statementBuilder) unnest(rows rowSet, columns ...string) string {
+func (b *statementBuilder) unnestColumns(rows rowSet, columns ...string) string {
 	expressions := make([]string, len(columns))
 	for i, name := range columns {
-		expressions[i] = "unnest(" + b.array(rows, name) + ") AS " + name
+		expressions[i] = "unnest(" + b.arrayPlaceholder(rows, name) + ") AS " + name
 	}
 	return "(SELECT " + strings.Join(expressions, ",\n\t\t") + ")"
 }
 
 // array returns the placeholder of a column's array, such as $3::int8[].
-func (b *statementBuilder) array(rows rowSet, name string) string {
+func (b *statementBuilder) arrayPlaceholder(rows rowSet, name string) string {
 	place := slices.IndexFunc(rowSetSpecs[rows], func(spec columnSpec) bool { return spec.name == name })
 	if place < 0 {
 		panic(fmt.Sprintf("wallet: row set %d has no column %q", rows, name))
 	}
-	return b.placeholder(rows, place) + "::" + rowSetSpecs[rows][place].element.name + "[]"
+	return b.placeholderFor(rows, place) + "::" + rowSetSpecs[rows][place].element.name + "[]"
 }
 
-func (b *statementBuilder) placeholder(rows rowSet, column int) string {
+func (b *statementBuilder) placeholderFor(rows rowSet, column int) string {
 	p := parameter{rows, column}
 	if b.numbers[p] == 0 {
 		b.parameters = append(b.parameters, p)
@@ -237,7 +237,7 @@ func (b *statementBuilder) placeholder(rows rowSet, column int) string {
 }
 
 // assignments sets all columns but the one by which rows are found.
-func assignments(columns []string, key string) string {
+func joinAssignments(columns []string, key string) string {
 	var sets []string
 	for _, name := range columns {
 		if name != key {
@@ -259,7 +259,7 @@ type preparedWrite struct {
 	parameters []parameter
 }
 
-func (p *preparedWrites) get(ctx context.Context, db *sqlx.DB, shape writeShape) (*preparedWrite, error) {
+func (p *preparedWrites) prepareShape(ctx context.Context, db *sqlx.DB, shape writeShape) (*preparedWrite, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	prepared := p.byShape[shape]
@@ -267,7 +267,7 @@ func (p *preparedWrites) get(ctx context.Context, db *sqlx.DB, shape writeShape)
 		return prepared, nil
 	}
 
-	write := buildWrite(shape)
+	write := buildWriteStatement(shape)
 	stmt, err := db.PreparexContext(ctx, write.sql)
 	if err != nil {
 		return nil, err
@@ -283,25 +283,25 @@ func (p *preparedWrites) get(ctx context.Context, db *sqlx.DB, shape writeShape)
 }
 
 func (t *postgresTx) writeBatch(ctx context.Context, m *mutations) ([]int64, error) {
-	shape := shapeOf(m)
+	shape := batchShape(m)
 	if t.tx != nil {
 		// The transaction has a connection. Preparing another statement would need a second one,
 		// which a full pool does not have.
 		shape = fullShape
 	}
 
-	prepared, err := t.store.writes.get(ctx, t.store.db, shape)
+	prepared, err := t.store.writes.prepareShape(ctx, t.store.db, shape)
 	if err != nil {
 		return nil, err
 	}
 
 	buffer := writeBuffers.Get().(*writeBuffer)
 	defer buffer.release()
-	buffer.fill(m)
-	stmt := t.choose(ctx, prepared.Stmt, prepared.Stmt)
+	buffer.encodeBatch(m)
+	stmt := t.chooseStatement(ctx, prepared.Stmt, prepared.Stmt)
 	var row int64
-	err = stmt.QueryRowContext(ctx, buffer.bind(prepared.parameters)...).Scan(&row)
-	if lostRace(err) {
+	err = stmt.QueryRowContext(ctx, buffer.bindArguments(prepared.parameters)...).Scan(&row)
+	if isLostRace(err) {
 		return nil, errConflict
 	}
 	if err != nil {

@@ -16,11 +16,11 @@ var updateGolden = flag.Bool("update", false, "write testdata/write_statements.g
 func writeShapes() []writeShape {
 	var shapes []writeShape
 	for _, opened := range []writeShape{{}, {opensEscrows: true}, {opensEscrows: true, opensExpiring: true}} {
-		for _, ended := range []writeShape{{}, {endsEscrows: true}, {endsEscrows: true, endsExpiring: true}} {
+		for _, ended := range []writeShape{{}, {closesEscrows: true}, {closesEscrows: true, closesExpiring: true}} {
 			for _, wallets := range []writeShape{{changesWallets: true}, {createsWallets: true}, {changesWallets: true, createsWallets: true}} {
 				shapes = append(shapes, writeShape{
 					opensEscrows: opened.opensEscrows, opensExpiring: opened.opensExpiring,
-					endsEscrows: ended.endsEscrows, endsExpiring: ended.endsExpiring,
+					closesEscrows: ended.closesEscrows, closesExpiring: ended.closesExpiring,
 					changesWallets: wallets.changesWallets, createsWallets: wallets.createsWallets,
 				})
 			}
@@ -37,8 +37,8 @@ func describeShape(shape writeShape) string {
 	}{
 		{shape.opensEscrows, "opens escrows"},
 		{shape.opensExpiring, "some of which expire"},
-		{shape.endsEscrows, "ends escrows"},
-		{shape.endsExpiring, "some of which would have expired"},
+		{shape.closesEscrows, "ends escrows"},
+		{shape.closesExpiring, "some of which would have expired"},
 		{shape.changesWallets, "changes wallets"},
 		{shape.createsWallets, "creates wallets"},
 	} {
@@ -55,7 +55,7 @@ func TestWriteStatementsAreTheGoldenOnes(t *testing.T) {
 	t.Parallel()
 	var generated strings.Builder
 	for _, shape := range writeShapes() {
-		generated.WriteString("-- " + describeShape(shape) + "\n" + buildWrite(shape).sql + ";\n\n")
+		generated.WriteString("-- " + describeShape(shape) + "\n" + buildWriteStatement(shape).sql + ";\n\n")
 	}
 	golden := filepath.Join("testdata", "write_statements.golden")
 	if *updateGolden {
@@ -101,15 +101,15 @@ func TestShapesFitTheirBatches(t *testing.T) {
 			writeShape{changesWallets: true, opensEscrows: true, opensExpiring: true},
 		},
 		"refund": {
-			mutations{wallets: []*wallet{changed}, ended: []*Escrow{untimed}},
-			writeShape{changesWallets: true, endsEscrows: true},
+			mutations{wallets: []*wallet{changed}, closed: []*Escrow{untimed}},
+			writeShape{changesWallets: true, closesEscrows: true},
 		},
 		"everything": {
-			mutations{wallets: []*wallet{changed, created}, opened: []*Escrow{timed}, ended: []*Escrow{untimed, timed}},
+			mutations{wallets: []*wallet{changed, created}, opened: []*Escrow{timed}, closed: []*Escrow{untimed, timed}},
 			fullShape,
 		},
 	} {
-		if got := shapeOf(&test.batch); got != test.want {
+		if got := batchShape(&test.batch); got != test.want {
 			t.Errorf("%s: shape %+v, want %+v", name, got, test.want)
 		}
 	}

@@ -28,7 +28,7 @@ type sqliteStore struct {
 	addWallet      *sqlx.Stmt
 	changeWallet   *sqlx.Stmt
 	addEscrow      *sqlx.Stmt
-	endEscrow      *sqlx.Stmt
+	closeEscrow    *sqlx.Stmt
 	addExpiry      *sqlx.Stmt
 	deleteExpiry   *sqlx.Stmt
 	addOutbox      *sqlx.Stmt
@@ -75,13 +75,13 @@ func (s *sqliteStore) prepareStatements(ctx context.Context) error {
 			FROM idempotency_keys i JOIN transactions t ON t.id = i.transaction_id WHERE i.operation = $1 AND i.key = $2`},
 		{&s.selectEscrow, escrowSQL},
 		{&s.selectWallet, walletSQL},
-		{&s.addTransaction, insertSQL("transactions", namesOf(transactionTable)...)},
+		{&s.addTransaction, insertSQL("transactions", columnNames(transactionTable)...)},
 		{&s.addKey, insertSQL("idempotency_keys", "operation", "key", "request_hash", "transaction_id", "created_at") + ` ON CONFLICT DO NOTHING`},
-		{&s.addEntry, insertSQL("entries", namesOf(entryTable)...)},
-		{&s.addWallet, insertSQL("wallets", namesOf(walletTable)...)},
+		{&s.addEntry, insertSQL("entries", columnNames(entryTable)...)},
+		{&s.addWallet, insertSQL("wallets", columnNames(walletTable)...)},
 		{&s.changeWallet, `UPDATE wallets SET available = $2, escrow = $3, earned = $4, seq = $5, hash = $6, updated_at = $7 WHERE account = $1`},
-		{&s.addEscrow, insertSQL("escrows", namesOf(openedEscrowTable)...)},
-		{&s.endEscrow, `UPDATE escrows SET status = $2, closed_by = $3, closed_at = $4, model_account = $5, refund_amount = $6, settle_amount = $7
+		{&s.addEscrow, insertSQL("escrows", columnNames(openedEscrowTable)...)},
+		{&s.closeEscrow, `UPDATE escrows SET status = $2, closed_by = $3, closed_at = $4, model_account = $5, refund_amount = $6, settle_amount = $7
 			WHERE id = $1 AND status = 'held'`},
 		{&s.addExpiry, insertSQL("escrow_expiries", "expires_at", "escrow_id")},
 		{&s.deleteExpiry, `DELETE FROM escrow_expiries WHERE expires_at = $1 AND escrow_id = $2`},
@@ -108,12 +108,12 @@ func insertSQL(table string, columns ...string) string {
 }
 
 // committers returns one, since SQLite has one writer.
-func (s *sqliteStore) committers() int { return 1 }
+func (s *sqliteStore) committerCount() int { return 1 }
 
 func (s *sqliteStore) optimisticWrites() bool { return false }
 
 // begin takes the database's only write lock, whether locked or not.
-func (s *sqliteStore) begin(ctx context.Context, _ bool) (batchTx, error) {
+func (s *sqliteStore) beginBatch(ctx context.Context, _ bool) (batchTx, error) {
 	tx, err := s.db.BeginTxx(ctx, nil)
 	if err != nil {
 		return nil, err
@@ -181,8 +181,8 @@ func (t *sqliteTx) writeBatch(ctx context.Context, m *mutations) ([]int64, error
 		w.writeOpenedEscrow(e)
 	}
 
-	for _, e := range m.ended {
-		w.writeEndedEscrow(e)
+	for _, e := range m.closed {
+		w.writeClosedEscrow(e)
 	}
 
 	return outboxIDs, w.err
@@ -197,7 +197,7 @@ type sqliteWriter struct {
 }
 
 // exec returns nil after a failure.
-func (w *sqliteWriter) exec(stmt *sqlx.Stmt, args ...any) sql.Result {
+func (w *sqliteWriter) execStatement(stmt *sqlx.Stmt, args ...any) sql.Result {
 	if w.err != nil {
 		return nil
 	}
@@ -210,7 +210,7 @@ func (w *sqliteWriter) exec(stmt *sqlx.Stmt, args ...any) sql.Result {
 func (w *sqliteWriter) writeTransaction(tx *Transaction) {
 	var userAccount, userSeq, userAvailable, userEscrow any
 	var modelAccount, modelSeq, modelEarned any
-	user, model := tx.sides()
+	user, model := tx.splitParties()
 	if user != nil {
 		userAccount = string(user.Account)
 		userSeq = user.Seq
@@ -224,7 +224,7 @@ func (w *sqliteWriter) writeTransaction(tx *Transaction) {
 		modelEarned = model.Earned
 	}
 
-	w.exec(w.store.addTransaction,
+	w.execStatement(w.store.addTransaction,
 		tx.ID, string(tx.Operation), tx.Amount, tx.RefundAmount, tx.SettleAmount, tx.Reason,
 		uuid.NullUUID{UUID: tx.EscrowID, Valid: tx.EscrowID != uuid.Nil},
 		nullText(tx.QueueItemID), nullText(tx.FeatureType), nullText(tx.CorrelationID), nullText(tx.RequestID),
@@ -232,7 +232,7 @@ func (w *sqliteWriter) writeTransaction(tx *Transaction) {
 		tx.CreatedAt.UnixMilli())
 	for i := range tx.Entries {
 		e := &tx.Entries[i]
-		w.exec(w.store.addEntry,
+		w.execStatement(w.store.addEntry,
 			string(e.Account), sql.NullInt64{Int64: e.Seq, Valid: e.State != StateSystem}, e.TransactionID, e.Place,
 			string(e.State), e.Amount, e.BalanceBefore, e.BalanceAfter, e.Hash, e.CreatedAt.UnixMilli())
 	}
@@ -240,7 +240,7 @@ func (w *sqliteWriter) writeTransaction(tx *Transaction) {
 
 // writeKey fails with errConflict if the key was used before.
 func (w *sqliteWriter) writeKey(ref keyRef, requestHash []byte, tx *Transaction) {
-	r := w.exec(w.store.addKey, string(ref.Operation), ref.Key, requestHash, tx.ID, tx.CreatedAt.UnixMilli())
+	r := w.execStatement(w.store.addKey, string(ref.Operation), ref.Key, requestHash, tx.ID, tx.CreatedAt.UnixMilli())
 	if r == nil {
 		return
 	}
@@ -252,7 +252,7 @@ func (w *sqliteWriter) writeKey(ref keyRef, requestHash []byte, tx *Transaction)
 
 // writeOutbox returns the new row's id.
 func (w *sqliteWriter) writeOutbox(tx *Transaction) int64 {
-	r := w.exec(w.store.addOutbox, tx.ID)
+	r := w.execStatement(w.store.addOutbox, tx.ID)
 	if r == nil {
 		return 0
 	}
@@ -267,24 +267,24 @@ func (w *sqliteWriter) writeWallet(changed *wallet) {
 	if changed.created {
 		stmt = w.store.addWallet
 	}
-	w.exec(stmt, string(changed.Account), changed.Available, changed.Escrow, changed.Earned, changed.Seq, changed.Hash,
+	w.execStatement(stmt, string(changed.Account), changed.Available, changed.Escrow, changed.Earned, changed.Seq, changed.Hash,
 		changed.UpdatedAt.UnixMilli())
 }
 
 // writeOpenedEscrow has the columns of openedEscrowTable.
 func (w *sqliteWriter) writeOpenedEscrow(e *Escrow) {
-	w.exec(w.store.addEscrow, e.ID, string(e.User), e.Amount, string(e.Status), e.Reason, e.QueueItemID, e.FeatureType,
+	w.execStatement(w.store.addEscrow, e.ID, string(e.User), e.Amount, string(e.Status), e.Reason, e.QueueItemID, e.FeatureType,
 		e.HeldBy, e.CreatedAt.UnixMilli(), nullMillis(e.ExpiresAt))
 	if !e.ExpiresAt.IsZero() {
-		w.exec(w.store.addExpiry, e.ExpiresAt.UnixMilli(), e.ID)
+		w.execStatement(w.store.addExpiry, e.ExpiresAt.UnixMilli(), e.ID)
 	}
 }
 
-func (w *sqliteWriter) writeEndedEscrow(e *Escrow) {
-	w.exec(w.store.endEscrow, e.ID, string(e.Status), e.ClosedBy, e.ClosedAt.UnixMilli(), nullText(string(e.Model)),
+func (w *sqliteWriter) writeClosedEscrow(e *Escrow) {
+	w.execStatement(w.store.closeEscrow, e.ID, string(e.Status), e.ClosedBy, e.ClosedAt.UnixMilli(), nullText(string(e.Model)),
 		e.RefundAmount, e.SettleAmount)
 	if !e.ExpiresAt.IsZero() {
-		w.exec(w.store.deleteExpiry, e.ExpiresAt.UnixMilli(), e.ID)
+		w.execStatement(w.store.deleteExpiry, e.ExpiresAt.UnixMilli(), e.ID)
 	}
 }
 

@@ -13,7 +13,7 @@ const outboxSQL = `SELECT o.id AS outbox_id, ` + transactionColumns + ` FROM
 		(SELECT id, transaction_id FROM outbox WHERE id > $1 ORDER BY id LIMIT $2) o
 		JOIN transactions t ON t.id = o.transaction_id ORDER BY o.id`
 
-func (s *sqliteStore) listOutbox(ctx context.Context, after int64, limit int) ([]outboxRow, error) {
+func (s *sqliteStore) listOutboxRows(ctx context.Context, after int64, limit int) ([]outboxRow, error) {
 	var stored []struct {
 		OutboxID int64 `db:"outbox_id"`
 		transactionRow
@@ -37,7 +37,7 @@ func (s *sqliteStore) measureBacklog(ctx context.Context) (int64, uuid.UUID, err
 	return r.Rows, r.Oldest.UUID, err
 }
 
-func (s *sqliteStore) deleteOutbox(ctx context.Context, ids []int64) error {
+func (s *sqliteStore) deleteOutboxRows(ctx context.Context, ids []int64) error {
 	tx, err := s.db.BeginTxx(ctx, nil)
 	if err != nil {
 		return err

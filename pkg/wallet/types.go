@@ -106,7 +106,7 @@ type Party struct {
 	Earned    int64
 }
 
-func (p *Party) balanceAt(t time.Time) Balance {
+func (p *Party) toBalance(t time.Time) Balance {
 	return Balance{
 		Account:   string(p.Account),
 		Available: p.Available,
@@ -129,7 +129,7 @@ func (p *Party) balanceIn(s BalanceState) int64 {
 }
 
 // sides returns the user's and the model's party; nil: the transaction has none.
-func (tx *Transaction) sides() (user, model *Party) {
+func (tx *Transaction) splitParties() (user, model *Party) {
 	for i := range tx.Parties {
 		p := &tx.Parties[i]
 		if p.Account.IsModel() {
@@ -141,9 +141,9 @@ func (tx *Transaction) sides() (user, model *Party) {
 	return user, model
 }
 
-// concernsEscrow reports whether the operation opens or closes an escrow. Then it has an event of
+// isEscrowOperation reports whether the operation opens or closes an escrow. Then it has an event of
 // its own, beside those of the balances that it changes.
-func (tx *Transaction) concernsEscrow() bool {
+func (tx *Transaction) isEscrowOperation() bool {
 	return tx.Operation != OpCredit && tx.Operation != OpDebit
 }
 
