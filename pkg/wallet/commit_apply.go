@@ -6,10 +6,12 @@ import (
 	"slices"
 )
 
-// applyBatch applies the operations in memory, one after the other, and sets each request's
-// result. Each operation succeeds or is refused alone. If a key appears in the batch twice, the
-// first operation is done and the second one gets its receipt. A refused operation does not use
-// its key up, so the second one is then tried too. applyBatch adds the keys that it uses to known.
+// applyBatch applies the operations of a batch in memory, one after the other, and sets the result
+// of each request. Each operation succeeds or is refused alone.
+//
+// known holds the idempotency keys that were used before. applyBatch adds the keys that it uses. So
+// if a batch contains a key twice, the second request gets the first one's receipt. A refused
+// operation does not use its key, so the second request is then applied too.
 func (c *committer) applyBatch(st *state, batch []*request, known map[keyRef]*knownKey) *mutations {
 	m := &mutations{
 		transactions: make([]Transaction, 0, len(batch)),
@@ -19,8 +21,9 @@ func (c *committer) applyBatch(st *state, batch []*request, known map[keyRef]*kn
 
 	for _, r := range batch {
 		ref := r.keyRef()
-		if k := known[ref]; k != nil {
-			r.result = c.repeatedResult(r, k)
+		k := known[ref]
+		if k != nil {
+			r.result = c.replayResult(r, k)
 			continue
 		}
 
@@ -44,6 +47,7 @@ func (c *committer) applyBatch(st *state, batch []*request, known map[keyRef]*kn
 	return m
 }
 
+// applyRequest applies one request to the state and returns its transaction.
 func (c *committer) applyRequest(st *state, r *request) (Transaction, error) {
 	id, at, now := newIDAfter(st.newestChange(&r.op))
 	if r.op.Operation == OpHold {
@@ -59,7 +63,7 @@ func (c *committer) applyRequest(st *state, r *request) (Transaction, error) {
 	return tx, nil
 }
 
-// addTransaction adds what the request's transaction changes, except for the wallets.
+// addTransaction adds a request's transaction with its escrow and its idempotency key.
 func (m *mutations) addTransaction(st *state, r *request, tx *Transaction) {
 	escrow := st.escrows[tx.EscrowID]
 	if r.op.Operation == OpHold {
@@ -73,28 +77,33 @@ func (m *mutations) addTransaction(st *state, r *request, tx *Transaction) {
 	m.hashes = append(m.hashes, r.hash)
 }
 
-// addWallets adds the wallets that the batch has changed, sorted.
+// addWallets adds the wallets that the batch changed, sorted by account.
 func (m *mutations) addWallets(st *state) {
 	for _, w := range st.wallets {
 		if w.changed {
 			m.wallets = append(m.wallets, w)
 		}
 	}
-	slices.SortFunc(m.wallets, func(a, b *wallet) int { return cmp.Compare(a.Account, b.Account) })
+
+	slices.SortFunc(m.wallets, func(a, b *wallet) int {
+		return cmp.Compare(a.Account, b.Account)
+	})
 }
 
-// repeatedResult answers a request whose key was used before. The receipt is not flagged as a
-// repeat if an earlier try of the same batch did the work and only its answer was lost.
-func (c *committer) repeatedResult(r *request, k *knownKey) result {
+// replayResult returns the result of a request whose idempotency key was used before. If an earlier
+// attempt of the same batch used the key, the receipt is not flagged as replayed: the operation was
+// committed for this request, and only the answer of the database was lost.
+func (c *committer) replayResult(r *request, k *knownKey) result {
 	if k.hash != r.hash {
 		return result{err: fmt.Errorf("%w: %s", ErrKeyReused, r.op.Operation)}
 	}
+
 	receipt := deriveReceipt(&k.tx)
 	receipt.Replayed = c.attempts[k.tx.ID] != r
 	return result{receipt: receipt}
 }
 
-// deriveReceipt derives a transaction's receipt.
+// deriveReceipt returns a transaction's receipt.
 func deriveReceipt(tx *Transaction) Receipt {
 	r := Receipt{
 		TransactionID: tx.ID,

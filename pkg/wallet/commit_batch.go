@@ -10,60 +10,66 @@ import (
 	"github.com/google/uuid"
 )
 
-// committer commits batches, one after the other. doc.go has the chart of a batch's states.
+// committer commits batches, one after the other. doc.go has the state chart of a batch.
 type committer struct {
 	store   store
 	cfg     Config
 	metrics *metrics
-	cache   *commitCache // shared by all committers; nil: the store's writes check nothing
+	cache   *commitCache // shared by all committers; nil if the store has no optimistic writes
 
-	// The scheduler's fields.
+	// These fields belong to the scheduler.
 	batch     []*request
 	startedAt time.Time
 
-	// Transactions that tries of the current batch made, and for whom. A later try may find one
-	// of them in the database, if only the answer to the commit was lost.
+	// attempts maps the transactions that the attempts of the current batch made to their requests.
+	// If the answer to a commit was lost, the next attempt finds these transactions in the
+	// database.
 	attempts map[uuid.UUID]*request
-	live     []*request // reused
 
-	lockedFor    int // so many batches still use commitLocked at once
-	skipCacheFor int // so many batches still read what the cache may have
+	live []*request // buffer for commitBatch
+
+	lockedFor    int // number of batches that still use commitLocked at once
+	skipCacheFor int // number of batches that still read instead of using the cache
 }
 
-// afterConflict is for how many batches a committer avoids what has just failed. Conflicts tend to
-// come together: a client repeats many requests, or another core works on the same accounts.
+// afterConflict is the number of batches for which a committer avoids the path that failed.
+// Conflicts tend to cluster: a client retries many requests, or another core works on the same
+// accounts.
 const afterConflict = 64
 
 // commitTimeout bounds a batch with all of its retries.
 const commitTimeout = 10 * time.Second
 
-// commitBatch commits a batch and answers each of its requests.
+// commitBatch commits a batch and sends each request its result.
 func (c *committer) commitBatch(batch []*request) {
 	c.lockedFor = max(c.lockedFor-1, 0)
 	c.skipCacheFor = max(c.skipCacheFor-1, 0)
 	clear(c.attempts)
+
 	live := c.live[:0]
 	for _, r := range batch {
 		err := r.ctx.Err()
 		if err != nil {
-			r.sendResult(result{err: fmt.Errorf("not done: %w", err)}, c.metrics)
+			r.sendResult(result{err: fmt.Errorf("operation was not done: %w", err)}, c.metrics)
 			continue
 		}
 
 		live = append(live, r)
 	}
 
-	// The commit has its own deadline. A caller that disconnects must not cancel its neighbours.
+	// The commit has its own deadline. A caller that disconnects must not cancel the other
+	// operations of the batch.
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
+
 	c.commitOrSplit(ctx, live)
 	clear(live)
 	c.live = live
 }
 
-// commitOrSplit commits the batch. If the database refuses it for a reason that a retry does not
-// remove, one operation must be the cause. Then the halves are committed alone, in order, and
-// halved again, until the cause stands alone and only it is answered with the error.
+// commitOrSplit commits a batch. If the database rejects the batch with an error that a retry does
+// not remove, one operation must be the cause. Then commitOrSplit commits the two halves, in order,
+// and splits them again if necessary. In the end only the failing operation gets the error.
 func (c *committer) commitOrSplit(ctx context.Context, batch []*request) {
 	if len(batch) == 0 {
 		return
@@ -76,7 +82,7 @@ func (c *committer) commitOrSplit(ctx context.Context, batch []*request) {
 			r.sendResult(r.result, c.metrics)
 		}
 	case len(batch) > 1 && canSplitAfter(err):
-		c.metrics.split.Inc()
+		c.metrics.splits.Inc()
 		half := len(batch) / 2
 		c.commitOrSplit(ctx, batch[:half])
 		c.commitOrSplit(ctx, batch[half:])
@@ -85,27 +91,30 @@ func (c *committer) commitOrSplit(ctx context.Context, batch []*request) {
 	}
 }
 
+// failBatch sends the error to all requests of a batch.
 func (c *committer) failBatch(batch []*request, err error) {
 	if isTransient(err) {
 		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	c.cfg.Logger.Error("batch failed", "operations", len(batch), "err", err)
+
+	c.cfg.Logger.Error("committing a batch failed", "operations", len(batch), "error", err)
 	for _, r := range batch {
 		r.sendResult(result{err: err}, c.metrics)
 	}
 }
 
-// maxConflicts is how many lost races a batch takes before it is halved. A race is rarely lost
-// twice. More losses mean that an account's rows are damaged, which must not stop the others.
+// maxConflicts is the number of conflicts after which a batch is split. A batch rarely has two
+// conflicts in a row. If it has more, the rows of an account are damaged, and the other operations
+// must be committed without it.
 const maxConflicts = 5
 
-// maxRetryTime is how long a batch is retried while the database is unavailable, before its
+// maxRetryTime bounds the retries of a batch while the database is unavailable. After it the
 // callers get ErrUnavailable.
 const maxRetryTime = 2 * time.Second
 
-// commitWithRetry commits the batch and starts again from the beginning after a transient error.
-// If the connection is lost during COMMIT, it is unknown whether the batch was committed. The next
-// try is locked, so it finds the idempotency keys if it was.
+// commitWithRetry commits a batch. After a transient error it starts again from the beginning. If
+// the connection is lost during COMMIT, it is unknown whether the batch was committed. The next
+// attempt uses locks, so if the batch was committed, it finds the idempotency keys.
 func (c *committer) commitWithRetry(ctx context.Context, batch []*request) error {
 	policy := &backoff.ExponentialBackOff{
 		InitialInterval:     2 * time.Millisecond,
@@ -115,7 +124,7 @@ func (c *committer) commitWithRetry(ctx context.Context, batch []*request) error
 	}
 
 	conflicts := 0
-	try := func() (struct{}, error) {
+	attempt := func() (struct{}, error) {
 		err := c.commitOnce(ctx, batch)
 		if err == nil {
 			return struct{}{}, nil
@@ -134,11 +143,17 @@ func (c *committer) commitWithRetry(ctx context.Context, batch []*request) error
 		return struct{}{}, err
 	}
 
-	_, err := backoff.Retry(ctx, try, backoff.WithBackOff(policy), backoff.WithMaxElapsedTime(maxRetryTime))
+	_, err := backoff.Retry(
+		ctx,
+		attempt,
+		backoff.WithBackOff(policy),
+		backoff.WithMaxElapsedTime(maxRetryTime),
+	)
 	return err
 }
 
-// commitOnce is one try: optimistic and, if that is not enough, locked.
+// commitOnce makes one attempt to commit a batch. It tries commitOptimistic first, unless a recent
+// batch had a conflict.
 func (c *committer) commitOnce(ctx context.Context, batch []*request) error {
 	if c.lockedFor == 0 {
 		err := c.commitOptimistic(ctx, batch)
@@ -146,13 +161,16 @@ func (c *committer) commitOnce(ctx context.Context, batch []*request) error {
 			return err
 		}
 	}
+
 	return c.commitLocked(ctx, batch)
 }
 
-// isTransient reports errors after which the same batch may succeed.
+// isTransient reports whether the same batch may succeed after the error.
 func isTransient(err error) bool {
 	return errors.Is(err, errConflict) || errors.Is(err, context.DeadlineExceeded) || isRetryable(err)
 }
 
-// canSplitAfter reports errors that one operation of a batch may have caused.
-func canSplitAfter(err error) bool { return !isTransient(err) || errors.Is(err, errConflict) }
+// canSplitAfter reports whether one operation of a batch may have caused the error.
+func canSplitAfter(err error) bool {
+	return !isTransient(err) || errors.Is(err, errConflict)
+}

@@ -6,24 +6,26 @@ import (
 	"github.com/google/uuid"
 )
 
-// commitCache has wallets and held escrows as the last batches left them, so that the next batch
-// need not read them. An entry may be out of date, since other cores write too. A batch that used
-// one fails when it is written.
+// commitCache holds wallets and held escrows as the last batches committed them, so that the next
+// batch does not need to read them. Other cores write to the same database, so the cache may be out
+// of date. If a batch uses an outdated wallet or escrow, its write fails.
 type commitCache struct {
 	mu      sync.Mutex
 	wallets boundedMap[Account, wallet]
 	escrows boundedMap[uuid.UUID, Escrow]
 }
 
-// cacheLimit bounds the wallets, and the escrows, in the cache. Each takes some 300 bytes.
+// cacheLimit bounds the number of wallets and the number of escrows in the cache. Each of them
+// takes about 300 bytes.
 const cacheLimit = 1 << 18
 
-// loadInto copies what the batch needs and the cache has into the state. It returns what is
-// missing, possibly more than once.
+// loadInto copies the wallets and escrows that the batch needs from the cache into the state. It
+// returns the ids of the missing ones, which may contain duplicates.
 func (c *commitCache) loadInto(st *state, batch []*request) (escrows []uuid.UUID, accounts []Account) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	need := func(a Account) {
+
+	loadWallet := func(a Account) {
 		if !c.copyWallet(st, a) {
 			accounts = append(accounts, a)
 		}
@@ -31,26 +33,27 @@ func (c *commitCache) loadInto(st *state, batch []*request) (escrows []uuid.UUID
 
 	for _, r := range batch {
 		if r.op.Account != "" {
-			need(r.op.Account)
+			loadWallet(r.op.Account)
 			continue
 		}
 
 		user, ok := c.copyEscrow(st, r.op.EscrowID)
 		if ok {
-			need(user)
+			loadWallet(user)
 		} else {
 			escrows = append(escrows, r.op.EscrowID)
 		}
 
 		if r.op.Model != "" {
-			need(r.op.Model)
+			loadWallet(r.op.Model)
 		}
 	}
 
 	return escrows, accounts
 }
 
-// copyWallet reports whether the state has the wallet afterwards.
+// copyWallet copies a wallet into the state, unless the state has it already. It returns false if
+// the cache does not have the wallet.
 func (c *commitCache) copyWallet(st *state, a Account) bool {
 	if st.wallets[a] != nil {
 		return true
@@ -66,7 +69,8 @@ func (c *commitCache) copyWallet(st *state, a Account) bool {
 	return true
 }
 
-// copyEscrow returns the escrow's user, and whether the state has the escrow afterwards.
+// copyEscrow copies an escrow into the state, unless the state has it already, and returns its
+// user. ok is false if the cache does not have the escrow.
 func (c *commitCache) copyEscrow(st *state, id uuid.UUID) (user Account, ok bool) {
 	cached := c.escrows.get(id)
 	if cached == nil {
@@ -81,10 +85,11 @@ func (c *commitCache) copyEscrow(st *state, id uuid.UUID) (user Account, ok bool
 	return cached.User, true
 }
 
-// storeBatch caches what a batch has committed.
+// storeBatch stores the wallets and escrows of a committed batch.
 func (c *commitCache) storeBatch(m *mutations) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+
 	for _, w := range m.wallets {
 		w.created = false
 		w.changed = false
@@ -103,56 +108,66 @@ func (c *commitCache) storeBatch(m *mutations) {
 	}
 }
 
-// forgetState drops all that a batch has used.
+// removeState removes all wallets and escrows that a batch has loaded.
 func (c *commitCache) removeState(st *state) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+
 	for a := range st.wallets {
 		c.wallets.remove(a)
 	}
+
 	for id := range st.escrows {
 		c.escrows.remove(id)
 	}
 }
 
-// escrowUser returns the user of a held escrow; empty: the cache does not have it.
+// escrowUser returns the user of a held escrow. It returns an empty account if the cache does not
+// have the escrow.
 func (c *commitCache) escrowUser(id uuid.UUID) Account {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+
 	e := c.escrows.get(id)
 	if e == nil {
 		return ""
 	}
+
 	return e.User
 }
 
-// boundedMap is a bounded map. When the young half is full it becomes the old half, and the old
-// half, which holds what nobody has asked for since, is dropped.
-type boundedMap[K comparable, V any] struct{ young, old map[K]*V }
+// boundedMap is a map of at most cacheLimit values. It has two halves. When the young half is full,
+// it becomes the old half, and the previous old half is dropped. A value that is read moves to the
+// young half, so recently used values stay.
+type boundedMap[K comparable, V any] struct {
+	young map[K]*V
+	old   map[K]*V
+}
 
-func (g *boundedMap[K, V]) get(k K) *V {
-	v := g.young[k]
+func (b *boundedMap[K, V]) get(k K) *V {
+	v := b.young[k]
 	if v != nil {
 		return v
 	}
 
-	v = g.old[k]
+	v = b.old[k]
 	if v != nil {
-		g.put(k, v)
+		b.put(k, v)
 	}
 
 	return v
 }
 
-func (g *boundedMap[K, V]) put(k K, v *V) {
-	if g.young == nil || len(g.young) >= cacheLimit/2 {
-		g.old = g.young
-		g.young = make(map[K]*V)
+func (b *boundedMap[K, V]) put(k K, v *V) {
+	if b.young == nil || len(b.young) >= cacheLimit/2 {
+		b.old = b.young
+		b.young = make(map[K]*V)
 	}
-	g.young[k] = v
+
+	b.young[k] = v
 }
 
-func (g *boundedMap[K, V]) remove(k K) {
-	delete(g.young, k)
-	delete(g.old, k)
+func (b *boundedMap[K, V]) remove(k K) {
+	delete(b.young, k)
+	delete(b.old, k)
 }

@@ -13,23 +13,24 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// errRetryLocked is commitOptimistic's answer when it cannot tell what the truth is: the batch
-// must be committed with commitLocked. Nothing of it was written.
-var errRetryLocked = errors.New("the batch must be committed with locks")
+// errRetryLocked means that commitOptimistic wrote nothing and that the batch must be committed
+// with commitLocked.
+var errRetryLocked = errors.New("batch must be committed with locks")
 
-// commitOptimistic commits a batch without locks and without looking keys up. On Postgres that is
-// one statement and one round trip, if the commit cache has all wallets and escrows.
+// commitOptimistic commits a batch without locks and without looking up idempotency keys. On
+// Postgres it is one statement and one round trip if the commit cache has all wallets and escrows.
+// On success every request has its result.
 //
-// It assumes that every key is new and that no other core has written these accounts since they
-// were cached or read. The write checks both, and fails if one of them is wrong. A refusal proves
-// nothing either: another core may have added the points that seem to be missing, and a repeated
-// settlement finds its escrow settled. In both cases it returns errRetryLocked. On success every
-// request has its result.
+// commitOptimistic assumes that every key is new, and that no other core changed the accounts since
+// they were cached or read. The write checks both assumptions and fails with errConflict if one of
+// them is wrong. A refusal may be wrong for the same reasons: another core may have added the
+// missing points, and a retried settlement finds its escrow already closed. commitOptimistic
+// returns errRetryLocked after a conflict and after a refusal.
 func (c *committer) commitOptimistic(ctx context.Context, batch []*request) error {
 	start := time.Now()
 	tx, err := c.store.beginBatch(ctx, false)
 	if err != nil {
-		return fmt.Errorf("begin: %w", err)
+		return fmt.Errorf("begin batch: %w", err)
 	}
 	defer tx.rollback()
 
@@ -48,13 +49,10 @@ func (c *committer) commitOptimistic(ctx context.Context, batch []*request) erro
 	outboxIDs, err := tx.writeBatch(ctx, m)
 	if errors.Is(err, errConflict) {
 		c.uncacheState(st)
-		if useCache {
-			c.skipCacheFor = afterConflict // perhaps only the cache was out of date
-		} else {
-			c.lockedFor = afterConflict
-		}
+		c.avoidConflicts(useCache)
 		return errRetryLocked
 	}
+
 	if err != nil {
 		return fmt.Errorf("write batch: %w", err)
 	}
@@ -62,16 +60,29 @@ func (c *committer) commitOptimistic(ctx context.Context, batch []*request) erro
 	return c.finishCommit(tx, start, batch, m, outboxIDs)
 }
 
-// commitLocked commits a batch as one transaction that locks its escrows and wallets, reads them,
-// looks the idempotency keys up, writes and commits. The keys come after the locks, so that a
-// repeat which another core commits at the same moment gets its receipt and not a refusal. So a
-// refusal is answered only after a read under locks. On success every request has its result.
+// avoidConflicts makes the next batches more careful after a conflict. If the batch used the cache,
+// the cache may have been out of date, so it is enough to read.
+func (c *committer) avoidConflicts(usedCache bool) {
+	if usedCache {
+		c.skipCacheFor = afterConflict
+	} else {
+		c.lockedFor = afterConflict
+	}
+}
+
+// commitLocked commits a batch in one transaction. The transaction locks and reads the escrows and
+// the wallets, looks up the idempotency keys, writes and commits. On success every request has its
+// result.
+//
+// The keys are looked up after the locks are taken. If another core commits the same request at the
+// same moment, this request then gets the receipt and is not refused. So every refusal follows a
+// read under locks.
 func (c *committer) commitLocked(ctx context.Context, batch []*request) error {
 	start := time.Now()
 	c.metrics.locked.Inc()
 	tx, err := c.store.beginBatch(ctx, true)
 	if err != nil {
-		return fmt.Errorf("begin: %w", err)
+		return fmt.Errorf("begin batch: %w", err)
 	}
 	defer tx.rollback()
 
@@ -86,12 +97,12 @@ func (c *committer) commitLocked(ctx context.Context, batch []*request) error {
 	}
 
 	if len(known) > 0 {
-		c.lockedFor = afterConflict // a client repeats its requests
+		c.lockedFor = afterConflict // a client is retrying its requests
 	}
 
 	m := c.applyBatch(st, batch, known)
 	if len(m.transactions) == 0 {
-		return nil // there are only repeats and refusals
+		return nil // all requests were replayed or refused
 	}
 
 	outboxIDs, err := tx.writeBatch(ctx, m)
@@ -102,11 +113,11 @@ func (c *committer) commitLocked(ctx context.Context, batch []*request) error {
 	return c.finishCommit(tx, start, batch, m, outboxIDs)
 }
 
-// finishCommit commits what was written, announces it and caches it.
+// finishCommit commits the transaction, announces the events and updates the cache.
 func (c *committer) finishCommit(tx batchTx, start time.Time, batch []*request, m *mutations, outboxIDs []int64) error {
 	err := tx.commit()
 	if err != nil {
-		return fmt.Errorf("commit: %w", err)
+		return fmt.Errorf("commit batch: %w", err)
 	}
 
 	c.metrics.commitSeconds.Observe(time.Since(start).Seconds())
@@ -119,13 +130,14 @@ func (c *committer) finishCommit(tx batchTx, start time.Time, batch []*request, 
 	return nil
 }
 
-// announce hands the committed events to Config.Committed. It derives them here, in the committing
-// goroutine, before the scheduler starts other requests for the same accounts. So an account's
-// events are handed over in the order of commits.
+// announceEvents passes the committed events to Config.Committed. It runs in the committing
+// goroutine, before the scheduler starts other requests for the same accounts. So the events of an
+// account are announced in the order of the commits.
 func (c *committer) announceEvents(txs []Transaction, outboxIDs []int64) {
 	if c.cfg.Committed == nil {
 		return
 	}
+
 	rows := make([]bus.OutboxRow, len(txs))
 	for i := range txs {
 		rows[i] = bus.OutboxRow{
@@ -134,20 +146,26 @@ func (c *committer) announceEvents(txs []Transaction, outboxIDs []int64) {
 			Updates:     deriveUpdates(&txs[i]),
 		}
 	}
+
 	c.cfg.Committed(rows)
 }
 
+// uncacheState removes the state's wallets and escrows from the cache.
 func (c *committer) uncacheState(st *state) {
 	if c.cache != nil {
 		c.cache.removeState(st)
 	}
 }
 
-// loadState brings the wallets and escrows that the batch's operations touch, from the cache or
-// from the database. Escrows come first, since they name their users.
+// loadState loads the wallets and escrows of a batch's operations from the cache or from the
+// database. Escrows come first because they name their users.
 func (c *committer) loadState(ctx context.Context, tx batchTx, batch []*request, useCache bool) (*state, error) {
-	st := &state{wallets: make(map[Account]*wallet, len(batch)), escrows: make(map[uuid.UUID]*Escrow)}
-	cache := &commitCache{} // has nothing, so that all is read
+	st := &state{
+		wallets: make(map[Account]*wallet, len(batch)),
+		escrows: make(map[uuid.UUID]*Escrow),
+	}
+
+	cache := &commitCache{} // empty, so that everything is read
 	if useCache {
 		cache = c.cache
 	}
@@ -166,13 +184,15 @@ func (c *committer) loadState(ctx context.Context, tx batchTx, batch []*request,
 	return st, nil
 }
 
-// loadEscrows returns the escrows' users whose wallets are still missing.
+// loadEscrows reads escrows into the state. It returns their users whose wallets are missing.
 func loadEscrows(ctx context.Context, tx batchTx, st *state, ids []uuid.UUID) ([]Account, error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
 
-	slices.SortFunc(ids, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
+	slices.SortFunc(ids, func(a, b uuid.UUID) int {
+		return bytes.Compare(a[:], b[:])
+	})
 	escrows, err := tx.readEscrows(ctx, slices.Compact(ids))
 	if err != nil {
 		return nil, err
@@ -190,6 +210,7 @@ func loadEscrows(ctx context.Context, tx batchTx, st *state, ids []uuid.UUID) ([
 	return users, nil
 }
 
+// loadWallets reads wallets into the state.
 func loadWallets(ctx context.Context, tx batchTx, st *state, accounts []Account) error {
 	if len(accounts) == 0 {
 		return nil
@@ -202,13 +223,14 @@ func loadWallets(ctx context.Context, tx batchTx, st *state, accounts []Account)
 	}
 
 	for i := range wallets {
-		st.wallets[wallets[i].Account] = &wallets[i]
+		w := &wallets[i]
+		st.wallets[w.Account] = w
 	}
 
 	return nil
 }
 
-// lookUpKeys returns those of the batch's keys that were used before.
+// lookUpKeys returns the idempotency keys of the batch that were used before.
 func lookUpKeys(ctx context.Context, tx batchTx, batch []*request) (map[keyRef]*knownKey, error) {
 	refs := make([]keyRef, len(batch))
 	for i, r := range batch {
@@ -222,7 +244,8 @@ func lookUpKeys(ctx context.Context, tx batchTx, batch []*request) (map[keyRef]*
 
 	known := make(map[keyRef]*knownKey, len(batch))
 	for i := range found {
-		known[found[i].keyRef] = &found[i]
+		k := &found[i]
+		known[k.keyRef] = k
 	}
 
 	return known, nil

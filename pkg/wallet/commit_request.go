@@ -7,23 +7,23 @@ import (
 	"github.com/google/uuid"
 )
 
-// request is one operation on its way through group commit.
+// request is one operation in group commit.
 type request struct {
-	ctx    context.Context // of the caller. A request whose ctx ends before its batch begins is not done.
+	ctx    context.Context // of the caller. If it ends before the batch starts, nothing is done.
 	op     Op
 	hash   [16]byte
 	done   chan result // buffered, so that a committer never waits for a caller
 	callID callID
 
-	// The scheduler's fields.
+	// These fields belong to the scheduler.
 	subjectList  [maxSubjects]subject
 	subjectCount int
-	userUnknown  bool // it ends an escrow whose user is not known before the escrow is read
+	userUnknown  bool // the request closes an escrow whose user is known only after a read
 
-	result result // set while its batch runs
+	result result // set while the batch is committed
 }
 
-// A callID says which DoBatch a request is part of; 0: none.
+// callID identifies the DoBatch call that a request belongs to. It is 0 for a request of Do.
 type callID uint64
 
 type result struct {
@@ -31,26 +31,34 @@ type result struct {
 	err     error
 }
 
-// newRequest validates the operation.
+// newRequest validates the operation and returns a request for it.
 func newRequest(ctx context.Context, op *Op) (*request, error) {
 	if op.Operation == OpHold && op.EscrowID != uuid.Nil {
-		return nil, invalidField("/escrowId", "the ledger names the escrow")
+		return nil, invalidField("/escrowId", "escrowId of a hold must be empty; the ledger assigns it")
 	}
+
 	err := op.Validate()
 	if err != nil {
 		return nil, err
 	}
+
 	return newValidatedRequest(ctx, op), nil
 }
 
-// newValidatedRequest trusts its caller that the operation is valid.
+// newValidatedRequest returns a request for an operation that must be valid.
 func newValidatedRequest(ctx context.Context, op *Op) *request {
-	r := &request{ctx: ctx, op: *op, hash: hashRequest(op), done: make(chan result, 1)}
+	r := &request{
+		ctx:  ctx,
+		op:   *op,
+		hash: hashRequest(op),
+		done: make(chan result, 1),
+	}
+
 	r.addOpSubjects()
 	return r
 }
 
-// awaitResult returns the answer, or the caller's error if its ctx ends first.
+// awaitResult waits for the result. If the caller's ctx ends first, it returns the error of ctx.
 func (r *request) awaitResult() (Receipt, error) {
 	select {
 	case res := <-r.done:
@@ -61,25 +69,31 @@ func (r *request) awaitResult() (Receipt, error) {
 }
 
 // keyRef returns the idempotency key in the scope of its operation.
-func (r *request) keyRef() keyRef { return keyRef{r.op.Operation, r.op.IdempotencyKey} }
+func (r *request) keyRef() keyRef {
+	return keyRef{
+		Operation: r.op.Operation,
+		Key:       r.op.IdempotencyKey,
+	}
+}
 
 func (r *request) sendResult(res result, m *metrics) {
 	m.countResult(&r.op, &res)
 	r.done <- res
 }
 
-// A subject is what two requests may have in common, so that one must wait for the other: an
-// account, an escrow, or the call of DoBatch that they are part of.
+// subject is a reason for one request to wait for another. It is an account, an escrow or a DoBatch
+// call. Exactly one field is set. Requests with a common subject run one after the other.
 type subject struct {
 	account Account
 	escrow  uuid.UUID
 	call    callID
 }
 
-// maxSubjects is reached by a settlement in a DoBatch: escrow, model, user and call.
+// maxSubjects is the number of subjects that a request can have: the escrow, the model, the user
+// and the call of a settlement in a DoBatch.
 const maxSubjects = 4
 
-// addOpSubjects adds the subjects that the operation itself names.
+// addOpSubjects adds the subjects that the operation names.
 func (r *request) addOpSubjects() {
 	switch r.op.Operation {
 	case OpCredit, OpDebit, OpHold:
@@ -97,12 +111,13 @@ func (r *request) addSubject(s subject) {
 	r.subjectCount++
 }
 
-// addEscrowUser adds the user whose escrow the request ends. The commit cache may not know it. Then
-// any other request of the same call may be about the same user. So the rest of the call waits
-// for this request, and this request waits for the part of the call that came before it.
+// addEscrowUser adds the user of the escrow that the request closes. If the commit cache does not
+// have the escrow, its user is unknown. Then each other request of the same call may concern the
+// same user. So this request waits for the earlier requests of its call, and the later ones wait
+// for this request.
 func (r *request) addEscrowUser(cache *commitCache) {
-	endsEscrow := r.op.Account == ""
-	if !endsEscrow || cache == nil {
+	closesEscrow := r.op.Account == ""
+	if !closesEscrow || cache == nil {
 		return
 	}
 
@@ -116,15 +131,18 @@ func (r *request) addEscrowUser(cache *commitCache) {
 	}
 }
 
-// subjects returns what the request keeps busy while it runs.
-func (r *request) busySubjects() []subject { return r.subjectList[:r.subjectCount] }
+// busySubjects returns the subjects that are busy while the request runs.
+func (r *request) busySubjects() []subject {
+	return r.subjectList[:r.subjectCount]
+}
 
-// waitSubjects returns what must not be busy when the request starts: its subjects and its call. A
-// call is busy only while a request of it runs whose user is unknown.
+// waitSubjects returns the subjects that must not be busy when the request starts: its own subjects
+// and its call. A call is busy only while a request of the call with an unknown user runs.
 func (r *request) waitSubjects() []subject {
 	if r.callID == 0 {
 		return r.busySubjects()
 	}
+
 	r.subjectList[r.subjectCount] = subject{call: r.callID}
 	return r.subjectList[:r.subjectCount+1]
 }

@@ -7,42 +7,42 @@ import (
 	"github.com/google/uuid"
 )
 
-// scheduler makes batches of the requests in the queue and hands them to committers. Batches that
-// run at the same time have no subject in common, so they hardly ever wait for each other's row
-// locks. Requests with a common subject run in the order in which they came. doc.go has the chart
-// of its states.
+// scheduler makes batches of the requests in the queue and passes them to committers. Batches that
+// run at the same time have no subject in common, so they rarely wait for each other's row locks.
+// Requests with a common subject run in the order in which they were admitted. doc.go has the state
+// chart of the scheduler.
 type scheduler struct {
 	queue    <-chan *request
 	maxBatch int
 	finished chan *committer
-	cache    *commitCache // nil: the store's writes check nothing, so nothing may be cached
+	cache    *commitCache // nil if the store has no optimistic writes
 	state    schedulerState
 
-	waiting []*request   // admitted, in order; at most maxBatch
-	free    []*committer // without a batch
+	waiting []*request   // admitted requests in order, at most maxBatch
+	free    []*committer // committers without a batch
 
 	// The subjects and calls of the running batches.
-	running      int                    // requests in running batches
-	busy         map[subject]*committer // the committer whose batch names the subject
-	runningCalls map[callID]int         // how many requests of a call run
+	running      int                    // number of requests in running batches
+	busy         map[subject]*committer // the committer whose batch has the subject
+	runningCalls map[callID]int         // number of running requests of a call
 
-	// The subjects and calls that stay behind while selectBatch goes through the waiting requests.
+	// The subjects and calls of the requests that selectBatch has skipped.
 	blocked      map[subject]bool
 	blockedCalls map[callID]bool
 
-	// How long a batch gathers requests; measureLoad sets them.
-	callers    int           // estimate of how many callers ask, from the last batches
-	targetSize int           // a batch of this size waits for no more requests
-	maxWait    time.Duration // a smaller batch waits no longer than this
+	// The limits of gathering. measureLoad sets them.
+	callers    int           // estimated number of concurrent callers
+	targetSize int           // a batch of this size starts at once
+	maxWait    time.Duration // a smaller batch starts after this time
 }
 
-// schedulerState says which event the waiting requests wait for.
+// schedulerState is the event that the waiting requests wait for.
 type schedulerState int
 
 const (
 	idle      schedulerState = iota // no request waits
-	gathering                       // a committer is free; the batch may grow until maxWait is over
-	blocked                         // a committer is free; each waiting request has a busy subject
+	gathering                       // a committer is free, but the batch may grow until maxWait is over
+	blocked                         // a committer is free, but each waiting request has a busy subject
 	saturated                       // no committer is free
 )
 
@@ -80,11 +80,12 @@ func newCommitter(l *Ledger, cache *commitCache) *committer {
 	}
 }
 
-// run starts batches until ctx ends and the queue is empty.
+// run starts batches until ctx ends and no request is left in the queue or in a batch.
 func (s *scheduler) run(ctx context.Context) {
 	gatherTimer := time.NewTimer(0)
 	<-gatherTimer.C
 	defer gatherTimer.Stop()
+
 	stop := ctx.Done()
 	draining := false // ctx has ended
 	gathered := false // maxWait is over
@@ -115,17 +116,19 @@ func (s *scheduler) run(ctx context.Context) {
 	}
 }
 
-// setState runs the timer while the state is gathering.
+// setState sets the state. It starts the timer when gathering begins and stops it when gathering
+// ends.
 func (s *scheduler) setState(state schedulerState, gatherTimer *time.Timer) {
 	if state != gathering {
 		gatherTimer.Stop()
 	} else if s.state != gathering {
 		gatherTimer.Reset(s.maxWait)
 	}
+
 	s.state = state
 }
 
-// admitQueued admits what is in the queue, as far as there is room.
+// admitQueued admits requests from the queue until the queue is empty or maxBatch requests wait.
 func (s *scheduler) admitQueued() {
 	for len(s.waiting) < s.maxBatch {
 		select {
@@ -142,8 +145,8 @@ func (s *scheduler) admitRequest(r *request) {
 	s.waiting = append(s.waiting, r)
 }
 
-// startBatches hands batches to free committers until one of the two runs out, or the rest has to
-// wait. It returns the state that results. With now, no batch gathers.
+// startBatches starts batches until no request waits, no committer is free or the rest must wait.
+// It returns the resulting state. If now is set, no batch waits for more requests.
 func (s *scheduler) startBatches(now bool) schedulerState {
 	for {
 		switch {
@@ -176,11 +179,11 @@ func (s *scheduler) startBatch(c *committer) {
 	}()
 }
 
-// maxBatchBytes bounds the metadata in one batch, and with it the statement.
+// maxBatchBytes bounds the metadata in one batch, and so the size of the statement.
 const maxBatchBytes = 1 << 20
 
-// selectBatch moves those waiting requests into the committer's batch that need not wait for a
-// running batch, nor for a request that stays behind.
+// selectBatch moves waiting requests into the committer's batch. It skips a request that must wait
+// for a running batch or for an earlier request that was skipped.
 func (s *scheduler) selectBatch(c *committer) {
 	clear(s.blocked)
 	clear(s.blockedCalls)
@@ -203,37 +206,46 @@ func (s *scheduler) selectBatch(c *committer) {
 	s.markBusy(c)
 }
 
+// isBlocked reports whether the request must wait.
 func (s *scheduler) isBlocked(r *request) bool {
 	for _, subject := range r.waitSubjects() {
 		if s.busy[subject] != nil || s.blocked[subject] {
 			return true
 		}
 	}
-	return r.userUnknown && (s.runningCalls[r.callID] > 0 || s.blockedCalls[r.callID])
+
+	if !r.userUnknown {
+		return false
+	}
+
+	return s.runningCalls[r.callID] > 0 || s.blockedCalls[r.callID]
 }
 
-// markBlocked makes the requests after r that have a subject of r wait for it.
+// markBlocked blocks the later requests that have a subject in common with r.
 func (s *scheduler) markBlocked(r *request) {
 	for _, subject := range r.busySubjects() {
 		s.blocked[subject] = true
 	}
+
 	if r.callID != 0 {
 		s.blockedCalls[r.callID] = true
 	}
 }
 
+// markBusy marks the subjects and calls of the committer's batch as running.
 func (s *scheduler) markBusy(c *committer) {
 	for _, r := range c.batch {
 		for _, subject := range r.busySubjects() {
 			s.busy[subject] = c
 		}
+
 		if r.callID != 0 {
 			s.runningCalls[r.callID]++
 		}
 	}
 }
 
-// finishBatch takes a committer back whose batch was answered.
+// finishBatch frees a committer whose batch has ended.
 func (s *scheduler) finishBatch(c *committer) {
 	s.measureLoad(c)
 	s.markFree(c)
@@ -242,6 +254,7 @@ func (s *scheduler) finishBatch(c *committer) {
 	s.free = append(s.free, c)
 }
 
+// markFree undoes markBusy.
 func (s *scheduler) markFree(c *committer) {
 	for _, r := range c.batch {
 		for _, subject := range r.busySubjects() {
@@ -262,24 +275,26 @@ func (s *scheduler) markFree(c *committer) {
 // gatherLimit bounds maxWait.
 const gatherLimit = 3 * time.Millisecond
 
-// measureLoad decides how large the next batch should be, when c's batch has just been answered.
-// Its callers are about to ask again. If the next batch did not wait for them, batches of all
-// callers would alternate with batches of hardly any. A batch waits for its share of the callers,
-// but no longer than half the time of the last commit. A lone caller is not waited for, since the
-// target is then 1.
+// measureLoad sets the limits of gathering after the batch of c was answered.
+//
+// The callers of that batch are likely to send their next requests now. If the next batch did not
+// wait for them, large batches would alternate with very small ones. So a batch waits for its share
+// of the callers, but at most half the duration of the last commit. With a single caller the target
+// size is 1, so its requests do not wait.
 func (s *scheduler) measureLoad(c *committer) {
 	s.callers = max(s.running+len(s.waiting), s.callers*7/8)
-	sharers := cap(s.finished)
+	batches := cap(s.finished) // number of batches that share the callers
 	if s.isBottleneck(c) {
-		sharers = 1
+		batches = 1
 	}
-	share := (s.callers + sharers - 1) / sharers
+
+	share := (s.callers + batches - 1) / batches
 	s.targetSize = min(share, s.maxBatch)
 	s.maxWait = min(time.Since(c.startedAt)/2, gatherLimit)
 }
 
-// isBottleneck reports whether most waiting requests wait for c's batch. Then they are about the
-// same few accounts, and only one committer has work.
+// isBottleneck reports whether most waiting requests wait for the batch of c. Then most requests
+// concern the same few accounts, and only one committer has work.
 func (s *scheduler) isBottleneck(c *committer) bool {
 	blockedByBatch := 0
 	for _, r := range s.waiting {

@@ -6,53 +6,67 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics is what the ledger counts. Without a registerer nobody reads it.
+// metrics holds the ledger's metrics. Without a registerer they are counted but not exported.
 type metrics struct {
 	operations    *prometheus.CounterVec
 	batchSize     prometheus.Histogram
 	commitSeconds prometheus.Histogram
 	locked        prometheus.Counter
 	retries       prometheus.Counter
-	split         prometheus.Counter
+	splits        prometheus.Counter
 	overloaded    prometheus.Counter
 }
 
-// commitBuckets are finest from 1 to 100 ms, which a commit takes. A batch is given up after 10 s.
+// commitBuckets are finest from 1 to 100 ms, the usual duration of a commit. A batch fails after
+// 10 s.
 var commitBuckets = []float64{
 	.0005, .001, .0015, .002, .003, .005, .0075, .01, .015, .025, .04, .06, .1, .25, .5, 1, 2.5, 5, 10,
 }
 
-func newMetrics(reg prometheus.Registerer, queued func() float64) *metrics {
+// newMetrics creates the metrics and registers them unless reg is nil.
+func newMetrics(reg prometheus.Registerer, queueLength func() float64) *metrics {
 	m := &metrics{
 		operations: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "ledger_operations_total", Help: "Operations that were answered, by kind and result.",
+			Name: "ledger_operations_total",
+			Help: "Operations by type and result.",
 		}, []string{"operation", "result"}),
 		batchSize: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "ledger_commit_batch_size", Help: "Operations in a commit.", Buckets: prometheus.ExponentialBuckets(1, 2, 11),
+			Name:    "ledger_commit_batch_size",
+			Help:    "Operations per commit.",
+			Buckets: prometheus.ExponentialBuckets(1, 2, 11),
 		}),
 		commitSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "ledger_commit_seconds", Help: "Time from begin to commit of a batch.", Buckets: commitBuckets,
+			Name:    "ledger_commit_seconds",
+			Help:    "Duration of a batch's transaction, from begin to commit.",
+			Buckets: commitBuckets,
 		}),
-		locked: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "ledger_commit_locked_total", Help: "Tries of a batch that locked its accounts and looked its keys up first.",
-		}),
-		retries: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "ledger_commit_retries_total", Help: "Tries of a batch that failed and were repeated.",
-		}),
-		split: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "ledger_commit_splits_total", Help: "Batches that were halved to find an operation that breaks them.",
-		}),
-		overloaded: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "ledger_overloaded_total", Help: "Operations refused because the queue was full.",
-		}),
+		locked: newCounter("ledger_commit_locked_total",
+			"Attempts to commit a batch that locked its accounts and read its idempotency keys first."),
+		retries: newCounter("ledger_commit_retries_total",
+			"Attempts to commit a batch that failed and were retried."),
+		splits: newCounter("ledger_commit_splits_total",
+			"Batches that were split in half to isolate a failing operation."),
+		overloaded: newCounter("ledger_overloaded_total",
+			"Operations rejected because the queue was full."),
 	}
-	queueLength := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "ledger_queue_length", Help: "Operations that wait for a commit.",
-	}, queued)
+
+	queueGauge := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "ledger_queue_length",
+		Help: "Operations that wait for a commit.",
+	}, queueLength)
+
 	if reg != nil {
-		reg.MustRegister(m.operations, m.batchSize, m.commitSeconds, m.locked, m.retries, m.split, m.overloaded, queueLength)
+		reg.MustRegister(m.operations, m.batchSize, m.commitSeconds, m.locked, m.retries, m.splits, m.overloaded, queueGauge)
 	}
+
 	return m
+}
+
+func newCounter(name, help string) prometheus.Counter {
+	return prometheus.NewCounter(prometheus.CounterOpts{
+		Name: name,
+		Help: help,
+	})
 }
 
 func (m *metrics) countResult(op *Op, res *result) {
@@ -81,5 +95,6 @@ func resultLabel(res *result) string {
 	case errors.Is(err, ErrUnavailable):
 		return "unavailable"
 	}
+
 	return "failed"
 }
