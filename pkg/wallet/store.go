@@ -10,18 +10,19 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// store is what the ledger needs of a database: the transaction in which a batch is committed, and
-// queries. Postgres and SQLite are stores. One conformance suite runs on both.
+// store is the ledger's database: the transactions that commit batches, and the queries. Postgres
+// and SQLite implement it. Both pass the same conformance tests.
 type store interface {
-	// begin opens the transaction of one batch. A locked one locks what it reads. One that is not
-	// locked may take no locks; its write then fails unless everything is as the batch believes.
+	// beginBatch begins the transaction of one batch. A locked transaction locks the rows that it
+	// reads. Another transaction may take no locks; then its write fails unless the rows are still
+	// as the batch has them.
 	beginBatch(ctx context.Context, locked bool) (batchTx, error)
 
-	// optimisticWrites reports whether a write checks that the wallets and escrows are as the
-	// batch believes, so that a batch may take them from the commit cache.
+	// optimisticWrites reports whether a write without locks checks that the wallets and escrows
+	// are still as the batch has them. Only then may a batch use the commit cache.
 	optimisticWrites() bool
 
-	// committers returns how many batches may run at the same time.
+	// committerCount returns the number of batches that may run at the same time.
 	committerCount() int
 
 	// sharedQueries returns the queries that both databases have in common.
@@ -30,27 +31,28 @@ type store interface {
 	ping(ctx context.Context) error
 	close() error
 
-	// readWallet returns ErrAccountNotFound if there is none.
+	// readWallet returns the account's wallet or ErrAccountNotFound.
 	readWallet(ctx context.Context, a Account) (*wallet, error)
 
-	// listEntries returns entries with seq between after and before, newest first.
+	// listEntries returns entries with after < seq < before, newest first. An empty reason selects
+	// all entries.
 	listEntries(ctx context.Context, a Account, reason string, after, before int64, limit int) ([]Entry, error)
 
-	// listEntriesForward returns the same, oldest first.
+	// listEntriesForward returns the same entries, oldest first.
 	listEntriesForward(ctx context.Context, a Account, reason string, after, before int64, limit int) ([]Entry, error)
 
-	// findEntryUpTo returns where the account's entry with the largest seq up to the given one
-	// stands; zero: there is none.
+	// findEntryUpTo returns the position of the account's entry with the largest seq that is not
+	// greater than the given one. It returns the zero position if there is none.
 	findEntryUpTo(ctx context.Context, a Account, seq int64) (entryPosition, error)
 
-	// readEscrow returns ErrEscrowNotFound if there is none.
+	// readEscrow returns an escrow or ErrEscrowNotFound.
 	readEscrow(ctx context.Context, id uuid.UUID) (*Escrow, error)
 
-	// listEscrows looks at so many of the user's escrows below the id, newest first, and returns
-	// at most limit of those with the status. last is the last one that it looked at; uuid.Nil: it
-	// saw all of them, or reached the limit before.
+	// listEscrows searches at most scan of the user's escrows with ids less than before, newest
+	// first. It returns at most limit escrows with the status. last is the id of the last escrow
+	// that it searched. It is uuid.Nil if there are no more escrows or if limit was reached first.
 	listEscrows(
-		ctx context.Context, user Account, status EscrowStatus, before uuid.UUID, look, limit int,
+		ctx context.Context, user Account, status EscrowStatus, before uuid.UUID, scan, limit int,
 	) (escrows []Escrow, last uuid.UUID, err error)
 
 	// readTransaction returns a transaction without its entries, or ErrTransactionNotFound.
@@ -58,8 +60,8 @@ type store interface {
 
 	readTransactionEntries(ctx context.Context, tx *Transaction) ([]Entry, error)
 
-	// listTransactionsAfter returns the transactions of the account's first limit entries with seq
-	// greater than after, oldest first.
+	// listTransactionsAfter returns the transactions of the account's first limit entries with a
+	// seq greater than after, oldest first.
 	listTransactionsAfter(ctx context.Context, a Account, after int64, limit int) ([]Transaction, error)
 
 	// listOutboxRows returns rows with ids greater than after, in order.
@@ -67,48 +69,50 @@ type store interface {
 
 	deleteOutboxRows(ctx context.Context, ids []int64) error
 
-	// measureBacklog returns how many transactions are in the outbox, and the oldest one's id.
+	// measureBacklog returns the number of transactions in the outbox and the id of the oldest one.
 	measureBacklog(ctx context.Context) (rows int64, oldest uuid.UUID, err error)
 
-	// listChangedSince lists the accounts of limit transactions with id from and above after, and
-	// the last one's id; uuid.Nil: there are no more.
+	// listChangedSince returns the accounts of the next limit transactions with id >= from and
+	// id > after. last is the id of the last of these transactions. It is uuid.Nil if there are no
+	// more.
 	listChangedSince(ctx context.Context, from, after uuid.UUID, limit int) (accounts []bus.Position, last uuid.UUID, err error)
 
-	// listDueEscrows returns the escrows that expire by now, in order of that time, from the one
-	// after the given one on.
+	// listDueEscrows returns escrows that have expired by now, in the order of expiry. It starts
+	// with the escrow that follows after.
 	listDueEscrows(ctx context.Context, now time.Time, after dueEscrow, limit int) ([]dueEscrow, error)
 
-	// deleteOldKeys deletes at most limit idempotency keys that are older than age, both at now
-	// and by the database's clock. It returns how many.
+	// deleteOldKeys deletes at most limit idempotency keys and returns their number. The keys must
+	// be older than age both at now and by the database's clock.
 	deleteOldKeys(ctx context.Context, now time.Time, age time.Duration, limit int) (int64, error)
 }
 
-// batchTx is one batch's transaction. Its methods are called in the order in which they stand
-// here. Every batch locks in that order, each kind sorted, so that two batches on one database
-// rarely deadlock.
+// batchTx is the transaction of one batch. Its methods are called in the order of this list. Every
+// batch locks in this order and locks the rows of each table sorted. So two batches on the same
+// database rarely deadlock.
 type batchTx interface {
-	// readEscrows returns those escrows that exist, and locks them if the transaction is locked.
-	// ids are sorted.
+	// readEscrows returns the escrows that exist. A locked transaction locks them. The ids must be
+	// sorted.
 	readEscrows(ctx context.Context, ids []uuid.UUID) ([]Escrow, error)
 
-	// readWallets does the same for wallets. accounts are sorted.
+	// readWallets returns the wallets that exist. A locked transaction locks them. The accounts
+	// must be sorted.
 	readWallets(ctx context.Context, accounts []Account) ([]wallet, error)
 
-	// readKeys returns those keys that were used before. Only a locked transaction is asked, after
-	// it has locked, so that it sees the keys of the batches that it waited for.
+	// readKeys returns the keys that were used before. It is called only in a locked transaction,
+	// after the reads that lock. So it sees the keys of the batches that the locks waited for.
 	readKeys(ctx context.Context, refs []keyRef) ([]knownKey, error)
 
-	// writeBatch stores a batch and returns the outbox ids in the order of m.transactions.
-	// errConflict: another process used a key, or created or changed a wallet first; nothing of
-	// this transaction may be kept.
+	// writeBatch stores a batch and returns the outbox ids in the order of m.transactions. It
+	// returns errConflict if another process used one of the keys first, or created or changed one
+	// of the wallets first. After errConflict the transaction must be rolled back.
 	writeBatch(ctx context.Context, m *mutations) ([]int64, error)
 
 	commit() error
 	rollback()
 }
 
-// errConflict tells that a batch lost a race and must start again.
-var errConflict = errors.New("another process was first")
+// errConflict means that another process changed the same rows first. The batch must start again.
+var errConflict = errors.New("another process changed the same rows first")
 
 // keyRef is an idempotency key in the scope of its operation.
 type keyRef struct {
@@ -116,26 +120,26 @@ type keyRef struct {
 	Key       string
 }
 
-// knownKey is a key that was used before, and for what.
+// knownKey is an idempotency key that was used before.
 type knownKey struct {
 	keyRef
-	hash [16]byte
-	tx   Transaction // without entries
+	hash [16]byte    // of the request that used the key
+	tx   Transaction // of this request, without entries
 }
 
-// outboxRow is a transaction that waits to be published.
+// outboxRow is a transaction that is not published yet.
 type outboxRow struct {
 	id int64
 	tx Transaction // without entries
 }
 
-// mutations is all that a batch writes.
+// mutations holds the rows that a batch writes.
 type mutations struct {
 	transactions []Transaction // in order
 	keys         []keyRef      // one for each transaction
 	hashes       [][16]byte    // request hashes, one for each key
-	wallets      []*wallet     // changed, sorted by account
-	opened       []*Escrow     // opened in this batch, even if also ended in it
-	closed       []*Escrow     // opened before this batch and ended in it
-	refused      bool          // an operation was refused; nothing is written for it
+	wallets      []*wallet     // changed wallets, sorted by account
+	opened       []*Escrow     // escrows that this batch opened, and possibly closed
+	closed       []*Escrow     // escrows that an earlier batch opened and this batch closed
+	refused      bool          // at least one operation was refused; it writes nothing
 }

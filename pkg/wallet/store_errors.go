@@ -11,24 +11,24 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// This file is the only one that looks at SQLSTATEs and at SQLite's codes.
+// No other file reads SQLSTATEs or the error codes of SQLite.
 
-// The SQLSTATEs with a meaning of their own.
+// The SQLSTATEs that the ledger distinguishes.
 const (
 	stateUniqueViolation      = "23505"
-	stateDivisionByZero       = "22012" // a batch's statement aborts with it: see abortUnless
+	stateDivisionByZero       = "22012" // the write statement aborts with it; see abortUnless
 	stateLockNotAvailable     = "55P03"
 	stateIdleInTransaction    = "25P03"
-	stateReadOnlyTransaction  = "25006" // a replica refuses to write
-	stateFeatureNotSupported  = "0A000" // a replica refuses to begin a transaction that may write
+	stateReadOnlyTransaction  = "25006" // a write on a replica
+	stateFeatureNotSupported  = "0A000" // a transaction that may write, begun on a replica
 	constraintIdempotencyKeys = "idempotency_keys_pkey"
 	constraintWallets         = "wallets_pkey"
 	constraintEntrySeq        = "entries_account_seq"
 )
 
-// isLostRace reports whether a write failed because another process committed first: both used a key,
-// created a wallet or took a wallet's next seq, or the statement aborted itself. The batch must
-// start again.
+// isLostRace reports whether a write failed because another process committed first. Both processes
+// used the same key, created the same wallet or used the same seq of an account, or the statement
+// aborted itself. The batch must start again.
 func isLostRace(err error) bool {
 	var pe *pq.Error
 	if !errors.As(err, &pe) {
@@ -43,12 +43,12 @@ func isLostRace(err error) bool {
 	return pe.Code == stateDivisionByZero
 }
 
-// errConnect marks an error that came before there was a connection.
+// errConnect marks the errors of connecting to the database.
 var errConnect = errors.New("connect")
 
-// isRetryable reports errors after which the same work may succeed: a lost connection, a server that
-// starts or stops, a serialization failure, a deadlock, a lock that took too long, a server that
-// only reads, and a database that accepts no connections.
+// isRetryable reports whether the same work may succeed after the error. Retryable are: a lost
+// connection, a server that starts or stops, a serialization failure, a deadlock, a lock timeout, a
+// read-only server and a database that does not accept connections.
 func isRetryable(err error) bool {
 	var pe *pq.Error
 	if errors.As(err, &pe) {
@@ -61,32 +61,41 @@ func isRetryable(err error) bool {
 		return code == sqlite3.SQLITE_BUSY || code == sqlite3.SQLITE_LOCKED
 	}
 
-	var ne net.Error
-	for _, lost := range []error{driver.ErrBadConn, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed} {
-		if errors.Is(err, lost) {
+	connectionErrors := [...]error{
+		driver.ErrBadConn,
+		io.EOF,
+		io.ErrUnexpectedEOF,
+		net.ErrClosed,
+	}
+
+	for _, target := range connectionErrors {
+		if errors.Is(err, target) {
 			return true
 		}
 	}
 
+	var ne net.Error
 	return errors.As(err, &ne)
 }
 
+// isRetryablePostgres is isRetryable for an error of Postgres. connecting reports whether the error
+// occurred while connecting.
 func isRetryablePostgres(err *pq.Error, connecting bool) bool {
 	switch err.Code.Class() {
 	case "08", "53", "57": // connection exception, insufficient resources, operator intervention
 		return true
 	case "40": // serialization failure, deadlock
 		return true
-	case "28", "3D", "55": // authorization, no such database, one that accepts no connections
+	case "28", "3D", "55": // authorization, missing database, database that accepts no connections
 		if connecting {
-			return true // from a statement it would be a bug
+			return true // as the error of a statement it would be a bug
 		}
 	}
 
 	switch err.Code {
 	case stateLockNotAvailable, stateIdleInTransaction:
 		return true
-	case stateReadOnlyTransaction, stateFeatureNotSupported: // until the replica is promoted
+	case stateReadOnlyTransaction, stateFeatureNotSupported: // the replica may be promoted soon
 		return true
 	}
 

@@ -19,47 +19,52 @@ import (
 //go:embed migrations
 var migrations embed.FS
 
-// MigrationStatus is one schema migration and when it was applied.
+// MigrationStatus describes one schema migration.
 type MigrationStatus struct {
 	Version   int64
 	Name      string
-	AppliedAt time.Time // zero: not yet
+	AppliedAt time.Time // zero if the migration was not applied
 }
 
-// ErrNotMigrated tells that the database's schema is older than the program.
+// ErrNotMigrated means that the schema of the database is older than the program.
 var ErrNotMigrated = errors.New("the database schema is not current")
 
-// ErrNoFile tells that there is no such SQLite database. Only Migrate creates one.
+// ErrNoFile means that the SQLite file does not exist. Only Migrate creates it.
 var ErrNoFile = errors.New("no such file")
 
-// Migrate brings the database at the URL to the current schema. Two may run at the same time. It
-// returns the migrations that it applied.
+// Migrate migrates the database at the URL to the current schema and returns the migrations that it
+// applied. Several processes may call Migrate at the same time.
 func Migrate(ctx context.Context, databaseURL string) ([]MigrationStatus, error) {
 	p, err := newProvider(databaseURL)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = p.Close() }()
+
 	unlock, err := lockSQLite(ctx, databaseURL)
 	if err != nil {
 		return nil, fmt.Errorf("wait for another migration: %w", err)
 	}
 	defer unlock()
+
 	results, err := p.Up(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("migrate: %w", err)
+		return nil, fmt.Errorf("apply migrations: %w", err)
 	}
 
 	applied := make([]MigrationStatus, len(results))
 	for i, r := range results {
-		applied[i] = MigrationStatus{Version: r.Source.Version, Name: r.Source.Path, AppliedAt: time.Now()}
+		applied[i] = MigrationStatus{
+			Version:   r.Source.Version,
+			Name:      r.Source.Path,
+			AppliedAt: time.Now(),
+		}
 	}
 
 	return applied, nil
 }
 
-// Migrations lists all schema migrations. The error is ErrNoFile if there is no such SQLite
-// database.
+// Migrations returns all schema migrations. It returns ErrNoFile if the SQLite file does not exist.
 func Migrations(ctx context.Context, databaseURL string) ([]MigrationStatus, error) {
 	err := requireFile(databaseURL)
 	if err != nil {
@@ -71,6 +76,7 @@ func Migrations(ctx context.Context, databaseURL string) ([]MigrationStatus, err
 		return nil, err
 	}
 	defer func() { _ = p.Close() }()
+
 	states, err := p.Status(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read migrations: %w", err)
@@ -78,28 +84,36 @@ func Migrations(ctx context.Context, databaseURL string) ([]MigrationStatus, err
 
 	all := make([]MigrationStatus, len(states))
 	for i, s := range states {
-		all[i] = MigrationStatus{Version: s.Source.Version, Name: s.Source.Path, AppliedAt: s.AppliedAt}
+		all[i] = MigrationStatus{
+			Version:   s.Source.Version,
+			Name:      s.Source.Path,
+			AppliedAt: s.AppliedAt,
+		}
 	}
 
 	return all, nil
 }
 
-// requireFile keeps the driver from creating a file at a mistyped path.
+// requireFile returns ErrNoFile if the SQLite file does not exist. Otherwise the driver would
+// create a file at a mistyped path.
 func requireFile(databaseURL string) error {
 	driver, path, err := splitURL(databaseURL)
 	if err != nil || driver != driverSQLite {
-		return nil //nolint:nilerr // newProvider returns the URL's error
+		return nil //nolint:nilerr // newProvider returns the error of the URL
 	}
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+
+	_, err = os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: %s", ErrNoFile, path)
 	}
+
 	return nil
 }
 
-// Schema returns the embedded migration files, one directory for each kind of database.
+// Schema returns the embedded migration files. It has one directory for each type of database.
 func Schema() fs.FS { return migrations }
 
-// newProvider has the migrations of one database. It connects when it is used.
+// newProvider returns the migrations of one database. It does not connect to the database.
 func newProvider(databaseURL string) (*goose.Provider, error) {
 	driver, dsn, err := splitURL(databaseURL)
 	if err != nil {
@@ -115,7 +129,7 @@ func newProvider(databaseURL string) (*goose.Provider, error) {
 		return nil, err
 	}
 
-	// A session lock makes the second of two migrators wait for the first.
+	// The session lock makes a second migrator wait for the first one.
 	locker, err := lock.NewPostgresSessionLocker()
 	if err != nil {
 		return nil, err
@@ -144,24 +158,26 @@ func openProvider(dialect goose.Dialect, driver, dsn, dir string, opts ...goose.
 	return p, nil
 }
 
-// migrationSettings apply to the connection that migrates. A statement that waits for a lock on a
-// table makes all later ones wait, too. So a migration fails soon; it can be run again.
+// migrationSettings are the settings of the connection that migrates. The lock timeout is short,
+// because later statements on a table wait behind a migration that waits for a lock on it. A failed
+// migration can be run again.
 var migrationSettings = map[string]string{
 	"application_name": "realtime-migrate",
 	"connect_timeout":  "5",
 	"lock_timeout":     "3000",
 }
 
-// lockSQLite makes a second migrator of a SQLite file wait, since goose has session locks for
-// servers only. The lock is a transaction on an empty database beside the file, so it ends with its
-// process.
+// lockSQLite makes a second migrator of a SQLite file wait. It is needed because goose has session
+// locks only for servers. The lock is a transaction on an empty database next to the file, so it
+// ends with the process. On Postgres lockSQLite does nothing.
 func lockSQLite(ctx context.Context, databaseURL string) (unlock func(), err error) {
 	driver, path, err := splitURL(databaseURL)
 	if err != nil || driver != driverSQLite {
 		return func() {}, err
 	}
 
-	db, err := sqlx.Open(driverSQLite, "file:"+sqlitePath(path)+".migrate-lock?_txlock=immediate&_pragma=busy_timeout(30000)")
+	lockDSN := "file:" + sqlitePath(path) + ".migrate-lock?_txlock=immediate&_pragma=busy_timeout(30000)"
+	db, err := sqlx.Open(driverSQLite, lockDSN)
 	if err != nil {
 		return nil, err
 	}
@@ -187,16 +203,18 @@ func splitURL(databaseURL string) (driver, dsn string, err error) {
 		return driverSQLite, path, nil
 	}
 
-	if !strings.HasPrefix(databaseURL, "postgres://") && !strings.HasPrefix(databaseURL, "postgresql://") {
-		return "", "", errors.New("a database URL must be postgres://… or sqlite:PATH")
+	isPostgres := strings.HasPrefix(databaseURL, "postgres://") || strings.HasPrefix(databaseURL, "postgresql://")
+	if !isPostgres {
+		return "", "", errors.New("the database URL must be postgres://… or sqlite:PATH")
 	}
 
-	if _, err := url.Parse(databaseURL); err != nil {
+	_, err = url.Parse(databaseURL)
+	if err != nil {
 		return "", "", errMalformedURL
 	}
 
 	return driverPostgres, databaseURL, nil
 }
 
-// errMalformedURL does not say where, since the parser's error shows the password.
+// errMalformedURL does not contain the parser's error, because it would show the password.
 var errMalformedURL = errors.New("the database URL is malformed")

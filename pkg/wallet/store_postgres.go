@@ -15,22 +15,25 @@ import (
 
 const driverPostgres = "postgres"
 
-// postgresStore is the store for production.
+// postgresStore is the store on Postgres, for production.
 type postgresStore struct {
 	sqlStore
-	selectKeys                 *sqlx.Stmt
-	selectEscrows, lockEscrows *sqlx.Stmt
-	selectWallets, lockWallets *sqlx.Stmt
-	writes                     preparedWrites
-	published                  publishedRows
+	selectKeys    *sqlx.Stmt
+	selectEscrows *sqlx.Stmt
+	lockEscrows   *sqlx.Stmt
+	selectWallets *sqlx.Stmt
+	lockWallets   *sqlx.Stmt
+	writes        preparedWrites
+	published     publishedRows
 }
 
-// connectionSettings apply to every connection unless the URL says otherwise.
+// connectionSettings are the settings of every connection. The URL may override them.
 //
-// A plan is made once and must not depend on the tables' contents at that time. A statement that
-// was prepared while its table was empty would keep a sequential scan or a hash join over the whole
-// table. With those off, a generic plan always uses the index. Planning the batch statement anew
-// each time, which would take a quarter of Postgres' time, is then not needed.
+// Postgres makes one plan for each statement, and the plan must not depend on the contents of the
+// tables at that time. A statement that was prepared while its table was empty would always scan
+// the whole table, or use a hash join. The settings disable these plans, so that a generic plan
+// always uses the index. Without the generic plan, Postgres would plan the batch statement for
+// every batch, which takes a quarter of its time.
 var connectionSettings = map[string]string{
 	"application_name":                    "realtime-core",
 	"connect_timeout":                     "5",
@@ -39,7 +42,7 @@ var connectionSettings = map[string]string{
 	"enable_hashjoin":                     "off",
 	"enable_mergejoin":                    "off",
 	"jit":                                 "off",
-	"max_parallel_workers_per_gather":     "0", // a generic plan assumes that a third of a large table is read
+	"max_parallel_workers_per_gather":     "0", // a generic plan assumes a read of a third of the table
 	"statement_timeout":                   "8000",
 	"lock_timeout":                        "5000",
 	"idle_in_transaction_session_timeout": "10000",
@@ -65,8 +68,8 @@ func openPostgres(ctx context.Context, dsn string, maxConns int) (*postgresStore
 	return s, nil
 }
 
-// connector marks the errors of connecting, so that isRetryable can tell them from those of
-// statements.
+// connector marks the errors of connecting with errConnect, so that isRetryable can distinguish
+// them from the errors of statements.
 type connector struct{ dsn string }
 
 // Connect implements driver.Connector.
@@ -75,13 +78,14 @@ func (c connector) Connect(context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errConnect, err)
 	}
+
 	return conn, nil
 }
 
 // Driver implements driver.Connector.
 func (connector) Driver() driver.Driver { return &pq.Driver{} }
 
-// withSettings adds those settings to the URL that it does not have.
+// withSettings adds the settings to the URL. It does not change settings that the URL already has.
 func withSettings(dsn string, settings map[string]string) (string, error) {
 	u, err := url.Parse(dsn)
 	if err != nil {
@@ -95,13 +99,13 @@ func withSettings(dsn string, settings map[string]string) (string, error) {
 		}
 	}
 
-	q.Set("binary_parameters", "yes") // pgArray needs it
+	q.Set("binary_parameters", "yes") // required by pgArray
 	u.RawQuery = q.Encode()
 	return u.String(), nil
 }
 
 func (s *postgresStore) prepareStatements(ctx context.Context) error {
-	for _, p := range []struct {
+	statements := []struct {
 		stmt **sqlx.Stmt
 		sql  string
 	}{
@@ -110,70 +114,77 @@ func (s *postgresStore) prepareStatements(ctx context.Context) error {
 		{&s.lockEscrows, selectEscrowsSQL + forUpdate},
 		{&s.selectWallets, selectWalletsSQL},
 		{&s.lockWallets, selectWalletsSQL + forUpdate},
-	} {
+	}
+
+	for _, statement := range statements {
 		var err error
-		*p.stmt, err = s.db.PreparexContext(ctx, p.sql)
+		*statement.stmt, err = s.db.PreparexContext(ctx, statement.sql)
 		if err != nil {
-			return fmt.Errorf("prepare: %w", err)
+			return fmt.Errorf("prepare statement: %w", err)
 		}
 	}
 
-	if _, err := s.writes.prepareShape(ctx, s.db, fullShape); err != nil {
-		return fmt.Errorf("prepare: %w", err)
+	_, err := s.writes.prepareShape(ctx, s.db, fullShape)
+	if err != nil {
+		return fmt.Errorf("prepare write statement: %w", err)
 	}
 
 	return nil
 }
 
-// begin begins nothing if the batch is not locked: its write is one statement, which commits
-// itself.
+// beginBatch begins a transaction only if the batch is locked. The write of another batch is one
+// statement, which commits itself.
 func (s *postgresStore) beginBatch(ctx context.Context, locked bool) (batchTx, error) {
 	if !locked {
 		return &postgresTx{store: s}, nil
 	}
+
 	tx, err := s.db.BeginTxx(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
+
 	return &postgresTx{store: s, tx: tx}, nil
 }
 
 func (s *postgresStore) optimisticWrites() bool { return true }
 
-// committers returns two: one writes while the other one waits for the disk or its callers are
-// being answered. More would make batches smaller, and each batch has a fixed cost.
+// committerCount returns 2. One committer writes while the other one waits for the disk or sends
+// its results. More committers would make the batches smaller, and each batch has a fixed cost.
 func (s *postgresStore) committerCount() int { return 2 }
 
-// postgresTx is one batch's transaction.
+// postgresTx is the transaction of one batch.
 type postgresTx struct {
 	store *postgresStore
-	tx    *sqlx.Tx // nil: nothing is locked, and writeBatch commits
+	tx    *sqlx.Tx // nil if the batch is not locked; then writeBatch commits
 }
 
 func (t *postgresTx) commit() error {
 	if t.tx == nil {
 		return nil
 	}
+
 	return t.tx.Commit()
 }
 
 func (t *postgresTx) rollback() {
 	if t.tx != nil {
-		_ = t.tx.Rollback() // after a commit it does nothing
+		_ = t.tx.Rollback() // does nothing after a commit
 	}
 }
 
-// choose returns the statement for this transaction.
+// chooseStatement returns locking, bound to the transaction, or alone if there is no transaction.
 func (t *postgresTx) chooseStatement(ctx context.Context, locking, alone *sqlx.Stmt) *sqlx.Stmt {
 	if t.tx == nil {
 		return alone
 	}
+
 	return t.tx.StmtxContext(ctx, locking)
 }
 
-// The prepared statements look their rows up one by one. LATERAL … OFFSET 0 keeps the planner from
-// turning the join around. While a table's statistics say that it is empty,
-// it would do so and read the whole table in each batch until the next ANALYZE.
+// The prepared statements read their rows one by one through the index. LATERAL … OFFSET 0 keeps
+// the planner from reversing the join. If the statistics of a table say that it is empty, the
+// planner would reverse the join, and each batch would read the whole table until the next ANALYZE.
 
 const selectKeysSQL = `SELECT i.key AS idempotency_key, i.request_hash, ` + transactionColumns + `
 	FROM unnest($1::text[], $2::text[]) AS u(operation, key),
@@ -187,7 +198,14 @@ type keyRow struct {
 }
 
 func (r *keyRow) toKnownKey() knownKey {
-	k := knownKey{keyRef: keyRef{Operation(r.Operation), r.Key}, tx: r.toTransaction()}
+	k := knownKey{
+		keyRef: keyRef{
+			Operation: Operation(r.Operation),
+			Key:       r.Key,
+		},
+		tx: r.toTransaction(),
+	}
+
 	copy(k.hash[:], r.Hash)
 	return k
 }
@@ -217,13 +235,15 @@ func (t *postgresTx) readEscrows(ctx context.Context, ids []uuid.UUID) ([]Escrow
 	for _, id := range ids {
 		array.appendUUID(id)
 	}
-	stmt := t.chooseStatement(ctx, t.store.lockEscrows, t.store.selectEscrows) //nolint:sqlclosecheck // is kept, or closed with the transaction
+
+	stmt := t.chooseStatement(ctx, t.store.lockEscrows, t.store.selectEscrows) //nolint:sqlclosecheck // kept, or closed with the transaction
 	var rows []escrowRow
 	err := stmt.SelectContext(ctx, &rows, array.encode())
 	return convertRows(rows, (*escrowRow).toEscrow), err
 }
 
-// readWallets scans without reflection, since every batch that misses the cache reads its wallets.
+// readWallets scans its rows without reflection, because it runs for every batch with a wallet that
+// is not in the cache.
 func (t *postgresTx) readWallets(ctx context.Context, accounts []Account) ([]wallet, error) {
 	array := newPgArray(pgText)
 	for _, account := range accounts {
@@ -236,6 +256,7 @@ func (t *postgresTx) readWallets(ctx context.Context, accounts []Account) ([]wal
 		return nil, err
 	}
 	defer func() { _ = rows.Close() }()
+
 	wallets := make([]wallet, 0, len(accounts))
 	for rows.Next() {
 		var w wallet

@@ -2,8 +2,9 @@ package wallet
 
 import "sync"
 
-// writeBuffer holds a batch as arrays, one for each column. A batch fills some hundred kilobytes,
-// so buffers are used again and again. The driver copies the arguments before it returns.
+// writeBuffer holds the arguments of the write statement: one array for each column. A batch can
+// fill several hundred kilobytes, so buffers are reused. This is safe because the driver copies the
+// arguments before it returns.
 type writeBuffer struct {
 	rows      batchRows
 	arrays    [rowSetCount][]pgArray
@@ -11,7 +12,7 @@ type writeBuffer struct {
 	arguments []any
 }
 
-// batchRows are the rows of a batch, sorted by rowSet.
+// batchRows holds the rows of a batch, grouped by rowSet.
 type batchRows struct {
 	records      []transactionRecord // transactions points to them
 	transactions []*transactionRecord
@@ -29,10 +30,11 @@ func newWriteBuffer() *writeBuffer {
 			b.arrays[rows] = append(b.arrays[rows], newPgArray(spec.element))
 		}
 	}
+
 	return b
 }
 
-// release empties the buffer and returns it to the pool.
+// release clears the buffer and returns it to the pool.
 func (b *writeBuffer) release() {
 	for _, arrays := range b.arrays {
 		for i := range arrays {
@@ -46,7 +48,7 @@ func (b *writeBuffer) release() {
 	writeBuffers.Put(b)
 }
 
-// fill encodes the batch's rows.
+// encodeBatch fills the arrays with the batch's rows.
 func (b *writeBuffer) encodeBatch(m *mutations) {
 	b.rows.addBatch(m)
 	encodeRows(b, transactionRows, transactionRowColumns, b.rows.transactions)
@@ -65,15 +67,17 @@ func encodeRows[R any](b *writeBuffer, set rowSet, columns []column[R], rows []R
 	}
 }
 
-// bind returns the arguments for a statement's parameters. They are valid until release.
+// bindArguments returns the arguments of a statement's parameters. They are valid until release.
 func (b *writeBuffer) bindArguments(parameters []parameter) []any {
 	b.arguments = b.arguments[:0]
 	for _, p := range parameters {
 		if p.column == rowCount {
 			b.arguments = append(b.arguments, b.rowCounts[p.rows])
-		} else {
-			b.arguments = append(b.arguments, b.arrays[p.rows][p.column].encode())
+			continue
 		}
+
+		array := &b.arrays[p.rows][p.column]
+		b.arguments = append(b.arguments, array.encode())
 	}
 
 	return b.arguments
@@ -109,7 +113,7 @@ func (r *batchRows) addBatch(m *mutations) {
 	}
 }
 
-// reset keeps the memory, and nothing that belongs to the batch.
+// reset removes the rows of the batch and keeps the memory.
 func (r *batchRows) reset() {
 	r.records = emptySlice(r.records)
 	r.transactions = emptySlice(r.transactions)

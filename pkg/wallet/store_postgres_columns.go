@@ -7,74 +7,81 @@ import (
 	"github.com/google/uuid"
 )
 
-// This file describes the rows that a batch writes to Postgres: for each table its columns, and
-// for each column its name, its type and where a row's value comes from. The statement
-// (store_postgres_write.go) and its arguments (store_postgres_buffer.go) are generated from it.
+// This file describes the rows that a batch writes to Postgres. It has the columns of each table,
+// and the name, the type and the value of each column. The write statement
+// (store_postgres_write.go) and its arguments (store_postgres_buffer.go) are generated from these
+// descriptions.
 
-// A column is one column of rows that are made from an R. The statement gets all of its values
-// in one array.
+// column describes one column. R is the Go type of a row. The statement receives all values of the
+// column in one array.
 type column[R any] struct {
 	columnSpec
 	appendRows func(a *pgArray, rows []R)
 }
 
-// columnSpec is the part of a column that the statement needs.
+// columnSpec is the part of a column from which the statement is generated.
 type columnSpec struct {
 	name    string
 	element pgType
 }
 
 func textColumn[R any](name string, value func(R) string) column[R] {
-	return column[R]{columnSpec{name, pgText}, func(a *pgArray, rows []R) {
+	appendRows := func(a *pgArray, rows []R) {
 		for _, row := range rows {
 			a.appendText(value(row))
 		}
-	}}
+	}
+	return column[R]{columnSpec{name, pgText}, appendRows}
 }
 
 func int8Column[R any](name string, value func(R) int64) column[R] {
-	return column[R]{columnSpec{name, pgInt8}, func(a *pgArray, rows []R) {
+	appendRows := func(a *pgArray, rows []R) {
 		for _, row := range rows {
 			a.appendInt8(value(row))
 		}
-	}}
+	}
+	return column[R]{columnSpec{name, pgInt8}, appendRows}
 }
 
 func int2Column[R any](name string, value func(R) int) column[R] {
-	return column[R]{columnSpec{name, pgInt2}, func(a *pgArray, rows []R) {
+	appendRows := func(a *pgArray, rows []R) {
 		for _, row := range rows {
 			a.appendInt2(value(row))
 		}
-	}}
+	}
+	return column[R]{columnSpec{name, pgInt2}, appendRows}
 }
 
 func uuidColumn[R any](name string, value func(R) uuid.UUID) column[R] {
-	return column[R]{columnSpec{name, pgUUID}, func(a *pgArray, rows []R) {
+	appendRows := func(a *pgArray, rows []R) {
 		for _, row := range rows {
 			a.appendUUID(value(row))
 		}
-	}}
+	}
+	return column[R]{columnSpec{name, pgUUID}, appendRows}
 }
 
 func byteaColumn[R any](name string, value func(R) []byte) column[R] {
-	return column[R]{columnSpec{name, pgBytea}, func(a *pgArray, rows []R) {
+	appendRows := func(a *pgArray, rows []R) {
 		for _, row := range rows {
 			a.appendBytes(value(row))
 		}
-	}}
+	}
+	return column[R]{columnSpec{name, pgBytea}, appendRows}
 }
 
 func timeColumn[R any](name string, value func(R) time.Time) column[R] {
-	return column[R]{columnSpec{name, pgTimestamptz}, func(a *pgArray, rows []R) {
+	appendRows := func(a *pgArray, rows []R) {
 		for _, row := range rows {
 			a.appendTime(value(row))
 		}
-	}}
+	}
+	return column[R]{columnSpec{name, pgTimestamptz}, appendRows}
 }
 
-// nullableInt8Column is NULL in the rows for which value returns false.
+// nullableInt8Column returns a column that is NULL in the rows for which value returns false.
 func nullableInt8Column[R any](name string, value func(R) (int64, bool)) column[R] {
-	return column[R]{columnSpec{name, pgInt8}, func(a *pgArray, rows []R) {
+	appendRows := func(a *pgArray, rows []R) {
 		for _, row := range rows {
 			n, ok := value(row)
 			if ok {
@@ -83,34 +90,39 @@ func nullableInt8Column[R any](name string, value func(R) (int64, bool)) column[
 				a.appendNull()
 			}
 		}
-	}}
+	}
+	return column[R]{columnSpec{name, pgInt8}, appendRows}
 }
 
-// transactionRecord is a transaction with its parties told apart and its idempotency key.
+// transactionRecord is a transaction with its parties and its idempotency key in separate fields.
 type transactionRecord struct {
 	*Transaction
-	user, model *Party // nil: the operation does not change one
+	user        *Party // nil if no user changed
+	model       *Party // nil if no model changed
 	key         string
 	requestHash []byte
 }
 
-// partyColumn is NULL in the rows that do not have the party.
+// partyColumn returns a column that is NULL in the rows without the party.
 func partyColumn(name string, party func(*transactionRecord) *Party, value func(*Party) int64) column[*transactionRecord] {
 	return nullableInt8Column(name, func(r *transactionRecord) (int64, bool) {
 		p := party(r)
 		if p == nil {
 			return 0, false
 		}
+
 		return value(p), true
 	})
 }
 
+// partyAccountColumn returns a column that is NULL in the rows without the party.
 func partyAccountColumn(name string, party func(*transactionRecord) *Party) column[*transactionRecord] {
 	return textColumn(name, func(r *transactionRecord) string {
 		p := party(r)
 		if p == nil {
 			return ""
 		}
+
 		return string(p.Account)
 	})
 }
@@ -119,7 +131,7 @@ func userParty(r *transactionRecord) *Party { return r.user }
 
 func modelParty(r *transactionRecord) *Party { return r.model }
 
-// transactionTable is the table transactions.
+// transactionTable has the columns of the table transactions.
 var transactionTable = []column[*transactionRecord]{
 	uuidColumn("id", func(r *transactionRecord) uuid.UUID { return r.ID }),
 	textColumn("operation", func(r *transactionRecord) string { return string(r.Operation) }),
@@ -143,17 +155,17 @@ var transactionTable = []column[*transactionRecord]{
 	timeColumn("created_at", func(r *transactionRecord) time.Time { return r.CreatedAt }),
 }
 
-// keyTable is the table idempotency_keys, without the columns that it takes from the
-// transaction: operation, transaction_id and created_at.
+// keyTable has the columns of the table idempotency_keys that are not in transactionTable. The
+// other columns, operation, transaction_id and created_at, are those of the transaction.
 var keyTable = []column[*transactionRecord]{
 	textColumn("key", func(r *transactionRecord) string { return r.key }),
 	byteaColumn("request_hash", func(r *transactionRecord) []byte { return r.requestHash }),
 }
 
-// entryTable is the table entries.
+// entryTable has the columns of the table entries.
 var entryTable = []column[*Entry]{
 	textColumn("account", func(e *Entry) string { return string(e.Account) }),
-	// System accounts have no seq.
+	// The seq of a system account's entry is NULL.
 	nullableInt8Column("seq", func(e *Entry) (int64, bool) { return e.Seq, e.State != StateSystem }),
 	uuidColumn("transaction_id", func(e *Entry) uuid.UUID { return e.TransactionID }),
 	int2Column("place", func(e *Entry) int { return e.Place }),
@@ -165,7 +177,7 @@ var entryTable = []column[*Entry]{
 	timeColumn("created_at", func(e *Entry) time.Time { return e.CreatedAt }),
 }
 
-// walletTable is the table wallets.
+// walletTable has the columns of the table wallets.
 var walletTable = []column[*wallet]{
 	textColumn("account", func(w *wallet) string { return string(w.Account) }),
 	int8Column("available", func(w *wallet) int64 { return w.Available }),
@@ -176,12 +188,13 @@ var walletTable = []column[*wallet]{
 	timeColumn("updated_at", func(w *wallet) time.Time { return w.UpdatedAt }),
 }
 
-// walletGuard is no column of wallets. A changed wallet's row must still have this hash.
+// walletGuard is the hash that the row of a changed wallet must still have. It is not a column of
+// the table wallets.
 var walletGuard = []column[*wallet]{
 	byteaColumn("hash_before", func(w *wallet) []byte { return w.hashBefore }),
 }
 
-// openedEscrowTable is the table escrows as a hold writes it.
+// openedEscrowTable has the columns of the table escrows that a hold writes.
 var openedEscrowTable = []column[*Escrow]{
 	uuidColumn("id", func(e *Escrow) uuid.UUID { return e.ID }),
 	textColumn("user_account", func(e *Escrow) string { return string(e.User) }),
@@ -195,7 +208,7 @@ var openedEscrowTable = []column[*Escrow]{
 	timeColumn("expires_at", func(e *Escrow) time.Time { return e.ExpiresAt }),
 }
 
-// closedEscrowTable is the table escrows as its end changes it.
+// closedEscrowTable has the columns of the table escrows that change when an escrow is closed.
 var closedEscrowTable = []column[*Escrow]{
 	uuidColumn("id", func(e *Escrow) uuid.UUID { return e.ID }),
 	textColumn("status", func(e *Escrow) string { return string(e.Status) }),
@@ -206,12 +219,12 @@ var closedEscrowTable = []column[*Escrow]{
 	int8Column("settle_amount", func(e *Escrow) int64 { return e.SettleAmount }),
 }
 
-// closedExpiry finds an ended escrow in escrow_expiries, together with its id.
+// closedExpiry is, together with the escrow's id, the key of the table escrow_expiries.
 var closedExpiry = []column[*Escrow]{
 	timeColumn("expires_at", func(e *Escrow) time.Time { return e.ExpiresAt }),
 }
 
-// A rowSet names the rows of one kind that a batch writes.
+// rowSet identifies a group of rows that a batch writes. All rows of a group have the same columns.
 type rowSet int
 
 const (
@@ -224,14 +237,14 @@ const (
 	rowSetCount
 )
 
-// The columns of each rowSet whose rows have more than one table's columns.
+// The columns of the rowSets that combine several of the lists above.
 var (
 	transactionRowColumns   = slices.Concat(transactionTable, keyTable)
 	changedWalletRowColumns = slices.Concat(walletTable, walletGuard)
 	closedEscrowRowColumns  = slices.Concat(closedEscrowTable, closedExpiry)
 )
 
-// rowSetSpecs are the columns of each rowSet.
+// rowSetSpecs has the columns of each rowSet.
 var rowSetSpecs = [rowSetCount][]columnSpec{
 	transactionRows:   columnSpecs(transactionRowColumns),
 	entryRows:         columnSpecs(entryTable),
@@ -246,6 +259,7 @@ func columnSpecs[R any](columns []column[R]) []columnSpec {
 	for i := range columns {
 		specs[i] = columns[i].columnSpec
 	}
+
 	return specs
 }
 
@@ -254,5 +268,6 @@ func columnNames[R any](columns []column[R]) []string {
 	for i := range columns {
 		names[i] = columns[i].name
 	}
+
 	return names
 }

@@ -9,15 +9,15 @@ import (
 	"github.com/lib/pq"
 )
 
-// On Postgres the outbox has one row for each batch, with its transactions in order. With a row for
-// each transaction, writing the rows and their index entries and deleting them soon after took a
-// tenth of Postgres' time.
+// On Postgres the outbox has one row for each batch, with the batch's transactions in order. One
+// row for each transaction would be slower: writing and deleting the rows and their index entries
+// took a tenth of Postgres' time.
 //
-// The relay knows nothing of batches. It gets an id for each transaction. The id has the row's id,
-// the transaction's place in the row, and how many transactions the row has. A row is deleted when
-// all its ids are published. Until then this process does not list the published ones again:
-// otherwise one account that cannot be published would have its neighbours sent to Redis with every
-// sweep.
+// The relay does not know about batches. It gets one id for each transaction. The id contains the
+// id of the row, the transaction's place in the row and the number of transactions in the row. A
+// row is deleted when all of its transactions are published. Until then this process does not list
+// the published ones again. Otherwise, if one account could not be published, every sweep would
+// publish the other transactions of its row again.
 const (
 	outboxPlaceBits = 10 // for maxBatch transactions in a row
 	outboxRowShift  = 2 * outboxPlaceBits
@@ -37,7 +37,7 @@ func outboxIDs(row int64, count int) []int64 {
 	return ids
 }
 
-// splitOutboxID undoes outboxID.
+// splitOutboxID is the inverse of outboxID.
 func splitOutboxID(id int64) (row int64, place, count int) {
 	row = id >> outboxRowShift
 	place = int(id >> outboxPlaceBits & outboxPlaceMask)
@@ -45,8 +45,8 @@ func splitOutboxID(id int64) (row int64, place, count int) {
 	return row, place, count
 }
 
-// outboxBatchesSQL reads rows from $1 on, until they have $2 transactions. transaction_id is set in
-// rows of an older core, which wrote one for each transaction.
+// outboxBatchesSQL returns rows with id >= $1 until they have $2 transactions. transaction_id is
+// set only in the rows of older cores, which wrote one row for each transaction.
 const outboxBatchesSQL = `SELECT id, transactions FROM
 		(SELECT id, transactions, sum(cardinality(transactions)) OVER (ORDER BY id) - cardinality(transactions) AS before FROM
 			(SELECT id, COALESCE(transactions, ARRAY[transaction_id]) AS transactions FROM outbox WHERE id >= $1 ORDER BY id LIMIT $2) o) b
@@ -77,9 +77,9 @@ func (s *postgresStore) listOutboxRows(ctx context.Context, after int64, limit i
 	return rows, nil
 }
 
-// appendOutboxRows reads on after an id and appends rows that are not known to be published, until
-// there are limit rows. They have only their transactions' ids. It returns the last id that it
-// read, and whether there may be more.
+// appendOutboxRows reads the outbox after an id. It appends the transactions that are not known to
+// be published, until there are limit rows. The appended rows have only the ids of their
+// transactions. It returns the last id that it read, and whether there may be more.
 func (s *postgresStore) appendOutboxRows(
 	ctx context.Context, rows []outboxRow, after int64, limit int,
 ) (_ []outboxRow, last int64, more bool, err error) {
@@ -87,12 +87,14 @@ func (s *postgresStore) appendOutboxRows(
 		ID           int64          `db:"id"`
 		Transactions pq.StringArray `db:"transactions"`
 	}
+
 	firstRow, place, _ := splitOutboxID(after)
-	readAgain := place + 1 // transactions up to after, which its row has again
+	readAgain := place + 1 // the transactions of the first row that are not after the id
 	err = s.db.SelectContext(ctx, &batches, outboxBatchesSQL, firstRow, limit+readAgain)
 	if err != nil {
 		return nil, 0, false, err
 	}
+
 	read := 0
 	for _, b := range batches {
 		published := s.published.placesOf(b.ID)
@@ -101,18 +103,26 @@ func (s *postgresStore) appendOutboxRows(
 			if last <= after || len(rows) == limit || published.has(place) {
 				continue
 			}
-			tx, err := uuid.Parse(text)
+
+			id, err := uuid.Parse(text)
 			if err != nil {
 				return nil, 0, false, err
 			}
-			rows = append(rows, outboxRow{id: last, tx: Transaction{ID: tx}})
+
+			rows = append(rows, outboxRow{
+				id: last,
+				tx: Transaction{ID: id},
+			})
 		}
+
 		read += len(b.Transactions)
 	}
-	return rows, last, read >= limit+readAgain, nil
+
+	more = read >= limit+readAgain
+	return rows, last, more, nil
 }
 
-// loadTransactions replaces the rows' transactions, which have only their ids, by whole ones.
+// loadTransactions completes the rows' transactions, of which only the ids are set.
 func (s *postgresStore) loadTransactions(ctx context.Context, rows []outboxRow) error {
 	ids := newPgArray(pgUUID)
 	for i := range rows {
@@ -133,7 +143,7 @@ func (s *postgresStore) loadTransactions(ctx context.Context, rows []outboxRow) 
 	for i := range rows {
 		tx, ok := found[rows[i].tx.ID]
 		if !ok {
-			return fmt.Errorf("the outbox names transaction %s, which does not exist", rows[i].tx.ID)
+			return fmt.Errorf("transaction %s is in the outbox but does not exist", rows[i].tx.ID)
 		}
 
 		rows[i].tx = tx
@@ -149,6 +159,7 @@ func (s *postgresStore) deleteOutboxRows(ctx context.Context, ids []int64) error
 	if len(rows) == 0 {
 		return nil
 	}
+
 	_, err := s.db.ExecContext(ctx, deleteOutboxSQL, pq.Int64Array(rows))
 	return err
 }
@@ -158,15 +169,16 @@ func (s *postgresStore) measureBacklog(ctx context.Context) (int64, uuid.UUID, e
 		Transactions int64         `db:"n"`
 		Oldest       uuid.NullUUID `db:"oldest"`
 	}
+
 	err := s.db.GetContext(ctx, &r, `SELECT
 		(SELECT COALESCE(sum(COALESCE(cardinality(transactions), 1)), 0) FROM outbox) AS n,
 		(SELECT COALESCE(transactions[1], transaction_id) FROM outbox ORDER BY id LIMIT 1) AS oldest`)
 	return r.Transactions, r.Oldest.UUID, err
 }
 
-// publishedRows records which transactions of a row are published, until all of them are. After a
-// restart, or when there are too many rows, it begins anew. Then the relay's sweep publishes those
-// transactions once more, and Redis drops the duplicates.
+// publishedRows records the published transactions of each row until all of them are published. The
+// record is lost after a restart, and it is cleared when it has too many rows. Then the relay's
+// sweep publishes these transactions again, and Redis drops the duplicates.
 type publishedRows struct {
 	mu   sync.Mutex
 	rows map[int64]*publishedRow
@@ -174,10 +186,10 @@ type publishedRows struct {
 
 type publishedRow struct {
 	places    publishedPlaces
-	remaining int // how many places are not published
+	remaining int // number of places that are not published
 }
 
-// publishedPlaces has a bit for each place of a row that is published.
+// publishedPlaces is a bit set of the published places of a row.
 type publishedPlaces [1 << outboxPlaceBits / 64]uint64
 
 func (p *publishedPlaces) has(place int) bool { return p[place/64]&placeBit(place) != 0 }
@@ -190,27 +202,30 @@ func placeBit(place int) uint64 { return 1 << (place % 64) }
 func (p *publishedRows) placesOf(row int64) publishedPlaces {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+
 	progress := p.rows[row]
 	if progress == nil {
 		return publishedPlaces{}
 	}
+
 	return progress.places
 }
 
-// maxPublishedRows bounds the rows that are recorded, 150 bytes each.
+// maxPublishedRows bounds the number of recorded rows. A row takes 150 bytes.
 const maxPublishedRows = 1 << 14
 
-// markPublished records that ids are published. It returns the rows that are published completely
-// by now.
+// markPublished records that the transactions with these ids are published. It returns the rows of
+// which all transactions are published.
 func (p *publishedRows) markPublished(ids []int64) []int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+
 	var done []int64
 	for _, id := range ids {
 		row, place, count := splitOutboxID(id)
 		isDone := len(done) > 0 && done[len(done)-1] == row
 		if isDone {
-			continue // an id was given twice
+			continue // ids contains the id twice
 		}
 
 		if p.markPlace(row, place, count) {
@@ -221,7 +236,7 @@ func (p *publishedRows) markPublished(ids []int64) []int64 {
 	return done
 }
 
-// markPlace reports whether the whole row is published.
+// markPlace records that one transaction of a row is published. It reports whether all of them are.
 func (p *publishedRows) markPlace(row int64, place, count int) bool {
 	if count == 1 {
 		return true
@@ -249,6 +264,7 @@ func (p *publishedRows) addRow(row int64, count int) *publishedRow {
 	if p.rows == nil || len(p.rows) >= maxPublishedRows {
 		p.rows = make(map[int64]*publishedRow)
 	}
+
 	progress := &publishedRow{remaining: count}
 	p.rows[row] = progress
 	return progress

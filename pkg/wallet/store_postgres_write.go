@@ -11,40 +11,50 @@ import (
 )
 
 // This file generates the statement that stores a batch of any size in one round trip.
-// testdata/write_statements.golden has all of its variants.
+// testdata/write_statements.golden has all variants of the statement.
 //
-// The statement may run alone, without locks before it, because it aborts unless the database is
-// as the batch believes. An inserted row that another process wrote first violates a unique
-// index. An update leaves out an escrow that has ended and a wallet whose hash has changed; then
-// the number of updated rows is wrong, and the statement divides by zero (abortUnless).
+// The statement can run without previous locks, because it aborts unless the database is still as
+// the batch has it. If another process inserted a row first, the insert violates a unique index. If
+// another process closed an escrow or changed a wallet first, the update skips this row. Then the
+// number of updated rows is wrong, and the statement divides by zero (see abortUnless).
 //
-// Postgres runs the counted parts first, in their order, and the others after them. So the
-// statement locks escrows and then wallets, as commitLocked does.
+// Postgres runs the counted parts first, in their order, and the other parts after them. So the
+// statement locks escrows before wallets, as commitLocked does.
 //
-// Updates look each row up by its ctid behind LATERAL … OFFSET 0 (see store_postgres.go). If the
-// row moves meanwhile, Postgres repeats the comparison with the row's new version.
+// An update finds each row by its ctid, in LATERAL … OFFSET 0 (see store_postgres.go). If another
+// transaction updates the row at the same time, Postgres compares again with the new version.
 //
-// ON CONFLICT DO NOTHING is not used: it would look each key up before inserting it.
+// The statement does not use ON CONFLICT DO NOTHING, because Postgres would then look up each key
+// before it inserts the key.
 
-// writeShape tells which optional parts a batch's statement has. Each part costs time even when
-// it has no rows, so a statement that runs alone has only the parts that its batch needs.
+// writeShape has a flag for each optional part of a batch's statement. Each part takes time even
+// without rows. So the statement of a batch that is not locked has only the parts that it needs.
 type writeShape struct {
 	opensEscrows   bool
-	opensExpiring  bool // some of the opened escrows expire
+	opensExpiring  bool // at least one opened escrow expires
 	closesEscrows  bool
-	closesExpiring bool // some of the ended escrows would have expired
+	closesExpiring bool // at least one closed escrow had an expiry
 	changesWallets bool
 	createsWallets bool
 }
 
 // fullShape has all parts. Its statement can store any batch.
 var fullShape = writeShape{
-	opensEscrows: true, opensExpiring: true, closesEscrows: true, closesExpiring: true, changesWallets: true, createsWallets: true,
+	opensEscrows:   true,
+	opensExpiring:  true,
+	closesEscrows:  true,
+	closesExpiring: true,
+	changesWallets: true,
+	createsWallets: true,
 }
 
 // batchShape returns the smallest shape that can store the batch.
 func batchShape(m *mutations) writeShape {
-	shape := writeShape{opensEscrows: len(m.opened) > 0, closesEscrows: len(m.closed) > 0}
+	shape := writeShape{
+		opensEscrows:  len(m.opened) > 0,
+		closesEscrows: len(m.closed) > 0,
+	}
+
 	for _, e := range m.opened {
 		if !e.ExpiresAt.IsZero() {
 			shape.opensExpiring = true
@@ -68,16 +78,16 @@ func batchShape(m *mutations) writeShape {
 	return shape
 }
 
-// writeStatement is the SQL of a shape and where its arguments come from.
+// writeStatement is the SQL of a shape with the descriptions of its parameters.
 type writeStatement struct {
 	sql        string
-	parameters []parameter // of $1, $2 and so on
+	parameters []parameter // $1, $2 and so on
 }
 
-// A parameter is the array of one column, or how many rows a rowSet has.
+// parameter describes one parameter: the array of a column, or the number of rows of a rowSet.
 type parameter struct {
 	rows   rowSet
-	column int // place in rowSetSpecs, or rowCount
+	column int // index in rowSetSpecs, or rowCount
 }
 
 const rowCount = -1
@@ -153,14 +163,14 @@ func (b *statementBuilder) insertKeys() {
 	SELECT * FROM `+rows+` AS added ORDER BY operation, key`)
 }
 
-// insertOutboxRow adds the batch's one row, with all of its transactions.
+// insertOutboxRow adds the batch's outbox row, which has the ids of all its transactions.
 func (b *statementBuilder) insertOutboxRow() {
 	ids := b.arrayPlaceholder(transactionRows, "id")
 	b.addPart("added_outbox", `INSERT INTO outbox (transactions) VALUES (`+ids+`) RETURNING id`)
 }
 
-// statementBuilder gathers the parts of a statement and numbers its parameters in the order in
-// which they are first used.
+// statementBuilder collects the parts of a statement. It numbers the parameters in the order of
+// their first use.
 type statementBuilder struct {
 	parts      []string
 	counted    []countedPart
@@ -177,7 +187,7 @@ func (b *statementBuilder) addPart(name, sql string) {
 	b.parts = append(b.parts, name+" AS ("+sql+")")
 }
 
-// addCountedPart adds a part that must return a row for each row of the rowSet.
+// addCountedPart adds a part that must return one row for each row of the rowSet.
 func (b *statementBuilder) addCountedPart(name string, rows rowSet, sql string) {
 	b.addPart(name, sql)
 	b.counted = append(b.counted, countedPart{name, rows})
@@ -193,62 +203,78 @@ func (b *statementBuilder) buildStatement() writeStatement {
 	for i, part := range b.counted {
 		conditions[i] = "(SELECT count(*) FROM " + part.name + ") = " + b.placeholderFor(part.rows, rowCount)
 	}
+
 	sql := "WITH " + strings.Join(b.parts, ",\n") + "\nSELECT (SELECT id FROM added_outbox)" + abortUnless(conditions)
-	return writeStatement{sql: sql, parameters: b.parameters}
+	return writeStatement{
+		sql:        sql,
+		parameters: b.parameters,
+	}
 }
 
-// abortUnless is appended to the number that a statement returns. Unless all conditions hold, it
-// divides the number by zero, which fails the whole statement with stateDivisionByZero. A
-// statement cannot raise an error of its own without a function in the database.
+// abortUnless returns SQL that follows the number that a statement returns. It divides the number
+// by zero unless all conditions are true. Then the whole statement fails with stateDivisionByZero.
+// SQL has no other way to raise an error without a function in the database.
 func abortUnless(conditions []string) string {
 	if len(conditions) == 0 {
 		return ""
 	}
+
 	return " / (" + strings.Join(conditions, " AND ") + ")::int"
 }
 
-// unnest turns arrays into rows with these columns. It does so in a SELECT list. In FROM, as in
-// unnest(a, b), Postgres would first copy each array's values into a store of its own; that and
-// the memory for it, which each statement fetches anew, were a sixth of Postgres' work.
+// unnestColumns returns a subquery that converts arrays into rows with these columns. It calls
+// unnest in the SELECT list and not in FROM. In FROM, Postgres first copies the values of each
+// array into a tuple store; the copies and their memory were a sixth of Postgres' work.
 func (b *statementBuilder) unnestColumns(rows rowSet, columns ...string) string {
 	expressions := make([]string, len(columns))
 	for i, name := range columns {
 		expressions[i] = "unnest(" + b.arrayPlaceholder(rows, name) + ") AS " + name
 	}
+
 	return "(SELECT " + strings.Join(expressions, ",\n\t\t") + ")"
 }
 
-// array returns the placeholder of a column's array, such as $3::int8[].
+// arrayPlaceholder returns the placeholder of a column's array, for example $3::int8[].
 func (b *statementBuilder) arrayPlaceholder(rows rowSet, name string) string {
-	place := slices.IndexFunc(rowSetSpecs[rows], func(spec columnSpec) bool { return spec.name == name })
-	if place < 0 {
+	specs := rowSetSpecs[rows]
+	index := slices.IndexFunc(specs, func(spec columnSpec) bool {
+		return spec.name == name
+	})
+	if index < 0 {
 		panic(fmt.Sprintf("wallet: row set %d has no column %q", rows, name))
 	}
-	return b.placeholderFor(rows, place) + "::" + rowSetSpecs[rows][place].element.name + "[]"
+
+	return b.placeholderFor(rows, index) + "::" + specs[index].element.name + "[]"
 }
 
+// placeholderFor returns the placeholder of a parameter. It numbers the parameter at its first use.
 func (b *statementBuilder) placeholderFor(rows rowSet, column int) string {
-	p := parameter{rows, column}
+	p := parameter{
+		rows:   rows,
+		column: column,
+	}
+
 	if b.numbers[p] == 0 {
 		b.parameters = append(b.parameters, p)
 		b.numbers[p] = len(b.parameters)
 	}
+
 	return fmt.Sprintf("$%d", b.numbers[p])
 }
 
-// assignments sets all columns but the one by which rows are found.
+// joinAssignments returns the SET clause of an UPDATE for all columns but the key.
 func joinAssignments(columns []string, key string) string {
-	var sets []string
+	var assignments []string
 	for _, name := range columns {
 		if name != key {
-			sets = append(sets, name+" = u."+name)
+			assignments = append(assignments, name+" = u."+name)
 		}
 	}
-	return strings.Join(sets, ", ")
+
+	return strings.Join(assignments, ", ")
 }
 
-// preparedWrites are prepared when a batch first needs them. The full shape is prepared when the
-// store is opened.
+// preparedWrites holds the prepared write statements. Each is prepared at its first use.
 type preparedWrites struct {
 	mu      sync.Mutex
 	byShape map[writeShape]*preparedWrite
@@ -259,9 +285,11 @@ type preparedWrite struct {
 	parameters []parameter
 }
 
+// prepareShape returns the prepared statement of a shape.
 func (p *preparedWrites) prepareShape(ctx context.Context, db *sqlx.DB, shape writeShape) (*preparedWrite, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+
 	prepared := p.byShape[shape]
 	if prepared != nil {
 		return prepared, nil
@@ -277,7 +305,10 @@ func (p *preparedWrites) prepareShape(ctx context.Context, db *sqlx.DB, shape wr
 		p.byShape = make(map[writeShape]*preparedWrite)
 	}
 
-	prepared = &preparedWrite{stmt, write.parameters}
+	prepared = &preparedWrite{
+		Stmt:       stmt,
+		parameters: write.parameters,
+	}
 	p.byShape[shape] = prepared
 	return prepared, nil
 }
@@ -285,8 +316,8 @@ func (p *preparedWrites) prepareShape(ctx context.Context, db *sqlx.DB, shape wr
 func (t *postgresTx) writeBatch(ctx context.Context, m *mutations) ([]int64, error) {
 	shape := batchShape(m)
 	if t.tx != nil {
-		// The transaction has a connection. Preparing another statement would need a second one,
-		// which a full pool does not have.
+		// The transaction uses one connection. Preparing another statement could need a second one,
+		// and the pool may be exhausted.
 		shape = fullShape
 	}
 
@@ -298,12 +329,15 @@ func (t *postgresTx) writeBatch(ctx context.Context, m *mutations) ([]int64, err
 	buffer := writeBuffers.Get().(*writeBuffer)
 	defer buffer.release()
 	buffer.encodeBatch(m)
+	arguments := buffer.bindArguments(prepared.parameters)
+
 	stmt := t.chooseStatement(ctx, prepared.Stmt, prepared.Stmt)
 	var row int64
-	err = stmt.QueryRowContext(ctx, buffer.bindArguments(prepared.parameters)...).Scan(&row)
+	err = stmt.QueryRowContext(ctx, arguments...).Scan(&row)
 	if isLostRace(err) {
 		return nil, errConflict
 	}
+
 	if err != nil {
 		return nil, err
 	}

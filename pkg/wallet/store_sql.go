@@ -11,9 +11,9 @@ import (
 	"github.com/jmoiron/sqlx"
 )
 
-// sqlStore has the queries that are the same on both databases. Columns with times are timestamptz
-// on Postgres and milliseconds on SQLite; dbTime reads both. Ranges of time are ranges of UUIDv7,
-// which are in order of time.
+// sqlStore has the queries that both databases have in common. Times are timestamptz on Postgres
+// and milliseconds since 1970 on SQLite. dbTime reads both. A range of time is queried as a range
+// of UUIDv7 ids, which are in the order of time.
 type sqlStore struct {
 	db *sqlx.DB
 }
@@ -26,7 +26,7 @@ func (s *sqlStore) close() error { return s.db.Close() }
 
 func (s *sqlStore) isSQLite() bool { return s.db.DriverName() == driverSQLite }
 
-// dbTime scans a timestamptz, or milliseconds since 1970. NULL is the zero time.
+// dbTime scans a timestamptz or milliseconds since 1970. NULL becomes the zero time.
 type dbTime struct{ time.Time }
 
 // Scan implements sql.Scanner.
@@ -39,13 +39,13 @@ func (t *dbTime) Scan(v any) error {
 	case int64:
 		t.Time = time.UnixMilli(v).UTC()
 	default:
-		return fmt.Errorf("a time cannot be read from %T", v)
+		return fmt.Errorf("time column must be timestamptz or an integer; got %T", v)
 	}
 
 	return nil
 }
 
-// dbText scans a nullable text column. NULL is the empty string.
+// dbText scans a nullable text column. NULL becomes the empty string.
 type dbText string
 
 // Scan implements sql.Scanner.
@@ -58,13 +58,13 @@ func (t *dbText) Scan(v any) error {
 	case []byte:
 		*t = dbText(v)
 	default:
-		return fmt.Errorf("a text cannot be read from %T", v)
+		return fmt.Errorf("text column must be text; got %T", v)
 	}
 
 	return nil
 }
 
-// dbNumber scans a nullable integer column. NULL is 0.
+// dbNumber scans a nullable integer column. NULL becomes 0.
 type dbNumber int64
 
 // Scan implements sql.Scanner.
@@ -75,8 +75,9 @@ func (n *dbNumber) Scan(v any) error {
 	case int64:
 		*n = dbNumber(v)
 	default:
-		return fmt.Errorf("a number cannot be read from %T", v)
+		return fmt.Errorf("integer column must be an integer; got %T", v)
 	}
+
 	return nil
 }
 
@@ -112,6 +113,7 @@ func (s *sqlStore) readWallet(ctx context.Context, a Account) (*wallet, error) {
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, ErrAccountNotFound
 	}
+
 	if err != nil {
 		return nil, err
 	}
@@ -169,6 +171,7 @@ func (s *sqlStore) readEscrow(ctx context.Context, id uuid.UUID) (*Escrow, error
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, ErrEscrowNotFound
 	}
+
 	if err != nil {
 		return nil, err
 	}
@@ -177,36 +180,39 @@ func (s *sqlStore) readEscrow(ctx context.Context, id uuid.UUID) (*Escrow, error
 	return &e, nil
 }
 
-// escrowsSQL reads the next $3 escrows in the order of their index, whatever their status. It
-// returns those with the status, and the last one of all. With a second bound on id instead of the
-// LIMIT, Postgres would sort all of the user's escrows as long as it has no statistics.
+// escrowsSQL searches the user's next $3 escrows in the order of the index. It returns the escrows
+// with the status, and also the last one that it searched. It has a LIMIT and not a second bound on
+// id, because without statistics Postgres would then sort all escrows of the user.
 const escrowsSQL = `SELECT ` + escrowColumns + `, place FROM (
 		SELECT ` + escrowColumns + `, row_number() OVER (ORDER BY id DESC) AS place
 		FROM escrows WHERE user_account = $1 AND id < $2 ORDER BY id DESC LIMIT $3) x
 	WHERE $4 = '' OR status = $4 OR place = $3 ORDER BY id DESC LIMIT $5`
 
 func (s *sqlStore) listEscrows(
-	ctx context.Context, user Account, status EscrowStatus, before uuid.UUID, look, limit int,
+	ctx context.Context, user Account, status EscrowStatus, before uuid.UUID, scan, limit int,
 ) (escrows []Escrow, last uuid.UUID, err error) {
 	var rows []struct {
 		escrowRow
 		Place int `db:"place"`
 	}
-	err = s.db.SelectContext(ctx, &rows, escrowsSQL, string(user), before, look, string(status), limit)
+
+	err = s.db.SelectContext(ctx, &rows, escrowsSQL, string(user), before, scan, string(status), limit)
 	escrows = make([]Escrow, 0, len(rows))
 	for i := range rows {
 		r := &rows[i]
-		if r.Place == look {
+		if r.Place == scan {
 			last = r.ID
 		}
+
 		if status == "" || r.Status == string(status) {
 			escrows = append(escrows, r.toEscrow())
 		}
 	}
+
 	return escrows, last, err
 }
 
-// dueEscrow is a row of the list of escrows that expire, with what its refund needs.
+// dueEscrow is a row of the table escrow_expiries with the fields that the refund needs.
 type dueEscrow struct {
 	ID          uuid.UUID `db:"escrow_id"`
 	ExpiresAt   dbTime    `db:"expires_at"`
@@ -221,12 +227,13 @@ const dueEscrowsSQL = `SELECT d.escrow_id, d.expires_at, coalesce(x.amount, 0) A
 
 func (s *sqlStore) listDueEscrows(ctx context.Context, now time.Time, after dueEscrow, limit int) ([]dueEscrow, error) {
 	var due []dueEscrow
-	err := s.db.SelectContext(ctx, &due, dueEscrowsSQL, s.timeValue(now), s.timeValue(after.ExpiresAt.Time), after.ID, limit)
+	afterTime := s.timeValue(after.ExpiresAt.Time)
+	err := s.db.SelectContext(ctx, &due, dueEscrowsSQL, s.timeValue(now), afterTime, after.ID, limit)
 	return due, err
 }
 
-// A key must be old by the database's clock, too. A core whose clock is ahead must not delete young
-// keys.
+// The statements also compare with the database's clock, so that a core whose clock is ahead does
+// not delete new keys.
 const (
 	deleteOldKeysSQL = `DELETE FROM idempotency_keys WHERE (operation, key) IN
 		(SELECT operation, key FROM idempotency_keys WHERE created_at < least($1, now() - $2 * interval '1 millisecond') ORDER BY created_at LIMIT $3)`
@@ -248,11 +255,12 @@ func (s *sqlStore) deleteOldKeys(ctx context.Context, now time.Time, age time.Du
 	return res.RowsAffected()
 }
 
-// timeValue returns a time as this database's columns hold it.
+// timeValue returns a time in the type of this database's columns.
 func (s *sqlStore) timeValue(t time.Time) any {
 	if s.isSQLite() {
 		return t.UnixMilli()
 	}
+
 	return t
 }
 
@@ -261,5 +269,6 @@ func convertRows[R, T any](rows []R, convert func(*R) T) []T {
 	for i := range rows {
 		converted[i] = convert(&rows[i])
 	}
+
 	return converted
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// entryRow is an entry with some columns of its transaction.
+// entryRow is an entry with columns of its transaction.
 type entryRow struct {
 	Account       string        `db:"account"`
 	Seq           dbNumber      `db:"seq"`
@@ -84,11 +84,11 @@ func (s *sqlStore) listEntriesForward(ctx context.Context, a Account, reason str
 
 const legColumns = `account, seq, transaction_id, place, state, amount, balance_before, balance_after, hash, created_at`
 
-// maxLegs is the most entries that a transaction gives to one account.
+// maxLegs is the maximum number of entries of one account in a transaction.
 const maxLegs = 2
 
-// transactionEntriesSQL finds the parties' entries by (account, seq) and the system account's by
-// its own small index. So entries need no index by transaction.
+// transactionEntriesSQL finds the entries of the parties by (account, seq), and the entry of the
+// system account by an index of its own. So the table entries needs no index by transaction.
 const transactionEntriesSQL = `SELECT ` + entryColumns + ` FROM (
 			SELECT ` + legColumns + ` FROM entries WHERE account = $2 AND seq > $3 AND seq <= $4
 			UNION ALL SELECT ` + legColumns + ` FROM entries WHERE account = $5 AND seq > $6 AND seq <= $7
@@ -96,11 +96,15 @@ const transactionEntriesSQL = `SELECT ` + entryColumns + ` FROM (
 		JOIN transactions t ON t.id = e.transaction_id WHERE e.transaction_id = $1 ORDER BY e.place`
 
 func (s *sqlStore) readTransactionEntries(ctx context.Context, tx *Transaction) ([]Entry, error) {
-	var p [2]Party
-	copy(p[:], tx.Parties)
+	var parties [2]Party
+	copy(parties[:], tx.Parties)
+	arguments := []any{tx.ID}
+	for _, p := range parties {
+		arguments = append(arguments, string(p.Account), p.Seq-maxLegs, p.Seq)
+	}
+
 	var rows []entryRow
-	err := s.db.SelectContext(ctx, &rows, transactionEntriesSQL,
-		tx.ID, string(p[0].Account), p[0].Seq-maxLegs, p[0].Seq, string(p[1].Account), p[1].Seq-maxLegs, p[1].Seq)
+	err := s.db.SelectContext(ctx, &rows, transactionEntriesSQL, arguments...)
 	return convertRows(rows, (*entryRow).toEntry), err
 }
 
@@ -112,5 +116,6 @@ func (s *sqlStore) findEntryUpTo(ctx context.Context, a Account, seq int64) (ent
 	if errors.Is(err, sql.ErrNoRows) {
 		return entryPosition{}, nil
 	}
+
 	return p, err
 }

@@ -85,6 +85,7 @@ func (s *sqlStore) readTransaction(ctx context.Context, id uuid.UUID) (*Transact
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, ErrTransactionNotFound
 	}
+
 	if err != nil {
 		return nil, err
 	}
@@ -105,8 +106,8 @@ func (s *sqlStore) listTransactionsAfter(ctx context.Context, a Account, after i
 	return convertRows(rows, (*transactionRow).toTransaction), err
 }
 
-// changedSinceSQL returns the page's count and last id in each row. It looks the accounts up one by
-// one, in the page's order; CROSS JOIN makes SQLite keep that order.
+// changedSinceSQL returns the number of transactions of the page and their last id in each row. It
+// reads the wallets one by one, in the order of the page. CROSS JOIN makes SQLite keep this order.
 const changedSinceSQL = `WITH page AS (SELECT id, user_account, model_account FROM transactions WHERE id >= $1 AND id > $2 ORDER BY id LIMIT $3)
 	SELECT w.account, w.seq, (SELECT count(*) FROM page) AS looked, (SELECT id FROM page ORDER BY id DESC LIMIT 1) AS last
 	FROM (SELECT user_account AS account FROM page UNION SELECT model_account FROM page) a CROSS JOIN wallets w
@@ -121,13 +122,20 @@ func (s *sqlStore) listChangedSince(
 		Looked  int       `db:"looked"`
 		Last    uuid.UUID `db:"last"`
 	}
+
 	err = s.db.SelectContext(ctx, &rows, changedSinceSQL, from, after, limit)
 	accounts = make([]bus.Position, len(rows))
 	for i, r := range rows {
-		accounts[i] = bus.Position{Account: r.Account, Seq: r.Seq}
-		if r.Looked == limit {
+		accounts[i] = bus.Position{
+			Account: r.Account,
+			Seq:     r.Seq,
+		}
+
+		pageIsFull := r.Looked == limit
+		if pageIsFull {
 			last = r.Last
 		}
 	}
+
 	return accounts, last, err
 }

@@ -6,8 +6,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// On SQLite the outbox has a row for each transaction. The one row per batch of
-// store_postgres_outbox.go would gain nothing with one writer in one process.
+// On SQLite the outbox has one row for each transaction. One row for each batch, as in
+// store_postgres_outbox.go, would not be faster with a single writer.
 
 const outboxSQL = `SELECT o.id AS outbox_id, ` + transactionColumns + ` FROM
 		(SELECT id, transaction_id FROM outbox WHERE id > $1 ORDER BY id LIMIT $2) o
@@ -22,7 +22,10 @@ func (s *sqliteStore) listOutboxRows(ctx context.Context, after int64, limit int
 	err := s.db.SelectContext(ctx, &stored, outboxSQL, after, limit)
 	rows := make([]outboxRow, len(stored))
 	for i := range stored {
-		rows[i] = outboxRow{id: stored[i].OutboxID, tx: stored[i].toTransaction()}
+		rows[i] = outboxRow{
+			id: stored[i].OutboxID,
+			tx: stored[i].toTransaction(),
+		}
 	}
 
 	return rows, err
@@ -33,6 +36,7 @@ func (s *sqliteStore) measureBacklog(ctx context.Context) (int64, uuid.UUID, err
 		Rows   int64         `db:"n"`
 		Oldest uuid.NullUUID `db:"oldest"`
 	}
+
 	err := s.db.GetContext(ctx, &r, `SELECT (SELECT count(*) FROM outbox) AS n, (SELECT transaction_id FROM outbox ORDER BY id LIMIT 1) AS oldest`)
 	return r.Rows, r.Oldest.UUID, err
 }
@@ -42,10 +46,12 @@ func (s *sqliteStore) deleteOutboxRows(ctx context.Context, ids []int64) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
-	stmt := tx.StmtxContext(ctx, s.deleteFromBox)
+	defer func() { _ = tx.Rollback() }() // does nothing after a commit
+
+	stmt := tx.StmtxContext(ctx, s.deleteOutbox)
 	for _, id := range ids {
-		if _, err := stmt.ExecContext(ctx, id); err != nil {
+		_, err := stmt.ExecContext(ctx, id)
+		if err != nil {
 			return err
 		}
 	}
