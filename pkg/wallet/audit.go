@@ -13,21 +13,21 @@ import (
 // Check names a property that Verify checks.
 type Check string
 
-// The checks.
+// The checks of Verify. The comments state what must be true.
 const (
-	CheckSum     Check = "transaction_sum" // a transaction's entries sum to zero
-	CheckEntries Check = "entries"         // a transaction's entries are those that follow from it
+	CheckSum     Check = "transaction_sum" // the entries of a transaction sum to zero
+	CheckEntries Check = "entries"         // the entries of a transaction match the transaction
 	CheckBalance Check = "balance"         // a balance equals the sum of its entries
-	CheckBefore  Check = "balance_before"  // balance before equals the previous balance after
-	CheckSeq     Check = "seq"             // seq has no gap and fits the events
-	CheckHash    Check = "hash"            // the hash chain holds
-	CheckEscrow  Check = "escrow"          // the escrow balance equals the held escrows, and escrows are as their transactions made them
+	CheckBefore  Check = "balance_before"  // a balance before equals the previous balance after
+	CheckSeq     Check = "seq"             // the seqs of an account have no gap and match its events
+	CheckHash    Check = "hash"            // the hash chain of an account is intact
+	CheckEscrow  Check = "escrow"          // an escrow balance equals the sum of the held escrows; an escrow matches its transactions
 	CheckTotal   Check = "total"           // issued = available + escrow + earned + paid out
 	CheckStray   Check = "stray_entry"     // an entry belongs to a transaction
-	CheckKey     Check = "idempotency_key" // a key names a transaction of its operation, and no other key does
+	CheckKey     Check = "idempotency_key" // a key belongs to one transaction of its operation
 )
 
-// A Finding is one row, or sum, that fails a check.
+// Finding is one row or one sum that fails a check.
 type Finding struct {
 	Check         Check   `json:"check"`
 	Account       Account `json:"account,omitempty"`
@@ -36,7 +36,8 @@ type Finding struct {
 	Detail        string  `json:"detail"`
 }
 
-// Totals says where all points are. A balance fits 53 bits; the sum of all balances may not fit 64.
+// Totals holds the sums of all points in the ledger. They are big integers because the sum of many
+// balances may exceed 64 bits.
 type Totals struct {
 	Issued    *big.Int `json:"issued"`
 	PaidOut   *big.Int `json:"paidOut"`
@@ -48,58 +49,72 @@ type Totals struct {
 // Balanced reports whether issued = available + escrow + earned + paid out.
 func (t *Totals) Balanced() bool {
 	sum := new(big.Int)
-	for _, n := range []*big.Int{t.Available, t.Escrow, t.Earned, t.PaidOut} {
-		sum.Add(sum, n)
-	}
+	sum.Add(sum, t.Available)
+	sum.Add(sum, t.Escrow)
+	sum.Add(sum, t.Earned)
+	sum.Add(sum, t.PaidOut)
 	return t.Issued.Cmp(sum) == 0
 }
 
-// Report is the result of Verify. It lists at most MaxFindings findings and counts all of them.
+// Report is the result of Verify.
 type Report struct {
 	Accounts     int64     `json:"accounts"`
-	Transactions int64     `json:"transactions"` // 0 when one account was verified
+	Transactions int64     `json:"transactions"` // 0 if one account was verified
 	Entries      int64     `json:"entries"`
-	Totals       *Totals   `json:"totals,omitempty"` // nil when one account was verified
-	Findings     []Finding `json:"findings"`
-	FindingCount int64     `json:"findingCount"`
+	Totals       *Totals   `json:"totals,omitempty"` // nil if one account was verified
+	Findings     []Finding `json:"findings"`         // the first MaxFindings findings
+	FindingCount int64     `json:"findingCount"`     // the number of all findings
 }
 
 // OK reports whether there is no finding.
 func (r *Report) OK() bool { return r.FindingCount == 0 }
 
-// MaxFindings is how many findings a report lists.
+// MaxFindings is the maximum number of findings that a report lists.
 const MaxFindings = 1000
 
-// VerifyOptions narrows Verify.
+// VerifyOptions holds the options of Verify.
 type VerifyOptions struct {
-	Account  Account                    // only this account. Defaults to all accounts and all transactions.
-	Progress func(done, expected int64) // is called now and then; expected is an estimate
+	// Account limits Verify to one account. Defaults to all accounts and all transactions.
+	Account Account
+
+	// Progress is called regularly with the number of checked entries and the estimated number of
+	// all entries. Defaults to none.
+	Progress func(done, expected int64)
 }
 
-// Verify checks the whole ledger, or one account, in bounded memory and on one consistent snapshot,
-// while operations go on. An error means that the ledger could not be checked. The report lists the
-// faults of the ledger. An unknown account is ErrAccountNotFound.
+// Verify checks the whole ledger, or one account. It reads one consistent snapshot in bounded
+// memory and does not block operations. The report lists the faults of the ledger. An error means
+// that the ledger could not be checked. If the account does not exist, the error is
+// ErrAccountNotFound.
 func (l *Ledger) Verify(ctx context.Context, o VerifyOptions) (*Report, error) {
 	s := l.store.sharedQueries()
 	tx, err := s.openSnapshot(ctx)
 	if err != nil {
-		return nil, l.queryError("verify", err)
+		return nil, l.queryError("open snapshot", err)
 	}
 	defer func() { _ = tx.Rollback() }()
-	v := &verifier{ctx: ctx, tx: tx, opts: o, report: &Report{Findings: []Finding{}}}
+
+	v := &verifier{
+		ctx:    ctx,
+		tx:     tx,
+		opts:   o,
+		report: &Report{Findings: []Finding{}},
+	}
+
 	if o.Account != "" {
 		err = v.checkOneAccount()
 	} else {
 		err = v.checkEverything()
 	}
+
 	if err != nil {
-		return nil, l.queryError("verify", err)
+		return nil, l.queryError("verify ledger", err)
 	}
 
 	return v.report, nil
 }
 
-// snapshotSettings let an audit take its time and read whole tables.
+// snapshotSettings remove the time limits of a connection and allow plans that read whole tables.
 var snapshotSettings = []string{
 	"statement_timeout = 0",
 	"idle_in_transaction_session_timeout = 0",
@@ -108,7 +123,7 @@ var snapshotSettings = []string{
 	"max_parallel_workers_per_gather = 2",
 }
 
-// openSnapshot opens a read-only transaction that sees one moment.
+// openSnapshot begins a read-only transaction that reads one consistent snapshot.
 func (s *sqlStore) openSnapshot(ctx context.Context) (*sqlx.Tx, error) {
 	if s.isSQLite() {
 		return s.db.BeginTxx(ctx, &sql.TxOptions{ReadOnly: true})
@@ -120,7 +135,8 @@ func (s *sqlStore) openSnapshot(ctx context.Context) (*sqlx.Tx, error) {
 	}
 
 	for _, setting := range snapshotSettings {
-		if _, err := tx.ExecContext(ctx, "SET LOCAL "+setting); err != nil {
+		_, err := tx.ExecContext(ctx, "SET LOCAL "+setting)
+		if err != nil {
 			_ = tx.Rollback()
 			return nil, err
 		}
@@ -129,27 +145,28 @@ func (s *sqlStore) openSnapshot(ctx context.Context) (*sqlx.Tx, error) {
 	return tx, nil
 }
 
-// verifier is one call of Verify. It compares what it counts on the way through the accounts and
-// through the transactions with the number of rows that are stored.
+// verifier is the state of one Verify call. It counts rows while it reads the accounts and the
+// transactions. At the end it compares the counts with the number of stored rows.
 type verifier struct {
 	ctx    context.Context
 	tx     *sqlx.Tx
 	opts   VerifyOptions
 	report *Report
 
-	expectedEntries int64 // about
+	expectedEntries int64 // an estimate
 	storedEntries   int64
-	accountEntries  int64 // of accounts that have a wallet
-	derivedLegs     int64 // party entries that follow from the transactions
-	derivedSystem   int64 // system entries that follow from the transactions
+	accountEntries  int64 // entries of accounts with a wallet
+	derivedLegs     int64 // party entries, derived from the transactions
+	derivedSystem   int64 // system entries, derived from the transactions
 
-	escrowsSeen   int64 // of accounts that have a wallet
-	escrowsClosed int64 // of these, those that are closed
-	expiriesSeen  int64 // of these, those that expire
+	escrowsSeen   int64 // escrows of accounts with a wallet
+	escrowsClosed int64 // closed escrows of these accounts
+	expiriesSeen  int64 // held escrows of these accounts that expire
 	holds         int64 // transactions that opened an escrow
-	closes        int64 // transactions that closed one
+	closes        int64 // transactions that closed an escrow
 }
 
+// addFinding counts a finding and adds it to the report if there is room.
 func (v *verifier) addFinding(f Finding) {
 	v.report.FindingCount++
 	if len(v.report.Findings) < MaxFindings {
@@ -163,15 +180,16 @@ func (v *verifier) reportProgress() {
 	}
 }
 
+// verifyPageSize is the number of rows that a query of Verify reads at once.
 const verifyPageSize = 1000
 
-// sumColumns add amounts up in two halves. Neither overflows 64 bits before 2^36 rows of any
-// amount, and both databases can compute it.
+// sumColumns are two SQL expressions that sum the high and the low part of amounts. They work on
+// both databases. Neither sum overflows 64 bits with fewer than 2^36 rows.
 const sumColumns = `CAST(coalesce(sum(amount / 67108864), 0) AS bigint) AS high, CAST(coalesce(sum(amount % 67108864), 0) AS bigint) AS low`
 
-// splitSum has the two halves.
+// splitSum is a sum in two parts. Its value is High*2^26 + Low.
 type splitSum struct {
-	High int64 `db:"high"` // times 2^26
+	High int64 `db:"high"`
 	Low  int64 `db:"low"`
 }
 
@@ -183,12 +201,14 @@ func (s splitSum) toBig() *big.Int {
 
 func addTo(total *big.Int, n int64) *big.Int { return total.Add(total, big.NewInt(n)) }
 
+// checkOneAccount checks the account of the options.
 func (v *verifier) checkOneAccount() error {
 	var r walletRow
 	err := v.tx.GetContext(v.ctx, &r, walletSQL, string(v.opts.Account))
 	if errors.Is(err, sql.ErrNoRows) {
 		return ErrAccountNotFound
 	}
+
 	if err != nil {
 		return err
 	}
@@ -198,6 +218,7 @@ func (v *verifier) checkOneAccount() error {
 	return v.checkAccount(&w)
 }
 
+// checkEverything checks the whole ledger.
 func (v *verifier) checkEverything() error {
 	err := v.tx.GetContext(v.ctx, &v.storedEntries, `SELECT count(*) FROM entries`)
 	if err != nil {
@@ -227,7 +248,7 @@ func (v *verifier) checkEverything() error {
 	if v.storedEntries != derived {
 		v.addFinding(Finding{
 			Check:  CheckStray,
-			Detail: fmt.Sprintf("%d entries are stored, %d follow from the transactions", v.storedEntries, derived),
+			Detail: fmt.Sprintf("%d entries are stored; the transactions have %d", v.storedEntries, derived),
 		})
 	}
 
@@ -246,7 +267,7 @@ func (v *verifier) checkEverything() error {
 
 const walletsPageSQL = `SELECT ` + walletColumns + ` FROM wallets WHERE account > $1 ORDER BY account LIMIT $2`
 
-// checkAccounts adds the accounts' balances to the totals.
+// checkAccounts checks all accounts and adds their balances to the totals.
 func (v *verifier) checkAccounts(totals *Totals) error {
 	above := ""
 	for {

@@ -10,10 +10,14 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// checkAccount follows one account's entries from its first to its wallet.
+// checkAccount checks all entries of an account, oldest first, and compares them with its wallet.
 func (v *verifier) checkAccount(w *wallet) error {
 	v.report.Accounts++
-	walk := accountWalk{sums: wallet{Account: w.Account}, after: wallet{Account: w.Account}}
+	walk := accountWalk{
+		sums:  wallet{Account: w.Account},
+		after: wallet{Account: w.Account},
+	}
+
 	position := int64(0)
 	for {
 		var rows []auditRow
@@ -38,7 +42,7 @@ func (v *verifier) checkAccount(w *wallet) error {
 	return v.checkEscrows(w)
 }
 
-// checkWallet compares a wallet with all of its entries.
+// checkWallet compares a wallet with its entries.
 func (v *verifier) checkWallet(walk *accountWalk, w *wallet) {
 	report := func(c Check, seq int64, detail string) {
 		v.addFinding(Finding{
@@ -51,22 +55,25 @@ func (v *verifier) checkWallet(walk *accountWalk, w *wallet) {
 
 	sums := &walk.sums
 	if !hasSameBalances(sums, w) {
-		report(CheckBalance, 0, fmt.Sprintf("entries sum to %d available, %d in escrow, %d earned; the balances are %d, %d, %d",
-			sums.Available, sums.Escrow, sums.Earned, w.Available, w.Escrow, w.Earned))
+		detail := fmt.Sprintf("entries sum to %d available, %d in escrow, %d earned; the balances are %d, %d, %d",
+			sums.Available, sums.Escrow, sums.Earned, w.Available, w.Escrow, w.Earned)
+		report(CheckBalance, 0, detail)
 	}
 
 	if sums.Seq != w.Seq {
-		report(CheckSeq, w.Seq, fmt.Sprintf("the last entry's seq is %d, the account's %d", sums.Seq, w.Seq))
+		detail := fmt.Sprintf("the seq of the account is %d; the seq of the last entry is %d", w.Seq, sums.Seq)
+		report(CheckSeq, w.Seq, detail)
 	}
 
 	if !bytes.Equal(sums.Hash, w.Hash) {
-		report(CheckHash, w.Seq, "the account's hash is not its last entry's")
+		report(CheckHash, w.Seq, "the hash of the account is not the hash of its last entry")
 	}
 
 	lastEntryAt := walk.after.UpdatedAt
 	if sums.Seq > 0 && !lastEntryAt.Equal(w.UpdatedAt) {
-		report(CheckBalance, w.Seq, fmt.Sprintf("the last entry is of %s, the balances of %s",
-			lastEntryAt.Format(bus.TimeFormat), w.UpdatedAt.Format(bus.TimeFormat)))
+		detail := fmt.Sprintf("the account was updated at %s; the time of the last entry is %s",
+			w.UpdatedAt.Format(bus.TimeFormat), lastEntryAt.Format(bus.TimeFormat))
+		report(CheckBalance, w.Seq, detail)
 	}
 }
 
@@ -74,13 +81,13 @@ func hasSameBalances(a, b *wallet) bool {
 	return a.Available == b.Available && a.Escrow == b.Escrow && a.Earned == b.Earned
 }
 
-// accountWalk is what an account's entries up to one of them say.
+// accountWalk is the state of an account, computed from its first entries.
 type accountWalk struct {
-	sums  wallet // the sums of amounts, and the newest seq and hash
-	after wallet // the newest balances after
+	sums  wallet // the sums of the amounts, and the seq and hash of the newest entry
+	after wallet // the balances after the newest entries
 }
 
-// auditRow is an entry with its whole transaction.
+// auditRow is an entry with its transaction.
 type auditRow struct {
 	Seq           dbNumber  `db:"seq"`
 	Place         int       `db:"place"`
@@ -91,7 +98,7 @@ type auditRow struct {
 	Hash          []byte    `db:"hash"`
 	EntryAt       dbTime    `db:"entry_at"`
 	EntryOf       uuid.UUID `db:"transaction_id"`
-	Found         bool      `db:"found"` // the transaction exists
+	Found         bool      `db:"found"` // whether the transaction exists
 	transactionRow
 }
 
@@ -119,7 +126,7 @@ func (r *auditRow) toEntry(a Account) Entry {
 	}
 }
 
-// entryCheck checks one entry against those before it and against its transaction.
+// entryCheck compares one entry with the entries before it and with its transaction.
 type entryCheck struct {
 	v    *verifier
 	walk *accountWalk
@@ -137,14 +144,20 @@ func (c *entryCheck) addEntryFinding(check Check, format string, args ...any) {
 	})
 }
 
-// checkEntry adds the entry to the walk.
+// checkEntry checks an entry and adds it to the walk.
 func (v *verifier) checkEntry(walk *accountWalk, r *auditRow) {
 	e := r.toEntry(walk.sums.Account)
 	tx := r.toTransaction()
-	c := entryCheck{v: v, walk: walk, e: &e, tx: &tx}
+	c := entryCheck{
+		v:    v,
+		walk: walk,
+		e:    &e,
+		tx:   &tx,
+	}
+
 	after := walk.after.balanceOf(e.State)
 	if e.BalanceBefore != *after {
-		c.addEntryFinding(CheckBefore, "the balance before is %d, the previous one after is %d", e.BalanceBefore, *after)
+		c.addEntryFinding(CheckBefore, "the balance before is %d; the previous balance after is %d", e.BalanceBefore, *after)
 	}
 
 	*after = e.BalanceAfter
@@ -152,7 +165,7 @@ func (v *verifier) checkEntry(walk *accountWalk, r *auditRow) {
 	if r.Found {
 		c.checkAgainstTransaction()
 	} else {
-		c.addEntryFinding(CheckStray, "its transaction is missing")
+		c.addEntryFinding(CheckStray, "the transaction of the entry is missing")
 	}
 
 	walk.sums.Seq = e.Seq
@@ -160,45 +173,51 @@ func (v *verifier) checkEntry(walk *accountWalk, r *auditRow) {
 	walk.after.UpdatedAt = e.CreatedAt
 }
 
+// checkAgainstTransaction compares the entry with its transaction and with the entry before it.
 func (c *entryCheck) checkAgainstTransaction() {
-	if !bytes.Equal(hashEntry(c.walk.sums.Hash, encodeSummary(c.tx), c.e), c.e.Hash) {
-		c.addEntryFinding(CheckHash, "the entry, its transaction or the one before was changed")
+	hash := hashEntry(c.walk.sums.Hash, encodeSummary(c.tx), c.e)
+	if !bytes.Equal(hash, c.e.Hash) {
+		c.addEntryFinding(CheckHash, "the entry, its transaction or the previous entry was changed")
 	}
 
 	derived := deriveEntries(c.tx)
-	place := slices.IndexFunc(derived, func(d Entry) bool { return d.Account == c.e.Account && d.Seq == c.e.Seq })
+	place := slices.IndexFunc(derived, func(d Entry) bool {
+		return d.Account == c.e.Account && d.Seq == c.e.Seq
+	})
+
 	if place < 0 {
-		c.addEntryFinding(CheckEntries, "does not follow from its transaction")
+		c.addEntryFinding(CheckEntries, "the transaction has no entry with this account and seq")
 	} else {
 		c.checkAgainstDerived(&derived[place])
 	}
 
 	c.checkParty()
-	hasTransactionsTime := c.e.CreatedAt.Equal(c.tx.CreatedAt) && c.tx.CreatedAt.Equal(idTime(c.tx.ID))
-	if !hasTransactionsTime {
-		c.addEntryFinding(CheckEntries, "its time is not its transaction's")
+	hasSameTime := c.e.CreatedAt.Equal(c.tx.CreatedAt) && c.tx.CreatedAt.Equal(idTime(c.tx.ID))
+	if !hasSameTime {
+		c.addEntryFinding(CheckEntries, "the time of the entry is not the time of its transaction")
 	}
 
 	next := c.walk.sums.Seq + 1
-	isPartysFirst := place <= 0 || derived[place-1].Account != c.e.Account
-	if c.tx.isEscrowOperation() && isPartysFirst {
-		next++ // the escrow operation's event takes the seq before the party's first entry
+	isFirstOfParty := place <= 0 || derived[place-1].Account != c.e.Account
+	if c.tx.isEscrowOperation() && isFirstOfParty {
+		next++ // the operation's own event has the seq before the party's first entry
 	}
 
 	if c.e.Seq != next {
-		c.addEntryFinding(CheckSeq, "seq %d is missing", next)
+		c.addEntryFinding(CheckSeq, "the seq must be %d", next)
 	}
 }
 
+// checkAgainstDerived compares the entry with the entry that was derived from its transaction.
 func (c *entryCheck) checkAgainstDerived(d *Entry) {
 	e := c.e
-	same := d.State == e.State && d.Amount == e.Amount && d.BalanceAfter == e.BalanceAfter && d.Place == e.Place
-	if !same {
-		c.addEntryFinding(CheckEntries, "the transaction asks for %s %+d to %d", d.State, d.Amount, d.BalanceAfter)
+	isEqual := d.State == e.State && d.Amount == e.Amount && d.BalanceAfter == e.BalanceAfter && d.Place == e.Place
+	if !isEqual {
+		c.addEntryFinding(CheckEntries, "the transaction has %s %+d with a balance of %d after it", d.State, d.Amount, d.BalanceAfter)
 	}
 }
 
-// checkParty compares the balances after a party's last entry with those in the transaction.
+// checkParty compares the balances after a party's last entry with the balances in the transaction.
 func (c *entryCheck) checkParty() {
 	after := &c.walk.after
 	for _, p := range c.tx.Parties {
@@ -206,14 +225,18 @@ func (c *entryCheck) checkParty() {
 			continue
 		}
 
-		if c.v.opts.Account != "" { // otherwise checkTransactions checks all transactions
+		verifiesOneAccount := c.v.opts.Account != ""
+		if verifiesOneAccount { // otherwise checkTransactions checks all transactions
 			c.v.checkTransaction(c.tx)
 		}
 
-		same := p.Available == after.Available && p.Escrow == after.Escrow && p.Earned == after.Earned
-		if !same {
-			c.addEntryFinding(CheckEntries, "the transaction left %d available, %d in escrow, %d earned, its entries %d, %d, %d",
-				p.Available, p.Escrow, p.Earned, after.Available, after.Escrow, after.Earned)
+		isEqual := p.Available == after.Available && p.Escrow == after.Escrow && p.Earned == after.Earned
+		if !isEqual {
+			c.addEntryFinding(
+				CheckEntries,
+				"the balances after the transaction are %d available, %d in escrow, %d earned; after its entries they are %d, %d, %d",
+				p.Available, p.Escrow, p.Earned, after.Available, after.Escrow, after.Earned,
+			)
 		}
 	}
 }

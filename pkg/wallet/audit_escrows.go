@@ -8,7 +8,7 @@ import (
 )
 
 // auditEscrowsSQL compares a user's escrows with the transactions that opened and closed them, and
-// with the list of those that expire.
+// with the table escrow_expiries.
 const auditEscrowsSQL = `SELECT x.id, x.amount, x.status, x.held_by, x.closed_by, x.expires_at,
 		coalesce(h.operation = 'hold' AND h.escrow_id = x.id AND h.user_account = x.user_account AND h.amount = x.amount AND h.reason = x.reason
 			AND h.queue_item_id = x.queue_item_id AND h.feature_type = x.feature_type AND h.created_at = x.created_at, false) AS held,
@@ -31,14 +31,15 @@ type auditEscrowRow struct {
 	HeldBy    uuid.UUID     `db:"held_by"`
 	ClosedBy  uuid.NullUUID `db:"closed_by"`
 	ExpiresAt dbTime        `db:"expires_at"`
-	Held      bool          `db:"held"`   // as its hold says
-	Ended     bool          `db:"ended"`  // or not, as its end says
-	Listed    bool          `db:"listed"` // among those that expire
+	Held      bool          `db:"held"`   // whether the escrow matches its hold
+	Closed    bool          `db:"ended"`  // whether the escrow matches the transaction that closed it, if any
+	Listed    bool          `db:"listed"` // whether the escrow is in escrow_expiries
 }
 
 func (r *auditEscrowRow) isHeld() bool { return r.Status == string(StatusHeld) }
 
-// checkEscrows checks a user's escrows, and that the held ones sum to the escrow balance.
+// checkEscrows checks a user's escrows. It also checks that the held escrows sum to the escrow
+// balance.
 func (v *verifier) checkEscrows(w *wallet) error {
 	if !w.Account.IsUser() {
 		return nil
@@ -69,7 +70,7 @@ func (v *verifier) checkEscrows(w *wallet) error {
 	}
 
 	if held.Cmp(big.NewInt(w.Escrow)) != 0 {
-		detail := fmt.Sprintf("held escrows sum to %d, the escrow balance is %d", held, w.Escrow)
+		detail := fmt.Sprintf("the held escrows sum to %d; the escrow balance is %d", held, w.Escrow)
 		v.addFinding(Finding{
 			Check:   CheckEscrow,
 			Account: w.Account,
@@ -80,6 +81,7 @@ func (v *verifier) checkEscrows(w *wallet) error {
 	return nil
 }
 
+// checkEscrow checks one escrow of an account.
 func (v *verifier) checkEscrow(a Account, r *auditEscrowRow) {
 	report := func(tx uuid.UUID, detail string) {
 		detail = fmt.Sprintf("escrow %s %s", r.ID, detail)
@@ -96,22 +98,25 @@ func (v *verifier) checkEscrow(a Account, r *auditEscrowRow) {
 	}
 
 	if !r.Held {
-		report(r.HeldBy, "is not as its hold made it")
+		report(r.HeldBy, "does not match its hold")
 	}
 
-	if !r.Ended {
-		report(r.ClosedBy.UUID, "has not ended as its transaction says")
+	if !r.Closed {
+		report(r.ClosedBy.UUID, "does not match the transaction that closed it")
 	}
 
 	expires := r.isHeld() && !r.ExpiresAt.IsZero()
-	if expires != r.Listed {
-		report(r.HeldBy, "expires and is not on the list, or the other way round")
-	} else if expires {
+	switch {
+	case expires && r.Listed:
 		v.expiriesSeen++
+	case expires:
+		report(r.HeldBy, "expires but is not in escrow_expiries")
+	case r.Listed:
+		report(r.HeldBy, "is in escrow_expiries but is closed or has no expiry")
 	}
 }
 
-// These name the rows whose existence the counts show.
+// The queries that find the rows for which checkEscrowCounts reports a finding.
 const (
 	escrowsWithoutUser = `SELECT user_account AS account, held_by AS id FROM escrows x
 		WHERE NOT EXISTS (SELECT 1 FROM wallets w WHERE w.account = x.user_account) ORDER BY x.id`
@@ -120,8 +125,8 @@ const (
 			OR t.operation IN ('settle', 'refund', 'partial_settle') AND coalesce(x.closed_by <> t.id, true) ORDER BY t.id`
 )
 
-// checkEscrowCounts checks that all escrows belong to accounts, and that there is one for each
-// transaction that opened or closed one.
+// checkEscrowCounts checks that every escrow belongs to an account, and that every transaction that
+// opened or closed an escrow has its escrow.
 func (v *verifier) checkEscrowCounts() error {
 	var stored struct {
 		Escrows  int64 `db:"escrows"`
@@ -134,34 +139,45 @@ func (v *verifier) checkEscrowCounts() error {
 	}
 
 	if stored.Escrows != v.escrowsSeen {
-		err := v.addRowFindings(escrowsWithoutUser, Finding{Check: CheckEscrow, Detail: "an escrow of an account that does not exist"})
+		err := v.addRowFindings(escrowsWithoutUser, Finding{
+			Check:  CheckEscrow,
+			Detail: "the account of the escrow does not exist",
+		})
 		if err != nil {
 			return err
 		}
 	}
 
 	if v.holds != v.escrowsSeen || v.closes != v.escrowsClosed {
-		err := v.addRowFindings(transactionsWithoutEscrow, Finding{Check: CheckEscrow, Detail: "no escrow says that this transaction held or ended it"})
+		err := v.addRowFindings(transactionsWithoutEscrow, Finding{
+			Check:  CheckEscrow,
+			Detail: "the transaction opened or closed an escrow, but no escrow refers to it",
+		})
 		if err != nil {
 			return err
 		}
 	}
 
 	if stored.Expiries != v.expiriesSeen {
-		detail := fmt.Sprintf("%d escrows are listed as expiring, %d are held until a time", stored.Expiries, v.expiriesSeen)
-		v.addFinding(Finding{Check: CheckEscrow, Detail: detail})
+		detail := fmt.Sprintf("escrow_expiries has %d escrows; %d of them are held and expire", stored.Expiries, v.expiriesSeen)
+		v.addFinding(Finding{
+			Check:  CheckEscrow,
+			Detail: detail,
+		})
 	}
 
 	return nil
 }
 
-// addRowFindings adds the finding once for each account and transaction id that the query returns.
+// addRowFindings adds the finding for each row of the query. A row has an account and a transaction
+// id.
 func (v *verifier) addRowFindings(query string, f Finding) error {
 	rows, err := v.tx.QueryContext(v.ctx, query)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = rows.Close() }()
+
 	for rows.Next() {
 		var id uuid.NullUUID
 		err := rows.Scan((*string)(&f.Account), &id)

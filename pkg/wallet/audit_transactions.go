@@ -10,15 +10,15 @@ import (
 
 const transactionsPageSQL = `SELECT ` + transactionColumns + ` FROM transactions t WHERE t.id > $1 ORDER BY t.id LIMIT $2`
 
-// transactionPage is a page of transactions in order of their ids.
+// transactionPage is a page of transactions in the order of their ids.
 type transactionPage struct {
-	above uuid.UUID // all ids are above it
-	last  uuid.UUID
+	above uuid.UUID // last id of the previous page
+	last  uuid.UUID // last id of this page
 	txs   []Transaction
 	byID  map[uuid.UUID]*Transaction
 }
 
-// checkTransactions checks each transaction and its stored entries.
+// checkTransactions checks all transactions and their stored entries.
 func (v *verifier) checkTransactions() error {
 	above := uuid.Nil
 	for {
@@ -91,12 +91,12 @@ func (v *verifier) countEscrowOperation(tx *Transaction) {
 	}
 }
 
-// checkEntrySum compares a transaction's stored entries with those that follow from it, by their
-// number, and checks that they sum to zero.
+// checkEntrySum checks the number of a transaction's stored entries, and that they sum to zero.
 func (v *verifier) checkEntrySum(tx *Transaction, stored entrySum) {
 	derived := deriveEntries(tx)
 	for i := range derived {
-		if derived[i].State == StateSystem {
+		isSystem := derived[i].State == StateSystem
+		if isSystem {
 			v.derivedSystem++
 			v.report.Entries++
 		} else {
@@ -106,7 +106,7 @@ func (v *verifier) checkEntrySum(tx *Transaction, stored entrySum) {
 
 	total := stored.toBig()
 	if total.Sign() != 0 {
-		detail := fmt.Sprintf("its entries sum to %d", total)
+		detail := fmt.Sprintf("the entries of the transaction sum to %d", total)
 		v.addFinding(Finding{
 			Check:         CheckSum,
 			TransactionID: tx.ID.String(),
@@ -115,7 +115,7 @@ func (v *verifier) checkEntrySum(tx *Transaction, stored entrySum) {
 	}
 
 	if stored.Count != int64(len(derived)) {
-		detail := fmt.Sprintf("%d entries are stored, %d follow from it", stored.Count, len(derived))
+		detail := fmt.Sprintf("%d entries are stored; the transaction has %d", stored.Count, len(derived))
 		v.addFinding(Finding{
 			Check:         CheckEntries,
 			TransactionID: tx.ID.String(),
@@ -124,7 +124,7 @@ func (v *verifier) checkEntrySum(tx *Transaction, stored entrySum) {
 	}
 }
 
-// checkTransaction checks those columns of a transaction that no entry's hash covers.
+// checkTransaction checks the columns of a transaction that are not part of its entries' hashes.
 func (v *verifier) checkTransaction(tx *Transaction) {
 	f := Finding{TransactionID: tx.ID.String()}
 	if len(tx.Parties) > 0 {
@@ -134,24 +134,31 @@ func (v *verifier) checkTransaction(tx *Transaction) {
 	hasEscrow := tx.EscrowID != uuid.Nil
 	if hasEscrow != tx.isEscrowOperation() {
 		f.Check = CheckEscrow
-		f.Detail = fmt.Sprintf("a %s has an escrow: %v, must be %v", tx.Operation, hasEscrow, tx.isEscrowOperation())
+		f.Detail = fmt.Sprintf("a %s must have an escrow id", tx.Operation)
+		if hasEscrow {
+			f.Detail = fmt.Sprintf("a %s must not have an escrow id", tx.Operation)
+		}
+
 		v.addFinding(f)
 	}
 
 	if !tx.hasValidParts() {
 		f.Check = CheckEntries
-		f.Detail = fmt.Sprintf("a %s of %d cannot be refunded by %d and settled by %d", tx.Operation, tx.Amount, tx.RefundAmount, tx.SettleAmount)
+		f.Detail = fmt.Sprintf("a %s of %d points cannot refund %d and settle %d", tx.Operation, tx.Amount, tx.RefundAmount, tx.SettleAmount)
 		v.addFinding(f)
 	}
 }
 
-// hasValidParts reports whether the parts are those of a partial settlement, or zero.
+// hasValidParts reports whether the parts of a partial settlement sum to its amount. In other
+// operations the parts must be zero.
 func (tx *Transaction) hasValidParts() bool {
 	if tx.Operation != OpPartialSettle {
 		return tx.RefundAmount == 0 && tx.SettleAmount == 0
 	}
-	// A subtraction, since the sum of damaged amounts might overflow.
-	return tx.RefundAmount >= 1 && tx.SettleAmount >= 1 && tx.RefundAmount == tx.Amount-tx.SettleAmount
+
+	arePositive := tx.RefundAmount >= 1 && tx.SettleAmount >= 1
+	rest := tx.Amount - tx.SettleAmount // the sum of damaged amounts could overflow
+	return arePositive && tx.RefundAmount == rest
 }
 
 const systemEntriesSQL = `SELECT account, transaction_id, place, state, amount, balance_before, balance_after, hash, created_at
@@ -183,8 +190,8 @@ func (r *systemEntryRow) toEntry() Entry {
 	}
 }
 
-// checkSystemEntries checks the other side of a page's credits and debits, which is in no account's
-// chain.
+// checkSystemEntries checks the entries of the system accounts. They are part of a page's credits
+// and debits, but not of a hash chain.
 func (v *verifier) checkSystemEntries(page *transactionPage) error {
 	var rows []systemEntryRow
 	err := v.tx.SelectContext(v.ctx, &rows, systemEntriesSQL, page.above, page.last)
@@ -196,10 +203,12 @@ func (v *verifier) checkSystemEntries(page *transactionPage) error {
 		e := rows[i].toEntry()
 		v.checkSystemEntry(&e, page.byID[e.TransactionID])
 	}
+
 	return nil
 }
 
-// checkSystemEntry takes nil for a transaction that does not exist.
+// checkSystemEntry compares an entry of a system account with its transaction. tx is nil if the
+// transaction does not exist.
 func (v *verifier) checkSystemEntry(e *Entry, tx *Transaction) {
 	report := func(c Check, detail string) {
 		v.addFinding(Finding{
@@ -211,23 +220,24 @@ func (v *verifier) checkSystemEntry(e *Entry, tx *Transaction) {
 	}
 
 	if tx == nil {
-		report(CheckStray, "its transaction is missing")
+		report(CheckStray, "the transaction of the entry is missing")
 		return
 	}
 
-	if !bytes.Equal(hashEntry(nil, encodeSummary(tx), e), e.Hash) {
+	hash := hashEntry(nil, encodeSummary(tx), e)
+	if !bytes.Equal(hash, e.Hash) {
 		report(CheckHash, "the entry or its transaction was changed")
 	}
 
-	follows := slices.ContainsFunc(deriveEntries(tx), func(d Entry) bool {
+	isDerived := slices.ContainsFunc(deriveEntries(tx), func(d Entry) bool {
 		return d.Account == e.Account && d.State == e.State && d.Amount == e.Amount && d.Place == e.Place
 	})
-	if !follows || !e.CreatedAt.Equal(tx.CreatedAt) {
-		report(CheckEntries, "does not follow from its transaction")
+	if !isDerived || !e.CreatedAt.Equal(tx.CreatedAt) {
+		report(CheckEntries, "the entry does not match its transaction")
 	}
 }
 
-// entrySum is how many entries of a transaction are stored, and their sum.
+// entrySum is the number and the sum of a transaction's stored entries.
 type entrySum struct {
 	ID    uuid.UUID `db:"id"`
 	Count int64     `db:"n"`
@@ -242,8 +252,8 @@ const entrySumsSQL = `SELECT id, count(amount) AS n, ` + sumColumns + ` FROM (
 		UNION ALL SELECT e.transaction_id, e.amount FROM entries e WHERE e.transaction_id > $1 AND e.transaction_id <= $2 AND e.seq IS NULL
 	) e GROUP BY id`
 
-// readEntrySums finds the parties' entries by (account, seq), and the system accounts' by
-// transaction.
+// readEntrySums returns the sums of a page's stored entries. It finds the entries of the parties by
+// (account, seq), and the entries of the system accounts by transaction.
 func (v *verifier) readEntrySums(page *transactionPage) (map[uuid.UUID]entrySum, error) {
 	var rows []entrySum
 	err := v.tx.SelectContext(v.ctx, &rows, entrySumsSQL, page.above, page.last)
@@ -251,6 +261,7 @@ func (v *verifier) readEntrySums(page *transactionPage) (map[uuid.UUID]entrySum,
 	for _, s := range rows {
 		sums[s.ID] = s
 	}
+
 	return sums, err
 }
 
@@ -259,7 +270,8 @@ const entriesWithoutAccount = `SELECT account, CAST(NULL AS uuid) AS id FROM ent
 
 const systemTotalsSQL = `SELECT account, count(*) AS n, ` + sumColumns + ` FROM entries WHERE seq IS NULL GROUP BY account`
 
-// checkTotals adds the system accounts' sums to the totals and compares both sides.
+// checkTotals adds the sums of the system accounts to the totals, and checks that the totals are
+// balanced.
 func (v *verifier) checkTotals(t *Totals) error {
 	var rows []struct {
 		Account string `db:"account"`
@@ -284,13 +296,16 @@ func (v *verifier) checkTotals(t *Totals) error {
 			v.addFinding(Finding{
 				Check:   CheckStray,
 				Account: Account(r.Account),
-				Detail:  "entries without a seq on an account that is not the system's",
+				Detail:  "the account has entries without a seq but is not a system account",
 			})
 		}
 	}
 
 	if partyEntries != v.accountEntries {
-		err := v.addRowFindings(entriesWithoutAccount, Finding{Check: CheckBalance, Detail: "has entries and no balance"})
+		err := v.addRowFindings(entriesWithoutAccount, Finding{
+			Check:  CheckBalance,
+			Detail: "the account has entries but no balance",
+		})
 		if err != nil {
 			return err
 		}
@@ -300,13 +315,16 @@ func (v *verifier) checkTotals(t *Totals) error {
 	if !t.Balanced() {
 		detail := fmt.Sprintf("issued %d is not %d paid out + %d available + %d in escrow + %d earned",
 			t.Issued, t.PaidOut, t.Available, t.Escrow, t.Earned)
-		v.addFinding(Finding{Check: CheckTotal, Detail: detail})
+		v.addFinding(Finding{
+			Check:  CheckTotal,
+			Detail: detail,
+		})
 	}
 
 	return nil
 }
 
-// deriveEntries returns the entries that follow from a transaction, without hashes.
+// deriveEntries returns the entries of a transaction, without hashes and balances before.
 func deriveEntries(tx *Transaction) []Entry {
 	var entries []Entry
 	for i := range tx.Parties {
@@ -332,6 +350,7 @@ func deriveEntries(tx *Transaction) []Entry {
 		Place:         len(entries),
 		State:         StateSystem,
 	}
+
 	switch tx.Operation {
 	case OpCredit:
 		system.Account = SystemIssuance
