@@ -263,8 +263,8 @@ func TestServeRefusedChangesNothing(t *testing.T) {
 	if err := rdb.Del(t.Context(), bus.Keys{Namespace: ns}.Layout()).Err(); err != nil { // as if Redis was emptied
 		t.Fatal(err)
 	}
-	refused("--namespace "+ns+" with --partitions 16", database, ns, "8")
-	refused("--namespace "+ns+" with --partitions 16", database, otherNS, "16")
+	refused("--namespace must be "+ns+" and --partitions must be 16", database, ns, "8")
+	refused("--namespace must be "+ns+" and --partitions must be 16", database, otherNS, "16")
 	if have := layout(ns); have != "" && have != "16" { // which the one that runs may have claimed again
 		t.Errorf("with other partitions than the ledger's: %s were claimed", have)
 	}

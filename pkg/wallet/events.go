@@ -10,7 +10,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// Event types, as they are published.
+// The types of the published events.
 const (
 	EventEscrowHeld           = "wallet.escrow_held"
 	EventEscrowSettled        = "wallet.escrow_settled"
@@ -19,8 +19,8 @@ const (
 	EventBalanceUpdated       = "wallet.balance_updated"
 )
 
-// leg is one change of one balance. A transaction's legs follow from its operation, amounts and
-// parties. Its stored entries say the same.
+// leg is one change of one balance. The legs of a transaction follow from its operation, amounts
+// and parties. Its entries store the same changes.
 type leg struct {
 	state  BalanceState
 	amount int64 // signed
@@ -34,21 +34,36 @@ func deriveLegs(tx *Transaction, p *Party) []leg {
 
 	switch tx.Operation {
 	case OpCredit:
-		return []leg{{StateAvailable, tx.Amount}}
+		return []leg{
+			{StateAvailable, tx.Amount},
+		}
 	case OpDebit:
-		return []leg{{StateAvailable, -tx.Amount}}
+		return []leg{
+			{StateAvailable, -tx.Amount},
+		}
 	case OpHold:
-		return []leg{{StateAvailable, -tx.Amount}, {StateEscrow, tx.Amount}}
+		return []leg{
+			{StateAvailable, -tx.Amount},
+			{StateEscrow, tx.Amount},
+		}
 	case OpSettle:
-		return []leg{{StateEscrow, -tx.Amount}}
+		return []leg{
+			{StateEscrow, -tx.Amount},
+		}
 	case OpRefund:
-		return []leg{{StateEscrow, -tx.Amount}, {StateAvailable, tx.Amount}}
+		return []leg{
+			{StateEscrow, -tx.Amount},
+			{StateAvailable, tx.Amount},
+		}
 	default:
-		return []leg{{StateEscrow, -tx.Amount}, {StateAvailable, tx.RefundAmount}}
+		return []leg{
+			{StateEscrow, -tx.Amount},
+			{StateAvailable, tx.RefundAmount},
+		}
 	}
 }
 
-// modelChange returns by how much a model's earned points change.
+// modelChange returns the change of a model's earned points.
 func modelChange(tx *Transaction) int64 {
 	switch tx.Operation {
 	case OpDebit:
@@ -60,8 +75,8 @@ func modelChange(tx *Transaction) int64 {
 	}
 }
 
-// deriveUpdates derives a transaction's events: the deliveries of each party, the user's first. The
-// same transaction always gives the same ids and bytes. Events are not stored.
+// deriveUpdates returns a transaction's events, grouped by party, the user's first. Events are not
+// stored: the same transaction always results in the same event ids and bytes.
 func deriveUpdates(tx *Transaction) []bus.AccountUpdate {
 	w := eventWriter{
 		tx:            tx,
@@ -84,10 +99,11 @@ type eventWriter struct {
 	transactionID string
 	timestamp     string
 	metadata      []byte
-	place         int    // of the next leg's entry
-	buf           []byte // the payloads, one behind the other, while they fit
+	place         int    // Entry.Place of the next leg
+	buf           []byte // holds the payloads one after the other; full buffers are replaced
 }
 
+// buildUpdate returns the events of one party. It must be called for each party in order.
 func (w *eventWriter) buildUpdate(party int) bus.AccountUpdate {
 	tx := w.tx
 	p := &tx.Parties[party]
@@ -113,7 +129,7 @@ func (w *eventWriter) buildUpdate(party int) bus.AccountUpdate {
 	return update
 }
 
-// escrowEventType returns the type of the event that an escrow operation has of its own.
+// escrowEventType returns the type of an escrow operation's own event.
 func escrowEventType(op Operation) string {
 	switch op {
 	case OpHold:
@@ -127,7 +143,7 @@ func escrowEventType(op Operation) string {
 	}
 }
 
-// buildEscrowDelivery is the escrow operation's event as it is delivered to one party.
+// buildEscrowDelivery returns an escrow operation's own event for one party.
 func (w *eventWriter) buildEscrowDelivery(party int, seq int64) bus.Delivery {
 	tx := w.tx
 	d := bus.Delivery{
@@ -156,8 +172,9 @@ func (w *eventWriter) buildEscrowDelivery(party int, seq int64) bus.Delivery {
 	return d
 }
 
-// buildEscrowPayload writes an escrow operation's event. The user's and the model's balances are left
-// out of the other party's view.
+// buildEscrowPayload returns the JSON of an escrow operation's own event. The JSON has the user's
+// balances only if showUser is set, and the model's balance only if showModel is set. A party must
+// not see the balances of the other party.
 func (w *eventWriter) buildEscrowPayload(id, eventType string, showUser, showModel bool) []byte {
 	tx := w.tx
 	user := &tx.Parties[0]
@@ -197,7 +214,7 @@ func (w *eventWriter) buildEscrowPayload(id, eventType string, showUser, showMod
 	return w.closePayload(b)
 }
 
-// buildBalanceDelivery is the event of one leg.
+// buildBalanceDelivery returns the balance_updated event of one leg.
 func (w *eventWriter) buildBalanceDelivery(p *Party, l leg, seq int64) bus.Delivery {
 	tx := w.tx
 	d := bus.Delivery{
@@ -223,17 +240,17 @@ func (w *eventWriter) buildBalanceDelivery(p *Party, l leg, seq int64) bus.Deliv
 	return d
 }
 
-// entryID returns an entry's id: the UUIDv5 of its transaction and its place there.
+// entryID returns an entry's id. It is the UUIDv5 of the transaction id and the entry's place.
 func entryID(tx uuid.UUID, place int) uuid.UUID {
 	return deriveID(tx, "entry:", place)
 }
 
 const (
-	payloadSize = 640  // more than a payload without metadata takes
-	bufferSize  = 2048 // the three events of a hold take half a kilobyte each
+	payloadSize = 640  // upper bound of a payload without metadata, in bytes
+	bufferSize  = 2048 // room for the three events of a hold, half a kilobyte each
 )
 
-// openPayload begins a payload behind those in the buffer.
+// openPayload starts a payload after the previous ones in the buffer. It replaces a full buffer.
 func (w *eventWriter) openPayload(id, eventType string) []byte {
 	size := payloadSize + len(w.metadata)
 	if cap(w.buf)-len(w.buf) < size {
@@ -254,7 +271,7 @@ func (w *eventWriter) openPayload(id, eventType string) []byte {
 	return append(b, `","source":"wallet-core","version":"1.0"`...)
 }
 
-// closePayload ends a payload and keeps its place in the buffer.
+// closePayload ends a payload. The next payload starts after it.
 func (w *eventWriter) closePayload(b []byte) []byte {
 	if w.tx.CorrelationID != "" {
 		b = appendField(b, "correlationId", w.tx.CorrelationID)
@@ -274,14 +291,16 @@ func (w *eventWriter) closePayload(b []byte) []byte {
 	return b[:len(b):len(b)]
 }
 
-// removeLineBreaks removes line breaks from metadata. They would separate the frames of a message and the
-// fields of a server-sent event.
+// removeLineBreaks removes line breaks between the tokens of metadata. A line break would end a
+// frame of a message and a field of a server-sent event.
 func removeLineBreaks(metadata json.RawMessage) []byte {
-	if bytes.IndexByte(metadata, '\n') < 0 && bytes.IndexByte(metadata, '\r') < 0 {
+	hasLineBreak := bytes.IndexByte(metadata, '\n') >= 0 || bytes.IndexByte(metadata, '\r') >= 0
+	if !hasLineBreak {
 		return metadata
 	}
+
 	var b bytes.Buffer
-	_ = json.Compact(&b, metadata) // Op.Validate has validated it
+	_ = json.Compact(&b, metadata) // never fails, because Op.Validate accepted the metadata
 	return b.Bytes()
 }
 
@@ -301,24 +320,27 @@ func appendFieldName(b []byte, name string) []byte {
 	return append(b, '"', ':')
 }
 
-// appendJSONString appends a JSON string. It copies plain ASCII, which nearly all strings are.
+// appendJSONString appends s as a JSON string. Almost all strings are plain ASCII and are copied.
 func appendJSONString(b []byte, s string) []byte {
 	if !isPlainASCII(s) {
-		quoted, _ := json.Marshal(s) // marshalling a string never fails
+		quoted, _ := json.Marshal(s) // never fails for a string
 		return append(b, quoted...)
 	}
+
 	b = append(b, '"')
 	b = append(b, s...)
 	return append(b, '"')
 }
 
-// isPlainASCII reports whether JSON escapes nothing of s.
+// isPlainASCII reports whether s consists of ASCII characters that JSON does not escape.
 func isPlainASCII(s string) bool {
 	for i := range len(s) {
 		c := s[i]
-		if c < ' ' || c > '~' || c == '"' || c == '\\' {
+		isPrintable := c >= ' ' && c <= '~'
+		if !isPrintable || c == '"' || c == '\\' {
 			return false
 		}
 	}
+
 	return true
 }

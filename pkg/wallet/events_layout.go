@@ -11,10 +11,12 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// CheckLayout binds the ledger to the keys under which its events are published. The first call
-// stores them. A later call with other keys returns bus.ErrLayout, since an account's events would
-// go elsewhere than its earlier ones. If the ledger agrees, CheckLayout calls claim, which asks
-// Redis the same. It returns claim's error, and then stores nothing.
+// CheckLayout binds the ledger to the Redis keys under which its events are published. The first
+// call stores the keys. A later call with other keys returns bus.ErrLayout, because the new events
+// of an account would be in another stream than its earlier ones.
+//
+// If the keys are new or equal to the stored ones, CheckLayout calls claim, which makes the same
+// check in Redis. If claim fails, CheckLayout stores nothing and returns the error of claim.
 func (l *Ledger) CheckLayout(ctx context.Context, keys bus.Keys, claim func(context.Context) error) error {
 	keys = keys.WithDefaults()
 	db := l.store.sharedQueries().db
@@ -23,7 +25,7 @@ func (l *Ledger) CheckLayout(ctx context.Context, keys bus.Keys, claim func(cont
 	case errors.Is(err, sql.ErrNoRows):
 		return l.storeLayout(ctx, db, keys, claim)
 	case err != nil:
-		return l.queryError("layout", err)
+		return l.queryError("read layout", err)
 	}
 
 	err = compareLayouts(used, keys)
@@ -34,22 +36,24 @@ func (l *Ledger) CheckLayout(ctx context.Context, keys bus.Keys, claim func(cont
 	return claim(ctx)
 }
 
-// storeLayout binds a new ledger. Another core that does so at the same time waits at the INSERT
-// until the claim is decided.
+// storeLayout stores the keys of a new ledger. If another core does this at the same time, its
+// INSERT waits until this claim has succeeded or failed.
 func (l *Ledger) storeLayout(ctx context.Context, db *sqlx.DB, keys bus.Keys, claim func(context.Context) error) error {
 	tx, err := db.BeginTxx(ctx, nil)
 	if err != nil {
-		return l.queryError("layout", err)
+		return l.queryError("store layout", err)
 	}
-	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
+	defer func() { _ = tx.Rollback() }() // does nothing after a commit
+
 	const insert = `INSERT INTO layout (one, namespace, partitions) VALUES (true, $1, $2) ON CONFLICT DO NOTHING`
-	if _, err := tx.ExecContext(ctx, insert, keys.Namespace, keys.Partitions); err != nil {
-		return l.queryError("layout", err)
+	_, err = tx.ExecContext(ctx, insert, keys.Namespace, keys.Partitions)
+	if err != nil {
+		return l.queryError("store layout", err)
 	}
 
 	used, err := readLayout(ctx, tx)
 	if err != nil {
-		return l.queryError("layout", err)
+		return l.queryError("read layout", err)
 	}
 
 	err = compareLayouts(used, keys)
@@ -64,7 +68,7 @@ func (l *Ledger) storeLayout(ctx context.Context, db *sqlx.DB, keys bus.Keys, cl
 
 	err = tx.Commit()
 	if err != nil {
-		return l.queryError("layout", err)
+		return l.queryError("store layout", err)
 	}
 
 	return nil
@@ -80,6 +84,7 @@ func compareLayouts(used, keys bus.Keys) error {
 	if used == keys {
 		return nil
 	}
-	return fmt.Errorf("%w: the ledger's events are published under --namespace %s with --partitions %d, not %s and %d: start with the former",
+
+	return fmt.Errorf("%w: --namespace must be %s and --partitions must be %d, as stored in the ledger; got %s and %d",
 		bus.ErrLayout, used.Namespace, used.Partitions, keys.Namespace, keys.Partitions)
 }

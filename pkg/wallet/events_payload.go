@@ -12,7 +12,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// EventHeader has the fields that all events of the ledger have.
+// EventHeader holds the fields that all events of the ledger have in common.
 type EventHeader struct {
 	EventID       string          `json:"eventId"`
 	EventType     string          `json:"eventType"`
@@ -20,20 +20,22 @@ type EventHeader struct {
 	TransactionID uuid.UUID       `json:"transactionId"`
 	Reason        string          `json:"reason"`
 	Source        string          `json:"source"`        // "wallet-core"
-	Version       string          `json:"version"`       // "1.0"; fields may be added in 1.x
-	CorrelationID string          `json:"correlationId"` // empty: none was given
-	Metadata      json.RawMessage `json:"metadata"`      // nil: none was given
+	Version       string          `json:"version"`       // "1.0"; a version 1.x may add fields
+	CorrelationID string          `json:"correlationId"` // empty if the operation had none
+	Metadata      json.RawMessage `json:"metadata"`      // nil if the operation had none
 }
 
-// Check refuses events of versions other than 1.x. bus.Typed calls it.
+// Check returns an error unless the event's version is 1.x. bus.Typed calls it.
 func (h *EventHeader) Check() error {
 	if !strings.HasPrefix(h.Version, "1.") {
-		return fmt.Errorf("version %q must be 1.x, which this program knows", h.Version)
+		return fmt.Errorf("event version must be 1.x; got %q", h.Version)
 	}
+
 	return nil
 }
 
-// EscrowHeld says that a user's points went into escrow.
+// EscrowHeld is the event of a hold: a user's points moved into an escrow. The balances are those
+// after the operation.
 type EscrowHeld struct {
 	EventHeader
 	UserID               Account   `json:"userId"`
@@ -41,11 +43,12 @@ type EscrowHeld struct {
 	Amount               int64     `json:"amount"`
 	QueueItemID          string    `json:"queueItemId"`
 	FeatureType          string    `json:"featureType"`
-	UserAvailableBalance int64     `json:"userAvailableBalance"` // after it
-	UserEscrowBalance    int64     `json:"userEscrowBalance"`    // after it
+	UserAvailableBalance int64     `json:"userAvailableBalance"`
+	UserEscrowBalance    int64     `json:"userEscrowBalance"`
 }
 
-// EscrowSettled says that a model earned an escrow's points.
+// EscrowSettled is the event of a settlement: a model earned an escrow's points. The balance is
+// that after the operation.
 type EscrowSettled struct {
 	EventHeader
 	UserID             Account   `json:"userId"`
@@ -53,22 +56,23 @@ type EscrowSettled struct {
 	EscrowID           uuid.UUID `json:"escrowId"`
 	Amount             int64     `json:"amount"`
 	QueueItemID        string    `json:"queueItemId"`
-	ModelEarnedBalance int64     `json:"modelEarnedBalance"` // after it
+	ModelEarnedBalance int64     `json:"modelEarnedBalance"`
 }
 
-// EscrowRefunded says that an escrow's points went back to the user.
+// EscrowRefunded is the event of a refund: an escrow's points returned to the user. The balances
+// are those after the operation.
 type EscrowRefunded struct {
 	EventHeader
 	UserID               Account   `json:"userId"`
 	EscrowID             uuid.UUID `json:"escrowId"`
 	Amount               int64     `json:"amount"`
 	QueueItemID          string    `json:"queueItemId"`
-	UserAvailableBalance int64     `json:"userAvailableBalance"` // after it
-	UserEscrowBalance    int64     `json:"userEscrowBalance"`    // after it
+	UserAvailableBalance int64     `json:"userAvailableBalance"`
+	UserEscrowBalance    int64     `json:"userEscrowBalance"`
 }
 
-// EscrowPartialSettled says that a part of an escrow's points went to a model and the rest back to
-// the user.
+// EscrowPartialSettled is the event of a partial settlement: a model earned a part of an escrow's
+// points, and the rest returned to the user. The balances are those after the operation.
 type EscrowPartialSettled struct {
 	EventHeader
 	UserID               Account   `json:"userId"`
@@ -77,12 +81,12 @@ type EscrowPartialSettled struct {
 	RefundAmount         int64     `json:"refundAmount"`
 	SettleAmount         int64     `json:"settleAmount"`
 	QueueItemID          string    `json:"queueItemId"`
-	UserAvailableBalance int64     `json:"userAvailableBalance"` // after it
-	UserEscrowBalance    int64     `json:"userEscrowBalance"`    // after it
-	ModelEarnedBalance   int64     `json:"modelEarnedBalance"`   // after it
+	UserAvailableBalance int64     `json:"userAvailableBalance"`
+	UserEscrowBalance    int64     `json:"userEscrowBalance"`
+	ModelEarnedBalance   int64     `json:"modelEarnedBalance"`
 }
 
-// BalanceUpdated says that one balance of an account changed.
+// BalanceUpdated is the event of one changed balance of an account.
 type BalanceUpdated struct {
 	EventHeader
 	AccountID     Account      `json:"accountId"`
@@ -94,28 +98,28 @@ type BalanceUpdated struct {
 	LedgerEntryID uuid.UUID    `json:"ledgerEntryId"`
 }
 
-// OnEscrowHeld makes a function a handler of EventEscrowHeld, for a bus.Subscription. bus.Route
-// combines several handlers.
+// OnEscrowHeld returns a handler that calls handle for each EventEscrowHeld. It is meant for a
+// bus.Subscription. bus.Route combines several handlers.
 func OnEscrowHeld(handle func(ctx context.Context, e EscrowHeld) error) bus.Handler {
 	return bus.Typed(EventEscrowHeld, handle)
 }
 
-// OnEscrowSettled makes a function a handler of EventEscrowSettled.
+// OnEscrowSettled returns a handler that calls handle for each EventEscrowSettled.
 func OnEscrowSettled(handle func(ctx context.Context, e EscrowSettled) error) bus.Handler {
 	return bus.Typed(EventEscrowSettled, handle)
 }
 
-// OnEscrowRefunded makes a function a handler of EventEscrowRefunded.
+// OnEscrowRefunded returns a handler that calls handle for each EventEscrowRefunded.
 func OnEscrowRefunded(handle func(ctx context.Context, e EscrowRefunded) error) bus.Handler {
 	return bus.Typed(EventEscrowRefunded, handle)
 }
 
-// OnEscrowPartialSettled makes a function a handler of EventEscrowPartialSettled.
+// OnEscrowPartialSettled returns a handler that calls handle for each EventEscrowPartialSettled.
 func OnEscrowPartialSettled(handle func(ctx context.Context, e EscrowPartialSettled) error) bus.Handler {
 	return bus.Typed(EventEscrowPartialSettled, handle)
 }
 
-// OnBalanceUpdated makes a function a handler of EventBalanceUpdated.
+// OnBalanceUpdated returns a handler that calls handle for each EventBalanceUpdated.
 func OnBalanceUpdated(handle func(ctx context.Context, e BalanceUpdated) error) bus.Handler {
 	return bus.Typed(EventBalanceUpdated, handle)
 }

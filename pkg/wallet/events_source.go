@@ -9,13 +9,13 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// This file is the ledger as the relay sees it: a relay.Source.
+// This file implements relay.Source, the relay's view of the ledger.
 
 // Pending implements relay.Source.
 func (l *Ledger) Pending(ctx context.Context, after int64, limit int) ([]bus.OutboxRow, error) {
 	stored, err := l.store.listOutboxRows(ctx, after, limit)
 	if err != nil {
-		return nil, l.queryError("outbox", err)
+		return nil, l.queryError("read outbox", err)
 	}
 
 	rows := make([]bus.OutboxRow, len(stored))
@@ -37,6 +37,7 @@ func (l *Ledger) Published(ctx context.Context, ids []int64) error {
 	if err != nil {
 		return l.queryError("delete from outbox", err)
 	}
+
 	return nil
 }
 
@@ -44,11 +45,13 @@ func (l *Ledger) Published(ctx context.Context, ids []int64) error {
 func (l *Ledger) Backlog(ctx context.Context) (int64, time.Time, error) {
 	n, oldest, err := l.store.measureBacklog(ctx)
 	if err != nil {
-		return 0, time.Time{}, l.queryError("backlog", err)
+		return 0, time.Time{}, l.queryError("measure backlog", err)
 	}
+
 	if n == 0 {
 		return 0, time.Time{}, nil
 	}
+
 	return n, idTime(oldest), nil
 }
 
@@ -56,7 +59,7 @@ func (l *Ledger) Backlog(ctx context.Context) (int64, time.Time, error) {
 func (l *Ledger) UpdatesAfter(ctx context.Context, account string, after int64, limit int) ([]bus.AccountUpdate, error) {
 	txs, err := l.store.listTransactionsAfter(ctx, Account(account), after, limit)
 	if err != nil {
-		return nil, l.queryError("events", err)
+		return nil, l.queryError("read events", err)
 	}
 
 	updates := make([]bus.AccountUpdate, 0, len(txs))
@@ -79,15 +82,18 @@ func (l *Ledger) ChangedSince(
 	if cursor != "" {
 		after, err = uuid.Parse(cursor)
 		if err != nil {
-			return nil, "", invalidField("cursor", "a cursor must be one that an earlier page returned")
+			return nil, "", invalidField("cursor", "cursor must be the next cursor of an earlier page")
 		}
 	}
+
 	page, last, err := l.store.listChangedSince(ctx, smallestID(t), after, limit)
 	if err != nil {
-		return nil, "", l.queryError("changed accounts", err)
+		return nil, "", l.queryError("list changed accounts", err)
 	}
+
 	if last != uuid.Nil {
 		next = last.String()
 	}
+
 	return page, next, nil
 }

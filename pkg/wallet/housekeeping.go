@@ -7,15 +7,17 @@ import (
 	"time"
 )
 
-// runHousekeeping refunds expired escrows and removes old idempotency keys until ctx ends. Several cores
-// may do so at the same time, since an escrow can be closed only once.
+// runHousekeeping refunds expired escrows and removes old idempotency keys until ctx ends. Several
+// cores may do this at the same time, because an escrow can be closed only once.
 func (l *Ledger) runHousekeeping(ctx context.Context) {
 	const (
 		escrowInterval = time.Second
 		keyInterval    = time.Minute
 	)
+
 	tick := time.NewTicker(escrowInterval)
 	defer tick.Stop()
+
 	var keysRemovedAt time.Time
 	for {
 		select {
@@ -24,7 +26,7 @@ func (l *Ledger) runHousekeeping(ctx context.Context) {
 		case now := <-tick.C:
 			err := l.refundExpired(ctx, now)
 			if err != nil && ctx.Err() == nil {
-				l.cfg.Logger.Warn("refunding expired escrows failed; retrying in a second", "err", err)
+				l.cfg.Logger.Warn("refunding expired escrows failed; retrying in a second", "error", err)
 			}
 
 			if now.Sub(keysRemovedAt) < keyInterval {
@@ -34,14 +36,14 @@ func (l *Ledger) runHousekeeping(ctx context.Context) {
 			keysRemovedAt = now
 			err = l.removeOldKeys(ctx, now)
 			if err != nil && ctx.Err() == nil {
-				l.cfg.Logger.Warn("removing old idempotency keys failed; retrying in a minute", "err", err)
+				l.cfg.Logger.Warn("removing old idempotency keys failed; retrying in a minute", "error", err)
 			}
 		}
 	}
 }
 
-// removeOldKeys removes the idempotency keys that are older than Config.KeyRetention. It does so
-// in short transactions, so that commits do not wait for it.
+// removeOldKeys removes the idempotency keys that are older than Config.KeyRetention. It uses short
+// transactions, so that commits do not wait for it.
 func (l *Ledger) removeOldKeys(ctx context.Context, now time.Time) error {
 	const pageSize = 1000
 	for {
@@ -52,9 +54,10 @@ func (l *Ledger) removeOldKeys(ctx context.Context, now time.Time) error {
 	}
 }
 
-// refundExpired refunds the escrows that have expired by now. The refunds go through the queue
-// like all operations, so a settlement that races one has exactly one winner. Escrows that expire
-// at the same time share commits. One that cannot be refunded does not stop the others.
+// refundExpired refunds the escrows that have expired by now. The refunds go through the queue like
+// all operations. If a settlement of the same escrow runs at the same time, exactly one of the two
+// succeeds. The refunds of a page share commits. If a refund fails, refundExpired still makes the
+// others and returns the first error.
 func (l *Ledger) refundExpired(ctx context.Context, now time.Time) error {
 	const pageSize = 100
 	var firstErr error
@@ -85,8 +88,8 @@ func (l *Ledger) refundExpired(ctx context.Context, now time.Time) error {
 	}
 }
 
-// enqueueRefunds stops at the first refund for which the queue has no room. The refunds before it
-// are done all the same.
+// enqueueRefunds enqueues the refunds of the due escrows. If the queue is full, it returns an
+// error. The refunds that are already in the queue are done nevertheless.
 func (l *Ledger) enqueueRefunds(ctx context.Context, due []dueEscrow) ([]*request, error) {
 	requests := make([]*request, 0, len(due))
 	for i := range due {
@@ -102,10 +105,11 @@ func (l *Ledger) enqueueRefunds(ctx context.Context, due []dueEscrow) ([]*reques
 	return requests, nil
 }
 
-// ReasonExpired is the reason of the refund that the core makes by itself.
+// ReasonExpired is the reason of the automatic refund of an expired escrow.
 const ReasonExpired = "rope_drop_timeout"
 
-// refundOp is not valid by Op.Validate, since its key has a blank. No client can send such a key.
+// refundOp returns the refund of an expired escrow. Its idempotency key contains a space, so that
+// no client can send the same key. Op.Validate would reject it.
 func (d *dueEscrow) refundOp() *Op {
 	return &Op{
 		Operation:      OpRefund,

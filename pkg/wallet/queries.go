@@ -14,18 +14,20 @@ import (
 func (l *Ledger) Balance(ctx context.Context, a Account) (Balance, error) {
 	w, err := l.store.readWallet(ctx, a)
 	if err != nil {
-		return Balance{}, l.queryError("balance", err)
+		return Balance{}, l.queryError("read balance", err)
 	}
+
 	return w.currentBalance(), nil
 }
 
-// maxEntryScan is how many seq of an account one page of entries with a reason looks through.
+// maxEntryScan bounds the range of seq that one page of entries with a reason searches.
 const maxEntryScan = 100_000
 
-// Entries lists the account's entries, newest first, and returns the cursor of the next page;
-// empty: there is none. Commits in between change neither the order nor the cursor. A page with a
-// reason looks through a bounded part of the history (maxEntryScan), so it may have fewer entries
-// than the limit, or none, and still a next page.
+// Entries returns a page of the account's entries, newest first, and the cursor of the next page.
+// The cursor is empty after the last page. Later commits change neither the order nor the cursor.
+//
+// If the filter has a reason, a page searches only a bounded part of the history. So it may have
+// fewer entries than the limit, or none, although there is a next page.
 func (l *Ledger) Entries(ctx context.Context, a Account, f EntryFilter, p Page) ([]Entry, string, error) {
 	before, err := p.parseSeqCursor()
 	if err != nil {
@@ -39,12 +41,12 @@ func (l *Ledger) Entries(ctx context.Context, a Account, f EntryFilter, p Page) 
 
 	w, err := l.store.readWallet(ctx, a)
 	if err != nil {
-		return nil, "", l.queryError("entries", err)
+		return nil, "", l.queryError("list entries", err)
 	}
 
 	after, to, err := l.findSeqBounds(ctx, w, f)
 	if err != nil {
-		return nil, "", l.queryError("entries", err)
+		return nil, "", l.queryError("list entries", err)
 	}
 
 	before = min(before, to)
@@ -57,7 +59,7 @@ func (l *Ledger) Entries(ctx context.Context, a Account, f EntryFilter, p Page) 
 	entries, err := l.store.listEntries(ctx, a, f.Reason, scanEnd, before, limit+1)
 	switch {
 	case err != nil:
-		return nil, "", l.queryError("entries", err)
+		return nil, "", l.queryError("list entries", err)
 	case len(entries) > limit:
 		entries = entries[:limit]
 		return entries, strconv.FormatInt(entries[limit-1].Seq, 10), nil
@@ -68,8 +70,8 @@ func (l *Ledger) Entries(ctx context.Context, a Account, f EntryFilter, p Page) 
 	return entries, "", nil
 }
 
-// Events lists the account's events with seq greater than after, oldest first. It returns at most
-// limit of them (1 to 1000; 0: 100), and the account's newest seq.
+// Events returns the account's events with a seq greater than after, oldest first, and the
+// account's newest seq. limit is the maximum number of events, from 1 to 1000. 0 means 100.
 func (l *Ledger) Events(ctx context.Context, a Account, after int64, limit int) ([]AccountEvent, int64, error) {
 	limit, err := Page{Limit: limit}.pageLimit()
 	if err != nil {
@@ -77,12 +79,12 @@ func (l *Ledger) Events(ctx context.Context, a Account, after int64, limit int) 
 	}
 
 	if after < 0 {
-		return nil, 0, invalidField("/after", "a seq must be 0 or more")
+		return nil, 0, invalidField("/after", "after must be 0 or more")
 	}
 
 	w, err := l.store.readWallet(ctx, a)
 	if err != nil {
-		return nil, 0, l.queryError("events", err)
+		return nil, 0, l.queryError("read events", err)
 	}
 
 	updates, err := l.UpdatesAfter(ctx, string(a), after, limit)
@@ -99,7 +101,11 @@ func (l *Ledger) Events(ctx context.Context, a Account, after int64, limit int) 
 				continue
 			}
 
-			events = append(events, AccountEvent{Account: a, Seq: d.Seq, Event: d.ForAccount()})
+			events = append(events, AccountEvent{
+				Account: a,
+				Seq:     d.Seq,
+				Event:   d.ForAccount(),
+			})
 			newest = max(newest, d.Seq)
 		}
 	}
@@ -111,18 +117,20 @@ func (l *Ledger) Events(ctx context.Context, a Account, after int64, limit int) 
 func (l *Ledger) Escrow(ctx context.Context, id uuid.UUID) (Escrow, error) {
 	e, err := l.store.readEscrow(ctx, id)
 	if err != nil {
-		return Escrow{}, l.queryError("escrow", err)
+		return Escrow{}, l.queryError("read escrow", err)
 	}
+
 	return *e, nil
 }
 
-// maxEscrowScan is how many escrows of a user one page of escrows with a status looks through.
+// maxEscrowScan bounds the number of escrows that one page of escrows with a status searches.
 const maxEscrowScan = 20_000
 
-// Escrows lists a user's escrows, newest first, and returns the cursor of the next page; empty:
-// there is none. An empty status means all. A page with a status looks through a bounded number of
-// escrows (maxEscrowScan), so it may have fewer escrows than the limit, or none, and still a next
-// page.
+// Escrows returns a page of a user's escrows, newest first, and the cursor of the next page. The
+// cursor is empty after the last page. An empty status selects all escrows.
+//
+// If there is a status, a page searches only a bounded number of escrows. So it may have fewer
+// escrows than the limit, or none, although there is a next page.
 func (l *Ledger) Escrows(ctx context.Context, user Account, status EscrowStatus, p Page) ([]Escrow, string, error) {
 	before, err := p.parseIDCursor()
 	if err != nil {
@@ -137,11 +145,12 @@ func (l *Ledger) Escrows(ctx context.Context, user Account, status EscrowStatus,
 	switch status {
 	case "", StatusHeld, StatusSettled, StatusRefunded, StatusPartiallySettled:
 	default:
-		return nil, "", invalidField("/status", "a status must be held, settled, refunded or partially_settled")
+		return nil, "", invalidField("/status", "status must be held, settled, refunded or partially_settled")
 	}
 
-	if _, err := l.store.readWallet(ctx, user); err != nil {
-		return nil, "", l.queryError("escrows", err)
+	_, err = l.store.readWallet(ctx, user)
+	if err != nil {
+		return nil, "", l.queryError("list escrows", err)
 	}
 
 	scan := limit + 1
@@ -152,7 +161,7 @@ func (l *Ledger) Escrows(ctx context.Context, user Account, status EscrowStatus,
 	escrows, last, err := l.store.listEscrows(ctx, user, status, before, scan, limit+1)
 	switch {
 	case err != nil:
-		return nil, "", l.queryError("escrows", err)
+		return nil, "", l.queryError("list escrows", err)
 	case len(escrows) > limit:
 		escrows = escrows[:limit]
 		return escrows, escrows[limit-1].ID.String(), nil
@@ -167,55 +176,65 @@ func (l *Ledger) Escrows(ctx context.Context, user Account, status EscrowStatus,
 func (l *Ledger) Transaction(ctx context.Context, id uuid.UUID) (Transaction, error) {
 	tx, err := l.store.readTransaction(ctx, id)
 	if err != nil {
-		return Transaction{}, l.queryError("transaction", err)
+		return Transaction{}, l.queryError("read transaction", err)
 	}
 
 	tx.Entries, err = l.store.readTransactionEntries(ctx, tx)
 	if err != nil {
-		return Transaction{}, l.queryError("transaction", err)
+		return Transaction{}, l.queryError("read transaction", err)
 	}
 
 	return *tx, nil
 }
 
-// queryError adds ErrUnavailable if the database cannot be reached.
+// queryError adds the name of the query to an error. It also adds ErrUnavailable if the database
+// cannot be reached.
 func (l *Ledger) queryError(query string, err error) error {
 	if isRetryable(err) && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("%s: %w: %w", query, ErrUnavailable, err)
 	}
+
 	return fmt.Errorf("%s: %w", query, err)
 }
 
+// pageLimit returns the limit or its default.
 func (p Page) pageLimit() (int, error) {
 	switch {
 	case p.Limit == 0:
 		return 100, nil
 	case p.Limit < 1 || p.Limit > 1000:
-		return 0, invalidField("/limit", "a limit must be 1 to 1000")
+		return 0, invalidField("/limit", "limit must be a whole number from 1 to 1000")
 	}
+
 	return p.Limit, nil
 }
 
-var errBadCursor = invalidField("/before", "a cursor must be one that an earlier page returned as next")
+var errBadCursor = invalidField("/before", "before must be the next cursor of an earlier page")
 
+// parseSeqCursor returns the upper bound of seq for the page.
 func (p Page) parseSeqCursor() (int64, error) {
 	if p.Before == "" {
 		return math.MaxInt64, nil
 	}
+
 	seq, err := strconv.ParseInt(p.Before, 10, 64)
 	if err != nil || seq < 1 {
 		return 0, errBadCursor
 	}
+
 	return seq, nil
 }
 
+// parseIDCursor returns the upper bound of ids for the page.
 func (p Page) parseIDCursor() (uuid.UUID, error) {
 	if p.Before == "" {
 		return uuid.Max, nil
 	}
+
 	id, err := uuid.Parse(p.Before)
 	if err != nil {
 		return uuid.Nil, errBadCursor
 	}
+
 	return id, nil
 }

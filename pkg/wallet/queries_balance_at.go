@@ -9,16 +9,15 @@ import (
 	"github.com/google/uuid"
 )
 
-// This file answers questions about the past. An account's transactions never go back in time (see
-// state.newestChange), so a binary search finds a moment among an account's entries.
+// This file has the queries about earlier times. The times of an account's transactions never
+// decrease (see state.newestChange), so a binary search over an account's entries finds a time.
 
-// BalanceAt returns the account's state after all that happened up to and including the millisecond
-// t. Before the account's first change it is zero. An account that does not exist now is
-// ErrAccountNotFound.
+// BalanceAt returns the account's state at the end of the millisecond t. Before the account's first
+// change all balances are zero. If the account does not exist now, the error is ErrAccountNotFound.
 func (l *Ledger) BalanceAt(ctx context.Context, a Account, t time.Time) (Balance, error) {
 	w, err := l.store.readWallet(ctx, a)
 	if err != nil {
-		return Balance{}, l.queryError("balance", err)
+		return Balance{}, l.queryError("read balance", err)
 	}
 
 	if !w.UpdatedAt.After(t) {
@@ -28,7 +27,7 @@ func (l *Ledger) BalanceAt(ctx context.Context, a Account, t time.Time) (Balance
 	nextMillisecond := t.Truncate(time.Millisecond).Add(time.Millisecond)
 	last, err := l.findLastEntryBefore(ctx, w, smallestID(nextMillisecond))
 	if err != nil {
-		return Balance{}, l.queryError("balance", err)
+		return Balance{}, l.queryError("read balance", err)
 	}
 
 	if last.seq == 0 {
@@ -37,7 +36,7 @@ func (l *Ledger) BalanceAt(ctx context.Context, a Account, t time.Time) (Balance
 
 	tx, err := l.store.readTransaction(ctx, last.transaction)
 	if err != nil {
-		return Balance{}, l.queryError("balance", err)
+		return Balance{}, l.queryError("read balance", err)
 	}
 
 	for i := range tx.Parties {
@@ -47,27 +46,27 @@ func (l *Ledger) BalanceAt(ctx context.Context, a Account, t time.Time) (Balance
 		}
 	}
 
-	return Balance{}, l.queryError("balance", ErrTransactionNotFound)
+	return Balance{}, l.queryError("read balance", ErrTransactionNotFound)
 }
 
-// Export calls f for the account's entries that pass the filter, oldest first, until f fails. It
-// holds one page of them in memory.
+// Export calls f for each of the account's entries that match the filter, oldest first. If f
+// returns an error, Export stops and returns it. Export keeps one page of entries in memory.
 func (l *Ledger) Export(ctx context.Context, a Account, filter EntryFilter, f func(*Entry) error) error {
 	const pageSize = 1000
 	w, err := l.store.readWallet(ctx, a)
 	if err != nil {
-		return l.queryError("export", err)
+		return l.queryError("export entries", err)
 	}
 
 	after, before, err := l.findSeqBounds(ctx, w, filter)
 	if err != nil {
-		return l.queryError("export", err)
+		return l.queryError("export entries", err)
 	}
 
 	for {
 		entries, err := l.store.listEntriesForward(ctx, a, filter.Reason, after, before, pageSize)
 		if err != nil {
-			return l.queryError("export", err)
+			return l.queryError("export entries", err)
 		}
 
 		for i := range entries {
@@ -85,8 +84,8 @@ func (l *Ledger) Export(ctx context.Context, a Account, filter EntryFilter, f fu
 	}
 }
 
-// findSeqBounds returns the filter's time as a range of seq: after < seq < before. So a query reads
-// nothing outside of the range, however long the account's history is.
+// findSeqBounds converts the filter's times into a range of seq: after < seq < before. A query then
+// reads only entries in this range, even if the account has a long history.
 func (l *Ledger) findSeqBounds(ctx context.Context, w *wallet, f EntryFilter) (after, before int64, err error) {
 	before = math.MaxInt64
 	if !f.From.IsZero() {
@@ -110,18 +109,19 @@ func (l *Ledger) findSeqBounds(ctx context.Context, w *wallet, f EntryFilter) (a
 	return after, before, nil
 }
 
-// entryPosition says where an entry stands.
+// entryPosition is the place of an entry in the ledger. The zero value means that there is no
+// entry.
 type entryPosition struct {
 	seq         int64
 	transaction uuid.UUID
 }
 
-// findLastEntryBefore finds the account's last entry whose transaction id is below the bound; zero:
-// there is none. It halves the range of seq in each step.
+// findLastEntryBefore returns the account's last entry whose transaction id is less than the bound.
+// It is a binary search over seq.
 func (l *Ledger) findLastEntryBefore(ctx context.Context, w *wallet, bound uuid.UUID) (entryPosition, error) {
 	var found entryPosition
-	low := int64(0) // found.seq is at most low
-	high := w.Seq   // no entry above high is below the bound
+	low := int64(0) // found.seq <= low
+	high := w.Seq   // the entries with seq > high are not before the bound
 	for low < high {
 		middle := low + (high-low+1)/2
 		entry, err := l.store.findEntryUpTo(ctx, w.Account, middle)
@@ -130,7 +130,7 @@ func (l *Ledger) findLastEntryBefore(ctx context.Context, w *wallet, bound uuid.
 		}
 
 		switch {
-		case entry.seq <= low: // no seq between low and middle is an entry's
+		case entry.seq <= low: // there is no entry between low and middle
 			low = middle
 		case bytes.Compare(entry.transaction[:], bound[:]) < 0:
 			found = entry
