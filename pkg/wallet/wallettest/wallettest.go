@@ -1,6 +1,5 @@
-// Package wallettest gives tests a real ledger: a SQLite file in a temporary directory, or a
-// database of its own on a Postgres server that the caller names. It is for programs that embed
-// the ledger.
+// Package wallettest creates ledgers for tests. A ledger is a SQLite file in a temporary directory
+// or a new database on a Postgres server. The package is meant for programs that embed the ledger.
 package wallettest
 
 import (
@@ -18,26 +17,27 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// serverTimeout bounds creating and dropping a database.
+// serverTimeout bounds the creation and the removal of a database.
 const serverTimeout = time.Minute
 
-// SQLite returns the URL of a fresh, migrated SQLite database. It is removed when the test ends.
+// SQLite returns the URL of a new, migrated SQLite database. The database is removed when the test
+// ends.
 func SQLite(t testing.TB) string {
 	t.Helper()
 	ledgerURL := "sqlite:" + filepath.Join(t.TempDir(), "ledger.db")
-	migrate(t, ledgerURL)
+	migrateLedger(t, ledgerURL)
 	return ledgerURL
 }
 
-// Postgres creates a database on the server at serverURL, migrates it and returns its URL. The
-// user in serverURL must be allowed to create databases. The database is dropped when the test
-// ends.
+// Postgres creates a database on the server at serverURL, migrates it and returns its URL. The user
+// in serverURL must be allowed to create databases. The database is dropped when the test ends.
 func Postgres(t testing.TB, serverURL string) string {
 	t.Helper()
 	server, err := url.Parse(serverURL)
 	if err != nil {
-		t.Fatal("the server's URL must be postgres://…") // err would show the password
+		t.Fatal("the server URL must be postgres://…") // err would show the password
 	}
+
 	var suffix [8]byte
 	_, _ = rand.Read(suffix[:]) // never fails
 	name := "wallettest_" + hex.EncodeToString(suffix[:])
@@ -46,53 +46,65 @@ func Postgres(t testing.TB, serverURL string) string {
 	t.Cleanup(func() {
 		execOnServer(t, serverURL, `DROP DATABASE IF EXISTS `+pq.QuoteIdentifier(name)+` WITH (FORCE)`)
 	})
+
 	server.Path = "/" + name
 	ledgerURL := server.String()
-	migrate(t, ledgerURL)
+	migrateLedger(t, ledgerURL)
 	return ledgerURL
 }
 
-// Open opens the ledger and runs it until the test ends.
+// Open opens the ledger at ledgerURL and runs it until the test ends.
 func Open(t testing.TB, ledgerURL string, cfg wallet.Config) *wallet.Ledger {
 	t.Helper()
 	ledger, err := wallet.Open(t.Context(), ledgerURL, cfg)
 	if err != nil {
 		t.Fatalf("open ledger: %v", err)
 	}
+
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- ledger.Run(ctx) }()
+
 	t.Cleanup(func() {
 		cancel()
-		if err := <-done; err != nil {
+		err := <-done
+		if err != nil {
 			t.Errorf("run ledger: %v", err)
 		}
-		if err := ledger.Close(); err != nil {
+
+		err = ledger.Close()
+		if err != nil {
 			t.Errorf("close ledger: %v", err)
 		}
 	})
+
 	return ledger
 }
 
-func migrate(t testing.TB, ledgerURL string) {
+func migrateLedger(t testing.TB, ledgerURL string) {
 	t.Helper()
-	if _, err := wallet.Migrate(t.Context(), ledgerURL); err != nil {
-		t.Fatalf("migrate: %v", err)
+	_, err := wallet.Migrate(t.Context(), ledgerURL)
+	if err != nil {
+		t.Fatalf("migrate ledger: %v", err)
 	}
 }
 
 func execOnServer(t testing.TB, serverURL, statement string) {
 	t.Helper()
+
 	// t.Context ends before the cleanup that drops the database.
 	ctx, cancel := context.WithTimeout(context.Background(), serverTimeout)
 	defer cancel()
+
 	server, err := sql.Open("postgres", serverURL)
 	if err != nil {
-		t.Error("the server's URL must be postgres://…")
+		t.Error("the server URL must be postgres://…") // err would show the password
 		return
 	}
 	defer server.Close()
-	if _, err := server.ExecContext(ctx, statement); err != nil {
+
+	_, err = server.ExecContext(ctx, statement)
+	if err != nil {
 		t.Errorf("%s: %v", statement, err)
 	}
 }
