@@ -6,17 +6,18 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// An Account names the owner of points: "user:<id>" spends, "model:<id>" earns.
+// Account names the owner of points. An account "user:<id>" spends points. An account "model:<id>"
+// earns points.
 type Account string
 
-// The system accounts, through which points enter and leave. They have entries and no running
-// balance.
+// The system accounts. Points enter and leave the ledger through them. They have entries but no
+// running balance.
 const (
 	SystemIssuance Account = "system:issuance"
 	SystemPayout   Account = "system:payout"
 )
 
-// AccountType is "user" or "model".
+// AccountType is the type of an account: "user" or "model".
 type AccountType string
 
 // The types of accounts that hold points.
@@ -25,19 +26,20 @@ const (
 	TypeModel AccountType = "model"
 )
 
-// ParseAccount accepts user:<id> and model:<id>, where <id> matches
-// [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}. The error is an *InvalidError.
+// ParseAccount returns s as an account. The text must be user:<id> or model:<id>, where <id>
+// matches [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}. The error is an *InvalidError.
 func ParseAccount(s string) (Account, error) {
 	switch {
 	case Account(s).Type() == "":
-		return "", invalidField("/account", "an account must be user:<id> or model:<id>")
+		return "", invalidField("/account", "account must be user:<id> or model:<id>")
 	case !bus.ValidAccount(s):
-		return "", invalidField("/account", "an account's id must match [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}")
+		return "", invalidField("/account", "account id must match [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}")
 	}
+
 	return Account(s), nil
 }
 
-// Type returns the account's type. It is empty for a system account.
+// Type returns the account's type. It returns an empty type for a system account.
 func (a Account) Type() AccountType {
 	switch {
 	case strings.HasPrefix(string(a), "user:"):
@@ -45,6 +47,7 @@ func (a Account) Type() AccountType {
 	case strings.HasPrefix(string(a), "model:"):
 		return TypeModel
 	}
+
 	return ""
 }
 
@@ -60,5 +63,6 @@ func (a Account) ID() string {
 	return id
 }
 
-// MaxAmount is the largest amount and the largest balance, 2^53-1. JavaScript can hold it exactly.
+// MaxAmount is the largest amount and the largest balance: 2^53-1. JavaScript represents every
+// integer up to this value exactly.
 const MaxAmount int64 = 1<<53 - 1

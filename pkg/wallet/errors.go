@@ -5,51 +5,75 @@ import (
 	"fmt"
 )
 
-// The errors that callers tell apart. A refusal with data has a type of its own, which matches its
-// error here under errors.Is.
+// The errors that the ledger returns. Some of them carry data. These have their own type, which
+// matches the error here under errors.Is.
 var (
-	ErrInvalid             = errors.New("invalid request")             // an *InvalidError
-	ErrInsufficientFunds   = errors.New("insufficient funds")          // an *InsufficientFundsError
-	ErrAccountNotFound     = errors.New("account not found")           //
-	ErrEscrowNotFound      = errors.New("escrow not found")            //
-	ErrTransactionNotFound = errors.New("transaction not found")       //
-	ErrEscrowProcessed     = errors.New("escrow already processed")    // an *EscrowProcessedError
-	ErrKeyReused           = errors.New("idempotency key reused")      // same operation and key, other request
-	ErrAmountMismatch      = errors.New("amount mismatch")             // an *AmountMismatchError
-	ErrTooLarge            = errors.New("request too large")           // metadata over MaxMetadata bytes
-	ErrOverloaded          = errors.New("overloaded")                  // the queue is full; nothing was done
-	ErrUnavailable         = errors.New("ledger database unavailable") // a retry with the same key returns the result
+	// ErrInvalid means that the request is malformed. It is an *InvalidError.
+	ErrInvalid = errors.New("invalid request")
+
+	// ErrInsufficientFunds means that the account has too few points. It is an
+	// *InsufficientFundsError.
+	ErrInsufficientFunds = errors.New("insufficient funds")
+
+	ErrAccountNotFound     = errors.New("account not found")
+	ErrEscrowNotFound      = errors.New("escrow not found")
+	ErrTransactionNotFound = errors.New("transaction not found")
+
+	// ErrEscrowProcessed means that the escrow was closed before. It is an *EscrowProcessedError.
+	ErrEscrowProcessed = errors.New("escrow already processed")
+
+	// ErrKeyReused means that another request of the same operation used the idempotency key.
+	ErrKeyReused = errors.New("idempotency key reused")
+
+	// ErrAmountMismatch means that the amounts do not sum to the escrow's amount. It is an
+	// *AmountMismatchError.
+	ErrAmountMismatch = errors.New("amount mismatch")
+
+	// ErrTooLarge means that the metadata has more than MaxMetadata bytes.
+	ErrTooLarge = errors.New("request too large")
+
+	// ErrOverloaded means that the queue is full. The operation was not done.
+	ErrOverloaded = errors.New("overloaded")
+
+	// ErrUnavailable means that the database did not answer in time. The operation may have been
+	// done. A retry with the same idempotency key returns its result.
+	ErrUnavailable = errors.New("ledger database unavailable")
 )
 
-// A FieldError says what is wrong with one field. Pointer is a JSON pointer (RFC 6901) into the
-// request.
+// FieldError describes one malformed field. Pointer is a JSON pointer (RFC 6901) into the request.
+// Detail says what must be true.
 type FieldError struct {
 	Pointer string `json:"pointer"`
 	Detail  string `json:"detail"`
 }
 
-// InvalidError lists the fields that are malformed. It matches ErrInvalid.
+// InvalidError lists the malformed fields of a request. It matches ErrInvalid.
 type InvalidError struct{ Fields []FieldError }
 
 func invalidField(pointer, detail string) *InvalidError {
-	return &InvalidError{Fields: []FieldError{{pointer, detail}}}
+	field := FieldError{
+		Pointer: pointer,
+		Detail:  detail,
+	}
+	return &InvalidError{Fields: []FieldError{field}}
 }
 
 func (e *InvalidError) Error() string {
 	if len(e.Fields) == 0 {
 		return ErrInvalid.Error()
 	}
+
 	first := e.Fields[0]
 	return fmt.Sprintf("%v: %s: %s", ErrInvalid, first.Pointer, first.Detail)
 }
 
-// Is makes it match ErrInvalid.
+// Is reports whether target is ErrInvalid.
 func (e *InvalidError) Is(target error) bool { return target == ErrInvalid }
 
-// InsufficientFundsError has the points that the account has. It matches ErrInsufficientFunds.
+// InsufficientFundsError reports how many points the account has. It matches ErrInsufficientFunds.
 type InsufficientFundsError struct {
 	Account   Account
-	Available int64 // the user's available or the model's earned points
+	Available int64 // a user's available points, or a model's earned points
 	Requested int64
 }
 
@@ -57,26 +81,30 @@ func (e *InsufficientFundsError) Error() string {
 	return fmt.Sprintf("%v: %s has %d points, %d were requested", ErrInsufficientFunds, e.Account, e.Available, e.Requested)
 }
 
-// Is makes it match ErrInsufficientFunds.
+// Is reports whether target is ErrInsufficientFunds.
 func (e *InsufficientFundsError) Is(target error) bool { return target == ErrInsufficientFunds }
 
-// EscrowProcessedError has the status of an escrow that was closed before. It matches
+// EscrowProcessedError reports the status of an escrow that was closed before. It matches
 // ErrEscrowProcessed.
 type EscrowProcessedError struct{ Status EscrowStatus }
 
 func (e *EscrowProcessedError) Error() string {
-	return fmt.Sprintf("%v: it is %s", ErrEscrowProcessed, e.Status)
+	return fmt.Sprintf("%v: the escrow is %s", ErrEscrowProcessed, e.Status)
 }
 
-// Is makes it match ErrEscrowProcessed.
+// Is reports whether target is ErrEscrowProcessed.
 func (e *EscrowProcessedError) Is(target error) bool { return target == ErrEscrowProcessed }
 
-// AmountMismatchError has the escrow's amount. It matches ErrAmountMismatch.
-type AmountMismatchError struct{ EscrowAmount, Requested int64 }
+// AmountMismatchError reports the escrow's amount and the requested sum. It matches
+// ErrAmountMismatch.
+type AmountMismatchError struct {
+	EscrowAmount int64
+	Requested    int64
+}
 
 func (e *AmountMismatchError) Error() string {
 	return fmt.Sprintf("%v: the escrow holds %d points, %d were requested", ErrAmountMismatch, e.EscrowAmount, e.Requested)
 }
 
-// Is makes it match ErrAmountMismatch.
+// Is reports whether target is ErrAmountMismatch.
 func (e *AmountMismatchError) Is(target error) bool { return target == ErrAmountMismatch }

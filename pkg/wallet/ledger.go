@@ -13,23 +13,24 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// Config has the ledger's optional settings.
+// Config holds the ledger's settings. All of them are optional.
 type Config struct {
 	MaxQueue     int           // operations that may wait for a commit. Defaults to 8192.
-	MaxBatch     int           // operations in one commit. Defaults to 1024, which is the most.
-	MaxConns     int           // database connections (Postgres). Defaults to 16.
-	KeyRetention time.Duration // how long idempotency keys are kept, at least 24 h. Defaults to 24 h.
+	MaxBatch     int           // operations in one commit. Defaults to 1024, the maximum.
+	MaxConns     int           // database connections (Postgres only). Defaults to 16.
+	KeyRetention time.Duration // time that idempotency keys are kept. Defaults to 24 h, the minimum.
 
-	// Committed is called after each commit, from several goroutines. It must not block. An
-	// account's commits are handed over in order, except that a settlement may overtake another
-	// operation of its user. Usually it is the relay's Offer. Defaults to none.
+	// Committed is called after each commit with the committed events. It is called from several
+	// goroutines and must not block. The commits of one account arrive in order, except that a
+	// settlement may overtake another operation of its user. In the core it is the relay's Offer
+	// method. Defaults to none.
 	Committed func([]bus.OutboxRow)
 
 	Logger     *slog.Logger          // Defaults to slog.Default().
-	Registerer prometheus.Registerer // Defaults to no metrics.
+	Registerer prometheus.Registerer // Defaults to none; then there are no metrics.
 }
 
-// maxBatch is how many transactions have a place in an outbox row's ids.
+// maxBatch is the largest number of transactions that the ids of one outbox row can number.
 const maxBatch = 1 << outboxPlaceBits
 
 func (c Config) withDefaults() Config {
@@ -53,7 +54,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Ledger commits operations in groups and answers queries about what was committed.
+// Ledger commits operations in groups and answers queries about committed operations.
 type Ledger struct {
 	store   store
 	cfg     Config
@@ -61,15 +62,15 @@ type Ledger struct {
 	calls   atomic.Uint64 // the newest callID
 	metrics *metrics
 
-	maxEntryScan  int64 // maxEntryScan; tests set less
-	maxEscrowScan int   // maxEscrowScan; tests set less
+	maxEntryScan  int64 // the constant maxEntryScan; smaller in tests
+	maxEscrowScan int   // the constant maxEscrowScan; smaller in tests
 
-	mu      sync.RWMutex // held to put a request into the queue, and to set stopped
-	stopped bool         // no scheduler will look at the queue again
+	mu      sync.RWMutex // read-locked to enqueue a request, locked to set stopped
+	stopped bool         // no scheduler reads the queue any more
 }
 
-// Open connects to the database that the URL names (postgres://… or sqlite:PATH). The error is
-// ErrNotMigrated if its schema is not current and ErrNoFile if there is no such SQLite file.
+// Open connects to the database at the URL (postgres://… or sqlite:PATH). It returns ErrNotMigrated
+// if the schema is not current, and ErrNoFile if the SQLite file does not exist.
 func Open(ctx context.Context, url string, cfg Config) (*Ledger, error) {
 	migrations, err := Migrations(ctx, url)
 	if err != nil {
@@ -78,7 +79,7 @@ func Open(ctx context.Context, url string, cfg Config) (*Ledger, error) {
 
 	for _, m := range migrations {
 		if m.AppliedAt.IsZero() {
-			return nil, fmt.Errorf("%w: %s was not applied", ErrNotMigrated, m.Name)
+			return nil, fmt.Errorf("%w: migration %s was not applied", ErrNotMigrated, m.Name)
 		}
 	}
 
@@ -96,9 +97,11 @@ func openStore(ctx context.Context, url string, maxConns int) (store, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	if driver == driverSQLite {
 		return openSQLite(ctx, dsn)
 	}
+
 	return openPostgres(ctx, dsn, maxConns)
 }
 
@@ -111,12 +114,14 @@ func newLedger(s store, cfg Config) *Ledger {
 		maxEscrowScan: maxEscrowScan,
 	}
 
-	l.metrics = newMetrics(cfg.Registerer, func() float64 { return float64(len(l.queue)) })
+	queueLength := func() float64 { return float64(len(l.queue)) }
+	l.metrics = newMetrics(cfg.Registerer, queueLength)
 	return l
 }
 
-// Run commits the operations that Do enqueues until ctx ends, then those that are still queued.
-// Meanwhile it refunds expired escrows and removes old idempotency keys.
+// Run commits the operations that Do enqueues until ctx ends. Then it commits the operations that
+// are still queued, and returns nil. While it runs it also refunds expired escrows and removes old
+// idempotency keys.
 func (l *Ledger) Run(ctx context.Context) error {
 	housekeepingDone := make(chan struct{})
 	go func() {
@@ -127,23 +132,27 @@ func (l *Ledger) Run(ctx context.Context) error {
 	s := newScheduler(l)
 	s.run(ctx)
 	<-housekeepingDone
+
 	l.mu.Lock()
 	l.stopped = true
 	l.mu.Unlock()
-	s.run(ctx) // commits what was enqueued between the scheduler's last look and stopped
+
+	// A request may have been enqueued after the scheduler ended and before stopped was set.
+	s.run(ctx)
 	return nil
 }
 
-// Close releases the database. Call it after Run has returned.
+// Close closes the database. It must be called after Run has returned.
 func (l *Ledger) Close() error { return l.store.close() }
 
-// Ping returns nil if the database answers.
+// Ping checks that the database answers.
 func (l *Ledger) Ping(ctx context.Context) error { return l.store.ping(ctx) }
 
-// Do commits one operation and returns its receipt. The errors are those of this package. After
-// ErrUnavailable, and if ctx ends, the operation may or may not have been done; a retry with the
-// same idempotency key returns its result. ErrOverloaded comes at once when the queue is full;
-// then nothing was done.
+// Do commits one operation and returns its receipt. The errors are those of this package.
+//
+// If Do returns ErrUnavailable or the error of ctx, the operation may have been done. A retry with
+// the same idempotency key returns its result. If the queue is full, Do returns ErrOverloaded at
+// once and does nothing.
 func (l *Ledger) Do(ctx context.Context, op Op) (Receipt, error) {
 	r, err := newRequest(ctx, &op)
 	if err != nil {
@@ -158,26 +167,34 @@ func (l *Ledger) Do(ctx context.Context, op Op) (Receipt, error) {
 	return r.awaitResult()
 }
 
-// A Result is the answer to one operation of a batch: a receipt or an error.
+// Result is the result of one operation of DoBatch: a receipt or an error.
 type Result struct {
 	Receipt Receipt
-	Err     error // as Do returns it
+	Err     error // the error that Do would return
 }
 
-// DoBatch commits operations, each of which succeeds or fails alone. Those of one account are done
-// in order. They share commits, as far as a commit has room. An operation for which the queue has
-// no room gets ErrOverloaded and is not done.
+// DoBatch commits several operations. Each of them succeeds or fails alone. The operations of one
+// account are done in order. The operations share commits where possible. If the queue has no room
+// for an operation, its error is ErrOverloaded and it is not done.
 func (l *Ledger) DoBatch(ctx context.Context, ops []Op) []Result {
 	results := make([]Result, len(ops))
 	requests := make([]*request, len(ops))
 	call := callID(l.calls.Add(1))
 	for i := range ops {
-		requests[i], results[i].Err = l.enqueueOp(ctx, &ops[i], call)
+		r, err := l.enqueueOp(ctx, &ops[i], call)
+		requests[i] = r
+		results[i].Err = err
 	}
 
 	for i, r := range requests {
-		if r != nil {
-			results[i].Receipt, results[i].Err = r.awaitResult()
+		if r == nil {
+			continue
+		}
+
+		receipt, err := r.awaitResult()
+		results[i] = Result{
+			Receipt: receipt,
+			Err:     err,
 		}
 	}
 
@@ -199,9 +216,11 @@ func (l *Ledger) enqueueOp(ctx context.Context, op *Op, call callID) (*request, 
 	return r, nil
 }
 
+// enqueueRequest puts a request into the queue without waiting.
 func (l *Ledger) enqueueRequest(r *request) error {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
+
 	if l.stopped {
 		return fmt.Errorf("%w: the ledger is stopping", ErrUnavailable)
 	}

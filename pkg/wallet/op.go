@@ -10,7 +10,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// Operation is a kind of ledger change.
+// Operation is the type of a ledger change.
 type Operation string
 
 // The operations.
@@ -23,54 +23,64 @@ const (
 	OpPartialSettle Operation = "partial_settle"
 )
 
-// Op is a request for one ledger change. The comments say which operations need a field; for all
-// others it must be zero. Check validates it.
+// Op is a request for one ledger change. The comments name the operations that need a field. In all
+// other operations the field must be zero. Validate checks an Op.
 type Op struct {
 	Operation      Operation
-	IdempotencyKey string // 1 to 255 visible ASCII characters, scoped per operation
+	IdempotencyKey string // 1 to 255 visible ASCII characters; its scope is the operation
 
-	Account Account // credit, debit, hold: whose points change
+	Account Account // credit, debit, hold: the account that changes
 
 	EscrowID uuid.UUID // settle, refund, partial_settle
-	Model    Account   // settle, partial_settle: who earns
+	Model    Account   // settle, partial_settle: the account that earns
 
-	Amount       int64 // all but partial_settle: whole points
-	RefundAmount int64 // partial_settle: back to the user
-	SettleAmount int64 // partial_settle: to the model
+	Amount       int64 // all operations but partial_settle: whole points
+	RefundAmount int64 // partial_settle: points that return to the user
+	SettleAmount int64 // partial_settle: points that the model earns
 
 	Reason        string          // reason code, [a-z][a-z0-9_]{0,63}
 	QueueItemID   string          // hold, settle, refund, partial_settle: 1 to 255 bytes
 	FeatureType   string          // hold: 1 to 64 bytes
-	ExpiresIn     time.Duration   // hold: when the core refunds it, in whole seconds; 0: never
+	ExpiresIn     time.Duration   // hold: time until the refund, in whole seconds. 0 means never.
 	Metadata      json.RawMessage // optional, a JSON object of at most MaxMetadata bytes
 	CorrelationID string          // optional, at most 255 bytes
 
-	RequestID   string // optional, at most 255 bytes. A repeat may have another one.
-	TraceParent string // W3C trace context; used if CorrelationID is empty. A repeat may have another one.
-	Trace       string // W3C trace context that the events carry to the streams; not stored
+	// RequestID is optional and has at most 255 bytes. A retry may have another request id.
+	RequestID string
+
+	// TraceParent is a W3C trace context. It is stored as the correlation id if CorrelationID is
+	// empty. A retry may have another trace context.
+	TraceParent string
+
+	// Trace is the W3C trace context that the events carry to the streams. It is not stored.
+	Trace string
 }
 
-// Receipt is the answer to an operation. A repeat gets the same one, with Replayed set.
+// Receipt is the result of an operation. A retry returns the same receipt with Replayed set.
 type Receipt struct {
 	TransactionID uuid.UUID
 	Operation     Operation
-	EscrowID      uuid.UUID // zero: the operation has none
+	EscrowID      uuid.UUID // zero if the operation has no escrow
 	Amount        int64
 	Timestamp     time.Time
-	Balances      []Balance // of every account that changed, after it: the user's first
-	Replayed      bool      // the key was used before; nothing was done again. Not in the JSON.
+	Balances      []Balance // of each changed account after the operation, the user's first
+
+	// Replayed reports that the idempotency key was used before and that nothing was done now. It
+	// is not in the JSON.
+	Replayed bool
 }
 
-// Balance is an account's state. Its JSON is the contract's.
+// Balance is an account's state. Its JSON is part of the wire contract.
 type Balance = bus.Balance
 
-// MarshalJSON returns what AppendJSON appends.
+// MarshalJSON implements json.Marshaler. It returns the JSON that AppendJSON appends.
 func (r Receipt) MarshalJSON() ([]byte, error) { return r.AppendJSON(nil), nil }
 
-// AppendJSON appends the receipt of the wire contract:
+// AppendJSON appends the receipt as the wire contract defines it:
 // {"transactionId","operation","escrowId"?,"amount","timestamp","balances":[…]}.
-// It is the only writer of a receipt. It is written by hand, since reflection takes ten times as
-// long and every operation is answered with a receipt.
+//
+// No other code writes a receipt. AppendJSON does not use reflection, because reflection takes ten
+// times as long and each operation returns a receipt.
 func (r *Receipt) AppendJSON(b []byte) []byte {
 	b = append(b, `{"transactionId":"`...)
 	b = appendUUID(b, r.TransactionID)

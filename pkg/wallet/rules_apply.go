@@ -8,7 +8,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// wallet is an account's row while a batch works on it.
+// wallet is an account's row, as a batch reads and changes it.
 type wallet struct {
 	Account   Account
 	Available int64
@@ -18,8 +18,8 @@ type wallet struct {
 	Hash      []byte // of the newest entry; empty before the first
 	UpdatedAt time.Time
 
-	hashBefore []byte // Hash when the batch began
-	created    bool   // not in the database yet
+	hashBefore []byte // Hash before the batch
+	created    bool   // the database does not have the wallet yet
 	changed    bool
 }
 
@@ -29,24 +29,36 @@ func (w *wallet) currentBalance() Balance {
 }
 
 func (w *wallet) toParty() Party {
-	return Party{Account: w.Account, Seq: w.Seq, Available: w.Available, Escrow: w.Escrow, Earned: w.Earned}
+	return Party{
+		Account:   w.Account,
+		Seq:       w.Seq,
+		Available: w.Available,
+		Escrow:    w.Escrow,
+		Earned:    w.Earned,
+	}
 }
 
-// state is what a batch works on: every wallet and escrow that its operations name, as far as it
-// exists. apply changes it in place.
+// state holds the wallets and escrows that the operations of a batch name, as far as they exist.
+// applyOp changes the state in place.
 type state struct {
 	wallets map[Account]*wallet
 	escrows map[uuid.UUID]*Escrow
 }
 
-// apply carries out one operation on the state, or refuses it and leaves the state as it was. It
-// is a pure function of its arguments. The caller gives the transaction's id and two times: at is
-// the transaction's, now is the clock's. at is later than now if another core's clock was ahead
-// when it wrote the account. op has passed Check. In the transaction that apply returns, parties,
-// entries, seq, balances and the hash chain are final.
+// applyOp applies one operation to the state and returns its transaction. If it refuses the
+// operation, it returns an error and does not change the state. The result depends only on the
+// arguments.
+//
+// The operation must be valid. id is the transaction's id, at is the transaction's time and now is
+// the clock's time. at is later than now if another core's clock was ahead when it changed the
+// account. The parties, entries, seqs, balances and hashes of the returned transaction are final.
 func applyOp(st *state, op *Op, id uuid.UUID, at, now time.Time) (Transaction, error) {
 	tx := newTransaction(op, id, at)
-	p := posting{tx: &tx, summary: encodeSummary(&tx)}
+	p := posting{
+		tx:      &tx,
+		summary: encodeSummary(&tx),
+	}
+
 	var err error
 	switch op.Operation {
 	case OpCredit:
@@ -162,7 +174,7 @@ func applyHold(st *state, op *Op, p *posting, now time.Time) error {
 	return nil
 }
 
-// applyClose closes an escrow in one of three ways: it settles, refunds, or does both.
+// applyClose closes an escrow: it settles it, refunds it, or settles a part and refunds the rest.
 func applyClose(st *state, op *Op, p *posting) error {
 	e := st.escrows[op.EscrowID]
 	if e == nil {
@@ -179,12 +191,17 @@ func applyClose(st *state, op *Op, p *posting) error {
 	}
 
 	refund, settle := op.escrowParts()
-	if refund+settle != e.Amount { // each is at most 2^53-1, so the sum cannot overflow
-		return &AmountMismatchError{EscrowAmount: e.Amount, Requested: refund + settle}
+	requested := refund + settle // each part is at most 2^53-1, so the sum cannot overflow
+	if requested != e.Amount {
+		return &AmountMismatchError{
+			EscrowAmount: e.Amount,
+			Requested:    requested,
+		}
 	}
 
+	paysModel := settle > 0
 	model := st.wallets[op.Model]
-	if settle > 0 && model != nil && model.Earned > MaxAmount-settle {
+	if paysModel && model != nil && model.Earned > MaxAmount-settle {
 		return errBalanceTooLarge
 	}
 
@@ -197,7 +214,7 @@ func applyClose(st *state, op *Op, p *posting) error {
 	}
 
 	p.closeParty()
-	if settle > 0 {
+	if paysModel {
 		p.openParty(st.ensureWallet(op.Model), true)
 		p.postEntry(StateEarned, settle)
 		p.closeParty()
@@ -212,7 +229,7 @@ func applyClose(st *state, op *Op, p *posting) error {
 	return nil
 }
 
-// escrowParts returns how much of an escrow the operation gives back and how much it pays out.
+// escrowParts returns the points that return to the user and the points that the model earns.
 func (op *Op) escrowParts() (refund, settle int64) {
 	switch op.Operation {
 	case OpSettle:
@@ -224,7 +241,7 @@ func (op *Op) escrowParts() (refund, settle int64) {
 	}
 }
 
-// closedStatus returns the status of an escrow that the operation has closed.
+// closedStatus returns the status of an escrow after the operation has closed it.
 func (op *Op) closedStatus() EscrowStatus {
 	switch op.Operation {
 	case OpSettle:
@@ -236,19 +253,21 @@ func (op *Op) closedStatus() EscrowStatus {
 	}
 }
 
-// errNoWallet tells that somebody deleted rows. It refuses this operation alone, and no other of
-// its batch.
-var errNoWallet = errors.New("its user has no wallet")
+// errNoWallet means that rows were deleted from the database. Only the operation itself fails; the
+// other operations of its batch are not affected.
+var errNoWallet = errors.New("the escrow's user must have a wallet")
 
-// errBalanceTooLarge keeps every balance, and the sum of a user's two balances, within what
-// JavaScript can hold. So a refund is never refused.
-var errBalanceTooLarge = invalidField("/amount", "the balance must not exceed 9007199254740991")
+// errBalanceTooLarge means that a balance, or the sum of a user's two balances, would exceed
+// MaxAmount. The limit applies to the sum so that a refund is always possible.
+var errBalanceTooLarge = invalidField("/amount", "the balance after the operation must not exceed 9007199254740991")
 
-// newestChange returns when the operation's accounts last changed. The transaction must not be
-// earlier: no account's history goes back in time, even if the clocks of several cores differ.
+// newestChange returns the time of the last change of the operation's accounts. The transaction
+// must not be earlier. So the times of an account's transactions never decrease, even if the clocks
+// of several cores differ.
 func (st *state) newestChange(op *Op) time.Time {
 	accounts := [...]Account{op.Account, op.Model, ""}
-	if e := st.escrows[op.EscrowID]; e != nil {
+	e := st.escrows[op.EscrowID]
+	if e != nil {
 		accounts[2] = e.User
 	}
 
@@ -263,23 +282,27 @@ func (st *state) newestChange(op *Op) time.Time {
 	return newest
 }
 
+// ensureWallet returns the account's wallet. It creates the wallet if it does not exist.
 func (st *state) ensureWallet(a Account) *wallet {
 	w := st.wallets[a]
 	if w == nil {
 		w = &wallet{Account: a, created: true}
 		st.wallets[a] = w
 	}
+
 	return w
 }
 
-// mainState names the balance that a credit fills and a debit empties.
+// mainState returns the balance that credits and debits change.
 func (w *wallet) mainState() BalanceState {
 	if w.Account.IsModel() {
 		return StateEarned
 	}
+
 	return StateAvailable
 }
 
+// balanceOf returns a pointer to one of the balances.
 func (w *wallet) balanceOf(s BalanceState) *int64 {
 	switch s {
 	case StateAvailable:
@@ -291,15 +314,15 @@ func (w *wallet) balanceOf(s BalanceState) *int64 {
 	}
 }
 
-// posting writes a transaction's entries, wallet by wallet.
+// posting adds entries and parties to a transaction, one wallet after the other.
 type posting struct {
 	tx      *Transaction
-	summary []byte // canonical form of the transaction, part of each entry's hash
-	w       *wallet
+	summary []byte  // see encodeSummary
+	w       *wallet // the wallet of the open party
 }
 
-// openParty turns to a wallet. The event of an escrow operation takes the seq just before the
-// party's first entry.
+// openParty starts the entries of a wallet. hasOwnEvent means that the operation has an event of
+// its own. This event has the seq before the party's first entry.
 func (p *posting) openParty(w *wallet, hasOwnEvent bool) {
 	p.w = w
 	if hasOwnEvent {
@@ -307,6 +330,7 @@ func (p *posting) openParty(w *wallet, hasOwnEvent bool) {
 	}
 }
 
+// postEntry changes one balance of the open party and adds the entry.
 func (p *posting) postEntry(s BalanceState, amount int64) {
 	w := p.w
 	w.Seq++
@@ -329,13 +353,14 @@ func (p *posting) postEntry(s BalanceState, amount int64) {
 	p.tx.Entries = append(p.tx.Entries, e)
 }
 
+// closeParty ends the entries of a wallet and adds the party.
 func (p *posting) closeParty() {
 	p.w.changed = true
 	p.w.UpdatedAt = p.tx.CreatedAt
 	p.tx.Parties = append(p.tx.Parties, p.w.toParty())
 }
 
-// postSystemEntry posts the other side of points that enter or leave the ledger.
+// postSystemEntry adds the opposite entry of points that enter or leave the ledger.
 func (p *posting) postSystemEntry(a Account, amount int64) {
 	e := Entry{
 		TransactionID: p.tx.ID,

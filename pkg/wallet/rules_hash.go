@@ -5,15 +5,21 @@ import (
 	"encoding/binary"
 )
 
-// encodeSummary returns a transaction's canonical form: all that does not follow from its entries. A
-// text has its length before it; an integer is 8 bytes, big endian. The summary is part of the hash
-// of each of its entries, so that the audit finds a changed reason like a changed amount.
+// encodeSummary returns the canonical encoding of a transaction's fields that its entries do not
+// contain. A text follows its length, a big-endian 32-bit integer. Other integers are 64-bit and
+// big-endian. The summary is part of the hash of each entry of the transaction. So the audit
+// detects a changed reason in the same way as a changed amount.
 func encodeSummary(tx *Transaction) []byte {
 	b := make([]byte, 0, 192+len(tx.Metadata))
 	b = append(b, tx.ID[:]...)
 	b = binary.BigEndian.AppendUint64(b, uint64(tx.CreatedAt.UnixMilli()))
 	texts := [...]string{
-		string(tx.Operation), tx.Reason, tx.QueueItemID, tx.FeatureType, tx.CorrelationID, tx.RequestID,
+		string(tx.Operation),
+		tx.Reason,
+		tx.QueueItemID,
+		tx.FeatureType,
+		tx.CorrelationID,
+		tx.RequestID,
 	}
 
 	for _, s := range texts {
@@ -24,16 +30,24 @@ func encodeSummary(tx *Transaction) []byte {
 	return append(b, tx.Metadata...)
 }
 
-// hashEntry returns SHA-256 over the account's previous hash, the transaction's summary and the
-// entry's canonical form. The previous hash is empty for an account's first entry and for system
-// accounts. So each account's hashes are a chain.
+// hashEntry returns the SHA-256 hash of the account's previous hash, the transaction's summary and
+// the entry's canonical encoding. So the hashes of an account form a chain. The previous hash is
+// empty for the first entry of an account and for all entries of a system account.
 func hashEntry(previous, summary []byte, e *Entry) []byte {
 	b := make([]byte, 0, 512)
 	b = append(b, previous...)
 	b = append(b, summary...)
 	b = appendHashedText(b, string(e.Account))
 	b = appendHashedText(b, string(e.State))
-	for _, n := range [...]int64{int64(e.Place), e.Seq, e.Amount, e.BalanceBefore, e.BalanceAfter} {
+	numbers := [...]int64{
+		int64(e.Place),
+		e.Seq,
+		e.Amount,
+		e.BalanceBefore,
+		e.BalanceAfter,
+	}
+
+	for _, n := range numbers {
 		b = binary.BigEndian.AppendUint64(b, uint64(n))
 	}
 
@@ -46,24 +60,37 @@ func appendHashedText(b []byte, s string) []byte {
 	return append(b, s...)
 }
 
-// requestHash identifies a request under its idempotency key: the first 16 bytes of SHA-256 over
-// all fields that a repeat must have in common with the first request.
+// hashRequest returns the first 16 bytes of the SHA-256 hash of a request. The hash contains the
+// fields that a retry must have in common with the first request.
 func hashRequest(op *Op) [16]byte {
 	b := make([]byte, 0, 512)
 	texts := [...]string{
-		string(op.Operation), string(op.Account), string(op.Model), op.Reason, op.QueueItemID, op.FeatureType,
-		op.CorrelationID, string(op.Metadata),
+		string(op.Operation),
+		string(op.Account),
+		string(op.Model),
+		op.Reason,
+		op.QueueItemID,
+		op.FeatureType,
+		op.CorrelationID,
+		string(op.Metadata),
 	}
 
 	for _, s := range texts {
 		b = appendHashedText(b, s)
 	}
 
-	if op.Operation != OpHold { // a hold's escrow id is new in every try
+	if op.Operation != OpHold { // each attempt of a hold has a new escrow id
 		b = append(b, op.EscrowID[:]...)
 	}
 
-	for _, n := range [...]int64{op.Amount, op.RefundAmount, op.SettleAmount, int64(op.ExpiresIn)} {
+	numbers := [...]int64{
+		op.Amount,
+		op.RefundAmount,
+		op.SettleAmount,
+		int64(op.ExpiresIn),
+	}
+
+	for _, n := range numbers {
 		b = binary.BigEndian.AppendUint64(b, uint64(n))
 	}
 

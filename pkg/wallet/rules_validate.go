@@ -17,14 +17,14 @@ const (
 	maxReason        = 64
 	maxQueueItemID   = 255
 	maxFeatureType   = 64
-	maxCorrelationID = 255 // also of request ids and trace contexts
+	maxCorrelationID = 255 // also the limit of request ids and trace contexts
 )
 
-// maxExpiresIn is a year.
+// maxExpiresIn is 365 days.
 const maxExpiresIn = 31536000 * time.Second
 
-// Check validates the operation without the state of the ledger. The error is an *InvalidError with
-// all fields that are wrong, or ErrTooLarge.
+// Validate checks the operation's fields. It does not read the ledger. The error is an
+// *InvalidError with all invalid fields, or it matches ErrTooLarge.
 func (op *Op) Validate() error {
 	v := validator{}
 	v.validateKey(op.IdempotencyKey)
@@ -41,30 +41,35 @@ func (op *Op) Validate() error {
 	case OpSettle, OpRefund, OpPartialSettle:
 		v.validateClose(op)
 	default:
-		v.addProblem("/operation", "an operation must be credit, debit, hold, settle, refund or partial_settle")
+		v.addProblem("/operation", "operation must be credit, debit, hold, settle, refund or partial_settle")
 	}
 
 	v.validateExpiresIn(op)
 	return v.toError()
 }
 
-// validator collects the fields that are wrong.
+// validator collects the invalid fields of an operation.
 type validator struct {
 	fields   []FieldError
 	tooLarge bool
 }
 
 func (v *validator) addProblem(pointer, detail string) {
-	v.fields = append(v.fields, FieldError{pointer, detail})
+	v.fields = append(v.fields, FieldError{
+		Pointer: pointer,
+		Detail:  detail,
+	})
 }
 
+// toError returns nil if the operation is valid.
 func (v *validator) toError() error {
 	switch {
 	case len(v.fields) > 0:
 		return &InvalidError{Fields: v.fields}
 	case v.tooLarge:
-		return fmt.Errorf("%w: metadata must not exceed %d bytes", ErrTooLarge, MaxMetadata)
+		return fmt.Errorf("%w: metadata must have at most %d bytes", ErrTooLarge, MaxMetadata)
 	}
+
 	return nil
 }
 
@@ -79,8 +84,9 @@ func (v *validator) validateCreditOrDebit(op *Op) {
 func (v *validator) validateHold(op *Op) {
 	v.validateAccount("/account", op.Account)
 	if op.Account.IsModel() {
-		v.addProblem("/account", "a hold's account must be a user")
+		v.addProblem("/account", "account of a hold must be user:<id>")
 	}
+
 	v.validateAmount("/amount", op.Amount)
 	v.requireNoEscrowFields(op)
 	v.validateText("/queueItemId", op.QueueItemID, 1, maxQueueItemID)
@@ -89,11 +95,11 @@ func (v *validator) validateHold(op *Op) {
 
 func (v *validator) validateClose(op *Op) {
 	if op.EscrowID == uuid.Nil {
-		v.addProblem("/escrowId", "an escrow's id must be a UUID")
+		v.addProblem("/escrowId", "escrowId must be a UUID")
 	}
 
 	if op.Account != "" {
-		v.addProblem("/account", "this operation must not name an account; the escrow has one")
+		v.addProblem("/account", "account must be empty; the escrow determines it")
 	}
 
 	v.requireEmpty("/featureType", op.FeatureType)
@@ -103,8 +109,9 @@ func (v *validator) validateClose(op *Op) {
 		v.validateAmount("/refundAmount", op.RefundAmount)
 		v.validateAmount("/settleAmount", op.SettleAmount)
 		if op.Amount != 0 {
-			v.addProblem("/amount", "a partial settlement must have refundAmount and settleAmount instead")
+			v.addProblem("/amount", "amount must be absent; a partial settlement has refundAmount and settleAmount")
 		}
+
 		return
 	}
 
@@ -115,14 +122,15 @@ func (v *validator) validateClose(op *Op) {
 func (v *validator) validateModel(op *Op) {
 	if op.Operation == OpRefund {
 		if op.Model != "" {
-			v.addProblem("/modelId", "a refund must not have a model")
+			v.addProblem("/modelId", "modelId must be absent in a refund")
 		}
+
 		return
 	}
 
 	v.validateAccount("/modelId", op.Model)
 	if op.Model.IsUser() {
-		v.addProblem("/modelId", "the account that earns must be a model")
+		v.addProblem("/modelId", "modelId must be model:<id>")
 	}
 }
 
@@ -130,56 +138,64 @@ func (v *validator) validateExpiresIn(op *Op) {
 	if op.ExpiresIn == 0 {
 		return
 	}
+
+	if op.Operation != OpHold {
+		v.addProblem("/expiresInSeconds", "expiresInSeconds must be absent unless the operation is a hold")
+		return
+	}
+
 	inRange := op.ExpiresIn >= time.Second && op.ExpiresIn <= maxExpiresIn
-	wholeSeconds := op.ExpiresIn%time.Second == 0
-	if op.Operation != OpHold || !inRange || !wholeSeconds {
-		v.addProblem("/expiresInSeconds", "only a hold expires; it must be a whole number of seconds from 1 to 31536000")
+	isWhole := op.ExpiresIn%time.Second == 0
+	if !inRange || !isWhole {
+		v.addProblem("/expiresInSeconds", "expiresInSeconds must be a whole number from 1 to 31536000")
 	}
 }
 
 func (v *validator) requireNoEscrowFields(op *Op) {
 	if op.EscrowID != uuid.Nil {
-		v.addProblem("/escrowId", "this operation must not have an escrow")
+		v.addProblem("/escrowId", "escrowId must be absent in this operation")
 	}
+
 	if op.Model != "" {
-		v.addProblem("/modelId", "this operation must not have a modelId")
+		v.addProblem("/modelId", "modelId must be absent in this operation")
 	}
+
 	v.requireNoParts(op)
 }
 
 func (v *validator) requireNoParts(op *Op) {
 	if op.RefundAmount != 0 || op.SettleAmount != 0 {
-		v.addProblem("/refundAmount", "only a partial settlement may have refundAmount and settleAmount")
+		v.addProblem("/refundAmount", "refundAmount and settleAmount must be absent unless the operation is a partial settlement")
 	}
 }
 
 func (v *validator) requireEmpty(pointer, s string) {
 	if s != "" {
-		v.addProblem(pointer, "this operation must not have this field")
+		v.addProblem(pointer, "must be absent in this operation")
 	}
 }
 
 func (v *validator) validateAccount(pointer string, a Account) {
 	if !bus.ValidAccount(string(a)) {
-		v.addProblem(pointer, "an account must be user:<id> or model:<id>, with an id that matches [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}")
+		v.addProblem(pointer, "must be user:<id> or model:<id>; the id must match [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}")
 	}
 }
 
 func (v *validator) validateAmount(pointer string, n int64) {
 	if n < 1 || n > MaxAmount {
-		v.addProblem(pointer, fmt.Sprintf("an amount must be a whole number from 1 to %d", MaxAmount))
+		v.addProblem(pointer, fmt.Sprintf("must be a whole number from 1 to %d", MaxAmount))
 	}
 }
 
 func (v *validator) validateKey(s string) {
 	if !bus.ValidText(s) {
-		v.addProblem("/idempotencyKey", fmt.Sprintf("an idempotency key must have 1 to %d visible ASCII characters", bus.MaxTextBytes))
+		v.addProblem("/idempotencyKey", fmt.Sprintf("must have 1 to %d visible ASCII characters", bus.MaxTextBytes))
 	}
 }
 
 func (v *validator) validateReason(s string) {
 	if !isReason(s) {
-		v.addProblem("/reason", "a reason must match [a-z][a-z0-9_]{0,63}")
+		v.addProblem("/reason", "must match [a-z][a-z0-9_]{0,63}")
 	}
 }
 
@@ -190,7 +206,8 @@ func isReason(s string) bool {
 
 	for i := range len(s) {
 		c := s[i]
-		if !isLowerLetter(c) && !isDigit(c) && c != '_' {
+		isAllowed := isLowerLetter(c) || isDigit(c) || c == '_'
+		if !isAllowed {
 			return false
 		}
 	}
@@ -202,8 +219,8 @@ func isLowerLetter(c byte) bool { return c >= 'a' && c <= 'z' }
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
-// checkText refuses control characters, since they break log lines and Postgres cannot store
-// U+0000.
+// validateText rejects control characters, because they break log lines and because Postgres cannot
+// store U+0000.
 func (v *validator) validateText(pointer, s string, minLen, maxLen int) {
 	if len(s) < minLen || len(s) > maxLen {
 		v.addProblem(pointer, fmt.Sprintf("must have %d to %d bytes", minLen, maxLen))
@@ -211,7 +228,7 @@ func (v *validator) validateText(pointer, s string, minLen, maxLen int) {
 	}
 
 	if hasControlCharacter(s) {
-		v.addProblem(pointer, "must not have control characters")
+		v.addProblem(pointer, "must not contain control characters")
 		return
 	}
 
@@ -226,6 +243,7 @@ func hasControlCharacter(s string) bool {
 			return true
 		}
 	}
+
 	return false
 }
 

@@ -7,7 +7,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// EscrowStatus is held, and then exactly once one of the others.
+// EscrowStatus is the status of an escrow. It is held at first. It changes only once, to one of the
+// other statuses.
 type EscrowStatus string
 
 // The statuses of an escrow.
@@ -18,7 +19,7 @@ const (
 	StatusPartiallySettled EscrowStatus = "partially_settled"
 )
 
-// Escrow is points of a user that are held until the queue settles or refunds them.
+// Escrow is an amount of a user's points that is held until the queue settles or refunds it.
 type Escrow struct {
 	ID          uuid.UUID
 	User        Account
@@ -27,24 +28,25 @@ type Escrow struct {
 	Reason      string // of the hold
 	QueueItemID string
 	FeatureType string
-	HeldBy      uuid.UUID // transaction of the hold
+	HeldBy      uuid.UUID // id of the hold's transaction
 	CreatedAt   time.Time
 
-	// ExpiresAt is by the clock; zero: never. CreatedAt may be later than the clock was, if another
-	// core's clock had been ahead.
+	// ExpiresAt is the time of the automatic refund. It is zero if the escrow never expires. It is
+	// computed from the clock and not from CreatedAt, which may be later than the clock's time if
+	// another core's clock was ahead.
 	ExpiresAt time.Time
 
-	ClosedBy     uuid.UUID // transaction that closed it; zero while held
+	ClosedBy     uuid.UUID // id of the transaction that closed the escrow; zero while held
 	ClosedAt     time.Time // zero while held
-	Model        Account   // who earned; empty while held and when refunded
-	RefundAmount int64     // went back to the user
-	SettleAmount int64     // the model earned it
+	Model        Account   // the account that earned points; empty while held and after a refund
+	RefundAmount int64     // points that returned to the user
+	SettleAmount int64     // points that the model earned
 }
 
 // BalanceState names the balance that an entry changes.
 type BalanceState string
 
-// The balances. A system account's entries have StateSystem.
+// The balance states. The entries of a system account have StateSystem.
 const (
 	StateAvailable BalanceState = "available"
 	StateEscrow    BalanceState = "escrow"
@@ -52,24 +54,24 @@ const (
 	StateSystem    BalanceState = "system"
 )
 
-// Entry is one leg of a transaction. Entries are never changed or deleted.
+// Entry is one leg of a transaction. The ledger never changes or deletes an entry.
 type Entry struct {
 	ID            uuid.UUID // UUIDv5 of the transaction id and Place
 	TransactionID uuid.UUID
 	Place         int // position in the transaction, from 0
 	Account       Account
 	State         BalanceState
-	Amount        int64 // signed; a transaction's entries sum to zero
+	Amount        int64 // signed; the entries of a transaction sum to zero
 	BalanceBefore int64 // 0 for a system account
 	BalanceAfter  int64 // 0 for a system account
 	Seq           int64 // of the entry's balance_updated event; 0 for a system account
 	Hash          []byte
 	CreatedAt     time.Time
 
-	// Of the transaction:
+	// Fields of the transaction:
 	Operation     Operation
 	Reason        string
-	EscrowID      uuid.UUID // zero: none
+	EscrowID      uuid.UUID // zero if the operation has no escrow
 	QueueItemID   string
 	FeatureType   string
 	CorrelationID string
@@ -82,25 +84,28 @@ type Transaction struct {
 	ID            uuid.UUID
 	Operation     Operation
 	Amount        int64
-	RefundAmount  int64 // partial_settle
-	SettleAmount  int64 // partial_settle
+	RefundAmount  int64 // partial_settle only
+	SettleAmount  int64 // partial_settle only
 	Reason        string
-	EscrowID      uuid.UUID // zero: none
+	EscrowID      uuid.UUID // zero if the operation has no escrow
 	QueueItemID   string
 	FeatureType   string
 	CorrelationID string
 	RequestID     string
 	Metadata      json.RawMessage
 	CreatedAt     time.Time
-	Trace         string  // of the Op. It is not stored, so events that are derived again have none.
-	Parties       []Party // the accounts that changed: the user first
-	Entries       []Entry // in order of Place. Only some calls fill them in, and say so.
+	Parties       []Party // the accounts that changed, the user first
+	Entries       []Entry // in order of Place. Only functions that say so fill it in.
+
+	// Trace is the Op's Trace. It is not stored. Events that are derived from a stored transaction
+	// have no trace context.
+	Trace string
 }
 
 // Party is an account's state after a transaction.
 type Party struct {
 	Account   Account
-	Seq       int64 // of the account's last event in the transaction
+	Seq       int64 // seq of the account's last event in the transaction
 	Available int64
 	Escrow    int64
 	Earned    int64
@@ -128,7 +133,8 @@ func (p *Party) balanceIn(s BalanceState) int64 {
 	}
 }
 
-// sides returns the user's and the model's party; nil: the transaction has none.
+// splitParties returns the user's and the model's party. A party that the transaction does not have
+// is nil.
 func (tx *Transaction) splitParties() (user, model *Party) {
 	for i := range tx.Parties {
 		p := &tx.Parties[i]
@@ -138,28 +144,30 @@ func (tx *Transaction) splitParties() (user, model *Party) {
 			user = p
 		}
 	}
+
 	return user, model
 }
 
-// isEscrowOperation reports whether the operation opens or closes an escrow. Then it has an event of
-// its own, beside those of the balances that it changes.
+// isEscrowOperation reports whether the operation opens or closes an escrow. An escrow operation
+// has one event of its own in addition to the events of the changed balances.
 func (tx *Transaction) isEscrowOperation() bool {
 	return tx.Operation != OpCredit && tx.Operation != OpDebit
 }
 
-// Page bounds a listing, newest first.
+// Page selects one page of a listing. Listings start with the newest item.
 type Page struct {
 	Limit  int    // 1 to 1000. Defaults to 100.
-	Before string // the cursor that the previous page returned as next; empty: from the newest
+	Before string // next cursor of the previous page. Empty selects the first page.
 }
 
-// EntryFilter narrows a listing of entries.
+// EntryFilter selects entries. Its zero value selects all entries.
 type EntryFilter struct {
-	Reason   string    // empty: any
-	From, To time.Time // From <= CreatedAt < To; zero: open
+	Reason string    // only entries with this reason. Empty selects all reasons.
+	From   time.Time // only entries with CreatedAt >= From. Zero sets no bound.
+	To     time.Time // only entries with CreatedAt < To. Zero sets no bound.
 }
 
-// AccountEvent is one event as the account itself may see it.
+// AccountEvent is one event, reduced to the fields that the account's owner may see.
 type AccountEvent struct {
 	Account Account         `json:"account"`
 	Seq     int64           `json:"seq"`
