@@ -13,9 +13,9 @@ import (
 // store is the ledger's database: the transactions that commit batches, and the queries. Postgres
 // and SQLite implement it. Both pass the same conformance tests.
 type store interface {
-	// beginBatch begins the transaction of one batch. A locked transaction locks the rows that it
-	// reads. Another transaction may take no locks; then its write fails unless the rows are still
-	// as the batch has them.
+	// beginBatch begins the transaction of one batch. If locked is set, the transaction locks the
+	// rows that it reads. Otherwise it may take no locks; then its write fails unless the rows are
+	// still as the batch has them.
 	beginBatch(ctx context.Context, locked bool) (batchTx, error)
 
 	// optimisticWrites reports whether a write without locks checks that the wallets and escrows

@@ -46,9 +46,9 @@ func isLostRace(err error) bool {
 // errConnect marks the errors of connecting to the database.
 var errConnect = errors.New("connect")
 
-// isRetryable reports whether the same work may succeed after the error. Retryable are: a lost
-// connection, a server that starts or stops, a serialization failure, a deadlock, a lock timeout, a
-// read-only server and a database that does not accept connections.
+// isRetryable reports whether the same work may succeed after the error. These errors are
+// retryable: a lost connection, a server that starts or stops, a serialization failure, a deadlock,
+// a lock timeout, a read-only server and a database that does not accept connections.
 func isRetryable(err error) bool {
 	var pe *pq.Error
 	if errors.As(err, &pe) {

@@ -132,7 +132,7 @@ func (s *postgresStore) prepareStatements(ctx context.Context) error {
 	return nil
 }
 
-// beginBatch begins a transaction only if the batch is locked. The write of another batch is one
+// beginBatch begins a transaction only if the batch is locked. Without locks the write is a single
 // statement, which commits itself.
 func (s *postgresStore) beginBatch(ctx context.Context, locked bool) (batchTx, error) {
 	if !locked {
