@@ -7,9 +7,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
-func read(t *testing.T, name string) string {
+func readFile(t *testing.T, name string) string {
 	t.Helper()
 	raw, err := os.ReadFile(name)
 	if err != nil {
@@ -18,73 +19,123 @@ func read(t *testing.T, name string) string {
 	return string(raw)
 }
 
-// The page shows the programs that clients/ tests.
-func TestProgramsAreTheTestedOnes(t *testing.T) {
-	page := read(t, "streams.md")
-	for file, language := range map[string]string{"node-consumer/main.js": "js", "python-consumer/consumer.py": "python"} {
-		if !strings.Contains(page, "```"+language+"\n"+read(t, "../clients/"+file)+"```\n") {
-			t.Errorf("streams.md does not have clients/%s as it is", file)
+// listFiles returns the files that match any of the patterns.
+func listFiles(t *testing.T, patterns ...string) []string {
+	t.Helper()
+	var names []string
+	for _, pattern := range patterns {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
 		}
+		if len(found) == 0 {
+			t.Fatalf("no file matches %s", pattern)
+		}
+		names = append(names, found...)
+	}
+	return names
+}
+
+func TestStreamsPageShowsTheTestedPrograms(t *testing.T) {
+	page := readFile(t, "streams.md")
+	programs := map[string]string{
+		"node-consumer/main.js":       "js",
+		"python-consumer/consumer.py": "python",
+	}
+	for file, language := range programs {
+		t.Run(file, func(t *testing.T) {
+			block := "```" + language + "\n" + readFile(t, "../clients/"+file) + "```\n"
+			if !strings.Contains(page, block) {
+				t.Errorf("streams.md does not show clients/%s unchanged", file)
+			}
+		})
 	}
 }
 
 func TestREADMELinksEveryPage(t *testing.T) {
-	readme := read(t, "../README.md")
-	pages, err := filepath.Glob("*.*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, page := range pages {
-		if filepath.Ext(page) != ".go" && !strings.Contains(readme, "](docs/"+page+")") {
+	readme := readFile(t, "../README.md")
+	for _, page := range listFiles(t, "*.*") {
+		if filepath.Ext(page) == ".go" {
+			continue
+		}
+		if !strings.Contains(readme, "](docs/"+page+")") {
 			t.Errorf("README.md has no link to docs/%s", page)
 		}
 	}
 }
 
-// What the page tells to look at is there, by the name that metrics.md has.
+// metricName matches the metrics of this project that troubleshooting.md may name.
+var metricName = regexp.MustCompile(`\b(?:event|gateway|relay|stream|wallet_event)_\w+` +
+	`(?:_total|_seconds|_entries|_letters|_flight|_paused|_running|_backlog)\b`)
+
 func TestTroubleshootingNamesRealMetrics(t *testing.T) {
-	metrics := read(t, "metrics.md")
-	names := regexp.MustCompile(`\b(?:event|gateway|relay|stream|wallet_event)_\w+(?:_total|_seconds|_entries|_letters|_flight|_paused|_running|_backlog)\b`)
-	for _, name := range names.FindAllString(read(t, "troubleshooting.md"), -1) {
+	metrics := readFile(t, "metrics.md")
+	for _, name := range metricName.FindAllString(readFile(t, "troubleshooting.md"), -1) {
 		if !strings.Contains(metrics, "`"+name) {
-			t.Errorf("%s is not in metrics.md", name)
+			t.Errorf("troubleshooting.md names %s, which is not in metrics.md", name)
 		}
 	}
 }
 
-func TestLinksLeadSomewhere(t *testing.T) {
-	var pages []string
-	for _, pattern := range []string{"../*.md", "*.md", "../bench/*.md", "../clients/*/*.md"} {
-		found, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		pages = append(pages, found...)
-	}
-	for _, page := range pages {
-		for _, link := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(read(t, page), -1) {
-			file, heading, _ := strings.Cut(link[1], "#")
-			if strings.Contains(file, "://") {
-				continue
+var (
+	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
+)
+
+func TestLinksLeadToFilesAndHeadings(t *testing.T) {
+	for _, page := range listFiles(t, "../*.md", "*.md", "../bench/*.md", "../clients/*/*.md") {
+		t.Run(page, func(t *testing.T) {
+			for _, match := range link.FindAllStringSubmatch(readFile(t, page), -1) {
+				checkLink(t, page, match[1])
 			}
-			target := page
-			if file != "" {
-				target = filepath.Join(filepath.Dir(page), file)
-			}
-			if _, err := os.Stat(target); err != nil {
-				t.Errorf("%s: %v", page, err)
-			} else if heading != "" && !slices.Contains(headings(read(t, target)), heading) {
-				t.Errorf("%s: %s has no heading %q", page, target, heading)
-			}
-		}
+		})
 	}
 }
 
-// headings are a page's, as links name them.
-func headings(page string) (names []string) {
-	for _, h := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(page, -1) {
-		name := regexp.MustCompile(`[^\w\- ]`).ReplaceAllString(strings.ToLower(h[1]), "")
-		names = append(names, strings.ReplaceAll(name, " ", "-"))
+// checkLink checks the target of a link within the repository.
+func checkLink(t *testing.T, page, target string) {
+	t.Helper()
+	if strings.Contains(target, "://") {
+		return
 	}
-	return names
+	file, anchor, _ := strings.Cut(target, "#")
+	path := page
+	if file != "" {
+		path = filepath.Join(filepath.Dir(page), file)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Errorf("the link %s leads to no file: %v", target, err)
+		return
+	}
+	if anchor != "" && !slices.Contains(headingAnchors(readFile(t, path)), anchor) {
+		t.Errorf("the link %s leads to no heading", target)
+	}
+}
+
+// headingAnchors returns the names by which links name the headings of a page.
+func headingAnchors(page string) []string {
+	var anchors []string
+	for _, match := range heading.FindAllStringSubmatch(page, -1) {
+		name := regexp.MustCompile(`[^\w\- ]`).ReplaceAllString(strings.ToLower(match[1]), "")
+		anchors = append(anchors, strings.ReplaceAll(name, " ", "-"))
+	}
+	return anchors
+}
+
+// Code, tables and lines with a link may be longer.
+func TestTextWrapsAt100Columns(t *testing.T) {
+	for _, page := range listFiles(t, "../*.md", "*.md") {
+		t.Run(page, func(t *testing.T) {
+			inCode := false
+			for i, line := range strings.Split(readFile(t, page), "\n") {
+				if strings.HasPrefix(strings.TrimSpace(line), "```") {
+					inCode = !inCode
+				}
+				exempt := inCode || strings.HasPrefix(line, "|") || strings.Contains(line, "](")
+				if columns := utf8.RuneCountInString(line); !exempt && columns > 100 {
+					t.Errorf("line %d has %d columns, want at most 100", i+1, columns)
+				}
+			}
+		})
+	}
 }
