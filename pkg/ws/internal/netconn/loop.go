@@ -7,7 +7,7 @@ import (
 )
 
 // maxPause is the maximum pause between two passes.
-const maxPause = 2 * time.Millisecond
+const maxPause = 4 * time.Millisecond
 
 // A passWriter is a connection that a loop writes to. writeNow must not wait for the client.
 type passWriter interface {
@@ -24,8 +24,8 @@ type passWriter interface {
 // becomes larger.
 //
 // When passes follow each other without a pause, the processor is the bottleneck, and larger writes
-// cost little more than small ones. The loop therefore pauses after a pass for half the duration of
-// the pass, and for maxPause at most. A pass that is needed later than that does not wait.
+// cost little more than small ones. The loop therefore pauses after a pass for as long as the pass
+// took, and for maxPause at most. A pass that is needed later than that does not wait.
 type loop struct {
 	signal chan struct{} // has a capacity of one; sent when pending is no longer empty
 
@@ -89,6 +89,6 @@ func (l *loop) runPasses(ctx context.Context) error {
 
 		clear(pass)
 		end := time.Now()
-		earliest = end.Add(min(maxPause, end.Sub(start)/2))
+		earliest = end.Add(min(maxPause, end.Sub(start)))
 	}
 }
