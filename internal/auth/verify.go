@@ -42,7 +42,7 @@ type Config struct {
 	Leeway time.Duration // allowed clock skew for exp, nbf and iat. Defaults to 30 s.
 
 	// CachedTokens is the number of verified tokens that are remembered, so that a token that is
-	// used again is not parsed and verified again. Defaults to 10,000; negative: none.
+	// used again is not parsed and verified again. Defaults to 1,000; negative: none.
 	CachedTokens int
 
 	JWKSRefresh time.Duration    // age at which fetched keys are fetched again. Defaults to 15 min.
@@ -58,7 +58,7 @@ func (c Config) withDefaults() Config {
 		c.Leeway = 30 * time.Second
 	}
 	if c.CachedTokens == 0 {
-		c.CachedTokens = 10_000
+		c.CachedTokens = 1_000
 	}
 	if c.JWKSRefresh == 0 {
 		c.JWKSRefresh = 15 * time.Minute
