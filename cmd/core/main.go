@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"github.com/alecthomas/kong"
 	"github.com/google/uuid"
 	redislog "github.com/redis/go-redis/v9/logging"
 
@@ -42,6 +43,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		Dead    deadLettersCmd `cmd:"" name:"dead-letters" help:"List, show and replay the events that subscribers failed to handle."`
 		Token   tokenCmd       `cmd:"" help:"Print a token signed with a shared secret."`
 		Version versionCmd     `cmd:"" help:"Print the version."`
+
+		ShowVersion kong.VersionFlag `name:"version" help:"Print the version and exit."`
 	}
 	return cli.Main(cli.Env{Context: ctx, Stdout: stdout, Stderr: stderr}, cli.App{
 		Name: "core",

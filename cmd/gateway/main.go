@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"github.com/alecthomas/kong"
 	redislog "github.com/redis/go-redis/v9/logging"
 
 	"github.com/redroomrewards/realtime/internal/buildinfo"
@@ -35,6 +36,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	var commands struct {
 		Serve   serveCmd   `cmd:"" help:"Run a gateway: WebSocket, balances over HTTP, admin listener."`
 		Version versionCmd `cmd:"" help:"Print the version."`
+
+		ShowVersion kong.VersionFlag `name:"version" help:"Print the version and exit."`
 	}
 	return cli.Main(cli.Env{Context: ctx, Stdout: stdout, Stderr: stderr}, cli.App{
 		Name: "gateway",

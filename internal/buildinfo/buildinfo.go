@@ -1,4 +1,4 @@
-// Package buildinfo tells which version of the program runs.
+// Package buildinfo holds the version of the programs.
 package buildinfo
 
 import (
@@ -7,28 +7,40 @@ import (
 	"runtime/debug"
 )
 
-// version is set by release builds: -ldflags "-X …/internal/buildinfo.version=v1.2.3".
-var version string
+// Version is the version of the programs, the image and the published API documents. It is the only
+// place to change for a release.
+const Version = "0.1.0"
 
-// String is one line: version, commit, Go version and platform, as far as the
-// build wrote them down.
+// revision is set by image builds, which have no repository:
+// -ldflags "-X …/internal/buildinfo.revision=COMMIT".
+var revision string
+
+const shownRevision = 12 // characters of a commit's hash
+
+// String returns one line: version, commit if it is known, Go version and platform.
 func String() string {
-	name, commit, dirty := version, "", ""
-	if info, ok := debug.ReadBuildInfo(); ok {
-		if name == "" {
-			name = info.Main.Version
-		}
-		for _, s := range info.Settings {
-			switch {
-			case s.Key == "vcs.revision":
-				commit = " " + s.Value[:min(12, len(s.Value))]
-			case s.Key == "vcs.modified" && s.Value == "true":
-				dirty = "+dirty"
+	return fmt.Sprintf("%s%s %s %s/%s", Version, commitSuffix(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+// commitSuffix returns the commit with a space before it, or "" when the build did not record it.
+func commitSuffix() string {
+	commit := revision
+	dirty := ""
+	info, _ := debug.ReadBuildInfo()
+	if info != nil {
+		for _, setting := range info.Settings {
+			switch setting.Key {
+			case "vcs.revision":
+				commit = setting.Value
+			case "vcs.modified":
+				if setting.Value == "true" {
+					dirty = "+dirty"
+				}
 			}
 		}
 	}
-	if name == "" {
-		name = "(devel)"
+	if commit == "" {
+		return ""
 	}
-	return fmt.Sprintf("%s%s%s %s %s/%s", name, commit, dirty, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return " " + commit[:min(shownRevision, len(commit))] + dirty
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/redroomrewards/realtime/internal/buildinfo"
 )
 
 // Env is what a command works in; its Run method gets one.
@@ -62,6 +64,7 @@ func Main(env Env, app App, grammar any, args []string, getenv func(string) stri
 	}()
 	k, err := kong.New(grammar,
 		kong.Name(app.Name), kong.Description(app.Description),
+		kong.Vars{"version": app.Name + " " + buildinfo.String()},
 		kong.Vars(app.Vars),
 		kong.Writers(env.Stdout, env.Stderr),
 		kong.Exit(func(c int) { panic(exit(c)) }),
@@ -116,9 +119,12 @@ func variable(flag string) string {
 // standard has the names that flags have in any program, beside our own.
 var standard = map[string]string{"otlp-endpoint": "OTEL_EXPORTER_OTLP_ENDPOINT"}
 
+// isBuiltIn reports whether the flag is one that no environment variable sets.
+func isBuiltIn(flag string) bool { return flag == "help" || flag == "version" }
+
 func environment(getenv func(string) string) kong.Resolver {
 	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-		if flag.Name == "help" {
+		if isBuiltIn(flag.Name) {
 			return nil, nil
 		}
 		for _, name := range []string{variable(flag.Name), standard[flag.Name]} {
@@ -134,7 +140,7 @@ func environment(getenv func(string) string) kong.Resolver {
 }
 
 func withEnvironment(v *kong.Value) string {
-	if v.Flag == nil || v.Name == "help" {
+	if v.Flag == nil || isBuiltIn(v.Name) {
 		return v.Help
 	}
 	return strings.TrimSuffix(v.Help, ".") + " ($" + variable(v.Name) + ")."

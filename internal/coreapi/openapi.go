@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/redroomrewards/realtime/internal/auth"
+	"github.com/redroomrewards/realtime/internal/buildinfo"
 	"github.com/redroomrewards/realtime/internal/problem"
 )
 
@@ -27,8 +28,10 @@ func newDocument() huma.Config {
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI: "3.1.0",
 			Info: &huma.Info{
-				Title: "Points ledger", Version: "1.0.0", Description: description,
-				License: &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"},
+				Title:       "Points ledger",
+				Version:     buildinfo.Version,
+				Description: description,
+				License:     &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"},
 			},
 			Servers: []*huma.Server{{URL: "/"}},
 			Tags: []*huma.Tag{
