@@ -13,43 +13,58 @@ import (
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
-// Each end has a line with its code and counts. In a storm most are only counted, and none
-// is forgotten.
-func TestEndsAreLogged(t *testing.T) {
+// A connection that ends has a log line. If many connections end at once, some are only counted,
+// and another line has their number.
+func TestCloseLogger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		e := newCloseLogger(slog.New(slog.NewJSONHandler(&out, nil)))
+		l := newCloseLogger(slog.New(slog.NewJSONHandler(&out, nil)))
 		k := newSink(NewHub(Config{}, nil, nil), &Identity{Subject: "user:u1"})
 		k.session.enqueue(netconn.Item{Frame: []byte("12345")})
 		k.flushQueue()
-		const storm = 1000
-		for range storm {
-			e.logClose(k.session, protocol.CloseRestart, "why")
+		const closes = 1000
+		for range closes {
+			l.logClose(k.session, protocol.CloseRestart, "test")
 		}
-		e.logSkipped() // too soon
+		l.logSkipped() // the limiter does not allow a line yet
 		<-time.After(time.Second)
-		e.logSkipped()
-		e.logSkipped() // nothing to tell
+		l.logSkipped()
+		l.logSkipped() // nothing to log
+
 		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 		if len(lines) != loggedAtOnce+1 {
-			t.Fatalf("%d lines", len(lines))
+			t.Fatalf("lines: got %d, want %d", len(lines), loggedAtOnce+1)
 		}
-		var first struct {
-			Connection, Transport, Detail string
-			Code, Frames, Bytes           int
-		}
+		checkCloseLine(t, lines[0], k.session.id)
 		var last struct{ Connections int }
-		if err := json.Unmarshal([]byte(lines[0]), &first); err != nil {
-			t.Fatal(err)
-		}
-		if err := json.Unmarshal([]byte(lines[loggedAtOnce]), &last); err != nil {
-			t.Fatal(err)
-		}
-		if first.Connection != k.session.id || first.Transport != "sink" || first.Code != 1012 || first.Detail != "why" || first.Frames != 1 || first.Bytes != 5 {
-			t.Errorf("%+v", first)
-		}
-		if last.Connections != storm-loggedAtOnce {
-			t.Errorf("%d more were counted", last.Connections)
-		}
+		unmarshalLine(t, lines[loggedAtOnce], &last)
+		checkEqual(t, "connections", last.Connections, closes-loggedAtOnce)
 	})
+}
+
+func checkCloseLine(t *testing.T, line, id string) {
+	t.Helper()
+	var got struct {
+		Connection string
+		Transport  string
+		Code       int
+		Detail     string
+		Frames     int
+		Bytes      int
+	}
+	unmarshalLine(t, line, &got)
+	checkEqual(t, "connection", got.Connection, id)
+	checkEqual(t, "transport", got.Transport, "sink")
+	checkEqual(t, "code", got.Code, 1012)
+	checkEqual(t, "detail", got.Detail, "test")
+	checkEqual(t, "frames", got.Frames, 1)
+	checkEqual(t, "bytes", got.Bytes, 5)
+}
+
+func unmarshalLine(t *testing.T, line string, v any) {
+	t.Helper()
+	err := json.Unmarshal([]byte(line), v)
+	if err != nil {
+		t.Fatalf("line %q: %v", line, err)
+	}
 }

@@ -13,81 +13,111 @@ import (
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
-// counting is a connection that counts what comes in.
-type counting struct {
+// A countingConn is a connection that counts the received bytes.
+type countingConn struct {
 	net.Conn
-	n *atomic.Int64
+	received *atomic.Int64
 }
 
-func (c counting) Read(p []byte) (int, error) {
+func (c countingConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	c.n.Add(int64(n))
+	c.received.Add(int64(n))
 	return n, err
 }
 
-// offering dials with an offer of compression, and gives what was negotiated and a count of
-// the bytes that came.
-func (g *gateway) offering(mode websocket.CompressionMode) (c *client, negotiated string, received *atomic.Int64) {
+// dialCompressed logs in with an offer of compression. It returns the negotiated extension and a
+// counter of the received bytes.
+func (g *gateway) dialCompressed(
+	mode websocket.CompressionMode,
+) (c *client, extension string, received *atomic.Int64) {
 	g.t.Helper()
 	received = new(atomic.Int64)
-	transport := &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
-		return counting{conn, received}, err
-	}}
+	transport := &http.Transport{
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+			return countingConn{conn, received}, err
+		},
+	}
 	g.t.Cleanup(transport.CloseIdleConnections)
-	ctx, cancel := context.WithTimeout(g.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(g.t.Context(), testTimeout)
 	defer cancel()
-	ws, resp, err := websocket.Dial(ctx, strings.Replace(g.server.URL, "http", "ws", 1)+"/v1/ws", &websocket.DialOptions{
-		HTTPClient: &http.Client{Transport: transport}, HTTPHeader: bearer(mintFor(g.t, "user:u1")), Subprotocols: []string{Subprotocol},
-		CompressionMode: mode, CompressionThreshold: 1,
+	ws, resp, err := websocket.Dial(ctx, g.wsURL(), &websocket.DialOptions{
+		HTTPClient:           &http.Client{Transport: transport},
+		HTTPHeader:           bearerHeader(mintTokenFor(g.t, "user:u1")),
+		Subprotocols:         []string{Subprotocol},
+		CompressionMode:      mode,
+		CompressionThreshold: 1,
 	})
 	if err != nil {
 		g.t.Fatal(err)
 	}
 	g.t.Cleanup(func() { _ = ws.CloseNow() })
 	c = &client{t: g.t, ws: ws}
-	c.expect("welcome")
+	c.expectFrame("welcome")
 	return c, resp.Header.Get("Sec-WebSocket-Extensions"), received
 }
 
-// Compression is off unless configured, and then for those who offer it.
+// Messages are compressed if it is configured and the client offers it.
 func TestCompression(t *testing.T) {
+	const deflate = "permessage-deflate; client_no_context_takeover; server_no_context_takeover"
 	for name, tc := range map[string]struct {
-		on   bool
-		mode websocket.CompressionMode
-		want string
+		enabled   bool
+		mode      websocket.CompressionMode
+		extension string
 	}{
-		"off":                       {false, websocket.CompressionContextTakeover, ""},
-		"not offered":               {true, websocket.CompressionDisabled, ""},
-		"offered":                   {true, websocket.CompressionContextTakeover, "permessage-deflate; client_no_context_takeover; server_no_context_takeover"},
-		"offered without a context": {true, websocket.CompressionNoContextTakeover, "permessage-deflate; client_no_context_takeover; server_no_context_takeover"},
+		"disabled": {
+			mode: websocket.CompressionContextTakeover,
+		},
+		"not offered": {
+			enabled: true,
+			mode:    websocket.CompressionDisabled,
+		},
+		"offered with context": {
+			enabled:   true,
+			mode:      websocket.CompressionContextTakeover,
+			extension: deflate,
+		},
+		"offered without context": {
+			enabled:   true,
+			mode:      websocket.CompressionNoContextTakeover,
+			extension: deflate,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := newGateway(t, Config{Compression: tc.on})
-			c, negotiated, received := g.offering(tc.mode)
-			if negotiated != tc.want {
-				t.Fatalf("negotiated %q, want %q", negotiated, tc.want)
-			}
-			c.send(subscribeFrame)
-			c.expect("subscribed")
+			g := newGateway(t, Config{Compression: tc.enabled})
+			c, extension, received := g.dialCompressed(tc.mode)
+			checkEqual(t, "extension", extension, tc.extension)
+
+			c.subscribe()
 			before := received.Load()
-			const events = 200
-			plain := 0
-			for range events / 20 {
-				batch := g.ledger.publish("user:u1", 20)
-				for i := range batch {
-					batch[i].View = []byte(`{"eventId":"` + batch[i].ID + `","text":"` + strings.Repeat("what is said again and again, ", 10) + `"}`)
-					plain += len(batch[i].View)
-				}
-				g.hub.Deliver(batch, false)
+			size := g.deliverRepetitive(200)
+			c.expectEvents("s", "user:u1", 1, 200)
+			bytes := int(received.Load() - before)
+			if tc.extension == "" && bytes < size {
+				t.Errorf("received bytes: got %d, want at least %d", bytes, size)
 			}
-			c.expectEvents("s", "user:u1", 1, events)
-			if came := int(received.Load() - before); tc.want == "" && came < plain || tc.want != "" && came > plain/3 {
-				t.Errorf("%d bytes came for %d", came, plain)
+			if tc.extension != "" && bytes > size/3 {
+				t.Errorf("received bytes: got %d, want at most %d", bytes, size/3)
 			}
-			// A megabyte that is sent as a few bytes is still more than 16 KiB.
-			c.send(strings.Repeat(" ", 1<<20))
+
+			// The size limit is for the uncompressed message.
+			c.sendFrame(strings.Repeat(" ", 1<<20))
 			c.expectClose(protocol.CloseTooBig)
 		})
 	}
+}
+
+// deliverRepetitive delivers n events that compress well. It returns their total size.
+func (g *gateway) deliverRepetitive(n int) (size int) {
+	text := strings.Repeat("the same text again and again, ", 10)
+	const batchSize = 20
+	for range n / batchSize {
+		batch := g.ledger.publishEvents("user:u1", batchSize)
+		for i := range batch {
+			batch[i].View = []byte(`{"eventId":"` + batch[i].ID + `","text":"` + text + `"}`)
+			size += len(batch[i].View)
+		}
+		g.hub.Deliver(batch, false)
+	}
+	return size
 }

@@ -14,41 +14,44 @@ import (
 	"time"
 )
 
-// rawDial does the handshake by hand and returns the network connection, to do
-// with it what no library would.
-func (g *gateway) rawDial(accounts ...string) net.Conn {
+// dialRaw makes the handshake and returns the network connection. A test can then send bytes that a
+// WebSocket library would not send.
+func (g *gateway) dialRaw(accounts ...string) net.Conn {
 	g.t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(g.server.URL, "http://"))
 	if err != nil {
 		g.t.Fatal(err)
 	}
 	g.t.Cleanup(func() { _ = conn.Close() })
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		_ = tcp.SetReadBuffer(4 << 10) // so that little hides in the network
+	tcp, ok := conn.(*net.TCPConn)
+	if ok {
+		_ = tcp.SetReadBuffer(4 << 10) // the network must not buffer much
 	}
+
 	req, err := http.NewRequest(http.MethodGet, g.server.URL+"/v1/ws", nil)
 	if err != nil {
 		g.t.Fatal(err)
 	}
 	if len(accounts) > 0 {
-		req.Header = bearer(mintFor(g.t, accounts...))
+		req.Header = bearerHeader(mintTokenFor(g.t, accounts...))
 	}
-	for name, value := range map[string]string{
-		"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-	} {
-		req.Header.Set(name, value)
-	}
-	if err := req.Write(conn); err != nil {
+	setUpgradeHeaders(req.Header)
+	err = req.Write(conn)
+	if err != nil {
 		g.t.Fatal(err)
 	}
-	resp, err := http.ReadResponse(bufio.NewReaderSize(io.LimitReader(conn, 1<<10), 16), req)
-	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
-		g.t.Fatalf("handshake: %v %v", resp, err)
+	r := bufio.NewReaderSize(io.LimitReader(conn, 1<<10), 16)
+	resp, err := http.ReadResponse(r, req)
+	if err != nil {
+		g.t.Fatalf("handshake: %v", err)
+	}
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		g.t.Fatalf("handshake: got status %d, want 101", resp.StatusCode)
 	}
 	return conn
 }
 
-// rawFrame is a client's frame of less than 64 KiB, masked with zeros.
+// rawFrame returns a client's frame of less than 64 KiB. It is masked with zeros.
 func rawFrame(fin bool, opcode byte, payload string) []byte {
 	b := []byte{opcode}
 	if fin {
@@ -57,199 +60,243 @@ func rawFrame(fin bool, opcode byte, payload string) []byte {
 	if len(payload) < 126 {
 		b = append(b, 0x80|byte(len(payload)))
 	} else {
-		b = binary.BigEndian.AppendUint16(append(b, 0x80|126), uint16(len(payload)))
+		b = append(b, 0x80|126)
+		b = binary.BigEndian.AppendUint16(b, uint16(len(payload)))
 	}
-	return append(append(b, 0, 0, 0, 0), payload...)
+	b = append(b, 0, 0, 0, 0) // the mask
+	return append(b, payload...)
 }
 
-const subscribeFrame = `{"op":"subscribe","sub":"s"}`
+// attacks has the behaviours of hostile clients. Each runs until its connection ends.
+var attacks = map[string]func(conn net.Conn) error{
+	"does not read":               attackWithoutReading,
+	"reads a byte now and then":   attackWithSlowReads,
+	"does not authenticate":       discardAll,
+	"floods frames":               floodWith(rawFrame(true, 1, `{"op":"ping"}`)),
+	"floods pings":                floodWith(rawFrame(true, 9, "ping")),
+	"floods invalid frames":       floodWith([]byte(strings.Repeat("\xff\x00rubbish", 100))),
+	"sends fragments without end": attackWithFragments,
+	"sends fragments slowly":      attackWithSlowFragments,
+	"announces a huge message":    attackWithHugeMessage,
+	"subscribes and unsubscribes": attackWithSubscriptions,
+}
 
-// hostile is what clients do that mean no good. Each goes on until its connection
-// ends.
-var hostile = map[string]func(conn net.Conn) error{
-	"stops reading": func(conn net.Conn) error {
-		_, err := conn.Write(rawFrame(true, 1, subscribeFrame))
+func attackWithoutReading(conn net.Conn) error {
+	_, err := conn.Write(rawFrame(true, 1, subscribeFrame))
+	return err
+}
+
+func attackWithSlowReads(conn net.Conn) error {
+	_, err := conn.Write(rawFrame(true, 1, subscribeFrame))
+	if err != nil {
 		return err
-	},
-	"reads a few bytes now and then": func(conn net.Conn) error {
-		if _, err := conn.Write(rawFrame(true, 1, subscribeFrame)); err != nil {
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	var b [1]byte
+	for range tick.C {
+		_, err := conn.Read(b[:])
+		if err != nil {
 			return err
 		}
-		tick := time.NewTicker(10 * time.Millisecond)
-		defer tick.Stop()
-		var b [1]byte
-		for range tick.C {
-			if _, err := conn.Read(b[:]); err != nil {
-				return err
-			}
-		}
-		return nil
-	},
-	"never authenticates": drainConn,
-	"floods frames": func(conn net.Conn) error {
-		go func() { _ = drainConn(conn) }()
-		return writeForever(conn, rawFrame(true, 1, `{"op":"ping"}`))
-	},
-	"floods pings": func(conn net.Conn) error {
-		go func() { _ = drainConn(conn) }()
-		return writeForever(conn, rawFrame(true, 9, "ping"))
-	},
-	"sends rubbish": func(conn net.Conn) error {
-		go func() { _ = drainConn(conn) }()
-		return writeForever(conn, []byte(strings.Repeat("\xff\x00rubbish", 100)))
-	},
-	"sends fragments without end": func(conn net.Conn) error {
-		go func() { _ = drainConn(conn) }()
-		if _, err := conn.Write(rawFrame(false, 1, "{")); err != nil {
-			return err
-		}
-		return writeForever(conn, rawFrame(false, 0, ""))
-	},
-	"sends a fragment of a byte now and then": func(conn net.Conn) error {
-		if _, err := conn.Write(rawFrame(false, 1, "{")); err != nil {
-			return err
-		}
-		go func() { _ = drainConn(conn) }()
-		tick := time.NewTicker(50 * time.Millisecond)
-		defer tick.Stop()
-		for range tick.C {
-			if _, err := conn.Write(rawFrame(false, 0, " ")); err != nil {
-				return err
-			}
-		}
-		return nil
-	},
-	"announces a huge message": func(conn net.Conn) error {
-		go func() { _ = drainConn(conn) }()
-		header := binary.BigEndian.AppendUint64([]byte{0x81, 0x80 | 127}, 1<<40)
-		if _, err := conn.Write(append(header, 0, 0, 0, 0)); err != nil {
-			return err
-		}
-		return writeForever(conn, make([]byte, 4<<10))
-	},
-	"subscribes and unsubscribes": func(conn net.Conn) error {
-		go func() { _ = drainConn(conn) }()
-		for i := 0; ; i++ {
-			sub := fmt.Sprintf(`{"op":"subscribe","sub":"s%d"}`+"\n"+`{"op":"unsubscribe","sub":"s%d"}`, i, i)
-			if _, err := conn.Write(rawFrame(true, 1, sub)); err != nil {
-				return err
-			}
-		}
-	},
+	}
+	return nil
 }
 
-func drainConn(conn net.Conn) error {
+// floodWith returns an attack that sends the same bytes again and again.
+func floodWith(p []byte) func(conn net.Conn) error {
+	return func(conn net.Conn) error {
+		go func() { _ = discardAll(conn) }()
+		return writeForever(conn, p)
+	}
+}
+
+func attackWithFragments(conn net.Conn) error {
+	go func() { _ = discardAll(conn) }()
+	_, err := conn.Write(rawFrame(false, 1, "{"))
+	if err != nil {
+		return err
+	}
+	return writeForever(conn, rawFrame(false, 0, ""))
+}
+
+func attackWithSlowFragments(conn net.Conn) error {
+	_, err := conn.Write(rawFrame(false, 1, "{"))
+	if err != nil {
+		return err
+	}
+	go func() { _ = discardAll(conn) }()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for range tick.C {
+		_, err := conn.Write(rawFrame(false, 0, " "))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func attackWithHugeMessage(conn net.Conn) error {
+	go func() { _ = discardAll(conn) }()
+	header := binary.BigEndian.AppendUint64([]byte{0x81, 0x80 | 127}, 1<<40)
+	_, err := conn.Write(append(header, 0, 0, 0, 0))
+	if err != nil {
+		return err
+	}
+	return writeForever(conn, make([]byte, 4<<10))
+}
+
+func attackWithSubscriptions(conn net.Conn) error {
+	go func() { _ = discardAll(conn) }()
+	for i := 0; ; i++ {
+		subscribe := fmt.Sprintf(`{"op":"subscribe","sub":"s%d"}`, i)
+		unsubscribe := fmt.Sprintf(`{"op":"unsubscribe","sub":"s%d"}`, i)
+		_, err := conn.Write(rawFrame(true, 1, subscribe+"\n"+unsubscribe))
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func discardAll(conn net.Conn) error {
 	_, err := io.Copy(io.Discard, conn)
 	return err
 }
 
 func writeForever(conn net.Conn, p []byte) error {
 	for {
-		if _, err := conn.Write(p); err != nil {
+		_, err := conn.Write(p)
+		if err != nil {
 			return err
 		}
 	}
 }
 
-// Whatever clients do: they are gone in the end, what waits for them is bounded, and
-// the others get every event.
+// Hostile clients are disconnected, their queues are bounded, and other clients receive every
+// event.
 func TestHostileClients(t *testing.T) {
-	for name, attack := range hostile {
+	for name, attack := range attacks {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // most of the time they are waited for to close
-			g := newGateway(t, Config{AuthTimeout: 500 * time.Millisecond, MessageTimeout: 500 * time.Millisecond})
-			fine := g.login("user:u1")
-			fine.send(subscribeFrame)
-			fine.expect("subscribed")
-			before := heap()
+			t.Parallel() // most of the time is spent waiting for timeouts
+			g := newGateway(t, Config{
+				AuthTimeout:    500 * time.Millisecond,
+				MessageTimeout: 500 * time.Millisecond,
+			})
+			good := g.login("user:u1")
+			good.subscribe()
+			before := measureHeap()
+
 			const attackers = 10
+			accounts := []string{"user:u1"}
+			if name == "does not authenticate" {
+				accounts = nil
+			}
 			var wg sync.WaitGroup
 			var conns []net.Conn
 			for range attackers {
-				accounts := []string{"user:u1"}
-				if name == "never authenticates" {
-					accounts = nil
-				}
-				conn := g.rawDial(accounts...)
+				conn := g.dialRaw(accounts...)
 				conns = append(conns, conn)
-				wg.Go(func() { _ = attack(conn) }) // ends as it may
+				wg.Go(func() { _ = attack(conn) }) // any error ends the attack
 			}
-			eventually(t, "the attackers are there, or have been", func() bool { return g.hub.Stats().Connections <= attackers+1 })
-			var seq, most int64
-			deadline := time.Now().Add(6 * patience)
-			for g.hub.Stats().Connections > 1 {
-				if time.Now().After(deadline) {
-					t.Fatal("they are still there")
-				}
-				ds := g.ledger.publish("user:u1", 20)
-				for i := range ds {
-					ds[i].View = fmt.Appendf(nil, `{"eventId":"%s","pad":"%s"}`, ds[i].ID, strings.Repeat("x", 2<<10))
-				}
-				g.hub.Deliver(ds, false)
-				fine.expectEvents("s", "user:u1", seq+1, seq+20)
-				seq += 20
-				for _, info := range g.connections("") {
-					if info.QueuedBytes > 1<<20 || info.QueuedFrames > 1024 {
-						t.Fatalf("%d frames of %d bytes wait", info.QueuedFrames, info.QueuedBytes)
-					}
-				}
-				if seq%1000 == 0 {
-					most = max(most, heap()-before)
-				}
+
+			seq, maxHeap := g.deliverDuringAttack(t, good)
+			// The tests run in parallel. The heap has their queues and their memories of recent
+			// events, which have 2 MiB in a shard.
+			limit := int64(len(attacks)) * (6<<20 + attackers<<20)
+			growth := maxHeap - before
+			if growth > limit {
+				t.Errorf("growth of the heap: got %d MiB, want at most %d MiB", growth>>20, limit>>20)
 			}
-			// Of all kinds together: queues, and the memory for resume, a shard's 2 MiB.
-			if limit := int64(len(hostile)) * (6<<20 + attackers<<20); most > limit {
-				t.Errorf("the heap grew by %d MiB", most>>20)
-			}
+
 			for _, conn := range conns {
 				_ = conn.Close()
 			}
 			wg.Wait()
-			eventually(t, "nothing is left of them", func() bool {
-				st := g.hub.Stats()
-				return st.Connections == 1 && st.Subscriptions == 1
+			waitUntil(t, "only the good client is left", func() bool {
+				stats := g.hub.Stats()
+				return stats.Connections == 1 && stats.Subscriptions == 1
 			})
-			g.deliver("user:u1", 1)
-			fine.expectEvents("s", "user:u1", seq+1, seq+1)
+			g.deliverEvents("user:u1", 1)
+			good.expectEvents("s", "user:u1", seq+1, seq+1)
 		})
 	}
 }
 
-func heap() int64 {
+// deliverDuringAttack delivers events until only the good client is connected. It returns the seq
+// of the last event and the maximum of the heap.
+func (g *gateway) deliverDuringAttack(t *testing.T, good *client) (seq, maxHeap int64) {
+	t.Helper()
+	const batch = 20
+	deadline := time.Now().Add(6 * testTimeout)
+	for g.hub.Stats().Connections > 1 {
+		if time.Now().After(deadline) {
+			t.Fatal("the hostile clients are still connected, want them disconnected")
+		}
+		g.deliverPadded("user:u1", batch, 2<<10)
+		good.expectEvents("s", "user:u1", seq+1, seq+batch)
+		seq += batch
+
+		for _, info := range g.listConnections("") {
+			if info.QueuedBytes > 1<<20 {
+				t.Fatalf("queued bytes: got %d, want at most 1 MiB", info.QueuedBytes)
+			}
+			if info.QueuedFrames > 1024 {
+				t.Fatalf("queued frames: got %d, want at most 1024", info.QueuedFrames)
+			}
+		}
+		if seq%1000 == 0 {
+			maxHeap = max(maxHeap, measureHeap())
+		}
+	}
+	return seq, maxHeap
+}
+
+// measureHeap returns the size of the heap after a garbage collection, in bytes.
+func measureHeap() int64 {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
 
-// The end does not wait for a core that does not answer clients' subscriptions.
-func TestStopWhileTheCoreHangs(t *testing.T) {
+// Run ends even if the core does not answer the requests for subscriptions.
+func TestRunEndsWhileCoreHangs(t *testing.T) {
 	g := newGateway(t, Config{CloseTimeout: 50 * time.Millisecond, FetchTimeout: time.Hour})
 	block := make(chan struct{})
 	unblock := sync.OnceFunc(func() { close(block) })
 	defer unblock()
-	g.ledger.set(func(l *ledger) { l.block = block })
-	g.login("user:u1").send(subscribeFrame)
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, g.server.URL+"/v1/events", nil)
+	g.ledger.update(func(l *ledger) { l.block = block })
+
+	g.login("user:u1").sendFrame(subscribeFrame)
+	req, err := http.NewRequestWithContext(
+		t.Context(), http.MethodGet, g.server.URL+"/v1/events", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header = bearer(mintFor(t, "user:u2"))
+	req.Header = bearerHeader(mintTokenFor(t, "user:u2"))
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() {
-		resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
-		if err == nil { // it may be refused, or cut off
+		transport := &http.Transport{DisableKeepAlives: true}
+		resp, err := (&http.Client{Transport: transport}).Do(req)
+		if err == nil { // an error is possible too
 			_ = resp.Body.Close()
 		}
 	})
-	eventually(t, "both wait for the core", func() bool { return g.hub.Stats().Subscriptions == 2 })
+	waitUntil(t, "both clients wait for the core", func() bool {
+		return g.hub.Stats().Subscriptions == 2
+	})
+
 	stopped := make(chan struct{})
-	wg.Go(func() { g.stop(); close(stopped) })
+	wg.Go(func() {
+		g.stop()
+		close(stopped)
+	})
 	select {
 	case <-stopped:
-	case <-time.After(patience):
-		t.Error("Run waits for the core")
+	case <-time.After(testTimeout):
+		t.Error("Run waits for the core, want it to end")
 		unblock()
 	}
 }

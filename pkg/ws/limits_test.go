@@ -7,131 +7,179 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/redroomrewards/realtime/pkg/ws/internal/netconn"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
-// The limits of the contract, as they are when nothing is configured. Each one
-// that bites is counted.
-func TestLimits(t *testing.T) {
-	reg := prometheus.NewRegistry()
-	g := newGateway(t, Config{Registerer: reg, AuthTimeout: 300 * time.Millisecond})
-	counted := func(limit string) {
-		t.Helper()
-		eventually(t, limit+" is counted", func() bool { return metric(t, reg, "gateway_limits_total", limit) == 1 })
-	}
-	login := func() *client { return g.login("user:u1", "user:u2") }
+// A limitTest exceeds a default limit. It runs on a gateway of its own.
+type limitTest struct {
+	limit  string // the label in gateway_limits_total
+	exceed func(t *testing.T, g *gateway)
+}
 
-	c := login()
+// The default limits have the values in docs/protocol.md. Each client that exceeds one is counted.
+func TestDefaultLimits(t *testing.T) {
+	for name, tc := range map[string]limitTest{
+		"32 subscriptions":       {limitSubscriptions, exceedSubscriptions},
+		"64 accounts":            {limitAccounts, exceedAccounts},
+		"32 filter values":       {limitFilterValues, exceedFilterValues},
+		"40 frames at once":      {limitFrameRate, exceedFrameRate},
+		"message of 16 KiB":      {limitMessageBytes, exceedMessageBytes},
+		"5 malformed frames":     {limitBadFrames, exceedBadFrames},
+		"time to authenticate":   {limitAuthTimeout, exceedAuthTimeout},
+		"64 account connections": {limitAccountConnections, exceedAccountConnections},
+	} {
+		t.Run(name, func(t *testing.T) {
+			reg := prometheus.NewRegistry()
+			g := newGateway(t, Config{Registerer: reg, AuthTimeout: 300 * time.Millisecond})
+			tc.exceed(t, g)
+			waitForMetric(t, reg, "gateway_limits_total", tc.limit, 1)
+		})
+	}
+}
+
+func exceedSubscriptions(_ *testing.T, g *gateway) {
+	c := g.login("user:u1")
 	for i := range 32 {
-		c.send(fmt.Sprintf(`{"op":"subscribe","sub":"s%d"}`, i))
-		c.expect("subscribed")
+		c.subscribeWith(fmt.Sprintf(`{"op":"subscribe","sub":"s%d"}`, i))
 	}
-	c.send(`{"op":"subscribe","sub":"one too many"}`)
+	c.sendFrame(`{"op":"subscribe","sub":"one too many"}`)
 	c.expectError(protocol.CodeTooManySubscriptions)
-	counted("subscriptions")
-	_ = c.ws.CloseNow()
+}
 
-	all := g.dial(bearer(mint(t, Identity{Subject: "app", AllAccounts: true})))
-	all.expect("welcome")
-	all.send(`{"op":"subscribe","sub":"a","accounts":` + list(64, `"user:a%d"`) + `,"reasons":` + list(32, `"r%d"`) + `}`)
-	all.expect("subscribed")
-	all.send(`{"op":"subscribe","sub":"b","accounts":` + list(65, `"user:a%d"`) + `}`)
-	all.expectError(protocol.CodeBadRequest)
-	counted("accounts")
-	all.send(`{"op":"subscribe","sub":"c","accounts":["user:a"],"types":` + list(33, `"t%d"`) + `}`)
-	all.expectError(protocol.CodeBadRequest)
-	counted("filter_values")
+func exceedAccounts(_ *testing.T, g *gateway) {
+	c := g.loginWith(Identity{Subject: "app", AllAccounts: true})
+	c.subscribeWith(`{"op":"subscribe","sub":"a","accounts":` + formatList(64, `"user:a%d"`) + `}`)
+	c.sendFrame(`{"op":"subscribe","sub":"b","accounts":` + formatList(65, `"user:a%d"`) + `}`)
+	c.expectError(protocol.CodeBadRequest)
+}
 
-	c = login()
-	c.send(strings.Repeat(`{"op":"ping"}`+"\n", 200)) // 10 s worth of them, at once
+func exceedFilterValues(_ *testing.T, g *gateway) {
+	c := g.login("user:u1")
+	c.subscribeWith(`{"op":"subscribe","sub":"a","reasons":` + formatList(32, `"r%d"`) + `}`)
+	c.sendFrame(`{"op":"subscribe","sub":"b","types":` + formatList(33, `"t%d"`) + `}`)
+	c.expectError(protocol.CodeBadRequest)
+}
+
+func exceedFrameRate(_ *testing.T, g *gateway) {
+	c := g.login("user:u1")
+	c.sendFrame(strings.Repeat(`{"op":"ping"}`+"\n", 200)) // the frames of 10 s at once
 	for range 40 {
-		c.expect("pong")
+		c.expectFrame("pong")
 	}
 	c.expectClose(protocol.CloseRateLimited)
-	counted("frame_rate")
+}
 
-	c = login()
-	c.send(strings.Repeat(" ", 16<<10+1))
+func exceedMessageBytes(_ *testing.T, g *gateway) {
+	c := g.login("user:u1")
+	c.sendFrame(strings.Repeat(" ", 16<<10+1))
 	c.expectClose(protocol.CloseTooBig)
-	counted("message_bytes")
+}
 
-	c = login()
-	c.send("1\n2\n3\n4\n5\n6")
+func exceedBadFrames(_ *testing.T, g *gateway) {
+	c := g.login("user:u1")
+	c.sendFrame("1\n2\n3\n4\n5\n6")
 	c.expectClose(protocol.CloseBadRequest)
-	counted("bad_frames")
+}
 
-	c = g.dial(nil)
+func exceedAuthTimeout(_ *testing.T, g *gateway) {
+	c := g.dial(nil)
 	c.expectClose(protocol.CloseAuthTimeout)
-	counted("auth_timeout")
+}
 
-	raw := mint(t, Identity{Subject: "user:u7"})
+func exceedAccountConnections(t *testing.T, g *gateway) {
+	header := bearerHeader(mintToken(t, Identity{Subject: "user:u7"}))
 	for range 64 {
-		g.dial(bearer(raw)).expect("welcome")
+		g.dial(header).expectFrame("welcome")
 	}
-	if _, resp, err := g.tryDial(bearer(raw)); err == nil || resp.StatusCode != http.StatusTooManyRequests {
-		t.Errorf("the 65th connection of an account: %v", err)
-	}
-	counted("account_connections")
-	if limit := g.hub.accept; limit.Burst() != 10_000 || limit.Limit() != 10_000 {
-		t.Errorf("%v new connections a second, %d at once", limit.Limit(), limit.Burst())
-	}
+	g.expectRefused(header, http.StatusTooManyRequests)
 }
 
-// New connections beyond the rate are sent away, whatever they are.
-func TestAcceptRateIsCounted(t *testing.T) {
-	reg := prometheus.NewRegistry()
-	g := newGateway(t, Config{Registerer: reg, AcceptRate: 1, MaxConnections: 1})
-	g.login("user:u1")
-	resp, _ := g.get("", bearer(mint(t, Identity{Subject: "user:u1"})))
-	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
-		t.Errorf("beyond the rate: %d", resp.StatusCode)
-	}
-	if n := metric(t, reg, "gateway_limits_total", "accept_rate"); n != 1 {
-		t.Errorf("counted %v", n)
-	}
-	g.hub.accept.SetBurst(100)
-	eventually(t, "the rate allows another", func() bool {
-		resp, _ = g.get("", bearer(mint(t, Identity{Subject: "user:u1"})))
-		return metric(t, reg, "gateway_limits_total", "connections") == 1
-	})
-	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
-		t.Errorf("beyond all connections: %d", resp.StatusCode)
-	}
-}
-
-// A queue holds 1024 frames or 1 MiB, whichever comes first.
-func TestQueueLimits(t *testing.T) {
+func TestDefaultAcceptRate(t *testing.T) {
 	h := NewHub(Config{}, newLedger(), newLedger())
-	for name, c := range map[string]struct{ size, fit int }{"frames": {10, 1024}, "bytes": {8 << 10, 128}} {
-		k := newSink(h, &Identity{})
-		k.still = true
-		for range c.fit {
-			k.session.enqueue(netconn.Item{Frame: make([]byte, c.size)})
-		}
-		if frames, _ := k.session.queue.Waiting(); frames != c.fit || k.session.queue.IsSealed() {
-			t.Errorf("%s: %d wait, %d should", name, frames, c.fit)
-		}
-		k.session.enqueue(netconn.Item{Frame: []byte("x")})
-		if frames, bytes := k.session.queue.Waiting(); k.code != protocol.CloseSlowConsumer || frames+bytes != 0 {
-			t.Errorf("%s: closed with %d, %d frames of %d bytes wait", name, k.code, frames, bytes)
-		}
-	}
+	checkEqual(t, "burst", h.accept.Burst(), 10_000)
+	checkEqual(t, "connections per second", h.accept.Limit(), 10_000)
 }
 
-// A replay is no reason to be too slow, however small the queue is, neither from memory nor
-// from the history.
-func TestReplayFitsASmallQueue(t *testing.T) {
-	for name, memory := range map[string]int{"memory": 1 << 20, "history": shards} {
+func TestTooManyConnectionsOfAccount(t *testing.T) {
+	g := newGateway(t, Config{MaxConnectionsPerAccount: 2})
+	first := g.login("user:u1")
+	g.login("user:u1", "user:u2")
+	token := mintToken(t, Identity{Subject: "user:u1"})
+	g.expectOverloaded(bearerHeader(token), http.StatusTooManyRequests)
+
+	c := g.dial(nil)
+	c.sendAuth(token)
+	c.expectClose(protocol.CloseRateLimited)
+
+	_ = first.ws.Close(websocket.StatusNormalClosure, "")
+	waitUntil(t, "another connection is admitted", func() bool {
+		_, _, err := g.tryDial(bearerHeader(token))
+		return err == nil
+	})
+}
+
+func TestAcceptRateOfWebSockets(t *testing.T) {
+	g := newGateway(t, Config{AcceptRate: 1})
+	g.login("user:u1")
+	token := mintToken(t, Identity{Subject: "user:u1"})
+	g.expectOverloaded(bearerHeader(token), http.StatusServiceUnavailable)
+}
+
+// A refused request counts only once towards the accept rate.
+func TestAcceptRateCountsRefusedRequestOnce(t *testing.T) {
+	g := newGateway(t, Config{AcceptRate: 1})
+	g.expectRefused(bearerHeader("no.such.token"), http.StatusUnauthorized)
+}
+
+func TestAcceptRateOfStreams(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	g := newGateway(t, Config{Registerer: reg, AcceptRate: 1})
+	g.login("user:u1")
+	resp, _ := g.requestStream("", bearerHeader(mintToken(t, Identity{Subject: "user:u1"})))
+	checkEqual(t, "status", resp.StatusCode, http.StatusServiceUnavailable)
+	checkRetryAfter(t, resp)
+	checkMetric(t, reg, "gateway_limits_total", limitAcceptRate, 1)
+}
+
+func TestTooManyConnections(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	g := newGateway(t, Config{Registerer: reg, MaxConnections: 1})
+	g.login("user:u1")
+	resp, _ := g.requestStream("", bearerHeader(mintToken(t, Identity{Subject: "user:u1"})))
+	checkEqual(t, "status", resp.StatusCode, http.StatusServiceUnavailable)
+	checkRetryAfter(t, resp)
+	checkMetric(t, reg, "gateway_limits_total", limitConnections, 1)
+}
+
+// A queue holds 1024 frames or 1 MiB, whichever is less.
+func TestDefaultQueueLimits(t *testing.T) {
+	h := NewHub(Config{}, newLedger(), newLedger())
+	for name, tc := range map[string]struct {
+		frameSize int
+		frames    int
+	}{
+		"frames": {frameSize: 10, frames: 1024},
+		"bytes":  {frameSize: 8 << 10, frames: 128},
+	} {
 		t.Run(name, func(t *testing.T) {
-			g := newGateway(t, Config{QueueEvents: 128, QueueBytes: 64 << 10, MemoryEvents: memory})
-			g.deliver("user:u1", 2000)
-			c := g.login("user:u1")
-			c.send(`{"op":"subscribe","sub":"s","after":{"user:u1":0}}`)
-			c.expect("subscribed")
-			c.expectEvents("s", "user:u1", 1, 2000)
+			k := newSink(h, &Identity{})
+			k.isSlow = true
+			for range tc.frames {
+				k.session.enqueue(netconn.Item{Frame: make([]byte, tc.frameSize)})
+			}
+			frames, _ := k.session.queue.Waiting()
+			checkEqual(t, "queued frames", frames, tc.frames)
+			checkEqual(t, "sealed", k.session.queue.IsSealed(), false)
+
+			k.session.enqueue(netconn.Item{Frame: []byte("x")})
+			checkEqual(t, "close code", k.code, protocol.CloseSlowConsumer)
+			frames, bytes := k.session.queue.Waiting()
+			checkEqual(t, "queued frames after the close", frames, 0)
+			checkEqual(t, "queued bytes after the close", bytes, 0)
 		})
 	}
 }

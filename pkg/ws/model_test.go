@@ -16,48 +16,50 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
-
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
-// TestModel lets clients subscribe, unsubscribe, and resume at one of two gateways
-// by themselves or because theirs drains, while events are published, lost,
-// repeated, read again and late at one gateway, while the core and the hash come
-// and go, and checks what every client saw.
+// TestModel runs random actions on a model and checks the frames of all clients. Clients subscribe,
+// unsubscribe and resume at one of two gateways, by themselves or because a gateway drains. Events
+// are published, lost, repeated, read again, or late at one gateway. The core and the snapshots
+// fail and recover.
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		actions := rapid.SliceOfN(rapid.Custom(drawAction), 1, 60).Draw(rt, "actions")
 		seed := rapid.Uint64().Draw(rt, "seed")
 		perShard := rapid.SampledFrom([]int{1, 5, 1000}).Draw(rt, "memory")
 		var failure error
-		synctest.Test(t, func(*testing.T) { failure = newModel(seed, perShard).run(actions) })
+		synctest.Test(t, func(*testing.T) {
+			failure = newModel(seed, perShard).runActions(actions)
+		})
 		if failure != nil {
 			rt.Fatal(failure)
 		}
 	})
 }
 
-// model is two gateways on one ledger, and three clients.
+// A model has two gateways on one ledger, and three clients.
 type model struct {
 	ledger  *ledger
-	source  *slowly
+	source  *slowLedger
 	config  Config
 	nodes   [2]*modelNode
 	clients [3]*modelClient
-	opened  int // subscriptions so far, to name them
+	opened  int // number of subscriptions so far; it is part of their names
 }
 
+// A modelNode is a gateway of a model.
 type modelNode struct {
 	hub       *Hub
-	delivered map[string]int64 // by account, the newest seq that the tail passed on
+	delivered map[string]int64 // newest delivered seq of each account
 	stop      func()
 }
 
-// modelClient has a connection after the other. Only its reader touches it, and
-// whoever has waited for all goroutines to block.
+// A modelClient opens one connection after another. Only its reader uses it, or a goroutine that
+// has waited until all others are blocked.
 type modelClient struct {
 	sinks   []*sink // the last one is open
-	node    int     // where it is
+	node    int     // index of its gateway
 	todo    chan func()
 	failure error
 }
@@ -73,196 +75,201 @@ var (
 )
 
 func newModel(seed uint64, perShard int) *model {
-	m := &model{ledger: newLedger(), config: Config{MemoryEvents: perShard * shards, RetryFor: time.Hour, MaxReplay: 25}}
-	m.source = &slowly{ledger: m.ledger, rand: rand.New(rand.NewPCG(seed, seed))} //nolint:gosec // spread, not secrecy
+	m := &model{
+		ledger: newLedger(),
+		config: Config{
+			MemoryEvents: perShard * shards,
+			RetryFor:     time.Hour,
+			MaxReplay:    25,
+		},
+	}
+	m.source = &slowLedger{
+		ledger: m.ledger,
+		rand:   rand.New(rand.NewPCG(seed, seed)), //nolint:gosec // not for security
+	}
 	for i := range m.nodes {
-		m.nodes[i] = m.node()
+		m.nodes[i] = m.startNode()
 	}
 	return m
 }
 
-// node starts a gateway.
-func (m *model) node() *modelNode {
-	n := &modelNode{hub: NewHub(m.config, m.source, m.source), delivered: map[string]int64{}}
+// startNode starts a gateway.
+func (m *model) startNode() *modelNode {
+	n := &modelNode{
+		hub:       NewHub(m.config, m.source, m.source),
+		delivered: map[string]int64{},
+	}
 	ctx, cancel := context.WithCancel(context.Background())
-	running := make(chan struct{})
-	go func() { _ = n.hub.Run(ctx); close(running) }()
-	n.stop = func() { cancel(); <-running }
+	ended := make(chan struct{})
+	go func() {
+		_ = n.hub.Run(ctx)
+		close(ended)
+	}()
+	n.stop = func() {
+		cancel()
+		<-ended
+	}
 	return n
 }
 
-// connect opens a connection where the client is.
+// connect opens a connection to the client's gateway.
 func (m *model) connect(c *modelClient) {
-	k := newSink(m.nodes[c.node].hub, &Identity{Subject: "app", Accounts: modelAccounts})
-	_ = m.nodes[c.node].hub.clients.add(k.session) // one that drains takes nobody: the client comes back soon
+	hub := m.nodes[c.node].hub
+	k := newSink(hub, &Identity{Subject: "app", Accounts: modelAccounts})
+	_ = hub.clients.add(k.session) // fails while it drains; the client then roams soon
 	c.sinks = append(c.sinks, k)
 }
 
-func (c *modelClient) now() *sink { return c.sinks[len(c.sinks)-1] }
+// currentSink returns the open connection.
+func (c *modelClient) currentSink() *sink {
+	return c.sinks[len(c.sinks)-1]
+}
 
-// leave ends the connection.
-func (c *modelClient) leave() {
-	s := c.now().session
+// closeSink closes the open connection.
+func (c *modelClient) closeSink() {
+	s := c.currentSink().session
 	s.end()
 	if s.hub.clients.findByID(s.id) != nil {
 		s.hub.clients.remove(s, nil)
 	}
 }
 
-// roam has the client resume all its subscriptions at another gateway.
+// roam makes the client resume all its subscriptions at the other gateway.
 func (m *model) roam(c *modelClient) {
-	c.leave()
+	c.closeSink()
 	m.ledger.mu.Lock()
-	open, err := checkFrames(c.now().frames(), m.ledger, modelFilters)
+	open, err := checkFrames(c.currentSink().frames(), m.ledger, modelFilters)
 	m.ledger.mu.Unlock()
 	if err != nil {
 		c.failure = errors.Join(c.failure, err)
 	}
+
 	c.node = 1 - c.node
 	m.connect(c)
-	k := c.now()
 	for _, sub := range slices.Sorted(maps.Keys(open)) {
 		after := map[string]int64{}
-		for a, w := range open[sub] {
-			after[a] = w.shown
+		for account, w := range open[sub] {
+			after[account] = w.shown
 		}
-		f := m.frame(sub, slices.Sorted(maps.Keys(after)))
+		f := newModelFrame(sub, slices.Sorted(maps.Keys(after)))
 		f.After = after
-		if r := k.session.subscribe(f); r != nil {
-			k.session.reply(protocol.ErrorFrame(&sub, r))
-		}
+		c.subscribe(f)
 	}
 }
 
-// frame subscribes under a name whose first part is that of its filter.
-func (m *model) frame(sub string, accounts []string) *protocol.ClientFrame {
-	flt := modelFilters[strings.SplitN(sub, "#", 2)[0]]
-	f := &protocol.ClientFrame{Sub: &sub, Accounts: accounts, Types: flt.types, Reasons: flt.reasons}
+// subscribe subscribes on the open connection.
+func (c *modelClient) subscribe(f *protocol.ClientFrame) {
+	s := c.currentSink().session
+	refused := s.subscribe(f)
+	if refused != nil {
+		s.reply(protocol.ErrorFrame(f.Sub, refused))
+	}
+}
+
+// unsubscribe closes the i-th subscription on the open connection, modulo their number.
+func (c *modelClient) unsubscribe(i int) {
+	s := c.currentSink().session
+	if len(s.subs) > 0 {
+		_ = s.unsubscribe(s.subs[i%len(s.subs)].name)
+	}
+}
+
+// newModelFrame returns a subscribe frame with the filter of the subscription.
+func newModelFrame(sub string, accounts []string) *protocol.ClientFrame {
+	flt := modelFilters[filterName(sub)]
+	f := &protocol.ClientFrame{
+		Sub:      &sub,
+		Accounts: accounts,
+		Types:    flt.types,
+		Reasons:  flt.reasons,
+	}
 	if flt.minAmount > 0 {
 		f.MinAmount = &flt.minAmount
 	}
 	return f
 }
 
-// deliver passes entries on to the gateways.
-func (m *model) deliver(ds []bus.Delivery, refill bool, to ...*modelNode) {
-	for _, n := range to {
-		n.hub.Deliver(ds, refill)
-		for _, d := range ds {
+// deliverTo delivers entries to the gateways.
+func (m *model) deliverTo(nodes []*modelNode, batch []bus.Delivery, refill bool) {
+	for _, n := range nodes {
+		n.hub.Deliver(batch, refill)
+		for _, d := range batch {
 			n.delivered[d.Account] = max(n.delivered[d.Account], d.Seq)
 		}
 	}
 }
 
-func (m *model) run(actions []action) error {
+// runActions runs the actions and checks the frames of all clients.
+func (m *model) runActions(actions []action) error {
 	var readers sync.WaitGroup
 	for i := range m.clients {
-		c := &modelClient{todo: make(chan func(), 200), node: i % 2}
+		c := &modelClient{
+			todo: make(chan func(), 200),
+			node: i % 2,
+		}
 		m.clients[i] = c
 		m.connect(c)
-		readers.Go(func() { // as a connection's reader: one frame after the other
+		readers.Go(func() { // like the reader of a connection: one frame after another
 			for f := range c.todo {
 				f()
 			}
-			c.leave()
+			c.closeSink()
 		})
 	}
 	for _, a := range actions {
-		m.act(a)
+		m.runAction(a)
 		<-time.After(time.Duration(a.Pause) * time.Millisecond)
 	}
-	// Everything comes back. What the tail passed on must be shown by itself; what it
-	// lost shows with the next event.
-	m.ledger.set(func(l *ledger) { l.coreAway, l.hashAway, l.noHash = false, false, false })
-	<-time.After(time.Minute)
-	failure := m.check()
-	for _, a := range modelAccounts {
-		m.deliver(m.ledger.publish(a, 1), false, m.nodes[:]...)
-	}
-	<-time.After(time.Minute)
-	if failure == nil {
-		failure = m.check()
-	}
+	failure := m.checkAfterRecovery()
+
 	for _, c := range m.clients {
 		close(c.todo)
 	}
 	readers.Wait()
 	for _, n := range m.nodes {
 		n.stop()
-		for i := range n.hub.shards {
-			for a, tp := range n.hub.shards[i].topics {
-				if len(tp.feeds) > 0 && failure == nil {
-					failure = fmt.Errorf("%s: feeds are left behind", a)
-				}
-			}
-		}
+		failure = errors.Join(failure, n.checkNoFeeds())
 	}
 	return failure
 }
 
-func (m *model) act(a action) {
-	l, account, c := m.ledger, modelAccounts[a.Account], m.clients[a.Client]
-	switch a.Kind {
-	case "publish":
-		m.deliver(l.publish(account, a.N), false, m.nodes[:]...)
-	case "lose":
-		l.publish(account, a.N)
-	case "lag":
-		m.deliver(l.publish(account, a.N), false, m.nodes[a.Client%2])
-	case "again", "refill":
-		l.mu.Lock()
-		all := slices.Clone(l.events[account][:l.shown[account]])
-		l.mu.Unlock()
-		m.deliver(all[max(0, len(all)-a.N):], a.Kind == "refill", m.nodes[:]...)
-	case "subscribe":
-		m.opened++
-		accounts := []string{account}
-		if a.Both {
-			accounts = modelAccounts
-		}
-		f := m.frame(fmt.Sprintf("%s#%d", modelNames[a.Name], m.opened), accounts)
-		if a.After != -1 {
-			l.mu.Lock()
-			f.After = map[string]int64{account: max(0, int64(len(l.events[account])-a.After))}
-			l.mu.Unlock()
-		}
-		c.todo <- func() {
-			if r := c.now().session.subscribe(f); r != nil {
-				c.now().session.reply(protocol.ErrorFrame(f.Sub, r))
-			}
-		}
-	case "unsubscribe":
-		c.todo <- func() {
-			if s := c.now().session; len(s.subs) > 0 {
-				_ = s.unsubscribe(s.subs[a.N%len(s.subs)].name)
-			}
-		}
-	case "roam":
-		c.todo <- func() { m.roam(c) }
-	case "drain":
-		m.drain(a.Client % 2)
-	case "core":
-		l.set(func(l *ledger) { l.coreAway = !l.coreAway })
-	case "hash":
-		l.set(func(l *ledger) { l.hashAway = !l.hashAway })
-	case "nohash":
-		l.set(func(l *ledger) { l.noHash = !l.noHash })
-	case "forget":
-		l.set(func(l *ledger) { l.historyAt += int64(a.N) })
-	case "recheck":
-		for _, n := range m.nodes {
-			_ = n.hub.Recheck(context.Background())
-		}
-	case "rest":
-		synctest.Wait()
+// checkAfterRecovery makes the core and the snapshots available and checks the frames. Events that
+// were delivered must have been sent. Events that were lost are sent with the next event.
+func (m *model) checkAfterRecovery() error {
+	m.ledger.update(func(l *ledger) {
+		l.coreDown = false
+		l.snapshotsDown = false
+		l.noSnapshots = false
+	})
+	<-time.After(time.Minute)
+	failure := m.checkClients()
+	for _, account := range modelAccounts {
+		m.deliverTo(m.nodes[:], m.ledger.publishEvents(account, 1), false)
 	}
+	<-time.After(time.Minute)
+	if failure == nil {
+		failure = m.checkClients()
+	}
+	return failure
 }
 
-// drain sends a gateway's clients to the other one, and puts a new gateway in its
-// place, which has read nothing yet.
-func (m *model) drain(i int) {
-	// Nobody is on the way to it any more, and everybody is answered.
-	m.ledger.set(func(l *ledger) { l.coreAway = false })
+// checkNoFeeds checks that no feed is left.
+func (n *modelNode) checkNoFeeds() error {
+	for i := range n.hub.shards {
+		for account, t := range n.hub.shards[i].topics {
+			if len(t.feeds) > 0 {
+				return fmt.Errorf("feeds of %s: got %d, want none", account, len(t.feeds))
+			}
+		}
+	}
+	return nil
+}
+
+// drainNode drains a gateway, so that its clients roam to the other one. A new gateway without
+// events replaces it.
+func (m *model) drainNode(i int) {
+	// First all clients must have arrived, and all their frames must be answered.
+	m.ledger.update(func(l *ledger) { l.coreDown = false })
 	<-time.After(time.Minute)
 	synctest.Wait()
 	old := m.nodes[i]
@@ -272,46 +279,68 @@ func (m *model) drain(i int) {
 			leaving = append(leaving, c)
 		}
 	}
-	var drained sync.WaitGroup
-	drained.Go(func() { old.hub.Drain(context.Background(), time.Second) })
+
+	var draining sync.WaitGroup
+	draining.Go(func() { old.hub.Drain(context.Background(), time.Second) })
 	synctest.Wait()
 	for _, c := range leaving {
-		k := c.now()
-		if got := k.frames(); len(got) == 0 || !strings.HasPrefix(got[len(got)-1], `{"op":"reconnect","afterMs":`) || k.code != protocol.CloseRestart {
-			c.failure = errors.Join(c.failure, fmt.Errorf("drained without a reconnect frame, closed with %d", k.code))
-		}
+		c.failure = errors.Join(c.failure, c.currentSink().checkDrained())
 		c.todo <- func() { m.roam(c) }
 	}
-	drained.Wait()
+	draining.Wait()
 	old.stop()
-	m.nodes[i] = m.node()
+	m.nodes[i] = m.startNode()
 }
 
-// check looks at what every client saw, once nothing moves any more.
-func (m *model) check() error {
+// checkDrained checks that the client was asked to reconnect.
+func (k *sink) checkDrained() error {
+	frames := k.frames()
+	if len(frames) == 0 {
+		return errors.New("got no frame, want a reconnect frame")
+	}
+	last := frames[len(frames)-1]
+	if !strings.HasPrefix(last, `{"op":"reconnect","afterMs":`) {
+		return fmt.Errorf("got %s, want a reconnect frame", last)
+	}
+	if k.code != protocol.CloseRestart {
+		return fmt.Errorf("close code: got %d, want %d", k.code, protocol.CloseRestart)
+	}
+	return nil
+}
+
+// checkClients checks the frames of all clients when all goroutines are blocked.
+func (m *model) checkClients() error {
 	synctest.Wait()
 	for i, c := range m.clients {
 		if c.failure != nil {
 			return fmt.Errorf("client %d: %w", i, c.failure)
 		}
 		for n, k := range c.sinks {
-			got := k.frames()
-			open, err := checkFrames(got, m.ledger, modelFilters)
-			if k == c.now() {
-				if err == nil {
-					err = complete(open, m.ledger, modelFilters, m.nodes[c.node].delivered)
-				}
-				if err == nil && k.code != 0 {
-					err = fmt.Errorf("closed with %d", k.code)
-				}
-				if err == nil && len(open) != len(k.session.subs) {
-					err = fmt.Errorf("%d subscriptions are open, the client knows of %d", len(k.session.subs), len(open))
-				}
-			}
+			err := m.checkSink(c, k)
 			if err != nil {
-				return fmt.Errorf("client %d, connection %d: %w\n%s", i, n, err, strings.Join(got, "\n"))
+				frames := strings.Join(k.frames(), "\n")
+				return fmt.Errorf("client %d, connection %d: %w\n%s", i, n, err, frames)
 			}
 		}
+	}
+	return nil
+}
+
+// checkSink checks the frames of one connection. The open connection must also be complete.
+func (m *model) checkSink(c *modelClient, k *sink) error {
+	open, err := checkFrames(k.frames(), m.ledger, modelFilters)
+	if err != nil || k != c.currentSink() {
+		return err
+	}
+	err = checkComplete(open, m.ledger, modelFilters, m.nodes[c.node].delivered)
+	if err != nil {
+		return err
+	}
+	if k.code != 0 {
+		return fmt.Errorf("close code: got %d, want an open connection", k.code)
+	}
+	if len(open) != len(k.session.subs) {
+		return fmt.Errorf("open subscriptions: got %d, want %d", len(open), len(k.session.subs))
 	}
 	return nil
 }

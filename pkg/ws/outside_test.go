@@ -18,11 +18,11 @@ import (
 	"github.com/redroomrewards/realtime/internal/testenv"
 )
 
-// module is this module's path.
+// module is the path of this module.
 const module = "github.com/redroomrewards/realtime"
 
-// buildOutside copies the program in testdata/outside into a module of its own, outside of this
-// repository, and builds it. The module has this module's dependencies and nothing else.
+// buildOutside copies the program in testdata/outside into a separate module and builds it. The
+// module requires this module and has its dependencies.
 func buildOutside(t *testing.T) string {
 	t.Helper()
 	root, err := filepath.Abs("../..")
@@ -30,105 +30,126 @@ func buildOutside(t *testing.T) string {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	copyFile := func(from, to string, change func(string) string) {
-		data, err := os.ReadFile(from)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, to), []byte(change(string(data))), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	same := func(text string) string { return text }
-	copyFile(filepath.Join("testdata", "outside", "main.go"), "main.go", same)
-	copyFile(filepath.Join(root, "go.sum"), "go.sum", same)
-	copyFile(filepath.Join(root, "go.mod"), "go.mod", func(text string) string {
-		text = strings.Replace(text, "module "+module, "module example.com/outside", 1)
-		return text + "\nrequire " + module + " v0.0.0\n\nreplace " + module + " => " + root + "\n"
-	})
+	copyFile(t, filepath.Join("testdata", "outside", "main.go"), filepath.Join(dir, "main.go"))
+	copyFile(t, filepath.Join(root, "go.sum"), filepath.Join(dir, "go.sum"))
+	writeModFile(t, root, dir)
+
 	program := filepath.Join(dir, "outside")
 	build := exec.CommandContext(t.Context(), "go", "build", "-mod=mod", "-o", program, ".")
 	build.Dir = dir
 	build.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=", "GOPROXY=off")
-	if out, err := build.CombinedOutput(); err != nil {
+	out, err := build.CombinedOutput()
+	if err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 	return program
 }
 
-// A program in another module implements the Authenticator, the Snapshots and the History, and
-// serves a hub.
-func TestOutsideModule(t *testing.T) {
-	addr := testenv.FreeAddr(t)
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	data, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = os.WriteFile(to, data, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// writeModFile writes the go.mod file of the module in dir.
+func writeModFile(t *testing.T, root, dir string) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(string(data), "module "+module, "module example.com/outside", 1)
+	text += "\nrequire " + module + " v0.0.0\n"
+	text += "\nreplace " + module + " => " + root + "\n"
+	err = os.WriteFile(filepath.Join(dir, "go.mod"), []byte(text), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// startOutside starts the program in testdata/outside.
+func startOutside(ctx context.Context, t *testing.T, addr string) *testenv.Process {
+	t.Helper()
 	p := testenv.StartProcess(t, t.TempDir(), buildOutside(t), []string{addr}, nil)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
 	for !strings.Contains(p.Output(), "ready") {
 		select {
 		case <-ticker.C:
 		case <-p.Exited():
-			t.Fatalf("ended: %s", p.Output())
+			t.Fatalf("the program has ended: %s", p.Output())
 		case <-ctx.Done():
-			t.Fatalf("not ready: %s", p.Output())
+			t.Fatalf("the program is not ready: %s", p.Output())
 		}
 	}
-	dial := func(token string) (*websocket.Conn, *http.Response, error) {
-		return websocket.Dial(ctx, "ws://"+addr+"/v1/ws", &websocket.DialOptions{
-			HTTPHeader: http.Header{"Authorization": {"Bearer " + token}},
-		})
+	return p
+}
+
+// A program in another module can implement Authenticator, Snapshots and History, and serve a hub.
+func TestOutsideModule(t *testing.T) {
+	addr := testenv.FreeAddr(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	p := startOutside(ctx, t, addr)
+
+	_, resp, err := dialOutside(ctx, addr, "wrong")
+	if err == nil {
+		t.Error("wrong password: got a connection, want status 401")
+	} else if resp == nil || resp.StatusCode != http.StatusUnauthorized {
+		t.Errorf("wrong password: got %v, want status 401", err)
 	}
-	if _, resp, err := dial("wrong"); err == nil || resp.StatusCode != http.StatusUnauthorized {
-		t.Errorf("with a wrong password: %v", err)
-	}
-	credit(ctx, t, addr, 2)
-	conn, _, err := dial("open sesame")
+
+	creditAccount(ctx, t, addr, 2)
+	conn, _, err := dialOutside(ctx, addr, "open sesame")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.CloseNow() }()
 	c := &client{Conn: conn}
-	c.expect(ctx, t, "welcome")
-	c.send(ctx, t, `{"op":"subscribe","sub":"live"}`)
-	f := c.expect(ctx, t, "subscribed")
-	if len(f.Accounts) != 1 || f.Accounts[0].Snapshot.Available != 20 || f.Accounts[0].Seq != 2 {
-		t.Errorf("subscribed with %+v, want 20 points at seq 2", f.Accounts)
-	}
-	credit(ctx, t, addr, 1)
-	if f := c.expect(ctx, t, "event"); f.Sub != "live" || f.Seq != 3 {
-		t.Errorf("got %+v, want event 3", f)
-	}
-	c.send(ctx, t, `{"op":"subscribe","sub":"replay","after":{"user:alibaba":0}}`)
-	c.expect(ctx, t, "subscribed")
-	for seq := int64(1); seq <= 3; seq++ {
-		if f := c.expect(ctx, t, "event"); f.Sub != "replay" || f.Seq != seq {
-			t.Errorf("got %+v, want event %d again", f, seq)
-		}
-	}
-	c.send(ctx, t, `{"op":"subscribe","sub":"other","accounts":["user:cassim"]}`)
-	if f := c.expect(ctx, t, "error"); f.Code != "forbidden" {
-		t.Errorf("another's account: %+v, want forbidden", f)
-	}
+	c.expectFrame(ctx, t, "welcome")
+	c.checkSubscription(ctx, t, addr)
+	c.checkReplay(ctx, t)
+	c.checkOtherAccount(ctx, t)
 
-	if err := p.Signal(syscall.SIGTERM); err != nil {
+	err = p.Signal(syscall.SIGTERM)
+	if err != nil {
 		t.Fatal(err)
 	}
 	var closed websocket.CloseError
-	if _, _, err := c.Read(ctx); !errors.As(err, &closed) || closed.Code != websocket.StatusGoingAway {
-		t.Errorf("closed with %v, want 1001", err)
+	_, _, err = c.Read(ctx)
+	if !errors.As(err, &closed) {
+		t.Errorf("got %v, want close code 1001", err)
+	}
+	if closed.Code != websocket.StatusGoingAway {
+		t.Errorf("close code: got %d, want 1001", closed.Code)
 	}
 	<-p.Exited()
-	if code := p.ExitCode(); code != 0 {
-		t.Errorf("exit code %d: %s", code, p.Output())
+	if p.ExitCode() != 0 {
+		t.Errorf("exit code: got %d, want 0: %s", p.ExitCode(), p.Output())
 	}
 }
 
-// frame is what these tests look at in a server's frame.
+func dialOutside(
+	ctx context.Context, addr, token string,
+) (*websocket.Conn, *http.Response, error) {
+	return websocket.Dial(ctx, "ws://"+addr+"/v1/ws", &websocket.DialOptions{
+		HTTPHeader: http.Header{"Authorization": {"Bearer " + token}},
+	})
+}
+
+// A frame has the members of a server frame that this test checks.
 type frame struct {
-	Op, Sub, Code string
-	Seq           int64
-	Accounts      []struct {
+	Op       string
+	Sub      string
+	Code     string
+	Seq      int64
+	Accounts []struct {
 		Seq      int64
 		Snapshot struct {
 			Available int64 `json:"availableBalance"`
@@ -136,41 +157,99 @@ type frame struct {
 	}
 }
 
-// client is a WebSocket client of the program.
+// A client is a WebSocket client of the program.
 type client struct {
 	*websocket.Conn
 	pending []string // frames of the last message
 }
 
-func (c *client) expect(ctx context.Context, t *testing.T, op string) frame {
+// checkSubscription subscribes to an account with two events and delivers a third event.
+func (c *client) checkSubscription(ctx context.Context, t *testing.T, addr string) {
+	t.Helper()
+	c.sendFrame(ctx, t, `{"op":"subscribe","sub":"live"}`)
+	f := c.expectFrame(ctx, t, "subscribed")
+	if len(f.Accounts) != 1 {
+		t.Fatalf("accounts: got %d, want 1", len(f.Accounts))
+	}
+	if f.Accounts[0].Snapshot.Available != 20 {
+		t.Errorf("available balance: got %d, want 20", f.Accounts[0].Snapshot.Available)
+	}
+	if f.Accounts[0].Seq != 2 {
+		t.Errorf("seq: got %d, want 2", f.Accounts[0].Seq)
+	}
+	creditAccount(ctx, t, addr, 1)
+	c.expectEvent(ctx, t, "live", 3)
+}
+
+// checkReplay subscribes from the first event.
+func (c *client) checkReplay(ctx context.Context, t *testing.T) {
+	t.Helper()
+	c.sendFrame(ctx, t, `{"op":"subscribe","sub":"replay","after":{"user:alibaba":0}}`)
+	c.expectFrame(ctx, t, "subscribed")
+	for seq := int64(1); seq <= 3; seq++ {
+		c.expectEvent(ctx, t, "replay", seq)
+	}
+}
+
+// checkOtherAccount subscribes to an account that the token does not cover.
+func (c *client) checkOtherAccount(ctx context.Context, t *testing.T) {
+	t.Helper()
+	c.sendFrame(ctx, t, `{"op":"subscribe","sub":"other","accounts":["user:cassim"]}`)
+	f := c.expectFrame(ctx, t, "error")
+	if f.Code != "forbidden" {
+		t.Errorf("code: got %s, want forbidden", f.Code)
+	}
+}
+
+// expectFrame reads a frame with the op.
+func (c *client) expectFrame(ctx context.Context, t *testing.T, op string) frame {
 	t.Helper()
 	if len(c.pending) == 0 {
 		_, message, err := c.Read(ctx)
 		if err != nil {
-			t.Fatalf("waiting for %s: %v", op, err)
+			t.Fatalf("got %v, want op %s", err, op)
 		}
 		c.pending = strings.Split(string(message), "\n")
 	}
-	var f frame
-	if err := json.Unmarshal([]byte(c.pending[0]), &f); err != nil || f.Op != op {
-		t.Fatalf("got %s %v, want %s", c.pending[0], err, op)
-	}
+	raw := c.pending[0]
 	c.pending = c.pending[1:]
+	var f frame
+	err := json.Unmarshal([]byte(raw), &f)
+	if err != nil {
+		t.Fatalf("got %s, want a JSON object: %v", raw, err)
+	}
+	if f.Op != op {
+		t.Fatalf("got %s, want op %s", raw, op)
+	}
 	return f
 }
 
-func (c *client) send(ctx context.Context, t *testing.T, frame string) {
+// expectEvent reads an event of the subscription.
+func (c *client) expectEvent(ctx context.Context, t *testing.T, sub string, seq int64) {
 	t.Helper()
-	if err := c.Write(ctx, websocket.MessageText, []byte(frame)); err != nil {
+	f := c.expectFrame(ctx, t, "event")
+	if f.Sub != sub {
+		t.Errorf("sub: got %s, want %s", f.Sub, sub)
+	}
+	if f.Seq != seq {
+		t.Errorf("seq: got %d, want %d", f.Seq, seq)
+	}
+}
+
+func (c *client) sendFrame(ctx context.Context, t *testing.T, frame string) {
+	t.Helper()
+	err := c.Write(ctx, websocket.MessageText, []byte(frame))
+	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-// credit adds n events to the account.
-func credit(ctx context.Context, t *testing.T, addr string, n int) {
+// creditAccount adds n events to the account user:alibaba.
+func creditAccount(ctx context.Context, t *testing.T, addr string, n int) {
 	t.Helper()
 	for range n {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr+"/credit/user:alibaba", nil)
+		u := "http://" + addr + "/credit/user:alibaba"
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, u, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -181,7 +260,7 @@ func credit(ctx context.Context, t *testing.T, addr string, n int) {
 		}
 		_ = resp.Body.Close()
 		if resp.StatusCode != http.StatusOK {
-			t.Fatal(resp.Status)
+			t.Fatalf("status: got %s, want 200", resp.Status)
 		}
 	}
 }

@@ -9,128 +9,189 @@ import (
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
-// A token that is void opens nothing any more, by either way in; others are not
-// touched.
-func TestRevokeToken(t *testing.T) {
-	g := newGateway(t, Config{})
-	raw := mint(t, Identity{Subject: "user:u1", TokenID: "t1"})
-	c, waiting, other := g.dial(bearer(raw)), g.dial(nil), g.login("user:u1")
-	c.expect("welcome")
-	if n := g.hub.Revoke(Revocation{TokenID: "t1", Until: time.Now().Add(time.Hour)}); n != 1 {
-		t.Errorf("closed %d", n)
-	}
-	if got := c.expectClose(protocol.CloseForbidden); got.Reason != "forbidden" {
-		t.Errorf("reason %q", got.Reason)
-	}
-	if _, resp, err := g.tryDial(bearer(raw)); err == nil || resp.StatusCode != http.StatusForbidden {
-		t.Errorf("a revoked token in the header: %v", err)
-	}
-	waiting.send(`{"op":"auth","token":"` + raw + `"}`)
-	waiting.expectClose(protocol.CloseForbidden)
-	other.send(`{"op":"auth","token":"` + mint(t, Identity{Subject: "app", TokenID: "t1", Accounts: []string{"user:u1"}}) + `"}`)
-	other.expectClose(protocol.CloseForbidden) // a renewal with it
+// revokeToken revokes the token for an hour. It returns the number of closed connections.
+func (g *gateway) revokeToken(id string) int {
+	return g.hub.Revoke(Revocation{
+		TokenID: id,
+		Until:   time.Now().Add(time.Hour),
+	})
 }
 
-// Of an account, the tokens that were issued until then are void.
-func TestRevokeAccount(t *testing.T) {
-	g := newGateway(t, Config{})
-	mine, family, other := g.login("user:u1"), g.login("user:u2", "user:u1"), g.login("user:u2")
-	old := mint(t, Identity{Subject: "user:u1"})
-	hour := time.Now().Add(time.Hour)
-	if n := g.hub.Revoke(Revocation{Account: "user:u1", At: time.Now(), Until: hour}); n != 2 {
-		t.Errorf("closed %d", n)
-	}
-	mine.expectClose(protocol.CloseForbidden)
-	family.expectClose(protocol.CloseForbidden)
-	if _, resp, err := g.tryDial(bearer(old)); err == nil || resp.StatusCode != http.StatusForbidden {
-		t.Errorf("an older token: %v", err)
-	}
-	other.send(`{"op":"ping"}`)
-	other.expect("pong")
+// revokeAccount revokes the account's tokens that were issued at or before a time. It returns the
+// number of closed connections.
+func (g *gateway) revokeAccount(account string, at time.Time) int {
+	return g.hub.Revoke(Revocation{
+		Account: account,
+		At:      at,
+		Until:   time.Now().Add(time.Hour),
+	})
+}
 
-	// One that was issued afterwards is good: here, after an earlier moment.
-	g.hub.Revoke(Revocation{Account: "user:u2", At: time.Now().Add(-2 * time.Second), Until: hour})
+func TestRevokedTokenClosesConnection(t *testing.T) {
+	g := newGateway(t, Config{})
+	c := g.loginWith(Identity{Subject: "user:u1", TokenID: "t1"})
+	other := g.login("user:u1")
+	checkEqual(t, "connections closed", g.revokeToken("t1"), 1)
+	checkEqual(t, "close text", c.expectClose(protocol.CloseForbidden), "forbidden")
+	other.expectPong()
+}
+
+func TestRevokedTokenIsRefused(t *testing.T) {
+	g := newGateway(t, Config{})
+	g.revokeToken("t1")
+	revoked := Identity{Subject: "app", TokenID: "t1", Accounts: []string{"user:u1"}}
+	token := mintToken(t, revoked)
+
+	t.Run("in the header", func(t *testing.T) {
+		g.expectRefused(bearerHeader(token), http.StatusForbidden)
+	})
+	t.Run("in a frame", func(t *testing.T) {
+		c := g.dial(nil)
+		c.sendAuth(token)
+		c.expectClose(protocol.CloseForbidden)
+	})
+	t.Run("in a renewal", func(t *testing.T) {
+		c := g.login("user:u1")
+		c.sendAuth(token)
+		c.expectClose(protocol.CloseForbidden)
+	})
+}
+
+// A revocation of an account applies to the tokens that were issued before it.
+func TestRevokedAccountClosesConnections(t *testing.T) {
+	g := newGateway(t, Config{})
+	one := g.login("user:u1")
+	two := g.login("user:u2", "user:u1")
+	other := g.login("user:u2")
+	old := mintToken(t, Identity{Subject: "user:u1"})
+	checkEqual(t, "connections closed", g.revokeAccount("user:u1", time.Now()), 2)
+	one.expectClose(protocol.CloseForbidden)
+	two.expectClose(protocol.CloseForbidden)
+	g.expectRefused(bearerHeader(old), http.StatusForbidden)
+	other.expectPong()
+}
+
+func TestTokenIssuedAfterRevocationIsAccepted(t *testing.T) {
+	g := newGateway(t, Config{})
+	open := g.login("user:u2")
+	checkEqual(t, "connections closed", g.revokeAccount("user:u2", time.Now().Add(-2*time.Second)), 0)
 	g.login("user:u2")
-	other.send(`{"op":"ping"}`)
-	other.expect("pong")
+	open.expectPong()
 }
 
-// A connection that is open when its account is revoked ends, though the clock of the token's issuer is ahead. One that
-// came, or was renewed, after a revocation that is only now heard of stays.
-func TestRevokeAccountOfClockAhead(t *testing.T) {
+// The iat of a token is from the issuer's clock, which may be ahead. A revocation still closes the
+// connections that were open at its time. It does not close later connections.
+func TestRevokedAccountWithIssuerClockAhead(t *testing.T) {
 	g := newGateway(t, Config{})
-	hour := time.Now().Add(time.Hour)
-	ahead := mint(t, Identity{Subject: "user:u1", IssuedAt: time.Now().Add(20 * time.Second), ExpiresAt: hour})
-	header, frame := g.dial(bearer(ahead)), g.dial(nil)
-	header.expect("welcome")
-	frame.send(`{"op":"auth","token":"` + ahead + `"}`)
-	frame.expect("welcome")
-	events := g.open(t, "", bearer(ahead))
-	events.expect("subscribed")
-	if n := g.hub.Revoke(Revocation{Account: "user:u1", At: time.Now().Add(-2 * time.Second), Until: hour}); n != 0 {
-		t.Errorf("a revocation of before closed %d", n)
-	}
-	if n := g.hub.Revoke(Revocation{Account: "user:u1", At: time.Now().Truncate(time.Second), Until: hour}); n != 3 { // as Redis has it
-		t.Errorf("closed %d", n)
-	}
+	token := mintToken(t, Identity{
+		Subject:  "user:u1",
+		IssuedAt: time.Now().Add(20 * time.Second),
+	})
+	header := g.dial(bearerHeader(token))
+	header.expectFrame("welcome")
+	frame := g.dial(nil)
+	frame.sendAuth(token)
+	frame.expectFrame("welcome")
+	stream := g.openStream(t, "", bearerHeader(token))
+	stream.expectFrame("subscribed")
+
+	before := time.Now().Add(-2 * time.Second)
+	checkEqual(t, "connections closed by an earlier one", g.revokeAccount("user:u1", before), 0)
+	now := time.Now().Truncate(time.Second) // as in Redis
+	checkEqual(t, "connections closed", g.revokeAccount("user:u1", now), 3)
 	header.expectClose(protocol.CloseForbidden)
 	frame.expectClose(protocol.CloseForbidden)
-	events.expectEnd(protocol.CloseForbidden)
+	stream.expectEnd(protocol.CloseForbidden)
 }
 
-// What is no news is no reason to visit every client.
-func TestRevokedAgain(t *testing.T) {
+// A revocation that changes nothing does not visit the clients.
+func TestRepeatedRevocationChangesNothing(t *testing.T) {
+	now := time.Now()
+	hour := now.Add(time.Hour)
+	for name, v := range map[string]Revocation{
+		"token":   {TokenID: "t1", Until: hour},
+		"account": {Account: "user:u1", At: now, Until: hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHubWithSession(t)
+			checkEqual(t, "closed", h.Revoke(v), 1)
+			checkEqual(t, "closed by the same", h.Revoke(v), 0)
+			whole := v // as in Redis
+			whole.At = v.At.Truncate(time.Second)
+			whole.Until = v.Until.Truncate(time.Second)
+			checkEqual(t, "closed by whole seconds", h.Revoke(v, whole), 0)
+			checkEqual(t, "closed by none", h.Revoke(), 0)
+		})
+	}
+	t.Run("later", func(t *testing.T) {
+		h := newHubWithSession(t)
+		h.Revoke(Revocation{Account: "user:u1", At: now, Until: hour})
+		later := Revocation{Account: "user:u1", At: now.Add(time.Minute), Until: hour}
+		checkEqual(t, "closed", h.Revoke(later), 1)
+	})
+}
+
+// newHubWithSession returns a hub with a session that stays in the registry after it was closed.
+func newHubWithSession(t *testing.T) *Hub {
+	t.Helper()
 	h := NewHub(Config{}, newLedger(), newLedger())
 	k := newSink(h, &Identity{TokenID: "t1", Accounts: []string{"user:u1"}})
-	if err := h.clients.add(k.session); err != nil { // and it does not leave
+	err := h.clients.add(k.session)
+	if err != nil {
 		t.Fatal(err)
 	}
-	now := time.Now()
-	for _, v := range []Revocation{{TokenID: "t1", Until: now.Add(time.Hour)}, {Account: "user:u1", At: now, Until: now.Add(time.Hour)}} {
-		if n := h.Revoke(v); n != 1 {
-			t.Errorf("%+v: closed %d", v, n)
-		}
-		// The same, and as Redis has it, in whole seconds.
-		whole := v
-		whole.At, whole.Until = v.At.Truncate(time.Second), v.Until.Truncate(time.Second)
-		if n := h.Revoke(v, whole) + h.Revoke(); n != 0 {
-			t.Errorf("%+v: closed %d again", v, n)
-		}
-	}
-	if n := h.Revoke(Revocation{Account: "user:u1", At: now.Add(time.Minute), Until: now.Add(time.Hour)}); n != 1 {
-		t.Errorf("one that reaches further closed %d", n)
-	}
+	return h
 }
 
-func TestRevocationsEnd(t *testing.T) {
+func TestEndedRevocationsAreRemoved(t *testing.T) {
 	r := newRevocations()
 	now := time.Now()
 	for i := range 5000 {
 		r.add(Revocation{TokenID: fmt.Sprint(i), Until: now.Add(-time.Second)})
 	}
-	if n := len(r.tokens); n > 1024 {
-		t.Errorf("%d that have ended are still there", n)
+	if len(r.tokens) > minSweep {
+		t.Errorf("revocations: got %d, want at most %d", len(r.tokens), minSweep)
 	}
-	if r.cover(&Identity{TokenID: "4999"}, now) {
-		t.Error("one that has ended holds")
-	}
-	// Two of an account are together as strict as each.
+	checkEqual(t, "revoked", r.cover(&Identity{TokenID: "4999"}, now), false)
+}
+
+// Two revocations of an account are combined into one that is as strict as each.
+func TestRevocationsOfAccountAreCombined(t *testing.T) {
+	now := time.Now()
+	hour := now.Add(time.Hour)
+	r := newRevocations()
 	r.add(Revocation{Account: "user:u1", At: now, Until: now.Add(time.Minute)})
-	r.add(Revocation{Account: "user:u1", At: now.Add(-time.Hour), Until: now.Add(time.Hour)})
-	if v := r.accounts["user:u1"]; !v.At.Equal(now) || !v.Until.Equal(now.Add(time.Hour)) {
-		t.Errorf("%+v", v)
+	r.add(Revocation{Account: "user:u1", At: now.Add(-time.Hour), Until: hour})
+	v := r.accounts["user:u1"]
+	if !v.At.Equal(now) {
+		t.Errorf("At: got %v, want %v", v.At, now)
 	}
-	if !r.cover(&Identity{Accounts: []string{"user:u1"}}, now) {
-		t.Error("a token that does not say when it was issued is good")
+	if !v.Until.Equal(hour) {
+		t.Errorf("Until: got %v, want %v", v.Until, hour)
 	}
-	later := &Identity{Accounts: []string{"user:u1"}, IssuedAt: now.Add(time.Second)}
-	if r.cover(later, now.Add(time.Second)) {
-		t.Error("a later token is void")
-	}
-	if !r.cover(later, now) {
-		t.Error("a token that was here before is good, since its issuer's clock is ahead")
-	}
-	if n := len(r.list()); n != 1 {
-		t.Errorf("%d in force", n)
+	checkEqual(t, "active revocations", len(r.list()), 1)
+}
+
+func TestIsRevoked(t *testing.T) {
+	now := time.Now()
+	later := now.Add(time.Second)
+	r := newRevocations()
+	r.add(Revocation{Account: "user:u1", At: now, Until: now.Add(time.Hour)})
+	for name, tc := range map[string]struct {
+		issuedAt time.Time
+		usedAt   time.Time
+		want     bool
+	}{
+		"without iat":     {time.Time{}, now, true},
+		"issued later":    {later, later, false},
+		"issuer is ahead": {later, now, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			identity := &Identity{
+				Accounts: []string{"user:u1"},
+				IssuedAt: tc.issuedAt,
+			}
+			checkEqual(t, "revoked", r.cover(identity, tc.usedAt), tc.want)
+		})
 	}
 }

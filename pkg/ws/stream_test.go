@@ -6,39 +6,40 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
-// source is a client of server-sent events.
-type source struct {
-	t     *testing.T
-	body  *bufio.Reader
-	close context.CancelFunc
-	id    string // the last one
-	retry string
-	beats int // comments
-
-	welcome map[string]any
+// A streamClient is a client of server-sent events.
+type streamClient struct {
+	t          *testing.T
+	body       *bufio.Reader
+	close      context.CancelFunc
+	lastID     string
+	retry      string
+	heartbeats int
+	welcome    map[string]any
 }
 
-func (g *gateway) get(query string, header http.Header) (*http.Response, context.CancelFunc) {
+// requestStream requests an event stream.
+func (g *gateway) requestStream(
+	query string, header http.Header,
+) (*http.Response, context.CancelFunc) {
 	g.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*testTimeout)
 	g.t.Cleanup(cancel)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, g.server.URL+"/v1/events?"+query, nil)
+	u := g.server.URL + "/v1/events?" + query
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u, nil)
 	if err != nil {
 		g.t.Fatal(err)
 	}
 	req.Header = header
-	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	transport := &http.Transport{DisableKeepAlives: true}
+	resp, err := (&http.Client{Transport: transport}).Do(req)
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -46,29 +47,42 @@ func (g *gateway) get(query string, header http.Header) (*http.Response, context
 	return resp, cancel
 }
 
-// events opens a stream and reads its welcome.
-func (g *gateway) events(t *testing.T, query, lastID string, accounts ...string) *source {
+// openStreamFor opens a stream with a token for the accounts, and reads its welcome.
+func (g *gateway) openStreamFor(
+	t *testing.T, query, lastEventID string, accounts ...string,
+) *streamClient {
 	t.Helper()
-	h := bearer(mint(t, Identity{Subject: "app", Accounts: accounts}))
-	if lastID != "" {
-		h.Set("Last-Event-ID", lastID)
+	h := bearerHeader(mintTokenFor(t, accounts...))
+	if lastEventID != "" {
+		h.Set("Last-Event-ID", lastEventID)
 	}
-	return g.open(t, query, h)
+	return g.openStream(t, query, h)
 }
 
-func (g *gateway) open(t *testing.T, query string, h http.Header) *source {
+// openStream opens a stream and reads its welcome.
+func (g *gateway) openStream(t *testing.T, query string, h http.Header) *streamClient {
 	t.Helper()
-	resp, cancel := g.get(query, h)
-	if resp.StatusCode != http.StatusOK || !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") || resp.Header.Get("Cache-Control") != "no-store" {
-		t.Fatalf("%d %v", resp.StatusCode, resp.Header)
+	resp, cancel := g.requestStream(query, h)
+	if resp.StatusCode != http.StatusOK {
+		t.Fatalf("status: got %d, want 200", resp.StatusCode)
 	}
-	s := &source{t: t, body: bufio.NewReader(resp.Body), close: cancel}
-	s.welcome = s.expect("welcome")
+	contentType := resp.Header.Get("Content-Type")
+	if !strings.HasPrefix(contentType, "text/event-stream") {
+		t.Fatalf("Content-Type: got %q, want text/event-stream", contentType)
+	}
+	checkEqual(t, "Cache-Control", resp.Header.Get("Cache-Control"), "no-store")
+
+	s := &streamClient{
+		t:     t,
+		body:  bufio.NewReader(resp.Body),
+		close: cancel,
+	}
+	s.welcome = s.expectFrame("welcome")
 	return s
 }
 
-// next reads the next event's data, as an EventSource does.
-func (s *source) next() (map[string]any, error) {
+// readFrame returns the data of the next event, as an EventSource does.
+func (s *streamClient) readFrame() (map[string]any, error) {
 	var data string
 	for {
 		line, err := s.body.ReadString('\n')
@@ -81,315 +95,208 @@ func (s *source) next() (map[string]any, error) {
 		case line == "\n" && data == "":
 		case line == "\n":
 			var f map[string]any
-			if err := json.Unmarshal([]byte(data), &f); err != nil {
-				s.t.Fatalf("%q: %v", data, err)
+			err := json.Unmarshal([]byte(data), &f)
+			if err != nil {
+				s.t.Fatalf("got data %q, want a JSON object: %v", data, err)
 			}
 			return f, nil
 		case field == "":
-			s.beats++
+			s.heartbeats++
 		case field == "data":
 			data += value
 		case field == "id":
-			s.id = value
+			s.lastID = value
 		case field == "retry":
 			s.retry = value
 		default:
-			s.t.Fatalf("line %q", line)
+			s.t.Fatalf("got line %q, want a known field", line)
 		}
 	}
 }
 
-func (s *source) expect(op string) map[string]any {
+// expectFrame reads a frame with the op.
+func (s *streamClient) expectFrame(op string) map[string]any {
 	s.t.Helper()
-	f, err := s.next()
-	if err != nil || f["op"] != op {
-		s.t.Fatalf("got %v %v, want op %s", f, err, op)
+	f, err := s.readFrame()
+	if err != nil {
+		s.t.Fatalf("got %v, want op %s", err, op)
+	}
+	if f["op"] != op {
+		s.t.Fatalf("got %v, want op %s", f, op)
 	}
 	return f
 }
 
-func (s *source) expectEvents(account string, from, to int64) {
+// expectSubscribed reads the subscribed frame and checks its first account.
+func (s *streamClient) expectSubscribed(seq float64, recovered bool) {
+	s.t.Helper()
+	a := subscribedAccount(s.expectFrame("subscribed"), 0)
+	checkField(s.t, a, "seq", seq)
+	checkField(s.t, a, "recovered", recovered)
+}
+
+// expectEvents reads the events of an account from the seq from to the seq to.
+func (s *streamClient) expectEvents(account string, from, to int64) {
 	s.t.Helper()
 	for seq := from; seq <= to; seq++ {
-		if f := s.expect("event"); f["account"] != account || f["seq"] != float64(seq) || f["sub"] != "wallet" {
-			s.t.Fatalf("got %v, want %s %d", f, account, seq)
+		f := s.expectFrame("event")
+		got := fmt.Sprint(f["sub"], f["account"], f["seq"])
+		want := fmt.Sprint("wallet", account, float64(seq))
+		if got != want {
+			s.t.Fatalf("got %v, want event %d of %s", f, seq, account)
 		}
 	}
 }
 
-// expectEnd reads to the end, and wants the code before it.
-func (s *source) expectEnd(code protocol.CloseCode) {
+// expectEnd reads until the end. The last frame must be closed with the code.
+func (s *streamClient) expectEnd(code protocol.CloseCode) {
 	s.t.Helper()
 	var last map[string]any
 	for {
-		f, err := s.next()
+		f, err := s.readFrame()
 		if err != nil {
-			if last["op"] != "closed" || last["code"] != float64(code) || last["reason"] != code.Reason() {
-				s.t.Fatalf("the last word was %v, want %d", last, code)
-			}
-			return
+			break
 		}
 		last = f
 	}
+	checkField(s.t, last, "op", "closed")
+	checkField(s.t, last, "code", float64(code))
+	checkField(s.t, last, "reason", code.Reason())
+}
+
+func TestStreamStartsWithSnapshot(t *testing.T) {
+	g := newGateway(t, Config{})
+	g.deliverEvents("user:u1", 2)
+	s := g.openStreamFor(t, "", "", "user:u1")
+	a := subscribedAccount(s.expectFrame("subscribed"), 0)
+	checkField(t, a, "seq", 2.0)
+	checkSnapshot(t, a)
+	checkEqual(t, "id", s.lastID, "user:u1=2")
+
+	g.deliverEvents("user:u1", 2)
+	s.expectEvents("user:u1", 3, 4)
+	checkEqual(t, "id", s.lastID, "user:u1=4")
+	s.close()
+	g.waitForConnections(0)
 }
 
 func TestStreamResumes(t *testing.T) {
 	g := newGateway(t, Config{})
-	g.deliver("user:u1", 2)
-	s := g.events(t, "", "", "user:u1")
-	a := subscribedTo(s.expect("subscribed"), 0)
-	if a["seq"] != 2.0 || a["snapshot"] == nil || s.id != "user:u1=2" {
-		t.Errorf("%v, id %q", a, s.id)
-	}
-	g.deliver("user:u1", 2)
-	s.expectEvents("user:u1", 3, 4)
-	if s.id != "user:u1=4" {
-		t.Errorf("id %q", s.id)
-	}
-	s.close()
-	eventually(t, "the client is gone", func() bool { return g.hub.Stats().Connections == 0 })
-	g.deliver("user:u1", 3)
-	s = g.events(t, "after=user:u1=1", "user:u1=4", "user:u1") // the header is newer than the URL
-	if a := subscribedTo(s.expect("subscribed"), 0); a["seq"] != 4.0 || a["recovered"] != true {
-		t.Error(a)
-	}
-	s.expectEvents("user:u1", 5, 7)
-	s = g.events(t, "after=user:u1=6&snapshot=false", "", "user:u1")
-	s.expect("subscribed")
-	s.expectEvents("user:u1", 7, 7)
+	g.deliverEvents("user:u1", 7)
+	t.Run("after the header", func(t *testing.T) { // the header is newer than the URL
+		s := g.openStreamFor(t, "after=user:u1=1", "user:u1=4", "user:u1")
+		s.expectSubscribed(4, true)
+		s.expectEvents("user:u1", 5, 7)
+	})
+	t.Run("after the parameter", func(t *testing.T) {
+		s := g.openStreamFor(t, "after=user:u1=6&snapshot=false", "", "user:u1")
+		s.expectFrame("subscribed")
+		s.expectEvents("user:u1", 7, 7)
+	})
 }
 
-// Several accounts have one id, which holds as long as they are the same ones.
-func TestStreamOfSeveralAccounts(t *testing.T) {
+// A stream of several accounts has one id for all of them.
+func TestStreamOfSeveralAccountsResumes(t *testing.T) {
 	g := newGateway(t, Config{})
-	s := g.events(t, "accounts=user:u2,user:u1&accounts=model:m1", "", "user:u1", "user:u2", "model:m1")
-	s.expect("subscribed")
-	g.deliver("user:u1", 2)
+	accounts := []string{"user:u1", "user:u2", "model:m1"}
+	query := "accounts=user:u2,user:u1&accounts=model:m1"
+	s := g.openStreamFor(t, query, "", accounts...)
+	s.expectFrame("subscribed")
+	g.deliverEvents("user:u1", 2)
 	s.expectEvents("user:u1", 1, 2)
-	g.deliver("model:m1", 40)
+	g.deliverEvents("model:m1", 40)
 	s.expectEvents("model:m1", 1, 40)
-	id := s.id
+	id := s.lastID
 	s.close()
-	g.deliver("user:u2", 1)
-	g.deliver("model:m1", 1)
-	s = g.events(t, "accounts=model:m1,user:u1,user:u2", id, "user:u1", "user:u2", "model:m1")
-	f := s.expect("subscribed")
-	for i, want := range []float64{40, 2, 0} {
-		if a := subscribedTo(f, i); a["seq"] != want || a["recovered"] != true {
-			t.Errorf("%v, want %v", a, want)
+	g.deliverEvents("user:u2", 1)
+	g.deliverEvents("model:m1", 1)
+
+	t.Run("same accounts", func(t *testing.T) {
+		s := g.openStreamFor(t, "accounts=model:m1,user:u1,user:u2", id, accounts...)
+		f := s.expectFrame("subscribed")
+		for i, seq := range []float64{40, 2, 0} {
+			a := subscribedAccount(f, i)
+			checkField(t, a, "seq", seq)
+			checkField(t, a, "recovered", true)
 		}
-	}
-	s.expectEvents("model:m1", 41, 41)
-	s.expectEvents("user:u2", 1, 1)
-	// Other accounts: begin anew, and say so.
-	s = g.events(t, "accounts=model:m1,user:u1", id, "user:u1", "user:u2", "model:m1")
-	if a := subscribedTo(s.expect("subscribed"), 0); a["recovered"] != false || a["seq"] != 41.0 {
-		t.Error(a)
-	}
-	s = g.events(t, "", "model:m1=40,user:u9=1", "user:u1")
-	if a := subscribedTo(s.expect("subscribed"), 0); a["recovered"] != false || a["seq"] != 2.0 {
-		t.Error(a)
-	}
-	// By hand.
-	s = g.events(t, "after="+url.QueryEscape("model:m1=40,user:u1=1"), "", "user:u1", "model:m1")
-	s.expect("subscribed")
-	s.expectEvents("user:u1", 2, 2)
-	s.expectEvents("model:m1", 41, 41)
+		s.expectEvents("model:m1", 41, 41)
+		s.expectEvents("user:u2", 1, 1)
+	})
+	t.Run("fewer accounts", func(t *testing.T) {
+		s := g.openStreamFor(t, "accounts=model:m1,user:u1", id, accounts...)
+		s.expectSubscribed(41, false)
+	})
+	t.Run("ids of other accounts", func(t *testing.T) {
+		s := g.openStreamFor(t, "", "model:m1=40,user:u9=1", "user:u1")
+		s.expectSubscribed(2, false)
+	})
+	t.Run("position written by hand", func(t *testing.T) {
+		query := "after=" + url.QueryEscape("model:m1=40,user:u1=1")
+		s := g.openStreamFor(t, query, "", "user:u1", "model:m1")
+		s.expectFrame("subscribed")
+		s.expectEvents("user:u1", 2, 2)
+		s.expectEvents("model:m1", 41, 41)
+	})
 }
 
 func TestStreamFilters(t *testing.T) {
 	g := newGateway(t, Config{})
-	s := g.events(t, "types=wallet.escrow_held,wallet.escrow_settled&reasons=admin_credit&features=chips&minAmount=30", "", "user:u1")
-	s.expect("subscribed")
-	g.deliver("user:u1", 5) // amounts 10 to 50; types turn with seq: held, settled, updated
-	for _, seq := range []float64{4, 5} {
-		if f := s.expect("event"); f["seq"] != seq {
-			t.Errorf("%v, want %v", f, seq)
-		}
-	}
-	all := g.open(t, "accounts=*", bearer(mint(t, Identity{Subject: "app", AllAccounts: true})))
-	all.expect("subscribed")
-	g.deliver("user:u9", 1)
-	if f := all.expect("event"); f["account"] != "user:u9" || f["event"].(map[string]any)["full"] != true || all.id != "" {
-		t.Errorf("%v, id %q", f, all.id)
-	}
+	query := "types=wallet.escrow_held,wallet.escrow_settled&reasons=admin_credit" +
+		"&features=chips&minAmount=30"
+	s := g.openStreamFor(t, query, "", "user:u1")
+	s.expectFrame("subscribed")
+	g.deliverEvents("user:u1", 5) // the amounts are 10 to 50, and event 3 has another type
+	s.expectEvents("user:u1", 4, 5)
 }
 
-func TestStreamRefusals(t *testing.T) {
-	g := newGateway(t, Config{MaxConnectionsPerAccount: 1})
-	good := mint(t, Identity{Subject: "user:u1"})
-	void := mint(t, Identity{Subject: "user:u2", TokenID: "void"})
-	g.hub.Revoke(Revocation{TokenID: "void", Until: time.Now().Add(time.Hour)})
-	g.login("user:u3")
-	g.ledger.set(func(l *ledger) { l.coreAway = true })
-	for name, c := range map[string]struct {
-		query  string
-		header http.Header
-		status int
-	}{
-		"no token":             {"", nil, 401},
-		"bad token":            {"", bearer("x.y.z"), 401},
-		"bad token in the URL": {"access_token=x", nil, 401},
-		"two tokens":           {"access_token=" + good, bearer(good), 400},
-		"revoked":              {"", bearer(void), 403},
-		"foreign page":         {"", http.Header{"Authorization": {"Bearer " + good}, "Origin": {"https://evil.example"}}, 403},
-		"another's account":    {"accounts=user:u2", bearer(good), 403},
-		"every account":        {"accounts=*", bearer(good), 403},
-		"no account":           {"accounts=nonsense", bearer(good), 400},
-		"65 accounts":          {"accounts=" + strings.Trim(list(65, "user:u%d"), "[]"), bearer(good), 400},
-		"33 types":             {"types=" + strings.Trim(list(33, "t%d"), "[]"), bearer(good), 400},
-		"unknown parameter":    {"type=x", bearer(good), 400},
-		"malformed query":      {"types=%zz", bearer(good), 400},
-		"minAmount twice":      {"minAmount=1&minAmount=2", bearer(good), 400},
-		"minAmount as text":    {"minAmount=x", bearer(good), 400},
-		"minAmount 0":          {"minAmount=0", bearer(good), 400},
-		"snapshot maybe":       {"snapshot=1", bearer(good), 400},
-		"a foreign id":         {"", http.Header{"Authorization": {"Bearer " + good}, "Last-Event-ID": {"17"}}, 400},
-		"eight letters":        {"", http.Header{"Authorization": {"Bearer " + good}, "Last-Event-ID": {"nonsense"}}, 400},
-		"a checksum alone":     {"", http.Header{"Authorization": {"Bearer " + good}, "Last-Event-ID": {"0123abcd"}}, 400},
-		"a negative id":        {"after=user:u1=-1", bearer(good), 400},
-		"after of others":      {"after=user:u2=1", bearer(good), 400},
-		"after of all":         {"accounts=*&after=user:u1=1", bearer(mint(t, Identity{Subject: "app", AllAccounts: true})), 400},
-		"nobody can tell":      {"", bearer(good), 503},
-		"too many":             {"", bearer(mint(t, Identity{Subject: "user:u3"})), 429},
-	} {
-		resp, _ := g.get(c.query, c.header)
-		if resp.StatusCode != c.status || resp.Header.Get("Content-Type") != "application/json" {
-			t.Errorf("%s: %d %v, want %d", name, resp.StatusCode, resp.Header, c.status)
-		}
-		if c.status == 429 || c.status == 503 {
-			if resp.Header.Get("Retry-After") == "" {
-				t.Errorf("%s: no Retry-After", name)
-			}
-		}
-	}
-	for query, header := range map[string]string{"after=foo": "", "": "foo"} { // the message names what is wrong
-		h := bearer(good)
-		named := "after"
-		if header != "" {
-			named = "Last-Event-ID"
-			h.Set(named, header)
-		}
-		resp, _ := g.get(query, h)
-		var body struct{ Detail string }
-		if err := json.NewDecoder(resp.Body).Decode(&body); err != nil || !strings.HasPrefix(body.Detail, named+" must be an event id") {
-			t.Errorf("%s %s: %q %v", query, header, body.Detail, err)
-		}
-	}
-	resp, err := http.Head(g.server.URL + "/v1/events?access_token=" + good)
-	if err != nil || resp.StatusCode != http.StatusMethodNotAllowed || resp.Header.Get("Allow") != "GET" {
-		t.Errorf("HEAD: %v %v", resp, err)
-	}
-	_ = resp.Body.Close()
-	if st := g.hub.Stats(); st.Connections != 1 || st.Subscriptions != 0 {
-		t.Errorf("left behind: %+v", st)
-	}
+func TestStreamOfAllAccounts(t *testing.T) {
+	g := newGateway(t, Config{})
+	token := mintToken(t, Identity{Subject: "app", AllAccounts: true})
+	s := g.openStream(t, "accounts=*", bearerHeader(token))
+	s.expectFrame("subscribed")
+	g.deliverEvents("user:u9", 1)
+	f := s.expectFrame("event")
+	checkField(t, f, "account", "user:u9")
+	payload, _ := f["event"].(map[string]any)
+	checkField(t, payload, "full", true)
+	checkEqual(t, "id", s.lastID, "")
 }
 
-// A token in the URL is for EventSource, which cannot send a header.
-func TestStreamEnds(t *testing.T) {
-	g := newGateway(t, Config{HeartbeatInterval: 200 * time.Millisecond})
-	in := func(ttl time.Duration) *source {
-		s := g.open(t, "access_token="+mint(t, Identity{Subject: "user:u1", ExpiresAt: time.Now().Add(ttl)}), nil)
-		s.expect("subscribed")
-		return s
-	}
-	s := in(2 * time.Second)
-	s.expect("token_expiring")
-	s.expectEnd(protocol.CloseUnauthorized)
-	if s.beats < 2 {
-		t.Errorf("%d heartbeats", s.beats)
-	}
-	s = in(time.Hour)
+// A token may be in the URL, because an EventSource cannot send headers.
+func TestStreamWithTokenInURL(t *testing.T) {
+	g := newGateway(t, Config{})
+	s := g.openExpiringStream(t, time.Hour)
 	g.hub.Disconnect("user:u1", "", "")
 	s.expectEnd(protocol.CloseDisconnected)
-	s = in(time.Hour)
-	g.hub.Drain(t.Context(), 5*time.Millisecond)
-	s.expect("reconnect")
-	if s.retry != "5" {
-		t.Errorf("retry %q", s.retry)
-	}
-	s.expectEnd(protocol.CloseRestart)
 }
 
-// A client that does not read is given up, in bounded memory, and the others get
-// their events.
-func TestStreamSlowConsumer(t *testing.T) {
-	g := newGateway(t, Config{QueueBytes: 64 << 10, QueueEvents: 64})
-	slow, other := g.events(t, "", "", "user:u1"), g.events(t, "", "", "user:u1")
-	slow.expect("subscribed")
-	other.expect("subscribed")
-	var from int64 = 1
-	for g.hub.Stats().Connections == 2 {
-		for i := range g.ledger.publish("user:u1", 20) {
-			d := g.ledger.events["user:u1"][from-1+int64(i)]
-			d.View = fmt.Appendf(nil, `{"pad":"%s"}`, strings.Repeat("x", 3000))
-			g.hub.Deliver([]busDelivery{d}, false)
-		}
-		other.expectEvents("user:u1", from, from+19)
-		from += 20
-	}
-	for {
-		if _, err := slow.next(); err != nil {
-			break // cut off, or told so: it depends on what the network still took
-		}
-	}
-	g.deliver("user:u1", 1)
-	other.expectEvents("user:u1", from, from)
-}
-
-// overHTTP2 opens user:u1's stream over HTTP/2.
-func overHTTP2(t *testing.T, g *gateway) *source {
+// openExpiringStream opens a stream with a token in the URL.
+func (g *gateway) openExpiringStream(t *testing.T, lifetime time.Duration) *streamClient {
 	t.Helper()
-	server := httptest.NewUnstartedServer(g.server.Config.Handler)
-	server.EnableHTTP2 = true
-	server.StartTLS()
-	t.Cleanup(server.Close)
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/v1/events", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header = bearer(mintFor(t, "user:u1"))
-	resp, err := server.Client().Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = resp.Body.Close() })
-	if resp.ProtoMajor != 2 || resp.StatusCode != http.StatusOK {
-		t.Fatal(resp.Proto, resp.Status)
-	}
-	s := &source{t: t, body: bufio.NewReader(resp.Body)}
-	s.expect("welcome")
-	s.expect("subscribed")
+	token := mintToken(t, Identity{
+		Subject:   "user:u1",
+		ExpiresAt: time.Now().Add(lifetime),
+	})
+	s := g.openStream(t, "access_token="+token, nil)
+	s.expectFrame("subscribed")
 	return s
 }
 
-// A write's deadline is over with the write: a stream on which nothing happens goes on.
-func TestStreamOverHTTP2OutlivesItsWriteTimeout(t *testing.T) {
-	const timeout = 200 * time.Millisecond
-	g := newGateway(t, Config{WriteTimeout: timeout})
-	s := overHTTP2(t, g)
-	idle := time.NewTimer(3 * timeout)
-	defer idle.Stop()
-	<-idle.C
-	g.ledger.publish("user:u1", 1)
-	g.hub.Deliver(g.ledger.events["user:u1"], false)
-	s.expect("event")
+func TestStreamEndsWithToken(t *testing.T) {
+	g := newGateway(t, Config{HeartbeatInterval: 200 * time.Millisecond})
+	s := g.openExpiringStream(t, 2*time.Second)
+	s.expectFrame("token_expiring")
+	s.expectEnd(protocol.CloseUnauthorized)
+	if s.heartbeats < 2 {
+		t.Errorf("heartbeats: got %d, want at least 2", s.heartbeats)
+	}
 }
 
-// Over HTTP/2 a write that takes too long fails with an error of the stream's own.
-func TestStreamSlowConsumerOverHTTP2(t *testing.T) {
-	reg := prometheus.NewRegistry()
-	g := newGateway(t, Config{QueueBytes: 64 << 20, QueueEvents: 1 << 16, WriteTimeout: 300 * time.Millisecond, Registerer: reg})
-	overHTTP2(t, g)
-	g.ledger.publish("user:u1", 2000)
-	batch := g.ledger.events["user:u1"]
-	for i := range batch { // more than the client's 4 MiB window
-		batch[i].View = fmt.Appendf(nil, `{"pad":"%s"}`, strings.Repeat("x", 6000))
-	}
-	g.hub.Deliver(batch, false)
-	eventually(t, "the end", func() bool { return metric(t, reg, "gateway_closes_total", "4413") == 1 })
-	if n := metric(t, reg, "gateway_limits_total", "write_timeout"); n != 1 {
-		t.Errorf("write_timeout counted %v times", n)
-	}
+func TestStreamEndsWithDrain(t *testing.T) {
+	g := newGateway(t, Config{})
+	s := g.openExpiringStream(t, time.Hour)
+	g.hub.Drain(t.Context(), 5*time.Millisecond)
+	s.expectFrame("reconnect")
+	checkEqual(t, "retry", s.retry, "5")
+	s.expectEnd(protocol.CloseRestart)
 }

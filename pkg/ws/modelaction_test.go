@@ -1,0 +1,174 @@
+package ws
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
+)
+
+// An action is a step of a model. It is drawn before the model runs.
+type action struct {
+	Kind    string
+	Client  int
+	Name    int
+	Account int
+	N       int
+	After   int // how many events back; -1: without after; -2: newer than the newest event
+	Both    bool
+	Pause   int // ms after the action
+}
+
+var actionKinds = []string{
+	"publish",
+	"publish",
+	"publish",
+	"publish",
+	"lose",
+	"lag",
+	"repeat",
+	"refill",
+	"subscribe",
+	"subscribe",
+	"subscribe",
+	"unsubscribe",
+	"roam",
+	"roam",
+	"drain",
+	"toggle core",
+	"toggle snapshots",
+	"toggle known snapshots",
+	"cut history",
+	"recheck",
+	"wait",
+}
+
+func drawAction(rt *rapid.T) action {
+	return action{
+		Kind:    rapid.SampledFrom(actionKinds).Draw(rt, "kind"),
+		Client:  rapid.IntRange(0, 2).Draw(rt, "client"),
+		Name:    rapid.IntRange(0, 2).Draw(rt, "name"),
+		Account: rapid.IntRange(0, 1).Draw(rt, "account"),
+		N:       rapid.IntRange(1, 12).Draw(rt, "n"),
+		After:   rapid.IntRange(-2, 30).Draw(rt, "after"),
+		Both:    rapid.Bool().Draw(rt, "both"),
+		Pause:   rapid.IntRange(0, 40).Draw(rt, "pause"),
+	}
+}
+
+// runAction runs one action. The readers of the clients run the actions of clients.
+func (m *model) runAction(a action) {
+	l := m.ledger
+	account := modelAccounts[a.Account]
+	c := m.clients[a.Client]
+	switch a.Kind {
+	case "publish":
+		m.deliverTo(m.nodes[:], l.publishEvents(account, a.N), false)
+	case "lose":
+		l.publishEvents(account, a.N)
+	case "lag":
+		i := a.Client % 2
+		m.deliverTo(m.nodes[i:i+1], l.publishEvents(account, a.N), false)
+	case "repeat":
+		m.deliverTo(m.nodes[:], l.lastPublished(account, a.N), false)
+	case "refill":
+		m.deliverTo(m.nodes[:], l.lastPublished(account, a.N), true)
+	case "subscribe":
+		f := m.drawnFrame(a)
+		c.todo <- func() { c.subscribe(f) }
+	case "unsubscribe":
+		c.todo <- func() { c.unsubscribe(a.N) }
+	case "roam":
+		c.todo <- func() { m.roam(c) }
+	case "drain":
+		m.drainNode(a.Client % 2)
+	case "toggle core":
+		l.update(func(l *ledger) { l.coreDown = !l.coreDown })
+	case "toggle snapshots":
+		l.update(func(l *ledger) { l.snapshotsDown = !l.snapshotsDown })
+	case "toggle known snapshots":
+		l.update(func(l *ledger) { l.noSnapshots = !l.noSnapshots })
+	case "cut history":
+		l.update(func(l *ledger) { l.historyAfter += int64(a.N) })
+	case "recheck":
+		for _, n := range m.nodes {
+			_ = n.hub.Recheck(context.Background()) // fails while the core is down
+		}
+	case "wait":
+		synctest.Wait()
+	}
+}
+
+// lastPublished returns the account's last n published events.
+func (l *ledger) lastPublished(account string, n int) []bus.Delivery {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := slices.Clone(l.events[account][:l.snapshotSeq[account]])
+	return all[max(0, len(all)-n):]
+}
+
+// drawnFrame returns the subscribe frame of an action.
+func (m *model) drawnFrame(a action) *protocol.ClientFrame {
+	m.opened++
+	account := modelAccounts[a.Account]
+	accounts := []string{account}
+	if a.Both {
+		accounts = modelAccounts
+	}
+	sub := fmt.Sprintf("%s#%d", modelNames[a.Name], m.opened)
+	f := newModelFrame(sub, accounts)
+	if a.After != -1 {
+		m.ledger.mu.Lock()
+		newest := len(m.ledger.events[account])
+		m.ledger.mu.Unlock()
+		f.After = map[string]int64{account: max(0, int64(newest-a.After))}
+	}
+	return f
+}
+
+// A slowLedger delays the answers of a ledger, so that events are delivered in the meantime.
+type slowLedger struct {
+	*ledger
+	mu   sync.Mutex // protects rand
+	rand *rand.Rand
+}
+
+// pause waits up to 29 ms of fake time.
+func (s *slowLedger) pause() {
+	s.mu.Lock()
+	d := time.Duration(s.rand.IntN(30)) * time.Millisecond
+	s.mu.Unlock()
+	<-time.After(d)
+}
+
+func (s *slowLedger) Get(ctx context.Context, account string) (bus.Balance, bool, error) {
+	s.pause()
+	b, ok, err := s.ledger.Get(ctx, account)
+	s.pause()
+	return b, ok, err
+}
+
+func (s *slowLedger) Balance(ctx context.Context, account string) (bus.Balance, bool, error) {
+	s.pause()
+	b, ok, err := s.ledger.Balance(ctx, account)
+	s.pause()
+	return b, ok, err
+}
+
+func (s *slowLedger) Events(
+	ctx context.Context, account string, after int64, limit int,
+) (events []bus.Delivery, last int64, err error) {
+	const pageSize = 7 // small, so that there are many pages
+	s.pause()
+	events, last, err = s.ledger.Events(ctx, account, after, min(limit, pageSize))
+	s.pause()
+	return events, last, err
+}

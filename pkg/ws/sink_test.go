@@ -1,0 +1,62 @@
+package ws
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/netconn"
+	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
+)
+
+// A sink is a transport in memory. It keeps the frames that a client receives, in order.
+type sink struct {
+	session *session
+
+	mu       sync.Mutex // protects the fields below, and the order of frames
+	received []string
+	code     protocol.CloseCode
+	isSlow   bool // the client does not read
+}
+
+func newSink(h *Hub, identity *Identity) *sink {
+	k := &sink{}
+	k.session = newSession(h, "test")
+	k.session.transport = k
+	k.session.identity = identity
+	return k
+}
+
+func (k *sink) wakeWriter()      { k.flushQueue() }
+func (k *sink) wasHeard() bool   { return true }
+func (k *sink) kindName() string { return "sink" }
+
+func (k *sink) flushQueue() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for !k.isSlow {
+		var buf netconn.Buffer
+		if !buf.FillFrom(&k.session.queue) {
+			return
+		}
+		for _, it := range buf.Items {
+			k.received = append(k.received, string(it.Frame))
+		}
+	}
+}
+
+func (k *sink) closeWith(code protocol.CloseCode, _ string) {
+	k.session.queue.Seal(true)
+	if k.mu.TryLock() { // flushQueue does not close
+		if k.code == 0 {
+			k.code = code
+		}
+		k.mu.Unlock()
+	}
+}
+
+// frames returns a copy of the frames so far.
+func (k *sink) frames() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.received)
+}
