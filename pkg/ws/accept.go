@@ -15,13 +15,13 @@ import (
 // Subprotocol is the name of the protocol in the WebSocket handshake.
 const Subprotocol = "wallet.v1"
 
-// Handler serves GET /v1/ws: it upgrades the request and returns. The connection lives on in
-// goroutines of the hub. Run must be running.
+// Handler returns the handler of GET /v1/ws. It upgrades the request and returns. Goroutines of the
+// hub then serve the connection. Run must be running.
 func (h *Hub) Handler(a Authenticator) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		identity, refused := h.admitHandshake(r, a)
 		if refused == nil {
-			refused = h.upgrade(w, r, a, identity)
+			refused = h.upgradeRequest(w, r, a, identity)
 		}
 		if refused != nil {
 			h.refuseRequest(w, r, refused)
@@ -29,73 +29,100 @@ func (h *Hub) Handler(a Authenticator) http.Handler {
 	})
 }
 
-// admitHandshake checks everything that can be known before the upgrade. The identity is nil when
-// the token is to come in the first frame.
+// admitHandshake checks everything that can be checked before the upgrade. The identity is nil when
+// the request has no token. The token is then expected in the first frame.
 func (h *Hub) admitHandshake(r *http.Request, a Authenticator) (*Identity, *HTTPError) {
-	if refused := h.checkRequest(r); refused != nil {
+	refused := h.checkRequest(r)
+	if refused != nil {
 		return nil, refused
 	}
-	if !offersProtocol(r) {
-		return nil, invalidRequest("the subprotocol is " + Subprotocol)
+
+	if !offersSubprotocol(r) {
+		return nil, invalidRequestError("Sec-WebSocket-Protocol must include " + Subprotocol)
 	}
+
 	if r.Header.Get("Authorization") != "" {
-		return h.authenticate(r.Context(), a, bearerToken(r.Header))
+		return h.authenticateToken(r.Context(), a, bearerToken(r.Header))
 	}
-	if err := h.clients.check(nil); err != nil {
+
+	err := h.clients.checkAdmission(nil)
+	if err != nil {
 		return nil, h.refuseClient(err)
 	}
+
 	return nil, nil
 }
 
-// checkRequest checks what does not depend on who the client is.
+// checkRequest makes the checks that do not depend on the identity of the client.
 func (h *Hub) checkRequest(r *http.Request) *HTTPError {
+	hasOrigin := r.Header.Get("Origin") != ""
 	switch {
-	case r.Method != http.MethodGet: // HEAD comes here too, where GET is served
-		return &HTTPError{Status: http.StatusMethodNotAllowed, Code: "method_not_allowed", Detail: "this path takes GET"}
+	case r.Method != http.MethodGet: // a route for GET also receives HEAD
+		return &HTTPError{
+			Status: http.StatusMethodNotAllowed,
+			Code:   "method_not_allowed",
+			Detail: "the method must be GET",
+		}
 	case h.clients.isClosed():
-		return overloaded(http.StatusServiceUnavailable, errStopping.Error())
+		return overloadedError(http.StatusServiceUnavailable, errStopping.Error())
 	case !h.accept.Allow():
 		h.metrics.countLimit(limitAcceptRate)
-		return overloaded(http.StatusServiceUnavailable, "too many new connections at once")
-	case r.Header.Get("Origin") != "" && !h.cfg.CheckOrigin(r):
-		return forbidden("the origin is not allowed")
+		return overloadedError(http.StatusServiceUnavailable, "too many new connections")
+	case hasOrigin && !h.cfg.CheckOrigin(r):
+		return forbiddenError("the origin is not allowed")
 	}
+
 	return nil
 }
 
-// authenticate checks a token, and whether its bearer may come in.
-func (h *Hub) authenticate(ctx context.Context, a Authenticator, token string) (*Identity, *HTTPError) {
+// authenticateToken checks a token and whether a client with its identity may connect.
+func (h *Hub) authenticateToken(
+	ctx context.Context, a Authenticator, token string,
+) (*Identity, *HTTPError) {
 	identity, err := a.Authenticate(ctx, token)
 	if err != nil {
 		refused := asAuthError(err)
 		if refused.RetryAfter > 0 {
-			return nil, unavailable(refused.Reason, refused.RetryAfter)
+			return nil, unavailableError(refused.Reason, refused.RetryAfter)
 		}
+
 		h.metrics.authFailures.Inc()
-		return nil, &HTTPError{Status: http.StatusUnauthorized, Code: "unauthorized", Detail: refused.Reason}
+		return nil, &HTTPError{
+			Status: http.StatusUnauthorized,
+			Code:   "unauthorized",
+			Detail: refused.Reason,
+		}
 	}
-	if err := h.clients.check(identity); err != nil {
+
+	err = h.clients.checkAdmission(identity)
+	if err != nil {
 		return nil, h.refuseClient(err)
 	}
+
 	return identity, nil
 }
 
-// refuseClient is the answer to a client that the registry does not let in. It counts the limit.
+// refuseClient returns the response to a client that the registry does not admit. It counts the
+// limit that the client exceeded.
 func (h *Hub) refuseClient(err error) *HTTPError {
 	switch {
 	case errors.Is(err, errRevoked):
-		return forbidden(err.Error())
-	case errors.Is(err, errTooManyOfAccount):
+		return forbiddenError(err.Error())
+	case errors.Is(err, errTooManyPerAccount):
 		h.metrics.countLimit(limitAccountConnections)
-		return overloaded(http.StatusTooManyRequests, err.Error())
+		return overloadedError(http.StatusTooManyRequests, err.Error())
 	case errors.Is(err, errTooManyConnections):
 		h.metrics.countLimit(limitConnections)
 	}
-	return overloaded(http.StatusServiceUnavailable, err.Error())
+
+	return overloadedError(http.StatusServiceUnavailable, err.Error())
 }
 
-// upgrade makes a client of the request, unless it is no handshake.
-func (h *Hub) upgrade(w http.ResponseWriter, r *http.Request, a Authenticator, identity *Identity) *HTTPError {
+// upgradeRequest upgrades the request to a WebSocket and starts its reader. It returns an error
+// when the request is not a valid handshake.
+func (h *Hub) upgradeRequest(
+	w http.ResponseWriter, r *http.Request, a Authenticator, identity *Identity,
+) *HTTPError {
 	c := &conn{authenticator: a}
 	c.session = newSession(h, r.RemoteAddr)
 	c.session.transport = c
@@ -103,42 +130,55 @@ func (h *Hub) upgrade(w http.ResponseWriter, r *http.Request, a Authenticator, i
 	if err != nil {
 		return handshakeError(err)
 	}
+
 	c.net = accepted
 	c.session.startClock(time.Now())
-	if err := h.clients.add(c.session); err != nil {
-		c.turnAway(err)
+	err = h.clients.addSession(c.session)
+	if err != nil {
+		c.closeRejected(err)
 		return nil
 	}
+
 	h.metrics.connections.Inc()
-	if !h.tasks.start(func() { c.run(identity) }) {
-		c.finish()
+	started := h.tasks.startTask(func() { c.runReader(identity) })
+	if !started {
+		c.endConn()
 	}
+
 	return nil
 }
 
-// turnAway closes a connection that is one too many by now.
-func (c *conn) turnAway(err error) {
-	_ = c.session.hub.refuseClient(err) // counts
+// closeRejected closes a connection that the registry did not admit after the upgrade.
+func (c *conn) closeRejected(err error) {
+	_ = c.session.hub.refuseClient(err) // only to count the limit
 	code := protocol.CloseRateLimited
 	if errors.Is(err, errStopping) {
 		code = protocol.CloseGoingAway
 	}
+
 	c.closeWith(code, err.Error())
 }
 
-// handshakeError is the answer to a request that is no handshake.
+// handshakeError returns the response to a request that is not a valid handshake.
 func handshakeError(err error) *HTTPError {
-	refused := &HTTPError{Status: http.StatusInternalServerError, Code: "internal", Detail: err.Error()}
-	var wrong *netconn.AcceptError
-	if errors.As(err, &wrong) {
-		refused.Status = wrong.Status
+	refused := &HTTPError{
+		Status: http.StatusInternalServerError,
+		Code:   "internal",
+		Detail: err.Error(),
 	}
+
+	var acceptErr *netconn.AcceptError
+	if errors.As(err, &acceptErr) {
+		refused.Status = acceptErr.Status
+	}
+
 	switch refused.Status {
 	case http.StatusUpgradeRequired:
 		refused.Code = "upgrade_required"
 	case http.StatusBadRequest:
 		refused.Code = "invalid_request"
 	}
+
 	return refused
 }
 
@@ -148,13 +188,14 @@ func checkSameOrigin(r *http.Request) bool {
 	return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
 }
 
-// offersProtocol reports whether the client speaks our subprotocol. A client that names none is
-// served too, such as a command line tool.
-func offersProtocol(r *http.Request) bool {
+// offersSubprotocol reports whether the client offers Subprotocol. It is also true for a client
+// that offers no subprotocol, such as a command line tool.
+func offersSubprotocol(r *http.Request) bool {
 	offered := r.Header.Values("Sec-WebSocket-Protocol")
 	if len(offered) == 0 {
 		return true
 	}
+
 	for _, line := range offered {
 		for name := range strings.SplitSeq(line, ",") {
 			if strings.TrimSpace(name) == Subprotocol {
@@ -162,5 +203,6 @@ func offersProtocol(r *http.Request) bool {
 			}
 		}
 	}
+
 	return false
 }

@@ -105,7 +105,7 @@ func TestExpiredTokenClosesConnection(t *testing.T) {
 	c.expectClose(protocol.CloseUnauthorized)
 }
 
-// A token that is accepted shortly after its end is valid for lateToken. The frames and
+// A token that is accepted shortly after its end is valid for expiredTokenLifetime. The frames and
 // the admin API show that time and not the end of the token.
 func TestTokenWithinLeewayIsExtended(t *testing.T) {
 	g := newGateway(t, Config{})
@@ -113,7 +113,7 @@ func TestTokenWithinLeewayIsExtended(t *testing.T) {
 		Subject:   "user:u1",
 		ExpiresAt: time.Now().Add(-10 * time.Second),
 	})
-	earliest := time.Now().Add(lateToken).Truncate(time.Millisecond)
+	earliest := time.Now().Add(expiredTokenLifetime).Truncate(time.Millisecond)
 	c := g.dial(bearerHeader(token))
 	welcome := c.expectFrame("welcome")
 	streamWelcome := g.openStream(t, "", bearerHeader(token)).welcome
@@ -125,7 +125,7 @@ func TestTokenWithinLeewayIsExtended(t *testing.T) {
 		if expires.Before(earliest) {
 			t.Errorf("%s: got expiresAt %v, want at least %v", name, expires, earliest)
 		}
-		latest := time.Now().Add(lateToken)
+		latest := time.Now().Add(expiredTokenLifetime)
 		if expires.After(latest) {
 			t.Errorf("%s: got expiresAt %v, want at most %v", name, expires, latest)
 		}

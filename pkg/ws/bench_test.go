@@ -31,7 +31,7 @@ func (d *discardTransport) wakeWriter() {
 }
 
 func (d *discardTransport) flushQueue()                          { d.wakeWriter() }
-func (d *discardTransport) wasHeard() bool                       { return true }
+func (d *discardTransport) wasActive() bool                      { return true }
 func (d *discardTransport) kindName() string                     { return "discard" }
 func (d *discardTransport) closeWith(protocol.CloseCode, string) { panic("closed") }
 
@@ -45,7 +45,7 @@ func BenchmarkDeliver(b *testing.B) {
 			for range subscribers {
 				s := newDiscardSession(h, &Identity{Accounts: []string{"user:u1"}})
 				sub := "wallet"
-				refused := s.subscribe(&protocol.ClientFrame{Sub: &sub})
+				refused := s.handleSubscribe(&protocol.ClientFrame{Sub: &sub})
 				if refused != nil {
 					b.Fatal(refused.Message)
 				}
@@ -93,14 +93,14 @@ func BenchmarkResume(b *testing.B) {
 			account, account)
 		protocol.ForEachFrame(raw, func(f protocol.ClientFrame, refused *protocol.Refusal) bool {
 			if refused == nil {
-				refused = s.subscribe(&f)
+				refused = s.handleSubscribe(&f)
 			}
 			if refused != nil {
 				b.Fatal(refused.Message)
 			}
 			return true
 		})
-		refused := s.unsubscribe("wallet")
+		refused := s.handleUnsubscribe("wallet")
 		if refused != nil {
 			b.Fatal(refused.Message)
 		}

@@ -7,121 +7,142 @@ import (
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
-// tickInterval is how often the hub looks whose time has come. One look at all clients costs less
-// than a timer for each.
+// tickInterval is the interval at which the hub checks the deadlines of all clients. One check of
+// all clients costs less than a timer for each client.
 const tickInterval = 200 * time.Millisecond
 
-// lateToken is how long a connection lasts whose token had expired when it came, and was accepted
-// because clocks differ.
-const lateToken = 30 * time.Second
+// expiredTokenLifetime is the lifetime of a connection whose token had already expired when it was
+// accepted. The authenticator may accept such a token because clocks differ.
+const expiredTokenLifetime = 30 * time.Second
 
-// clock is what a session has to do at what time. Zero: never. The session's mutex protects it.
+// A clock has the deadlines of a session. A zero time means never. The session's mutex protects it.
 type clock struct {
-	authBy time.Time // the client must have brought a token
+	authBy time.Time // the client must have sent a token
 	ping   time.Time // the next heartbeat
-	notice time.Time // the client is told that its token ends
-	expire time.Time // the token ends
+	notice time.Time // the token_expiring frame
+	expire time.Time // the token expires
 }
 
-// next returns the earliest of these times, in ns since 1970.
-func (c *clock) next() int64 {
+// earliestDeadline returns the earliest deadline, in ns since 1970.
+func (c *clock) earliestDeadline() int64 {
 	var earliest time.Time
 	for _, t := range []time.Time{c.authBy, c.ping, c.notice, c.expire} {
-		if !t.IsZero() && (earliest.IsZero() || t.Before(earliest)) {
+		if t.IsZero() {
+			continue
+		}
+		if earliest.IsZero() || t.Before(earliest) {
 			earliest = t
 		}
 	}
+
 	return earliest.UnixNano()
 }
 
-// takeDue reports whether a time has come. If so, it is set to never.
-func takeDue(t *time.Time, now time.Time) bool {
-	if t.IsZero() || now.Before(*t) {
+// clearIfDue reports whether the deadline has passed, and clears it in that case.
+func clearIfDue(deadline *time.Time, now time.Time) bool {
+	if deadline.IsZero() || now.Before(*deadline) {
 		return false
 	}
-	*t = time.Time{}
+
+	*deadline = time.Time{}
 	return true
 }
 
-// startClock begins with the wait for a token, and heartbeats. The first ping is at a random
-// moment, so that clients that came together do not stay together.
+// startClock sets the deadline for a token and the first heartbeat. The first heartbeat is at a
+// random time, so that the heartbeats of clients that connected together are spread.
 func (s *session) startClock(now time.Time) {
 	interval := s.hub.cfg.HeartbeatInterval
+	firstPing := interval/2 + rand.N(interval/2+1) //nolint:gosec // not for security
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	s.clock.authBy = now.Add(s.hub.cfg.AuthTimeout)
-	s.clock.ping = now.Add(interval/2 + rand.N(interval/2+1)) //nolint:gosec // spread, not secrecy
-	s.due.Store(s.clock.next())
+	s.clock.ping = now.Add(firstPing)
+	s.due.Store(s.clock.earliestDeadline())
 }
 
-// admit takes a checked token: the first one, or one that renews it.
-func (s *session) admit(identity *Identity) error {
-	if err := s.hub.clients.fileUnder(s, s.currentIdentity(), identity); err != nil {
+// admitIdentity sets the identity of a checked token, which is the first token or renews it.
+func (s *session) admitIdentity(identity *Identity) error {
+	err := s.hub.clients.indexAccounts(s, s.currentIdentity(), identity)
+	if err != nil {
 		return err
 	}
+
 	s.setIdentity(identity)
-	// Only now: a revocation that comes from here on finds the session by its identity.
+
+	// This check must come last. A revocation that arrives after it finds the session by its
+	// identity.
 	if s.hub.Revoked(identity) {
 		return errRevoked
 	}
+
 	return nil
 }
 
-// setIdentity starts the clock of a token.
+// setIdentity sets the identity and the deadlines of its token.
 func (s *session) setIdentity(identity *Identity) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now() // not before a revocation that did not find the identity
+
+	now := time.Now() // not earlier than a revocation that did not find this identity
 	s.identity = identity
-	s.seen = now
+	s.identitySetAt = now
 	s.expiresAt = identity.ExpiresAt
 	if !s.expiresAt.After(now) {
-		s.expiresAt = now.Add(lateToken)
+		s.expiresAt = now.Add(expiredTokenLifetime)
 	}
+
 	s.clock.authBy = time.Time{}
 	s.clock.expire = s.expiresAt
 	s.clock.notice = s.expiresAt.Add(-s.hub.cfg.ExpiryNotice)
-	s.due.Store(s.clock.next())
+	s.due.Store(s.clock.earliestDeadline())
 }
 
-// welcomeFrame tells the client that it is in, and until when.
+// welcomeFrame returns the frame that tells the client that it is authenticated.
 func (s *session) welcomeFrame() []byte {
 	s.mu.Lock()
 	expiresAt := s.expiresAt
 	s.mu.Unlock()
-	return protocol.WelcomeFrame(s.id, s.hub.cfg.Gateway, s.hub.cfg.HeartbeatInterval, expiresAt)
+	cfg := &s.hub.cfg
+
+	return protocol.WelcomeFrame(s.id, cfg.Gateway, cfg.HeartbeatInterval, expiresAt)
 }
 
-// tick does what is due. It never waits.
-func (s *session) tick(now time.Time) {
+// handleTick handles the deadlines that have passed. It never waits.
+func (s *session) handleTick(now time.Time) {
 	s.mu.Lock()
-	authLate := takeDue(&s.clock.authBy, now)
-	expired := takeDue(&s.clock.expire, now)
-	notice := takeDue(&s.clock.notice, now)
-	ping := takeDue(&s.clock.ping, now)
-	if ping {
+	authTimedOut := clearIfDue(&s.clock.authBy, now)
+	expired := clearIfDue(&s.clock.expire, now)
+	notifyExpiry := clearIfDue(&s.clock.notice, now)
+	pingDue := clearIfDue(&s.clock.ping, now)
+	if pingDue {
 		s.clock.ping = now.Add(s.hub.cfg.HeartbeatInterval)
 	}
+
 	expires := s.clock.expire
-	s.due.Store(s.clock.next())
+	s.due.Store(s.clock.earliestDeadline())
 	s.mu.Unlock()
+
 	switch {
-	case authLate:
+	case authTimedOut:
 		s.hub.metrics.countLimit(limitAuthTimeout)
 		s.transport.closeWith(protocol.CloseAuthTimeout, "")
 		return
 	case expired:
 		s.transport.closeWith(protocol.CloseUnauthorized, "the token has expired")
 		return
-	case notice:
-		s.notify(protocol.ExpiringFrame(expires))
+	case notifyExpiry:
+		s.sendNotice(protocol.ExpiringFrame(expires))
 	}
-	if !ping {
+
+	if !pingDue {
 		return
 	}
-	if !s.transport.wasHeard() {
-		s.transport.closeWith(protocol.CloseAbnormal, "silent for two heartbeats")
+
+	if !s.transport.wasActive() {
+		s.transport.closeWith(protocol.CloseAbnormal, "no data for two heartbeats")
 		return
 	}
-	s.ping()
+
+	s.sendPing()
 }

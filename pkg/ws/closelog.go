@@ -10,13 +10,14 @@ import (
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
-// How many closed connections have a log line of their own.
+// The rate and the burst of log lines for closed connections.
 const (
-	loggedPerSecond = 20
-	loggedAtOnce    = 200
+	closeLogRate  = 20 // lines per second
+	closeLogBurst = 200
 )
 
-// closeLogger logs how connections end: each with a line, or in a storm how many more.
+// A closeLogger logs how connections end. Each connection has a line, up to a rate. The connections
+// beyond the rate are only counted, and a line gives their number.
 type closeLogger struct {
 	log     *slog.Logger
 	limiter *rate.Limiter
@@ -24,24 +25,34 @@ type closeLogger struct {
 }
 
 func newCloseLogger(log *slog.Logger) *closeLogger {
-	return &closeLogger{log: log, limiter: rate.NewLimiter(loggedPerSecond, loggedAtOnce)}
+	return &closeLogger{
+		log:     log,
+		limiter: rate.NewLimiter(closeLogRate, closeLogBurst),
+	}
 }
 
-// logClose logs the end of one connection, or counts it.
-func (l *closeLogger) logClose(s *session, code protocol.CloseCode, detail string) {
+// logClose logs or counts the end of one connection.
+func (l *closeLogger) logClose(s *session, code protocol.CloseCode, reason string) {
 	if !l.limiter.Allow() {
 		l.skipped.Add(1)
 		return
 	}
+
 	frames, bytes := s.queue.Sent()
 	l.log.Info("connection ended",
-		"connection", s.id, "transport", s.transport.kindName(), "code", int(code), "detail", detail,
-		"after", time.Since(s.since).Round(time.Millisecond), "frames", frames, "bytes", bytes)
+		"connection", s.id,
+		"transport", s.transport.kindName(),
+		"code", int(code),
+		"reason", reason,
+		"duration", time.Since(s.connectedAt).Round(time.Millisecond),
+		"frames", frames,
+		"bytes", bytes,
+	)
 }
 
 // logSkipped logs how many connections were only counted.
 func (l *closeLogger) logSkipped() {
 	if l.skipped.Load() > 0 && l.limiter.Allow() {
-		l.log.Info("more connections ended than are logged one by one", "connections", l.skipped.Swap(0))
+		l.log.Info("more connections ended than are logged one by one", "count", l.skipped.Swap(0))
 	}
 }

@@ -20,7 +20,7 @@ func TestCloseLogger(t *testing.T) {
 		var out bytes.Buffer
 		l := newCloseLogger(slog.New(slog.NewJSONHandler(&out, nil)))
 		k := newSink(NewHub(Config{}, nil, nil), &Identity{Subject: "user:u1"})
-		k.session.enqueue(netconn.Item{Frame: []byte("12345")})
+		k.session.enqueueItem(netconn.Item{Frame: []byte("12345")})
 		k.flushQueue()
 		const closes = 1000
 		for range closes {
@@ -32,13 +32,13 @@ func TestCloseLogger(t *testing.T) {
 		l.logSkipped() // nothing to log
 
 		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-		if len(lines) != loggedAtOnce+1 {
-			t.Fatalf("lines: got %d, want %d", len(lines), loggedAtOnce+1)
+		if len(lines) != closeLogBurst+1 {
+			t.Fatalf("lines: got %d, want %d", len(lines), closeLogBurst+1)
 		}
 		checkCloseLine(t, lines[0], k.session.id)
-		var last struct{ Connections int }
-		unmarshalLine(t, lines[loggedAtOnce], &last)
-		checkEqual(t, "connections", last.Connections, closes-loggedAtOnce)
+		var last struct{ Count int }
+		unmarshalLine(t, lines[closeLogBurst], &last)
+		checkEqual(t, "count", last.Count, closes-closeLogBurst)
 	})
 }
 
@@ -48,7 +48,7 @@ func checkCloseLine(t *testing.T, line, id string) {
 		Connection string
 		Transport  string
 		Code       int
-		Detail     string
+		Reason     string
 		Frames     int
 		Bytes      int
 	}
@@ -56,7 +56,7 @@ func checkCloseLine(t *testing.T, line, id string) {
 	checkEqual(t, "connection", got.Connection, id)
 	checkEqual(t, "transport", got.Transport, "sink")
 	checkEqual(t, "code", got.Code, 1012)
-	checkEqual(t, "detail", got.Detail, "test")
+	checkEqual(t, "reason", got.Reason, "test")
 	checkEqual(t, "frames", got.Frames, 1)
 	checkEqual(t, "bytes", got.Bytes, 5)
 }

@@ -13,127 +13,174 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// Config sets the limits of a Hub. Its zero value works.
+// Config sets the limits of a Hub. The zero value is valid.
 type Config struct {
-	Gateway string // this gateway's name in welcome frames. Defaults to "gateway".
+	// Gateway is the name of this gateway in welcome frames. Defaults to "gateway".
+	Gateway string
 
-	// CheckOrigin reports whether a web page may connect. It is asked for requests that have an
-	// Origin, as all of browsers have: a page of another site must not open a connection in its
-	// visitor's name. Defaults to pages of the request's own host.
+	// CheckOrigin reports whether a request may connect. It is called for requests with an Origin
+	// header, which every browser sends: a page of another site must not open a connection in the
+	// name of its visitor. Defaults to allowing pages of the request's own host.
 	CheckOrigin func(r *http.Request) bool
-	// WriteError answers a request that gets no connection. The headers Retry-After,
-	// WWW-Authenticate and Allow are set already. Defaults to plain text.
+	// WriteError writes the response to a request that gets no connection. The headers Retry-After,
+	// WWW-Authenticate and Allow are already set. Defaults to plain text.
 	WriteError func(w http.ResponseWriter, r *http.Request, e *HTTPError)
 
-	HeartbeatInterval time.Duration // between WebSocket pings; a peer silent for two is dropped. Defaults to 25 s.
-	AuthTimeout       time.Duration // for the first frame to bring a token. Defaults to 5 s.
-	MessageTimeout    time.Duration // for a message that a client has begun, so that nobody sends fragments for ever. Defaults to 10 s.
-	ExpiryNotice      time.Duration // token_expiring comes that long before the token's end. Defaults to 30 s.
-	WriteTimeout      time.Duration // longest wait for a client to take what was sent. Defaults to 20 s.
-	CloseTimeout      time.Duration // how long Run waits for connections to close when it ends. Defaults to 1 s.
+	// HeartbeatInterval is the time between WebSocket pings. A connection without data from the
+	// client for two intervals is closed. Defaults to 25 s.
+	HeartbeatInterval time.Duration
+	// AuthTimeout is the maximum time until a token arrives. Defaults to 5 s.
+	AuthTimeout time.Duration
+	// MessageTimeout is the maximum time from the start to the end of a client message, so that no
+	// client sends fragments without end. Defaults to 10 s.
+	MessageTimeout time.Duration
+	// ExpiryNotice is the time between the token_expiring frame and the end of the token. Defaults
+	// to 30 s.
+	ExpiryNotice time.Duration
+	// WriteTimeout is the maximum time of one write to a client. Defaults to 20 s.
+	WriteTimeout time.Duration
+	// CloseTimeout is the maximum time that Run waits for connections to close when it ends.
+	// Defaults to 1 s.
+	CloseTimeout time.Duration
 
-	MaxFrameBytes    int // of an inbound message. Defaults to 16 KiB.
-	MaxBadFrames     int // frames that are no JSON or have an unknown op; that many close the connection. Defaults to 5.
-	MaxSubscriptions int // of a connection. Defaults to 32.
-	MaxAccounts      int // of a subscription. Defaults to 64.
-	MaxFilterValues  int // of each filter list. Defaults to 32.
-	FrameRate        int // client frames a second. Defaults to 20.
-	FrameBurst       int // client frames at once. Defaults to 40.
+	// MaxFrameBytes is the maximum size of a client message. Defaults to 16 KiB.
+	MaxFrameBytes int
+	// MaxBadFrames is the number of malformed frames that closes a connection. Defaults to 5.
+	MaxBadFrames int
+	// MaxSubscriptions is the maximum number of subscriptions of a connection. Defaults to 32.
+	MaxSubscriptions int
+	// MaxAccounts is the maximum number of accounts of a subscription. Defaults to 64.
+	MaxAccounts int
+	// MaxFilterValues is the maximum length of each filter list. Defaults to 32.
+	MaxFilterValues int
+	// FrameRate is the maximum number of client frames per second. Defaults to 20.
+	FrameRate int
+	// FrameBurst is the maximum number of client frames at once. Defaults to 40.
+	FrameBurst int
 
-	QueueEvents int // frames waiting for one connection. Defaults to 1024.
-	QueueBytes  int // bytes waiting for one connection. Defaults to 1 MiB.
+	// QueueEvents is the maximum number of frames queued for one connection. Defaults to 1024.
+	QueueEvents int
+	// QueueBytes is the maximum size of the frames queued for one connection. Defaults to 1 MiB.
+	QueueBytes int
 
-	// Compression has messages compressed for the clients that offer permessage-deflate (RFC 7692), each message by itself.
-	// A compressor takes 1 MB; there are as many as Writers. A client's message takes 45 KB more while it is read, and
-	// MaxFrameBytes bounds what comes out. Defaults to false: it costs as much as all else that is done for a single event.
+	// Compression enables compression for clients that offer permessage-deflate (RFC 7692). Each
+	// message is compressed independently. A compressor takes 1 MB, and there are as many as
+	// Writers. A client message takes 45 KB more while it is read, and MaxFrameBytes limits its
+	// uncompressed size. Defaults to false: compressing a single event costs as much as all other
+	// work for it.
 	Compression bool
 
-	MaxConnections           int // of this gateway. Defaults to 100,000.
-	MaxConnectionsPerAccount int // whose tokens name the same account. Defaults to 64.
-	AcceptRate               int // new connections a second, and at once. Defaults to 10,000.
+	// MaxConnections is the maximum number of connections of this gateway. Defaults to 100,000.
+	MaxConnections int
+	// MaxConnectionsPerAccount is the maximum number of connections whose tokens name the same
+	// account. Defaults to 64.
+	MaxConnectionsPerAccount int
+	// AcceptRate is the maximum number of new connections per second, and at once. Defaults to
+	// 10,000.
+	AcceptRate int
 
-	MemoryEvents int // recent events kept for resume. Defaults to 131,072.
-	MemoryBytes  int // and their size, roughly. Defaults to 128 MiB.
-	MaxReplay    int // events replayed to one account of a subscription; beyond: resync. Defaults to 10,000.
+	// MemoryEvents is the number of recent events that are kept for resume. Defaults to 131,072.
+	MemoryEvents int
+	// MemoryBytes is the estimated size of the events that are kept. Defaults to 128 MiB.
+	MemoryBytes int
+	// MaxReplay is the maximum number of events that are replayed to one account of a subscription.
+	// A client that missed more gets a resync. Defaults to 10,000.
+	MaxReplay int
 
-	FetchTimeout time.Duration // for one call of Snapshots or History. Defaults to 5 s.
-	Fetches      int           // calls of History at the same time. Defaults to 32.
-	// Current tells whether Deliver is called at the moment for all that happens to an account. While it is not, nobody
-	// resumes from memory. It must not wait. Defaults to always.
-	Current  func(account string) bool
-	RetryFor time.Duration // how long a gap may stay open while neither history nor state can be had. Defaults to 30 s.
+	// FetchTimeout is the maximum time of one call of Snapshots or History. Defaults to 5 s.
+	FetchTimeout time.Duration
+	// Fetches is the maximum number of concurrent calls of History. Defaults to 32.
+	Fetches int
+	// Current reports whether Deliver currently receives all events of the account. While it
+	// returns false, clients do not resume from memory. It must not wait. Defaults to true for all
+	// accounts.
+	Current func(account string) bool
+	// RetryFor is the maximum time for which a gap stays open while neither history nor state is
+	// available. After that the connection is closed. Defaults to 30 s.
+	RetryFor time.Duration
 
-	Writers int // goroutines that write to all connections. Defaults to GOMAXPROCS.
+	// Writers is the number of goroutines that write to all connections. Defaults to GOMAXPROCS.
+	Writers int
 
-	Logger     *slog.Logger          // Defaults to one that discards.
-	Registerer prometheus.Registerer // Defaults to none: metrics are counted and not published.
-	Tracer     trace.Tracer          // Defaults to none: no traces.
+	// Logger receives the log. Defaults to a logger that discards everything.
+	Logger *slog.Logger
+	// Registerer registers the metrics. Defaults to nil: metrics are counted but not published.
+	Registerer prometheus.Registerer
+	// Tracer creates the spans of traced events. Defaults to nil: no spans.
+	Tracer trace.Tracer
 }
 
 func (c Config) withDefaults() Config {
-	set(&c.Gateway, "gateway")
-	set(&c.HeartbeatInterval, 25*time.Second)
-	set(&c.AuthTimeout, 5*time.Second)
-	set(&c.MessageTimeout, 10*time.Second)
-	set(&c.ExpiryNotice, 30*time.Second)
-	set(&c.WriteTimeout, 20*time.Second)
-	set(&c.CloseTimeout, time.Second)
-	set(&c.MaxFrameBytes, 16<<10)
-	set(&c.MaxBadFrames, 5)
-	set(&c.MaxSubscriptions, 32)
-	set(&c.MaxAccounts, 64)
-	set(&c.MaxFilterValues, 32)
-	set(&c.FrameRate, 20)
-	set(&c.FrameBurst, 40)
-	set(&c.QueueEvents, 1024)
-	set(&c.QueueBytes, 1<<20)
-	set(&c.MaxConnections, 100_000)
-	set(&c.MaxConnectionsPerAccount, 64)
-	set(&c.AcceptRate, 10_000)
-	set(&c.MemoryEvents, 131_072)
-	set(&c.MemoryBytes, 128<<20)
-	set(&c.MaxReplay, 10_000)
-	set(&c.FetchTimeout, 5*time.Second)
-	set(&c.Fetches, 32)
-	set(&c.RetryFor, 30*time.Second)
-	set(&c.Writers, runtime.GOMAXPROCS(0))
+	setDefault(&c.Gateway, "gateway")
+	setDefault(&c.HeartbeatInterval, 25*time.Second)
+	setDefault(&c.AuthTimeout, 5*time.Second)
+	setDefault(&c.MessageTimeout, 10*time.Second)
+	setDefault(&c.ExpiryNotice, 30*time.Second)
+	setDefault(&c.WriteTimeout, 20*time.Second)
+	setDefault(&c.CloseTimeout, time.Second)
+	setDefault(&c.MaxFrameBytes, 16<<10)
+	setDefault(&c.MaxBadFrames, 5)
+	setDefault(&c.MaxSubscriptions, 32)
+	setDefault(&c.MaxAccounts, 64)
+	setDefault(&c.MaxFilterValues, 32)
+	setDefault(&c.FrameRate, 20)
+	setDefault(&c.FrameBurst, 40)
+	setDefault(&c.QueueEvents, 1024)
+	setDefault(&c.QueueBytes, 1<<20)
+	setDefault(&c.MaxConnections, 100_000)
+	setDefault(&c.MaxConnectionsPerAccount, 64)
+	setDefault(&c.AcceptRate, 10_000)
+	setDefault(&c.MemoryEvents, 131_072)
+	setDefault(&c.MemoryBytes, 128<<20)
+	setDefault(&c.MaxReplay, 10_000)
+	setDefault(&c.FetchTimeout, 5*time.Second)
+	setDefault(&c.Fetches, 32)
+	setDefault(&c.RetryFor, 30*time.Second)
+	setDefault(&c.Writers, runtime.GOMAXPROCS(0))
+
 	if c.CheckOrigin == nil {
 		c.CheckOrigin = checkSameOrigin
 	}
+
 	if c.WriteError == nil {
-		c.WriteError = writeText
+		c.WriteError = writeTextError
 	}
+
 	if c.Current == nil {
 		c.Current = func(string) bool { return true }
 	}
+
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+
 	return c
 }
 
-func set[T comparable](field *T, def T) {
+// setDefault sets the field to value if it is zero.
+func setDefault[T comparable](field *T, value T) {
 	var zero T
 	if *field == zero {
-		*field = def
+		*field = value
 	}
 }
 
-// Snapshots gives balances from near by. pkg/cache has one.
+// Snapshots returns balances without a request to the ledger. pkg/cache has an implementation.
 type Snapshots interface {
-	// Get returns the account's balance, never older than the newest event that was
-	// passed to Hub.Deliver before the call. ok is false when it is not known here.
+	// Get returns the account's balance. The balance includes all events that were passed to
+	// Hub.Deliver before the call. ok is false when the balance is not available here.
 	Get(ctx context.Context, account string) (b bus.Balance, ok bool, err error)
 }
 
-// History gives what only the ledger knows for certain.
+// History returns data that only the ledger has reliably.
 type History interface {
-	// Events returns the account's deliveries with seq greater than after, oldest
-	// first, at most limit, with their routing fields (Type, Reason, Feature,
-	// Amount) and the account's own view as Data or View; and the account's newest
-	// seq, 0 for an account that the ledger does not know.
-	Events(ctx context.Context, account string, after int64, limit int) (events []bus.Delivery, last int64, err error)
-	// Balance returns the account's balance. ok is false when the ledger does not
-	// know the account.
+	// Events returns the account's deliveries with a seq greater than after, oldest first and at
+	// most limit. They have their routing fields (Type, Reason, Feature, Amount), and the account's
+	// own view as Data or View. last is the account's newest seq, or 0 for an account that the
+	// ledger does not have.
+	Events(
+		ctx context.Context, account string, after int64, limit int,
+	) (events []bus.Delivery, last int64, err error)
+	// Balance returns the account's balance. ok is false when the ledger does not have the account.
 	Balance(ctx context.Context, account string) (b bus.Balance, ok bool, err error)
 }

@@ -10,55 +10,60 @@ import (
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
-// conn is a client's WebSocket: the transport of its session. One goroutine, the reader, handles
-// the client's frames.
+// A conn is the WebSocket of a client and the transport of its session. One goroutine, the reader,
+// handles the client's frames.
 type conn struct {
 	session       *session
 	authenticator Authenticator
 	net           *netconn.Conn
 
-	code   atomic.Int32           // how it ended; 0: it has not
-	detail atomic.Pointer[string] // of the code, for the log
-	closes atomic.Bool            // a goroutine of its own closes it with a handshake
-	closed chan struct{}          // closed when that is done; made before closes is set
+	code          atomic.Int32           // how the connection ended; 0: it is open
+	reason        atomic.Pointer[string] // explains the code, for the log
+	closerStarted atomic.Bool            // a goroutine closes the connection with a handshake
+	closerDone    chan struct{}          // closed after the handshake; set before closerStarted
 
-	// What follows belongs to the reader.
-	frames    bucket
-	badFrames int // malformed frames so far
+	// Only the reader uses the fields below.
+	frameLimit frameBucket
+	badFrames  int // number of malformed frames
 }
 
-// run reads until the connection ends. The identity is nil when the token is to come in the first
-// frame.
-func (c *conn) run(identity *Identity) {
-	defer c.finish()
+// runReader reads until the connection ends. The identity is nil when the token is expected in the
+// first frame.
+func (c *conn) runReader(identity *Identity) {
+	defer c.endConn()
 	if identity == nil {
-		if err := c.net.SendResponse(); err != nil {
+		err := c.net.SendResponse()
+		if err != nil {
 			c.WriteFailed(err)
 			return
 		}
-	} else if !c.welcome(identity) {
+	} else if !c.welcomeClient(identity) {
 		return
 	}
-	if err := c.net.ReadMessages(c.handleMessage); err != nil {
-		c.noteReadError(err)
+
+	err := c.net.ReadMessages(c.handleMessage)
+	if err != nil {
+		c.closeOnReadError(err)
 	}
 }
 
-// handleMessage handles the frames of one message. It is false when the connection ends.
+// handleMessage handles the frames of one message. It returns false when the connection ends.
 func (c *conn) handleMessage(isText bool, message []byte) bool {
 	if !isText {
-		return c.refuseFrame(nil, protocol.Malformed("messages are text"))
+		return c.refuseFrame(nil, protocol.Malformed("a message must be text"))
 	}
+
 	open := true
 	protocol.ForEachFrame(message, func(f protocol.ClientFrame, refused *protocol.Refusal) bool {
 		open = c.handleFrame(&f, refused)
 		return open
 	})
+
 	return open
 }
 
-// noteReadError ends the connection because the reader cannot go on.
-func (c *conn) noteReadError(err error) {
+// closeOnReadError ends the connection after the reader has failed.
+func (c *conn) closeOnReadError(err error) {
 	code, closedByClient := netconn.CloseStatus(err)
 	switch {
 	case errors.Is(err, netconn.ErrTooBig):
@@ -68,14 +73,16 @@ func (c *conn) noteReadError(err error) {
 		c.session.hub.metrics.countLimit(limitMessageTime)
 		c.closeWith(protocol.CloseAuthTimeout, protocol.MessageTimeout)
 	case closedByClient:
-		c.noteEnd(protocol.CloseCode(code), "closed by the client")
+		c.setCloseCode(protocol.CloseCode(code), "closed by the client")
 	default:
-		c.noteEnd(protocol.CloseAbnormal, err.Error())
+		c.setCloseCode(protocol.CloseAbnormal, err.Error())
 	}
 }
 
 // Wrote implements netconn.Owner.
-func (c *conn) Wrote(items []netconn.Item) { c.session.noteWrite(items) }
+func (c *conn) Wrote(items []netconn.Item) {
+	c.session.recordWrite(items)
+}
 
 // WriteFailed implements netconn.Owner.
 func (c *conn) WriteFailed(err error) {
@@ -84,100 +91,115 @@ func (c *conn) WriteFailed(err error) {
 		c.closeWith(protocol.CloseSlowConsumer, "write timed out")
 		return
 	}
+
 	c.closeWith(protocol.CloseAbnormal, err.Error())
 }
 
-// AllowControl implements netconn.Owner. Pings and pongs count as frames, so that they are no way
-// to keep the gateway busy.
+// AllowControl implements netconn.Owner. Pings and pongs count as frames, so that a flood of them
+// does not keep the gateway busy.
 func (c *conn) AllowControl() bool {
 	if c.code.Load() != 0 {
-		return false // closing, and perhaps not called by the reader, which owns the bucket
+		// The connection is closing. The caller may not be the reader, which owns frameLimit.
+		return false
 	}
-	if c.takeFrame() {
+
+	if c.admitFrame() {
 		return true
 	}
+
 	c.closeWith(protocol.CloseRateLimited, "too many control frames")
 	return false
 }
 
-// takeFrame counts a frame against the client's rate. It is false when there were too many.
-func (c *conn) takeFrame() bool {
+// admitFrame counts a frame. It returns false when the client exceeds its frame rate.
+func (c *conn) admitFrame() bool {
 	cfg := &c.session.hub.cfg
-	if c.frames.take(time.Now(), cfg.FrameRate, cfg.FrameBurst) {
+	if c.frameLimit.takeToken(time.Now(), cfg.FrameRate, cfg.FrameBurst) {
 		return true
 	}
+
 	c.session.hub.metrics.countLimit(limitFrameRate)
 	return false
 }
 
-// noteEnd records how the connection ended, unless that is known already.
-func (c *conn) noteEnd(code protocol.CloseCode, detail string) bool {
+// setCloseCode records how the connection ended. It returns false when that is already recorded.
+func (c *conn) setCloseCode(code protocol.CloseCode, reason string) bool {
 	if !c.code.CompareAndSwap(0, int32(code)) { //nolint:gosec // close codes are small
 		return false
 	}
-	c.detail.Store(&detail)
+
+	c.reason.Store(&reason)
 	return true
 }
 
-// closeWith implements transport. The closing handshake has a goroutine of its own. CloseAbnormal
-// cuts the connection without a handshake, even one that is being closed.
-func (c *conn) closeWith(code protocol.CloseCode, detail string) {
-	first := c.noteEnd(code, detail)
+// closeWith implements transport. A goroutine makes the closing handshake. CloseAbnormal closes the
+// network connection without a handshake, even while another close is running.
+func (c *conn) closeWith(code protocol.CloseCode, reason string) {
+	isFirst := c.setCloseCode(code, reason)
 	if code == protocol.CloseAbnormal {
 		c.net.Abort()
 		return
 	}
-	if !first {
+
+	if !isFirst {
 		return
 	}
+
 	c.session.sealQueue(code)
-	c.closed = make(chan struct{})
-	c.closes.Store(true)
-	shakeHands := func() {
-		defer close(c.closed)
-		sendWaiting := code != protocol.CloseSlowConsumer
-		c.net.Close(int(code), closeReason(code, detail), sendWaiting)
-	}
-	if !c.session.hub.tasks.start(shakeHands) {
-		close(c.closed)
+	c.closerDone = make(chan struct{})
+	c.closerStarted.Store(true)
+	started := c.session.hub.tasks.startTask(func() {
+		defer close(c.closerDone)
+		sendQueued := code != protocol.CloseSlowConsumer
+		c.net.Close(int(code), closeFrameText(code, reason), sendQueued)
+	})
+
+	if !started {
+		close(c.closerDone)
 		c.net.CloseNow()
 	}
 }
 
-// maxReason is what fits into a control frame beside the code, in bytes.
-const maxReason = 123
+// maxCloseText is the maximum length of the text in a close frame, in bytes.
+const maxCloseText = 123
 
-// closeReason is the text of a close frame.
-func closeReason(code protocol.CloseCode, detail string) string {
+// closeFrameText returns the text of a close frame.
+func closeFrameText(code protocol.CloseCode, reason string) string {
 	switch {
-	case code == protocol.CloseDisconnected && detail != "":
-		return protocol.Truncate(code.Reason()+": "+detail, maxReason)
-	case code == protocol.CloseAuthTimeout && detail == protocol.MessageTimeout:
+	case code == protocol.CloseDisconnected && reason != "":
+		return protocol.Truncate(code.Reason()+": "+reason, maxCloseText)
+	case code == protocol.CloseAuthTimeout && reason == protocol.MessageTimeout:
 		return protocol.MessageTimeout
 	}
+
 	return code.Reason()
 }
 
-// finish is the last thing that the reader does.
-func (c *conn) finish() {
+// endConn ends the session and releases the connection. The reader calls it when it ends.
+func (c *conn) endConn() {
 	s := c.session
 	if p := recover(); p != nil {
-		s.hub.cfg.Logger.Error("panic in a connection", "panic", p, "stack", string(debug.Stack()))
+		stack := string(debug.Stack())
+		s.hub.cfg.Logger.Error("connection panicked", "panic", p, "stack", stack)
 		c.closeWith(protocol.CloseInternal, "panic")
 	}
-	s.end()
-	c.noteEnd(protocol.CloseAbnormal, "")
-	if c.closes.Load() {
-		<-c.closed // the hub waits for this, too
+
+	s.endSession()
+	c.setCloseCode(protocol.CloseAbnormal, "")
+	if c.closerStarted.Load() {
+		<-c.closerDone // the hub must not stop before the handshake is done
 	} else {
 		c.net.CloseNow()
 	}
-	s.remove()
-	detail := ""
-	if d := c.detail.Load(); d != nil {
-		detail = *d
+
+	s.removeFromHub()
+	reason := ""
+	r := c.reason.Load()
+	if r != nil {
+		reason = *r
 	}
-	s.logEnd(protocol.CloseCode(c.code.Load()), detail)
+
+	s.reportEnd(protocol.CloseCode(c.code.Load()), reason)
 }
 
 // wakeWriter implements transport.
@@ -186,8 +208,8 @@ func (c *conn) wakeWriter() { c.net.Wake() }
 // flushQueue implements transport.
 func (c *conn) flushQueue() { c.net.Flush() }
 
-// wasHeard implements transport.
-func (c *conn) wasHeard() bool { return c.net.WasActive() }
+// wasActive implements transport.
+func (c *conn) wasActive() bool { return c.net.WasActive() }
 
 // kindName implements transport.
 func (c *conn) kindName() string { return "websocket" }

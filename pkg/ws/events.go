@@ -7,119 +7,148 @@ import (
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
-// Events serves GET /v1/events: one subscription as server-sent events, for networks that break
-// WebSockets. The handler returns when the stream has ended. Run must be running.
+// Events returns the handler of GET /v1/events. It serves one subscription as server-sent events,
+// for networks that do not support WebSockets. The handler returns when the stream has ended. Run
+// must be running.
 func (h *Hub) Events(a Authenticator) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if refused := h.serveStream(w, r, a); refused != nil {
+		refused := h.serveStream(w, r, a)
+		if refused != nil {
 			h.refuseRequest(w, r, refused)
 		}
 	})
 }
 
-// serveStream serves one client. An error means that no answer has begun.
+// serveStream serves one client. If it returns an error, it has written no response.
 func (h *Hub) serveStream(w http.ResponseWriter, r *http.Request, a Authenticator) *HTTPError {
-	if refused := h.checkRequest(r); refused != nil {
+	refused := h.checkRequest(r)
+	if refused != nil {
 		return refused
 	}
+
 	q, refused := parseStreamQuery(r)
 	if refused != nil {
 		return refused
 	}
-	identity, refused := h.authenticate(r.Context(), a, q.Token)
+
+	identity, refused := h.authenticateToken(r.Context(), a, q.Token)
 	if refused != nil {
 		return refused
 	}
+
 	s := newSession(h, r.RemoteAddr)
 	st := newStream(s, w)
 	s.transport = st
 	s.startClock(time.Now())
-	if err := h.clients.add(s); err != nil {
+	err := h.clients.addSession(s)
+	if err != nil {
 		return h.refuseClient(err)
 	}
+
 	h.metrics.connections.Inc()
-	defer st.finish()
-	if refused := st.subscribe(identity, q); refused != nil {
+	defer st.endStream()
+
+	refused = st.admitAndSubscribe(identity, q)
+	if refused != nil {
 		return refused
 	}
-	_ = st.control.SetReadDeadline(time.Time{}) // that of the request would end the stream
+
+	_ = st.control.SetReadDeadline(time.Time{}) // the deadline of the request would end the stream
 	st.flushQueue()
-	st.run(r.Context())
+	st.writeUntilClosed(r.Context())
+
 	return nil
 }
 
-// finish takes the client out of the hub.
-func (st *stream) finish() {
+// endStream ends the session and releases the response writer.
+func (st *stream) endStream() {
 	s := st.session
-	s.end()
-	code, detail := st.leave()
-	s.remove()
-	if !st.begun {
-		return // refused
+	s.endSession()
+	code, reason := st.releaseWriter()
+	s.removeFromHub()
+	if !st.responseStarted {
+		return // the request was refused
 	}
+
 	if code == 0 {
 		code = protocol.CloseInternal
-		detail = "panic" // which the server's handler logs
+		reason = "panic" // the HTTP server's handler logs it
 	}
-	s.logEnd(code, detail)
+
+	s.reportEnd(code, reason)
 }
 
-// subscribe lets the client in and opens its subscription.
-func (st *stream) subscribe(identity *Identity, q *protocol.StreamQuery) *HTTPError {
+// admitAndSubscribe sets the identity of the client and opens its subscription.
+func (st *stream) admitAndSubscribe(identity *Identity, q *protocol.StreamQuery) *HTTPError {
 	s := st.session
-	if err := s.admit(identity); err != nil {
+	err := s.admitIdentity(identity)
+	if err != nil {
 		return s.hub.refuseClient(err)
 	}
+
 	accounts := q.Subscribe.Accounts
 	if accounts == nil {
 		accounts = identity.Accounts
 	}
+
 	if len(accounts) > s.hub.cfg.MaxAccounts {
 		s.hub.metrics.countLimit(limitAccounts)
-		return invalidRequest("too many accounts")
+		return invalidRequestError(accountsMessage(s.hub.cfg.MaxAccounts))
 	}
-	accounts = distinct(accounts)
-	if wrong := q.SetAfter(accounts); wrong != "" {
-		return invalidRequest(wrong)
+
+	accounts = removeDuplicates(accounts)
+	problem := q.SetAfter(accounts)
+	if problem != "" {
+		return invalidRequestError(problem)
 	}
-	if !isEveryAccount(accounts) {
+
+	if !isAllAccounts(accounts) {
 		st.format.Position = protocol.NewPosition(accounts)
 	}
+
 	s.enqueueFrame(s.welcomeFrame())
-	refused := s.subscribe(&q.Subscribe)
+	refused := s.handleSubscribe(&q.Subscribe)
 	switch {
-	case refused == nil || st.begun:
+	case refused == nil || st.responseStarted:
 		return nil
 	case refused.Code == protocol.CodeForbidden:
-		return forbidden(refused.Message)
+		return forbiddenError(refused.Message)
 	case refused.Code == protocol.CodeSnapshotUnavailable:
-		return unavailable(refused.Message, time.Second)
+		return unavailableError(refused.Message, time.Second)
 	}
-	return invalidRequest(refused.Message)
+
+	return invalidRequestError(refused.Message)
 }
 
-// parseStreamQuery reads the parameters and the token, which may come in the header instead.
+// parseStreamQuery parses the query parameters and sets the token, which may be in a header
+// instead.
 func parseStreamQuery(r *http.Request) (*protocol.StreamQuery, *HTTPError) {
-	q, wrong := protocol.ParseStreamQuery(r)
-	if wrong != nil {
-		return nil, invalidParameter(wrong.Parameter, wrong.Detail)
+	q, queryErr := protocol.ParseStreamQuery(r)
+	if queryErr != nil {
+		return nil, invalidParameterError(queryErr.Parameter, queryErr.Detail)
 	}
+
 	if r.Header.Get("Authorization") == "" {
 		return q, nil
 	}
+
 	if q.Token != "" {
-		return nil, invalidParameter("access_token", "the token comes in Authorization or in access_token, not in both")
+		detail := "the token must be in either Authorization or access_token, not in both"
+		return nil, invalidParameterError("access_token", detail)
 	}
+
 	q.Token = bearerToken(r.Header)
 	return q, nil
 }
 
-// maxPointer is the longest name of a parameter in an error, in bytes.
+// maxPointer is the maximum length of a parameter name in an error, in bytes.
 const maxPointer = 64
 
-// invalidParameter is an error in a query parameter. An empty name is that of the whole query.
-func invalidParameter(name, detail string) *HTTPError {
-	refused := invalidRequest(detail)
+// invalidParameterError returns the error for an invalid query parameter. The name is empty when
+// the whole query is invalid.
+func invalidParameterError(name, detail string) *HTTPError {
+	refused := invalidRequestError(detail)
 	refused.Pointer = "/" + protocol.Truncate(name, maxPointer)
+
 	return refused
 }

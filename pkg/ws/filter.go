@@ -2,7 +2,7 @@ package ws
 
 import "slices"
 
-// filter decides by an event's routing fields. A nil list lets everything pass.
+// A filter selects events by their routing fields. A nil list matches every value.
 type filter struct {
 	types     []string
 	reasons   []string
@@ -10,9 +10,9 @@ type filter struct {
 	minAmount int64
 }
 
-// passes reports whether the subscription asked for the event. An event that lacks a field never
-// passes a filter on that field.
-func (f *filter) passes(e *event) bool {
+// allowsEvent reports whether the event passes the filter. An event that lacks a field never passes
+// a filter on that field.
+func (f *filter) allowsEvent(e *event) bool {
 	return listAllows(f.types, e.Type) &&
 		listAllows(f.reasons, e.Reason) &&
 		listAllows(f.features, e.Feature) &&

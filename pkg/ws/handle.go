@@ -7,64 +7,72 @@ import (
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
-// bucket is a token bucket for the frames of one client.
-type bucket struct {
-	left float64
-	last time.Time
+// A frameBucket is a token bucket for the frames of one client.
+type frameBucket struct {
+	tokens float64
+	last   time.Time
 }
 
-// take takes one token. It is false when there is none.
-func (b *bucket) take(now time.Time, perSecond, burst int) bool {
+// takeToken takes one token. It returns false when there is none.
+func (b *frameBucket) takeToken(now time.Time, perSecond, burst int) bool {
 	if b.last.IsZero() {
-		b.left = float64(burst)
+		b.tokens = float64(burst)
 	} else {
 		refill := now.Sub(b.last).Seconds() * float64(perSecond)
-		b.left = min(float64(burst), b.left+refill)
+		b.tokens = min(float64(burst), b.tokens+refill)
 	}
+
 	b.last = now
-	if b.left < 1 {
+
+	if b.tokens < 1 {
 		return false
 	}
-	b.left--
+
+	b.tokens--
 	return true
 }
 
-// handleFrame does what a client frame asks for, or answers one that was refused. It is false when
+// handleFrame handles a client frame, or answers a frame that was refused. It returns false when
 // the connection ends.
 func (c *conn) handleFrame(f *protocol.ClientFrame, refused *protocol.Refusal) bool {
-	if !c.takeFrame() {
+	if !c.admitFrame() {
 		c.closeWith(protocol.CloseRateLimited, "too many frames")
 		return false
 	}
+
 	if refused != nil {
 		return c.refuseFrame(f.Sub, refused)
 	}
+
 	if f.Op != protocol.OpAuth && c.session.currentIdentity() == nil {
-		c.closeWith(protocol.CloseUnauthorized, "the first frame was not auth")
+		c.closeWith(protocol.CloseUnauthorized, "the first frame must be auth")
 		return false
 	}
+
 	switch f.Op {
 	case protocol.OpAuth:
-		return c.authenticate(f)
+		return c.handleAuth(f)
 	case protocol.OpSubscribe:
-		refused = c.session.subscribe(f)
+		refused = c.session.handleSubscribe(f)
 	case protocol.OpUnsubscribe:
 		if f.Sub == nil {
-			refused = protocol.Refuse(protocol.CodeBadRequest, "sub is missing")
+			refused = badRequest("sub is required")
 		} else {
-			refused = c.session.unsubscribe(*f.Sub)
+			refused = c.session.handleUnsubscribe(*f.Sub)
 		}
 	case protocol.OpPing:
-		c.session.reply(protocol.PongFrame)
+		c.session.sendReply(protocol.PongFrame)
 	}
+
 	if refused != nil {
 		return c.refuseFrame(f.Sub, refused)
 	}
+
 	return true
 }
 
-// refuseFrame answers with an error frame, or ends the connection of a client that does not speak
-// the protocol.
+// refuseFrame answers with an error frame. It closes the connection of a client that has sent too
+// many malformed frames, and then returns false.
 func (c *conn) refuseFrame(sub *string, r *protocol.Refusal) bool {
 	if r.Malformed {
 		c.badFrames++
@@ -74,43 +82,51 @@ func (c *conn) refuseFrame(sub *string, r *protocol.Refusal) bool {
 			return false
 		}
 	}
+
 	if sub != nil && len(*sub) > maxSubName {
-		sub = nil // too long to be repeated
+		sub = nil // do not repeat a name that is too long
 	}
-	c.session.reply(protocol.ErrorFrame(sub, r))
+
+	c.session.sendReply(protocol.ErrorFrame(sub, r))
 	return true
 }
 
-// authenticate takes the first token or one that renews it.
-func (c *conn) authenticate(f *protocol.ClientFrame) bool {
+// handleAuth handles an auth frame, with the first token or a token that renews it.
+func (c *conn) handleAuth(f *protocol.ClientFrame) bool {
 	s := c.session
 	token := ""
 	if f.Token != nil {
 		token = *f.Token
 	}
-	identity, err := c.authenticator.Authenticate(s.hub.base, token)
+
+	identity, err := c.authenticator.Authenticate(s.hub.baseCtx, token)
 	if err != nil {
 		refused := asAuthError(err)
 		if refused.RetryAfter > 0 {
-			c.closeWith(protocol.CloseInternal, refused.Reason) // asks the client to come back after a pause
+			// This code asks the client to reconnect after a pause.
+			c.closeWith(protocol.CloseInternal, refused.Reason)
 			return false
 		}
+
 		s.hub.metrics.authFailures.Inc()
 		c.closeWith(protocol.CloseUnauthorized, refused.Reason)
 		return false
 	}
+
 	old := s.currentIdentity()
 	if old != nil && old.Subject != identity.Subject {
-		return c.refuseFrame(f.Sub, protocol.Refuse(protocol.CodeForbidden, "a token renews one of the same sub only"))
+		otherSubject := protocol.Refuse(protocol.CodeForbidden, "the new token must have the same sub")
+		return c.refuseFrame(f.Sub, otherSubject)
 	}
-	return c.welcome(identity)
+
+	return c.welcomeClient(identity)
 }
 
-// welcome lets the client in, or renews its stay. Subscriptions that the new token does not cover
-// end.
-func (c *conn) welcome(identity *Identity) bool {
+// welcomeClient sets the identity of the client and sends the welcome frame. It ends subscriptions
+// that a renewed token does not cover. It returns false when the connection ends.
+func (c *conn) welcomeClient(identity *Identity) bool {
 	s := c.session
-	err := s.admit(identity)
+	err := s.admitIdentity(identity)
 	switch {
 	case errors.Is(err, errRevoked):
 		c.closeWith(protocol.CloseForbidden, err.Error())
@@ -120,37 +136,43 @@ func (c *conn) welcome(identity *Identity) bool {
 		c.closeWith(protocol.CloseRateLimited, err.Error())
 		return false
 	}
-	s.reply(s.welcomeFrame())
-	notCovered := protocol.Refuse(protocol.CodeForbidden, "the new token does not cover this subscription")
+
+	s.sendReply(s.welcomeFrame())
+	notCovered := protocol.Refuse(protocol.CodeForbidden, "the new token must cover the accounts")
 	for _, sub := range s.uncoveredSubs(identity) {
-		s.reply(protocol.ErrorFrame(&sub.name, notCovered))
-		s.unsubscribe(sub.name)
+		s.sendReply(protocol.ErrorFrame(&sub.name, notCovered))
+		s.handleUnsubscribe(sub.name)
 	}
+
 	return true
 }
 
-// uncoveredSubs lists the subscriptions that a token does not allow.
+// uncoveredSubs lists the subscriptions that the identity does not cover.
 func (s *session) uncoveredSubs(identity *Identity) []*subscription {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	var list []*subscription
 	for _, sub := range s.subs {
-		if !sub.allowedFor(identity) {
+		if !sub.isCoveredBy(identity) {
 			list = append(list, sub)
 		}
 	}
+
 	return list
 }
 
-// allowedFor reports whether the client may see all that the subscription shows.
-func (sub *subscription) allowedFor(identity *Identity) bool {
+// isCoveredBy reports whether the identity covers all accounts of the subscription.
+func (sub *subscription) isCoveredBy(identity *Identity) bool {
 	if sub.allAccounts {
 		return identity.AllAccounts
 	}
+
 	for _, f := range sub.feeds {
-		if !identity.maySee(f.topic.account) {
+		if !identity.coversAccount(f.topic.account) {
 			return false
 		}
 	}
+
 	return true
 }

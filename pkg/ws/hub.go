@@ -18,47 +18,48 @@ import (
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
-// A Hub carries deliveries to the subscriptions of this gateway's clients. Make one with NewHub,
-// keep Run running, feed it with Deliver, serve its Handler.
+// A Hub delivers events to the subscriptions of this gateway's clients. Create it with NewHub, keep
+// Run running, call Deliver with the events, and serve Handler and Events.
 type Hub struct {
-	cfg       Config
-	snapshots Snapshots
-	history   History
-	metrics   *metrics
-	clients   *registry
-	tasks     *tasks
-	server    *netconn.Server
-	accept    *rate.Limiter
-	closeLog  *closeLogger
-	flights   singleflight.Group // fetches of events under way
-	fetches   chan struct{}      // one place for each call of History under way
+	cfg          Config
+	snapshots    Snapshots
+	history      History
+	metrics      *metrics
+	clients      *registry
+	tasks        *tasks
+	server       *netconn.Server
+	accept       *rate.Limiter
+	closeLog     *closeLogger
+	eventFetches singleflight.Group // calls of fetchPage in progress
+	fetchSlots   chan struct{}      // has an element for each call of History in progress
 
-	// base ends when all connections have been closed or cut off, for good. What clients have
-	// caused and nobody waits for any more ends with it.
-	base   context.Context
-	cancel context.CancelFunc
+	// baseCtx is the context of work for clients. It ends when all connections are closed, or when
+	// the hub stops waiting for them.
+	baseCtx    context.Context
+	cancelBase context.CancelFunc
 
-	shards [shards]shard
+	shards [shardCount]shard
 
-	allAccountsMu sync.Mutex                      // held to change allAccounts
-	allAccounts   atomic.Pointer[[]*subscription] // the ["*"] subscriptions; the slice is never changed
+	allAccountsMu sync.Mutex                      // held while changing allAccounts
+	allAccounts   atomic.Pointer[[]*subscription] // the ["*"] subscriptions; the slice is immutable
 }
 
-// NewHub makes a hub. It starts nothing: Run does. snapshots or history may be nil when there is
-// none. Without both, no account can be subscribed to.
+// NewHub returns a hub. It starts no goroutines: Run does. snapshots or history may be nil. If both
+// are nil, no account can be subscribed to.
 func NewHub(cfg Config, snapshots Snapshots, history History) *Hub {
 	cfg = cfg.withDefaults()
 	h := &Hub{
-		cfg:       cfg,
-		snapshots: snapshots,
-		history:   history,
-		metrics:   newMetrics(cfg.Registerer, cfg.Tracer != nil),
-		clients:   newRegistry(cfg.MaxConnections, cfg.MaxConnectionsPerAccount),
-		tasks:     newTasks(cfg.Logger),
-		accept:    rate.NewLimiter(rate.Limit(cfg.AcceptRate), cfg.AcceptRate),
-		closeLog:  newCloseLogger(cfg.Logger),
-		fetches:   make(chan struct{}, cfg.Fetches),
+		cfg:        cfg,
+		snapshots:  snapshots,
+		history:    history,
+		metrics:    newMetrics(cfg.Registerer, cfg.Tracer != nil),
+		clients:    newRegistry(cfg.MaxConnections, cfg.MaxConnectionsPerAccount),
+		tasks:      newTasks(cfg.Logger),
+		accept:     rate.NewLimiter(rate.Limit(cfg.AcceptRate), cfg.AcceptRate),
+		closeLog:   newCloseLogger(cfg.Logger),
+		fetchSlots: make(chan struct{}, cfg.Fetches),
 	}
+
 	h.server = netconn.NewServer(netconn.Config{
 		Subprotocol:     Subprotocol,
 		MaxMessageBytes: cfg.MaxFrameBytes,
@@ -66,40 +67,44 @@ func NewHub(cfg Config, snapshots Snapshots, history History) *Hub {
 		WriteTimeout:    cfg.WriteTimeout,
 		Compression:     cfg.Compression,
 		Writers:         cfg.Writers,
-		Go:              h.tasks.start,
+		Go:              h.tasks.startTask,
 		HandedOver:      h.metrics.handedOver.Inc,
 	})
-	h.base, h.cancel = context.WithCancel(context.Background())
+
+	h.baseCtx, h.cancelBase = context.WithCancel(context.Background())
 	h.allAccounts.Store(&[]*subscription{})
 	for i := range h.shards {
 		h.shards[i].topics = map[string]*topic{}
-		h.shards[i].memory.MaxEvents = max(1, cfg.MemoryEvents/shards)
-		h.shards[i].memory.MaxBytes = max(1, cfg.MemoryBytes/shards)
+		h.shards[i].memory.MaxEvents = max(1, cfg.MemoryEvents/shardCount)
+		h.shards[i].memory.MaxBytes = max(1, cfg.MemoryBytes/shardCount)
 	}
+
 	return h
 }
 
-// Run writes to the clients and minds their time until ctx ends. Then it closes all connections
-// with 1001, unless Close or Drain did before, and returns when the last goroutine of the hub has
-// ended.
+// Run writes to the clients and handles their deadlines until ctx is done. It then closes all
+// connections with 1001, unless Close or Drain has closed them, and returns when the last goroutine
+// of the hub has ended.
 func (h *Hub) Run(ctx context.Context) error {
-	// The loops outlive ctx: what is queued when it ends still has to leave.
-	working, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
+	// The loops must outlive ctx, to write the queued frames.
+	loopCtx, stopLoops := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopLoops()
 	var g errgroup.Group
-	g.Go(func() error { return h.server.Run(working) })
-	g.Go(func() error { return h.runClock(working) })
+	g.Go(func() error { return h.server.Run(loopCtx) })
+	g.Go(func() error { return h.runClock(loopCtx) })
 	<-ctx.Done()
-	closing, cancel := context.WithTimeout(working, h.cfg.CloseTimeout)
-	h.Close(closing)
+
+	closeCtx, cancel := context.WithTimeout(loopCtx, h.cfg.CloseTimeout)
+	h.Close(closeCtx)
 	cancel()
-	h.cancel()
-	h.tasks.stop()
-	stop()
+	h.cancelBase()
+	h.tasks.stopAndWait()
+	stopLoops()
+
 	return g.Wait()
 }
 
-// runClock does for each client what is due, until ctx ends.
+// runClock handles the deadlines of all clients until ctx is done.
 func (h *Hub) runClock(ctx context.Context) error {
 	ticker := time.NewTicker(tickInterval)
 	defer ticker.Stop()
@@ -111,42 +116,47 @@ func (h *Hub) runClock(ctx context.Context) error {
 		case now := <-ticker.C:
 			due = h.clients.appendDue(due[:0], now.UnixNano())
 			for _, s := range due {
-				s.tick(now)
+				s.handleTick(now)
 			}
+
 			clear(due)
 			h.closeLog.logSkipped()
 		}
 	}
 }
 
-// Close lets no client in any more, closes all connections with 1001 and waits until they are gone.
-// When ctx ends first, the rest is cut off.
+// Close admits no more clients, closes all connections with 1001 and waits until they are closed.
+// If ctx ends before that, Close closes the remaining connections without a handshake.
 func (h *Hub) Close(ctx context.Context) {
-	h.clients.close()
-	for _, s := range h.clients.list("") {
+	h.clients.stopAdmission()
+	for _, s := range h.clients.listSessions("") {
 		s.transport.closeWith(protocol.CloseGoingAway, "")
 	}
+
 	h.awaitEmpty(ctx)
 }
 
-// awaitEmpty waits until the clients are gone. When ctx ends first, the rest is cut off.
+// awaitEmpty waits until all connections are closed. If ctx ends before that, it closes the
+// remaining connections without a handshake.
 func (h *Hub) awaitEmpty(ctx context.Context) {
 	select {
 	case <-h.clients.empty:
 		return
 	case <-ctx.Done():
 	}
-	h.cancel() // nobody waits for the state of an account any more
-	for _, s := range h.clients.list("") {
-		s.transport.closeWith(protocol.CloseAbnormal, "cut off")
+
+	h.cancelBase() // cancel calls of Snapshots and History
+	for _, s := range h.clients.listSessions("") {
+		s.transport.closeWith(protocol.CloseAbnormal, "closed without a handshake")
 	}
+
 	<-h.clients.empty
 }
 
-// Recheck compares every subscribed account with its snapshot and brings those up to date that lag.
-// Call it when the tail may have lost entries, as after a trim or a failover: an account whose next
-// event is far away would otherwise stay behind until then. An account that nobody can tell about is
-// an error, and does not keep the others from it.
+// Recheck compares every subscribed account with its snapshot and catches up the accounts that are
+// behind. Call it when the tail may have lost entries, for example after a trim or a failover.
+// Without it, such an account stays behind until its next event. Recheck continues after an error
+// and returns the first one.
 func (h *Hub) Recheck(ctx context.Context) error {
 	var g errgroup.Group
 	g.SetLimit(h.cfg.Fetches)
@@ -155,49 +165,60 @@ func (h *Hub) Recheck(ctx context.Context) error {
 			g.Go(func() error { return h.recheckTopic(ctx, &h.shards[i], t) })
 		}
 	}
+
 	return g.Wait()
 }
 
 func (h *Hub) recheckTopic(ctx context.Context, s *shard, t *topic) error {
 	b, err := h.fetchState(ctx, t.account, 0)
 	if err != nil {
-		return fmt.Errorf("recheck: %w", err)
+		return fmt.Errorf("recheck account: %w", err)
 	}
+
 	var gaps []*feed
 	s.mu.Lock()
 	for _, f := range t.feeds {
-		if f.state == live && f.next <= b.Seq {
+		if f.state == live && f.nextSeq <= b.Seq {
 			f.state = catchingUp
-			f.known = b.Seq
+			f.knownSeq = b.Seq
 			gaps = append(gaps, f)
 		}
 	}
+
 	s.mu.Unlock()
 	h.repairFeeds(gaps)
+
 	return nil
 }
 
-// addAllAccounts and removeAllAccounts replace the list, which Deliver reads without a lock.
+// addAllAccounts adds a ["*"] subscription. It replaces the slice, because Deliver reads it without
+// a lock.
 func (h *Hub) addAllAccounts(sub *subscription) {
 	h.allAccountsMu.Lock()
 	defer h.allAccountsMu.Unlock()
+
 	list := append(slices.Clone(*h.allAccounts.Load()), sub)
 	h.allAccounts.Store(&list)
 }
 
+// removeAllAccounts removes a ["*"] subscription. It replaces the slice too.
 func (h *Hub) removeAllAccounts(sub *subscription) {
 	h.allAccountsMu.Lock()
 	defer h.allAccountsMu.Unlock()
+
 	list := slices.Clone(*h.allAccounts.Load())
-	if i := slices.Index(list, sub); i >= 0 {
+	i := slices.Index(list, sub)
+	if i >= 0 {
 		list = slices.Delete(list, i, i+1)
 	}
+
 	h.allAccounts.Store(&list)
 }
 
-// newID makes the id of a connection.
+// newID returns a random connection id.
 func newID() string {
 	var b [12]byte
 	_, _ = rand.Read(b[:]) // never fails
+
 	return hex.EncodeToString(b[:])
 }

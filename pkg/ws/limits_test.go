@@ -169,13 +169,13 @@ func TestDefaultQueueLimits(t *testing.T) {
 			k := newSink(h, &Identity{})
 			k.isSlow = true
 			for range tc.frames {
-				k.session.enqueue(netconn.Item{Frame: make([]byte, tc.frameSize)})
+				k.session.enqueueItem(netconn.Item{Frame: make([]byte, tc.frameSize)})
 			}
 			frames, _ := k.session.queue.Waiting()
 			checkEqual(t, "queued frames", frames, tc.frames)
 			checkEqual(t, "sealed", k.session.queue.IsSealed(), false)
 
-			k.session.enqueue(netconn.Item{Frame: []byte("x")})
+			k.session.enqueueItem(netconn.Item{Frame: []byte("x")})
 			checkEqual(t, "close code", k.code, protocol.CloseSlowConsumer)
 			frames, bytes := k.session.queue.Waiting()
 			checkEqual(t, "queued frames after the close", frames, 0)

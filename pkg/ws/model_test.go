@@ -78,7 +78,7 @@ func newModel(seed uint64, perShard int) *model {
 	m := &model{
 		ledger: newLedger(),
 		config: Config{
-			MemoryEvents: perShard * shards,
+			MemoryEvents: perShard * shardCount,
 			RetryFor:     time.Hour,
 			MaxReplay:    25,
 		},
@@ -116,7 +116,7 @@ func (m *model) startNode() *modelNode {
 func (m *model) connect(c *modelClient) {
 	hub := m.nodes[c.node].hub
 	k := newSink(hub, &Identity{Subject: "app", Accounts: modelAccounts})
-	_ = hub.clients.add(k.session) // fails while it drains; the client then roams soon
+	_ = hub.clients.addSession(k.session) // fails while it drains; the client then roams soon
 	c.sinks = append(c.sinks, k)
 }
 
@@ -128,9 +128,9 @@ func (c *modelClient) currentSink() *sink {
 // closeSink closes the open connection.
 func (c *modelClient) closeSink() {
 	s := c.currentSink().session
-	s.end()
-	if s.hub.clients.findByID(s.id) != nil {
-		s.hub.clients.remove(s, nil)
+	s.endSession()
+	if s.hub.clients.findSession(s.id) != nil {
+		s.hub.clients.removeSession(s, nil)
 	}
 }
 
@@ -160,9 +160,9 @@ func (m *model) roam(c *modelClient) {
 // subscribe subscribes on the open connection.
 func (c *modelClient) subscribe(f *protocol.ClientFrame) {
 	s := c.currentSink().session
-	refused := s.subscribe(f)
+	refused := s.handleSubscribe(f)
 	if refused != nil {
-		s.reply(protocol.ErrorFrame(f.Sub, refused))
+		s.sendReply(protocol.ErrorFrame(f.Sub, refused))
 	}
 }
 
@@ -170,7 +170,7 @@ func (c *modelClient) subscribe(f *protocol.ClientFrame) {
 func (c *modelClient) unsubscribe(i int) {
 	s := c.currentSink().session
 	if len(s.subs) > 0 {
-		_ = s.unsubscribe(s.subs[i%len(s.subs)].name)
+		_ = s.handleUnsubscribe(s.subs[i%len(s.subs)].name)
 	}
 }
 

@@ -70,7 +70,7 @@ func filterName(sub string) string {
 // allowsSeq reports whether the account's event passes the filter of the subscription.
 func allowsSeq(l *ledger, filters map[string]filter, sub, account string, seq int64) bool {
 	f := filters[filterName(sub)]
-	return f.passes(recent.NewEvent(&l.events[account][seq-1], nil))
+	return f.allowsEvent(recent.NewEvent(&l.events[account][seq-1], nil))
 }
 
 func (c *frameChecker) checkFrame(f *serverFrame, raw string) error {

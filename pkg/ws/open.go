@@ -6,58 +6,65 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// feedStart is where an account of a new subscription begins.
+// A feedStart describes where an account of a new subscription begins.
 type feedStart struct {
 	seq       int64
-	recovered bool
+	recovered bool        // the events after the client's after are available
 	balance   bus.Balance // unless recovered
-	resync    bool        // the events since after cannot be had
-	page      []*event    // the first events, when they came from the history
+	resync    bool        // the client asked for events that are not available
+	page      []*event    // the first events, if they were read from the history
 }
 
-// openFeed finds out where the feed begins and sets its next. The feed is catching up.
+// openFeed finds the start of a feed and sets its next seq. The feed is still catching up.
 func (h *Hub) openFeed(f *feed, r *request) (feedStart, error) {
 	account := f.topic.account
 	after, resumes := r.after[account]
 	if !resumes {
-		b, err := h.fetchState(h.base, account, 0)
+		b, err := h.fetchState(h.baseCtx, account, 0)
 		if err != nil {
 			return feedStart{}, err
 		}
-		f.beginAfter(b.Seq, b.Seq)
+
+		f.startAfter(b.Seq, b.Seq)
 		return feedStart{seq: b.Seq, balance: b}, nil
 	}
+
 	if h.cfg.Current(account) && f.isInMemory(after) {
-		f.beginAfter(after, 0)
+		f.startAfter(after, 0)
 		return feedStart{seq: after, recovered: true}, nil
 	}
-	b, stateErr := h.fetchState(h.base, account, 0)
+
+	b, stateErr := h.fetchState(h.baseCtx, account, 0)
 	if stateErr == nil && b.Seq == after {
-		f.beginAfter(after, 0)
+		f.startAfter(after, 0)
 		return feedStart{seq: after, recovered: true}, nil
 	}
-	// Either events were missed, or after is newer than what is known here, because another gateway
-	// was ahead of this one. The ledger knows.
-	page, last, historyErr := h.fetchEvents(h.base, account, after)
+
+	// Either the client missed events, or after is newer than the events of this gateway, because
+	// another gateway was ahead. The ledger has the newest seq.
+	page, last, historyErr := h.fetchEvents(h.baseCtx, account, after)
 	if historyErr == nil {
 		tooMany := last-after > int64(h.cfg.MaxReplay)
 		if tooMany {
 			h.metrics.countLimit(limitReplay)
 		} else if len(page) > 0 || last == after {
-			f.beginAfter(after, max(b.Seq, last))
+			f.startAfter(after, max(b.Seq, last))
 			return feedStart{seq: after, recovered: true, page: page}, nil
 		}
 	}
+
 	if stateErr != nil {
 		return feedStart{}, errors.Join(stateErr, historyErr)
 	}
-	f.beginAfter(b.Seq, b.Seq)
+
+	f.startAfter(b.Seq, b.Seq)
 	return feedStart{seq: b.Seq, balance: b, resync: true}, nil
 }
 
-// isInMemory reports whether everything after that seq is in memory.
+// isInMemory reports whether all events after the seq are in memory.
 func (f *feed) isInMemory(after int64) bool {
 	f.shard.mu.Lock()
 	defer f.shard.mu.Unlock()
+
 	return f.topic.chain.HoldsAfter(after)
 }

@@ -8,24 +8,24 @@ import (
 )
 
 var (
-	errStopping           = errors.New("the gateway is going away")
+	errStopping           = errors.New("the gateway is shutting down")
 	errTooManyConnections = errors.New("too many connections")
-	errTooManyOfAccount   = errors.New("too many connections of an account")
+	errTooManyPerAccount  = errors.New("too many connections of an account")
 	errRevoked            = errors.New("the token was revoked")
 )
 
-// registry knows all clients of this gateway.
+// A registry has the sessions of all clients of this gateway.
 type registry struct {
 	maxAll     int
 	maxAccount int
 
-	mu        sync.Mutex // protects what follows, and the sessions' position
+	mu        sync.Mutex // protects the fields below, and the position of each session
 	all       []*session
 	byID      map[string]*session
 	byAccount map[string][]*session // by the accounts that a token names
 	revoked   revocations
-	closed    bool
-	empty     chan struct{} // closed when closed and nobody is left
+	closed    bool          // no more clients are admitted
+	empty     chan struct{} // closed when closed is true and there is no session
 }
 
 func newRegistry(maxAll, maxAccount int) *registry {
@@ -39,27 +39,33 @@ func newRegistry(maxAll, maxAccount int) *registry {
 	}
 }
 
-// add lets a client in, unless there are too many or the gateway is going away.
-func (r *registry) add(s *session) error {
+// addSession admits a client. It returns an error if there are too many or the gateway is shutting
+// down.
+func (r *registry) addSession(s *session) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+
 	if r.closed {
 		return errStopping
 	}
+
 	if len(r.all) >= r.maxAll {
 		return errTooManyConnections
 	}
+
 	s.position = len(r.all)
 	r.all = append(r.all, s)
 	r.byID[s.id] = s
+
 	return nil
 }
 
-// check says whether add, and fileUnder with that identity, would let a client in. The identity may
-// be nil.
-func (r *registry) check(identity *Identity) error {
+// checkAdmission returns the error that addSession, or indexAccounts with the identity, would
+// currently return. It also returns an error for a revoked token. The identity may be nil.
+func (r *registry) checkAdmission(identity *Identity) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+
 	switch {
 	case r.closed:
 		return errStopping
@@ -67,46 +73,54 @@ func (r *registry) check(identity *Identity) error {
 		return errTooManyConnections
 	case identity == nil:
 		return nil
-	case r.revoked.cover(identity, time.Now()):
+	case r.revoked.isRevoked(identity, time.Now()):
 		return errRevoked
 	}
+
 	for _, account := range identity.Accounts {
 		if len(r.byAccount[account]) >= r.maxAccount {
-			return errTooManyOfAccount
+			return errTooManyPerAccount
 		}
 	}
+
 	return nil
 }
 
-// fileUnder files the client under its token's accounts, in place of those of an older token, which
-// may be nil. It is an error when an account has too many connections, and nothing changes then.
-func (r *registry) fileUnder(s *session, old, identity *Identity) error {
+// indexAccounts adds the session to the index by the accounts of its identity. It replaces the
+// entries of the old identity, which may be nil. It returns an error and changes nothing when an
+// account has too many connections.
+func (r *registry) indexAccounts(s *session, old, identity *Identity) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+
 	for _, account := range identity.Accounts {
 		list := r.byAccount[account]
 		if len(list) >= r.maxAccount && !slices.Contains(list, s) {
-			return errTooManyOfAccount
+			return errTooManyPerAccount
 		}
 	}
-	r.unfile(s, old)
+
+	r.unindexAccounts(s, old)
 	for _, account := range identity.Accounts {
 		list := r.byAccount[account]
 		if !slices.Contains(list, s) {
 			r.byAccount[account] = append(list, s)
 		}
 	}
+
 	return nil
 }
 
-// unfile undoes fileUnder. The caller holds mu.
-func (r *registry) unfile(s *session, identity *Identity) {
+// unindexAccounts removes the session from the index by account. The caller holds mu.
+func (r *registry) unindexAccounts(s *session, identity *Identity) {
 	if identity == nil {
 		return
 	}
+
 	for _, account := range identity.Accounts {
 		list := r.byAccount[account]
-		if i := slices.Index(list, s); i >= 0 {
+		i := slices.Index(list, s)
+		if i >= 0 {
 			list = slices.Delete(list, i, i+1)
 		}
 		if len(list) == 0 {
@@ -117,12 +131,15 @@ func (r *registry) unfile(s *session, identity *Identity) {
 	}
 }
 
-// remove forgets the client.
-func (r *registry) remove(s *session, identity *Identity) {
+// removeSession removes a client.
+func (r *registry) removeSession(s *session, identity *Identity) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.unfile(s, identity)
+
+	r.unindexAccounts(s, identity)
 	delete(r.byID, s.id)
+
+	// The last session moves to the free position.
 	last := len(r.all) - 1
 	moved := r.all[last]
 	r.all[s.position] = moved
@@ -134,75 +151,94 @@ func (r *registry) remove(s *session, identity *Identity) {
 	}
 }
 
-// close lets nobody in any more.
-func (r *registry) close() {
+// stopAdmission makes addSession return errStopping from now on.
+func (r *registry) stopAdmission() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+
 	if r.closed {
 		return
 	}
+
 	r.closed = true
 	if len(r.all) == 0 {
 		close(r.empty)
 	}
 }
 
+// isClosed reports whether stopAdmission was called.
 func (r *registry) isClosed() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+
 	return r.closed
 }
 
-// appendDue appends the clients whose time has come.
+// appendDue appends the sessions that have a deadline at or before now, in ns since 1970.
 func (r *registry) appendDue(dst []*session, now int64) []*session {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+
 	for _, s := range r.all {
 		if s.due.Load() <= now {
 			dst = append(dst, s)
 		}
 	}
+
 	return dst
 }
 
-// list returns all clients, or those of an account.
-func (r *registry) list(account string) []*session {
+// listSessions returns the sessions whose token names the account, or all sessions when account is
+// empty.
+func (r *registry) listSessions(account string) []*session {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+
 	if account != "" {
 		return slices.Clone(r.byAccount[account])
 	}
+
 	return slices.Clone(r.all)
 }
 
-// findByID returns the client of a connection, or nil.
-func (r *registry) findByID(id string) *session {
+// findSession returns the session with the connection id, or nil.
+func (r *registry) findSession(id string) *session {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+
 	return r.byID[id]
 }
 
-// revoke notes the revocations and lists the clients that they are about.
-func (r *registry) revoke(list []Revocation) []*session {
+// addRevocations adds the revocations and returns the sessions whose token they revoke.
+func (r *registry) addRevocations(list []Revocation) []*session {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+
 	anyNew := false
 	for _, v := range list {
-		anyNew = r.revoked.add(v) || anyNew
+		isNew := r.revoked.addRevocation(v)
+		anyNew = anyNew || isNew
 	}
+
 	if !anyNew {
-		return nil // as whenever a gateway asks Redis whether it has missed one
+		return nil // the usual case: gateways regularly read all revocations from Redis again
 	}
+
 	var found []*session
 	for _, s := range r.all {
 		s.mu.Lock()
 		identity := s.identity
-		seen := s.seen
+		setAt := s.identitySetAt
 		s.mu.Unlock()
-		// In whole seconds, like iat and what Redis keeps of At.
-		if identity != nil && r.revoked.cover(identity, seen.Truncate(time.Second)) {
+		if identity == nil {
+			continue
+		}
+
+		// Whole seconds, because iat and Revocation.At in Redis have whole seconds.
+		if r.revoked.isRevoked(identity, setAt.Truncate(time.Second)) {
 			found = append(found, s)
 		}
 	}
+
 	return found
 }

@@ -8,13 +8,13 @@ import (
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
-// The pause between two attempts to repair a gap doubles from the first to the longest.
+// The delay between two attempts to repair a gap doubles from the minimum to the maximum.
 const (
-	firstRepairPause   = 50 * time.Millisecond
-	longestRepairPause = 2 * time.Second
+	minRepairDelay = 50 * time.Millisecond
+	maxRepairDelay = 2 * time.Second
 )
 
-// repairFeeds has feeds repaired that met a gap. They are catching up.
+// repairFeeds starts the repair of feeds that met a gap. The feeds are catching up.
 func (h *Hub) repairFeeds(gaps []*feed) {
 	for _, f := range gaps {
 		h.metrics.gaps.Inc()
@@ -22,19 +22,23 @@ func (h *Hub) repairFeeds(gaps []*feed) {
 	}
 }
 
-// startRepair has a goroutine bring the feed up to date again. At most one works for a session.
+// startRepair repairs the feed in a goroutine. A session has at most one such goroutine.
 func (s *session) startRepair(f *feed) {
 	s.mu.Lock()
 	s.gaps = append(s.gaps, f)
-	idle := !s.repairing
+	isRunning := s.repairing
 	s.repairing = true
 	s.mu.Unlock()
-	if !idle || s.hub.tasks.start(func() { s.repairGaps(s.hub.base) }) {
+	if isRunning {
 		return
 	}
-	s.mu.Lock()
-	s.repairing = false
-	s.mu.Unlock()
+
+	started := s.hub.tasks.startTask(func() { s.repairGaps(s.hub.baseCtx) })
+	if !started {
+		s.mu.Lock()
+		s.repairing = false
+		s.mu.Unlock()
+	}
 }
 
 func (s *session) repairGaps(ctx context.Context) {
@@ -43,30 +47,35 @@ func (s *session) repairGaps(ctx context.Context) {
 		if f == nil {
 			return
 		}
+
 		s.repairGap(ctx, f)
 	}
 }
 
-// nextGap returns nil when there is none, and no goroutine works on gaps then.
+// nextGap removes and returns the next feed with a gap. It returns nil when there is none, and the
+// calling goroutine must then end.
 func (s *session) nextGap() *feed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	if len(s.gaps) == 0 {
 		s.gaps = nil
 		s.repairing = false
 		return nil
 	}
+
 	f := s.gaps[0]
 	s.gaps = s.gaps[1:]
+
 	return f
 }
 
-// repairGap catches up a feed that met a gap. While neither history nor state can be had it tries
-// again, and in the end it closes the connection: a client must not believe that it is up to date
-// when it is not.
+// repairGap catches up a feed that met a gap. It retries while neither history nor state is
+// available. After Config.RetryFor it closes the connection, so that the client does not assume
+// that it is up to date.
 func (s *session) repairGap(ctx context.Context, f *feed) {
 	deadline := time.Now().Add(s.hub.cfg.RetryFor)
-	pause := firstRepairPause
+	delay := minRepairDelay
 	for {
 		err := s.catchUp(ctx, f, nil, s.transport.wakeWriter)
 		if err == nil {
@@ -74,11 +83,15 @@ func (s *session) repairGap(ctx context.Context, f *feed) {
 			return
 		}
 		if time.Now().After(deadline) {
-			s.hub.cfg.Logger.Error("gap cannot be repaired", "connection", s.id, "error", fmt.Errorf("catch up: %w", err))
-			s.transport.closeWith(protocol.CloseInternal, "gap cannot be repaired")
+			s.hub.cfg.Logger.Error("repairing a gap failed; closing the connection",
+				"connection", s.id,
+				"error", fmt.Errorf("catch up: %w", err),
+			)
+			s.transport.closeWith(protocol.CloseInternal, "repairing a gap failed")
 			return
 		}
-		timer := time.NewTimer(pause)
+
+		timer := time.NewTimer(delay)
 		select {
 		case <-timer.C:
 		case <-s.ended:
@@ -88,6 +101,7 @@ func (s *session) repairGap(ctx context.Context, f *feed) {
 			timer.Stop()
 			return
 		}
-		pause = min(2*pause, longestRepairPause)
+
+		delay = min(2*delay, maxRepairDelay)
 	}
 }

@@ -7,49 +7,54 @@ import (
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
-// A Revocation makes tokens void before their end: the one with that id, or all that name the
-// account and were not issued after At. A token that let a client in by then was issued by then,
-// whatever its iat says, which is of another clock. Exactly one of TokenID and Account is set.
+// A Revocation makes tokens invalid before they expire: the token with the id, or all tokens that
+// name the account and were issued at or before At. A token that a client used at or before At
+// counts as issued by then, even if its iat is later, because iat is from another clock. Exactly
+// one of TokenID and Account is set.
 type Revocation struct {
 	TokenID string
 	Account string
-	At      time.Time // of an account; a token without iat counts as older
-	Until   time.Time // when it may be forgotten, since the tokens have expired
+	At      time.Time // only for Account; a token without iat counts as older
+	Until   time.Time // when the revocation can be removed because the tokens have expired
 }
 
-// Revoke closes, with 4403, the connections of tokens that are void from now on, and returns how
-// many. Such tokens are refused until the revocation's end. The caller bounds how many revocations
-// there are. Each call with a new one visits every client: give it many at once.
+// Revoke adds revocations and closes the connections of the revoked tokens with 4403. It returns
+// the number of connections. The tokens are refused until the end of the revocation. The caller
+// limits the number of revocations. Each call with a new revocation visits every client, so one
+// call with many revocations is cheaper than many calls.
 func (h *Hub) Revoke(list ...Revocation) int {
-	sessions := h.clients.revoke(list)
+	sessions := h.clients.addRevocations(list)
 	for _, s := range sessions {
 		s.transport.closeWith(protocol.CloseForbidden, "revoked")
 	}
+
 	return len(sessions)
 }
 
-// Revoked reports whether a token is void.
+// Revoked reports whether the token with the identity is revoked.
 func (h *Hub) Revoked(identity *Identity) bool {
 	h.clients.mu.Lock()
 	defer h.clients.mu.Unlock()
-	return h.clients.revoked.cover(identity, time.Now())
+
+	return h.clients.revoked.isRevoked(identity, time.Now())
 }
 
-// Revocations lists those that are in force.
+// Revocations lists the revocations that have not ended.
 func (h *Hub) Revocations() []Revocation {
 	h.clients.mu.Lock()
 	defer h.clients.mu.Unlock()
-	return h.clients.revoked.list()
+
+	return h.clients.revoked.listActive()
 }
 
-// revocations are the ones in force. The registry's mutex protects them.
+// revocations are the revocations of a gateway. The registry's mutex protects them.
 type revocations struct {
 	tokens   map[string]Revocation
 	accounts map[string]Revocation
-	sweepAt  int // size at which those that have ended are looked for
+	sweepAt  int // number of revocations at which ended ones are removed
 }
 
-// minSweep is the least size at which revocations that have ended are looked for.
+// minSweep is the minimum of revocations.sweepAt.
 const minSweep = 1024
 
 func newRevocations() revocations {
@@ -60,20 +65,23 @@ func newRevocations() revocations {
 	}
 }
 
-// add is false when every token that is void now was void before.
-func (r *revocations) add(v Revocation) bool {
+// addRevocation adds a revocation. It returns false if the revocation changes nothing.
+func (r *revocations) addRevocation(v Revocation) bool {
 	if len(r.tokens)+len(r.accounts) >= r.sweepAt {
 		r.removeEnded()
 	}
+
 	if v.TokenID != "" {
-		longer := v.Until.After(r.tokens[v.TokenID].Until)
-		if longer {
+		isLonger := v.Until.After(r.tokens[v.TokenID].Until)
+		if isLonger {
 			r.tokens[v.TokenID] = v
 		}
-		return longer
+
+		return isLonger
 	}
-	old, ok := r.accounts[v.Account]
-	if ok { // together they are at least as strict as each
+
+	old, exists := r.accounts[v.Account]
+	if exists { // the combination is at least as strict as each of the two
 		if old.At.After(v.At) {
 			v.At = old.At
 		}
@@ -81,6 +89,7 @@ func (r *revocations) add(v Revocation) bool {
 			v.Until = old.Until
 		}
 	}
+
 	r.accounts[v.Account] = v
 	return v != old
 }
@@ -93,30 +102,36 @@ func (r *revocations) removeEnded() {
 	r.sweepAt = max(minSweep, 2*(len(r.tokens)+len(r.accounts)))
 }
 
-// cover reports whether a token is void. It was issued by the time it was seen.
-func (r *revocations) cover(identity *Identity, seen time.Time) bool {
+// isRevoked reports whether a token is revoked. The token was used at the time usedAt, so it was
+// issued by then.
+func (r *revocations) isRevoked(identity *Identity, usedAt time.Time) bool {
 	now := time.Now()
-	if v, ok := r.tokens[identity.TokenID]; ok && v.Until.After(now) {
+	v, exists := r.tokens[identity.TokenID]
+	if exists && v.Until.After(now) {
 		return true
 	}
+
 	if len(r.accounts) == 0 {
 		return false
 	}
+
 	issued := identity.IssuedAt
-	if seen.Before(issued) {
-		issued = seen
+	if usedAt.Before(issued) {
+		issued = usedAt
 	}
+
 	for _, account := range identity.Accounts {
-		v, ok := r.accounts[account]
-		inForce := ok && v.Until.After(now)
-		if inForce && !issued.After(v.At) {
+		v, exists := r.accounts[account]
+		isActive := exists && v.Until.After(now)
+		if isActive && !issued.After(v.At) {
 			return true
 		}
 	}
+
 	return false
 }
 
-func (r *revocations) list() []Revocation {
+func (r *revocations) listActive() []Revocation {
 	now := time.Now()
 	list := make([]Revocation, 0, len(r.tokens)+len(r.accounts))
 	for _, m := range []map[string]Revocation{r.tokens, r.accounts} {
@@ -126,5 +141,6 @@ func (r *revocations) list() []Revocation {
 			}
 		}
 	}
+
 	return list
 }

@@ -136,7 +136,7 @@ func newHubWithSession(t *testing.T) *Hub {
 	t.Helper()
 	h := NewHub(Config{}, newLedger(), newLedger())
 	k := newSink(h, &Identity{TokenID: "t1", Accounts: []string{"user:u1"}})
-	err := h.clients.add(k.session)
+	err := h.clients.addSession(k.session)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,12 +147,12 @@ func TestEndedRevocationsAreRemoved(t *testing.T) {
 	r := newRevocations()
 	now := time.Now()
 	for i := range 5000 {
-		r.add(Revocation{TokenID: fmt.Sprint(i), Until: now.Add(-time.Second)})
+		r.addRevocation(Revocation{TokenID: fmt.Sprint(i), Until: now.Add(-time.Second)})
 	}
 	if len(r.tokens) > minSweep {
 		t.Errorf("revocations: got %d, want at most %d", len(r.tokens), minSweep)
 	}
-	checkEqual(t, "revoked", r.cover(&Identity{TokenID: "4999"}, now), false)
+	checkEqual(t, "revoked", r.isRevoked(&Identity{TokenID: "4999"}, now), false)
 }
 
 // Two revocations of an account are combined into one that is as strict as each.
@@ -160,8 +160,8 @@ func TestRevocationsOfAccountAreCombined(t *testing.T) {
 	now := time.Now()
 	hour := now.Add(time.Hour)
 	r := newRevocations()
-	r.add(Revocation{Account: "user:u1", At: now, Until: now.Add(time.Minute)})
-	r.add(Revocation{Account: "user:u1", At: now.Add(-time.Hour), Until: hour})
+	r.addRevocation(Revocation{Account: "user:u1", At: now, Until: now.Add(time.Minute)})
+	r.addRevocation(Revocation{Account: "user:u1", At: now.Add(-time.Hour), Until: hour})
 	v := r.accounts["user:u1"]
 	if !v.At.Equal(now) {
 		t.Errorf("At: got %v, want %v", v.At, now)
@@ -169,14 +169,14 @@ func TestRevocationsOfAccountAreCombined(t *testing.T) {
 	if !v.Until.Equal(hour) {
 		t.Errorf("Until: got %v, want %v", v.Until, hour)
 	}
-	checkEqual(t, "active revocations", len(r.list()), 1)
+	checkEqual(t, "active revocations", len(r.listActive()), 1)
 }
 
 func TestIsRevoked(t *testing.T) {
 	now := time.Now()
 	later := now.Add(time.Second)
 	r := newRevocations()
-	r.add(Revocation{Account: "user:u1", At: now, Until: now.Add(time.Hour)})
+	r.addRevocation(Revocation{Account: "user:u1", At: now, Until: now.Add(time.Hour)})
 	for name, tc := range map[string]struct {
 		issuedAt time.Time
 		usedAt   time.Time
@@ -191,7 +191,7 @@ func TestIsRevoked(t *testing.T) {
 				Accounts: []string{"user:u1"},
 				IssuedAt: tc.issuedAt,
 			}
-			checkEqual(t, "revoked", r.cover(identity, tc.usedAt), tc.want)
+			checkEqual(t, "revoked", r.isRevoked(identity, tc.usedAt), tc.want)
 		})
 	}
 }

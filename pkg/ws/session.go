@@ -9,50 +9,51 @@ import (
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
-// transport is a client's connection as the engine sees it. A subscription does not know whether a
-// WebSocket or an event stream carries its frames.
+// A transport is the connection of a session: a WebSocket or an event stream.
 type transport interface {
-	// wakeWriter says that the send queue has something to write. It is called once for a batch of
-	// deliveries, by goroutines that must not wait.
+	// wakeWriter makes the writer write the send queue. It must not wait. Deliver calls it once for
+	// a batch.
 	wakeWriter()
-	// flushQueue is wakeWriter for the client's own goroutine: it may write at once.
+	// flushQueue is wakeWriter for the client's own goroutine. It may write immediately.
 	flushQueue()
-	// closeWith ends the connection. The first code wins. It never waits.
-	closeWith(code protocol.CloseCode, detail string)
-	// wasHeard reports whether the client sent anything since the last call.
-	wasHeard() bool
-	// kindName is the kind of transport for logs and administrators.
+	// closeWith ends the connection with the code. Only the first code counts. It never waits. The
+	// reason is for the log.
+	closeWith(code protocol.CloseCode, reason string)
+	// wasActive reports whether the client sent anything since the last call.
+	wasActive() bool
+	// kindName returns the kind of the transport, for logs and administrators.
 	kindName() string
 }
 
-// session is one client: who it is, what it subscribed to, what waits for it. One goroutine, its
-// reader, handles the client's frames. Deliveries, repairs and the hub's clock come from others.
+// A session is one client: its identity, its subscriptions and its send queue. One goroutine, the
+// reader, handles the client's frames. Other goroutines deliver events, repair gaps and handle
+// deadlines.
 type session struct {
-	hub       *Hub
-	transport transport
-	queue     netconn.Queue
-	id        string
-	remote    string
-	since     time.Time
-	position  int // in the registry, protected by its mutex
+	hub         *Hub
+	transport   transport
+	queue       netconn.Queue
+	id          string
+	remote      string
+	connectedAt time.Time
+	position    int // in the registry, whose mutex protects it
 
-	ended chan struct{} // closed when the client is gone
-	due   atomic.Int64  // when tick has to look again, in ns since 1970
-	// When the newest subscription was opened, in ms since 1970. An event that Redis took before is
-	// sent from memory and says nothing about latency.
+	ended chan struct{} // closed by endSession
+	due   atomic.Int64  // the earliest deadline of the clock, in ns since 1970
+	// newestSub is the time when the newest subscription was opened, in ms since 1970. Events from
+	// before that time are sent from memory, and their latency is not measured.
 	newestSub atomic.Int64
 
-	mu        sync.Mutex // protects what follows
-	identity  *Identity  // nil: no token has come yet
-	seen      time.Time  // when identity was taken
-	expiresAt time.Time  // when identity ends, and the connection with it
-	subs      []*subscription
-	gaps      []*feed // waiting to be repaired
-	repairing bool    // a goroutine works on gaps
-	clock     clock
+	mu            sync.Mutex // protects the fields below
+	identity      *Identity  // nil: not authenticated yet
+	identitySetAt time.Time
+	expiresAt     time.Time // when the identity and the connection end
+	subs          []*subscription
+	gaps          []*feed // feeds to repair
+	repairing     bool    // a goroutine repairs the gaps
+	clock         clock
 }
 
-// subscription is what a client opened under a name. It does not change.
+// A subscription is a subscription of a client. It is immutable after it was opened.
 type subscription struct {
 	session     *session
 	name        string
@@ -64,66 +65,73 @@ type subscription struct {
 
 func newSession(h *Hub, remote string) *session {
 	return &session{
-		hub:    h,
-		queue:  netconn.Queue{MaxItems: h.cfg.QueueEvents, MaxBytes: h.cfg.QueueBytes},
-		id:     newID(),
-		remote: remote,
-		since:  time.Now(),
-		ended:  make(chan struct{}),
+		hub: h,
+		queue: netconn.Queue{
+			MaxItems: h.cfg.QueueEvents,
+			MaxBytes: h.cfg.QueueBytes,
+		},
+		id:          newID(),
+		remote:      remote,
+		connectedAt: time.Now(),
+		ended:       make(chan struct{}),
 	}
 }
 
-// enqueue puts an item into the send queue. A full queue ends the connection. first tells the
-// caller to wake the writer.
-func (s *session) enqueue(it netconn.Item) (first bool) {
+// enqueueItem adds an item to the send queue. It closes the connection when the queue is full. If
+// first is true, the caller must wake the writer.
+func (s *session) enqueueItem(it netconn.Item) (first bool) {
 	first, ok := s.queue.Push(it)
 	if !ok {
 		s.hub.metrics.countLimit(limitQueue)
-		s.transport.closeWith(protocol.CloseSlowConsumer, "queue full")
+		s.transport.closeWith(protocol.CloseSlowConsumer, "the send queue is full")
 	}
+
 	return first
 }
 
-// enqueueFrame is enqueue for a frame that is no event.
+// enqueueFrame adds a frame that is not an event to the send queue, like enqueueItem.
 func (s *session) enqueueFrame(frame []byte) (first bool) {
-	return s.enqueue(netconn.Item{Frame: frame})
+	return s.enqueueItem(netconn.Item{Frame: frame})
 }
 
-// enqueueEvent is enqueue for an event of a subscription.
+// enqueueEvent adds an event of a subscription to the send queue, like enqueueItem.
 func (s *session) enqueueEvent(sub *subscription, e *event) (first bool) {
-	return s.enqueue(netconn.Item{Frame: e.Frame(sub.name, sub.quotedName), Event: e})
+	frame := e.Frame(sub.name, sub.quotedName)
+	return s.enqueueItem(netconn.Item{Frame: frame, Event: e})
 }
 
-// reply queues a frame and has it written, from the client's own goroutine.
-func (s *session) reply(frame []byte) {
+// sendReply sends a frame from the client's own goroutine.
+func (s *session) sendReply(frame []byte) {
 	s.enqueueFrame(frame)
 	s.transport.flushQueue()
 }
 
-// notify queues a frame and has it written, from any goroutine.
-func (s *session) notify(frame []byte) {
+// sendNotice sends a frame from any goroutine.
+func (s *session) sendNotice(frame []byte) {
 	if s.enqueueFrame(frame) {
 		s.transport.wakeWriter()
 	}
 }
 
-// ping has a heartbeat written.
-func (s *session) ping() { s.notify(nil) }
+// sendPing sends a heartbeat.
+func (s *session) sendPing() {
+	s.sendNotice(nil)
+}
 
-// sealQueue lets nothing more into the queue of a connection that ends. For a client that is too
-// slow, what waits is dropped.
+// sealQueue stops the send queue of a connection that ends. It drops the queued frames of a client
+// that is too slow.
 func (s *session) sealQueue(code protocol.CloseCode) {
 	dropped := s.queue.Seal(code == protocol.CloseSlowConsumer)
 	s.hub.metrics.drops.WithLabelValues(dropSlow).Add(float64(dropped))
 }
 
-// noteWrite measures items that were written to the client.
-func (s *session) noteWrite(items []netconn.Item) {
+// recordWrite updates the metrics for items that were written to the client.
+func (s *session) recordWrite(items []netconn.Item) {
 	s.hub.metrics.observeWrite(items, s.newestSub.Load())
 }
 
-// end takes the client out of everything. Its reader calls it, last of all.
-func (s *session) end() {
+// endSession closes all subscriptions and the send queue. The reader calls it when it ends.
+func (s *session) endSession() {
 	s.queue.Seal(true)
 	s.mu.Lock()
 	subs := s.subs
@@ -131,27 +139,29 @@ func (s *session) end() {
 	s.gaps = nil
 	s.mu.Unlock()
 	for _, sub := range subs {
-		sub.close()
+		sub.closeFeeds()
 	}
+
 	close(s.ended)
 }
 
-// remove takes the client off the registry, when nothing else is left of it.
-func (s *session) remove() {
-	s.hub.clients.remove(s, s.currentIdentity())
+// removeFromHub removes the session from the registry. It must come after endSession.
+func (s *session) removeFromHub() {
+	s.hub.clients.removeSession(s, s.currentIdentity())
 	s.hub.metrics.connections.Dec()
 }
 
-// logEnd notes how a connection has ended.
-func (s *session) logEnd(code protocol.CloseCode, detail string) {
+// reportEnd counts and logs how the connection ended.
+func (s *session) reportEnd(code protocol.CloseCode, reason string) {
 	s.hub.metrics.countClose(code)
-	s.hub.closeLog.logClose(s, code, detail)
+	s.hub.closeLog.logClose(s, code, reason)
 }
 
-// currentIdentity is nil before the first token.
+// currentIdentity returns the identity, or nil before the first token.
 func (s *session) currentIdentity() *Identity {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	return s.identity
 }
 
@@ -162,41 +172,50 @@ func (s *session) findSub(name string) int {
 			return i
 		}
 	}
+
 	return -1
 }
 
-// forgetSub takes a subscription off the list. It returns nil when there is none.
-func (s *session) forgetSub(name string) *subscription {
+// removeSub removes a subscription from the list and returns it, or nil if there is none.
+func (s *session) removeSub(name string) *subscription {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	i := s.findSub(name)
 	if i < 0 {
 		return nil
 	}
+
 	sub := s.subs[i]
 	s.subs = append(s.subs[:i:i], s.subs[i+1:]...)
+
 	return sub
 }
 
-// close ends the flow of events. None is queued afterwards.
-func (sub *subscription) close() {
+// closeFeeds stops the events of the subscription. No event is queued for it afterwards.
+func (sub *subscription) closeFeeds() {
 	for _, f := range sub.feeds {
-		f.leave()
+		f.leaveShard()
 	}
+
 	h := sub.session.hub
 	if sub.allAccounts {
 		h.removeAllAccounts(sub)
 	}
+
 	h.metrics.subscriptions.Dec()
 }
 
-// unsubscribe handles the client's frame.
-func (s *session) unsubscribe(name string) *protocol.Refusal {
-	sub := s.forgetSub(name)
+// handleUnsubscribe handles an unsubscribe frame.
+func (s *session) handleUnsubscribe(name string) *protocol.Refusal {
+	sub := s.removeSub(name)
 	if sub == nil {
-		return protocol.Refuse(protocol.CodeUnknownSubscription, "there is no subscription of that name")
+		code := protocol.CodeUnknownSubscription
+		return protocol.Refuse(code, "no subscription with this name is open")
 	}
-	sub.close()
-	s.reply(protocol.UnsubscribedFrame(sub.quotedName))
+
+	sub.closeFeeds()
+	s.sendReply(protocol.UnsubscribedFrame(sub.quotedName))
+
 	return nil
 }

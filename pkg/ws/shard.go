@@ -7,22 +7,21 @@ import (
 	"github.com/redroomrewards/realtime/pkg/ws/internal/recent"
 )
 
-// event is a delivery as the hub keeps and shows it.
+// An event is a delivery in the hub.
 type event = recent.Event
 
-// shards is how many parts the index has. Accounts are spread over them, so that ten thousand
-// clients that subscribe at once do not hold up deliveries.
-const shards = 64
+// shardCount is the number of parts of the account index. Accounts are spread over the shards, so
+// that ten thousand clients that subscribe at once do not delay deliveries.
+const shardCount = 64
 
-// shard is a part of the index from accounts to feeds, with the memory of the same accounts.
+// A shard is a part of the index from accounts to feeds, with the memory of the same accounts.
 type shard struct {
-	mu     sync.Mutex // protects the shard and the state of its feeds; send queues lock inside it
+	mu     sync.Mutex // protects the shard and its feeds; send queues are locked while it is held
 	topics map[string]*topic
 	memory recent.Memory
 }
 
-// topic is what the shard knows about an account: who listens, and what is in memory. It goes when
-// there is neither.
+// A topic has the feeds of an account and its events in memory. It is removed when it has neither.
 type topic struct {
 	account string
 	chain   recent.Chain
@@ -32,20 +31,24 @@ type topic struct {
 type feedState uint8
 
 const (
-	catchingUp feedState = iota // deliveries wait in the memory
-	live                        // the next delivery passes if it is the next in seq
-	gone                        // unsubscribed
+	catchingUp feedState = iota // the feed reads events from the memory or the history
+	live                        // the feed receives deliveries
+	removed                     // the feed was unsubscribed
 )
 
-// feed is one account of one subscription. The shard's mutex protects all fields that change. While
-// the feed catches up, one goroutine works on it.
+// A feed is one account of one subscription. The mutex of the shard protects the fields that
+// change. While the feed catches up, one goroutine works on it.
 type feed struct {
 	sub   *subscription
 	shard *shard
 	topic *topic
 	state feedState
-	next  int64 // seq of the event to come: lower ones were shown or filtered out, or are in the snapshot
-	known int64 // events up to here are known to exist, so the feed may not go live before
+	// nextSeq is the seq of the next event. Events before it were queued or filtered out, or are
+	// included in the snapshot.
+	nextSeq int64
+	// knownSeq is the seq of an event that is known to exist. The feed must not become live before
+	// it.
+	knownSeq int64
 }
 
 // shardOf returns the index of the account's shard.
@@ -54,45 +57,55 @@ func shardOf(account string) uint32 {
 	for i := range len(account) {
 		h = (h ^ uint32(account[i])) * 16777619
 	}
-	// Partitions use the low bits of the same hash: mix the high ones in.
-	return (h ^ h>>16 ^ h>>8) % shards
+
+	// Partitions use the low bits of the same hash, so mix in the high bits.
+	return (h ^ h>>16 ^ h>>8) % shardCount
 }
 
-// topic finds or makes the account's topic. The caller holds mu.
-func (s *shard) topic(account string) *topic {
+// findOrAddTopic returns the account's topic. The caller holds mu.
+func (s *shard) findOrAddTopic(account string) *topic {
 	t := s.topics[account]
 	if t == nil {
 		t = &topic{account: account}
 		s.topics[account] = t
 	}
+
 	return t
 }
 
-// remember puts the event into memory and makes room. The caller holds mu.
-func (s *shard) remember(t *topic, e *event) {
+// addToMemory adds the event to the memory and removes the oldest events if it is full. The caller
+// holds mu.
+func (s *shard) addToMemory(t *topic, e *event) {
 	s.memory.Add(&t.chain, e)
 	for s.memory.IsFull() {
-		old, position := s.memory.RemoveOldest()
-		if t := s.topics[old.Account]; t != nil {
-			t.chain.Forget(old, position)
-			s.dropUnused(t)
+		oldest, position := s.memory.RemoveOldest()
+		t := s.topics[oldest.Account]
+		if t != nil {
+			t.chain.Forget(oldest, position)
+			s.removeUnused(t)
 		}
 	}
 }
 
-// dropUnused lets go of a topic that nothing needs. The caller holds mu.
-func (s *shard) dropUnused(t *topic) {
+// removeUnused removes a topic without feeds and events. The caller holds mu.
+func (s *shard) removeUnused(t *topic) {
 	if len(t.feeds) == 0 && t.chain.IsEmpty() {
 		delete(s.topics, t.account)
 	}
 }
 
-// addFeed adds a feed for the account, which catches up.
+// addFeed adds a feed for the account. The feed is catching up.
 func (s *shard) addFeed(sub *subscription, account string) *feed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t := s.topic(account)
-	f := &feed{sub: sub, shard: s, topic: t}
+
+	t := s.findOrAddTopic(account)
+	f := &feed{
+		sub:   sub,
+		shard: s,
+		topic: t,
+	}
+
 	t.feeds = append(t.feeds, f)
 	return f
 }
@@ -101,52 +114,66 @@ func (s *shard) addFeed(sub *subscription, account string) *feed {
 func (s *shard) subscribedTopics() []*topic {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	var list []*topic
 	for _, t := range s.topics {
 		if len(t.feeds) > 0 {
 			list = append(list, t)
 		}
 	}
+
 	return list
 }
 
-// leave takes the feed out. No event is queued for it afterwards.
-func (f *feed) leave() {
+// leaveShard removes the feed. No event is queued for it afterwards.
+func (f *feed) leaveShard() {
 	s := f.shard
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if f.state == gone {
+
+	if f.state == removed {
 		return
 	}
-	f.state = gone
+
+	f.state = removed
 	feeds := f.topic.feeds
-	if i := slices.Index(feeds, f); i >= 0 {
+	i := slices.Index(feeds, f)
+	if i >= 0 {
 		last := len(feeds) - 1
 		feeds[i] = feeds[last]
 		feeds[last] = nil
 		f.topic.feeds = feeds[:last]
 	}
-	s.dropUnused(f.topic)
+
+	s.removeUnused(f.topic)
 }
 
-// isUpToDate reports whether nothing is missing before the next delivery. The caller holds the
-// shard's mu.
-func (f *feed) isUpToDate() bool { return f.next > f.lastKnown() }
-
-// lastKnown is the seq of the newest event that is known to exist. The caller holds the shard's mu.
-func (f *feed) lastKnown() int64 { return max(f.topic.chain.Newest(), f.known) }
-
-// beginAfter sets what the feed has shown, and what is known to exist.
-func (f *feed) beginAfter(seq, known int64) {
-	f.shard.mu.Lock()
-	defer f.shard.mu.Unlock()
-	f.next = seq + 1
-	f.known = known
+// isUpToDate reports whether no event is missing before the next delivery. The caller holds the
+// mutex of the shard.
+func (f *feed) isUpToDate() bool {
+	return f.nextSeq > f.newestKnown()
 }
 
-// progress returns what the feed needs next, and how far events are known to go.
-func (f *feed) progress() (next, known int64) {
+// newestKnown returns the seq of the newest event that is known to exist. The caller holds the
+// mutex of the shard.
+func (f *feed) newestKnown() int64 {
+	return max(f.topic.chain.Newest(), f.knownSeq)
+}
+
+// startAfter makes the feed start after the event with the seq. known is the seq of an event that
+// is known to exist.
+func (f *feed) startAfter(seq, known int64) {
 	f.shard.mu.Lock()
 	defer f.shard.mu.Unlock()
-	return f.next, f.lastKnown()
+
+	f.nextSeq = seq + 1
+	f.knownSeq = known
+}
+
+// readProgress returns the seq of the next event and of the newest event that is known to exist.
+func (f *feed) readProgress() (next, newest int64) {
+	f.shard.mu.Lock()
+	defer f.shard.mu.Unlock()
+
+	return f.nextSeq, f.newestKnown()
 }

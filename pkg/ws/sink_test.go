@@ -27,7 +27,7 @@ func newSink(h *Hub, identity *Identity) *sink {
 }
 
 func (k *sink) wakeWriter()      { k.flushQueue() }
-func (k *sink) wasHeard() bool   { return true }
+func (k *sink) wasActive() bool  { return true }
 func (k *sink) kindName() string { return "sink" }
 
 func (k *sink) flushQueue() {

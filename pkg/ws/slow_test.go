@@ -51,7 +51,7 @@ func TestReplayFollowsClient(t *testing.T) {
 func TestReplayFitsSmallQueue(t *testing.T) {
 	for name, memoryEvents := range map[string]int{
 		"from memory":  1 << 20,
-		"from history": shards,
+		"from history": shardCount,
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newGateway(t, Config{

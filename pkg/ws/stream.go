@@ -11,28 +11,28 @@ import (
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
-// closingTimeout bounds the writes of a stream that is being closed.
-const closingTimeout = 5 * time.Second
+// closeWriteTimeout is the maximum time of the writes after a stream was closed.
+const closeWriteTimeout = 5 * time.Second
 
-// stream is a client of server-sent events: the transport of its session. The goroutine of its
+// A stream is a client of server-sent events and the transport of its session. The goroutine of the
 // request writes.
 type stream struct {
 	session *session
 	w       http.ResponseWriter
 	control *http.ResponseController
-	woken   chan struct{} // holds one
-	over    chan struct{} // closed by the first closeWith
+	wake    chan struct{} // has a capacity of one
+	closing chan struct{} // closed by the first closeWith
 
-	mu      sync.Mutex         // protects what follows
-	code    protocol.CloseCode // how it ended; 0: it has not
-	detail  string             // of the code, for the log
-	hurried bool               // the write under way has a deadline that must not be put off
-	gone    bool               // the request has ended, and w is no longer ours
+	mu            sync.Mutex         // protects the fields below
+	code          protocol.CloseCode // how the stream ended; 0: it is open
+	reason        string             // explains the code, for the log
+	finalDeadline bool               // the write deadline is set and must not be extended
+	released      bool               // the request has ended and w must not be used
 
-	// What follows belongs to the request's goroutine.
-	begun    bool // the answer has begun
-	format   protocol.EventStream
-	deadline time.Time // of the newest write
+	// Only the goroutine of the request uses the fields below.
+	responseStarted bool
+	format          protocol.EventStream
+	deadline        time.Time // of the latest write
 }
 
 func newStream(s *session, w http.ResponseWriter) *stream {
@@ -40,69 +40,73 @@ func newStream(s *session, w http.ResponseWriter) *stream {
 		session: s,
 		w:       w,
 		control: http.NewResponseController(w),
-		woken:   make(chan struct{}, 1),
-		over:    make(chan struct{}),
+		wake:    make(chan struct{}, 1),
+		closing: make(chan struct{}),
 	}
 }
 
 // kindName implements transport.
 func (st *stream) kindName() string { return "sse" }
 
-// wasHeard implements transport. Such a client says nothing.
-func (st *stream) wasHeard() bool { return true }
+// wasActive implements transport. A client of server-sent events never sends anything.
+func (st *stream) wasActive() bool { return true }
 
 // wakeWriter implements transport.
 func (st *stream) wakeWriter() {
 	select {
-	case st.woken <- struct{}{}:
+	case st.wake <- struct{}{}:
 	default:
 	}
 }
 
-// closeWith implements transport. A client that is too slow, or is cut off, is not waited for.
-func (st *stream) closeWith(code protocol.CloseCode, detail string) {
+// closeWith implements transport. CloseAbnormal also interrupts a write in progress.
+func (st *stream) closeWith(code protocol.CloseCode, reason string) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	first := st.code == 0
-	if first {
+
+	isFirst := st.code == 0
+	if isFirst {
 		st.code = code
-		st.detail = detail
+		st.reason = reason
 		st.session.sealQueue(code)
-		close(st.over)
+		close(st.closing)
 	}
+
 	switch {
-	case st.gone:
+	case st.released:
 	case code == protocol.CloseAbnormal:
-		st.limitWrites(0)
-	case first:
-		st.limitWrites(closingTimeout)
+		st.setFinalDeadline(0)
+	case isFirst:
+		st.setFinalDeadline(closeWriteTimeout)
 	}
 }
 
-// limitWrites bounds the write under way, and all that follow. The caller holds mu.
-func (st *stream) limitWrites(d time.Duration) {
-	st.hurried = true
-	_ = st.control.SetWriteDeadline(time.Now().Add(d)) // only a test's writer has no deadlines
+// setFinalDeadline sets the deadline of the write in progress and of all later writes. The caller
+// holds mu.
+func (st *stream) setFinalDeadline(timeout time.Duration) {
+	st.finalDeadline = true
+	deadline := time.Now().Add(timeout)
+	_ = st.control.SetWriteDeadline(deadline) // only writers in tests do not support deadlines
 }
 
-// run writes until the client goes or the stream is closed.
-func (st *stream) run(ctx context.Context) {
+// writeUntilClosed writes until the client disconnects or the stream is closed.
+func (st *stream) writeUntilClosed(ctx context.Context) {
 	for {
 		select {
-		case <-st.woken:
+		case <-st.wake:
 			st.flushQueue()
 		case <-ctx.Done():
 			st.closeWith(protocol.CloseAbnormal, "closed by the client")
 			return
-		case <-st.over:
+		case <-st.closing:
 			st.flushQueue()
-			st.writeClosed()
+			st.writeClosedFrame()
 			return
 		}
 	}
 }
 
-// flushQueue implements transport. It writes everything that waits, as slowly as the client reads.
+// flushQueue implements transport. It writes all queued frames and waits for the client.
 func (st *stream) flushQueue() {
 	buf := netconn.GetBuffer()
 	defer buf.Release()
@@ -110,92 +114,110 @@ func (st *stream) flushQueue() {
 		for _, it := range buf.Items {
 			buf.Bytes = st.appendItem(buf.Bytes, it)
 		}
-		if err := st.write(buf.Bytes); err != nil {
-			st.writeFailed(err)
+
+		err := st.writeBytes(buf.Bytes)
+		if err != nil {
+			st.closeOnWriteError(err)
 			return
 		}
-		st.session.noteWrite(buf.Items)
+
+		st.session.recordWrite(buf.Items)
 	}
 }
 
-// appendItem makes an item an event of the stream.
+// appendItem appends an item as a server-sent event.
 func (st *stream) appendItem(dst []byte, it netconn.Item) []byte {
 	if it.Frame == nil {
 		return st.format.AppendHeartbeat(dst)
 	}
-	if e, ok := it.Event.(*event); ok {
+
+	e, isEvent := it.Event.(*event)
+	if isEvent {
 		return st.format.AppendEvent(dst, e.Account, e.Seq, it.Frame)
 	}
+
 	return st.format.AppendFrame(dst, it.Frame)
 }
 
-// writeFailed ends a stream that cannot be written to.
-func (st *stream) writeFailed(err error) {
-	// Over HTTP/2 the error of a write that took too long only says that the stream is closed.
-	late := netconn.IsTimeout(err) || !time.Now().Before(st.deadline)
-	if late {
+// closeOnWriteError ends the stream after a write has failed.
+func (st *stream) closeOnWriteError(err error) {
+	// Over HTTP/2, the error of a write that timed out only says that the stream is closed.
+	timedOut := netconn.IsTimeout(err) || !time.Now().Before(st.deadline)
+	if timedOut {
 		st.session.hub.metrics.countLimit(limitWriteTimeout)
 		st.closeWith(protocol.CloseSlowConsumer, "write timed out")
 		return
 	}
+
 	st.closeWith(protocol.CloseAbnormal, err.Error())
 }
 
-// begin starts the answer.
-func (st *stream) begin() {
+// startResponse writes the response header.
+func (st *stream) startResponse() {
 	h := st.w.Header()
 	h.Set("Content-Type", "text/event-stream; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("X-Accel-Buffering", "no") // nginx passes on at once
+	h.Set("X-Accel-Buffering", "no") // nginx must not buffer the stream
 	st.w.WriteHeader(http.StatusOK)
-	st.begun = true
+	st.responseStarted = true
 }
 
-func (st *stream) write(p []byte) error {
-	if !st.begun {
-		st.begin()
+// writeBytes writes p to the client.
+func (st *stream) writeBytes(p []byte) error {
+	if !st.responseStarted {
+		st.startResponse()
 	}
+
 	st.deadline = time.Now().Add(st.session.hub.cfg.WriteTimeout)
 	st.setWriteDeadline(st.deadline)
-	if _, err := st.w.Write(p); err != nil {
+	_, err := st.w.Write(p)
+	if err != nil {
 		return err
 	}
-	if err := st.control.Flush(); err != nil {
+
+	err = st.control.Flush()
+	if err != nil {
 		return err
 	}
+
 	if !time.Now().Before(st.deadline) {
-		return os.ErrDeadlineExceeded // HTTP/2 ends the stream some time soon
+		return os.ErrDeadlineExceeded // HTTP/2 reports it only later
 	}
-	// HTTP/2 would end the stream at the deadline though nothing is being written then.
+
+	// HTTP/2 ends the stream at the deadline even when no write is in progress.
 	st.setWriteDeadline(time.Time{})
+
 	return nil
 }
 
-// setWriteDeadline sets the deadline, unless limitWrites has set one.
+// setWriteDeadline sets the write deadline, unless setFinalDeadline has set it.
 func (st *stream) setWriteDeadline(deadline time.Time) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if !st.hurried {
-		_ = st.control.SetWriteDeadline(deadline) // only a test's writer has no deadlines
+
+	if !st.finalDeadline {
+		_ = st.control.SetWriteDeadline(deadline) // only writers in tests do not support deadlines
 	}
 }
 
-// writeClosed says how the stream ended, since it has no close code.
-func (st *stream) writeClosed() {
+// writeClosedFrame writes the last frame, which carries the close code.
+func (st *stream) writeClosedFrame() {
 	st.mu.Lock()
 	code := st.code
 	st.mu.Unlock()
 	if code == protocol.CloseAbnormal {
 		return
 	}
-	_ = st.write(st.format.AppendClosed(nil, code)) // the last write: nobody is left to tell
+
+	_ = st.writeBytes(st.format.AppendClosed(nil, code)) // the stream ends in any case
 }
 
-// leave is the last thing that the request does with w.
-func (st *stream) leave() (protocol.CloseCode, string) {
+// releaseWriter stops the use of w when the request ends. It returns how the stream ended.
+func (st *stream) releaseWriter() (code protocol.CloseCode, reason string) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.gone = true
-	return st.code, st.detail
+
+	st.released = true
+	return st.code, st.reason
 }

@@ -7,13 +7,14 @@ import (
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
-// subscribe handles the client's frame. It returns when the client is live, or with a refusal and
-// nothing opened.
-func (s *session) subscribe(f *protocol.ClientFrame) *protocol.Refusal {
+// handleSubscribe handles a subscribe frame. It returns nil when the feeds of the subscription are
+// open, or a refusal when nothing was opened.
+func (s *session) handleSubscribe(f *protocol.ClientFrame) *protocol.Refusal {
 	r, refused := s.hub.validateSubscribe(f, s.currentIdentity())
 	if refused != nil {
 		return refused
 	}
+
 	sub := &subscription{
 		session:     s,
 		name:        r.name,
@@ -21,67 +22,96 @@ func (s *session) subscribe(f *protocol.ClientFrame) *protocol.Refusal {
 		filter:      r.filter,
 		allAccounts: r.accounts == nil,
 	}
-	if refused := s.reserveSub(sub); refused != nil {
+
+	refused = s.addSub(sub)
+	if refused != nil {
 		return refused
 	}
+
 	if sub.allAccounts {
-		s.enqueueFrame(protocol.SubscribedFrame(sub.quotedName, []protocol.SubscribedAccount{{Account: everyAccount}}))
+		accounts := []protocol.SubscribedAccount{{Account: allAccountsName}}
+		s.enqueueFrame(protocol.SubscribedFrame(sub.quotedName, accounts))
 		s.hub.addAllAccounts(sub)
 		s.transport.flushQueue()
 		return nil
 	}
-	return s.openSub(sub, r)
+
+	return s.openFeeds(sub, r)
 }
 
-// openSub finds out where the subscription's accounts begin, and brings them up to date.
-func (s *session) openSub(sub *subscription, r *request) *protocol.Refusal {
-	// From here on deliveries wait: what the tail has passed on before is in the snapshot, and what
-	// comes is in the memory.
+// openFeeds finds the start of each account and catches up its feed.
+func (s *session) openFeeds(sub *subscription, r *request) *protocol.Refusal {
+	// The feeds are added first. Earlier deliveries are then included in the snapshot, and later
+	// deliveries are in the memory.
 	for _, account := range r.accounts {
 		shard := &s.hub.shards[shardOf(account)]
 		sub.feeds = append(sub.feeds, shard.addFeed(sub, account))
 	}
+
 	starts := make([]feedStart, len(sub.feeds))
 	for i, feed := range sub.feeds {
 		start, err := s.hub.openFeed(feed, r)
 		if err != nil {
-			s.hub.cfg.Logger.Warn("subscription refused: neither snapshot nor history", "error", err)
-			if s.forgetSub(sub.name) != nil {
-				sub.close()
-			}
-			return protocol.Refuse(protocol.CodeSnapshotUnavailable, "the state of an account is not available at the moment; try again")
+			return s.refuseUnavailable(sub, err)
 		}
+
 		starts[i] = start
 	}
+
 	s.enqueueStarts(sub, starts, r.snapshot)
+
 	for i, feed := range sub.feeds {
-		if err := s.catchUp(s.hub.base, feed, starts[i].page, s.transport.flushQueue); err != nil {
-			s.startRepair(feed) // tries again beside this goroutine
+		err := s.catchUp(s.hub.baseCtx, feed, starts[i].page, s.transport.flushQueue)
+		if err != nil {
+			s.startRepair(feed) // another goroutine retries
 		}
 	}
+
 	s.transport.flushQueue()
 	return nil
 }
 
-// reserveSub takes the name, so that limits hold.
-func (s *session) reserveSub(sub *subscription) *protocol.Refusal {
+// refuseUnavailable closes a subscription that cannot be opened because neither the snapshots nor
+// the history are available.
+func (s *session) refuseUnavailable(sub *subscription, err error) *protocol.Refusal {
+	s.hub.cfg.Logger.Warn("opening a subscription failed; neither snapshot nor history is available",
+		"error", err,
+	)
+	if s.removeSub(sub.name) != nil {
+		sub.closeFeeds()
+	}
+
+	message := "the balance of an account is temporarily unavailable; try again later"
+	return protocol.Refuse(protocol.CodeSnapshotUnavailable, message)
+}
+
+// addSub adds the subscription to the list, so that its name is taken and it counts towards the
+// limit.
+func (s *session) addSub(sub *subscription) *protocol.Refusal {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	if s.findSub(sub.name) >= 0 {
-		return protocol.Refuse(protocol.CodeDuplicateSubscription, "a subscription of that name is open")
+		code := protocol.CodeDuplicateSubscription
+		return protocol.Refuse(code, "sub must not be the name of an open subscription")
 	}
-	most := s.hub.cfg.MaxSubscriptions
-	if len(s.subs) >= most {
+
+	limit := s.hub.cfg.MaxSubscriptions
+	if len(s.subs) >= limit {
 		s.hub.metrics.countLimit(limitSubscriptions)
-		return protocol.Refuse(protocol.CodeTooManySubscriptions, fmt.Sprintf("a connection has at most %d subscriptions", most))
+		code := protocol.CodeTooManySubscriptions
+		message := fmt.Sprintf("a connection must have at most %d subscriptions", limit)
+		return protocol.Refuse(code, message)
 	}
+
 	s.subs = append(s.subs, sub)
 	s.newestSub.Store(time.Now().UnixMilli())
 	s.hub.metrics.subscriptions.Inc()
+
 	return nil
 }
 
-// enqueueStarts queues the subscribed frame, and the resync frames that belong to it.
+// enqueueStarts queues the subscribed frame and its resync frames.
 func (s *session) enqueueStarts(sub *subscription, starts []feedStart, snapshots bool) {
 	accounts := make([]protocol.SubscribedAccount, len(starts))
 	for i := range starts {
@@ -93,7 +123,9 @@ func (s *session) enqueueStarts(sub *subscription, starts []feedStart, snapshots
 			accounts[i].Snapshot = &start.balance
 		}
 	}
+
 	s.enqueueFrame(protocol.SubscribedFrame(sub.quotedName, accounts))
+
 	for i := range starts {
 		if starts[i].resync {
 			s.hub.metrics.resyncs.Inc()

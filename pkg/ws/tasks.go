@@ -6,42 +6,48 @@ import (
 	"sync"
 )
 
-// tasks owns the goroutines that come and go with clients, so that the hub can wait for the last of
-// them. A panic in one ends that goroutine only.
+// tasks runs the goroutines of clients, so that the hub can wait for them. A panic ends only its
+// goroutine.
 type tasks struct {
 	logger *slog.Logger
 
-	mu      sync.Mutex // protects stopped, and running while it is false
+	mu      sync.Mutex // protects stopped, and running while stopped is false
 	stopped bool
 	running sync.WaitGroup
 }
 
-func newTasks(logger *slog.Logger) *tasks { return &tasks{logger: logger} }
+func newTasks(logger *slog.Logger) *tasks {
+	return &tasks{logger: logger}
+}
 
-// start runs f in a goroutine. After stop it does not, and returns false.
-func (t *tasks) start(f func()) bool {
+// startTask runs f in a goroutine. After stopAndWait it does nothing and returns false.
+func (t *tasks) startTask(f func()) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+
 	if t.stopped {
 		return false
 	}
+
 	t.running.Add(1)
 	go func() {
-		defer t.finish()
+		defer t.finishTask()
 		f()
 	}()
 	return true
 }
 
-func (t *tasks) finish() {
+// finishTask must be deferred. It logs a panic.
+func (t *tasks) finishTask() {
 	if p := recover(); p != nil {
-		t.logger.Error("panic in a task", "panic", p, "stack", string(debug.Stack()))
+		t.logger.Error("task panicked", "panic", p, "stack", string(debug.Stack()))
 	}
+
 	t.running.Done()
 }
 
-// stop starts no more and waits for those that run.
-func (t *tasks) stop() {
+// stopAndWait starts no more tasks and waits until the running tasks have ended.
+func (t *tasks) stopAndWait() {
 	t.mu.Lock()
 	t.stopped = true
 	t.mu.Unlock()
