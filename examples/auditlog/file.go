@@ -11,7 +11,7 @@ import (
 	"sync"
 )
 
-// record is a line of the file.
+// record is one line of the file.
 type record struct {
 	Account string          `json:"account"`
 	Seq     int64           `json:"seq"`
@@ -21,32 +21,32 @@ type record struct {
 	Data    json.RawMessage `json:"data"` // the full event
 }
 
-// auditFile is an append-only file of records. Its methods may be called from several
-// goroutines, for one account by one at a time.
+// auditFile is an append-only file of records. Several goroutines may call its methods, but only
+// one at a time for the same account.
 type auditFile struct {
 	file *os.File
 
-	writing sync.Mutex // held while a batch is written
+	writing sync.Mutex // locked while a batch is written
 
-	mu    sync.Mutex // protects what follows
+	mu    sync.Mutex // protects the fields below
 	track tracker
-	open  *batch
-	err   error // the first failure: nothing is written after it
+	open  *batch // the batch that collects lines
+	err   error  // the first write error; nothing is written after it
 }
 
-// batch is what goes to disk with one sync.
+// batch holds lines that are written with one sync.
 type batch struct {
-	lines []byte
-	led   bool          // somebody is about to write it
-	done  chan struct{} // closed when it was written
-	err   error         // set before that
+	lines     []byte
+	hasWriter bool          // a goroutine has begun to write the batch or waits to write it
+	done      chan struct{} // closed after the write
+	err       error         // set before done is closed
 }
 
 func newBatch() *batch { return &batch{done: make(chan struct{})} }
 
-// openFile opens or makes a file for this process alone, reads it, and cuts off a last
-// line that was not written to its end.
-func openFile(path string) (f *auditFile, err error) {
+// openAuditFile opens or creates a file and locks it for this process. It reads the records and
+// cuts off an incomplete last line.
+func openAuditFile(path string) (f *auditFile, err error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
@@ -56,23 +56,30 @@ func openFile(path string) (f *auditFile, err error) {
 			_ = file.Close()
 		}
 	}()
-	if err := lock(file); err != nil {
+
+	err = lockFile(file)
+	if err != nil {
 		return nil, fmt.Errorf("%s is in use by another process: %w", path, err)
 	}
-	track, whole, err := read(file)
+
+	track, size, err := readRecords(file)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	if err := file.Truncate(whole); err != nil {
+
+	err = file.Truncate(size)
+	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(file.Sync(), syncDirectory(filepath.Dir(path))); err != nil {
+
+	err = errors.Join(file.Sync(), syncDirectory(filepath.Dir(path)))
+	if err != nil {
 		return nil, err
 	}
 	return &auditFile{file: file, track: track, open: newBatch()}, nil
 }
 
-// syncDirectory makes a new file's name survive a power cut.
+// syncDirectory syncs a directory, so that the name of a new file survives a power failure.
 func syncDirectory(path string) error {
 	directory, err := os.Open(path)
 	if err != nil {
@@ -81,79 +88,93 @@ func syncDirectory(path string) error {
 	return errors.Join(directory.Sync(), directory.Close())
 }
 
-// read reads records; whole is where the last complete line ends. A line that is no
-// record, or that repeats one, is an error: only others than this program write such.
-func read(r io.Reader) (track tracker, whole int64, err error) {
+// readRecords reads all complete lines and returns their size in bytes. It returns an error for a
+// line that is not a record or that repeats a record. The program itself never writes one.
+func readRecords(r io.Reader) (track tracker, size int64, err error) {
 	track.accounts = map[string]*account{}
 	lines := bufio.NewReaderSize(r, 1<<20)
 	for n := 1; ; n++ {
 		line, err := lines.ReadBytes('\n')
 		if errors.Is(err, io.EOF) {
-			return track, whole, nil
-		} else if err != nil {
-			return track, whole, err
+			return track, size, nil
 		}
+		if err != nil {
+			return track, size, err
+		}
+
 		var rec record
-		if err := json.Unmarshal(line, &rec); err != nil {
-			return track, whole, fmt.Errorf("line %d: %w", n, err)
+		err = json.Unmarshal(line, &rec)
+		if err != nil {
+			return track, size, fmt.Errorf("line %d: %w", n, err)
 		}
 		if rec.Account == "" || rec.Seq < 1 {
-			return track, whole, fmt.Errorf("line %d has no account or no seq", n)
+			return track, size, fmt.Errorf("line %d must have an account and a seq", n)
 		}
-		if fresh, _ := track.take(rec.Account, rec.Seq); !fresh {
-			return track, whole, fmt.Errorf("line %d: %s already has seq %d", n, rec.Account, rec.Seq)
+
+		if isNew, _ := track.addSeq(rec.Account, rec.Seq); !isNew {
+			return track, size, fmt.Errorf("line %d repeats seq %d of %s", n, rec.Seq, rec.Account)
 		}
-		whole += int64(len(line))
+
+		size += int64(len(line))
 	}
 }
 
-// append returns when the line, and all before it, is on disk. Those who call at the same
-// time share a sync. A record that the file has is not written again. hole is what
-// turned out to be missing before it.
-func (f *auditFile) append(account string, seq int64, line []byte) (hole span, err error) {
+// appendLine returns when the line and all lines before it are on disk. Concurrent calls share one
+// sync. It does not write a record that the file has already. hole is the gap that the record
+// revealed.
+func (f *auditFile) appendLine(account string, seq int64, line []byte) (hole span, err error) {
 	f.mu.Lock()
 	b := f.open
-	fresh, hole := f.track.take(account, seq)
-	if fresh {
-		b.lines = append(append(b.lines, line...), '\n')
+	isNew, hole := f.track.addSeq(account, seq)
+	if isNew {
+		b.lines = append(b.lines, line...)
+		b.lines = append(b.lines, '\n')
 	}
-	first := !b.led
-	b.led = true
+
+	mustWrite := !b.hasWriter
+	b.hasWriter = true
 	f.mu.Unlock()
-	if first {
-		f.write(b)
+
+	if mustWrite {
+		f.writeBatch(b)
 	}
 	<-b.done
 	return hole, b.err
 }
 
-// write waits for the batch before this one; meanwhile this one gathers.
-func (f *auditFile) write(b *batch) {
+// writeBatch waits until the batch before b is written. Meanwhile b collects more lines.
+func (f *auditFile) writeBatch(b *batch) {
 	f.writing.Lock()
 	defer f.writing.Unlock()
 	f.mu.Lock()
-	f.open, b.err = newBatch(), f.err
+	f.open = newBatch()
+	b.err = f.err
 	f.mu.Unlock()
+
 	if len(b.lines) > 0 && b.err == nil {
-		// After a failed sync nobody knows what is on disk, so there is no second try.
-		if _, b.err = f.file.Write(b.lines); b.err == nil {
+		// There is no second attempt: after a failed sync the content of the disk is unknown.
+		_, b.err = f.file.Write(b.lines)
+		if b.err == nil {
 			b.err = f.file.Sync()
 		}
+
 		f.mu.Lock()
 		f.err = b.err
 		f.mu.Unlock()
 	}
+
 	close(b.done)
 }
 
-// state is nil when the file has all events; the error is errMissing, or what writing failed with.
-func (f *auditFile) state() error {
+// checkComplete returns nil if the file has all events. Otherwise it returns the write error or an
+// error that wraps errMissing.
+func (f *auditFile) checkComplete() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.err != nil {
 		return fmt.Errorf("write the file: %w", f.err)
 	}
-	return f.track.complete()
+	return f.track.checkComplete()
 }
 
 func (f *auditFile) close() error { return f.file.Close() }

@@ -4,5 +4,5 @@ package main
 
 import "os"
 
-// lock does nothing here: see to it that one process writes the file.
-func lock(*os.File) error { return nil }
+// lockFile does nothing on this system. Make sure that only one process writes the file.
+func lockFile(*os.File) error { return nil }

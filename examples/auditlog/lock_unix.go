@@ -7,5 +7,7 @@ import (
 	"syscall"
 )
 
-// lock keeps other processes out until the file is closed.
-func lock(f *os.File) error { return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) }
+// lockFile locks the file for this process until the file is closed.
+func lockFile(f *os.File) error {
+	return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+}

@@ -1,11 +1,13 @@
-// Command auditlog writes every delivery of every account to a file: one JSON object a
-// line, appended and synced to disk before the event is acknowledged.
+// Command auditlog writes every delivery of every account to a file. Each line is one JSON object.
+// The program appends and syncs the line before it acknowledges the event.
 //
-// It shows how a subscriber follows accounts, not the business: it asks the bus for
-// Copies, since the second party's delivery has a seq of its own and leaving it out
-// would be a hole; it trusts nothing but seq, so that a repeat is left out and a hole is
-// told; and its consumer's name is always the same, so that after a crash it gets
-// what it had not finished before anything newer.
+// It shows how a subscriber follows accounts:
+//
+//   - It asks the bus for the second party's copies. The second party's delivery has a seq of its
+//     own, and without it the account's history would have a hole.
+//   - It checks the seq of each delivery. It leaves out duplicates and reports holes.
+//   - It always uses the same consumer name. After a crash the bus first delivers the events that
+//     were not finished, and then newer ones.
 //
 // To try it:
 //
@@ -14,16 +16,17 @@
 //	tail -f auditlog.jsonl
 //	go run ./examples/auditlog --check
 //
-// A hole is logged as an error, and makes the exit code 3 for as long as the file lacks
-// what is missing. A deleted or trimmed entry does that, and so does a file that was begun
-// after the streams had been trimmed. The core still has such events:
-// GET /v1/accounts/{account}/events?after=<seq>.
+// A hole is logged as an error. The exit code is 3 as long as the file has a hole. There is a hole
+// if a stream entry was deleted or trimmed, or if the streams were trimmed before the file was
+// created. The core still has the missing events: GET /v1/accounts/{account}/events?after=<seq>.
 //
-// One process writes one file, and the group is its own: a second one on the same file is
-// refused. At each start the whole file is read, which also checks it; a last line that a
-// crash cut off is removed, since its event was not acknowledged and comes again. When
-// the disk fails the program stops with exit code 1 and has acknowledged nothing that is not
-// on disk. Events of other producers have no seq and are left out.
+// Only one process may write the file, and the consumer group belongs to the file. A second process
+// with the same file exits with an error. At each start the program reads and checks the whole
+// file. It removes a last line that a crash cut off, because that event was not acknowledged and
+// comes again.
+//
+// If the disk fails, the program exits with code 1. It never acknowledges an event that is not on
+// disk. Events of other producers have no seq. The program leaves them out.
 package main
 
 import (
@@ -45,90 +48,105 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
-// errMissing makes the exit code 3.
+// errMissing leads to exit code 3.
 var errMissing = errors.New("the file lacks events")
 
 type flags struct {
-	RedisURL   string `name:"redis-url" env:"REDIS_URL" default:"redis://127.0.0.1:6390/0" help:"Redis that carries the events."`
+	RedisURL   string `name:"redis-url" env:"REDIS_URL" default:"redis://127.0.0.1:6390/0" help:"Redis server with the event streams."`
 	Namespace  string `env:"NAMESPACE" default:"rt" help:"First part of every Redis key."`
-	Partitions int    `env:"PARTITIONS" default:"16" help:"Event streams, as the core has them."`
+	Partitions int    `env:"PARTITIONS" default:"16" help:"Number of event streams, the same as in the core."`
 	File       string `default:"auditlog.jsonl" help:"File to append to."`
-	Check      bool   `help:"Read the file, say what it has and what it lacks, and stop."`
+	Check      bool   `help:"Read the file, print its accounts and its holes, and exit."`
 }
 
 func main() {
-	redislog.Disable() // its errors reach us
+	redislog.Disable() // go-redis returns its errors to the caller as well
 	var f flags
-	kong.Parse(&f, kong.Description("Append every delivery of every account to a file. Exit code 3: the file lacks events."))
+	kong.Parse(&f,
+		kong.Description("Append every delivery of every account to a file. Exit code 3: the file lacks events."))
+
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // the second signal ends the process at once
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	do := run
 	if f.Check {
-		do = check
+		do = printHoles
 	}
-	if err := do(ctx, f); err != nil {
-		slog.Error("auditlog ends", "error", err)
-		if errors.Is(err, errMissing) {
-			os.Exit(3)
-		}
-		os.Exit(1)
+
+	err := do(ctx, f)
+	if err == nil {
+		return
 	}
+
+	slog.Error("auditlog failed", "error", err)
+	if errors.Is(err, errMissing) {
+		os.Exit(3)
+	}
+
+	os.Exit(1)
 }
 
-// run follows the streams until ctx ends. The error is errMissing when the file lacks events then.
+// run writes deliveries until ctx ends. The error wraps errMissing if the file lacks events then.
 func run(ctx context.Context, f flags) (err error) {
 	rdb, err := redisconn.Open(f.RedisURL)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = rdb.Close() }()
-	file, err := openFile(f.File)
+	file, err := openAuditFile(f.File)
 	if err != nil {
 		return fmt.Errorf("--file: %w", err)
 	}
 	defer func() { err = errors.Join(err, file.close()) }()
+
 	b, err := consumer.New(rdb, bus.Config{
-		Keys: bus.Keys{Namespace: f.Namespace, Partitions: f.Partitions}, Group: "auditlog",
-		Consumer:     "auditlog", // after a crash it gets its unfinished events before newer ones
+		Keys:         bus.Keys{Namespace: f.Namespace, Partitions: f.Partitions},
+		Group:        "auditlog",
+		Consumer:     "auditlog", // the same name after a crash: the unfinished events come first
 		Copies:       true,
-		Lanes:        256,             // as many lines may share a sync
-		DrainTimeout: 3 * time.Second, // a failed disk holds the program up for as long
+		Lanes:        256,             // at most 256 lines share one sync
+		DrainTimeout: 3 * time.Second, // a failed disk delays the exit by as long
 	})
 	if err != nil {
 		return err
 	}
+
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	if _, err := b.Subscribe(bus.Subscription{ID: "file", Handler: &auditor{file, stop}}); err != nil {
+	_, err = b.Subscribe(bus.Subscription{ID: "file", Handler: &auditor{file: file, stop: stop}})
+	if err != nil {
 		return err
 	}
-	if err := b.Run(ctx); err != nil {
+
+	err = b.Run(ctx)
+	if err != nil {
 		return err
 	}
-	return file.state()
+	return file.checkComplete()
 }
 
-// check reads the file and prints what it has. The error is errMissing when it lacks events.
-func check(_ context.Context, f flags) error {
+// printHoles reads the file and prints its holes. The error wraps errMissing if there is a hole.
+func printHoles(_ context.Context, f flags) error {
 	file, err := os.Open(f.File)
 	if err != nil {
 		return fmt.Errorf("--file: %w", err)
 	}
 	defer func() { _ = file.Close() }()
-	track, _, err := read(file)
+	track, _, err := readRecords(file)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", f.File, err)
 	}
+
 	for name, a := range track.accounts {
 		for _, h := range a.holes {
 			fmt.Println(name, "lacks seq", h.from, "to", h.to)
 		}
 	}
+
 	fmt.Println(len(track.accounts), "accounts,", track.missing, "events missing")
-	return track.complete()
+	return track.checkComplete()
 }
 
-// auditor is the handler.
+// auditor is the handler of the events.
 type auditor struct {
 	file *auditFile
 	stop context.CancelFunc // ends the program
@@ -137,19 +155,27 @@ type auditor struct {
 // Handle implements bus.Handler.
 func (a *auditor) Handle(ctx context.Context, e *bus.Event) error {
 	if e.Seq == 0 {
-		return nil // another producer's: no account's history has it
+		return nil // another producer's event: it belongs to no account's history
 	}
-	line, err := json.Marshal(record{Account: e.Account, Seq: e.Seq, ID: e.ID, Type: e.Type, Key: e.Key, Data: e.Data})
+	line, err := json.Marshal(record{
+		Account: e.Account,
+		Seq:     e.Seq,
+		ID:      e.ID,
+		Type:    e.Type,
+		Key:     e.Key,
+		Data:    e.Data,
+	})
 	if err != nil {
 		return bus.Permanent(err)
 	}
-	hole, err := a.file.append(e.Account, e.Seq, line)
+
+	hole, err := a.file.appendLine(e.Account, e.Seq, line)
 	if err != nil {
 		a.stop()
-		<-ctx.Done() // neither acknowledged nor tried again: the program ends
+		<-ctx.Done() // the program ends, so the event is neither acknowledged nor retried
 		return err
 	}
-	if hole.len() > 0 {
+	if hole.size() > 0 {
 		slog.Error("events are missing", "account", e.Account, "from", hole.from, "to", hole.to)
 	}
 	return nil

@@ -20,221 +20,271 @@ import (
 
 func TestMain(m *testing.M) { exampletest.Main(m, main) }
 
-// world is a Redis with the deliveries of a user and a model, and a file.
-type world struct {
+// fixture has streams with the deliveries of a user and a model, and the file of the program.
+type fixture struct {
 	*exampletest.Streams
 	t     *testing.T
 	flags flags
 	args  []string
-	n     int // settlements so far, and so the seq of the last delivery of each of them
+	n     int // published settlements, and so the last seq of the user and of the model
 }
 
-func newWorld(t *testing.T) *world {
+func newFixture(t *testing.T) *fixture {
 	t.Parallel()
-	w := &world{Streams: exampletest.NewStreams(t, "auditlog"), t: t}
-	w.flags = flags{RedisURL: w.URL, Namespace: w.Keys.Namespace, Partitions: w.Keys.Partitions, File: filepath.Join(t.TempDir(), "audit.jsonl")}
-	w.args = append(w.Args(), "--file", w.flags.File)
-	return w
+	f := &fixture{Streams: exampletest.NewStreams(t, "auditlog"), t: t}
+	f.flags = flags{
+		RedisURL:   f.URL,
+		Namespace:  f.Keys.Namespace,
+		Partitions: f.Keys.Partitions,
+		File:       filepath.Join(t.TempDir(), "audit.jsonl"),
+	}
+	f.args = append(f.Args(), "--file", f.flags.File)
+	return f
 }
 
-// settle publishes settlements: each is one event with two deliveries, the model's a copy.
-func (w *world) settle(n int) {
-	w.t.Helper()
+// publishSettlements publishes n settlements. Each is one event with two deliveries: the user's,
+// and the model's copy.
+func (f *fixture) publishSettlements(n int) {
+	f.t.Helper()
 	for range n {
-		w.n++
-		w.Publish(bus.Event{ID: fmt.Sprint("e", w.n), Type: "wallet.escrow_settled", Amount: 7, Data: []byte(`{"amount": 7}`)})
+		f.n++
+		f.Publish(bus.Event{
+			ID:     fmt.Sprint("e", f.n),
+			Type:   "wallet.escrow_settled",
+			Amount: 7,
+			Data:   []byte(`{"amount": 7}`),
+		})
 	}
 }
 
-// through runs the program until the group is through, and returns its error.
-func (w *world) through() error {
-	w.t.Helper()
-	return exampletest.While(w.t, func(ctx context.Context) error { return run(ctx, w.flags) }, w.Settled)
+// runUntilSettled runs the program until its group has finished all events, and returns its error.
+func (f *fixture) runUntilSettled() error {
+	f.t.Helper()
+	return exampletest.While(f.t, func(ctx context.Context) error { return run(ctx, f.flags) }, f.Settled)
 }
 
-// check compares the file with what was published, in order of seq for each account.
-func (w *world) check() {
-	w.t.Helper()
+// wantAllRecords checks that the file has each published delivery once, in order of seq for each
+// account.
+func (f *fixture) wantAllRecords() {
+	f.t.Helper()
 	for _, account := range []string{"user:u", "model:m"} {
 		var got, want strings.Builder
-		for line := range strings.Lines(w.content()) {
+		for line := range strings.Lines(f.readFile()) {
 			if strings.Contains(line, `"account":"`+account+`"`) {
 				got.WriteString(line)
 			}
 		}
-		for n := range w.n {
-			_, _ = fmt.Fprintf(&want, `{"account":"%s","seq":%d,"id":"e%[2]d","type":"wallet.escrow_settled","key":"%[1]s%[2]d","data":{"amount":7}}`+"\n", account, n+1)
+		for n := range f.n {
+			const format = `{"account":"%s","seq":%d,"id":"e%[2]d","type":"wallet.escrow_settled","key":"%[1]s%[2]d","data":{"amount":7}}` + "\n"
+			_, _ = fmt.Fprintf(&want, format, account, n+1)
 		}
 		if got.String() != want.String() {
-			w.t.Fatalf("%s has\n%s\nwant\n%s", account, got.String(), want.String())
+			f.t.Fatalf("records of %s:\ngot\n%s\nwant\n%s", account, got.String(), want.String())
 		}
 	}
-	if err := check(w.t.Context(), w.flags); err != nil {
-		w.t.Fatal("--check: ", err)
+	if err := printHoles(f.t.Context(), f.flags); err != nil {
+		f.t.Fatalf("--check: %v", err)
 	}
 }
 
-func (w *world) content() string {
-	w.t.Helper()
-	content, err := os.ReadFile(w.flags.File)
+func (f *fixture) readFile() string {
+	f.t.Helper()
+	content, err := os.ReadFile(f.flags.File)
 	if err != nil {
-		w.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	return string(content)
 }
 
-func TestRedeliveryAndRestart(t *testing.T) {
-	w := newWorld(t)
-	w.settle(20)
+func TestEachDeliveryIsWrittenOnceAfterRedeliveryAndRestart(t *testing.T) {
+	f := newFixture(t)
+	f.publishSettlements(20)
 	for range 2 {
-		if err := w.through(); err != nil {
+		if err := f.runUntilSettled(); err != nil {
 			t.Fatal(err)
 		}
-		w.check()
-		// The power goes while a line is written, and the group gets all once more.
-		if err := os.WriteFile(w.flags.File, []byte(w.content()+`{"account":"user:u","se`), 0o600); err != nil {
+		f.wantAllRecords()
+
+		// A power failure cuts a line off, and the group gets all events again.
+		if err := os.WriteFile(f.flags.File, []byte(f.readFile()+`{"account":"user:u","se`), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		w.Redeliver()
-		w.settle(20)
+		f.Redeliver()
+		f.publishSettlements(20)
 	}
-	if err := w.through(); err != nil {
+	if err := f.runUntilSettled(); err != nil {
 		t.Fatal(err)
 	}
-	w.check()
+	f.wantAllRecords()
 }
 
-func TestKilled(t *testing.T) {
-	w := newWorld(t)
+func TestKilledProgramWritesEachDeliveryOnce(t *testing.T) {
+	f := newFixture(t)
 	for round := range 4 {
-		p := exampletest.Start(t, w.args...)
-		last := fmt.Sprintf(`"seq":%d,`, w.n+1)
-		w.settle(1)
-		exampletest.Until(t, "it writes", func() bool {
-			content, err := os.ReadFile(w.flags.File)
+		p := exampletest.Start(t, f.args...)
+		last := fmt.Sprintf(`"seq":%d,`, f.n+1)
+		f.publishSettlements(1)
+		exampletest.Until(t, "the program writes", func() bool {
+			content, err := os.ReadFile(f.flags.File)
 			return err == nil && strings.Contains(string(content), last)
 		})
-		w.settle(50 + 10*round) // it is killed while it writes some of these
+		f.publishSettlements(50 + 10*round) // the kill comes while the program writes some of these
 		p.Kill()
 	}
-	w.settle(1)
-	p := exampletest.Start(t, w.args...)
-	w.Settled()
+	f.publishSettlements(1)
+	p := exampletest.Start(t, f.args...)
+	f.Settled()
 	p.Stop()
-	w.check()
+	f.wantAllRecords()
 }
 
-func TestHoleIsTold(t *testing.T) {
-	w := newWorld(t)
-	w.settle(9)
-	stream := w.Keys.Stream(w.Keys.Partition("model:m"))
-	entries, err := w.Redis.XRange(t.Context(), stream, "-", "+").Result()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var lost redis.XMessage
-	for _, e := range entries {
-		if e.Values["account"] == "model:m" && e.Values["seq"] == "4" {
-			lost = e
-		}
-	}
-	if n, err := w.Redis.XDel(t.Context(), stream, lost.ID).Result(); n != 1 || err != nil {
-		t.Fatal(n, err)
-	}
-	p := exampletest.Start(t, w.args...)
-	w.Settled()
+func TestHoleIsReportedUntilItIsFilled(t *testing.T) {
+	f := newFixture(t)
+	f.publishSettlements(9)
+	stream := f.Keys.Stream(f.Keys.Partition("model:m"))
+	deleted := f.deleteEntry(stream, "model:m", "4")
+
+	p := exampletest.Start(t, f.args...)
+	f.Settled()
 	if err := p.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	<-p.Exited()
-	if p.ExitCode() != 3 || !strings.Contains(p.Output(), "account=model:m from=4 to=4") {
-		t.Fatalf("exit code %d\n%s", p.ExitCode(), p.Output())
+	if got := p.ExitCode(); got != 3 {
+		t.Errorf("got exit code %d, want 3", got)
 	}
-	p = exampletest.Start(t, append(w.args, "--check")...)
+	if want := "account=model:m from=4 to=4"; !strings.Contains(p.Output(), want) {
+		t.Fatalf("got output\n%s\nwant %q in it", p.Output(), want)
+	}
+
+	p = exampletest.Start(t, append(f.args, "--check")...)
 	<-p.Exited()
-	if p.ExitCode() != 3 || !strings.Contains(p.Output(), "model:m lacks seq 4 to 4\n2 accounts, 1 events missing\n") {
-		t.Fatalf("--check: exit code %d\n%s", p.ExitCode(), p.Output())
+	if got := p.ExitCode(); got != 3 {
+		t.Errorf("--check: got exit code %d, want 3", got)
 	}
-	w.Redeliver()
-	if err := w.through(); !errors.Is(err, errMissing) {
-		t.Errorf("after a restart: %v", err)
+	if want := "model:m lacks seq 4 to 4\n2 accounts, 1 events missing\n"; !strings.Contains(p.Output(), want) {
+		t.Fatalf("--check: got output\n%s\nwant %q in it", p.Output(), want)
 	}
-	if err := w.Redis.XAdd(t.Context(), &redis.XAddArgs{Stream: stream, Values: lost.Values}).Err(); err != nil {
+
+	f.Redeliver()
+	if err := f.runUntilSettled(); !errors.Is(err, errMissing) {
+		t.Errorf("after a restart: got error %v, want %v", err, errMissing)
+	}
+	if err := f.Redis.XAdd(t.Context(), &redis.XAddArgs{Stream: stream, Values: deleted.Values}).Err(); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.through(); err != nil {
-		t.Errorf("after it came: %v", err)
+	if err := f.runUntilSettled(); err != nil {
+		t.Errorf("after the missing delivery arrived: got error %v, want none", err)
 	}
 }
 
-func TestFileIsNotShared(t *testing.T) {
-	w := newWorld(t)
-	f, err := openFile(w.flags.File)
+// deleteEntry deletes the entry of one delivery from a stream.
+func (f *fixture) deleteEntry(stream, account, seq string) redis.XMessage {
+	f.t.Helper()
+	entries, err := f.Redis.XRange(f.t.Context(), stream, "-", "+").Result()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.Values["account"] != account || e.Values["seq"] != seq {
+			continue
+		}
+		if err := f.Redis.XDel(f.t.Context(), stream, e.ID).Err(); err != nil {
+			f.t.Fatal(err)
+		}
+		return e
+	}
+	f.t.Fatalf("%s must have an entry with seq %s of %s", stream, seq, account)
+	return redis.XMessage{}
+}
+
+func TestSecondProcessCannotOpenTheFile(t *testing.T) {
+	f := newFixture(t)
+	file, err := openAuditFile(f.flags.File)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := run(t.Context(), w.flags); err == nil || !strings.Contains(err.Error(), "in use") {
-		t.Errorf("a second process: %v", err)
+	err = run(t.Context(), f.flags)
+	if err == nil || !strings.Contains(err.Error(), "in use") {
+		t.Errorf("got error %v, want one that says \"in use\"", err)
 	}
-	if err := f.close(); err != nil {
+	if err := file.close(); err != nil {
 		t.Fatal(err)
-	}
-	for name, content := range map[string]string{"no JSON": "x\n", "twice": strings.Repeat(`{"account":"a","seq":1,"data":{}}`+"\n", 2)} {
-		if err := os.WriteFile(w.flags.File, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := run(t.Context(), w.flags); err == nil {
-			t.Errorf("a file with %s: no error", name)
-		}
-		if w.content() != content {
-			t.Errorf("a file with %s was changed", name)
-		}
 	}
 }
 
-// TestFailedDisk has writes fail, since the file is open for reading only: nobody is told that a line is on disk, not even who
-// repeats it, nothing is acknowledged, and the program ends.
-func TestFailedDisk(t *testing.T) {
-	w := newWorld(t)
-	if err := os.WriteFile(w.flags.File, nil, 0o600); err != nil {
+func TestBrokenFileIsRefusedAndUnchanged(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		content string
+	}{
+		{"no JSON", "x\n"},
+		{"the same seq twice", strings.Repeat(`{"account":"a","seq":1,"data":{}}`+"\n", 2)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFixture(t)
+			if err := os.WriteFile(f.flags.File, []byte(tt.content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := run(t.Context(), f.flags); err == nil {
+				t.Error("got no error, want one")
+			}
+			if got := f.readFile(); got != tt.content {
+				t.Errorf("got file %q, want it unchanged", got)
+			}
+		})
+	}
+}
+
+// The file is open for reading only, so every write fails. Neither a new line nor its repeat may be
+// reported as written, no event may be acknowledged, and the program must end.
+func TestFailedWriteAcknowledgesNothing(t *testing.T) {
+	f := newFixture(t)
+	if err := os.WriteFile(f.flags.File, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	file, err := os.Open(w.flags.File)
+	opened, err := os.Open(f.flags.File)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = file.Close() }()
-	f := &auditFile{file: file, track: tracker{accounts: map[string]*account{}}, open: newBatch()}
-	for seq := range int64(3) {
-		if _, err := f.append("user:u", max(1, seq), []byte("{}")); err == nil {
-			t.Errorf("append %d: no error", seq) // the second is a repeat of what is not on disk
+	defer func() { _ = opened.Close() }()
+	file := &auditFile{file: opened, track: tracker{accounts: map[string]*account{}}, open: newBatch()}
+	for i, seq := range []int64{1, 1, 2} { // the second call repeats a line that is not on disk
+		if _, err := file.appendLine("user:u", seq, []byte("{}")); err == nil {
+			t.Errorf("appendLine call %d: got no error, want one", i+1)
 		}
 	}
-	b, err := consumer.New(w.Redis, bus.Config{Keys: w.Keys, Group: "auditlog", Copies: true, DrainTimeout: 10 * time.Millisecond})
+
+	b, err := consumer.New(f.Redis, bus.Config{Keys: f.Keys, Group: "auditlog", Copies: true, DrainTimeout: 10 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	if _, err := b.Subscribe(bus.Subscription{ID: "file", Handler: &auditor{f, stop}}); err != nil {
+	if _, err := b.Subscribe(bus.Subscription{ID: "file", Handler: &auditor{file: file, stop: stop}}); err != nil {
 		t.Fatal(err)
 	}
-	w.settle(1)
+	f.publishSettlements(1)
 	if err := b.Run(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.state(); !errors.Is(err, os.ErrPermission) && !errors.Is(err, syscall.EBADF) {
-		t.Errorf("the program ends with %v", err)
+	err = file.checkComplete()
+	if !errors.Is(err, os.ErrPermission) && !errors.Is(err, syscall.EBADF) {
+		t.Errorf("checkComplete: got error %v, want the write error", err)
 	}
+
 	pending := int64(0)
-	for p := range w.Keys.Partitions {
-		groups, err := w.Redis.XInfoGroups(t.Context(), w.Keys.Stream(p)).Result()
+	for p := range f.Keys.Partitions {
+		groups, err := f.Redis.XInfoGroups(t.Context(), f.Keys.Stream(p)).Result()
 		if err != nil {
 			t.Fatal(err)
 		}
 		pending += groups[0].Pending
 	}
-	if read := w.Read(); pending == 0 || pending != read {
-		t.Errorf("%d events were read, %d are not acknowledged", read, pending)
+	if pending == 0 {
+		t.Error("got 0 unacknowledged events, want some")
+	}
+	if read := f.Read(); pending != read {
+		t.Errorf("got %d unacknowledged events, want all %d that were read", pending, read)
 	}
 }

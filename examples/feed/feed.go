@@ -14,13 +14,17 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// types are the event types in the feed.
-var types = []string{
-	wallet.EventEscrowHeld, wallet.EventEscrowSettled, wallet.EventEscrowRefunded,
-	wallet.EventEscrowPartialSettled, wallet.EventBalanceUpdated,
+// eventTypes are the events that get a row in the feed.
+var eventTypes = []string{
+	wallet.EventEscrowHeld,
+	wallet.EventEscrowSettled,
+	wallet.EventEscrowRefunded,
+	wallet.EventEscrowPartialSettled,
+	wallet.EventBalanceUpdated,
 }
 
-// The lock is for two that start at once: CREATE TABLE IF NOT EXISTS alone can fail then.
+// createTable takes a lock, because CREATE TABLE IF NOT EXISTS can fail when two processes start at
+// the same time.
 const createTable = `
 SELECT pg_advisory_xact_lock(hashtextextended('activity_feed', 0));
 CREATE TABLE IF NOT EXISTS activity_feed (
@@ -39,39 +43,52 @@ INSERT INTO activity_feed (event_id, event_type, account, seq, amount, reason, h
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT (event_id) DO NOTHING`
 
-// feed is the table. It is a bus.Handler that may get an event any number of times.
+// dataException is the class of Postgres errors for a value that cannot be stored, such as "\u0000"
+// in a jsonb. A retry fails again.
+const dataException = "22"
+
+// feed is the table. As a bus.Handler it may get the same event any number of times.
 type feed struct{ db *sql.DB }
 
-// openFeed connects within 10 seconds and creates the table if need be.
+// openFeed connects to the database and creates the table if it is missing. It gives up after 10
+// seconds.
 func openFeed(ctx context.Context, url string) (*feed, error) {
 	db, err := sql.Open("postgres", url)
 	if err != nil {
-		return nil, fmt.Errorf("database url: %w", err)
+		return nil, fmt.Errorf("open the database: %w", err)
 	}
+
 	db.SetMaxOpenConns(8)
 	db.SetMaxIdleConns(8)
+
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	if _, err := db.ExecContext(ctx, createTable); err != nil {
+	_, err = db.ExecContext(ctx, createTable)
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("create the feed's table: %w", err), db.Close())
 	}
 	return &feed{db}, nil
 }
 
-// Handle writes the event's row unless it is there. The bus leaves out the second
-// party's copy of an event, so the row has the account of the first: the user.
+// Handle inserts the event's row if it is missing. The bus leaves out the second party's copy of an
+// event, so the account in the row is the first party's: the user.
 func (f *feed) Handle(ctx context.Context, e *bus.Event) error {
-	var h wallet.EventHeader
-	if err := json.Unmarshal(e.Data, &h); err != nil {
+	var header wallet.EventHeader
+	err := json.Unmarshal(e.Data, &header)
+	if err != nil {
 		return bus.Permanent(fmt.Errorf("decode %s: %w", e.Type, err))
 	}
-	if err := h.Check(); err != nil {
+
+	err = header.Check()
+	if err != nil {
 		return bus.Permanent(err)
 	}
-	_, err := f.db.ExecContext(ctx, insertRow, e.ID, e.Type, e.Account, e.Seq, e.Amount, e.Reason, h.Timestamp, string(e.Data))
-	var refused *pq.Error
-	if errors.As(err, &refused) && refused.Code.Class() == "22" {
-		return bus.Permanent(err) // the value itself is what Postgres cannot hold: "\u0000" in a jsonb
+
+	_, err = f.db.ExecContext(ctx, insertRow,
+		e.ID, e.Type, e.Account, e.Seq, e.Amount, e.Reason, header.Timestamp, string(e.Data))
+	var pqErr *pq.Error
+	if errors.As(err, &pqErr) && pqErr.Code.Class() == dataException {
+		return bus.Permanent(err)
 	}
 	return err
 }

@@ -20,122 +20,152 @@ import (
 
 func TestMain(m *testing.M) { exampletest.Main(m, main) }
 
-// world is a Redis with events and an empty Postgres.
-type world struct {
+// fixture has event streams in Redis and an empty Postgres database.
+type fixture struct {
 	*exampletest.Streams
-	t   *testing.T
-	url string // of the database
-	db  *sql.DB
+	t           *testing.T
+	databaseURL string
+	db          *sql.DB
 }
 
-func newWorld(t *testing.T) *world {
+func newFixture(t *testing.T) *fixture {
 	t.Parallel()
-	w := &world{Streams: exampletest.NewStreams(t, "activity-feed"), t: t, url: testenv.Postgres(t, testenv.Schema{})}
-	f, err := openFeed(t.Context(), w.url)
+	f := &fixture{
+		Streams:     exampletest.NewStreams(t, "activity-feed"),
+		t:           t,
+		databaseURL: testenv.Postgres(t, testenv.Schema{}),
+	}
+	feed, err := openFeed(t.Context(), f.databaseURL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = f.db.Close() })
-	w.db = f.db
-	return w
+	t.Cleanup(func() { _ = feed.db.Close() })
+	f.db = feed.db
+	return f
 }
 
-// publish publishes settlements e0, e1 … of seven users with one model.
-func (w *world) publish(n int) {
+// publishSettlements publishes settlements e0, e1 … of seven users with one model.
+func (f *fixture) publishSettlements(n int) {
 	events := make([]bus.Event, n)
 	for i := range events {
 		events[i] = settlement(i)
 	}
-	w.Publish(events...)
+	f.Publish(events...)
 }
 
 // settlement returns event e<i>.
 func settlement(i int) bus.Event {
 	id := fmt.Sprint("e", i)
 	return bus.Event{
-		ID: id, Type: wallet.EventEscrowSettled, Account: fmt.Sprint("user:u", i%7), Amount: 5, Reason: "performance_completed",
-		Data: fmt.Appendf(nil, `{"eventId":%q,"version":"1.0","timestamp":"2026-11-24T00:00:00.000Z"}`, id),
+		ID:      id,
+		Type:    wallet.EventEscrowSettled,
+		Account: fmt.Sprint("user:u", i%7),
+		Amount:  5,
+		Reason:  "performance_completed",
+		Data:    fmt.Appendf(nil, `{"eventId":%q,"version":"1.0","timestamp":"2026-11-24T00:00:00.000Z"}`, id),
 	}
 }
 
-func (w *world) wantRows(want int) {
-	w.t.Helper()
-	var rows, ids, models int
-	const count = `SELECT count(*), count(DISTINCT event_id), count(*) FILTER (WHERE account LIKE 'model:%') FROM activity_feed`
-	if err := w.db.QueryRowContext(w.t.Context(), count).Scan(&rows, &ids, &models); err != nil {
-		w.t.Fatal(err)
-	}
-	if rows != want || ids != want || models != 0 {
-		w.t.Errorf("%d rows, %d events, %d rows of the copies; want %d, %d, 0", rows, ids, models, want, want)
-	}
-	if letters := w.DeadLetters(); len(letters) > 0 {
-		w.t.Errorf("dead letters %+v", letters)
+// flags returns the flags with which the program reads the streams.
+func (f *fixture) flags() flags {
+	return flags{
+		RedisURL:    f.URL,
+		Namespace:   f.Keys.Namespace,
+		Partitions:  f.Keys.Partitions,
+		DatabaseURL: f.databaseURL,
 	}
 }
 
-// TestRedelivery has each event handled by a program that runs and by one that was started again.
-func TestRedelivery(t *testing.T) {
-	w := newWorld(t)
-	w.publish(100)
-	for range 2 {
-		f := flags{RedisURL: w.URL, Namespace: w.Keys.Namespace, Partitions: w.Keys.Partitions, DatabaseURL: w.url}
-		err := exampletest.While(t, func(ctx context.Context) error { return run(ctx, f) }, func() {
-			w.Settled()
-			w.Redeliver()
-			w.Settled()
+// count returns the number that a query selects.
+func (f *fixture) count(query string) (n int) {
+	f.t.Helper()
+	if err := f.db.QueryRowContext(f.t.Context(), query).Scan(&n); err != nil {
+		f.t.Fatal(err)
+	}
+	return n
+}
+
+// wantRows checks that the feed has one row for each of want events, and that no event is a dead
+// letter.
+func (f *fixture) wantRows(want int) {
+	f.t.Helper()
+	if got := f.count(`SELECT count(*) FROM activity_feed`); got != want {
+		f.t.Errorf("got %d rows, want %d", got, want)
+	}
+	if got := f.count(`SELECT count(DISTINCT event_id) FROM activity_feed`); got != want {
+		f.t.Errorf("got rows of %d events, want %d", got, want)
+	}
+	if got := f.count(`SELECT count(*) FROM activity_feed WHERE account LIKE 'model:%'`); got != 0 {
+		f.t.Errorf("got %d rows of second parties, want 0", got)
+	}
+	if letters := f.DeadLetters(); len(letters) > 0 {
+		f.t.Errorf("got dead letters %+v, want none", letters)
+	}
+}
+
+func TestRedeliveredEventHasOneRow(t *testing.T) {
+	f := newFixture(t)
+	f.publishSettlements(100)
+	for range 2 { // each round redelivers all events to a running process and to a new one
+		err := exampletest.While(t, func(ctx context.Context) error { return run(ctx, f.flags()) }, func() {
+			f.Settled()
+			f.Redeliver()
+			f.Settled()
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.wantRows(100)
-		w.Redeliver()
+		f.wantRows(100)
+		f.Redeliver()
 	}
 }
 
-// TestHandlerFailsAfterItsWork has every event handled twice: the first time the row is written and the answer lost.
-func TestHandlerFailsAfterItsWork(t *testing.T) {
-	w := newWorld(t)
-	b, err := consumer.New(w.Redis, bus.Config{Keys: w.Keys, Group: "activity-feed", FirstDelay: time.Millisecond, PauseAfter: -1})
+// Each event is handled twice: the first time the row is written, but the handler returns an error.
+func TestHandlerThatFailsAfterTheInsertWritesOneRow(t *testing.T) {
+	f := newFixture(t)
+	b, err := consumer.New(f.Redis, bus.Config{Keys: f.Keys, Group: "activity-feed", FirstDelay: time.Millisecond, PauseAfter: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var mu sync.Mutex // protects calls
 	calls := map[string]int{}
-	_, err = b.Subscribe(bus.Subscription{ID: "feed", Types: types, Handler: bus.HandlerFunc(func(ctx context.Context, e *bus.Event) error {
-		if err := (&feed{w.db}).Handle(ctx, e); err != nil {
+	handle := func(ctx context.Context, e *bus.Event) error {
+		if err := (&feed{f.db}).Handle(ctx, e); err != nil {
 			return err
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		if calls[e.ID]++; calls[e.ID] == 1 {
+		calls[e.ID]++
+		if calls[e.ID] == 1 {
 			return errors.New("written, but not acknowledged")
 		}
 		return nil
-	})})
-	if err != nil {
+	}
+	if _, err := b.Subscribe(bus.Subscription{ID: "feed", Types: eventTypes, Handler: bus.HandlerFunc(handle)}); err != nil {
 		t.Fatal(err)
 	}
-	w.publish(100)
-	if err := exampletest.While(t, b.Run, w.Settled); err != nil {
+
+	f.publishSettlements(100)
+	if err := exampletest.While(t, b.Run, f.Settled); err != nil {
 		t.Fatal(err)
+	}
+	if len(calls) != 100 {
+		t.Errorf("got %d handled events, want 100", len(calls))
 	}
 	for id, n := range calls {
 		if n != 2 {
-			t.Errorf("%s was handled %d times, want 2", id, n)
+			t.Errorf("%s: got %d calls of the handler, want 2", id, n)
 		}
 	}
-	if len(calls) != 100 {
-		t.Errorf("%d events were handled", len(calls))
-	}
-	w.wantRows(100)
+	f.wantRows(100)
 }
 
-// TestKilled kills the program in the middle of a write, and starts it again under the same name.
-func TestKilled(t *testing.T) {
-	w := newWorld(t)
-	args := append(w.Args(), "--database-url", w.url, "--consumer", "feed-0")
-	// A row of an uncommitted transaction with e99's id holds up its insert.
-	tx, err := w.db.BeginTx(t.Context(), nil)
+// The kill comes in the middle of an insert. The program starts again under the same consumer name.
+func TestKilledProgramWritesOneRowPerEvent(t *testing.T) {
+	f := newFixture(t)
+	args := append(f.Args(), "--database-url", f.databaseURL, "--consumer", "feed-0")
+	// A row of an uncommitted transaction with e99's id blocks the program's insert.
+	tx, err := f.db.BeginTx(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,64 +174,67 @@ func TestKilled(t *testing.T) {
 	if _, err := tx.ExecContext(t.Context(), blocker); err != nil {
 		t.Fatal(err)
 	}
-	w.publish(99)
+
+	f.publishSettlements(99)
 	p := exampletest.Start(t, args...)
-	exampletest.Until(t, "99 rows are there", func() bool {
-		return w.count(`SELECT count(*) FROM activity_feed`) == 99
+	exampletest.Until(t, "99 rows are written", func() bool {
+		return f.count(`SELECT count(*) FROM activity_feed`) == 99
 	})
-	w.Publish(settlement(99))
+	f.Publish(settlement(99))
 	exampletest.Until(t, "the insert of e99 waits", func() bool {
-		return w.count(`SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) == 1
+		return f.count(`SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) == 1
 	})
 	p.Kill()
 	if err := tx.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	w.Redeliver() // also what the dead one had finished: as if it died before the acknowledgements
+
+	f.Redeliver() // all events, as if the program had died before it acknowledged any of them
 	p = exampletest.Start(t, args...)
-	w.Settled()
+	f.Settled()
 	p.Stop()
-	w.wantRows(100)
+	f.wantRows(100)
 }
 
-// count returns the number that a query selects.
-func (w *world) count(query string) (n int) {
-	w.t.Helper()
-	if err := w.db.QueryRowContext(w.t.Context(), query).Scan(&n); err != nil {
-		w.t.Fatal(err)
-	}
-	return n
-}
-
-// TestRefused wants what can never be written to become a dead letter at once.
-func TestRefused(t *testing.T) {
-	w := newWorld(t)
-	b := membus.New(bus.Config{Synchronous: true, Logger: slog.New(slog.DiscardHandler)})
-	defer func() { _ = b.Close(t.Context()) }()
-	if _, err := b.Subscribe(bus.Subscription{ID: "feed", Handler: &feed{w.db}}); err != nil {
-		t.Fatal(err)
-	}
-	for i, data := range []string{
-		`{"version":"1.0","timestamp":5}`,
-		`{"version":"2.0","timestamp":"2026-11-24T00:00:00Z"}`,
-		`{"version":"1.0","timestamp":"2026-11-24T00:00:00Z","metadata":"\u0000"}`,
+func TestEventThatCannotBeStoredIsDeadLetterAfterOneAttempt(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		data string
+	}{
+		{"timestamp is a number", `{"version":"1.0","timestamp":5}`},
+		{"unknown version", `{"version":"2.0","timestamp":"2026-11-24T00:00:00Z"}`},
+		{"NUL character", `{"version":"1.0","timestamp":"2026-11-24T00:00:00Z","metadata":"\u0000"}`},
 	} {
-		if _, err := b.Publish(t.Context(), bus.Event{Type: "t", Data: []byte(data)}); err != nil {
-			t.Fatal(err)
-		}
-		letters, err := b.DeadLetters().List(t.Context(), "", 10)
-		if err != nil || len(letters) != i+1 || letters[i].Attempts != 1 {
-			t.Errorf("after %s: dead letters %+v, %v", data, letters, err)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFixture(t)
+			b := membus.New(bus.Config{Synchronous: true, Logger: slog.New(slog.DiscardHandler)})
+			defer func() { _ = b.Close(t.Context()) }()
+			if _, err := b.Subscribe(bus.Subscription{ID: "feed", Handler: &feed{f.db}}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := b.Publish(t.Context(), bus.Event{Type: "t", Data: []byte(tt.data)}); err != nil {
+				t.Fatal(err)
+			}
+			letters, err := b.DeadLetters().List(t.Context(), "", 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(letters) != 1 {
+				t.Fatalf("got dead letters %+v, want one", letters)
+			}
+			if got := letters[0].Attempts; got != 1 {
+				t.Errorf("got %d attempts, want 1", got)
+			}
+			f.wantRows(0)
+		})
 	}
-	w.wantRows(0)
 }
 
-func TestNeedsItsDatabase(t *testing.T) {
-	w := newWorld(t)
-	f := flags{RedisURL: w.URL, Namespace: w.Keys.Namespace, Partitions: w.Keys.Partitions}
-	f.DatabaseURL = "postgres://" + testenv.FreeAddr(t) + "/none?sslmode=disable"
-	if err := run(t.Context(), f); err == nil {
-		t.Error("run without a database returned no error")
+func TestRunWithoutDatabaseFails(t *testing.T) {
+	f := newFixture(t)
+	flags := f.flags()
+	flags.DatabaseURL = "postgres://" + testenv.FreeAddr(t) + "/none?sslmode=disable"
+	if err := run(t.Context(), flags); err == nil {
+		t.Error("got no error, want one")
 	}
 }

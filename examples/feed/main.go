@@ -1,18 +1,20 @@
-// Command feed keeps an activity feed in Postgres: a table with exactly one row for
-// each event of the ledger, however often the bus delivers it.
+// Command feed keeps an activity feed in Postgres. The table has exactly one row for each event of
+// the ledger, although the bus may deliver an event several times.
 //
-// The bus delivers at least once: a crash between the commit of the row and the
-// acknowledgement brings the event again. The row's primary key is the event's id,
-// so the second time nothing happens.
+// The bus delivers at least once. If the program crashes after the commit of a row and before the
+// acknowledgement, the event comes again. The event's id is the primary key of the row, so the
+// second insert changes nothing.
 //
-// To try it, with a Postgres of yours:
+// To try it with your own Postgres:
 //
 //	go run ./cmd/core dev --traffic 5
-//	go run ./examples/feed --database-url 'postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable'
-//	psql … -c 'SELECT happened_at, event_type, account, amount FROM activity_feed ORDER BY happened_at DESC LIMIT 10'
+//	export DATABASE_URL='postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable'
+//	go run ./examples/feed
+//	psql "$DATABASE_URL" -c 'SELECT happened_at, event_type, account, amount FROM activity_feed ORDER BY happened_at DESC LIMIT 10'
 //
-// Kill it in any way and start it again: it goes on where it was. Several may run at
-// once and share the work. SIGTERM ends it when the events under way are written.
+// You can kill the program at any time. After a restart it continues with the first event that it
+// has not acknowledged. Several processes can run at the same time and share the work. On SIGTERM
+// it finishes the events that it has begun and then exits.
 package main
 
 import (
@@ -31,26 +33,29 @@ import (
 )
 
 type flags struct {
-	RedisURL    string `name:"redis-url" env:"REDIS_URL" default:"redis://127.0.0.1:6390/0" help:"Redis that carries the events."`
+	RedisURL    string `name:"redis-url" env:"REDIS_URL" default:"redis://127.0.0.1:6390/0" help:"Redis server with the event streams."`
 	Namespace   string `env:"NAMESPACE" default:"rt" help:"First part of every Redis key."`
-	Partitions  int    `env:"PARTITIONS" default:"16" help:"Event streams, as the core has them."`
-	DatabaseURL string `name:"database-url" env:"DATABASE_URL" required:"" help:"Postgres that holds the feed: postgres://…"`
-	Consumer    string `env:"CONSUMER" help:"This process' name in the group, of no other. Absent: a new one at each start."`
+	Partitions  int    `env:"PARTITIONS" default:"16" help:"Number of event streams, the same as in the core."`
+	DatabaseURL string `name:"database-url" env:"DATABASE_URL" required:"" help:"Postgres database for the feed: postgres://…"`
+	Consumer    string `env:"CONSUMER" help:"Name of this process in the consumer group. No two processes may share a name. Default: a new name at each start."`
 }
 
 func main() {
-	redislog.Disable() // its errors reach us
+	redislog.Disable() // go-redis returns its errors to the caller as well
 	var f flags
 	kong.Parse(&f, kong.Description("Keep an activity feed of the ledger's events in Postgres."))
+
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // the second signal ends the process at once
-	if err := run(ctx, f); err != nil {
-		slog.Error("feed ends", "error", err)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	err := run(ctx, f)
+	if err != nil {
+		slog.Error("feed failed", "error", err)
 		os.Exit(1)
 	}
 }
 
-// run feeds until ctx ends, and then returns when the events under way are written.
+// run writes events into the feed until ctx ends. It returns when the events that it has begun are
+// written.
 func run(ctx context.Context, f flags) error {
 	feed, err := openFeed(ctx, f.DatabaseURL)
 	if err != nil {
@@ -62,13 +67,18 @@ func run(ctx context.Context, f flags) error {
 		return err
 	}
 	defer func() { _ = rdb.Close() }()
+
 	b, err := consumer.New(rdb, bus.Config{
-		Keys: bus.Keys{Namespace: f.Namespace, Partitions: f.Partitions}, Group: "activity-feed", Consumer: f.Consumer,
+		Keys:     bus.Keys{Namespace: f.Namespace, Partitions: f.Partitions},
+		Group:    "activity-feed",
+		Consumer: f.Consumer,
 	})
 	if err != nil {
 		return err
 	}
-	if _, err := b.Subscribe(bus.Subscription{ID: "feed", Types: types, Handler: feed}); err != nil {
+
+	_, err = b.Subscribe(bus.Subscription{ID: "feed", Types: eventTypes, Handler: feed})
+	if err != nil {
 		return err
 	}
 	return b.Run(ctx)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -12,38 +13,70 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/membus"
 )
 
-// TestAnswers says which answers are final.
-func TestAnswers(t *testing.T) {
+// Outcomes of a webhook.
+const (
+	sent     = "sent"
+	retried  = "retried"
+	rejected = "rejected" // a dead letter after one attempt
+)
+
+func TestStatusDecidesWhetherTheBusRetries(t *testing.T) {
 	for status, want := range map[int]string{
-		200: "sent", 204: "sent", 408: "again", 425: "again", 429: "again", 500: "again", 503: "again",
-		301: "final", 302: "final", 307: "final", 400: "final", 401: "final", 404: "final", 410: "final",
+		200: sent,
+		204: sent,
+		301: rejected,
+		302: rejected,
+		307: rejected,
+		400: rejected,
+		401: rejected,
+		404: rejected,
+		408: retried,
+		410: rejected,
+		425: retried,
+		429: retried,
+		500: retried,
+		503: retried,
 	} {
-		elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a redirect was followed") }))
-		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Location", elsewhere.URL)
-			w.WriteHeader(status)
-		}))
-		if got := attempt(t, server.URL, 15*time.Second); got != want {
-			t.Errorf("%d: %s, want %s", status, got, want)
-		}
-		server.Close()
-		elsewhere.Close()
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			redirected := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+				t.Error("the sender followed a redirect")
+			}))
+			defer redirected.Close()
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Location", redirected.URL)
+				w.WriteHeader(status)
+			}))
+			defer server.Close()
+			if got := sendOne(t, server.URL, 15*time.Second); got != want {
+				t.Errorf("got %s, want %s", got, want)
+			}
+		})
 	}
 }
 
-// TestBadReceivers wants neither a receiver that never answers nor one that never ends to hold the sender up.
-func TestBadReceivers(t *testing.T) {
+func TestReceiverThatNeverAnswersIsRetried(t *testing.T) {
 	silent, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := attempt(t, "http://"+silent.Addr().String(), 50*time.Millisecond); got != "again" {
-		t.Errorf("no answer: %s", got)
+	defer func() { _ = silent.Close() }()
+	if got := sendOne(t, "http://"+silent.Addr().String(), 50*time.Millisecond); got != retried {
+		t.Errorf("got %s, want %s", got, retried)
 	}
-	_ = silent.Close()
-	if got := attempt(t, "http://"+silent.Addr().String(), 15*time.Second); got != "again" {
-		t.Errorf("nobody listens: %s", got)
+}
+
+func TestReceiverThatIsDownIsRetried(t *testing.T) {
+	closed, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
+	_ = closed.Close()
+	if got := sendOne(t, "http://"+closed.Addr().String(), 15*time.Second); got != retried {
+		t.Errorf("got %s, want %s", got, retried)
+	}
+}
+
+func TestAnswerWithoutEndDoesNotBlockTheSender(t *testing.T) {
 	endless := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		for chunk := make([]byte, 64<<10); ; {
 			if _, err := w.Write(chunk); err != nil {
@@ -52,13 +85,13 @@ func TestBadReceivers(t *testing.T) {
 		}
 	}))
 	defer endless.Close()
-	if got := attempt(t, endless.URL, 15*time.Second); got != "sent" {
-		t.Errorf("an answer without end: %s", got)
+	if got := sendOne(t, endless.URL, 15*time.Second); got != sent {
+		t.Errorf("got %s, want %s", got, sent)
 	}
 }
 
-// attempt has a bus send a webhook to url and tells what came of it.
-func attempt(t *testing.T, url string, timeout time.Duration) string {
+// sendOne sends one webhook to url over a bus with two attempts, and returns its outcome.
+func sendOne(t *testing.T, url string, timeout time.Duration) string {
 	t.Helper()
 	s, err := newSender(url, []string{secret1})
 	if err != nil {
@@ -75,13 +108,14 @@ func attempt(t *testing.T, url string, timeout time.Duration) string {
 		t.Fatal(err)
 	}
 	letters, err := b.DeadLetters().List(t.Context(), "", 10)
-	switch {
-	case err != nil:
+	if err != nil {
 		t.Fatal(err)
-	case len(letters) == 0:
-		return "sent"
-	case letters[0].Attempts == 1:
-		return "final"
 	}
-	return "again"
+	if len(letters) == 0 {
+		return sent
+	}
+	if letters[0].Attempts == 1 {
+		return rejected
+	}
+	return retried
 }

@@ -16,38 +16,45 @@ import (
 )
 
 type receiveCmd struct {
-	Listen  string   `default:"127.0.0.1:9093" help:"Where to listen."`
-	Secrets []string `name:"secret" env:"WEBHOOK_SECRET" required:"" help:"whsec_… as the sender has it. Several: any of them may have signed."`
+	Listen  string   `default:"127.0.0.1:9093" help:"Address to listen on."`
+	Secrets []string `name:"secret" env:"WEBHOOK_SECRET" required:"" help:"The sender's secret, whsec_…. With several secrets, a signature of any of them is valid."`
 }
 
-// Run receives until ctx ends.
+// Run receives webhooks until ctx ends.
 func (c *receiveCmd) Run(ctx context.Context) error {
-	signers, err := signers(c.Secrets)
+	signers, err := newSigners(c.Secrets)
 	if err != nil {
 		return err
 	}
+
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", c.Listen)
 	if err != nil {
 		return err
 	}
+
 	server := &http.Server{
 		Handler:           &receiver{signers: signers, out: os.Stdout},
-		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 20 * time.Second, IdleTimeout: 2 * time.Minute,
-		MaxHeaderBytes: 16 << 10,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      20 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
 	}
+
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			return err
+		err := server.Serve(listener)
+		if errors.Is(err, http.ErrServerClosed) {
+			return nil
 		}
-		return nil
+		return err
 	})
 	g.Go(func() error {
 		<-ctx.Done()
-		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 		defer cancel()
-		if server.Shutdown(stop) != nil {
-			return server.Close() // what is cut off here comes again
+		if server.Shutdown(stopping) != nil {
+			return server.Close() // the sender retries the requests that this interrupts
 		}
 		return nil
 	})
@@ -56,27 +63,28 @@ func (c *receiveCmd) Run(ctx context.Context) error {
 
 const (
 	maxBody = 2 << 20 // an event has at most 1 MiB
-	maxSeen = 100_000 // ids that are remembered
+	maxIDs  = 100_000 // ids that the receiver remembers
 )
 
-// receiver is an http.Handler that answers 204 when it has the event.
+// receiver is an http.Handler. It answers 204 if it has stored the event.
 type receiver struct {
 	signers []*webhooks.Webhook
 
-	mu    sync.Mutex // protects the rest
-	out   io.Writer
-	seen  map[string]bool
-	order []string // of seen, a ring
-	next  int      // place in order
+	mu   sync.Mutex // protects the fields below
+	out  io.Writer
+	seen map[string]bool // the newest ids
+	ring []string        // the same ids in order of arrival
+	next int             // index of the oldest id in ring
 }
 
-// ServeHTTP takes one webhook.
+// ServeHTTP receives one webhook.
 func (r *receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	if q.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		http.Error(w, "webhooks are sent with POST", http.StatusMethodNotAllowed)
 		return
 	}
+
 	body, err := io.ReadAll(http.MaxBytesReader(w, q.Body, maxBody))
 	var tooLarge *http.MaxBytesError
 	switch {
@@ -84,59 +92,81 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		http.Error(w, err.Error(), http.StatusRequestEntityTooLarge)
 		return
 	case err != nil:
-		http.Error(w, "the body did not come", http.StatusRequestTimeout)
+		http.Error(w, "the body must arrive in time", http.StatusRequestTimeout)
 		return
 	}
-	// Nothing of the request is believed before this.
-	if err := r.verify(q.Header, body); err != nil {
+
+	// Do not use any part of the request before this check.
+	err = r.verifySignature(q.Header, body)
+	if err != nil {
 		http.Error(w, err.Error(), http.StatusUnauthorized)
 		return
 	}
-	var n notice
-	if err := json.Unmarshal(body, &n); err != nil {
+
+	var p payload
+	err = json.Unmarshal(body, &p)
+	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	if err := r.take(q.Header.Get(webhooks.HeaderWebhookID), n); err != nil {
-		http.Error(w, "the event could not be kept", http.StatusInternalServerError)
+
+	err = r.printOnce(q.Header.Get(webhooks.HeaderWebhookID), p)
+	if err != nil {
+		http.Error(w, "the event could not be stored", http.StatusInternalServerError)
 		return
 	}
+
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// verify wants one of the signatures to be that of one of the secrets, and a timestamp of the
-// last five minutes. It compares in constant time.
-func (r *receiver) verify(header http.Header, body []byte) (err error) {
+// verifySignature returns an error unless one of the secrets made one of the signatures, and the
+// timestamp is at most five minutes away from now. The comparison takes constant time.
+func (r *receiver) verifySignature(header http.Header, body []byte) error {
+	var err error
 	for _, signer := range r.signers {
-		if err = signer.Verify(body, header); err == nil {
+		err = signer.Verify(body, header)
+		if err == nil {
 			return nil
 		}
 	}
+
 	return err
 }
 
-// take prints an event's line, once.
-func (r *receiver) take(id string, n notice) error {
+// printOnce prints the event unless its id is known.
+func (r *receiver) printOnce(id string, p payload) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.seen[id] {
 		return nil
 	}
+
 	line, err := json.Marshal(struct {
 		ID string `json:"id"`
-		notice
-	}{id, n})
+		payload
+	}{id, p})
 	if err != nil {
 		return err
 	}
-	if _, err := r.out.Write(append(line, '\n')); err != nil {
+
+	_, err = r.out.Write(append(line, '\n'))
+	if err != nil {
 		return err
 	}
-	if r.seen == nil {
-		r.seen, r.order = map[string]bool{}, make([]string, maxSeen)
-	}
-	delete(r.seen, r.order[r.next])
-	r.seen[id], r.order[r.next] = true, id
-	r.next = (r.next + 1) % maxSeen
+
+	r.rememberID(id)
 	return nil
+}
+
+// rememberID replaces the oldest id.
+func (r *receiver) rememberID(id string) {
+	if r.seen == nil {
+		r.seen = map[string]bool{}
+		r.ring = make([]string, maxIDs)
+	}
+
+	delete(r.seen, r.ring[r.next])
+	r.seen[id] = true
+	r.ring[r.next] = id
+	r.next = (r.next + 1) % maxIDs
 }

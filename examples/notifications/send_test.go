@@ -20,91 +20,105 @@ import (
 
 func TestMain(m *testing.M) { exampletest.Main(m, main) }
 
-// Two secrets that are not: the specification's example, and another.
+// Two secrets that nobody uses. The first is the example of the specification.
 const (
 	secret1 = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 	secret2 = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 )
 
-// world is a Redis with events and a receiver, which something may stand before.
-type world struct {
+// fixture has event streams in Redis and a receiver.
+type fixture struct {
 	*exampletest.Streams
-	t      *testing.T
-	send   sendCmd
-	before func(w http.ResponseWriter, id string, attempt int) (taken bool)
+	t    *testing.T
+	send sendCmd
+	// intercept may answer a webhook before the receiver gets it. It reports whether it has
+	// answered.
+	intercept func(w http.ResponseWriter, id string, attempt int) bool
 
-	mu       sync.Mutex // protects the rest
+	mu       sync.Mutex // protects the fields below
 	attempts map[string]int
 	lines    strings.Builder
 }
 
-func newWorld(t *testing.T) *world {
+func newFixture(t *testing.T) *fixture {
 	t.Parallel()
-	w := &world{Streams: exampletest.NewStreams(t, "notifications"), t: t, attempts: map[string]int{}}
-	signers, err := signers([]string{secret1})
+	f := &fixture{Streams: exampletest.NewStreams(t, "notifications"), t: t, attempts: map[string]int{}}
+	signers, err := newSigners([]string{secret1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &receiver{signers: signers, out: w}
-	server := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, q *http.Request) {
+	r := &receiver{signers: signers, out: f}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		id := q.Header.Get("webhook-id")
-		w.mu.Lock()
-		w.attempts[id]++
-		attempt := w.attempts[id]
-		w.mu.Unlock()
-		if w.before == nil || !w.before(out, id, attempt) {
-			r.ServeHTTP(out, q)
+		attempt := f.countAttempt(id)
+		if f.intercept == nil || !f.intercept(w, id, attempt) {
+			r.ServeHTTP(w, q)
 		}
 	}))
 	t.Cleanup(server.Close)
-	w.send = sendCmd{
-		URL: server.URL, Secrets: []string{secret1}, RedisURL: w.URL, Namespace: w.Keys.Namespace, Partitions: w.Keys.Partitions,
-		Attempts: 3, FirstDelay: time.Millisecond,
+	f.send = sendCmd{
+		URL:        server.URL,
+		Secrets:    []string{secret1},
+		RedisURL:   f.URL,
+		Namespace:  f.Keys.Namespace,
+		Partitions: f.Keys.Partitions,
+		Attempts:   3,
+		FirstDelay: time.Millisecond,
 	}
-	return w
+	return f
 }
 
-// Write takes the receiver's lines.
-func (w *world) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.lines.Write(p)
+// Write collects the receiver's lines.
+func (f *fixture) Write(p []byte) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.lines.Write(p)
 }
 
-// publish publishes the settlements from to to-1: e0, e1 …
-func (w *world) publish(from, to int) {
-	w.t.Helper()
+func (f *fixture) countAttempt(id string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.attempts[id]++
+	return f.attempts[id]
+}
+
+// attemptsOf returns the number of times that a webhook arrived.
+func (f *fixture) attemptsOf(id string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.attempts[id]
+}
+
+// printedText returns all lines that the receiver has printed.
+func (f *fixture) printedText() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.lines.String()
+}
+
+// publishSettlements publishes events e<from> to e<to-1>.
+func (f *fixture) publishSettlements(from, to int) {
+	f.t.Helper()
 	for i := from; i < to; i++ {
-		w.Publish(bus.Event{
-			ID: fmt.Sprint("e", i), Type: wallet.EventEscrowSettled, Account: fmt.Sprint("user:u", i%7),
-			Data: fmt.Appendf(nil, `{"eventId":"e%d","timestamp":"2026-11-24T00:00:00Z"}`, i),
+		f.Publish(bus.Event{
+			ID:      fmt.Sprint("e", i),
+			Type:    wallet.EventEscrowSettled,
+			Account: fmt.Sprint("user:u", i%7),
+			Data:    fmt.Appendf(nil, `{"eventId":"e%d","timestamp":"2026-11-24T00:00:00Z"}`, i),
 		})
 	}
 }
 
-// while runs the sender while f does something.
-func (w *world) while(f func()) {
-	w.t.Helper()
-	if err := exampletest.While(w.t, w.send.Run, f); err != nil {
-		w.t.Fatal(err)
+// runDuring runs the sender while do runs.
+func (f *fixture) runDuring(do func()) {
+	f.t.Helper()
+	if err := exampletest.While(f.t, f.send.Run, do); err != nil {
+		f.t.Fatal(err)
 	}
 }
 
-// sent tells how often a webhook came.
-func (w *world) sent(id string) int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.attempts[id]
-}
-
-// wantLines wants one line for each of the events e0 to e(n-1).
-func (w *world) wantLines(n int) {
-	w.t.Helper()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	wantLines(w.t, w.lines.String(), n)
-}
-
+// wantLines checks that the text has one line for each of the events e0 to e<n-1>, and no other
+// line.
 func wantLines(t *testing.T, text string, n int) {
 	t.Helper()
 	got := map[string]bool{}
@@ -115,147 +129,158 @@ func wantLines(t *testing.T, text string, n int) {
 		line := fmt.Sprintf(`{"id":"e%d","type":"wallet.escrow_settled","timestamp":"2026-11-24T00:00:00Z",`+
 			`"data":{"eventId":"e%[1]d","timestamp":"2026-11-24T00:00:00Z"}}`+"\n", i)
 		if !got[line] {
-			t.Errorf("no line %s", line)
+			t.Errorf("got no line %s", line)
 		}
 	}
 	if lines := strings.Count(text, "\n"); lines != n {
-		t.Errorf("%d lines, want %d:\n%s", lines, n, text)
+		t.Errorf("got %d lines, want %d:\n%s", lines, n, text)
 	}
 }
 
-func TestRedelivery(t *testing.T) {
-	w := newWorld(t)
-	w.publish(0, 40)
+func (f *fixture) wantNoDeadLetters() {
+	f.t.Helper()
+	if letters := f.DeadLetters(); len(letters) > 0 {
+		f.t.Errorf("got dead letters %+v, want none", letters)
+	}
+}
+
+func TestRedeliveredEventIsPrintedOnce(t *testing.T) {
+	f := newFixture(t)
+	f.publishSettlements(0, 40)
 	for range 2 {
-		w.while(func() {
-			w.Settled()
-			w.Redeliver()
-			w.Settled()
+		f.runDuring(func() {
+			f.Settled()
+			f.Redeliver()
+			f.Settled()
 		})
-		w.Redeliver()
+		f.Redeliver()
 	}
-	w.wantLines(40)
-	if n := w.sent("e7"); n != 4 {
-		t.Errorf("e7 was sent %d times, want 4", n)
-	}
-}
-
-func TestWorksTheThirdTime(t *testing.T) {
-	w := newWorld(t)
-	w.before = func(out http.ResponseWriter, _ string, attempt int) bool {
-		if attempt == 1 {
-			panic(http.ErrAbortHandler) // the connection breaks
-		}
-		if attempt == 2 {
-			out.WriteHeader(http.StatusServiceUnavailable)
-		}
-		return attempt < 3
-	}
-	w.publish(0, 7)
-	w.while(w.Settled)
-	w.wantLines(7)
-	if letters := w.DeadLetters(); len(letters) > 0 {
-		t.Errorf("dead letters %+v", letters)
+	wantLines(t, f.printedText(), 40)
+	if got := f.attemptsOf("e7"); got != 4 {
+		t.Errorf("e7: got %d webhooks, want 4", got)
 	}
 }
 
-func TestDeadLetterAndReplay(t *testing.T) {
-	w := newWorld(t)
-	w.before = func(out http.ResponseWriter, id string, attempt int) bool {
+func TestThirdAttemptSucceeds(t *testing.T) {
+	f := newFixture(t)
+	f.intercept = func(w http.ResponseWriter, _ string, attempt int) bool {
+		switch attempt {
+		case 1:
+			panic(http.ErrAbortHandler) // breaks the connection
+		case 2:
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return true
+		}
+		return false
+	}
+	f.publishSettlements(0, 7)
+	f.runDuring(f.Settled)
+	wantLines(t, f.printedText(), 7)
+	f.wantNoDeadLetters()
+}
+
+func TestDeadLettersCanBeReplayed(t *testing.T) {
+	f := newFixture(t)
+	f.intercept = func(w http.ResponseWriter, id string, attempt int) bool {
 		switch {
 		case id == "e1" && attempt <= 3:
-			http.Error(out, "out of order", http.StatusInternalServerError)
+			http.Error(w, "out of order", http.StatusInternalServerError)
 		case id == "e2" && attempt == 1:
-			http.Error(out, "gone for good", http.StatusGone)
+			http.Error(w, "not here any more", http.StatusGone)
 		default:
 			return false
 		}
 		return true
 	}
-	w.publish(0, 4)
-	w.while(func() {
-		w.Settled()
-		for _, l := range w.DeadLetters() {
-			want := map[string]string{
-				"e1": `3: the receiver answered 500 Internal Server Error: "out of order\n"`,
-				"e2": `1: the receiver answered 410 Gone: "gone for good\n"`,
-			}[l.Event.ID]
-			if got := fmt.Sprintf("%d: %s", l.Attempts, l.Error); got != want {
-				t.Errorf("%s is a dead letter with %s, want %s", l.Event.ID, got, want)
-			}
+	f.publishSettlements(0, 4)
+	f.runDuring(func() {
+		f.Settled()
+		got := map[string]string{}
+		for _, l := range f.DeadLetters() {
+			got[l.Event.ID] = fmt.Sprintf("%d: %s", l.Attempts, l.Error)
 		}
-		n, err := consumer.OpenDeadLetters(w.Redis, w.Keys, "notifications").ReplayAll(t.Context())
-		if n != 2 || err != nil {
-			t.Fatal("replayed ", n, err)
+		want := map[string]string{
+			"e1": `3: the receiver answered 500 Internal Server Error: "out of order\n"`,
+			"e2": `1: the receiver answered 410 Gone: "not here any more\n"`,
 		}
-		exampletest.Until(t, "the replayed ones came", func() bool {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			return strings.Count(w.lines.String(), "\n") == 4
+		if !maps.Equal(got, want) {
+			t.Errorf("got dead letters %q, want %q", got, want)
+		}
+
+		n, err := consumer.OpenDeadLetters(f.Redis, f.Keys, "notifications").ReplayAll(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n != 2 {
+			t.Fatalf("got %d replayed dead letters, want 2", n)
+		}
+		exampletest.Until(t, "the replayed events are printed", func() bool {
+			return strings.Count(f.printedText(), "\n") == 4
 		})
 	})
-	w.wantLines(4)
+	wantLines(t, f.printedText(), 4)
 }
 
-// TestSenderKilled kills the sender while the receiver has a webhook in hand.
-func TestSenderKilled(t *testing.T) {
-	w := newWorld(t)
-	held, release := make(chan struct{}), make(chan struct{})
-	letGo := sync.OnceFunc(func() { close(release) })
-	defer letGo()
-	w.before = func(_ http.ResponseWriter, id string, attempt int) bool {
+// The kill comes while the receiver handles a webhook.
+func TestKilledSenderLosesNoEvent(t *testing.T) {
+	f := newFixture(t)
+	arrived := make(chan struct{})
+	release := make(chan struct{})
+	releaseOnce := sync.OnceFunc(func() { close(release) })
+	defer releaseOnce()
+	f.intercept = func(_ http.ResponseWriter, id string, attempt int) bool {
 		if id == "e20" && attempt == 1 {
-			close(held)
+			close(arrived)
 			<-release
 		}
 		return false
 	}
-	w.publish(0, 40)
-	args := append([]string{"send", "--url", w.send.URL, "--secret", secret1, "--consumer", "sender-0"}, w.Args()...)
+	f.publishSettlements(0, 40)
+	args := append([]string{"send", "--url", f.send.URL, "--secret", secret1, "--consumer", "sender-0"}, f.Args()...)
 	p := exampletest.Start(t, args...)
-	<-held
+	<-arrived
 	p.Kill()
-	letGo() // the receiver takes it though the sender will never know
+	releaseOnce() // the receiver prints the event, but the sender does not get the answer
 	p = exampletest.Start(t, args...)
-	w.Settled()
+	f.Settled()
 	p.Stop()
-	w.wantLines(40)
-	if n := w.sent("e20"); n != 2 {
-		t.Errorf("e20 was sent %d times, want 2", n)
+	wantLines(t, f.printedText(), 40)
+	if got := f.attemptsOf("e20"); got != 2 {
+		t.Errorf("e20: got %d webhooks, want 2", got)
 	}
 }
 
-// TestReceiverKilled kills the receiver while it takes webhooks, and wants all events to be printed: those that it had not
-// answered come again.
-func TestReceiverKilled(t *testing.T) {
-	w := newWorld(t)
+// The kill comes while the receiver prints events. The sender retries the webhooks without an
+// answer.
+func TestKilledReceiverLosesNoEvent(t *testing.T) {
+	f := newFixture(t)
 	address := testenv.FreeAddr(t)
-	w.send.URL, w.send.Attempts, w.send.FirstDelay = "http://"+address, 100, 300*time.Millisecond
+	f.send.URL = "http://" + address
+	f.send.Attempts = 100
+	f.send.FirstDelay = 300 * time.Millisecond
 	args := []string{"receive", "--listen", address, "--secret", secret1}
 	printed := map[string]bool{}
-	keep := func(p exampletest.Program) {
+	collect := func(p exampletest.Program) {
 		for line := range strings.Lines(p.Output()) {
 			if strings.HasSuffix(line, "\n") {
-				printed[line] = true // some come twice: what it remembered died with it
+				printed[line] = true // some lines appear twice: a new receiver does not know the old ids
 			}
 		}
 	}
-	w.while(func() {
+	f.runDuring(func() {
 		for n := 0; n < 15; n += 5 {
-			w.publish(n, n+1)
+			f.publishSettlements(n, n+1)
 			p := exampletest.Start(t, args...)
-			exampletest.Until(t, "it prints", func() bool { return strings.Contains(p.Output(), "\n") })
-			w.publish(n+1, n+5) // it is killed while it takes some of these
+			exampletest.Until(t, "the receiver prints", func() bool { return strings.Contains(p.Output(), "\n") })
+			f.publishSettlements(n+1, n+5) // the kill comes while the receiver prints some of these
 			p.Kill()
-			keep(p)
+			collect(p)
 		}
 		p := exampletest.Start(t, args...)
-		w.Settled()
+		f.Settled()
 		p.Stop()
-		keep(p)
+		collect(p)
 	})
 	wantLines(t, strings.Join(slices.Collect(maps.Keys(printed)), ""), 15)
-	if letters := w.DeadLetters(); len(letters) > 0 {
-		t.Errorf("dead letters %+v", letters)
-	}
+	f.wantNoDeadLetters()
 }
