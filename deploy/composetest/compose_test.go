@@ -18,10 +18,11 @@ import (
 
 const root = "../.."
 
-// settings that docker-compose.yml asks for and deploy/make-env prints.
+// settings are the variables that docker-compose.yml needs and deploy/make-env prints.
 var settings = []string{"POSTGRES_PASSWORD", "JWT_HS256_SECRET", "CORE_TOKEN"}
 
-func load(t *testing.T, environment ...string) (*types.Project, error) {
+// loadProject loads docker-compose.yml with the given environment variables.
+func loadProject(t *testing.T, environment ...string) (*types.Project, error) {
 	t.Helper()
 	options, err := cli.NewProjectOptions(
 		[]string{filepath.Join(root, "docker-compose.yml")},
@@ -36,20 +37,21 @@ func load(t *testing.T, environment ...string) (*types.Project, error) {
 	return options.LoadProject(t.Context())
 }
 
-func project(t *testing.T) *types.Project {
+// mustLoad loads docker-compose.yml with a value for each setting.
+func mustLoad(t *testing.T) *types.Project {
 	t.Helper()
 	var environment []string
 	for _, name := range settings {
 		environment = append(environment, name+"=x")
 	}
-	loaded, err := load(t, environment...)
+	p, err := loadProject(t, environment...)
 	if err != nil {
 		t.Fatalf("docker-compose.yml: %v", err)
 	}
-	return loaded
+	return p
 }
 
-func service(t *testing.T, p *types.Project, name string) types.ServiceConfig {
+func findService(t *testing.T, p *types.Project, name string) types.ServiceConfig {
 	t.Helper()
 	s, err := p.GetService(name)
 	if err != nil {
@@ -58,8 +60,8 @@ func service(t *testing.T, p *types.Project, name string) types.ServiceConfig {
 	return s
 }
 
-// ours returns the services that run one of the two programs, by name.
-func ours(p *types.Project) map[string]types.ServiceConfig {
+// builtServices returns the services that run one of the two programs, by name.
+func builtServices(p *types.Project) map[string]types.ServiceConfig {
 	found := make(map[string]types.ServiceConfig)
 	for name, s := range p.Services {
 		if s.Build != nil {
@@ -69,38 +71,50 @@ func ours(p *types.Project) map[string]types.ServiceConfig {
 	return found
 }
 
-func value(s types.ServiceConfig, name string) string {
+// setting returns the value of an environment variable of a service.
+func setting(s types.ServiceConfig, name string) string {
 	if v := s.Environment[name]; v != nil {
 		return *v
 	}
 	return ""
 }
 
-func TestServicesAreTheOnesThatAnInstallationNeeds(t *testing.T) {
+func TestServices(t *testing.T) {
 	want := []string{"core", "gateway-1", "gateway-2", "haproxy", "migrate", "postgres", "prometheus", "redis"}
-	if got := slices.Sorted(maps.Keys(project(t).Services)); !slices.Equal(got, want) {
-		t.Errorf("services %v, want %v", got, want)
+	got := slices.Sorted(maps.Keys(mustLoad(t).Services))
+	if !slices.Equal(got, want) {
+		t.Errorf("got services %v, want %v", got, want)
 	}
 }
 
-func TestMissingSettingIsAnErrorThatNamesTheFix(t *testing.T) {
+func TestErrorOfMissingSettingNamesMakeEnv(t *testing.T) {
 	for _, missing := range settings {
-		var environment []string
-		for _, name := range settings {
-			if name != missing {
-				environment = append(environment, name+"=x")
+		t.Run(missing, func(t *testing.T) {
+			var environment []string
+			for _, name := range settings {
+				if name != missing {
+					environment = append(environment, name+"=x")
+				}
 			}
-		}
-		_, err := load(t, environment...)
-		if err == nil || !strings.Contains(err.Error(), missing) || !strings.Contains(err.Error(), "deploy/make-env") {
-			t.Errorf("without %s: %v; want an error that names it and deploy/make-env", missing, err)
-		}
+			_, err := loadProject(t, environment...)
+			if err == nil {
+				t.Fatal("got no error, want one")
+			}
+			for _, want := range []string{missing, "deploy/make-env"} {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("got error %q, want %q in it", err, want)
+				}
+			}
+		})
 	}
 }
 
-func TestDependencies(t *testing.T) {
-	const healthy, started, completed = types.ServiceConditionHealthy, types.ServiceConditionStarted,
-		types.ServiceConditionCompletedSuccessfully
+func TestServicesWaitForTheirDependencies(t *testing.T) {
+	const (
+		healthy   = types.ServiceConditionHealthy
+		started   = types.ServiceConditionStarted
+		completed = types.ServiceConditionCompletedSuccessfully
+	)
 	gateway := map[string]string{"redis": healthy, "core": healthy}
 	want := map[string]map[string]string{
 		"postgres":   {},
@@ -112,65 +126,68 @@ func TestDependencies(t *testing.T) {
 		"haproxy":    {"core": healthy, "gateway-1": healthy, "gateway-2": healthy},
 		"prometheus": {"core": started, "gateway-1": started, "gateway-2": started},
 	}
-	p := project(t)
+	p := mustLoad(t)
 	for name, conditions := range want {
 		got := make(map[string]string)
-		for on, dependency := range service(t, p, name).DependsOn {
+		for on, dependency := range findService(t, p, name).DependsOn {
 			got[on] = dependency.Condition
 		}
 		if !maps.Equal(got, conditions) {
-			t.Errorf("%s depends on %v, want %v", name, got, conditions)
+			t.Errorf("%s: got dependencies %v, want %v", name, got, conditions)
 		}
 		for on, condition := range conditions {
-			if condition == healthy && service(t, p, on).HealthCheck == nil {
-				t.Errorf("%s waits until %s is healthy, which has no health check", name, on)
+			if condition == healthy && findService(t, p, on).HealthCheck == nil {
+				t.Errorf("%s waits until %s is healthy, so %[2]s must have a health check", name, on)
 			}
 		}
 	}
 }
 
-func TestLongRunningServicesAreCheckedRestartedAndStoppedGently(t *testing.T) {
-	for name, s := range project(t).Services {
+func TestServicesHaveHealthCheckRestartPolicyAndGracePeriod(t *testing.T) {
+	for name, s := range mustLoad(t).Services {
 		if name == "migrate" {
 			if s.Restart != types.RestartPolicyNo {
-				t.Errorf("migrate runs once, but restarts %q", s.Restart)
+				t.Errorf("migrate: got restart policy %q, want %q", s.Restart, types.RestartPolicyNo)
 			}
 			continue
 		}
 		if s.HealthCheck == nil || len(s.HealthCheck.Test) < 2 {
-			t.Errorf("%s has no health check", name)
+			t.Errorf("%s must have a health check", name)
 		}
 		if s.Restart != types.RestartPolicyUnlessStopped {
-			t.Errorf("%s restarts %q", name, s.Restart)
+			t.Errorf("%s: got restart policy %q, want %q", name, s.Restart, types.RestartPolicyUnlessStopped)
 		}
 		if s.Build != nil && (s.StopGracePeriod == nil || time.Duration(*s.StopGracePeriod) < 30*time.Second) {
-			t.Errorf("%s has less than 30 s to drain", name)
+			t.Errorf("%s must have a grace period of at least 30 s", name)
 		}
 	}
 }
 
 func TestPublishedPortsAreUniqueAndLocal(t *testing.T) {
+	p := mustLoad(t)
 	seen := make(map[string]string)
-	for name, s := range project(t).Services {
+	for name, s := range p.Services {
 		for _, port := range s.Ports {
-			if other, ok := seen[port.Published]; ok {
+			other, taken := seen[port.Published]
+			if taken {
 				t.Errorf("%s and %s both publish port %s", name, other, port.Published)
 			}
 			seen[port.Published] = name
 			if port.HostIP != "127.0.0.1" {
-				t.Errorf("%s publishes port %s on %q, not only to this machine", name, port.Published, port.HostIP)
+				t.Errorf("%s: got port %s published on %q, want 127.0.0.1", name, port.Published, port.HostIP)
 			}
 		}
 	}
 	for _, name := range []string{"postgres", "redis", "core", "gateway-1", "gateway-2"} {
-		if ports := service(t, project(t), name).Ports; len(ports) > 0 {
-			t.Errorf("%s is published beside HAProxy: %v", name, ports)
+		ports := findService(t, p, name).Ports
+		if len(ports) > 0 {
+			t.Errorf("%s: got published ports %v, want none: clients must use HAProxy", name, ports)
 		}
 	}
 }
 
-// TestOnlyKnownCommandsAndSettings asks the programs themselves: their help names the environment variable of each flag.
-func TestOnlyKnownCommandsAndSettings(t *testing.T) {
+// The help of the programs names the environment variable of each flag.
+func TestCommandsAndSettingsExist(t *testing.T) {
 	directory := t.TempDir()
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", directory, "./cmd/core", "./cmd/gateway")
 	build.Dir = root
@@ -179,15 +196,16 @@ func TestOnlyKnownCommandsAndSettings(t *testing.T) {
 	}
 	variables := regexp.MustCompile(`\(\$([A-Z0-9_]+)\)`)
 	commands := []string{"core serve", "core migrate up", "gateway serve"}
-	for name, s := range ours(project(t)) {
-		if command := strings.Join(s.Command, " "); !slices.Contains(commands, command) {
-			t.Errorf("%s runs %q, want one of %q", name, command, commands)
+	for name, s := range builtServices(mustLoad(t)) {
+		command := strings.Join(s.Command, " ")
+		if !slices.Contains(commands, command) {
+			t.Errorf("%s: got command %q, want one of %q", name, command, commands)
 			continue
 		}
 		arguments := append(slices.Clone(s.Command[1:]), "--help")
 		help, err := exec.CommandContext(t.Context(), filepath.Join(directory, s.Command[0]), arguments...).CombinedOutput()
 		if err != nil {
-			t.Fatalf("%s --help: %v\n%s", strings.Join(s.Command, " "), err, help)
+			t.Fatalf("%s --help: %v\n%s", command, err, help)
 		}
 		var known []string
 		for _, match := range variables.FindAllStringSubmatch(string(help), -1) {
@@ -195,66 +213,101 @@ func TestOnlyKnownCommandsAndSettings(t *testing.T) {
 		}
 		for variable := range s.Environment {
 			if !slices.Contains(known, variable) {
-				t.Errorf("%s sets %s, but %q knows only %v", name, variable, s.Command, known)
+				t.Errorf("%s: got setting %s, want one that %q has: %v", name, variable, command, known)
 			}
 		}
 	}
 }
 
-func TestGatewaysDrainLongEnoughForHAProxyToNotice(t *testing.T) {
-	const notice = 2 * 2 * time.Second // haproxy.cfg: inter 2s fall 2
-	p := project(t)
+func TestGatewaysDrainLongerThanHAProxyNeedsToNotice(t *testing.T) {
+	const noticeTime = 2 * 2 * time.Second // haproxy.cfg: inter 2s fall 2
+	p := mustLoad(t)
 	for _, name := range []string{"gateway-1", "gateway-2"} {
-		s := service(t, p, name)
-		delay, err := time.ParseDuration(value(s, "DRAIN_DELAY"))
-		if err != nil || delay <= notice || time.Duration(*s.StopGracePeriod) <= 2*delay {
-			t.Errorf("%s drains for %v (%v) and is killed after %v", name, delay, err, s.StopGracePeriod)
+		s := findService(t, p, name)
+		delay, err := time.ParseDuration(setting(s, "DRAIN_DELAY"))
+		if err != nil {
+			t.Fatalf("%s: DRAIN_DELAY: %v", name, err)
 		}
-		if value(s, "NAME") != name {
-			t.Errorf("%s calls itself %q", name, value(s, "NAME"))
+		if delay <= noticeTime {
+			t.Errorf("%s: got DRAIN_DELAY %v, want more than %v", name, delay, noticeTime)
+		}
+		if got := time.Duration(*s.StopGracePeriod); got <= 2*delay {
+			t.Errorf("%s: got grace period %v, want more than %v", name, got, 2*delay)
+		}
+		if got := setting(s, "NAME"); got != name {
+			t.Errorf("%s: got NAME %q, want %q", name, got, name)
 		}
 	}
 }
 
-func TestProgramsReachEachOther(t *testing.T) {
-	p := project(t)
-	core := service(t, p, "core")
-	for _, name := range []string{"gateway-1", "gateway-2"} {
-		gateway := service(t, p, name)
-		if value(gateway, "CORE_URL") != "http://core:"+port(value(core, "HTTP")) {
-			t.Errorf("%s: CORE_URL is %q, the core listens on %q", name, value(gateway, "CORE_URL"), value(core, "HTTP"))
+var gatewayNames = []string{"gateway-1", "gateway-2"}
+
+func TestGatewaysUseTheSettingsOfTheCore(t *testing.T) {
+	p := mustLoad(t)
+	core := findService(t, p, "core")
+	coreURL := "http://core:" + portOf(setting(core, "HTTP"))
+	for _, name := range gatewayNames {
+		gateway := findService(t, p, name)
+		if got := setting(gateway, "CORE_URL"); got != coreURL {
+			t.Errorf("%s: got CORE_URL %q, want %q", name, got, coreURL)
 		}
-		for _, same := range []string{"REDIS_URL", "JWT_HS256_SECRET", "NAMESPACE", "PARTITIONS"} {
-			if value(gateway, same) != value(core, same) {
-				t.Errorf("%s and core differ in %s: %q, %q", name, same, value(gateway, same), value(core, same))
+		for _, variable := range []string{"REDIS_URL", "JWT_HS256_SECRET", "NAMESPACE", "PARTITIONS"} {
+			if got, want := setting(gateway, variable), setting(core, variable); got != want {
+				t.Errorf("%s: got %s %q, want %q as in the core", name, variable, got, want)
 			}
 		}
 	}
-	if value(core, "DATABASE_URL") != value(service(t, p, "migrate"), "DATABASE_URL") {
-		t.Error("core and migrate use different databases")
+}
+
+func TestCoreAndMigrateUseTheSameDatabase(t *testing.T) {
+	p := mustLoad(t)
+	got := setting(findService(t, p, "migrate"), "DATABASE_URL")
+	want := setting(findService(t, p, "core"), "DATABASE_URL")
+	if got != want {
+		t.Errorf("migrate: got DATABASE_URL %q, want %q as in the core", got, want)
 	}
-	for name, s := range ours(p) {
+}
+
+func TestListenersAreReachableFromOtherContainers(t *testing.T) {
+	for name, s := range builtServices(mustLoad(t)) {
 		for _, listener := range []string{"HTTP", "ADMIN"} {
-			if address := value(s, listener); address != "" && !strings.HasPrefix(address, "0.0.0.0:") {
-				t.Errorf("%s: %s=%s is reached from its own container only", name, listener, address)
+			address := setting(s, listener)
+			if address != "" && !strings.HasPrefix(address, "0.0.0.0:") {
+				t.Errorf("%s: got %s %s, want an address on 0.0.0.0", name, listener, address)
 			}
+		}
+	}
+}
+
+func TestHealthChecksUseTheAdminListener(t *testing.T) {
+	for name, s := range builtServices(mustLoad(t)) {
+		admin := setting(s, "ADMIN")
+		if admin == "" {
+			continue
 		}
 		check := ""
 		if s.HealthCheck != nil {
 			check = strings.Join(s.HealthCheck.Test, " ")
 		}
-		if admin := value(s, "ADMIN"); admin != "" && !strings.Contains(check, "http://127.0.0.1:"+port(admin)+"/healthz") {
-			t.Errorf("%s: its health check %q does not ask its admin listener %s", name, check, admin)
+		if want := "http://127.0.0.1:" + portOf(admin) + "/healthz"; !strings.Contains(check, want) {
+			t.Errorf("%s: got health check %q, want %s in it", name, check, want)
 		}
 	}
-	// A name is found only on a shared network.
+}
+
+func TestServicesShareANetworkWithTheServicesThatTheyUse(t *testing.T) {
+	p := mustLoad(t)
 	for a, names := range map[string][]string{
-		"core": {"postgres", "redis"}, "migrate": {"postgres"}, "gateway-1": {"redis", "core"}, "gateway-2": {"redis", "core"},
-		"haproxy": {"core", "gateway-1", "gateway-2"}, "prometheus": {"core", "gateway-1", "gateway-2", "haproxy"},
+		"core":       {"postgres", "redis"},
+		"migrate":    {"postgres"},
+		"gateway-1":  {"redis", "core"},
+		"gateway-2":  {"redis", "core"},
+		"haproxy":    {"core", "gateway-1", "gateway-2"},
+		"prometheus": {"core", "gateway-1", "gateway-2", "haproxy"},
 	} {
 		for _, b := range names {
-			if !shareNetwork(service(t, p, a), service(t, p, b)) {
-				t.Errorf("%s cannot reach %s: no network in common", a, b)
+			if !shareNetwork(findService(t, p, a), findService(t, p, b)) {
+				t.Errorf("%s and %s must share a network", a, b)
 			}
 		}
 	}
@@ -269,42 +322,51 @@ func shareNetwork(a, b types.ServiceConfig) bool {
 	return false
 }
 
-func port(address string) string { return address[strings.LastIndex(address, ":")+1:] }
+// portOf returns the port of an address.
+func portOf(address string) string { return address[strings.LastIndex(address, ":")+1:] }
 
-func TestDataIsKeptAndConfigurationExists(t *testing.T) {
-	p := project(t)
-	kept := map[string]string{"postgres": "/var/lib/postgresql/data", "redis": "/data", "prometheus": "/prometheus"}
-	for name, target := range kept {
-		found := false
-		for _, volume := range service(t, p, name).Volumes {
-			if volume.Type == types.VolumeTypeVolume && volume.Target == target && volume.Source != "" {
-				found = true
-			}
+func TestDataIsInNamedVolumes(t *testing.T) {
+	p := mustLoad(t)
+	for name, target := range map[string]string{
+		"postgres":   "/var/lib/postgresql/data",
+		"redis":      "/data",
+		"prometheus": "/prometheus",
+	} {
+		isNamed := func(v types.ServiceVolumeConfig) bool {
+			return v.Type == types.VolumeTypeVolume && v.Target == target && v.Source != ""
 		}
-		if !found {
-			t.Errorf("%s has no named volume at %s", name, target)
+		if !slices.ContainsFunc(findService(t, p, name).Volumes, isNamed) {
+			t.Errorf("%s must have a named volume at %s", name, target)
 		}
 	}
-	if command := strings.Join(service(t, p, "redis").Command, " "); !strings.Contains(command, "--appendonly yes") {
-		t.Errorf("redis runs %q, without an append-only file", command)
+}
+
+func TestRedisHasAnAppendOnlyFile(t *testing.T) {
+	command := strings.Join(findService(t, mustLoad(t), "redis").Command, " ")
+	if want := "--appendonly yes"; !strings.Contains(command, want) {
+		t.Errorf("redis: got command %q, want %q in it", command, want)
 	}
-	for name, s := range p.Services {
+}
+
+func TestMountedConfigurationFilesExistAndAreReadOnly(t *testing.T) {
+	for name, s := range mustLoad(t).Services {
 		for _, volume := range s.Volumes {
 			if volume.Type != types.VolumeTypeBind {
 				continue
 			}
-			if info, err := os.Stat(volume.Source); err != nil || !info.Mode().IsRegular() {
-				t.Errorf("%s mounts %s: %v", name, volume.Source, err)
+			info, err := os.Stat(volume.Source)
+			if err != nil || !info.Mode().IsRegular() {
+				t.Errorf("%s: %s must be a file: %v", name, volume.Source, err)
 			}
 			if !volume.ReadOnly {
-				t.Errorf("%s may write to %s", name, volume.Source)
+				t.Errorf("%s: %s must be mounted read-only", name, volume.Source)
 			}
 		}
 	}
 }
 
 func TestImagesArePinned(t *testing.T) {
-	p := project(t)
+	p := mustLoad(t)
 	images := make(map[string]string)
 	for name, s := range p.Services {
 		if s.Build == nil {
@@ -324,7 +386,7 @@ func TestImagesArePinned(t *testing.T) {
 	for name, image := range images {
 		_, tag, ok := strings.Cut(image[strings.LastIndex(image, "/")+1:], ":")
 		if !ok || tag == "" || tag == "latest" {
-			t.Errorf("%s: image %q has no fixed tag", name, image)
+			t.Errorf("%s: image %q must have a fixed tag", name, image)
 		}
 	}
 }

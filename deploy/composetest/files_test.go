@@ -13,7 +13,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-func read(t *testing.T, path string) string {
+func readFile(t *testing.T, path string) string {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(root, path))
 	if err != nil {
@@ -22,27 +22,31 @@ func read(t *testing.T, path string) string {
 	return string(content)
 }
 
-// heartbeat of the gateway's WebSockets; every timeout on the way must be longer.
+// heartbeat is the interval of the gateway's WebSocket pings. Every timeout between client and
+// gateway must be longer.
 const heartbeat = 25 * time.Second
 
-func TestHAProxyKeepsWebSocketsLongerThanTheHeartbeat(t *testing.T) {
-	config := read(t, "deploy/haproxy.cfg")
+func TestHAProxyTimeoutsAreLongerThanTwoHeartbeats(t *testing.T) {
+	config := readFile(t, "deploy/haproxy.cfg")
 	for _, name := range []string{"tunnel", "client", "server"} {
 		match := regexp.MustCompile(`(?m)^\s*timeout ` + name + ` (\S+)$`).FindStringSubmatch(config)
 		if match == nil {
-			t.Errorf("no timeout %s", name)
+			t.Errorf("haproxy.cfg must have a timeout %s", name)
 			continue
 		}
 		timeout, err := time.ParseDuration(match[1])
-		if err != nil || timeout <= 2*heartbeat {
-			t.Errorf("timeout %s is %s (%v), want more than two heartbeats of %s", name, match[1], err, heartbeat)
+		if err != nil {
+			t.Errorf("timeout %s: %v", name, err)
+		}
+		if timeout <= 2*heartbeat {
+			t.Errorf("timeout %s: got %s, want more than %s", name, timeout, 2*heartbeat)
 		}
 	}
 }
 
-func TestHAProxyNamesServicesAndTheirPorts(t *testing.T) {
-	p := project(t)
-	config := read(t, "deploy/haproxy.cfg")
+func TestHAProxyUsesTheServicesAndTheirPorts(t *testing.T) {
+	p := mustLoad(t)
+	config := readFile(t, "deploy/haproxy.cfg")
 	backends := make(map[string][]string)
 	adminPorts := make(map[string]string)
 	backend := ""
@@ -61,62 +65,71 @@ func TestHAProxyNamesServicesAndTheirPorts(t *testing.T) {
 	for name, services := range want {
 		var addresses []string
 		for _, s := range services {
-			addresses = append(addresses, s+":"+port(value(service(t, p, s), "HTTP")))
-			if admin := port(value(service(t, p, s), "ADMIN")); admin != adminPorts[name] {
-				t.Errorf("backend %s checks port %s, %s has its admin listener on %s", name, adminPorts[name], s, admin)
+			addresses = append(addresses, s+":"+portOf(setting(findService(t, p, s), "HTTP")))
+			if admin := portOf(setting(findService(t, p, s), "ADMIN")); admin != adminPorts[name] {
+				t.Errorf("backend %s: got checks on port %s, want %s, the admin listener of %s", name, adminPorts[name], admin, s)
 			}
 		}
 		if !slices.Equal(backends[name], addresses) {
-			t.Errorf("backend %s has the servers %v, want %v", name, backends[name], addresses)
+			t.Errorf("backend %s: got servers %v, want %v", name, backends[name], addresses)
 		}
 	}
 	if !regexp.MustCompile(`(?m)^\s*acl websocket path /v1/ws$`).MatchString(config) {
-		t.Error("HAProxy does not tell WebSockets apart by the gateway's path /v1/ws")
+		t.Error("haproxy.cfg must recognize WebSockets by the path /v1/ws")
 	}
-	target := service(t, p, "haproxy").Ports[0].Target
-	if !regexp.MustCompile(`(?m)^\s*bind :8080$`).MatchString(config) || target != 8080 {
-		t.Errorf("HAProxy's published port leads to %d, not to where it listens", target)
+	target := findService(t, p, "haproxy").Ports[0].Target
+	if target != 8080 {
+		t.Errorf("haproxy: got published port for %d, want 8080", target)
+	}
+	if !regexp.MustCompile(`(?m)^\s*bind :8080$`).MatchString(config) {
+		t.Error("haproxy.cfg must bind to port 8080")
 	}
 }
 
 func TestPrometheusScrapesCoreAndGateways(t *testing.T) {
-	p := project(t)
-	config := read(t, "deploy/prometheus.yml")
+	p := mustLoad(t)
+	config := readFile(t, "deploy/prometheus.yml")
 	for _, name := range []string{"core", "gateway-1", "gateway-2"} {
-		target := `"` + name + ":" + port(value(service(t, p, name), "ADMIN")) + `"`
+		target := `"` + name + ":" + portOf(setting(findService(t, p, name), "ADMIN")) + `"`
 		if !strings.Contains(config, target) {
-			t.Errorf("Prometheus does not scrape %s", target)
+			t.Errorf("prometheus.yml must have the target %s", target)
 		}
 	}
 }
 
-func TestMakeEnvPrintsWhatComposeAsksFor(t *testing.T) {
+func TestMakeEnvPrintsTheSettingsOfCompose(t *testing.T) {
 	output, err := exec.CommandContext(t.Context(), filepath.Join(root, "deploy", "make-env")).Output()
 	if err != nil {
 		t.Fatalf("make-env: %v", err)
 	}
 	lines := strings.Split(strings.TrimSpace(string(output)), "\n")
-	loaded, err := load(t, lines...)
+	loaded, err := loadProject(t, lines...)
 	if err != nil {
 		t.Fatalf("docker-compose.yml with make-env's settings: %v", err)
 	}
-	gateway := service(t, loaded, "gateway-1")
+	gateway := findService(t, loaded, "gateway-1")
 	var claims struct {
 		jwt.RegisteredClaims
 		Accounts []string `json:"accounts"`
 		Scope    string   `json:"scope"`
 	}
-	secret := value(service(t, loaded, "core"), "JWT_HS256_SECRET")
+	secret := setting(findService(t, loaded, "core"), "JWT_HS256_SECRET")
 	if len(secret) < 32 {
-		t.Errorf("the secret has %d characters", len(secret))
+		t.Errorf("got a secret of %d characters, want at least 32", len(secret))
 	}
-	_, err = jwt.ParseWithClaims(value(gateway, "CORE_TOKEN"), &claims, func(*jwt.Token) (any, error) {
+	_, err = jwt.ParseWithClaims(setting(gateway, "CORE_TOKEN"), &claims, func(*jwt.Token) (any, error) {
 		return []byte(secret), nil
 	}, jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired())
 	if err != nil {
-		t.Fatalf("the core would refuse the gateways' token: %v", err)
+		t.Fatalf("CORE_TOKEN must be valid: %v", err)
 	}
-	if claims.Scope != "wallet:read" || claims.Subject == "" || len(claims.Accounts) != 0 {
-		t.Errorf("the gateways' token may do %q as %q for %v", claims.Scope, claims.Subject, claims.Accounts)
+	if claims.Scope != "wallet:read" {
+		t.Errorf("CORE_TOKEN: got scope %q, want wallet:read", claims.Scope)
+	}
+	if claims.Subject == "" {
+		t.Error("CORE_TOKEN: got no subject, want one")
+	}
+	if len(claims.Accounts) != 0 {
+		t.Errorf("CORE_TOKEN: got accounts %v, want none", claims.Accounts)
 	}
 }

@@ -19,70 +19,80 @@ type panel struct {
 	}
 }
 
-func TestDashboard(t *testing.T) {
+func TestDashboardShowsEveryMetric(t *testing.T) {
 	var dashboard struct {
 		UID, Title    string
 		SchemaVersion int
 		Templating    struct{ List []struct{ Name, Type string } }
 		Panels        []panel
 	}
-	if err := json.Unmarshal(read(t, "docs/grafana-dashboard.json"), &dashboard); err != nil {
+	if err := json.Unmarshal(readFile(t, "docs/grafana-dashboard.json"), &dashboard); err != nil {
 		t.Fatal(err)
 	}
 	variables := []string{"__rate_interval"}
 	for _, v := range dashboard.Templating.List {
 		variables = append(variables, v.Name)
 	}
-	if dashboard.UID == "" || dashboard.Title == "" || dashboard.SchemaVersion == 0 || len(dashboard.Panels) == 0 {
-		t.Fatal("Grafana would not import it")
+	if dashboard.UID == "" || dashboard.Title == "" || dashboard.SchemaVersion == 0 {
+		t.Fatal("the dashboard must have uid, title and schemaVersion")
 	}
-	metrics := known(t)
-	sections := map[string]bool{} // of docs/metrics.md: shown
+	if len(dashboard.Panels) == 0 {
+		t.Fatal("the dashboard must have panels")
+	}
+	metrics := knownMetrics(t)
+	shown := map[string]bool{} // by section of docs/metrics.md
 	for _, m := range metrics {
 		if m.section != "" {
-			sections[m.section] = false
+			shown[m.section] = false
 		}
 	}
 	ids := map[int]bool{}
 	for i, p := range dashboard.Panels {
 		if ids[p.ID] {
-			t.Errorf("%s: another panel has the id %d", p.Title, p.ID)
+			t.Errorf("%s: the id %d must be unique", p.Title, p.ID)
 		}
 		ids[p.ID] = true
 		for _, other := range dashboard.Panels[:i] {
-			if a, b := p.GridPos, other.GridPos; a.X < b.X+b.W && b.X < a.X+a.W && a.Y < b.Y+b.H && b.Y < a.Y+a.H {
-				t.Errorf("%s lies over %s", p.Title, other.Title)
+			a := p.GridPos
+			b := other.GridPos
+			overlapX := a.X < b.X+b.W && b.X < a.X+a.W
+			overlapY := a.Y < b.Y+b.H && b.Y < a.Y+a.H
+			if overlapX && overlapY {
+				t.Errorf("%s and %s must not overlap", p.Title, other.Title)
 			}
 		}
 		if p.GridPos.W < 1 || p.GridPos.X+p.GridPos.W > 24 {
-			t.Errorf("%s does not fit into 24 columns", p.Title)
+			t.Errorf("%s must fit into 24 columns", p.Title)
 		}
 		if p.Type == "row" {
 			continue
 		}
-		if p.Datasource == nil || p.Datasource.UID != "${datasource}" || len(p.Targets) == 0 {
-			t.Errorf("%s does not ask the chosen datasource", p.Title)
+		if p.Datasource == nil || p.Datasource.UID != "${datasource}" {
+			t.Errorf("%s must use the datasource ${datasource}", p.Title)
+		}
+		if len(p.Targets) == 0 {
+			t.Errorf("%s must have a target", p.Title)
 		}
 		for _, q := range p.Targets {
-			for _, name := range check(t, p.Title, fill(t, p.Title, q.Expr, variables), metrics) {
-				sections[metrics[name].section] = true
+			for _, name := range checkExpression(t, p.Title, fillVariables(t, p.Title, q.Expr, variables), metrics) {
+				shown[metrics[name].section] = true
 			}
 		}
 	}
-	for section, shown := range sections {
-		if !shown {
-			t.Errorf("nothing of %q is shown", section)
+	for section, isShown := range shown {
+		if !isShown {
+			t.Errorf("the dashboard must show a metric of section %q", section)
 		}
 	}
 }
 
-// fill puts values where Grafana would.
-func fill(t *testing.T, where, expression string, variables []string) string {
+// fillVariables replaces the variables in an expression, as Grafana does.
+func fillVariables(t *testing.T, where, expression string, variables []string) string {
 	t.Helper()
 	return regexp.MustCompile(`\$\{?(\w+)\}?`).ReplaceAllStringFunc(expression, func(use string) string {
 		name := regexp.MustCompile(`\w+`).FindString(use)
 		if !slices.Contains(variables, name) {
-			t.Errorf("%s: there is no variable %s", where, name)
+			t.Errorf("%s: unknown variable %s", where, name)
 		}
 		if name == "__rate_interval" {
 			return "5m"

@@ -1,3 +1,4 @@
-// Package monitoringtest checks the alert rules and the Grafana dashboard: they parse, and they ask for metrics and labels that
-// exist. A module of its own, so that the product does not depend on Prometheus' parsers.
+// Package monitoringtest checks the alert rules and the Grafana dashboard. They must parse, and
+// their metrics and labels must exist. It is a module of its own, so that the product does not
+// depend on the parsers of Prometheus.
 package monitoringtest

@@ -13,7 +13,7 @@ import (
 
 const root = "../.."
 
-func read(t *testing.T, path string) []byte {
+func readFile(t *testing.T, path string) []byte {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(root, path))
 	if err != nil {
@@ -28,9 +28,9 @@ type metric struct {
 	labels  []string
 }
 
-// known is what can be asked for: the tables of docs/metrics.md, which tests of the programs compare with what those export, and
-// a few metrics of Prometheus itself and of its client library.
-func known(t *testing.T) map[string]metric {
+// knownMetrics returns the metrics of docs/metrics.md, which other tests compare with the exported
+// metrics, and some metrics of Prometheus and of its client library.
+func knownMetrics(t *testing.T) map[string]metric {
 	t.Helper()
 	found := map[string]metric{
 		"up":                            {kind: "gauge"},
@@ -42,7 +42,7 @@ func known(t *testing.T) map[string]metric {
 		"process_resident_memory_bytes": {kind: "gauge"},
 	}
 	section := ""
-	for line := range strings.Lines(string(read(t, "docs/metrics.md"))) {
+	for line := range strings.Lines(string(readFile(t, "docs/metrics.md"))) {
 		if heading, ok := strings.CutPrefix(line, "## "); ok {
 			section = strings.TrimSpace(heading)
 		}
@@ -58,8 +58,8 @@ func known(t *testing.T) map[string]metric {
 	return found
 }
 
-// check parses an expression and returns the metrics that it asks for.
-func check(t *testing.T, where, expression string, metrics map[string]metric) []string {
+// checkExpression checks an expression and returns its metrics.
+func checkExpression(t *testing.T, where, expression string, metrics map[string]metric) []string {
 	t.Helper()
 	parsed, err := parser.NewParser(parser.Options{}).ParseExpr(expression)
 	if err != nil {
@@ -67,15 +67,15 @@ func check(t *testing.T, where, expression string, metrics map[string]metric) []
 		return nil
 	}
 	var names []string
-	labels := []string{"job", "instance"} // which Prometheus adds
+	labels := []string{"job", "instance"} // Prometheus adds these
 	parser.Inspect(parsed, func(node parser.Node, path []parser.Node) error {
 		selector, ok := node.(*parser.VectorSelector)
 		if !ok {
 			return nil
 		}
-		m, base := lookUp(metrics, selector.Name)
+		m, base := findMetric(metrics, selector.Name)
 		if m.kind == "" {
-			t.Errorf("%s: %s is not in docs/metrics.md", where, selector.Name)
+			t.Errorf("%s: %s must be in docs/metrics.md", where, selector.Name)
 			return nil
 		}
 		names = append(names, base)
@@ -85,12 +85,16 @@ func check(t *testing.T, where, expression string, metrics map[string]metric) []
 		}
 		for _, matcher := range selector.LabelMatchers {
 			if matcher.Name != "__name__" && !slices.Contains(allowed, matcher.Name) {
-				t.Errorf("%s: %s has no label %s", where, selector.Name, matcher.Name)
+				t.Errorf("%s: unknown label %s of %s", where, matcher.Name, selector.Name)
 			}
 		}
 		labels = append(labels, allowed...)
-		if counts := m.kind == "counter" || m.kind == "histogram"; counts != underRate(path) {
-			t.Errorf("%s: %s is a %s: rate and increase are for counters, and counters for them", where, selector.Name, m.kind)
+		isCounter := m.kind == "counter" || m.kind == "histogram"
+		if isCounter && !isUnderRate(path) {
+			t.Errorf("%s: %s is a %s and must be in rate or increase", where, selector.Name, m.kind)
+		}
+		if !isCounter && isUnderRate(path) {
+			t.Errorf("%s: %s is a %s and must not be in rate or increase", where, selector.Name, m.kind)
 		}
 		return nil
 	})
@@ -98,7 +102,7 @@ func check(t *testing.T, where, expression string, metrics map[string]metric) []
 		if a, ok := node.(*parser.AggregateExpr); ok {
 			for _, name := range a.Grouping {
 				if !slices.Contains(labels, name) {
-					t.Errorf("%s: groups by %s, which none of %v has", where, name, names)
+					t.Errorf("%s: one of %v must have the label %s", where, names, name)
 				}
 			}
 		}
@@ -107,20 +111,22 @@ func check(t *testing.T, where, expression string, metrics map[string]metric) []
 	return names
 }
 
-// lookUp finds a metric, of a histogram by its parts.
-func lookUp(metrics map[string]metric, name string) (m metric, base string) {
+// findMetric returns a metric. The expression uses the parts of a histogram: base is the name
+// without suffix.
+func findMetric(metrics map[string]metric, name string) (m metric, base string) {
 	for _, suffix := range []string{"_bucket", "_sum", "_count"} {
 		if base, ok := strings.CutSuffix(name, suffix); ok && metrics[base].kind == "histogram" {
 			return metrics[base], base
 		}
 	}
 	if metrics[name].kind == "histogram" {
-		return metric{}, name // only its parts exist
+		return metric{}, name // only the parts of a histogram exist
 	}
 	return metrics[name], name
 }
 
-func underRate(path []parser.Node) bool {
+// isUnderRate reports whether the path contains a call of rate or increase.
+func isUnderRate(path []parser.Node) bool {
 	return slices.ContainsFunc(path, func(node parser.Node) bool {
 		call, ok := node.(*parser.Call)
 		return ok && (call.Func.Name == "rate" || call.Func.Name == "increase")
