@@ -9,9 +9,10 @@ import { Redis } from 'ioredis';
 import { consume, trimmed } from './consumer.js';
 
 const url = process.env.TEST_REDIS_URL;
-assert.ok(url, 'TEST_REDIS_URL is not set: in the repository, run scripts/services run -- npm test');
+assert.ok(url, 'TEST_REDIS_URL must be set: in the repository, run scripts/services run -- npm test');
 const redis = new Redis(url);
-const namespaces = [], group = 'g';
+const namespaces = [];
+const group = 'g';
 let namespace, streams;
 
 beforeEach(async () => {
@@ -25,24 +26,25 @@ after(async () => {
   redis.disconnect();
 });
 
-// As docs/streams.md describes an entry.
-async function add(p, account, seq, more = {}) {
+// Adds an entry as docs/streams.md describes it.
+async function addEntry(p, account, seq, more = {}) {
   const id = randomUUID();
   const data = JSON.stringify({ eventId: id, eventType: 'wallet.balance_updated', accountId: account });
   const entry = { id, type: 'wallet.balance_updated', account, seq, key: randomUUID(), amount: 5, data, ...more };
   await redis.xadd(streams[p], '*', ...Object.entries(entry).flat());
 }
 
-// Runs a worker until enough(handled, warnings) or, as a guard only, for 20 s.
-async function run(handle, enough, options = {}) {
+// Runs a worker until isDone(handled, warnings), for at most 20 s.
+async function runWorker(handle, isDone, options = {}) {
   const stop = new AbortController();
   const guard = setTimeout(() => stop.abort(), 20_000);
-  const handled = [], warnings = [];
-  const check = () => { if (enough(handled, warnings)) stop.abort(); };
+  const handled = [];
+  const warnings = [];
+  const check = () => { if (isDone(handled, warnings)) stop.abort(); };
   try {
     await consume({
       url, group, namespace, signal: stop.signal, claimAfter: 60,
-      warn: (what) => { warnings.push(what); check(); },
+      warn: (text) => { warnings.push(text); check(); },
       handle: async (event, entry, signal) => {
         await handle(event, entry, signal);
         assert.equal(event.eventId, entry.id);
@@ -57,165 +59,171 @@ async function run(handle, enough, options = {}) {
   return { handled, warnings };
 }
 
-const nothing = async () => {};
+const doNothing = async () => {};
 
-async function eventually(what, holds) {
-  for (const end = Date.now() + 20_000; !await holds(); await sleep(5)) assert.ok(Date.now() < end, `not within 20 s: ${what}`);
+async function eventually(condition, holds) {
+  const deadline = Date.now() + 20_000;
+  while (!await holds()) {
+    assert.ok(Date.now() < deadline, `not within 20 s: ${condition}`);
+    await sleep(5);
+  }
 }
 
-async function pending() {
+async function pendingCount() {
   let sum = 0;
   for (const stream of streams) sum += (await redis.xpending(stream, group))[0];
   return sum;
 }
 
-test('every business event of every partition once, in order, without copies', async () => {
-  await add(0, 'user:a', 1);
-  await add(0, 'user:a', 2);
-  await add(0, 'model:m', 1, { copy: '1' });
-  await add(1, 'user:b', 1);
-  const { handled, warnings } = await run(nothing, (list) => list.length === 3);
+test('each business event of each partition is handled once, in order, without copies', async () => {
+  await addEntry(0, 'user:a', 1);
+  await addEntry(0, 'user:a', 2);
+  await addEntry(0, 'model:m', 1, { copy: '1' });
+  await addEntry(1, 'user:b', 1);
+  const { handled, warnings } = await runWorker(doNothing, (list) => list.length === 3);
   assert.deepEqual(handled.filter((one) => one.startsWith('user:a')), ['user:a 1', 'user:a 2']);
   assert.deepEqual([...handled].sort(), ['user:a 1', 'user:a 2', 'user:b 1']);
   assert.deepEqual(warnings, []);
-  assert.equal(await pending(), 0);
+  assert.equal(await pendingCount(), 0);
   for (const stream of streams) assert.deepEqual(await redis.xinfo('CONSUMERS', stream, group), []);
 });
 
-test('copies on demand', async () => {
-  await add(0, 'model:m', 1, { copy: '1' });
-  const { handled } = await run(nothing, (list) => list.length === 1, { copies: true });
+test('option copies delivers copies', async () => {
+  await addEntry(0, 'model:m', 1, { copy: '1' });
+  const { handled } = await runWorker(doNothing, (list) => list.length === 1, { copies: true });
   assert.deepEqual(handled, ['model:m 1']);
 });
 
-test('what fails comes again, and holds up nothing', async () => {
-  await add(0, 'user:a', 1);
-  await add(0, 'user:b', 1);
+test('a failed event comes again and does not block others', async () => {
+  await addEntry(0, 'user:a', 1);
+  await addEntry(0, 'user:b', 1);
   let tries = 0;
-  const { handled, warnings } = await run(async (event, { account }) => {
+  const { handled, warnings } = await runWorker(async (event, { account }) => {
     if (account === 'user:a' && ++tries < 3) throw new Error('not yet');
   }, (list) => list.length === 2);
   assert.deepEqual(handled, ['user:b 1', 'user:a 1']);
   assert.equal(tries, 3);
   assert.equal(warnings.length, 2);
-  assert.match(warnings[0], /user:a\) failed, comes again: not yet/);
-  assert.equal(await pending(), 0);
+  assert.match(warnings[0], /user:a\) failed; retrying later: not yet/);
+  assert.equal(await pendingCount(), 0);
 });
 
-test('what does not end is given up, told so, and comes again', async () => {
-  await add(0, 'user:a', 1);
-  let tries = 0, told;
-  const { handled, warnings } = await run(async (event, entry, signal) => {
+test('a handler that does not return gets an abort signal, and its event comes again', async () => {
+  await addEntry(0, 'user:a', 1);
+  let tries = 0;
+  let aborted;
+  const { handled, warnings } = await runWorker(async (event, entry, signal) => {
     if (++tries > 1) return;
-    told = once(signal, 'abort');
+    aborted = once(signal, 'abort');
     await new Promise(() => {});
   }, (list) => list.length === 1, { timeout: 20 });
   assert.deepEqual(handled, ['user:a 1']);
-  assert.match(warnings[0], /no end after 20 ms/);
-  await told;
+  assert.match(warnings[0], /did not return within 20 ms/);
+  await aborted;
 });
 
-test('what is no event is told and left out', async () => {
-  await add(0, 'user:a', 1, { data: '{' });
-  await add(0, 'user:a', 2);
-  const { handled, warnings } = await run(nothing, (list) => list.length === 1);
+test('an entry that is not an event is reported and skipped', async () => {
+  await addEntry(0, 'user:a', 1, { data: '{' });
+  await addEntry(0, 'user:a', 2);
+  const { handled, warnings } = await runWorker(doNothing, (list) => list.length === 1);
   assert.deepEqual(handled, ['user:a 2']);
-  assert.match(warnings[0], /is no event and is left out/);
-  assert.equal(await pending(), 0);
+  assert.match(warnings[0], /is not an event and was skipped/);
+  assert.equal(await pendingCount(), 0);
 });
 
-test('what a dead worker had is taken over', async () => {
-  await add(0, 'user:a', 1);
+test('the entries of a dead worker go to another worker', async () => {
+  await addEntry(0, 'user:a', 1);
   await redis.xgroup('CREATE', streams[0], group, '0');
   await redis.xreadgroup('GROUP', group, 'dead', 'STREAMS', streams[0], '>');
-  const { handled } = await run(nothing, (list) => list.length === 1);
+  const { handled } = await runWorker(doNothing, (list) => list.length === 1);
   assert.deepEqual(handled, ['user:a 1']);
-  assert.equal(await pending(), 0);
+  assert.equal(await pendingCount(), 0);
 });
 
-test('what waits behind a slow event is kept from others', async () => {
-  await add(0, 'user:a', 1);
-  await add(0, 'user:a', 2);
+test('entries behind a slow event stay claimed', async () => {
+  await addEntry(0, 'user:a', 1);
+  await addEntry(0, 'user:a', 2);
   const idle = async () => (await redis.xpending(streams[0], group, '-', '+', 2))[1][2];
-  await run(async (event, { seq }) => {
+  await runWorker(async (event, { seq }) => {
     if (seq !== '1') return;
     let before = 0;
-    await eventually('the second one is claimed anew', async () => {
-      const now = await idle(), fell = now < before;
+    await eventually('the claim on the second entry is renewed', async () => {
+      const now = await idle();
+      const renewed = now < before;
       before = now;
-      return fell;
+      return renewed;
     });
   }, (list) => list.length === 2, { claimAfter: 600 });
 });
 
-test('one that stops hands back what it had not begun', async () => {
-  await add(0, 'user:a', 1);
-  await add(0, 'user:a', 2);
+test('a worker that stops returns the entries that it has not begun', async () => {
+  await addEntry(0, 'user:a', 1);
+  await addEntry(0, 'user:a', 2);
   const hour = { claimAfter: 3_600_000 };
-  const first = await run(nothing, () => true, hour);
+  const first = await runWorker(doNothing, () => true, hour);
   assert.deepEqual(first.handled, ['user:a 1']);
-  assert.equal(await pending(), 1);
-  const second = await run(nothing, () => true, hour);
+  assert.equal(await pendingCount(), 1);
+  const second = await runWorker(doNothing, () => true, hour);
   assert.deepEqual(second.handled, ['user:a 2']);
 });
 
-test('a lost connection and a lost group are got over', async () => {
-  await add(0, 'user:a', 1);
+test('the worker recovers from a lost connection and a lost group', async () => {
+  await addEntry(0, 'user:a', 1);
   let lost = false;
-  const { handled } = await run(async (event, { seq }) => {
+  const { handled } = await runWorker(async (event, { seq }) => {
     if (seq !== '1' || lost) return;
     lost = true;
     const [[, name]] = await redis.xpending(streams[0], group, '-', '+', 1);
     const client = (await redis.client('LIST')).split('\n').find((line) => line.includes(` name=${name} `));
     await redis.client('KILL', 'ID', client.match(/^id=(\d+)/)[1]);
     await redis.del(...streams);
-    await add(0, 'user:a', 2);
+    await addEntry(0, 'user:a', 2);
   }, (list) => list.includes('user:a 2'));
   assert.equal(handled.at(-1), 'user:a 2');
 });
 
-test('trimming is noticed: of what was never read, and of what was read and not handled', async () => {
-  for (let seq = 1; seq <= 3; seq++) await add(0, 'user:a', seq);
+test('trimmed entries are reported, whether the group had read them or not', async () => {
+  for (let seq = 1; seq <= 3; seq++) await addEntry(0, 'user:a', seq);
   await redis.xgroup('CREATE', streams[0], group, '0');
-  const [[, [[taken]]]] = await redis.xreadgroup('GROUP', group, 'dead', 'COUNT', 1, 'STREAMS', streams[0], '>');
+  const [[, [[pending]]]] = await redis.xreadgroup('GROUP', group, 'dead', 'COUNT', 1, 'STREAMS', streams[0], '>');
   assert.equal(await trimmed(redis, streams[0], group), false);
   await redis.xtrim(streams[0], 'MAXLEN', 1);
   assert.equal(await trimmed(redis, streams[0], group), true);
-  const { handled, warnings } = await run(nothing, (list, told) => list.length === 1 && told.some((text) => text.includes(taken)));
+  const { handled, warnings } = await runWorker(doNothing, (list, texts) => list.length === 1 && texts.some((text) => text.includes(pending)));
   assert.deepEqual(handled, ['user:a 3']);
   assert.match(warnings[0], /entries were trimmed before group g read them/);
-  assert.ok(warnings.some((text) => text.includes(`${taken} was trimmed`)), warnings.join('\n'));
+  assert.ok(warnings.some((text) => text.includes(`${pending} was trimmed`)), warnings.join('\n'));
   assert.equal(await trimmed(redis, streams[0], group), false);
-  assert.equal(await pending(), 0);
+  assert.equal(await pendingCount(), 0);
 });
 
-test('a group that has read nothing has missed nothing', async () => {
-  for (let seq = 1; seq <= 3; seq++) await add(0, 'user:a', seq);
+test('a new group on a trimmed stream has missed nothing', async () => {
+  for (let seq = 1; seq <= 3; seq++) await addEntry(0, 'user:a', seq);
   await redis.xtrim(streams[0], 'MAXLEN', 1);
-  const { handled, warnings } = await run(nothing, (list) => list.length === 1);
+  const { handled, warnings } = await runWorker(doNothing, (list) => list.length === 1);
   assert.deepEqual(handled, ['user:a 3']);
   assert.deepEqual(warnings, []);
 });
 
-test('without a core there is a clear error', async () => {
+test('a Redis without a core is an error', async () => {
   await redis.del(`${namespace}:layout`);
-  await assert.rejects(run(nothing, () => false), /layout is not there/);
+  await assert.rejects(runWorker(doNothing, () => false), /layout is missing/);
 });
 
-test('a Redis that accepts and says nothing does not hold it up for ever', async () => {
+test('a Redis that never answers is an error', async () => {
   const sockets = [];
   const silent = createServer((socket) => sockets.push(socket)).listen(0, '127.0.0.1');
   await once(silent, 'listening');
   try {
-    await assert.rejects(run(nothing, () => false, { url: `redis://127.0.0.1:${silent.address().port}`, connection: { commandTimeout: 200 } }), /timed out/);
+    await assert.rejects(runWorker(doNothing, () => false, { url: `redis://127.0.0.1:${silent.address().port}`, connection: { commandTimeout: 200 } }), /timed out/);
   } finally {
     for (const socket of sockets) socket.destroy();
     silent.close();
   }
 });
 
-test('main.js prints events and stops when asked', async () => {
-  await add(1, 'user:b', 7);
+test('main.js prints events and exits with 0 on SIGTERM', async () => {
+  await addEntry(1, 'user:b', 7);
   const env = { ...process.env, REDIS_URL: url, NAMESPACE: namespace, GROUP: group };
   const child = spawn(process.execPath, [new URL('main.js', import.meta.url).pathname], { env, stdio: ['ignore', 'pipe', 'inherit'], timeout: 20_000 });
   const ended = once(child, 'close');
@@ -223,5 +231,5 @@ test('main.js prints events and stops when asked', async () => {
   assert.match(line, /^user:b 7 wallet\.balance_updated [0-9a-f-]{36}\n$/);
   child.kill('SIGTERM');
   assert.deepEqual(await ended, [0, null]);
-  assert.equal(await pending(), 0);
+  assert.equal(await pendingCount(), 0);
 });

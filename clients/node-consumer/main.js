@@ -1,4 +1,4 @@
-// Prints every business event. REDIS_URL, NAMESPACE and GROUP say where from, and as who.
+// Prints every business event. REDIS_URL, NAMESPACE and GROUP select the streams and the consumer group.
 import { consume } from './consumer.js';
 
 const { REDIS_URL = 'redis://127.0.0.1:6379/0', NAMESPACE = 'rt', GROUP = 'node-example' } = process.env;
@@ -7,6 +7,6 @@ for (const name of ['SIGINT', 'SIGTERM']) process.once(name, () => stop.abort())
 
 await consume({
   url: REDIS_URL, namespace: NAMESPACE, group: GROUP, signal: stop.signal,
-  // At least once: whatever this does must bear a repeat of the event's id.
+  // Delivery is at least once, so handle must accept a second event with the same id.
   handle: async (event, { id, account, seq }) => console.log(`${account} ${seq} ${event.eventType} ${id}`),
 });

@@ -1,7 +1,7 @@
 import json, os, pathlib, subprocess, sys, tempfile, time, unittest, uuid
 import redis
 
-PATIENCE = 20  # seconds, as a guard only
+TIMEOUT = 20  # seconds
 PROGRAM = pathlib.Path(__file__).with_name("consumer.py")
 
 
@@ -14,67 +14,67 @@ class Consumer(unittest.TestCase):
         self.redis.set(f"{self.namespace}:layout", 2)
         self.addCleanup(self.redis.delete, f"{self.namespace}:layout", *self.streams)
 
-    def add(self, stream, account, seq, **more):
-        """Adds an entry as docs/streams.md describes it, and returns its place in the stream."""
+    def add_entry(self, stream, account, seq, **more):
+        """Adds an entry as docs/streams.md describes it, and returns its id in the stream."""
         id = str(uuid.uuid4())
         event = {"eventId": id, "eventType": "wallet.balance_updated", "accountId": account}
         entry = {"id": id, "type": event["eventType"], "account": account, "seq": seq, "key": str(uuid.uuid4()), "amount": 5}
         return self.redis.xadd(stream, {**entry, "data": json.dumps(event), **more})
 
-    def left_by_a_dead_worker(self, stream, group):
-        """Hands all that is there to a worker that died a minute ago."""
+    def read_by_dead_worker(self, stream, group):
+        """Delivers all entries to a worker that died a minute ago."""
         self.redis.xgroup_create(stream, group, id="0")
         for _, entries in self.redis.xreadgroup(group, "dead", {stream: ">"}):
-            for place, _ in entries:
-                self.redis.xclaim(stream, group, "dead", 0, [place], idle=60_000, justid=True)
+            for id, _ in entries:
+                self.redis.xclaim(stream, group, "dead", 0, [id], idle=60_000, justid=True)
 
-    def test_at_least_once(self):
+    def test_every_entry_is_handled_at_least_once(self):
         first, second = self.streams
-        trimmed = self.add(first, "user:gone", 1)
-        self.add(first, "user:a", 1)
-        self.left_by_a_dead_worker(first, "g")
+        trimmed = self.add_entry(first, "user:gone", 1)
+        self.add_entry(first, "user:a", 1)
+        self.read_by_dead_worker(first, "g")
         self.redis.xdel(first, trimmed)
-        self.add(first, "user:a", 2)
-        self.add(first, "model:m", 1, copy="1")
-        broken = self.add(second, "user:b", 1, data="{")
-        self.add(second, "user:b", 2)
+        self.add_entry(first, "user:a", 2)
+        self.add_entry(first, "model:m", 1, copy="1")
+        broken = self.add_entry(second, "user:b", 1, data="{")
+        self.add_entry(second, "user:b", 2)
 
         env = {**os.environ, "REDIS_URL": os.environ["TEST_REDIS_URL"], "NAMESPACE": self.namespace, "GROUP": "g"}
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
             child = subprocess.Popen([sys.executable, PROGRAM], env=env, stdout=out, stderr=err)
             try:
-                deadline = time.monotonic() + PATIENCE
+                deadline = time.monotonic() + TIMEOUT
                 while [self.pending(s) for s in self.streams] != [[], [broken]] or not self.read_all():
-                    self.assertIsNone(child.poll(), "it ended")
-                    self.assertLess(time.monotonic(), deadline, "it is not through")
+                    self.assertIsNone(child.poll(), "the program has exited")
+                    self.assertLess(time.monotonic(), deadline, "the program has not handled all entries")
                     time.sleep(0.02)
             finally:
                 child.kill()
                 child.wait()
-                printed, told = (self.all_of(file) for file in (out, err))
+                printed, warnings = (self.content_of(file) for file in (out, err))
                 if sys.exc_info()[0]:
-                    print(printed, told, file=sys.stderr)
+                    print(printed, warnings, file=sys.stderr)
         lines = [" ".join(line.split()[:3]) for line in printed.splitlines()]
         self.assertEqual([line for line in lines if line.startswith("user:a")],
                          ["user:a 1 wallet.balance_updated", "user:a 2 wallet.balance_updated"])
         self.assertEqual([line for line in lines if not line.startswith("user:a")], ["user:b 2 wallet.balance_updated"])
-        self.assertIn(f"{first} {trimmed} was trimmed", told)
-        self.assertIn(f"{second} {broken} failed", told)
+        self.assertIn(f"{first} {trimmed} was trimmed", warnings)
+        self.assertIn(f"{second} {broken} failed", warnings)
 
-    def test_without_a_core(self):
+    def test_redis_without_a_core_is_an_error(self):
         env = {**os.environ, "REDIS_URL": os.environ["TEST_REDIS_URL"], "NAMESPACE": f"{self.namespace}-other"}
-        ended = subprocess.run([sys.executable, PROGRAM], env=env, capture_output=True, text=True, timeout=PATIENCE)
+        ended = subprocess.run([sys.executable, PROGRAM], env=env, capture_output=True, text=True, timeout=TIMEOUT)
         self.assertEqual((ended.returncode, ended.stdout), (1, ""))
-        self.assertRegex(ended.stderr, "^python-.*-other:layout is not there")
+        self.assertRegex(ended.stderr, "^python-.*-other:layout is missing")
 
-    def all_of(self, file):
+    def content_of(self, file):
         file.seek(0)
         return file.read()
 
     def pending(self, stream):
         try:
             return [entry["message_id"] for entry in self.redis.xpending_range(stream, "g", "-", "+", 10)]
-        except redis.ResponseError:  # there is no group yet
+        except redis.ResponseError:  # the group does not exist yet
             return None
 
     def read_all(self):
