@@ -27,9 +27,9 @@ func (w *slowWriter) writeNow(*Buffer) {
 }
 
 // startLoop runs a loop until the returned function is called.
-func startLoop(t *testing.T) (l *loop, stop func()) {
+func startLoop(t *testing.T) (started *loop, stop func()) {
 	t.Helper()
-	l = newLoop()
+	l := newLoop()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- l.runPasses(ctx) }()

@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestQueueAgainstModel drives a queue with random calls and compares every answer with a slice's.
+// TestQueueAgainstModel makes random calls of a queue and compares the results with a slice.
 func TestQueueAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		q := Queue{
@@ -26,12 +26,13 @@ func TestQueueAgainstModel(t *testing.T) {
 				frame := fmt.Sprintf("%0*d", size, next)
 				next++
 				wantOK := len(waiting) < q.MaxItems && waitingBytes+size <= q.MaxBytes
+				wantFirst := wantOK && !scheduled
 				first, ok := q.Push(Item{Frame: []byte(frame)})
 				if ok != wantOK {
-					t.Fatalf("Push reports %t, want %t", ok, wantOK)
+					t.Fatalf("Push: got ok %t, want %t", ok, wantOK)
 				}
-				if first != (ok && !scheduled) {
-					t.Fatalf("Push asks for the writer: %t, which is scheduled: %t", first, scheduled)
+				if first != wantFirst {
+					t.Fatalf("Push: got first %t, want %t", first, wantFirst)
 				}
 				if ok {
 					waiting = append(waiting, frame)
@@ -44,17 +45,17 @@ func TestQueueAgainstModel(t *testing.T) {
 				maxBytes := rapid.IntRange(1, 500).Draw(t, "maxBytes")
 				items := q.popItems(nil, limit, maxBytes)
 				if len(items) > limit {
-					t.Fatalf("took %d items, at most %d are allowed", len(items), limit)
+					t.Fatalf("popItems: got %d items, want at most %d", len(items), limit)
 				}
 				if len(items) == 0 {
 					if len(waiting) > 0 {
-						t.Fatalf("took nothing of %d items", len(waiting))
+						t.Fatalf("popItems: got no item, want at least one of %d", len(waiting))
 					}
 					scheduled = false
 				}
 				for i, item := range items {
 					if string(item.Frame) != waiting[i] {
-						t.Fatalf("took %s, want %s", item.Frame, waiting[i])
+						t.Fatalf("popItems: got %s, want %s", item.Frame, waiting[i])
 					}
 					waitingBytes -= len(item.Frame)
 				}
@@ -63,23 +64,29 @@ func TestQueueAgainstModel(t *testing.T) {
 			},
 			"": func(t *rapid.T) {
 				items, size := q.Waiting()
-				if items != len(waiting) || size != waitingBytes {
-					t.Fatalf("%d items of %d bytes wait, want %d of %d", items, size, len(waiting), waitingBytes)
+				if items != len(waiting) {
+					t.Fatalf("Waiting: got %d frames, want %d", items, len(waiting))
 				}
-				if frames, _ := q.Sent(); frames != sent {
-					t.Fatalf("%d frames were sent, want %d", frames, sent)
+				if size != waitingBytes {
+					t.Fatalf("Waiting: got %d bytes, want %d", size, waitingBytes)
+				}
+				frames, _ := q.Sent()
+				if frames != sent {
+					t.Fatalf("Sent: got %d frames, want %d", frames, sent)
 				}
 			},
 		})
 	})
 }
 
+// fillQueue returns a full queue with that many items.
 func fillQueue(t *testing.T, items int) *Queue {
 	t.Helper()
 	q := &Queue{MaxItems: items, MaxBytes: 1 << 20}
 	for range items {
-		if _, ok := q.Push(Item{Frame: []byte("frame")}); !ok {
-			t.Fatal("the queue is full too early")
+		_, ok := q.Push(Item{Frame: []byte("frame")})
+		if !ok {
+			t.Fatal("Push: got ok false, want true")
 		}
 	}
 	return q
@@ -94,62 +101,70 @@ func TestWaitForRoom(t *testing.T) {
 			q.popItems(nil, 1, 1<<20)
 		}
 		if !<-result {
-			t.Error("the wait timed out although half of the queue is free")
+			t.Error("half of the queue is free: got a timeout, want true")
 		}
 	})
 	t.Run("times out", func(t *testing.T) {
 		q := fillQueue(t, 10)
 		if q.WaitForRoom(nil, time.Millisecond) {
-			t.Error("a full queue had room")
+			t.Error("the queue is full: got true, want a timeout")
 		}
 	})
-	t.Run("ends with its owner", func(t *testing.T) {
+	t.Run("ends when done is closed", func(t *testing.T) {
 		q := fillQueue(t, 10)
 		done := make(chan struct{})
 		close(done)
 		if !q.WaitForRoom(done, time.Minute) {
-			t.Error("the wait timed out although its owner is done")
+			t.Error("done is closed: got a timeout, want true")
 		}
 	})
-	t.Run("ends with the queue", func(t *testing.T) {
+	t.Run("ends when the queue is sealed", func(t *testing.T) {
 		q := fillQueue(t, 10)
 		result := make(chan bool)
 		go func() { result <- q.WaitForRoom(nil, time.Minute) }()
 		q.Seal(false)
 		if !<-result {
-			t.Error("the wait timed out although the queue was sealed")
+			t.Error("the queue is sealed: got a timeout, want true")
 		}
 	})
 }
 
 func TestSeal(t *testing.T) {
-	t.Run("keeps what waits", func(t *testing.T) {
+	t.Run("keeps queued items", func(t *testing.T) {
 		q := fillQueue(t, 3)
-		if dropped := q.Seal(false); dropped != 0 {
-			t.Errorf("%d items were dropped, want 0", dropped)
+		dropped := q.Seal(false)
+		if dropped != 0 {
+			t.Errorf("Seal: got %d dropped items, want 0", dropped)
 		}
-		if items := q.popItems(nil, 10, 1<<20); len(items) != 3 {
-			t.Errorf("%d items were taken, want 3", len(items))
+		items := q.popItems(nil, 10, 1<<20)
+		if len(items) != 3 {
+			t.Errorf("popItems: got %d items, want 3", len(items))
 		}
 	})
-	t.Run("drops what waits", func(t *testing.T) {
+	t.Run("drops queued items", func(t *testing.T) {
 		q := fillQueue(t, 3)
-		if dropped := q.Seal(true); dropped != 3 {
-			t.Errorf("%d items were dropped, want 3", dropped)
+		dropped := q.Seal(true)
+		if dropped != 3 {
+			t.Errorf("Seal: got %d dropped items, want 3", dropped)
 		}
-		if items := q.popItems(nil, 10, 1<<20); len(items) != 0 {
-			t.Errorf("%d items were taken, want 0", len(items))
+		items := q.popItems(nil, 10, 1<<20)
+		if len(items) != 0 {
+			t.Errorf("popItems: got %d items, want 0", len(items))
 		}
 	})
-	t.Run("lets nothing more in", func(t *testing.T) {
+	t.Run("drops later items", func(t *testing.T) {
 		q := fillQueue(t, 3)
 		q.Seal(true)
 		first, ok := q.Push(Item{Frame: []byte("late")})
-		if first || !ok {
-			t.Errorf("Push reports %t, %t; want false, true: a sealed queue is not full", first, ok)
+		if first {
+			t.Error("Push: got first true, want false")
 		}
-		if items, _ := q.Waiting(); items != 0 {
-			t.Errorf("%d items wait, want 0", items)
+		if !ok {
+			t.Error("Push: got ok false, want true because a sealed queue is never full")
+		}
+		items, _ := q.Waiting()
+		if items != 0 {
+			t.Errorf("Waiting: got %d frames, want 0", items)
 		}
 	})
 }
