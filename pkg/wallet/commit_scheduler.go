@@ -93,7 +93,8 @@ func (s *scheduler) run(ctx context.Context) {
 		s.admitQueued()
 		s.setState(s.startBatches(draining || gathered), gatherTimer)
 		gathered = false
-		if draining && s.state == idle && s.running == 0 {
+		hasWork := s.state != idle || s.running > 0
+		if draining && !hasWork {
 			return
 		}
 

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// The errors that the ledger returns. Some of them carry data. These have their own type, which
-// matches the error here under errors.Is.
+// The errors that the ledger returns. An error with data has its own type. errors.Is reports that it
+// matches the error in this list.
 var (
 	// ErrInvalid means that the request is malformed. It is an *InvalidError.
 	ErrInvalid = errors.New("invalid request")
@@ -35,8 +35,8 @@ var (
 	// ErrOverloaded means that the queue is full. The operation was not done.
 	ErrOverloaded = errors.New("overloaded")
 
-	// ErrUnavailable means that the database did not answer in time. The operation may have been
-	// done. A retry with the same idempotency key returns its result.
+	// ErrUnavailable means that the database did not answer in time, or that the ledger is stopping.
+	// The operation may have been done. A retry with the same idempotency key returns its result.
 	ErrUnavailable = errors.New("ledger database unavailable")
 )
 

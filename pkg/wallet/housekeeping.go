@@ -48,7 +48,8 @@ func (l *Ledger) removeOldKeys(ctx context.Context, now time.Time) error {
 	const pageSize = 1000
 	for {
 		removed, err := l.store.deleteOldKeys(ctx, now, l.cfg.KeyRetention, pageSize)
-		if err != nil || removed < pageSize || ctx.Err() != nil {
+		isLastPage := removed < pageSize
+		if err != nil || isLastPage || ctx.Err() != nil {
 			return err
 		}
 	}
@@ -75,8 +76,12 @@ func (l *Ledger) refundExpired(ctx context.Context, now time.Time) error {
 
 		for i, r := range requests {
 			_, err := r.awaitResult()
-			if err != nil && !errors.Is(err, ErrEscrowProcessed) && firstErr == nil {
-				firstErr = fmt.Errorf("escrow %s: %w", due[i].ID, err)
+			if errors.Is(err, ErrEscrowProcessed) {
+				continue // another operation closed the escrow first
+			}
+
+			if err != nil && firstErr == nil {
+				firstErr = fmt.Errorf("refund escrow %s: %w", due[i].ID, err)
 			}
 		}
 

@@ -164,7 +164,8 @@ func applyClose(st *state, op *Op, p *posting) error {
 
 	paysModel := settle > 0
 	model := st.wallets[op.Model]
-	if paysModel && model != nil && model.Earned > MaxAmount-settle {
+	exceedsMax := model != nil && model.Earned > MaxAmount-settle
+	if paysModel && exceedsMax {
 		return errBalanceTooLarge
 	}
 

@@ -200,7 +200,8 @@ func (v *validator) validateReason(s string) {
 }
 
 func isReason(s string) bool {
-	if s == "" || len(s) > maxReason || !isLowerLetter(s[0]) {
+	hasValidLength := s != "" && len(s) <= maxReason
+	if !hasValidLength || !isLowerLetter(s[0]) {
 		return false
 	}
 

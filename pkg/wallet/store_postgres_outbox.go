@@ -100,7 +100,8 @@ func (s *postgresStore) appendOutboxRows(
 		published := s.published.placesOf(b.ID)
 		for place, text := range b.Transactions {
 			last = outboxID(b.ID, place, len(b.Transactions))
-			if last <= after || len(rows) == limit || published.has(place) {
+			isListed := last > after && !published.has(place)
+			if !isListed || len(rows) == limit {
 				continue
 			}
 
