@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// acknowledgeRows has rows deleted from the outbox, soon.
+// acknowledgeRows queues published rows to be deleted from the outbox.
 func (r *Relay) acknowledgeRows(ids []int64) {
 	if len(ids) == 0 {
 		return
@@ -13,36 +13,40 @@ func (r *Relay) acknowledgeRows(ids []int64) {
 	r.mu.Lock()
 	r.acks = append(r.acks, ids...)
 	r.mu.Unlock()
-	signal(r.acked)
+	sendToken(r.acksReady)
 }
 
-// runAcknowledge deletes what the fast way has published, until finished is closed
-// and nothing is left. Rows that cannot be deleted are published again by the sweep and
-// answered as duplicates.
+// runAcknowledge deletes the queued rows from the outbox until finished is closed, and then once
+// more. A row that cannot be deleted is published again by the sweep and answered Duplicate.
 func (r *Relay) runAcknowledge(ctx context.Context, finished <-chan struct{}) {
 	for ending := false; ; {
 		if !ending {
 			select {
-			case <-r.acked:
+			case <-r.acksReady:
 			case <-finished:
 				ending = true
 			}
 		}
 		if !ending {
-			pause := time.NewTimer(ackDelay)
+			delay := time.NewTimer(ackDelay)
 			select {
-			case <-pause.C:
+			case <-delay.C:
 			case <-finished:
 				ending = true
 			}
-			pause.Stop()
+			delay.Stop()
 		}
+
 		r.mu.Lock()
 		ids := r.acks
 		r.acks = nil
 		r.mu.Unlock()
-		if err := r.deleteRows(ctx, ids); err != nil && ctx.Err() == nil {
-			r.complain.Do(func() { r.cfg.Logger.Warn("published rows stay in the outbox for now", "error", err) })
+
+		err := r.deleteRows(ctx, ids)
+		if err != nil && ctx.Err() == nil {
+			r.logLimit.Do(func() {
+				r.cfg.Logger.Warn("deleting published outbox rows failed; the sweep will retry", "error", err)
+			})
 		}
 		if ending {
 			return
@@ -50,11 +54,12 @@ func (r *Relay) runAcknowledge(ctx context.Context, finished <-chan struct{}) {
 	}
 }
 
-// deleteRows deletes rows from the outbox, a bounded number at a time.
+// deleteRows deletes rows from the outbox, at most ackChunk in one call.
 func (r *Relay) deleteRows(ctx context.Context, ids []int64) error {
 	for len(ids) > 0 {
 		n := min(len(ids), ackChunk)
-		if err := r.src.Published(ctx, ids[:n]); err != nil {
+		err := r.src.Published(ctx, ids[:n])
+		if err != nil {
 			r.metrics.errors.WithLabelValues("outbox").Inc()
 			return err
 		}

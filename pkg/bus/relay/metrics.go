@@ -24,41 +24,45 @@ type relayMetrics struct {
 
 func newRelayMetrics(reg prometheus.Registerer) relayMetrics {
 	f := promauto.With(reg)
-	counter := func(name, help string) prometheus.Counter {
+	newCounter := func(name, help string) prometheus.Counter {
 		return f.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 	}
-	gauge := func(name, help string) prometheus.Gauge {
+	newGauge := func(name, help string) prometheus.Gauge {
 		return f.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
 	}
+
 	return relayMetrics{
 		published: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "wallet_event_published_total",
-			Help: "The ledger's events that this process wrote to the streams; an event with two parties counts once.",
+			Help: "Ledger events that this process wrote to the streams. An event with two parties counts once.",
 		}, []string{"type"}),
 		errors: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "wallet_event_publish_error_total",
-			Help: "What went wrong on the way to the streams, by reason: redis (a call failed), outbox (the ledger did not answer), " +
-				"partly_published and unwritable (Redis holds what no publisher wrote; see the log). Everything is tried again.",
+			Help: "Errors while publishing ledger events, by reason: redis (a call failed), outbox (the ledger did not answer), " +
+				"partly_published and unwritable (Redis holds data that no publisher wrote; see the log). The relay retries all of them.",
 		}, []string{"reason"}),
-		deferred: counter("relay_deferred_total", "Transactions left to the sweep, because the queue was full, or Redis or the partition away."),
-		gaps:     counter("relay_gaps_total", "Groups that Redis refused at first, because it lacked what comes before them."),
-		republished: counter("relay_republished_total",
-			"Groups derived from the ledger and published: Redis had lost them, or a comparison met them on their way."),
-		ahead: counter("relay_ahead_total",
+		deferred: newCounter("relay_deferred_total",
+			"Transactions left to the sweep because the queue was full, or because Redis or the partition was unavailable."),
+		gaps: newCounter("relay_gaps_total",
+			"Account updates that Redis refused at first because it lacked an earlier update of the account."),
+		republished: newCounter("relay_republished_total",
+			"Account updates derived from the ledger and published, because Redis had lost them or because a comparison ran before their first publish."),
+		ahead: newCounter("relay_ahead_total",
 			"Accounts with a higher seq in Redis than in the ledger: the ledger was restored from a backup, or a failover of its database lost commits."),
-		sweeps:  counter("relay_sweeps_total", "Passes through the outbox."),
-		backlog: gauge("relay_outbox_backlog", "Committed transactions in the outbox."),
-		oldest:  gauge("relay_outbox_oldest_age_seconds", "Age of the oldest row in the outbox; 0 when it is empty."),
+		sweeps:  newCounter("relay_sweeps_total", "Passes through the outbox."),
+		backlog: newGauge("relay_outbox_backlog", "Committed transactions in the outbox."),
+		oldest:  newGauge("relay_outbox_oldest_age_seconds", "Age of the oldest row in the outbox; 0 when it is empty."),
 		delay: f.NewHistogram(prometheus.HistogramOpts{
 			Name: "relay_publish_delay_seconds",
-			Help: "Time from a transaction's making to its events' being in the streams.",
-			// Milliseconds, unless Redis was away: then minutes to hours.
+			Help: "Time from the commit of a transaction until its events are in the streams.",
+			// The usual delay is milliseconds. After a Redis outage it is minutes to hours.
 			Buckets: append(prometheus.ExponentialBuckets(0.0005, 2, 16), 60, 300, 1800, 7200),
 		}),
 	}
 }
 
-func (m *relayMetrics) count(pubs []publish.Publication, outcomes []publish.Outcome, err error) {
+// countOutcomes counts the published events by type, and the error.
+func (m *relayMetrics) countOutcomes(pubs []publish.Publication, outcomes []publish.Outcome, err error) {
 	if err != nil {
 		m.errors.WithLabelValues("redis").Inc()
 	}

@@ -8,89 +8,94 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/publish"
 )
 
-// Redis may be away in part: one master of a cluster is, or the key of one stream
-// holds something else. Partitions that give no answer are away then. Their events wait in
-// the outbox for the sweep, which tries them again in each pass; others go on.
+// Redis may fail in part: one master of a cluster does not answer, or the key of one stream holds
+// another type. The partitions that do not answer are unavailable. Their events wait in the outbox.
+// The sweep retries them in each pass, and the events of other partitions are published.
 
-// awayError says which partitions gave no answer.
-type awayError struct {
+// unavailableError names the partitions that did not answer.
+type unavailableError struct {
 	partitions map[int]bool
 	err        error
 }
 
-func (e *awayError) Error() string { return e.err.Error() }
-func (e *awayError) Unwrap() error { return e.err }
+func (e *unavailableError) Error() string { return e.err.Error() }
+func (e *unavailableError) Unwrap() error { return e.err }
 
-// markUnavailable notes partitions that gave none. When that are all, Redis is down. So it is
-// if there is one server for all of them and no call was answered (some).
-func (r *Relay) markUnavailable(partitions map[int]bool, some bool, err error) error {
-	if !some && !r.pub.PartitionsApart() {
+// markUnavailable records the partitions that did not answer. If none answered, Redis is down.
+// Without a cluster one server holds all partitions: Redis is down unless anyAnswered is true.
+func (r *Relay) markUnavailable(partitions map[int]bool, anyAnswered bool, err error) error {
+	if !anyAnswered && !r.pub.PartitionsApart() {
 		for i := range r.keys.Partitions {
 			partitions[i] = true
 		}
 	}
+
 	r.mu.Lock()
-	if r.away == nil {
-		r.away = make(map[int]bool)
+	if r.unavailable == nil {
+		r.unavailable = make(map[int]bool)
 	}
-	maps.Copy(r.away, partitions)
-	down := len(r.away) == r.keys.Partitions
+	maps.Copy(r.unavailable, partitions)
+	down := len(r.unavailable) == r.keys.Partitions
 	if down {
-		r.away = nil
+		r.unavailable = nil
 	}
 	r.mu.Unlock()
+
 	if down {
-		r.redisFailed(err)
+		r.handleRedisDown(err)
 	} else {
-		r.complain.Do(func() {
-			r.cfg.Logger.Error("publishing fails for some partitions; their events wait in the outbox until Redis takes them", "error", err)
+		r.logLimit.Do(func() {
+			r.cfg.Logger.Error("publishing to some partitions failed; retrying, their events wait in the outbox", "error", err)
 		})
-		signal(r.urgent)
+		sendToken(r.sweepNow)
 	}
-	return &awayError{partitions: partitions, err: err}
+	return &unavailableError{partitions: partitions, err: err}
 }
 
-// recordAnswers has the fast way take partitions again that have answered, and leave
-// out those that have not.
-func (r *Relay) recordAnswers(pubs []publish.Publication, outcomes []publish.Outcome, err error) error {
-	unknown, some := map[int]bool{}, errors.Is(err, publish.ErrNoStream)
+// recordAvailability marks partitions as available when they answered, and as unavailable when they
+// did not.
+func (r *Relay) recordAvailability(pubs []publish.Publication, outcomes []publish.Outcome, err error) error {
+	unanswered := map[int]bool{}
+	anyAnswered := errors.Is(err, publish.ErrNoStream)
+
 	r.mu.Lock()
 	for i, o := range outcomes {
 		partition := r.keys.Partition(pubs[i].Update.Account)
 		switch o.Status {
 		case bus.Unknown:
-			unknown[partition] = true
-		case bus.Unwritable: // Redis was not asked, perhaps
+			unanswered[partition] = true
+		case bus.Unwritable: // the publisher may have answered without asking Redis
 		default:
-			some = true
-			delete(r.away, partition)
+			anyAnswered = true
+			delete(r.unavailable, partition)
 		}
 	}
 	r.mu.Unlock()
+
 	if err == nil {
 		return nil
 	}
-	return r.markUnavailable(unknown, some, err)
+	return r.markUnavailable(unanswered, anyAnswered, err)
 }
 
-// unavailablePartitions lists the partitions that the fast way leaves to the sweep; mostly nil.
+// unavailablePartitions returns the partitions that are left to the sweep, or nil if there are none.
 func (r *Relay) unavailablePartitions() map[int]bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.away) == 0 {
+	if len(r.unavailable) == 0 {
 		return nil
 	}
-	return maps.Clone(r.away)
+	return maps.Clone(r.unavailable)
 }
 
-// clearOutages has the fast way take all partitions again.
-func (r *Relay) clearOutages() {
+// clearUnavailable marks all partitions as available.
+func (r *Relay) clearUnavailable() {
 	r.mu.Lock()
-	r.away = nil
+	r.unavailable = nil
 	r.mu.Unlock()
 }
 
-// skips tells whether a group's partition is among those.
-func (r *Relay) skips(partitions map[int]bool, g *bus.AccountUpdate) bool {
-	return len(partitions) > 0 && partitions[r.keys.Partition(g.Account)]
+// isInPartitions reports whether the update belongs to one of the partitions.
+func (r *Relay) isInPartitions(u *bus.AccountUpdate, partitions map[int]bool) bool {
+	return len(partitions) > 0 && partitions[r.keys.Partition(u.Account)]
 }

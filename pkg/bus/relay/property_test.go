@@ -18,12 +18,11 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/tail"
 )
 
-// TestWhateverHappensStreamsHaveNoHole commits at random through two relays, while connections
-// are cut, Redis is emptied, hashes are deleted, and replies hang. In the end the
-// outbox is empty; each account's stream rises by one from where it starts to the last
-// commit, without repeats; the hash agrees; and the tail has delivered all that is in
-// the streams, in their order.
-func TestWhateverHappensStreamsHaveNoHole(t *testing.T) {
+// TestStreamsHaveNoHoleAfterRandomFailures commits at random through two relays, while connections are
+// cut, Redis is emptied, hashes are deleted and replies hang. In the end the outbox must be empty. Each
+// account's stream must rise by one from its first seq to the last commit, without repeats. The hash
+// must have the last seq, and the tail must have delivered all entries in the order of the stream.
+func TestStreamsHaveNoHoleAfterRandomFailures(t *testing.T) {
 	server := testenv.RedisServer(t)
 	direct := streamtest.Open(t, server.URL())
 	keys := bus.Keys{Partitions: 3}.WithDefaults()
@@ -35,18 +34,18 @@ func TestWhateverHappensStreamsHaveNoHole(t *testing.T) {
 		defer w.close()
 		steps := rapid.SliceOfN(rapid.SampledFrom([]string{
 			"commit", "commit", "commit", "commit", "commit", "commit", "late", "late", "orphan",
-			"cut relay", "cut relay", "hang relay", "cut tail", "hang tail", "flush", "delete hash", "failover", "failover", "yield", "yield",
+			"cut relay", "cut relay", "hang relay", "cut tail", "hang tail",
+			"flush", "delete hash", "failover", "failover", "yield", "yield",
 		}), 5, 60).Draw(rt, "steps")
 		for _, step := range steps {
-			w.step(step, rapid.IntRange(0, 1<<20).Draw(rt, "choice"))
+			w.runStep(step, rapid.IntRange(0, 1<<20).Draw(rt, "choice"))
 		}
-		w.settle(rt)
+		w.checkEnd(rt)
 	})
 }
 
-// loseNewest makes Redis forget an account's newest groups, as a failover to a
-// replica that lags does.
-var loseNewest = redis.NewScript(`
+// loseNewestScript deletes an account's newest updates, as a failover to a lagging replica does.
+var loseNewestScript = redis.NewScript(`
 local lost, first = {}, nil
 local n = 0
 for _, e in ipairs(redis.call('XREVRANGE', KEYS[1], '+', '-')) do
@@ -70,26 +69,26 @@ end
 return n
 `)
 
-// world is what the property test acts upon.
+// world is the state of the property test.
 type world struct {
 	t      *testing.T
 	direct redis.UniversalClient
 	keys   bus.Keys
-	src    *memory
+	src    *memorySource
 	relays [2]*relay.Relay
-	nets   [3]*testenv.Proxy // of the relays and the tail
+	nets   [3]*testenv.Proxy // two for the relays and one for the tail
 	tail   *streamtest.Follower
 	stops  []func()
-	mu     [4]sync.Mutex // one for each account, as its row lock in a database
+	mu     [4]sync.Mutex // one for each account, like its row lock in a database
 	late   sync.WaitGroup
 }
 
 func newWorld(t *testing.T, direct redis.UniversalClient, addr string, keys bus.Keys) *world {
-	w := &world{t: t, direct: direct, keys: keys, src: newMemory()}
+	w := &world{t: t, direct: direct, keys: keys, src: newMemorySource()}
 	for i := range w.nets {
 		w.nets[i] = testenv.NewProxy(t, addr)
 	}
-	client := func(i int) redis.UniversalClient {
+	openClient := func(i int) redis.UniversalClient {
 		rdb, err := redisconn.Open("redis://" + w.nets[i].Addr() + "?read_timeout=150ms&max_retries=1")
 		if err != nil {
 			t.Fatal(err)
@@ -98,11 +97,11 @@ func newWorld(t *testing.T, direct redis.UniversalClient, addr string, keys bus.
 		return rdb
 	}
 	for i := range w.relays {
-		r, stop := relayWith(t, w.src, client(i), keys, relay.Config{Page: 7, MaxQueue: 50, MaxBatch: 9})
+		r, stop := startRelay(t, w.src, openClient(i), keys, relay.Config{Page: 7, MaxQueue: 50, MaxBatch: 9})
 		w.relays[i] = r
 		w.stops = append(w.stops, stop)
 	}
-	w.tail = streamtest.Follow(t, client(2), tail.Config{Keys: keys, Check: 20 * time.Millisecond, Block: 10 * time.Millisecond})
+	w.tail = streamtest.Follow(t, openClient(2), tail.Config{Keys: keys, Check: 20 * time.Millisecond, Block: 10 * time.Millisecond})
 	w.stops = append(w.stops, w.tail.Stop)
 	return w
 }
@@ -121,13 +120,13 @@ func accountName(i int) string {
 	return fmt.Sprintf("user:%d", i)
 }
 
-// commit makes a transaction of one or two accounts, with their locks held from the
-// moment the outbox id is taken until it is offered.
-func (w *world) commit(choice int, r *relay.Relay, meanwhile <-chan struct{}) {
+// commit makes a transaction of one or two accounts. It holds their locks from the assignment of the
+// outbox id until the offer. If visible is not nil, it waits for visible before the commit.
+func (w *world) commit(choice int, r *relay.Relay, visible <-chan struct{}) {
 	parties := []int{choice % 4}
 	if other := choice / 4 % 4; other != parties[0] && choice%3 > 0 {
 		parties = append(parties, other)
-		slices.Sort(parties) // locks are taken in order
+		slices.Sort(parties) // lock in a fixed order
 	}
 	var names []string
 	for _, i := range parties {
@@ -139,9 +138,9 @@ func (w *world) commit(choice int, r *relay.Relay, meanwhile <-chan struct{}) {
 			w.mu[i].Unlock()
 		}
 	}()
-	id := w.src.reserve()
-	if meanwhile != nil {
-		<-meanwhile
+	id := w.src.reserveID()
+	if visible != nil {
+		<-visible
 	}
 	row := w.src.commit(id, 1+choice%3, names...)
 	if r != nil {
@@ -149,7 +148,7 @@ func (w *world) commit(choice int, r *relay.Relay, meanwhile <-chan struct{}) {
 	}
 }
 
-func (w *world) step(name string, choice int) {
+func (w *world) runStep(name string, choice int) {
 	ctx := w.t.Context()
 	r := w.relays[choice%2]
 	switch name {
@@ -160,21 +159,24 @@ func (w *world) step(name string, choice int) {
 		}
 	case "orphan": // the process dies before it can offer
 		w.commit(choice, nil, nil)
-	case "late": // becomes visible after others that took their id later
+	case "late": // becomes visible after transactions with higher ids
 		gate := make(chan struct{})
 		w.late.Go(func() { w.commit(choice, r, gate) })
-		w.after(choice%20, func() { close(gate) })
+		w.runLater(choice%20, func() { close(gate) })
 	case "cut relay":
 		w.nets[choice%2].Cut()
 	case "hang relay":
 		net := w.nets[choice%2]
 		net.PauseReplies()
-		w.after(choice%40, func() { net.Cut(); net.Resume() })
+		w.runLater(choice%40, func() {
+			net.Cut()
+			net.Resume()
+		})
 	case "cut tail":
 		w.nets[2].Cut()
 	case "hang tail":
 		w.nets[2].PauseRequests()
-		w.after(choice%20, w.nets[2].Resume)
+		w.runLater(choice%20, w.nets[2].Resume)
 	case "flush":
 		w.direct.FlushAll(ctx)
 	case "delete hash":
@@ -182,54 +184,58 @@ func (w *world) step(name string, choice int) {
 	case "failover":
 		account := accountName(choice % 4)
 		partition := w.keys.Partition(account)
-		err := loseNewest.Run(ctx, w.direct, []string{w.keys.Stream(partition), w.keys.BalanceHash(account)},
+		err := loseNewestScript.Run(ctx, w.direct, []string{w.keys.Stream(partition), w.keys.BalanceHash(account)},
 			account, w.keys.Dedup(partition, ""), choice%6).Err()
 		if err != nil {
 			w.t.Error(err)
 		}
-	case "yield": // let the relays come to something, but not always to an end
-		for start := time.Now(); !w.src.empty() && time.Since(start) < time.Duration(choice%15)*time.Millisecond; {
+	case "yield": // gives the relays some time, which is not always enough
+		for start := time.Now(); !w.src.isEmpty() && time.Since(start) < time.Duration(choice%15)*time.Millisecond; {
 			w.direct.Ping(ctx)
 		}
 	}
 }
 
-// after does something later, while other steps go on.
-func (w *world) after(millis int, do func()) {
+// runLater calls f after some milliseconds, while other steps run.
+func (w *world) runLater(millis int, f func()) {
 	w.late.Add(1)
-	time.AfterFunc(time.Duration(millis)*time.Millisecond, func() { defer w.late.Done(); do() })
+	time.AfterFunc(time.Duration(millis)*time.Millisecond, func() {
+		defer w.late.Done()
+		f()
+	})
 }
 
-// settle waits until all is published and compares.
-func (w *world) settle(rt *rapid.T) {
+// checkEnd waits until all rows are published and checks the streams, the hashes and the tail.
+func (w *world) checkEnd(rt *rapid.T) {
 	w.late.Wait()
-	for i := range w.relays { // one commit after the last trouble: quiet accounts heal by reconnects only
+	// Commit once more after the last failure, since quiet accounts are repaired after reconnects only.
+	for i := range w.relays {
 		for a := range 4 {
-			w.src.run(w.relays[i], 1, accountName(a))
+			w.src.commitAndOffer(w.relays[i], 1, accountName(a))
 		}
 	}
-	streamtest.WaitFor(w.t, "an empty outbox", w.src.empty)
+	streamtest.WaitFor(w.t, "an empty outbox", w.src.isEmpty)
 	for i := range 4 {
 		account := accountName(i)
 		last := w.src.lastSeq(account)
-		got := entriesOf(w.t, w.direct, w.keys, account)
+		got := readSeqs(w.t, w.direct, w.keys, account)
 		if len(got) == 0 || !slices.Equal(got, streamtest.UpTo(got[0], last)) {
-			rt.Fatalf("%s: stream %v; want it to rise by one up to %d", account, got, last)
+			rt.Fatalf("%s: got stream %v, want it to rise by one up to %d", account, got, last)
 		}
 		hash := w.direct.HGet(w.t.Context(), w.keys.BalanceHash(account), "seq").Val()
 		if hash != fmt.Sprint(last) {
-			rt.Fatalf("%s: hash has seq %s; want %d", account, hash, last)
+			rt.Fatalf("%s: got seq %s in the hash, want %d", account, hash, last)
 		}
-		// What was there before trouble may have come or not, and may come again; all that is
-		// there now has come, in its order.
+		// The tail may have missed or repeated entries that a failure deleted. It must have delivered all
+		// entries that exist now, in order.
 		streamtest.WaitFor(w.t, account+" at the tail", func() bool {
-			return contains(w.tail.All(account), got)
+			return containsInOrder(w.tail.All(account), got)
 		})
 	}
 }
 
-// contains tells whether some of list are sub, in its order.
-func contains(list, sub []int64) bool {
+// containsInOrder reports whether list contains the numbers of sub in the same order.
+func containsInOrder(list, sub []int64) bool {
 	for _, n := range list {
 		if len(sub) > 0 && n == sub[0] {
 			sub = sub[1:]

@@ -9,249 +9,209 @@ import (
 )
 
 const (
-	// publishTimeout bounds one publish, with go-redis' own attempts: a Redis that
-	// hangs must not hold a batch for longer than it takes to give it up.
+	// publishTimeout bounds one publish, including the retries of go-redis. A Redis that hangs must
+	// not block a batch for longer.
 	publishTimeout = 3 * time.Second
-	// holdFor is how long a row that Redis answered Gap stays in memory: its
-	// predecessor is mostly on its way from another process. Then the sweep has it.
-	holdFor = 100 * time.Millisecond
-	// holdPause is the pause between attempts to publish held rows.
-	holdPause = 5 * time.Millisecond
-	// ackDelay lets rows gather before they are deleted, so that a delete is one
-	// statement for many and not one for each batch.
+	// gapTimeout is how long a row that Redis answered Gap waits in memory. Usually another process
+	// is publishing its predecessor at the same time. After that the row is left to the sweep.
+	gapTimeout = 100 * time.Millisecond
+	// gapRetryInterval is the pause between attempts to publish the rows in the gap queue.
+	gapRetryInterval = 5 * time.Millisecond
+	// ackDelay is how long published rows gather, so that one statement deletes many rows.
 	ackDelay = 20 * time.Millisecond
 	// ackChunk bounds the rows of one delete.
 	ackChunk = 2000
 )
 
-// refusal is a group that Redis did not take, and why.
+// refusal is an update that Redis did not store, and its outcome.
 type refusal struct {
 	row     int64 // id in the outbox
-	group   *bus.AccountUpdate
+	update  *bus.AccountUpdate
 	outcome publish.Outcome
 }
 
-// publishRows publishes rows in the order given, without groups in partitions that are
-// away, and tells which are done with all their groups, which are not, and what
-// Redis refused. With an error, groups that got no answer are neither.
-func (r *Relay) publishRows(ctx context.Context, rows []bus.OutboxRow, away map[int]bool) (done []int64, left []bus.OutboxRow, refused []refusal, err error) {
+// publishResult is the result of publishing rows.
+type publishResult struct {
+	published []int64         // ids of the rows of which Redis has all updates
+	remaining []bus.OutboxRow // the other rows, in order
+	refusals  []refusal
+}
+
+// publishRows publishes rows in the order given, without the updates of unavailable partitions. The
+// error means that some updates got no answer. Their rows are in remaining, without a refusal.
+func (r *Relay) publishRows(ctx context.Context, rows []bus.OutboxRow, unavailable map[int]bool) (publishResult, error) {
 	pubs := make([]publish.Publication, 0, 2*len(rows))
 	for i := range rows {
 		for j := range rows[i].Updates {
-			if g := &rows[i].Updates[j]; !r.skips(away, g) {
-				pubs = append(pubs, publish.Publication{Update: *g})
+			u := &rows[i].Updates[j]
+			if !r.isInPartitions(u, unavailable) {
+				pubs = append(pubs, publish.Publication{Update: *u})
 			}
 		}
 	}
-	outcomes, err := r.publish(ctx, pubs)
-	now, k := time.Now(), 0
-	done = make([]int64, 0, len(rows))
+	outcomes, err := r.publishWithTimeout(ctx, pubs)
+
+	now := time.Now()
+	result := publishResult{published: make([]int64, 0, len(rows))}
+	next := 0 // index of the next outcome
 	for i := range rows {
-		row, whole := &rows[i], true
+		row := &rows[i]
+		complete := true
 		for j := range row.Updates {
-			if r.skips(away, &row.Updates[j]) {
-				whole = false
+			u := &row.Updates[j]
+			if r.isInPartitions(u, unavailable) {
+				complete = false
 				continue
 			}
-			o := outcomes[k]
-			if o.Status == bus.Duplicate && o.Last > row.Updates[j].Last() {
-				r.suspectRollback(row.Updates[j].Account, o.Last)
+			o := outcomes[next]
+			next++
+			if o.Status == bus.Duplicate && o.Last > u.Last() {
+				r.suspectRollback(u.Account, o.Last)
 			}
-			if !o.Done() {
-				whole = false
-				if o.Status != bus.Unknown {
-					refused = append(refused, refusal{row: row.ID, group: &row.Updates[j], outcome: o})
-				}
+			if o.Done() {
+				continue
 			}
-			k++
+			complete = false
+			if o.Status != bus.Unknown {
+				result.refusals = append(result.refusals, refusal{row: row.ID, update: u, outcome: o})
+			}
 		}
-		if !whole {
-			left = append(left, *row)
+		if !complete {
+			result.remaining = append(result.remaining, *row)
 			continue
 		}
-		done = append(done, row.ID)
+		result.published = append(result.published, row.ID)
 		r.metrics.delay.Observe(now.Sub(row.CommittedAt).Seconds())
 		r.recordSpan(row, now)
 	}
-	return done, left, refused, err
+	return result, err
 }
 
-// publish is Publisher.Publish with a deadline and the relay's metrics. It notes what
-// gave no answer, unless ctx ended.
-func (r *Relay) publish(ctx context.Context, pubs []publish.Publication) ([]publish.Outcome, error) {
-	within, cancel := context.WithTimeout(ctx, publishTimeout)
+// publishWithTimeout is Publisher.Publish with a timeout and the relay's metrics. It records the
+// partitions that did not answer, unless ctx ended.
+func (r *Relay) publishWithTimeout(ctx context.Context, pubs []publish.Publication) ([]publish.Outcome, error) {
+	limited, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	outcomes, err := r.pub.Publish(within, pubs)
-	r.metrics.count(pubs, outcomes, err)
+	outcomes, err := r.pub.Publish(limited, pubs)
+	r.metrics.countOutcomes(pubs, outcomes, err)
 	if ctx.Err() == nil && (err != nil || r.unavailablePartitions() != nil) {
-		err = r.recordAnswers(pubs, outcomes, err)
+		err = r.recordAvailability(pubs, outcomes, err)
 	}
 	return outcomes, err
 }
 
-// publishOffers publishes what is offered until ctx ends, then what is queued.
-// While one batch is on its way the next one gathers.
+// publishOffers publishes offered rows until ctx ends, and then the queued rows until working ends.
+// The next batch gathers while one is being published.
 func (r *Relay) publishOffers(ctx, working context.Context) {
-	held := heldRows{accounts: map[string]int{}}
-	retry := time.NewTicker(holdPause)
+	gaps := gapQueue{accounts: map[string]int{}}
+	retry := time.NewTicker(gapRetryInterval)
 	retry.Stop()
 	defer retry.Stop()
+
 	for ctx.Err() == nil {
-		var due <-chan time.Time // never, when nothing is held
-		if len(held.rows) > 0 {
-			due = retry.C
+		var retryDue <-chan time.Time // nil while the gap queue is empty
+		if len(gaps.rows) > 0 {
+			retryDue = retry.C
 		}
-		again := false
+		retryGaps := false
 		select {
 		case <-ctx.Done():
-		case <-r.queued:
-		case <-due:
-			again = true
+		case <-r.queueReady:
+		case <-retryDue:
+			retryGaps = true
 		}
-		before := len(held.rows)
-		r.publishBatch(working, r.takeBatch(), &held, again)
-		if before == 0 && len(held.rows) > 0 {
-			retry.Reset(holdPause)
-		} else if len(held.rows) == 0 {
+
+		before := len(gaps.rows)
+		r.publishBatch(working, r.nextBatch(), &gaps, retryGaps)
+		if before == 0 && len(gaps.rows) > 0 {
+			retry.Reset(gapRetryInterval)
+		} else if len(gaps.rows) == 0 {
 			retry.Stop()
 		}
 	}
-	for batch := r.takeBatch(); len(batch) > 0 && working.Err() == nil && !r.down.Load(); batch = r.takeBatch() {
-		r.publishBatch(working, batch, &held, true)
+
+	batch := r.nextBatch()
+	for len(batch) > 0 && working.Err() == nil && !r.redisDown.Load() {
+		r.publishBatch(working, batch, &gaps, true)
+		batch = r.nextBatch()
 	}
 }
 
-// takeBatch empties the queue, up to one batch.
-func (r *Relay) takeBatch() []bus.OutboxRow {
+// nextBatch removes up to one batch of rows from the queue.
+func (r *Relay) nextBatch() []bus.OutboxRow {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.queue) <= r.cfg.MaxBatch {
 		batch := r.queue
-		r.queue, r.weight = nil, 0
+		r.queue = nil
+		r.queueBytes = 0
 		return batch
 	}
+
 	batch := r.queue[:r.cfg.MaxBatch:r.cfg.MaxBatch]
 	r.queue = r.queue[r.cfg.MaxBatch:]
 	for i := range batch {
-		r.weight -= weight(&batch[i])
+		r.queueBytes -= payloadBytes(&batch[i])
 	}
-	signal(r.queued)
+	sendToken(r.queueReady)
 	return batch
 }
 
-// publishBatch publishes new rows, after the held ones when it is time for those.
-func (r *Relay) publishBatch(ctx context.Context, batch []bus.OutboxRow, held *heldRows, again bool) {
+// publishBatch publishes new rows. If retryGaps is true, it publishes the rows of the gap queue
+// before them.
+func (r *Relay) publishBatch(ctx context.Context, batch []bus.OutboxRow, gaps *gapQueue, retryGaps bool) {
 	now := time.Now()
 	rows := batch
-	if len(held.rows) > 0 {
-		if again {
-			rows = append(held.release(), batch...)
+	if len(gaps.rows) > 0 {
+		if retryGaps {
+			rows = append(gaps.beginRetry(), batch...)
 		} else {
-			rows = held.keepBehind(batch, now, r.cfg.MaxQueue)
+			rows = gaps.addFollowers(batch, now, r.cfg.MaxQueue)
 		}
 	}
 	if len(rows) == 0 {
 		return
 	}
-	done, left, refused, err := r.publishRows(ctx, rows, r.unavailablePartitions())
-	r.acknowledgeRows(done)
-	if err != nil && (ctx.Err() != nil || r.down.Load()) {
-		held.clear()
+
+	result, err := r.publishRows(ctx, rows, r.unavailablePartitions())
+	r.acknowledgeRows(result.published)
+	if err != nil && (ctx.Err() != nil || r.redisDown.Load()) {
+		gaps.discardRows()
 		return
 	}
-	r.metrics.gaps.Add(float64(len(refused)))
-	why := map[int64]bus.Status{} // the last refusal of each row
-	for _, f := range refused {
-		why[f.row] = f.outcome.Status
+
+	r.metrics.gaps.Add(float64(len(result.refusals)))
+	statuses := map[int64]bus.Status{} // status of the last refusal, by row
+	for _, refused := range result.refusals {
+		statuses[refused.row] = refused.outcome.Status
 	}
-	for i := range left {
-		switch status := why[left[i].ID]; {
-		case status == bus.Gap && held.keep(left[i], now, r.cfg.MaxQueue):
-		case status == bus.Unwritable: // no haste will help; the sweep's tick has it
-		case status == bus.Unknown: // its partition is away
+	for i := range result.remaining {
+		row := &result.remaining[i]
+		status := statuses[row.ID]
+		switch {
+		case status == bus.Gap && gaps.addRow(*row, now, r.cfg.MaxQueue):
+		case status == bus.Unwritable: // a repeat would fail too, so the row waits for the next tick
+		case status == bus.Unknown: // its partition is unavailable
 			r.metrics.deferred.Inc()
-			signal(r.urgent)
+			sendToken(r.sweepNow)
 		default:
-			signal(r.urgent)
+			sendToken(r.sweepNow)
 		}
 	}
-	held.settle()
+	gaps.endRetry()
 }
 
-// redisFailed leaves everything to the sweep that follows Redis' return.
-func (r *Relay) redisFailed(err error) {
-	r.complain.Do(func() {
-		r.cfg.Logger.Error("publishing fails; commits go on and the outbox grows until Redis is back", "error", err)
+// handleRedisDown empties the queue. From now on all rows are left to the sweep that runs when Redis
+// answers again.
+func (r *Relay) handleRedisDown(err error) {
+	r.logLimit.Do(func() {
+		r.cfg.Logger.Error("publishing failed; retrying, the outbox grows until Redis is back", "error", err)
 	})
-	r.down.Store(true)
+	r.redisDown.Store(true)
 	r.mu.Lock()
 	r.metrics.deferred.Add(float64(len(r.queue)))
-	r.queue, r.weight = nil, 0
+	r.queue = nil
+	r.queueBytes = 0
 	r.mu.Unlock()
-	signal(r.urgent)
-}
-
-// heldRows are rows whose predecessors Redis did not have, in order.
-type heldRows struct {
-	rows     []heldRow
-	accounts map[string]int      // accounts of rows, and of how many
-	since    map[int64]time.Time // of rows that were released, until settle
-}
-
-type heldRow struct {
-	row   bus.OutboxRow
-	since time.Time
-}
-
-// keep holds a row back. It says no to one that was held for too long, and when too many are.
-func (h *heldRows) keep(row bus.OutboxRow, now time.Time, limit int) bool {
-	since, ok := h.since[row.ID]
-	if !ok {
-		since = now
-	}
-	if now.Sub(since) >= holdFor || len(h.rows) >= limit {
-		return false
-	}
-	h.rows = append(h.rows, heldRow{row: row, since: since})
-	for i := range row.Updates {
-		h.accounts[row.Updates[i].Account]++
-	}
-	return true
-}
-
-// keepBehind holds back those rows whose account has rows held already, and
-// returns the others.
-func (h *heldRows) keepBehind(batch []bus.OutboxRow, now time.Time, limit int) []bus.OutboxRow {
-	var free []bus.OutboxRow
-	for _, row := range batch {
-		behind := false
-		for i := range row.Updates {
-			behind = behind || h.accounts[row.Updates[i].Account] > 0
-		}
-		if !behind || !h.keep(row, now, limit) {
-			free = append(free, row)
-		}
-	}
-	return free
-}
-
-// release returns the held rows for another attempt.
-func (h *heldRows) release() []bus.OutboxRow {
-	h.since = make(map[int64]time.Time, len(h.rows))
-	rows := make([]bus.OutboxRow, len(h.rows))
-	for i, held := range h.rows {
-		rows[i] = held.row
-		h.since[held.row.ID] = held.since
-	}
-	h.rows = h.rows[:0]
-	clear(h.accounts)
-	return rows
-}
-
-// settle ends an attempt.
-func (h *heldRows) settle() { h.since = nil }
-
-func (h *heldRows) clear() {
-	h.release()
-	h.settle()
+	sendToken(r.sweepNow)
 }

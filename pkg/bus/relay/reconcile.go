@@ -17,147 +17,176 @@ import (
 )
 
 const (
-	quietPage = 1000 // transactions whose accounts are compared at once
-	// maxCompared bounds the accounts that a comparison remembers, so that it compares each once.
+	// comparePage is how many transactions are read at once to find the accounts to compare.
+	comparePage = 1000
+	// maxCompared bounds the accounts that a comparison remembers in order to compare each one once.
 	maxCompared = 1 << 20
-	// maxAheadChecks bounds the accounts per comparison, and per pass, that are asked
-	// about at the ledger because Redis has more of them: mostly they have just changed.
-	maxAheadChecks = 20
+	// maxRollbackChecks bounds the accounts that one comparison and one pass check for a rollback of
+	// the ledger. Usually a suspected account has just changed.
+	maxRollbackChecks = 20
 )
 
-// reconcile compares the accounts that changed since t with their hashes, and
-// publishes what Redis has lost of accounts that nothing new would heal. An
-// account whose hash is gone, and which has a long past, gets its newest group
-// as a starting point, so that its snapshot is back; a gateway that had that
-// event drops it, one that had not sees by its seq what it lacks.
+// reconciliation is the state of one comparison of accounts with their balance hashes.
+type reconciliation struct {
+	complete bool            // no account needs another comparison
+	checks   int             // rollback checks made
+	compared map[string]bool // accounts
+}
+
+// reconcileAccounts compares the accounts that changed since t with their balance hashes. It
+// publishes the updates that Redis has lost, since a quiet account has no new event that would
+// reveal the gap. If an account with a long history has no hash, its newest update is published as a
+// starting point, so that its snapshot exists again. A gateway that has this event already drops it;
+// another one detects by seq that events are missing.
 //
-// complete is false when something has to be looked at again.
-func (s *sweeper) reconcile(ctx context.Context, t time.Time) (complete bool, err error) {
-	complete, checks := true, 0
-	compared, cursor := map[string]bool{}, ""
+// complete is false if some accounts must be compared again.
+func (s *sweeper) reconcileAccounts(ctx context.Context, t time.Time) (complete bool, err error) {
+	rec := reconciliation{complete: true, compared: map[string]bool{}}
+	cursor := ""
 	for {
-		page, next, err := s.src.ChangedSince(ctx, t, cursor, quietPage)
+		page, next, err := s.src.ChangedSince(ctx, t, cursor, comparePage)
 		if err != nil {
-			return false, s.sourceFailed("list changed accounts", err)
+			return false, s.wrapSourceError("list changed accounts", err)
 		}
-		page = slices.DeleteFunc(page, func(p bus.Position) bool { return compared[p.Account] })
-		have, err := s.hashSeqs(ctx, page)
+		page = slices.DeleteFunc(page, func(p bus.Position) bool { return rec.compared[p.Account] })
+		err = s.reconcilePage(ctx, page, &rec)
 		if err != nil {
 			return false, err
 		}
-		gone := map[string]int64{}
-		for i, p := range page {
-			switch {
-			case have[i] == p.Seq || have[i] == broken:
-			case have[i] > p.Seq:
-				if checks++; checks <= maxAheadChecks {
-					err = s.checkRollback(ctx, p.Account, have[i])
-				}
-			case have[i] >= 0:
-				err = s.derive(ctx, p.Account, have[i], p.Seq)
-			case p.Seq <= fewEvents:
-				err = s.derive(ctx, p.Account, 0, p.Seq)
-			default:
-				gone[p.Account] = p.Seq
-			}
-			if err != nil {
-				return false, err
-			}
-		}
-		if len(gone) > 0 {
-			if err := s.startQuietAccounts(ctx, gone); err != nil {
-				return false, err
-			}
-			complete = complete && len(gone) == 0
-		}
 		if next == "" {
-			return complete, nil
+			return rec.complete, nil
 		}
-		if len(compared) > maxCompared {
-			clear(compared)
+
+		if len(rec.compared) > maxCompared {
+			clear(rec.compared)
 		}
 		for _, p := range page {
-			compared[p.Account] = true
+			rec.compared[p.Account] = true
 		}
 		cursor = next
 	}
 }
 
-// What a hash's seq is when it has none, when its key is no hash, and when Redis does not answer.
+// reconcilePage compares one page of accounts.
+func (s *sweeper) reconcilePage(ctx context.Context, page []bus.Position, rec *reconciliation) error {
+	seqs, err := s.readHashSeqs(ctx, page)
+	if err != nil {
+		return err
+	}
+
+	missing := map[string]int64{} // seq in the ledger of accounts without a hash
+	for i, p := range page {
+		seq := seqs[i]
+		switch {
+		case seq == p.Seq || seq == seqInvalid:
+		case seq > p.Seq:
+			rec.checks++
+			if rec.checks <= maxRollbackChecks {
+				err = s.checkRollback(ctx, p.Account, seq)
+			}
+		case seq >= 0:
+			err = s.republishUpdates(ctx, p.Account, seq, p.Seq)
+		case p.Seq <= fewEvents:
+			err = s.republishUpdates(ctx, p.Account, 0, p.Seq)
+		default:
+			missing[p.Account] = p.Seq
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+
+	err = s.startQuietAccounts(ctx, missing)
+	if err != nil {
+		return err
+	}
+	rec.complete = rec.complete && len(missing) == 0
+	return nil
+}
+
+// Results of readHashSeqs that are not a seq.
 const (
-	absent = -1
-	broken = -2
-	silent = -3
+	seqAbsent  = -1 // the hash does not exist or has no valid seq
+	seqInvalid = -2 // the key is not a hash
+	seqUnknown = -3 // Redis did not answer
 )
 
-// hashSeqs reads the seq of each account's hash.
-func (s *sweeper) hashSeqs(ctx context.Context, accounts []bus.Position) ([]int64, error) {
-	within, cancel := context.WithTimeout(ctx, publishTimeout)
+// readHashSeqs reads the seq of each account's balance hash.
+func (s *sweeper) readHashSeqs(ctx context.Context, accounts []bus.Position) ([]int64, error) {
+	limited, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	pipe := s.rdb.Pipeline()
 	cmds := make([]*redis.StringCmd, len(accounts))
 	for i, p := range accounts {
-		cmds[i] = pipe.HGet(within, s.keys.BalanceHash(p.Account), "seq")
+		cmds[i] = pipe.HGet(limited, s.keys.BalanceHash(p.Account), "seq")
 	}
-	_, _ = pipe.Exec(within) // each command has its own error
-	seqs, unanswered := make([]int64, len(accounts)), map[int]bool{}
+	_, _ = pipe.Exec(limited) // each command has its own error
+
+	seqs := make([]int64, len(accounts))
+	unanswered := map[int]bool{} // partitions
 	var failed error
 	for i, cmd := range cmds {
 		text, err := cmd.Result()
 		switch {
 		case errors.Is(err, redis.Nil):
-			seqs[i] = absent
+			seqs[i] = seqAbsent
 		case err != nil && strings.HasPrefix(err.Error(), "WRONGTYPE"):
-			seqs[i] = broken
+			seqs[i] = seqInvalid
 		case err != nil:
-			seqs[i], failed = silent, fmt.Errorf("read balance hashes: %w", err)
+			seqs[i] = seqUnknown
 			unanswered[s.keys.Partition(accounts[i].Account)] = true
+			failed = fmt.Errorf("read balance hashes: %w", err)
 		default:
 			seqs[i], err = strconv.ParseInt(text, 10, 64)
 			if err != nil || seqs[i] < 0 {
-				seqs[i] = absent // what the script takes it for
+				seqs[i] = seqAbsent // as publish.lua does
 			}
 		}
 	}
 	if failed != nil && ctx.Err() == nil {
-		failed = s.markUnavailable(unanswered, slices.ContainsFunc(seqs, func(seq int64) bool { return seq != silent }), failed)
+		anyAnswered := slices.ContainsFunc(seqs, func(seq int64) bool { return seq != seqUnknown })
+		failed = s.markUnavailable(unanswered, anyAnswered, failed)
 	}
 	return seqs, failed
 }
 
-// startQuietAccounts publishes the newest group of accounts that Redis knows nothing of,
-// and removes them from the map. An account with rows in the outbox is not
-// quiet: its first row there is its starting point, and the sweep's business.
-// Such accounts stay in the map.
-func (s *sweeper) startQuietAccounts(ctx context.Context, gone map[string]int64) error {
-	// All of the account's rows up to this seq were visible when it was read, so one
-	// that this scan does not meet has been published.
+// startQuietAccounts publishes the newest update of accounts that Redis does not know, and removes
+// them from the map. An account with rows in the outbox is not quiet, so it stays in the map: the
+// sweep publishes its first row as its starting point.
+func (s *sweeper) startQuietAccounts(ctx context.Context, missing map[string]int64) error {
+	// When the account was read, all of its outbox rows up to this seq were visible. A row that this
+	// scan does not find has therefore been published.
 	waiting := map[string]bool{}
-	err := s.scan(ctx, math.MaxInt64, func(row *bus.OutboxRow) {
+	err := s.scanOutbox(ctx, math.MaxInt64, func(row *bus.OutboxRow) {
 		for i := range row.Updates {
-			if _, ok := gone[row.Updates[i].Account]; ok {
-				waiting[row.Updates[i].Account] = true
+			account := row.Updates[i].Account
+			if _, ok := missing[account]; ok {
+				waiting[account] = true
 			}
 		}
 	})
 	if err != nil {
 		return err
 	}
+
 	var pubs []publish.Publication
-	for account, seq := range gone {
+	for account, seq := range missing {
 		if waiting[account] {
 			continue
 		}
-		groups, err := s.src.UpdatesAfter(ctx, account, seq-1, 1)
+		updates, err := s.src.UpdatesAfter(ctx, account, seq-1, 1)
 		if err != nil {
-			return s.sourceFailed("derive events", err)
+			return s.wrapSourceError("derive updates", err)
 		}
-		if len(groups) == 1 {
-			pubs = append(pubs, publish.Publication{Update: groups[0], AsStartingPoint: true})
+		if len(updates) == 1 {
+			pubs = append(pubs, publish.Publication{Update: updates[0], AsStartingPoint: true})
 		}
-		delete(gone, account)
+		delete(missing, account)
 	}
 	s.metrics.republished.Add(float64(len(pubs)))
-	_, err = s.publish(ctx, pubs)
+	_, err = s.publishWithTimeout(ctx, pubs)
 	return err
 }

@@ -20,8 +20,8 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/relay"
 )
 
-// relayWith starts a relay; the returned function stops it and waits.
-func relayWith(t testing.TB, src relay.Source, rdb redis.UniversalClient, keys bus.Keys, cfg relay.Config) (*relay.Relay, func()) {
+// startRelay starts a relay. The returned function stops it and waits for its end.
+func startRelay(t testing.TB, src relay.Source, rdb redis.UniversalClient, keys bus.Keys, cfg relay.Config) (*relay.Relay, func()) {
 	t.Helper()
 	if cfg.Logger == nil {
 		cfg.Logger = streamtest.Quiet()
@@ -50,8 +50,8 @@ func setIfZero(d *time.Duration, value time.Duration) {
 	}
 }
 
-// entriesOf lists an account's seqs in its stream, repeats and all.
-func entriesOf(t testing.TB, rdb redis.UniversalClient, keys bus.Keys, account string) (list []int64) {
+// readSeqs lists an account's seqs in its stream, including repeats.
+func readSeqs(t testing.TB, rdb redis.UniversalClient, keys bus.Keys, account string) (list []int64) {
 	t.Helper()
 	for _, text := range streamtest.Stream(t, rdb, keys, account) {
 		seq, err := strconv.ParseInt(text, 10, 64)
@@ -63,89 +63,95 @@ func entriesOf(t testing.TB, rdb redis.UniversalClient, keys bus.Keys, account s
 	return list
 }
 
-func waitStream(t testing.TB, rdb redis.UniversalClient, keys bus.Keys, account string, first, last int64) {
+// waitForSeqs waits until the account's stream has the seqs from first to last.
+func waitForSeqs(t testing.TB, rdb redis.UniversalClient, keys bus.Keys, account string, first, last int64) {
 	t.Helper()
 	var got []int64
 	defer func() {
 		if t.Failed() {
-			t.Logf("%s has %v; want %d to %d", account, got, first, last)
+			t.Logf("%s: got seqs %v, want %d to %d", account, got, first, last)
 		}
 	}()
 	streamtest.WaitFor(t, account+"'s stream", func() bool {
-		got = entriesOf(t, rdb, keys, account)
+		got = readSeqs(t, rdb, keys, account)
 		return slices.Equal(got, streamtest.UpTo(first, last))
 	})
 }
 
 func TestRelayPublishesOffersAndEmptiesTheOutbox(t *testing.T) {
 	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
-		src := newMemory()
+		src := newMemorySource()
 		reg := prometheus.NewRegistry()
-		// No sweep but the first can help.
-		r, _ := relayWith(t, src, rdb, keys, relay.Config{Sweep: time.Hour, Registerer: reg})
+		// Only the first sweep runs during the test.
+		r, _ := startRelay(t, src, rdb, keys, relay.Config{Sweep: time.Hour, Registerer: reg})
 		for i := range 500 {
-			src.run(r, 1+i%3, fmt.Sprintf("user:%d", i%7), "model:m")
+			src.commitAndOffer(r, 1+i%3, fmt.Sprintf("user:%d", i%7), "model:m")
 		}
-		streamtest.WaitFor(t, "an empty outbox", src.empty)
+		streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
 		for _, a := range []string{"user:0", "user:6", "model:m"} {
-			waitStream(t, rdb, keys, a, 1, src.lastSeq(a))
+			waitForSeqs(t, rdb, keys, a, 1, src.lastSeq(a))
 		}
-		// An answer that came too late is a duplicate when it is asked for again.
-		got, late := streamtest.MetricSum(t, reg, "wallet_event_published_total"), streamtest.MetricSum(t, reg, "wallet_event_publish_error_total")
-		if got > 1998 || (got < 1998 && late == 0) {
-			t.Errorf("wallet_event_published_total = %v; want 1998", got)
+		// After a reply that came too late, the events count as duplicates.
+		published := streamtest.MetricSum(t, reg, "wallet_event_published_total")
+		failures := streamtest.MetricSum(t, reg, "wallet_event_publish_error_total")
+		if published > 1998 {
+			t.Errorf("got wallet_event_published_total %v, want 1998", published)
+		}
+		if published < 1998 && failures == 0 {
+			t.Errorf("got wallet_event_published_total %v without failures, want 1998", published)
 		}
 	})
 }
 
-func TestRelayPublishesWhatADeadProcessLeft(t *testing.T) {
+func TestSweepPublishesRowsOfADeadProcess(t *testing.T) {
 	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
-		src := newMemory()
+		src := newMemorySource()
 		for i := range 1200 { // several pages
-			src.run(nil, 2, fmt.Sprintf("user:%d", i%5))
+			src.commitAndOffer(nil, 2, fmt.Sprintf("user:%d", i%5))
 		}
-		relayWith(t, src, rdb, keys, relay.Config{Sweep: time.Hour})
-		streamtest.WaitFor(t, "an empty outbox", src.empty)
+		startRelay(t, src, rdb, keys, relay.Config{Sweep: time.Hour})
+		streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
 		for i := range 5 {
-			waitStream(t, rdb, keys, fmt.Sprintf("user:%d", i), 1, 480)
+			waitForSeqs(t, rdb, keys, fmt.Sprintf("user:%d", i), 1, 480)
 		}
 	})
 }
 
-func TestRelayLeavesToTheSweepWhatDoesNotFit(t *testing.T) {
+func TestSweepPublishesRowsThatDoNotFitIntoTheQueue(t *testing.T) {
 	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
-		src, reg := newMemory(), prometheus.NewRegistry()
-		r, _ := relayWith(t, src, rdb, keys, relay.Config{MaxQueue: 2, Sweep: time.Hour, Registerer: reg})
+		src := newMemorySource()
+		reg := prometheus.NewRegistry()
+		r, _ := startRelay(t, src, rdb, keys, relay.Config{MaxQueue: 2, Sweep: time.Hour, Registerer: reg})
 		for range 300 {
-			src.run(r, 1, "user:a", "user:b")
+			src.commitAndOffer(r, 1, "user:a", "user:b")
 		}
-		streamtest.WaitFor(t, "an empty outbox", src.empty)
-		waitStream(t, rdb, keys, "user:a", 1, 300)
-		waitStream(t, rdb, keys, "user:b", 1, 300)
+		streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
+		waitForSeqs(t, rdb, keys, "user:a", 1, 300)
+		waitForSeqs(t, rdb, keys, "user:b", 1, 300)
 	})
 }
 
-// The queue is bounded in bytes too, and has room again when it was published.
-func TestRelayBoundsTheBytesOfItsQueue(t *testing.T) {
+func TestQueueIsBoundedInBytes(t *testing.T) {
 	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
-		src, reg := newMemory(), prometheus.NewRegistry()
+		src := newMemorySource()
+		reg := prometheus.NewRegistry()
 		p := publish.New(rdb, publish.Config{Keys: keys})
 		r := relay.New(src, p, relay.Config{MaxQueueBytes: 1, MaxBatch: 1, Sweep: 10 * time.Millisecond, MinAge: time.Nanosecond, Registerer: reg})
 		for range 3 {
-			src.run(r, 1, "user:a")
+			src.commitAndOffer(r, 1, "user:a")
 		}
 		if got := streamtest.MetricSum(t, reg, "relay_deferred_total"); got != 2 {
-			t.Errorf("%v of 3 transactions were left to the sweep, want 2", got)
+			t.Errorf("got relay_deferred_total %v after 3 offers, want 2", got)
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		var running errgroup.Group
 		running.Go(func() error { return r.Run(ctx) })
 		defer func() { _ = running.Wait() }()
 		defer stop()
-		streamtest.WaitFor(t, "an empty outbox", src.empty)
-		streamtest.WaitFor(t, "room for another one", func() bool {
+		streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
+		streamtest.WaitFor(t, "room in the queue", func() bool {
 			before := streamtest.MetricSum(t, reg, "relay_deferred_total")
-			src.run(r, 1, "user:a")
+			src.commitAndOffer(r, 1, "user:a")
 			return streamtest.MetricSum(t, reg, "relay_deferred_total") == before
 		})
 	})
@@ -153,77 +159,79 @@ func TestRelayBoundsTheBytesOfItsQueue(t *testing.T) {
 
 func TestRelayPublishesTheQueueWhenItStops(t *testing.T) {
 	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
-		src := newMemory()
-		r, stop := relayWith(t, src, rdb, keys, relay.Config{Sweep: time.Hour, MaxBatch: 10, Drain: time.Minute})
+		src := newMemorySource()
+		r, stop := startRelay(t, src, rdb, keys, relay.Config{Sweep: time.Hour, MaxBatch: 10, Drain: time.Minute})
 		for range 200 {
-			src.run(r, 1, "user:a")
+			src.commitAndOffer(r, 1, "user:a")
 		}
 		stop()
-		if got := entriesOf(t, rdb, keys, "user:a"); !slices.Equal(got, streamtest.UpTo(1, 200)) {
-			t.Errorf("stream has %v", got)
+		if got := readSeqs(t, rdb, keys, "user:a"); !slices.Equal(got, streamtest.UpTo(1, 200)) {
+			t.Errorf("got seqs %v, want 1 to 200", got)
 		}
-		if !src.empty() {
-			t.Error("the outbox is not empty")
+		if !src.isEmpty() {
+			t.Error("got rows in the outbox, want none")
 		}
 	})
 }
 
 func TestRelayWaitsForAPredecessorFromAnotherProcess(t *testing.T) {
 	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
-		src := newMemory()
+		src := newMemorySource()
 		cfg := relay.Config{Sweep: time.Hour, MinAge: time.Hour}
-		a, _ := relayWith(t, src, rdb, keys, cfg)
-		b, _ := relayWith(t, src, rdb, keys, cfg)
-		var turn [2][]bus.OutboxRow
+		a, _ := startRelay(t, src, rdb, keys, cfg)
+		b, _ := startRelay(t, src, rdb, keys, cfg)
+		var rows [2][]bus.OutboxRow // alternate rows
 		for i := range 100 {
-			turn[i%2] = append(turn[i%2], src.commit(src.reserve(), 2, "user:a"))
+			rows[i%2] = append(rows[i%2], src.commit(src.reserveID(), 2, "user:a"))
 		}
-		b.Offer(turn[1])
-		a.Offer(turn[0])
-		streamtest.WaitFor(t, "an empty outbox", src.empty)
-		waitStream(t, rdb, keys, "user:a", 1, 200)
+		b.Offer(rows[1])
+		a.Offer(rows[0])
+		streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
+		waitForSeqs(t, rdb, keys, "user:a", 1, 200)
 	})
 }
 
 func TestRelayRefillsAnEmptyRedis(t *testing.T) {
 	server := testenv.RedisServer(t)
-	rdb, keys, src := streamtest.Open(t, server.URL()), bus.Keys{}.WithDefaults(), newMemory()
-	r, _ := relayWith(t, src, rdb, keys, relay.Config{})
+	rdb := streamtest.Open(t, server.URL())
+	keys := bus.Keys{}.WithDefaults()
+	src := newMemorySource()
+	r, _ := startRelay(t, src, rdb, keys, relay.Config{})
 	for range 50 {
-		src.run(r, 1, "user:long", "user:quiet")
+		src.commitAndOffer(r, 1, "user:long", "user:quiet")
 	}
-	src.run(r, 3, "user:short")
-	src.run(r, 3, "user:shortquiet")
-	streamtest.WaitFor(t, "an empty outbox", src.empty)
+	src.commitAndOffer(r, 3, "user:short")
+	src.commitAndOffer(r, 3, "user:shortquiet")
+	streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
 	server.Kill()
 	for range 5 {
-		src.run(r, 2, "user:long", "user:short")
+		src.commitAndOffer(r, 2, "user:long", "user:short")
 	}
-	if src.empty() {
-		t.Fatal("the outbox is empty though Redis is away")
+	if src.isEmpty() {
+		t.Fatal("got an empty outbox while Redis is down, want rows")
 	}
 	server.Start()
-	streamtest.WaitFor(t, "an empty outbox", src.empty)
-	// From the first event that Redis had not acknowledged; or with more of the past, when a
-	// sweep was about to publish that past again, from a page that it had read before.
-	risesTo := func(account string, first, last int64) {
+	streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
+	// The stream starts at the first event that Redis had not acknowledged. It starts earlier when a
+	// sweep had read a page with older events just before the restart.
+	waitForRise := func(account string, first, last int64) {
 		streamtest.WaitFor(t, account+"'s stream", func() bool {
-			got := entriesOf(t, rdb, keys, account)
+			got := readSeqs(t, rdb, keys, account)
 			return len(got) > 0 && got[0] <= first && slices.Equal(got, streamtest.UpTo(got[0], last))
 		})
 	}
-	risesTo("user:long", 51, 60)
-	waitStream(t, rdb, keys, "user:short", 1, 13)     // its past is short enough to be brought back
-	waitStream(t, rdb, keys, "user:shortquiet", 1, 3) // nothing new would have
-	risesTo("user:quiet", 50, 50)                     // its newest event, for the snapshot
+	waitForRise("user:long", 51, 60)
+	waitForSeqs(t, rdb, keys, "user:short", 1, 13)     // few events, so all are published again
+	waitForSeqs(t, rdb, keys, "user:shortquiet", 1, 3) // the comparison publishes them
+	waitForRise("user:quiet", 50, 50)                  // its newest event, for the snapshot
 	if got := rdb.HGet(t.Context(), keys.BalanceHash("user:quiet"), "available").Val(); got != "5000" {
-		t.Errorf("the quiet account's snapshot has available %q", got)
+		t.Errorf("got available %q in the quiet account's snapshot, want 5000", got)
 	}
 }
 
-// loseSince makes Redis forget what it has of an account after seq, as a failover to a
-// lagging replica does.
-func loseSince(t testing.TB, rdb redis.UniversalClient, keys bus.Keys, account string, seq int64) {
+// loseEventsAfter deletes an account's events after seq from Redis, as a failover to a lagging replica
+// does.
+func loseEventsAfter(t testing.TB, rdb redis.UniversalClient, keys bus.Keys, account string, seq int64) {
 	t.Helper()
 	partition := keys.Partition(account)
 	entries, err := rdb.XRange(t.Context(), keys.Stream(partition), "-", "+").Result()
@@ -244,162 +252,172 @@ func loseSince(t testing.TB, rdb redis.UniversalClient, keys bus.Keys, account s
 	}
 }
 
-func TestRelayRepublishesWhatAFailoverLost(t *testing.T) {
+func TestRelayRepublishesUpdatesLostInAFailover(t *testing.T) {
 	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
-		src, reg := newMemory(), prometheus.NewRegistry()
-		r, _ := relayWith(t, src, rdb, keys, relay.Config{Registerer: reg})
+		src := newMemorySource()
+		reg := prometheus.NewRegistry()
+		r, _ := startRelay(t, src, rdb, keys, relay.Config{Registerer: reg})
 		for range 200 {
-			src.run(r, 2, "user:a")
+			src.commitAndOffer(r, 2, "user:a")
 		}
-		src.run(r, 9, "user:b")
-		streamtest.WaitFor(t, "an empty outbox", src.empty)
-		loseSince(t, rdb, keys, "user:a", 100)
-		loseSince(t, rdb, keys, "user:b", 0)
-		src.run(r, 1, "user:a", "user:b")
-		streamtest.WaitFor(t, "an empty outbox", src.empty)
-		waitStream(t, rdb, keys, "user:a", 1, 401)
-		waitStream(t, rdb, keys, "user:b", 1, 10)
+		src.commitAndOffer(r, 9, "user:b")
+		streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
+		loseEventsAfter(t, rdb, keys, "user:a", 100)
+		loseEventsAfter(t, rdb, keys, "user:b", 0)
+		src.commitAndOffer(r, 1, "user:a", "user:b")
+		streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
+		waitForSeqs(t, rdb, keys, "user:a", 1, 401)
+		waitForSeqs(t, rdb, keys, "user:b", 1, 10)
 		if got := streamtest.MetricSum(t, reg, "relay_republished_total"); got < 151 {
-			t.Errorf("relay_republished_total = %v; want 151, and what the first comparison met on its way", got)
+			t.Errorf("got relay_republished_total %v, want at least 151", got)
 		}
 	})
 }
 
-func TestRelayHealsQuietAccountsAfterAReconnect(t *testing.T) {
+func TestRelayRepairsQuietAccountsAfterAReconnect(t *testing.T) {
 	server := testenv.RedisServer(t)
 	proxy := testenv.NewProxy(t, server.Addr())
-	direct, keys, src := streamtest.Open(t, server.URL()), bus.Keys{}.WithDefaults(), newMemory()
-	r, _ := relayWith(t, src, streamtest.Open(t, "redis://"+proxy.Addr()+"?max_retries=-1"), keys, relay.Config{Check: time.Hour}) // a check would meet the pause first
+	direct := streamtest.Open(t, server.URL())
+	keys := bus.Keys{}.WithDefaults()
+	src := newMemorySource()
+	r, _ := startRelay(t, src, streamtest.Open(t, "redis://"+proxy.Addr()+"?max_retries=-1"), keys, relay.Config{Check: time.Hour}) // a check would fail first
 	for range 20 {
-		src.run(r, 2, "user:a")
+		src.commitAndOffer(r, 2, "user:a")
 	}
-	streamtest.WaitFor(t, "an empty outbox", src.empty)
-	loseSince(t, direct, keys, "user:a", 10)
+	streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
+	loseEventsAfter(t, direct, keys, "user:a", 10)
 	proxy.PauseReplies()
-	src.run(r, 1, "user:b") // whose reply is lost
-	streamtest.WaitFor(t, "user:b's event", func() bool { return len(entriesOf(t, direct, keys, "user:b")) == 1 })
+	src.commitAndOffer(r, 1, "user:b") // its reply is lost
+	streamtest.WaitFor(t, "user:b's event", func() bool { return len(readSeqs(t, direct, keys, "user:b")) == 1 })
 	proxy.Cut()
 	proxy.Resume()
-	waitStream(t, direct, keys, "user:a", 1, 40)
-	streamtest.WaitFor(t, "an empty outbox", src.empty)
-	waitStream(t, direct, keys, "user:b", 1, 1)
+	waitForSeqs(t, direct, keys, "user:a", 1, 40)
+	streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
+	waitForSeqs(t, direct, keys, "user:b", 1, 1)
 }
 
-func TestRelayPublishesTheRestOfAGroupThatRedisHasInPart(t *testing.T) {
+func TestRelayPublishesTheRestOfAPartlyPublishedUpdate(t *testing.T) {
 	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
-		src := newMemory()
-		src.run(nil, 5, "user:a")
-		src.run(nil, 2, "user:a")
+		src := newMemorySource()
+		src.commitAndOffer(nil, 5, "user:a")
+		src.commitAndOffer(nil, 2, "user:a")
 		rdb.HSet(t.Context(), keys.BalanceHash("user:a"), "seq", 3)
-		relayWith(t, src, rdb, keys, relay.Config{})
-		streamtest.WaitFor(t, "an empty outbox", src.empty)
-		waitStream(t, rdb, keys, "user:a", 4, 7)
+		startRelay(t, src, rdb, keys, relay.Config{})
+		streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
+		waitForSeqs(t, rdb, keys, "user:a", 4, 7)
 	})
 }
 
-func TestRelayTakesAsBaseOnlyTheFirstRowThereIs(t *testing.T) {
+func TestOnlyTheFirstOutboxRowIsAStartingPoint(t *testing.T) {
 	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
-		src := newMemory()
+		src := newMemorySource()
 		for range 100 {
-			src.run(nil, 1, "user:a")
+			src.commitAndOffer(nil, 1, "user:a")
 		}
 		published := streamtest.UpTo(1, 90)
 		if err := src.Published(t.Context(), published); err != nil {
 			t.Fatal(err)
 		}
-		src.hide[91], src.hide[92] = true, true // committed just after the page is read
-		relayWith(t, src, rdb, keys, relay.Config{})
-		streamtest.WaitFor(t, "an empty outbox", src.empty)
-		waitStream(t, rdb, keys, "user:a", 91, 100)
+		src.hidden[91] = true
+		src.hidden[92] = true // committed just after the page is read
+		startRelay(t, src, rdb, keys, relay.Config{})
+		streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
+		waitForSeqs(t, rdb, keys, "user:a", 91, 100)
 	})
 }
 
-func TestRelayKeepsOneBadAccountFromTheOthers(t *testing.T) {
+func TestBadAccountDoesNotBlockOtherAccounts(t *testing.T) {
 	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
-		src, reg := newMemory(), prometheus.NewRegistry()
+		src := newMemorySource()
+		reg := prometheus.NewRegistry()
 		rdb.Set(t.Context(), keys.BalanceHash("user:bad"), "no hash", 0)
-		r, _ := relayWith(t, src, rdb, keys, relay.Config{Registerer: reg, MinAge: time.Millisecond})
+		r, _ := startRelay(t, src, rdb, keys, relay.Config{Registerer: reg, MinAge: time.Millisecond})
 		for range 50 {
-			src.run(r, 1, "user:bad", "model:m")
-			src.run(r, 1, "user:a", "model:m")
+			src.commitAndOffer(r, 1, "user:bad", "model:m")
+			src.commitAndOffer(r, 1, "user:a", "model:m")
 		}
-		waitStream(t, rdb, keys, "user:a", 1, 50)
-		waitStream(t, rdb, keys, "model:m", 1, 100)
-		streamtest.WaitFor(t, "the alarm", func() bool { return streamtest.MetricSum(t, reg, "relay_outbox_backlog") == 50 })
+		waitForSeqs(t, rdb, keys, "user:a", 1, 50)
+		waitForSeqs(t, rdb, keys, "model:m", 1, 100)
+		streamtest.WaitFor(t, "a backlog of 50", func() bool { return streamtest.MetricSum(t, reg, "relay_outbox_backlog") == 50 })
 		rdb.Del(t.Context(), keys.BalanceHash("user:bad"))
-		streamtest.WaitFor(t, "an empty outbox", src.empty)
-		waitStream(t, rdb, keys, "user:bad", 1, 50)
+		streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
+		waitForSeqs(t, rdb, keys, "user:bad", 1, 50)
 	})
 }
 
-func TestRelayDoesNotWaitForARedisThatHangs(t *testing.T) {
+func TestOfferDoesNotWaitForAHangingRedis(t *testing.T) {
 	server := testenv.RedisServer(t)
-	direct, keys, src := streamtest.Open(t, server.URL()), bus.Keys{}.WithDefaults(), newMemory()
+	direct := streamtest.Open(t, server.URL())
+	keys := bus.Keys{}.WithDefaults()
+	src := newMemorySource()
 	reg := prometheus.NewRegistry()
-	hasty := streamtest.Open(t, server.URL()+"?read_timeout=100ms&max_retries=-1")
-	r, _ := relayWith(t, src, hasty, keys, relay.Config{Registerer: reg, MaxQueue: 100})
-	src.run(r, 1, "user:a")
-	streamtest.WaitFor(t, "an empty outbox", src.empty)
+	impatient := streamtest.Open(t, server.URL()+"?read_timeout=100ms&max_retries=-1")
+	r, _ := startRelay(t, src, impatient, keys, relay.Config{Registerer: reg, MaxQueue: 100})
+	src.commitAndOffer(r, 1, "user:a")
+	streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
 	server.Stop()
 	start := time.Now()
 	for range 1000 {
-		src.run(r, 1, "user:a")
+		src.commitAndOffer(r, 1, "user:a")
 	}
-	if took := time.Since(start); took > 2*time.Second {
-		t.Errorf("1000 offers took %v", took)
+	if duration := time.Since(start); duration > 2*time.Second {
+		t.Errorf("got %v for 1000 offers, want at most 2 s", duration)
 	}
 	streamtest.WaitFor(t, "the backlog gauge", func() bool { return streamtest.MetricSum(t, reg, "relay_outbox_backlog") == 1000 })
 	streamtest.WaitFor(t, "the age gauge", func() bool { return streamtest.MetricSum(t, reg, "relay_outbox_oldest_age_seconds") > 0.05 })
 	server.Continue()
-	streamtest.WaitFor(t, "an empty outbox", src.empty)
-	waitStream(t, direct, keys, "user:a", 1, 1001)
+	streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
+	waitForSeqs(t, direct, keys, "user:a", 1, 1001)
 }
 
-func TestRelayTellsWhenRedisIsAheadOfTheLedger(t *testing.T) {
+func TestRelayReportsARedisAheadOfTheLedger(t *testing.T) {
 	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
-		src, reg := newMemory(), prometheus.NewRegistry()
-		src.run(nil, 5, "user:a")
+		src := newMemorySource()
+		reg := prometheus.NewRegistry()
+		src.commitAndOffer(nil, 5, "user:a")
 		rdb.HSet(t.Context(), keys.BalanceHash("user:a"), "seq", 9)
-		relayWith(t, src, rdb, keys, relay.Config{Registerer: reg})
-		streamtest.WaitFor(t, "the alarm", func() bool { return streamtest.MetricSum(t, reg, "relay_ahead_total") > 0 })
+		startRelay(t, src, rdb, keys, relay.Config{Registerer: reg})
+		streamtest.WaitFor(t, "relay_ahead_total", func() bool { return streamtest.MetricSum(t, reg, "relay_ahead_total") > 0 })
 	})
 }
 
-// An asynchronous standby takes over from the ledger's database, and lacks its last commits.
-func TestRelayTellsWhenTheLedgerLosesCommits(t *testing.T) {
+// An asynchronous standby that lacks the last commits takes over the ledger's database.
+func TestRelayReportsALedgerThatLostCommits(t *testing.T) {
 	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
-		src, reg := newMemory(), prometheus.NewRegistry()
-		r, _ := relayWith(t, src, rdb, keys, relay.Config{Registerer: reg})
+		src := newMemorySource()
+		reg := prometheus.NewRegistry()
+		r, _ := startRelay(t, src, rdb, keys, relay.Config{Registerer: reg})
 		for range 9 {
-			src.run(r, 1, "user:a")
+			src.commitAndOffer(r, 1, "user:a")
 		}
-		streamtest.WaitFor(t, "an empty outbox", src.empty)
-		waitMarks(t, rdb, keys, time.Now()) // the first comparison is over
+		streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
+		waitForWatermarks(t, rdb, keys, time.Now()) // the first comparison is over
 		src.mu.Lock()
-		src.groups["user:a"] = src.groups["user:a"][:5] // 6 to 9 are gone
+		src.updates["user:a"] = src.updates["user:a"][:5] // without 6 to 9
 		src.mu.Unlock()
-		src.run(r, 1, "user:a") // another 6
-		streamtest.WaitFor(t, "the alarm", func() bool { return streamtest.MetricSum(t, reg, "relay_ahead_total") > 0 })
+		src.commitAndOffer(r, 1, "user:a") // another 6
+		streamtest.WaitFor(t, "relay_ahead_total", func() bool { return streamtest.MetricSum(t, reg, "relay_ahead_total") > 0 })
 	})
 }
 
-// A row that is published once more, though later ones of its account are published, is no alarm.
-func TestRelayTakesARepeatForARepeat(t *testing.T) {
+// A row is published again after later rows of its account. This alone is not a rollback.
+func TestRepeatedRowIsNotReportedAsARollback(t *testing.T) {
 	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
-		src, reg := newMemory(), prometheus.NewRegistry()
-		r, _ := relayWith(t, src, rdb, keys, relay.Config{Registerer: reg})
+		src := newMemorySource()
+		reg := prometheus.NewRegistry()
+		r, _ := startRelay(t, src, rdb, keys, relay.Config{Registerer: reg})
 		var rows []bus.OutboxRow
 		for range 9 {
-			rows = append(rows, src.commit(src.reserve(), 1, "user:a"))
+			rows = append(rows, src.commit(src.reserveID(), 1, "user:a"))
 		}
 		r.Offer(rows)
-		streamtest.WaitFor(t, "an empty outbox", src.empty)
-		asked := src.asked("user:a")
+		streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
+		reads := src.updateReads("user:a")
 		r.Offer(rows[:5])
-		streamtest.WaitFor(t, "a question to the ledger", func() bool { return src.asked("user:a") > asked })
-		waitMarks(t, rdb, keys, time.Now()) // the pass is over
+		streamtest.WaitFor(t, "a check in the ledger", func() bool { return src.updateReads("user:a") > reads })
+		waitForWatermarks(t, rdb, keys, time.Now()) // the pass is over
 		if got := streamtest.MetricSum(t, reg, "relay_ahead_total"); got != 0 {
-			t.Errorf("relay_ahead_total = %v", got)
+			t.Errorf("got relay_ahead_total %v, want 0", got)
 		}
 	})
 }

@@ -8,45 +8,40 @@ import (
 )
 
 const (
-	// fewEvents: an account with no more events than these is published from its
-	// first event on when Redis knows nothing of it. It costs little, and closes the
-	// case of an account whose whole life fell into what a failover lost.
+	// fewEvents is the largest number of events for which an account that Redis does not know is
+	// published from its first event. This costs little, and it covers accounts of which a failover
+	// lost all events.
 	fewEvents = 32
-	// derivePage is how many groups are derived at once.
+	// derivePage is how many updates are derived at once.
 	derivePage = 64
 )
 
-// repair brings Redis to where the refused groups can follow, account by account.
-func (s *sweeper) repair(ctx context.Context, refused []refusal) error {
+// repairGaps publishes the missing updates before each refused one, account by account.
+func (s *sweeper) repairGaps(ctx context.Context, refusals []refusal) error {
 	seen := map[string]bool{}
-	unknown := map[string]int64{} // accounts that need a base -> outbox row that was refused
-	for _, f := range refused {
-		account := f.group.Account
+	unknown := map[string]int64{} // refused outbox row of accounts that need a starting point
+	for _, refused := range refusals {
+		account := refused.update.Account
 		if seen[account] {
-			continue // the first refusal decides; the others follow from it
+			continue // the account's later refusals follow from its first one
 		}
 		seen[account] = true
+
 		var err error
-		switch o := f.outcome; {
-		case o.Status == bus.Unwritable:
-			s.metrics.errors.WithLabelValues("unwritable").Inc()
-			s.complain.Do(func() {
-				s.cfg.Logger.Error("a group cannot be written: the account's balance key in Redis is no hash, or the group is broken; it stays in the outbox",
-					"key", s.keys.BalanceHash(account), "group", f.group.Key)
-			})
-		case o.Status == bus.PartlyPublished:
-			s.metrics.errors.WithLabelValues("partly_published").Inc()
-			s.complain.Do(func() {
-				s.cfg.Logger.Error("Redis has only some of a group's events, which no publisher brings about; the others are published now",
-					"key", s.keys.BalanceHash(account), "seq", o.Last, "group", f.group.Key)
-			})
-			err = s.derive(ctx, account, o.Last, f.group.Last())
-		case o.Last >= 0:
-			err = s.derive(ctx, account, o.Last, f.group.First()-1)
-		case f.group.First()-1 <= fewEvents:
-			err = s.derive(ctx, account, 0, f.group.First()-1)
+		last := refused.outcome.Last
+		first := refused.update.First()
+		switch {
+		case refused.outcome.Status == bus.Unwritable:
+			s.reportUnwritable(refused)
+		case refused.outcome.Status == bus.PartlyPublished:
+			s.reportPartlyPublished(refused)
+			err = s.republishUpdates(ctx, account, last, refused.update.Last())
+		case last >= 0:
+			err = s.republishUpdates(ctx, account, last, first-1)
+		case first-1 <= fewEvents:
+			err = s.republishUpdates(ctx, account, 0, first-1)
 		default:
-			unknown[account] = f.row
+			unknown[account] = refused.row
 		}
 		if err != nil {
 			return err
@@ -55,33 +50,49 @@ func (s *sweeper) repair(ctx context.Context, refused []refusal) error {
 	if len(unknown) == 0 {
 		return nil
 	}
-	s.compare = true // an account with a past is gone: so are perhaps quiet ones
+	s.compare = true // Redis lost this account's hash, so it may have lost quiet accounts too
 	return s.startFromOutbox(ctx, unknown)
 }
 
-// derive publishes the account's groups after seq last, as the ledger derives
-// them, up to seq upTo. A group that Redis has in part is cut: what readers
-// have had keeps its number, what they lack follows.
-func (s *sweeper) derive(ctx context.Context, account string, last, upTo int64) error {
+func (s *sweeper) reportUnwritable(refused refusal) {
+	s.metrics.errors.WithLabelValues("unwritable").Inc()
+	s.logLimit.Do(func() {
+		s.cfg.Logger.Error("an account update cannot be written: the balance key is not a hash or the update is invalid; it stays in the outbox",
+			"key", s.keys.BalanceHash(refused.update.Account), "id", refused.update.Key)
+	})
+}
+
+func (s *sweeper) reportPartlyPublished(refused refusal) {
+	s.metrics.errors.WithLabelValues("partly_published").Inc()
+	s.logLimit.Do(func() {
+		s.cfg.Logger.Error("Redis has only some events of an account update, which no publisher causes; the relay publishes the others now",
+			"key", s.keys.BalanceHash(refused.update.Account), "seq", refused.outcome.Last, "id", refused.update.Key)
+	})
+}
+
+// republishUpdates derives the account's updates after seq last, up to seq upTo, from the ledger and
+// publishes them. If Redis has some events of an update, only the other ones are published.
+func (s *sweeper) republishUpdates(ctx context.Context, account string, last, upTo int64) error {
 	for last < upTo {
-		groups, err := s.src.UpdatesAfter(ctx, account, last, derivePage)
+		updates, err := s.src.UpdatesAfter(ctx, account, last, derivePage)
 		if err != nil {
-			return s.sourceFailed("derive events", err)
+			return s.wrapSourceError("derive updates", err)
 		}
 		var pubs []publish.Publication
-		for _, g := range groups {
-			if g.First() > upTo {
+		for _, u := range updates {
+			if u.First() > upTo {
 				break
 			}
-			if g.First() <= last {
-				g = cutGroup(g, last)
+			if u.First() <= last {
+				u = trimUpdate(u, last)
 			}
-			pubs = append(pubs, publish.Publication{Update: g})
+			pubs = append(pubs, publish.Publication{Update: u})
 		}
 		if len(pubs) == 0 {
 			return nil
 		}
-		outcomes, err := s.publish(ctx, pubs)
+
+		outcomes, err := s.publishWithTimeout(ctx, pubs)
 		if err != nil {
 			return err
 		}
@@ -95,59 +106,59 @@ func (s *sweeper) derive(ctx context.Context, account string, last, upTo int64) 
 			}
 		}
 		if last == before {
-			return nil // Redis changed again meanwhile; the next pass sees how
+			return nil // Redis changed meanwhile, so the next pass tries again
 		}
 	}
 	return nil
 }
 
-// cutGroup leaves out deliveries up to seq last. The rest is another group to
-// Redis' dedup keys.
-func cutGroup(g bus.AccountUpdate, last int64) bus.AccountUpdate {
-	skip := int(last - g.First() + 1)
-	g.Deliveries = g.Deliveries[min(skip, len(g.Deliveries)):]
-	g.Key += "+rest"
-	return g
+// trimUpdate removes the deliveries up to seq last. The update gets another key, since its
+// deduplication key may exist in Redis.
+func trimUpdate(u bus.AccountUpdate, last int64) bus.AccountUpdate {
+	skip := int(last - u.First() + 1)
+	u.Deliveries = u.Deliveries[min(skip, len(u.Deliveries)):]
+	u.Key += "+rest"
+	return u
 }
 
-// startFromOutbox publishes for each account its first group in the outbox as a starting
-// point. What was before it was acknowledged by a Redis that has lost it since.
+// startFromOutbox publishes the first update in the outbox of each account as its starting point. A
+// Redis that has lost its data since had acknowledged the earlier updates.
 //
-// That a group is the first one of its account needs proof: an earlier row may
-// have become visible after the page was read that had this one. A row that
-// is visible has all earlier rows of its account visible. So the outbox is read
-// again from its beginning, up to the row that was refused: the first row of the
-// account that shows up now is the first there is.
+// An earlier row of the account may have become visible after the page with the refused row was
+// read. If a row is visible, all earlier rows of its account are visible too. So the outbox is read
+// again from its beginning up to the refused row: the first row of the account that is found now is
+// the first one that exists.
 func (s *sweeper) startFromOutbox(ctx context.Context, unknown map[string]int64) error {
 	upTo := int64(0)
 	for _, row := range unknown {
 		upTo = max(upTo, row)
 	}
 	var pubs []publish.Publication
-	err := s.scan(ctx, upTo, func(row *bus.OutboxRow) {
+	err := s.scanOutbox(ctx, upTo, func(row *bus.OutboxRow) {
 		for i := range row.Updates {
-			g := &row.Updates[i]
-			refused, ok := unknown[g.Account]
+			u := &row.Updates[i]
+			refused, ok := unknown[u.Account]
 			if !ok || row.ID > refused {
 				continue
 			}
-			delete(unknown, g.Account)
-			pubs = append(pubs, publish.Publication{Update: *g, AsStartingPoint: true})
+			delete(unknown, u.Account)
+			pubs = append(pubs, publish.Publication{Update: *u, AsStartingPoint: true})
 		}
 	})
 	if err != nil {
 		return err
 	}
-	_, err = s.publish(ctx, pubs)
+	_, err = s.publishWithTimeout(ctx, pubs)
 	return err
 }
 
-// scan reads the outbox from its beginning through row upTo.
-func (s *sweeper) scan(ctx context.Context, upTo int64, visit func(*bus.OutboxRow)) error {
-	for after := int64(0); ; {
+// scanOutbox reads the outbox from its beginning through row upTo.
+func (s *sweeper) scanOutbox(ctx context.Context, upTo int64, visit func(*bus.OutboxRow)) error {
+	after := int64(0)
+	for {
 		page, err := s.src.Pending(ctx, after, s.cfg.Page)
 		if err != nil {
-			return s.sourceFailed("read outbox", err)
+			return s.wrapSourceError("read outbox", err)
 		}
 		for i := range page {
 			if page[i].ID > upTo {

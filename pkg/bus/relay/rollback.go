@@ -2,48 +2,52 @@ package relay
 
 import "context"
 
-// suspectRollback notes that a row was taken for a repeat though Redis had more than it.
-// Mostly another process was faster; but the ledger may have lost its newest
-// commits, and this row has a number again that was given away before. The next pass
-// asks the ledger. Beyond some accounts it forgets: the next repeats come.
+// suspectRollback records an account whose update was answered Duplicate although Redis has a higher
+// seq. Usually another process published first. But the ledger may have lost its newest commits and
+// used the update's seq a second time. The next pass of the sweep checks this in the ledger. At most
+// maxRollbackChecks accounts are recorded; a later duplicate records the others.
 func (r *Relay) suspectRollback(account string, seq int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.ahead == nil {
-		r.ahead = make(map[string]int64)
+	if r.suspects == nil {
+		r.suspects = make(map[string]int64)
 	}
-	if _, ok := r.ahead[account]; ok || len(r.ahead) < maxAheadChecks {
-		r.ahead[account] = max(seq, r.ahead[account])
+	_, known := r.suspects[account]
+	if known || len(r.suspects) < maxRollbackChecks {
+		r.suspects[account] = max(seq, r.suspects[account])
 	}
 }
 
-// checkSuspects asks the ledger about what suspectAhead noted.
+// checkSuspects checks the accounts that suspectRollback recorded.
 func (s *sweeper) checkSuspects(ctx context.Context) error {
 	s.mu.Lock()
-	suspects := s.ahead
-	s.ahead = nil
+	suspects := s.suspects
+	s.suspects = nil
 	s.mu.Unlock()
 	for account, seq := range suspects {
-		if err := s.checkRollback(ctx, account, seq); err != nil {
+		err := s.checkRollback(ctx, account, seq)
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// checkRollback tells an account that has just changed from one whose past the ledger has lost.
+// checkRollback reports an account that has the seq in Redis but not in the ledger. An account that
+// has just changed has it in both.
 func (s *sweeper) checkRollback(ctx context.Context, account string, seq int64) error {
-	groups, err := s.src.UpdatesAfter(ctx, account, seq-1, 1)
+	updates, err := s.src.UpdatesAfter(ctx, account, seq-1, 1)
 	if err != nil {
-		return s.sourceFailed("derive events", err)
+		return s.wrapSourceError("derive updates", err)
 	}
-	if len(groups) == 0 {
-		s.metrics.ahead.Inc()
-		s.complain.Do(func() {
-			s.cfg.Logger.Error("Redis has events that the ledger does not have, as after restoring a backup or a failover that lost commits; "+
-				"new events are taken for repeats until the namespace's keys are deleted",
-				"key", s.keys.BalanceHash(account), "seq", seq)
-		})
+	if len(updates) > 0 {
+		return nil
 	}
+	s.metrics.ahead.Inc()
+	s.logLimit.Do(func() {
+		s.cfg.Logger.Error("Redis has events that the ledger does not have: the ledger was restored from a backup, or a failover lost commits; "+
+			"new events count as duplicates until the namespace's keys are deleted",
+			"key", s.keys.BalanceHash(account), "seq", seq)
+	})
 	return nil
 }

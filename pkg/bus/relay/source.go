@@ -7,22 +7,22 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// A Source is where the relay finds what is committed and not yet published.
-// The ledger is one. All methods may be called from several goroutines.
+// A Source provides the committed transactions that are not published yet. The ledger implements
+// it. All methods may be called from several goroutines.
 type Source interface {
-	// Pending returns the oldest rows of the outbox with id above after, by id,
-	// at most limit.
+	// Pending returns the oldest rows of the outbox with an id greater than after, in the order of
+	// their ids, at most limit rows.
 	Pending(ctx context.Context, after int64, limit int) ([]bus.OutboxRow, error)
-	// Published deletes outbox rows whose events Redis has. Ids that are gone
-	// already are no error.
+	// Published deletes outbox rows whose events are in Redis. It ignores ids that do not exist.
 	Published(ctx context.Context, ids []int64) error
-	// Backlog counts the outbox and tells when its oldest row was made (zero: empty).
+	// Backlog returns the number of rows in the outbox and when the oldest one was committed. The
+	// time is zero if the outbox is empty.
 	Backlog(ctx context.Context) (rows int64, oldest time.Time, err error)
-	// UpdatesAfter derives an account's groups again, those whose deliveries have
-	// seq greater than after, oldest first, at most limit groups.
+	// UpdatesAfter derives an account's updates again, oldest first. It returns the updates that
+	// have deliveries with a seq greater than after, at most limit updates.
 	UpdatesAfter(ctx context.Context, account string, after int64, limit int) ([]bus.AccountUpdate, error)
-	// ChangedSince goes through what changed at or after t, oldest first, limit
-	// transactions a page, and lists the accounts with their newest committed seq, each
-	// once a page. The first page's cursor is empty, and so is the last one's next.
+	// ChangedSince lists the accounts that changed at or after t with their newest committed seq,
+	// oldest change first. A page covers limit transactions and has each account once. The first
+	// call passes an empty cursor; next is empty on the last page.
 	ChangedSince(ctx context.Context, t time.Time, cursor string, limit int) (page []bus.Position, next string, err error)
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sort"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,103 +13,106 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/relay"
 )
 
-// memory is a Source that keeps everything in memory. Like a database it hands out
-// outbox ids before the commit, so ids of different accounts are not in order
-// of commits; ids of one account are.
-type memory struct {
+// memorySource is a Source in memory. Like a database, it assigns outbox ids before the commit. The
+// ids of different accounts are therefore not in the order of their commits, but the ids of one
+// account are.
+type memorySource struct {
 	mu      sync.Mutex // protects the rest
-	groups  map[string][]bus.AccountUpdate
+	updates map[string][]bus.AccountUpdate
 	changed map[string]time.Time
 	outbox  map[int64]bus.OutboxRow
-	ids     int64
-	asks    map[string]int // for groups of an account
+	lastID  int64
+	reads   map[string]int // calls of UpdatesAfter by account
 
-	// hide leaves rows out of the next answer of Pending, as if they had not been
-	// visible yet.
-	hide map[int64]bool
+	// hidden rows are missing from the next result of Pending, as if they were not visible yet.
+	hidden map[int64]bool
 }
 
-func newMemory() *memory {
-	return &memory{
-		groups: map[string][]bus.AccountUpdate{}, changed: map[string]time.Time{}, outbox: map[int64]bus.OutboxRow{}, hide: map[int64]bool{},
-		asks: map[string]int{},
+func newMemorySource() *memorySource {
+	return &memorySource{
+		updates: map[string][]bus.AccountUpdate{},
+		changed: map[string]time.Time{},
+		outbox:  map[int64]bus.OutboxRow{},
+		reads:   map[string]int{},
+		hidden:  map[int64]bool{},
 	}
 }
 
-// reserve takes an outbox id, as an open transaction does.
-func (m *memory) reserve() int64 {
+// reserveID assigns an outbox id, as an open transaction does.
+func (m *memorySource) reserveID() int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.ids++
-	return m.ids
+	m.lastID++
+	return m.lastID
 }
 
-// commit makes a transaction with events events for each account.
-func (m *memory) commit(id int64, events int, accounts ...string) bus.OutboxRow {
+// commit makes a transaction with the given number of events for each account.
+func (m *memorySource) commit(id int64, events int, accounts ...string) bus.OutboxRow {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	row := bus.OutboxRow{ID: id, CommittedAt: time.Now()}
 	for _, account := range accounts {
-		g := streamtest.NewUpdate(account, m.last(account)+1, events)
-		g.Key = fmt.Sprintf("tx-%d:%s", id, account)
-		m.groups[account] = append(m.groups[account], g)
+		u := streamtest.NewUpdate(account, m.lastSeqLocked(account)+1, events)
+		u.Key = fmt.Sprintf("tx-%d:%s", id, account)
+		m.updates[account] = append(m.updates[account], u)
 		m.changed[account] = row.CommittedAt
-		row.Updates = append(row.Updates, g)
+		row.Updates = append(row.Updates, u)
 	}
 	m.outbox[id] = row
 	return row
 }
 
-// run commits and offers at once.
-func (m *memory) run(r *relay.Relay, events int, accounts ...string) {
-	row := m.commit(m.reserve(), events, accounts...)
+// commitAndOffer makes a transaction and offers it to r. If r is nil, it only commits.
+func (m *memorySource) commitAndOffer(r *relay.Relay, events int, accounts ...string) {
+	row := m.commit(m.reserveID(), events, accounts...)
 	if r != nil {
 		r.Offer([]bus.OutboxRow{row})
 	}
 }
 
-func (m *memory) last(account string) int64 {
-	groups := m.groups[account]
-	if len(groups) == 0 {
+// lastSeqLocked returns the account's newest seq. m.mu is held.
+func (m *memorySource) lastSeqLocked(account string) int64 {
+	updates := m.updates[account]
+	if len(updates) == 0 {
 		return 0
 	}
-	return groups[len(groups)-1].Last()
+	return updates[len(updates)-1].Last()
 }
 
-func (m *memory) lastSeq(account string) int64 {
+func (m *memorySource) lastSeq(account string) int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.last(account)
+	return m.lastSeqLocked(account)
 }
 
-// asked counts the questions for an account's groups.
-func (m *memory) asked(account string) int {
+// updateReads counts the calls of UpdatesAfter for an account.
+func (m *memorySource) updateReads(account string) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.asks[account]
+	return m.reads[account]
 }
 
-func (m *memory) empty() bool {
+func (m *memorySource) isEmpty() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return len(m.outbox) == 0
 }
 
-func (m *memory) Pending(_ context.Context, after int64, limit int) ([]bus.OutboxRow, error) {
+func (m *memorySource) Pending(_ context.Context, after int64, limit int) ([]bus.OutboxRow, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var rows []bus.OutboxRow
 	for id, row := range m.outbox {
-		if id > after && !m.hide[id] {
+		if id > after && !m.hidden[id] {
 			rows = append(rows, row)
 		}
 	}
-	clear(m.hide)
-	sort.Slice(rows, func(i, j int) bool { return rows[i].ID < rows[j].ID })
+	clear(m.hidden)
+	slices.SortFunc(rows, func(a, b bus.OutboxRow) int { return int(a.ID - b.ID) })
 	return rows[:min(limit, len(rows))], nil
 }
 
-func (m *memory) Published(_ context.Context, ids []int64) error {
+func (m *memorySource) Published(_ context.Context, ids []int64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, id := range ids {
@@ -118,7 +121,7 @@ func (m *memory) Published(_ context.Context, ids []int64) error {
 	return nil
 }
 
-func (m *memory) Backlog(context.Context) (int64, time.Time, error) {
+func (m *memorySource) Backlog(context.Context) (int64, time.Time, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var oldest time.Time
@@ -130,35 +133,30 @@ func (m *memory) Backlog(context.Context) (int64, time.Time, error) {
 	return int64(len(m.outbox)), oldest, nil
 }
 
-func (m *memory) UpdatesAfter(_ context.Context, account string, after int64, limit int) ([]bus.AccountUpdate, error) {
+func (m *memorySource) UpdatesAfter(_ context.Context, account string, after int64, limit int) ([]bus.AccountUpdate, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.asks[account]++
-	var groups []bus.AccountUpdate
-	for _, g := range m.groups[account] {
-		if g.Last() > after && len(groups) < limit {
-			groups = append(groups, g)
+	m.reads[account]++
+	var updates []bus.AccountUpdate
+	for _, u := range m.updates[account] {
+		if u.Last() > after && len(updates) < limit {
+			updates = append(updates, u)
 		}
 	}
-	return groups, nil
+	return updates, nil
 }
 
-// ChangedSince pages by account: it knows of no transactions.
-func (m *memory) ChangedSince(_ context.Context, t time.Time, cursor string, limit int) (page []bus.Position, next string, err error) {
+// ChangedSince pages by account, since memorySource keeps no transactions.
+func (m *memorySource) ChangedSince(_ context.Context, t time.Time, cursor string, limit int) (page []bus.Position, next string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var list []bus.Position
-	for account, at := range m.changed {
-		if account > cursor && !at.Before(t) {
-			list = append(list, bus.Position{Account: account, Seq: m.last(account)})
+	for account, changed := range m.changed {
+		if account > cursor && !changed.Before(t) {
+			list = append(list, bus.Position{Account: account, Seq: m.lastSeqLocked(account)})
 		}
 	}
-	slices.SortFunc(list, func(a, b bus.Position) int {
-		if a.Account < b.Account {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(list, func(a, b bus.Position) int { return strings.Compare(a.Account, b.Account) })
 	if len(list) > limit {
 		return list[:limit], list[limit-1].Account, nil
 	}

@@ -15,174 +15,221 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
-// minSweepPause keeps sweeps apart that trouble asks for.
+// minSweepPause is the shortest time between two sweeps that sweepNow requested.
 const minSweepPause = 20 * time.Millisecond
 
-// sweeper is what the sweep remembers from pass to pass.
+// sweeper is the state that the sweep keeps between its passes.
 type sweeper struct {
 	*Relay
-	identity   string    // of Redis, when it was looked at last
-	lastGood   time.Time // when Redis and the source did all that was asked
-	compare    bool      // quiet accounts are to be compared with their hashes
-	all        bool      // the next pass takes rows of any age
-	watermarks []int64   // of each partition, as they were looked at last; -1: none
-	marked     time.Time // when that was
+	serverID        string    // run ids of the Redis servers at the last check
+	lastGood        time.Time // when a pass last succeeded completely
+	compare         bool      // the next pass compares quiet accounts with their balance hashes
+	ignoreAge       bool      // the next pass includes rows younger than Config.MinAge
+	watermarks      []int64   // last known watermark of each partition
+	watermarksMoved time.Time // when moveWatermarks last ran
 
-	// Of the pass: partitions that have given no answer, and the error.
-	away    map[int]bool
-	failure error
+	// The current pass: partitions that have not answered, and the last error.
+	failedPartitions map[int]bool
+	failure          error
 }
 
-// keepSweeping passes through the outbox at the start, on each tick, and when
-// there is trouble, until ctx ends.
+// keepSweeping passes through the outbox at the start, on each tick and on each sweepNow token, until
+// ctx ends.
 func (r *Relay) keepSweeping(ctx context.Context) {
-	s := &sweeper{Relay: r, lastGood: time.Now(), compare: true, all: true, watermarks: slices.Repeat([]int64{-1}, r.keys.Partitions)}
-	retry := backoff.ExponentialBackOff{
-		InitialInterval: 20 * time.Millisecond, Multiplier: 2, RandomizationFactor: 0.5, MaxInterval: r.cfg.MaxBackoff,
+	s := &sweeper{
+		Relay:      r,
+		lastGood:   time.Now(),
+		compare:    true,
+		ignoreAge:  true,
+		watermarks: slices.Repeat([]int64{noWatermark}, r.keys.Partitions),
 	}
-	tick, check := time.NewTicker(r.cfg.Sweep), time.NewTicker(r.cfg.Check)
+	retry := backoff.ExponentialBackOff{
+		InitialInterval:     20 * time.Millisecond,
+		Multiplier:          2,
+		RandomizationFactor: 0.5,
+		MaxInterval:         r.cfg.MaxBackoff,
+	}
+	tick := time.NewTicker(r.cfg.Sweep)
 	defer tick.Stop()
+	check := time.NewTicker(r.cfg.Check)
 	defer check.Stop()
-	s.look(ctx)
+
+	s.checkServerID(ctx)
 	for ctx.Err() == nil {
-		if err := s.pass(ctx); err != nil {
+		err := s.runPass(ctx)
+		if err != nil {
 			if ctx.Err() != nil {
 				return
 			}
-			s.failed(err)
+			s.handlePassError(err)
 			wait.Sleep(ctx, retry.NextBackOff())
 			continue
 		}
 		retry.Reset()
+
 		select {
 		case <-ctx.Done():
 		case <-tick.C:
-		case <-r.urgent:
-			s.all = true
+		case <-r.sweepNow:
+			s.ignoreAge = true
 			wait.Sleep(ctx, minSweepPause)
 		case <-check.C:
-			s.look(ctx)
+			s.checkServerID(ctx)
 		}
 	}
 }
 
-// failed has the next pass look at everything again.
-func (s *sweeper) failed(err error) {
-	s.compare, s.all = true, true
-	s.complain.Do(func() { s.cfg.Logger.Warn("the outbox cannot be published now, trying again", "error", err) })
+// requestComparison makes the next pass compare quiet accounts and include rows of any age.
+func (s *sweeper) requestComparison() {
+	s.compare = true
+	s.ignoreAge = true
 }
 
-// pass goes through the outbox once and, when that is due, compares quiet accounts.
-func (s *sweeper) pass(ctx context.Context) error {
-	if s.down.Load() {
-		ctx, cancel := context.WithTimeout(ctx, publishTimeout)
-		defer cancel()
-		if err := s.rdb.Ping(ctx).Err(); err != nil {
-			return fmt.Errorf("ping redis: %w", err)
-		}
-		// From here on offers are taken again. What was offered before was committed
-		// before, so the pass that begins now sees it.
-		s.down.Store(false)
-		s.compare, s.all = true, true
-	}
-	if err := s.checkSuspects(ctx); err != nil {
-		return err
-	}
-	minAge := s.cfg.MinAge
-	if s.all {
-		minAge = 0
-	}
-	s.metrics.sweeps.Inc()
-	if err := s.sweep(ctx, minAge); err != nil {
-		return fmt.Errorf("sweep: %w", err)
-	}
-	s.all = false
-	due := s.compare || time.Since(s.marked) >= s.cfg.Check
-	if s.compare {
-		from, err := s.compareFrom(ctx)
+func (s *sweeper) handlePassError(err error) {
+	s.requestComparison()
+	s.logLimit.Do(func() {
+		s.cfg.Logger.Warn("publishing the outbox failed; retrying", "error", err)
+	})
+}
+
+// runPass goes through the outbox once. It then compares quiet accounts if a comparison is due.
+func (s *sweeper) runPass(ctx context.Context) error {
+	if s.redisDown.Load() {
+		err := s.pingRedis(ctx)
 		if err != nil {
 			return err
 		}
-		complete, err := s.reconcile(ctx, from)
-		if err != nil {
-			return fmt.Errorf("compare quiet accounts: %w", err)
-		}
-		s.compare = !complete
+		// Offers are accepted again from here on. Earlier offers were committed earlier, so this
+		// pass sees their rows.
+		s.redisDown.Store(false)
+		s.requestComparison()
 	}
-	s.clearOutages()
+	err := s.checkSuspects(ctx)
+	if err != nil {
+		return err
+	}
+
+	minAge := s.cfg.MinAge
+	if s.ignoreAge {
+		minAge = 0
+	}
+	s.metrics.sweeps.Inc()
+	err = s.sweepOutbox(ctx, minAge)
+	if err != nil {
+		return fmt.Errorf("sweep: %w", err)
+	}
+	s.ignoreAge = false
+
+	watermarksDue := s.compare || time.Since(s.watermarksMoved) >= s.cfg.Check
+	if s.compare {
+		err := s.compareAccounts(ctx)
+		if err != nil {
+			return err
+		}
+	}
+	s.clearUnavailable()
 	s.lastGood = time.Now()
-	if due {
+	if watermarksDue {
 		s.moveWatermarks(ctx)
 	}
 	return nil
 }
 
-// look notices another server.
-func (s *sweeper) look(ctx context.Context) {
-	if s.down.Load() {
+func (s *sweeper) pingRedis(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	err := s.rdb.Ping(ctx).Err()
+	if err != nil {
+		return fmt.Errorf("ping redis: %w", err)
+	}
+	return nil
+}
+
+func (s *sweeper) compareAccounts(ctx context.Context) error {
+	start, err := s.comparisonStart(ctx)
+	if err != nil {
+		return err
+	}
+	complete, err := s.reconcileAccounts(ctx, start)
+	if err != nil {
+		return fmt.Errorf("compare quiet accounts: %w", err)
+	}
+	s.compare = !complete
+	return nil
+}
+
+// checkServerID requests a comparison if Redis is another server than at the last check.
+func (s *sweeper) checkServerID(ctx context.Context) {
+	if s.redisDown.Load() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	identity, err := redisconn.RunIDs(ctx, s.rdb)
-	if err != nil || identity == "" {
-		return // publishing will tell
+	serverID, err := redisconn.RunIDs(ctx, s.rdb)
+	if err != nil || serverID == "" {
+		return // a lasting failure shows when the relay publishes
 	}
-	if s.identity != "" && s.identity != identity {
-		s.cfg.Logger.Warn("Redis is another server than before; recent accounts are compared with it")
-		s.compare, s.all = true, true
+	if s.serverID != "" && s.serverID != serverID {
+		s.cfg.Logger.Warn("Redis is another server than before; comparing the accounts that changed recently")
+		s.requestComparison()
 	}
-	s.identity = identity
+	s.serverID = serverID
 }
 
-// sweep publishes the outbox in the order of its ids, as far as rows are at least
-// minAge old. When it leaves a row out, it leaves out all later ones of the
-// row's accounts. What is in partitions that give no answer it leaves out from then on,
-// and it fails at the end of the outbox.
-func (s *sweeper) sweep(ctx context.Context, minAge time.Duration) error {
-	s.away, s.failure = map[int]bool{}, nil
-	young := map[string]struct{}{}
-	for after := int64(0); ; {
+// sweepOutbox publishes the rows of the outbox that are at least minAge old, in the order of their
+// ids. After it skips a row, it skips all later rows of the row's accounts. After a partition does
+// not answer, it skips the partition's updates and returns the error at the end of the outbox.
+func (s *sweeper) sweepOutbox(ctx context.Context, minAge time.Duration) error {
+	s.failedPartitions = map[int]bool{}
+	s.failure = nil
+	young := map[string]struct{}{} // accounts with a skipped row
+	after := int64(0)
+	for {
 		page, err := s.src.Pending(ctx, after, s.cfg.Page)
 		if err != nil {
-			return s.sourceFailed("read outbox", err)
+			return s.wrapSourceError("read outbox", err)
 		}
 		if len(page) == 0 {
 			return s.failure
 		}
-		ripe := page
+		isLastPage := len(page) < s.cfg.Page
+
+		rows := page
 		if minAge > 0 {
-			ripe = ripeRows(page, time.Now(), minAge, young)
+			rows = selectOldRows(page, time.Now(), minAge, young)
 		}
-		if len(ripe) > 0 {
-			if err := s.publishPage(ctx, ripe); err != nil && !s.inPart(err) {
+		if len(rows) > 0 {
+			err := s.publishPage(ctx, rows)
+			if err != nil && !s.recordPartialFailure(err) {
 				return err
 			}
-		} else if len(page) == s.cfg.Page {
-			return s.failure // only young rows: the fast way is busy with them
+		} else if !isLastPage {
+			return s.failure // the relay is publishing these young rows, so stop here
 		}
-		if len(page) < s.cfg.Page {
+		if isLastPage {
 			return s.failure
 		}
 		after = page[len(page)-1].ID
 	}
 }
 
-// inPart tells whether others can go on after an error, and notes what it says.
-func (s *sweeper) inPart(err error) bool {
-	var away *awayError
-	if !errors.As(err, &away) {
+// recordPartialFailure records the partitions that did not answer. It returns false if the pass
+// cannot continue, because the error has another cause or no partition answers.
+func (s *sweeper) recordPartialFailure(err error) bool {
+	var unavailable *unavailableError
+	if !errors.As(err, &unavailable) {
 		return false
 	}
 	s.failure = err
-	maps.Copy(s.away, away.partitions)
-	return len(s.away) < s.keys.Partitions
+	maps.Copy(s.failedPartitions, unavailable.partitions)
+	return len(s.failedPartitions) < s.keys.Partitions
 }
 
-// ripeRows picks the rows that are old enough and follow no young one of
-// their accounts. A row from the future is as good as old: clocks differ.
-func ripeRows(page []bus.OutboxRow, now time.Time, minAge time.Duration, young map[string]struct{}) []bus.OutboxRow {
-	var ripe []bus.OutboxRow
+// selectOldRows returns the rows that are at least minAge old and follow no younger row of their
+// accounts. It adds the accounts of the other rows to young. A row from the future counts as old,
+// since clocks differ.
+func selectOldRows(page []bus.OutboxRow, now time.Time, minAge time.Duration, young map[string]struct{}) []bus.OutboxRow {
+	var rows []bus.OutboxRow
 	for _, row := range page {
 		age := now.Sub(row.CommittedAt)
 		skip := age >= 0 && age < minAge
@@ -192,66 +239,49 @@ func ripeRows(page []bus.OutboxRow, now time.Time, minAge time.Duration, young m
 			}
 		}
 		if !skip {
-			ripe = append(ripe, row)
+			rows = append(rows, row)
 			continue
 		}
 		for i := range row.Updates {
 			young[row.Updates[i].Account] = struct{}{}
 		}
 	}
-	return ripe
+	return rows
 }
 
-// publishPage publishes rows, heals what Redis lacks for those that it refuses,
-// and publishes these again. Rows that are still refused stay for the next pass.
+// publishPage publishes rows. For the refused ones it publishes the updates that Redis lacks and then
+// publishes the rows again. Rows that are refused again stay for the next pass.
 func (s *sweeper) publishPage(ctx context.Context, rows []bus.OutboxRow) error {
-	left, refused, err := s.publishAndDelete(ctx, rows)
-	if err != nil && !s.inPart(err) {
+	result, err := s.publishAndDelete(ctx, rows)
+	if err != nil && !s.recordPartialFailure(err) {
 		return err
 	}
-	refused = slices.DeleteFunc(refused, func(f refusal) bool { return s.skips(s.away, f.group) })
-	if len(refused) == 0 {
+	refusals := slices.DeleteFunc(result.refusals, func(refused refusal) bool {
+		return s.isInPartitions(refused.update, s.failedPartitions)
+	})
+	if len(refusals) == 0 {
 		return nil
 	}
-	s.metrics.gaps.Add(float64(len(refused)))
-	if err := s.repair(ctx, refused); err != nil {
+	s.metrics.gaps.Add(float64(len(refusals)))
+	err = s.repairGaps(ctx, refusals)
+	if err != nil {
 		return err
 	}
-	_, _, err = s.publishAndDelete(ctx, left)
+	_, err = s.publishAndDelete(ctx, result.remaining)
 	return err
 }
 
-func (s *sweeper) publishAndDelete(ctx context.Context, rows []bus.OutboxRow) (left []bus.OutboxRow, refused []refusal, err error) {
-	done, left, refused, err := s.publishRows(ctx, rows, s.away)
-	if deleteErr := s.deleteRows(ctx, done); deleteErr != nil && err == nil {
-		return left, refused, fmt.Errorf("delete published rows: %w", deleteErr)
+// publishAndDelete publishes rows and deletes the published ones from the outbox.
+func (s *sweeper) publishAndDelete(ctx context.Context, rows []bus.OutboxRow) (publishResult, error) {
+	result, err := s.publishRows(ctx, rows, s.failedPartitions)
+	deleteErr := s.deleteRows(ctx, result.published)
+	if deleteErr != nil && err == nil {
+		err = fmt.Errorf("delete published rows: %w", deleteErr)
 	}
-	return left, refused, err
+	return result, err
 }
 
-func (s *sweeper) sourceFailed(what string, err error) error {
+func (s *sweeper) wrapSourceError(operation string, err error) error {
 	s.metrics.errors.WithLabelValues("outbox").Inc()
-	return fmt.Errorf("%s: %w", what, err)
-}
-
-// watchBacklog keeps the outbox gauges, also while nothing can be published.
-func (r *Relay) watchBacklog(ctx context.Context) {
-	for tick := time.NewTicker(r.cfg.Check); ctx.Err() == nil; {
-		rows, oldest, err := r.src.Backlog(ctx)
-		if err == nil {
-			r.metrics.backlog.Set(float64(rows))
-			age := 0.0
-			if !oldest.IsZero() {
-				age = max(0, time.Since(oldest).Seconds())
-			}
-			r.metrics.oldest.Set(age)
-		} else if ctx.Err() == nil {
-			r.metrics.errors.WithLabelValues("outbox").Inc()
-		}
-		select {
-		case <-ctx.Done():
-			tick.Stop()
-		case <-tick.C:
-		}
-	}
+	return fmt.Errorf("%s: %w", operation, err)
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// recordSpan makes a span of each published transaction whose trace is sampled, from
-// the commit to now.
+// recordSpan records a span from the commit of a published transaction to now, if its trace is
+// sampled.
 func (r *Relay) recordSpan(row *bus.OutboxRow, now time.Time) {
 	if r.cfg.Tracer == nil {
 		return
@@ -20,8 +20,15 @@ func (r *Relay) recordSpan(row *bus.OutboxRow, now time.Time) {
 	if !parent.IsSampled() {
 		return
 	}
-	_, span := r.cfg.Tracer.Start(trace.ContextWithRemoteSpanContext(context.Background(), parent), "publish",
-		trace.WithSpanKind(trace.SpanKindProducer), trace.WithTimestamp(row.CommittedAt),
-		trace.WithAttributes(attribute.String("messaging.system", "redis"), attribute.Int("realtime.accounts", len(row.Updates))))
+	_, span := r.cfg.Tracer.Start(
+		trace.ContextWithRemoteSpanContext(context.Background(), parent),
+		"publish",
+		trace.WithSpanKind(trace.SpanKindProducer),
+		trace.WithTimestamp(row.CommittedAt),
+		trace.WithAttributes(
+			attribute.String("messaging.system", "redis"),
+			attribute.Int("realtime.accounts", len(row.Updates)),
+		),
+	)
 	span.End(trace.WithTimestamp(now))
 }

@@ -11,78 +11,90 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A partition's mark is the time, in ms since 1970, at which a relay had last
-// published all that there was. It stands beside what it speaks of, so a Redis that
-// has gone back in time has an old mark: what it lacks was published after that.
+// A partition's watermark is the time, in ms since 1970, at which a relay had last published all
+// rows of the outbox. Redis stores it beside the data. If Redis returns to an older state, its
+// watermark is older too, and all events that it lacks were published after that time.
 
-// markSource moves a mark on. It leaves one that is older than the relay knows it
-// (ARGV[1]), since that tells from when on accounts are to be compared. It answers the
-// mark that it found; -1: none.
+// noWatermark is the value of a watermark that does not exist.
+const noWatermark = -1
+
+// watermarkScript advances a watermark to ARGV[2]. It does not change a watermark that is older than
+// ARGV[1], the last one that the relay knows, since accounts must be compared from the older time.
+// It returns the watermark that it found, or -1 if there was none.
 //
 //go:embed watermark.lua
-var markSource string
+var watermarkScript string
 
-// moveWatermarks moves the marks on to the last good pass, and notices a Redis that has gone
-// back in time, or was emptied. What cannot be written stays as it is: then a comparison
-// begins earlier than it must.
+// moveWatermarks advances the watermarks to the last good pass. It requests a comparison when a
+// watermark is older than before, since Redis has then returned to an older state or was emptied. A
+// watermark that cannot be written stays as it is; a later comparison then starts earlier than
+// necessary.
 func (s *sweeper) moveWatermarks(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	s.marked = time.Now()
-	now := s.lastGood.UnixMilli()
+	s.watermarksMoved = time.Now()
+	target := s.lastGood.UnixMilli()
 	pipe := s.rdb.Pipeline()
 	cmds := make([]*redis.Cmd, len(s.watermarks))
 	for i, known := range s.watermarks {
-		cmds[i] = pipe.Eval(ctx, markSource, []string{s.keys.Relayed(i)}, known, now)
+		cmds[i] = pipe.Eval(ctx, watermarkScript, []string{s.keys.Relayed(i)}, known, target)
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
-	back := false
+
+	wentBack := false
 	for i, cmd := range cmds {
-		have, err := cmd.Int64()
+		found, err := cmd.Int64()
 		switch {
-		case err != nil: // publishing will tell
-		case have < s.watermarks[i]:
-			back = true // and stays known, until a comparison has read the marks
+		case err != nil: // a lasting failure shows when the relay publishes
+		case found < s.watermarks[i]:
+			wentBack = true // keep the known watermark until a comparison has read the new one
 		default:
-			s.watermarks[i] = max(have, now)
+			s.watermarks[i] = max(found, target)
 		}
 	}
-	if back {
-		s.cfg.Logger.Warn("Redis has gone back in time; accounts that changed since are compared with it")
-		s.compare, s.all = true, true
+	if wentBack {
+		s.cfg.Logger.Warn("Redis returned to an older state; comparing the accounts that changed since")
+		s.requestComparison()
 	}
 }
 
-// compareFrom reads the marks and tells since when accounts are to be compared: Redis
-// may come from a time before the last good pass. Where a mark is missing, Redis was
-// emptied: it has no hash either, and who asks for a balance is sent to the ledger.
-func (s *sweeper) compareFrom(ctx context.Context) (time.Time, error) {
-	within, cancel := context.WithTimeout(ctx, publishTimeout)
+// comparisonStart reads the watermarks and returns the time from which accounts must be compared.
+// Redis may have the state of an earlier time than the last good pass. A missing watermark is
+// ignored: Redis was emptied, so the account has no hash either, and its balance is read from the
+// ledger.
+func (s *sweeper) comparisonStart(ctx context.Context) (time.Time, error) {
+	limited, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	pipe := s.rdb.Pipeline()
 	cmds := make([]*redis.StringCmd, len(s.watermarks))
 	for i := range cmds {
-		cmds[i] = pipe.Get(within, s.keys.Relayed(i))
+		cmds[i] = pipe.Get(limited, s.keys.Relayed(i))
 	}
-	_, _ = pipe.Exec(within) // each command has its own error
-	from, unanswered := s.lastGood, map[int]bool{}
+	_, _ = pipe.Exec(limited) // each command has its own error
+
+	start := s.lastGood
+	unanswered := map[int]bool{} // partitions
 	var failed error
 	for i, cmd := range cmds {
 		text, err := cmd.Result()
 		if err != nil && !errors.Is(err, redis.Nil) && !redis.HasErrorPrefix(err, "WRONGTYPE") {
-			unanswered[i], failed = true, fmt.Errorf("read marks: %w", err)
+			unanswered[i] = true
+			failed = fmt.Errorf("read watermarks: %w", err)
 			continue
 		}
 		ms, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || ms < 0 {
-			ms = -1
-		} else if at := time.UnixMilli(ms); at.Before(from) {
-			from = at
+			s.watermarks[i] = noWatermark
+			continue
 		}
 		s.watermarks[i] = ms
+		watermark := time.UnixMilli(ms)
+		if watermark.Before(start) {
+			start = watermark
+		}
 	}
 	if failed != nil && ctx.Err() == nil {
 		failed = s.markUnavailable(unanswered, len(unanswered) < len(cmds), failed)
 	}
-	return from.Add(-s.cfg.Quiet), failed
+	return start.Add(-s.cfg.Quiet), failed
 }
