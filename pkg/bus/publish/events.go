@@ -14,40 +14,47 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/internal/streamentry"
 )
 
-// addSource adds events to one partition's stream. It is told everything by flat
-// arguments, as publishSource is.
+// addSource adds events to one partition's stream. Like publishSource, it takes flat arguments.
 //
 //	KEYS  stream, then each event's dedup keys
-//	ARGV  maxlen, ttl in seconds, number of this call (10 digits), events; then for
-//	      each event: dedup keys (0, 1 or 2), m, m fields and values
+//	ARGV  maxlen, ttl in seconds, number of this call (10 digits), number of events; then for
+//	      each event: number of dedup keys (0, 1 or 2), m, m fields and values
 //
-// It answers a Status for each event. A dedup key holds the numbers of the call and
-// the event that set it, so that a call that is made again after its answer was lost
-// says Published of what it published.
+// It returns a Status for each event. A dedup key contains the number of the call and the number of
+// the event that set it. If a call is repeated after its reply was lost, its events are therefore
+// answered Published again.
 //
 //go:embed add_events.lua
 var addSource string
 
-// EventPublisher adds the events of other producers than the ledger.
+// EventPublisher publishes the events of producers other than the ledger.
 type EventPublisher struct {
-	rdb     redis.UniversalClient
-	cfg     bus.Config
-	metrics *metrics.Bus
-	script  script
-	names   []partitionNames
-	ttl     int64 // seconds
+	rdb        redis.UniversalClient
+	cfg        bus.Config
+	metrics    *metrics.Bus
+	script     script
+	prefixes   []keyPrefixes // by partition
+	ttlSeconds int64
 }
 
+// Limits of one script call, so that Redis can serve other clients in between.
 const (
-	maxEvents     = 256     // in one script call, so that Redis serves others in between
-	maxEventBytes = 1 << 20 // of payload in one script call
+	maxEvents     = 256
+	maxEventBytes = 1 << 20 // payload
 )
 
-// NewEventPublisher returns a publisher of other producers' events.
+// eventOverhead is about how many bytes an event takes besides its payload: ids and names.
+const eventOverhead = 200
+
+// NewEventPublisher returns a publisher of the events of other producers.
 func NewEventPublisher(rdb redis.UniversalClient, cfg bus.Config, m *metrics.Bus) *EventPublisher {
 	return &EventPublisher{
-		rdb: rdb, cfg: cfg, metrics: m, script: newScript(addSource), names: namesOf(cfg.Keys),
-		ttl: max(1, int64(cfg.DedupTTL/time.Second)),
+		rdb:        rdb,
+		cfg:        cfg,
+		metrics:    m,
+		script:     newScript(addSource),
+		prefixes:   newKeyPrefixes(cfg.Keys),
+		ttlSeconds: max(1, int64(cfg.DedupTTL/time.Second)),
 	}
 }
 
@@ -58,74 +65,85 @@ func (p *EventPublisher) Publish(ctx context.Context, events []bus.Event) ([]bus
 		return nil, err
 	}
 	statuses := make([]bus.Status, len(events))
-	calls := p.split(events)
-	p.script.run(ctx, p.rdb, calls)
-	for _, c := range calls {
-		answers, failed := c.cmd.Result()
-		if failed == nil && len(answers) != len(c.items) {
-			failed = fmt.Errorf("the script answered %d numbers for %d events", len(answers), len(c.items))
-		}
-		if failed != nil {
-			err = fmt.Errorf("publish: %w", failed)
-			continue
-		}
-		for k, i := range c.items {
-			statuses[i] = bus.Status(answers[k]) //nolint:gosec // 1 or 2
+	calls := p.makeCalls(events)
+	p.script.runCalls(ctx, p.rdb, calls)
+	for _, call := range calls {
+		callErr := call.readStatuses(statuses)
+		if callErr != nil {
+			err = fmt.Errorf("publish: %w", callErr)
 		}
 	}
-	p.count(events, statuses)
+	p.countStatuses(events, statuses)
 	return statuses, err
 }
 
-// split makes the script calls.
-func (p *EventPublisher) split(events []bus.Event) []*scriptCall {
+// readStatuses sets the status of each event of the call.
+func (c *scriptCall) readStatuses(statuses []bus.Status) error {
+	reply, err := c.cmd.Result()
+	if err != nil {
+		return err
+	}
+	if len(reply) != len(c.items) {
+		return fmt.Errorf("the script returned %d numbers for %d events", len(reply), len(c.items))
+	}
+	for k, i := range c.items {
+		statuses[i] = bus.Status(reply[k]) //nolint:gosec // 1 or 2
+	}
+	return nil
+}
+
+// makeCalls distributes the events over script calls.
+func (p *EventPublisher) makeCalls(events []bus.Event) []*scriptCall {
 	var calls []*scriptCall
-	open := make([]*scriptCall, p.cfg.Keys.Partitions)
+	open := make([]*scriptCall, p.cfg.Keys.Partitions) // call to which events can be added, by partition
 	for i := range events {
 		e := &events[i]
-		partition := p.partition(e)
-		c := open[partition]
-		size := len(e.Data) + 200 // ids, names
-		if c == nil || len(c.items) >= maxEvents || c.bytes+size > maxEventBytes {
-			c = &scriptCall{}
-			open[partition], calls = c, append(calls, c)
+		partition := p.partitionOf(e)
+		call := open[partition]
+		size := len(e.Data) + eventOverhead
+		if call == nil || len(call.items) >= maxEvents || call.bytes+size > maxEventBytes {
+			call = &scriptCall{}
+			open[partition] = call
+			calls = append(calls, call)
 		}
-		c.items = append(c.items, i)
-		c.bytes += size
+		call.items = append(call.items, i)
+		call.bytes += size
 	}
-	for _, c := range calls {
-		c.args = p.callArgs(events, c.items)
+	for _, call := range calls {
+		call.args = p.buildArgs(events, call.items)
 	}
 	return calls
 }
 
-// partition is that of the account. Events without one share their type's, so that
-// duplicates meet.
-func (p *EventPublisher) partition(e *bus.Event) int {
+// partitionOf returns the partition of the event's account. Events without an account go to the
+// partition of their type, so that their duplicates are found.
+func (p *EventPublisher) partitionOf(e *bus.Event) int {
 	if e.Account != "" {
 		return p.cfg.Keys.Partition(e.Account)
 	}
 	return p.cfg.Keys.Partition(e.Type)
 }
 
-// callArgs builds the arguments of one EVALSHA; values go in as pointers, as in Publisher.callArgs.
-func (p *EventPublisher) callArgs(events []bus.Event, which []int) []any {
-	names := &p.names[p.partition(&events[which[0]])]
+// buildArgs returns the arguments of one EVALSHA for some of the events. Values are pointers, as in
+// Publisher.buildArgs.
+func (p *EventPublisher) buildArgs(events []bus.Event, items []int) []any {
+	prefixes := &p.prefixes[p.partitionOf(&events[items[0]])]
 	keys := 1
-	args := make([]any, argFirstKey, argFirstKey+1+4+len(which)*(2+2+18))
-	arena := make([]string, 0, 3*len(which)) // never grows: the arguments point into it
+	args := make([]any, argFirstKey, argFirstKey+1+4+len(items)*(2+2+18))
+	arena := make([]string, 0, 3*len(items)) // never grows, since the arguments point into it
 	text := func(s string) *string {
 		arena = append(arena, s)
 		return &arena[len(arena)-1]
 	}
-	args = append(args, &names.stream)
+
+	args = append(args, &prefixes.stream)
 	if !p.cfg.AllowDuplicates {
-		for _, i := range which {
+		for _, i := range items {
 			e := &events[i]
-			args = append(args, text(names.dedup+"id:"+e.ID))
+			args = append(args, text(prefixes.dedup+"id:"+e.ID))
 			keys++
 			if e.Key != "" {
-				args = append(args, text(names.dedup+"key:"+e.Key))
+				args = append(args, text(prefixes.dedup+"key:"+e.Key))
 				keys++
 			}
 		}
@@ -133,32 +151,35 @@ func (p *EventPublisher) callArgs(events []bus.Event, which []int) []any {
 	args[argCommand] = "evalsha"
 	args[argScript] = p.script.hash
 	args[argNumKeys] = keys
-	args = append(args, p.cfg.MaxLen, p.ttl, 1_000_000_000+rand.Int64N(9_000_000_000), len(which))
-	for _, i := range which {
+
+	callNumber := 1_000_000_000 + rand.Int64N(9_000_000_000)
+	args = append(args, p.cfg.MaxLen, p.ttlSeconds, callNumber, len(items))
+	for _, i := range items {
 		args = p.appendEvent(args, &events[i], text)
 	}
 	return args
 }
 
 func (p *EventPublisher) appendEvent(args []any, e *bus.Event, text func(string) *string) []any {
-	keys := 1
+	dedupKeys := 1
 	switch {
 	case p.cfg.AllowDuplicates:
-		keys = 0
+		dedupKeys = 0
 	case e.Key != "":
-		keys = 2
+		dedupKeys = 2
 	}
-	args = append(args, keys, nil)
-	length := len(args)
+	args = append(args, dedupKeys, nil)
+	fields := len(args) // the number of fields and values is at fields-1
 	args = streamentry.AppendEventFields(args, e, text)
-	args[length-1] = len(args) - length
+	args[fields-1] = len(args) - fields
 	return args
 }
 
-func (p *EventPublisher) count(events []bus.Event, statuses []bus.Status) {
-	published, duplicate := map[string]int{}, map[string]int{}
-	for i, s := range statuses {
-		switch s {
+func (p *EventPublisher) countStatuses(events []bus.Event, statuses []bus.Status) {
+	published := map[string]int{}
+	duplicate := map[string]int{}
+	for i, status := range statuses {
+		switch status {
 		case bus.Published:
 			published[p.metrics.TypeLabel(events[i].Type)]++
 		case bus.Duplicate:

@@ -19,15 +19,17 @@ func newPublisherMetrics(reg prometheus.Registerer) publisherMetrics {
 		duplicate: metrics.DuplicateTotal(reg),
 		seconds: metrics.Shared(reg, prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "event_publish_seconds",
-			Help:    "Time that Redis took for one pipeline of script calls.",
-			Buckets: prometheus.ExponentialBuckets(0.0002, 2, 15), // a publish is given up after 3 s
+			Help:    "Duration of one pipeline of script calls.",
+			Buckets: prometheus.ExponentialBuckets(0.0002, 2, 15), // up to the relay's timeout of 3 s
 		})),
 	}
 }
 
-// count adds up by type first: a batch has hundreds of events and a handful of types.
-func (m *publisherMetrics) count(pubs []Publication, outcomes []Outcome) {
-	published, duplicate := map[string]int{}, map[string]int{}
+// countOutcomes counts events by type. It adds up first, since a batch has hundreds of events of only
+// a few types.
+func (m *publisherMetrics) countOutcomes(pubs []Publication, outcomes []Outcome) {
+	published := map[string]int{}
+	duplicate := map[string]int{}
 	for i, o := range outcomes {
 		switch o.Status {
 		case bus.Published:

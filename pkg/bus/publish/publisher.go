@@ -16,43 +16,43 @@ import (
 
 // Config is the publisher's optional settings.
 type Config struct {
-	Keys       bus.Keys              // Defaults to namespace "rt", 16 partitions.
-	MaxLen     int64                 // entries that a stream keeps, about (XTRIM MAXLEN ~ after each call, of its first group's). Defaults to 1,000,000.
-	DedupTTL   time.Duration         // how long a group's dedup key lives. Defaults to 1 h.
-	MaxGroups  int                   // groups in one script call, so that Redis serves others in between. Defaults to 64.
-	MaxBytes   int                   // payload in one script call, above which the next begins. Defaults to 1 MiB.
+	Keys bus.Keys // Defaults to namespace "rt", 16 partitions.
+	// MaxLen is about how many entries a stream keeps. Each call trims the stream of its first update.
+	// Defaults to 1,000,000.
+	MaxLen     int64
+	DedupTTL   time.Duration         // how long an update's dedup key lives. Defaults to 1 h.
+	MaxUpdates int                   // updates in one script call, so that Redis can serve other clients in between. Defaults to 64.
+	MaxBytes   int                   // payload in one script call. Defaults to 1 MiB.
 	Registerer prometheus.Registerer // Defaults to no metrics.
 }
 
-// A Publication asks for one group to be published.
+// A Publication is an account update to be published.
 type Publication struct {
 	Update bus.AccountUpdate
-	// Base accepts the group as the account's starting point when Redis knows
-	// nothing of the account. Set it only when every earlier group is known to be
-	// published or not wanted: they are duplicates from then on. A group that
-	// starts at 1 needs no Base.
+	// AsStartingPoint accepts the update as the account's first one if Redis does not know the account.
+	// From then on all earlier updates count as duplicates, so set it only if they are published or not
+	// wanted. An update that starts at seq 1 does not need it.
 	AsStartingPoint bool
 }
 
-// Outcome answers one publication.
+// Outcome is the result of one publication.
 type Outcome struct {
 	Status bus.Status
-	Last   int64 // the account's seq in Redis before this publication; -1: Redis has none. Not set when Unknown.
+	Last   int64 // the account's seq in Redis before this publication; -1: Redis has none. Not set if Unknown.
 }
 
-// Done tells whether Redis has the group.
+// Done reports whether Redis has the update.
 func (o Outcome) Done() bool { return o.Status == bus.Published || o.Status == bus.Duplicate }
 
-// Publisher writes groups to the streams. Its methods may be called from several
-// goroutines.
+// Publisher writes account updates to the streams. Its methods may be called from several goroutines.
 type Publisher struct {
 	rdb        redis.UniversalClient
 	cfg        Config
 	script     script
-	names      []partitionNames
+	prefixes   []keyPrefixes // by partition
 	ttlSeconds int64
 	metrics    publisherMetrics
-	apart      atomic.Bool // Redis wants each partition in calls of its own: it is a cluster
+	cluster    atomic.Bool // Redis is a cluster, so a call must not span partitions
 }
 
 // New returns a publisher on the given client.
@@ -60,115 +60,122 @@ func New(rdb redis.UniversalClient, cfg Config) *Publisher {
 	cfg.Keys = cfg.Keys.WithDefaults()
 	cfg.MaxLen = cmp.Or(cfg.MaxLen, 1_000_000)
 	cfg.DedupTTL = cmp.Or(cfg.DedupTTL, time.Hour)
-	cfg.MaxGroups = cmp.Or(cfg.MaxGroups, 64)
+	cfg.MaxUpdates = cmp.Or(cfg.MaxUpdates, 64)
 	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, 1<<20)
 	p := &Publisher{
 		rdb:        rdb,
 		cfg:        cfg,
 		script:     newScript(publishSource),
-		names:      namesOf(cfg.Keys),
+		prefixes:   newKeyPrefixes(cfg.Keys),
 		ttlSeconds: max(1, int64(cfg.DedupTTL/time.Second)),
 		metrics:    newPublisherMetrics(cfg.Registerer),
 	}
-	_, cluster := rdb.(*redis.ClusterClient)
-	p.apart.Store(cluster)
+	_, isCluster := rdb.(*redis.ClusterClient)
+	p.cluster.Store(isCluster)
 	return p
 }
 
-// Client is the client that the publisher writes with.
+// Client returns the client of the publisher.
 func (p *Publisher) Client() redis.UniversalClient { return p.rdb }
 
-// Keys are the names that the publisher writes under.
+// Keys returns the keys of the publisher.
 func (p *Publisher) Keys() bus.Keys { return p.cfg.Keys }
 
-// PartitionsApart reports whether Redis is a cluster, so that each partition is written by calls of its own.
-func (p *Publisher) PartitionsApart() bool { return p.apart.Load() }
+// IsCluster reports whether Redis is known to be a cluster. Each partition then has calls of its own.
+func (p *Publisher) IsCluster() bool { return p.cluster.Load() }
 
-// Publish writes groups and answers for each what became of it, in the order
-// given. Groups of one account are taken in that order; put them in order of
-// seq. They go in one script call, up to the configured bounds, on Redis Cluster in one for
-// each partition; all calls go in one pipeline. Each group is written whole or not at all, each
-// stands alone, and the same groups may be sent again at any time.
+// Publish writes account updates and returns their outcomes in the order given. Updates of one
+// account are written in that order, which must be the order of seq. All updates go in one script
+// call, or in several within the configured limits; on a Redis Cluster each partition has calls of its
+// own. All calls go in one pipeline. Each update is written completely or not at all, independently of
+// the others. The same updates may be published again at any time.
 //
-// An error means that some calls failed: their outcomes are Unknown, the others
-// count.
+// An error means that some calls failed. The outcomes of their updates are Unknown. All other outcomes
+// are valid.
 func (p *Publisher) Publish(ctx context.Context, pubs []Publication) ([]Outcome, error) {
 	if len(pubs) == 0 {
 		return nil, nil
 	}
 	start := time.Now()
 	outcomes := make([]Outcome, len(pubs))
-	calls := p.split(pubs, outcomes)
-	p.script.run(ctx, p.rdb, calls)
+	calls := p.makeCalls(pubs, outcomes)
+	p.script.runCalls(ctx, p.rdb, calls)
 	if len(callsWithError(calls, "CROSSSLOT")) > 0 {
-		// It is a cluster behind one address. What the first calls published is a duplicate now.
-		p.apart.Store(true)
-		calls = p.split(pubs, outcomes)
-		p.script.run(ctx, p.rdb, calls)
+		// Redis is a cluster behind one address. Updates that the first calls published are
+		// duplicates now.
+		p.cluster.Store(true)
+		calls = p.makeCalls(pubs, outcomes)
+		p.script.runCalls(ctx, p.rdb, calls)
 	}
+
 	var failed error
-	for _, c := range calls {
-		if err := c.answer(outcomes); err != nil && failed == nil {
+	for _, call := range calls {
+		err := call.readOutcomes(outcomes)
+		if err != nil && failed == nil {
 			failed = fmt.Errorf("publish: %w", err)
 		}
 	}
-	p.metrics.count(pubs, outcomes)
+	p.metrics.countOutcomes(pubs, outcomes)
 	p.metrics.seconds.Observe(time.Since(start).Seconds())
 	return outcomes, failed
 }
 
-// split makes the script calls. Publications that no call can carry are answered here.
-func (p *Publisher) split(pubs []Publication, outcomes []Outcome) []*scriptCall {
-	var calls []*scriptCall
-	apart := p.apart.Load()
-	open := make([]*scriptCall, 1) // the call that is being filled, of each partition when they are apart
-	if apart {
-		open = make([]*scriptCall, p.cfg.Keys.Partitions)
+// makeCalls distributes the publications over script calls. It sets the outcome of the publications
+// that are not valid.
+func (p *Publisher) makeCalls(pubs []Publication, outcomes []Outcome) []*scriptCall {
+	isCluster := p.cluster.Load()
+	slots := 1
+	if isCluster {
+		slots = p.cfg.Keys.Partitions
 	}
+	var calls []*scriptCall
+	open := make([]*scriptCall, slots) // call to which updates can be added, by partition on a cluster
 	for i := range pubs {
-		g := &pubs[i].Update
-		size, valid := g.PayloadSize()
+		u := &pubs[i].Update
+		size, valid := u.PayloadSize()
 		if !valid {
 			outcomes[i] = Outcome{Status: bus.Unwritable, Last: -1}
 			continue
 		}
-		place := 0
-		if apart {
-			place = p.cfg.Keys.Partition(g.Account)
+		slot := 0
+		if isCluster {
+			slot = p.cfg.Keys.Partition(u.Account)
 		}
-		call := open[place]
-		if call == nil || len(call.items) >= p.cfg.MaxGroups || call.bytes+size > p.cfg.MaxBytes {
+		call := open[slot]
+		if call == nil || len(call.items) >= p.cfg.MaxUpdates || call.bytes+size > p.cfg.MaxBytes {
 			call = &scriptCall{}
-			open[place] = call
+			open[slot] = call
 			calls = append(calls, call)
 		}
 		call.items = append(call.items, i)
 		call.bytes += size
 	}
 	for _, call := range calls {
-		call.args = p.callArgs(pubs, call.items)
+		call.args = p.buildArgs(pubs, call.items)
 	}
 	return calls
 }
 
-// ErrNoStream comes with outcomes that are Unknown though the server answered.
-var ErrNoStream = errors.New("the key of a partition's stream holds something else")
+// ErrNoStream is returned if the key of a partition's stream holds another type. The outcomes of the
+// partition's updates are Unknown, although Redis answered.
+var ErrNoStream = errors.New("the key of a partition's stream must hold a stream")
 
-// answer takes over what the script said of each group.
-func (c *scriptCall) answer(outcomes []Outcome) error {
+// readOutcomes sets the outcome of each update of the call.
+func (c *scriptCall) readOutcomes(outcomes []Outcome) error {
 	reply, err := c.cmd.Result()
 	if err != nil {
 		return err
 	}
 	if len(reply) != 2*len(c.items) {
-		return fmt.Errorf("the script answered %d numbers for %d groups", len(reply), len(c.items))
+		return fmt.Errorf("the script returned %d numbers for %d updates", len(reply), len(c.items))
 	}
 	for k, i := range c.items {
-		if status := bus.Status(reply[2*k]); status != bus.Unknown { //nolint:gosec // 0 to 5
-			outcomes[i] = Outcome{Status: status, Last: reply[2*k+1]}
-		} else {
+		status := bus.Status(reply[2*k]) //nolint:gosec // 0 to 5
+		if status == bus.Unknown {
 			err = ErrNoStream
+			continue
 		}
+		outcomes[i] = Outcome{Status: status, Last: reply[2*k+1]}
 	}
 	return err
 }

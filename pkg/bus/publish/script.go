@@ -9,99 +9,107 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/internal/streamentry"
 )
 
-// publishSource writes groups. It is told everything by flat arguments, so that Lua
-// builds nothing but the argument lists of its calls.
+// publishSource writes account updates. It takes flat arguments, so that Lua only has to build the
+// argument lists of its calls.
 //
-//	KEYS  for each group: stream, balance hash, dedup key
-//	ARGV  maxlen, ttl in seconds, groups; then for each group:
-//	      account, key, first seq, last seq, base (0 or 1),
-//	      number of arguments of this group that follow the next one,
+//	KEYS  for each update: stream, balance hash, dedup key
+//	ARGV  maxlen, ttl in seconds, number of updates; then for each update:
+//	      account, key, first seq, last seq, starting point (0 or 1),
+//	      number of the following arguments of this update,
 //	      updatedAt, n, n balances (1: earned, 2: available and escrow),
-//	      deliveries, and for each delivery: id, type, seq, shape, then
+//	      number of deliveries, and for each delivery: id, type, seq, shape, then
 //	        shape 0: amount, reason, feature, data
 //	        shape 1: amount, reason, data
-//	        else it is how many fields and values follow
+//	        otherwise the shape is the number of fields and values that follow
 //
-// Redis pays for each argument three times, on the wire and on its ways into Lua and
-// out of it; hence the shapes, which leave out the names of nearly all events' fields.
+// Redis copies each argument three times: from the wire, into Lua and out of it. The two shapes leave
+// out the field names of nearly all events.
 //
-// It answers two integers for each group: a Status and the account's seq before
-// the call (-1: none). Unknown says that the group's stream is no stream.
+// It returns two integers for each update: a Status and the account's seq before the call (-1: none).
+// The status Unknown means that the key of the update's stream holds another type.
 //
-// What can fail fails before a group's first entry: HGET complains of a key that holds
-// something else, the first XADD of a stream that is none (then the dedup key goes
-// again), and Redis refuses writes for lack of memory at the first of them. So a group
-// is written whole or not at all. A call trims the stream of its first group, after all
-// else: groups come first by chance, so each stream has its turn, in proportion to
-// what comes in. A stream has thus about maxlen entries and those of some calls.
+// All steps that can fail come before an update's first entry is added: HGET fails if the balance key
+// is not a hash, the first XADD fails if the stream's key is not a stream (the dedup key is then
+// deleted), and Redis refuses the first write if it is out of memory. An update is therefore written
+// completely or not at all.
 //
-// The hash gets, besides seq and the balances of its account's type, updatedAt in
-// bus.TimeFormat: RFC 3339, milliseconds, UTC.
+// A call ends by trimming the stream of its first update. Any update can be the first one, so each
+// stream is trimmed in proportion to its new entries. A stream therefore has about maxlen entries plus
+// those of some calls.
+//
+// The hash gets seq, the balances of the account's type, and updatedAt in bus.TimeFormat.
 //
 //go:embed publish.lua
 var publishSource string
 
-// callArgs builds the arguments of one EVALSHA. Values go in as pointers where
-// go-redis takes those, since a string in an interface costs an allocation each
-// and a call has some ten thousand.
-func (p *Publisher) callArgs(pubs []Publication, groups []int) []any {
-	size, texts := argFirstKey+3, 0
-	for _, i := range groups {
-		g := &pubs[i].Update
-		size += 3 + 6 + 4 + 1 + 18*len(g.Deliveries)
-		texts += 2 + 1 + 2*len(g.Deliveries)
+// buildArgs returns the arguments of one EVALSHA for some of the publications. Values are pointers
+// where go-redis accepts them: a string in an interface costs an allocation, and a call has about ten
+// thousand of them.
+func (p *Publisher) buildArgs(pubs []Publication, items []int) []any {
+	size := argFirstKey + 3
+	texts := 0
+	for _, i := range items {
+		deliveries := len(pubs[i].Update.Deliveries)
+		size += 3 + 6 + 4 + 1 + 18*deliveries
+		texts += 2 + 1 + 2*deliveries
 	}
 	args := make([]any, 0, size)
-	arena := make([]string, 0, texts) // never grows: the arguments point into it
+	arena := make([]string, 0, texts) // never grows, since the arguments point into it
 	text := func(s string) *string {
 		arena = append(arena, s)
 		return &arena[len(arena)-1]
 	}
 
-	args = append(args, "evalsha", p.script.hash, 3*len(groups))
-	for _, i := range groups {
-		g := &pubs[i].Update
-		names := &p.names[p.cfg.Keys.Partition(g.Account)]
-		args = append(args, &names.stream, text(names.balance+g.Account), text(names.dedup+g.Key))
+	args = append(args, "evalsha", p.script.hash, 3*len(items))
+	for _, i := range items {
+		u := &pubs[i].Update
+		prefixes := &p.prefixes[p.cfg.Keys.Partition(u.Account)]
+		args = append(args, &prefixes.stream, text(prefixes.balance+u.Account), text(prefixes.dedup+u.Key))
 	}
-	args = append(args, p.cfg.MaxLen, p.ttlSeconds, len(groups))
-	for _, i := range groups {
-		args = appendGroup(args, &pubs[i], text)
+	args = append(args, p.cfg.MaxLen, p.ttlSeconds, len(items))
+	for _, i := range items {
+		args = appendUpdate(args, &pubs[i], text)
 	}
 	return args
 }
 
-func appendGroup(args []any, pub *Publication, text func(string) *string) []any {
-	g := &pub.Update
-	last := &g.Deliveries[len(g.Deliveries)-1].Seq
-	var base any = "0"
+func appendUpdate(args []any, pub *Publication, text func(string) *string) []any {
+	u := &pub.Update
+	first := &u.Deliveries[0].Seq
+	last := &u.Deliveries[len(u.Deliveries)-1].Seq
+	var startingPoint any = "0"
 	if pub.AsStartingPoint {
-		base = "1"
+		startingPoint = "1"
 	}
-	args = append(args, &g.Account, &g.Key, &g.Deliveries[0].Seq, last, base, nil)
-	length := len(args) // its place is the last nil
-	args = append(args, text(g.Balance.UpdatedAt.UTC().Format(bus.TimeFormat)))
-	if strings.HasPrefix(g.Account, "model:") {
-		args = append(args, 1, &g.Balance.Earned)
+	args = append(args, &u.Account, &u.Key, first, last, startingPoint, nil)
+	rest := len(args) // the number of the following arguments is at rest-1
+	args = append(args, text(u.Balance.UpdatedAt.UTC().Format(bus.TimeFormat)))
+	if strings.HasPrefix(u.Account, "model:") {
+		args = append(args, 1, &u.Balance.Earned)
 	} else {
-		args = append(args, 2, &g.Balance.Available, &g.Balance.Escrow)
+		args = append(args, 2, &u.Balance.Available, &u.Balance.Escrow)
 	}
-	args = append(args, len(g.Deliveries))
-	for i := range g.Deliveries {
-		args = streamentry.AppendDelivery(args, &g.Deliveries[i], text)
+	args = append(args, len(u.Deliveries))
+	for i := range u.Deliveries {
+		args = streamentry.AppendDelivery(args, &u.Deliveries[i], text)
 	}
-	args[length-1] = len(args) - length
+	args[rest-1] = len(args) - rest
 	return args
 }
 
-// partitionNames are the beginnings of a partition's keys.
-type partitionNames struct{ stream, balance, dedup string }
+// keyPrefixes contains the key of a partition's stream and the prefixes of its other keys.
+type keyPrefixes struct{ stream, balance, dedup string }
 
-func namesOf(keys bus.Keys) []partitionNames {
-	names := make([]partitionNames, keys.Partitions)
-	for i := range names {
+// newKeyPrefixes returns the prefixes of all partitions.
+func newKeyPrefixes(keys bus.Keys) []keyPrefixes {
+	prefixes := make([]keyPrefixes, keys.Partitions)
+	for i := range prefixes {
 		tag := keys.Namespace + ":{" + strconv.Itoa(i) + "}"
-		names[i] = partitionNames{stream: keys.Stream(i), balance: tag + ":balance:", dedup: keys.Dedup(i, "")}
+		prefixes[i] = keyPrefixes{
+			stream:  keys.Stream(i),
+			balance: tag + ":balance:",
+			dedup:   keys.Dedup(i, ""),
+		}
 	}
-	return names
+	return prefixes
 }

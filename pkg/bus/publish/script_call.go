@@ -6,15 +6,15 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// The places of EVALSHA's arguments: the command, the script's hash, the number of keys, the keys.
+// Indexes of the arguments of EVALSHA.
 const (
-	argCommand = iota
-	argScript
-	argNumKeys
-	argFirstKey
+	argCommand  = iota
+	argScript   // the script's hash
+	argNumKeys  // the number of keys
+	argFirstKey // the keys
 )
 
-// script is a Lua script that Redis keeps under its hash.
+// script is a Lua script that Redis caches under its hash.
 type script struct {
 	source string
 	hash   string
@@ -24,18 +24,18 @@ func newScript(source string) script {
 	return script{source: source, hash: redis.NewScript(source).Hash()}
 }
 
-// scriptCall is one EVALSHA of a script that answers integers.
+// scriptCall is one EVALSHA of a script that returns integers.
 type scriptCall struct {
-	items []int // the places of what the call carries among all that is published
-	bytes int   // payload, about
+	items []int // indexes of the call's items in the slice that is published
+	bytes int   // approximate payload
 	args  []any
-	cmd   *redis.IntSliceCmd // set by run
+	cmd   *redis.IntSliceCmd // set by runCalls
 }
 
-// run makes the calls in one pipeline. Each call has its own error. A Redis that does not know the
-// script (it was restarted, or is another one) gets its source.
-func (s script) run(ctx context.Context, rdb redis.UniversalClient, calls []*scriptCall) {
-	send(ctx, rdb, calls)
+// runCalls sends the calls in one pipeline. Each call has its own error. If Redis does not know the
+// script, because it restarted or is another server, runCalls sends the script's source.
+func (s script) runCalls(ctx context.Context, rdb redis.UniversalClient, calls []*scriptCall) {
+	sendCalls(ctx, rdb, calls)
 	unknown := callsWithError(calls, "NOSCRIPT")
 	if len(unknown) == 0 {
 		return
@@ -44,23 +44,24 @@ func (s script) run(ctx context.Context, rdb redis.UniversalClient, calls []*scr
 		call.args[argCommand] = "eval"
 		call.args[argScript] = s.source
 	}
-	send(ctx, rdb, unknown)
+	sendCalls(ctx, rdb, unknown)
 }
 
-func send(ctx context.Context, rdb redis.UniversalClient, calls []*scriptCall) {
+func sendCalls(ctx context.Context, rdb redis.UniversalClient, calls []*scriptCall) {
 	pipe := rdb.Pipeline()
 	for _, call := range calls {
 		call.cmd = redis.NewIntSliceCmd(ctx, call.args...)
-		_ = pipe.Process(ctx, call.cmd) // only queues it
+		_ = pipe.Process(ctx, call.cmd) // only queues the command
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
 }
 
-// callsWithError returns the calls that Redis answered with an error of that prefix.
+// callsWithError returns the calls whose error has the prefix.
 func callsWithError(calls []*scriptCall, prefix string) []*scriptCall {
 	var failed []*scriptCall
 	for _, call := range calls {
-		if err := call.cmd.Err(); err != nil && redis.HasErrorPrefix(err, prefix) {
+		err := call.cmd.Err()
+		if err != nil && redis.HasErrorPrefix(err, prefix) {
 			failed = append(failed, call)
 		}
 	}

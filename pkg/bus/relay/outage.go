@@ -24,7 +24,7 @@ func (e *unavailableError) Unwrap() error { return e.err }
 // markUnavailable records the partitions that did not answer. If none answered, Redis is down.
 // Without a cluster one server holds all partitions: Redis is down unless anyAnswered is true.
 func (r *Relay) markUnavailable(partitions map[int]bool, anyAnswered bool, err error) error {
-	if !anyAnswered && !r.pub.PartitionsApart() {
+	if !anyAnswered && !r.pub.IsCluster() {
 		for i := range r.keys.Partitions {
 			partitions[i] = true
 		}
