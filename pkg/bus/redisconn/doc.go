@@ -1,5 +1,4 @@
-// Package redisconn opens Redis clients (single server, Sentinel, Cluster, TLS) and answers two
-// questions about the server behind them: is it still the same one (ParseRunID, RunIDs), and does it
-// spread accounts over as many streams as this process (CheckLayout, Watch). Every call has a time
-// limit at the socket.
+// Package redisconn opens Redis clients for a single server, Sentinel, Cluster and TLS. It also finds
+// out whether Redis is still the same server (ParseRunID, RunIDs), and whether it has the same
+// partition count as this process (CheckLayout, Watch). Every call has a timeout at the socket.
 package redisconn

@@ -11,44 +11,46 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// ParseRunID picks the server's run id out of INFO: it is another one after each
-// restart and on each other server. Redis answers that differ (dev mode's has
-// no such section) give an empty one, which compares with nothing.
+// ParseRunID returns the server's run id from the reply of INFO. It differs between servers and changes
+// with each restart. It is empty, which must not be compared, if the server has no run id: the Redis of
+// dev mode does not have this section.
 func ParseRunID(info *redis.StringCmd) (string, error) {
 	text, err := info.Result()
 	if err != nil {
-		var answer redis.Error
-		if errors.As(err, &answer) && !unavailable(answer.Error()) {
+		var reply redis.Error
+		isReply := errors.As(err, &reply)
+		if isReply && !isUnavailable(reply.Error()) {
 			return "", nil
 		}
 		return "", err
 	}
 	for line := range strings.Lines(text) {
-		if id, ok := strings.CutPrefix(line, "run_id:"); ok {
+		id, ok := strings.CutPrefix(line, "run_id:")
+		if ok {
 			return strings.TrimSpace(id), nil
 		}
 	}
 	return "", nil
 }
 
-// unavailable tells answers of a server that cannot serve now from those of one
-// that does not know INFO's section.
-func unavailable(answer string) bool {
+// isUnavailable reports whether an error reply means that the server cannot serve now. Other error
+// replies mean that it does not know INFO's section.
+func isUnavailable(reply string) bool {
 	for _, prefix := range []string{"LOADING", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH", "WRONGPASS"} {
-		if strings.HasPrefix(answer, prefix) {
+		if strings.HasPrefix(reply, prefix) {
 			return true
 		}
 	}
 	return false
 }
 
-// RunIDs returns the run ids of all masters.
+// RunIDs returns the run ids of all masters, sorted and joined by commas.
 func RunIDs(ctx context.Context, rdb redis.UniversalClient) (string, error) {
 	cluster, ok := rdb.(*redis.ClusterClient)
 	if !ok {
 		return ParseRunID(rdb.Info(ctx, "server"))
 	}
-	var mu sync.Mutex // protects ids: ForEachMaster asks side by side
+	var mu sync.Mutex // protects ids, since ForEachMaster calls in parallel
 	var ids []string
 	err := cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error {
 		id, err := ParseRunID(c.Info(ctx, "server"))
@@ -61,15 +63,16 @@ func RunIDs(ctx context.Context, rdb redis.UniversalClient) (string, error) {
 		return nil
 	})
 	if err != nil {
-		return "", fmt.Errorf("ask masters: %w", err)
+		return "", fmt.Errorf("read run ids of masters: %w", err)
 	}
 	slices.Sort(ids)
 	return strings.Join(ids, ","), nil
 }
 
-// ClientFor returns a client of the server that holds a key.
+// ClientFor returns a client of the server that has the key.
 func ClientFor(ctx context.Context, rdb redis.UniversalClient, key string) (redis.Cmdable, error) {
-	if cluster, ok := rdb.(*redis.ClusterClient); ok {
+	cluster, ok := rdb.(*redis.ClusterClient)
+	if ok {
 		return cluster.MasterForKey(ctx, key)
 	}
 	return rdb, nil

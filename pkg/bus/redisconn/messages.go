@@ -9,7 +9,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/internal/streamentry"
 )
 
-// FirstID returns the id of the first of these entries. It is zero when there is none.
+// FirstID returns the id of the first entry, or the zero ID if there are no entries.
 func FirstID(messages []redis.XMessage) (streamentry.ID, error) {
 	if len(messages) == 0 {
 		return streamentry.ID{}, nil

@@ -10,12 +10,13 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// What OpenRedis sets unless the URL says otherwise, under the URL's own names.
-// Every call has an end: a Redis that hangs costs seconds, not a goroutine. Reads
-// must outlast a tail's BLOCK. Connections are made when needed; on a cluster each
-// partition's tail holds one. RESP2, since nothing here needs push messages and
-// looking for them costs a peek per reply.
-func urlDefaults() map[string]string {
+// defaultParameters returns the URL parameters that Open sets if the URL does not have them.
+//
+// Every call has a timeout, so that a Redis that hangs does not block a goroutine forever. The read
+// timeout is longer than a tail's BLOCK. Connections are opened when needed; on a cluster the tail
+// uses one for each partition. The protocol is RESP2: the project does not use push messages, and with
+// RESP3 go-redis looks for them before each reply.
+func defaultParameters() map[string]string {
 	return map[string]string{
 		"dial_timeout":      "2s",
 		"read_timeout":      "5s",
@@ -28,24 +29,23 @@ func urlDefaults() map[string]string {
 	}
 }
 
-// Open makes a client for one of these URLs; nothing is dialled yet:
+// Open returns a client for one of these URLs. It does not connect yet.
 //
 //	redis://user:password@host:6379/0
 //	rediss://…                                             with TLS
 //	redis+cluster://user:password@host:6379?addr=host2:6379&addr=host3:6379
 //	redis+sentinel://user:password@sentinel1:26379/0?master=mymaster&addr=sentinel2:26379
 //
-// rediss+cluster:// and rediss+sentinel:// are the same with TLS. User and
-// password are Redis' own; sentinels that want others take sentinel_username
-// and sentinel_password. Further parameters are go-redis' (read_timeout=5s,
-// pool_size=64, max_retries=2, client_name=… and so on). An error never repeats
-// the URL's password.
+// rediss+cluster:// and rediss+sentinel:// are the same with TLS. User and password are those of the
+// Redis servers. The parameters sentinel_username and sentinel_password are for the sentinels. Further
+// parameters are those of go-redis, such as read_timeout=5s, pool_size=64, max_retries=2 and
+// client_name. Errors never contain the URL's password.
 func Open(rawURL string) (redis.UniversalClient, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
-		var ue *url.Error
-		if errors.As(err, &ue) {
-			err = ue.Err // the url.Error itself holds the URL and so the password
+		var urlErr *url.Error
+		if errors.As(err, &urlErr) {
+			err = urlErr.Err // the url.Error contains the URL with the password
 		}
 		return nil, fmt.Errorf("parse redis url: %w", err)
 	}
@@ -55,7 +55,7 @@ func Open(rawURL string) (redis.UniversalClient, error) {
 	}
 	u.Scheme = scheme
 	q := u.Query()
-	for name, value := range urlDefaults() {
+	for name, value := range defaultParameters() {
 		if !q.Has(name) {
 			q.Set(name, value)
 		}
@@ -78,8 +78,9 @@ func openSingle(u *url.URL, q url.Values) (redis.UniversalClient, error) {
 	if err != nil {
 		return nil, fmt.Errorf("redis url: %w", err)
 	}
-	o.DialerRetries, o.ContextTimeoutEnabled = 1, true
-	o.DisableIdentity = true // CLIENT SETINFO came with Redis 7.2
+	o.DialerRetries = 1
+	o.ContextTimeoutEnabled = true
+	o.DisableIdentity = true // CLIENT SETINFO needs Redis 7.2
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	return redis.NewClient(o), nil
 }
@@ -90,7 +91,8 @@ func openCluster(u *url.URL, q url.Values) (redis.UniversalClient, error) {
 	if err != nil {
 		return nil, fmt.Errorf("redis url: %w", err)
 	}
-	o.DialerRetries, o.ContextTimeoutEnabled = 1, true
+	o.DialerRetries = 1
+	o.ContextTimeoutEnabled = true
 	o.DisableIdentity = true
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	return redis.NewClusterClient(o), nil
@@ -101,13 +103,14 @@ func openSentinel(u *url.URL, q url.Values) (redis.UniversalClient, error) {
 		q.Set("master_name", q.Get("master"))
 	}
 	if q.Get("master_name") == "" {
-		return nil, errors.New("redis url: redis+sentinel:// needs ?master=NAME, the name that the sentinels know the master by")
+		return nil, errors.New("redis url: redis+sentinel:// must have ?master=NAME, the sentinels' name of the master")
 	}
-	sentinelUser, sentinelPassword := q.Get("sentinel_username"), q.Get("sentinel_password")
+	sentinelUser := q.Get("sentinel_username")
+	sentinelPassword := q.Get("sentinel_password")
 	for _, name := range []string{"master", "sentinel_username", "sentinel_password"} {
 		q.Del(name)
 	}
-	// go-redis takes the URL's user for the sentinels; ours is the server's.
+	// go-redis uses the URL's user for the sentinels, but it is the servers' user.
 	user := u.User.Username()
 	password, _ := u.User.Password()
 	u.User = nil
@@ -116,9 +119,12 @@ func openSentinel(u *url.URL, q url.Values) (redis.UniversalClient, error) {
 	if err != nil {
 		return nil, fmt.Errorf("redis url: %w", err)
 	}
-	o.Username, o.Password = user, password
-	o.SentinelUsername, o.SentinelPassword = sentinelUser, sentinelPassword
-	o.DialerRetries, o.ContextTimeoutEnabled = 1, true
+	o.Username = user
+	o.Password = password
+	o.SentinelUsername = sentinelUser
+	o.SentinelPassword = sentinelPassword
+	o.DialerRetries = 1
+	o.ContextTimeoutEnabled = true
 	o.DisableIdentity = true
 	return redis.NewFailoverClient(o), nil
 }

@@ -11,47 +11,87 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
-func TestOpenRedisReadsURLs(t *testing.T) {
-	single, err := redisconn.Open("rediss://u:p@h:1/3?read_timeout=9s")
+func openURL(t *testing.T, url string) redis.UniversalClient {
+	t.Helper()
+	rdb, err := redisconn.Open(url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer single.Close()
-	o := single.(*redis.Client).Options()
-	if o.Addr != "h:1" || o.DB != 3 || o.Username != "u" || o.Password != "p" || o.TLSConfig == nil ||
-		o.ReadTimeout != 9*time.Second || o.WriteTimeout != 5*time.Second || o.DialTimeout != 2*time.Second || o.MaxRetries != 2 {
-		t.Errorf("rediss: %+v", o)
-	}
-	cluster, err := redisconn.Open("redis+cluster://u:p@h:1?addr=i:2&addr=j:3")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cluster.Close()
-	c := cluster.(*redis.ClusterClient).Options()
-	if got := fmt.Sprint(c.Addrs); got != "[h:1 i:2 j:3]" || c.Password != "p" || c.ReadTimeout != 5*time.Second {
-		t.Errorf("cluster: %+v", c)
-	}
-	sentinel, err := redisconn.Open("redis+sentinel://u:p@h:1/2?master=m&addr=i:2&sentinel_password=s")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer sentinel.Close()
-	if f := sentinel.(*redis.Client).Options(); f.Username != "u" || f.Password != "p" || f.DB != 2 {
-		t.Errorf("sentinel: %+v", f)
+	t.Cleanup(func() { _ = rdb.Close() })
+	return rdb
+}
+
+// option is an option of a client, as text.
+type option struct {
+	name string
+	got  any
+	want string
+}
+
+func requireOptions(t *testing.T, options []option) {
+	t.Helper()
+	for _, o := range options {
+		got := fmt.Sprint(o.got)
+		if got != o.want {
+			t.Errorf("%s: got %s, want %s", o.name, got, o.want)
+		}
 	}
 }
 
-func TestOpenRedisRefusesAndKeepsThePassword(t *testing.T) {
-	for _, url := range []string{
-		"", "localhost:6379", "http://u:secret@h", "redis+tcp://u:secret@h:1", "redis://u:secret@h:x1",
-		"redis+sentinel://u:secret@h:1", "redis://u:secret@h:1/?nonsense=1", "redis://u:secret%@h",
-	} {
-		rdb, err := redisconn.Open(url)
-		if err == nil {
-			_ = rdb.Close()
-			t.Errorf("%q: no error", url)
-		} else if strings.Contains(err.Error(), "secret") {
-			t.Errorf("%q: error shows the password: %v", url, err)
-		}
+func TestOpenSingleServer(t *testing.T) {
+	o := openURL(t, "rediss://u:p@h:1/3?read_timeout=9s").(*redis.Client).Options()
+	requireOptions(t, []option{
+		{"address", o.Addr, "h:1"},
+		{"database", o.DB, "3"},
+		{"user", o.Username, "u"},
+		{"password", o.Password, "p"},
+		{"TLS", o.TLSConfig != nil, "true"},
+		{"read timeout", o.ReadTimeout, fmt.Sprint(9 * time.Second)},
+		{"write timeout", o.WriteTimeout, fmt.Sprint(5 * time.Second)},
+		{"dial timeout", o.DialTimeout, fmt.Sprint(2 * time.Second)},
+		{"retries", o.MaxRetries, "2"},
+	})
+}
+
+func TestOpenCluster(t *testing.T) {
+	o := openURL(t, "redis+cluster://u:p@h:1?addr=i:2&addr=j:3").(*redis.ClusterClient).Options()
+	requireOptions(t, []option{
+		{"addresses", o.Addrs, "[h:1 i:2 j:3]"},
+		{"password", o.Password, "p"},
+		{"read timeout", o.ReadTimeout, fmt.Sprint(5 * time.Second)},
+	})
+}
+
+func TestOpenSentinel(t *testing.T) {
+	o := openURL(t, "redis+sentinel://u:p@h:1/2?master=m&addr=i:2&sentinel_password=s").(*redis.Client).Options()
+	requireOptions(t, []option{
+		{"user", o.Username, "u"},
+		{"password", o.Password, "p"},
+		{"database", o.DB, "2"},
+	})
+}
+
+func TestOpenRefusesInvalidURLsWithoutShowingThePassword(t *testing.T) {
+	urls := []string{
+		"",
+		"localhost:6379",
+		"http://u:secret@h",
+		"redis+tcp://u:secret@h:1",
+		"redis://u:secret@h:x1",
+		"redis+sentinel://u:secret@h:1",
+		"redis://u:secret@h:1/?nonsense=1",
+		"redis://u:secret%@h",
+	}
+	for _, url := range urls {
+		t.Run(url, func(t *testing.T) {
+			rdb, err := redisconn.Open(url)
+			if err == nil {
+				_ = rdb.Close()
+				t.Fatal("got no error")
+			}
+			if strings.Contains(err.Error(), "secret") {
+				t.Errorf("got error %v, want it without the password", err)
+			}
+		})
 	}
 }

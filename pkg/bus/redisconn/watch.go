@@ -1,6 +1,7 @@
 package redisconn
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,46 +16,44 @@ import (
 
 // WatchConfig is a watch's optional settings.
 type WatchConfig struct {
-	Timeout time.Duration // of one look. Defaults to 2 s.
-	Retry   time.Duration // between looks while Redis is away. Defaults to 1 s.
-	Recheck time.Duration // between looks otherwise: Redis may be emptied, and others come first. Defaults to 10 s.
-	// Returned is called, by Run, when Redis answers again after it did not.
+	Timeout time.Duration // of one check. Defaults to 2 s.
+	Retry   time.Duration // interval of checks while Redis is unavailable. Defaults to 1 s.
+	Recheck time.Duration // interval of checks otherwise, since Redis may be emptied. Defaults to 10 s.
+	// Returned is called by Run when Redis is available again.
 	Returned func(context.Context)
 	Logger   *slog.Logger // Defaults to slog.Default().
 }
 
 // A Watch checks that Redis answers and has the layout of this process. Nothing may be published or
-// read before that is known: an account's events would go to another stream than its earlier ones.
+// read before that is known, since an account's events could go to another stream than its earlier
+// ones.
 type Watch struct {
 	rdb  redis.UniversalClient
 	keys bus.Keys
 	cfg  WatchConfig
 
-	known chan struct{} // closed once the layout was found to be ours
-	once  sync.Once
+	known chan struct{} // closed when the layout was found to be the same
+	once  sync.Once     // closes known
 }
 
-// NewWatch returns a watch of the layout. It does nothing until it is asked.
+// NewWatch returns a watch of the layout. It does nothing until one of its methods is called.
 func NewWatch(rdb redis.UniversalClient, keys bus.Keys, cfg WatchConfig) *Watch {
-	if cfg.Timeout == 0 {
-		cfg.Timeout = 2 * time.Second
+	cfg.Timeout = cmp.Or(cfg.Timeout, 2*time.Second)
+	cfg.Retry = cmp.Or(cfg.Retry, time.Second)
+	cfg.Recheck = cmp.Or(cfg.Recheck, 10*time.Second)
+	cfg.Logger = cmp.Or(cfg.Logger, slog.Default())
+	return &Watch{
+		rdb:   rdb,
+		keys:  keys,
+		cfg:   cfg,
+		known: make(chan struct{}),
 	}
-	if cfg.Retry == 0 {
-		cfg.Retry = time.Second
-	}
-	if cfg.Recheck == 0 {
-		cfg.Recheck = 10 * time.Second
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.Default()
-	}
-	return &Watch{rdb: rdb, keys: keys, cfg: cfg, known: make(chan struct{})}
 }
 
-// Known is closed once the layout was found to be ours.
+// Known returns a channel that is closed when the layout was found to be the same.
 func (w *Watch) Known() <-chan struct{} { return w.known }
 
-// Check looks once: nil when Redis answers and its layout is ours.
+// Check checks once. It returns nil if Redis answers and has the same layout.
 func (w *Watch) Check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, w.cfg.Timeout)
 	defer cancel()
@@ -65,50 +64,52 @@ func (w *Watch) Check(ctx context.Context) error {
 	return err
 }
 
-// Start looks once, before the process takes work. Redis being away is only
-// logged: it is waited for. Another layout is an error.
+// Start checks once, before the process accepts work. It returns an error only if the layout is
+// another one. If Redis is unavailable, it logs this, and Run waits for Redis.
 func (w *Watch) Start(ctx context.Context) error {
 	err := w.Check(ctx)
 	switch {
 	case err == nil:
 	case errors.Is(err, bus.ErrLayout):
-		return w.mismatch(err)
+		return w.wrapMismatch(err)
 	default:
-		w.cfg.Logger.Warn("redis cannot be reached; waiting for it", "err", err)
+		w.cfg.Logger.Warn("Redis is not available; waiting for it", "error", err)
 	}
 	return nil
 }
 
-// Run looks again and again until ctx ends. Another layout found before ours was
-// is an error; later ones are logged, since whoever brought them is the one who
-// should not have started.
+// Run checks until ctx ends. It returns an error if it finds another layout before it has found the
+// same one. It only logs another layout that it finds later, since then the other process must be
+// stopped.
 func (w *Watch) Run(ctx context.Context) error {
-	away := !w.isKnown()
+	unavailable := !w.isKnown()
 	for {
-		wait := w.cfg.Recheck
-		switch err := w.Check(ctx); {
+		interval := w.cfg.Recheck
+		err := w.Check(ctx)
+		switch {
 		case ctx.Err() != nil:
 		case err == nil:
-			if away && w.cfg.Returned != nil {
+			if unavailable && w.cfg.Returned != nil {
 				w.cfg.Returned(ctx)
 			}
-			away = false
+			unavailable = false
 		case !errors.Is(err, bus.ErrLayout):
-			wait, away = w.cfg.Retry, true
+			interval = w.cfg.Retry
+			unavailable = true
 		case w.isKnown():
-			w.cfg.Logger.Error("another process uses another number of partitions", "namespace", w.keys.Namespace, "err", err)
+			w.cfg.Logger.Error("another process uses another number of partitions", "namespace", w.keys.Namespace, "error", err)
 		default:
-			return w.mismatch(err)
+			return w.wrapMismatch(err)
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(wait):
+		case <-time.After(interval):
 		}
 	}
 }
 
-func (w *Watch) mismatch(err error) error {
+func (w *Watch) wrapMismatch(err error) error {
 	return fmt.Errorf("--partitions %d: %w", w.keys.Partitions, err)
 }
 
