@@ -8,36 +8,34 @@ import (
 )
 
 type metrics struct {
-	reads, entries, malformed, errors, trimmed prometheus.Counter
-	resets                                     *prometheus.CounterVec
-	lag                                        []prometheus.Gauge // by partition
+	reads     prometheus.Counter
+	entries   prometheus.Counter
+	malformed prometheus.Counter
+	errors    prometheus.Counter
+	trimmed   prometheus.Counter
+	resets    *prometheus.CounterVec
+	lag       []prometheus.Gauge // by partition
 }
 
 func newMetrics(reg prometheus.Registerer, partitions int) metrics {
 	f := promauto.With(reg)
+	newCounter := func(name, help string) prometheus.Counter {
+		return f.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
 	m := metrics{
-		reads: f.NewCounter(prometheus.CounterOpts{
-			Name: "stream_reads_total", Help: "Reads of the streams that Redis answered, also those that found nothing.",
-		}),
-		entries: f.NewCounter(prometheus.CounterOpts{
-			Name: "stream_entries_total", Help: "Entries read from the streams.",
-		}),
-		malformed: f.NewCounter(prometheus.CounterOpts{
-			Name: "stream_malformed_total", Help: "Entries that were no deliveries and were skipped.",
-		}),
-		errors: f.NewCounter(prometheus.CounterOpts{
-			Name: "stream_read_errors_total", Help: "Reads of the streams that failed and were tried again.",
-		}),
-		trimmed: f.NewCounter(prometheus.CounterOpts{
-			Name: "stream_trimmed_total", Help: "Streams of which entries may have been trimmed before they were read.",
-		}),
+		reads:     newCounter("stream_reads_total", "Successful reads of the streams, including those without entries."),
+		entries:   newCounter("stream_entries_total", "Entries read from the streams."),
+		malformed: newCounter("stream_malformed_total", "Entries that were not valid deliveries and were skipped."),
+		errors:    newCounter("stream_read_errors_total", "Reads of the streams that failed. They are retried."),
+		trimmed:   newCounter("stream_trimmed_total", "Streams of which entries may have been trimmed before they were read."),
 		resets: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "stream_resets_total", Help: "Streams that were read again from further back, by reason.",
+			Name: "stream_resets_total",
+			Help: "Streams that were read again from an earlier position, by reason.",
 		}, []string{"reason"}),
 	}
 	lag := f.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "stream_lag_seconds",
-		Help: "Age of the newest entry of the last read, by Redis' clock against ours; 0 when there was none.",
+		Help: "Age of the newest entry of the last read, by the clocks of Redis and of this process; 0 if the read had no entries.",
 	}, []string{"partition"})
 	for i := range partitions {
 		m.lag = append(m.lag, lag.WithLabelValues(strconv.Itoa(i)))

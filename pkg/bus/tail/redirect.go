@@ -11,28 +11,27 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
-// A raw reply hides MOVED and ASK from go-redis. While a cluster moves a slot
-// these slower calls are made instead; go-redis follows the redirections and
-// learns the new place.
+// With a raw reply go-redis does not see MOVED and ASK. While a cluster moves a slot, the reader makes
+// these slower calls instead. go-redis follows their redirections and learns the slot's new node.
 
 func (r *reader) readRedirected(ctx context.Context, ids []any) error {
-	r.entries.Reset()
+	r.decoder.Reset()
 	args := &redis.XReadArgs{Count: int64(r.t.cfg.Count), Block: r.t.cfg.Block}
-	for i := range r.parts {
-		args.Streams = append(args.Streams, r.parts[i].stream)
+	for i := range r.positions {
+		args.Streams = append(args.Streams, r.positions[i].stream)
 	}
 	for _, id := range ids {
 		args.Streams = append(args.Streams, fmt.Sprint(id))
 	}
-	streams, err := r.t.rdb.XRead(ctx, args).Result()
+	replies, err := r.t.rdb.XRead(ctx, args).Result()
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return err
 	}
-	for _, s := range streams {
-		p := &r.parts[r.byName[s.Stream]]
-		p.found = len(s.Messages)
-		for _, message := range s.Messages {
-			p.next, err = r.entries.DecodeMessage(message.ID, message.Values)
+	for _, reply := range replies {
+		p := &r.positions[r.byKey[reply.Stream]]
+		p.found = len(reply.Messages)
+		for _, message := range reply.Messages {
+			p.next, err = r.decoder.DecodeMessage(message.ID, message.Values)
 			if err != nil {
 				return err
 			}
@@ -42,7 +41,7 @@ func (r *reader) readRedirected(ctx context.Context, ids []any) error {
 }
 
 func (r *reader) refillRedirected(ctx context.Context, p *position, count int) (int, streamentry.ID, error) {
-	r.entries.Reset()
+	r.decoder.Reset()
 	messages, err := r.t.rdb.XRevRangeN(ctx, p.stream, "+", "-", int64(count)).Result()
 	if err != nil {
 		return 0, streamentry.ID{}, err
@@ -52,7 +51,8 @@ func (r *reader) refillRedirected(ctx context.Context, p *position, count int) (
 		return 0, streamentry.ID{}, err
 	}
 	for _, message := range messages {
-		if _, err := r.entries.DecodeMessage(message.ID, message.Values); err != nil {
+		_, err := r.decoder.DecodeMessage(message.ID, message.Values)
+		if err != nil {
 			return 0, streamentry.ID{}, err
 		}
 	}

@@ -29,13 +29,16 @@ func TestTailRefillsThenFollows(t *testing.T) {
 		}
 		f := streamtest.Follow(t, rdb, tail.Config{Keys: keys, Refill: 10, Pause: time.Millisecond})
 		f.WaitCaughtUp(t)
+		if n := len(f.History); n > 40 {
+			t.Errorf("got %d refilled entries, want at most 10 for each of 4 partitions", n)
+		}
 		for _, a := range []string{"user:a", "user:b", "model:m"} {
 			history, live := f.Seqs(a)
-			if len(history) == 0 || history[len(history)-1] != 30 || len(history) != int(31-history[0]) || len(live) > 0 {
-				t.Errorf("%s: history %v, live %v", a, history, live)
+			if len(history) == 0 || !slices.Equal(history, streamtest.UpTo(history[0], 30)) {
+				t.Errorf("%s: got history %v, want it to rise by one up to 30", a, history)
 			}
-			if n := len(f.History); n > 40 {
-				t.Errorf("%d entries refilled; want at most 10 for each of 4 partitions", n)
+			if len(live) > 0 {
+				t.Errorf("%s: got live entries %v, want none", a, live)
 			}
 		}
 		for seq := int64(31); seq <= 60; seq += 3 {
@@ -50,9 +53,12 @@ func TestTailRefillsThenFollows(t *testing.T) {
 func TestTailDeliversEveryField(t *testing.T) {
 	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		g := streamtest.NewUpdate("user:a'\r\n$5", 1, 2)
-		g.Deliveries[0].Feature, g.Deliveries[0].View, g.Deliveries[0].SecondParty = "wheel", []byte(`{"v":1}`), true
+		g.Deliveries[0].Feature = "wheel"
+		g.Deliveries[0].View = []byte(`{"v":1}`)
+		g.Deliveries[0].SecondParty = true
 		g.Deliveries[0].TraceParent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-		g.Deliveries[1].Amount, g.Deliveries[1].Reason = 0, ""
+		g.Deliveries[1].Amount = 0
+		g.Deliveries[1].Reason = ""
 		streamtest.MustPublish(t, publish.New(rdb, publish.Config{Keys: keys}), publish.Publication{Update: g})
 		f := streamtest.Follow(t, rdb, tail.Config{Keys: keys})
 		f.WaitCaughtUp(t)
@@ -60,18 +66,19 @@ func TestTailDeliversEveryField(t *testing.T) {
 		defer f.Mu.Unlock()
 		for i, want := range g.Deliveries {
 			got := f.History[i]
-			if age := time.Since(time.UnixMilli(got.StreamMillis)); age < -time.Minute || age > time.Minute {
-				t.Errorf("StreamMillis is %v ago", age)
+			age := time.Since(time.UnixMilli(got.StreamMillis))
+			if age < -time.Minute || age > time.Minute {
+				t.Errorf("delivery %d: got StreamMillis of %v ago, want now", i, age)
 			}
 			got.StreamMillis = 0
 			if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
-				t.Errorf("delivery %d:\n%+v\nwant\n%+v", i, got, want)
+				t.Errorf("delivery %d:\ngot  %+v\nwant %+v", i, got, want)
 			}
 		}
 	})
 }
 
-func TestTailSkipsWhatIsNoDelivery(t *testing.T) {
+func TestTailSkipsInvalidEntries(t *testing.T) {
 	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		reg := prometheus.NewRegistry()
 		f := streamtest.Follow(t, rdb, tail.Config{Keys: keys, Registerer: reg})
@@ -91,7 +98,7 @@ func TestTailSkipsWhatIsNoDelivery(t *testing.T) {
 		streamtest.MustPublish(t, publish.New(rdb, publish.Config{Keys: keys}), streamtest.NewPublication("user:a", 1, 2))
 		f.WaitLive(t, "user:a", 1, 2)
 		if got := streamtest.MetricSum(t, reg, "stream_malformed_total"); got != 5 {
-			t.Errorf("stream_malformed_total = %v; want 5", got)
+			t.Errorf("got stream_malformed_total %v, want 5", got)
 		}
 	})
 }
@@ -101,7 +108,7 @@ func TestTailStopsWithoutRedis(t *testing.T) {
 	f.Stop()
 }
 
-func TestTailOutlivesRestartsAndCuts(t *testing.T) {
+func TestTailContinuesAfterRestartsAndCuts(t *testing.T) {
 	server := testenv.RedisServer(t)
 	proxy := testenv.NewProxy(t, server.Addr())
 	direct := streamtest.Open(t, server.URL())
@@ -125,8 +132,9 @@ func TestTailOutlivesRestartsAndCuts(t *testing.T) {
 	f.WaitLive(t, "user:a", 1, 12)
 }
 
-// While a stream cannot be read the tail says so, until all that came meanwhile was delivered.
-func TestTailTellsWhetherItReads(t *testing.T) {
+// Reading must be false while a stream cannot be read, and until all events that were added meanwhile
+// are delivered.
+func TestReadingIsFalseUntilMissedEventsAreDelivered(t *testing.T) {
 	server := testenv.RedisServer(t)
 	proxy := testenv.NewProxy(t, server.Addr())
 	p := publish.New(streamtest.Open(t, server.URL()), publish.Config{})
@@ -134,58 +142,66 @@ func TestTailTellsWhetherItReads(t *testing.T) {
 	var lost atomic.Int32
 	f := streamtest.Follow(t, streamtest.Open(t, "redis://"+proxy.Addr()+"?read_timeout=500ms"), tail.Config{Count: 1, Lost: func() { lost.Add(1) }})
 	f.WaitCaughtUp(t)
-	if !f.Reading("user:a") || !f.ReadingAll() {
-		t.Error("caught up, and does not read")
+	if !f.Reading("user:a") {
+		t.Error("after catch-up: got Reading false, want true")
+	}
+	if !f.ReadingAll() {
+		t.Error("after catch-up: got ReadingAll false, want true")
 	}
 	proxy.PauseReplies()
 	proxy.Cut()
-	streamtest.WaitFor(t, "that it does not read", func() bool { return !f.Reading("user:a") && !f.ReadingAll() })
+	streamtest.WaitFor(t, "Reading to be false", func() bool { return !f.Reading("user:a") && !f.ReadingAll() })
 	const missed = 50
 	streamtest.MustPublish(t, p, streamtest.NewPublication("user:a", 2, missed))
 	before := lost.Load()
 	proxy.Cut()
 	proxy.Resume()
-	streamtest.WaitFor(t, "that it reads again", func() bool { return f.Reading("user:a") })
-	if _, live := f.Seqs("user:a"); len(live) != missed || lost.Load() == before {
-		t.Errorf("it reads again after %d of %d events, and %d calls of Lost", len(live), missed, lost.Load()-before)
+	streamtest.WaitFor(t, "Reading to be true", func() bool { return f.Reading("user:a") })
+	_, live := f.Seqs("user:a")
+	if len(live) != missed {
+		t.Errorf("got %d events when Reading is true, want %d", len(live), missed)
 	}
-	streamtest.WaitFor(t, "all", f.ReadingAll)
+	if lost.Load() == before {
+		t.Error("got no call of Lost before Reading is true, want one")
+	}
+	streamtest.WaitFor(t, "ReadingAll to be true", f.ReadingAll)
 }
 
 func TestTailFollowsAStreamThatWentBack(t *testing.T) {
 	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
-		add := func(id string, seq int) {
+		addEntry := func(id string, seq int) {
 			t.Helper()
-			g := streamtest.NewUpdate("user:a", int64(seq), 1)
-			d := g.Deliveries[0]
-			err := rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: keys.Stream(keys.Partition("user:a")), ID: id, Values: []any{
-				"id", d.ID, "type", d.Type, "account", d.Account, "seq", d.Seq, "data", d.Data,
-			}}).Err()
+			d := streamtest.NewUpdate("user:a", int64(seq), 1).Deliveries[0]
+			err := rdb.XAdd(t.Context(), &redis.XAddArgs{
+				Stream: keys.Stream(keys.Partition("user:a")),
+				ID:     id,
+				Values: []any{"id", d.ID, "type", d.Type, "account", d.Account, "seq", d.Seq, "data", d.Data},
+			}).Err()
 			if err != nil {
 				t.Fatal(err)
 			}
 		}
-		ahead := time.Now().Add(time.Hour).UnixMilli() // a server whose clock is an hour fast
+		ahead := time.Now().Add(time.Hour).UnixMilli() // the server's clock is an hour fast
 		reg := prometheus.NewRegistry()
 		f := streamtest.Follow(t, rdb, tail.Config{Keys: keys, Check: 10 * time.Millisecond, Registerer: reg})
 		f.WaitCaughtUp(t)
-		add(fmt.Sprintf("%d-0", ahead), 1)
-		add(fmt.Sprintf("%d-0", ahead+1), 2)
+		addEntry(fmt.Sprintf("%d-0", ahead), 1)
+		addEntry(fmt.Sprintf("%d-0", ahead+1), 2)
 		f.WaitLive(t, "user:a", 1, 2)
-		// Its successor has lost the second, and its clock is right.
+		// The next server has lost the second event, and its clock is right.
 		if err := rdb.Del(t.Context(), keys.Stream(keys.Partition("user:a"))).Err(); err != nil {
 			t.Fatal(err)
 		}
-		add("*", 3)
-		add("*", 4)
+		addEntry("*", 3)
+		addEntry("*", 4)
 		f.WaitLive(t, "user:a", 1, 4)
 		if streamtest.MetricSum(t, reg, "stream_resets_total") == 0 {
-			t.Error("no reset was counted")
+			t.Error("got stream_resets_total 0, want at least 1")
 		}
 	})
 }
 
-func TestTailDoesNotOverwriteWhatWasKept(t *testing.T) {
+func TestTailDoesNotOverwriteKeptDeliveries(t *testing.T) {
 	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := publish.New(rdb, publish.Config{Keys: keys})
 		f := streamtest.Follow(t, rdb, tail.Config{Keys: keys, Count: 7})
@@ -197,31 +213,47 @@ func TestTailDoesNotOverwriteWhatWasKept(t *testing.T) {
 		f.Mu.Lock()
 		defer f.Mu.Unlock()
 		for _, d := range f.Live {
-			if want := fmt.Sprintf(`{"seq":%d,`, d.Seq); !strings.HasPrefix(string(d.Data), want) || d.ID != fmt.Sprintf("user:a/%d", d.Seq) {
-				t.Fatalf("seq %d has id %q and data %s", d.Seq, d.ID, d.Data)
-			}
+			requireDelivery(t, d, d.Seq)
 		}
 	})
 }
 
-// With Reuse a batch is good until deliver returns.
-func TestTailReuses(t *testing.T) {
+// requireDelivery compares the id, the seq and the data with those of seq want.
+func requireDelivery(t *testing.T, d bus.Delivery, want int64) {
+	t.Helper()
+	if d.Seq != want {
+		t.Errorf("got seq %d, want %d", d.Seq, want)
+	}
+	if wantID := fmt.Sprintf("user:a/%d", want); d.ID != wantID {
+		t.Errorf("seq %d: got id %q, want %q", want, d.ID, wantID)
+	}
+	if prefix := fmt.Sprintf(`{"seq":%d,`, want); !strings.HasPrefix(string(d.Data), prefix) {
+		t.Errorf("seq %d: got data %s, want prefix %s", want, d.Data, prefix)
+	}
+}
+
+// With Reuse a batch is valid until deliver returns.
+func TestBatchIsValidDuringDeliverWithReuse(t *testing.T) {
 	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := publish.New(rdb, publish.Config{Keys: keys})
 		streamtest.MustPublish(t, p, streamtest.NewPublication("user:a", 1, 50))
 		const last = 250
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		reader := tail.New(rdb, tail.Config{Keys: keys, Count: 7, Block: 20 * time.Millisecond, Reuse: true, Logger: streamtest.Quiet()})
+		reader := tail.New(rdb, tail.Config{
+			Keys:   keys,
+			Count:  7,
+			Block:  20 * time.Millisecond,
+			Reuse:  true,
+			Logger: streamtest.Quiet(),
+		})
 		var seq int64
 		var reads errgroup.Group
 		reads.Go(func() error {
 			return reader.Run(ctx, func(b tail.Batch) {
 				for _, d := range b.Deliveries {
 					seq++
-					if d.Seq != seq || d.ID != fmt.Sprintf("user:a/%d", seq) || !strings.HasPrefix(string(d.Data), fmt.Sprintf(`{"seq":%d,`, seq)) {
-						t.Errorf("%d: seq %d has id %q and data %s", seq, d.Seq, d.ID, d.Data)
-					}
+					requireDelivery(t, d, seq)
 				}
 				if seq >= last {
 					cancel()
@@ -231,8 +263,11 @@ func TestTailReuses(t *testing.T) {
 		for first := int64(51); first <= last; first += 10 {
 			streamtest.MustPublish(t, p, streamtest.NewPublication("user:a", first, 10))
 		}
-		if err := reads.Wait(); err != nil || seq != last {
-			t.Errorf("read up to %d: %v", seq, err)
+		if err := reads.Wait(); err != nil {
+			t.Error(err)
+		}
+		if seq != last {
+			t.Errorf("got events up to %d, want %d", seq, last)
 		}
 	})
 }
@@ -268,26 +303,33 @@ func BenchmarkTail(b *testing.B) {
 	b.ReportMetric((streamtest.RedisCPU(b, rdb)-before)/float64(total), "redis-µs/entry")
 }
 
-// Entries that are trimmed before a tail has read them are reported, though Redis answers all the time.
-func TestTailNoticesTrimming(t *testing.T) {
+// Entries are trimmed before a tail has read them, although Redis answers all the time.
+func TestTailReportsTrimmedEntries(t *testing.T) {
 	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
-		for name, late := range map[string]struct {
-			count int           // of entries in a read
-			still time.Duration // nothing is read
+		tests := map[string]struct {
+			count int           // entries in a read
+			stall time.Duration // time without a read
 		}{
-			"lagging":  {count: 1},
-			"standing": {still: time.Second},
-		} {
+			"lagging": {count: 1},
+			"stalled": {stall: time.Second},
+		}
+		for name, test := range tests {
 			t.Run(name, func(t *testing.T) {
 				keys := bus.Keys{Namespace: keys.Namespace + name, Partitions: 1}
 				p := publish.New(rdb, publish.Config{Keys: keys})
 				var lost atomic.Int32
 				reg := prometheus.NewRegistry()
-				f := streamtest.Follow(t, rdb, tail.Config{Keys: keys, Count: late.count, Check: time.Hour, Lost: func() { lost.Add(1) }, Registerer: reg})
+				f := streamtest.Follow(t, rdb, tail.Config{
+					Keys:       keys,
+					Count:      test.count,
+					Check:      time.Hour,
+					Lost:       func() { lost.Add(1) },
+					Registerer: reg,
+				})
 				f.WaitCaughtUp(t)
 				streamtest.MustPublish(t, p, streamtest.NewPublication("user:a", 1, 1))
 				f.WaitLive(t, "user:a", 1, 1)
-				f.Mu.Lock() // the tail waits with the second event in its hand
+				f.Mu.Lock() // blocks the tail while it delivers the second event
 				goOn := sync.OnceFunc(f.Mu.Unlock)
 				t.Cleanup(goOn)
 				streamtest.MustPublish(t, p, streamtest.NewPublication("user:a", 2, 1))
@@ -296,16 +338,16 @@ func TestTailNoticesTrimming(t *testing.T) {
 				if err := rdb.XTrimMaxLen(t.Context(), keys.Stream(0), 1).Err(); err != nil {
 					t.Fatal(err)
 				}
-				standing := time.Now()
-				streamtest.WaitFor(t, "a read that is late", func() bool { return time.Since(standing) >= late.still })
-				if lost.Load() != 0 {
-					t.Error("lost before anything was")
+				trimmed := time.Now()
+				streamtest.WaitFor(t, "the end of the stall", func() bool { return time.Since(trimmed) >= test.stall })
+				if n := lost.Load(); n != 0 {
+					t.Errorf("got %d calls of Lost before the late read, want 0", n)
 				}
 				goOn()
 				f.WaitLive(t, "user:a", 1, 3)
-				streamtest.WaitFor(t, "the report", func() bool { return lost.Load() == 1 })
+				streamtest.WaitFor(t, "the call of Lost", func() bool { return lost.Load() == 1 })
 				if got := streamtest.MetricSum(t, reg, "stream_trimmed_total"); got != 1 {
-					t.Errorf("stream_trimmed_total = %v; want 1", got)
+					t.Errorf("got stream_trimmed_total %v, want 1", got)
 				}
 			})
 		}

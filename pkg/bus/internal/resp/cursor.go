@@ -1,4 +1,4 @@
-// Package resp reads raw Redis replies in place. Only the tail uses it.
+// Package resp reads raw Redis replies in place, for the tail.
 package resp
 
 import (
@@ -7,31 +7,31 @@ import (
 	"fmt"
 )
 
-// The tail takes replies as Redis sent them and cuts entries out of that one
-// buffer. go-redis' own parser makes a map, a string for each name and value and an
-// interface for each value: some 45 objects for each entry.
+// The tail reads replies as Redis sent them and slices the entries out of one buffer. The parser of
+// go-redis allocates a map, a string for each name and value, and an interface for each value, which
+// is about 45 objects for each entry.
 
-// ErrProtocol is the error of a reply that is not what the command answers.
-var ErrProtocol = errors.New("unexpected reply of Redis")
+// ErrProtocol is returned if a reply does not have the format of the command's reply.
+var ErrProtocol = errors.New("unexpected reply from Redis")
 
-// Error is an error that Redis answered, such as "LOADING Redis is loading …".
+// Error is an error reply, such as "LOADING Redis is loading the dataset in memory".
 type Error string
 
 func (e Error) Error() string { return string(e) }
 
-// redirected tells that a cluster node sent us elsewhere.
-func (e Error) redirected() bool {
+// isRedirection reports whether a cluster node answered that another node has the key.
+func (e Error) isRedirection() bool {
 	return bytes.HasPrefix([]byte(e), []byte("MOVED ")) || bytes.HasPrefix([]byte(e), []byte("ASK "))
 }
 
-// Cursor is a cursor over a RESP2 or RESP3 reply. The first error sticks.
+// Cursor reads a RESP2 or RESP3 reply. After the first error all reads return zero values.
 type Cursor struct {
-	Rest []byte
-	Err  error
+	Rest []byte // the part that was not read yet
+	Err  error  // the first error
 }
 
-// Header reads a line and returns its kind and its number; null is -1.
-func (r *Cursor) Header() (kind byte, n int) {
+// ReadHeader reads a line and returns its kind and its number. The number of null is -1.
+func (r *Cursor) ReadHeader() (kind byte, n int) {
 	if r.Err != nil {
 		return 0, 0
 	}
@@ -40,13 +40,15 @@ func (r *Cursor) Header() (kind byte, n int) {
 		r.Err = fmt.Errorf("%w: %.60q", ErrProtocol, r.Rest)
 		return 0, 0
 	}
-	kind, digits := r.Rest[0], r.Rest[1:end-1]
+	kind = r.Rest[0]
+	digits := r.Rest[1 : end-1]
 	rest := r.Rest[end+1:]
-	switch {
-	case kind == '-':
+	if kind == '-' {
 		r.Err = Error(digits)
 		return 0, 0
-	case kind == '_' || (len(digits) == 2 && digits[0] == '-' && digits[1] == '1'):
+	}
+	isMinusOne := len(digits) == 2 && digits[0] == '-' && digits[1] == '1'
+	if kind == '_' || isMinusOne {
 		r.Rest = rest
 		return kind, -1
 	}
@@ -61,30 +63,33 @@ func (r *Cursor) Header() (kind byte, n int) {
 	return kind, n
 }
 
-// Array returns the number of elements that follow; null has none. A map counts its pairs.
-func (r *Cursor) Array() (n int, isMap bool) {
-	kind, n := r.Header()
-	if r.Err == nil && kind != '*' && kind != '%' && kind != '_' {
-		r.Err = fmt.Errorf("%w: a %q where an array belongs", ErrProtocol, kind)
-	}
-	// An element takes at least three bytes: a count beyond that is no count.
-	if r.Err == nil && n > len(r.Rest) {
-		r.Err = fmt.Errorf("%w: an array of %d in %d bytes", ErrProtocol, n, len(r.Rest))
-	}
+// ReadArray reads the header of an array or a map. It returns the number of elements or of pairs;
+// null has none.
+func (r *Cursor) ReadArray() (n int, isMap bool) {
+	kind, n := r.ReadHeader()
 	if r.Err != nil {
+		return 0, false
+	}
+	if kind != '*' && kind != '%' && kind != '_' {
+		r.Err = fmt.Errorf("%w: got %q, want an array", ErrProtocol, kind)
+		return 0, false
+	}
+	// An element takes at least three bytes, so a larger number is invalid.
+	if n > len(r.Rest) {
+		r.Err = fmt.Errorf("%w: an array of %d elements in %d bytes", ErrProtocol, n, len(r.Rest))
 		return 0, false
 	}
 	return max(n, 0), kind == '%'
 }
 
-// Bulk returns a string, as a part of the reply.
-func (r *Cursor) Bulk() []byte {
-	kind, n := r.Header()
+// ReadBulk reads a string. The result is a part of the reply.
+func (r *Cursor) ReadBulk() []byte {
+	kind, n := r.ReadHeader()
 	if r.Err != nil {
 		return nil
 	}
 	if kind != '$' || n < 0 || n+2 > len(r.Rest) {
-		r.Err = fmt.Errorf("%w: a %q where a string belongs", ErrProtocol, kind)
+		r.Err = fmt.Errorf("%w: got %q, want a string", ErrProtocol, kind)
 		return nil
 	}
 	s := r.Rest[:n:n]
@@ -92,8 +97,8 @@ func (r *Cursor) Bulk() []byte {
 	return s
 }
 
-// IsRedirection reports whether a cluster node answered that another one has the key.
+// IsRedirection reports whether a cluster node answered that another node has the key.
 func IsRedirection(err error) bool {
-	var answer Error
-	return errors.As(err, &answer) && answer.redirected()
+	var reply Error
+	return errors.As(err, &reply) && reply.isRedirection()
 }

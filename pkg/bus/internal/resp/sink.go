@@ -6,22 +6,22 @@ import (
 	"slices"
 )
 
-// Sink takes a reply in, as Redis sent it. Its space is used for the next reply
-// again, so a read neither grows a buffer step by step nor faults in new pages:
-// with go-redis' own raw reply those cost more than everything else.
+// Sink receives a reply as Redis sent it. It reuses its buffer for the next reply, so that a read does
+// not grow a buffer step by step and does not touch new pages of memory. With the raw replies of
+// go-redis these two cost more than everything else.
 type Sink struct{ Bytes []byte }
 
-// maxSink is how much space a sink keeps between replies.
+// maxSink is the largest buffer that a sink keeps between replies.
 const maxSink = 32 << 20
 
-// Take returns a copy of the reply, exactly as large as it is, and makes room for the next.
-func (s *Sink) Take() []byte {
+// CopyReply returns a copy of the reply of exactly its size, and resets the sink.
+func (s *Sink) CopyReply() []byte {
 	reply := bytes.Clone(s.Bytes)
 	s.Reset()
 	return reply
 }
 
-// Reset empties the sink and keeps its space.
+// Reset empties the sink and keeps its buffer.
 func (s *Sink) Reset() {
 	if cap(s.Bytes) > maxSink {
 		s.Bytes = nil
@@ -35,17 +35,18 @@ func (s *Sink) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// ReadFrom implements io.ReaderFrom, for io.CopyN, which go-redis calls for each
-// string: without it each would pass through a buffer of 32 KiB made for it.
+// ReadFrom implements io.ReaderFrom for io.CopyN, which go-redis calls for each string. Without it,
+// io.CopyN would allocate a buffer of 32 KiB for each string.
 func (s *Sink) ReadFrom(r io.Reader) (int64, error) {
 	limited, ok := r.(*io.LimitedReader)
 	if !ok {
 		return io.Copy(struct{ io.Writer }{s}, r)
 	}
-	start, n := len(s.Bytes), int(limited.N)
-	s.Bytes = slices.Grow(s.Bytes, n)[:start+n]
-	got, err := io.ReadFull(limited.R, s.Bytes[start:])
-	s.Bytes = s.Bytes[:start+got]
-	limited.N -= int64(got)
-	return int64(got), err
+	start := len(s.Bytes)
+	size := int(limited.N)
+	s.Bytes = slices.Grow(s.Bytes, size)[:start+size]
+	n, err := io.ReadFull(limited.R, s.Bytes[start:])
+	s.Bytes = s.Bytes[:start+n]
+	limited.N -= int64(n)
+	return int64(n), err
 }

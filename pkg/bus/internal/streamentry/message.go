@@ -8,31 +8,31 @@ import (
 )
 
 // DecodeMessage is DecodeReply for one entry that go-redis parsed.
-func (e *Decoder) DecodeMessage(id string, values map[string]any) (ID, error) {
+func (dec *Decoder) DecodeMessage(id string, values map[string]any) (ID, error) {
 	parsed, ok := ParseID([]byte(id))
 	if !ok {
 		return ID{}, fmt.Errorf("%w: entry id %q", resp.ErrProtocol, id)
 	}
-	d := e.next(parsed)
+	d := dec.nextDelivery(parsed)
 	for name, value := range values {
 		text, _ := value.(string)
-		e.set(d, []byte(name), []byte(text))
+		dec.setField(d, []byte(name), []byte(text))
 	}
-	e.keep(d)
+	dec.keepDelivery(d)
 	return parsed, nil
 }
 
 // Event is an entry as a consumer group reads it.
 type Event struct {
 	bus.Event
-	SecondParty bool   // the second party's delivery of an event with two
-	Subscriber  string // the subscription that failed, in an entry that a dead letter was replayed as
-	Valid       bool   // the entry is an event: it has an id, a type and data, and its numbers are numbers
+	SecondParty bool   // the entry is the second party's delivery of an event with two parties
+	Subscriber  string // in a replayed dead letter, the subscription that failed
+	Valid       bool   // the entry has an id, a type and data, and its numbers are valid
 }
 
-// DecodeEvent reads the fields of an entry that go-redis parsed. It reads what it can of an entry that
-// is not valid.
-func (e *Decoder) DecodeEvent(values map[string]any) Event {
+// DecodeEvent decodes the fields of an entry that go-redis parsed. Of an invalid entry it decodes the
+// valid fields.
+func (dec *Decoder) DecodeEvent(values map[string]any) Event {
 	var d bus.Delivery
 	var event Event
 	for name, value := range values {
@@ -43,10 +43,10 @@ func (e *Decoder) DecodeEvent(values map[string]any) Event {
 		case "subscriber":
 			event.Subscriber = text
 		default:
-			e.set(&d, []byte(name), []byte(text))
+			dec.setField(&d, []byte(name), []byte(text))
 		}
 	}
-	event.Valid = d.ID != "" && bus.ValidName(d.Type, bus.MaxTypeBytes) && len(d.Data) > 0 && d.Seq >= 0 && d.Amount >= 0
+	event.Valid = isValidEvent(&d)
 	event.SecondParty = d.SecondParty
 	event.ID = d.ID
 	event.Type = d.Type
@@ -58,4 +58,11 @@ func (e *Decoder) DecodeEvent(values map[string]any) Event {
 	event.TraceParent = d.TraceParent
 	event.Data = d.Data
 	return event
+}
+
+func isValidEvent(d *bus.Delivery) bool {
+	if d.ID == "" || len(d.Data) == 0 || !bus.ValidName(d.Type, bus.MaxTypeBytes) {
+		return false
+	}
+	return d.Seq >= 0 && d.Amount >= 0
 }
