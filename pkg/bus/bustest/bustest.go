@@ -1,5 +1,4 @@
-// Package bustest is the conformance suite of bus.Bus: what every bus must do, whatever
-// it is made of.
+// Package bustest is the conformance suite of bus.Bus.
 package bustest
 
 import (
@@ -7,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -14,44 +14,47 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// A Maker makes a bus for one test, with a namespace of its own, and ends it with
-// the test. deliver brings deliveries as the relay does: the ledger's, with seq.
+// A Maker makes a bus for one test, in a namespace of its own, and closes it at the end of the test.
+// deliver publishes deliveries of the ledger with their seq, as the relay does.
 type Maker func(t *testing.T, cfg bus.Config) (b bus.Bus, deliver func(...bus.Delivery))
 
 // Run runs the suite.
 func Run(t *testing.T, newBus Maker) {
-	for name, test := range map[string]func(*testing.T, Maker){
-		"Types":             testTypes,
-		"Duplicates":        testDuplicates,
-		"DuplicatesAllowed": testDuplicatesAllowed,
-		"InvalidEvents":     testInvalidEvents,
-		"InvalidSubscriber": testInvalidSubscriptions,
-		"LedgerEvents":      testLedgerEvents,
-		"Copies":            testCopies,
-		"TakenID":           testTakenID,
-		"UnsubscribeWaits":  testUnsubscribeWaits,
-		"UnsubscribeItself": testUnsubscribeItself,
-		"UnsubscribeDrops":  testUnsubscribeDrops,
-		"Priorities":        testPriorities,
-		"SideBySide":        testSideBySide,
-		"Order":             testOrder,
-		"Retries":           testRetries,
-		"RetryHoldsUpNone":  testRetryHoldsUpNone,
-		"DeadLetters":       testDeadLetters,
-		"Permanent":         testPermanent,
-		"Panic":             testPanic,
-		"Timeout":           testTimeout,
-		"TypedPayloads":     testTypedPayloads,
-		"Replay":            testReplay,
-		"Pause":             testPause,
-		"PauseKeepsOrder":   testPauseKeepsOrder,
-		"BackPressure":      testBackPressure,
-		"Synchronous":       testSynchronous,
-		"CloseDrains":       testCloseDrains,
-		"CloseGivesUp":      testCloseGivesUp,
-		"Metrics":           testMetrics,
-		"MetricsOfTypes":    testMetricsOfTypes,
-	} {
+	tests := map[string]func(*testing.T, Maker){
+		"Types":                testTypes,
+		"Duplicates":           testDuplicates,
+		"DuplicatesAllowed":    testDuplicatesAllowed,
+		"InvalidEvents":        testInvalidEvents,
+		"InvalidSubscriptions": testInvalidSubscriptions,
+		"LedgerEvents":         testLedgerEvents,
+		"Copies":               testCopies,
+		"SubscribeTwice":       testSubscribeTwice,
+		"UnsubscribeWaits":     testUnsubscribeWaits,
+		"UnsubscribeInHandler": testUnsubscribeInHandler,
+		"UnsubscribeDrops":     testUnsubscribeDrops,
+		"Priorities":           testPriorities,
+		"ParallelHandlers":     testParallelHandlers,
+		"Order":                testOrder,
+		"Retries":              testRetries,
+		"RetryDoesNotBlock":    testRetryDoesNotBlock,
+		"DeadLetters":          testDeadLetters,
+		"DeadLetterInvalidIDs": testDeadLetterInvalidIDs,
+		"DeadLetterPages":      testDeadLetterPages,
+		"Permanent":            testPermanent,
+		"Panic":                testPanic,
+		"Timeout":              testTimeout,
+		"TypedPayloads":        testTypedPayloads,
+		"Replay":               testReplay,
+		"Pause":                testPause,
+		"PauseKeepsOrder":      testPauseKeepsOrder,
+		"BackPressure":         testBackPressure,
+		"Synchronous":          testSynchronous,
+		"CloseDrains":          testCloseDrains,
+		"CloseCancelsHandlers": testCloseCancelsHandlers,
+		"Metrics":              testMetrics,
+		"MetricsOfManyTypes":   testMetricsOfManyTypes,
+	}
+	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			test(t, newBus)
@@ -59,29 +62,37 @@ func Run(t *testing.T, newBus Maker) {
 	}
 }
 
-// quick are settings with which failures are over soon.
-func quick() bus.Config {
+// fastConfig returns settings with short retry delays and without pauses.
+func fastConfig() bus.Config {
 	return bus.Config{
-		Group: "suite", FirstDelay: time.Millisecond, MaxDelay: 5 * time.Millisecond, PauseAfter: -1,
-		Logger: slog.New(slog.DiscardHandler),
+		Group:      "suite",
+		FirstDelay: time.Millisecond,
+		MaxDelay:   5 * time.Millisecond,
+		PauseAfter: -1,
+		Logger:     slog.New(slog.DiscardHandler),
 	}
 }
 
-// event makes an event of a type for an account; its id is unique within the bus.
-func event(id, kind, account string) bus.Event {
-	return bus.Event{ID: id, Type: kind, Account: account, Data: fmt.Appendf(nil, `{"id":%q,"version":"1.0"}`, id)}
+// newEvent returns an event. Its id must be unique within the bus.
+func newEvent(id, eventType, account string) bus.Event {
+	return bus.Event{
+		ID:      id,
+		Type:    eventType,
+		Account: account,
+		Data:    fmt.Appendf(nil, `{"id":%q,"version":"1.0"}`, id),
+	}
 }
 
-func subscribe(t *testing.T, b bus.Bus, s bus.Subscription) func(context.Context) error {
+func mustSubscribe(t *testing.T, b bus.Bus, s bus.Subscription) func(context.Context) error {
 	t.Helper()
-	leave, err := b.Subscribe(s)
+	unsubscribe, err := b.Subscribe(s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return leave
+	return unsubscribe
 }
 
-func publish(t *testing.T, b bus.Bus, events ...bus.Event) []bus.Status {
+func mustPublish(t *testing.T, b bus.Bus, events ...bus.Event) []bus.Status {
 	t.Helper()
 	statuses, err := b.Publish(t.Context(), events...)
 	if err != nil {
@@ -90,32 +101,48 @@ func publish(t *testing.T, b bus.Bus, events ...bus.Event) []bus.Status {
 	return statuses
 }
 
-// wait waits for a signal.
-func wait[T any](t *testing.T, what string, signal <-chan T) T {
+func mustClose(t *testing.T, b bus.Bus) {
+	t.Helper()
+	err := b.Close(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// requireStatuses publishes events and compares their statuses.
+func requireStatuses(t *testing.T, b bus.Bus, events []bus.Event, want ...bus.Status) {
+	t.Helper()
+	got := mustPublish(t, b, events...)
+	if !slices.Equal(got, want) {
+		t.Errorf("got statuses %v, want %v", got, want)
+	}
+}
+
+func waitForSignal[T any](t *testing.T, name string, signal <-chan T) T {
 	t.Helper()
 	select {
 	case v := <-signal:
 		return v
 	case <-time.After(30 * time.Second):
-		t.Fatalf("waited in vain for %s", what)
+		t.Fatalf("timeout while waiting for %s", name)
 		panic("unreachable")
 	}
 }
 
-// until polls a condition that nothing signals.
-func until(t *testing.T, what string, holds func() bool) {
+// waitUntil polls a condition.
+func waitUntil(t *testing.T, name string, isTrue func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	for start := time.Now(); !holds(); <-tick.C {
+	for start := time.Now(); !isTrue(); <-tick.C {
 		if time.Since(start) > 30*time.Second {
-			t.Fatalf("waited in vain until %s", what)
+			t.Fatalf("timeout while waiting until %s", name)
 		}
 	}
 }
 
-// hold waits in a handler for a test's signal, or for the end of a test that failed before.
-func hold(ctx context.Context, signal <-chan struct{}) {
+// waitInHandler waits in a handler for a signal. If the test fails before, the handler's context ends.
+func waitInHandler(ctx context.Context, signal <-chan struct{}) {
 	select {
 	case <-signal:
 	case <-ctx.Done():
@@ -124,14 +151,15 @@ func hold(ctx context.Context, signal <-chan struct{}) {
 
 var errTest = errors.New("a test's error")
 
-// record is what a handler was called with, in order.
-type record struct {
+// recorder is a handler that records the ids of its events, in order.
+type recorder struct {
 	mu    sync.Mutex
 	ids   []string
-	calls map[string]int
+	calls map[string]int // by id
 }
 
-func (r *record) add(id string) (call int) {
+// recordCall returns the number of calls with this id.
+func (r *recorder) recordCall(id string) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.calls == nil {
@@ -142,35 +170,49 @@ func (r *record) add(id string) (call int) {
 	return r.calls[id]
 }
 
-func (r *record) all() []string {
+func (r *recorder) callIDs() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return append([]string(nil), r.ids...)
+	return slices.Clone(r.ids)
 }
 
-func (r *record) len() int { return len(r.all()) }
+func (r *recorder) callCount() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.ids)
+}
 
 // Handle implements bus.Handler.
-func (r *record) Handle(_ context.Context, e *bus.Event) error {
-	r.add(e.ID)
+func (r *recorder) Handle(_ context.Context, e *bus.Event) error {
+	r.recordCall(e.ID)
 	return nil
 }
 
-func letters(t *testing.T, b bus.Bus) []bus.DeadLetter {
+// requireCalls compares the number of calls.
+func requireCalls(t *testing.T, name string, r *recorder, want int) {
 	t.Helper()
-	list, err := b.DeadLetters().List(t.Context(), "", 1000)
+	got := r.callCount()
+	if got != want {
+		t.Errorf("subscription %s: got %d calls (%v), want %d", name, got, r.callIDs(), want)
+	}
+}
+
+func listLetters(t *testing.T, b bus.Bus) []bus.DeadLetter {
+	t.Helper()
+	letters, err := b.DeadLetters().List(t.Context(), "", 1000)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return list
+	return letters
 }
 
-func untilLetters(t *testing.T, b bus.Bus, n int) []bus.DeadLetter {
+// waitForLetters waits until there are n dead letters.
+func waitForLetters(t *testing.T, b bus.Bus, n int) []bus.DeadLetter {
 	t.Helper()
-	until(t, fmt.Sprint(n, " dead letters"), func() bool { return len(letters(t, b)) >= n })
-	list := letters(t, b)
-	if len(list) != n {
-		t.Fatalf("%d dead letters, want %d: %+v", len(list), n, list)
+	waitUntil(t, fmt.Sprint(n, " dead letters exist"), func() bool { return len(listLetters(t, b)) >= n })
+	letters := listLetters(t, b)
+	if len(letters) != n {
+		t.Fatalf("got %d dead letters (%+v), want %d", len(letters), letters, n)
 	}
-	return list
+	return letters
 }

@@ -13,184 +13,233 @@ import (
 )
 
 func testTypes(t *testing.T, newBus Maker) {
-	b, _ := newBus(t, quick())
-	var some, all record
-	subscribe(t, b, bus.Subscription{ID: "some", Types: []string{"a.one", "a.two"}, Handler: &some})
-	subscribe(t, b, bus.Subscription{ID: "all", Handler: &all})
-	publish(t, b, event("1", "a.one", "user:u"), event("2", "a.two", "user:u"), event("3", "b.three", "user:u"))
-	until(t, "all are handled", func() bool { return all.len() == 3 && some.len() == 2 })
-	if got := some.all(); !slices.Equal(got, []string{"1", "2"}) {
-		t.Errorf("the subscription of two types got %v", got)
+	b, _ := newBus(t, fastConfig())
+	var two, all recorder
+	mustSubscribe(t, b, bus.Subscription{ID: "two", Types: []string{"a.one", "a.two"}, Handler: &two})
+	mustSubscribe(t, b, bus.Subscription{ID: "all", Handler: &all})
+	mustPublish(t, b,
+		newEvent("1", "a.one", "user:u"),
+		newEvent("2", "a.two", "user:u"),
+		newEvent("3", "b.three", "user:u"))
+	waitUntil(t, "the events are handled", func() bool { return all.callCount() == 3 && two.callCount() == 2 })
+	got := two.callIDs()
+	if !slices.Equal(got, []string{"1", "2"}) {
+		t.Errorf("subscription of two types: got events %v, want 1 and 2", got)
 	}
 }
 
 func testDuplicates(t *testing.T, newBus Maker) {
-	b, _ := newBus(t, quick())
-	var r record
-	subscribe(t, b, bus.Subscription{ID: "s", Handler: &r})
-	keyed := func(id, key string) bus.Event {
-		e := event(id, "a", "user:u")
+	b, _ := newBus(t, fastConfig())
+	var r recorder
+	mustSubscribe(t, b, bus.Subscription{ID: "s", Handler: &r})
+	withKey := func(id, key string) bus.Event {
+		e := newEvent(id, "a", "user:u")
 		e.Key = key
 		return e
 	}
-	got := publish(t, b, event("1", "a", "user:u"), event("1", "a", "user:u"), keyed("2", "k"), keyed("3", "k"), keyed("2", "l"), keyed("4", "l"))
-	want := []bus.Status{bus.Published, bus.Duplicate, bus.Published, bus.Duplicate, bus.Duplicate, bus.Published}
-	if !slices.Equal(got, want) {
-		t.Errorf("one call answered %v, want %v", got, want)
+	first := newEvent("1", "a", "user:u")
+	oneCall := []bus.Event{first, first, withKey("2", "k"), withKey("3", "k"), withKey("2", "l"), withKey("4", "l")}
+	requireStatuses(t, b, oneCall,
+		bus.Published, bus.Duplicate, bus.Published, bus.Duplicate, bus.Duplicate, bus.Published)
+	laterCall := []bus.Event{first, withKey("5", "k")}
+	requireStatuses(t, b, laterCall, bus.Duplicate, bus.Duplicate)
+	withoutID := []bus.Event{newEvent("", "a", "user:u"), newEvent("", "a", "user:u")}
+	requireStatuses(t, b, withoutID, bus.Published, bus.Published)
+
+	waitUntil(t, "the events are handled", func() bool { return r.callCount() == 5 })
+	mustClose(t, b)
+	requireCalls(t, "s", &r, 5)
+	got := r.callIDs()
+	if !slices.Equal(got[:3], []string{"1", "2", "4"}) {
+		t.Errorf("got events %v, want 1, 2 and 4 first", got)
 	}
-	if got := publish(t, b, event("1", "a", "user:u"), keyed("5", "k")); got[0] != bus.Duplicate || got[1] != bus.Duplicate {
-		t.Errorf("a later call answered %v", got)
-	}
-	// An event without an id gets one, so two of them are two.
-	if got := publish(t, b, event("", "a", "user:u"), event("", "a", "user:u")); got[0] != bus.Published || got[1] != bus.Published {
-		t.Errorf("events without id: %v", got)
-	}
-	until(t, "the events are handled", func() bool { return r.len() == 5 })
-	if err := b.Close(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if got := r.all(); !slices.Equal(got[:3], []string{"1", "2", "4"}) || len(got) != 5 || got[3] == "" || got[3] == got[4] {
-		t.Errorf("handled %q", got)
+	if got[3] == "" || got[3] == got[4] {
+		t.Errorf("events without an id: got ids %q and %q, want different ones", got[3], got[4])
 	}
 }
 
 func testDuplicatesAllowed(t *testing.T, newBus Maker) {
-	cfg := quick()
+	cfg := fastConfig()
 	cfg.AllowDuplicates = true
 	b, _ := newBus(t, cfg)
-	var r record
-	subscribe(t, b, bus.Subscription{ID: "s", Handler: &r})
-	if got := publish(t, b, event("1", "a", "user:u"), event("1", "a", "user:u")); got[1] != bus.Published {
-		t.Errorf("answered %v", got)
-	}
-	until(t, "both are handled", func() bool { return r.len() == 2 })
+	var r recorder
+	mustSubscribe(t, b, bus.Subscription{ID: "s", Handler: &r})
+	e := newEvent("1", "a", "user:u")
+	requireStatuses(t, b, []bus.Event{e, e}, bus.Published, bus.Published)
+	waitUntil(t, "both are handled", func() bool { return r.callCount() == 2 })
 }
 
 func testInvalidEvents(t *testing.T, newBus Maker) {
-	b, _ := newBus(t, quick())
-	var r record
-	subscribe(t, b, bus.Subscription{ID: "s", Handler: &r})
-	good := event("good", "a", "user:u")
-	for what, change := range map[string]func(*bus.Event){
-		"a long id":         func(e *bus.Event) { e.ID = strings.Repeat("x", 256) },
-		"a blank in the id": func(e *bus.Event) { e.ID = "a b" },
-		"no type":           func(e *bus.Event) { e.Type = "" },
-		"a strange type":    func(e *bus.Event) { e.Type = "a b" },
-		"a strange account": func(e *bus.Event) { e.Account = "user:\n" },
-		"a long key":        func(e *bus.Event) { e.Key = strings.Repeat("x", 256) },
-		"a strange trace":   func(e *bus.Event) { e.TraceParent = "\n" },
-		"a seq":             func(e *bus.Event) { e.Seq = 1 },
-		"an amount below 0": func(e *bus.Event) { e.Amount = -1 },
-		"no data":           func(e *bus.Event) { e.Data = nil },
-		"no JSON":           func(e *bus.Event) { e.Data = []byte(`{"a":`) },
-		"no JSON object":    func(e *bus.Event) { e.Data = []byte(`[]`) },
-		"large data":        func(e *bus.Event) { e.Data = []byte(`{"a":"` + strings.Repeat("x", 1<<20) + `"}`) },
-	} {
-		bad := event("bad", "a", "user:u")
-		change(&bad)
-		if _, err := b.Publish(t.Context(), good, bad); !errors.Is(err, bus.ErrInvalidEvent) {
-			t.Errorf("%s: %v", what, err)
-		}
+	b, _ := newBus(t, fastConfig())
+	var r recorder
+	mustSubscribe(t, b, bus.Subscription{ID: "s", Handler: &r})
+	valid := newEvent("valid", "a", "user:u")
+	tests := map[string]func(*bus.Event){
+		"long id":            func(e *bus.Event) { e.ID = strings.Repeat("x", 256) },
+		"space in the id":    func(e *bus.Event) { e.ID = "a b" },
+		"no type":            func(e *bus.Event) { e.Type = "" },
+		"space in the type":  func(e *bus.Event) { e.Type = "a b" },
+		"newline in account": func(e *bus.Event) { e.Account = "user:\n" },
+		"long key":           func(e *bus.Event) { e.Key = strings.Repeat("x", 256) },
+		"newline in trace":   func(e *bus.Event) { e.TraceParent = "\n" },
+		"seq":                func(e *bus.Event) { e.Seq = 1 },
+		"negative amount":    func(e *bus.Event) { e.Amount = -1 },
+		"no data":            func(e *bus.Event) { e.Data = nil },
+		"no JSON":            func(e *bus.Event) { e.Data = []byte(`{"a":`) },
+		"no JSON object":     func(e *bus.Event) { e.Data = []byte(`[]`) },
+		"large data":         func(e *bus.Event) { e.Data = []byte(`{"a":"` + strings.Repeat("x", 1<<20) + `"}`) },
 	}
-	// Not one of the good ones beside them was published.
-	if got := publish(t, b, good); got[0] != bus.Published {
-		t.Errorf("the good one is %v", got)
+	for name, invalidate := range tests {
+		t.Run(name, func(t *testing.T) {
+			invalid := newEvent("invalid", "a", "user:u")
+			invalidate(&invalid)
+			_, err := b.Publish(t.Context(), valid, invalid)
+			if !errors.Is(err, bus.ErrInvalidEvent) {
+				t.Errorf("got error %v, want ErrInvalidEvent", err)
+			}
+		})
 	}
-	until(t, "the good one is handled", func() bool { return r.len() == 1 })
+	// The valid event of these calls was not published either.
+	requireStatuses(t, b, []bus.Event{valid}, bus.Published)
+	waitUntil(t, "the valid event is handled", func() bool { return r.callCount() == 1 })
 }
 
 func testInvalidSubscriptions(t *testing.T, newBus Maker) {
-	b, _ := newBus(t, quick())
-	for _, s := range []bus.Subscription{
-		{Handler: &record{}},
-		{ID: "a b", Handler: &record{}},
-		{ID: strings.Repeat("x", 65), Handler: &record{}},
-		{ID: "s"},
-		{ID: "s", Types: []string{""}, Handler: &record{}},
-	} {
-		if _, err := b.Subscribe(s); err == nil {
-			t.Errorf("%+v was taken", s)
-		}
+	b, _ := newBus(t, fastConfig())
+	tests := map[string]bus.Subscription{
+		"no id":           {Handler: &recorder{}},
+		"space in the id": {ID: "a b", Handler: &recorder{}},
+		"long id":         {ID: strings.Repeat("x", 65), Handler: &recorder{}},
+		"no handler":      {ID: "s"},
+		"empty type":      {ID: "s", Types: []string{""}, Handler: &recorder{}},
+	}
+	for name, s := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := b.Subscribe(s)
+			if err == nil {
+				t.Error("got no error")
+			}
+		})
 	}
 }
 
-// testLedgerEvents sees what the relay brings: seq and the routing fields come along, and the second party's copy does not.
+// testLedgerEvents checks that seq and the routing fields of the ledger's events are delivered, and
+// that the second party's delivery is not.
 func testLedgerEvents(t *testing.T, newBus Maker) {
-	b, deliver := newBus(t, quick())
+	b, deliver := newBus(t, fastConfig())
 	got := make(chan bus.Event, 10)
-	subscribe(t, b, bus.Subscription{ID: "s", Handler: bus.HandlerFunc(func(_ context.Context, e *bus.Event) error {
+	handler := func(_ context.Context, e *bus.Event) error {
 		got <- *e
 		return nil
-	})})
-	deliver(
-		bus.Delivery{ID: "e1", Type: "wallet.escrow_settled", Account: "user:u", Seq: 1, Amount: 7, Reason: "r", Feature: "f", Data: []byte(`{"all":1}`), View: []byte(`{}`), TraceParent: "00-a"},
-		bus.Delivery{ID: "e1", Type: "wallet.escrow_settled", Account: "model:m", Seq: 1, Amount: 7, Reason: "r", Data: []byte(`{"all":1}`), SecondParty: true},
-		bus.Delivery{ID: "e2", Type: "wallet.balance_updated", Account: "user:u", Seq: 2, Data: []byte(`{}`)},
-	)
-	first, second := wait(t, "the first event", got), wait(t, "the second event", got)
-	if err := b.Close(t.Context()); err != nil {
-		t.Fatal(err)
 	}
-	first.Key = "" // how the relay forms it is its own affair
-	want := bus.Event{ID: "e1", Type: "wallet.escrow_settled", Account: "user:u", Seq: 1, Amount: 7, Reason: "r", Feature: "f", Data: []byte(`{"all":1}`), TraceParent: "00-a"}
+	mustSubscribe(t, b, bus.Subscription{ID: "s", Handler: bus.HandlerFunc(handler)})
+	want := bus.Event{
+		ID:          "e1",
+		Type:        "wallet.escrow_settled",
+		Account:     "user:u",
+		Seq:         1,
+		Amount:      7,
+		Reason:      "r",
+		Feature:     "f",
+		TraceParent: "00-a",
+		Data:        []byte(`{"all":1}`),
+	}
+	firstParty := bus.Delivery{
+		ID:          want.ID,
+		Type:        want.Type,
+		Account:     want.Account,
+		Seq:         want.Seq,
+		Amount:      want.Amount,
+		Reason:      want.Reason,
+		Feature:     want.Feature,
+		TraceParent: want.TraceParent,
+		Data:        want.Data,
+		View:        []byte(`{}`),
+	}
+	secondParty := bus.Delivery{
+		ID:          want.ID,
+		Type:        want.Type,
+		Account:     "model:m",
+		Seq:         1,
+		Amount:      want.Amount,
+		Reason:      want.Reason,
+		Data:        want.Data,
+		SecondParty: true,
+	}
+	other := bus.Delivery{ID: "e2", Type: "wallet.balance_updated", Account: "user:u", Seq: 2, Data: []byte(`{}`)}
+	deliver(firstParty, secondParty, other)
+
+	first := waitForSignal(t, "the first event", got)
+	second := waitForSignal(t, "the second event", got)
+	mustClose(t, b)
+	first.Key = "" // the suite does not prescribe the key
 	if fmt.Sprint(first) != fmt.Sprint(want) {
-		t.Errorf("got  %+v\nwant %+v", first, want)
+		t.Errorf("first event:\ngot  %+v\nwant %+v", first, want)
 	}
-	if second.ID != "e2" || second.Seq != 2 || len(got) > 0 {
-		t.Errorf("then came %+v and %d more", second, len(got))
+	if second.ID != "e2" {
+		t.Errorf("second event: got id %s, want e2", second.ID)
+	}
+	if second.Seq != 2 {
+		t.Errorf("second event: got seq %d, want 2", second.Seq)
+	}
+	if len(got) > 0 {
+		t.Errorf("got %d more events, want none", len(got))
 	}
 }
 
-// testCopies asks for both parties' deliveries of an event, and has each fail once.
+// testCopies requests both parties' deliveries of an event. Each of them fails once.
 func testCopies(t *testing.T, newBus Maker) {
-	cfg := quick()
+	cfg := fastConfig()
 	cfg.Copies = true
 	b, deliver := newBus(t, cfg)
-	var calls record
-	subscribe(t, b, bus.Subscription{ID: "s", Handler: bus.HandlerFunc(func(_ context.Context, e *bus.Event) error {
-		if calls.add(fmt.Sprint(e.Account, e.Seq, e.ID)) == 1 {
+	var r recorder
+	handler := func(_ context.Context, e *bus.Event) error {
+		if r.recordCall(fmt.Sprint(e.Account, e.Seq, e.ID)) == 1 {
 			return errTest
 		}
 		return nil
-	})})
+	}
+	mustSubscribe(t, b, bus.Subscription{ID: "s", Handler: bus.HandlerFunc(handler)})
 	deliver(
 		bus.Delivery{ID: "e1", Type: "wallet.escrow_settled", Account: "user:u", Seq: 1, Data: []byte(`{}`)},
 		bus.Delivery{ID: "e1", Type: "wallet.escrow_settled", Account: "model:m", Seq: 1, Data: []byte(`{}`), SecondParty: true},
 	)
-	until(t, "both were handled twice", func() bool { return calls.len() == 4 })
-	if err := b.Close(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	got := calls.all()
+	waitUntil(t, "both are handled twice", func() bool { return r.callCount() == 4 })
+	mustClose(t, b)
+	got := r.callIDs()
 	slices.Sort(got)
-	if want := []string{"model:m1e1", "model:m1e1", "user:u1e1", "user:u1e1"}; !slices.Equal(got, want) {
-		t.Errorf("handled %v, want %v", got, want)
+	want := []string{"model:m1e1", "model:m1e1", "user:u1e1", "user:u1e1"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got calls %v, want %v", got, want)
 	}
 }
 
-// testOrder publishes to several accounts and wants each account's events in order, from one priority to the next too.
+// testOrder checks that each account's events are handled in order by both priorities.
 func testOrder(t *testing.T, newBus Maker) {
-	const accounts, each = 20, 100
-	cfg := quick()
+	const (
+		accounts         = 20
+		eventsPerAccount = 100
+	)
+	cfg := fastConfig()
 	cfg.Lanes = 7
 	b, _ := newBus(t, cfg)
-	var early, late record
-	subscribe(t, b, bus.Subscription{ID: "early", Priority: 1, Handler: &early})
-	subscribe(t, b, bus.Subscription{ID: "late", Handler: &late})
-	for n := range each {
+	var early, late recorder
+	mustSubscribe(t, b, bus.Subscription{ID: "early", Priority: 1, Handler: &early})
+	mustSubscribe(t, b, bus.Subscription{ID: "late", Handler: &late})
+	for n := range eventsPerAccount {
 		var batch []bus.Event
 		for a := range accounts {
-			batch = append(batch, event(fmt.Sprintf("%02d/%04d", a, n), "a", fmt.Sprintf("user:u%d", a)))
+			batch = append(batch, newEvent(fmt.Sprintf("%02d/%04d", a, n), "a", fmt.Sprintf("user:u%d", a)))
 		}
-		publish(t, b, batch...)
+		mustPublish(t, b, batch...)
 	}
-	until(t, "all are handled", func() bool { return late.len() == accounts*each })
-	for name, r := range map[string]*record{"early": &early, "late": &late} {
-		last := map[string]string{}
-		for _, id := range r.all() {
+	waitUntil(t, "all events are handled", func() bool { return late.callCount() == accounts*eventsPerAccount })
+	for name, r := range map[string]*recorder{"early": &early, "late": &late} {
+		last := map[string]string{} // last event by account
+		for _, id := range r.callIDs() {
 			account := id[:2]
 			if id <= last[account] {
-				t.Fatalf("%s: %s after %s", name, id, last[account])
+				t.Fatalf("subscription %s: got event %s after %s, want ascending order", name, id, last[account])
 			}
 			last[account] = id
 		}
@@ -198,56 +247,63 @@ func testOrder(t *testing.T, newBus Maker) {
 }
 
 func testSynchronous(t *testing.T, newBus Maker) {
-	cfg := quick()
+	cfg := fastConfig()
 	cfg.Synchronous = true
 	b, _ := newBus(t, cfg)
-	var works, fails record
-	subscribe(t, b, bus.Subscription{ID: "works", Handler: &works})
-	subscribe(t, b, bus.Subscription{ID: "fails", Handler: bus.HandlerFunc(func(_ context.Context, e *bus.Event) error {
-		if fails.add(e.ID) < 3 {
+	var succeeds, fails recorder
+	mustSubscribe(t, b, bus.Subscription{ID: "succeeds", Handler: &succeeds})
+	failTwice := func(_ context.Context, e *bus.Event) error {
+		if fails.recordCall(e.ID) < 3 {
 			return errTest
 		}
 		return nil
-	})})
-	publish(t, b, event("1", "a", "user:u"), event("2", "a", "user:v"), event("1", "a", "user:u"))
-	if works.len() != 2 || fails.len() != 6 {
-		t.Errorf("Publish returned after %v and %v", works.all(), fails.all())
 	}
-	block := make(chan struct{})
-	subscribe(t, b, bus.Subscription{ID: "blocks", Handler: bus.HandlerFunc(func(context.Context, *bus.Event) error {
-		<-block
+	mustSubscribe(t, b, bus.Subscription{ID: "fails", Handler: bus.HandlerFunc(failTwice)})
+	mustPublish(t, b,
+		newEvent("1", "a", "user:u"),
+		newEvent("2", "a", "user:v"),
+		newEvent("1", "a", "user:u"))
+	requireCalls(t, "succeeds", &succeeds, 2)
+	requireCalls(t, "fails", &fails, 6)
+
+	goOn := make(chan struct{})
+	block := func(context.Context, *bus.Event) error {
+		<-goOn
 		return nil
-	})})
+	}
+	mustSubscribe(t, b, bus.Subscription{ID: "blocks", Handler: bus.HandlerFunc(block)})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := b.Publish(ctx, event("3", "a", "user:u")); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("Publish whose handler hangs answered %v", err)
+	_, err := b.Publish(ctx, newEvent("3", "a", "user:u"))
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("publish while a handler hangs: got error %v, want DeadlineExceeded", err)
 	}
-	close(block)
+	close(goOn)
 }
 
 func testMetrics(t *testing.T, newBus Maker) {
-	cfg, read := withRegistry(quick())
+	cfg, read := withRegistry(fastConfig())
 	b, _ := newBus(t, cfg)
-	var once record
-	subscribe(t, b, bus.Subscription{ID: "flaky", Types: []string{"a"}, Handler: bus.HandlerFunc(func(_ context.Context, e *bus.Event) error {
-		switch once.add(e.ID) {
+	var calls recorder
+	flaky := func(_ context.Context, e *bus.Event) error {
+		switch calls.recordCall(e.ID) {
 		case 1:
 			return errTest
 		case 2:
 			panic("test")
 		}
 		return nil
-	})})
-	subscribe(t, b, bus.Subscription{ID: "dead", Types: []string{"a"}, Handler: bus.HandlerFunc(func(context.Context, *bus.Event) error {
-		return bus.Permanent(errTest)
-	})})
-	publish(t, b, event("1", "a", "user:u"), event("1", "a", "user:u"), event("2", "b", "user:u"))
-	until(t, "the events are handled", func() bool { return once.len() == 3 })
-	if err := b.Close(t.Context()); err != nil {
-		t.Fatal(err)
 	}
-	for name, want := range map[string]float64{
+	dead := func(context.Context, *bus.Event) error { return bus.Permanent(errTest) }
+	mustSubscribe(t, b, bus.Subscription{ID: "flaky", Types: []string{"a"}, Handler: bus.HandlerFunc(flaky)})
+	mustSubscribe(t, b, bus.Subscription{ID: "dead", Types: []string{"a"}, Handler: bus.HandlerFunc(dead)})
+	mustPublish(t, b,
+		newEvent("1", "a", "user:u"),
+		newEvent("1", "a", "user:u"),
+		newEvent("2", "b", "user:u"))
+	waitUntil(t, "the event is handled", func() bool { return calls.callCount() == 3 })
+	mustClose(t, b)
+	wants := map[string]float64{
 		`event_published_total{type=a}`:                        1,
 		`event_published_total{type=b}`:                        1,
 		`event_duplicate_detected_total{type=a}`:               1,
@@ -262,26 +318,39 @@ func testMetrics(t *testing.T, newBus Maker) {
 		`event_handler_running{subscriber=flaky}`:              0,
 		`event_subscriber_paused{subscriber=flaky}`:            0,
 		`event_in_flight{group=suite}`:                         0,
-	} {
-		if got := read(name); got != want {
-			t.Errorf("%s is %v, want %v", name, got, want)
+	}
+	for name, want := range wants {
+		got := read(name)
+		if got != want {
+			t.Errorf("%s: got %v, want %v", name, got, want)
 		}
 	}
 }
 
-// testMetricsOfTypes publishes more types than metrics may have labels for.
-func testMetricsOfTypes(t *testing.T, newBus Maker) {
-	cfg, read := withRegistry(quick())
+// testMetricsOfManyTypes publishes more event types than have metrics of their own.
+func testMetricsOfManyTypes(t *testing.T, newBus Maker) {
+	const (
+		types      = 300
+		otherTypes = types - 256
+	)
+	cfg, read := withRegistry(fastConfig())
 	b, _ := newBus(t, cfg)
 	for range 2 {
-		for i := range 300 {
-			publish(t, b, event(fmt.Sprint("e", i), fmt.Sprint("type", i), "user:u"))
+		for i := range types {
+			mustPublish(t, b, newEvent(fmt.Sprint("e", i), fmt.Sprint("type", i), "user:u"))
 		}
 	}
-	until(t, "all are read", func() bool { return read(`event_no_subscribers_total{type=other}`) == 300-256 })
+	waitUntil(t, "all events are read", func() bool {
+		return read(`event_no_subscribers_total{type=other}`) == otherTypes
+	})
 	for _, name := range []string{"event_published_total", "event_duplicate_detected_total", "event_no_subscribers_total"} {
-		if first, other := read(name+"{type=type0}"), read(name+"{type=other}"); first != 1 || other != 300-256 {
-			t.Errorf("%s: %v of the first type and %v others", name, first, other)
+		first := read(name + "{type=type0}")
+		if first != 1 {
+			t.Errorf("%s of the first type: got %v, want 1", name, first)
+		}
+		other := read(name + "{type=other}")
+		if other != otherTypes {
+			t.Errorf("%s of other types: got %v, want %d", name, other, otherTypes)
 		}
 	}
 }

@@ -9,9 +9,10 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// withRegistry gives a bus a registry. read returns a metric's value: name{label=value,…}, labels sorted; histograms have
-// _count and _sum; absent is 0.
-func withRegistry(cfg bus.Config) (with bus.Config, read func(name string) float64) {
+// withRegistry adds a registry to the settings of a bus. read returns the value of a metric:
+// name{label=value,…} with sorted labels. A histogram has _count and _sum. The value of an unknown
+// metric is 0.
+func withRegistry(cfg bus.Config) (withMetrics bus.Config, read func(name string) float64) {
 	registry := prometheus.NewRegistry()
 	cfg.Registerer = registry
 	return cfg, func(name string) float64 {
@@ -19,9 +20,10 @@ func withRegistry(cfg bus.Config) (with bus.Config, read func(name string) float
 		if err != nil {
 			return -1
 		}
-		for _, f := range families {
-			for _, m := range f.GetMetric() {
-				if v, ok := value(f.GetName(), m)[name]; ok {
+		for _, family := range families {
+			for _, m := range family.GetMetric() {
+				v, ok := metricValues(family.GetName(), m)[name]
+				if ok {
 					return v
 				}
 			}
@@ -30,7 +32,8 @@ func withRegistry(cfg bus.Config) (with bus.Config, read func(name string) float
 	}
 }
 
-func value(family string, m *dto.Metric) map[string]float64 {
+// metricValues returns the values of a metric by name.
+func metricValues(family string, m *dto.Metric) map[string]float64 {
 	var labels []string
 	for _, l := range m.GetLabel() {
 		labels = append(labels, l.GetName()+"="+l.GetValue())
@@ -43,5 +46,8 @@ func value(family string, m *dto.Metric) map[string]float64 {
 		return map[string]float64{family + suffix: m.GetGauge().GetValue()}
 	}
 	h := m.GetHistogram()
-	return map[string]float64{family + "_count" + suffix: float64(h.GetSampleCount()), family + "_sum" + suffix: h.GetSampleSum()}
+	return map[string]float64{
+		family + "_count" + suffix: float64(h.GetSampleCount()),
+		family + "_sum" + suffix:   h.GetSampleSum(),
+	}
 }

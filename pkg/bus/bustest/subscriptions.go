@@ -12,239 +12,286 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-func testTakenID(t *testing.T, newBus Maker) {
-	b, _ := newBus(t, quick())
-	var first, second record
-	leave := subscribe(t, b, bus.Subscription{ID: "s", Handler: &first})
-	if _, err := b.Subscribe(bus.Subscription{ID: "s", Handler: &second}); !errors.Is(err, bus.ErrSubscribed) {
-		t.Errorf("a second subscription with the id: %v", err)
+func testSubscribeTwice(t *testing.T, newBus Maker) {
+	b, _ := newBus(t, fastConfig())
+	var first, second recorder
+	unsubscribe := mustSubscribe(t, b, bus.Subscription{ID: "s", Handler: &first})
+	_, err := b.Subscribe(bus.Subscription{ID: "s", Handler: &second})
+	if !errors.Is(err, bus.ErrSubscribed) {
+		t.Errorf("second subscription with the same id: got error %v, want ErrSubscribed", err)
 	}
-	publish(t, b, event("1", "a", "user:u"))
-	until(t, "the first has its event", func() bool { return first.len() == 1 })
+	mustPublish(t, b, newEvent("1", "a", "user:u"))
+	waitUntil(t, "the first subscription has its event", func() bool { return first.callCount() == 1 })
 	for range 2 {
-		if err := leave(t.Context()); err != nil {
+		err := unsubscribe(t.Context())
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	subscribe(t, b, bus.Subscription{ID: "s", Handler: &second})
-	if err := leave(t.Context()); err != nil { // it must not take the other one out
+	mustSubscribe(t, b, bus.Subscription{ID: "s", Handler: &second})
+	err = unsubscribe(t.Context()) // must not remove the second subscription
+	if err != nil {
 		t.Fatal(err)
 	}
-	publish(t, b, event("2", "a", "user:u"))
-	until(t, "the second has its event", func() bool { return second.len() == 1 })
-	if first.len() != 1 {
-		t.Errorf("the first got %v", first.all())
-	}
+	mustPublish(t, b, newEvent("2", "a", "user:u"))
+	waitUntil(t, "the second subscription has its event", func() bool { return second.callCount() == 1 })
+	requireCalls(t, "first", &first, 1)
 }
 
 func testUnsubscribeWaits(t *testing.T, newBus Maker) {
-	b, _ := newBus(t, quick())
-	started, goOn := make(chan struct{}), make(chan struct{})
+	b, _ := newBus(t, fastConfig())
+	started := make(chan struct{})
+	goOn := make(chan struct{})
 	var ended atomic.Bool
-	leave := subscribe(t, b, bus.Subscription{ID: "s", Handler: bus.HandlerFunc(func(context.Context, *bus.Event) error {
-		close(started) // a second call would panic, and there is none
+	handler := func(context.Context, *bus.Event) error {
+		close(started) // a second call would panic
 		<-goOn
 		ended.Store(true)
 		return nil
-	})})
-	publish(t, b, event("1", "a", "user:u"), event("2", "a", "user:u"))
-	wait(t, "the handler", started)
+	}
+	unsubscribe := mustSubscribe(t, b, bus.Subscription{ID: "s", Handler: bus.HandlerFunc(handler)})
+	mustPublish(t, b, newEvent("1", "a", "user:u"), newEvent("2", "a", "user:u"))
+	waitForSignal(t, "the handler", started)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if err := leave(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("unsubscribe while the handler runs, with a deadline: %v", err)
+	err := unsubscribe(ctx)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("unsubscribe while the handler runs: got error %v, want DeadlineExceeded", err)
 	}
-	left := make(chan bool, 1)
+
+	type result struct {
+		err          error
+		handlerEnded bool
+	}
+	unsubscribed := make(chan result, 1)
 	go func() {
-		err := leave(context.WithoutCancel(t.Context()))
-		left <- err == nil && ended.Load()
+		err := unsubscribe(context.WithoutCancel(t.Context()))
+		unsubscribed <- result{err, ended.Load()}
 	}()
 	close(goOn)
-	if !wait(t, "unsubscribe", left) {
-		t.Error("unsubscribe returned before the handler had")
+	got := waitForSignal(t, "unsubscribe", unsubscribed)
+	if got.err != nil {
+		t.Errorf("unsubscribe: got error %v", got.err)
 	}
-	if err := b.Close(t.Context()); err != nil {
-		t.Fatal(err)
+	if !got.handlerEnded {
+		t.Error("unsubscribe returned before the handler")
 	}
+	mustClose(t, b)
 }
 
-func testUnsubscribeItself(t *testing.T, newBus Maker) {
-	b, _ := newBus(t, quick())
-	var leave func(context.Context) error
+func testUnsubscribeInHandler(t *testing.T, newBus Maker) {
+	b, _ := newBus(t, fastConfig())
+	var unsubscribe func(context.Context) error
 	result := make(chan error, 1)
 	ready := make(chan struct{})
-	leave = subscribe(t, b, bus.Subscription{ID: "s", Handler: bus.HandlerFunc(func(ctx context.Context, _ *bus.Event) error {
+	handler := func(ctx context.Context, _ *bus.Event) error {
 		<-ready
 		ctx, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
-		result <- leave(ctx)
+		result <- unsubscribe(ctx)
 		return nil
-	})})
+	}
+	unsubscribe = mustSubscribe(t, b, bus.Subscription{ID: "s", Handler: bus.HandlerFunc(handler)})
 	close(ready)
-	publish(t, b, event("1", "a", "user:u"))
-	if err := wait(t, "unsubscribe", result); err != nil {
-		t.Error(err)
+	mustPublish(t, b, newEvent("1", "a", "user:u"))
+	err := waitForSignal(t, "unsubscribe", result)
+	if err != nil {
+		t.Errorf("got error %v", err)
 	}
 }
 
-// testUnsubscribeDrops takes a subscription out that other events and another attempt wait for: nothing waits any more.
+// testUnsubscribeDrops removes a subscription that has waiting events and waiting attempts. Close must
+// not wait for them.
 func testUnsubscribeDrops(t *testing.T, newBus Maker) {
-	cfg := quick()
-	cfg.FirstDelay, cfg.MaxDelay = time.Hour, time.Hour
+	cfg := fastConfig()
+	cfg.FirstDelay = time.Hour
+	cfg.MaxDelay = time.Hour
 	b, _ := newBus(t, cfg)
-	var fails, other record
-	leave := subscribe(t, b, bus.Subscription{ID: "fails", Handler: bus.HandlerFunc(func(_ context.Context, e *bus.Event) error {
-		fails.add(e.ID)
+	var fails, other recorder
+	handler := func(_ context.Context, e *bus.Event) error {
+		fails.recordCall(e.ID)
 		return errTest
-	})})
-	subscribe(t, b, bus.Subscription{ID: "other", Handler: &other})
-	publish(t, b, event("1", "a", "user:u"), event("2", "a", "user:v"))
-	until(t, "both failed once", func() bool { return fails.len() == 2 && other.len() == 2 })
-	if err := leave(t.Context()); err != nil {
+	}
+	unsubscribe := mustSubscribe(t, b, bus.Subscription{ID: "fails", Handler: bus.HandlerFunc(handler)})
+	mustSubscribe(t, b, bus.Subscription{ID: "other", Handler: &other})
+	mustPublish(t, b, newEvent("1", "a", "user:u"), newEvent("2", "a", "user:v"))
+	waitUntil(t, "both failed once", func() bool { return fails.callCount() == 2 && other.callCount() == 2 })
+	err := unsubscribe(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Close(t.Context()); err != nil {
-		t.Errorf("events still wait: %v", err)
+	err = b.Close(t.Context())
+	if err != nil {
+		t.Errorf("close: got error %v", err)
 	}
 }
 
 func testPriorities(t *testing.T, newBus Maker) {
-	b, _ := newBus(t, quick())
-	var r record
+	b, _ := newBus(t, fastConfig())
+	var r recorder
 	for id, priority := range map[string]int{"third": 0, "second": 99, "first": -1, "fourth": 101} {
-		subscribe(t, b, bus.Subscription{ID: id, Priority: priority, Handler: bus.HandlerFunc(func(context.Context, *bus.Event) error {
-			r.add(id)
+		handler := func(context.Context, *bus.Event) error {
+			r.recordCall(id)
 			return nil
-		})})
+		}
+		mustSubscribe(t, b, bus.Subscription{ID: id, Priority: priority, Handler: bus.HandlerFunc(handler)})
 	}
-	want := []string{"first", "second", "third", "fourth"} // the third has the default, 100
+	want := []string{"first", "second", "third", "fourth"} // third has the default priority, 100
 	for i := range 20 {
-		publish(t, b, event(fmt.Sprint(i), "a", "user:u"))
-		until(t, "all four ran", func() bool { return r.len() == 4*(i+1) })
-		if got := r.all()[4*i:]; !slices.Equal(got, want) {
-			t.Fatalf("ran in the order %v", got)
+		mustPublish(t, b, newEvent(fmt.Sprint(i), "a", "user:u"))
+		waitUntil(t, "all four ran", func() bool { return r.callCount() == 4*(i+1) })
+		got := r.callIDs()[4*i:]
+		if !slices.Equal(got, want) {
+			t.Fatalf("event %d: got order %v, want %v", i, got, want)
 		}
 	}
 }
 
-// testSideBySide has two handlers of one priority that each wait for the other.
-func testSideBySide(t *testing.T, newBus Maker) {
-	b, _ := newBus(t, quick())
-	a, c := make(chan struct{}), make(chan struct{})
-	met := make(chan error, 2)
-	meet := func(mine, other chan struct{}) bus.HandlerFunc {
+// testParallelHandlers has two handlers of one priority. Each waits until the other one runs.
+func testParallelHandlers(t *testing.T, newBus Maker) {
+	b, _ := newBus(t, fastConfig())
+	runsA := make(chan struct{})
+	runsB := make(chan struct{})
+	result := make(chan error, 2)
+	newHandler := func(runs, otherRuns chan struct{}) bus.HandlerFunc {
 		return func(ctx context.Context, _ *bus.Event) error {
-			close(mine)
+			close(runs)
 			select {
-			case <-other:
-				met <- nil
+			case <-otherRuns:
+				result <- nil
 			case <-ctx.Done():
-				met <- ctx.Err()
+				result <- ctx.Err()
 			}
 			return nil
 		}
 	}
-	subscribe(t, b, bus.Subscription{ID: "a", Handler: meet(a, c)})
-	subscribe(t, b, bus.Subscription{ID: "c", Handler: meet(c, a)})
-	publish(t, b, event("1", "a", "user:u"))
+	mustSubscribe(t, b, bus.Subscription{ID: "a", Handler: newHandler(runsA, runsB)})
+	mustSubscribe(t, b, bus.Subscription{ID: "b", Handler: newHandler(runsB, runsA)})
+	mustPublish(t, b, newEvent("1", "a", "user:u"))
 	for range 2 {
-		if err := wait(t, "the handlers", met); err != nil {
-			t.Error(err)
+		err := waitForSignal(t, "the handlers", result)
+		if err != nil {
+			t.Errorf("got error %v", err)
 		}
 	}
 }
 
-// testBackPressure blocks handlers: no more events come in than the bound says, and all are handled in the end.
+// testBackPressure blocks handlers. Only MaxInFlight events may be in flight, and all events must be
+// handled in the end.
 func testBackPressure(t *testing.T, newBus Maker) {
-	const bound, events = 8, 50
-	cfg := quick()
-	cfg.MaxInFlight, cfg.Lanes = bound, 2*bound
+	const (
+		maxInFlight = 8
+		events      = 50
+	)
+	cfg := fastConfig()
+	cfg.MaxInFlight = maxInFlight
+	cfg.Lanes = 2 * maxInFlight
 	b, _ := newBus(t, cfg)
-	var r record
-	var running, most atomic.Int32
+	var r recorder
+	var running, maxRunning atomic.Int32
 	goOn := make(chan struct{})
-	subscribe(t, b, bus.Subscription{ID: "s", Handler: bus.HandlerFunc(func(ctx context.Context, e *bus.Event) error {
-		n := running.Add(1)
-		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
-		}
-		hold(ctx, goOn)
+	handler := func(ctx context.Context, e *bus.Event) error {
+		storeMax(&maxRunning, running.Add(1))
+		waitInHandler(ctx, goOn)
 		running.Add(-1)
-		r.add(e.ID)
+		r.recordCall(e.ID)
 		return nil
-	})})
+	}
+	mustSubscribe(t, b, bus.Subscription{ID: "s", Handler: bus.HandlerFunc(handler)})
 	published := make(chan error, 1)
 	go func() {
-		var all []bus.Event
+		var batch []bus.Event
 		for i := range events {
-			all = append(all, event(fmt.Sprint(i), "a", fmt.Sprint("user:u", i)))
+			batch = append(batch, newEvent(fmt.Sprint(i), "a", fmt.Sprint("user:u", i)))
 		}
-		_, err := b.Publish(t.Context(), all...)
+		_, err := b.Publish(t.Context(), batch...)
 		published <- err
 	}()
-	until(t, "some run", func() bool { return running.Load() >= 2 })
+	waitUntil(t, "two handlers run", func() bool { return running.Load() >= 2 })
 	for range events {
 		goOn <- struct{}{}
 	}
-	if err := wait(t, "publish", published); err != nil {
+	err := waitForSignal(t, "publish", published)
+	if err != nil {
 		t.Fatal(err)
 	}
-	until(t, "all are handled", func() bool { return r.len() == events })
-	if m := most.Load(); m > bound {
-		t.Errorf("%d were under way, the bound is %d", m, bound)
+	waitUntil(t, "all events are handled", func() bool { return r.callCount() == events })
+	got := maxRunning.Load()
+	if got > maxInFlight {
+		t.Errorf("got %d events in flight, want at most %d", got, maxInFlight)
+	}
+}
+
+// storeMax stores n if it is greater than the stored value.
+func storeMax(stored *atomic.Int32, n int32) {
+	for {
+		current := stored.Load()
+		if n <= current || stored.CompareAndSwap(current, n) {
+			return
+		}
 	}
 }
 
 func testCloseDrains(t *testing.T, newBus Maker) {
-	b, _ := newBus(t, quick())
-	started, goOn := make(chan struct{}), make(chan struct{})
-	var r record
-	subscribe(t, b, bus.Subscription{ID: "s", Handler: bus.HandlerFunc(func(_ context.Context, e *bus.Event) error {
-		if r.add(e.ID) == 1 {
+	b, _ := newBus(t, fastConfig())
+	started := make(chan struct{})
+	goOn := make(chan struct{})
+	var r recorder
+	handler := func(_ context.Context, e *bus.Event) error {
+		if r.recordCall(e.ID) == 1 {
 			close(started)
 			<-goOn
-			return errTest // its second attempt belongs to the draining too
+			return errTest // Close waits for the second attempt too
 		}
 		return nil
-	})})
-	publish(t, b, event("1", "a", "user:u"))
-	wait(t, "the handler", started)
+	}
+	mustSubscribe(t, b, bus.Subscription{ID: "s", Handler: bus.HandlerFunc(handler)})
+	mustPublish(t, b, newEvent("1", "a", "user:u"))
+	waitForSignal(t, "the handler", started)
 	closed := make(chan error, 1)
 	go func() { closed <- b.Close(context.WithoutCancel(t.Context())) }()
 	close(goOn)
-	if err := wait(t, "Close", closed); err != nil {
+	err := waitForSignal(t, "Close", closed)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if r.len() != 2 {
-		t.Errorf("Close returned after %d attempts", r.len())
+	requireCalls(t, "s", &r, 2)
+
+	_, err = b.Subscribe(bus.Subscription{ID: "late", Handler: &r})
+	if !errors.Is(err, bus.ErrClosed) {
+		t.Errorf("subscribe after Close: got error %v, want ErrClosed", err)
 	}
-	if _, err := b.Subscribe(bus.Subscription{ID: "late", Handler: &r}); !errors.Is(err, bus.ErrClosed) {
-		t.Errorf("Subscribe after Close: %v", err)
+	_, err = b.Publish(t.Context(), newEvent("2", "a", "user:u"))
+	if !errors.Is(err, bus.ErrClosed) {
+		t.Errorf("publish after Close: got error %v, want ErrClosed", err)
 	}
-	if _, err := b.Publish(t.Context(), event("2", "a", "user:u")); !errors.Is(err, bus.ErrClosed) {
-		t.Errorf("Publish after Close: %v", err)
-	}
-	if err := b.Close(t.Context()); err != nil {
-		t.Errorf("Close again: %v", err)
+	err = b.Close(t.Context())
+	if err != nil {
+		t.Errorf("second Close: got error %v", err)
 	}
 }
 
-func testCloseGivesUp(t *testing.T, newBus Maker) {
-	b, _ := newBus(t, quick())
-	started, told := make(chan struct{}), make(chan error, 1)
-	subscribe(t, b, bus.Subscription{ID: "s", Handler: bus.HandlerFunc(func(ctx context.Context, _ *bus.Event) error {
+func testCloseCancelsHandlers(t *testing.T, newBus Maker) {
+	b, _ := newBus(t, fastConfig())
+	started := make(chan struct{})
+	canceled := make(chan error, 1)
+	handler := func(ctx context.Context, _ *bus.Event) error {
 		close(started)
 		<-ctx.Done()
-		told <- ctx.Err()
+		canceled <- ctx.Err()
 		return ctx.Err()
-	})})
-	publish(t, b, event("1", "a", "user:u"))
-	wait(t, "the handler", started)
+	}
+	mustSubscribe(t, b, bus.Subscription{ID: "s", Handler: bus.HandlerFunc(handler)})
+	mustPublish(t, b, newEvent("1", "a", "user:u"))
+	waitForSignal(t, "the handler", started)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if err := b.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("Close with a deadline: %v", err)
+	err := b.Close(ctx)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("close with a deadline: got error %v, want DeadlineExceeded", err)
 	}
-	if err := wait(t, "the handler's context", told); !errors.Is(err, context.Canceled) {
-		t.Errorf("the handler's context ended with %v", err)
+	err = waitForSignal(t, "the end of the handler's context", canceled)
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("handler's context: got error %v, want Canceled", err)
 	}
 }
