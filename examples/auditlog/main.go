@@ -103,7 +103,7 @@ func run(ctx context.Context, f flags) (err error) {
 		Group:        "auditlog",
 		Consumer:     "auditlog", // the same name after a crash: the unfinished events come first
 		Copies:       true,
-		Lanes:        256,             // at most 256 lines share one sync
+		Concurrency:  256,             // at most 256 lines share one sync
 		DrainTimeout: 3 * time.Second, // a failed disk delays the exit by as long
 	})
 	if err != nil {

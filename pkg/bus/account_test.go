@@ -8,7 +8,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-var accountForm = regexp.MustCompile(`\A(user|model):[A-Za-z0-9][A-Za-z0-9._~@-]{0,127}\z`)
+var accountPattern = regexp.MustCompile(`\A(user|model):[A-Za-z0-9][A-Za-z0-9._~@-]{0,127}\z`)
 
 func TestValidAccount(t *testing.T) {
 	for s, want := range map[string]bool{
@@ -30,9 +30,11 @@ func TestValidAccount(t *testing.T) {
 		"user:ü":                           false,
 		"*":                                false,
 	} {
-		if got := bus.ValidAccount(s); got != want {
-			t.Errorf("ValidAccount(%q) = %v, want %v", s, got, want)
-		}
+		t.Run(s, func(t *testing.T) {
+			if got := bus.ValidAccount(s); got != want {
+				t.Errorf("got %v, want %v", got, want)
+			}
+		})
 	}
 }
 
@@ -40,8 +42,10 @@ func FuzzValidAccount(f *testing.F) {
 	f.Add("user:u1")
 	f.Add("model:m.1")
 	f.Fuzz(func(t *testing.T, s string) {
-		if got, want := bus.ValidAccount(s), accountForm.MatchString(s); got != want {
-			t.Errorf("ValidAccount(%q) = %v, the expression says %v", s, got, want)
+		got := bus.ValidAccount(s)
+		want := accountPattern.MatchString(s)
+		if got != want {
+			t.Errorf("ValidAccount(%q): got %v, want %v", s, got, want)
 		}
 	})
 }

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Balance is an account's state: what HTTP and the WebSocket show, and what the
-// balance hash in Redis holds. Amounts are whole points. A user has Available
-// and Escrow, a model has Earned; the others are zero.
+// Balance is an account's state, as in HTTP responses, WebSocket frames and the balance hash in Redis.
+// Amounts are whole points. A user has Available and Escrow, and a model has Earned. The other amounts
+// are zero.
 type Balance struct {
 	Account   string
 	Available int64
@@ -20,11 +20,11 @@ type Balance struct {
 	UpdatedAt time.Time // zero: never
 }
 
-// TimeFormat is how times look in everything that leaves the system: RFC 3339,
-// UTC, milliseconds.
+// TimeFormat is the format of all times that leave the system: RFC 3339 with milliseconds. The times
+// are in UTC.
 const TimeFormat = "2006-01-02T15:04:05.000Z07:00"
 
-// IsModel tells a model's balance from a user's.
+// IsModel reports whether the balance is a model's.
 func (b Balance) IsModel() bool { return strings.HasPrefix(b.Account, "model:") }
 
 // MarshalJSON returns what AppendJSON appends.
@@ -32,8 +32,8 @@ func (b Balance) MarshalJSON() ([]byte, error) { return b.AppendJSON(nil), nil }
 
 // AppendJSON appends the balance of the wire contract:
 // {"accountId","accountType","availableBalance"?,"escrowBalance"?,"earnedBalance"?,"currency":"points","seq","lastUpdated"}.
-// lastUpdated is 1970-01-01T00:00:00.000Z if the account never changed. It is the only writer of a
-// balance. It is written by hand, since reflection takes ten times as long.
+// lastUpdated is 1970-01-01T00:00:00.000Z if the account never changed. No other function writes the
+// JSON of a balance. It does not use reflection, which takes ten times as long.
 func (b *Balance) AppendJSON(dst []byte) []byte {
 	dst = append(dst, `{"accountId":`...)
 	dst = appendAccount(dst, b.Account)
@@ -57,10 +57,10 @@ func (b *Balance) AppendJSON(dst []byte) []byte {
 	return append(dst, `"}`...)
 }
 
-// appendAccount appends a JSON string. A valid account has nothing to escape.
+// appendAccount appends the account as a JSON string. A valid account needs no escaping.
 func appendAccount(dst []byte, account string) []byte {
 	if !ValidAccount(account) {
-		quoted, _ := json.Marshal(account) // marshalling a string never fails
+		quoted, _ := json.Marshal(account) // a string can always be marshaled
 		return append(dst, quoted...)
 	}
 	dst = append(dst, '"')
@@ -68,8 +68,8 @@ func appendAccount(dst []byte, account string) []byte {
 	return append(dst, '"')
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote. A balance that lacks one of its
-// type's amounts is an error: half a balance must never be shown as zero.
+// UnmarshalJSON decodes the output of MarshalJSON. It returns an error if an amount of the account's
+// type is missing, since a missing amount must never be shown as zero.
 func (b *Balance) UnmarshalJSON(data []byte) error {
 	var w struct {
 		AccountID        string    `json:"accountId"`
@@ -80,7 +80,8 @@ func (b *Balance) UnmarshalJSON(data []byte) error {
 		Seq              int64     `json:"seq"`
 		LastUpdated      time.Time `json:"lastUpdated"`
 	}
-	if err := json.Unmarshal(data, &w); err != nil {
+	err := json.Unmarshal(data, &w)
+	if err != nil {
 		return err
 	}
 	*b = Balance{Account: w.AccountID, Seq: w.Seq}
@@ -89,11 +90,12 @@ func (b *Balance) UnmarshalJSON(data []byte) error {
 	}
 	switch {
 	case w.AccountType == "user" && w.AvailableBalance != nil && w.EscrowBalance != nil:
-		b.Available, b.Escrow = *w.AvailableBalance, *w.EscrowBalance
+		b.Available = *w.AvailableBalance
+		b.Escrow = *w.EscrowBalance
 	case w.AccountType == "model" && w.EarnedBalance != nil:
 		b.Earned = *w.EarnedBalance
 	default:
-		return fmt.Errorf("balance of %q is incomplete", w.AccountID)
+		return fmt.Errorf("balance of %q must have a known type and all of its amounts", w.AccountID)
 	}
 	return nil
 }

@@ -8,8 +8,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestBalanceIsTheContractsJSON compares AppendJSON with encoding/json, and reads the JSON back.
-func TestBalanceIsTheContractsJSON(t *testing.T) {
+// AppendJSON is compared with encoding/json, and the JSON is decoded again.
+func TestBalanceHasTheJSONOfTheContract(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		b := drawBalance(t)
@@ -45,12 +45,12 @@ func TestBalanceIsTheContractsJSON(t *testing.T) {
 		if string(got) != string(want) {
 			t.Fatalf("got  %s\nwant %s", got, want)
 		}
-		var again Balance
-		if err := json.Unmarshal(got, &again); err != nil {
+		var decoded Balance
+		if err := json.Unmarshal(got, &decoded); err != nil {
 			t.Fatal(err)
 		}
-		if string(again.AppendJSON(nil)) != string(got) {
-			t.Fatalf("%s was read as %+v", got, again)
+		if string(decoded.AppendJSON(nil)) != string(got) {
+			t.Fatalf("decode %s: got %+v", got, decoded)
 		}
 	})
 }

@@ -5,31 +5,31 @@ import (
 	"time"
 )
 
-// DeadLetters are the events that a subscription of one group failed to handle. Each
-// letter is one event and one subscription.
+// DeadLetters gives access to the dead letters of one group. Each letter is about one event and one
+// subscription.
 type DeadLetters interface {
-	// List returns letters, the oldest of each partition first: those after the one
-	// with the given id ("": from the start), at most limit.
+	// List returns at most limit letters, the oldest of each partition first. It starts after the
+	// letter with the given id, or at the beginning if after is empty.
 	List(ctx context.Context, after string, limit int) ([]DeadLetter, error)
-	// Get returns one; the error is ErrNoDeadLetter when there is none.
+	// Get returns a letter. The error is ErrNoDeadLetter if it does not exist.
 	Get(ctx context.Context, id string) (DeadLetter, error)
-	// Replay takes a letter out and has its event handled again, by the subscription
-	// that failed and by no other, with the event's own ID. When it fails again
-	// there is a new letter. The error is ErrNoDeadLetter when there is none.
+	// Replay removes a letter and has its event handled again, with the event's own ID, by the
+	// subscription that failed and by no other one. If it fails again, there is a new letter. The error
+	// is ErrNoDeadLetter if the letter does not exist.
 	Replay(ctx context.Context, id string) error
-	// ReplayAll replays all letters that there are now and tells how many.
+	// ReplayAll replays all letters that exist now and returns how many there were.
 	ReplayAll(ctx context.Context) (int, error)
 }
 
 // DeadLetter is an event that a subscription failed to handle.
 type DeadLetter struct {
-	ID         string    // of the letter: group, partition and entry, joined by dots
+	ID         string    // id of the letter: group, partition and entry, joined by dots
 	Group      string    // consumer group
-	Subscriber string    // subscription; empty: the entry itself was no event, for any of them
-	Error      string    // of the last attempt; a panic's has the stack
-	Attempts   int       // calls of the handler
-	FailedAt   time.Time // of the last attempt
-	Event      Event     // what the entry says, as far as it can be read
-	// Fields are the stream entry as it was.
+	Subscriber string    // subscription; empty: the entry is not an event, so it has no subscription
+	Error      string    // error of the last attempt; a panic's includes the stack
+	Attempts   int       // handler calls
+	FailedAt   time.Time // time of the last attempt
+	Event      Event     // the entry's valid fields
+	// Fields are all fields of the stream entry.
 	Fields map[string]string
 }

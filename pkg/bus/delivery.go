@@ -1,23 +1,25 @@
 package bus
 
-// A Delivery is one event on its way to one account. An event with two parties
-// becomes two deliveries with the same ID, each with its own account and seq.
+// A Delivery is one event for one account. An event with two parties becomes two deliveries with the
+// same ID, each with its own account and seq.
 type Delivery struct {
-	ID          string // event id (UUID), the same in both deliveries of a two-party event
+	ID          string // event id (UUID), the same in both deliveries of an event with two parties
 	Type        string // event type, such as wallet.escrow_held
-	Account     string // whose event it is: user:<id> or model:<id>
-	Seq         int64  // number among that account's events: 1, 2, 3 … without a hole
-	Amount      int64  // whole points; 0 when the event has none
-	Reason      string // reason code; empty when the event has none
-	Feature     string // featureType; empty when the event has none
-	Data        []byte // full event, JSON
-	View        []byte // the account's own view, JSON; nil when it equals Data
-	SecondParty bool   // second party's delivery: consumers of business events skip it
+	Account     string // user:<id> or model:<id>
+	Seq         int64  // number among the account's events: 1, 2, 3 … without a hole
+	Amount      int64  // whole points; 0: the event has none
+	Reason      string // reason code; empty: the event has none
+	Feature     string // featureType; empty: the event has none
+	Data        []byte // complete event, JSON
+	View        []byte // the account's view of the event, JSON; nil: it equals Data
+	SecondParty bool   // the second party's delivery, which consumers of business events skip
 
-	TraceParent string // W3C trace context of the request that caused the event; empty when it had none, or when that is forgotten
+	// TraceParent is the W3C trace context of the request that caused the event. It is empty if the
+	// request had none or if it is not stored any more.
+	TraceParent string
 
-	// StreamMillis is when Redis took the entry, in milliseconds since 1970 (the
-	// first half of its stream id). Only the tail sets it.
+	// StreamMillis is the time at which Redis added the entry, in milliseconds since 1970. It is the
+	// first half of the entry id. Only the tail sets it.
 	StreamMillis int64
 }
 
@@ -29,33 +31,36 @@ func (d *Delivery) ForAccount() []byte {
 	return d.Data
 }
 
-// A AccountUpdate is what one transaction delivers to one account: consecutive seq,
-// published together or not at all.
+// An AccountUpdate contains the deliveries of one transaction to one account. Their seq is consecutive,
+// and they are published together or not at all.
 type AccountUpdate struct {
 	Key        string     // deduplication key, unique per transaction and account
 	Account    string     // account of all deliveries
 	Deliveries []Delivery // at least one; Seq rises by one from each to the next
-	Balance    Balance    // the account's balances after the last delivery
+	Balance    Balance    // the account's balance after the last delivery
 }
 
-// First is the seq of the group's first delivery.
-func (g *AccountUpdate) First() int64 { return g.Deliveries[0].Seq }
+// First returns the seq of the first delivery.
+func (u *AccountUpdate) First() int64 { return u.Deliveries[0].Seq }
 
-// Last is the seq of the group's last delivery.
-func (g *AccountUpdate) Last() int64 { return g.Deliveries[len(g.Deliveries)-1].Seq }
+// Last returns the seq of the last delivery.
+func (u *AccountUpdate) Last() int64 { return u.Deliveries[len(u.Deliveries)-1].Seq }
 
-// PayloadSize returns about how many bytes the group takes in Redis. valid is false when its deliveries
+// deliveryOverhead is about how many bytes a delivery takes besides its payload: ids, names, reasons.
+const deliveryOverhead = 200
+
+// PayloadSize returns about how many bytes the update takes in Redis. valid is false if its deliveries
 // are not numbered consecutively from at least 1.
-func (g *AccountUpdate) PayloadSize() (size int, valid bool) {
-	if len(g.Deliveries) == 0 || g.First() < 1 {
+func (u *AccountUpdate) PayloadSize() (size int, valid bool) {
+	if len(u.Deliveries) == 0 || u.First() < 1 {
 		return 0, false
 	}
-	for i := range g.Deliveries {
-		d := &g.Deliveries[i]
-		if d.Seq != g.First()+int64(i) {
+	for i := range u.Deliveries {
+		d := &u.Deliveries[i]
+		if d.Seq != u.First()+int64(i) {
 			return 0, false
 		}
-		size += len(d.Data) + len(d.View) + 200 // ids, names, reasons
+		size += len(d.Data) + len(d.View) + deliveryOverhead
 	}
 	return size, true
 }

@@ -1,20 +1,19 @@
-// Package bus is the vocabulary of the events that go from the ledger to everybody who wants them:
-// the events themselves, the names of the keys in Redis, and the interface of a bus that hands
-// events to subscriptions. It compiles no Redis client and knows nothing of points, SQL or HTTP. The
-// payload of an event is never read here.
+// Package bus defines the events that go from the ledger to its consumers, the keys that the system
+// uses in Redis, and the interface of a bus that hands events to subscriptions. It compiles no Redis
+// client and does not depend on points, SQL or HTTP. It never reads the payload of an event.
 //
 // # One number checks every hop
 //
-// Each account's events are numbered 1, 2, 3 … by the transaction that changed its balance. The
-// publisher's script, the tail and every client compare that seq with the last one they have. A
-// repeat (seq <= last) is dropped. A hole (seq > last+1) is repaired from the hop before. So nothing
-// downstream of the ledger has to be trusted, and all of Redis may be lost.
+// The transaction that changes an account's balance numbers the account's events 1, 2, 3 … The
+// publisher's script, the tail and every client compare this seq with the last one they have. They
+// drop a repeat (seq <= last). They repair a hole (seq > last+1) from the previous hop. Nothing
+// downstream of the ledger therefore has to be trusted, and Redis may lose all of its data.
 //
 // # The packages below
 //
 //   - redisconn opens a Redis client and checks that Redis has the layout of this process.
-//   - publish writes events to the streams, with one script per purpose.
-//   - relay publishes what the ledger committed: the transactional outbox's relay.
+//   - publish writes events to the streams.
+//   - relay publishes the rows of the ledger's transactional outbox.
 //   - tail reads all streams without a consumer group, for gateways.
 //   - consumer is the durable Bus, a consumer group of the streams.
 //   - membus is a Bus in the process, for tests.
@@ -25,16 +24,16 @@
 // A Bus hands events to subscriptions. docs/streams.md describes it for users.
 //
 //   - Delivery is at least once. An entry is acknowledged when every subscription has handled it or
-//     has a dead letter for it. A subscription that is done with an event does not get it again,
-//     unless its process died, or Redis lost data, within some milliseconds.
-//   - One process hands a subscription an account's events in order, one after the other. An event
-//     that is tried again comes after later ones. Several processes of a group share accounts, unless
-//     each has Partitions of its own.
-//   - A handler that fails, panics or hangs delays its own account's next events for as long as one
-//     call takes. Reading stops only when Config.MaxInFlight events are in flight, including those
-//     that wait for another attempt or for the end of their subscription's pause.
-//   - An entry that is not an event, and an entry that was handed out ten times without an end,
-//     becomes a dead letter, so nothing is a crash loop.
-//   - Duplicates are found when they are published, by ID and by Key, for Config.DedupTTL. A consumer
-//     does not look for them.
+//     has a dead letter for it. A subscription that is done with an event gets it again only if its
+//     process died, or Redis lost data, within some milliseconds.
+//   - One process hands a subscription an account's events in order, one after the other. A retried
+//     event comes after later ones. The processes of a group share accounts, unless each has its own
+//     Partitions.
+//   - A handler that fails, panics or hangs delays the next events of its own account by the duration
+//     of one call. Reading stops only when Config.MaxInFlight events are in flight, including those
+//     that wait for another attempt or for the end of a pause.
+//   - An entry that is not an event becomes a dead letter. So does an entry that was handed out ten
+//     times without being finished. An entry therefore cannot cause a crash loop.
+//   - Publish finds duplicates by ID and by Key, for Config.DedupTTL. Consumers do not look for
+//     duplicates.
 package bus

@@ -11,16 +11,16 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/membus"
 )
 
-// Bought is an event of a shop.
+// Bought is the payload of an event of a shop.
 type Bought struct {
 	Version string `json:"version"`
 	Item    string `json:"item"`
 }
 
-// Check refuses versions that this program does not know.
+// Check refuses versions that this program does not support.
 func (b *Bought) Check() error {
 	if b.Version != "1.0" {
-		return fmt.Errorf("version %q is not 1.0", b.Version)
+		return fmt.Errorf("version must be 1.0, got %q", b.Version)
 	}
 	return nil
 }
@@ -47,7 +47,7 @@ func ExampleTyped() {
 	fmt.Println(len(letters), "dead letter:", letters[0].Error, err)
 	// Output:
 	// bought: hat
-	// 1 dead letter: check shop.bought: version "2.0" is not 1.0 <nil>
+	// 1 dead letter: check shop.bought: version must be 1.0, got "2.0" <nil>
 }
 
 func ExamplePermanent() {
@@ -78,16 +78,18 @@ func ExamplePermanent() {
 // One subscription for several types, each with its own payload.
 func ExampleRoute() {
 	b := membus.New(bus.Config{Synchronous: true})
-	_, err := b.Subscribe(bus.Subscription{ID: "stock", Handler: bus.Route(
+	type delivered struct{ Items []string }
+	handler := bus.Route(
 		bus.Typed("shop.bought", func(_ context.Context, e Bought) error {
 			fmt.Println("one less:", e.Item)
 			return nil
 		}),
-		bus.Typed("shop.delivered", func(_ context.Context, e struct{ Items []string }) error {
+		bus.Typed("shop.delivered", func(_ context.Context, e delivered) error {
 			fmt.Println("more:", e.Items)
 			return nil
 		}),
-	)})
+	)
+	_, err := b.Subscribe(bus.Subscription{ID: "stock", Handler: handler})
 	if err != nil {
 		panic(err)
 	}
@@ -101,24 +103,27 @@ func ExampleRoute() {
 	// <nil>
 }
 
-// A handler that fails is called again after a while; the others do not wait for it.
+// A handler that fails is called again after a delay. Other handlers do not wait for it.
 func ExampleConfig() {
 	b := membus.New(bus.Config{Synchronous: true, Attempts: 3, FirstDelay: time.Millisecond})
 	attempts := 0
-	for _, s := range []bus.Subscription{
-		{ID: "audit", Priority: 1, Handler: bus.HandlerFunc(func(context.Context, *bus.Event) error {
-			attempts++
-			fmt.Println("audit, attempt", attempts)
-			if attempts < 3 {
-				return errors.New("not now")
-			}
-			return nil
-		})},
-		{ID: "mail", Priority: 2, Handler: bus.HandlerFunc(func(context.Context, *bus.Event) error {
-			fmt.Println("mail")
-			return nil
-		})},
-	} {
+	audit := func(context.Context, *bus.Event) error {
+		attempts++
+		fmt.Println("audit, attempt", attempts)
+		if attempts < 3 {
+			return errors.New("not available")
+		}
+		return nil
+	}
+	mail := func(context.Context, *bus.Event) error {
+		fmt.Println("mail")
+		return nil
+	}
+	subscriptions := []bus.Subscription{
+		{ID: "audit", Priority: 1, Handler: bus.HandlerFunc(audit)},
+		{ID: "mail", Priority: 2, Handler: bus.HandlerFunc(mail)},
+	}
+	for _, s := range subscriptions {
 		if _, err := b.Subscribe(s); err != nil {
 			panic(err)
 		}
@@ -133,18 +138,19 @@ func ExampleConfig() {
 	// <nil>
 }
 
-// What a subscription failed to handle is kept, and handled again when the cause is mended.
+// An event that a subscription failed to handle is kept. It is handled again by a replay.
 func ExampleDeadLetters() {
 	ctx := context.Background()
 	b := membus.New(bus.Config{Synchronous: true, Logger: slog.New(slog.DiscardHandler)})
-	mended := false
-	_, err := b.Subscribe(bus.Subscription{ID: "mailer", Handler: bus.HandlerFunc(func(_ context.Context, e *bus.Event) error {
-		if !mended {
-			return bus.Permanent(errors.New("the mail server refuses us"))
+	serverWorks := false
+	mail := func(_ context.Context, e *bus.Event) error {
+		if !serverWorks {
+			return bus.Permanent(errors.New("the mail server refused the mail"))
 		}
 		fmt.Println("mailed", e.ID)
 		return nil
-	})})
+	}
+	_, err := b.Subscribe(bus.Subscription{ID: "mailer", Handler: bus.HandlerFunc(mail)})
 	if err != nil {
 		panic(err)
 	}
@@ -154,13 +160,13 @@ func ExampleDeadLetters() {
 	letters, err := b.DeadLetters().List(ctx, "", 10)
 	fmt.Println(letters[0].Event.ID+":", letters[0].Error, err)
 
-	mended = true
+	serverWorks = true
 	if err := b.DeadLetters().Replay(ctx, letters[0].ID); err != nil { // or ReplayAll
 		panic(err)
 	}
-	fmt.Println(b.Close(ctx)) // waits for it
+	fmt.Println(b.Close(ctx)) // waits for the handler
 	// Output:
-	// 4711: the mail server refuses us <nil>
+	// 4711: the mail server refused the mail <nil>
 	// mailed 4711
 	// <nil>
 }

@@ -12,8 +12,10 @@ func TestPartitionIsFNV1a(t *testing.T) {
 	for _, account := range []string{"", "user:1", "model:Zed~.@-", "user:\xff\x00"} {
 		h := fnv.New32a()
 		_, _ = h.Write([]byte(account))
-		if got, want := keys.Partition(account), int(h.Sum32()%16); got != want {
-			t.Errorf("%q: partition %d; want %d", account, got, want)
+		got := keys.Partition(account)
+		want := int(h.Sum32() % 16)
+		if got != want {
+			t.Errorf("partition of %q: got %d, want %d", account, got, want)
 		}
 	}
 }

@@ -2,14 +2,14 @@ package bus
 
 import "time"
 
-// OutboxRow is one committed transaction whose events Redis may not have yet.
+// OutboxRow is a committed transaction whose events may not be in Redis yet.
 type OutboxRow struct {
-	ID          int64           // the outbox row; for one account, order of ids is order of seq
-	CommittedAt time.Time       // when the transaction was made
+	ID          int64           // outbox id; the ids of one account are in the order of seq
+	CommittedAt time.Time       // time of the transaction
 	Updates     []AccountUpdate // one for each party, the user's first
 }
 
-// Position is how far an account's events go.
+// Position is an account and the seq of its newest event.
 type Position struct {
 	Account string
 	Seq     int64

@@ -1,22 +1,23 @@
 package bus
 
-// Status is what became of a publication.
+// Status is the result of publishing an event or an account update.
 type Status uint8
 
+// The values are those of the Lua scripts.
 const (
-	// Unknown: Redis gave no answer for the group; it may or may not be published.
+	// Unknown means that Redis did not answer. The events may be published or not.
 	Unknown Status = iota
-	// Published: the group was added now.
+	// Published means that the events were added now.
 	Published
-	// Duplicate: Redis has the group already; nothing was added.
+	// Duplicate means that Redis has the events already. Nothing was added.
 	Duplicate
-	// Gap: the group's predecessor is missing in Redis; nothing was done.
+	// Gap means that Redis lacks the account's previous update. Nothing was added.
 	Gap
-	// PartlyPublished: Redis has some of the group's deliveries and lacks others, which
-	// no publisher can bring about: somebody wrote the hash, or the ledger has
-	// another history than Redis. Nothing was done.
+	// PartlyPublished means that Redis has only some deliveries of the update. No publisher causes
+	// this: something else wrote the hash, or the ledger and Redis have different histories. Nothing
+	// was added.
 	PartlyPublished
-	// Unwritable: the account's hash is no hash, or the group is empty or not
-	// numbered 1, 2, 3 … Nothing was done.
+	// Unwritable means that the account's balance key is not a hash, or that the update is empty or not
+	// numbered consecutively. Nothing was added.
 	Unwritable
 )

@@ -7,11 +7,12 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// SpanContext reads a W3C traceparent. It is not valid when the text is none.
+// SpanContext parses a W3C traceparent. If the text is not one, the result is not valid.
 func SpanContext(traceparent string) trace.SpanContext {
 	if traceparent == "" {
 		return trace.SpanContext{}
 	}
-	ctx := propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier{"traceparent": traceparent})
+	carrier := propagation.MapCarrier{"traceparent": traceparent}
+	ctx := propagation.TraceContext{}.Extract(context.Background(), carrier)
 	return trace.SpanContextFromContext(ctx)
 }

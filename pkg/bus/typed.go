@@ -6,21 +6,26 @@ import (
 	"fmt"
 )
 
-// Typed makes a function that takes a payload's own type a Handler of one event
-// type. The payload is the event's JSON decoded into a T; unknown fields are left
-// out. A payload that is no T is a Permanent error, and so is what T's method
-// Check() error finds, if T or *T has one: versions that this program does not know
-// belong there.
+// checker is a payload that validates itself, for example its version.
+type checker interface{ Check() error }
+
+// Typed returns a Handler of one event type from a function that takes the decoded payload. The
+// payload is the event's JSON decoded into a T. Unknown fields are ignored. If the JSON does not decode
+// into a T, the error is Permanent. If T or *T has a method Check() error, it is called first, and its
+// error is Permanent too. Check is the place to refuse versions that the program does not support.
 func Typed[T any](eventType string, handle func(ctx context.Context, payload T) error) Handler {
 	return &typedHandler{
 		types: []string{eventType},
 		handle: func(ctx context.Context, e *Event) error {
 			var payload T
-			if err := json.Unmarshal(e.Data, &payload); err != nil {
+			err := json.Unmarshal(e.Data, &payload)
+			if err != nil {
 				return Permanent(fmt.Errorf("decode %s: %w", e.Type, err))
 			}
-			if c, ok := any(&payload).(interface{ Check() error }); ok {
-				if err := c.Check(); err != nil {
+			c, ok := any(&payload).(checker)
+			if ok {
+				err := c.Check()
+				if err != nil {
 					return Permanent(fmt.Errorf("check %s: %w", e.Type, err))
 				}
 			}
@@ -29,13 +34,11 @@ func Typed[T any](eventType string, handle func(ctx context.Context, payload T) 
 	}
 }
 
-// Route makes several typed handlers one, which hands each event to the one for its
-// type.
+// Route combines typed handlers. Each event goes to the handler of its type.
 //
 //	bus.Route(wallet.OnEscrowHeld(f.held), wallet.OnEscrowSettled(f.settled))
 //
-// It panics when a handler tells of no types, or two of the same one: the program
-// would never do what it says.
+// It panics if a handler has no types, or if two handlers have the same type.
 func Route(handlers ...Handler) Handler {
 	byType := map[string]Handler{}
 	r := &typedHandler{handle: func(ctx context.Context, e *Event) error {
@@ -69,12 +72,13 @@ type typedHandler struct {
 // Handle implements Handler.
 func (h *typedHandler) Handle(ctx context.Context, e *Event) error { return h.handle(ctx, e) }
 
-// EventTypes is what a Subscription without Types asks its Handler for.
+// EventTypes returns the default Types of a Subscription with this Handler.
 func (h *typedHandler) EventTypes() []string { return h.types }
 
-// EventTypesOf returns the event types that a handler of Typed or Route is for, or nil.
+// EventTypesOf returns the event types of a handler that Typed or Route made, or nil.
 func EventTypesOf(h Handler) []string {
-	if t, ok := h.(interface{ EventTypes() []string }); ok {
+	t, ok := h.(interface{ EventTypes() []string })
+	if ok {
 		return t.EventTypes()
 	}
 	return nil

@@ -8,53 +8,56 @@ import (
 	"github.com/google/uuid"
 )
 
-// The sizes of an event's fields.
+// Largest sizes, in bytes.
 const (
-	MaxTextBytes = 255     // bytes of an id, a key, an account
-	MaxTypeBytes = 128     // bytes of a type
-	maxData      = 1 << 20 // bytes of a payload
-	MaxNameBytes = 64      // bytes of a group's and a subscription's name
+	MaxTextBytes = 255     // an id, a key, an account
+	MaxTypeBytes = 128     // an event type
+	maxDataBytes = 1 << 20 // a payload
+	MaxNameBytes = 64      // the name of a group or a subscription
 )
 
-// ValidateEvents refuses what cannot be published and gives events without an id one.
-// It works on a copy.
+// ValidateEvents returns a copy of the events in which each event has an ID. The error is
+// ErrInvalidEvent if an event is not valid.
 func ValidateEvents(events []Event) ([]Event, error) {
-	checked := make([]Event, len(events))
+	validated := make([]Event, len(events))
 	for i := range events {
-		e := &checked[i]
+		e := &validated[i]
 		*e = events[i]
 		if e.ID == "" {
 			e.ID = uuid.NewString()
 		}
-		if err := validateEvent(e); err != nil {
+		err := validateEvent(e)
+		if err != nil {
 			return nil, fmt.Errorf("%w: event %d of %d: %w", ErrInvalidEvent, i+1, len(events), err)
 		}
 	}
-	return checked, nil
+	return validated, nil
 }
 
 func validateEvent(e *Event) error {
 	switch {
 	case !ValidText(e.ID):
-		return fmt.Errorf("its ID is not 1 to %d visible ASCII characters", MaxTextBytes)
+		return fmt.Errorf("id must be 1 to %d visible ASCII characters", MaxTextBytes)
 	case !ValidName(e.Type, MaxTypeBytes):
-		return fmt.Errorf("its Type %.40q is not 1 to %d of a-z A-Z 0-9 . _ -", e.Type, MaxTypeBytes)
+		return fmt.Errorf("type %.40q must be 1 to %d of a-z A-Z 0-9 . _ -", e.Type, MaxTypeBytes)
 	case e.Account != "" && !ValidText(e.Account):
-		return fmt.Errorf("its Account is longer than %d characters, or not visible ASCII", MaxTextBytes)
+		return fmt.Errorf("account must be at most %d visible ASCII characters", MaxTextBytes)
 	case e.Key != "" && !ValidText(e.Key):
-		return fmt.Errorf("its Key is longer than %d characters, or not visible ASCII", MaxTextBytes)
+		return fmt.Errorf("key must be at most %d visible ASCII characters", MaxTextBytes)
 	case e.TraceParent != "" && !ValidText(e.TraceParent):
-		return fmt.Errorf("its TraceParent is longer than %d characters, or not visible ASCII", MaxTextBytes)
+		return fmt.Errorf("traceparent must be at most %d visible ASCII characters", MaxTextBytes)
 	case e.Seq != 0:
-		return fmt.Errorf("its Seq is %d: only the ledger numbers events", e.Seq)
+		return fmt.Errorf("seq must be 0, since only the ledger numbers events; got %d", e.Seq)
 	case e.Amount < 0:
-		return fmt.Errorf("its Amount is %d: it has no sign", e.Amount)
-	case len(e.Reason) > MaxTextBytes || len(e.Feature) > MaxTextBytes:
-		return fmt.Errorf("its Reason or Feature is longer than %d bytes", MaxTextBytes)
-	case len(e.Data) > maxData:
-		return fmt.Errorf("its Data is longer than %d bytes", maxData)
+		return fmt.Errorf("amount must not be negative; got %d", e.Amount)
+	case len(e.Reason) > MaxTextBytes:
+		return fmt.Errorf("reason must be at most %d bytes", MaxTextBytes)
+	case len(e.Feature) > MaxTextBytes:
+		return fmt.Errorf("feature must be at most %d bytes", MaxTextBytes)
+	case len(e.Data) > maxDataBytes:
+		return fmt.Errorf("data must be at most %d bytes", maxDataBytes)
 	case !ValidObject(e.Data):
-		return fmt.Errorf("its Data is not a JSON object: %.40q", e.Data)
+		return fmt.Errorf("data must be a JSON object; got %.40q", e.Data)
 	}
 	return nil
 }
@@ -77,30 +80,34 @@ func ValidText(s string) bool {
 	return true
 }
 
-// ValidName tells whether s is 1 to n of A-Z a-z 0-9 . _ -.
-func ValidName(s string, n int) bool {
-	if s == "" || len(s) > n {
+// ValidName reports whether s is 1 to maxLen of A-Z a-z 0-9 . _ -.
+func ValidName(s string, maxLen int) bool {
+	if s == "" || len(s) > maxLen {
 		return false
 	}
 	for i := range len(s) {
-		if c := s[i]; !alphanumeric(c) && c != '.' && c != '_' && c != '-' {
+		if !isNameByte(s[i]) {
 			return false
 		}
 	}
 	return true
 }
 
-// ValidateSubscription returns an error that says what the subscription lacks, or nil.
+func isNameByte(c byte) bool {
+	return isAlphanumeric(c) || c == '.' || c == '_' || c == '-'
+}
+
+// ValidateSubscription returns an error if the subscription is not valid.
 func ValidateSubscription(s *Subscription) error {
 	if !ValidName(s.ID, MaxNameBytes) {
-		return fmt.Errorf("subscribe: id %.70q is not 1 to %d of A-Z a-z 0-9 . _ -", s.ID, MaxNameBytes)
+		return fmt.Errorf("subscribe: id %.70q must be 1 to %d of A-Z a-z 0-9 . _ -", s.ID, MaxNameBytes)
 	}
 	if s.Handler == nil {
-		return fmt.Errorf("subscribe %s: Handler is nil", s.ID)
+		return fmt.Errorf("subscribe %s: handler must not be nil", s.ID)
 	}
 	for _, t := range s.Types {
 		if !ValidName(t, MaxTypeBytes) {
-			return fmt.Errorf("subscribe %s: type %.40q is not 1 to %d of a-z A-Z 0-9 . _ -", s.ID, t, MaxTypeBytes)
+			return fmt.Errorf("subscribe %s: type %.40q must be 1 to %d of a-z A-Z 0-9 . _ -", s.ID, t, MaxTypeBytes)
 		}
 	}
 	return nil

@@ -221,7 +221,7 @@ func testOrder(t *testing.T, newBus Maker) {
 		eventsPerAccount = 100
 	)
 	cfg := fastConfig()
-	cfg.Lanes = 7
+	cfg.Concurrency = 7
 	b, _ := newBus(t, cfg)
 	var early, late recorder
 	mustSubscribe(t, b, bus.Subscription{ID: "early", Priority: 1, Handler: &early})

@@ -185,7 +185,7 @@ func testBackPressure(t *testing.T, newBus Maker) {
 	)
 	cfg := fastConfig()
 	cfg.MaxInFlight = maxInFlight
-	cfg.Lanes = 2 * maxInFlight
+	cfg.Concurrency = 2 * maxInFlight
 	b, _ := newBus(t, cfg)
 	var r recorder
 	var running, maxRunning atomic.Int32

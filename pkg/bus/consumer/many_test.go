@@ -254,7 +254,7 @@ func TestLag(t *testing.T) {
 	t.Parallel()
 	rdb, keys := groupRedis(t)
 	registry := prometheus.NewRegistry()
-	b := newRedisBus(t, rdb, bus.Config{Keys: keys, Group: "g", MaxInFlight: 8, Lanes: 1, Registerer: registry})
+	b := newRedisBus(t, rdb, bus.Config{Keys: keys, Group: "g", MaxInFlight: 8, Concurrency: 1, Registerer: registry})
 	goOn := make(chan struct{})
 	mustSubscribe(t, b, "s", func(ctx context.Context, _ *bus.Event) error { hold(ctx, goOn); return nil })
 	for i := range 50 {

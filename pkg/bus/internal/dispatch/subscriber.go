@@ -33,7 +33,7 @@ type Subscriber struct {
 
 func newSubscriber(d *Dispatcher, sub bus.Subscription) *Subscriber {
 	s := &Subscriber{
-		Subscription: sub, d: d, lanes: make([]lane, d.cfg.Lanes),
+		Subscription: sub, d: d, lanes: make([]lane, d.cfg.Concurrency),
 		metrics: d.Metrics.ForSubscriber(sub.ID), waiting: map[*time.Timer]*job{},
 	}
 	s.handlers = context.WithValue(d.Handlers, handlerOf{}, s)
