@@ -85,7 +85,7 @@ func (r *reader) own(ctx context.Context, n int) error {
 }
 
 func (r *reader) free(ctx context.Context) (int, error) {
-	return r.b.d.InFlight.Room(ctx, max(1, r.b.cfg.MaxInFlight))
+	return r.b.d.InFlight.WaitForRoom(ctx, max(1, r.b.cfg.MaxInFlight))
 }
 
 // readmit starts events that were handed out before: without the subscriptions that

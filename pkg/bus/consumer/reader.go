@@ -124,7 +124,7 @@ func (r *reader) step(ctx context.Context) error {
 	if err := r.claimDue(ctx); err != nil {
 		return err
 	}
-	free, err := r.b.d.InFlight.Room(ctx, max(1, r.b.cfg.MaxInFlight-len(r.parts)+1))
+	free, err := r.b.d.InFlight.WaitForRoom(ctx, max(1, r.b.cfg.MaxInFlight-len(r.parts)+1))
 	if err != nil {
 		return nil //nolint:nilerr // ctx ended
 	}

@@ -178,7 +178,7 @@ func (s *settler) writeLetters(ctx context.Context, letters []letter) (again []l
 			s.forget([]*entryTask{l.t})
 		} else {
 			l.t.marked = true
-			s.b.d.End(&l.t.Task, l.s)
+			s.b.d.EndSubscriber(&l.t.Task, l.s)
 		}
 	}
 	return again
@@ -231,7 +231,7 @@ func (s *settler) mark(ctx context.Context, pipe redis.Pipeliner, m mark) {
 func (s *settler) writeMarks(ctx context.Context, marks []mark) (again []mark) {
 	pipe := s.b.rdb.Pipeline()
 	for _, m := range marks {
-		if !m.t.gone && m.t.Left.Load() > 0 {
+		if !m.t.gone && m.t.Remaining.Load() > 0 {
 			s.mark(ctx, pipe, m)
 			m.t.marked = true
 		}

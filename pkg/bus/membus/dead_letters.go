@@ -30,7 +30,7 @@ func (b *Bus) deadLetter(t *dispatch.Task, s *dispatch.Subscriber, attempts int,
 		b.letters = b.letters[1:]
 	}
 	b.mu.Unlock()
-	b.d.End(t, s)
+	b.d.EndSubscriber(t, s)
 }
 
 // List implements DeadLetters.

@@ -1,10 +1,10 @@
 package dispatch
 
-// maxError is how much of an error's text a dead letter keeps.
-const maxError = 4096
+// maxErrorBytes is the largest error text that a dead letter keeps.
+const maxErrorBytes = 4096
 
-// ErrorText returns an error's text, cut to what a dead letter keeps.
+// ErrorText returns an error's text, cut to the first 4096 bytes.
 func ErrorText(err error) string {
 	s := err.Error()
-	return s[:min(len(s), maxError)]
+	return s[:min(len(s), maxErrorBytes)]
 }

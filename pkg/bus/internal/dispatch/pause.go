@@ -2,43 +2,48 @@ package dispatch
 
 import "time"
 
-// A subscription that only fails is paused: calling it on and on would fill the dead
-// letters and keep what it calls from recovering. Its events wait, and after a
-// while one of them probes. Other subscriptions go on.
+// A subscription whose handler always fails is paused. Without a pause its events would all become
+// dead letters, and the calls would hinder the recovery of the service that the handler needs. During
+// a pause the events wait. After a while one event probes whether the handler works again. Other
+// subscriptions are not affected.
 
-// failed counts a failed attempt, and pauses when there were too many in a row.
-func (s *Subscriber) failed(probe bool) {
-	n := int(s.failures.Add(1))
+// recordFailure counts a failed attempt. It pauses the subscription after too many failures in a row.
+func (s *Subscriber) recordFailure(probe bool) {
+	failures := int(s.failures.Add(1))
 	limit := s.d.cfg.PauseAfter
-	if limit < 0 || (!probe && (n < limit || s.paused.Load())) {
+	if limit < 0 {
 		return
 	}
+	if !probe && (failures < limit || s.paused.Load()) {
+		return
+	}
+
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case s.gone.Load(), s.paused.Load() != probe:
+	if s.ended.Load() || s.paused.Load() != probe {
 		return
-	case probe:
-		s.pauseFor = min(2*s.pauseFor, s.d.cfg.MaxPause)
-	default:
-		s.pauseFor = s.d.cfg.PauseFor
+	}
+	if probe {
+		s.pauseDuration = min(2*s.pauseDuration, s.d.cfg.MaxPause)
+	} else {
+		s.pauseDuration = s.d.cfg.PauseFor
 		s.metrics.Paused.Set(1)
-		s.d.cfg.Logger.Warn("a subscription is paused: its handler fails all the time", "subscriber", s.ID, "failures", n)
+		s.d.cfg.Logger.Warn("a subscription was paused because its handler keeps failing", "subscription", s.ID, "failures", failures)
 	}
 	s.paused.Store(true)
-	s.resumes = time.AfterFunc(s.pauseFor, s.tryOne)
+	s.probeTimer = time.AfterFunc(s.pauseDuration, s.startProbe)
 }
 
-// tryOne lets one event through, which decides: the first of those that wait, or the next that comes.
-func (s *Subscriber) tryOne() {
+// startProbe lets one event run during a pause: the first one that a worker finds in its queue.
+func (s *Subscriber) startProbe() {
 	s.probe.Store(true)
-	for i := range s.lanes {
-		s.lanes[i].wake()
+	for i := range s.workers {
+		s.workers[i].resumeJobs()
 	}
 }
 
-// worked counts an attempt that did not fail, and ends a pause.
-func (s *Subscriber) worked() {
+// recordSuccess resets the failure count and ends a pause.
+func (s *Subscriber) recordSuccess() {
 	if s.failures.Load() == 0 {
 		return
 	}
@@ -46,16 +51,17 @@ func (s *Subscriber) worked() {
 	if !s.paused.Load() {
 		return
 	}
+
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.paused.CompareAndSwap(true, false) {
 		return
 	}
-	s.resumes.Stop()
+	s.probeTimer.Stop()
 	s.probe.Store(false)
 	s.metrics.Paused.Set(0)
-	s.d.cfg.Logger.Info("a subscription works again", "subscriber", s.ID)
-	for i := range s.lanes {
-		s.lanes[i].wake()
+	s.d.cfg.Logger.Info("a paused subscription was resumed", "subscription", s.ID)
+	for i := range s.workers {
+		s.workers[i].resumeJobs()
 	}
 }

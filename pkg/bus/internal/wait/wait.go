@@ -1,4 +1,4 @@
-// Package wait counts work in flight and waits for it.
+// Package wait counts work in progress and waits for it to end.
 package wait
 
 import (
@@ -7,21 +7,21 @@ import (
 	"time"
 )
 
-// Tally counts what is under way, and lets others wait for it to fall.
+// A Tally counts work in progress. Goroutines can wait until the count is low enough.
 type Tally struct {
-	mu   sync.Mutex // protects the rest
-	n    int
-	fell chan struct{} // closed when n falls; nil: nobody waits
+	mu        sync.Mutex // protects the rest
+	n         int
+	decreased chan struct{} // closed when n decreases; nil: nobody waits
 }
 
-// Add adds n, which may be negative, and wakes who waits for the count to fall.
+// Add adds n, which may be negative, and wakes the waiting goroutines after a decrease.
 func (t *Tally) Add(n int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.n += n
-	if n < 0 && t.fell != nil {
-		close(t.fell)
-		t.fell = nil
+	if n < 0 && t.decreased != nil {
+		close(t.decreased)
+		t.decreased = nil
 	}
 }
 
@@ -32,8 +32,7 @@ func (t *Tally) Count() int {
 	return t.n
 }
 
-// Enter waits until fewer than limit are under way and counts one more. The error is
-// ctx's.
+// Enter waits until the count is less than limit and adds one. The error is ctx's.
 func (t *Tally) Enter(ctx context.Context, limit int) error {
 	for {
 		t.mu.Lock()
@@ -42,50 +41,53 @@ func (t *Tally) Enter(ctx context.Context, limit int) error {
 			t.mu.Unlock()
 			return nil
 		}
-		fell := t.watch()
+		decreased := t.decreaseSignal()
 		t.mu.Unlock()
+
 		select {
-		case <-fell:
+		case <-decreased:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 }
 
-// Room waits until fewer than limit are under way and returns how many fewer. The
-// error is ctx's.
-func (t *Tally) Room(ctx context.Context, limit int) (int, error) {
+// WaitForRoom waits until the count is less than limit and returns the difference. The error is
+// ctx's.
+func (t *Tally) WaitForRoom(ctx context.Context, limit int) (int, error) {
 	for {
 		t.mu.Lock()
-		if n := limit - t.n; n > 0 {
+		room := limit - t.n
+		if room > 0 {
 			t.mu.Unlock()
-			return n, nil
+			return room, nil
 		}
-		fell := t.watch()
+		decreased := t.decreaseSignal()
 		t.mu.Unlock()
+
 		select {
-		case <-fell:
+		case <-decreased:
 		case <-ctx.Done():
 			return 0, ctx.Err()
 		}
 	}
 }
 
-// WaitZero waits until nothing is under way. The error is ctx's.
+// WaitZero waits until the count is zero. The error is ctx's.
 func (t *Tally) WaitZero(ctx context.Context) error {
-	_, err := t.Room(ctx, 1)
+	_, err := t.WaitForRoom(ctx, 1)
 	return err
 }
 
-// watch returns what is closed when n falls. t.mu is held.
-func (t *Tally) watch() <-chan struct{} {
-	if t.fell == nil {
-		t.fell = make(chan struct{})
+// decreaseSignal returns a channel that is closed when the count decreases. t.mu is held.
+func (t *Tally) decreaseSignal() <-chan struct{} {
+	if t.decreased == nil {
+		t.decreased = make(chan struct{})
 	}
-	return t.fell
+	return t.decreased
 }
 
-// Sleep waits for d or for ctx's end.
+// Sleep waits for d or until ctx ends.
 func Sleep(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
