@@ -13,43 +13,44 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/internal/wait"
 )
 
-// Bus is a bus within the process, for tests: nothing outlives it. It handles
-// events as soon as they are published; Run only waits. Config's Keys, Consumer,
-// Partitions, FromNow, MaxLen, ClaimAfter and DoneTTL mean nothing to it.
+// Bus is a bus in the process, for tests. It handles events as soon as they are published; Run only
+// waits. It ignores the fields Keys, Consumer, Partitions, FromNow, MaxLen, ClaimAfter and DoneTTL of
+// Config.
 type Bus struct {
 	cfg bus.Config
 	d   *dispatch.Dispatcher
 
-	mu      sync.Mutex // protects the rest
-	seen    map[string]time.Time
-	order   []string         // of seen, the oldest first
-	letters []bus.DeadLetter // the oldest first
-	lastID  int              // of a letter
-	closed  bool
+	mu           sync.Mutex           // protects the rest, except closing
+	seen         map[string]time.Time // when remembered ids and keys expire
+	seenOrder    []string             // the names in seen, oldest first
+	letters      []bus.DeadLetter     // oldest first
+	lastLetterID int
+	closed       bool
 
-	closing chan struct{} // closed with closed
+	closing chan struct{} // closed together with the bus
 }
 
-// maxSeen bounds the ids and keys that a memory bus remembers, maxLetters its dead
-// letters; the oldest go first.
+// Bounds of the memory. The oldest items are dropped first.
 const (
-	maxSeen    = 1 << 20
-	maxLetters = 1 << 16
+	maxSeen    = 1 << 20 // ids and keys
+	maxLetters = 1 << 16 // dead letters
 )
 
 var _ bus.Bus = (*Bus)(nil)
 
-// New makes a bus within the process.
+// New returns a bus in the process.
 func New(cfg bus.Config) *Bus {
 	cfg = cfg.WithDefaults()
 	cfg.Group = cmp.Or(cfg.Group, "memory")
 	b := &Bus{
-		cfg: cfg, d: dispatch.New(cfg, metrics.NewBus(cfg.Registerer, cfg.Group)),
-		seen: map[string]time.Time{}, closing: make(chan struct{}),
+		cfg:     cfg,
+		d:       dispatch.New(cfg, metrics.NewBus(cfg.Registerer, cfg.Group)),
+		seen:    map[string]time.Time{},
+		closing: make(chan struct{}),
 	}
-	b.d.Finished = b.finished
+	b.d.Finished = b.taskFinished
 	b.d.SubscriberDone = func(*dispatch.Task, *dispatch.Subscriber) {}
-	b.d.DeadLetter = b.deadLetter
+	b.d.DeadLetter = b.addDeadLetter
 	return b
 }
 
@@ -64,35 +65,44 @@ func (b *Bus) Publish(ctx context.Context, events ...bus.Event) ([]bus.Status, e
 	if err != nil {
 		return nil, err
 	}
-	return b.take(ctx, events)
+	return b.publishEvents(ctx, events)
 }
 
-// Deliver takes deliveries as the relay brings the ledger's: with seq, and without
-// a second time for the second party's Copy unless Config.Copies asks for it. It returns when handlers have them, as
-// Publish does.
+// Deliver publishes deliveries of the ledger, as the relay does: with seq, and without the second
+// party's delivery unless Config.Copies is set. It returns when Publish would.
 func (b *Bus) Deliver(ctx context.Context, deliveries ...bus.Delivery) error {
 	var events []bus.Event
 	for i := range deliveries {
-		if d := &deliveries[i]; !d.SecondParty || b.cfg.Copies {
-			events = append(events, bus.Event{
-				ID: d.ID, Type: d.Type, Account: d.Account, Seq: d.Seq,
-				Amount: d.Amount, Reason: d.Reason, Feature: d.Feature, Data: d.Data, TraceParent: d.TraceParent,
-			})
+		d := &deliveries[i]
+		if d.SecondParty && !b.cfg.Copies {
+			continue
 		}
+		events = append(events, bus.Event{
+			ID:          d.ID,
+			Type:        d.Type,
+			Account:     d.Account,
+			Seq:         d.Seq,
+			Amount:      d.Amount,
+			Reason:      d.Reason,
+			Feature:     d.Feature,
+			TraceParent: d.TraceParent,
+			Data:        d.Data,
+		})
 	}
-	_, err := b.take(ctx, events)
+	_, err := b.publishEvents(ctx, events)
 	return err
 }
 
-func (b *Bus) take(ctx context.Context, events []bus.Event) ([]bus.Status, error) {
+func (b *Bus) publishEvents(ctx context.Context, events []bus.Event) ([]bus.Status, error) {
 	statuses := make([]bus.Status, len(events))
-	var handled wait.Tally
+	var unhandled wait.Tally
 	for i := range events {
-		if err := b.d.InFlight.Enter(ctx, b.cfg.MaxInFlight); err != nil {
-			return statuses, fmt.Errorf("publish event %d of %d: %d are under way: %w", i+1, len(events), b.cfg.MaxInFlight, err)
+		err := b.d.InFlight.Enter(ctx, b.cfg.MaxInFlight)
+		if err != nil {
+			return statuses, fmt.Errorf("publish event %d of %d with %d in flight: %w", i+1, len(events), b.cfg.MaxInFlight, err)
 		}
-		var err error
-		if statuses[i], err = b.accept(&events[i]); statuses[i] != bus.Published {
+		statuses[i], err = b.acceptEvent(&events[i])
+		if statuses[i] != bus.Published {
 			b.d.InFlight.Add(-1)
 			if err != nil {
 				return statuses, err
@@ -101,70 +111,85 @@ func (b *Bus) take(ctx context.Context, events []bus.Event) ([]bus.Status, error
 		}
 		t := &dispatch.Task{Event: events[i], Plan: b.d.PlanFor(events[i].Type)}
 		if b.cfg.Synchronous {
-			handled.Add(1)
-			t.Owner = func() { handled.Add(-1) }
+			unhandled.Add(1)
+			t.Owner = func() { unhandled.Add(-1) }
 		}
-		b.start(t)
+		b.startTask(t)
 	}
-	if err := handled.WaitZero(ctx); err != nil {
+	err := unhandled.WaitZero(ctx)
+	if err != nil {
 		return statuses, fmt.Errorf("wait for handlers: %w", err)
 	}
 	return statuses, nil
 }
 
-// accept says that an event is published, unless it is a duplicate.
-func (b *Bus) accept(e *bus.Event) (bus.Status, error) {
+// acceptEvent returns Published for a new event and Duplicate for a known one.
+func (b *Bus) acceptEvent(e *bus.Event) (bus.Status, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
 		return bus.Unknown, fmt.Errorf("publish: %w", bus.ErrClosed)
 	}
-	if !b.cfg.AllowDuplicates {
-		now := time.Now()
-		b.forget(now)
-		id := "id:" + e.ID
-		if e.Seq > 0 { // the ledger's: both parties' deliveries have it
-			id += " " + e.Account
-		}
-		_, sameID := b.seen[id]
-		_, sameKey := b.seen["key:"+e.Key]
-		if sameID || (e.Key != "" && sameKey) {
-			b.d.Metrics.Duplicate.WithLabelValues(b.d.Metrics.TypeLabel(e.Type)).Inc()
-			return bus.Duplicate, nil
-		}
-		b.remember(id, now)
-		if e.Key != "" {
-			b.remember("key:"+e.Key, now)
-		}
+	m := b.d.Metrics
+	if !b.cfg.AllowDuplicates && b.isDuplicate(e) {
+		m.Duplicate.WithLabelValues(m.TypeLabel(e.Type)).Inc()
+		return bus.Duplicate, nil
 	}
-	b.d.Metrics.Published.WithLabelValues(b.d.Metrics.TypeLabel(e.Type)).Inc()
+	m.Published.WithLabelValues(m.TypeLabel(e.Type)).Inc()
 	return bus.Published, nil
 }
 
-func (b *Bus) remember(name string, now time.Time) {
-	b.seen[name] = now.Add(b.cfg.DedupTTL)
-	b.order = append(b.order, name)
+// isDuplicate reports whether an event with the same id or key is known. It remembers a new event.
+// b.mu is held.
+func (b *Bus) isDuplicate(e *bus.Event) bool {
+	now := time.Now()
+	b.forgetExpired(now)
+	id := "id:" + e.ID
+	if e.Seq > 0 { // both parties' deliveries of a ledger event have the same id
+		id += " " + e.Account
+	}
+	_, sameID := b.seen[id]
+	_, sameKey := b.seen["key:"+e.Key]
+	if sameID || (e.Key != "" && sameKey) {
+		return true
+	}
+	b.rememberName(id, now)
+	if e.Key != "" {
+		b.rememberName("key:"+e.Key, now)
+	}
+	return false
 }
 
-func (b *Bus) forget(now time.Time) {
-	for len(b.order) > 0 && (len(b.order) > maxSeen || !now.Before(b.seen[b.order[0]])) {
-		delete(b.seen, b.order[0])
-		b.order = b.order[1:]
+func (b *Bus) rememberName(name string, now time.Time) {
+	b.seen[name] = now.Add(b.cfg.DedupTTL)
+	b.seenOrder = append(b.seenOrder, name)
+}
+
+func (b *Bus) forgetExpired(now time.Time) {
+	for len(b.seenOrder) > 0 {
+		oldest := b.seenOrder[0]
+		if len(b.seenOrder) <= maxSeen && now.Before(b.seen[oldest]) {
+			return
+		}
+		delete(b.seen, oldest)
+		b.seenOrder = b.seenOrder[1:]
 	}
 }
 
-func (b *Bus) start(t *dispatch.Task) {
-	b.d.Metrics.InFlight.Inc()
+func (b *Bus) startTask(t *dispatch.Task) {
+	m := b.d.Metrics
+	m.InFlight.Inc()
 	if len(t.Plan) == 0 {
-		b.d.Metrics.NoSubscribers.WithLabelValues(b.d.Metrics.TypeLabel(t.Event.Type)).Inc()
+		m.NoSubscribers.WithLabelValues(m.TypeLabel(t.Event.Type)).Inc()
 	}
 	b.d.Start(t)
 }
 
-func (b *Bus) finished(t *dispatch.Task) {
+func (b *Bus) taskFinished(t *dispatch.Task) {
 	b.d.Metrics.InFlight.Dec()
 	b.d.InFlight.Add(-1)
-	if done, ok := t.Owner.(func()); ok {
+	done, ok := t.Owner.(func())
+	if ok {
 		done()
 	}
 }
@@ -178,8 +203,9 @@ func (b *Bus) Run(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.cfg.DrainTimeout)
 	defer cancel()
-	if err := b.Close(ctx); err != nil {
-		b.cfg.Logger.Warn("the bus stopped before all was handled", "error", err)
+	err := b.Close(ctx)
+	if err != nil {
+		b.cfg.Logger.Warn("the bus stopped before all events were handled", "error", err)
 	}
 	return nil
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/membus"
 )
 
-func TestMemoryIsABus(t *testing.T) {
+func TestMemoryBusConforms(t *testing.T) {
 	t.Parallel()
 	bustest.Run(t, func(t *testing.T, cfg bus.Config) (bus.Bus, func(...bus.Delivery)) {
 		b := membus.New(cfg)
