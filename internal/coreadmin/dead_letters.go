@@ -60,7 +60,7 @@ func ListDeadLetters(ctx context.Context, rdb redis.UniversalClient, keys bus.Ke
 	groups := []string{group}
 	if group == "" {
 		var err error
-		if groups, err = consumer.ConsumerGroups(ctx, rdb, keys); err != nil {
+		if groups, err = consumer.Groups(ctx, rdb, keys); err != nil {
 			return nil, err
 		}
 	}

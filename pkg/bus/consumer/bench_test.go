@@ -18,8 +18,8 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/consumer"
 )
 
-// ownCPU is the processor time that this process has used.
-func ownCPU(b *testing.B) time.Duration {
+// processCPU returns the processor time that this process has used.
+func processCPU(b *testing.B) time.Duration {
 	b.Helper()
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -28,26 +28,32 @@ func ownCPU(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// perEvent measures f's processor time, here and in Redis, for each of b.N events.
-func perEvent(b *testing.B, rdb redis.UniversalClient, f func()) {
+// measurePerEvent measures the processor time of f for each of b.N events, in this process and in Redis.
+func measurePerEvent(b *testing.B, rdb redis.UniversalClient, f func()) {
 	b.Helper()
-	own, theirs := ownCPU(b), streamtest.RedisCPU(b, rdb)
+	ownBefore := processCPU(b)
+	redisBefore := streamtest.RedisCPU(b, rdb)
 	b.ResetTimer()
 	f()
 	b.StopTimer()
-	b.ReportMetric(float64((ownCPU(b)-own).Nanoseconds())/float64(b.N), "cpu-ns/event")
-	b.ReportMetric(1000*(streamtest.RedisCPU(b, rdb)-theirs)/float64(b.N), "redis-cpu-ns/event")
+	b.ReportMetric(float64((processCPU(b)-ownBefore).Nanoseconds())/float64(b.N), "cpu-ns/event")
+	b.ReportMetric(1000*(streamtest.RedisCPU(b, rdb)-redisBefore)/float64(b.N), "redis-cpu-ns/event")
 }
 
 const benchBatch = 500
 
-func busEvents(n int, keyed bool) []bus.Event {
+func makeEvents(n int, keyed bool) []bus.Event {
 	data := []byte(`{"version":"1.0","pad":"` + strings.Repeat("x", 270) + `"}`)
 	events := make([]bus.Event, n)
 	for i := range events {
 		events[i] = bus.Event{
-			ID: fmt.Sprintf("0198c0de-0000-7000-8000-%012d", i), Type: "wallet.escrow_held", Account: fmt.Sprintf("user:%06d", i%1000),
-			Amount: 5, Reason: "chip_menu_purchase", Feature: "chip_menu", Data: data,
+			ID:      fmt.Sprintf("0198c0de-0000-7000-8000-%012d", i),
+			Type:    "wallet.escrow_held",
+			Account: fmt.Sprintf("user:%06d", i%1000),
+			Amount:  5,
+			Reason:  "chip_menu_purchase",
+			Feature: "chip_menu",
+			Data:    data,
 		}
 		if keyed {
 			events[i].Key = events[i].ID + ":user"
@@ -56,7 +62,7 @@ func busEvents(n int, keyed bool) []bus.Event {
 	return events
 }
 
-func publishAll(b *testing.B, p bus.Bus, events []bus.Event) {
+func publishInBatches(b *testing.B, p bus.Bus, events []bus.Event) {
 	b.Helper()
 	for i := 0; i < len(events); i += benchBatch {
 		if _, err := p.Publish(b.Context(), events[i:min(i+benchBatch, len(events))]...); err != nil {
@@ -69,14 +75,21 @@ func publishAll(b *testing.B, p bus.Bus, events []bus.Event) {
 func BenchmarkBusPublish(b *testing.B) {
 	keys := bus.Keys{}.WithDefaults()
 	b.Run("xadd", func(b *testing.B) {
-		rdb, events := streamtest.Open(b, testenv.RedisServer(b).URL()), busEvents(b.N, false)
-		perEvent(b, rdb, func() {
+		rdb := streamtest.Open(b, testenv.RedisServer(b).URL())
+		events := makeEvents(b.N, false)
+		measurePerEvent(b, rdb, func() {
 			for i := 0; i < len(events); i += benchBatch {
 				pipe := rdb.Pipeline()
 				for _, e := range events[i:min(i+benchBatch, len(events))] {
-					pipe.XAdd(b.Context(), &redis.XAddArgs{Stream: keys.Stream(keys.Partition(e.Account)), MaxLen: 1_000_000, Approx: true, Values: []any{
-						"id", e.ID, "type", e.Type, "account", e.Account, "amount", e.Amount, "reason", e.Reason, "feature", e.Feature, "data", e.Data,
-					}})
+					pipe.XAdd(b.Context(), &redis.XAddArgs{
+						Stream: keys.Stream(keys.Partition(e.Account)),
+						MaxLen: 1_000_000,
+						Approx: true,
+						Values: []any{
+							"id", e.ID, "type", e.Type, "account", e.Account, "amount", e.Amount,
+							"reason", e.Reason, "feature", e.Feature, "data", e.Data,
+						},
+					})
 				}
 				if _, err := pipe.Exec(b.Context()); err != nil {
 					b.Fatal(err)
@@ -86,17 +99,18 @@ func BenchmarkBusPublish(b *testing.B) {
 	})
 	for name, cfg := range map[string]bus.Config{"bus": {}, "bus-without-dedup": {AllowDuplicates: true}} {
 		b.Run(name, func(b *testing.B) {
-			rdb, events := streamtest.Open(b, testenv.RedisServer(b).URL()), busEvents(b.N, false)
+			rdb := streamtest.Open(b, testenv.RedisServer(b).URL())
+			events := makeEvents(b.N, false)
 			p, err := consumer.New(rdb, cfg)
 			if err != nil {
 				b.Fatal(err)
 			}
-			perEvent(b, rdb, func() { publishAll(b, p, events) })
+			measurePerEvent(b, rdb, func() { publishInBatches(b, p, events) })
 		})
 	}
 }
 
-// BenchmarkBusConsume compares a handler that does nothing with XREADGROUP and XACK.
+// BenchmarkBusConsume compares subscriptions with an empty handler with plain XREADGROUP and XACK.
 func BenchmarkBusConsume(b *testing.B) {
 	keys := bus.Keys{}.WithDefaults()
 	fill := func(b *testing.B) redis.UniversalClient {
@@ -105,7 +119,7 @@ func BenchmarkBusConsume(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		publishAll(b, p, busEvents(b.N, true))
+		publishInBatches(b, p, makeEvents(b.N, true))
 		return rdb
 	}
 	b.Run("xreadgroup", func(b *testing.B) {
@@ -121,7 +135,7 @@ func BenchmarkBusConsume(b *testing.B) {
 		for range keys.Partitions {
 			args.Streams = append(args.Streams, ">")
 		}
-		perEvent(b, rdb, func() {
+		measurePerEvent(b, rdb, func() {
 			for n := 0; n < b.N; {
 				streams, err := rdb.XReadGroup(ctx, &args).Result()
 				if err != nil {
@@ -149,21 +163,22 @@ func BenchmarkBusConsume(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			var left atomic.Int64
-			left.Store(int64(b.N * subscriptions))
+			var remaining atomic.Int64
+			remaining.Store(int64(b.N * subscriptions))
 			done := make(chan struct{})
 			for i := range subscriptions {
-				_, err := p.Subscribe(bus.Subscription{ID: fmt.Sprint("s", i), Handler: bus.HandlerFunc(func(context.Context, *bus.Event) error {
-					if left.Add(-1) == 0 {
+				countDown := func(context.Context, *bus.Event) error {
+					if remaining.Add(-1) == 0 {
 						close(done)
 					}
 					return nil
-				})})
+				}
+				_, err := p.Subscribe(bus.Subscription{ID: fmt.Sprint("s", i), Handler: bus.HandlerFunc(countDown)})
 				if err != nil {
 					b.Fatal(err)
 				}
 			}
-			perEvent(b, rdb, func() {
+			measurePerEvent(b, rdb, func() {
 				ran := make(chan error, 1)
 				go func() { ran <- p.Run(context.Background()) }()
 				<-done

@@ -11,135 +11,157 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/internal/streamentry"
 )
 
-// maxDeliveries is how often an entry is handed out before it becomes a dead letter
-// unseen: each time but the first its consumer died, or lost Redis, before it ended.
+// maxDeliveries is how often an entry is handed out before it becomes a dead letter without being
+// handled. Each time except the first, its consumer had died or lost Redis.
 const maxDeliveries = 10
 
-const claimCount = 100 // entries in one call
+// claimCount is the largest number of entries in one call.
+const claimCount = 100
 
-// claimDue takes over what others left, now and then.
-func (r *reader) claimDue(ctx context.Context) error {
-	if time.Since(r.claimed) < r.b.cfg.ClaimAfter/2 {
+// claimIfDue claims the entries of consumers that stopped, once per half of Config.ClaimAfter.
+func (r *reader) claimIfDue(ctx context.Context) error {
+	if time.Since(r.lastClaim) < r.b.cfg.ClaimAfter/2 {
 		return nil
 	}
-	for _, n := range r.parts {
-		if err := r.claim(ctx, n); err != nil {
+	for _, n := range r.streams {
+		err := r.claimStream(ctx, n)
+		if err != nil {
 			return err
 		}
 	}
-	r.claimed = time.Now()
+	r.lastClaim = time.Now()
 	return nil
 }
 
-// claim takes over entries of consumers that show no sign of life.
-func (r *reader) claim(ctx context.Context, n int) error {
-	p, from := r.b.parts[n], "0-0"
+// claimStream claims the entries of stream n whose consumers stopped.
+func (r *reader) claimStream(ctx context.Context, n int) error {
+	stream := r.b.streams[n]
+	from := "0-0"
 	for {
-		free, err := r.free(ctx)
+		room, err := r.waitForRoom(ctx)
 		if err != nil {
 			return nil //nolint:nilerr // ctx ended
 		}
-		messages, next, err := r.claimIdle(ctx, p.stream, from, min(free, claimCount))
+		messages, next, err := r.sendAutoClaim(ctx, stream.key, from, min(room, claimCount))
 		if err != nil {
 			return err
 		}
-		tasks, _, err := r.tasks(n, messages, time.Now())
+		tasks, _, err := r.makeTasks(n, messages, time.Now())
 		if err != nil {
 			return err
 		}
-		if err := r.readmit(ctx, p, tasks); err != nil || next == "0-0" {
+		err = r.readmitTasks(ctx, stream, tasks)
+		if err != nil || next == "0-0" {
 			return err
 		}
 		from = next
 	}
 }
 
-// own reads again what was given to this consumer and is not under way: it was lost
-// with a connection, or with the process before.
-func (r *reader) own(ctx context.Context, n int) error {
-	p, from := r.b.parts[n], streamentry.ID{}
+// readOwnPending reads the entries of stream n again that Redis had handed out to this consumer and
+// that are not in flight. Their replies were lost with a connection, or an earlier process with the
+// same consumer name read them.
+func (r *reader) readOwnPending(ctx context.Context, n int) error {
+	stream := r.b.streams[n]
+	from := streamentry.ID{}
 	for {
-		free, err := r.free(ctx)
+		room, err := r.waitForRoom(ctx)
 		if err != nil {
 			return nil //nolint:nilerr // ctx ended
 		}
-		streams, err := r.b.rdb.XReadGroup(ctx, &redis.XReadGroupArgs{
-			Group: r.b.cfg.Group, Consumer: r.b.cfg.Consumer, Streams: []string{p.stream, from.String()},
-			Count: int64(min(free, claimCount)), Block: -1,
+		replies, err := r.b.rdb.XReadGroup(ctx, &redis.XReadGroupArgs{
+			Group:    r.b.cfg.Group,
+			Consumer: r.b.cfg.Consumer,
+			Streams:  []string{stream.key, from.String()},
+			Count:    int64(min(room, claimCount)),
+			Block:    -1,
 		}).Result()
-		if errors.Is(err, redis.Nil) || (err == nil && len(streams) == 0) {
+		if errors.Is(err, redis.Nil) || (err == nil && len(replies) == 0) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		tasks, last, err := r.tasks(n, streams[0].Messages, time.Now())
+
+		messages := replies[0].Messages
+		tasks, last, err := r.makeTasks(n, messages, time.Now())
 		if err != nil {
 			return err
 		}
-		if err := r.readmit(ctx, p, tasks); err != nil || len(streams[0].Messages) == 0 {
+		err = r.readmitTasks(ctx, stream, tasks)
+		if err != nil || len(messages) == 0 {
 			return err
 		}
 		from = last
 	}
 }
 
-func (r *reader) free(ctx context.Context) (int, error) {
+// waitForRoom waits until an event may start, and returns how many may start. The error is ctx's.
+func (r *reader) waitForRoom(ctx context.Context) (int, error) {
 	return r.b.d.InFlight.WaitForRoom(ctx, max(1, r.b.cfg.MaxInFlight))
 }
 
-// readmit starts events that were handed out before: without the subscriptions that
-// are through with them, and not at all when they were handed out too often or are not pending any more.
-func (r *reader) readmit(ctx context.Context, p part, tasks []*entryTask) error {
+// readmitTasks starts events that were handed out before, without the subscriptions that are done
+// with them. It skips entries that were acknowledged meanwhile. An entry that was handed out more
+// than maxDeliveries times becomes a dead letter.
+func (r *reader) readmitTasks(ctx context.Context, stream groupStream, tasks []*entryTask) error {
 	b := r.b
-	tasks = b.notInFlight(tasks)
+	tasks = b.withoutInFlight(tasks)
 	if len(tasks) == 0 {
 		return nil
 	}
 	pipe := b.rdb.Pipeline()
-	counts := pipe.XPendingExt(ctx, &redis.XPendingExtArgs{
-		Stream: p.stream, Group: b.cfg.Group, Consumer: b.cfg.Consumer,
-		Start: tasks[0].id.String(), End: tasks[len(tasks)-1].id.String(), Count: int64(b.cfg.MaxInFlight + len(tasks)),
+	pendingCmd := pipe.XPendingExt(ctx, &redis.XPendingExtArgs{
+		Stream:   stream.key,
+		Group:    b.cfg.Group,
+		Consumer: b.cfg.Consumer,
+		Start:    tasks[0].id.String(),
+		End:      tasks[len(tasks)-1].id.String(),
+		Count:    int64(b.cfg.MaxInFlight + len(tasks)),
 	})
-	done := make([]*redis.StringSliceCmd, len(tasks))
+	doneCmds := make([]*redis.StringSliceCmd, len(tasks))
 	for i, t := range tasks {
-		done[i] = pipe.SMembers(ctx, b.desk.doneKey(t))
+		doneCmds[i] = pipe.SMembers(ctx, b.acks.doneKey(t))
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
+	_, err := pipe.Exec(ctx)
+	if err != nil {
 		return err
 	}
-	often := map[string]int64{}
-	for _, e := range counts.Val() {
-		often[e.ID] = e.RetryCount
+
+	deliveries := map[string]int64{} // how often a pending entry was handed out, by id
+	for _, entry := range pendingCmd.Val() {
+		deliveries[entry.ID] = entry.RetryCount
 	}
-	held := tasks[:0]
+	pending := tasks[:0]
 	for i, t := range tasks {
-		through := done[i].Val()
-		if t.marked = len(through) > 0; t.marked {
-			t.Plan = t.Plan.Without(through)
+		done := doneCmds[i].Val()
+		t.hasMarker = len(done) > 0
+		if t.hasMarker {
+			t.Plan = t.Plan.Without(done)
 		}
-		n, ok := often[t.id.String()]
-		if !ok {
-			continue // it was acknowledged since it was read
+		n, isPending := deliveries[t.id.String()]
+		if !isPending {
+			continue // it was acknowledged after it was read
 		}
 		if n > maxDeliveries {
-			t.bad = fmt.Errorf("handed out %d times and never handled to the end: whoever had it died or lost Redis", n)
+			t.deadReason = fmt.Errorf("the entry was handed out %d times and never handled: its consumers died or lost Redis", n)
 		}
-		held = append(held, t)
+		pending = append(pending, t)
 	}
-	b.metrics.claimed.Add(float64(len(held)))
-	b.admit(held)
+	b.metrics.claimed.Add(float64(len(pending)))
+	b.admitTasks(pending)
 	return nil
 }
 
-func (b *Bus) notInFlight(tasks []*entryTask) []*entryTask {
+// withoutInFlight removes the tasks whose entries are in flight already.
+func (b *Bus) withoutInFlight(tasks []*entryTask) []*entryTask {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	fresh := tasks[:0]
+	others := tasks[:0]
 	for _, t := range tasks {
-		if b.inFlight[t.place] == nil {
-			fresh = append(fresh, t)
+		if b.inFlight[t.entryRef] == nil {
+			others = append(others, t)
 		}
 	}
-	return fresh
+	return others
 }

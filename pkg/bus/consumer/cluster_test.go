@@ -13,30 +13,35 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/publish"
 )
 
-// TestPublishAsksTheRightNode makes a cluster client believe that two servers share the slots. They are no cluster and would
-// not send it elsewhere, so a call that goes to the wrong one leaves its keys there.
-func TestPublishAsksTheRightNode(t *testing.T) {
+// The cluster client assigns each of two separate servers one half of the slots. The servers do not
+// redirect, so a call to the wrong server writes its keys there.
+func TestPublishWritesToTheRightClusterNode(t *testing.T) {
 	var nodes [2]redis.UniversalClient
 	var slots []redis.ClusterSlot
 	for i := range nodes {
 		server := testenv.RedisServer(t)
 		nodes[i] = streamtest.Open(t, server.URL())
-		slots = append(slots, redis.ClusterSlot{Start: i * 8192, End: i*8192 + 8191, Nodes: []redis.ClusterNode{{Addr: server.Addr()}}})
+		slots = append(slots, redis.ClusterSlot{
+			Start: i * 8192,
+			End:   i*8192 + 8191,
+			Nodes: []redis.ClusterNode{{Addr: server.Addr()}},
+		})
 	}
 	rdb := redis.NewClusterClient(&redis.ClusterOptions{ClusterSlots: func(context.Context) ([]redis.ClusterSlot, error) { return slots, nil }})
 	t.Cleanup(func() { _ = rdb.Close() })
 	keys := bus.Keys{Namespace: "t", Partitions: 16}
-	p, b := publish.New(rdb, publish.Config{Keys: keys}), newRedisBus(t, rdb, bus.Config{Keys: keys})
+	p := publish.New(rdb, publish.Config{Keys: keys})
+	b := newBus(t, rdb, bus.Config{Keys: keys})
 	for i := range 50 {
 		account := fmt.Sprint("user:", i)
 		streamtest.MustPublish(t, p, streamtest.NewPublication(account, 1, 1))
-		publishOne(t, b, fmt.Sprint("e", i), account)
+		publishEvent(t, b, fmt.Sprint("e", i), account)
 	}
-	var right int64 // entries where the client itself looks for them
+	var entries int64 // entries on the nodes from which the client reads
 	for partition := range keys.Partitions {
-		right += rdb.XLen(t.Context(), keys.Stream(partition)).Val()
+		entries += rdb.XLen(t.Context(), keys.Stream(partition)).Val()
 	}
-	if right != 2*50 {
-		t.Errorf("%d of 100 entries are on the right node", right)
+	if entries != 2*50 {
+		t.Errorf("got %d entries on the right node, want 100", entries)
 	}
 }

@@ -17,99 +17,104 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/bus/internal/dispatch"
 	"github.com/redroomrewards/realtime/pkg/bus/internal/metrics"
-	"github.com/redroomrewards/realtime/pkg/bus/internal/streamentry"
-	"github.com/redroomrewards/realtime/pkg/bus/internal/wait"
 	"github.com/redroomrewards/realtime/pkg/bus/publish"
-	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
-// Bus is a bus on Redis Streams: a consumer group of the partitions' streams. Any
-// number of processes may share a group; each event goes to one of them.
+// Bus is a bus on Redis Streams. It reads the partitions' streams as a consumer group. Any number of
+// processes may share a group; each event goes to one of them.
 //
-// An event is acknowledged when all its subscriptions are through with it. A process
-// that dies leaves the others unfinished ones: they take them over after
-// Config.ClaimAfter, and leave out the subscriptions that were through, which is
-// noted in Redis within milliseconds while others are not. So a handler may run again
-// for an event only if its process died within these milliseconds, or Redis lost data.
+// An event is acknowledged when all its subscriptions are done with it. If a process dies, the other
+// ones take over its unfinished events after Config.ClaimAfter. They skip the subscriptions that are
+// marked as done with an event. A marker is written within milliseconds, so a handler runs again only
+// if its process died within these milliseconds, or if Redis lost data.
 //
-// What is no event, and what processes died of maxDeliveries times, becomes a dead
-// letter.
+// An entry that is not an event becomes a dead letter. So does an entry that was handed out more than
+// maxDeliveries times.
 type Bus struct {
 	rdb     redis.UniversalClient
 	cfg     bus.Config
 	d       *dispatch.Dispatcher
-	desk    *settler
+	acks    *acknowledger
 	pub     *publish.EventPublisher
 	metrics groupMetrics
+	streams []groupStream // the events of each partition, then the replayed dead letters of each
 
-	mu       sync.Mutex           // protects flying
-	inFlight map[place]*entryTask // what was read and is not acknowledged
-	parts    []part               // the streams that are read
-	ran      atomic.Bool          // Run was called
-	closed   context.Context      // ends when Close is called
-	close    context.CancelFunc   // ends it
-	idle     chan struct{}        // closed when nothing is read any more
-	ended    chan struct{}        // closed when Run has returned
+	mu       sync.Mutex              // protects inFlight
+	inFlight map[entryRef]*entryTask // entries that were read and are not acknowledged
+
+	ran     atomic.Bool        // Run was called
+	closed  context.Context    // ends when Close is called
+	close   context.CancelFunc // ends closed
+	idle    chan struct{}      // closed when reading has stopped
+	stopped chan struct{}      // closed when Run has returned
 }
 
 var _ bus.Bus = (*Bus)(nil)
 
-// part is a stream that the group reads: a partition's events, or what comes back
-// from its dead letters.
-type part struct {
-	partition int
-	stream    string
-	replay    bool
-}
-
-// place is where an entry is: in which of the parts, and its id.
-type place struct {
-	part int
-	id   streamentry.ID
-}
-
-// New makes a bus on the given client. It does nothing until Run.
+// New returns a bus on the given client. It does nothing until Run.
 func New(rdb redis.UniversalClient, cfg bus.Config) (*Bus, error) {
 	cfg = cfg.WithDefaults()
+	err := validateConfig(&cfg)
+	if err != nil {
+		return nil, err
+	}
+	m := metrics.NewBus(cfg.Registerer, cfg.Group)
+	b := &Bus{
+		rdb:      rdb,
+		cfg:      cfg,
+		d:        dispatch.New(cfg, m),
+		pub:      publish.NewEventPublisher(rdb, cfg, m),
+		metrics:  newGroupMetrics(cfg.Registerer, cfg.Group),
+		streams:  groupStreams(&cfg),
+		inFlight: map[entryRef]*entryTask{},
+		idle:     make(chan struct{}),
+		stopped:  make(chan struct{}),
+	}
+	b.closed, b.close = context.WithCancel(context.Background())
+	b.acks = newAcknowledger(b)
+	b.d.Finished = b.acks.taskFinished
+	b.d.SubscriberDone = b.acks.subscriberDone
+	b.d.DeadLetter = b.acks.deadLetter
+	return b, nil
+}
+
+// validateConfig validates the group, the consumer and the partitions. It sets the default consumer.
+func validateConfig(cfg *bus.Config) error {
 	if cfg.Group != "" && !bus.ValidName(cfg.Group, bus.MaxNameBytes) {
-		return nil, fmt.Errorf("bus: group %.70q is not 1 to %d of A-Z a-z 0-9 . _ -", cfg.Group, bus.MaxNameBytes)
+		return fmt.Errorf("bus: group %.70q must be 1 to %d of A-Z a-z 0-9 . _ -", cfg.Group, bus.MaxNameBytes)
 	}
 	if cfg.Consumer == "" {
-		cfg.Consumer = consumerName()
+		cfg.Consumer = newConsumerName()
 	} else if !bus.ValidText(cfg.Consumer) {
-		return nil, fmt.Errorf("bus: consumer %.70q is not 1 to %d visible ASCII characters", cfg.Consumer, bus.MaxTextBytes)
+		return fmt.Errorf("bus: consumer %.70q must be 1 to %d visible ASCII characters", cfg.Consumer, bus.MaxTextBytes)
 	}
-	partitions := cfg.Partitions
-	for _, p := range partitions {
+	for _, p := range cfg.Partitions {
 		if p < 0 || p >= cfg.Keys.Partitions {
-			return nil, fmt.Errorf("bus: partition %d is not from 0 to %d", p, cfg.Keys.Partitions-1)
+			return fmt.Errorf("bus: partition %d must be from 0 to %d", p, cfg.Keys.Partitions-1)
 		}
 	}
+	return nil
+}
+
+// groupStreams returns the streams that the bus reads.
+func groupStreams(cfg *bus.Config) []groupStream {
+	partitions := cfg.Partitions
 	if len(partitions) == 0 {
 		for p := range cfg.Keys.Partitions {
 			partitions = append(partitions, p)
 		}
 	}
-	m := metrics.NewBus(cfg.Registerer, cfg.Group)
-	b := &Bus{
-		rdb: rdb, cfg: cfg, d: dispatch.New(cfg, m), pub: publish.NewEventPublisher(rdb, cfg, m), metrics: newGroupMetrics(cfg.Registerer, cfg.Group),
-		inFlight: map[place]*entryTask{}, idle: make(chan struct{}), ended: make(chan struct{}),
+	streams := make([]groupStream, 0, 2*len(partitions))
+	for _, p := range partitions {
+		streams = append(streams, groupStream{partition: p, key: cfg.Keys.Stream(p)})
 	}
 	for _, p := range partitions {
-		b.parts = append(b.parts, part{partition: p, stream: cfg.Keys.Stream(p)})
+		streams = append(streams, groupStream{partition: p, key: cfg.Keys.Replay(p, cfg.Group), replay: true})
 	}
-	for _, p := range partitions {
-		b.parts = append(b.parts, part{partition: p, stream: cfg.Keys.Replay(p, cfg.Group), replay: true})
-	}
-	b.closed, b.close = context.WithCancel(context.Background())
-	b.desk = newSettler(b)
-	b.d.Finished = b.desk.finished
-	b.d.SubscriberDone = b.desk.subscriberDone
-	b.d.DeadLetter = b.desk.deadLetter
-	return b, nil
+	return streams
 }
 
-func consumerName() string {
+func newConsumerName() string {
 	host, err := os.Hostname()
 	if err != nil || !bus.ValidText(host) || len(host) > 100 {
 		host = "consumer"
@@ -120,7 +125,7 @@ func consumerName() string {
 // Subscribe implements Bus.
 func (b *Bus) Subscribe(s bus.Subscription) (func(context.Context) error, error) {
 	if b.cfg.Group == "" {
-		return nil, errors.New("subscribe: Config.Group is empty")
+		return nil, errors.New("subscribe: Config.Group must not be empty")
 	}
 	return b.d.Subscribe(s)
 }
@@ -143,131 +148,94 @@ func (b *Bus) DeadLetters() bus.DeadLetters { return OpenDeadLetters(b.rdb, b.cf
 // Run implements Bus.
 func (b *Bus) Run(ctx context.Context) error {
 	if b.cfg.Group == "" {
-		return errors.New("run the bus: Config.Group is empty")
+		return errors.New("run the bus: Config.Group must not be empty")
 	}
 	if b.ran.Swap(true) {
 		if b.closed.Err() != nil {
 			return nil
 		}
-		return errors.New("run the bus: it ran already")
+		return errors.New("run the bus: Run was called before")
 	}
-	defer close(b.ended)
-	reading, stop := context.WithCancel(ctx)
-	defer stop()
-	defer context.AfterFunc(b.closed, stop)()
-	settling, settled := context.WithCancel(context.WithoutCancel(ctx))
-	defer settled()
+	defer close(b.stopped)
+	reading, stopReading := context.WithCancel(ctx)
+	defer stopReading()
+	defer context.AfterFunc(b.closed, stopReading)()
+	acknowledging, stopAcknowledging := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopAcknowledging()
 
-	var desk, readers errgroup.Group
-	desk.Go(func() error { return b.desk.run(settling) })
-	for _, r := range b.readers() {
+	var acks, readers errgroup.Group
+	acks.Go(func() error { return b.acks.run(acknowledging) })
+	for _, r := range b.newReaders() {
 		readers.Go(func() error {
-			defer stop() // one that gives up ends all
+			defer stopReading() // if one reader gives up, all end
 			return r.run(reading)
 		})
 	}
 	readers.Go(func() error { return b.runHousekeeping(reading) })
 	err := readers.Wait()
 	close(b.idle)
+
 	if b.closed.Err() == nil {
-		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.cfg.DrainTimeout)
-		defer cancel()
-		b.close()
-		if err := b.d.Drain(drain); err != nil {
-			b.cfg.Logger.Warn("the bus stopped before all was handled; the rest is handled later", "error", err)
-		}
+		b.drainEvents(context.WithoutCancel(ctx))
 	}
-	<-b.d.Handlers.Done() // Close drains
-	settled()
-	return errors.Join(err, desk.Wait(), b.leaveGroup(context.WithoutCancel(ctx)))
+	<-b.d.Handlers.Done() // drainEvents or Close has ended the handlers
+	stopAcknowledging()
+	return errors.Join(err, acks.Wait(), b.leaveGroup(context.WithoutCancel(ctx)))
+}
+
+// drainEvents closes the bus and waits at most Config.DrainTimeout for the events in flight.
+func (b *Bus) drainEvents(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, b.cfg.DrainTimeout)
+	defer cancel()
+	b.close()
+	err := b.d.Drain(ctx)
+	if err != nil {
+		b.cfg.Logger.Warn("the bus stopped before all events were handled; the remaining events will be handled later", "error", err)
+	}
 }
 
 // Close implements Bus.
 func (b *Bus) Close(ctx context.Context) error {
 	b.close()
 	if !b.ran.Swap(true) {
-		close(b.ended)
+		close(b.stopped)
 		close(b.idle)
 	}
 	select {
 	case <-b.idle:
 	case <-ctx.Done():
 	}
-	if err := b.d.Drain(ctx); err != nil {
+	err := b.d.Drain(ctx)
+	if err != nil {
 		return err
 	}
 	select {
-	case <-b.ended:
+	case <-b.stopped:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// leaveGroup takes the consumer out of the group, except where entries are left to it.
+// leaveGroup removes the consumer from the group in each stream where it has no pending entries.
 func (b *Bus) leaveGroup(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	pipe := b.rdb.Pipeline()
-	left := make([]*redis.XPendingExtCmd, len(b.parts))
-	for i, p := range b.parts {
-		left[i] = pipe.XPendingExt(ctx, &redis.XPendingExtArgs{
-			Stream: p.stream, Group: b.cfg.Group, Start: "-", End: "+", Count: 1, Consumer: b.cfg.Consumer,
-		})
+	pendingCmds := make([]*redis.XPendingExtCmd, len(b.streams))
+	for i, stream := range b.streams {
+		args := firstPending(stream.key, b.cfg.Group)
+		args.Consumer = b.cfg.Consumer
+		pendingCmds[i] = pipe.XPendingExt(ctx, args)
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
-	for i, p := range b.parts {
-		if entries, err := left[i].Result(); err == nil && len(entries) == 0 {
-			pipe.XGroupDelConsumer(ctx, p.stream, b.cfg.Group, b.cfg.Consumer)
-		}
-	}
-	_, _ = pipe.Exec(ctx) // a consumer that stays in the list costs some bytes
-	return nil
-}
 
-// waitForHandlers waits until the group is through with all that is in the streams now.
-func (b *Bus) waitForHandlers(ctx context.Context) error {
-	ends := make([]streamentry.ID, len(b.parts))
-	for i, p := range b.parts {
-		last, err := b.rdb.XRevRangeN(ctx, p.stream, "+", "-", 1).Result()
-		if err == nil {
-			ends[i], err = redisconn.FirstID(last)
-		}
-		if err != nil {
-			return fmt.Errorf("wait for handlers: %w", err)
+	for i, stream := range b.streams {
+		pending, err := pendingCmds[i].Result()
+		if err == nil && len(pending) == 0 {
+			pipe.XGroupDelConsumer(ctx, stream.key, b.cfg.Group, b.cfg.Consumer)
 		}
 	}
-	for i, p := range b.parts {
-		for ends[i] != (streamentry.ID{}) {
-			done, err := b.consumedUpTo(ctx, p, ends[i])
-			if err != nil {
-				return fmt.Errorf("wait for handlers: %w", err)
-			}
-			if done {
-				break
-			}
-			wait.Sleep(ctx, 2*time.Millisecond)
-		}
-	}
+	_, _ = pipe.Exec(ctx) // a consumer that stays in the group costs a few bytes
 	return nil
-}
-
-// consumedUpTo tells whether the group is through with a stream up to an entry.
-func (b *Bus) consumedUpTo(ctx context.Context, p part, end streamentry.ID) (bool, error) {
-	if err := ctx.Err(); err != nil {
-		return false, err
-	}
-	groups, err := b.rdb.XInfoGroups(ctx, p.stream).Result()
-	if err != nil {
-		return false, err
-	}
-	for _, g := range groups {
-		if last, ok := streamentry.ParseID([]byte(g.LastDeliveredID)); g.Name == b.cfg.Group && ok && !last.Less(end) {
-			pending, err := b.rdb.XPendingExt(ctx, &redis.XPendingExtArgs{
-				Stream: p.stream, Group: b.cfg.Group, Start: "-", End: end.String(), Count: 1,
-			}).Result()
-			return err == nil && len(pending) == 0, err
-		}
-	}
-	return false, nil
 }

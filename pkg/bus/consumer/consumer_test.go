@@ -16,24 +16,24 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
-func TestRedisIsABus(t *testing.T) {
+func TestRedisBusConforms(t *testing.T) {
 	t.Parallel()
 	bustest.Run(t, func(t *testing.T, cfg bus.Config) (bus.Bus, func(...bus.Delivery)) {
-		rdb, keys := groupRedis(t)
+		rdb, keys := openRedis(t)
 		cfg.Keys = keys
-		b := newRedisBus(t, rdb, cfg)
+		b := newBus(t, rdb, cfg)
 		streamtest.RunBus(t, b)
-		return b, func(deliveries ...bus.Delivery) { relay(t, rdb, keys, deliveries...) }
+		return b, func(deliveries ...bus.Delivery) { relayDeliveries(t, rdb, keys, deliveries...) }
 	})
 }
 
-func groupRedis(t *testing.T) (redis.UniversalClient, bus.Keys) {
+func openRedis(t *testing.T) (redis.UniversalClient, bus.Keys) {
 	t.Helper()
 	url, namespace := testenv.Redis(t)
 	return streamtest.Open(t, url), bus.Keys{Namespace: namespace, Partitions: 4}
 }
 
-func newRedisBus(t *testing.T, rdb redis.UniversalClient, cfg bus.Config) *consumer.Bus {
+func newBus(t *testing.T, rdb redis.UniversalClient, cfg bus.Config) *consumer.Bus {
 	t.Helper()
 	b, err := consumer.New(rdb, cfg)
 	if err != nil {
@@ -42,41 +42,52 @@ func newRedisBus(t *testing.T, rdb redis.UniversalClient, cfg bus.Config) *consu
 	return b
 }
 
-// hold waits in a handler for a test's signal, or for the end of a test that failed before.
-func hold(ctx context.Context, signal <-chan struct{}) {
+// waitInHandler waits in a handler for a signal. If the test fails before, the handler's context ends.
+func waitInHandler(ctx context.Context, signal <-chan struct{}) {
 	select {
 	case <-signal:
 	case <-ctx.Done():
 	}
 }
 
-// relay publishes deliveries as the ledger's relay does, each as a group of its own.
-func relay(t *testing.T, rdb redis.UniversalClient, keys bus.Keys, deliveries ...bus.Delivery) {
+// relayDeliveries publishes each delivery as an account update of its own, as the ledger's relay does.
+func relayDeliveries(t *testing.T, rdb redis.UniversalClient, keys bus.Keys, deliveries ...bus.Delivery) {
 	t.Helper()
 	p := publish.New(rdb, publish.Config{Keys: keys})
 	for _, d := range deliveries {
-		outcomes, err := p.Publish(context.WithoutCancel(t.Context()), []publish.Publication{{Update: bus.AccountUpdate{
-			Key: d.ID + d.Account, Account: d.Account, Deliveries: []bus.Delivery{d}, Balance: bus.Balance{Account: d.Account, Seq: d.Seq},
-		}}})
-		if err != nil || outcomes[0].Status != bus.Published {
-			t.Fatalf("publish %+v: %v, %v", d, outcomes, err)
+		update := bus.AccountUpdate{
+			Key:        d.ID + d.Account,
+			Account:    d.Account,
+			Deliveries: []bus.Delivery{d},
+			Balance:    bus.Balance{Account: d.Account, Seq: d.Seq},
+		}
+		outcomes, err := p.Publish(context.WithoutCancel(t.Context()), []publish.Publication{{Update: update}})
+		if err != nil {
+			t.Fatalf("publish %+v: %v", d, err)
+		}
+		if outcomes[0].Status != bus.Published {
+			t.Fatalf("publish %+v: got status %v, want Published", d, outcomes[0].Status)
 		}
 	}
 }
 
-// TestRunWantsTheStreamsThatArePublished has a bus with another number of partitions than Redis: it would miss events.
-func TestRunWantsTheStreamsThatArePublished(t *testing.T) {
+// A bus with another number of partitions than the publishers would miss events.
+func TestRunFailsWithAnotherPartitionCount(t *testing.T) {
 	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		if err := redisconn.CheckLayout(t.Context(), rdb, keys); err != nil {
 			t.Fatal(err)
 		}
 		keys.Partitions *= 2
-		b := newRedisBus(t, rdb, bus.Config{Keys: keys, Group: "g"})
+		b := newBus(t, rdb, bus.Config{Keys: keys, Group: "g"})
 		if err := b.Run(t.Context()); !errors.Is(err, bus.ErrLayout) {
-			t.Errorf("Run returned %v, want ErrLayout", err)
+			t.Errorf("got error %v, want ErrLayout", err)
 		}
-		if n, err := rdb.Exists(t.Context(), keys.Stream(keys.Partitions-1)).Result(); n != 0 || err != nil {
-			t.Errorf("it made %d streams, %v", n, err)
+		n, err := rdb.Exists(t.Context(), keys.Stream(keys.Partitions-1)).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n != 0 {
+			t.Errorf("got %d new streams, want 0", n)
 		}
 	})
 }

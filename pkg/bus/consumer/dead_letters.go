@@ -15,55 +15,56 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/internal/streamentry"
 )
 
-// OpenDeadLetters reads a group's dead letters in Redis, from any process. What it
-// replays is taken by the processes of the group, within a second when they run.
+// OpenDeadLetters returns a group's dead letters in Redis, from any process. Running processes of the
+// group handle a replayed letter within a second.
 func OpenDeadLetters(rdb redis.UniversalClient, keys bus.Keys, group string) bus.DeadLetters {
-	return &redisLetters{rdb: rdb, keys: keys.WithDefaults(), group: group}
+	return &redisDeadLetters{rdb: rdb, keys: keys.WithDefaults(), group: group}
 }
 
-// ConsumerGroups lists the consumer groups of the streams, sorted.
-func ConsumerGroups(ctx context.Context, rdb redis.UniversalClient, keys bus.Keys) ([]string, error) {
+// Groups returns the names of the consumer groups of the streams, sorted.
+func Groups(ctx context.Context, rdb redis.UniversalClient, keys bus.Keys) ([]string, error) {
 	keys = keys.WithDefaults()
 	pipe := rdb.Pipeline()
-	infos := make([]*redis.XInfoGroupsCmd, keys.Partitions)
-	for p := range infos {
-		infos[p] = pipe.XInfoGroups(ctx, keys.Stream(p))
+	cmds := make([]*redis.XInfoGroupsCmd, keys.Partitions)
+	for p := range cmds {
+		cmds[p] = pipe.XInfoGroups(ctx, keys.Stream(p))
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
-	var groups []string
-	for _, info := range infos {
-		list, err := info.Result()
+
+	var names []string
+	for _, cmd := range cmds {
+		groups, err := cmd.Result()
 		if err != nil && !strings.Contains(err.Error(), "no such key") {
 			return nil, fmt.Errorf("list consumer groups: %w", err)
 		}
-		for _, g := range list {
-			groups = append(groups, g.Name)
+		for _, group := range groups {
+			names = append(names, group.Name)
 		}
 	}
-	slices.Sort(groups)
-	return slices.Compact(groups), nil
+	slices.Sort(names)
+	return slices.Compact(names), nil
 }
 
-type redisLetters struct {
+type redisDeadLetters struct {
 	rdb   redis.UniversalClient
 	keys  bus.Keys
 	group string
 }
 
-// replayScript moves letters back to their group: KEYS are the dead letters and what
-// the group takes back, ARGV the first and the last id and how many at most.
+// replayScriptSource moves dead letters to the group's replay stream. KEYS are the two streams, ARGV
+// the first and the last id and the largest number of letters.
 //
 //go:embed replay.lua
 var replayScriptSource string
 
 var replayScript = redis.NewScript(replayScriptSource)
 
-// letterID is group, partition and entry, joined by dots; a group may have dots itself.
+// letterID joins group, partition and entry by dots. The group may contain dots itself.
 func letterID(group string, partition int, entry string) string {
 	return group + "." + strconv.Itoa(partition) + "." + entry
 }
 
-// LetterGroup is the group that a dead letter's id names; "": it is no such id.
+// LetterGroup returns the group in a dead letter's id, or "" if the id is invalid.
 func LetterGroup(id string) string {
 	group, _, _, ok := parseLetterID(id)
 	if !ok {
@@ -75,21 +76,28 @@ func LetterGroup(id string) string {
 func parseLetterID(id string) (group string, partition int, entry string, ok bool) {
 	rest, entry, _ := cutLast(id)
 	group, number, found := cutLast(rest)
+	if !found || !bus.ValidName(group, bus.MaxNameBytes) {
+		return "", 0, "", false
+	}
 	partition, err := strconv.Atoi(number)
-	_, isID := streamentry.ParseID([]byte(entry))
-	return group, partition, entry, found && err == nil && isID && partition >= 0 && bus.ValidName(group, bus.MaxNameBytes)
+	if err != nil || partition < 0 {
+		return "", 0, "", false
+	}
+	_, ok = streamentry.ParseID([]byte(entry))
+	return group, partition, entry, ok
 }
 
+// cutLast cuts s around its last dot.
 func cutLast(s string) (before, after string, found bool) {
-	at := strings.LastIndexByte(s, '.')
-	if at < 0 {
+	i := strings.LastIndexByte(s, '.')
+	if i < 0 {
 		return "", s, false
 	}
-	return s[:at], s[at+1:], true
+	return s[:i], s[i+1:], true
 }
 
-// parse returns where a letter is, if it is one of this group.
-func (l *redisLetters) parse(id string) (partition int, entry string, err error) {
+// locateLetter returns the partition and the entry of a letter of this group.
+func (l *redisDeadLetters) locateLetter(id string) (partition int, entry string, err error) {
 	group, partition, entry, ok := parseLetterID(id)
 	if !ok || group != l.group || partition >= l.keys.Partitions {
 		return 0, "", fmt.Errorf("dead letter %q of group %q: %w", id, l.group, bus.ErrNoDeadLetter)
@@ -98,23 +106,26 @@ func (l *redisLetters) parse(id string) (partition int, entry string, err error)
 }
 
 // List implements DeadLetters.
-func (l *redisLetters) List(ctx context.Context, after string, limit int) ([]bus.DeadLetter, error) {
-	first, from := 0, "-"
+func (l *redisDeadLetters) List(ctx context.Context, after string, limit int) ([]bus.DeadLetter, error) {
+	first := 0
+	from := "-"
 	if after != "" {
-		partition, entry, err := l.parse(after)
+		partition, entry, err := l.locateLetter(after)
 		if err != nil {
 			return nil, err
 		}
-		first, from = partition, "("+entry
+		first = partition
+		from = "(" + entry
 	}
+
 	var letters []bus.DeadLetter
 	for p := first; p < l.keys.Partitions && len(letters) < limit; p++ {
 		entries, err := l.rdb.XRangeN(ctx, l.keys.Dead(p, l.group), from, "+", int64(limit-len(letters))).Result()
 		if err != nil {
 			return nil, fmt.Errorf("list dead letters: %w", err)
 		}
-		for _, e := range entries {
-			letters = append(letters, l.letter(p, e))
+		for _, entry := range entries {
+			letters = append(letters, l.decodeLetter(p, entry))
 		}
 		from = "-"
 	}
@@ -122,8 +133,8 @@ func (l *redisLetters) List(ctx context.Context, after string, limit int) ([]bus
 }
 
 // Get implements DeadLetters.
-func (l *redisLetters) Get(ctx context.Context, id string) (bus.DeadLetter, error) {
-	partition, entry, err := l.parse(id)
+func (l *redisDeadLetters) Get(ctx context.Context, id string) (bus.DeadLetter, error) {
+	partition, entry, err := l.locateLetter(id)
 	if err != nil {
 		return bus.DeadLetter{}, err
 	}
@@ -134,35 +145,53 @@ func (l *redisLetters) Get(ctx context.Context, id string) (bus.DeadLetter, erro
 	if len(entries) == 0 {
 		return bus.DeadLetter{}, fmt.Errorf("dead letter %q: %w", id, bus.ErrNoDeadLetter)
 	}
-	return l.letter(partition, entries[0]), nil
+	return l.decodeLetter(partition, entries[0]), nil
 }
 
-// letter reads one; what is no number or time counts as absent.
-func (l *redisLetters) letter(partition int, m redis.XMessage) bus.DeadLetter {
-	f := make(map[string]string, len(m.Values))
-	for name, value := range m.Values {
-		f[name], _ = value.(string)
+// decodeLetter decodes a stream entry. A number or a time that is invalid counts as absent.
+func (l *redisDeadLetters) decodeLetter(partition int, message redis.XMessage) bus.DeadLetter {
+	fields := make(map[string]string, len(message.Values))
+	for name, value := range message.Values {
+		fields[name], _ = value.(string)
 	}
-	d := bus.DeadLetter{ID: letterID(l.group, partition, m.ID), Group: l.group, Subscriber: f["subscriber"], Error: f["error"], Fields: f}
-	d.Attempts, _ = strconv.Atoi(f["attempts"])
-	d.FailedAt, _ = time.Parse(bus.TimeFormat, f["failedAt"])
-	for _, added := range []string{"subscriber", "error", "attempts", "failedAt"} {
-		delete(f, added)
+	letter := bus.DeadLetter{
+		ID:         letterID(l.group, partition, message.ID),
+		Group:      l.group,
+		Subscriber: fields["subscriber"],
+		Error:      fields["error"],
+		Fields:     fields,
+		Event:      decodeLetterEvent(fields),
 	}
-	d.Event = bus.Event{
-		ID: f["id"], Type: f["type"], Account: f["account"], Key: f["key"], Reason: f["reason"], Feature: f["feature"],
-		Seq: max(0, streamentry.ParseNumber([]byte(f["seq"]))), Amount: max(0, streamentry.ParseNumber([]byte(f["amount"]))), Data: []byte(f["data"]), TraceParent: f["traceparent"],
+	letter.Attempts, _ = strconv.Atoi(fields["attempts"])
+	letter.FailedAt, _ = time.Parse(bus.TimeFormat, fields["failedAt"])
+	for _, name := range letterFields {
+		delete(fields, name)
 	}
-	return d
+	return letter
+}
+
+func decodeLetterEvent(fields map[string]string) bus.Event {
+	return bus.Event{
+		ID:          fields["id"],
+		Type:        fields["type"],
+		Account:     fields["account"],
+		Seq:         max(0, streamentry.ParseNumber([]byte(fields["seq"]))),
+		Key:         fields["key"],
+		Amount:      max(0, streamentry.ParseNumber([]byte(fields["amount"]))),
+		Reason:      fields["reason"],
+		Feature:     fields["feature"],
+		TraceParent: fields["traceparent"],
+		Data:        []byte(fields["data"]),
+	}
 }
 
 // Replay implements DeadLetters.
-func (l *redisLetters) Replay(ctx context.Context, id string) error {
-	partition, entry, err := l.parse(id)
+func (l *redisDeadLetters) Replay(ctx context.Context, id string) error {
+	partition, entry, err := l.locateLetter(id)
 	if err != nil {
 		return err
 	}
-	n, err := l.replay(ctx, partition, entry, entry, 1)
+	n, err := l.replayRange(ctx, partition, entry, entry, 1)
 	if err == nil && n == 0 {
 		err = fmt.Errorf("dead letter %q: %w", id, bus.ErrNoDeadLetter)
 	}
@@ -170,21 +199,22 @@ func (l *redisLetters) Replay(ctx context.Context, id string) error {
 }
 
 // ReplayAll implements DeadLetters.
-func (l *redisLetters) ReplayAll(ctx context.Context) (int, error) {
-	const some = 100 // in one call, so that Redis serves others in between
+func (l *redisDeadLetters) ReplayAll(ctx context.Context) (int, error) {
+	const chunk = 100 // letters in one call, so that Redis can serve other clients in between
 	total := 0
 	for p := range l.keys.Partitions {
-		// Those that fail again come after the last one that there is now.
+		// Letters that fail again are added after the last one that exists now.
 		last, err := l.rdb.XRevRangeN(ctx, l.keys.Dead(p, l.group), "+", "-", 1).Result()
 		if err != nil {
 			return total, fmt.Errorf("replay dead letters: %w", err)
 		}
 		for len(last) > 0 {
-			n, err := l.replay(ctx, p, "-", last[0].ID, some)
-			if total += n; err != nil {
+			n, err := l.replayRange(ctx, p, "-", last[0].ID, chunk)
+			total += n
+			if err != nil {
 				return total, err
 			}
-			if n < some {
+			if n < chunk {
 				break
 			}
 		}
@@ -192,9 +222,10 @@ func (l *redisLetters) ReplayAll(ctx context.Context) (int, error) {
 	return total, nil
 }
 
-func (l *redisLetters) replay(ctx context.Context, partition int, from, to string, most int) (int, error) {
+// replayRange replays at most limit letters from one id to another. It returns how many it replayed.
+func (l *redisDeadLetters) replayRange(ctx context.Context, partition int, from, to string, limit int) (int, error) {
 	keys := []string{l.keys.Dead(partition, l.group), l.keys.Replay(partition, l.group)}
-	n, err := replayScript.Run(ctx, l.rdb, keys, from, to, most).Int()
+	n, err := replayScript.Run(ctx, l.rdb, keys, from, to, limit).Int()
 	if err != nil {
 		return 0, fmt.Errorf("replay dead letters: %w", err)
 	}

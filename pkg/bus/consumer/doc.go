@@ -1,10 +1,13 @@
-// Package consumer is the durable bus.Bus: a consumer group of the Redis streams, with dead letters.
+// Package consumer is the durable bus.Bus. It reads a consumer group of the Redis streams and keeps
+// dead letters.
 //
 // Any number of processes may share a group. An entry is acknowledged when all its subscriptions are
-// done with it. What became of entries is gathered for 2 ms and told to Redis in one pipeline
-// (settle.go): an XACK for entries that all subscriptions finished, and a done marker for those that
-// only some finished, so that in the usual case an event costs no marker at all. A dead letter is
-// written in one transaction with its subscription's marker, before the entry is acknowledged.
-// Entries in flight are claimed again now and then, so only a process that died loses them to another
-// (claim.go).
+// done with it. The results of handlers gather for 2 ms and are sent to Redis in one pipeline
+// (acknowledge.go). Entries that all subscriptions finished cost one XACK. Entries that only some
+// subscriptions finished also get a done marker. In the usual case an event therefore needs no
+// marker. A dead letter is written in one transaction with its subscription's marker, before the
+// entry is acknowledged.
+//
+// A process claims its entries in flight again at intervals. Another process takes over the entries
+// of a process that died (claim.go).
 package consumer

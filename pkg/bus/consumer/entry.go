@@ -11,37 +11,58 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/internal/streamentry"
 )
 
-// entryTask is an event of a stream on its way through its subscriptions.
+// groupStream is a stream that the group reads: the events of a partition, or its replayed dead
+// letters.
+type groupStream struct {
+	partition int
+	key       string
+	replay    bool
+}
+
+// entryRef identifies a stream entry.
+type entryRef struct {
+	stream int // index in Bus.streams
+	id     streamentry.ID
+}
+
+// entryTask is a stream entry that is being handled by its subscriptions.
 type entryTask struct {
 	dispatch.Task
-	place
+	entryRef
 
-	values map[string]any // the entry's fields
-	seen   time.Time      // when it was read, or claimed again
-	copied bool           // the second party's delivery
-	only   string         // replayed: the subscription that failed; empty: for all
-	bad    error          // why it is a dead letter for all subscriptions; nil: it is not
-	marked bool           // done markers were written. Only the settler uses it.
-	gone   bool           // acknowledged. Only the settler uses it.
+	values      map[string]any // the entry's fields
+	claimedAt   time.Time      // when the entry was read or claimed last
+	secondParty bool           // the entry is the second party's delivery
+	replayedFor string         // subscription of a replayed dead letter; empty: all subscriptions
+	deadReason  error          // why the entry becomes a dead letter without being handled; nil: it is handled
 
-	// ackAgain means that Redis handed the entry out again meanwhile. Bus.mu protects it.
+	// Only the acknowledger uses these.
+	hasMarker    bool // done markers were written
+	acknowledged bool
+
+	// ackAgain is true if Redis handed the entry out again while it was in flight. Bus.mu protects it.
 	ackAgain bool
 }
 
 var errNoEvent = errors.New("the entry is not an event")
 
-// newTask returns the task of an entry. It reads what it can of an entry that is not an event.
-func (r *reader) newTask(at place, message redis.XMessage, event streamentry.Event, now time.Time) *entryTask {
-	t := &entryTask{place: at, values: message.Values, seen: now, copied: event.SecondParty}
+// newTask returns the task of an entry. Of an entry that is not an event it reads the valid fields.
+func (r *reader) newTask(ref entryRef, message redis.XMessage, event streamentry.Event, now time.Time) *entryTask {
+	t := &entryTask{
+		entryRef:    ref,
+		values:      message.Values,
+		claimedAt:   now,
+		secondParty: event.SecondParty,
+	}
 	t.Event = event.Event
 	t.Owner = t
 	if !event.Valid {
-		t.bad = errNoEvent
+		t.deadReason = errNoEvent
 	}
 	return t
 }
 
-// parseEntryID reads an entry's id.
+// parseEntryID returns an entry's id.
 func parseEntryID(message redis.XMessage) (streamentry.ID, error) {
 	id, ok := streamentry.ParseID([]byte(message.ID))
 	if !ok {

@@ -9,7 +9,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
-// A service's subscriber: it runs until ctx ends and then waits for what is under way.
+// A service handles events until ctx ends, and then waits for the events in flight.
 func ExampleNew() {
 	serve := func(ctx context.Context, redisURL string) error {
 		rdb, err := redisconn.Open(redisURL)
@@ -21,10 +21,11 @@ func ExampleNew() {
 		if err != nil {
 			return err
 		}
-		_, err = b.Subscribe(bus.Subscription{ID: "feed", Handler: bus.HandlerFunc(func(_ context.Context, e *bus.Event) error {
+		printID := func(_ context.Context, e *bus.Event) error {
 			fmt.Println(e.ID)
 			return nil
-		})})
+		}
+		_, err = b.Subscribe(bus.Subscription{ID: "feed", Handler: bus.HandlerFunc(printID)})
 		if err != nil {
 			return err
 		}

@@ -11,24 +11,24 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
-const measureEvery = 2 * time.Second
+// measureInterval is the time between two updates of the lag metrics.
+const measureInterval = 2 * time.Second
 
-// runHousekeeping does what is due now and then, until ctx ends: it shows that events under
-// way are not forgotten, and measures.
+// runHousekeeping extends the claims of events in flight and updates the metrics, until ctx ends.
 func (b *Bus) runHousekeeping(ctx context.Context) error {
-	beat := time.NewTicker(max(b.cfg.ClaimAfter/3, time.Millisecond))
-	defer beat.Stop()
-	measure := time.NewTicker(measureEvery)
+	extend := time.NewTicker(max(b.cfg.ClaimAfter/3, time.Millisecond))
+	defer extend.Stop()
+	measure := time.NewTicker(measureInterval)
 	defer measure.Stop()
 	for {
 		var err error
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-beat.C:
+		case <-extend.C:
 			err = b.extendClaims(ctx)
 		case <-measure.C:
-			err = b.measure(ctx)
+			err = b.measureLag(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
 			b.metrics.errors.Inc()
@@ -36,25 +36,31 @@ func (b *Bus) runHousekeeping(ctx context.Context) error {
 	}
 }
 
-// extendClaims resets the idle time of entries that are under way for longer, so that
-// nobody takes them over.
+// extendClaims resets the idle time of entries that have been in flight for a quarter of
+// Config.ClaimAfter, so that no other consumer claims them.
 func (b *Bus) extendClaims(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, redisWait)
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
 	now := time.Now()
-	ids := make([][]string, len(b.parts))
+	ids := make([][]string, len(b.streams))
 	b.mu.Lock()
-	for at, t := range b.inFlight {
-		if now.Sub(t.seen) > b.cfg.ClaimAfter/4 {
-			t.seen = now
-			ids[at.part] = append(ids[at.part], at.id.String())
+	for ref, t := range b.inFlight {
+		if now.Sub(t.claimedAt) > b.cfg.ClaimAfter/4 {
+			t.claimedAt = now
+			ids[ref.stream] = append(ids[ref.stream], ref.id.String())
 		}
 	}
 	b.mu.Unlock()
+
 	pipe := b.rdb.Pipeline()
 	for n, list := range ids {
-		for some := range slices.Chunk(list, maxCount) {
-			pipe.XClaimJustID(ctx, &redis.XClaimArgs{Stream: b.parts[n].stream, Group: b.cfg.Group, Consumer: b.cfg.Consumer, Messages: some})
+		for chunk := range slices.Chunk(list, maxCount) {
+			pipe.XClaimJustID(ctx, &redis.XClaimArgs{
+				Stream:   b.streams[n].key,
+				Group:    b.cfg.Group,
+				Consumer: b.cfg.Consumer,
+				Messages: chunk,
+			})
 		}
 	}
 	if pipe.Len() == 0 {
@@ -64,78 +70,104 @@ func (b *Bus) extendClaims(ctx context.Context) error {
 	return err
 }
 
-// measure sets the group's metrics of lag and dead letters, with two round trips however many streams there are.
-func (b *Bus) measure(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, redisWait)
+// measureLag updates the group's metrics of lag and dead letters. It takes two round trips for any
+// number of streams.
+func (b *Bus) measureLag(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
 	pipe := b.rdb.Pipeline()
-	groups := make([]*redis.XInfoGroupsCmd, len(b.parts))
-	var letters []*redis.IntCmd
-	for n, p := range b.parts {
-		groups[n] = pipe.XInfoGroups(ctx, p.stream)
-		if !p.replay {
-			letters = append(letters, pipe.XLen(ctx, b.cfg.Keys.Dead(p.partition, b.cfg.Group)))
+	groupCmds := make([]*redis.XInfoGroupsCmd, len(b.streams))
+	var letterCmds []*redis.IntCmd
+	for n, stream := range b.streams {
+		groupCmds[n] = pipe.XInfoGroups(ctx, stream.key)
+		if !stream.replay {
+			letterCmds = append(letterCmds, pipe.XLen(ctx, b.cfg.Keys.Dead(stream.partition, b.cfg.Group)))
 		}
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
+	_, err := pipe.Exec(ctx)
+	if err != nil {
 		return err
 	}
-	pipe = b.rdb.Pipeline()
-	var lags []lag
-	for n, p := range b.parts {
-		for _, g := range groups[n].Val() {
-			if g.Name == b.cfg.Group {
-				lags = append(lags, lag{
-					group:   g,
-					pending: pipe.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: p.stream, Group: g.Name, Start: "-", End: "+", Count: 1}),
-					next:    pipe.XRangeN(ctx, p.stream, "("+g.LastDeliveredID, "+", 1),
-				})
-			}
-		}
-	}
-	if _, err := pipe.Exec(ctx); err != nil {
+
+	lags, err := b.readLags(ctx, groupCmds)
+	if err != nil {
 		return err
 	}
-	var entries, dead int64
-	var oldest uint64
+	var entries int64
+	var oldestAge uint64                  // ms
 	now := uint64(time.Now().UnixMilli()) //nolint:gosec // after 1970
 	for i := range lags {
-		n, first, err := lags[i].read()
+		n, oldest, err := lags[i].countEntries()
 		if err != nil {
 			return err
 		}
-		if entries += n; n > 0 {
-			oldest = max(oldest, now-min(now, first.Millis))
+		entries += n
+		if n > 0 {
+			oldestAge = max(oldestAge, now-min(now, oldest.Millis))
 		}
 	}
-	for _, n := range letters {
-		dead += n.Val()
+	var letters int64
+	for _, cmd := range letterCmds {
+		letters += cmd.Val()
 	}
-	m := &b.metrics
-	m.lagEntries.Set(float64(entries))
-	m.lagSeconds.Set(float64(oldest) / 1000)
-	m.deadLetters.Set(float64(dead))
+	b.metrics.lagEntries.Set(float64(entries))
+	b.metrics.lagSeconds.Set(float64(oldestAge) / 1000)
+	b.metrics.deadLetters.Set(float64(letters))
 	return nil
 }
 
-// lag is what Redis says of one stream.
-type lag struct {
+// streamLag is the state of the group in one stream.
+type streamLag struct {
 	group   redis.XInfoGroup
 	pending *redis.XPendingExtCmd   // the first entry that was handed out and not acknowledged
-	next    *redis.XMessageSliceCmd // the first one that was not handed out
+	next    *redis.XMessageSliceCmd // the first entry that was not handed out
 }
 
-// read tells how many entries wait for the group, and the oldest of them.
-func (l *lag) read() (entries int64, oldest streamentry.ID, err error) {
+// readLags reads the lag of each stream in which the group exists.
+func (b *Bus) readLags(ctx context.Context, groupCmds []*redis.XInfoGroupsCmd) ([]streamLag, error) {
+	pipe := b.rdb.Pipeline()
+	var lags []streamLag
+	for n, stream := range b.streams {
+		for _, group := range groupCmds[n].Val() {
+			if group.Name != b.cfg.Group {
+				continue
+			}
+			lags = append(lags, streamLag{
+				group:   group,
+				pending: pipe.XPendingExt(ctx, firstPending(stream.key, group.Name)),
+				next:    pipe.XRangeN(ctx, stream.key, "("+group.LastDeliveredID, "+", 1),
+			})
+		}
+	}
+	_, err := pipe.Exec(ctx)
+	return lags, err
+}
+
+// firstPending asks for the group's first entry that was handed out and not acknowledged.
+func firstPending(stream, group string) *redis.XPendingExtArgs {
+	return &redis.XPendingExtArgs{
+		Stream: stream,
+		Group:  group,
+		Start:  "-",
+		End:    "+",
+		Count:  1,
+	}
+}
+
+// countEntries returns how many entries the group has not handled, and the oldest of them.
+func (l *streamLag) countEntries() (entries int64, oldest streamentry.ID, err error) {
 	entries = l.group.Pending + max(l.group.Lag, 0)
-	if oldest, err = redisconn.FirstID(l.next.Val()); err != nil {
+	oldest, err = redisconn.FirstID(l.next.Val())
+	if err != nil {
 		return 0, oldest, err
 	}
 	if oldest != (streamentry.ID{}) && l.group.Lag <= 0 {
-		entries++ // Redis cannot tell how many: after a trim, at least this one
+		entries++ // after a trim Redis does not know the lag, which is at least this entry
 	}
-	if first := l.pending.Val(); len(first) > 0 {
-		if id, ok := streamentry.ParseID([]byte(first[0].ID)); ok {
+	first := l.pending.Val()
+	if len(first) > 0 {
+		id, ok := streamentry.ParseID([]byte(first[0].ID))
+		if ok {
 			oldest = id
 		}
 	}

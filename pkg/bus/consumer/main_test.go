@@ -10,10 +10,10 @@ import (
 
 func TestMain(m *testing.M) {
 	if url := os.Getenv(consumerRedis); url != "" {
-		consume(url, os.Getenv(consumerNamespace))
+		runVictim(url, os.Getenv(consumerNamespace))
 		return
 	}
 	redislog.Disable()
-	// After many failed dials go-redis probes from a goroutine that sleeps for up to a second after its client was closed.
+	// After many failed dials go-redis probes in a goroutine that sleeps for up to a second after its client was closed.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }

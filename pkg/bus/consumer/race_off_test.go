@@ -2,5 +2,5 @@
 
 package consumer_test
 
-// raceEnabled tells whether everything is ten times slower.
+// raceEnabled reports whether the race detector is on, which makes tests about ten times slower.
 const raceEnabled = false

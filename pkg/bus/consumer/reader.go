@@ -20,65 +20,76 @@ import (
 )
 
 const (
-	groupBlock  = 250 * time.Millisecond // how long a read waits; Close waits as long
-	replayPause = 250 * time.Millisecond // between two looks for replayed dead letters
+	groupBlock  = 250 * time.Millisecond // how long a read waits; Close may wait as long
+	replayPause = 250 * time.Millisecond // time between two reads of replayed dead letters
 	maxCount    = 1000                   // entries of one stream in one read
 )
 
-// reader reads some of the parts with one call at a time.
+// reader reads some streams of the bus, with one call at a time.
 type reader struct {
-	b       *Bus
-	parts   []int // places in Redis.parts
-	replay  bool  // they are looked at now and then
-	byName  map[string]int
-	words   streamentry.Decoder
-	streams []string      // of XREADGROUP: the names, then the ids
-	block   time.Duration // how long a read waits; negative: not at all
+	b          *Bus
+	streams    []int // indexes in Bus.streams
+	replay     bool  // the streams hold replayed dead letters, so they are polled
+	byKey      map[string]int
+	decoder    streamentry.Decoder
+	streamArgs []string      // arguments of XREADGROUP: the keys, then the ids
+	block      time.Duration // how long a read waits; negative: it does not wait
+	logLimit   rate.Sometimes
 
-	complain  rate.Sometimes
-	grouped   bool // the groups are there
-	regrouped bool // they were there before: what comes after a loss is read from its start
-	checked   bool // what this consumer had before is read again
-	claimed   time.Time
+	groupsExist   bool // the groups exist
+	groupsExisted bool // the groups existed before, so a group that was lost reads its stream from the start
+	pendingRead   bool // the consumer's own pending entries were read again
+	lastClaim     time.Time
 }
 
-// readers are one for all streams of events and one for all that replay, or one for
-// each partition on a cluster, where a call cannot span slots.
-func (b *Bus) readers() []*reader {
-	var readers []*reader
-	half := len(b.parts) / 2
-	share := half
+// newReaders returns one reader for all event streams and one for all replay streams. On a cluster it
+// returns one for each stream, since a call cannot span slots.
+func (b *Bus) newReaders() []*reader {
+	half := len(b.streams) / 2
+	perReader := half
 	if _, ok := b.rdb.(*redis.ClusterClient); ok {
-		share = 1
+		perReader = 1
 	}
-	for i := 0; i < len(b.parts); i += share {
-		r := &reader{
-			b: b, replay: i >= half, block: groupBlock, byName: map[string]int{},
-			complain: rate.Sometimes{First: 1, Interval: 10 * time.Second},
-		}
-		if r.replay {
-			r.block = -1 // does not wait
-		}
-		for n := i; n < i+share; n++ {
-			r.parts = append(r.parts, n)
-			r.byName[b.parts[n].stream] = n
-			r.streams = append(r.streams, b.parts[n].stream)
-		}
-		for range share {
-			r.streams = append(r.streams, ">")
-		}
-		readers = append(readers, r)
+	var readers []*reader
+	for first := 0; first < len(b.streams); first += perReader {
+		readers = append(readers, b.newReader(first, perReader))
 	}
 	return readers
 }
 
-// run is one attempt after the other, until ctx ends. The error is ErrLayout.
+// newReader returns a reader of count streams.
+func (b *Bus) newReader(first, count int) *reader {
+	r := &reader{
+		b:        b,
+		replay:   b.streams[first].replay,
+		block:    groupBlock,
+		byKey:    map[string]int{},
+		logLimit: rate.Sometimes{First: 1, Interval: 10 * time.Second},
+	}
+	if r.replay {
+		r.block = -1 // does not wait
+	}
+	for n := first; n < first+count; n++ {
+		r.streams = append(r.streams, n)
+		r.byKey[b.streams[n].key] = n
+		r.streamArgs = append(r.streamArgs, b.streams[n].key)
+	}
+	for range count {
+		r.streamArgs = append(r.streamArgs, ">")
+	}
+	return r
+}
+
+// run reads until ctx ends, and retries after errors. It gives up only on ErrLayout.
 func (r *reader) run(ctx context.Context) error {
 	retry := backoff.ExponentialBackOff{
-		InitialInterval: 20 * time.Millisecond, Multiplier: 2, RandomizationFactor: 0.5, MaxInterval: 2 * time.Second,
+		InitialInterval:     20 * time.Millisecond,
+		Multiplier:          2,
+		RandomizationFactor: 0.5,
+		MaxInterval:         2 * time.Second,
 	}
 	for ctx.Err() == nil {
-		err := r.step(ctx)
+		err := r.runStep(ctx)
 		switch {
 		case err == nil:
 			retry.Reset()
@@ -88,77 +99,87 @@ func (r *reader) run(ctx context.Context) error {
 		case errors.Is(err, bus.ErrLayout):
 			return err
 		case ctx.Err() == nil:
-			r.failed(err)
+			r.handleError(err)
 			wait.Sleep(ctx, retry.NextBackOff())
 		}
 	}
 	return nil
 }
 
-func (r *reader) failed(err error) {
-	r.checked = false // the reply may have been lost on its way
+func (r *reader) handleError(err error) {
+	r.pendingRead = false // the reply with new entries may have been lost
 	if strings.HasPrefix(err.Error(), "NOGROUP") {
-		r.grouped = false
+		r.groupsExist = false
 	}
 	r.b.metrics.errors.Inc()
-	r.complain.Do(func() {
-		r.b.cfg.Logger.Warn("reading events fails, trying again", "group", r.b.cfg.Group, "error", err)
+	r.logLimit.Do(func() {
+		r.b.cfg.Logger.Warn("reading events failed; retrying", "group", r.b.cfg.Group, "error", err)
 	})
 }
 
-func (r *reader) step(ctx context.Context) error {
-	if !r.grouped {
-		if err := r.group(ctx); err != nil {
+// runStep prepares the groups if necessary and reads once.
+func (r *reader) runStep(ctx context.Context) error {
+	if !r.groupsExist {
+		err := r.createGroups(ctx)
+		if err != nil {
 			return err
 		}
-		r.grouped, r.regrouped = true, true
+		r.groupsExist = true
+		r.groupsExisted = true
 	}
-	if !r.checked {
-		for _, n := range r.parts {
-			if err := r.own(ctx, n); err != nil {
+	if !r.pendingRead {
+		for _, n := range r.streams {
+			err := r.readOwnPending(ctx, n)
+			if err != nil {
 				return err
 			}
 		}
-		r.checked = true
+		r.pendingRead = true
 	}
-	if err := r.claimDue(ctx); err != nil {
+	err := r.claimIfDue(ctx)
+	if err != nil {
 		return err
 	}
-	free, err := r.b.d.InFlight.WaitForRoom(ctx, max(1, r.b.cfg.MaxInFlight-len(r.parts)+1))
+
+	streams := len(r.streams)
+	room, err := r.b.d.InFlight.WaitForRoom(ctx, max(1, r.b.cfg.MaxInFlight-streams+1))
 	if err != nil {
 		return nil //nolint:nilerr // ctx ended
 	}
-	return r.read(ctx, min(max(1, (free+len(r.parts)-1)/len(r.parts)), maxCount))
+	perStream := max(1, (room+streams-1)/streams)
+	return r.readNew(ctx, min(perStream, maxCount))
 }
 
-// group makes sure that the groups are there, and before the first time that the streams are those
-// that publishers write.
-func (r *reader) group(ctx context.Context) error {
-	if !r.regrouped {
-		if err := redisconn.CheckLayout(ctx, r.b.rdb, r.b.cfg.Keys); err != nil {
+// createGroups creates the groups that do not exist. Before the first time it checks that publishers
+// use the same partition count.
+func (r *reader) createGroups(ctx context.Context) error {
+	if !r.groupsExisted {
+		err := redisconn.CheckLayout(ctx, r.b.rdb, r.b.cfg.Keys)
+		if err != nil {
 			return err
 		}
 	}
-	from := "0"
-	if r.b.cfg.FromNow && !r.regrouped {
-		from = "$"
+	start := "0"
+	if r.b.cfg.FromNow && !r.groupsExisted {
+		start = "$"
 	}
 	pipe := r.b.rdb.Pipeline()
-	for _, n := range r.parts {
-		pipe.XGroupCreateMkStream(ctx, r.b.parts[n].stream, r.b.cfg.Group, from)
+	for _, n := range r.streams {
+		pipe.XGroupCreateMkStream(ctx, r.b.streams[n].key, r.b.cfg.Group, start)
 	}
 	cmds, _ := pipe.Exec(ctx) // each command has its own error
-	for _, c := range cmds {
-		if err := c.Err(); err != nil && !redis.HasErrorPrefix(err, "BUSYGROUP") {
+	for _, cmd := range cmds {
+		err := cmd.Err()
+		if err != nil && !redis.HasErrorPrefix(err, "BUSYGROUP") {
 			return err
 		}
 	}
 	return nil
 }
 
-// read waits for new entries and starts their events.
-func (r *reader) read(ctx context.Context, count int) error {
-	streams, err := r.readNew(ctx, count, r.block)
+// readNew waits for new entries and starts their events.
+func (r *reader) readNew(ctx context.Context, count int) error {
+	replies, err := r.sendReadGroup(ctx, count, r.block)
 	if errors.Is(err, redis.Nil) {
 		return nil
 	}
@@ -167,99 +188,104 @@ func (r *reader) read(ctx context.Context, count int) error {
 	}
 	now := time.Now()
 	var tasks []*entryTask
-	for _, stream := range streams {
-		n, ok := r.byName[stream.Stream]
+	for _, reply := range replies {
+		n, ok := r.byKey[reply.Stream]
 		if !ok {
-			return fmt.Errorf("%w: a stream that was not asked for", resp.ErrProtocol)
+			return fmt.Errorf("%w: unexpected stream %q", resp.ErrProtocol, reply.Stream)
 		}
-		read, _, err := r.tasks(n, stream.Messages, now)
+		added, _, err := r.makeTasks(n, reply.Messages, now)
 		if err != nil {
 			return err
 		}
-		tasks = append(tasks, read...)
+		tasks = append(tasks, added...)
 	}
-	r.b.admit(tasks)
+	r.b.admitTasks(tasks)
 	return nil
 }
 
-// tasks turns entries into tasks and returns the last entry's id. Entries that no subscription wants
-// are acknowledged here.
-func (r *reader) tasks(n int, messages []redis.XMessage, now time.Time) (tasks []*entryTask, last streamentry.ID, err error) {
+// makeTasks returns the tasks of entries of stream n, and the last entry's id. It acknowledges the
+// entries that need no task.
+func (r *reader) makeTasks(n int, messages []redis.XMessage, now time.Time) (tasks []*entryTask, last streamentry.ID, err error) {
 	for _, message := range messages {
 		last, err = parseEntryID(message)
 		if err != nil {
 			return nil, last, err
 		}
-		if t := r.task(place{part: n, id: last}, message, now); t != nil {
+		t := r.makeTask(entryRef{stream: n, id: last}, message, now)
+		if t != nil {
 			tasks = append(tasks, t)
 		}
 	}
 	return tasks, last, nil
 }
 
-// task returns an entry's task. It returns nil and acknowledges the entry when it was trimmed, when it
-// is a second party's delivery that is not wanted, or when no subscription wants its type.
-func (r *reader) task(at place, message redis.XMessage, now time.Time) *entryTask {
+// makeTask returns the task of an entry. It acknowledges the entry and returns nil in three cases: the
+// stream trimmed the entry, the entry is a second party's delivery and Config.Copies is false, or no
+// subscription wants the event's type.
+func (r *reader) makeTask(ref entryRef, message redis.XMessage, now time.Time) *entryTask {
 	b := r.b
-	m := b.d.Metrics
-	replay := b.parts[at.part].replay
+	replay := b.streams[ref.stream].replay
 	if message.Values == nil {
 		b.metrics.trimmed.Inc()
-		b.desk.ack(at)
+		b.acks.acknowledgeEntry(ref)
 		return nil
 	}
-	event := r.words.DecodeEvent(message.Values)
+	event := r.decoder.DecodeEvent(message.Values)
 	if event.SecondParty && !b.cfg.Copies && !replay {
-		b.desk.ack(at)
+		b.acks.acknowledgeEntry(ref)
 		return nil
 	}
 	plan := b.d.PlanFor(event.Type)
 	if len(plan) == 0 && bus.ValidName(event.Type, bus.MaxTypeBytes) && !replay {
+		m := b.d.Metrics
 		m.NoSubscribers.WithLabelValues(m.TypeLabel(event.Type)).Inc()
-		b.desk.ack(at)
+		b.acks.acknowledgeEntry(ref)
 		return nil
 	}
-	t := r.newTask(at, message, event, now)
+	t := r.newTask(ref, message, event, now)
 	t.Plan = plan
 	if replay && bus.ValidName(event.Subscriber, bus.MaxNameBytes) {
-		t.replayFor(event.Subscriber, b.d.Subscriber(event.Subscriber))
+		t.restrictTo(event.Subscriber, b.d.Subscriber(event.Subscriber))
 	}
 	return t
 }
 
-// replayFor leaves the event to the one subscription that failed.
-func (t *entryTask) replayFor(who string, s *dispatch.Subscriber) {
-	t.only = who
+// restrictTo makes the task a replay for one subscription. s is nil if the subscription does not
+// exist.
+func (t *entryTask) restrictTo(subscription string, s *dispatch.Subscriber) {
+	t.replayedFor = subscription
 	if s != nil {
 		t.Plan = dispatch.Plan{{s}}
-	} else if t.bad == nil {
-		t.bad = errors.New("the subscription of this dead letter is not there any more")
+	} else if t.deadReason == nil {
+		t.deadReason = errors.New("the subscription of this dead letter does not exist any more")
 	}
 }
 
-// admit starts events, except those that are under way already: these are acknowledged once more, since Redis may have
-// handed them out again after it was told that they are done and before that was known here. Those that are to be dead
-// letters are under way until Redis has the letter.
-func (b *Bus) admit(tasks []*entryTask) {
+// admitTasks starts the events that are not in flight already. The other entries will be acknowledged
+// once more, since Redis may have handed them out between their acknowledgement and its reply. A task
+// that becomes a dead letter is in flight until Redis has the letter.
+func (b *Bus) admitTasks(tasks []*entryTask) {
 	if len(tasks) == 0 {
 		return
 	}
 	b.mu.Lock()
-	fresh := tasks[:0]
+	admitted := tasks[:0]
 	for _, t := range tasks {
-		if flying := b.inFlight[t.place]; flying != nil {
-			flying.ackAgain = true
+		running := b.inFlight[t.entryRef]
+		if running != nil {
+			running.ackAgain = true
 			continue
 		}
-		b.inFlight[t.place] = t
-		fresh = append(fresh, t)
+		b.inFlight[t.entryRef] = t
+		admitted = append(admitted, t)
 	}
 	b.mu.Unlock()
-	b.d.InFlight.Add(len(fresh))
-	b.d.Metrics.InFlight.Add(float64(len(fresh)))
-	for _, t := range fresh {
-		if t.bad != nil {
-			b.desk.deadLetterEntry(t)
+
+	b.d.InFlight.Add(len(admitted))
+	b.d.Metrics.InFlight.Add(float64(len(admitted)))
+	for _, t := range admitted {
+		if t.deadReason != nil {
+			b.acks.deadLetterEntry(t)
 		} else {
 			b.d.Start(&t.Task)
 		}
