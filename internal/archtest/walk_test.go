@@ -13,11 +13,14 @@ import (
 
 const root = "../.."
 
-// step is a row of the table "One hold, step by step".
-var step = regexp.MustCompile("(?m)^\\|[^|]*\\|[^|]*\\| `([^`]+\\.go)` \\| `([^`]+)` \\|$")
+// maxWalkFiles bounds the files that a hold passes.
+const maxWalkFiles = 35
 
-// Each function that the walk through the house names is in the file that it names.
-func TestWalkNamesWhatExists(t *testing.T) {
+// stepRow is a row of the table "One hold, step by step".
+var stepRow = regexp.MustCompile("(?m)^\\|[^|]*\\|[^|]*\\| `([^`]+\\.go)` \\| `([^`]+)` \\|$")
+
+// Each function that the walk names exists in its file.
+func TestFunctionsOfWalkExist(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(root, "ARCHITECTURE.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -25,44 +28,48 @@ func TestWalkNamesWhatExists(t *testing.T) {
 	_, rest, found := strings.Cut(string(page), "<!-- walk -->")
 	table, _, closed := strings.Cut(rest, "<!-- /walk -->")
 	if !found || !closed {
-		t.Fatal("ARCHITECTURE.md has no walk")
+		t.Fatal("ARCHITECTURE.md: got no walk")
 	}
-	rows := step.FindAllStringSubmatch(table, -1)
-	if want := strings.Count(table, ".go`"); len(rows) != want || want < 20 {
-		t.Errorf("%d of %d steps can be read", len(rows), want)
+	rows := stepRow.FindAllStringSubmatch(table, -1)
+	want := strings.Count(table, ".go`")
+	if len(rows) != want {
+		t.Errorf("steps that can be parsed: got %d, want %d", len(rows), want)
+	}
+	if want < 20 {
+		t.Errorf("steps: got %d, want at least 20", want)
 	}
 	files := map[string]bool{}
 	for _, row := range rows {
-		file, function := row[1], row[2]
+		file := row[1]
+		function := row[2]
 		files[file] = true
-		if !declares(t, filepath.Join(root, file), function) {
-			t.Errorf("%s has no function %s", file, function)
+		if !declaresFunction(t, filepath.Join(root, file), function) {
+			t.Errorf("%s: got no function %s", file, function)
 		}
 	}
-	if len(files) > 35 {
-		t.Errorf("a hold passes %d files, the aim is 35", len(files))
+	if len(files) > maxWalkFiles {
+		t.Errorf("files that a hold passes: got %d, want at most %d", len(files), maxWalkFiles)
 	}
 }
 
-// Each package of the module stands in the table of packages.
+// The table of packages names each package of the module.
 func TestMapNamesEachPackage(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(root, "ARCHITECTURE.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range list(t) {
+	for _, p := range listPackages(t) {
 		path := strings.TrimPrefix(p.ImportPath, module+"/")
 		name := path[strings.LastIndexByte(path, '/')+1:]
-		known := strings.Contains(string(page), "`"+path+"`") || strings.Contains(string(page), "`"+name+"`") ||
-			strings.HasPrefix(path, "examples/")
-		if !known {
-			t.Errorf("ARCHITECTURE.md does not name %s", path)
+		isNamed := strings.Contains(string(page), "`"+path+"`") || strings.Contains(string(page), "`"+name+"`")
+		if !isNamed && !strings.HasPrefix(path, "examples/") {
+			t.Errorf("ARCHITECTURE.md: got no entry of %s", path)
 		}
 	}
 }
 
-// declares reports whether the file declares the function, or the method as Type.Method.
-func declares(t *testing.T, path, name string) bool {
+// declaresFunction reports whether the file declares the function. Methods are written Type.Method.
+func declaresFunction(t *testing.T, path, name string) bool {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
 	if err != nil {
@@ -70,7 +77,8 @@ func declares(t *testing.T, path, name string) bool {
 		return false
 	}
 	for _, d := range file.Decls {
-		if f, ok := d.(*ast.FuncDecl); ok && functionName(f) == name {
+		f, ok := d.(*ast.FuncDecl)
+		if ok && functionName(f) == name {
 			return true
 		}
 	}
@@ -82,10 +90,12 @@ func functionName(f *ast.FuncDecl) string {
 		return f.Name.Name
 	}
 	receiver := f.Recv.List[0].Type
-	if star, ok := receiver.(*ast.StarExpr); ok {
+	star, ok := receiver.(*ast.StarExpr)
+	if ok {
 		receiver = star.X
 	}
-	if ident, ok := receiver.(*ast.Ident); ok {
+	ident, ok := receiver.(*ast.Ident)
+	if ok {
 		return ident.Name + "." + f.Name.Name
 	}
 	return f.Name.Name

@@ -1,5 +1,5 @@
-// Package lifecycle runs the parts of a process that have to stop one after the
-// other: no new requests, then what they queued, then what that produced.
+// Package lifecycle runs the parts of a process that must stop one after the other: first new
+// requests, then the work that they queued, then the events of that work.
 package lifecycle
 
 import (
@@ -8,32 +8,35 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Run starts all stages at once. When ctx ends, or one of them returns, the
-// first is told to stop; each of the others when all before it have returned.
-// Run returns the first error once all have returned.
-func Run(ctx context.Context, all ...func(context.Context) error) error {
-	stopping, stop := context.WithCancel(ctx)
-	defer stop()
+// Run starts all stages at once. When ctx ends or any stage returns, Run cancels the context of the
+// first stage. It cancels the context of each further stage when all stages before it have returned.
+// Run waits for all stages and returns the first error.
+func Run(ctx context.Context, stages ...func(context.Context) error) error {
+	stageCtx, stopFirst := context.WithCancel(ctx)
+	defer stopFirst()
 
 	var g errgroup.Group
-	earlier := closed() // closed once all stages before have returned
-	for stageCtx := stopping; len(all) > 0; all = all[1:] {
-		next, stopNext := context.WithCancel(context.WithoutCancel(ctx))
-		stage, mine, before, done := all[0], stageCtx, earlier, make(chan struct{})
+	earlierDone := closedChannel()
+	for _, stage := range stages {
+		nextCtx, stopNext := context.WithCancel(context.WithoutCancel(ctx))
+		thisCtx := stageCtx
+		waitFor := earlierDone
+		done := make(chan struct{})
 		g.Go(func() error {
-			err := stage(mine)
-			stop()
-			<-before
+			err := stage(thisCtx)
+			stopFirst()
+			<-waitFor
 			stopNext()
 			close(done)
 			return err
 		})
-		stageCtx, earlier = next, done
+		stageCtx = nextCtx
+		earlierDone = done
 	}
 	return g.Wait()
 }
 
-func closed() <-chan struct{} {
+func closedChannel() <-chan struct{} {
 	c := make(chan struct{})
 	close(c)
 	return c

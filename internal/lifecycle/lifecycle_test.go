@@ -14,13 +14,15 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// recorder makes stages that note their end.
+// recorder makes stages that record their end.
 type recorder struct {
 	mu    sync.Mutex
 	ended []string
 }
 
-func (r *recorder) stage(name string, err error) func(context.Context) error {
+// newStage returns a stage that fails with err at once, or runs until its context ends if err is
+// nil.
+func (r *recorder) newStage(name string, err error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		if err == nil {
 			<-ctx.Done()
@@ -32,29 +34,33 @@ func (r *recorder) stage(name string, err error) func(context.Context) error {
 	}
 }
 
-func TestStopsInOrder(t *testing.T) {
+func TestStagesStopInOrder(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var r recorder
-	if err := lifecycle.Run(ctx, r.stage("http", nil), r.stage("ledger", nil), r.stage("relay", nil)); err != nil {
+	err := lifecycle.Run(ctx, r.newStage("http", nil), r.newStage("ledger", nil), r.newStage("relay", nil))
+	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"http", "ledger", "relay"}; !slices.Equal(r.ended, want) {
-		t.Errorf("ended %v, want %v", r.ended, want)
+	want := []string{"http", "ledger", "relay"}
+	if !slices.Equal(r.ended, want) {
+		t.Errorf("order: got %v, want %v", r.ended, want)
 	}
 }
 
-// A stage in the middle that fails stops all, and those after it still wait for
-// those before it.
+// If a stage in the middle fails, all stages stop. The stages after it still wait for the stages
+// before it.
 func TestFailureStopsAllInOrder(t *testing.T) {
-	boom := errors.New("boom")
+	errStage := errors.New("stage failed")
 	var r recorder
-	err := lifecycle.Run(t.Context(), r.stage("http", nil), r.stage("ledger", boom), r.stage("relay", nil))
-	if !errors.Is(err, boom) {
-		t.Errorf("error %v, want boom", err)
+	err := lifecycle.Run(t.Context(), r.newStage("http", nil), r.newStage("ledger", errStage), r.newStage("relay", nil))
+	if !errors.Is(err, errStage) {
+		t.Errorf("error: got %v, want %v", err, errStage)
 	}
-	if i, j := slices.Index(r.ended, "http"), slices.Index(r.ended, "relay"); i < 0 || j < i {
-		t.Errorf("ended %v: relay before http", r.ended)
+	http := slices.Index(r.ended, "http")
+	relay := slices.Index(r.ended, "relay")
+	if http < 0 || relay < http {
+		t.Errorf("order: got %v, want http before relay", r.ended)
 	}
 }
 

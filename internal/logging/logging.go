@@ -1,6 +1,5 @@
-// Package logging makes the logger of both commands: JSON lines for machines,
-// coloured text on a terminal. What it is given to log must hold no secret;
-// URL strips the passwords out of connection strings.
+// Package logging makes the logger of both commands: JSON lines for machines, coloured text on a
+// terminal. Callers must not log secrets. URL removes them from connection strings.
 package logging
 
 import (
@@ -16,30 +15,39 @@ import (
 	"github.com/mattn/go-isatty"
 )
 
-// New logs to w at the level (debug, info, warn, error) and in the format
-// (json, text, or auto: text when w is a terminal).
+// New returns a logger that writes to w. The level is debug, info, warn or error. The format is
+// json, text, or auto, which is text if w is a terminal and json otherwise. An empty format is auto.
 func New(w io.Writer, level, format string) (*slog.Logger, error) {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, fmt.Errorf("log level %q: want debug, info, warn or error", level)
+		return nil, fmt.Errorf("log level must be debug, info, warn or error, got %q", level)
 	}
+
 	terminal := isTerminal(w)
 	switch format {
 	case "json":
+		return slog.New(newJSONHandler(w, l)), nil
 	case "text":
-		return slog.New(text(w, l, terminal)), nil
+		return slog.New(newTextHandler(w, l, terminal)), nil
 	case "auto", "":
 		if terminal {
-			return slog.New(text(w, l, true)), nil
+			return slog.New(newTextHandler(w, l, true)), nil
 		}
-	default:
-		return nil, fmt.Errorf("log format %q: want auto, json or text", format)
+		return slog.New(newJSONHandler(w, l)), nil
 	}
-	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: l})), nil
+	return nil, fmt.Errorf("log format must be auto, json or text, got %q", format)
 }
 
-func text(w io.Writer, l slog.Level, colour bool) slog.Handler {
-	return tint.NewTextHandler(w, &tint.Options{Level: l, TimeFormat: time.TimeOnly, NoColor: !colour})
+func newJSONHandler(w io.Writer, l slog.Level) slog.Handler {
+	return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: l})
+}
+
+func newTextHandler(w io.Writer, l slog.Level, colour bool) slog.Handler {
+	return tint.NewTextHandler(w, &tint.Options{
+		Level:      l,
+		TimeFormat: time.TimeOnly,
+		NoColor:    !colour,
+	})
 }
 
 func isTerminal(w io.Writer) bool {
@@ -47,8 +55,8 @@ func isTerminal(w io.Writer) bool {
 	return ok && isatty.IsTerminal(f.Fd())
 }
 
-// URL returns a connection string fit for a log: without user information and
-// without parameters, which may hold a password too.
+// URL returns a connection string without user information and without parameters, which may both
+// contain a password.
 func URL(s string) string {
 	if rest, ok := strings.CutPrefix(s, "sqlite:"); ok {
 		path, _, _ := strings.Cut(rest, "?")
@@ -58,6 +66,8 @@ func URL(s string) string {
 	if err != nil || u.Scheme == "" {
 		return "(unreadable)"
 	}
-	u.User, u.RawQuery, u.Fragment = nil, "", ""
+	u.User = nil
+	u.RawQuery = ""
+	u.Fragment = ""
 	return u.String()
 }

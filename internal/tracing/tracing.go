@@ -1,8 +1,8 @@
-// Package tracing sends spans to an OpenTelemetry collector, when one is named.
+// Package tracing sends spans to an OpenTelemetry collector, if one is configured.
 //
-// A request's span is the parent of its commit's; the commit's goes with the events
-// as the stream field traceparent and is the parent of the relay's and of each
-// gateway's. Only sampled traces cost anything beyond the request.
+// The span of a request is the parent of the span of its commit. The commit's span context travels
+// with the events in the stream field traceparent. It is the parent of the relay's span and of each
+// gateway's span. Unsampled traces cost nothing beyond the request.
 package tracing
 
 import (
@@ -22,33 +22,47 @@ import (
 	"github.com/redroomrewards/realtime/internal/buildinfo"
 )
 
-// Start makes a tracer that sends its spans to the collector at endpoint, OTLP over
-// HTTP with protobuf: to endpoint/v1/traces. An empty endpoint gives a nil tracer.
-// The other OTEL_* variables of the environment hold as in any program: sampler,
-// headers, certificates, limits.
+const tracerName = "github.com/redroomrewards/realtime"
+
+// Start returns a tracer that sends its spans to endpoint/v1/traces, as OTLP over HTTP with
+// protobuf. It returns a nil tracer if endpoint is empty. The OTEL_* environment variables set the
+// sampler, headers, certificates and limits, as in other programs.
 //
-// Spans wait in a bounded queue; when the collector is slow or away they are dropped
-// and nothing else waits. stop sends what is queued, until its ctx ends.
-func Start(ctx context.Context, endpoint, service, instance string, log *slog.Logger) (tracer trace.Tracer, stop func(context.Context) error, err error) {
+// Spans wait in a bounded queue. If the collector is slow or unavailable, they are dropped and
+// nothing else waits. The function stop sends the queued spans until its ctx ends.
+func Start(
+	ctx context.Context, endpoint, service, instance string, log *slog.Logger,
+) (tracer trace.Tracer, stop func(context.Context) error, err error) {
 	if endpoint == "" {
 		return nil, func(context.Context) error { return nil }, nil
 	}
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return nil, nil, fmt.Errorf("%q is not http://host:port or https://host:port", endpoint)
+		return nil, nil, fmt.Errorf("must be http://host:port or https://host:port, got %q", endpoint)
 	}
+
 	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(strings.TrimSuffix(endpoint, "/")+"/v1/traces"))
 	if err != nil {
-		return nil, nil, fmt.Errorf("traces: %w", err)
+		return nil, nil, fmt.Errorf("make trace exporter: %w", err)
 	}
-	of, err := resource.New(ctx, resource.WithAttributes(
-		attribute.String("service.namespace", "realtime"), attribute.String("service.name", service),
-		attribute.String("service.version", buildinfo.String()), attribute.String("service.instance.id", instance),
-	), resource.WithFromEnv(), resource.WithTelemetrySDK())
+	attributes, err := newResource(ctx, service, instance)
 	if err != nil {
-		return nil, nil, fmt.Errorf("traces: OTEL_RESOURCE_ATTRIBUTES: %w", err)
+		return nil, nil, fmt.Errorf("read OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("traces", "err", err) }))
-	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(of))
-	return provider.Tracer("github.com/redroomrewards/realtime"), provider.Shutdown, nil
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("sending traces failed", "error", err) }))
+	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(attributes))
+	return provider.Tracer(tracerName), provider.Shutdown, nil
+}
+
+func newResource(ctx context.Context, service, instance string) (*resource.Resource, error) {
+	return resource.New(ctx,
+		resource.WithAttributes(
+			attribute.String("service.namespace", "realtime"),
+			attribute.String("service.name", service),
+			attribute.String("service.version", buildinfo.String()),
+			attribute.String("service.instance.id", instance),
+		),
+		resource.WithFromEnv(),
+		resource.WithTelemetrySDK(),
+	)
 }
