@@ -17,181 +17,265 @@ import (
 )
 
 const (
-	maxListed  = 1000                // connections in one answer
-	maxReason  = 100                 // bytes; what of it a close frame takes
-	maxTokenID = 255                 // bytes
-	maxHeld    = 2 * maxRevocations  // revocations in this gateway's memory: those of Redis, and as many that it did not take
-	revokedFor = 31 * 24 * time.Hour // unless the call says: longer than tokens should last
-	maxRevoked = 366 * 24 * time.Hour
+	maxListed     = 1000 // connections in one answer
+	maxReasonText = 100  // bytes of a reason, the part that a close frame has room for
+	maxNameText   = 255  // bytes of a token's id, a connection's id or a gateway's name
+
+	// maxKnownRevocations bounds the revocations in this gateway's memory: as many as Redis may
+	// hold, and as many again that Redis did not accept.
+	maxKnownRevocations = 2 * maxRevocations
+
+	// defaultRevocation is how long a revocation lasts if the call has no expiresAt. It is longer
+	// than tokens should live.
+	defaultRevocation = 31 * 24 * time.Hour
+	maxRevocation     = 366 * 24 * time.Hour
+
+	// expiryGrace is added to expiresAt. Redis keeps whole seconds, and tokens are accepted for a
+	// short time after their exp.
+	expiryGrace = time.Minute
 )
 
-// parameters are the calls' that have some.
-var parameters = map[string][]string{"GET /admin/connections": {"account"}}
+const accountDetail = "account must be user:<id> or model:<id>"
 
-// admins adds the admin API, for tokens with the scope admin.
-func (g *Gateway) admins() {
-	for pattern, serve := range map[string]func(w http.ResponseWriter, r *http.Request, q url.Values) *problem.Details{
-		"GET /admin/stats":       g.stats,
-		"GET /admin/connections": g.connections,
-		"POST /admin/disconnect": g.disconnect,
-		"POST /admin/revoke":     g.revoke,
-		"POST /admin/drain":      g.drainCall,
-	} {
-		g.admin.Handle(pattern, httpserver.RequireScope(unrevoked{g}, auth.ScopeAdmin, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			q, refused := httpserver.Query(r, parameters[pattern]...)
-			if refused == nil {
-				refused = serve(w, r, q)
-			}
-			if refused != nil {
-				problem.Write(w, refused)
-			}
-		})))
-	}
+// adminCall serves a call of the admin API, or returns why the call is refused.
+type adminCall func(w http.ResponseWriter, r *http.Request, query url.Values) *problem.Details
+
+// registerAdminCalls adds the admin API. Its calls require a token with the scope admin.
+func (g *Gateway) registerAdminCalls() {
+	g.registerAdminCall("GET /admin/stats", g.serveStats)
+	g.registerAdminCall("GET /admin/connections", g.listConnections, "account")
+	g.registerAdminCall("POST /admin/disconnect", g.disconnectClients)
+	g.registerAdminCall("POST /admin/revoke", g.revokeTokens)
+	g.registerAdminCall("POST /admin/drain", g.drainClients)
 }
 
-func (g *Gateway) stats(w http.ResponseWriter, _ *http.Request, _ url.Values) *problem.Details {
+// registerAdminCall adds a call that accepts the given query parameters.
+func (g *Gateway) registerAdminCall(pattern string, call adminCall, parameters ...string) {
+	serve := func(w http.ResponseWriter, r *http.Request) {
+		query, refused := httpserver.Query(r, parameters...)
+		if refused == nil {
+			refused = call(w, r, query)
+		}
+		if refused != nil {
+			problem.Write(w, refused)
+		}
+	}
+	handler := httpserver.RequireScope(revocationVerifier{g}, auth.ScopeAdmin, http.HandlerFunc(serve))
+	g.admin.Handle(pattern, handler)
+}
+
+func (g *Gateway) serveStats(w http.ResponseWriter, _ *http.Request, _ url.Values) *problem.Details {
 	httpserver.WriteJSON(w, http.StatusOK, struct {
 		Gateway string `json:"gateway"`
 		ws.Stats
-	}{g.cfg.Name, g.hub.Stats()})
+	}{
+		Gateway: g.cfg.Name,
+		Stats:   g.hub.Stats(),
+	})
 	return nil
 }
 
-// connections lists this gateway's, at most maxListed of them.
-func (g *Gateway) connections(w http.ResponseWriter, _ *http.Request, q url.Values) *problem.Details {
-	account := q.Get("account")
-	if q.Has("account") && !bus.ValidAccount(account) {
-		return httpserver.Invalid("/account", "an account is user:<id> or model:<id>")
+// listConnections lists this gateway's connections, at most maxListed of them.
+func (g *Gateway) listConnections(w http.ResponseWriter, _ *http.Request, query url.Values) *problem.Details {
+	account := query.Get("account")
+	if query.Has("account") && !bus.ValidAccount(account) {
+		return httpserver.Invalid("/account", accountDetail)
 	}
-	list, total := g.hub.Connections(account, maxListed)
+
+	connections, total := g.hub.Connections(account, maxListed)
 	httpserver.WriteJSON(w, http.StatusOK, struct {
 		Gateway     string              `json:"gateway"`
 		Total       int                 `json:"total"`
 		Connections []ws.ConnectionInfo `json:"connections"`
-	}{g.cfg.Name, total, list})
+	}{
+		Gateway:     g.cfg.Name,
+		Total:       total,
+		Connections: connections,
+	})
 	return nil
 }
 
-// done is the answer to a call that all gateways apply.
-type done struct {
-	Closed   int   `json:"closed"`   // connections of this gateway
-	Gateways int64 `json:"gateways"` // that were reached, this one included
+// disconnectRequest is the body of POST /admin/disconnect.
+type disconnectRequest struct {
+	Account    string `json:"account"`
+	Connection string `json:"connection"`
+	Reason     string `json:"reason"`
 }
 
-// disconnect closes an account's connections, or one connection, wherever they are.
-func (g *Gateway) disconnect(w http.ResponseWriter, r *http.Request, _ url.Values) *problem.Details {
-	var body struct {
-		Account    string `json:"account"`
-		Connection string `json:"connection"`
-		Reason     string `json:"reason"`
+func (d *disconnectRequest) validate() *problem.Details {
+	hasAccount := d.Account != ""
+	hasConnection := d.Connection != ""
+	switch {
+	case hasAccount == hasConnection:
+		return httpserver.Invalid("", "exactly one of account and connection must be given")
+	case hasAccount && !bus.ValidAccount(d.Account):
+		return httpserver.Invalid("/account", accountDetail)
+	case !isPlainText(d.Connection, maxNameText):
+		return httpserver.Invalid("/connection", "connection must be the id from a connection's welcome frame")
+	case !isPlainText(d.Reason, maxReasonText):
+		return httpserver.Invalid("/reason", fmt.Sprintf("reason must be printable text of at most %d bytes", maxReasonText))
 	}
+	return nil
+}
+
+// disconnectClients closes an account's connections, or one connection, on all gateways.
+func (g *Gateway) disconnectClients(w http.ResponseWriter, r *http.Request, _ url.Values) *problem.Details {
+	var body disconnectRequest
 	if refused := httpserver.ReadJSON(r, &body); refused != nil {
 		return refused
 	}
-	switch {
-	case (body.Account == "") == (body.Connection == ""):
-		return httpserver.Invalid("", "give account or connection")
-	case body.Account != "" && !bus.ValidAccount(body.Account):
-		return httpserver.Invalid("/account", "an account is user:<id> or model:<id>")
-	case !plain(body.Connection, maxTokenID):
-		return httpserver.Invalid("/connection", "a connection's id stands in its welcome frame")
-	case !plain(body.Reason, maxReason):
-		return httpserver.Invalid("/reason", fmt.Sprintf("a reason has at most %d bytes of printable text", maxReason))
+	if refused := body.validate(); refused != nil {
+		return refused
 	}
-	message := controlMessage{Op: opDisconnect, Account: body.Account, Connection: body.Connection, Reason: body.Reason}
-	return g.broadcast(w, r, message, g.hub.Disconnect(message.Account, message.Connection, message.Reason))
+
+	closed := g.hub.Disconnect(body.Account, body.Connection, body.Reason)
+	return g.broadcast(w, r, closed, controlMessage{
+		Op:         opDisconnect,
+		Account:    body.Account,
+		Connection: body.Connection,
+		Reason:     body.Reason,
+	})
 }
 
-// revoke makes tokens void everywhere, for as long as they would be valid.
-func (g *Gateway) revoke(w http.ResponseWriter, r *http.Request, _ url.Values) *problem.Details {
-	var body struct {
-		TokenID   string     `json:"tokenId"`
-		Account   string     `json:"account"`
-		ExpiresAt *time.Time `json:"expiresAt"`
+// revokeRequest is the body of POST /admin/revoke.
+type revokeRequest struct {
+	TokenID   string     `json:"tokenId"`
+	Account   string     `json:"account"`
+	ExpiresAt *time.Time `json:"expiresAt"`
+}
+
+func (r *revokeRequest) validate(now time.Time) *problem.Details {
+	hasAccount := r.Account != ""
+	hasTokenID := r.TokenID != ""
+	switch {
+	case hasAccount == hasTokenID:
+		return httpserver.Invalid("", "exactly one of tokenId and account must be given")
+	case hasAccount && !bus.ValidAccount(r.Account):
+		return httpserver.Invalid("/account", accountDetail)
+	case !isPlainText(r.TokenID, maxNameText):
+		return httpserver.Invalid("/tokenId", fmt.Sprintf("tokenId must be printable text of at most %d bytes", maxNameText))
+	case r.ExpiresAt == nil:
+		return nil
 	}
+	if !r.ExpiresAt.After(now) || r.ExpiresAt.Sub(now) > maxRevocation {
+		return httpserver.Invalid("/expiresAt", "expiresAt must be in the future and at most a year ahead")
+	}
+	return nil
+}
+
+func (r *revokeRequest) revocation(now time.Time) ws.Revocation {
+	until := now.Add(defaultRevocation)
+	if r.ExpiresAt != nil {
+		until = r.ExpiresAt.Add(expiryGrace)
+	}
+	return ws.Revocation{
+		TokenID: r.TokenID,
+		Account: r.Account,
+		At:      now,
+		Until:   until,
+	}
+}
+
+// revokeTokens makes tokens invalid on all gateways until they would have expired.
+func (g *Gateway) revokeTokens(w http.ResponseWriter, r *http.Request, _ url.Values) *problem.Details {
+	var body revokeRequest
 	if refused := httpserver.ReadJSON(r, &body); refused != nil {
 		return refused
 	}
 	now := time.Now()
-	v := ws.Revocation{TokenID: body.TokenID, Account: body.Account, At: now, Until: now.Add(revokedFor)}
-	switch {
-	case (v.TokenID == "") == (v.Account == ""):
-		return httpserver.Invalid("", "give tokenId or account")
-	case v.Account != "" && !bus.ValidAccount(v.Account):
-		return httpserver.Invalid("/account", "an account is user:<id> or model:<id>")
-	case !plain(v.TokenID, maxTokenID):
-		return httpserver.Invalid("/tokenId", "a token's id is its claim jti, at most 255 bytes of printable text")
-	case body.ExpiresAt != nil && (!body.ExpiresAt.After(now) || body.ExpiresAt.Sub(now) > maxRevoked):
-		return httpserver.Invalid("/expiresAt", "expiresAt is the exp of the longest-lived token, from now to a year ahead")
-	case body.ExpiresAt != nil:
-		// Redis keeps whole seconds, and tokens are accepted a little after their exp.
-		v.Until = body.ExpiresAt.Add(time.Minute)
+	if refused := body.validate(now); refused != nil {
+		return refused
 	}
-	if len(g.hub.Revocations()) >= maxHeld {
-		d := problem.New(http.StatusServiceUnavailable, "overloaded", "", "nothing was done: "+errTooManyRevocations.Error())
-		d.RetryAfter = 1
-		return d
+	if len(g.hub.Revocations()) >= maxKnownRevocations {
+		return unavailable("overloaded", "nothing was changed: "+errTooManyRevocations.Error())
 	}
+
+	v := body.revocation(now)
 	closed := g.hub.Revoke(v)
-	if err := g.control.keep(r.Context(), v); err != nil {
+	err := g.control.storeRevocations(r.Context(), v)
+	if err != nil {
 		return g.broadcastFailed(err)
 	}
-	return g.broadcast(w, r, controlMessage{Op: opRevoke, TokenID: v.TokenID, Account: v.Account, At: &v.At, Until: &v.Until}, closed)
+	return g.broadcast(w, r, closed, controlMessage{
+		Op:      opRevoke,
+		TokenID: v.TokenID,
+		Account: v.Account,
+		At:      &v.At,
+		Until:   &v.Until,
+	})
 }
 
-// drainCall sends the clients of this gateway away, or of the one that is named.
-func (g *Gateway) drainCall(w http.ResponseWriter, r *http.Request, _ url.Values) *problem.Details {
-	body := struct {
+// drainClients makes the clients of this gateway reconnect elsewhere, or those of the gateway that
+// the call names.
+func (g *Gateway) drainClients(w http.ResponseWriter, r *http.Request, _ url.Values) *problem.Details {
+	var body struct {
 		Gateway string `json:"gateway"`
-	}{}
+	}
 	if refused := httpserver.ReadJSON(r, &body); refused != nil {
 		return refused
 	}
-	if !plain(body.Gateway, maxTokenID) {
-		return httpserver.Invalid("/gateway", "a gateway's name stands in its welcome frames")
+	if !isPlainText(body.Gateway, maxNameText) {
+		return httpserver.Invalid("/gateway", "gateway must be the name from a gateway's welcome frames")
 	}
 	if body.Gateway != "" && body.Gateway != g.cfg.Name {
-		return g.broadcast(w, r, controlMessage{Op: opDrain, Gateway: body.Gateway}, 0)
+		return g.broadcast(w, r, 0, controlMessage{Op: opDrain, Gateway: body.Gateway})
 	}
-	g.cfg.Logger.Info("admin", "op", opDrain)
+
+	g.cfg.Logger.Info("admin call was applied", "operation", opDrain)
 	g.startDrain()
 	httpserver.WriteJSON(w, http.StatusOK, struct {
 		Gateway  string `json:"gateway"`
 		Draining bool   `json:"draining"`
-	}{g.cfg.Name, true})
+	}{
+		Gateway:  g.cfg.Name,
+		Draining: true,
+	})
 	return nil
 }
 
-// broadcast passes on a message that this gateway has applied.
-func (g *Gateway) broadcast(w http.ResponseWriter, r *http.Request, message controlMessage, closed int) *problem.Details {
-	n, err := g.control.publish(r.Context(), message)
+// broadcastAnswer answers a call that all gateways apply.
+type broadcastAnswer struct {
+	Closed   int   `json:"closed"`   // connections of this gateway
+	Gateways int64 `json:"gateways"` // gateways that received the message, including this one
+}
+
+// broadcast sends a message to the other gateways. This gateway has applied it already and has
+// closed that many connections.
+func (g *Gateway) broadcast(w http.ResponseWriter, r *http.Request, closed int, message controlMessage) *problem.Details {
+	n, err := g.control.publishMessage(r.Context(), message)
 	if err != nil {
 		return g.broadcastFailed(err)
 	}
-	g.cfg.Logger.Info("admin", "op", message.Op, "closed", closed, "gateways", n)
-	httpserver.WriteJSON(w, http.StatusOK, done{Closed: closed, Gateways: n})
+	g.cfg.Logger.Info("admin call was applied", "operation", message.Op, "connections", closed, "gateways", n)
+	httpserver.WriteJSON(w, http.StatusOK, broadcastAnswer{Closed: closed, Gateways: n})
 	return nil
 }
 
-// broadcastFailed answers a call that this gateway has applied and the others have not heard of.
+// broadcastFailed answers a call that this gateway has applied and the others have not received.
 func (g *Gateway) broadcastFailed(err error) *problem.Details {
-	g.cfg.Logger.Error("an admin call reached this gateway only", "err", err)
-	d := problem.New(http.StatusServiceUnavailable, "unavailable", "", "done on this gateway; the others could not be told: repeat the call")
+	g.cfg.Logger.Error("broadcasting an admin call failed; only this gateway applied it", "error", err)
 	if errors.Is(err, errTooManyRevocations) {
-		d = problem.New(http.StatusServiceUnavailable, "overloaded", "", "done on this gateway until it stops; "+err.Error())
+		return unavailable("overloaded", "applied on this gateway only, until it stops: "+err.Error())
 	}
+	return unavailable("unavailable", "applied on this gateway only, the others could not be reached; repeat the call")
+}
+
+// unavailable is a 503 that asks the caller to repeat the request after a second.
+func unavailable(code, detail string) *problem.Details {
+	d := problem.New(http.StatusServiceUnavailable, code, "", detail)
 	d.RetryAfter = 1
 	return d
 }
 
-// apply does what another gateway's message says.
-func (g *Gateway) apply(message controlMessage) {
+// applyMessage applies a call that another gateway received.
+func (g *Gateway) applyMessage(message controlMessage) {
 	switch message.Op {
 	case opDisconnect:
 		g.hub.Disconnect(message.Account, message.Connection, message.Reason)
 	case opRevoke:
-		if message.At != nil && message.Until != nil && (message.TokenID == "") != (message.Account == "") {
-			g.hub.Revoke(ws.Revocation{TokenID: message.TokenID, Account: message.Account, At: *message.At, Until: *message.Until})
+		v, ok := message.revocation()
+		if ok {
+			g.hub.Revoke(v)
 		}
 	case opDrain:
 		if message.Gateway == g.cfg.Name {
@@ -200,9 +284,9 @@ func (g *Gateway) apply(message controlMessage) {
 	}
 }
 
-// plain tells whether a text is short, valid and without control characters.
-func plain(s string, longest int) bool {
-	if len(s) > longest || !utf8.ValidString(s) {
+// isPlainText reports whether s is valid, printable text of at most maxBytes bytes.
+func isPlainText(s string, maxBytes int) bool {
+	if len(s) > maxBytes || !utf8.ValidString(s) {
 		return false
 	}
 	for _, r := range s {

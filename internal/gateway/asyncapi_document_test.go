@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -16,9 +17,8 @@ import (
 	"github.com/redroomrewards/realtime/docs"
 )
 
-// document is docs/asyncapi.json with every object closed: a member that is not
-// described fails, although clients are told to ignore it. It remembers which parts
-// of the description frames have used.
+// document is docs/asyncapi.json with every object closed: a member that is not described is an
+// error, although clients must ignore it. The document records which of its parts frames have used.
 type document struct {
 	root     any
 	compiler *jsonschema.Compiler
@@ -38,11 +38,16 @@ func parseJSON(t testing.TB, raw []byte) any {
 
 func openDocument(t testing.TB) *document {
 	t.Helper()
-	d := &document{root: parseJSON(t, docs.AsyncAPI), compiler: jsonschema.NewCompiler(), used: map[string]bool{}}
-	closeObjects(d.at("#/components/schemas"))
+	d := &document{
+		root:     parseJSON(t, docs.AsyncAPI),
+		compiler: jsonschema.NewCompiler(),
+		used:     map[string]bool{},
+	}
+	closeObjects(d.nodeAt("#/components/schemas"))
 	d.compiler.DefaultDraft(jsonschema.Draft7)
 	d.compiler.AssertFormat()
-	if err := d.compiler.AddResource(documentURL, d.root); err != nil {
+	err := d.compiler.AddResource(documentURL, d.root)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return d
@@ -64,16 +69,16 @@ func closeObjects(node any) {
 	}
 }
 
-// at follows a pointer such as #/components/schemas/Seq. It is nil when that leads nowhere.
-func (d *document) at(pointer string) any {
+// nodeAt returns the node at a pointer such as #/components/schemas/Seq, or nil if there is none.
+func (d *document) nodeAt(pointer string) any {
 	node := d.root
 	for _, step := range strings.Split(strings.TrimPrefix(pointer, "#/"), "/") {
 		switch n := node.(type) {
 		case map[string]any:
 			node = n[step]
 		case []any:
-			var i int
-			if _, err := fmt.Sscan(step, &i); err != nil || i >= len(n) {
+			i, err := strconv.Atoi(step)
+			if err != nil || i < 0 || i >= len(n) {
 				return nil
 			}
 			node = n[i]
@@ -84,10 +89,10 @@ func (d *document) at(pointer string) any {
 	return node
 }
 
-// schema is the schema at the pointer, and where it is when that is a reference.
-func (d *document) schema(pointer string) (map[string]any, string) {
+// resolve returns the schema at the pointer and its own pointer. It follows references.
+func (d *document) resolve(pointer string) (map[string]any, string) {
 	for {
-		s, _ := d.at(pointer).(map[string]any)
+		s, _ := d.nodeAt(pointer).(map[string]any)
 		next, ok := s["$ref"].(string)
 		if !ok {
 			return s, pointer
@@ -104,114 +109,119 @@ func (d *document) validate(pointer string, v any) error {
 	return s.Validate(v)
 }
 
-func payload(op string) string { return "#/components/messages/" + op + "/payload" }
+func payloadPointer(op string) string { return "#/components/messages/" + op + "/payload" }
 
 // The channels.
 const (
-	webSocket  = "#/channels/wallet/messages/"
-	serverSent = "#/channels/events/messages/"
+	webSocketChannel  = "#/channels/wallet/messages/"
+	serverSentChannel = "#/channels/events/messages/"
 )
 
-// parameters are those of GET /v1/events.
-const parameters = "#/operations/stream/bindings/http/query"
+// streamParameters are the query parameters of GET /v1/events.
+const streamParameters = "#/operations/stream/bindings/http/query"
 
-// check validates a frame of a channel and notes what of the description it used.
-func (d *document) check(channel string, v any) error {
+// checkFrame validates a frame of a channel and records the parts of the description that it uses.
+func (d *document) checkFrame(channel string, v any) error {
 	frame, _ := v.(map[string]any)
 	op, _ := frame["op"].(string)
-	if d.at(channel+op) == nil {
-		return fmt.Errorf("the document has no message %q there", op)
+	if d.nodeAt(channel+op) == nil {
+		return fmt.Errorf("the channel must have the message %q", op)
 	}
 	d.used[channel+op] = true
-	return d.checkAt(payload(op), v)
+	return d.checkValue(payloadPointer(op), v)
 }
 
-func (d *document) checkAt(pointer string, v any) error {
-	if err := d.validate(pointer, v); err != nil {
+// checkValue validates a value and records the parts of the description that it uses.
+func (d *document) checkValue(pointer string, v any) error {
+	err := d.validate(pointer, v)
+	if err != nil {
 		return err
 	}
 	d.used[pointer] = true
-	d.cover(pointer, v)
+	d.recordParts(pointer, v)
 	return nil
 }
 
-// cover notes the parts of a valid value's schema that apply to it.
-func (d *document) cover(pointer string, v any) {
-	s, pointer := d.schema(pointer)
-	for i := range alternatives(s) {
-		if branch := fmt.Sprintf("%s/oneOf/%d", pointer, i); d.validate(branch, v) == nil {
+// recordParts records the parts of a valid value's schema that apply to it.
+func (d *document) recordParts(pointer string, v any) {
+	s, pointer := d.resolve(pointer)
+	for i := range alternativesOf(s) {
+		branch := fmt.Sprintf("%s/oneOf/%d", pointer, i)
+		if d.validate(branch, v) == nil {
 			d.used[branch] = true
-			d.cover(branch, v)
+			d.recordParts(branch, v)
 		}
 	}
 	switch v := v.(type) {
 	case map[string]any:
-		for name := range properties(s) {
+		for name := range propertiesOf(s) {
 			if member, ok := v[name]; ok {
 				d.used[pointer+"/properties/"+name] = true
-				d.cover(pointer+"/properties/"+name, member)
+				d.recordParts(pointer+"/properties/"+name, member)
 			}
 		}
 	case []any:
 		for _, item := range v {
-			d.cover(pointer+"/items", item)
+			d.recordParts(pointer+"/items", item)
 		}
 	}
-	for _, value := range values(s) {
+	for _, value := range valuesOf(s) {
 		if value == v {
 			d.used[fmt.Sprintf("%s/%v", pointer, value)] = true
 		}
 	}
 }
 
-// unused lists what no frame has used, of all that the channels' messages can reach, and parameters that nobody gave.
-func (d *document) unused() []string {
-	seen := map[string]bool{parameters: true}
-	d.reach(parameters, seen)
-	for _, channel := range []string{webSocket, serverSent} {
-		messages, _ := d.at(strings.TrimSuffix(channel, "/")).(map[string]any)
+// unusedParts returns the parts of the channels' messages and of the parameters that were not used.
+func (d *document) unusedParts() []string {
+	reachable := map[string]bool{streamParameters: true}
+	d.addReachable(streamParameters, reachable)
+	for _, channel := range []string{webSocketChannel, serverSentChannel} {
+		messages, _ := d.nodeAt(strings.TrimSuffix(channel, "/")).(map[string]any)
 		for op := range messages {
-			seen[channel+op], seen[payload(op)] = true, true
-			d.reach(payload(op), seen)
+			reachable[channel+op] = true
+			reachable[payloadPointer(op)] = true
+			d.addReachable(payloadPointer(op), reachable)
 		}
 	}
-	maps.DeleteFunc(seen, func(pointer string, part bool) bool { return !part || d.used[pointer] })
-	return slices.Sorted(maps.Keys(seen))
+	maps.DeleteFunc(reachable, func(pointer string, isPart bool) bool { return !isPart || d.used[pointer] })
+	return slices.Sorted(maps.Keys(reachable))
 }
 
-func (d *document) reach(pointer string, seen map[string]bool) {
-	s, pointer := d.schema(pointer)
-	part := func(suffix string) {
-		p := pointer + suffix
-		seen[p] = true
-		d.reach(p, seen)
+// addReachable adds the pointers of all parts of a schema.
+func (d *document) addReachable(pointer string, reachable map[string]bool) {
+	s, pointer := d.resolve(pointer)
+	addPart := func(suffix string) {
+		part := pointer + suffix
+		reachable[part] = true
+		d.addReachable(part, reachable)
 	}
-	for i := range alternatives(s) {
-		part(fmt.Sprintf("/oneOf/%d", i))
+	for i := range alternativesOf(s) {
+		addPart(fmt.Sprintf("/oneOf/%d", i))
 	}
-	for name := range properties(s) {
-		part("/properties/" + name)
+	for name := range propertiesOf(s) {
+		addPart("/properties/" + name)
 	}
-	for _, value := range values(s) {
-		seen[fmt.Sprintf("%s/%v", pointer, value)] = true
+	for _, value := range valuesOf(s) {
+		reachable[fmt.Sprintf("%s/%v", pointer, value)] = true
 	}
 	if s["items"] != nil {
-		d.reach(pointer+"/items", seen)
+		d.addReachable(pointer+"/items", reachable)
 	}
 }
 
-func alternatives(s map[string]any) []any {
+func alternativesOf(s map[string]any) []any {
 	list, _ := s["oneOf"].([]any)
 	return list
 }
 
-func properties(s map[string]any) map[string]any {
+func propertiesOf(s map[string]any) map[string]any {
 	m, _ := s["properties"].(map[string]any)
 	return m
 }
 
-// values are those of an enumeration or a boolean.
-func values(s map[string]any) []any {
+// valuesOf returns the values of an enumeration or a boolean.
+func valuesOf(s map[string]any) []any {
 	if s["type"] == "boolean" {
 		return []any{true, false}
 	}
@@ -219,7 +229,7 @@ func values(s map[string]any) []any {
 	return list
 }
 
-// The document is one of AsyncAPI 3.0, by the schema of those who make it.
+// The document is valid under the official schema of AsyncAPI 3.0.
 func TestAsyncAPIDocumentIsValid(t *testing.T) {
 	f, err := os.Open("testdata/asyncapi-3.0.0/schema.json.gz")
 	if err != nil {
@@ -234,44 +244,64 @@ func TestAsyncAPIDocumentIsValid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const meta = "http://asyncapi.com/definitions/3.0.0/asyncapi.json"
+	const schemaURL = "http://asyncapi.com/definitions/3.0.0/asyncapi.json"
 	c := jsonschema.NewCompiler()
-	if err := c.AddResource(meta, parseJSON(t, raw)); err != nil {
-		t.Fatal(err)
-	}
-	s, err := c.Compile(meta)
+	err = c.AddResource(schemaURL, parseJSON(t, raw))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Validate(parseJSON(t, docs.AsyncAPI)); err != nil {
+	s, err := c.Compile(schemaURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.Validate(parseJSON(t, docs.AsyncAPI))
+	if err != nil {
 		t.Errorf("%#v", err)
 	}
-	// The schema cannot know whether references lead somewhere.
+}
+
+// The targets of all references exist. The schema cannot check this.
+func TestAsyncAPIReferencesExist(t *testing.T) {
 	d := openDocument(t)
-	var walk func(v any)
-	walk = func(v any) {
-		switch v := v.(type) {
-		case map[string]any:
-			if to, ok := v["$ref"].(string); ok && d.at(to) == nil {
-				t.Errorf("%s leads nowhere", to)
-			}
-			for _, member := range v {
-				walk(member)
-			}
-		case []any:
-			for _, item := range v {
-				walk(item)
-			}
+	for _, pointer := range references(d.root) {
+		if d.nodeAt(pointer) == nil {
+			t.Errorf("reference to %s: got no target", pointer)
 		}
 	}
-	walk(d.root)
-	messages, _ := d.at("#/components/messages").(map[string]any)
-	for name, m := range messages {
-		examples, _ := m.(map[string]any)["examples"].([]any)
-		for _, e := range examples {
-			if err := d.validate(payload(name), e.(map[string]any)["payload"]); err != nil {
-				t.Errorf("example of %s: %v", name, err)
-			}
+}
+
+// references returns the pointers of all references in a node.
+func references(node any) []string {
+	var found []string
+	switch node := node.(type) {
+	case map[string]any:
+		pointer, ok := node["$ref"].(string)
+		if ok {
+			found = append(found, pointer)
 		}
+		for _, member := range node {
+			found = append(found, references(member)...)
+		}
+	case []any:
+		for _, item := range node {
+			found = append(found, references(item)...)
+		}
+	}
+	return found
+}
+
+func TestAsyncAPIExamplesAreValid(t *testing.T) {
+	d := openDocument(t)
+	messages, _ := d.nodeAt("#/components/messages").(map[string]any)
+	for name, message := range messages {
+		t.Run(name, func(t *testing.T) {
+			examples, _ := message.(map[string]any)["examples"].([]any)
+			for _, example := range examples {
+				err := d.validate(payloadPointer(name), example.(map[string]any)["payload"])
+				if err != nil {
+					t.Errorf("%v: %v", example, err)
+				}
+			}
+		})
 	}
 }

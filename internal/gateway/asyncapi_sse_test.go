@@ -16,34 +16,30 @@ import (
 	"github.com/redroomrewards/realtime/internal/auth"
 )
 
-// listening is a stream of server-sent events, on which the frames are checked against the document.
-type listening struct {
+// checkedStream is a stream of server-sent events. It checks the frames against the document.
+type checkedStream struct {
 	*testing.T
-	doc   *document
-	lines *bufio.Scanner
+	doc    *document
+	lines  *bufio.Scanner
+	hasIDs bool // frames that change the client's position come with an id
 }
 
-// listen asks with these parameters, which the document must allow. Without a token among them it goes into the header.
-func (w *world) listen(doc *document, raw string, query map[string]any) *listening {
+// openStream makes a request with query parameters that the document must allow. The token is in the
+// header, unless the parameters have one.
+func (w *world) openStream(doc *document, token string, query map[string]any) *checkedStream {
 	w.Helper()
+	w.checkParameters(doc, query)
 	values := url.Values{}
 	for name, value := range query {
 		values.Set(name, fmt.Sprint(value))
 	}
-	given, err := json.Marshal(maps.Collect(maps.All(query))) // {} when there are none
-	if err != nil {
-		w.Fatal(err)
-	}
-	if err := doc.checkAt(parameters, parseJSON(w.T, given)); err != nil {
-		w.Errorf("%v: %v", query, err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url+"/v1/events?"+values.Encode(), nil)
 	if err != nil {
 		w.Fatal(err)
 	}
 	if query["access_token"] == nil {
-		req.Header.Set("Authorization", "Bearer "+raw)
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
@@ -51,75 +47,125 @@ func (w *world) listen(doc *document, raw string, query map[string]any) *listeni
 		cancel()
 		w.Fatal(err)
 	}
-	w.Cleanup(func() { cancel(); _ = resp.Body.Close() })
-	if resp.StatusCode != http.StatusOK || !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
-		w.Fatalf("%v: %s %s", query, resp.Status, resp.Header.Get("Content-Type"))
+	w.Cleanup(func() {
+		cancel()
+		_ = resp.Body.Close()
+	})
+	if resp.StatusCode != http.StatusOK {
+		w.Fatalf("status of %v: got %s, want 200", query, resp.Status)
 	}
-	return &listening{T: w.T, doc: doc, lines: bufio.NewScanner(resp.Body)}
+	if got := resp.Header.Get("Content-Type"); !strings.HasPrefix(got, "text/event-stream") {
+		w.Fatalf("Content-Type of %v: got %s, want text/event-stream", query, got)
+	}
+	return &checkedStream{
+		T:      w.T,
+		doc:    doc,
+		lines:  bufio.NewScanner(resp.Body),
+		hasIDs: query["accounts"] != "*",
+	}
+}
+
+// checkParameters checks query parameters against the document.
+func (w *world) checkParameters(doc *document, query map[string]any) {
+	w.Helper()
+	given, err := json.Marshal(maps.Collect(maps.All(query))) // {} if query is nil
+	if err != nil {
+		w.Fatal(err)
+	}
+	err = doc.checkValue(streamParameters, parseJSON(w.T, given))
+	if err != nil {
+		w.Errorf("%v: %v", query, err)
+	}
 }
 
 var (
-	idOf    = regexp.MustCompile(`^id: \S+$`)
-	retryOf = regexp.MustCompile(`^retry: \d+$`)
+	idLine    = regexp.MustCompile(`^id: \S+$`)
+	retryLine = regexp.MustCompile(`^retry: \d+$`)
 )
 
-// hear takes frames of these ops, in that order, with the lines that belong to them: an id with what moves the client on,
-// unless all says that it has none; retry with reconnect.
-func (l *listening) hear(ops ...string) { l.Helper(); l.hearAll(false, ops...) }
-
-func (l *listening) hearAll(all bool, ops ...string) {
-	l.Helper()
+// expectFrames reads frames with these ops, in that order. It also checks the lines before their
+// data: an id if the frame changes the client's position, and retry with the frame reconnect.
+func (s *checkedStream) expectFrames(ops ...string) {
+	s.Helper()
 	for _, op := range ops {
-		var before []string
-		for l.lines.Scan() && !strings.HasPrefix(l.lines.Text(), "data: ") {
-			if line := l.lines.Text(); line != "" && line != ":" {
-				before = append(before, line)
-			}
+		data, before := s.readEvent()
+		frame := parseJSON(s.T, []byte(data))
+		err := s.doc.checkFrame(serverSentChannel, frame)
+		if err != nil {
+			s.Errorf("%s: %v", data, err)
 		}
-		data, ok := strings.CutPrefix(l.lines.Text(), "data: ")
-		if !ok {
-			l.Fatalf("the stream ended before %s: %v", op, l.lines.Err())
+		object, _ := frame.(map[string]any)
+		if object["op"] != op {
+			s.Fatalf("frame: got %s, want %s", data, op)
 		}
-		frame := parseJSON(l.T, []byte(data))
-		if err := l.doc.check(serverSent, frame); err != nil {
-			l.Errorf("%s: %v", data, err)
-		}
-		if object, ok := frame.(map[string]any); !ok || object["op"] != op {
-			l.Fatalf("got %s, want %s", data, op)
-		}
-		var want *regexp.Regexp
-		switch op {
-		case "subscribed", "event", "resync":
-			if !all {
-				want = idOf
-			}
-		case "reconnect":
-			want = retryOf
-		}
-		if want == nil && len(before) > 0 || want != nil && (len(before) != 1 || !want.MatchString(before[0])) {
-			l.Errorf("%s comes with %q", op, before)
-		}
+		s.checkLines(op, before)
 	}
 }
 
-// serverSent is after everyOperation: user:u1 has had 19 events.
-func (w *world) serverSent(doc *document) {
+// readEvent returns the data of the next event and the lines before it, without heartbeats.
+func (s *checkedStream) readEvent() (data string, before []string) {
+	s.Helper()
+	for s.lines.Scan() {
+		line := s.lines.Text()
+		data, isData := strings.CutPrefix(line, "data: ")
+		if isData {
+			return data, before
+		}
+		if line != "" && line != ":" {
+			before = append(before, line)
+		}
+	}
+	s.Fatalf("read event: got the end of the stream (%v)", s.lines.Err())
+	return "", nil
+}
+
+// checkLines checks the lines before the data of a frame.
+func (s *checkedStream) checkLines(op string, lines []string) {
+	s.Helper()
+	var want *regexp.Regexp
+	switch op {
+	case "subscribed", "event", "resync":
+		if s.hasIDs {
+			want = idLine
+		}
+	case "reconnect":
+		want = retryLine
+	}
+	if want == nil {
+		if len(lines) > 0 {
+			s.Errorf("lines before %s: got %q, want none", op, lines)
+		}
+		return
+	}
+	if len(lines) != 1 || !want.MatchString(lines[0]) {
+		s.Errorf("lines before %s: got %q, want one that matches %s", op, lines, want)
+	}
+}
+
+// checkServerSentEvents follows checkSubscriptions: user:u1 has 19 events.
+func (w *world) checkServerSentEvents(doc *document) {
 	w.Helper()
 	own := w.tokenFor(time.Hour, "", "user:u1")
-	w.listen(doc, own, map[string]any{
-		"accounts": "user:u1", "types": "wallet.escrow_held,wallet.escrow_settled", "reasons": "chip_menu_purchase", "features": "chip_menu",
-		"minAmount": 100, "after": "user:u1=1", "snapshot": false,
-	}).hear("welcome", "subscribed", "event", "event", "event")
-	w.listen(doc, "", map[string]any{"access_token": own, "snapshot": true}).hear("welcome", "subscribed")
-	all := w.listen(doc, w.tokenFor(time.Hour, auth.ScopeEvents), map[string]any{"accounts": "*"})
-	all.hearAll(true, "welcome", "subscribed")
-	w.credit("user:u1", 10, "k2")
-	all.hearAll(true, "event")
+	filtered := w.openStream(doc, own, map[string]any{
+		"accounts":  "user:u1",
+		"types":     "wallet.escrow_held,wallet.escrow_settled",
+		"reasons":   "chip_menu_purchase",
+		"features":  "chip_menu",
+		"minAmount": 100,
+		"after":     "user:u1=1",
+		"snapshot":  false,
+	})
+	filtered.expectFrames("welcome", "subscribed", "event", "event", "event")
+	inQuery := w.openStream(doc, "", map[string]any{"access_token": own, "snapshot": true})
+	inQuery.expectFrames("welcome", "subscribed")
+	all := w.openStream(doc, w.tokenFor(time.Hour, auth.ScopeEvents), map[string]any{"accounts": "*"})
+	all.expectFrames("welcome", "subscribed")
+	w.creditPoints("user:u1", 10, "k2")
+	all.expectFrames("event")
 
-	if err := doc.validate(parameters, parseJSON(w.T, []byte(`{"account":"user:u1"}`))); err == nil {
-		w.Error("the document allows a parameter that there is not")
+	err := doc.validate(streamParameters, parseJSON(w.T, []byte(`{"account":"user:u1"}`)))
+	if err == nil {
+		w.Error("an unknown parameter: got no error from the document, want one")
 	}
-	if r := w.get(w.url+"/v1/events?account=user:u1", own); r.status != http.StatusBadRequest {
-		w.Errorf("a parameter that there is not: %d", r.status)
-	}
+	w.get(w.url+"/v1/events?account=user:u1", own).expectStatus(w.T, http.StatusBadRequest)
 }

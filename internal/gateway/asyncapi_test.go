@@ -11,264 +11,329 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/google/uuid"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/gateway"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// talk is a WebSocket on which both sides' frames are checked against the document.
-type talk struct {
+// checkedSocket is a WebSocket client. It checks the frames of both sides against the document.
+type checkedSocket struct {
 	*testing.T
 	doc     *document
-	ws      *websocket.Conn
+	conn    *websocket.Conn
 	pending []map[string]any
 }
 
-const patience = 20 * time.Second
-
-// talk connects; raw may be empty.
-func (w *world) talk(doc *document, raw string) *talk {
+// dialChecked connects. An empty token connects without one.
+func (w *world) dialChecked(doc *document, token string) *checkedSocket {
 	w.Helper()
 	header := http.Header{}
-	if raw != "" {
-		header.Set("Authorization", "Bearer "+raw)
+	if token != "" {
+		header.Set("Authorization", "Bearer "+token)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
-	ws, resp, err := websocket.Dial(ctx, w.url+"/v1/ws", &websocket.DialOptions{HTTPHeader: header, Subprotocols: []string{"wallet.v1"}})
+	conn, resp, err := websocket.Dial(ctx, w.socketURL(), &websocket.DialOptions{
+		HTTPHeader:   header,
+		Subprotocols: []string{"wallet.v1"},
+	})
 	if err != nil {
-		w.Fatalf("dial: %v (%v)", err, resp)
+		w.Fatalf("connect: %v (%v)", err, resp)
 	}
-	w.Cleanup(func() { _ = ws.CloseNow() })
-	return &talk{T: w.T, doc: doc, ws: ws}
+	w.Cleanup(func() { _ = conn.CloseNow() })
+	return &checkedSocket{T: w.T, doc: doc, conn: conn}
 }
 
-// say sends a frame that the document allows.
-func (c *talk) say(frame string) {
-	c.Helper()
-	if err := c.doc.check(webSocket, parseJSON(c.T, []byte(frame))); err != nil {
-		c.Errorf("%s: %v", frame, err)
+// sendValid sends a frame that the document must allow.
+func (s *checkedSocket) sendValid(frame string) {
+	s.Helper()
+	err := s.doc.checkFrame(webSocketChannel, parseJSON(s.T, []byte(frame)))
+	if err != nil {
+		s.Errorf("%s: %v", frame, err)
 	}
-	c.send(frame)
+	s.send(frame)
 }
 
-// missay sends a frame that the document does not allow.
-func (c *talk) missay(frame string) {
-	c.Helper()
-	if c.doc.check(webSocket, parseJSON(c.T, []byte(frame))) == nil {
-		c.Errorf("the document allows %s", frame)
+// sendInvalid sends a frame that the document must not allow.
+func (s *checkedSocket) sendInvalid(frame string) {
+	s.Helper()
+	err := s.doc.checkFrame(webSocketChannel, parseJSON(s.T, []byte(frame)))
+	if err == nil {
+		s.Errorf("%s: got no error, want one", frame)
 	}
-	c.send(frame)
+	s.send(frame)
 }
 
-func (c *talk) send(frame string) {
-	c.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+func (s *checkedSocket) send(frame string) {
+	s.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
-	if err := c.ws.Write(ctx, websocket.MessageText, []byte(frame)); err != nil {
-		c.Fatalf("send %s: %v", frame, err)
+	err := s.conn.Write(ctx, websocket.MessageText, []byte(frame))
+	if err != nil {
+		s.Fatalf("send %s: %v", frame, err)
 	}
 }
 
-// next takes the next frame, whatever it is.
-func (c *talk) next() map[string]any {
-	c.Helper()
-	for len(c.pending) == 0 {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		_, message, err := c.ws.Read(ctx)
-		cancel()
+// readFrame returns the next frame.
+func (s *checkedSocket) readFrame() map[string]any {
+	s.Helper()
+	for len(s.pending) == 0 {
+		s.readMessage()
+	}
+	frame := s.pending[0]
+	s.pending = s.pending[1:]
+	return frame
+}
+
+func (s *checkedSocket) readMessage() {
+	s.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
+	defer cancel()
+	_, message, err := s.conn.Read(ctx)
+	if err != nil {
+		s.Fatal(err)
+	}
+	for line := range strings.SplitSeq(string(message), "\n") {
+		v := parseJSON(s.T, []byte(line))
+		err := s.doc.checkFrame(webSocketChannel, v)
 		if err != nil {
-			c.Fatal(err)
+			s.Errorf("%s: %v", line, err)
 		}
-		for line := range strings.SplitSeq(string(message), "\n") {
-			v := parseJSON(c.T, []byte(line))
-			if err := c.doc.check(webSocket, v); err != nil {
-				c.Errorf("%s: %v", line, err)
-			}
-			frame, _ := v.(map[string]any)
-			c.pending = append(c.pending, frame)
-		}
+		frame, _ := v.(map[string]any)
+		s.pending = append(s.pending, frame)
 	}
-	f := c.pending[0]
-	c.pending = c.pending[1:]
-	return f
 }
 
-// hear takes frames of these ops, in that order.
-func (c *talk) hear(ops ...string) (last map[string]any) {
-	c.Helper()
+// expectFrames reads frames with these ops, in that order, and returns the last one.
+func (s *checkedSocket) expectFrames(ops ...string) (last map[string]any) {
+	s.Helper()
 	for _, op := range ops {
-		if last = c.next(); last["op"] != op {
-			c.Fatalf("got %v, want %s", last, op)
+		last = s.readFrame()
+		if last["op"] != op {
+			s.Fatalf("frame: got %v, want %s", last, op)
 		}
 	}
 	return last
 }
 
-func (c *talk) hearEvents(n int) {
-	c.Helper()
+func (s *checkedSocket) expectEvents(n int) {
+	s.Helper()
 	for range n {
-		c.hear("event")
+		s.expectFrames("event")
 	}
 }
 
-func (c *talk) hearError(code string) {
-	c.Helper()
-	if f := c.hear("error"); f["code"] != code {
-		c.Fatalf("got %v, want %s", f, code)
+func (s *checkedSocket) expectError(code string) {
+	s.Helper()
+	frame := s.expectFrames("error")
+	if frame["code"] != code {
+		s.Fatalf("code: got %v, want %s", frame, code)
 	}
 }
 
 func (w *world) tokenFor(ttl time.Duration, scope string, accounts ...string) string {
 	w.Helper()
-	raw, err := auth.Sign(secret, auth.Request{Subject: "app", Accounts: accounts, Scopes: strings.Fields(scope), TTL: ttl})
-	if err != nil {
-		w.Fatal(err)
-	}
-	return raw
+	return w.signRequest(auth.Request{
+		Subject:  "app",
+		Accounts: accounts,
+		Scopes:   strings.Fields(scope),
+		TTL:      ttl,
+	})
 }
 
-func (w *world) do(op wallet.Op) wallet.Receipt {
+// runOperation commits an operation that has all optional fields.
+func (w *world) runOperation(op wallet.Op) wallet.Receipt {
 	w.Helper()
 	op.IdempotencyKey = uuid.NewString()
-	op.CorrelationID, op.Metadata = "order-1", json.RawMessage(`{"menu":{"chips":[1,2.5,null]}}`)
-	r, err := w.ledger.Do(w.Context(), op)
+	op.CorrelationID = "order-1"
+	op.Metadata = json.RawMessage(`{"menu":{"chips":[1,2.5,null]}}`)
+	receipt, err := w.ledger.Do(w.Context(), op)
 	if err != nil {
 		w.Fatal(err)
 	}
-	return r
+	return receipt
 }
 
-func (w *world) hold(amount int64) uuid.UUID {
+// holdPoints holds 100 points of user:u1.
+func (w *world) holdPoints() uuid.UUID {
 	w.Helper()
-	return w.do(wallet.Op{
-		Operation: wallet.OpHold, Account: "user:u1", Amount: amount, Reason: "chip_menu_purchase", QueueItemID: "q1", FeatureType: "chip_menu",
+	return w.runOperation(wallet.Op{
+		Operation:   wallet.OpHold,
+		Account:     "user:u1",
+		Amount:      100,
+		Reason:      "chip_menu_purchase",
+		QueueItemID: "q1",
+		FeatureType: "chip_menu",
 	}).EscrowID
 }
 
-// Every frame that goes over the wire is as docs/asyncapi.json says, and there is nothing in it that never goes over the wire.
+// runEveryOperation gives user:u1 18 events and model:m1 4. Two of them are the same events.
+func (w *world) runEveryOperation() {
+	w.Helper()
+	w.runOperation(wallet.Op{
+		Operation:    wallet.OpPartialSettle,
+		EscrowID:     w.holdPoints(),
+		Model:        "model:m1",
+		RefundAmount: 40,
+		SettleAmount: 60,
+		Reason:       "partial_performance",
+		QueueItemID:  "q1",
+	})
+	w.runOperation(wallet.Op{
+		Operation:   wallet.OpSettle,
+		EscrowID:    w.holdPoints(),
+		Model:       "model:m1",
+		Amount:      100,
+		Reason:      "performance_completed",
+		QueueItemID: "q1",
+	})
+	w.runOperation(wallet.Op{
+		Operation:   wallet.OpRefund,
+		EscrowID:    w.holdPoints(),
+		Amount:      100,
+		Reason:      "performance_abandoned",
+		QueueItemID: "q1",
+	})
+	w.runOperation(wallet.Op{
+		Operation: wallet.OpDebit,
+		Account:   "user:u1",
+		Amount:    10,
+		Reason:    "admin_debit",
+	})
+}
+
+// Every frame on the wire is as docs/asyncapi.json describes it, and every part of the description
+// occurs on the wire.
 func TestFramesAreAsDocumented(t *testing.T) {
 	w := newWorld(t, gateway.Config{Name: "g1"})
 	doc := openDocument(t)
-	w.credit("user:u1", 1000, "k1")
-	w.until("published", func() reply { return w.get(w.url+"/v1/accounts/user:u1/balance", w.sign("user:u1", "")) },
-		func(r reply) bool { return r.header.Get("X-Balance-Source") == "redis" })
+	w.creditPoints("user:u1", 1000, "k1")
+	w.awaitBalance("user:u1", w.signToken("user:u1", ""), "redis")
 
-	own := w.talk(doc, w.tokenFor(time.Hour, "", "user:u1", "model:m1"))
-	own.hear("welcome")
-	own.say(`{"op":"subscribe","sub":"wallet","snapshot":true}`)
-	own.hear("subscribed")
-	all := w.talk(doc, "")
-	all.say(`{"op":"auth","token":"` + w.tokenFor(time.Hour, auth.ScopeEvents) + `"}`)
-	all.hear("welcome")
-	all.say(`{"op":"subscribe","sub":"all","accounts":["*"]}`)
-	all.hear("subscribed")
-
-	w.everyOperation()
-	own.hearEvents(18 + 4)
-	all.hearEvents(18 + 2)
-
-	own.say(`{"op":"subscribe","sub":"holds","accounts":["user:u1"],"types":["wallet.escrow_held"],"reasons":["chip_menu_purchase"],
-		"features":["chip_menu"],"minAmount":100,"after":{"user:u1":1},"snapshot":false}`)
-	own.hear("subscribed")
-	own.hearEvents(3)
-	own.say(`{"op":"unsubscribe","sub":"holds"}`)
-	own.hear("unsubscribed")
-	own.say(`{"op":"ping"}`)
-	own.hear("pong")
-	w.refusals(own)
-	own.say(`{"op":"auth","token":"` + w.tokenFor(time.Hour, "", "model:m1") + `"}`)
-	own.hear("welcome", "error", "unsubscribed")
-
-	w.serverSent(doc)
-
-	many := w.talk(doc, w.tokenFor(time.Hour, "", "user:u1"))
-	many.hear("welcome")
-	for i := range 32 {
-		many.say(fmt.Sprintf(`{"op":"subscribe","sub":"s%d"}`, i))
-		many.hear("subscribed")
-	}
-	many.say(`{"op":"subscribe","sub":"s32"}`)
-	many.hearError("too_many_subscriptions")
-
+	w.checkSubscriptions(doc)
+	w.checkServerSentEvents(doc)
+	w.checkTooManySubscriptions(doc)
 	w.core.Close()
-	brief := w.talk(doc, w.tokenFor(20*time.Second, "", "user:nobody"))
-	brief.hear("welcome", "token_expiring")
-	brief.say(`{"op":"subscribe","sub":"wallet"}`)
-	brief.hearError("snapshot_unavailable")
-	w.listen(doc, w.tokenFor(20*time.Second, "", "user:u1"), nil).hear("welcome", "subscribed", "token_expiring")
-	w.withoutHistory(doc)
+	w.checkExpiringTokens(doc)
+	w.checkDrainWithoutHistory(doc)
 
-	for _, pointer := range doc.unused() {
-		t.Errorf("documented and never seen: %s", pointer)
+	for _, pointer := range doc.unusedParts() {
+		t.Errorf("%s: documented, but not seen", pointer)
 	}
 }
 
-// everyOperation gives user:u1 18 events and model:m1 4, of which it shares 2.
-func (w *world) everyOperation() {
+// checkSubscriptions lets one client subscribe to its own accounts and one to all.
+func (w *world) checkSubscriptions(doc *document) {
 	w.Helper()
-	w.do(wallet.Op{
-		Operation: wallet.OpPartialSettle, EscrowID: w.hold(100), Model: "model:m1", RefundAmount: 40, SettleAmount: 60,
-		Reason: "partial_performance", QueueItemID: "q1",
-	})
-	w.do(wallet.Op{Operation: wallet.OpSettle, EscrowID: w.hold(100), Model: "model:m1", Amount: 100, Reason: "performance_completed", QueueItemID: "q1"})
-	w.do(wallet.Op{Operation: wallet.OpRefund, EscrowID: w.hold(100), Amount: 100, Reason: "performance_abandoned", QueueItemID: "q1"})
-	w.do(wallet.Op{Operation: wallet.OpDebit, Account: "user:u1", Amount: 10, Reason: "admin_debit"})
+	own := w.dialChecked(doc, w.tokenFor(time.Hour, "", "user:u1", "model:m1"))
+	own.expectFrames("welcome")
+	own.sendValid(`{"op":"subscribe","sub":"wallet","snapshot":true}`)
+	own.expectFrames("subscribed")
+	all := w.dialChecked(doc, "")
+	all.sendValid(`{"op":"auth","token":"` + w.tokenFor(time.Hour, auth.ScopeEvents) + `"}`)
+	all.expectFrames("welcome")
+	all.sendValid(`{"op":"subscribe","sub":"all","accounts":["*"]}`)
+	all.expectFrames("subscribed")
+
+	w.runEveryOperation()
+	own.expectEvents(18 + 4)
+	all.expectEvents(18 + 2)
+
+	own.sendValid(`{"op":"subscribe","sub":"holds","accounts":["user:u1"],"types":["wallet.escrow_held"],` +
+		`"reasons":["chip_menu_purchase"],"features":["chip_menu"],"minAmount":100,"after":{"user:u1":1},"snapshot":false}`)
+	own.expectFrames("subscribed")
+	own.expectEvents(3)
+	own.sendValid(`{"op":"unsubscribe","sub":"holds"}`)
+	own.expectFrames("unsubscribed")
+	own.sendValid(`{"op":"ping"}`)
+	own.expectFrames("pong")
+	own.checkRefusals()
+	own.sendValid(`{"op":"auth","token":"` + w.tokenFor(time.Hour, "", "model:m1") + `"}`)
+	own.expectFrames("welcome", "error", "unsubscribed")
 }
 
-// refusals has a client that is subscribed as "wallet" do what it may not.
-func (w *world) refusals(c *talk) {
-	w.Helper()
-	c.say(`{"op":"subscribe","sub":"wallet"}`)
-	c.hearError("duplicate_subscription")
-	c.say(`{"op":"unsubscribe","sub":"nothing"}`)
-	c.hearError("unknown_subscription")
-	c.say(`{"op":"subscribe","sub":"others","accounts":["user:u2"]}`)
-	c.hearError("forbidden")
+// checkRefusals sends frames that the gateway refuses. The client has the subscription "wallet".
+func (s *checkedSocket) checkRefusals() {
+	s.Helper()
+	s.sendValid(`{"op":"subscribe","sub":"wallet"}`)
+	s.expectError("duplicate_subscription")
+	s.sendValid(`{"op":"unsubscribe","sub":"nothing"}`)
+	s.expectError("unknown_subscription")
+	s.sendValid(`{"op":"subscribe","sub":"others","accounts":["user:u2"]}`)
+	s.expectError("forbidden")
 	for _, frame := range []string{
-		`{"op":"nonsense"}`, `{"op":"subscribe"}`, `{"op":"subscribe","sub":""}`, `{"op":"subscribe","sub":"x","account":["user:u1"]}`,
-		`{"op":"subscribe","sub":"x","accounts":["u1"]}`, `{"op":"subscribe","sub":"x","accounts":["*","user:u1"]}`,
-		`{"op":"subscribe","sub":"x","types":[]}`, `{"op":"subscribe","sub":"x","minAmount":0}`, `{"op":"subscribe","sub":"x","after":{"user:u1":-1}}`,
+		`{"op":"nonsense"}`,
+		`{"op":"subscribe"}`,
+		`{"op":"subscribe","sub":""}`,
+		`{"op":"subscribe","sub":"x","account":["user:u1"]}`,
+		`{"op":"subscribe","sub":"x","accounts":["u1"]}`,
+		`{"op":"subscribe","sub":"x","accounts":["*","user:u1"]}`,
+		`{"op":"subscribe","sub":"x","types":[]}`,
+		`{"op":"subscribe","sub":"x","minAmount":0}`,
+		`{"op":"subscribe","sub":"x","after":{"user:u1":-1}}`,
 		`{"op":"unsubscribe"}`,
 	} {
-		c.missay(frame)
-		c.hearError("bad_request")
+		s.sendInvalid(frame)
+		s.expectError("bad_request")
 	}
 }
 
-// withoutHistory connects to a gateway that has only the balances, and sends the client away.
-func (w *world) withoutHistory(doc *document) {
+func (w *world) checkTooManySubscriptions(doc *document) {
+	w.Helper()
+	s := w.dialChecked(doc, w.tokenFor(time.Hour, "", "user:u1"))
+	s.expectFrames("welcome")
+	for i := range 32 {
+		s.sendValid(fmt.Sprintf(`{"op":"subscribe","sub":"s%d"}`, i))
+		s.expectFrames("subscribed")
+	}
+	s.sendValid(`{"op":"subscribe","sub":"s32"}`)
+	s.expectError("too_many_subscriptions")
+}
+
+// checkExpiringTokens connects with tokens that expire soon. The core is unavailable.
+func (w *world) checkExpiringTokens(doc *document) {
+	w.Helper()
+	s := w.dialChecked(doc, w.tokenFor(20*time.Second, "", "user:nobody"))
+	s.expectFrames("welcome", "token_expiring")
+	s.sendValid(`{"op":"subscribe","sub":"wallet"}`)
+	s.expectError("snapshot_unavailable")
+	stream := w.openStream(doc, w.tokenFor(20*time.Second, "", "user:u1"), nil)
+	stream.expectFrames("welcome", "subscribed", "token_expiring")
+}
+
+// checkDrainWithoutHistory connects to a gateway that has only the balances, and drains it.
+func (w *world) checkDrainWithoutHistory(doc *document) {
 	w.Helper()
 	w.stop()
 	for p := range w.keys.Partitions {
-		if err := w.rdb.XTrimMaxLen(w.Context(), w.keys.Stream(p), 0).Err(); err != nil {
+		err := w.rdb.XTrimMaxLen(w.Context(), w.keys.Stream(p), 0).Err()
+		if err != nil {
 			w.Fatal(err)
 		}
 	}
-	w.gateway(gateway.Config{Name: "g2"})
-	w.untilReady()
-	c := w.talk(doc, w.tokenFor(time.Hour, "", "user:u1", "model:m1"))
-	c.hear("welcome")
-	c.say(`{"op":"subscribe","sub":"wallet","after":{"user:u1":1,"model:m1":1}}`)
-	c.hear("subscribed", "resync", "resync")
-	sse := w.listen(doc, w.tokenFor(time.Hour, "", "user:u1"), map[string]any{"after": "user:u1=1"})
-	sse.hear("welcome", "subscribed", "resync")
-	var g errgroup.Group
-	g.Go(func() error { w.stop(); return nil })
-	c.hear("reconnect")
-	sse.hear("reconnect", "closed")
-	_, _, err := c.ws.Read(context.Background())
-	if websocket.CloseStatus(err) != websocket.StatusServiceRestart {
-		w.Errorf("closed with %v", err)
+	w.startGateway(gateway.Config{Name: "g2"})
+	w.awaitReady()
+	s := w.dialChecked(doc, w.tokenFor(time.Hour, "", "user:u1", "model:m1"))
+	s.expectFrames("welcome")
+	s.sendValid(`{"op":"subscribe","sub":"wallet","after":{"user:u1":1,"model:m1":1}}`)
+	s.expectFrames("subscribed", "resync", "resync")
+	stream := w.openStream(doc, w.tokenFor(time.Hour, "", "user:u1"), map[string]any{"after": "user:u1=1"})
+	stream.expectFrames("welcome", "subscribed", "resync")
+
+	wait := w.stopInBackground()
+	s.expectFrames("reconnect")
+	stream.expectFrames("reconnect", "closed")
+	_, _, err := s.conn.Read(context.Background())
+	if got := websocket.CloseStatus(err); got != websocket.StatusServiceRestart {
+		w.Errorf("close code: got %v (%v), want 1012", got, err)
 	}
-	_ = g.Wait() // stop reports by itself
+	wait()
 }
 
 func TestDocumentIsServed(t *testing.T) {
 	w := newWorld(t, gateway.Config{})
-	if r := w.get(w.url+"/asyncapi.json", ""); r.status != http.StatusOK || r.json["asyncapi"] != "3.0.0" {
-		t.Errorf("%d %v", r.status, r.json)
-	}
+	r := w.get(w.url+"/asyncapi.json", "")
+	r.expectStatus(t, http.StatusOK)
+	r.expectJSON(t, "asyncapi", "3.0.0")
 }

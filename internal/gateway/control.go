@@ -20,27 +20,26 @@ import (
 )
 
 const (
-	controlTimeout = 5 * time.Second        // of one trip to Redis
-	controlPing    = 3 * time.Second        // a channel silent for so long is asked whether it is there, and has as long to answer
-	controlRetry   = 500 * time.Millisecond // between tries to load, or to subscribe
-	controlReload  = time.Minute            // between loads: Redis may have been emptied, or a message dropped
-	maxRevocations = 100_000                // in force at the same time
+	controlTimeout = 5 * time.Second        // limit of a series of Redis commands
+	controlPing    = 3 * time.Second        // silence before a ping, and again until the ping must be answered
+	controlRetry   = 500 * time.Millisecond // wait before another attempt to load or to subscribe
+	controlReload  = time.Minute            // time between two loads, since Redis may have been emptied or a message dropped
+	maxRevocations = 100_000                // revocations that Redis may hold
 )
 
-// errTooManyRevocations refuses one more.
 var errTooManyRevocations = errors.New("too many revocations are in force")
 
-// The ops of control messages.
+// The operations of control messages.
 const (
 	opDisconnect = "disconnect"
 	opRevoke     = "revoke"
 	opDrain      = "drain"
 )
 
-// controlMessage goes from one gateway's admin API to all gateways.
+// controlMessage passes a call of one gateway's admin API to all gateways.
 type controlMessage struct {
 	Op         string     `json:"op"`
-	From       string     `json:"from"` // instance that has done it already
+	From       string     `json:"from"` // instance that has applied the call already
 	Account    string     `json:"account,omitempty"`
 	Connection string     `json:"connection,omitempty"`
 	TokenID    string     `json:"tokenId,omitempty"`
@@ -50,8 +49,24 @@ type controlMessage struct {
 	Until      *time.Time `json:"until,omitempty"`
 }
 
-// control receives messages from the Pub/Sub channel. Revocations that were published while it could
-// not receive are loaded from Redis.
+// revocation returns the revocation of a message whose operation is revoke. It returns false if
+// the message is incomplete.
+func (m *controlMessage) revocation() (ws.Revocation, bool) {
+	hasTimes := m.At != nil && m.Until != nil
+	hasOneTarget := (m.TokenID == "") != (m.Account == "")
+	if !hasTimes || !hasOneTarget {
+		return ws.Revocation{}, false
+	}
+	return ws.Revocation{
+		TokenID: m.TokenID,
+		Account: m.Account,
+		At:      *m.At,
+		Until:   *m.Until,
+	}, true
+}
+
+// control receives messages from the Pub/Sub channel. It loads from Redis the revocations that were
+// published while the channel was not subscribed.
 type control struct {
 	rdb      redis.UniversalClient
 	keys     bus.Keys
@@ -59,58 +74,73 @@ type control struct {
 	apply    func(controlMessage)
 	log      *slog.Logger
 	instance string
-	loaded   atomic.Bool   // the revocations of Redis have been here once
-	hearing  atomic.Bool   // the channel is subscribed to
-	missed   chan struct{} // holds one: messages may have been missed
-	orders   *prometheus.CounterVec
+	received *prometheus.CounterVec
+
+	loaded     atomic.Bool   // revocations were loaded from Redis at least once
+	subscribed atomic.Bool   // messages of the channel arrive
+	reload     chan struct{} // holds one signal: messages may have been missed
 }
 
-func newControl(rdb redis.UniversalClient, keys bus.Keys, hub *ws.Hub, log *slog.Logger, reg prometheus.Registerer, apply func(controlMessage)) *control {
+func newControl(
+	rdb redis.UniversalClient, keys bus.Keys, hub *ws.Hub, log *slog.Logger, reg prometheus.Registerer, apply func(controlMessage),
+) *control {
 	c := &control{
-		rdb: rdb, keys: keys, hub: hub, apply: apply, log: log, instance: uuid.NewString(), missed: make(chan struct{}, 1),
-		orders: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "gateway_control_orders_total", Help: "Orders of other gateways' admin calls that were heard.",
-		}, []string{"op"}),
+		rdb:      rdb,
+		keys:     keys,
+		hub:      hub,
+		apply:    apply,
+		log:      log,
+		instance: uuid.NewString(),
+		reload:   make(chan struct{}, 1),
 	}
-	reg.MustRegister(c.orders, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "gateway_revocations", Help: "Revocations in force.",
-	}, func() float64 { return float64(len(hub.Revocations())) }))
+	c.received = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "gateway_control_orders_total",
+		Help: "Admin calls received from other gateways.",
+	}, []string{"op"})
+	revocations := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "gateway_revocations",
+		Help: "Revocations in force.",
+	}, func() float64 { return float64(len(hub.Revocations())) })
+	reg.MustRegister(c.received, revocations)
 	return c
 }
 
-// run receives messages, and knows the revocations, until ctx ends.
+// run receives messages and keeps the revocations up to date until ctx ends.
 func (c *control) run(ctx context.Context) error {
 	var g errgroup.Group
-	g.Go(func() error { return c.listen(ctx) })
-	g.Go(func() error { return c.reload(ctx) })
+	g.Go(func() error { return c.receiveMessages(ctx) })
+	g.Go(func() error { return c.reloadRevocations(ctx) })
 	return g.Wait()
 }
 
-// listen receives messages, from one subscription after the other.
-func (c *control) listen(ctx context.Context) error {
+// receiveMessages receives messages until ctx ends. It subscribes again whenever the channel is
+// lost.
+func (c *control) receiveMessages(ctx context.Context) error {
 	for {
-		err := c.subscribe(ctx)
+		err := c.readChannel(ctx)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(controlRetry):
-			c.log.Debug("the control channel was lost", "err", err)
+			c.log.Debug("reading the control channel failed; retrying", "error", err)
 		}
 	}
 }
 
-// subscribe receives messages until the channel is lost. A connection that broke silently is lost
-// too.
-func (c *control) subscribe(ctx context.Context) error {
+// readChannel subscribes to the channel and receives messages until the subscription is lost. It
+// pings a silent connection, since a connection can break without an error.
+func (c *control) readChannel(ctx context.Context) error {
 	sub := c.rdb.Subscribe(ctx, c.keys.Control())
-	defer c.hearing.Store(false)
-	defer func() { _ = sub.Close() }()                         // nothing is written to it
-	defer context.AfterFunc(ctx, func() { _ = sub.Close() })() // a read does not end with ctx
-	asked := false
+	defer c.subscribed.Store(false)
+	defer func() { _ = sub.Close() }()                         // only reads, so there is nothing to flush
+	defer context.AfterFunc(ctx, func() { _ = sub.Close() })() // the end of ctx does not interrupt a read
+
+	pinged := false
 	for {
-		m, err := sub.ReceiveTimeout(ctx, controlPing)
-		if errors.Is(err, os.ErrDeadlineExceeded) && !asked {
-			asked, err = true, sub.Ping(ctx)
+		received, err := sub.ReceiveTimeout(ctx, controlPing)
+		if errors.Is(err, os.ErrDeadlineExceeded) && !pinged {
+			pinged = true
+			err = sub.Ping(ctx)
 			if err == nil {
 				continue
 			}
@@ -118,45 +148,30 @@ func (c *control) subscribe(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		asked = false
-		switch m := m.(type) {
+		pinged = false
+
+		switch m := received.(type) {
 		case *redis.Subscription:
-			c.hearing.Store(true)
-			select {
-			case c.missed <- struct{}{}:
-			default: // it will be looked at anyway
-			}
+			c.subscribed.Store(true)
+			c.requestReload()
 		case *redis.Message:
 			c.handleMessage(m.Payload)
 		}
 	}
 }
 
-// reload loads the revocations each time the channel is there again, since any of
-// them may have been missed, and now and then.
-func (c *control) reload(ctx context.Context) error {
-	for {
-		next := controlReload
-		switch err := c.load(ctx); {
-		case errors.Is(err, errTooManyRevocations):
-			c.log.Error("redis lacks revocations and cannot take them", "err", err)
-		case err != nil:
-			c.log.Debug("revocations cannot be loaded", "err", err)
-			next = controlRetry
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-c.missed:
-		case <-time.After(next):
-		}
+func (c *control) requestReload() {
+	select {
+	case c.reload <- struct{}{}:
+	default: // a reload is requested already
 	}
 }
 
 func (c *control) handleMessage(payload string) {
 	var message controlMessage
-	if err := json.Unmarshal([]byte(payload), &message); err != nil {
-		c.log.Warn("a message on the control channel cannot be read", "err", err)
+	err := json.Unmarshal([]byte(payload), &message)
+	if err != nil {
+		c.log.Warn("decoding a control message failed", "error", err)
 		return
 	}
 	if message.From == c.instance {
@@ -164,17 +179,19 @@ func (c *control) handleMessage(payload string) {
 	}
 	switch message.Op {
 	case opDisconnect, opRevoke, opDrain:
-		c.orders.WithLabelValues(message.Op).Inc()
+		c.received.WithLabelValues(message.Op).Inc()
 		c.apply(message)
 	default:
-		c.log.Warn("a message on the control channel has an unknown op", "op", message.Op)
+		c.log.Warn("control message has an unknown operation", "operation", message.Op)
 	}
 }
 
-// publish tells all gateways, and how many subscribers heard it, this one included.
-func (c *control) publish(ctx context.Context, message controlMessage) (int64, error) {
+// publishMessage sends a message to all gateways. It returns the number of gateways that received
+// it, including this one.
+func (c *control) publishMessage(ctx context.Context, message controlMessage) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
 	defer cancel()
+
 	message.From = c.instance
 	payload, err := json.Marshal(message)
 	if err != nil {
@@ -187,13 +204,97 @@ func (c *control) publish(ctx context.Context, message controlMessage) (int64, e
 	return n, nil
 }
 
-// keep writes a revocation down for gateways that start later or cannot hear now.
-func (c *control) keep(ctx context.Context, list ...ws.Revocation) error {
+// reloadRevocations loads the revocations whenever the channel was subscribed to again, because
+// messages may have been missed, and at least every controlReload.
+func (c *control) reloadRevocations(ctx context.Context) error {
+	for {
+		delay := controlReload
+		err := c.syncRevocations(ctx)
+		switch {
+		case errors.Is(err, errTooManyRevocations):
+			c.log.Error("storing lost revocations in Redis failed", "error", err)
+		case err != nil:
+			c.log.Debug("loading revocations failed; retrying", "error", err)
+			delay = controlRetry
+		}
+
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c.reload:
+		case <-time.After(delay):
+		}
+	}
+}
+
+// syncRevocations loads the revocations that Redis has, and stores those that it has lost because
+// it was emptied.
+func (c *control) syncRevocations(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
 	defer cancel()
+
+	stored, err := c.loadRevocations(ctx)
+	if err != nil {
+		return err
+	}
+	c.hub.Revoke(stored...)
+	c.loaded.Store(true)
+
+	missing := missingRevocations(c.hub.Revocations(), stored)
+	if len(missing) == 0 {
+		return nil
+	}
+	c.log.Info("storing revocations that Redis has lost", "count", len(missing))
+	return c.storeRevocations(ctx, missing...)
+}
+
+func (c *control) loadRevocations(ctx context.Context) ([]ws.Revocation, error) {
+	members, err := c.rdb.ZRangeByScoreWithScores(ctx, c.keys.Revoked(), &redis.ZRangeBy{
+		Min:   "(" + unixSeconds(time.Now()),
+		Max:   "+inf",
+		Count: maxRevocations,
+	}).Result()
+	if err != nil {
+		return nil, fmt.Errorf("load revocations: %w", err)
+	}
+	list := make([]ws.Revocation, 0, len(members))
+	for _, z := range members {
+		member, _ := z.Member.(string)
+		v, ok := parseRevocation(member, z.Score)
+		if !ok {
+			c.log.Warn("parsing a revocation in Redis failed")
+			continue
+		}
+		list = append(list, v)
+	}
+	return list, nil
+}
+
+// missingRevocations returns the revocations of known that are not in stored.
+func missingRevocations(known, stored []ws.Revocation) []ws.Revocation {
+	isStored := make(map[string]bool, len(stored))
+	for _, v := range stored {
+		isStored[encodeRevocation(v)] = true
+	}
+	var missing []ws.Revocation
+	for _, v := range known {
+		if !isStored[encodeRevocation(v)] {
+			missing = append(missing, v)
+		}
+	}
+	return missing
+}
+
+// storeRevocations stores revocations in Redis, for gateways that start later or are not subscribed
+// at the moment.
+func (c *control) storeRevocations(ctx context.Context, list ...ws.Revocation) error {
+	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
+	defer cancel()
+
 	key := c.keys.Revoked()
-	if err := c.rdb.ZRemRangeByScore(ctx, key, "-inf", seconds(time.Now())).Err(); err != nil {
-		return fmt.Errorf("forget old revocations: %w", err)
+	err := c.rdb.ZRemRangeByScore(ctx, key, "-inf", unixSeconds(time.Now())).Err()
+	if err != nil {
+		return fmt.Errorf("remove old revocations: %w", err)
 	}
 	n, err := c.rdb.ZCard(ctx, key).Result()
 	if err != nil {
@@ -202,50 +303,17 @@ func (c *control) keep(ctx context.Context, list ...ws.Revocation) error {
 	if n+int64(len(list)) > maxRevocations {
 		return errTooManyRevocations
 	}
+
 	members := make([]redis.Z, 0, len(list))
 	for _, v := range list {
-		members = append(members, redis.Z{Score: float64(v.Until.Unix()), Member: member(v)})
+		members = append(members, redis.Z{
+			Score:  float64(v.Until.Unix()),
+			Member: encodeRevocation(v),
+		})
 	}
-	if err := c.rdb.ZAddGT(ctx, key, members...).Err(); err != nil {
-		return fmt.Errorf("keep revocation: %w", err)
+	err = c.rdb.ZAddGT(ctx, key, members...).Err()
+	if err != nil {
+		return fmt.Errorf("store revocations: %w", err)
 	}
 	return nil
-}
-
-// load learns the revocations that Redis has, and gives it those that it lacks,
-// because it was emptied.
-func (c *control) load(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
-	defer cancel()
-	have, err := c.rdb.ZRangeByScoreWithScores(ctx, c.keys.Revoked(), &redis.ZRangeBy{
-		Min: "(" + seconds(time.Now()), Max: "+inf", Count: maxRevocations,
-	}).Result()
-	if err != nil {
-		return fmt.Errorf("load revocations: %w", err)
-	}
-	kept := make(map[string]bool, len(have))
-	list := make([]ws.Revocation, 0, len(have))
-	for _, z := range have {
-		text, _ := z.Member.(string)
-		v, ok := parseMember(text, z.Score)
-		if !ok {
-			c.log.Warn("a revocation in redis cannot be read")
-			continue
-		}
-		kept[text] = true
-		list = append(list, v)
-	}
-	c.hub.Revoke(list...)
-	c.loaded.Store(true)
-	var lost []ws.Revocation
-	for _, v := range c.hub.Revocations() {
-		if !kept[member(v)] {
-			lost = append(lost, v)
-		}
-	}
-	if len(lost) == 0 {
-		return nil
-	}
-	c.log.Info("redis lacks revocations; it gets them again", "revocations", len(lost))
-	return c.keep(ctx, lost...)
 }

@@ -6,11 +6,11 @@ import (
 	"github.com/redroomrewards/realtime/pkg/ws"
 )
 
-// MaxHeld bounds the revocations in a gateway's memory.
-const MaxHeld = maxHeld
+// MaxKnownRevocations bounds the revocations in a gateway's memory.
+const MaxKnownRevocations = maxKnownRevocations
 
-// Registry is what the gateway exports.
+// Registry returns the gateway's metrics.
 func (g *Gateway) Registry() *prometheus.Registry { return g.admin.Registry }
 
-// Hub is what clients are connected to.
+// Hub returns the hub that clients are connected to.
 func (g *Gateway) Hub() *ws.Hub { return g.hub }

@@ -1,6 +1,6 @@
-// Package gateway puts a gateway together: the tail of the streams feeds the
-// balance cache and the hub, clients come over WebSocket, balances over HTTP.
-// The gateway command and core dev both run it.
+// Package gateway runs a gateway. The tail of the streams feeds the balance cache and the hub.
+// Clients connect over WebSocket or server-sent events, and read balances over HTTP. The command
+// gateway and core dev both run it.
 package gateway
 
 import (
@@ -28,20 +28,34 @@ import (
 	"github.com/redroomrewards/realtime/pkg/ws"
 )
 
-// Config is a gateway's optional settings.
+const (
+	// tailPause is the wait between two reads of the streams under full load. A read costs Redis
+	// and the gateway much the same for one entry and for forty.
+	tailPause = 2 * time.Millisecond
+
+	// streamLogInterval is the least time between two log lines about streams that are not the
+	// core's.
+	streamLogInterval = time.Minute
+
+	// adminWriteTimeout is long, since a profile takes as long as its caller asked for.
+	adminWriteTimeout = 5 * time.Minute
+	adminStopTimeout  = time.Second
+)
+
+// Config is a gateway's settings. All of them are optional.
 type Config struct {
-	Name           string           // in welcome frames. Defaults to "gateway".
+	Name           string           // name in welcome frames. Defaults to "gateway".
 	Keys           bus.Keys         // Defaults to namespace "rt", 16 partitions.
-	AllowedOrigins []string         // of web pages, besides the gateway's own. Defaults to none.
-	Cache          cache.Config     // of balances; Keys and Registerer are set here.
-	Hub            ws.Config        // limits of clients, compression; what the other fields say is set here. Defaults to the contract's.
-	TailBlock      time.Duration    // how long a read of the streams waits, and a stop with it. Defaults to 500 ms.
-	DrainDelay     time.Duration    // between /readyz turning and the end of connections. Defaults to none.
-	DrainWindow    time.Duration    // clients that are sent away come back spread over it. Defaults to 10 s; negative: at once.
-	StopTimeout    time.Duration    // for requests under way. Defaults to 10 s.
-	CloseTimeout   time.Duration    // for clients to take their leave. Defaults to 3 s.
+	AllowedOrigins []string         // origins of web pages, besides the gateway's own. Defaults to none.
+	Cache          cache.Config     // balance cache; New sets Keys, Registerer and Current.
+	Hub            ws.Config        // limits and compression; New sets the other fields. Defaults to the contract's limits.
+	TailBlock      time.Duration    // how long a read of the streams waits for entries. Defaults to 500 ms.
+	DrainDelay     time.Duration    // time between /readyz turning to 503 and the first closed connection. Defaults to none.
+	DrainWindow    time.Duration    // clients of a draining gateway reconnect spread over it. Defaults to 10 s; negative: at once.
+	StopTimeout    time.Duration    // time for running requests to finish. Defaults to 10 s.
+	CloseTimeout   time.Duration    // time for clients to complete the close handshake. Defaults to 3 s.
 	Logger         *slog.Logger     // Defaults to slog.Default().
-	Observe        func(tail.Batch) // sees each batch before clients do. Defaults to nobody.
+	Observe        func(tail.Batch) // called with each batch before clients get it. Defaults to none.
 	Tracer         trace.Tracer     // Defaults to no traces.
 }
 
@@ -57,187 +71,156 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// tailPause is the wait between two reads of the streams under full load. A read costs Redis and the
-// gateway much the same for one entry and for forty.
-const tailPause = 2 * time.Millisecond
-
-// Gateway is the parts of one.
+// A Gateway delivers the events of the streams to clients.
 type Gateway struct {
-	cfg      Config
-	verifier *auth.Verifier
-	core     *coreclient.Client
-	tail     *tail.Tail
-	cache    *cache.Balances
-	hub      *ws.Hub
-	layout   *redisconn.Watch
-	control  *control
-	admin    *httpserver.Admin
-	mux      *http.ServeMux
-	balances *prometheus.CounterVec
-	complain rate.Sometimes // of the core's streams
+	cfg             Config
+	verifier        *auth.Verifier
+	core            *coreclient.Client
+	tail            *tail.Tail
+	cache           *cache.Balances
+	hub             *ws.Hub
+	layout          *redisconn.Watch
+	control         *control
+	admin           *httpserver.Admin
+	mux             *http.ServeMux
+	balanceRequests *prometheus.CounterVec
+	limitLog        rate.Sometimes // limits the log lines about streams that are not the core's
 
-	lost      chan struct{} // holds one: entries may have been missed
-	draining  chan struct{} // closed when the clients are to be sent away
+	recheck   chan struct{} // holds one signal: entries may have been missed
+	draining  chan struct{} // closed when a drain begins
 	drainOnce sync.Once
 }
 
-// New makes a gateway on the given Redis, which reads from the core what Redis
-// lacks. It fails when Redis is laid out differently.
+// New makes a gateway on the given Redis. The gateway reads from the core what Redis lacks. New
+// fails when the layout of the keys in Redis is not that of cfg.Keys.
 func New(ctx context.Context, rdb redis.UniversalClient, core *coreclient.Client, v *auth.Verifier, cfg Config) (*Gateway, error) {
 	cfg = cfg.withDefaults()
-	g := &Gateway{cfg: cfg, verifier: v, core: core, admin: httpserver.NewAdmin(), mux: http.NewServeMux(), draining: make(chan struct{}), lost: make(chan struct{}, 1)}
-	g.complain.Interval = time.Minute
-	g.layout = redisconn.NewWatch(rdb, cfg.Keys, redisconn.WatchConfig{Logger: cfg.Logger, Returned: func(context.Context) { g.mayHaveLost() }})
-	if err := g.layout.Start(ctx); err != nil {
+	g := &Gateway{
+		cfg:      cfg,
+		verifier: v,
+		core:     core,
+		admin:    httpserver.NewAdmin(),
+		mux:      http.NewServeMux(),
+		recheck:  make(chan struct{}, 1),
+		draining: make(chan struct{}),
+	}
+	g.limitLog.Interval = streamLogInterval
+	g.layout = redisconn.NewWatch(rdb, cfg.Keys, redisconn.WatchConfig{
+		Logger:   cfg.Logger,
+		Returned: func(context.Context) { g.requestRecheck() },
+	})
+	err := g.layout.Start(ctx)
+	if err != nil {
 		return nil, err
 	}
-	reg := g.admin.Registry
-	g.tail = tail.New(rdb, tail.Config{
-		Keys: cfg.Keys, Block: cfg.TailBlock, Pause: tailPause, Reuse: cfg.Observe == nil, Lost: g.lostSome, Logger: cfg.Logger, Registerer: reg,
-	})
-	cfg.Cache.Keys, cfg.Cache.Registerer, cfg.Cache.Current = cfg.Keys, reg, g.tail.Reading
-	g.cache = cache.New(rdb, cfg.Cache)
-	hub := cfg.Hub
-	hub.Current = g.tail.Reading
-	hub.Gateway = cfg.Name
-	hub.CloseTimeout = cfg.CloseTimeout
-	hub.CheckOrigin = func(r *http.Request) bool {
-		return origin.Allowed(cfg.AllowedOrigins, r.Header.Get("Origin"), r.Host)
-	}
-	hub.WriteError = writeProblem
-	hub.Logger, hub.Registerer, hub.Tracer = cfg.Logger, reg, cfg.Tracer
-	g.hub = ws.NewHub(hub, g.cache, core)
-	g.balances = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "gateway_balance_requests_total", Help: "Balances asked for over HTTP, by where the answer came from.",
+
+	g.tail = g.newTail(rdb)
+	g.cache = g.newCache(rdb)
+	g.hub = g.newHub()
+	g.control = newControl(rdb, cfg.Keys, g.hub, cfg.Logger, g.admin.Registry, g.applyMessage)
+	g.balanceRequests = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "gateway_balance_requests_total",
+		Help: "Balance requests over HTTP, by the source of the answer.",
 	}, []string{"source"})
-	reg.MustRegister(g.balances)
-	g.control = newControl(rdb, cfg.Keys, g.hub, cfg.Logger, reg, g.apply)
-	g.routes()
-	g.checks()
-	g.admins()
+	g.admin.Registry.MustRegister(g.balanceRequests)
+	g.registerRoutes()
+	g.registerChecks()
+	g.registerAdminCalls()
 	return g, nil
+}
+
+func (g *Gateway) newTail(rdb redis.UniversalClient) *tail.Tail {
+	return tail.New(rdb, tail.Config{
+		Keys:       g.cfg.Keys,
+		Block:      g.cfg.TailBlock,
+		Pause:      tailPause,
+		Reuse:      g.cfg.Observe == nil,
+		Lost:       g.handleLostEntries,
+		Logger:     g.cfg.Logger,
+		Registerer: g.admin.Registry,
+	})
+}
+
+func (g *Gateway) newCache(rdb redis.UniversalClient) *cache.Balances {
+	cfg := g.cfg.Cache
+	cfg.Keys = g.cfg.Keys
+	cfg.Registerer = g.admin.Registry
+	cfg.Current = g.tail.Reading
+	return cache.New(rdb, cfg)
+}
+
+func (g *Gateway) newHub() *ws.Hub {
+	cfg := g.cfg.Hub
+	cfg.Gateway = g.cfg.Name
+	cfg.Current = g.tail.Reading
+	cfg.CloseTimeout = g.cfg.CloseTimeout
+	cfg.CheckOrigin = func(r *http.Request) bool {
+		return origin.Allowed(g.cfg.AllowedOrigins, r.Header.Get("Origin"), r.Host)
+	}
+	cfg.WriteError = writeProblem
+	cfg.Logger = g.cfg.Logger
+	cfg.Registerer = g.admin.Registry
+	cfg.Tracer = g.cfg.Tracer
+	return ws.NewHub(cfg, g.cache, g.core)
 }
 
 // Handle adds a page of the caller's own. Call it before serving.
 func (g *Gateway) Handle(pattern string, h http.Handler) { g.mux.Handle(pattern, h) }
 
-// Ready is closed once the streams have been read up to now.
+// Ready is closed once the entries that were published before the start have been read.
 func (g *Gateway) Ready() <-chan struct{} { return g.tail.CaughtUp() }
 
-// Stages are the running parts, in the order in which they stop: readiness
-// turns, clients are sent away, requests finish, the tail ends.
+// Stages returns the running parts in the order in which they stop: /readyz turns to 503, clients
+// are disconnected, requests finish, the tail stops.
 func (g *Gateway) Stages(public, admin net.Listener) []func(context.Context) error {
-	server := httpserver.Config{StopTimeout: g.cfg.StopTimeout, Logger: g.cfg.Logger}
 	return []func(context.Context) error{
-		g.drain,
+		g.drainHub,
 		g.hub.Run,
-		func(ctx context.Context) error {
-			return httpserver.Serve(ctx, public, httpserver.Recover(g.mux, g.cfg.Logger), server)
-		},
+		func(ctx context.Context) error { return g.servePublic(ctx, public) },
 		g.runTail,
 		g.runRecheck,
 		g.control.run,
 		g.layout.Run,
 		g.verifier.Run,
-		func(ctx context.Context) error {
-			server := server
-			server.WriteTimeout = 5 * time.Minute // a profile takes as long as it was asked to
-			server.StopTimeout = time.Second
-			return httpserver.Serve(ctx, admin, httpserver.Recover(g.admin, g.cfg.Logger), server)
-		},
+		func(ctx context.Context) error { return g.serveAdmin(ctx, admin) },
 	}
 }
 
-// drain sends the clients away when the process is to stop, or an administrator
-// says so: /readyz turns first.
-func (g *Gateway) drain(ctx context.Context) error {
+func (g *Gateway) servePublic(ctx context.Context, ln net.Listener) error {
+	return httpserver.Serve(ctx, ln, httpserver.Recover(g.mux, g.cfg.Logger), httpserver.Config{
+		StopTimeout: g.cfg.StopTimeout,
+		Logger:      g.cfg.Logger,
+	})
+}
+
+func (g *Gateway) serveAdmin(ctx context.Context, ln net.Listener) error {
+	return httpserver.Serve(ctx, ln, httpserver.Recover(g.admin, g.cfg.Logger), httpserver.Config{
+		WriteTimeout: adminWriteTimeout,
+		StopTimeout:  adminStopTimeout,
+		Logger:       g.cfg.Logger,
+	})
+}
+
+// drainHub disconnects the clients when the process stops, or when the admin API starts a drain.
+// Before that, /readyz answers 503 for DrainDelay.
+func (g *Gateway) drainHub(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 	case <-g.draining:
 	}
 	g.admin.Drain()
-	g.cfg.Logger.Info("draining", "delay", g.cfg.DrainDelay)
+	g.cfg.Logger.Info("drain started", "delay", g.cfg.DrainDelay)
 	time.Sleep(g.cfg.DrainDelay)
-	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.cfg.CloseTimeout)
+
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.cfg.CloseTimeout)
 	defer cancel()
-	g.hub.Drain(leave, g.cfg.DrainWindow)
+	g.hub.Drain(closing, g.cfg.DrainWindow)
 	<-ctx.Done()
 	return nil
 }
 
-// startDrain has drain begin.
+// startDrain makes /readyz answer 503 and starts drainHub's work. Further calls do nothing.
 func (g *Gateway) startDrain() {
 	g.admin.Drain()
 	g.drainOnce.Do(func() { close(g.draining) })
-}
-
-// runTail reads the streams once their layout is known to be ours.
-func (g *Gateway) runTail(ctx context.Context) error {
-	select {
-	case <-g.layout.Known():
-		return g.tail.Run(ctx, g.deliver)
-	case <-ctx.Done():
-		return nil
-	}
-}
-
-// deliver tells the cache before the clients: who hears of an event and asks for
-// the balance must not get an older one.
-func (g *Gateway) deliver(b tail.Batch) {
-	for i := range b.Deliveries {
-		g.cache.Seen(b.Deliveries[i].Account, b.Deliveries[i].Seq)
-	}
-	if g.cfg.Observe != nil {
-		g.cfg.Observe(b)
-	}
-	g.hub.Deliver(b.Deliveries, b.Refill)
-}
-
-// lostSome is called before the tail goes on after an interruption: what the cache knows
-// may be older than what was lost.
-func (g *Gateway) lostSome() {
-	g.cache.Forget()
-	g.mayHaveLost()
-}
-
-// mayHaveLost has the clients rechecked soon.
-func (g *Gateway) mayHaveLost() {
-	select {
-	case g.lost <- struct{}{}:
-	default: // it will be done anyway
-	}
-}
-
-// recheckDelay lets the tail read first what it has not missed. While some accounts
-// cannot be checked it grows.
-const (
-	recheckDelay   = time.Second
-	recheckLongest = 30 * time.Second
-)
-
-// runRecheck brings clients up to date whose events were lost while Redis was away:
-// without it they would stay behind until their account's next event.
-func (g *Gateway) runRecheck(ctx context.Context) error {
-	delay := recheckDelay
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-g.lost:
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(delay):
-		}
-		g.cache.Forget()
-		err := g.hub.Recheck(ctx)
-		if err == nil || ctx.Err() != nil {
-			delay = recheckDelay
-			continue
-		}
-		delay = min(2*delay, recheckLongest)
-		g.cfg.Logger.Warn("some accounts could not be checked after redis was away; trying again", "in", delay, "err", err)
-		g.mayHaveLost()
-	}
 }

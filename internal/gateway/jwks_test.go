@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -19,53 +18,82 @@ import (
 	"github.com/redroomrewards/realtime/internal/gateway"
 )
 
-// A gateway whose keys cannot be fetched is not ready and says so; its clients are told to try again, not to get another token.
-func TestKeysCannotBeFetched(t *testing.T) {
-	w := newWorld(t, gateway.Config{})
-	private := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
-	var works atomic.Bool
-	keys := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if !works.Load() {
+// keyServer publishes a key, or answers 500 until it is available.
+type keyServer struct {
+	*httptest.Server
+	private   ed25519.PrivateKey
+	available atomic.Bool
+}
+
+func newKeyServer(t *testing.T) *keyServer {
+	t.Helper()
+	s := &keyServer{private: ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))}
+	public := base64.RawURLEncoding.EncodeToString(s.private[32:])
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if !s.available.Load() {
 			w.WriteHeader(http.StatusInternalServerError)
 			return
 		}
-		_, _ = fmt.Fprintf(w, `{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k1","x":"%s"}]}`, base64.RawURLEncoding.EncodeToString(private[32:]))
+		_, _ = fmt.Fprintf(w, `{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k1","x":"%s"}]}`, public)
 	}))
-	defer keys.Close()
-	raw, err := jwt.NewWithClaims(jwt.SigningMethodEdDSA, jwt.MapClaims{"sub": "user:u1", "exp": time.Now().Add(time.Hour).Unix()}).SignedString(private)
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (s *keyServer) sign(t *testing.T, sub string) string {
+	t.Helper()
+	raw, err := jwt.NewWithClaims(jwt.SigningMethodEdDSA, jwt.MapClaims{
+		"sub": sub,
+		"exp": time.Now().Add(time.Hour).Unix(),
+	}).SignedString(s.private)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w.verifier, err = auth.NewVerifier(auth.Config{JWKSURL: keys.URL, JWKSRetry: 10 * time.Millisecond, Logger: quiet}); err != nil {
-		t.Fatal(err)
-	}
-	w.gateway(gateway.Config{})
+	return raw
+}
 
-	w.until("not ready", func() reply { return w.get(w.admin+"/readyz", "") }, func(r reply) bool {
-		checks, _ := r.json["checks"].(map[string]any)
-		return r.status == http.StatusServiceUnavailable && checks["jwks"] == "no keys of tokens could be fetched yet: status 500" && checks["streams"] == "ok"
+// A gateway that cannot fetch the keys is not ready and gives the reason. It asks clients to try
+// again, not to get another token.
+func TestKeysCannotBeFetched(t *testing.T) {
+	w := newWorld(t, gateway.Config{})
+	keys := newKeyServer(t)
+	token := keys.sign(t, "user:u1")
+	verifier, err := auth.NewVerifier(auth.Config{
+		JWKSURL:   keys.URL,
+		JWKSRetry: 10 * time.Millisecond,
+		Logger:    discardLog,
 	})
-	for path, base := range map[string]string{"/v1/accounts/user:u1/balance": w.url, "/v1/events": w.url, "/v1/ws": w.url, "/admin/stats": w.admin} {
-		if r := w.get(base+path, raw); r.status != http.StatusServiceUnavailable || r.json["code"] != "unavailable" || r.header.Get("Retry-After") == "" {
-			t.Errorf("%s: %d %v", path, r.status, r.json)
-		}
-	}
-	c, resp, err := websocket.Dial(t.Context(), strings.Replace(w.url, "http", "ws", 1)+"/v1/ws", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = resp.Body // the connection's
-	defer func() { _ = c.CloseNow() }()
-	if err := c.Write(context.Background(), websocket.MessageText, []byte(`{"op":"auth","token":"`+raw+`"}`)); err != nil {
-		t.Fatal(err)
-	}
-	closed(t, c, websocket.StatusInternalError)
+	w.verifier = verifier
+	w.startGateway(gateway.Config{})
 
-	works.Store(true)
-	if checks, _ := w.untilReady().json["checks"].(map[string]any); checks["jwks"] != "ok" {
-		t.Errorf("readyz: %v", checks)
+	w.awaitReadiness("not ready", func(r reply) bool {
+		checks := r.checks()
+		isUnavailable := checks["jwks"] == "no keys of tokens could be fetched yet: status 500"
+		return r.status == http.StatusServiceUnavailable && isUnavailable && checks["streams"] == "ok"
+	})
+	for name, url := range map[string]string{
+		"balance":   w.balanceURL("user:u1"),
+		"events":    w.url + "/v1/events",
+		"WebSocket": w.url + "/v1/ws",
+		"admin API": w.admin + "/admin/stats",
+	} {
+		t.Run(name, func(t *testing.T) { w.get(url, token).expectRetryable(t, "unavailable") })
 	}
-	if r := w.get(w.url+"/v1/accounts/user:u1/balance", raw); r.status != http.StatusNotFound {
-		t.Errorf("with keys: %d %v", r.status, r.json)
+	t.Run("frame auth", func(t *testing.T) {
+		conn := w.dialSocket(t, nil)
+		err := conn.Write(context.Background(), websocket.MessageText, []byte(`{"op":"auth","token":"`+token+`"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		awaitClose(t, conn, websocket.StatusInternalError)
+	})
+
+	keys.available.Store(true)
+	if got := w.awaitReady().checks()["jwks"]; got != "ok" {
+		t.Errorf("check jwks: got %v, want ok", got)
 	}
+	w.get(w.balanceURL("user:u1"), token).expectStatus(t, http.StatusNotFound)
 }

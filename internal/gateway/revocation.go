@@ -8,24 +8,26 @@ import (
 	"github.com/redroomrewards/realtime/pkg/ws"
 )
 
-// A revocation in Redis is a member of a sorted set, whose score is its end in
-// seconds since 1970: "token <id>", or "account <seconds> <account>" with the
-// second until which the account's tokens were issued.
+// A revocation is stored in Redis as a member of a sorted set. The score is the end of the
+// revocation, in seconds since 1970. The member is "token <id>" or "account <seconds> <account>".
+// The latter revokes the account's tokens that were issued until that second.
 const (
 	kindToken   = "token"
 	kindAccount = "account"
 )
 
-func member(v ws.Revocation) string {
+// encodeRevocation returns the member of the sorted set for a revocation.
+func encodeRevocation(v ws.Revocation) string {
 	if v.TokenID != "" {
 		return kindToken + " " + v.TokenID
 	}
-	return kindAccount + " " + seconds(v.At) + " " + v.Account
+	return kindAccount + " " + unixSeconds(v.At) + " " + v.Account
 }
 
-func parseMember(text string, score float64) (v ws.Revocation, ok bool) {
+// parseRevocation decodes a member of the sorted set.
+func parseRevocation(member string, score float64) (v ws.Revocation, ok bool) {
 	v.Until = time.Unix(int64(score), 0)
-	kind, rest, _ := strings.Cut(text, " ")
+	kind, rest, _ := strings.Cut(member, " ")
 	switch kind {
 	case kindToken:
 		v.TokenID = rest
@@ -33,10 +35,11 @@ func parseMember(text string, score float64) (v ws.Revocation, ok bool) {
 	case kindAccount:
 		at, account, _ := strings.Cut(rest, " ")
 		n, err := strconv.ParseInt(at, 10, 64)
-		v.At, v.Account = time.Unix(n, 0), account
+		v.At = time.Unix(n, 0)
+		v.Account = account
 		return v, err == nil && account != ""
 	}
 	return v, false
 }
 
-func seconds(t time.Time) string { return strconv.FormatInt(t.Unix(), 10) }
+func unixSeconds(t time.Time) string { return strconv.FormatInt(t.Unix(), 10) }

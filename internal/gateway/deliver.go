@@ -1,0 +1,80 @@
+package gateway
+
+import (
+	"context"
+	"time"
+
+	"github.com/redroomrewards/realtime/pkg/bus/tail"
+)
+
+// A recheck waits for minRecheckDelay, so that the tail first reads the entries that still exist.
+// While rechecks fail, the delay doubles up to maxRecheckDelay.
+const (
+	minRecheckDelay = time.Second
+	maxRecheckDelay = 30 * time.Second
+)
+
+// runTail reads the streams once the layout of the keys in Redis has been checked.
+func (g *Gateway) runTail(ctx context.Context) error {
+	select {
+	case <-g.layout.Known():
+		return g.tail.Run(ctx, g.deliverBatch)
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// deliverBatch updates the cache before the clients get the events, because a client that asks for
+// the balance after an event must not get an older one.
+func (g *Gateway) deliverBatch(b tail.Batch) {
+	for i := range b.Deliveries {
+		g.cache.Seen(b.Deliveries[i].Account, b.Deliveries[i].Seq)
+	}
+	if g.cfg.Observe != nil {
+		g.cfg.Observe(b)
+	}
+	g.hub.Deliver(b.Deliveries, b.Refill)
+}
+
+// handleLostEntries is called before the tail continues after an interruption. The balances in the
+// cache may be older than the lost entries.
+func (g *Gateway) handleLostEntries() {
+	g.cache.Forget()
+	g.requestRecheck()
+}
+
+// requestRecheck makes runRecheck compare the clients' accounts with the ledger soon.
+func (g *Gateway) requestRecheck() {
+	select {
+	case g.recheck <- struct{}{}:
+	default: // a recheck is requested already
+	}
+}
+
+// runRecheck brings clients up to date whose events were lost while Redis was unavailable. Without
+// it they would stay behind until the next event of their account.
+func (g *Gateway) runRecheck(ctx context.Context) error {
+	delay := minRecheckDelay
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-g.recheck:
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(delay):
+		}
+
+		g.cache.Forget()
+		err := g.hub.Recheck(ctx)
+		if err == nil || ctx.Err() != nil {
+			delay = minRecheckDelay
+			continue
+		}
+		delay = min(2*delay, maxRecheckDelay)
+		g.cfg.Logger.Warn("rechecking accounts after an outage of Redis failed; retrying", "delay", delay, "error", err)
+		g.requestRecheck()
+	}
+}

@@ -1,0 +1,162 @@
+package gateway_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/coder/websocket"
+
+	"github.com/redroomrewards/realtime/internal/gateway"
+	"github.com/redroomrewards/realtime/internal/testenv"
+	"github.com/redroomrewards/realtime/pkg/bus"
+)
+
+// frameReader reads the frames of a connection one after the other.
+type frameReader struct {
+	w       *world
+	conn    *websocket.Conn
+	pending []string
+}
+
+type serverFrame struct {
+	Op       string
+	Seq      int64
+	Accounts []struct {
+		Seq       int64
+		Recovered bool
+		Snapshot  struct{ AvailableBalance int64 }
+	}
+}
+
+func (f *frameReader) send(frame string) {
+	f.w.Helper()
+	err := f.conn.Write(f.w.Context(), websocket.MessageText, []byte(frame))
+	if err != nil {
+		f.w.Fatal(err)
+	}
+}
+
+// expectFrame reads the next frame, which must have the op.
+func (f *frameReader) expectFrame(op string) (frame serverFrame) {
+	f.w.Helper()
+	if len(f.pending) == 0 {
+		_, message, err := f.conn.Read(f.w.Context())
+		if err != nil {
+			f.w.Fatal(err)
+		}
+		f.pending = strings.Split(string(message), "\n")
+	}
+	text := f.pending[0]
+	f.pending = f.pending[1:]
+	err := json.Unmarshal([]byte(text), &frame)
+	if err != nil || frame.Op != op {
+		f.w.Fatalf("frame: got %s (%v), want %s", text, err, op)
+	}
+	return frame
+}
+
+// expectEvents reads events with consecutive seqs.
+func (f *frameReader) expectEvents(from, to int64) {
+	f.w.Helper()
+	for want := from; want <= to; want++ {
+		event := f.expectFrame("event")
+		if event.Seq != want {
+			f.w.Errorf("seq of the event: got %d, want %d", event.Seq, want)
+		}
+	}
+}
+
+// expectSnapshot subscribes and checks the seq and the balance of the snapshot.
+func (f *frameReader) expectSnapshot(sub string, seq, available int64) {
+	f.w.Helper()
+	f.send(`{"op":"subscribe","sub":"` + sub + `"}`)
+	account := f.expectFrame("subscribed").Accounts[0]
+	if account.Seq != seq {
+		f.w.Errorf("seq of the snapshot: got %d, want %d", account.Seq, seq)
+	}
+	if got := account.Snapshot.AvailableBalance; got != available {
+		f.w.Errorf("available balance of the snapshot: got %d, want %d", got, available)
+	}
+}
+
+func (f *frameReader) unsubscribe(sub string) {
+	f.w.Helper()
+	f.send(`{"op":"unsubscribe","sub":"` + sub + `"}`)
+	f.expectFrame("unsubscribed")
+}
+
+// expectRecovery resumes after seq 1 and checks that all events up to seq follow.
+func (f *frameReader) expectRecovery(seq int64) {
+	f.w.Helper()
+	f.send(`{"op":"subscribe","sub":"resumed","after":{"user:u1":1}}`)
+	account := f.expectFrame("subscribed").Accounts[0]
+	if account.Seq != 1 {
+		f.w.Errorf("seq of the resumed subscription: got %d, want 1", account.Seq)
+	}
+	if !account.Recovered {
+		f.w.Error("recovered: got false, want true")
+	}
+	f.expectEvents(2, seq)
+	f.unsubscribe("resumed")
+}
+
+// While Redis is unavailable, /readyz names each check that needs it. Afterwards it is ready again.
+func TestReadinessWithoutRedis(t *testing.T) {
+	srv := testenv.RedisServer(t)
+	w := newWorldOn(t, srv.URL(), bus.Keys{}, gateway.Config{})
+	for range 2 {
+		w.awaitReady()
+		srv.Kill()
+		w.awaitReadiness("not ready", func(r reply) bool {
+			if r.status != http.StatusServiceUnavailable {
+				return false
+			}
+			checks := r.checks()
+			for _, name := range []string{"redis", "streams", "control"} {
+				if checks[name] == "ok" {
+					return false
+				}
+			}
+			return checks["core"] == "ok"
+		})
+		srv.Start()
+	}
+	w.awaitReady()
+}
+
+// During an outage of Redis, the state of an account comes from the core. Nothing that Redis said
+// before is used. After the outage, subscriptions continue without a loss.
+func TestOutageOfRedisShowsNothingOld(t *testing.T) {
+	srv := testenv.RedisServer(t)
+	w := newWorldOn(t, srv.URL(), bus.Keys{}, gateway.Config{})
+	n := w.currentNode()
+	own := w.signToken("user:u1", "")
+	w.creditPoints("user:u1", 100, "k1")
+	w.awaitAvailable("user:u1", own, "redis", 100)
+	conn, _ := n.dial(own)
+	f := &frameReader{w: w, conn: conn}
+	f.expectSnapshot("before", 1, 100)
+
+	for round := range 2 {
+		seq := int64(round + 2)
+		available := 100 * seq
+
+		srv.Kill()
+		w.awaitAvailable("user:u1", own, "core", available-100)
+		w.creditPoints("user:u1", 100, fmt.Sprint("outage", round))
+		r := w.get(w.balanceURL("user:u1"), own)
+		r.expectStatus(t, http.StatusOK)
+		r.expectHeader(t, "X-Balance-Source", "core")
+		r.expectJSON(t, "availableBalance", float64(available))
+		f.expectSnapshot("snapshot", seq, available)
+		f.unsubscribe("snapshot")
+		f.expectRecovery(seq)
+
+		srv.Start()
+		w.awaitAvailable("user:u1", own, "redis", available)
+		f.expectEvents(seq, seq) // the subscription from before the outage
+	}
+}
