@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/redis/go-redis/v9"
 
@@ -20,21 +19,21 @@ import (
 
 type deadLettersCmd struct {
 	List   deadListCmd   `cmd:"" help:"List dead letters, the oldest of each partition first."`
-	Show   deadShowCmd   `cmd:"" help:"Print one as JSON, with its event and the whole error."`
-	Replay deadReplayCmd `cmd:"" help:"Have the events of dead letters handled again."`
+	Show   deadShowCmd   `cmd:"" help:"Print one dead letter as JSON, with its event and the whole error."`
+	Replay deadReplayCmd `cmd:"" help:"Deliver the events of dead letters again."`
 }
 
-// Help tells what they are.
+// Help explains dead letters, with examples.
 func (deadLettersCmd) Help() string {
-	return "An event that a subscription failed to handle, after all its attempts, becomes a dead letter of that subscription's consumer group. " +
-		"When what was wrong is mended:\n\n" +
+	return "When a subscription fails to handle an event in all its attempts, the event becomes a dead letter of the subscription's consumer group. " +
+		"After the cause is fixed, replay it:\n\n" +
 		"  core dead-letters list --group activity-feed\n" +
 		"  core dead-letters replay --group activity-feed --all\n\n" +
-		"Only the subscription that failed handles a replayed event. Its own id is kept, so whoever drops repeats by event id still does."
+		"A replayed event goes only to the subscription that failed. It keeps its event id, so handlers that ignore duplicate ids still do."
 }
 
-// openRedis makes a client and the keys. With another layout than that of Redis there
-// would seem to be no dead letters.
+// openRedis returns a client and the keys. It refuses a layout other than that of Redis, under which
+// there would seem to be no dead letters.
 func openRedis(ctx context.Context, f cli.RedisFlags) (redis.UniversalClient, bus.Keys, error) {
 	keys, err := f.Keys()
 	if err != nil {
@@ -52,16 +51,16 @@ func openRedis(ctx context.Context, f cli.RedisFlags) (redis.UniversalClient, bu
 
 type deadListCmd struct {
 	cli.RedisFlags
-	Group string `placeholder:"GROUP" help:"Consumer group. Absent: all."`
-	After string `placeholder:"ID" help:"Only those after this one: the last of the page before."`
-	Limit int    `default:"100" help:"How many at most, 1 to 1000."`
-	JSON  bool   `name:"json" help:"Print them as JSON Lines."`
+	Group string `placeholder:"GROUP" help:"Consumer group. Default: all groups."`
+	After string `placeholder:"ID" help:"Last id of the previous page. Only later dead letters are listed."`
+	Limit int    `default:"100" help:"Largest number to list, from 1 to 1000."`
+	JSON  bool   `name:"json" help:"Print JSON Lines."`
 }
 
-// Run lists.
+// Run lists dead letters.
 func (c deadListCmd) Run(env *cli.Env) error {
 	if c.Limit < 1 || c.Limit > 1000 {
-		return cli.Usage("--limit", "%d is not from 1 to 1000", c.Limit)
+		return cli.Usage("--limit", "must be from 1 to 1000, got %d", c.Limit)
 	}
 	rdb, keys, err := openRedis(env.Context, c.RedisFlags)
 	if err != nil {
@@ -70,22 +69,27 @@ func (c deadListCmd) Run(env *cli.Env) error {
 	defer func() { _ = rdb.Close() }()
 	letters, err := coreadmin.ListDeadLetters(env.Context, rdb, keys, c.Group, c.After, c.Limit)
 	if errors.Is(err, coreadmin.ErrUnknownLetter) {
-		return cli.Usage("--after", "%q is no dead letter's id of this group", c.After)
+		return cli.Usage("--after", "must be the id of a dead letter of this group, got %q", c.After)
 	}
 	if err != nil {
 		return err
 	}
 	if c.JSON {
-		enc := json.NewEncoder(env.Stdout)
-		enc.SetEscapeHTML(false)
-		for i := range letters {
-			if err := enc.Encode(&letters[i]); err != nil {
-				return err
-			}
-		}
-		return nil
+		return printLettersJSON(env.Stdout, letters)
 	}
 	return printLetters(env.Stdout, letters)
+}
+
+func printLettersJSON(w io.Writer, letters []coreadmin.DeadLetter) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	for i := range letters {
+		err := enc.Encode(&letters[i])
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func printLetters(w io.Writer, letters []coreadmin.DeadLetter) error {
@@ -93,22 +97,23 @@ func printLetters(w io.Writer, letters []coreadmin.DeadLetter) error {
 		_, err := fmt.Fprintln(w, "no dead letters")
 		return err
 	}
-	p := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0) // Flush reports what fails
+	p := newTable(w) // Flush returns the error of any write
 	_, _ = fmt.Fprint(p, "ID\tFAILED AT\tSUBSCRIBER\tTYPE\tACCOUNT\tATTEMPTS\tERROR\n")
 	for i := range letters {
 		l := &letters[i]
-		first, _, _ := strings.Cut(l.Error, "\n")
-		_, _ = fmt.Fprintf(p, "%s\t%s\t%s\t%s\t%s\t%d\t%.100s\n", l.ID, l.FailedAt, l.Subscriber, l.EventType, l.Account, l.Attempts, first)
+		firstLine, _, _ := strings.Cut(l.Error, "\n")
+		_, _ = fmt.Fprintf(p, "%s\t%s\t%s\t%s\t%s\t%d\t%.100s\n",
+			l.ID, l.FailedAt, l.Subscriber, l.EventType, l.Account, l.Attempts, firstLine)
 	}
 	return p.Flush()
 }
 
 type deadShowCmd struct {
 	cli.RedisFlags
-	ID string `arg:"" help:"The dead letter, as list prints it."`
+	ID string `arg:"" help:"Id of the dead letter, as printed by list."`
 }
 
-// Run prints one.
+// Run prints one dead letter.
 func (c deadShowCmd) Run(env *cli.Env) error {
 	rdb, keys, err := openRedis(env.Context, c.RedisFlags)
 	if err != nil {
@@ -119,38 +124,35 @@ func (c deadShowCmd) Run(env *cli.Env) error {
 	if err != nil {
 		return err
 	}
-	enc := json.NewEncoder(env.Stdout)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	return enc.Encode(coreadmin.NewDeadLetter(&l))
+	return printJSON(env.Stdout, coreadmin.NewDeadLetter(&l))
 }
 
 type deadReplayCmd struct {
 	cli.RedisFlags
-	ID    []string `arg:"" optional:"" help:"The dead letters, as list prints them."`
-	Group string   `placeholder:"GROUP" help:"Consumer group whose dead letters are all replayed, with --all."`
-	All   bool     `help:"Replay all of --group."`
+	ID    []string `arg:"" optional:"" help:"Ids of the dead letters, as printed by list."`
+	Group string   `placeholder:"GROUP" help:"With --all, the consumer group to replay."`
+	All   bool     `help:"Replay all dead letters of --group."`
 }
 
-// Run replays.
+// Run replays dead letters.
 func (c deadReplayCmd) Run(env *cli.Env) error {
 	switch {
 	case c.All && (c.Group == "" || len(c.ID) > 0):
-		return cli.Usage("--all", "it needs --group and no ids")
+		return cli.Usage("--all", "requires --group and no ids")
 	case !c.All && len(c.ID) == 0:
-		return cli.Usage("", "give the ids of dead letters, or --group and --all")
+		return cli.Usage("", "the ids of dead letters are required, or --group and --all")
 	}
 	rdb, keys, err := openRedis(env.Context, c.RedisFlags)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = rdb.Close() }()
-	n, err := c.replay(env.Context, rdb, keys)
-	_, _ = fmt.Fprintf(env.Stdout, "replayed %s\n", plural(int64(n), "dead letter"))
+	n, err := c.replayLetters(env.Context, rdb, keys)
+	_, _ = fmt.Fprintf(env.Stdout, "replayed %s\n", pluralize(int64(n), "dead letter"))
 	return err
 }
 
-func (c deadReplayCmd) replay(ctx context.Context, rdb redis.UniversalClient, keys bus.Keys) (int, error) {
+func (c deadReplayCmd) replayLetters(ctx context.Context, rdb redis.UniversalClient, keys bus.Keys) (int, error) {
 	if c.All {
 		return consumer.OpenDeadLetters(rdb, keys, c.Group).ReplayAll(ctx)
 	}

@@ -4,18 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"time"
-
-	"github.com/alicebob/miniredis/v2"
 
 	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/cli"
 	"github.com/redroomrewards/realtime/internal/coreclient"
 	"github.com/redroomrewards/realtime/internal/gateway"
-	"github.com/redroomrewards/realtime/internal/httpserver"
 	"github.com/redroomrewards/realtime/internal/lifecycle"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/bus/publish"
@@ -24,31 +20,41 @@ import (
 )
 
 type devCmd struct {
-	Data           string  `default:"./.realtime-dev" help:"Directory of the embedded ledger; what is in it survives restarts."`
-	HTTP           string  `name:"http" default:"127.0.0.1:8080" help:"Where the core's HTTP API and the live page listen."`
-	Gateway        string  `default:"127.0.0.1:8081" help:"Where the gateway listens."`
-	Admin          string  `default:"127.0.0.1:9080" help:"The core's admin listener."`
-	GatewayAdmin   string  `default:"127.0.0.1:9081" help:"The gateway's admin listener."`
-	Redis          string  `default:"127.0.0.1:6390" help:"Where the embedded Redis listens; it is empty after a restart, which changes nothing."`
-	Traffic        float64 `default:"0" help:"Operations a second to make up: credits, holds, settlements, refunds."`
-	JWTHS256Secret string  `name:"jwt-hs256-secret" default:"${devSecret}" help:"Secret that tokens are signed with. Everybody knows the default: for this machine only."`
-	LogLevel       string  `default:"warn" enum:"debug,info,warn,error" help:"Least level that is logged: ${enum}." group:"Logs"`
-	LogFormat      string  `default:"auto" enum:"auto,json,text" help:"${enum}; auto is text on a terminal and json elsewhere." group:"Logs"`
+	Data           string  `default:"./.realtime-dev" help:"Directory of the embedded ledger. Its data survives restarts."`
+	HTTP           string  `name:"http" default:"127.0.0.1:8080" help:"Address of the core's HTTP API and of the live page."`
+	Gateway        string  `default:"127.0.0.1:8081" help:"Address of the gateway."`
+	Admin          string  `default:"127.0.0.1:9080" help:"Address of the core's admin listener."`
+	GatewayAdmin   string  `default:"127.0.0.1:9081" help:"Address of the gateway's admin listener."`
+	Redis          string  `default:"127.0.0.1:6390" help:"Address of the embedded Redis. It is empty after a restart; the core fills it again as needed."`
+	Traffic        float64 `default:"0" help:"Random operations a second: credits, holds, settlements, refunds."`
+	JWTHS256Secret string  `name:"jwt-hs256-secret" default:"${devSecret}" help:"Secret to sign tokens with. The default is public: use it on this machine only."`
+	LogLevel       string  `default:"warn" enum:"debug,info,warn,error" help:"Lowest level to log: ${enum}." group:"Logs"`
+	LogFormat      string  `default:"auto" enum:"auto,json,text" help:"Format of log lines: ${enum}. auto is text on a terminal and json elsewhere." group:"Logs"`
 }
 
-// Help says what comes.
+// Help describes the output.
 func (devCmd) Help() string {
-	return "Prints URLs, tokens and commands to paste, then `ready` on a line of its own, then a line for each event that passes. Ctrl-C stops everything.\n\n" +
+	return "Prints URLs, tokens and commands to paste, then a line with ready, then one line for each event. Ctrl-C stops everything.\n\n" +
 		"  core dev --traffic 5"
 }
 
-// devStop bounds each step of the stop, so that Ctrl-C takes no longer than 2 s.
-const devStop = 300 * time.Millisecond
+// devStopTimeout bounds each step of the stop, so that Ctrl-C takes at most 2 s.
+const devStopTimeout = 300 * time.Millisecond
 
-// devDatabase is the ledger's file in --data.
-const devDatabase = "ledger.db"
+const (
+	// devDatabase is the ledger's file in --data.
+	devDatabase = "ledger.db"
+	// devTailBlock is short, so that a stop need not wait for a read of the streams.
+	devTailBlock = 100 * time.Millisecond
 
-// Run does what core serve and gateway serve do, in one process.
+	maxTraffic = 10_000 // operations a second
+
+	// The embedded Redis is bounded, since it lives in the memory of this process.
+	devStreamLength = 10_000
+	devDedupTTL     = time.Minute
+)
+
+// Run runs the parts of core serve and gateway serve in one process.
 func (c devCmd) Run(env *cli.Env) (err error) {
 	ctx := env.Context
 	log, err := cli.LogFlags{LogLevel: c.LogLevel, LogFormat: c.LogFormat}.Logger(env.Stderr)
@@ -59,21 +65,18 @@ func (c devCmd) Run(env *cli.Env) (err error) {
 	if err != nil {
 		return cli.Usage("--jwt-hs256-secret", "%v", err)
 	}
-	if c.Traffic < 0 || c.Traffic > 10000 {
-		return cli.Usage("--traffic", "%v is not from 0 to 10000", c.Traffic)
+	if c.Traffic < 0 || c.Traffic > maxTraffic {
+		return cli.Usage("--traffic", "must be from 0 to %d, got %v", maxTraffic, c.Traffic)
 	}
-	l, err := c.listen(ctx)
+	l, err := c.openListeners(ctx)
 	defer l.close()
 	if err != nil {
 		return err
 	}
 
-	if err := os.MkdirAll(c.Data, 0o700); err != nil {
-		return fmt.Errorf("--data: %w", err)
-	}
-	database := "sqlite:" + filepath.Join(c.Data, devDatabase)
-	if _, err := wallet.Migrate(ctx, database); err != nil {
-		return fmt.Errorf("--data: %w", err)
+	database, err := c.migrateDatabase(ctx)
+	if err != nil {
+		return err
 	}
 	rdb, err := redisconn.Open("redis://" + l.redis.Addr() + "/0")
 	if err != nil {
@@ -81,9 +84,13 @@ func (c devCmd) Run(env *cli.Env) (err error) {
 	}
 	defer func() { _ = rdb.Close() }()
 	core, err := openStack(ctx, stackConfig{
-		databaseURL: database, rdb: rdb, keys: bus.Keys{}.WithDefaults(), verifier: verifier, stopTimeout: devStop, log: log,
-		// The embedded Redis lives in this process' memory.
-		publisher: publish.Config{MaxLen: 10_000, DedupTTL: time.Minute},
+		databaseURL: database,
+		rdb:         rdb,
+		keys:        bus.Keys{}.WithDefaults(),
+		verifier:    verifier,
+		stopTimeout: devStopTimeout,
+		log:         log,
+		publisher:   publish.Config{MaxLen: devStreamLength, DedupTTL: devDedupTTL},
 	})
 	if err != nil {
 		return err
@@ -100,73 +107,41 @@ func (c devCmd) Run(env *cli.Env) (err error) {
 	}
 	defer history.Close()
 	gw, err := gateway.New(ctx, rdb, history, verifier, gateway.Config{
-		Name: "dev", AllowedOrigins: d.origins(), TailBlock: 100 * time.Millisecond,
-		StopTimeout: devStop, CloseTimeout: devStop, Logger: log, Observe: d.observe,
+		Name:           "dev",
+		AllowedOrigins: d.allowedOrigins(),
+		TailBlock:      devTailBlock,
+		StopTimeout:    devStopTimeout,
+		CloseTimeout:   devStopTimeout,
+		Logger:         log,
+		Observe:        d.observeBatch,
 	})
 	if err != nil {
 		return err
 	}
-	if err := d.pages(core, gw); err != nil {
+	err = d.addPages(core, gw)
+	if err != nil {
 		return err
 	}
-	all := []func(context.Context) error{func(ctx context.Context) error { return d.run(ctx, env.Stdout, gw.Ready()) }}
-	all = append(all, gw.Stages(l.gateway, l.gatewayAdmin)...)
-	all = append(all, core.stages(l.http, l.admin)...)
-	all = append(all, l.passTime)
-	return lifecycle.Run(ctx, all...)
+
+	stages := []func(context.Context) error{
+		func(ctx context.Context) error { return d.run(ctx, env.Stdout, gw.Ready()) },
+	}
+	stages = append(stages, gw.Stages(l.gateway, l.gatewayAdmin)...)
+	stages = append(stages, core.stages(l.http, l.admin)...)
+	stages = append(stages, l.advanceClock)
+	return lifecycle.Run(ctx, stages...)
 }
 
-// listeners is all that dev listens with.
-type listeners struct {
-	http, gateway, admin, gatewayAdmin net.Listener
-	redis                              *miniredis.Miniredis
-}
-
-func (c devCmd) listen(ctx context.Context) (*listeners, error) {
-	l := &listeners{}
-	for _, w := range []struct {
-		flag, addr string
-		to         *net.Listener
-	}{
-		{"--http", c.HTTP, &l.http}, {"--gateway", c.Gateway, &l.gateway},
-		{"--admin", c.Admin, &l.admin}, {"--gateway-admin", c.GatewayAdmin, &l.gatewayAdmin},
-	} {
-		ln, err := httpserver.Listen(ctx, w.flag, w.addr)
-		if err != nil {
-			return l, err
-		}
-		*w.to = ln
+// migrateDatabase creates the ledger in --data, or migrates it, and returns its URL.
+func (c devCmd) migrateDatabase(ctx context.Context) (string, error) {
+	err := os.MkdirAll(c.Data, 0o700)
+	if err != nil {
+		return "", fmt.Errorf("--data: %w", err)
 	}
-	m := miniredis.NewMiniRedis()
-	if err := m.StartAddr(c.Redis); err != nil {
-		return l, fmt.Errorf("listen on %s: %w; choose another address with --redis", c.Redis, err)
+	database := "sqlite:" + filepath.Join(c.Data, devDatabase)
+	_, err = wallet.Migrate(ctx, database)
+	if err != nil {
+		return "", fmt.Errorf("--data: %w", err)
 	}
-	l.redis = m
-	return l, nil
-}
-
-func (l *listeners) close() {
-	for _, ln := range []net.Listener{l.http, l.gateway, l.admin, l.gatewayAdmin} {
-		if ln != nil {
-			_ = ln.Close() // closed already by the server that used it
-		}
-	}
-	if l.redis != nil {
-		l.redis.Close()
-	}
-}
-
-// passTime lets the embedded Redis' keys expire: its clock stands still by itself.
-func (l *listeners) passTime(ctx context.Context) error {
-	const step = 250 * time.Millisecond
-	ticker := time.NewTicker(step)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-			l.redis.FastForward(step)
-		}
-	}
+	return database, nil
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// The demo accounts, and what they get when they are made.
+// The demo accounts, and the points that new ones get.
 const (
 	demoUser  = wallet.Account("user:demo")
 	demoModel = wallet.Account("model:demo")
@@ -28,47 +28,74 @@ const (
 	demoModelPoints = 100
 )
 
-// demoTokens are valid for so long: longer than anybody leaves dev running.
-const demoTokens = 30 * 24 * time.Hour
+const (
+	// demoTokenTTL is longer than anybody leaves dev running.
+	demoTokenTTL = 30 * 24 * time.Hour
 
-// A demo is what dev adds to a core and a gateway: accounts, tokens, words,
-// pages, traffic.
+	// maxPrintQueue bounds the events that wait for the terminal.
+	maxPrintQueue = 1024
+
+	// readyTimeout bounds the wait for a listener to be ready, readyInterval the time between checks.
+	readyTimeout  = 30 * time.Second
+	readyInterval = 20 * time.Millisecond
+)
+
+var serviceScopes = []string{
+	auth.ScopeCredit,
+	auth.ScopeDebit,
+	auth.ScopeHold,
+	auth.ScopeSettle,
+	auth.ScopeRead,
+	auth.ScopeEvents,
+	auth.ScopeAdmin,
+}
+
+// A demo is the part of dev beside the core and the gateway: accounts, tokens, the greeting, the
+// live page and random operations.
 type demo struct {
 	cfg    devCmd
 	listen *listeners
 	ledger *wallet.Ledger
 
-	coreURL, gatewayURL, socketURL string
-	serviceToken, userToken        string
+	coreURL      string
+	gatewayURL   string
+	socketURL    string
+	serviceToken string
+	userToken    string
 
-	passing chan passing // events on their way to the terminal
-	skipped atomic.Int64 // events that did not fit
+	printQueue chan receivedEvent
+	skipped    atomic.Int64 // events that did not fit into printQueue
 }
 
 func newDemo(cfg devCmd, l *listeners, ledger *wallet.Ledger) (*demo, error) {
 	d := &demo{
-		cfg: cfg, listen: l, ledger: ledger, passing: make(chan passing, 1024),
-		coreURL:    "http://" + reachable(l.http),
-		gatewayURL: "http://" + reachable(l.gateway),
-		socketURL:  "ws://" + reachable(l.gateway) + "/v1/ws",
+		cfg:        cfg,
+		listen:     l,
+		ledger:     ledger,
+		coreURL:    "http://" + reachableAddress(l.http),
+		gatewayURL: "http://" + reachableAddress(l.gateway),
+		socketURL:  "ws://" + reachableAddress(l.gateway) + "/v1/ws",
+		printQueue: make(chan receivedEvent, maxPrintQueue),
 	}
 	var err error
-	if d.serviceToken, err = d.sign(auth.Request{Subject: "dev-service", Scopes: []string{
-		auth.ScopeCredit, auth.ScopeDebit, auth.ScopeHold, auth.ScopeSettle, auth.ScopeRead, auth.ScopeEvents, auth.ScopeAdmin,
-	}}); err != nil {
+	d.serviceToken, err = d.signToken(auth.Request{Subject: "dev-service", Scopes: serviceScopes})
+	if err != nil {
 		return nil, err
 	}
-	d.userToken, err = d.sign(auth.Request{Subject: string(demoUser)})
-	return d, err
+	d.userToken, err = d.signToken(auth.Request{Subject: string(demoUser)})
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
 }
 
-func (d *demo) sign(r auth.Request) (string, error) {
-	r.TTL = demoTokens
+func (d *demo) signToken(r auth.Request) (string, error) {
+	r.TTL = demoTokenTTL
 	return auth.Sign([]byte(d.cfg.JWTHS256Secret), r)
 }
 
-// reachable is the listener's address as a browser on this machine takes it.
-func reachable(ln net.Listener) string {
+// reachableAddress returns the address under which a browser on this machine reaches the listener.
+func reachableAddress(ln net.Listener) string {
 	addr, ok := ln.Addr().(*net.TCPAddr)
 	if !ok || !addr.IP.IsUnspecified() {
 		return ln.Addr().String()
@@ -76,8 +103,8 @@ func reachable(ln net.Listener) string {
 	return fmt.Sprintf("127.0.0.1:%d", addr.Port)
 }
 
-// origins are the hosts that the live page may be opened under.
-func (d *demo) origins() []string {
+// allowedOrigins returns the hosts under which the live page may be opened.
+func (d *demo) allowedOrigins() []string {
 	addr, ok := d.listen.http.Addr().(*net.TCPAddr)
 	if !ok {
 		return nil
@@ -88,9 +115,9 @@ func (d *demo) origins() []string {
 	return []string{addr.String(), fmt.Sprintf("localhost:%d", addr.Port)}
 }
 
-// pages adds the live page.
-func (d *demo) pages(core *stack, gw *gateway.Gateway) error {
-	page, err := d.livePage()
+// addPages adds the live page to the core, and a redirect to it to the gateway.
+func (d *demo) addPages(core *stack, gw *gateway.Gateway) error {
+	page, err := d.renderPage()
 	if err != nil {
 		return err
 	}
@@ -103,93 +130,120 @@ func (d *demo) pages(core *stack, gw *gateway.Gateway) error {
 	return nil
 }
 
-// run makes the accounts, waits until everything answers, says so, and then shows
-// what passes and makes traffic until ctx ends.
+// run creates the accounts, waits until core and gateway are ready and prints the greeting. Then it
+// prints events and makes operations until ctx ends.
 func (d *demo) run(ctx context.Context, out io.Writer, caughtUp <-chan struct{}) error {
 	select {
 	case <-caughtUp:
 	case <-ctx.Done():
 		return nil
 	}
-	err := d.accounts(ctx)
-	for _, ln := range []net.Listener{d.listen.admin, d.listen.gatewayAdmin} {
-		if err == nil {
-			err = answers(ctx, "http://"+reachable(ln)+"/readyz")
-		}
-	}
+	err := d.prepare(ctx)
 	switch {
 	case ctx.Err() != nil:
-		return nil //nolint:nilerr // stopped as asked, in the middle of something
+		return nil //nolint:nilerr // a stop interrupts the preparation
 	case err != nil:
 		return err
 	}
-	if err := d.greet(out); err != nil {
+	err = d.printGreeting(out)
+	if err != nil {
 		return err
 	}
-	return d.live(ctx, out)
+	return d.runLive(ctx, out)
 }
 
-// accounts makes the demo accounts that are missing.
-func (d *demo) accounts(ctx context.Context) error {
-	for _, a := range []struct {
-		account wallet.Account
-		points  int64
-		reason  string
-	}{{demoUser, demoUserPoints, "user_signup_bonus"}, {demoModel, demoModelPoints, "admin_credit"}} {
-		if _, err := d.ledger.Balance(ctx, a.account); !errors.Is(err, wallet.ErrAccountNotFound) {
-			if err != nil {
-				return err
-			}
-			continue
-		}
-		if _, err := d.ledger.Do(ctx, wallet.Op{
-			Operation: wallet.OpCredit, IdempotencyKey: "dev-" + uuid.NewString(), Account: a.account,
-			Amount: a.points, Reason: a.reason,
-		}); err != nil {
+// prepare creates the accounts and waits until core and gateway are ready.
+func (d *demo) prepare(ctx context.Context) error {
+	err := d.createAccounts(ctx)
+	if err != nil {
+		return err
+	}
+	for _, ln := range []net.Listener{d.listen.admin, d.listen.gatewayAdmin} {
+		err = awaitOK(ctx, "http://"+reachableAddress(ln)+"/readyz")
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// answers waits for a 200.
-func answers(ctx context.Context, url string) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+// createAccounts creates the demo accounts that do not exist.
+func (d *demo) createAccounts(ctx context.Context) error {
+	err := d.createAccount(ctx, demoUser, demoUserPoints, "user_signup_bonus")
+	if err != nil {
+		return err
+	}
+	return d.createAccount(ctx, demoModel, demoModelPoints, "admin_credit")
+}
+
+func (d *demo) createAccount(ctx context.Context, account wallet.Account, points int64, reason string) error {
+	_, err := d.ledger.Balance(ctx, account)
+	if !errors.Is(err, wallet.ErrAccountNotFound) {
+		return err
+	}
+	_, err = d.ledger.Do(ctx, wallet.Op{
+		Operation:      wallet.OpCredit,
+		IdempotencyKey: "dev-" + uuid.NewString(),
+		Account:        account,
+		Amount:         points,
+		Reason:         reason,
+	})
+	return err
+}
+
+// awaitOK waits until the URL answers 200.
+func awaitOK(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-		if err != nil {
-			return err
-		}
-		resp, err := client.Do(req)
+		err := requestOK(ctx, client, url)
 		if err == nil {
-			_ = resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return nil
-			}
-			err = fmt.Errorf("status %d", resp.StatusCode)
+			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s does not answer: %w", url, err)
-		case <-time.After(20 * time.Millisecond):
+			return fmt.Errorf("wait for %s: %w", url, err)
+		case <-time.After(readyInterval):
 		}
 	}
 }
 
-func (d *demo) greet(out io.Writer) error {
+// requestOK requires that the URL answers 200.
+func requestOK(ctx context.Context, client *http.Client, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("status %d", resp.StatusCode)
+	}
+	return nil
+}
+
+func (d *demo) printGreeting(out io.Writer) error {
 	text := strings.NewReplacer(
-		"{core}", d.coreURL, "{socket}", d.socketURL, "{gateway}", d.gatewayURL, "{redis}", d.listen.redis.Addr(),
-		"{admin}", reachable(d.listen.admin), "{gatewayAdmin}", reachable(d.listen.gatewayAdmin),
-		"{data}", d.cfg.Data, "{token}", d.serviceToken, "{userToken}", d.userToken,
+		"{core}", d.coreURL,
+		"{socket}", d.socketURL,
+		"{gateway}", d.gatewayURL,
+		"{redis}", d.listen.redis.Addr(),
+		"{admin}", reachableAddress(d.listen.admin),
+		"{gatewayAdmin}", reachableAddress(d.listen.gatewayAdmin),
+		"{data}", d.cfg.Data,
+		"{token}", d.serviceToken,
+		"{userToken}", d.userToken,
 	).Replace(greeting)
 	_, err := io.WriteString(out, text)
 	return err
 }
 
 const greeting = `
-Points, live. One process: ledger (in {data}), embedded Redis, core, gateway.
+Points, live. This process runs the ledger (in {data}), an embedded Redis, a core and a gateway.
 
   Live page    {core}/
   HTTP API     {core}/v1/…        described at {core}/docs
@@ -197,7 +251,7 @@ Points, live. One process: ledger (in {data}), embedded Redis, core, gateway.
   Redis        redis://{redis}
   Admin        http://{admin}/readyz   http://{gatewayAdmin}/readyz   (and /metrics)
 
-Paste into another terminal. Tokens: a service that may do everything, and user:demo.
+Paste these commands into another terminal. TOKEN is for a service with all scopes, USER_TOKEN for user:demo.
 
   export TOKEN={token}
   export USER_TOKEN={userToken}
@@ -212,13 +266,13 @@ Paste into another terminal. Tokens: a service that may do everything, and user:
 
   curl -s {gateway}/v1/accounts/user:demo/balance -H "Authorization: Bearer $USER_TOKEN"
 
-Watch it as server-sent events, over WebSocket, or on the live page:
+Watch the events as server-sent events, over WebSocket, or on the live page:
 
   curl -N {gateway}/v1/events -H "Authorization: Bearer $USER_TOKEN"
 
   (echo '{"op":"subscribe","sub":"wallet"}'; cat) | websocat --protocol wallet.v1 -H "Authorization: Bearer $USER_TOKEN" {socket}
 
-Ctrl-C stops everything; the points stay.
+Ctrl-C stops everything. The ledger keeps its data.
 
 ready
 `

@@ -15,64 +15,66 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/tail"
 )
 
-// passing is an event on its way to the terminal.
-type passing struct {
+// receivedEvent is an event that waits for the terminal.
+type receivedEvent struct {
 	delivery bus.Delivery
 	at       time.Time
 }
 
-// observe sees each batch before the clients do. It never waits for the
-// terminal: what does not fit is counted.
-func (d *demo) observe(b tail.Batch) {
+// observeBatch queues the events of a batch for the terminal. It never blocks: events that do not
+// fit are counted.
+func (d *demo) observeBatch(b tail.Batch) {
 	if b.Refill {
 		return
 	}
 	now := time.Now()
-	for _, del := range b.Deliveries {
+	for _, delivery := range b.Deliveries {
 		select {
-		case d.passing <- passing{del, now}:
+		case d.printQueue <- receivedEvent{delivery: delivery, at: now}:
 		default:
 			d.skipped.Add(1)
 		}
 	}
 }
 
-// live shows what passes, and makes traffic, until ctx ends.
-func (d *demo) live(ctx context.Context, out io.Writer) error {
+// runLive prints events and makes operations until ctx ends.
+func (d *demo) runLive(ctx context.Context, out io.Writer) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return d.show(ctx, out) })
+	g.Go(func() error { return d.printEvents(ctx, out) })
 	if d.cfg.Traffic > 0 {
-		g.Go(func() error { return d.traffic(ctx) })
+		g.Go(func() error { return d.runTraffic(ctx) })
 	}
 	return g.Wait()
 }
 
-// show writes a line for each event, and flushes whenever none waits.
-func (d *demo) show(ctx context.Context, out io.Writer) error {
-	w := bufio.NewWriter(out)
+// printEvents writes a line for each event. It flushes whenever the queue is empty.
+func (d *demo) printEvents(ctx context.Context, out io.Writer) error {
+	w := bufio.NewWriter(out) // Flush returns the error of any write
 	for {
 		select {
 		case <-ctx.Done():
 			return w.Flush()
-		case p := <-d.passing:
-			if n := d.skipped.Swap(0); n > 0 {
-				_, _ = fmt.Fprintf(w, "… %d events more than this terminal takes\n", n) // Flush reports
+		case e := <-d.printQueue:
+			skipped := d.skipped.Swap(0)
+			if skipped > 0 {
+				_, _ = fmt.Fprintf(w, "… %d events skipped, since the terminal is too slow\n", skipped)
 			}
-			_, _ = io.WriteString(w, line(p))
-			if len(d.passing) > 0 {
+			_, _ = io.WriteString(w, formatEvent(e))
+			if len(d.printQueue) > 0 {
 				continue
 			}
-			if err := w.Flush(); err != nil {
+			err := w.Flush()
+			if err != nil {
 				return fmt.Errorf("write to the terminal: %w", err)
 			}
 		}
 	}
 }
 
-// line tells an event: when, whose, seq, what, how many points, how long after the
-// commit it was here.
-func line(p passing) string {
-	var e struct {
+// formatEvent returns a line with the time, account, seq, type, points and reason of an event, and
+// the time from its commit to its arrival here.
+func formatEvent(received receivedEvent) string {
+	var data struct {
 		Timestamp    time.Time
 		BalanceState string
 		Before       int64 `json:"balanceBefore"`
@@ -80,17 +82,20 @@ func line(p passing) string {
 		RefundAmount int64
 		SettleAmount int64
 	}
-	del := &p.delivery
-	if err := json.Unmarshal(del.Data, &e); err != nil {
-		return fmt.Sprintf("%s seq %d: unreadable event: %v\n", del.Account, del.Seq, err)
+	e := &received.delivery
+	err := json.Unmarshal(e.Data, &data)
+	if err != nil {
+		return fmt.Sprintf("%s seq %d: decoding the event failed: %v\n", e.Account, e.Seq, err)
 	}
-	what := fmt.Sprintf("%d", del.Amount)
+	points := fmt.Sprintf("%d", e.Amount)
 	switch {
-	case e.BalanceState != "":
-		what = fmt.Sprintf("%s %d → %d", e.BalanceState, e.Before, e.After)
-	case e.RefundAmount > 0:
-		what = fmt.Sprintf("%d back, %d earned", e.RefundAmount, e.SettleAmount)
+	case data.BalanceState != "":
+		points = fmt.Sprintf("%s %d → %d", data.BalanceState, data.Before, data.After)
+	case data.RefundAmount > 0:
+		points = fmt.Sprintf("%d back, %d earned", data.RefundAmount, data.SettleAmount)
 	}
-	return fmt.Sprintf("%s  %-14s seq %-5d %-23s %-26s %-22s %d ms\n", p.at.Format("15:04:05.000"), del.Account, del.Seq,
-		strings.TrimPrefix(del.Type, "wallet."), what, del.Reason, max(0, p.at.Sub(e.Timestamp).Milliseconds()))
+	clock := received.at.Format("15:04:05.000")
+	eventType := strings.TrimPrefix(e.Type, "wallet.")
+	delay := max(0, received.at.Sub(data.Timestamp).Milliseconds())
+	return fmt.Sprintf("%s  %-14s seq %-5d %-23s %-26s %-22s %d ms\n", clock, e.Account, e.Seq, eventType, points, e.Reason, delay)
 }

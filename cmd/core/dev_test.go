@@ -14,43 +14,53 @@ import (
 	"github.com/coder/websocket"
 )
 
-func dev(t *testing.T, data string, more ...string) *process {
+func launchDev(t *testing.T, data string, args ...string) *process {
 	t.Helper()
-	const free = "127.0.0.1:0"
-	p := launch(t, append([]string{"dev", "--data", data, "--http", free, "--gateway", free, "--admin", free,
-		"--gateway-admin", free, "--redis", free}, more...)...)
-	p.out.wait(t, `^ready$`)
+	const anyPort = "127.0.0.1:0"
+	p := launchCommand(t, append([]string{
+		"dev",
+		"--data", data,
+		"--http", anyPort,
+		"--gateway", anyPort,
+		"--admin", anyPort,
+		"--gateway-admin", anyPort,
+		"--redis", anyPort,
+	}, args...)...)
+	p.out.awaitMatch(t, `^ready$`)
 	return p
 }
 
-// variable is what an export line of the greeting sets.
-func (p *process) variable(name string) string {
+// exportedVariable returns the value of an export line of the greeting.
+func (p *process) exportedVariable(name string) string {
 	p.Helper()
-	return strings.TrimPrefix(p.out.wait(p.T, `^  export `+name+`=\S+$`), "  export "+name+"=")
+	line := p.out.awaitMatch(p.T, `^  export `+name+`=\S+$`)
+	return strings.TrimPrefix(line, "  export "+name+"=")
 }
 
-func (p *process) url(label string) string {
+// greetingURL returns the URL behind a label of the greeting.
+func (p *process) greetingURL(label string) string {
 	p.Helper()
-	return regexp.MustCompile(`(http|ws)://\S+`).FindString(p.out.wait(p.T, `^  `+label+` .*$`))
+	return regexp.MustCompile(`(http|ws)://\S+`).FindString(p.out.awaitMatch(p.T, `^  `+label+` .*$`))
 }
 
 var (
 	curlURL    = regexp.MustCompile(`curl -[sN] (\S+)`)
 	curlHeader = regexp.MustCompile(`-H "([^:]+): ([^"]+)"`)
 	curlData   = regexp.MustCompile(`-d '([^']+)'`)
+	curlLine   = regexp.MustCompile(`(?m)^  (ESCROW=\$\()?curl -s .*$`)
 )
 
-// watch does what the greeting's curl -N does, until the stream has said what the balance is.
-func (p *process) watch() {
+// awaitServerSentBalance runs the greeting's curl -N until the stream sends the frame subscribed.
+func (p *process) awaitServerSentBalance() {
 	p.Helper()
-	line := p.out.wait(p.T, `^  curl -N .*$`)
-	ctx, cancel := context.WithTimeout(p.Context(), 20*time.Second)
+	line := p.out.awaitMatch(p.T, `^  curl -N .*$`)
+	ctx, cancel := context.WithTimeout(p.Context(), testTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, curlURL.FindStringSubmatch(line)[1], nil)
 	if err != nil {
 		p.Fatal(err)
 	}
-	header := curlHeader.FindStringSubmatch(strings.ReplaceAll(line, "$USER_TOKEN", p.variable("USER_TOKEN")))
+	header := curlHeader.FindStringSubmatch(strings.ReplaceAll(line, "$USER_TOKEN", p.exportedVariable("USER_TOKEN")))
 	req.Header.Set(header[1], header[2])
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
@@ -60,37 +70,34 @@ func (p *process) watch() {
 	defer func() { _ = resp.Body.Close() }()
 	lines := bufio.NewScanner(resp.Body)
 	for lines.Scan() {
-		if strings.HasPrefix(lines.Text(), `data: {"op":"subscribed"`) && strings.Contains(lines.Text(), `"account":"user:demo"`) {
+		isSubscribed := strings.HasPrefix(lines.Text(), `data: {"op":"subscribed"`)
+		if isSubscribed && strings.Contains(lines.Text(), `"account":"user:demo"`) {
 			return
 		}
 	}
-	p.Fatalf("%s: %s, ended with %v", line, resp.Status, lines.Err())
+	p.Fatalf("%s: got status %s and the end of the stream (%v), want the frame subscribed", line, resp.Status, lines.Err())
 }
 
-// paste does what the greeting's other curl commands do, one after the other, and
-// returns their answers.
-func (p *process) paste() []map[string]any {
+// pasteCommands runs the greeting's other curl commands one after the other and returns their
+// answers.
+func (p *process) pasteCommands() []map[string]any {
 	p.Helper()
-	escrow, seq := "", 0.0
+	escrow := ""
+	seq := 0.0
 	var answers []map[string]any
-	for _, line := range regexp.MustCompile(`(?m)^  (ESCROW=\$\()?curl -s .*$`).FindAllString(p.out.String(), -1) {
-		line = strings.NewReplacer("$TOKEN", p.variable("TOKEN"), "$USER_TOKEN", p.variable("USER_TOKEN"),
-			"$RANDOM$RANDOM", time.Now().Format("150405.000000000"), "$ESCROW", escrow).Replace(line)
-		method, body := http.MethodGet, ""
-		if m := curlData.FindStringSubmatch(line); m != nil {
-			method, body = http.MethodPost, m[1]
-		} else if seq > 0 {
-			// What a gateway answers follows the ledger at a short distance.
-			p.out.wait(p.T, fmt.Sprintf(`user:demo +seq %v `, seq))
+	for _, line := range curlLine.FindAllString(p.out.String(), -1) {
+		line = strings.NewReplacer(
+			"$TOKEN", p.exportedVariable("TOKEN"),
+			"$USER_TOKEN", p.exportedVariable("USER_TOKEN"),
+			"$RANDOM$RANDOM", time.Now().Format("150405.000000000"),
+			"$ESCROW", escrow,
+		).Replace(line)
+		isRead := curlData.FindStringSubmatch(line) == nil
+		if isRead && seq > 0 {
+			// A gateway's answer follows the ledger with a short delay.
+			p.out.awaitMatch(p.T, fmt.Sprintf(`user:demo +seq %v `, seq))
 		}
-		header := http.Header{}
-		for _, h := range curlHeader.FindAllStringSubmatch(line, -1) {
-			header.Set(h[1], h[2])
-		}
-		status, answer := p.request(method, curlURL.FindStringSubmatch(line)[1], header, body)
-		if status >= 300 {
-			p.Fatalf("%s: %d %v", line, status, answer)
-		}
+		answer := p.runCurl(line)
 		if id, ok := answer["escrowId"].(string); ok {
 			escrow = id
 		}
@@ -102,6 +109,26 @@ func (p *process) paste() []map[string]any {
 	return answers
 }
 
+// runCurl makes the request of a curl command, which must succeed.
+func (p *process) runCurl(line string) map[string]any {
+	p.Helper()
+	method := http.MethodGet
+	body := ""
+	if data := curlData.FindStringSubmatch(line); data != nil {
+		method = http.MethodPost
+		body = data[1]
+	}
+	header := http.Header{}
+	for _, h := range curlHeader.FindAllStringSubmatch(line, -1) {
+		header.Set(h[1], h[2])
+	}
+	status, answer := p.request(method, curlURL.FindStringSubmatch(line)[1], header, body)
+	if status >= 300 {
+		p.Fatalf("%s: got %d %v", line, status, answer)
+	}
+	return answer
+}
+
 // socket is a WebSocket client of user:demo.
 type socket struct {
 	*testing.T
@@ -109,11 +136,11 @@ type socket struct {
 	pending []map[string]any
 }
 
-func (p *process) connect() *socket {
+func (p *process) dialSocket() *socket {
 	p.Helper()
-	conn, resp, err := websocket.Dial(p.Context(), p.url("WebSocket"), &websocket.DialOptions{
+	conn, resp, err := websocket.Dial(p.Context(), p.greetingURL("WebSocket"), &websocket.DialOptions{
 		Subprotocols: []string{"wallet.v1"},
-		HTTPHeader:   http.Header{"Authorization": {"Bearer " + p.variable("USER_TOKEN")}},
+		HTTPHeader:   http.Header{"Authorization": {"Bearer " + p.exportedVariable("USER_TOKEN")}},
 	})
 	if err != nil {
 		p.Fatal(err)
@@ -125,112 +152,153 @@ func (p *process) connect() *socket {
 	return &socket{T: p.T, conn: conn}
 }
 
-func (s *socket) send(frame string) {
+func (s *socket) sendFrame(frame string) {
 	s.Helper()
-	if err := s.conn.Write(s.Context(), websocket.MessageText, []byte(frame)); err != nil {
+	err := s.conn.Write(s.Context(), websocket.MessageText, []byte(frame))
+	if err != nil {
 		s.Fatal(err)
 	}
 }
 
-// next returns the next frame with the op.
-func (s *socket) next(op string) map[string]any {
+// awaitFrame returns the next frame with the op. It skips other frames.
+func (s *socket) awaitFrame(op string) map[string]any {
 	s.Helper()
-	ctx, cancel := context.WithTimeout(s.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(s.Context(), testTimeout)
 	defer cancel()
 	for {
 		for len(s.pending) > 0 {
-			f := s.pending[0]
+			frame := s.pending[0]
 			s.pending = s.pending[1:]
-			if f["op"] == op {
-				return f
+			if frame["op"] == op {
+				return frame
 			}
 		}
-		_, msg, err := s.conn.Read(ctx)
+		_, message, err := s.conn.Read(ctx)
 		if err != nil {
 			s.Fatalf("wait for %s: %v", op, err)
 		}
-		for line := range strings.SplitSeq(string(msg), "\n") {
-			var f map[string]any
-			if err := json.Unmarshal([]byte(line), &f); err != nil {
+		for line := range strings.SplitSeq(string(message), "\n") {
+			var frame map[string]any
+			err := json.Unmarshal([]byte(line), &frame)
+			if err != nil {
 				s.Fatalf("frame %q: %v", line, err)
 			}
-			s.pending = append(s.pending, f)
+			s.pending = append(s.pending, frame)
 		}
 	}
 }
 
-// subscribe returns the account's part of the subscribed frame.
+// subscribe returns the account of the frame subscribed.
 func (s *socket) subscribe() map[string]any {
 	s.Helper()
-	s.send(`{"op":"subscribe","sub":"wallet"}`)
-	accounts, _ := s.next("subscribed")["accounts"].([]any)
+	s.sendFrame(`{"op":"subscribe","sub":"wallet"}`)
+	accounts, _ := s.awaitFrame("subscribed")["accounts"].([]any)
 	if len(accounts) != 1 {
-		s.Fatalf("subscribed to %v", accounts)
+		s.Fatalf("subscribed accounts: got %v, want one", accounts)
 	}
-	a, _ := accounts[0].(map[string]any)
-	return a
+	account, _ := accounts[0].(map[string]any)
+	return account
 }
 
-func TestDev(t *testing.T) {
-	data := t.TempDir()
-	p := dev(t, data)
-	ws := p.connect()
-	ws.subscribe()
-	answers := p.paste()
-	if len(answers) != 5 {
-		t.Fatalf("%d commands to paste, want 5", len(answers))
+// expectBalance checks a balance that a gateway answered.
+func expectBalance(t *testing.T, balance map[string]any, available, seq float64) {
+	t.Helper()
+	if got := balance["availableBalance"]; got != available {
+		t.Errorf("available balance: got %v, want %v", got, available)
 	}
-	// credit: 1 event; hold: 3; settle: 2.
-	for _, want := range []string{"wallet.balance_updated", "wallet.escrow_held", "wallet.balance_updated", "wallet.balance_updated",
-		"wallet.escrow_settled", "wallet.balance_updated"} {
-		f := ws.next("event")
-		event, _ := f["event"].(map[string]any)
-		if event["eventType"] != want {
-			t.Errorf("seq %v is a %v, want %s", f["seq"], event["eventType"], want)
+	if got := balance["escrowBalance"]; got != 0.0 {
+		t.Errorf("escrow balance: got %v, want 0", got)
+	}
+	if got := balance["seq"]; got != seq {
+		t.Errorf("seq of the balance: got %v, want %v", got, seq)
+	}
+}
+
+func TestDevGreetingWorks(t *testing.T) {
+	p := launchDev(t, t.TempDir())
+	ws := p.dialSocket()
+	ws.subscribe()
+	answers := p.pasteCommands()
+	if len(answers) != 5 {
+		t.Fatalf("commands to paste: got %d, want 5", len(answers))
+	}
+	// The credit has one event, the hold three, the settlement two.
+	for _, want := range []string{
+		"wallet.balance_updated",
+		"wallet.escrow_held", "wallet.balance_updated", "wallet.balance_updated",
+		"wallet.escrow_settled", "wallet.balance_updated",
+	} {
+		frame := ws.awaitFrame("event")
+		event, _ := frame["event"].(map[string]any)
+		if got := event["eventType"]; got != want {
+			t.Errorf("type of event %v: got %v, want %s", frame["seq"], got, want)
 		}
 	}
-	if last := answers[4]; last["availableBalance"] != 1400.0 || last["escrowBalance"] != 0.0 || last["seq"] != 7.0 {
-		t.Errorf("balance at the gateway: %v", last)
+	expectBalance(t, answers[4], 1400, 7)
+	p.awaitServerSentBalance()
+	p.out.awaitMatch(t, `user:demo +seq 7 +balance_updated +escrow 100 → 0 +performance_completed +\d+ ms$`)
+	p.stop()
+}
+
+func TestDevServesPages(t *testing.T) {
+	p := launchDev(t, t.TempDir())
+	page := p.greetingURL("Live page")
+	status, answer := p.request(http.MethodGet, page, nil, "")
+	if status != http.StatusOK {
+		t.Errorf("status of the live page: got %d, want 200", status)
 	}
-	p.watch()
-	p.out.wait(t, `user:demo +seq 7 +balance_updated +escrow 100 → 0 +performance_completed +\d+ ms$`)
-	if status, page := p.request(http.MethodGet, p.url("Live page"), nil, ""); status != http.StatusOK || !strings.Contains(page["text"].(string), "Points, live") {
-		t.Errorf("live page: %d %v", status, page)
+	if text, _ := answer["text"].(string); !strings.Contains(text, "Points, live") {
+		t.Errorf("live page: got %s", text)
 	}
-	if status, doc := p.request(http.MethodGet, strings.TrimSuffix(p.url("Live page"), "/")+"/openapi.json", nil, ""); status != http.StatusOK || doc["openapi"] != "3.1.0" {
-		t.Errorf("document: %d %v", status, doc["openapi"])
+	status, document := p.request(http.MethodGet, strings.TrimSuffix(page, "/")+"/openapi.json", nil, "")
+	if status != http.StatusOK {
+		t.Errorf("status of the OpenAPI document: got %d, want 200", status)
+	}
+	if got := document["openapi"]; got != "3.1.0" {
+		t.Errorf("openapi of the document: got %v, want 3.1.0", got)
 	}
 	p.stop()
+}
 
-	// Redis is empty now, the ledger is not.
-	p = dev(t, data)
-	ws = p.connect()
-	a := ws.subscribe()
-	if snapshot, _ := a["snapshot"].(map[string]any); a["seq"] != 7.0 || snapshot["availableBalance"] != 1400.0 {
-		t.Errorf("after a restart: subscribed %v", a)
+// After a restart Redis is empty, and the ledger still has its data.
+func TestDevRestarts(t *testing.T) {
+	data := t.TempDir()
+	p := launchDev(t, data)
+	p.pasteCommands()
+	p.stop()
+
+	p = launchDev(t, data)
+	ws := p.dialSocket()
+	account := ws.subscribe()
+	if got := account["seq"]; got != 7.0 {
+		t.Errorf("subscribed seq: got %v, want 7", got)
 	}
-	answers = p.paste()
-	if first := answers[0]; first["availableBalance"] != 1400.0 {
-		t.Errorf("after a restart: balance %v", first)
+	snapshot, _ := account["snapshot"].(map[string]any)
+	if got := snapshot["availableBalance"]; got != 1400.0 {
+		t.Errorf("available balance of the snapshot: got %v, want 1400", got)
+	}
+	answers := p.pasteCommands()
+	if got := answers[0]["availableBalance"]; got != 1400.0 {
+		t.Errorf("available balance of the ledger: got %v, want 1400", got)
 	}
 	for want := 8.0; want <= 13; want++ {
-		if f := ws.next("event"); f["seq"] != want {
-			t.Fatalf("after a restart: seq %v, want %v", f["seq"], want)
+		frame := ws.awaitFrame("event")
+		if got := frame["seq"]; got != want {
+			t.Fatalf("seq of the event: got %v, want %v", got, want)
 		}
 	}
-	if last := answers[4]; last["availableBalance"] != 1800.0 || last["seq"] != 13.0 {
-		t.Errorf("after a restart: balance at the gateway %v", last)
-	}
+	expectBalance(t, answers[4], 1800, 13)
 	p.stop()
 }
 
 func TestDevTraffic(t *testing.T) {
-	p := dev(t, t.TempDir(), "--traffic", "200")
+	p := launchDev(t, t.TempDir(), "--traffic", "200")
 	for _, event := range []string{"escrow_held", "escrow_settled", "escrow_refunded", "escrow_partial_settled"} {
-		p.out.wait(t, `seq \d+ +`+event)
+		p.out.awaitMatch(t, `seq \d+ +`+event)
 	}
 	p.stop()
-	if err := p.err.String(); strings.Contains(err, "ERR") || strings.Contains(err, "core:") {
-		t.Errorf("stderr: %s", err)
+	stderr := p.err.String()
+	if strings.Contains(stderr, "ERR") || strings.Contains(stderr, "core:") {
+		t.Errorf("stderr: got errors: %s", stderr)
 	}
 }

@@ -15,30 +15,38 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// trafficWorkers make requests side by side; each has some open escrows.
+// trafficWorkers is the largest number of workers. Each worker has some open escrows.
 const trafficWorkers = 16
 
-// traffic makes up operations at the chosen rate, over the HTTP API like anybody
-// else. user:demo and model:demo are left alone: they are the reader's.
-func (d *demo) traffic(ctx context.Context) error {
+// trafficUsers is the number of users that the workers share.
+const trafficUsers = 5
+
+// runTraffic makes random operations at the chosen rate, over the HTTP API as any client. It does
+// not use user:demo and model:demo, which are for the reader.
+func (d *demo) runTraffic(ctx context.Context) error {
 	limit := rate.NewLimiter(rate.Limit(d.cfg.Traffic), 1)
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: trafficWorkers}}
 	defer client.CloseIdleConnections()
+
 	var g errgroup.Group
-	var ticket sync.Mutex // one waits for its turn, so that the pace is even
+	var turn sync.Mutex // only one worker waits for the limiter, so that the pace is even
 	for i := range min(trafficWorkers, 1+int(d.cfg.Traffic)) {
-		w := worker{demo: d, client: client, user: fmt.Sprintf("user:fan-%d", i%5+1)}
+		w := worker{
+			demo:   d,
+			client: client,
+			user:   fmt.Sprintf("user:fan-%d", i%trafficUsers+1),
+		}
 		g.Go(func() error {
 			for {
-				ticket.Lock()
+				turn.Lock()
 				err := limit.Wait(ctx)
-				ticket.Unlock()
+				turn.Unlock()
 				if err == nil {
-					err = w.step(ctx)
+					err = w.makeOperation(ctx)
 				}
 				switch {
 				case ctx.Err() != nil:
-					return nil //nolint:nilerr // stopped as asked, in the middle of something
+					return nil //nolint:nilerr // a stop interrupts the operation
 				case err != nil:
 					return fmt.Errorf("--traffic: %w", err)
 				}
@@ -48,78 +56,124 @@ func (d *demo) traffic(ctx context.Context) error {
 	return g.Wait()
 }
 
-// worker is a user who spends, and the queue that serves it.
+// worker is a user who spends points, and the queue that serves the user.
 type worker struct {
-	demo   *demo
-	client *http.Client
-	user   string
-	held   []held
+	demo    *demo
+	client  *http.Client
+	user    string
+	escrows []openEscrow // the oldest first
 }
 
-type held struct {
-	escrow string
+type openEscrow struct {
+	id     string
 	amount int64
 }
 
-// step makes one operation: mostly holds and what ends them.
-func (w *worker) step(ctx context.Context) error {
-	features := [][2]string{{"chip_menu", "chip_menu_purchase"}, {"spin_wheel", "spin_wheel_play"}, {"performance", "performance_request"}}
-	if len(w.held) < 1+rand.IntN(4) {
-		amount := 1 + rand.Int64N(50)
-		feature := features[rand.IntN(len(features))]
-		status, answer, err := w.post(ctx, "/v1/accounts/"+w.user+"/holds", map[string]any{
-			"amount": amount, "reason": feature[1], "queueItemId": "q-" + uuid.NewString()[:8], "featureType": feature[0],
-		})
-		switch {
-		case err != nil:
-			return err
-		case status == http.StatusCreated:
-			w.held = append(w.held, held{answer.EscrowID, amount})
-			return nil
-		case status == http.StatusPaymentRequired || answer.Code == "account_not_found":
-			return w.end(ctx, http.StatusCreated, "/v1/accounts/"+w.user+"/credits",
-				map[string]any{"amount": 500 + rand.Int64N(500), "reason": "promotional_award"})
-		}
-		return unexpected("hold", status, answer)
+// makeOperation holds points, or closes the oldest escrow if there are enough of them.
+func (w *worker) makeOperation(ctx context.Context) error {
+	enough := 1 + rand.IntN(4)
+	if len(w.escrows) < enough {
+		return w.holdPoints(ctx)
 	}
-	h := w.held[0]
-	w.held = w.held[1:]
-	model, path := fmt.Sprintf("model:star-%d", 1+rand.IntN(2)), "/v1/escrows/"+h.escrow
-	body := map[string]any{"queueItemId": "q"}
-	switch n := rand.IntN(10); {
+	escrow := w.escrows[0]
+	w.escrows = w.escrows[1:]
+	return w.closeEscrow(ctx, escrow)
+}
+
+// holdPoints holds points of the user. If the user has too few, it credits some instead.
+func (w *worker) holdPoints(ctx context.Context) error {
+	features := []struct{ feature, reason string }{
+		{"chip_menu", "chip_menu_purchase"},
+		{"spin_wheel", "spin_wheel_play"},
+		{"performance", "performance_request"},
+	}
+	amount := 1 + rand.Int64N(50)
+	chosen := features[rand.IntN(len(features))]
+	status, answer, err := w.postJSON(ctx, "/v1/accounts/"+w.user+"/holds", map[string]any{
+		"amount":      amount,
+		"reason":      chosen.reason,
+		"queueItemId": "q-" + uuid.NewString()[:8],
+		"featureType": chosen.feature,
+	})
+	switch {
+	case err != nil:
+		return err
+	case status == http.StatusCreated:
+		w.escrows = append(w.escrows, openEscrow{id: answer.EscrowID, amount: amount})
+		return nil
+	case status == http.StatusPaymentRequired, answer.Code == "account_not_found":
+		return w.creditPoints(ctx)
+	}
+	return unexpectedAnswer("hold", status, answer)
+}
+
+func (w *worker) creditPoints(ctx context.Context) error {
+	return w.postExpecting(ctx, http.StatusCreated, "/v1/accounts/"+w.user+"/credits", map[string]any{
+		"amount": 500 + rand.Int64N(500),
+		"reason": "promotional_award",
+	})
+}
+
+// closeEscrow refunds, splits or settles an escrow. Most escrows are settled.
+func (w *worker) closeEscrow(ctx context.Context, escrow openEscrow) error {
+	path := "/v1/escrows/" + escrow.id
+	model := fmt.Sprintf("model:star-%d", 1+rand.IntN(2))
+	n := rand.IntN(10)
+	switch {
 	case n < 2:
-		body["amount"], body["reason"] = h.amount, "performance_abandoned"
-		return w.end(ctx, http.StatusOK, path+"/refund", body)
-	case n < 4 && h.amount > 1:
-		body["modelId"], body["refundAmount"], body["settleAmount"], body["reason"] = model, h.amount/2, h.amount-h.amount/2, "partial_performance"
-		return w.end(ctx, http.StatusOK, path+"/partial-settle", body)
-	default:
-		body["modelId"], body["amount"], body["reason"] = model, h.amount, "performance_completed"
-		return w.end(ctx, http.StatusOK, path+"/settle", body)
+		return w.postExpecting(ctx, http.StatusOK, path+"/refund", map[string]any{
+			"queueItemId": "q",
+			"amount":      escrow.amount,
+			"reason":      "performance_abandoned",
+		})
+	case n < 4 && escrow.amount > 1:
+		refund := escrow.amount / 2
+		return w.postExpecting(ctx, http.StatusOK, path+"/partial-settle", map[string]any{
+			"queueItemId":  "q",
+			"modelId":      model,
+			"refundAmount": refund,
+			"settleAmount": escrow.amount - refund,
+			"reason":       "partial_performance",
+		})
 	}
+	return w.postExpecting(ctx, http.StatusOK, path+"/settle", map[string]any{
+		"queueItemId": "q",
+		"modelId":     model,
+		"amount":      escrow.amount,
+		"reason":      "performance_completed",
+	})
 }
 
-// end makes an operation that has to succeed.
-func (w *worker) end(ctx context.Context, want int, path string, body map[string]any) error {
-	status, answer, err := w.post(ctx, path, body)
-	if err == nil && status != want {
-		err = unexpected(path, status, answer)
+// postExpecting makes a request that must have the given status.
+func (w *worker) postExpecting(ctx context.Context, want int, path string, body map[string]any) error {
+	status, answer, err := w.postJSON(ctx, path, body)
+	if err != nil {
+		return err
 	}
-	return err
+	if status != want {
+		return unexpectedAnswer(path, status, answer)
+	}
+	return nil
 }
 
-type trafficAnswer struct{ EscrowID, Code, Detail string }
+type trafficAnswer struct {
+	EscrowID string
+	Code     string
+	Detail   string
+}
 
 var errTraffic = errors.New("unexpected answer")
 
-func unexpected(what string, status int, a trafficAnswer) error {
+// unexpectedAnswer returns an error, except for 503: the ledger is overloaded and the worker makes
+// another operation later.
+func unexpectedAnswer(request string, status int, answer trafficAnswer) error {
 	if status == http.StatusServiceUnavailable {
-		return nil // more than the ledger takes: the next step tries again
+		return nil
 	}
-	return fmt.Errorf("%w: %s: %d %s: %s", errTraffic, what, status, a.Code, a.Detail)
+	return fmt.Errorf("%w: %s: %d %s: %s", errTraffic, request, status, answer.Code, answer.Detail)
 }
 
-func (w *worker) post(ctx context.Context, path string, body map[string]any) (int, trafficAnswer, error) {
+func (w *worker) postJSON(ctx context.Context, path string, body map[string]any) (int, trafficAnswer, error) {
 	var answer trafficAnswer
 	raw, err := json.Marshal(body)
 	if err != nil {

@@ -20,57 +20,72 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
+// exportBufferBytes is the size of the output buffer.
+const exportBufferBytes = 64 << 10
+
 type exportCmd struct {
 	databaseFlag
-	Account string `required:"" placeholder:"ACCOUNT" help:"Whose entries: user:<id> or model:<id>."`
-	From    string `placeholder:"TIME" help:"Only entries made at this time or later: 2026-11-01 (midnight UTC) or 2026-11-01T08:00:00Z."`
-	To      string `placeholder:"TIME" help:"Only entries made before this time."`
-	Format  string `default:"csv" enum:"csv,jsonl" help:"${enum}: CSV with a header row (RFC 4180), or JSON Lines of what GET …/entries lists."`
-	Output  string `default:"-" placeholder:"FILE" help:"Where to; - is standard output. FILE appears when it is complete."`
+	Account string `required:"" placeholder:"ACCOUNT" help:"Account to export, user:<id> or model:<id>."`
+	From    string `placeholder:"TIME" help:"Export only entries made at this time or later: 2026-11-01 (midnight UTC) or 2026-11-01T08:00:00Z."`
+	To      string `placeholder:"TIME" help:"Export only entries made before this time."`
+	Format  string `default:"csv" enum:"csv,jsonl" help:"Format, one of ${enum}: CSV with a header row (RFC 4180), or JSON Lines with the entries of GET …/entries."`
+	Output  string `default:"-" placeholder:"FILE" help:"File to write; - is standard output. The file appears when it is complete."`
 }
 
-// Help teaches by example.
+// Help returns an example.
 func (exportCmd) Help() string {
-	return "November of one account, oldest entry first:\n\n" +
+	return "The entries of one account in November, the oldest first:\n\n" +
 		"  core export --account user:u1 --from 2026-11-01 --to 2026-12-01 --output u1-2026-11.csv\n\n" +
-		"An account of any size is written in bounded memory."
+		"The command uses bounded memory, whatever the size of the account."
 }
 
 // Run writes the entries.
 func (c exportCmd) Run(env *cli.Env) error {
-	account, err := optionalAccount(c.Account)
+	account, err := parseOptionalAccount(c.Account)
 	if err != nil {
 		return err
 	}
-	var filter wallet.EntryFilter
-	if filter.From, err = moment("--from", c.From); err != nil {
+	filter, err := c.entryFilter()
+	if err != nil {
 		return err
 	}
-	if filter.To, err = moment("--to", c.To); err != nil {
-		return err
-	}
-	if !filter.To.IsZero() && !filter.From.Before(filter.To) {
-		return cli.Usage("--to", "%s is not after --from %s", c.To, c.From)
-	}
-	l, err := c.open(env.Context)
+	l, err := c.openLedger(env.Context)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = l.Close() }()
-	return c.into(env.Stdout, func(w io.Writer) error {
-		write, flush, err := entryWriter(c.Format, w)
+
+	return c.writeOutput(env.Stdout, func(w io.Writer) error {
+		out, err := newEntryWriter(c.Format, w)
 		if err != nil {
 			return err
 		}
-		if err := l.Export(env.Context, account, filter, write); err != nil {
+		err = l.Export(env.Context, account, filter, out.writeEntry)
+		if err != nil {
 			return err
 		}
-		return flush()
+		return out.flush()
 	})
 }
 
-// moment reads a time or a day. What is before 1970 is 1970, as in the ledger.
-func moment(flag, s string) (time.Time, error) {
+func (c exportCmd) entryFilter() (wallet.EntryFilter, error) {
+	from, err := parseTime("--from", c.From)
+	if err != nil {
+		return wallet.EntryFilter{}, err
+	}
+	to, err := parseTime("--to", c.To)
+	if err != nil {
+		return wallet.EntryFilter{}, err
+	}
+	if !to.IsZero() && !from.Before(to) {
+		return wallet.EntryFilter{}, cli.Usage("--to", "must be after --from (%s), got %s", c.From, c.To)
+	}
+	return wallet.EntryFilter{From: from, To: to}, nil
+}
+
+// parseTime parses a time or a day. It returns 1970 for an earlier time, since the ledger has no
+// entries before.
+func parseTime(flag, s string) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
 	}
@@ -79,67 +94,101 @@ func moment(flag, s string) (time.Time, error) {
 		t, err = time.Parse(time.DateOnly, s)
 	}
 	if err != nil {
-		return t, cli.Usage(flag, "%q is neither a day (2026-11-01) nor a time (2026-11-01T08:00:00Z)", s)
+		return t, cli.Usage(flag, "must be a day (2026-11-01) or a time (2026-11-01T08:00:00Z), got %q", s)
 	}
-	if epoch := time.Unix(0, 0); t.Before(epoch) {
+	epoch := time.Unix(0, 0)
+	if t.Before(epoch) {
 		return epoch, nil
 	}
 	return t, nil
 }
 
-// into lets write write to the output. A file is written beside its place and
-// moved there when complete, so that a part never passes for the whole.
-func (c exportCmd) into(stdout io.Writer, write func(io.Writer) error) error {
+// writeOutput calls write with the output. A file is written under another name and renamed when it
+// is complete, so that an incomplete file never has the final name.
+func (c exportCmd) writeOutput(stdout io.Writer, write func(io.Writer) error) error {
 	if c.Output == "-" {
 		return write(stdout)
 	}
 	part := c.Output + ".part"
-	if at, err := os.Stat(c.Output); err == nil && !at.Mode().IsRegular() {
-		part = c.Output // a pipe or a device stays what it is
+	info, err := os.Stat(c.Output)
+	if err == nil && !info.Mode().IsRegular() {
+		part = c.Output // a pipe or a device must not be replaced
 	}
 	f, err := os.OpenFile(part, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o666)
 	if err != nil {
 		return cli.Usage("--output", "%v", err)
 	}
-	if err = errors.Join(write(f), f.Close()); part == c.Output {
+
+	err = errors.Join(write(f), f.Close())
+	switch {
+	case part == c.Output:
 		return err
-	}
-	if err != nil {
+	case err != nil:
 		return errors.Join(err, os.Remove(part))
 	}
 	return os.Rename(part, c.Output)
 }
 
-// entryWriter writes entries in a format, and in the end what is still buffered.
-func entryWriter(format string, w io.Writer) (write func(*wallet.Entry) error, flush func() error, err error) {
-	b := bufio.NewWriterSize(w, 64<<10)
-	if format == "jsonl" {
-		return func(e *wallet.Entry) error {
-			one := *e
-			one.Metadata = oneLine(e.Metadata)
-			line, err := coreapi.EntryJSON(&one)
-			if err != nil {
-				return err
-			}
-			_, err = b.Write(append(line, '\n'))
-			return err
-		}, b.Flush, nil
-	}
-	out := csv.NewWriter(b)
-	out.UseCRLF = true
-	row := make([]string, len(exportColumns))
-	return func(e *wallet.Entry) error {
-			for i := range exportColumns {
-				row[i] = exportColumns[i].value(e)
-			}
-			return out.Write(row)
-		}, func() error {
-			out.Flush()
-			return errors.Join(out.Error(), b.Flush())
-		}, out.Write(exportHeader())
+// An entryWriter writes entries in one of the formats.
+type entryWriter interface {
+	writeEntry(e *wallet.Entry) error
+	flush() error
 }
 
-// exportColumns are named as the members of an entry in the HTTP API.
+func newEntryWriter(format string, w io.Writer) (entryWriter, error) {
+	buffer := bufio.NewWriterSize(w, exportBufferBytes)
+	if format == "jsonl" {
+		return &jsonWriter{buffer: buffer}, nil
+	}
+	out := csv.NewWriter(buffer)
+	out.UseCRLF = true
+	err := out.Write(exportHeader())
+	if err != nil {
+		return nil, err
+	}
+	return &csvWriter{
+		buffer: buffer,
+		out:    out,
+		row:    make([]string, len(exportColumns)),
+	}, nil
+}
+
+// jsonWriter writes JSON Lines.
+type jsonWriter struct{ buffer *bufio.Writer }
+
+func (w *jsonWriter) writeEntry(e *wallet.Entry) error {
+	single := *e
+	single.Metadata = compactMetadata(e.Metadata)
+	line, err := coreapi.EntryJSON(&single)
+	if err != nil {
+		return err
+	}
+	_, err = w.buffer.Write(append(line, '\n'))
+	return err
+}
+
+func (w *jsonWriter) flush() error { return w.buffer.Flush() }
+
+// csvWriter writes CSV.
+type csvWriter struct {
+	buffer *bufio.Writer
+	out    *csv.Writer
+	row    []string
+}
+
+func (w *csvWriter) writeEntry(e *wallet.Entry) error {
+	for i := range exportColumns {
+		w.row[i] = exportColumns[i].value(e)
+	}
+	return w.out.Write(w.row)
+}
+
+func (w *csvWriter) flush() error {
+	w.out.Flush()
+	return errors.Join(w.out.Error(), w.buffer.Flush())
+}
+
+// exportColumns have the names of the members of an entry in the HTTP API.
 var exportColumns = []struct {
 	name  string
 	value func(*wallet.Entry) string
@@ -164,7 +213,7 @@ var exportColumns = []struct {
 	{"featureType", func(e *wallet.Entry) string { return e.FeatureType }},
 	{"correlationId", func(e *wallet.Entry) string { return e.CorrelationID }},
 	{"requestId", func(e *wallet.Entry) string { return e.RequestID }},
-	{"metadata", func(e *wallet.Entry) string { return string(oneLine(e.Metadata)) }},
+	{"metadata", func(e *wallet.Entry) string { return string(compactMetadata(e.Metadata)) }},
 	{"hash", func(e *wallet.Entry) string { return hex.EncodeToString(e.Hash) }},
 	{"timestamp", func(e *wallet.Entry) string { return e.CreatedAt.UTC().Format(bus.TimeFormat) }},
 }
@@ -177,13 +226,13 @@ func exportHeader() []string {
 	return names
 }
 
-// oneLine is metadata without line breaks, which end a line of JSON Lines and which a CSV writer
-// would change. What has none stays as it is.
-func oneLine(metadata json.RawMessage) json.RawMessage {
+// compactMetadata returns metadata without line breaks. A line break would end a line of JSON Lines,
+// and a CSV writer would change it. Metadata without line breaks is returned unchanged.
+func compactMetadata(metadata json.RawMessage) json.RawMessage {
 	if !bytes.ContainsAny(metadata, "\r\n") {
 		return metadata
 	}
 	var b bytes.Buffer
-	_ = json.Compact(&b, metadata) // the ledger takes JSON only
+	_ = json.Compact(&b, metadata) // cannot fail, since the ledger accepts only JSON
 	return b.Bytes()
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"testing"
 
@@ -24,14 +25,17 @@ func TestMetricsAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	s, err := openStack(t.Context(), stackConfig{
-		databaseURL: wallettest.SQLite(t), rdb: rdb, keys: bus.Keys{Namespace: ns}.WithDefaults(), verifier: verifier,
-		log: slog.New(slog.DiscardHandler),
+		databaseURL: wallettest.SQLite(t),
+		rdb:         rdb,
+		keys:        bus.Keys{Namespace: ns}.WithDefaults(),
+		verifier:    verifier,
+		log:         slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.close() })
-	// Its histogram has a label, and shows its buckets after the first request.
-	s.api.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), "GET", "/v1/none", nil))
+	// The histogram of requests has a label, so it has no buckets before the first request.
+	s.api.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v1/none", nil))
 	testenv.CheckMetrics(t, s.admin.Registry, "Core")
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/redroomrewards/realtime/internal/cli"
@@ -13,59 +12,62 @@ import (
 )
 
 type migrateCmd struct {
-	Up     migrateUpCmd     `cmd:"" help:"Apply the migrations that are missing. Two at once are safe."`
+	Up     migrateUpCmd     `cmd:"" help:"Apply the missing migrations. It is safe to run this twice at the same time."`
 	Status migrateStatusCmd `cmd:"" help:"List all migrations and when each was applied."`
 }
 
 type databaseFlag struct {
-	DatabaseURL string `name:"database-url" required:"" placeholder:"URL" help:"Where the ledger lives: postgres://user:password@host/name, or sqlite:PATH."`
+	DatabaseURL string `name:"database-url" required:"" placeholder:"URL" help:"Database of the ledger: postgres://user:password@host/name or sqlite:PATH."`
 }
 
-// check refuses what cannot be read as a URL, before anybody repeats it with its
-// password in an error.
-func (f databaseFlag) check() error {
+// validate requires a URL that can be parsed. The database drivers would quote an invalid one, with
+// its password, in their errors.
+func (f databaseFlag) validate() error {
 	if path, ok := strings.CutPrefix(f.DatabaseURL, "sqlite:"); ok && path != "" {
 		return nil
 	}
 	u, err := url.Parse(f.DatabaseURL)
 	switch {
 	case err != nil:
-		return cli.Usage("--database-url", "cannot be read as a URL; user, password and host may need percent-encoding")
+		return cli.Usage("--database-url", "must be a valid URL; special characters in the user, password and host must be percent-encoded")
 	case u.Scheme != "postgres" && u.Scheme != "postgresql":
-		return cli.Usage("--database-url", "is postgres://user:password@host/name or sqlite:PATH")
+		return cli.Usage("--database-url", "must be postgres://user:password@host/name or sqlite:PATH")
 	}
 	return nil
 }
 
-// explainDatabase adds what to do to an error of opening the ledger.
+// explainDatabase adds the fix to an error of opening the ledger.
 func explainDatabase(err error) error {
 	switch {
 	case errors.Is(err, wallet.ErrNotMigrated):
 		return fmt.Errorf("%w: run `core migrate up` with the same --database-url first", err)
 	case errors.Is(err, wallet.ErrNoFile):
-		return fmt.Errorf("--database-url: %w; `core migrate up` makes a new one", err)
+		return fmt.Errorf("--database-url: %w; run `core migrate up` to create the file", err)
 	}
 	return fmt.Errorf("--database-url: %w", err)
 }
 
 type migrateUpCmd struct{ databaseFlag }
 
-// Run applies what is missing.
+// Run applies the missing migrations.
 func (c migrateUpCmd) Run(env *cli.Env) error {
-	if err := c.check(); err != nil {
+	err := c.validate()
+	if err != nil {
 		return err
 	}
 	applied, err := wallet.Migrate(env.Context, c.DatabaseURL)
 	if err != nil {
 		return err
 	}
+
 	for _, m := range applied {
-		if _, err := fmt.Fprintf(env.Stdout, "applied %s\n", m.Name); err != nil {
+		_, err = fmt.Fprintf(env.Stdout, "applied %s\n", m.Name)
+		if err != nil {
 			return err
 		}
 	}
 	if len(applied) == 0 {
-		_, err = fmt.Fprintln(env.Stdout, "nothing to do: the schema is current")
+		_, err = fmt.Fprintln(env.Stdout, "no migrations are missing")
 	}
 	return err
 }
@@ -74,20 +76,22 @@ type migrateStatusCmd struct{ databaseFlag }
 
 // Run lists the migrations.
 func (c migrateStatusCmd) Run(env *cli.Env) error {
-	if err := c.check(); err != nil {
+	err := c.validate()
+	if err != nil {
 		return err
 	}
-	all, err := wallet.Migrations(env.Context, c.DatabaseURL)
+	migrations, err := wallet.Migrations(env.Context, c.DatabaseURL)
 	if err != nil {
 		return explainDatabase(err)
 	}
-	w := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
-	for _, m := range all {
+
+	w := newTable(env.Stdout)
+	for _, m := range migrations {
 		at := "missing"
 		if !m.AppliedAt.IsZero() {
 			at = m.AppliedAt.UTC().Format(time.RFC3339)
 		}
-		_, _ = fmt.Fprintf(w, "%d\t%s\t%s\n", m.Version, m.Name, at) // Flush reports
+		_, _ = fmt.Fprintf(w, "%d\t%s\t%s\n", m.Version, m.Name, at) // Flush returns the error
 	}
 	return w.Flush()
 }

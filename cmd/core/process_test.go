@@ -13,20 +13,23 @@ import (
 	"time"
 )
 
-// output is what a command writes, and tells when something new is there.
+// testTimeout bounds every wait of a test.
+const testTimeout = 20 * time.Second
+
+// output collects the output of a command and signals each write.
 type output struct {
-	mu    sync.Mutex // protects the rest
-	text  bytes.Buffer
-	fresh chan struct{} // closed and replaced at each write
+	mu      sync.Mutex // protects the fields below
+	text    bytes.Buffer
+	written chan struct{} // closed and replaced at each write
 }
 
-func newOutput() *output { return &output{fresh: make(chan struct{})} }
+func newOutput() *output { return &output{written: make(chan struct{})} }
 
 func (o *output) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	close(o.fresh)
-	o.fresh = make(chan struct{})
+	close(o.written)
+	o.written = make(chan struct{})
 	return o.text.Write(p)
 }
 
@@ -36,22 +39,24 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// wait returns the first match of the pattern, which is multi-line.
-func (o *output) wait(t *testing.T, pattern string) string {
+// awaitMatch waits for the pattern, in multi-line mode, and returns its first match.
+func (o *output) awaitMatch(t *testing.T, pattern string) string {
 	t.Helper()
 	re := regexp.MustCompile("(?m)" + pattern)
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(testTimeout)
 	for {
 		o.mu.Lock()
-		text, fresh := o.text.String(), o.fresh
+		text := o.text.String()
+		written := o.written
 		o.mu.Unlock()
-		if m := re.FindString(text); m != "" {
-			return m
+		match := re.FindString(text)
+		if match != "" {
+			return match
 		}
 		select {
-		case <-fresh:
+		case <-written:
 		case <-deadline:
-			t.Fatalf("no %q in\n%s", pattern, text)
+			t.Fatalf("got no match of %q in\n%s", pattern, text)
 		}
 	}
 }
@@ -59,16 +64,24 @@ func (o *output) wait(t *testing.T, pattern string) string {
 // process is a command that runs until stop.
 type process struct {
 	*testing.T
-	out, err *output
-	cancel   context.CancelFunc
-	code     chan int
+	out    *output
+	err    *output
+	cancel context.CancelFunc
+	code   chan int
 }
 
-func launch(t *testing.T, args ...string) *process {
+func launchCommand(t *testing.T, args ...string) *process {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &process{T: t, out: newOutput(), err: newOutput(), cancel: cancel, code: make(chan int, 1)}
-	go func() { p.code <- run(ctx, args, func(string) string { return "" }, p.out, p.err) }()
+	p := &process{
+		T:      t,
+		out:    newOutput(),
+		err:    newOutput(),
+		cancel: cancel,
+		code:   make(chan int, 1),
+	}
+	noVariables := func(string) string { return "" }
+	go func() { p.code <- run(ctx, args, noVariables, p.out, p.err) }()
 	t.Cleanup(func() {
 		cancel()
 		if t.Failed() {
@@ -78,21 +91,38 @@ func launch(t *testing.T, args ...string) *process {
 	return p
 }
 
-// stop ends the command as a signal does, and wants exit code 0 within 2 s.
+// stop ends the command like a signal. It requires exit code 0 within 2 s.
 func (p *process) stop() {
 	p.Helper()
-	begin := time.Now()
+	start := time.Now()
 	p.cancel()
 	select {
 	case code := <-p.code:
-		if took := time.Since(begin); code != 0 || took > 2*time.Second {
-			p.Errorf("exit code %d after %s", code, took)
+		if code != 0 {
+			p.Errorf("exit code: got %d, want 0", code)
+		}
+		if duration := time.Since(start); duration > 2*time.Second {
+			p.Errorf("stop: got %s, want at most 2 s", duration)
 		}
 	case <-time.After(10 * time.Second):
-		p.Fatal("does not stop")
+		p.Fatal("the command does not stop")
 	}
 }
 
+// awaitExit waits for the end of a command that ends by itself and returns its exit code.
+func (p *process) awaitExit() int {
+	p.Helper()
+	select {
+	case code := <-p.code:
+		return code
+	case <-time.After(testTimeout):
+		p.Fatalf("the command runs after %s", testTimeout)
+		return 0
+	}
+}
+
+// request returns the status and the JSON of an answer. An answer that is not a JSON object is
+// returned under the name text.
 func (p *process) request(method, url string, header http.Header, body string) (int, map[string]any) {
 	p.Helper()
 	req, err := http.NewRequestWithContext(p.Context(), method, url, strings.NewReader(body))
@@ -111,7 +141,8 @@ func (p *process) request(method, url string, header http.Header, body string) (
 		p.Fatal(err)
 	}
 	var answer map[string]any
-	if err := json.Unmarshal(raw, &answer); err != nil {
+	err = json.Unmarshal(raw, &answer)
+	if err != nil {
 		answer = map[string]any{"text": string(raw)}
 	}
 	return resp.StatusCode, answer

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"time"
 
@@ -13,26 +14,27 @@ import (
 )
 
 type serveCmd struct {
-	HTTP  string `name:"http" default:"127.0.0.1:8080" help:"Where the HTTP API listens."`
-	Admin string `default:"127.0.0.1:9080" help:"Where health, metrics, profiles and the admin API listen. Keep it private."`
+	HTTP  string `name:"http" default:"127.0.0.1:8080" help:"Address of the HTTP API."`
+	Admin string `default:"127.0.0.1:9080" help:"Address of health, metrics, profiles and the admin API. It must not be reachable from outside."`
 	databaseFlag
 	cli.RedisFlags
 	cli.TokenFlags
 	cli.TLSFlags
-	MaxQueue        int           `default:"8192" help:"Operations that may wait for a commit; beyond, requests are answered 503 at once."`
-	DBConnections   int           `name:"db-connections" default:"16" help:"Connections to Postgres that this core may open."`
-	DrainDelay      time.Duration `default:"0s" help:"After a stop signal: how long /readyz says 503 before new requests are refused, so that a load balancer notices."`
-	ShutdownTimeout time.Duration `default:"10s" help:"After a stop signal: how long requests under way may take, and after them the publishing of their events."`
+	MaxQueue        int           `default:"8192" help:"Largest number of operations that wait for a commit. Further requests get 503 at once."`
+	DBConnections   int           `name:"db-connections" default:"16" help:"Largest number of connections to Postgres."`
+	DrainDelay      time.Duration `default:"0s" help:"After a stop signal, how long /readyz answers 503 before new requests are refused. A load balancer can notice it in this time."`
+	ShutdownTimeout time.Duration `default:"10s" help:"After a stop signal, how long running requests may take, and then the publishing of their events."`
 	cli.TraceFlags
 	cli.LogFlags
 }
 
-// Help teaches by example.
+// Help returns an example.
 func (serveCmd) Help() string {
-	return "For example:\n\n  export DATABASE_URL=postgres://core:…@db/points REDIS_URL=redis://redis:6379/0\n" +
+	return "Example:\n\n  export DATABASE_URL=postgres://core:…@db/points REDIS_URL=redis://redis:6379/0\n" +
 		"  export JWT_HS256_SECRET=$(openssl rand -hex 32)\n" +
 		"  core migrate up && core serve\n\n" +
-		"Any number of cores may run on one database. On SIGTERM: /readyz turns to 503, requests finish, what they asked for is committed, its events are published, exit 0."
+		"Any number of cores may run on one database. On SIGTERM, /readyz turns to 503, running requests finish, " +
+		"their operations are committed and their events are published. The exit code is 0."
 }
 
 // Run serves until env.Context ends.
@@ -42,36 +44,26 @@ func (c serveCmd) Run(env *cli.Env) error {
 	if err != nil {
 		return err
 	}
-	keys, err := c.Keys()
+	cfg, err := c.stackConfig(log)
 	if err != nil {
 		return err
 	}
-	if err := c.limits(); err != nil {
-		return err
-	}
-	verifier, err := c.Verifier(log)
+	cfg.rdb, err = c.Open()
 	if err != nil {
 		return err
 	}
-	if err := c.check(); err != nil {
-		return err
-	}
-	rdb, err := c.Open()
-	if err != nil {
-		return err
-	}
-	defer func() { _ = rdb.Close() }()
-
+	defer func() { _ = cfg.rdb.Close() }()
 	certificate, err := c.Certificate(log)
 	if err != nil {
 		return err
 	}
-	host, _ := os.Hostname() // none: an instance without a name
+	host, _ := os.Hostname() // on failure, the instance has no name
 	tracer, stopTracing, err := c.Tracer(ctx, "core", host, log)
 	if err != nil {
 		return err
 	}
 	defer stopTracing()
+	cfg.tracer = tracer
 
 	public, err := httpserver.Listen(ctx, "--http", c.HTTP)
 	if err != nil {
@@ -84,31 +76,68 @@ func (c serveCmd) Run(env *cli.Env) error {
 	}
 	defer func() { _ = admin.Close() }()
 
-	s, err := openStack(ctx, stackConfig{
-		databaseURL: c.DatabaseURL, rdb: rdb, keys: keys, verifier: verifier, maxQueue: c.MaxQueue, maxConns: c.DBConnections,
-		drainDelay: c.DrainDelay, stopTimeout: c.ShutdownTimeout, tracer: tracer, log: log,
-	})
+	s, err := openStack(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	log.Info("core serves", "version", buildinfo.String(), "http", public.Addr().String(), "tls", certificate != nil, "admin", admin.Addr().String(),
-		"database", logging.URL(c.DatabaseURL), "redis", logging.URL(c.RedisURL), "namespace", keys.Namespace, "partitions", keys.Partitions)
-	err = lifecycle.Run(ctx, append(s.stages(certificate.Listener(public), admin), certificate.Run)...)
+	log.Info("core started",
+		"version", buildinfo.String(),
+		"http", public.Addr().String(),
+		"tls", certificate != nil,
+		"admin", admin.Addr().String(),
+		"database", logging.URL(c.DatabaseURL),
+		"redis", logging.URL(c.RedisURL),
+		"namespace", cfg.keys.Namespace,
+		"partitions", cfg.keys.Partitions,
+	)
+	stages := s.stages(certificate.Listener(public), admin)
+	err = lifecycle.Run(ctx, append(stages, certificate.Run)...)
 	log.Info("core stopped")
 	return errors.Join(err, s.close())
 }
 
-// limits refuses what would silently become something else.
-func (c serveCmd) limits() error {
-	for flag, n := range map[string]int{"--max-queue": c.MaxQueue, "--db-connections": c.DBConnections} {
-		if n < 1 {
-			return cli.Usage(flag, "%d is too few, the least is 1", n)
-		}
+// stackConfig validates the flags and returns the settings of the stack, without its Redis client
+// and its tracer.
+func (c serveCmd) stackConfig(log *slog.Logger) (stackConfig, error) {
+	keys, err := c.Keys()
+	if err != nil {
+		return stackConfig{}, err
 	}
-	for flag, d := range map[string]time.Duration{"--drain-delay": c.DrainDelay, "--shutdown-timeout": c.ShutdownTimeout} {
-		if d < 0 {
-			return cli.Usage(flag, "%v is negative", d)
-		}
+	err = c.validateLimits()
+	if err != nil {
+		return stackConfig{}, err
+	}
+	verifier, err := c.Verifier(log)
+	if err != nil {
+		return stackConfig{}, err
+	}
+	err = c.databaseFlag.validate()
+	if err != nil {
+		return stackConfig{}, err
+	}
+	return stackConfig{
+		databaseURL: c.DatabaseURL,
+		keys:        keys,
+		verifier:    verifier,
+		maxQueue:    c.MaxQueue,
+		maxConns:    c.DBConnections,
+		drainDelay:  c.DrainDelay,
+		stopTimeout: c.ShutdownTimeout,
+		log:         log,
+	}, nil
+}
+
+// validateLimits refuses values that would silently become defaults.
+func (c serveCmd) validateLimits() error {
+	switch {
+	case c.MaxQueue < 1:
+		return cli.Usage("--max-queue", "must be at least 1, got %d", c.MaxQueue)
+	case c.DBConnections < 1:
+		return cli.Usage("--db-connections", "must be at least 1, got %d", c.DBConnections)
+	case c.DrainDelay < 0:
+		return cli.Usage("--drain-delay", "must not be negative, got %v", c.DrainDelay)
+	case c.ShutdownTimeout < 0:
+		return cli.Usage("--shutdown-timeout", "must not be negative, got %v", c.ShutdownTimeout)
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,38 +27,69 @@ const serveSecret = "a-secret-of-tests-with-more-than-32-bytes"
 // server is a core serve that runs until stop.
 type server struct {
 	*process
-	http, admin string
-	token       string
+	http  string
+	admin string
+	token string
 }
 
-func launchServe(t *testing.T, database string, args ...string) *server {
+// launchServer starts core serve on free ports and waits until it listens. The server has no token.
+func launchServer(t *testing.T, database string, args ...string) *server {
 	t.Helper()
-	p := launch(t, append([]string{"serve", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--database-url", database,
-		"--jwt-hs256-secret", serveSecret, "--log-format", "json"}, args...)...)
-	var line struct{ HTTP, Admin string }
-	if err := json.Unmarshal([]byte(p.err.wait(t, `^.*"msg":"core serves".*$`)), &line); err != nil {
-		t.Fatal(err)
-	}
-	raw, err := auth.Sign([]byte(serveSecret), auth.Request{Subject: "service", TTL: time.Hour,
-		Scopes: []string{auth.ScopeCredit, auth.ScopeHold, auth.ScopeRead, auth.ScopeAdmin}})
+	p := launchCommand(t, append([]string{
+		"serve",
+		"--http", "127.0.0.1:0",
+		"--admin", "127.0.0.1:0",
+		"--database-url", database,
+		"--log-format", "json",
+	}, args...)...)
+	var started struct{ HTTP, Admin string }
+	line := p.err.awaitMatch(t, `^.*"msg":"core started".*$`)
+	err := json.Unmarshal([]byte(line), &started)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &server{process: p, http: "http://" + line.HTTP, admin: "http://" + line.Admin, token: raw}
+	return &server{
+		process: p,
+		http:    "http://" + started.HTTP,
+		admin:   "http://" + started.Admin,
+	}
+}
+
+// launchServe starts core serve with a token that has the scopes of the tests.
+func launchServe(t *testing.T, database string, args ...string) *server {
+	t.Helper()
+	s := launchServer(t, database, append(args, "--jwt-hs256-secret", serveSecret)...)
+	raw, err := auth.Sign([]byte(serveSecret), auth.Request{
+		Subject: "service",
+		Scopes:  []string{auth.ScopeCredit, auth.ScopeHold, auth.ScopeRead, auth.ScopeAdmin},
+		TTL:     time.Hour,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.token = raw
+	return s
+}
+
+func (s *server) bearer() http.Header {
+	return http.Header{"Authorization": {"Bearer " + s.token}}
 }
 
 func (s *server) get(url string) (int, map[string]any) {
 	s.Helper()
-	return s.request(http.MethodGet, url, http.Header{"Authorization": {"Bearer " + s.token}}, "")
+	return s.request(http.MethodGet, url, s.bearer(), "")
 }
 
+// credit credits one point. It fails only when the core does not answer.
 func (s *server) credit(key string) (int, error) {
-	req, err := http.NewRequestWithContext(s.Context(), http.MethodPost, s.http+"/v1/accounts/user:u1/credits",
-		bytes.NewReader([]byte(`{"amount":1,"reason":"admin_credit"}`)))
+	body := strings.NewReader(`{"amount":1,"reason":"admin_credit"}`)
+	req, err := http.NewRequestWithContext(s.Context(), http.MethodPost, s.http+"/v1/accounts/user:u1/credits", body)
 	if err != nil {
 		return 0, err
 	}
-	req.Header = http.Header{"Authorization": {"Bearer " + s.token}, "Content-Type": {"application/json"}, "Idempotency-Key": {key}}
+	req.Header = s.bearer()
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Idempotency-Key", key)
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if err != nil {
@@ -68,215 +98,395 @@ func (s *server) credit(key string) (int, error) {
 	return resp.StatusCode, resp.Body.Close()
 }
 
-// until asks the admin listener again until the answer will do.
-func (s *server) until(path string, good func(int, map[string]any) bool) {
+// expectCredit requires that a credit is committed.
+func (s *server) expectCredit(key string) {
 	s.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	status, err := s.credit(key)
+	if err != nil {
+		s.Fatal(err)
+	}
+	if status != http.StatusCreated {
+		s.Fatalf("status of the credit: got %d, want 201", status)
+	}
+}
+
+// awaitAnswer calls the admin listener until it answers as wanted.
+func (s *server) awaitAnswer(path string, isWanted func(status int, answer map[string]any) bool) {
+	s.Helper()
+	deadline := time.Now().Add(testTimeout)
 	for {
 		status, answer := s.get(s.admin + path)
-		if good(status, answer) {
+		if isWanted(status, answer) {
 			return
 		}
 		if time.Now().After(deadline) {
-			s.Fatalf("%s: still %d %v", path, status, answer)
+			s.Fatalf("%s: got %d %v after %s", path, status, answer, testTimeout)
 		}
 	}
 }
 
-func TestServe(t *testing.T) {
+// awaitReadiness waits until /readyz answers with the status code and the status.
+func (s *server) awaitReadiness(code int, status string) {
+	s.Helper()
+	s.awaitAnswer("/readyz", func(got int, answer map[string]any) bool {
+		return got == code && answer["status"] == status
+	})
+}
+
+// awaitOutbox waits until the outbox has that many rows and Redis is reachable, or not.
+func (s *server) awaitOutbox(backlog float64, redisOK bool) {
+	s.Helper()
+	s.awaitAnswer("/admin/outbox", func(status int, answer map[string]any) bool {
+		return status == http.StatusOK && answer["backlog"] == backlog && (answer["redis"] == "ok") == redisOK
+	})
+}
+
+func (s *server) metricsText() string {
+	s.Helper()
+	_, metrics := s.get(s.admin + "/metrics")
+	return fmt.Sprint(metrics["text"])
+}
+
+func TestServePublishesCredit(t *testing.T) {
+	redisURL, ns := testenv.Redis(t)
+	s := launchServe(t, ledgerdb.Postgres(t), "--redis-url", redisURL, "--namespace", ns)
+	s.expectCredit("k1")
+	s.awaitOutbox(0, true)
+	s.awaitReadiness(http.StatusOK, "ready")
+	if text := s.metricsText(); !strings.Contains(text, `http_requests_total{operation="credit",status="201"} 1`) {
+		t.Errorf("metrics: got none for the request: %s", text)
+	}
+	s.stop()
+	log := s.err.String()
+	if strings.Contains(log, serveSecret) {
+		t.Errorf("log: got the secret: %s", log)
+	}
+	if strings.Contains(log, "ERROR") {
+		t.Errorf("log: got errors: %s", log)
+	}
+}
+
+func TestServeReconciles(t *testing.T) {
+	redisURL, ns := testenv.Redis(t)
+	s := launchServe(t, ledgerdb.Postgres(t), "--redis-url", redisURL, "--namespace", ns)
+	s.expectCredit("k1")
+	status, report := s.request(http.MethodPost, s.admin+"/admin/reconcile", s.bearer(), "")
+	if status != http.StatusOK {
+		t.Errorf("status: got %d, want 200", status)
+	}
+	if report["ok"] != true {
+		t.Errorf("ok: got %v, want true", report["ok"])
+	}
+	if report["entries"] != 2.0 {
+		t.Errorf("entries: got %v, want 2", report["entries"])
+	}
+	s.stop()
+}
+
+func TestServeRefusesAdminCalls(t *testing.T) {
+	redisURL, ns := testenv.Redis(t)
+	s := launchServe(t, wallettest.SQLite(t), "--redis-url", redisURL, "--namespace", ns)
+	for _, call := range []string{"GET /admin/outbox", "POST /admin/reconcile"} {
+		t.Run("without token "+call, func(t *testing.T) {
+			method, path, _ := strings.Cut(call, " ")
+			status, _ := s.request(method, s.admin+path, nil, "")
+			if status != http.StatusUnauthorized {
+				t.Errorf("status: got %d, want 401", status)
+			}
+		})
+	}
+	for _, call := range []string{
+		"POST /admin/reconcile?account=user:u1",
+		"GET /admin/outbox?x=1",
+		"GET /admin/dead-letters?limit=1&limit=2",
+		"GET /admin/dead-letters?foo=1",
+		"GET /admin/dead-letters?limit=%2B1",
+		"GET /admin/dead-letters?limit=01",
+		"POST /admin/dead-letters/x/replay?all=true",
+	} {
+		t.Run(call, func(t *testing.T) {
+			method, path, _ := strings.Cut(call, " ")
+			status, answer := s.request(method, s.admin+path, s.bearer(), "")
+			if status != http.StatusBadRequest {
+				t.Errorf("status: got %d, want 400", status)
+			}
+			if answer["code"] != "invalid_request" {
+				t.Errorf("code: got %v, want invalid_request", answer["code"])
+			}
+		})
+	}
+	s.stop()
+}
+
+func TestVerifyAndExportReadPostgres(t *testing.T) {
 	redisURL, ns := testenv.Redis(t)
 	database := ledgerdb.Postgres(t)
 	s := launchServe(t, database, "--redis-url", redisURL, "--namespace", ns)
-	if status, err := s.credit("k1"); status != http.StatusCreated || err != nil {
-		t.Fatalf("credit: %d %v", status, err)
-	}
-	s.until("/admin/outbox", func(status int, a map[string]any) bool {
-		return status == http.StatusOK && a["backlog"] == 0.0 && a["redis"] == "ok"
-	})
-	s.until("/readyz", func(status int, a map[string]any) bool { return status == http.StatusOK && a["status"] == "ready" })
-	if _, metrics := s.get(s.admin + "/metrics"); !strings.Contains(fmt.Sprint(metrics["text"]), `http_requests_total{operation="credit",status="201"} 1`) {
-		t.Error("metrics lack the request")
-	}
-	if status, _ := s.request(http.MethodGet, s.admin+"/admin/outbox", nil, ""); status != http.StatusUnauthorized {
-		t.Errorf("outbox without token: %d", status)
-	}
-	bearer := http.Header{"Authorization": {"Bearer " + s.token}}
-	if status, report := s.request(http.MethodPost, s.admin+"/admin/reconcile", bearer, ""); status != http.StatusOK || report["ok"] != true || report["entries"] != 2.0 {
-		t.Errorf("reconcile: %d %v", status, report)
-	}
-	if status, _ := s.request(http.MethodPost, s.admin+"/admin/reconcile", nil, ""); status != http.StatusUnauthorized {
-		t.Errorf("reconcile without token: %d", status)
-	}
-	for _, call := range []string{"POST /admin/reconcile?account=user:u1", "GET /admin/outbox?x=1", "GET /admin/dead-letters?limit=1&limit=2",
-		"GET /admin/dead-letters?foo=1", "GET /admin/dead-letters?limit=%2B1", "GET /admin/dead-letters?limit=01", "POST /admin/dead-letters/x/replay?all=true"} {
-		method, path, _ := strings.Cut(call, " ")
-		if status, a := s.request(method, s.admin+path, bearer, ""); status != http.StatusBadRequest || a["code"] != "invalid_request" {
-			t.Errorf("%s: %d %v", call, status, a)
-		}
-	}
+	s.expectCredit("k1")
 	s.stop()
-	if log := s.err.String(); strings.Contains(log, serveSecret) || strings.Contains(log, "ERROR") {
-		t.Errorf("log: %s", log)
-	}
-	for _, c := range []struct{ command, want string }{{"verify", "nothing is wrong"}, {"export", ",user:u1,available,1,0,1,1,credit,"}} {
-		p := launch(t, c.command, "--account", "user:u1", "--database-url", database)
-		if code := <-p.code; code != 0 || !strings.Contains(p.out.String(), c.want) || p.err.String() != "" {
-			t.Errorf("%s: exit code %d, %s%s", c.command, code, p.out, p.err)
-		}
+	for command, want := range map[string]string{
+		"verify": "no findings",
+		"export": ",user:u1,available,1,0,1,1,credit,",
+	} {
+		t.Run(command, func(t *testing.T) {
+			p := launchCommand(t, command, "--account", "user:u1", "--database-url", database)
+			if code := p.awaitExit(); code != 0 {
+				t.Errorf("exit code: got %d, want 0", code)
+			}
+			if got := p.out.String(); !strings.Contains(got, want) {
+				t.Errorf("stdout: got %q, want %q", got, want)
+			}
+			if got := p.err.String(); got != "" {
+				t.Errorf("stderr: got %q, want nothing", got)
+			}
+		})
 	}
 }
 
-// Whatever was answered with 201 before or while the core stopped is committed,
-// and what was committed is published.
+// Every operation that was answered with 201, before or during the stop, is committed, and every
+// committed operation is published.
 func TestServeStopsWithoutLoss(t *testing.T) {
 	redisURL, ns := testenv.Redis(t)
 	database := ledgerdb.Postgres(t)
 	s := launchServe(t, database, "--redis-url", redisURL, "--namespace", ns)
 	var g errgroup.Group
-	done := make([]int, 8)
-	started := make(chan struct{}, len(done))
-	for i := range done {
+	credited := make([]int, 8)
+	started := make(chan struct{}, len(credited))
+	for i := range credited {
 		g.Go(func() error {
 			for n := 0; ; n++ {
 				status, err := s.credit(fmt.Sprintf("k-%d-%d", i, n))
 				if err != nil || status != http.StatusCreated {
-					return nil //nolint:nilerr // the core is gone
+					return nil //nolint:nilerr // the core has stopped
 				}
-				if done[i]++; done[i] == 3 {
+				credited[i]++
+				if credited[i] == 3 {
 					started <- struct{}{}
 				}
 			}
 		})
 	}
-	for range done {
-		<-started
+	deadline := time.After(testTimeout)
+	for range credited {
+		select {
+		case <-started:
+		case <-deadline:
+			t.Fatalf("got clients with fewer than 3 credits after %s", testTimeout)
+		}
 	}
 	s.stop()
 	_ = g.Wait() // never fails
+
 	var answered int64
-	for _, n := range done {
+	for _, n := range credited {
 		answered += int64(n)
 	}
 	l := wallettest.Open(t, database, wallet.Config{})
-	b, err := l.Balance(t.Context(), "user:u1")
-	if err != nil || b.Available < answered || b.Available > answered+int64(len(done)) {
-		t.Errorf("%d credits were answered, the balance is %d (%v)", answered, b.Available, err)
+	balance, err := l.Balance(t.Context(), "user:u1")
+	if err != nil {
+		t.Fatal(err)
 	}
-	if rows, _, err := l.Backlog(t.Context()); rows != 0 || err != nil {
-		t.Errorf("%d transactions are left in the outbox (%v)", rows, err)
+	unanswered := int64(len(credited)) // each client may have one credit without an answer
+	if balance.Available < answered || balance.Available > answered+unanswered {
+		t.Errorf("balance: got %d, want %d to %d", balance.Available, answered, answered+unanswered)
+	}
+	rows, _, err := l.Backlog(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rows != 0 {
+		t.Errorf("rows in the outbox: got %d, want 0", rows)
 	}
 }
 
-// Redis is no reason not to commit.
+// The core commits without Redis and publishes when Redis is back.
 func TestServeWithoutRedis(t *testing.T) {
 	server := testenv.RedisServer(t)
 	server.Kill()
 	s := launchServe(t, wallettest.SQLite(t), "--redis-url", server.URL())
-	if status, err := s.credit("k1"); status != http.StatusCreated || err != nil {
-		t.Fatalf("credit: %d %v", status, err)
-	}
-	s.until("/readyz", func(status int, a map[string]any) bool { return status == http.StatusOK && a["status"] == "degraded" })
-	s.until("/admin/outbox", func(_ int, a map[string]any) bool { return a["backlog"] == 1.0 && a["redis"] != "ok" })
+	s.expectCredit("k1")
+	s.awaitReadiness(http.StatusOK, "degraded")
+	s.awaitOutbox(1, false)
 	server.Start()
-	s.until("/admin/outbox", func(_ int, a map[string]any) bool { return a["backlog"] == 0.0 && a["redis"] == "ok" })
+	s.awaitOutbox(0, true)
 	s.stop()
 }
 
-// A core whose keys cannot be fetched is not ready, says so, and asks clients to try again. No password is in the log.
+// A core that cannot fetch the keys is not ready, gives the reason, and asks clients to try again.
+// The log contains no password.
 func TestServeWithoutKeys(t *testing.T) {
 	redisURL, ns := testenv.Redis(t)
-	away := httptest.NewServer(http.NotFoundHandler())
-	defer away.Close()
-	keys := strings.Replace(away.URL, "http://", "http://core:hunter2@", 1) + "/keys?password=hunter2"
-	p := launch(t, "serve", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--database-url", wallettest.SQLite(t),
-		"--redis-url", redisURL, "--namespace", ns, "--jwks-url", keys, "--log-format", "json")
-	var line struct{ HTTP, Admin string }
-	if err := json.Unmarshal([]byte(p.err.wait(t, `^.*"msg":"core serves".*$`)), &line); err != nil {
-		t.Fatal(err)
-	}
-	p.err.wait(t, `^.*"level":"WARN","msg":"JWKS fetch failed","jwks":"`+away.URL+`/keys","error":"status 404".*$`)
-	s := &server{process: p, http: "http://" + line.HTTP, admin: "http://" + line.Admin, token: "eyJhbGciOiJFUzI1NiJ9.e30.eA"} // {"alg":"ES256"}
-	s.until("/readyz", func(status int, a map[string]any) bool {
-		checks, _ := a["checks"].(map[string]any)
-		return status == http.StatusServiceUnavailable && checks["jwks"] == "no keys of tokens could be fetched yet: status 404"
+	jwks := httptest.NewServer(http.NotFoundHandler())
+	defer jwks.Close()
+	jwksURL := strings.Replace(jwks.URL, "http://", "http://core:hunter2@", 1) + "/keys?password=hunter2"
+	s := launchServer(t, wallettest.SQLite(t), "--redis-url", redisURL, "--namespace", ns, "--jwks-url", jwksURL)
+	s.err.awaitMatch(t, `^.*"level":"WARN","msg":"JWKS fetch failed","url":"`+jwks.URL+`/keys","error":"status 404".*$`)
+
+	s.token = "eyJhbGciOiJFUzI1NiJ9.e30.eA" // its header is {"alg":"ES256"}
+	s.awaitAnswer("/readyz", func(status int, answer map[string]any) bool {
+		checks, _ := answer["checks"].(map[string]any)
+		return status == http.StatusServiceUnavailable &&
+			checks["jwks"] == "no keys of tokens could be fetched yet: status 404"
 	})
-	for _, url := range []string{s.http + "/v1/accounts/user:u1/balance", s.admin + "/admin/outbox"} {
-		if status, a := s.get(url); status != http.StatusServiceUnavailable || a["code"] != "unavailable" || !strings.Contains(fmt.Sprint(a["detail"]), "keys") {
-			t.Errorf("%s: %d %v", url, status, a)
-		}
+	for name, url := range map[string]string{
+		"API":       s.http + "/v1/accounts/user:u1/balance",
+		"admin API": s.admin + "/admin/outbox",
+	} {
+		t.Run(name, func(t *testing.T) {
+			status, answer := s.get(url)
+			if status != http.StatusServiceUnavailable {
+				t.Errorf("status: got %d, want 503", status)
+			}
+			if answer["code"] != "unavailable" {
+				t.Errorf("code: got %v, want unavailable", answer["code"])
+			}
+			if detail := fmt.Sprint(answer["detail"]); !strings.Contains(detail, "keys") {
+				t.Errorf("detail: got %q, want a text about keys", detail)
+			}
+		})
 	}
-	if _, metrics := s.get(s.admin + "/metrics"); !strings.Contains(fmt.Sprint(metrics["text"]), "jwks_fetch_errors_total 1") {
-		t.Error("metrics lack the fetch")
+	if text := s.metricsText(); !strings.Contains(text, "jwks_fetch_errors_total 1") {
+		t.Errorf("metrics: got none for the failed fetch: %s", text)
 	}
 	s.stop()
-	if strings.Contains(p.err.String(), "hunter2") {
-		t.Errorf("log: %s", p.err)
+	if log := s.err.String(); strings.Contains(log, "hunter2") {
+		t.Errorf("log: got the password: %s", log)
 	}
 }
 
+// During the drain delay the core serves, and /readyz answers 503.
 func TestServeDrains(t *testing.T) {
 	redisURL, ns := testenv.Redis(t)
 	s := launchServe(t, wallettest.SQLite(t), "--redis-url", redisURL, "--namespace", ns, "--drain-delay", "300ms")
 	s.cancel()
-	s.until("/readyz", func(status int, a map[string]any) bool {
-		return status == http.StatusServiceUnavailable && a["status"] == "draining"
-	})
-	if status, err := s.credit("k1"); status != http.StatusCreated || err != nil {
-		t.Errorf("while draining: %d %v", status, err)
-	}
+	s.awaitReadiness(http.StatusServiceUnavailable, "draining")
+	s.expectCredit("k1")
 	s.stop()
 }
 
-// A core that is refused leaves Redis, the ledger and the cores that run as they were.
-func TestServeRefusedChangesNothing(t *testing.T) {
-	redisURL, ns := testenv.Redis(t)
-	_, otherNS := testenv.Redis(t)
-	rdb, err := redisconn.Open(redisURL)
+// refusal is a core serve that does not start.
+type refusal struct {
+	database   string
+	redisURL   string
+	namespace  string
+	partitions string
+	wantError  string
+}
+
+func (r refusal) expect(t *testing.T) {
+	t.Helper()
+	p := launchCommand(t, "serve",
+		"--http", "127.0.0.1:0",
+		"--admin", "127.0.0.1:0",
+		"--database-url", r.database,
+		"--jwt-hs256-secret", serveSecret,
+		"--redis-url", r.redisURL,
+		"--namespace", r.namespace,
+		"--partitions", r.partitions,
+	)
+	if code := p.awaitExit(); code != 1 {
+		t.Errorf("exit code: got %d, want 1", code)
+	}
+	if got := p.err.String(); !strings.Contains(got, r.wantError) {
+		t.Errorf("stderr: got %q, want %q", got, r.wantError)
+	}
+}
+
+// claimedPartitions returns the partitions that Redis has for a namespace, or "" if it has none.
+func claimedPartitions(t *testing.T, rdb redis.UniversalClient, namespace string) string {
+	t.Helper()
+	partitions, err := rdb.Get(t.Context(), bus.Keys{Namespace: namespace}.Layout()).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		t.Fatal(err)
+	}
+	return partitions
+}
+
+func openRedisClient(t *testing.T, url string) redis.UniversalClient {
+	t.Helper()
+	rdb, err := redisconn.Open(url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = rdb.Close() })
-	layout := func(namespace string) string {
-		t.Helper()
-		have, err := rdb.Get(t.Context(), bus.Keys{Namespace: namespace}.Layout()).Result()
-		if err != nil && !errors.Is(err, redis.Nil) {
-			t.Fatal(err)
-		}
-		return have
-	}
-	refused := func(want, database, namespace, partitions string) {
-		t.Helper()
-		p := launch(t, "serve", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--database-url", database,
-			"--jwt-hs256-secret", serveSecret, "--redis-url", redisURL, "--namespace", namespace, "--partitions", partitions)
-		if code := <-p.code; code != 1 || !strings.Contains(p.err.String(), want) {
-			t.Errorf("exit code %d, want 1 and %q: %s", code, want, p.err)
-		}
-	}
-	refused("core migrate up", testenv.Postgres(t, testenv.Schema{}), ns, "8")
-	refused("--database-url", "postgres://core@127.0.0.1:1/points", ns, "8")
-	if have := layout(ns); have != "" {
-		t.Errorf("without a ledger: %s partitions were claimed", have)
-	}
+	return rdb
+}
 
+// A core without a usable ledger claims no partitions in Redis.
+func TestServeWithoutLedgerClaimsNothing(t *testing.T) {
+	redisURL, ns := testenv.Redis(t)
+	rdb := openRedisClient(t, redisURL)
+	for name, tc := range map[string]struct{ database, wantError string }{
+		"not migrated": {testenv.Postgres(t, testenv.Schema{}), "core migrate up"},
+		"unreachable":  {"postgres://core@127.0.0.1:1/points", "--database-url"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			refusal{
+				database:   tc.database,
+				redisURL:   redisURL,
+				namespace:  ns,
+				partitions: "8",
+				wantError:  tc.wantError,
+			}.expect(t)
+			if got := claimedPartitions(t, rdb, ns); got != "" {
+				t.Errorf("claimed partitions: got %s, want none", got)
+			}
+		})
+	}
+}
+
+// A core that is refused because of its layout changes nothing in Redis, in the ledger and in the
+// cores that run.
+func TestServeWithOtherLayoutChangesNothing(t *testing.T) {
+	redisURL, ns := testenv.Redis(t)
+	_, otherNS := testenv.Redis(t)
+	rdb := openRedisClient(t, redisURL)
 	database := wallettest.SQLite(t)
 	s := launchServe(t, database, "--redis-url", redisURL, "--namespace", ns)
-	if err := rdb.Del(t.Context(), bus.Keys{Namespace: ns}.Layout()).Err(); err != nil { // as if Redis was emptied
+	err := rdb.Del(t.Context(), bus.Keys{Namespace: ns}.Layout()).Err() // as after a loss of Redis' data
+	if err != nil {
 		t.Fatal(err)
 	}
-	refused("--namespace must be "+ns+" and --partitions must be 16", database, ns, "8")
-	refused("--namespace must be "+ns+" and --partitions must be 16", database, otherNS, "16")
-	if have := layout(ns); have != "" && have != "16" { // which the one that runs may have claimed again
-		t.Errorf("with other partitions than the ledger's: %s were claimed", have)
+	for name, tc := range map[string]struct{ namespace, partitions string }{
+		"other partitions": {ns, "8"},
+		"other namespace":  {otherNS, "16"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			refusal{
+				database:   database,
+				redisURL:   redisURL,
+				namespace:  tc.namespace,
+				partitions: tc.partitions,
+				wantError:  "--namespace must be " + ns + " and --partitions must be 16",
+			}.expect(t)
+		})
 	}
-	if have := layout(otherNS); have != "" {
-		t.Errorf("with another namespace than the ledger's: %s partitions were claimed in it", have)
+	got := claimedPartitions(t, rdb, ns)
+	if got != "" && got != "16" { // the core that runs may have claimed them again
+		t.Errorf("claimed partitions: got %s, want 16 or none", got)
 	}
-	if status, answer := s.get(s.admin + "/readyz"); status != http.StatusOK || answer["status"] != "ready" {
-		t.Errorf("the core that runs: %d %v", status, answer)
+	if got := claimedPartitions(t, rdb, otherNS); got != "" {
+		t.Errorf("claimed partitions of the other namespace: got %s, want none", got)
 	}
+	status, answer := s.get(s.admin + "/readyz")
+	if status != http.StatusOK || answer["status"] != "ready" {
+		t.Errorf("/readyz of the core that runs: got %d %v, want 200 ready", status, answer)
+	}
+	s.stop()
+}
 
-	fresh := wallettest.SQLite(t)
-	refused("--partitions 16", fresh, ns, "8")
-	launchServe(t, fresh, "--redis-url", redisURL, "--namespace", ns).stop() // it was not bound to 8
+// A refused core does not bind a new ledger to its layout.
+func TestServeRefusedDoesNotBindLedger(t *testing.T) {
+	redisURL, ns := testenv.Redis(t)
+	s := launchServe(t, wallettest.SQLite(t), "--redis-url", redisURL, "--namespace", ns)
+	database := wallettest.SQLite(t)
+	refusal{
+		database:   database,
+		redisURL:   redisURL,
+		namespace:  ns,
+		partitions: "8",
+		wantError:  "--partitions 16",
+	}.expect(t)
+	launchServe(t, database, "--redis-url", redisURL, "--namespace", ns).stop()
 	s.stop()
 }

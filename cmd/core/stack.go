@@ -18,7 +18,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/realtime"
 )
 
-// A stack is the parts of a core, for serve and dev alike.
+// A stack contains the parts of a core, for the commands serve and dev.
 type stack struct {
 	cfg   stackConfig
 	core  *realtime.Core
@@ -32,15 +32,15 @@ type stackConfig struct {
 	keys        bus.Keys
 	verifier    *auth.Verifier
 	maxQueue    int
-	maxConns    int            // to the database
+	maxConns    int            // connections to the database
 	publisher   publish.Config // Keys and Registerer are set by openStack
-	drainDelay  time.Duration  // between /readyz turning and the end of new requests
-	stopTimeout time.Duration  // for requests under way, and then for their events
+	drainDelay  time.Duration  // time between /readyz turning to 503 and the end of new requests
+	stopTimeout time.Duration  // time for running requests, and then for the publishing of their events
 	tracer      trace.Tracer   // nil: none
 	log         *slog.Logger
 }
 
-// openStack opens the parts. What it refuses has claimed nothing.
+// openStack opens the parts. On an error it has changed nothing in the database or in Redis.
 func openStack(ctx context.Context, cfg stackConfig) (*stack, error) {
 	s := &stack{cfg: cfg, admin: httpserver.NewAdmin()}
 	reg := s.admin.Registry
@@ -60,22 +60,31 @@ func openStack(ctx context.Context, cfg stackConfig) (*stack, error) {
 		return nil, explainDatabase(err)
 	}
 	s.core = core
-	s.api = coreapi.New(core.Ledger, cfg.verifier, coreapi.Config{Keys: cfg.keys, Logger: cfg.log, Registerer: reg, Tracer: cfg.tracer})
-
-	s.admin.AddCheck(httpserver.Check{Name: "database", Ping: core.Ledger.Ping})
-	// Without Redis the core goes on committing; taking it out of service would
-	// only turn a delay into an outage.
-	s.admin.AddCheck(httpserver.Check{Name: "redis", Ping: core.CheckRedis, Degrades: true})
-	s.admin.AddKeys(cfg.verifier)
-	coreadmin.New(coreadmin.Config{
-		Ledger:     core.Ledger,
-		Redis:      cfg.rdb,
+	s.api = coreapi.New(core.Ledger, cfg.verifier, coreapi.Config{
 		Keys:       cfg.keys,
-		CheckRedis: core.CheckRedis,
-		Verifier:   cfg.verifier,
 		Logger:     cfg.log,
-	}).Register(s.admin)
+		Registerer: reg,
+		Tracer:     cfg.tracer,
+	})
+	s.registerAdmin()
 	return s, nil
+}
+
+// registerAdmin adds the checks of /readyz and the admin API.
+func (s *stack) registerAdmin() {
+	s.admin.AddCheck(httpserver.Check{Name: "database", Ping: s.core.Ledger.Ping})
+	// Without Redis the core continues to commit. Taking it out of service would turn a delay into
+	// an outage.
+	s.admin.AddCheck(httpserver.Check{Name: "redis", Ping: s.core.CheckRedis, Degrades: true})
+	s.admin.AddKeys(s.cfg.verifier)
+	coreadmin.New(coreadmin.Config{
+		Ledger:     s.core.Ledger,
+		Redis:      s.cfg.rdb,
+		Keys:       s.cfg.keys,
+		CheckRedis: s.core.CheckRedis,
+		Verifier:   s.cfg.verifier,
+		Logger:     s.cfg.log,
+	}).Register(s.admin)
 }
 
 // close releases what openStack opened, after all stages have returned.
@@ -85,7 +94,7 @@ func (s *stack) close() error { return s.core.Close() }
 // finish, their operations are committed, their events are published.
 func (s *stack) stages(public, admin net.Listener) []func(context.Context) error {
 	return []func(context.Context) error{
-		s.drain,
+		s.awaitDrain,
 		func(ctx context.Context) error { return s.serveAPI(ctx, public) },
 		s.core.Run,
 		s.cfg.verifier.Run,
@@ -108,11 +117,12 @@ func (s *stack) serveAdmin(ctx context.Context, ln net.Listener) error {
 	})
 }
 
-func (s *stack) drain(ctx context.Context) error {
+// awaitDrain makes /readyz answer 503 when ctx ends, and returns after the drain delay.
+func (s *stack) awaitDrain(ctx context.Context) error {
 	<-ctx.Done()
 	s.admin.Drain()
 	if s.cfg.drainDelay > 0 {
-		s.cfg.log.Info("draining", "for", s.cfg.drainDelay)
+		s.cfg.log.Info("drain started", "delay", s.cfg.drainDelay)
 		time.Sleep(s.cfg.drainDelay)
 	}
 	return nil

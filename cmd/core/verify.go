@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
-	"text/tabwriter"
 	"time"
 
 	"github.com/mattn/go-isatty"
@@ -19,56 +17,62 @@ import (
 
 type verifyCmd struct {
 	databaseFlag
-	Account string `placeholder:"ACCOUNT" help:"Only this account, user:<id> or model:<id>. Absent: all accounts and all transactions."`
-	JSON    bool   `name:"json" help:"Print the report as JSON, as POST /admin/reconcile answers it."`
+	Account string `placeholder:"ACCOUNT" help:"Verify only this account, user:<id> or model:<id>. Default: all accounts and all transactions."`
+	JSON    bool   `name:"json" help:"Print the report as JSON, as in the answer of POST /admin/reconcile."`
 }
 
-// Help tells what is checked.
+// Help explains the checks and the exit codes.
 func (verifyCmd) Help() string {
-	return "Reads the whole ledger on one consistent snapshot, in bounded memory, while cores go on committing, and checks that\n\n" +
+	return "Reads the whole ledger in one consistent snapshot, in bounded memory, while cores continue to commit, and verifies that\n\n" +
 		"  - the entries of each transaction sum to zero and follow from it,\n" +
-		"  - each balance is the sum of its entries, and each entry begins where the one before ended,\n" +
-		"  - each account's seq has no hole and fits its events, and its hash chain holds,\n" +
-		"  - escrow balances are the sums of held escrows, and each escrow is what its transactions made it,\n" +
-		"  - each idempotency key stands for a transaction of its operation, which no other key does,\n" +
+		"  - each balance is the sum of its entries, and each entry begins where the previous one ended,\n" +
+		"  - each account's seq has no gap and matches its events, and its hash chain is intact,\n" +
+		"  - escrow balances are the sums of held escrows, and each escrow is the result of its transactions,\n" +
+		"  - each idempotency key belongs to one transaction of its operation, and no other key does,\n" +
 		"  - all points issued are available, in escrow, earned or paid out.\n\n" +
-		"Exit codes: 0 nothing is wrong; 1 something is, and the rows are printed, or the ledger could not be read; 2 wrong usage."
+		"Exit codes: 0, no findings; 1, findings, which are printed, or the ledger could not be read; 2, wrong usage."
 }
 
-// Run verifies.
+// Run verifies the ledger and prints a report.
 func (c verifyCmd) Run(env *cli.Env) error {
-	account, err := optionalAccount(c.Account)
+	account, err := parseOptionalAccount(c.Account)
 	if err != nil {
 		return err
 	}
-	l, err := c.open(env.Context)
+	l, err := c.openLedger(env.Context)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = l.Close() }()
 
 	progress, finish := showProgress(env.Stderr)
-	report, err := coreadmin.VerifyLedger(env.Context, l, wallet.VerifyOptions{Account: account, Progress: progress})
+	report, err := coreadmin.VerifyLedger(env.Context, l, wallet.VerifyOptions{
+		Account:  account,
+		Progress: progress,
+	})
 	finish()
 	if err != nil {
 		return err
 	}
-	show := printReport
+
 	if c.JSON {
-		show = printReportJSON
+		err = printJSON(env.Stdout, report)
+	} else {
+		err = printReport(env.Stdout, report)
 	}
-	if err := show(env.Stdout, report); err != nil {
+	if err != nil {
 		return err
 	}
 	if !report.OK {
-		return fmt.Errorf("the ledger is not as it must be: %s", plural(report.FindingCount, "finding"))
+		return fmt.Errorf("the ledger is inconsistent: %s", pluralize(report.FindingCount, "finding"))
 	}
 	return nil
 }
 
-// open opens the ledger for reading; nothing is committed without its Run.
-func (f databaseFlag) open(ctx context.Context) (*wallet.Ledger, error) {
-	if err := f.check(); err != nil {
+// openLedger opens the ledger for reading. It commits nothing unless its Run is called.
+func (f databaseFlag) openLedger(ctx context.Context) (*wallet.Ledger, error) {
+	err := f.validate()
+	if err != nil {
 		return nil, err
 	}
 	l, err := wallet.Open(ctx, f.DatabaseURL, wallet.Config{MaxConns: 2})
@@ -78,18 +82,19 @@ func (f databaseFlag) open(ctx context.Context) (*wallet.Ledger, error) {
 	return l, nil
 }
 
-func optionalAccount(s string) (wallet.Account, error) {
+// parseOptionalAccount parses --account. It returns "" if the flag is absent.
+func parseOptionalAccount(s string) (wallet.Account, error) {
 	if s == "" {
 		return "", nil
 	}
-	a, err := wallet.ParseAccount(s)
+	account, err := wallet.ParseAccount(s)
 	if err != nil {
-		return "", cli.Usage("--account", "%q is not user:<id> or model:<id>", s)
+		return "", cli.Usage("--account", "must be user:<id> or model:<id>, got %q", s)
 	}
-	return a, nil
+	return account, nil
 }
 
-// showProgress draws a bar on a terminal, and nothing elsewhere.
+// showProgress draws a progress bar if w is a terminal.
 func showProgress(w io.Writer) (progress func(done, expected int64), finish func()) {
 	f, ok := w.(*os.File)
 	if !ok || !isatty.IsTerminal(f.Fd()) {
@@ -104,55 +109,49 @@ func showProgress(w io.Writer) (progress func(done, expected int64), finish func
 		progressbar.OptionThrottle(100*time.Millisecond),
 		progressbar.OptionClearOnFinish(),
 	)
-	return func(done, expected int64) {
+	progress = func(done, expected int64) {
 		if bar.GetMax64() != expected {
 			bar.ChangeMax64(max(expected, 1))
 		}
-		_ = bar.Set64(min(done, expected)) // a bar that cannot be drawn is no failure
-	}, func() { _ = bar.Clear() }
-}
-
-func printReportJSON(w io.Writer, r *coreadmin.Report) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	return enc.Encode(r)
+		_ = bar.Set64(min(done, expected)) // a failure to draw does not affect the result
+	}
+	return progress, func() { _ = bar.Clear() }
 }
 
 func printReport(w io.Writer, r *coreadmin.Report) error {
-	p := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0) // Flush reports what fails
-	what := plural(r.Accounts, "account") + ", " + plural(r.Entries, "entry")
-	if r.Totals != nil { // all of them, and not one account
-		what += ", " + plural(r.Transactions, "transaction")
+	p := newTable(w) // Flush returns the error of any write
+	checked := pluralize(r.Accounts, "account") + ", " + pluralize(r.Entries, "entry")
+	if r.Totals != nil { // absent in the report of a single account
+		checked += ", " + pluralize(r.Transactions, "transaction")
 	}
-	_, _ = fmt.Fprintf(p, "checked %s in %.1f s\n", what, r.Seconds)
-	if t := r.Totals; t != nil && t.Balanced() {
-		_, _ = fmt.Fprintf(p, "issued %d = available %d + in escrow %d + earned %d + paid out %d\n", t.Issued, t.Available, t.Escrow, t.Earned, t.PaidOut)
+	_, _ = fmt.Fprintf(p, "checked %s in %.1f s\n", checked, r.Seconds)
+	if r.Totals != nil && r.Totals.Balanced() {
+		printTotals(p, r.Totals)
 	}
 	if r.OK {
-		_, _ = fmt.Fprintln(p, "nothing is wrong")
+		_, _ = fmt.Fprintln(p, "no findings")
 		return p.Flush()
 	}
-	_, _ = fmt.Fprint(p, "\nCHECK\tACCOUNT\tSEQ\tTRANSACTION\tWHAT IS WRONG\n")
+	printFindings(p, r)
+	return p.Flush()
+}
+
+func printTotals(w io.Writer, t *wallet.Totals) {
+	_, _ = fmt.Fprintf(w, "issued %d = available %d + in escrow %d + earned %d + paid out %d\n",
+		t.Issued, t.Available, t.Escrow, t.Earned, t.PaidOut)
+}
+
+func printFindings(w io.Writer, r *coreadmin.Report) {
+	_, _ = fmt.Fprint(w, "\nCHECK\tACCOUNT\tSEQ\tTRANSACTION\tFINDING\n")
 	for _, f := range r.Findings {
 		seq := ""
 		if f.Seq != 0 {
 			seq = fmt.Sprint(f.Seq)
 		}
-		_, _ = fmt.Fprintf(p, "%s\t%s\t%s\t%s\t%s\n", f.Check, f.Account, seq, f.TransactionID, f.Detail)
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", f.Check, f.Account, seq, f.TransactionID, f.Detail)
 	}
-	if more := r.FindingCount - int64(len(r.Findings)); more > 0 {
-		_, _ = fmt.Fprintf(p, "and %d more\n", more)
+	more := r.FindingCount - int64(len(r.Findings))
+	if more > 0 {
+		_, _ = fmt.Fprintf(w, "and %d more\n", more)
 	}
-	return p.Flush()
-}
-
-func plural(n int64, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	if noun == "entry" {
-		return fmt.Sprintf("%d entries", n)
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }

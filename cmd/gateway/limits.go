@@ -5,48 +5,75 @@ import (
 	"github.com/redroomrewards/realtime/pkg/ws"
 )
 
-// limitFlags bound what clients may do. Their defaults are the contract's.
+// limitFlags bound what clients may do. Their defaults are those of the contract.
 type limitFlags struct {
-	MaxConnections           int `default:"100000" help:"Open connections of this gateway; beyond: 503." group:"Limits"`
-	MaxConnectionsPerAccount int `default:"64" help:"Open connections whose tokens name the same account; beyond: 429, or close 4429." group:"Limits"`
-	AcceptRate               int `default:"10000" help:"New connections a second; beyond: 503." group:"Limits"`
-	MaxSubscriptions         int `default:"32" help:"Subscriptions of a connection; beyond: too_many_subscriptions." group:"Limits"`
-	MaxAccounts              int `default:"64" help:"Accounts of a subscription; beyond: bad_request." group:"Limits"`
-	MaxFilterValues          int `default:"32" help:"Values in each list of a filter; beyond: bad_request." group:"Limits"`
-	MaxFrameBytes            int `default:"16384" help:"Size of a message from a client; beyond: close 1009." group:"Limits"`
-	FrameRate                int `default:"20" help:"Frames a second from a client; beyond: close 4429." group:"Limits"`
-	FrameBurst               int `default:"40" help:"Frames at once from a client." group:"Limits"`
-	QueueEvents              int `default:"1024" help:"Frames that wait for one client, at least 128; beyond: close 4413." group:"Limits"`
-	QueueBytes               int `default:"1048576" help:"Bytes that wait for one client, at least 65536; beyond: close 4413." group:"Limits"`
-	MaxReplay                int `default:"10000" help:"Events of an account that a client gets when it comes back; beyond: resync." group:"Limits"`
-	MemoryEvents             int `default:"131072" help:"Recent events in memory, from which clients resume." group:"Limits"`
-	MemoryBytes              int `default:"134217728" help:"Their size, roughly." group:"Limits"`
+	MaxConnections           int `default:"100000" help:"Largest number of open connections. Further ones get 503." group:"Limits"`
+	MaxConnectionsPerAccount int `default:"64" help:"Largest number of open connections whose tokens name the same account. Further ones get 429 or close code 4429." group:"Limits"`
+	AcceptRate               int `default:"10000" help:"Largest number of new connections a second. Further ones get 503." group:"Limits"`
+	MaxSubscriptions         int `default:"32" help:"Largest number of subscriptions of a connection. Further ones get too_many_subscriptions." group:"Limits"`
+	MaxAccounts              int `default:"64" help:"Largest number of accounts in a subscription. A longer list gets bad_request." group:"Limits"`
+	MaxFilterValues          int `default:"32" help:"Largest number of values in each list of a filter. A longer list gets bad_request." group:"Limits"`
+	MaxFrameBytes            int `default:"16384" help:"Largest message from a client. A larger one closes the connection with 1009." group:"Limits"`
+	FrameRate                int `default:"20" help:"Frames that a client may send a second. More close the connection with 4429." group:"Limits"`
+	FrameBurst               int `default:"40" help:"Frames that a client may send at once." group:"Limits"`
+	QueueEvents              int `default:"1024" help:"Largest number of frames in a client's send queue, at least 128. A full queue closes the connection with 4413." group:"Limits"`
+	QueueBytes               int `default:"1048576" help:"Largest size of a client's send queue, at least 65536. A full queue closes the connection with 4413." group:"Limits"`
+	MaxReplay                int `default:"10000" help:"Largest number of an account's events that a reconnecting client gets. Beyond, it gets resync." group:"Limits"`
+	MemoryEvents             int `default:"131072" help:"Number of recent events kept in memory, from which clients resume." group:"Limits"`
+	MemoryBytes              int `default:"134217728" help:"Approximate size of the recent events kept in memory." group:"Limits"`
 }
 
-// A queue has room for the frames of one step and for the largest frame.
+// A send queue must have room for the frames of one step and for the largest frame.
 const (
-	leastQueueEvents = 128
-	leastQueueBytes  = 64 << 10
+	minQueueEvents = 128
+	minQueueBytes  = 64 << 10
 )
 
-// config is the hub's.
-func (f limitFlags) config() (ws.Config, error) {
-	for flag, l := range map[string]struct{ value, least int }{
-		"--max-connections": {f.MaxConnections, 1}, "--max-connections-per-account": {f.MaxConnectionsPerAccount, 1}, "--accept-rate": {f.AcceptRate, 1},
-		"--max-subscriptions": {f.MaxSubscriptions, 1}, "--max-accounts": {f.MaxAccounts, 1}, "--max-filter-values": {f.MaxFilterValues, 1},
-		"--max-frame-bytes": {f.MaxFrameBytes, 1}, "--frame-rate": {f.FrameRate, 1}, "--frame-burst": {f.FrameBurst, 1},
-		"--queue-events": {f.QueueEvents, leastQueueEvents}, "--queue-bytes": {f.QueueBytes, leastQueueBytes},
-		"--max-replay": {f.MaxReplay, 1}, "--memory-events": {f.MemoryEvents, 1}, "--memory-bytes": {f.MemoryBytes, 1},
+// validateLimits requires that each limit is large enough.
+func (f limitFlags) validateLimits() error {
+	for _, limit := range []struct {
+		flag  string
+		value int
+		least int
+	}{
+		{"--max-connections", f.MaxConnections, 1},
+		{"--max-connections-per-account", f.MaxConnectionsPerAccount, 1},
+		{"--accept-rate", f.AcceptRate, 1},
+		{"--max-subscriptions", f.MaxSubscriptions, 1},
+		{"--max-accounts", f.MaxAccounts, 1},
+		{"--max-filter-values", f.MaxFilterValues, 1},
+		{"--max-frame-bytes", f.MaxFrameBytes, 1},
+		{"--frame-rate", f.FrameRate, 1},
+		{"--frame-burst", f.FrameBurst, 1},
+		{"--queue-events", f.QueueEvents, minQueueEvents},
+		{"--queue-bytes", f.QueueBytes, minQueueBytes},
+		{"--max-replay", f.MaxReplay, 1},
+		{"--memory-events", f.MemoryEvents, 1},
+		{"--memory-bytes", f.MemoryBytes, 1},
 	} {
-		if l.value < l.least {
-			return ws.Config{}, cli.Usage(flag, "%d is too few, the least is %d", l.value, l.least)
+		if limit.value < limit.least {
+			return cli.Usage(limit.flag, "must be at least %d, got %d", limit.least, limit.value)
 		}
 	}
+	return nil
+}
+
+// hubConfig returns the limits in the form that the hub takes.
+func (f limitFlags) hubConfig() ws.Config {
 	return ws.Config{
-		MaxConnections: f.MaxConnections, MaxConnectionsPerAccount: f.MaxConnectionsPerAccount, AcceptRate: f.AcceptRate,
-		MaxSubscriptions: f.MaxSubscriptions, MaxAccounts: f.MaxAccounts, MaxFilterValues: f.MaxFilterValues,
-		MaxFrameBytes: f.MaxFrameBytes, FrameRate: f.FrameRate, FrameBurst: f.FrameBurst,
-		QueueEvents: f.QueueEvents, QueueBytes: f.QueueBytes, MaxReplay: f.MaxReplay,
-		MemoryEvents: f.MemoryEvents, MemoryBytes: f.MemoryBytes,
-	}, nil
+		MaxConnections:           f.MaxConnections,
+		MaxConnectionsPerAccount: f.MaxConnectionsPerAccount,
+		AcceptRate:               f.AcceptRate,
+		MaxSubscriptions:         f.MaxSubscriptions,
+		MaxAccounts:              f.MaxAccounts,
+		MaxFilterValues:          f.MaxFilterValues,
+		MaxFrameBytes:            f.MaxFrameBytes,
+		FrameRate:                f.FrameRate,
+		FrameBurst:               f.FrameBurst,
+		QueueEvents:              f.QueueEvents,
+		QueueBytes:               f.QueueBytes,
+		MaxReplay:                f.MaxReplay,
+		MemoryEvents:             f.MemoryEvents,
+		MemoryBytes:              f.MemoryBytes,
+	}
 }

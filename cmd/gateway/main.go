@@ -1,4 +1,4 @@
-// Command gateway carries committed events to clients over WebSocket.
+// Command gateway delivers committed events to clients over WebSocket and server-sent events.
 package main
 
 import (
@@ -25,25 +25,28 @@ func main() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	redislog.Disable() // plain lines on stderr; every failure reaches us as an error as well
+	redislog.Disable() // its unformatted lines repeat errors that the client returns
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // the second signal ends the process at once
 	os.Exit(run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
 }
 
-// run is main without the process around it; it returns the exit code.
+// run is main without the process. It returns the exit code.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	var commands struct {
-		Serve   serveCmd   `cmd:"" help:"Run a gateway: WebSocket, balances over HTTP, admin listener."`
+		Serve   serveCmd   `cmd:"" help:"Run a gateway: WebSocket, server-sent events, balances over HTTP, admin listener."`
 		Version versionCmd `cmd:"" help:"Print the version."`
 
 		ShowVersion kong.VersionFlag `name:"version" help:"Print the version and exit."`
 	}
-	return cli.Main(cli.Env{Context: ctx, Stdout: stdout, Stderr: stderr}, cli.App{
+	env := cli.Env{Context: ctx, Stdout: stdout, Stderr: stderr}
+	app := cli.App{
 		Name: "gateway",
-		Description: "Live balances and events over WebSocket. Every flag has an environment variable of the same name in capitals with _ for -; flags win.\n\n" +
-			"New here? `core dev` runs everything in one process.",
-	}, &commands, args, getenv)
+		Description: "Live balances and events over WebSocket. Every flag can be set by an environment variable with the flag's name " +
+			"in capitals and _ instead of -. A flag overrides its variable.\n\n" +
+			"To try it out, run core dev: it runs everything in one process.",
+	}
+	return cli.Main(env, app, &commands, args, getenv)
 }
 
 type versionCmd struct{}

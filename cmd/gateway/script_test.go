@@ -11,12 +11,13 @@ import (
 	"go.uber.org/goleak"
 )
 
-// leakChecked runs the tests and then looks for goroutines they left behind.
+// leakChecked runs the tests and then checks that no goroutine is left running.
 type leakChecked struct{ *testing.M }
 
 func (m leakChecked) Run() int {
 	code := m.M.Run()
-	if err := goleak.Find(); err != nil && code == 0 {
+	err := goleak.Find()
+	if err != nil && code == 0 {
 		_, _ = os.Stderr.WriteString(err.Error() + "\n")
 		return 1
 	}
@@ -31,23 +32,25 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exit": exitCode,
+			"exit": requireExitCode,
 		},
 	})
 }
 
-// exitCode runs a command and wants its exit code: exit 2 gateway serve.
-func exitCode(ts *testscript.TestScript, _ bool, args []string) {
+// requireExitCode runs a command that must have the given exit code: exit 2 gateway serve.
+func requireExitCode(ts *testscript.TestScript, _ bool, args []string) {
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
 	got := 0
+	err = ts.Exec(args[1], args[2:]...)
 	var exit *exec.ExitError
-	if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
+	switch {
+	case errors.As(err, &exit):
 		got = exit.ExitCode()
-	} else if err != nil {
+	case err != nil:
 		ts.Fatalf("%v: %v", args, err)
 	}
 	if got != want {
-		ts.Fatalf("%v: exit code %d, want %d", args[1:], got, want)
+		ts.Fatalf("%v: exit code: got %d, want %d", args[1:], got, want)
 	}
 }

@@ -16,32 +16,33 @@ import (
 )
 
 type serveCmd struct {
-	HTTP           string   `name:"http" default:"127.0.0.1:8081" help:"Where clients connect."`
-	Admin          string   `default:"127.0.0.1:9081" help:"Where health, metrics, profiles and the admin API listen. Keep it private."`
-	CoreURL        string   `name:"core-url" default:"http://127.0.0.1:8080" help:"The core, for history and balances that Redis lacks." group:"Core"`
-	CoreToken      string   `required:"" placeholder:"TOKEN" help:"Token for the core with the scope wallet:read. Better given as environment variable." group:"Core"`
-	AllowedOrigins []string `placeholder:"ORIGIN,…" help:"Web pages that may connect, besides the gateway's own: hosts or origins, * for any run of characters. Example: https://*.example.com."`
-	Name           string   `placeholder:"NAME" help:"Name in welcome frames. Default: the host's name."`
+	HTTP           string   `name:"http" default:"127.0.0.1:8081" help:"Address for clients to connect to."`
+	Admin          string   `default:"127.0.0.1:9081" help:"Address of health, metrics, profiles and the admin API. It must not be reachable from outside."`
+	CoreURL        string   `name:"core-url" default:"http://127.0.0.1:8080" help:"URL of the core, for history and balances that Redis lacks." group:"Core"`
+	CoreToken      string   `required:"" placeholder:"TOKEN" help:"Token for the core with the scope wallet:read. Prefer the environment variable, since flags are visible in the process list." group:"Core"`
+	AllowedOrigins []string `placeholder:"ORIGIN,…" help:"Hosts or origins of web pages that may connect, besides the gateway's own host. * matches any characters. Example: https://*.example.com."`
+	Name           string   `placeholder:"NAME" help:"Name of the gateway in welcome frames. Default: the name of the host."`
 	cli.RedisFlags
 	cli.TokenFlags
 	cli.TLSFlags
-	CacheSize       int           `default:"10000" help:"Balances kept in memory; 0: none, each is read from Redis." group:"Cache"`
-	CacheTTL        time.Duration `name:"cache-ttl" default:"1h" help:"How long a balance is kept." group:"Cache"`
-	DrainDelay      time.Duration `default:"0s" help:"After a stop signal: how long /readyz says 503 before connections are closed, so that a load balancer notices."`
-	DrainWindow     time.Duration `default:"10s" help:"Clients that are sent away come back elsewhere spread over this time, so that they do not come all at once; 0s: all at once."`
-	ShutdownTimeout time.Duration `default:"10s" help:"After a stop signal: how long requests under way may take."`
-	Compression     bool          `help:"Compress messages for WebSocket clients that offer it (permessage-deflate). Saves traffic, costs processor time."`
+	CacheSize       int           `default:"10000" help:"Number of balances kept in memory. With 0, every balance is read from Redis." group:"Cache"`
+	CacheTTL        time.Duration `name:"cache-ttl" default:"1h" help:"How long a balance is kept in memory." group:"Cache"`
+	DrainDelay      time.Duration `default:"0s" help:"After a stop signal, how long /readyz answers 503 before connections are closed. A load balancer can notice it in this time."`
+	DrainWindow     time.Duration `default:"10s" help:"When clients are disconnected, their reconnects are spread over this time. With 0s, all reconnect at once."`
+	ShutdownTimeout time.Duration `default:"10s" help:"After a stop signal, how long running requests may take."`
+	Compression     bool          `help:"Compress messages to WebSocket clients that offer permessage-deflate. This saves traffic and costs processor time."`
 	limitFlags
 	cli.TraceFlags
 	cli.LogFlags
 }
 
-// Help teaches by example.
+// Help returns an example.
 func (serveCmd) Help() string {
-	return "For example:\n\n  export REDIS_URL=redis://redis:6379/0 JWT_HS256_SECRET=… CORE_URL=http://core:8080\n" +
+	return "Example:\n\n  export REDIS_URL=redis://redis:6379/0 JWT_HS256_SECRET=… CORE_URL=http://core:8080\n" +
 		"  export CORE_TOKEN=$(core token --sub gateway --scope wallet:read --ttl 8760h)\n" +
 		"  gateway serve\n\n" +
-		"Any number of gateways may run. On SIGTERM: /readyz turns to 503, clients are sent away (1012) and come back elsewhere, exit 0."
+		"Any number of gateways may run. On SIGTERM, /readyz turns to 503 and clients are disconnected with 1012 and reconnect elsewhere. " +
+		"The exit code is 0."
 }
 
 // Run serves until env.Context ends.
@@ -51,28 +52,10 @@ func (c serveCmd) Run(env *cli.Env) error {
 	if err != nil {
 		return err
 	}
-	keys, err := c.Keys()
+	cfg, err := c.gatewayConfig()
 	if err != nil {
 		return err
 	}
-	for flag, d := range map[string]time.Duration{"--drain-delay": c.DrainDelay, "--drain-window": c.DrainWindow, "--shutdown-timeout": c.ShutdownTimeout} {
-		if d < 0 {
-			return cli.Usage(flag, "%v is negative", d)
-		}
-	}
-	for _, pattern := range c.AllowedOrigins {
-		if err := origin.Check(pattern); err != nil {
-			return cli.Usage("--allowed-origins", "%v", err)
-		}
-	}
-	if c.DrainWindow == 0 {
-		c.DrainWindow = -1 // the gateway's zero is its default
-	}
-	limits, err := c.config()
-	if err != nil {
-		return err
-	}
-	limits.Compression = c.Compression
 	verifier, err := c.Verifier(log)
 	if err != nil {
 		return err
@@ -87,15 +70,11 @@ func (c serveCmd) Run(env *cli.Env) error {
 		return err
 	}
 	defer func() { _ = rdb.Close() }()
-	if c.Name == "" {
-		c.Name, _ = os.Hostname() // none: the gateway's default
-	}
-
 	certificate, err := c.Certificate(log)
 	if err != nil {
 		return err
 	}
-	tracer, stopTracing, err := c.Tracer(ctx, "gateway", c.Name, log)
+	tracer, stopTracing, err := c.Tracer(ctx, "gateway", cfg.Name, log)
 	if err != nil {
 		return err
 	}
@@ -112,17 +91,86 @@ func (c serveCmd) Run(env *cli.Env) error {
 	}
 	defer func() { _ = admin.Close() }()
 
-	g, err := gateway.New(ctx, rdb, core, verifier, gateway.Config{
-		Name: c.Name, Keys: keys, AllowedOrigins: c.AllowedOrigins,
-		Cache: cache.Config{Disabled: c.CacheSize == 0, Size: c.CacheSize, TTL: c.CacheTTL},
-		Hub:   limits, DrainDelay: c.DrainDelay, DrainWindow: c.DrainWindow, StopTimeout: c.ShutdownTimeout, Logger: log, Tracer: tracer,
-	})
+	cfg.Logger = log
+	cfg.Tracer = tracer
+	g, err := gateway.New(ctx, rdb, core, verifier, cfg)
 	if err != nil {
 		return err
 	}
-	log.Info("gateway serves", "version", buildinfo.String(), "http", public.Addr().String(), "tls", certificate != nil, "admin", admin.Addr().String(),
-		"redis", logging.URL(c.RedisURL), "core", logging.URL(c.CoreURL), "namespace", keys.Namespace, "partitions", keys.Partitions)
-	err = lifecycle.Run(ctx, append(g.Stages(certificate.Listener(public), admin), certificate.Run)...)
+	log.Info("gateway started",
+		"version", buildinfo.String(),
+		"http", public.Addr().String(),
+		"tls", certificate != nil,
+		"admin", admin.Addr().String(),
+		"redis", logging.URL(c.RedisURL),
+		"core", logging.URL(c.CoreURL),
+		"namespace", cfg.Keys.Namespace,
+		"partitions", cfg.Keys.Partitions,
+	)
+	stages := g.Stages(certificate.Listener(public), admin)
+	err = lifecycle.Run(ctx, append(stages, certificate.Run)...)
 	log.Info("gateway stopped")
 	return err
+}
+
+// gatewayConfig validates the flags and returns the gateway's settings, without Logger and Tracer.
+func (c serveCmd) gatewayConfig() (gateway.Config, error) {
+	keys, err := c.Keys()
+	if err != nil {
+		return gateway.Config{}, err
+	}
+	err = c.validateDurations()
+	if err != nil {
+		return gateway.Config{}, err
+	}
+	for _, pattern := range c.AllowedOrigins {
+		err = origin.Check(pattern)
+		if err != nil {
+			return gateway.Config{}, cli.Usage("--allowed-origins", "%v", err)
+		}
+	}
+	err = c.validateLimits()
+	if err != nil {
+		return gateway.Config{}, err
+	}
+
+	hub := c.hubConfig()
+	hub.Compression = c.Compression
+	cfg := gateway.Config{
+		Name:           c.Name,
+		Keys:           keys,
+		AllowedOrigins: c.AllowedOrigins,
+		Cache: cache.Config{
+			Disabled: c.CacheSize == 0,
+			Size:     c.CacheSize,
+			TTL:      c.CacheTTL,
+		},
+		Hub:         hub,
+		DrainDelay:  c.DrainDelay,
+		DrainWindow: c.DrainWindow,
+		StopTimeout: c.ShutdownTimeout,
+	}
+	if cfg.Name == "" {
+		cfg.Name, _ = os.Hostname() // on failure, the gateway's default applies
+	}
+	if cfg.DrainWindow == 0 {
+		cfg.DrainWindow = -1 // to the gateway, zero is the default
+	}
+	return cfg, nil
+}
+
+func (c serveCmd) validateDurations() error {
+	for _, duration := range []struct {
+		flag  string
+		value time.Duration
+	}{
+		{"--drain-delay", c.DrainDelay},
+		{"--drain-window", c.DrainWindow},
+		{"--shutdown-timeout", c.ShutdownTimeout},
+	} {
+		if duration.value < 0 {
+			return cli.Usage(duration.flag, "must not be negative, got %v", duration.value)
+		}
+	}
+	return nil
 }

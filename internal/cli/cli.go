@@ -1,6 +1,6 @@
-// Package cli is the command line that both commands share: flags with an
-// environment variable each, help that teaches, errors that name the flag and
-// the fix, and exit codes: 0 stopped as asked, 1 failed, 2 wrong usage.
+// Package cli is the command line that both commands share. Every flag has an environment variable.
+// An error names the flag and the fix. The exit code is 0 after a stop on request, 1 after a
+// failure and 2 after wrong usage.
 package cli
 
 import (
@@ -15,9 +15,16 @@ import (
 	"github.com/redroomrewards/realtime/internal/buildinfo"
 )
 
-// Env is what a command works in; its Run method gets one.
+// The exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// Env is the environment of a command, the argument of its Run method.
 type Env struct {
-	Context context.Context // kong binds arguments by type; it ends when the process shall stop
+	Context context.Context // ends when the process must stop; a field because kong binds arguments by type
 	Stdout  io.Writer
 	Stderr  io.Writer
 }
@@ -25,7 +32,7 @@ type Env struct {
 // A UsageError is a mistake in how the command was called.
 type UsageError struct {
 	Flag string // such as --database-url; may be empty
-	Fix  string // what is wrong and what to do
+	Fix  string // the condition that the flag must meet
 }
 
 func (e *UsageError) Error() string {
@@ -35,113 +42,119 @@ func (e *UsageError) Error() string {
 	return e.Flag + ": " + e.Fix
 }
 
-// Usage makes a UsageError.
+// Usage returns a UsageError.
 func Usage(flag, format string, args ...any) error {
 	return &UsageError{Flag: flag, Fix: fmt.Sprintf(format, args...)}
 }
 
-// App names a command.
+// App describes a command.
 type App struct {
-	Name, Description string
-	Vars              map[string]string // stand in for ${name} in defaults and help
+	Name        string
+	Description string
+	Vars        map[string]string // values of ${name} in defaults and help
 }
 
-// exit carries the code out of kong, which calls its exit function for --help
-// and goes on otherwise.
-type exit int
+// exitCode carries an exit code out of kong. kong calls its exit function for --help and would
+// continue after it.
+type exitCode int
 
-// Main parses args into the grammar (a pointer to a kong struct whose commands
-// have Run(*Env) error), runs the chosen command and returns the exit code.
+// Main parses args into the grammar, runs the chosen command and returns the exit code. The grammar
+// is a pointer to a kong struct whose commands have the method Run(*Env) error.
 func Main(env Env, app App, grammar any, args []string, getenv func(string) string) (code int) {
 	defer func() {
 		switch v := recover().(type) {
 		case nil:
-		case exit:
+		case exitCode:
 			code = int(v)
 		default:
 			panic(v)
 		}
 	}()
-	k, err := kong.New(grammar,
-		kong.Name(app.Name), kong.Description(app.Description),
+
+	parser, err := kong.New(grammar,
+		kong.Name(app.Name),
+		kong.Description(app.Description),
 		kong.Vars{"version": app.Name + " " + buildinfo.String()},
 		kong.Vars(app.Vars),
 		kong.Writers(env.Stdout, env.Stderr),
-		kong.Exit(func(c int) { panic(exit(c)) }),
-		kong.Resolvers(environment(getenv)),
-		kong.ValueFormatter(withEnvironment),
+		kong.Exit(func(code int) { panic(exitCode(code)) }),
+		kong.Resolvers(resolveVariables(getenv)),
+		kong.ValueFormatter(formatHelp),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 	)
 	if err != nil {
-		return failed(env.Stderr, app.Name, err)
+		return reportError(env.Stderr, app.Name, err)
 	}
-	kctx, err := k.Parse(args)
-	if err == nil {
-		err = kctx.Run(&env)
+	command, err := parser.Parse(args)
+	if err != nil {
+		return reportError(env.Stderr, app.Name, err)
 	}
-	return failed(env.Stderr, app.Name, err)
+	return reportError(env.Stderr, app.Name, command.Run(&env))
 }
 
-func failed(stderr io.Writer, name string, err error) int {
-	if err == nil {
-		return 0
-	}
+// reportError prints err, if any, and returns the exit code.
+func reportError(stderr io.Writer, name string, err error) int {
 	var parse *kong.ParseError
 	var usage *UsageError
-	if errors.As(err, &parse) || errors.As(err, &usage) {
-		_, _ = fmt.Fprintf(stderr, "%s: %s\n%s --help shows what there is\n", name, explain(err), name)
-		return 2
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &parse), errors.As(err, &usage):
+		_, _ = fmt.Fprintf(stderr, "%s: %s\nrun %s --help for usage\n", name, explainError(err), name)
+		return exitUsage
 	}
 	_, _ = fmt.Fprintf(stderr, "%s: %s\n", name, err)
-	return 1
+	return exitFailed
 }
 
-// explain adds the environment variable to kong's words for a missing flag.
-func explain(err error) string {
-	msg := err.Error()
-	rest, ok := strings.CutPrefix(msg, "missing flags: ")
+// explainError adds the environment variables to kong's error for missing flags.
+func explainError(err error) string {
+	text := err.Error()
+	list, ok := strings.CutPrefix(text, "missing flags: ")
 	if !ok {
-		return msg
+		return text
 	}
 	var fixes []string
-	for _, f := range strings.Split(rest, ", ") {
-		name, _, _ := strings.Cut(f, "=")
-		fixes = append(fixes, fmt.Sprintf("%s is required: give the flag or set %s", name, variable(strings.TrimPrefix(name, "--"))))
+	for _, flag := range strings.Split(list, ", ") {
+		flag, _, _ = strings.Cut(flag, "=")
+		variable := variableOf(strings.TrimPrefix(flag, "--"))
+		fixes = append(fixes, fmt.Sprintf("%s is required: give the flag or set %s", flag, variable))
 	}
 	return strings.Join(fixes, "; ")
 }
 
-// variable is the environment variable of a flag.
-func variable(flag string) string {
+// variableOf returns the environment variable of a flag.
+func variableOf(flag string) string {
 	return strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// standard has the names that flags have in any program, beside our own.
-var standard = map[string]string{"otlp-endpoint": "OTEL_EXPORTER_OTLP_ENDPOINT"}
+// standardVariables are the names that other programs use for the same setting.
+var standardVariables = map[string]string{"otlp-endpoint": "OTEL_EXPORTER_OTLP_ENDPOINT"}
 
-// isBuiltIn reports whether the flag is one that no environment variable sets.
+// isBuiltIn reports whether a flag has no environment variable.
 func isBuiltIn(flag string) bool { return flag == "help" || flag == "version" }
 
-func environment(getenv func(string) string) kong.Resolver {
+// resolveVariables takes the values of flags from environment variables.
+func resolveVariables(getenv func(string) string) kong.Resolver {
 	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 		if isBuiltIn(flag.Name) {
 			return nil, nil
 		}
-		for _, name := range []string{variable(flag.Name), standard[flag.Name]} {
-			if name == "" {
-				continue
-			}
-			if v := getenv(name); v != "" {
-				return v, nil
-			}
+		value := getenv(variableOf(flag.Name))
+		if value == "" && standardVariables[flag.Name] != "" {
+			value = getenv(standardVariables[flag.Name])
 		}
-		return nil, nil
+		if value == "" {
+			return nil, nil
+		}
+		return value, nil
 	})
 }
 
-func withEnvironment(v *kong.Value) string {
+// formatHelp adds the environment variable to a flag's help.
+func formatHelp(v *kong.Value) string {
 	if v.Flag == nil || isBuiltIn(v.Name) {
 		return v.Help
 	}
-	return strings.TrimSuffix(v.Help, ".") + " ($" + variable(v.Name) + ")."
+	return strings.TrimSuffix(v.Help, ".") + " ($" + variableOf(v.Name) + ")."
 }

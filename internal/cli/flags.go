@@ -18,13 +18,13 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
-// LogFlags choose what is logged.
+// LogFlags choose the level and the format of the log.
 type LogFlags struct {
-	LogLevel  string `default:"info" enum:"debug,info,warn,error" help:"Least level that is logged: ${enum}." group:"Logs"`
-	LogFormat string `default:"auto" enum:"auto,json,text" help:"${enum}; auto is text on a terminal and json elsewhere." group:"Logs"`
+	LogLevel  string `default:"info" enum:"debug,info,warn,error" help:"Lowest level to log: ${enum}." group:"Logs"`
+	LogFormat string `default:"auto" enum:"auto,json,text" help:"Format of log lines: ${enum}. auto is text on a terminal and json elsewhere." group:"Logs"`
 }
 
-// Logger logs to w.
+// Logger returns a logger that writes to w.
 func (f LogFlags) Logger(w io.Writer) (*slog.Logger, error) {
 	log, err := logging.New(w, f.LogLevel, f.LogFormat)
 	if err != nil {
@@ -35,73 +35,86 @@ func (f LogFlags) Logger(w io.Writer) (*slog.Logger, error) {
 
 // TLSFlags choose the certificate of the public listener.
 type TLSFlags struct {
-	TLSCert string `name:"tls-cert" placeholder:"FILE" help:"PEM file with the certificate and its chain, for TLS on --http; read again when it changes. Absent: no TLS." group:"TLS"`
-	TLSKey  string `name:"tls-key" placeholder:"FILE" help:"PEM file with the certificate's key." group:"TLS"`
+	TLSCert string `name:"tls-cert" placeholder:"FILE" help:"PEM file with the certificate and its chain, for TLS on --http. The file is read again when it changes. Default: no TLS." group:"TLS"`
+	TLSKey  string `name:"tls-key" placeholder:"FILE" help:"PEM file with the private key of the certificate." group:"TLS"`
 }
 
-// Certificate reads the files; it is nil when none are given.
+// Certificate reads the files. It returns nil if none are given.
 func (f TLSFlags) Certificate(log *slog.Logger) (*httpserver.Certificate, error) {
 	switch {
 	case f.TLSCert == "" && f.TLSKey == "":
-		return nil, nil //nolint:nilnil // no certificate is no TLS
+		return nil, nil //nolint:nilnil // a nil certificate serves without TLS
 	case f.TLSKey == "":
 		return nil, Usage("--tls-key", "is required with --tls-cert")
 	case f.TLSCert == "":
 		return nil, Usage("--tls-cert", "is required with --tls-key")
 	}
-	c, err := httpserver.LoadCertificate(f.TLSCert, f.TLSKey, log)
+	certificate, err := httpserver.LoadCertificate(f.TLSCert, f.TLSKey, log)
 	if err != nil {
 		return nil, Usage("--tls-cert", "%v", err)
 	}
-	return c, nil
+	return certificate, nil
 }
 
 // TraceFlags choose where traces go.
 type TraceFlags struct {
-	OTLPEndpoint string `name:"otlp-endpoint" placeholder:"URL" help:"OpenTelemetry collector that traces are sent to, OTLP over HTTP: http://collector:4318. Also OTEL_EXPORTER_OTLP_ENDPOINT; other OTEL_* variables hold, too. Absent: no traces." group:"Traces"`
+	OTLPEndpoint string `name:"otlp-endpoint" placeholder:"URL" help:"OpenTelemetry collector for traces, OTLP over HTTP. Example: http://collector:4318. Also read from OTEL_EXPORTER_OTLP_ENDPOINT; other OTEL_* variables apply as well. Default: no traces." group:"Traces"`
 }
 
-// stopTracing bounds the sending of the last spans.
-const stopTracing = 3 * time.Second
+// stopTimeout is the time limit for sending the last spans.
+const stopTimeout = 3 * time.Second
 
-// Tracer makes a tracer for the service, nil when none is wanted, and what ends it.
+// Tracer returns a tracer for the service and a function that sends the last spans. The tracer is
+// nil if no endpoint is given.
 func (f TraceFlags) Tracer(ctx context.Context, service, instance string, log *slog.Logger) (trace.Tracer, func(), error) {
 	tracer, stop, err := tracing.Start(ctx, f.OTLPEndpoint, service, instance, log)
 	if err != nil {
 		return nil, nil, Usage("--otlp-endpoint", "%v", err)
 	}
-	return tracer, func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTracing)
+	stopTracing := func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()
-		if err := stop(ctx); err != nil {
-			log.Warn("the last spans were not sent", "err", err)
+		err := stop(ctx)
+		if err != nil {
+			log.Warn("sending the last spans failed", "error", err)
 		}
-	}, nil
-}
-
-// RedisFlags choose the Redis that carries the events, and how its keys are laid out.
-type RedisFlags struct {
-	RedisURL   string `name:"redis-url" default:"redis://127.0.0.1:6379/0" help:"Redis that carries the events: redis://, rediss://, redis+cluster:// or redis+sentinel://." group:"Redis"`
-	Namespace  string `default:"rt" help:"First part of every Redis key." group:"Redis"`
-	Partitions int    `default:"16" help:"Event streams that accounts are spread over. The same everywhere, and for ever." group:"Redis"`
-}
-
-// Keys lays out the keys.
-func (f RedisFlags) Keys() (bus.Keys, error) {
-	if f.Partitions < 1 || f.Partitions > 1024 {
-		return bus.Keys{}, Usage("--partitions", "%d is not from 1 to 1024", f.Partitions)
 	}
-	if f.Namespace == "" || len(f.Namespace) > 64 || !keyWord(f.Namespace) {
-		return bus.Keys{}, Usage("--namespace", "%q is not 1 to 64 letters, digits, dots, dashes or underscores", f.Namespace)
+	return tracer, stopTracing, nil
+}
+
+// RedisFlags choose the Redis that carries the events, and the layout of its keys.
+type RedisFlags struct {
+	RedisURL   string `name:"redis-url" default:"redis://127.0.0.1:6379/0" help:"URL of the Redis that carries the events: redis://, rediss://, redis+cluster:// or redis+sentinel://." group:"Redis"`
+	Namespace  string `default:"rt" help:"First part of every Redis key." group:"Redis"`
+	Partitions int    `default:"16" help:"Number of event streams that accounts are spread over. It must be the same in every process and can never change." group:"Redis"`
+}
+
+// The limits of the key layout.
+const (
+	maxPartitions     = 1024
+	maxNamespaceBytes = 64
+)
+
+// Keys returns the layout of the keys.
+func (f RedisFlags) Keys() (bus.Keys, error) {
+	if f.Partitions < 1 || f.Partitions > maxPartitions {
+		return bus.Keys{}, Usage("--partitions", "must be from 1 to %d, got %d", maxPartitions, f.Partitions)
+	}
+	if !isNamespace(f.Namespace) {
+		return bus.Keys{}, Usage("--namespace", "must be 1 to %d letters, digits, dots, dashes or underscores, got %q", maxNamespaceBytes, f.Namespace)
 	}
 	return bus.Keys{Namespace: f.Namespace, Partitions: f.Partitions}, nil
 }
 
-func keyWord(s string) bool {
+func isNamespace(s string) bool {
+	if s == "" || len(s) > maxNamespaceBytes {
+		return false
+	}
 	for i := range len(s) {
 		b := s[i]
 		switch {
-		case b >= 'a' && b <= 'z', b >= 'A' && b <= 'Z', b >= '0' && b <= '9', b == '.', b == '-', b == '_':
+		case b >= 'a' && b <= 'z', b >= 'A' && b <= 'Z', b >= '0' && b <= '9':
+		case b == '.', b == '-', b == '_':
 		default:
 			return false
 		}
@@ -109,7 +122,7 @@ func keyWord(s string) bool {
 	return true
 }
 
-// Open makes a client; nothing is dialled yet.
+// Open returns a client. It opens no connection yet.
 func (f RedisFlags) Open() (redis.UniversalClient, error) {
 	rdb, err := redisconn.Open(f.RedisURL)
 	if err != nil {
@@ -118,28 +131,34 @@ func (f RedisFlags) Open() (redis.UniversalClient, error) {
 	return rdb, nil
 }
 
-// TokenFlags choose which tokens are good.
+// TokenFlags choose the tokens that are accepted.
 type TokenFlags struct {
-	JWTHS256Secret string   `name:"jwt-hs256-secret" placeholder:"SECRET" help:"Shared secret of tokens signed with HS256, at least 32 bytes. Better given as environment variable: flags show in the process list." group:"Tokens"`
-	JWTPublicKey   []string `name:"jwt-public-key" placeholder:"FILE" help:"PEM file with a public key of tokens signed with RS256, ES256 or EdDSA; repeatable." group:"Tokens"`
-	JWKSURL        string   `name:"jwks-url" placeholder:"URL" help:"Where the public keys of tokens are published; fetched again as they rotate." group:"Tokens"`
-	JWTIssuer      string   `name:"jwt-issuer" placeholder:"ISS" help:"Required iss of tokens. Absent: any." group:"Tokens"`
-	JWTAudience    string   `name:"jwt-audience" placeholder:"AUD" help:"Required aud of tokens. Absent: any." group:"Tokens"`
+	JWTHS256Secret string   `name:"jwt-hs256-secret" placeholder:"SECRET" help:"Shared secret of tokens signed with HS256, at least 32 bytes. Prefer the environment variable, since flags are visible in the process list." group:"Tokens"`
+	JWTPublicKey   []string `name:"jwt-public-key" placeholder:"FILE" help:"PEM file with a public key of tokens signed with RS256, ES256 or EdDSA. Repeatable." group:"Tokens"`
+	JWKSURL        string   `name:"jwks-url" placeholder:"URL" help:"URL of the JSON Web Key Set with the public keys of tokens. It is fetched again regularly." group:"Tokens"`
+	JWTIssuer      string   `name:"jwt-issuer" placeholder:"ISS" help:"Issuer (iss) that tokens must have. Default: any." group:"Tokens"`
+	JWTAudience    string   `name:"jwt-audience" placeholder:"AUD" help:"Audience (aud) that tokens must have. Default: any." group:"Tokens"`
 }
 
-// DevSecret signs the tokens of core dev. Everybody knows it.
+// DevSecret signs the tokens of core dev. It is public.
 const DevSecret = "dev-secret-for-local-use-only-0123456789"
 
-// Verifier checks tokens as the flags say. The secret of core dev is refused.
+// Verifier returns a verifier of tokens. It refuses the secret of core dev.
 func (f TokenFlags) Verifier(log *slog.Logger) (*auth.Verifier, error) {
-	cfg := auth.Config{JWKSURL: f.JWKSURL, Issuer: f.JWTIssuer, Audience: f.JWTAudience, Logger: log.With("jwks", logging.URL(f.JWKSURL))}
+	hasNoKey := f.JWTHS256Secret == "" && len(f.JWTPublicKey) == 0 && f.JWKSURL == ""
 	switch {
-	case f.JWTHS256Secret == "" && len(f.JWTPublicKey) == 0 && f.JWKSURL == "":
-		return nil, Usage("", "no key to check tokens with: give --jwt-hs256-secret (or JWT_HS256_SECRET), --jwt-public-key or --jwks-url")
+	case hasNoKey:
+		return nil, Usage("", "a key to verify tokens is required: give --jwt-hs256-secret (or JWT_HS256_SECRET), --jwt-public-key or --jwks-url")
 	case f.JWTHS256Secret == DevSecret:
-		return nil, Usage("--jwt-hs256-secret", "this is the secret of core dev, which everybody knows; make one of your own, for example with: openssl rand -hex 32")
-	case f.JWTHS256Secret != "":
-		cfg.HS256Secret = []byte(f.JWTHS256Secret)
+		return nil, Usage("--jwt-hs256-secret", "must not be the public secret of core dev; generate one, for example with: openssl rand -hex 32")
+	}
+
+	cfg := auth.Config{
+		HS256Secret: []byte(f.JWTHS256Secret),
+		JWKSURL:     f.JWKSURL,
+		Issuer:      f.JWTIssuer,
+		Audience:    f.JWTAudience,
+		Logger:      log.With("url", logging.URL(f.JWKSURL)),
 	}
 	for _, name := range f.JWTPublicKey {
 		pem, err := os.ReadFile(name)
@@ -150,7 +169,7 @@ func (f TokenFlags) Verifier(log *slog.Logger) (*auth.Verifier, error) {
 	}
 	v, err := auth.NewVerifier(cfg)
 	if err != nil {
-		return nil, Usage("", "keys of tokens: %v", err)
+		return nil, Usage("", "%v", err)
 	}
 	return v, nil
 }

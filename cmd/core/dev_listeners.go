@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+
+	"github.com/redroomrewards/realtime/internal/httpserver"
+)
+
+// listeners are all listeners of dev, and its embedded Redis.
+type listeners struct {
+	http         net.Listener
+	gateway      net.Listener
+	admin        net.Listener
+	gatewayAdmin net.Listener
+	redis        *miniredis.Miniredis
+}
+
+// openListeners opens the listeners. On an error it returns those that are open.
+func (c devCmd) openListeners(ctx context.Context) (*listeners, error) {
+	l := &listeners{}
+	for _, listener := range []struct {
+		flag    string
+		address string
+		target  *net.Listener
+	}{
+		{"--http", c.HTTP, &l.http},
+		{"--gateway", c.Gateway, &l.gateway},
+		{"--admin", c.Admin, &l.admin},
+		{"--gateway-admin", c.GatewayAdmin, &l.gatewayAdmin},
+	} {
+		ln, err := httpserver.Listen(ctx, listener.flag, listener.address)
+		if err != nil {
+			return l, err
+		}
+		*listener.target = ln
+	}
+
+	m := miniredis.NewMiniRedis()
+	err := m.StartAddr(c.Redis)
+	if err != nil {
+		return l, fmt.Errorf("listen on %s: %w; choose another address with --redis", c.Redis, err)
+	}
+	l.redis = m
+	return l, nil
+}
+
+func (l *listeners) close() {
+	for _, ln := range []net.Listener{l.http, l.gateway, l.admin, l.gatewayAdmin} {
+		if ln != nil {
+			_ = ln.Close() // the server that used it has closed it already
+		}
+	}
+	if l.redis != nil {
+		l.redis.Close()
+	}
+}
+
+// advanceClock lets the keys of the embedded Redis expire. Its clock does not advance by itself.
+func (l *listeners) advanceClock(ctx context.Context) error {
+	const step = 250 * time.Millisecond
+	ticker := time.NewTicker(step)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			l.redis.FastForward(step)
+		}
+	}
+}
