@@ -326,7 +326,7 @@ func TestServeWithoutKeys(t *testing.T) {
 	s.awaitAnswer("/readyz", func(status int, answer map[string]any) bool {
 		checks, _ := answer["checks"].(map[string]any)
 		return status == http.StatusServiceUnavailable &&
-			checks["jwks"] == "no keys of tokens could be fetched yet: status 404"
+			checks["jwks"] == "no keys could be fetched from the JWKS URL yet: status 404"
 	})
 	for name, url := range map[string]string{
 		"API":       s.http + "/v1/accounts/user:u1/balance",

@@ -29,9 +29,9 @@ func newTokenCache(size int) *tokenCache {
 	})}
 }
 
-// get returns the token's claims, or nil when the token is not known or was verified with other
+// findClaims returns the token's claims, or nil when the token is not known or was verified with other
 // keys than today's.
-func (c *tokenCache) get(id tokenID, keys keysVersion) *Claims {
+func (c *tokenCache) findClaims(id tokenID, keys keysVersion) *Claims {
 	known, ok := c.tokens.GetIfPresent(id)
 	if !ok || !keys.fresh || known.keys != keys {
 		return nil
@@ -39,4 +39,4 @@ func (c *tokenCache) get(id tokenID, keys keysVersion) *Claims {
 	return known.claims
 }
 
-func (c *tokenCache) put(id tokenID, token *verifiedToken) { c.tokens.Set(id, token) }
+func (c *tokenCache) addToken(id tokenID, token *verifiedToken) { c.tokens.Set(id, token) }

@@ -1,9 +1,8 @@
 package auth_test
 
 import (
-	"crypto/ed25519"
 	"errors"
-	"net/http/httptest"
+	"fmt"
 	"testing"
 	"time"
 
@@ -13,60 +12,57 @@ import (
 	"github.com/redroomrewards/realtime/internal/auth"
 )
 
-// A remembered token is refused as soon as it has expired.
-func TestCachedTokenExpires(t *testing.T) {
-	now := time.Now()
-	v := newVerifier(t, auth.Config{HS256Secret: secret, Now: func() time.Time { return now }})
-	raw := sign(t, jwt.SigningMethodHS256, secret, "", nil)
+func TestCachedTokenIsVerifiedOnce(t *testing.T) {
+	v := newVerifier(t, auth.Config{HS256Secret: secret})
+	raw := signToken(t, jwt.SigningMethodHS256, secret, "", nil)
 	first, err := v.Verify(t.Context(), raw)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := v.Verify(t.Context(), raw)
+	second, err := v.Verify(t.Context(), raw)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if first != again {
-		t.Error("the token was verified twice")
-	}
-	now = now.Add(time.Hour + 31*time.Second)
-	for range 2 {
-		if _, err := v.Verify(t.Context(), raw); !errors.Is(err, auth.ErrInvalid) {
-			t.Errorf("expired: %v", err)
-		}
+	if first != second {
+		t.Error("second call: got other claims, want the cached ones")
 	}
 }
 
-// A token whose key is not published any more is refused with the next fetch, although it was remembered.
+// A cached token is refused as soon as it has expired.
+func TestCachedTokenExpires(t *testing.T) {
+	clock := newClock()
+	v := newVerifier(t, auth.Config{HS256Secret: secret, Now: clock.now})
+	raw := signToken(t, jwt.SigningMethodHS256, secret, "", nil)
+	expectVerify(t, v, "valid", raw, nil)
+	clock.advance(time.Hour + 31*time.Second)
+	for range 2 {
+		expectVerify(t, v, "expired", raw, auth.ErrInvalid)
+	}
+}
+
+// A cached token is refused with the next fetch if its key is not published any more.
 func TestCachedTokenFollowsRotation(t *testing.T) {
-	k := makeKeys()
-	srv := &jwksServer{keys: []map[string]string{ecJWK(k.ec, "ec-1")}}
-	server := httptest.NewServer(srv)
-	defer server.Close()
-	now := time.Now()
-	v := newVerifier(t, auth.Config{JWKSURL: server.URL, HTTPClient: server.Client(), Now: func() time.Time { return now }})
-	raw := sign(t, jwt.SigningMethodES256, k.ec, "ec-1", nil)
+	k := testKeys()
+	server := newJWKSServer(t, ecJWK(k.ec, "ec-1"))
+	clock := newClock()
+	v := newVerifier(t, auth.Config{JWKSURL: server.URL, HTTPClient: server.Client(), Now: clock.now})
+	raw := signToken(t, jwt.SigningMethodES256, k.ec, "ec-1", nil)
 	for range 2 {
-		if _, err := v.Verify(t.Context(), raw); err != nil {
-			t.Fatal(err)
-		}
+		expectVerify(t, v, "published key", raw, nil)
 	}
-	srv.set(func() {
-		srv.keys = []map[string]string{{"kty": "OKP", "crv": "Ed25519", "kid": "ed-1", "x": b64(k.ed.Public().(ed25519.PublicKey))}}
-	})
-	now = now.Add(15 * time.Minute) // the keys are to be fetched again
-	if _, err := v.Verify(t.Context(), raw); !errors.Is(err, auth.ErrInvalid) {
-		t.Errorf("rotated out: %v", err)
-	}
+	server.setKeys(edJWK(k.ed, "ed-1"))
+	clock.advance(15 * time.Minute) // the keys must be fetched again
+	expectVerify(t, v, "key that is not published any more", raw, auth.ErrInvalid)
 }
 
-// More tokens than the cache holds, from many goroutines: each answer is its own token's.
+// With more tokens than the cache has room for, from many goroutines, every call returns the claims
+// of its own token.
 func TestCacheIsBounded(t *testing.T) {
 	v := newVerifier(t, auth.Config{HS256Secret: secret, CachedTokens: 8})
 	tokens := map[string]string{}
 	for i := range 64 {
-		account := "user:u" + string(rune('A'+i%26)) + string(rune('a'+i/26))
-		tokens[account] = sign(t, jwt.SigningMethodHS256, secret, "", func(c jwt.MapClaims) { c["sub"] = account })
+		account := fmt.Sprint("user:u", i)
+		tokens[account] = signToken(t, jwt.SigningMethodHS256, secret, "", func(c jwt.MapClaims) { c["sub"] = account })
 	}
 	var g errgroup.Group
 	for range 8 {
@@ -77,19 +73,24 @@ func TestCacheIsBounded(t *testing.T) {
 					return err
 				}
 				if claims.Subject != account {
-					return errors.New("another token's claims")
+					return errors.New("got another token's claims")
 				}
 			}
 			return nil
 		})
 	}
-	if err := g.Wait(); err != nil {
+	err := g.Wait()
+	if err != nil {
 		t.Error(err)
 	}
 }
 
 func BenchmarkVerify(b *testing.B) {
-	raw, err := auth.Sign(secret, auth.Request{Subject: "user:u1", Scopes: []string{auth.ScopeRead}, TTL: time.Hour})
+	raw, err := auth.Sign(secret, auth.Request{
+		Subject: "user:u1",
+		Scopes:  []string{auth.ScopeRead},
+		TTL:     time.Hour,
+	})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -101,7 +102,8 @@ func BenchmarkVerify(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := v.Verify(b.Context(), raw); err != nil {
+				_, err := v.Verify(b.Context(), raw)
+				if err != nil {
 					b.Fatal(err)
 				}
 			}

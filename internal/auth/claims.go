@@ -22,13 +22,13 @@ const (
 	ScopeAdmin  = "admin"      // for the admin listeners
 )
 
-// Claims is what a verified token says about its bearer.
+// Claims are the claims of a verified token.
 type Claims struct {
 	Subject   string    // sub
 	Accounts  []string  // the accounts that the bearer may see; from sub when the claim is absent and sub is one
-	Scopes    []string  // words of scope
+	Scopes    []string  // the scopes in scope
 	TokenID   string    // jti; may be empty
-	IssuedAt  time.Time // iat; zero when the token does not say
+	IssuedAt  time.Time // iat; zero if the token has none
 	ExpiresAt time.Time // exp
 }
 
@@ -73,18 +73,18 @@ const (
 func (c *tokenClaims) Validate() error {
 	for _, date := range []*jwt.NumericDate{c.ExpiresAt, c.NotBefore, c.IssuedAt} {
 		if date != nil && (date.Unix() < firstSecond || date.Unix() > lastSecond) {
-			return invalid("the token's exp, nbf and iat must be in the years 1 to 9999")
+			return newRefusal("the token's exp, nbf and iat must be in the years 1 to 9999")
 		}
 	}
 	return nil
 }
 
-// claims returns the token's claims in the form that the rest of the system uses.
-func (c *tokenClaims) claims() (*Claims, error) {
+// toClaims returns the token's claims in the form that the rest of the system uses.
+func (c *tokenClaims) toClaims() (*Claims, error) {
 	if c.Subject == "" {
-		return nil, invalid("the token must have a sub")
+		return nil, newRefusal("the token must have a sub")
 	}
-	accounts, err := c.accounts()
+	accounts, err := c.visibleAccounts()
 	if err != nil {
 		return nil, err
 	}
@@ -101,8 +101,8 @@ func (c *tokenClaims) claims() (*Claims, error) {
 	return claims, nil
 }
 
-// accounts returns the accounts that the bearer may see.
-func (c *tokenClaims) accounts() ([]string, error) {
+// visibleAccounts returns the accounts that the bearer may see.
+func (c *tokenClaims) visibleAccounts() ([]string, error) {
 	if c.Accounts == nil {
 		if bus.ValidAccount(c.Subject) {
 			return []string{c.Subject}, nil
@@ -111,7 +111,7 @@ func (c *tokenClaims) accounts() ([]string, error) {
 	}
 	for _, account := range *c.Accounts {
 		if !bus.ValidAccount(account) {
-			return nil, invalid("the token's accounts must be accounts, such as user:u1")
+			return nil, newRefusal("the token's accounts must be accounts, such as user:u1")
 		}
 	}
 	return *c.Accounts, nil

@@ -16,7 +16,7 @@ const RetryAfterSeconds = 10
 // of the token.
 type refusal string
 
-func invalid(reason string) error { return refusal(reason) }
+func newRefusal(reason string) error { return refusal(reason) }
 
 func (r refusal) Error() string        { return string(r) }
 func (r refusal) Is(target error) bool { return target == ErrInvalid }

@@ -24,7 +24,7 @@ func validateForm(raw string) error {
 	case !found || !complete:
 		return errMalformed
 	case len(header) > maxHeaderBytes:
-		return invalid("the token's header must be at most 1 KiB long")
+		return newRefusal("the token's header must be at most 1 KiB long")
 	}
 	for _, segment := range []string{header, payload} {
 		data, err := base64.RawURLEncoding.Strict().DecodeString(segment)
@@ -32,7 +32,7 @@ func validateForm(raw string) error {
 		case err != nil:
 			return errMalformed
 		case nestsDeeperThan(data, maxNesting):
-			return invalid("the token's JSON must nest at most 8 levels deep")
+			return newRefusal("the token's JSON must nest at most 8 levels deep")
 		}
 		if segment == header {
 			if err := validateHeader(data); err != nil {
@@ -54,7 +54,7 @@ func validateHeader(data []byte) error {
 		return errMalformed
 	}
 	if header.Crit != nil {
-		return invalid("the token must not have critical extensions (crit)")
+		return newRefusal("the token must not have critical extensions (crit)")
 	}
 	return nil
 }

@@ -28,28 +28,30 @@ const warnEvery = time.Minute
 // verification that finds them old, or that lacks a key, fetches them too. Meanwhile all other
 // verifications use the keys that are known.
 type jwks struct {
-	url            string
-	client         *http.Client
-	refresh, retry time.Duration
-	timeout        time.Duration
-	now            func() time.Time
-	log            *slog.Logger
+	url     string
+	client  *http.Client
+	refresh time.Duration
+	retry   time.Duration
+	timeout time.Duration
+	now     func() time.Time
+	log     *slog.Logger
 
-	fetching sync.Mutex // held by the one that fetches
+	fetching sync.Mutex // held during a fetch
 
-	mu       sync.Mutex // protects what follows
+	mu       sync.Mutex // protects the fields below
 	keys     []publishedKey
-	number   uint64    // of fetches that brought keys
+	number   uint64    // number of fetches that brought keys
 	fetched  time.Time // when keys were fetched; zero: never
 	tried    time.Time // when a fetch last began
-	err      error     // of the newest fetch
-	failures int       // fetches so far that failed
-	warned   time.Time // when that was logged last
+	err      error     // error of the newest fetch
+	failures int       // number of fetches that failed
+	warned   time.Time // when a failure was last logged
 }
 
 type publishedKey struct {
-	kid, alg string
-	key      jwt.VerificationKey
+	kid string
+	alg string
+	key jwt.VerificationKey
 }
 
 func newJWKS(cfg Config) *jwks {
@@ -70,8 +72,8 @@ type keysVersion struct {
 	fresh  bool   // the keys are not so old that they must be fetched again
 }
 
-// version returns the version of the published keys. Without a URL it never changes.
-func (j *jwks) version() keysVersion {
+// currentVersion returns the version of the published keys. Without a URL it never changes.
+func (j *jwks) currentVersion() keysVersion {
 	if j == nil {
 		return keysVersion{fresh: true}
 	}
@@ -87,9 +89,9 @@ func (j *jwks) isFresh() bool { return j.now().Sub(j.fetched) < j.refresh }
 type Published struct {
 	Configured bool          // a URL is configured
 	Only       bool          // no other key is configured
-	Missing    error         // why no key could be fetched so far; nil: some were
-	Age        time.Duration // since keys were fetched; 0: never
-	Failures   int           // fetches that failed
+	Missing    error         // why no key could be fetched so far; nil if keys were fetched
+	Age        time.Duration // time since keys were fetched; 0: never
+	Failures   int           // number of fetches that failed
 }
 
 // Published returns the state of the keys of the JWKS URL.
@@ -105,24 +107,24 @@ func (v *Verifier) Published() Published {
 	case !j.fetched.IsZero():
 		p.Age = j.now().Sub(j.fetched)
 	case j.err != nil:
-		p.Missing = fmt.Errorf("no keys of tokens could be fetched yet: %w", j.err)
+		p.Missing = fmt.Errorf("no keys could be fetched from the JWKS URL yet: %w", j.err)
 	default:
-		p.Missing = errors.New("no keys of tokens have been fetched yet")
+		p.Missing = errors.New("no keys have been fetched from the JWKS URL yet")
 	}
 	return p
 }
 
-// lookup returns the keys for an algorithm: those with the given kid, or all of them when the token
+// findKeys returns the keys for an algorithm: those with the given kid, or all of them when the token
 // has no kid. A fetch that fails leaves the known keys as they are.
-func (j *jwks) lookup(ctx context.Context, alg, kid string) []jwt.VerificationKey {
-	found, fresh, never := j.known(alg, kid)
+func (j *jwks) findKeys(ctx context.Context, alg, kid string) []jwt.VerificationKey {
+	found, fresh, never := j.knownKeys(alg, kid)
 	switch {
 	case len(found) > 0 && fresh:
 		return found
 	case len(found) > 0:
 		// Old keys are good enough for this token; one caller renews them.
 		if j.fetching.TryLock() {
-			j.fetch(context.WithoutCancel(ctx)) // a client that disconnects must not cancel it for others
+			j.fetchKeys(context.WithoutCancel(ctx)) // a client that disconnects must not cancel it for others
 			j.fetching.Unlock()
 		}
 	default:
@@ -130,20 +132,20 @@ func (j *jwks) lookup(ctx context.Context, alg, kid string) []jwt.VerificationKe
 		// be in that answer.
 		if never || !fresh || kid != "" {
 			j.fetching.Lock()
-			j.fetch(context.WithoutCancel(ctx))
+			j.fetchKeys(context.WithoutCancel(ctx))
 			j.fetching.Unlock()
 		}
 	}
-	found, _, _ = j.known(alg, kid)
+	found, _, _ = j.knownKeys(alg, kid)
 	return found
 }
 
-// run fetches the keys whenever they are old, until ctx ends.
-func (j *jwks) run(ctx context.Context) {
+// refreshKeys fetches the keys whenever they are old, until ctx ends.
+func (j *jwks) refreshKeys(ctx context.Context) {
 	for ctx.Err() == nil {
-		if _, fresh, _ := j.known("", ""); !fresh {
+		if _, fresh, _ := j.knownKeys("", ""); !fresh {
 			j.fetching.Lock()
-			j.fetch(ctx)
+			j.fetchKeys(ctx)
 			j.fetching.Unlock()
 		}
 		select {
@@ -153,7 +155,7 @@ func (j *jwks) run(ctx context.Context) {
 	}
 }
 
-func (j *jwks) known(alg, kid string) (found []jwt.VerificationKey, fresh, never bool) {
+func (j *jwks) knownKeys(alg, kid string) (found []jwt.VerificationKey, fresh, never bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for _, k := range j.keys {
@@ -164,9 +166,9 @@ func (j *jwks) known(alg, kid string) (found []jwt.VerificationKey, fresh, never
 	return found, j.isFresh(), j.fetched.IsZero()
 }
 
-// fetch fetches the keys, unless somebody tried within the retry interval. The caller holds
+// fetchKeys fetches the keys, unless somebody tried within the retry interval. The caller holds
 // fetching.
-func (j *jwks) fetch(ctx context.Context) {
+func (j *jwks) fetchKeys(ctx context.Context) {
 	j.mu.Lock()
 	now := j.now()
 	soon := !j.tried.IsZero() && now.Sub(j.tried) < j.retry
@@ -179,7 +181,7 @@ func (j *jwks) fetch(ctx context.Context) {
 	}
 	timed, cancel := context.WithTimeout(ctx, j.timeout)
 	defer cancel()
-	keys, err := j.get(timed)
+	keys, err := j.downloadKeys(timed)
 	if ctx.Err() != nil {
 		return // the caller was told to stop
 	}
@@ -208,12 +210,12 @@ func (j *jwks) recordFetch(now time.Time, keys []publishedKey, err error) {
 		j.failures++
 		if before == nil || now.Sub(j.warned) >= warnEvery {
 			j.warned = now
-			j.log.Warn("JWKS fetch failed", "error", err, "known", len(j.keys))
+			j.log.Warn("JWKS fetch failed", "error", err, "keys", len(j.keys))
 		}
 	}
 }
 
-func (j *jwks) get(ctx context.Context) ([]publishedKey, error) {
+func (j *jwks) downloadKeys(ctx context.Context) ([]publishedKey, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, j.url, nil)
 	if err != nil {
 		return nil, err
@@ -245,10 +247,13 @@ type purpose struct {
 	Ops []string `json:"key_ops"`
 }
 
-// allows reports whether the key may verify signatures of the algorithm. An absent member forbids
+// allowsAlgorithm reports whether the key may verify signatures of the algorithm. An absent member forbids
 // nothing.
-func (p *purpose) allows(alg string) bool {
-	return (p.Use == "" || p.Use == "sig") && (p.Alg == "" || p.Alg == alg) && (p.Ops == nil || slices.Contains(p.Ops, "verify"))
+func (p *purpose) allowsAlgorithm(alg string) bool {
+	useAllows := p.Use == "" || p.Use == "sig"
+	algAllows := p.Alg == "" || p.Alg == alg
+	opsAllow := p.Ops == nil || slices.Contains(p.Ops, "verify")
+	return useAllows && algAllows && opsAllow
 }
 
 // parseJWKS reads a key set key by key, so that a key of an unknown kind does not spoil the others.
@@ -262,26 +267,40 @@ func parseJWKS(ctx context.Context, body []byte) ([]publishedKey, error) {
 	}
 	var keys []publishedKey
 	for _, raw := range set.Keys {
-		var about purpose
-		if jsonv2.Unmarshal(raw, &about) != nil {
-			continue
+		parsed, err := parseJWK(ctx, raw)
+		if err == nil {
+			keys = append(keys, parsed...)
 		}
-		one, err := json.Marshal(map[string][]json.RawMessage{"keys": {raw}})
-		if err != nil {
-			continue
-		}
-		parsed, err := keyfunc.NewJWKSetJSON(one)
-		if err != nil {
-			continue
-		}
-		all, err := parsed.VerificationKeySet(ctx)
-		if err != nil {
-			continue
-		}
-		for _, key := range all.Keys {
-			if alg, err := algorithmOf(key); err == nil && about.allows(alg) {
-				keys = append(keys, publishedKey{kid: about.Kid, alg: alg, key: key})
-			}
+	}
+	return keys, nil
+}
+
+// parseJWK returns the key if it can verify signatures. Its kid, use, alg and key_ops must have
+// their exact names.
+func parseJWK(ctx context.Context, raw json.RawMessage) ([]publishedKey, error) {
+	var about purpose
+	err := jsonv2.Unmarshal(raw, &about)
+	if err != nil {
+		return nil, err
+	}
+	set, err := json.Marshal(map[string][]json.RawMessage{"keys": {raw}})
+	if err != nil {
+		return nil, err
+	}
+	parsed, err := keyfunc.NewJWKSetJSON(set)
+	if err != nil {
+		return nil, err
+	}
+	all, err := parsed.VerificationKeySet(ctx)
+	if err != nil {
+		return nil, err
+	}
+
+	var keys []publishedKey
+	for _, key := range all.Keys {
+		alg, err := algorithmOf(key)
+		if err == nil && about.allowsAlgorithm(alg) {
+			keys = append(keys, publishedKey{kid: about.Kid, alg: alg, key: key})
 		}
 	}
 	return keys, nil

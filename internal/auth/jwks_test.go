@@ -3,14 +3,9 @@ package auth_test
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/big"
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -21,182 +16,317 @@ import (
 	"github.com/redroomrewards/realtime/internal/auth"
 )
 
-// What operators see of a JWKS URL that is away from the start, comes, goes, and comes back.
-func TestJWKSOutageShows(t *testing.T) {
-	k := makeKeys()
-	srv := &jwksServer{away: true, keys: []map[string]string{ecJWK(k.ec, "ec-1")}}
-	server := httptest.NewServer(srv)
-	defer server.Close()
-	var log bytes.Buffer
-	now := time.Now()
-	address := strings.Replace(server.URL, "http://", "http://keys:hunter2@", 1) + "/?key=hunter2"
+// clock is a clock that tests advance.
+type clock struct{ time time.Time }
+
+func newClock() *clock { return &clock{time: time.Now()} }
+
+func (c *clock) now() time.Time { return c.time }
+
+func (c *clock) advance(d time.Duration) { c.time = c.time.Add(d) }
+
+// expectVerify checks whether a token is accepted (nil) or refused with the error.
+func expectVerify(t *testing.T, v *auth.Verifier, name, raw string, want error) {
+	t.Helper()
+	_, err := v.Verify(t.Context(), raw)
+	if !errors.Is(err, want) {
+		t.Errorf("%s: got %v, want %v", name, err, want)
+	}
+}
+
+func TestPublishedKeysVerify(t *testing.T) {
+	k := testKeys()
+	server := newJWKSServer(t,
+		ecJWK(k.ec, "ec-1").with("use", "sig"),
+		jwk{"kty": "oct", "kid": "hmac", "k": encodeBase64(secret)}, // a public secret
+		jwk{"kty": "OKP", "crv": "Ed448", "kid": "new", "x": encodeBase64(make([]byte, 57))},
+		rsaJWK(k.rsa, "rsa-1"),
+	)
+	v := newVerifier(t, auth.Config{JWKSURL: server.URL, HTTPClient: server.Client()})
+	for name, tc := range map[string]struct {
+		raw  string
+		want error
+	}{
+		"ES256":             {signToken(t, jwt.SigningMethodES256, k.ec, "ec-1", nil), nil},
+		"RS256":             {signToken(t, jwt.SigningMethodRS256, k.rsa, "rsa-1", nil), nil},
+		"no kid":            {signToken(t, jwt.SigningMethodES256, k.ec, "", nil), nil},
+		"published secret":  {signToken(t, jwt.SigningMethodHS256, secret, "hmac", nil), auth.ErrInvalid},
+		"kid of other type": {signToken(t, jwt.SigningMethodES256, k.ec, "rsa-1", nil), auth.ErrInvalid},
+	} {
+		t.Run(name, func(t *testing.T) { expectVerify(t, v, name, tc.raw, tc.want) })
+	}
+}
+
+func TestUnknownKidsCauseOneFetch(t *testing.T) {
+	k := testKeys()
+	server := newJWKSServer(t, ecJWK(k.ec, "ec-1"))
+	clock := newClock()
+	v := newVerifier(t, auth.Config{JWKSURL: server.URL, HTTPClient: server.Client(), Now: clock.now})
+	expectVerify(t, v, "known key", signToken(t, jwt.SigningMethodES256, k.ec, "ec-1", nil), nil)
+	before := server.requestCount()
+	for range 100 {
+		expectVerify(t, v, "unknown kid", signToken(t, jwt.SigningMethodEdDSA, k.ed, "ed-1", nil), auth.ErrInvalid)
+	}
+	if got := server.requestCount(); got != before {
+		t.Errorf("fetches within the retry interval: got %d, want 0", got-before)
+	}
+}
+
+func TestJWKSRotation(t *testing.T) {
+	k := testKeys()
+	server := newJWKSServer(t, ecJWK(k.ec, "ec-1"), rsaJWK(k.rsa, "rsa-1"))
+	clock := newClock()
+	v := newVerifier(t, auth.Config{JWKSURL: server.URL, HTTPClient: server.Client(), Now: clock.now})
+	ec := signToken(t, jwt.SigningMethodES256, k.ec, "ec-1", nil)
+	rs := signToken(t, jwt.SigningMethodRS256, k.rsa, "rsa-1", nil)
+	ed := signToken(t, jwt.SigningMethodEdDSA, k.ed, "ed-1", nil)
+	expectVerify(t, v, "known key", ec, nil)
+
+	server.setKeys(ecJWK(k.ec, "ec-1"), rsaJWK(k.rsa, "rsa-1"), edJWK(k.ed, "ed-1"))
+	clock.advance(11 * time.Second)
+	expectVerify(t, v, "new key after the retry interval", ed, nil)
+
+	server.setUnavailable(true)
+	clock.advance(20 * time.Minute)
+	expectVerify(t, v, "old key during an outage", ec, nil)
+	clock.advance(20 * time.Minute)
+	expectVerify(t, v, "old key later in the outage", rs, nil)
+
+	server.setUnavailable(false)
+	server.setKeys(rsaJWK(k.rsa, "rsa-1"), edJWK(k.ed, "ed-1"))
+	clock.advance(time.Minute)
+	expectVerify(t, v, "key that is still published", rs, nil)
+	expectVerify(t, v, "key that is not published any more", ec, auth.ErrInvalid)
+}
+
+// A token that only a key from the URL can verify is refused with ErrUnavailable until the URL
+// answers, since the token may be valid.
+func TestJWKSNeverReached(t *testing.T) {
+	server := newJWKSServer(t)
+	server.setUnavailable(true)
+	clock := newClock()
 	v := newVerifier(t, auth.Config{
-		JWKSURL: address, HTTPClient: server.Client(), Now: func() time.Time { return now }, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		HS256Secret: secret,
+		JWKSURL:     server.URL,
+		HTTPClient:  server.Client(),
+		Now:         clock.now,
 	})
-	raw := sign(t, jwt.SigningMethodES256, k.ec, "ec-1", nil)
-	verify := func(want error) {
-		t.Helper()
-		if _, err := v.Verify(t.Context(), raw); !errors.Is(err, want) {
-			t.Errorf("%v, want %v", err, want)
+	raw := signToken(t, jwt.SigningMethodEdDSA, testKeys().ed, "ed-1", nil)
+	for range 10 {
+		_, err := v.Verify(t.Context(), raw)
+		if !errors.Is(err, auth.ErrUnavailable) {
+			t.Fatalf("error: got %v, want ErrUnavailable", err)
+		}
+		if errors.Is(err, auth.ErrInvalid) {
+			t.Fatalf("error: got %v, which is ErrInvalid too", err)
 		}
 	}
-	logged := func(warnings, infos int) {
-		t.Helper()
-		if w, i := strings.Count(log.String(), "level=WARN"), strings.Count(log.String(), "level=INFO"); w != warnings || i != infos {
-			t.Errorf("%d warnings and %d infos, want %d and %d:\n%s", w, i, warnings, infos, log.String())
-		}
+	if got := server.requestCount(); got != 1 {
+		t.Errorf("fetches: got %d, want 1", got)
 	}
-	if p := v.Published(); !p.Configured || !p.Only || p.Missing == nil || p.Failures != 0 {
-		t.Errorf("before the first fetch: %+v", p)
-	}
-	for range 5 { // over 44 s
-		verify(auth.ErrUnavailable)
-		now = now.Add(11 * time.Second)
-	}
-	if p := v.Published(); p.Missing == nil || !strings.Contains(p.Missing.Error(), "status 502") || p.Failures != 5 || p.Age != 0 {
-		t.Errorf("never reached: %+v", p)
-	}
-	logged(1, 0)
-	now = now.Add(time.Minute)
-	verify(auth.ErrUnavailable)
-	logged(2, 0)
+	expectVerify(t, v, "token signed with the secret", signToken(t, jwt.SigningMethodHS256, secret, "", nil), nil)
+}
 
-	srv.set(func() { srv.away = false })
-	now = now.Add(11 * time.Second)
-	verify(nil)
-	now = now.Add(time.Minute)
-	if p := v.Published(); p.Missing != nil || p.Failures != 6 || p.Age != time.Minute {
-		t.Errorf("reached: %+v", p)
+// expectFailures checks the state of the JWKS URL.
+func expectFailures(t *testing.T, v *auth.Verifier, failures int, age time.Duration) {
+	t.Helper()
+	p := v.Published()
+	if p.Failures != failures {
+		t.Errorf("failures: got %d, want %d", p.Failures, failures)
 	}
-	logged(2, 1)
+	if p.Age != age {
+		t.Errorf("age: got %s, want %s", p.Age, age)
+	}
+	hasKeys := age > 0
+	if isMissing := p.Missing != nil; isMissing == hasKeys {
+		t.Errorf("missing: got %v with keys of age %s", p.Missing, p.Age)
+	}
+}
 
-	// What was fetched stays good, and a key that is not there is a refusal again.
-	srv.set(func() { srv.away = true })
-	now = now.Add(20 * time.Minute)
-	verify(nil)
-	if p := v.Published(); p.Missing != nil || p.Failures != 7 || p.Age != 21*time.Minute {
-		t.Errorf("gone again: %+v", p)
+func expectLogLines(t *testing.T, log string, warnings, infos int) {
+	t.Helper()
+	if got := strings.Count(log, "level=WARN"); got != warnings {
+		t.Errorf("warnings: got %d, want %d:\n%s", got, warnings, log)
 	}
-	logged(3, 1)
-	if _, err := v.Verify(t.Context(), sign(t, jwt.SigningMethodES256, k.ec, "ec-2", nil)); !errors.Is(err, auth.ErrInvalid) {
-		t.Errorf("an unknown key: %v", err)
+	if got := strings.Count(log, "level=INFO"); got != infos {
+		t.Errorf("infos: got %d, want %d:\n%s", got, infos, log)
 	}
+}
 
-	// An answer without a key is none.
-	srv.set(func() { srv.away, srv.keys = false, nil })
-	now = now.Add(time.Minute)
-	verify(nil)
-	if p := v.Published(); p.Failures != 8 {
-		t.Errorf("an empty answer: %+v", p)
+// Published and the log show outages of the JWKS URL: one from the start, and one after keys were
+// fetched.
+func TestJWKSOutageIsReported(t *testing.T) {
+	k := testKeys()
+	server := newJWKSServer(t, ecJWK(k.ec, "ec-1"))
+	server.setUnavailable(true)
+	clock := newClock()
+	var log bytes.Buffer
+	v := newVerifier(t, auth.Config{
+		JWKSURL:    strings.Replace(server.URL, "http://", "http://keys:hunter2@", 1) + "/?key=hunter2",
+		HTTPClient: server.Client(),
+		Now:        clock.now,
+		Logger:     slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	raw := signToken(t, jwt.SigningMethodES256, k.ec, "ec-1", nil)
+	p := v.Published()
+	if !p.Configured || !p.Only {
+		t.Errorf("published: got %+v, want the only source of keys", p)
+	}
+	expectFailures(t, v, 0, 0)
+
+	for range 5 { // five fetches in 44 s
+		expectVerify(t, v, "never reached", raw, auth.ErrUnavailable)
+		clock.advance(11 * time.Second)
+	}
+	expectFailures(t, v, 5, 0)
+	if missing := v.Published().Missing; missing == nil || !strings.Contains(missing.Error(), "status 502") {
+		t.Errorf("missing: got %v, want status 502", missing)
+	}
+	expectLogLines(t, log.String(), 1, 0)
+	clock.advance(time.Minute)
+	expectVerify(t, v, "still not reached", raw, auth.ErrUnavailable)
+	expectLogLines(t, log.String(), 2, 0)
+
+	server.setUnavailable(false)
+	clock.advance(11 * time.Second)
+	expectVerify(t, v, "reached", raw, nil)
+	clock.advance(time.Minute)
+	expectFailures(t, v, 6, time.Minute)
+	expectLogLines(t, log.String(), 2, 1)
+
+	// Fetched keys stay valid, and an unknown key is refused with ErrInvalid.
+	server.setUnavailable(true)
+	clock.advance(20 * time.Minute)
+	expectVerify(t, v, "second outage", raw, nil)
+	expectFailures(t, v, 7, 21*time.Minute)
+	expectLogLines(t, log.String(), 3, 1)
+	unknown := signToken(t, jwt.SigningMethodES256, k.ec, "ec-2", nil)
+	expectVerify(t, v, "unknown key in the second outage", unknown, auth.ErrInvalid)
+
+	// An answer without keys is a failure.
+	server.setUnavailable(false)
+	server.setKeys()
+	clock.advance(time.Minute)
+	expectVerify(t, v, "empty key set", raw, nil)
+	if got := v.Published().Failures; got != 8 {
+		t.Errorf("failures after an empty key set: got %d, want 8", got)
 	}
 
 	server.Close()
-	now = now.Add(2 * time.Minute)
-	verify(nil)
-	if strings.Contains(log.String(), "hunter2") || !strings.Contains(log.String(), "connection refused") {
-		t.Errorf("log:\n%s", log.String())
+	clock.advance(2 * time.Minute)
+	expectVerify(t, v, "connection refused", raw, nil)
+	if !strings.Contains(log.String(), "connection refused") {
+		t.Errorf("log: got no connection refused:\n%s", log.String())
+	}
+	if strings.Contains(log.String(), "hunter2") {
+		t.Errorf("log: got the password:\n%s", log.String())
 	}
 }
 
-// A published key verifies nothing but what it is for.
-func TestJWKPurpose(t *testing.T) {
-	k := makeKeys()
-	rsaJWK := func() map[string]any {
-		return map[string]any{"kty": "RSA", "kid": "k", "n": b64(k.rsa.N.Bytes()), "e": b64(big.NewInt(int64(k.rsa.E)).Bytes())}
-	}
-	ec := func() map[string]any {
-		jwk := map[string]any{}
-		for name, value := range ecJWK(k.ec, "k") {
-			jwk[name] = value
-		}
-		return jwk
-	}
-	edJWK := func() map[string]any {
-		return map[string]any{"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": b64(k.ed.Public().(ed25519.PublicKey))}
-	}
-	rs := sign(t, jwt.SigningMethodRS256, k.rsa, "k", nil)
-	es := sign(t, jwt.SigningMethodES256, k.ec, "k", nil)
-	ed := sign(t, jwt.SigningMethodEdDSA, k.ed, "k", nil)
-	for _, c := range []struct {
-		jwk   map[string]any
+// A published key verifies only the tokens that its members use, alg and key_ops allow.
+func TestPurposeOfPublishedKeys(t *testing.T) {
+	k := testKeys()
+	rs := signToken(t, jwt.SigningMethodRS256, k.rsa, "k", nil)
+	es := signToken(t, jwt.SigningMethodES256, k.ec, "k", nil)
+	ed := signToken(t, jwt.SigningMethodEdDSA, k.ed, "k", nil)
+	for _, tc := range []struct {
+		key   jwk
 		name  string
 		value any
 		raw   string
-		want  bool
+		want  error
 	}{
-		{rsaJWK(), "alg", "RS256", rs, true},
-		{rsaJWK(), "alg", "RSA-OAEP-256", rs, false},
-		{rsaJWK(), "alg", "RS512", rs, false},
-		{rsaJWK(), "Alg", "RS512", rs, true}, // another name
-		{rsaJWK(), "use", "sig", rs, true},
-		{rsaJWK(), "use", "enc", rs, false},
-		{rsaJWK(), "key_ops", []string{"sign", "verify"}, rs, true},
-		{rsaJWK(), "key_ops", []string{"encrypt"}, rs, false},
-		{rsaJWK(), "key_ops", []string{}, rs, false},
-		{rsaJWK(), "key_ops", "verify", rs, false},
-		{ec(), "alg", "ES256", es, true},
-		{ec(), "alg", "ES384", es, false},
-		{edJWK(), "alg", "EdDSA", ed, true},
-		{edJWK(), "alg", "ES256", ed, false},
+		{rsaJWK(k.rsa, "k"), "alg", "RS256", rs, nil},
+		{rsaJWK(k.rsa, "k"), "alg", "RSA-OAEP-256", rs, auth.ErrInvalid},
+		{rsaJWK(k.rsa, "k"), "alg", "RS512", rs, auth.ErrInvalid},
+		{rsaJWK(k.rsa, "k"), "Alg", "RS512", rs, nil}, // an unknown member
+		{rsaJWK(k.rsa, "k"), "use", "sig", rs, nil},
+		{rsaJWK(k.rsa, "k"), "use", "enc", rs, auth.ErrInvalid},
+		{rsaJWK(k.rsa, "k"), "key_ops", []string{"sign", "verify"}, rs, nil},
+		{rsaJWK(k.rsa, "k"), "key_ops", []string{"encrypt"}, rs, auth.ErrInvalid},
+		{rsaJWK(k.rsa, "k"), "key_ops", []string{}, rs, auth.ErrInvalid},
+		{rsaJWK(k.rsa, "k"), "key_ops", "verify", rs, auth.ErrInvalid},
+		{ecJWK(k.ec, "k"), "alg", "ES256", es, nil},
+		{ecJWK(k.ec, "k"), "alg", "ES384", es, auth.ErrInvalid},
+		{edJWK(k.ed, "k"), "alg", "EdDSA", ed, nil},
+		{edJWK(k.ed, "k"), "alg", "ES256", ed, auth.ErrInvalid},
 	} {
-		c.jwk[c.name] = c.value
-		other, _ := json.Marshal(ecJWK(k.ec, "another")) // so that the set is not empty
-		one, _ := json.Marshal(c.jwk)
-		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			_, _ = fmt.Fprintf(w, `{"keys":[%s,%s]}`, other, one)
-		}))
-		v := newVerifier(t, auth.Config{JWKSURL: server.URL, HTTPClient: server.Client()})
-		if _, err := v.Verify(t.Context(), c.raw); (err == nil) != c.want || (err != nil && !errors.Is(err, auth.ErrInvalid)) {
-			t.Errorf("%s: %v", one, err)
-		}
-		server.Close()
+		t.Run(fmt.Sprintf("%s with %s %v", tc.key["kty"], tc.name, tc.value), func(t *testing.T) {
+			other := ecJWK(k.ec, "another") // an empty set would be a failed fetch
+			server := newJWKSServer(t, other, tc.key.with(tc.name, tc.value))
+			v := newVerifier(t, auth.Config{JWKSURL: server.URL, HTTPClient: server.Client()})
+			expectVerify(t, v, "token", tc.raw, tc.want)
+		})
 	}
 }
 
-// With other keys, some tokens can be judged.
-func TestJWKSIsNotTheOnlySource(t *testing.T) {
-	k := makeKeys()
-	for name, cfg := range map[string]auth.Config{"secret": {HS256Secret: secret}, "public key": {PublicKeys: [][]byte{publicPEM(t, k.ec)}}} {
-		cfg.JWKSURL = "http://127.0.0.1:1/"
-		if p := newVerifier(t, cfg).Published(); !p.Configured || p.Only || p.Missing == nil {
-			t.Errorf("%s: %+v", name, p)
+func TestPublishedWithOtherKeys(t *testing.T) {
+	k := testKeys()
+	for name, cfg := range map[string]auth.Config{
+		"secret":     {HS256Secret: secret},
+		"public key": {PublicKeys: [][]byte{publicPEM(t, k.ec)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg.JWKSURL = "http://127.0.0.1:1/"
+			p := newVerifier(t, cfg).Published()
+			if !p.Configured {
+				t.Error("configured: got false, want true")
+			}
+			if p.Only {
+				t.Error("only: got true, want false")
+			}
+			if p.Missing == nil {
+				t.Error("missing: got nil, want an error")
+			}
+		})
+	}
+	t.Run("no URL", func(t *testing.T) {
+		got := newVerifier(t, auth.Config{HS256Secret: secret}).Published()
+		if got != (auth.Published{}) {
+			t.Errorf("got %+v, want the zero value", got)
 		}
-	}
-	if p := newVerifier(t, auth.Config{HS256Secret: secret}).Published(); p != (auth.Published{}) {
-		t.Errorf("without a URL: %+v", p)
-	}
+	})
 }
 
-// lines is a log that can be waited for.
-type lines chan string
+// lineWriter sends each log line to a channel.
+type lineWriter chan string
 
-func (l lines) Write(p []byte) (int, error) {
+func (l lineWriter) Write(p []byte) (int, error) {
 	l <- string(p)
 	return len(p), nil
 }
 
-// Run has the keys before anybody asks, and tries until it has them.
-func TestRunFetches(t *testing.T) {
-	srv := &jwksServer{away: true, keys: []map[string]string{ecJWK(makeKeys().ec, "ec-1")}}
-	server := httptest.NewServer(srv)
-	defer server.Close()
-	log := make(lines, 2)
-	v := newVerifier(t, auth.Config{JWKSURL: server.URL, HTTPClient: server.Client(), JWKSRetry: time.Millisecond, Logger: slog.New(slog.NewTextHandler(log, nil))})
+func (l lineWriter) expectLine(t *testing.T, want string) {
+	t.Helper()
+	line := <-l
+	if !strings.Contains(line, want) {
+		t.Errorf("log: got %q, want %q", line, want)
+	}
+}
+
+// Run fetches the keys without a token, and retries until it has them.
+func TestRunFetchesKeys(t *testing.T) {
+	server := newJWKSServer(t, ecJWK(testKeys().ec, "ec-1"))
+	server.setUnavailable(true)
+	log := make(lineWriter, 2)
+	v := newVerifier(t, auth.Config{
+		JWKSURL:    server.URL,
+		HTTPClient: server.Client(),
+		JWKSRetry:  time.Millisecond,
+		Logger:     slog.New(slog.NewTextHandler(log, nil)),
+	})
 	ctx, cancel := context.WithCancel(t.Context())
 	var g errgroup.Group
 	g.Go(func() error { return v.Run(ctx) })
-	if line := <-log; !strings.Contains(line, "JWKS fetch failed") {
-		t.Error(line)
-	}
-	srv.set(func() { srv.away = false })
-	if line := <-log; !strings.Contains(line, "JWKS fetch recovered") {
-		t.Error(line)
-	}
-	if p := v.Published(); p.Missing != nil {
-		t.Errorf("%+v", p)
+	log.expectLine(t, "JWKS fetch failed")
+	server.setUnavailable(false)
+	log.expectLine(t, "JWKS fetch recovered")
+	if missing := v.Published().Missing; missing != nil {
+		t.Errorf("missing: got %v, want nil", missing)
 	}
 	cancel()
-	if err := g.Wait(); err != nil {
+	err := g.Wait()
+	if err != nil {
 		t.Fatal(err)
 	}
 }

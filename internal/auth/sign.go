@@ -15,7 +15,7 @@ type Request struct {
 	Scopes   []string
 	Issuer   string        // empty: left out
 	Audience string        // empty: left out
-	TTL      time.Duration // how long it is valid from now on
+	TTL      time.Duration // how long the token is valid from now on
 	TokenID  string        // Defaults to a new UUID.
 }
 
@@ -24,10 +24,10 @@ func Sign(secret []byte, r Request) (string, error) {
 	if err := validateSecret(secret); err != nil {
 		return "", err
 	}
-	return jwt.NewWithClaims(jwt.SigningMethodHS256, r.claims(time.Now())).SignedString(secret)
+	return jwt.NewWithClaims(jwt.SigningMethodHS256, r.tokenClaims(time.Now())).SignedString(secret)
 }
 
-func (r Request) claims(now time.Time) *tokenClaims {
+func (r Request) tokenClaims(now time.Time) *tokenClaims {
 	claims := &tokenClaims{
 		RegisteredClaims: jwt.RegisteredClaims{
 			Subject:   r.Subject,

@@ -30,7 +30,7 @@ const (
 	algEdDSA = "EdDSA"
 )
 
-// Config says which tokens are accepted. At least one source of keys is required.
+// Config chooses the tokens that are accepted. At least one source of keys is required.
 type Config struct {
 	HS256Secret []byte   // shared secret, at least 32 bytes; empty: HS256 is refused
 	PublicKeys  [][]byte // PEM of RSA (2048 bits or more), ECDSA P-256 or Ed25519 public keys or certificates
@@ -95,7 +95,11 @@ type Verifier struct {
 // NewVerifier validates the configuration. It fetches nothing yet.
 func NewVerifier(cfg Config) (*Verifier, error) {
 	cfg = cfg.withDefaults()
-	v := &Verifier{static: map[string][]jwt.VerificationKey{}, leeway: cfg.Leeway, now: cfg.Now}
+	v := &Verifier{
+		static: map[string][]jwt.VerificationKey{},
+		leeway: cfg.Leeway,
+		now:    cfg.Now,
+	}
 	if err := v.addSecret(cfg.HS256Secret); err != nil {
 		return nil, err
 	}
@@ -110,7 +114,7 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 		}
 	}
 	if len(v.algorithms) == 0 {
-		return nil, errors.New("no key to verify tokens with: give an HS256 secret, a public key or a JWKS URL")
+		return nil, errors.New("a key to verify tokens is required: an HS256 secret, a public key or a JWKS URL")
 	}
 	v.parser = jwt.NewParser(v.parserOptions(cfg)...)
 	if cfg.CachedTokens > 0 {
@@ -119,7 +123,7 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 	return v, nil
 }
 
-// parserOptions are the rules for a token, but for its form and its key.
+// parserOptions returns the rules for a token, except those for its form and its key.
 func (v *Verifier) parserOptions(cfg Config) []jwt.ParserOption {
 	options := []jwt.ParserOption{
 		jwt.WithValidMethods(v.algorithms),
@@ -142,7 +146,7 @@ func (v *Verifier) parserOptions(cfg Config) []jwt.ParserOption {
 // a URL it only waits.
 func (v *Verifier) Run(ctx context.Context) error {
 	if v.jwks != nil {
-		v.jwks.run(ctx)
+		v.jwks.refreshKeys(ctx)
 	}
 	<-ctx.Done()
 	return nil
@@ -154,12 +158,12 @@ func (v *Verifier) Run(ctx context.Context) error {
 func (v *Verifier) Verify(ctx context.Context, raw string) (*Claims, error) {
 	switch {
 	case raw == "":
-		return nil, invalid("the token is missing")
+		return nil, newRefusal("the token is missing")
 	case len(raw) > MaxBytes:
-		return nil, invalid("the token must be at most 8 KiB long")
+		return nil, newRefusal("the token must be at most 8 KiB long")
 	}
 	if v.cache == nil {
-		return v.parse(ctx, raw)
+		return v.parseToken(ctx, raw)
 	}
 	return v.verifyCached(ctx, raw)
 }
@@ -168,13 +172,15 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (*Claims, error) {
 // refused there.
 func (v *Verifier) verifyCached(ctx context.Context, raw string) (*Claims, error) {
 	id := sha256.Sum256([]byte(raw))
-	keys := v.jwks.version()
-	if known := v.cache.get(id, keys); known != nil && !v.hasExpired(known) {
+	keys := v.jwks.currentVersion()
+	known := v.cache.findClaims(id, keys)
+	if known != nil && !v.hasExpired(known) {
 		return known, nil
 	}
-	claims, err := v.parse(ctx, raw)
+
+	claims, err := v.parseToken(ctx, raw)
 	if err == nil {
-		v.cache.put(id, &verifiedToken{claims: claims, keys: keys})
+		v.cache.addToken(id, &verifiedToken{claims: claims, keys: keys})
 	}
 	return claims, err
 }
@@ -183,8 +189,8 @@ func (v *Verifier) hasExpired(claims *Claims) bool {
 	return !v.now().Before(claims.ExpiresAt.Add(v.leeway))
 }
 
-// parse checks the token's form, signature and claims.
-func (v *Verifier) parse(ctx context.Context, raw string) (*Claims, error) {
+// parseToken checks the token's form, signature and claims.
+func (v *Verifier) parseToken(ctx context.Context, raw string) (*Claims, error) {
 	if err := validateForm(raw); err != nil {
 		return nil, err
 	}
@@ -193,13 +199,13 @@ func (v *Verifier) parse(ctx context.Context, raw string) (*Claims, error) {
 		return v.verificationKeys(ctx, token)
 	})
 	if err != nil {
-		return nil, v.refuse(token, err)
+		return nil, v.refuseToken(token, err)
 	}
-	return claims.claims()
+	return claims.toClaims()
 }
 
-// refuse turns the parser's errors, some of which quote the token, into our own.
-func (v *Verifier) refuse(token *jwt.Token, err error) error {
+// refuseToken turns the parser's errors, some of which quote the token, into our own.
+func (v *Verifier) refuseToken(token *jwt.Token, err error) error {
 	var ours refusal
 	switch {
 	case errors.Is(err, ErrUnavailable):
@@ -226,8 +232,8 @@ func (v *Verifier) mayVerifyLater(token *jwt.Token) bool {
 }
 
 var (
-	errMalformed = invalid("the token must be a well-formed JWT")
-	errSignature = invalid("the token's signature or algorithm is not accepted")
+	errMalformed = newRefusal("the token must be a well-formed JWT")
+	errSignature = newRefusal("the token's signature or algorithm is not accepted")
 )
 
 // refuseClaims turns the validator's errors, some of which quote the token, into our own.
@@ -237,17 +243,17 @@ func refuseClaims(err error) error {
 	case errors.As(err, &ours):
 		return ours
 	case errors.Is(err, jwt.ErrTokenExpired):
-		return invalid("the token has expired")
+		return newRefusal("the token has expired")
 	case errors.Is(err, jwt.ErrTokenRequiredClaimMissing):
-		return invalid("the token lacks a required claim (exp is required, iss and aud where configured)")
+		return newRefusal("the token lacks a required claim (exp is required, iss and aud where configured)")
 	case errors.Is(err, jwt.ErrTokenNotValidYet), errors.Is(err, jwt.ErrTokenUsedBeforeIssued):
-		return invalid("the token is not valid yet")
+		return newRefusal("the token is not valid yet")
 	case errors.Is(err, jwt.ErrTokenInvalidIssuer):
-		return invalid("the token is from another issuer")
+		return newRefusal("the token is from another issuer")
 	case errors.Is(err, jwt.ErrTokenInvalidAudience):
-		return invalid("the token is for another audience")
+		return newRefusal("the token is for another audience")
 	}
-	return invalid("the token is not accepted")
+	return newRefusal("the token is not accepted")
 }
 
 // FromHeader returns the token of an Authorization header, or "" when the header has none of the
@@ -278,7 +284,7 @@ func (v *Verifier) addSecret(secret []byte) error {
 
 func validateSecret(secret []byte) error {
 	if len(secret) < minSecretBytes {
-		return fmt.Errorf("the HS256 secret must have at least %d bytes, it has %d", minSecretBytes, len(secret))
+		return fmt.Errorf("the HS256 secret must have at least %d bytes, got %d", minSecretBytes, len(secret))
 	}
 	return nil
 }
@@ -323,7 +329,7 @@ func (v *Verifier) verificationKeys(ctx context.Context, token *jwt.Token) (any,
 	keys := slices.Clone(v.static[alg])
 	if v.jwks != nil && alg != algHS256 {
 		kid, _ := token.Header["kid"].(string)
-		keys = append(keys, v.jwks.lookup(ctx, alg, kid)...)
+		keys = append(keys, v.jwks.findKeys(ctx, alg, kid)...)
 	}
 	switch {
 	case len(keys) > 0:
@@ -331,5 +337,5 @@ func (v *Verifier) verificationKeys(ctx context.Context, token *jwt.Token) (any,
 	case v.mayVerifyLater(token):
 		return nil, ErrUnavailable
 	}
-	return nil, invalid("no known key verifies this token")
+	return nil, newRefusal("no known key verifies this token")
 }

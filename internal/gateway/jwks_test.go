@@ -71,7 +71,7 @@ func TestKeysCannotBeFetched(t *testing.T) {
 
 	w.awaitReadiness("not ready", func(r reply) bool {
 		checks := r.checks()
-		isUnavailable := checks["jwks"] == "no keys of tokens could be fetched yet: status 500"
+		isUnavailable := checks["jwks"] == "no keys could be fetched from the JWKS URL yet: status 500"
 		return r.status == http.StatusServiceUnavailable && isUnavailable && checks["streams"] == "ok"
 	})
 	for name, url := range map[string]string{
