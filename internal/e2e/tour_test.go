@@ -84,7 +84,7 @@ func readTour(t *testing.T) []tourStep {
 }
 
 // codeBlock matches a fenced block: its language and its text.
-var codeBlock = regexp.MustCompile("(?ms)^```(\\w*)\n(.*?)^```$")
+var codeBlock = regexp.MustCompile("(?s)```(\\w*)\n(.*?)```")
 
 // startDev starts core dev on free ports. It returns the tour's addresses, each followed by the
 // address in use.
