@@ -109,6 +109,7 @@ func parseTime(text string, fallback time.Time) (time.Time, error) {
 	if text == "" {
 		return fallback, nil
 	}
+
 	t, err := time.Parse(time.RFC3339, text)
 	if err != nil {
 		return t, fmt.Errorf("must be a time such as 2026-11-24T00:00:00Z, but is %.40q", text)

@@ -86,6 +86,7 @@ func run(ctx context.Context, f flags) (err error) {
 	if f.Remember < time.Minute {
 		return fmt.Errorf("--remember must be at least 1m, but is %s", f.Remember)
 	}
+
 	rdb, err := redisconn.Open(f.RedisURL)
 	if err != nil {
 		return err
@@ -109,7 +110,11 @@ func run(ctx context.Context, f flags) (err error) {
 		return err
 	}
 
-	_, err = b.Subscribe(bus.Subscription{ID: "minutes", Types: eventTypes, Handler: a})
+	_, err = b.Subscribe(bus.Subscription{
+		ID:      "minutes",
+		Types:   eventTypes,
+		Handler: a,
+	})
 	if err != nil {
 		return err
 	}
@@ -131,8 +136,12 @@ func run(ctx context.Context, f flags) (err error) {
 	}
 
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return b.Run(ctx) })
-	g.Go(func() error { return a.deleteOldIDs(ctx) })
+	g.Go(func() error {
+		return b.Run(ctx)
+	})
+	g.Go(func() error {
+		return a.deleteOldIDs(ctx)
+	})
 	g.Go(func() error {
 		err := server.Serve(listener)
 		if errors.Is(err, http.ErrServerClosed) {

@@ -76,7 +76,11 @@ func openAuditFile(path string) (f *auditFile, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return &auditFile{file: file, track: track, open: newBatch()}, nil
+	return &auditFile{
+		file:  file,
+		track: track,
+		open:  newBatch(),
+	}, nil
 }
 
 // syncDirectory syncs a directory, so that the name of a new file survives a power failure.
@@ -138,6 +142,7 @@ func (f *auditFile) appendLine(account string, seq int64, line []byte) (hole spa
 	if mustWrite {
 		f.writeBatch(b)
 	}
+
 	<-b.done
 	return hole, b.err
 }

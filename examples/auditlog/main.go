@@ -157,6 +157,7 @@ func (a *auditor) Handle(ctx context.Context, e *bus.Event) error {
 	if e.Seq == 0 {
 		return nil // another producer's event: it belongs to no account's history
 	}
+
 	line, err := json.Marshal(record{
 		Account: e.Account,
 		Seq:     e.Seq,

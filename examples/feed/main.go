@@ -77,7 +77,11 @@ func run(ctx context.Context, f flags) error {
 		return err
 	}
 
-	_, err = b.Subscribe(bus.Subscription{ID: "feed", Types: eventTypes, Handler: feed})
+	_, err = b.Subscribe(bus.Subscription{
+		ID:      "feed",
+		Types:   eventTypes,
+		Handler: feed,
+	})
 	if err != nil {
 		return err
 	}

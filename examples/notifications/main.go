@@ -79,6 +79,7 @@ func newSigners(secrets []string) ([]*webhooks.Webhook, error) {
 	if len(secrets) == 0 {
 		return nil, errors.New("there must be a secret")
 	}
+
 	var signers []*webhooks.Webhook
 	for _, secret := range secrets {
 		text, prefixed := strings.CutPrefix(secret, "whsec_")

@@ -65,7 +65,11 @@ func (c *sendCmd) Run(ctx context.Context) error {
 		return err
 	}
 
-	_, err = b.Subscribe(bus.Subscription{ID: "webhook", Types: eventTypes, Handler: s})
+	_, err = b.Subscribe(bus.Subscription{
+		ID:      "webhook",
+		Types:   eventTypes,
+		Handler: s,
+	})
 	if err != nil {
 		return err
 	}
@@ -102,7 +106,11 @@ func newSender(receiverURL string, secrets []string) (*sender, error) {
 			MaxResponseHeaderBytes: 64 << 10,
 		},
 	}
-	return &sender{url: u.String(), signers: signers, client: client}, nil
+	return &sender{
+		url:     u.String(),
+		signers: signers,
+		client:  client,
+	}, nil
 }
 
 func isHTTP(scheme string) bool { return scheme == "https" || scheme == "http" }
@@ -133,7 +141,11 @@ func (s *sender) newRequest(ctx context.Context, e *bus.Event) (*http.Request, e
 		return nil, fmt.Errorf("decode %s: %w", e.Type, err)
 	}
 
-	body, err := json.Marshal(payload{Type: e.Type, Timestamp: header.Timestamp, Data: e.Data})
+	body, err := json.Marshal(payload{
+		Type:      e.Type,
+		Timestamp: header.Timestamp,
+		Data:      e.Data,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -165,6 +177,7 @@ func answerError(status int, answer []byte) error {
 	if status/100 == 2 {
 		return nil
 	}
+
 	err := fmt.Errorf("the receiver answered %d %s: %q", status, http.StatusText(status), answer)
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
