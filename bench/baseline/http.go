@@ -13,7 +13,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/auth"
 )
 
-// holdRequest is the body of a hold.
+// holdRequest is the body of a request.
 type holdRequest struct {
 	Amount        int64           `json:"amount"`
 	Reason        string          `json:"reason"`
@@ -23,7 +23,7 @@ type holdRequest struct {
 	CorrelationID string          `json:"correlationId,omitempty"`
 }
 
-// receipt is the answer to a hold.
+// receipt is the body of an answer.
 type receipt struct {
 	TransactionID uuid.UUID `json:"transactionId"`
 	Operation     string    `json:"operation"`
@@ -43,45 +43,51 @@ type balance struct {
 	LastUpdated string `json:"lastUpdated"`
 }
 
-// holds handles POST /v1/accounts/{account}/holds.
-type holds struct {
+// holdHandler handles POST /v1/accounts/{account}/holds.
+type holdHandler struct {
 	ledger   *ledger
 	verifier *auth.Verifier
 }
 
-func (h *holds) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h *holdHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	claims, err := h.verifier.Verify(r.Context(), auth.FromHeader(r.Header))
 	if err != nil || !claims.Has(auth.ScopeHold) {
 		http.Error(w, "unauthorized", http.StatusUnauthorized)
 		return
 	}
+
 	var body holdRequest
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20)).Decode(&body); err != nil {
+	err = json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20)).Decode(&body)
+	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	key, account := r.Header.Get("Idempotency-Key"), r.PathValue("account")
+
+	key := r.Header.Get("Idempotency-Key")
 	if key == "" || body.Amount < 1 || body.QueueItemID == "" {
 		http.Error(w, "invalid request", http.StatusBadRequest)
 		return
 	}
+
 	requestID := r.Header.Get("X-Request-Id")
 	if requestID == "" {
 		requestID = uuid.NewString()
 	}
+
 	w.Header().Set("X-Request-Id", requestID)
-	out, err := h.ledger.hold(r.Context(), account, key, requestID, &body)
+
+	out, err := h.ledger.createHold(r.Context(), r.PathValue("account"), key, requestID, &body)
 	switch {
-	case errors.Is(err, errRepeat):
+	case errors.Is(err, errKeyUsed):
 		http.Error(w, err.Error(), http.StatusConflict)
-	case errors.Is(err, errFunds):
+	case errors.Is(err, errInsufficientFunds):
 		http.Error(w, err.Error(), http.StatusPaymentRequired)
 	case errors.Is(err, context.Canceled):
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "hold:", err)
 		http.Error(w, "internal error", http.StatusInternalServerError)
 	default:
-		answer, _ := json.Marshal(out) // plain fields cannot fail
+		answer, _ := json.Marshal(out) // cannot fail for these types
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusCreated)
 		_, _ = w.Write(answer)

@@ -17,53 +17,74 @@ import (
 )
 
 var (
-	errRepeat = errors.New("the idempotency key was used before")
-	errFunds  = errors.New("insufficient funds")
+	errKeyUsed           = errors.New("the idempotency key was used before")
+	errInsufficientFunds = errors.New("insufficient funds")
 )
 
-// ledger holds points with a transaction for each request.
+// ledger creates each hold in a transaction of its own.
 type ledger struct {
-	db                                                                                 *sql.DB
-	insertKey, lockWallet, updateWallet, insertTx, insertEntries, insertEscrow, outbox *sql.Stmt
+	db            *sql.DB
+	insertKey     *sql.Stmt
+	lockWallet    *sql.Stmt
+	updateWallet  *sql.Stmt
+	insertTx      *sql.Stmt
+	insertEntries *sql.Stmt
+	insertEscrow  *sql.Stmt
+	insertOutbox  *sql.Stmt
 }
 
-// The settings of the core's connections: without them, statements that were
-// prepared while tables were empty keep sequential scans.
+// connectionSettings are the settings of the core's connections. Without them, statements that were
+// prepared on empty tables keep sequential scans.
 var connectionSettings = map[string]string{
-	"application_name": "baseline", "plan_cache_mode": "force_generic_plan", "jit": "off",
-	"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off",
+	"application_name": "baseline",
+	"plan_cache_mode":  "force_generic_plan",
+	"jit":              "off",
+	"enable_seqscan":   "off",
+	"enable_hashjoin":  "off",
+	"enable_mergejoin": "off",
 }
 
+// openLedger connects to the database and prepares the statements.
 func openLedger(ctx context.Context, databaseURL string, pool int) (*ledger, error) {
 	u, err := url.Parse(databaseURL)
 	if err != nil {
-		return nil, errors.New("DATABASE_URL is malformed")
+		return nil, errors.New("DATABASE_URL must be a URL")
 	}
+
 	q := u.Query()
 	for name, value := range connectionSettings {
 		q.Set(name, value)
 	}
+
 	u.RawQuery = q.Encode()
 	db, err := sql.Open("postgres", u.String())
 	if err != nil {
 		return nil, err
 	}
+
 	db.SetMaxOpenConns(pool)
 	db.SetMaxIdleConns(pool)
+
 	l := &ledger{db: db}
 	for _, p := range []struct {
 		stmt **sql.Stmt
 		sql  string
 	}{
-		{&l.insertKey, insertKeySQL}, {&l.lockWallet, lockWalletSQL}, {&l.updateWallet, updateWalletSQL},
-		{&l.insertTx, insertTxSQL}, {&l.insertEntries, insertEntriesSQL}, {&l.insertEscrow, insertEscrowSQL},
-		{&l.outbox, insertOutboxSQL},
+		{&l.insertKey, insertKeySQL},
+		{&l.lockWallet, lockWalletSQL},
+		{&l.updateWallet, updateWalletSQL},
+		{&l.insertTx, insertTxSQL},
+		{&l.insertEntries, insertEntriesSQL},
+		{&l.insertEscrow, insertEscrowSQL},
+		{&l.insertOutbox, insertOutboxSQL},
 	} {
-		if *p.stmt, err = db.PrepareContext(ctx, p.sql); err != nil {
+		*p.stmt, err = db.PrepareContext(ctx, p.sql)
+		if err != nil {
 			_ = db.Close()
-			return nil, fmt.Errorf("prepare: %w", err)
+			return nil, fmt.Errorf("prepare statement: %w", err)
 		}
 	}
+
 	return l, nil
 }
 
@@ -82,85 +103,114 @@ const (
 	insertOutboxSQL = `INSERT INTO outbox (transaction_id) VALUES ($1)`
 )
 
-// hold moves points into a new escrow, in one transaction.
-func (l *ledger) hold(ctx context.Context, account, key, requestID string, r *holdRequest) (*receipt, error) {
-	id, escrow := uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7())
-	at := time.Now().UTC().Truncate(time.Millisecond)
+// createHold moves points into a new escrow, in one transaction.
+func (l *ledger) createHold(ctx context.Context, account, key, requestID string, r *holdRequest) (*receipt, error) {
+	id := uuid.Must(uuid.NewV7())
+	escrow := uuid.Must(uuid.NewV7())
+	now := time.Now().UTC().Truncate(time.Millisecond)
 
 	tx, err := l.db.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, fmt.Errorf("begin: %w", err)
 	}
-	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
+	defer func() { _ = tx.Rollback() }() // does nothing after a commit
 
-	if err := l.claimKey(ctx, tx, key, id, at, r); err != nil {
+	err = l.claimKey(ctx, tx, key, id, now, r)
+	if err != nil {
 		return nil, err
 	}
+
 	var available, held, seq int64
 	var hash []byte
-	if err := tx.StmtContext(ctx, l.lockWallet).QueryRowContext(ctx, account).Scan(&available, &held, &seq, &hash); err != nil {
+	row := tx.StmtContext(ctx, l.lockWallet).QueryRowContext(ctx, account)
+	err = row.Scan(&available, &held, &seq, &hash)
+	if err != nil {
 		return nil, fmt.Errorf("lock wallet: %w", err)
 	}
+
 	if available < r.Amount {
-		return nil, errFunds
+		return nil, errInsufficientFunds
 	}
+
 	hash1 := entryHash(hash, id, account, r, seq+2, -r.Amount, available)
 	hash2 := entryHash(hash1, id, account, r, seq+3, r.Amount, held)
-	for _, do := range []struct {
-		what string
+	for _, step := range []struct {
+		name string
 		stmt *sql.Stmt
 		args []any
 	}{
-		{"update wallet", l.updateWallet, []any{account, available - r.Amount, held + r.Amount, seq + 3, hash2, at}},
+		{"update wallet", l.updateWallet, []any{account, available - r.Amount, held + r.Amount, seq + 3, hash2, now}},
 		{"insert transaction", l.insertTx, []any{
 			id, r.Amount, r.Reason, escrow, r.QueueItemID, r.FeatureType, r.CorrelationID, requestID, string(r.Metadata),
-			account, seq + 3, available - r.Amount, held + r.Amount, at,
+			account, seq + 3, available - r.Amount, held + r.Amount, now,
 		}},
 		{"insert entries", l.insertEntries, []any{
 			account, seq + 2, id, -r.Amount, available, available - r.Amount, hash1,
-			seq + 3, r.Amount, held, held + r.Amount, hash2, at,
+			seq + 3, r.Amount, held, held + r.Amount, hash2, now,
 		}},
-		{"insert escrow", l.insertEscrow, []any{escrow, account, r.Amount, r.Reason, r.QueueItemID, r.FeatureType, id, at}},
-		{"insert outbox", l.outbox, []any{id}},
+		{"insert escrow", l.insertEscrow, []any{escrow, account, r.Amount, r.Reason, r.QueueItemID, r.FeatureType, id, now}},
+		{"insert outbox row", l.insertOutbox, []any{id}},
 	} {
-		if _, err := tx.StmtContext(ctx, do.stmt).ExecContext(ctx, do.args...); err != nil {
-			return nil, fmt.Errorf("%s: %w", do.what, err)
+		_, err := tx.StmtContext(ctx, step.stmt).ExecContext(ctx, step.args...)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", step.name, err)
 		}
 	}
-	if err := tx.Commit(); err != nil {
+
+	err = tx.Commit()
+	if err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
-	stamp := at.Format(bus.TimeFormat)
-	return &receipt{id, "hold", escrow, r.Amount, stamp, []balance{{
-		account, "user", available - r.Amount, held + r.Amount, "points", seq + 3, stamp,
-	}}}, nil
+
+	timestamp := now.Format(bus.TimeFormat)
+	return &receipt{
+		TransactionID: id,
+		Operation:     "hold",
+		EscrowID:      escrow,
+		Amount:        r.Amount,
+		Timestamp:     timestamp,
+		Balances: []balance{{
+			AccountID:   account,
+			AccountType: "user",
+			Available:   available - r.Amount,
+			Escrow:      held + r.Amount,
+			Currency:    "points",
+			Seq:         seq + 3,
+			LastUpdated: timestamp,
+		}},
+	}, nil
 }
 
-func (l *ledger) claimKey(ctx context.Context, tx *sql.Tx, key string, id uuid.UUID, at time.Time, r *holdRequest) error {
+// claimKey inserts the idempotency key. It returns errKeyUsed if the key exists.
+func (l *ledger) claimKey(ctx context.Context, tx *sql.Tx, key string, id uuid.UUID, now time.Time, r *holdRequest) error {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%d %q %q %q %s", r.Amount, r.Reason, r.QueueItemID, r.FeatureType, r.Metadata))
-	result, err := tx.StmtContext(ctx, l.insertKey).ExecContext(ctx, key, sum[:16], id, at)
+	result, err := tx.StmtContext(ctx, l.insertKey).ExecContext(ctx, key, sum[:16], id, now)
 	if err != nil {
 		return fmt.Errorf("insert idempotency key: %w", err)
 	}
-	if n, err := result.RowsAffected(); err != nil || n == 0 {
-		return errRepeat
+
+	n, err := result.RowsAffected()
+	if err != nil || n == 0 {
+		return errKeyUsed
 	}
 	return nil
 }
 
-// entryHash chains an account's entries; it costs what the core's costs and is
-// not the same.
+// entryHash chains the entries of an account. It costs as much as the core's hash, but its value is
+// different.
 func entryHash(previous []byte, id uuid.UUID, account string, r *holdRequest, seq, amount, before int64) []byte {
 	b := make([]byte, 0, 512)
 	b = append(b, previous...)
 	b = append(b, id[:]...)
 	for _, s := range [...]string{account, r.Reason, r.QueueItemID, r.FeatureType, r.CorrelationID, string(r.Metadata)} {
-		b = binary.BigEndian.AppendUint32(b, uint32(len(s))) //nolint:gosec // far below
+		b = binary.BigEndian.AppendUint32(b, uint32(len(s))) //nolint:gosec // the strings are short
 		b = append(b, s...)
 	}
+
 	for _, n := range [...]int64{seq, amount, before, before + amount} {
 		b = binary.BigEndian.AppendUint64(b, uint64(n)) //nolint:gosec // two's complement
 	}
+
 	sum := sha256.Sum256(b)
 	return sum[:]
 }

@@ -1,8 +1,7 @@
-// Command baseline is what group commit is measured against: the same schema,
-// the same route, the same token check, and a transaction for each request,
-// written the way it is usually written, with statements prepared and the wallet's
-// row locked. It knows holds only, answers repeats with 409, and publishes
-// nothing: it does less than the core.
+// Command baseline is a ledger without group commit, for comparison with the core. It has the same
+// schema, the same route and the same token check, and uses one transaction for each request. It is
+// written in the usual way: statements are prepared, and the wallet's row is locked. It supports
+// only holds, answers a retry with 409, and publishes nothing. So it does less work than the core.
 package main
 
 import (
@@ -21,15 +20,18 @@ func main() { process.Main("baseline", run) }
 
 func run(ctx context.Context, args []string, getenv func(string) string) error {
 	flags := flag.NewFlagSet("baseline", flag.ContinueOnError)
-	addr := flags.String("http", "127.0.0.1:8090", "where the API listens")
+	addr := flags.String("http", "127.0.0.1:8090", "address of the API")
 	pool := flags.Int("pool", 32, "database connections")
-	if err := flags.Parse(args); err != nil {
+	err := flags.Parse(args)
+	if err != nil {
 		return err
 	}
+
 	verifier, err := auth.NewVerifier(auth.Config{HS256Secret: []byte(getenv("JWT_HS256_SECRET"))})
 	if err != nil {
 		return err
 	}
+
 	ledger, err := openLedger(ctx, getenv("DATABASE_URL"), *pool)
 	if err != nil {
 		return err
@@ -37,28 +39,35 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 	defer func() { _ = ledger.db.Close() }()
 
 	mux := http.NewServeMux()
-	mux.Handle("POST /v1/accounts/{account}/holds", &holds{ledger: ledger, verifier: verifier})
+	mux.Handle("POST /v1/accounts/{account}/holds",
+		&holdHandler{ledger: ledger, verifier: verifier})
 	mux.HandleFunc("GET /readyz", func(http.ResponseWriter, *http.Request) {})
+
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", *addr)
 	if err != nil {
 		return err
 	}
+
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(ln) }()
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(ln) }()
 	select {
-	case err := <-failed:
+	case err := <-served:
 		return err
 	case <-ctx.Done():
 	}
+
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	if err := server.Shutdown(stopping); err != nil {
+	err = server.Shutdown(stopping)
+	if err != nil {
 		return err
 	}
-	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
-		return err
+
+	err = <-served
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
 	}
-	return nil
+	return err
 }

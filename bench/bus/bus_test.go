@@ -9,7 +9,7 @@ import (
 	"github.com/redroomrewards/realtime/bench/harness/harnesstest"
 )
 
-// TestMain is also the program that a trial starts.
+// TestMain runs the tests, or one trial in the process that a trial starts.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "trial" {
 		main()
@@ -18,9 +18,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// A short run: what it costs means nothing, but each trial must do what its name says.
+// The run is short, so its figures mean nothing. But each trial must work.
 func TestEveryVariantWorks(t *testing.T) {
-	t.Setenv("GORACE", "atexit_sleep_ms=10") // else each trial ends a second later
+	t.Setenv("GORACE", "atexit_sleep_ms=10") // without it each trial exits a second later
 	o, err := parseOptions([]string{"--events", "2000", "--batch", "200", "--rounds", "1"})
 	if err != nil {
 		t.Fatal(err)
@@ -30,41 +30,54 @@ func TestEveryVariantWorks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, v := range append(publishing(), consuming()...) {
-		some := out.of(v.name)
-		if len(some) != 1 || some[0].CPU <= 0 || some[0].Redis <= 0 {
-			t.Errorf("%s: %+v", v.name, some)
-		}
+	for _, v := range append(publishVariants(), consumeVariants()...) {
+		t.Run(v.name, func(t *testing.T) {
+			results := out.resultsOf(v.name)
+			if len(results) != 1 {
+				t.Fatalf("got %d results, want 1", len(results))
+			}
+			if got := results[0].CPU; got <= 0 {
+				t.Errorf("got CPU time %v, want more than 0", got)
+			}
+			if got := results[0].Redis; got <= 0 {
+				t.Errorf("got CPU time of Redis %v, want more than 0", got)
+			}
+		})
 	}
-	if r := out.of(retry4)[0]; r.Markers <= 0 {
-		t.Error("no subscription wrote a done marker while another one waited for its second attempt")
+	if got := out.resultsOf(retry4)[0].Markers; got <= 0 {
+		t.Errorf("%s: got %v done markers, want more than 0", retry4, got)
 	}
 	var text bytes.Buffer
 	if err := out.Text(&text); err != nil {
 		t.Error(err)
 	}
 	if strings.Contains(text.String(), "NaN") {
-		t.Error(text.String())
+		t.Errorf("got NaN in\n%s", text.String())
 	}
 }
 
-func TestDifferences(t *testing.T) {
+func TestFiguresCompareTrialsOfTheSameRound(t *testing.T) {
 	o := &outcome{Rounds: 2}
 	for round, factor := range []float64{1, 2} {
 		for i, v := range []string{bus1, bus4, retry1, retry4} {
 			o.Results = append(o.Results, result{Round: round + 1, Variant: v, figures: figures{CPU: factor * []float64{2, 5, 4, 10}[i]}})
 		}
 	}
-	if d := o.difference(cpu, bus4, bus1); d.Min != 3 || d.Max != 6 {
-		t.Errorf("three more subscriptions: %+v", d)
+	if got := o.differenceOf(cpuMicros, bus4, bus1); got.Min != 3 || got.Max != 6 {
+		t.Errorf("three more subscriptions: got %+v, want 3 to 6", got)
 	}
-	if d := o.difference(cpu, retry4, bus4, retry1, bus1); d.Min != 3 || d.Max != 6 {
-		t.Errorf("markers: %+v", d)
+	if got := o.differenceOf(cpuMicros, retry4, bus4, retry1, bus1); got.Min != 3 || got.Max != 6 {
+		t.Errorf("done markers: got %+v, want 3 to 6", got)
 	}
-	if r := o.ratio(bus4, bus1, cpu); r.Min != 2.5 || r.Max != 2.5 {
-		t.Errorf("ratio: %+v", r)
+	if got := o.ratioOf(bus4, bus1, cpuMicros); got.Min != 2.5 || got.Max != 2.5 {
+		t.Errorf("ratio: got %+v, want 2.5 to 2.5", got)
 	}
-	if got := bytesText(173*1000*3600) + ", " + bytesText(60e6); got != "623 MB, 60.0 MB" {
-		t.Error(got)
+}
+
+func TestBytesText(t *testing.T) {
+	for n, want := range map[float64]string{173 * 1000 * 3600: "623 MB", 60e6: "60.0 MB"} {
+		if got := bytesText(n); got != want {
+			t.Errorf("%v: got %s, want %s", n, got, want)
+		}
 	}
 }

@@ -23,7 +23,7 @@ const (
 	retry4   = "bus, 4 subscriptions, one fails at first"
 )
 
-func consuming() []variant {
+func consumeVariants() []variant {
 	return []variant{
 		{bareRead, consumeBare},
 		{bus1, consumeBus(1, false)},
@@ -33,95 +33,129 @@ func consuming() []variant {
 	}
 }
 
-func variantNamed(name string) *variant {
-	for _, v := range append(publishing(), consuming()...) {
+// findVariant returns nil if there is no variant with this name.
+func findVariant(name string) *variant {
+	for _, v := range append(publishVariants(), consumeVariants()...) {
 		if v.name == name {
 			return &v
 		}
 	}
+
 	return nil
 }
 
 const (
-	group      = "g"
-	firstDelay = 20 * time.Millisecond // at most, before the second attempt; the default would only make the trial long
+	group = "g"
+	// firstDelay is the longest delay before the second attempt. A longer delay would only make the
+	// trial longer.
+	firstDelay = 20 * time.Millisecond
 )
 
-// fill publishes what is to be consumed.
-func (t *trial) fill(ctx context.Context) error {
-	return t.publish(ctx, bus.Config{AllowDuplicates: true}, t.makeEvents(false), bus.Published)
+// fillStreams publishes the events that the trial consumes.
+func (t *trial) fillStreams(ctx context.Context) error {
+	cfg := bus.Config{AllowDuplicates: true}
+	return t.publishEvents(ctx, cfg, t.makeEvents(false), bus.Published)
 }
 
+// consumeBare consumes without the bus.
 func consumeBare(ctx context.Context, t *trial, measure func(func() error) error) error {
-	if err := t.fill(ctx); err != nil {
+	err := t.fillStreams(ctx)
+	if err != nil {
 		return err
 	}
-	args := redis.XReadGroupArgs{Group: group, Consumer: "c", Count: 1000, Block: time.Second}
+
+	args := redis.XReadGroupArgs{
+		Group:    group,
+		Consumer: "c",
+		Count:    1000,
+		Block:    time.Second,
+	}
 	for p := range t.keys.Partitions {
-		if err := t.rdb.XGroupCreateMkStream(ctx, t.keys.Stream(p), group, "0").Err(); err != nil {
+		err := t.rdb.XGroupCreateMkStream(ctx, t.keys.Stream(p), group, "0").Err()
+		if err != nil {
 			return err
 		}
+
 		args.Streams = append(args.Streams, t.keys.Stream(p))
 	}
+
 	for range t.keys.Partitions {
 		args.Streams = append(args.Streams, ">")
 	}
+
 	return measure(func() error {
 		for n := 0; n < t.Events; {
 			streams, err := t.rdb.XReadGroup(ctx, &args).Result()
 			if err != nil {
 				return err
 			}
+
 			pipe := t.rdb.Pipeline()
 			for _, s := range streams {
 				ids := make([]string, len(s.Messages))
 				for i, m := range s.Messages {
 					ids[i] = m.ID
 				}
+
 				n += len(ids)
 				pipe.XAck(ctx, s.Stream, group, ids...)
 			}
-			if _, err := pipe.Exec(ctx); err != nil {
+
+			_, err = pipe.Exec(ctx)
+			if err != nil {
 				return err
 			}
 		}
+
 		return t.checkAcked(ctx)
 	})
 }
 
-// consumeBus consumes with so many subscriptions that do nothing. The first one may
-// fail at each event's first attempt.
-func consumeBus(subscriptions int, failing bool) work {
+// consumeBus consumes with a number of subscriptions whose handlers do nothing. If firstFails is
+// true, the handler of the first subscription fails at the first attempt of each event.
+func consumeBus(subscriptions int, firstFails bool) work {
 	return func(ctx context.Context, t *trial, measure func(func() error) error) error {
-		if err := t.fill(ctx); err != nil {
+		err := t.fillStreams(ctx)
+		if err != nil {
 			return err
 		}
+
 		b, err := consumer.New(t.rdb, bus.Config{
-			Group: group, Keys: t.keys, FirstDelay: firstDelay, PauseAfter: -1, Logger: slog.New(slog.DiscardHandler),
+			Group:      group,
+			Keys:       t.keys,
+			FirstDelay: firstDelay,
+			PauseAfter: -1,
+			Logger:     slog.New(slog.DiscardHandler),
 		})
 		if err != nil {
 			return err
 		}
+
 		h := newHandlers(t.Events, subscriptions)
 		for i := range subscriptions {
-			handler := h.nothing
-			if failing && i == 0 {
-				handler = h.failsFirst
+			handler := h.countCall
+			if firstFails && i == 0 {
+				handler = h.failFirstCall
 			}
-			if _, err := b.Subscribe(bus.Subscription{ID: fmt.Sprint("s", i), Handler: bus.HandlerFunc(handler)}); err != nil {
+
+			_, err := b.Subscribe(bus.Subscription{ID: fmt.Sprint("s", i), Handler: bus.HandlerFunc(handler)})
+			if err != nil {
 				return err
 			}
 		}
+
 		return measure(func() error {
-			ran := make(chan error, 1)
-			go func() { ran <- b.Run(ctx) }()
+			done := make(chan error, 1)
+			go func() { done <- b.Run(ctx) }()
 			select {
 			case <-h.done:
 			case <-ctx.Done():
-			case err := <-ran: // by itself, so it failed
-				ran <- err
+			case err := <-done: // the bus has failed
+				done <- err
 			}
-			if err := errors.Join(ctx.Err(), b.Close(ctx), <-ran); err != nil {
+
+			err := errors.Join(ctx.Err(), b.Close(ctx), <-done)
+			if err != nil {
 				return err
 			}
 			return t.checkAcked(ctx)
@@ -131,38 +165,41 @@ func consumeBus(subscriptions int, failing bool) work {
 
 // handlers count successful calls.
 type handlers struct {
-	left   atomic.Int64
-	done   chan struct{}
-	failed []atomic.Bool // whether the first attempt of an event was
+	remaining atomic.Int64
+	done      chan struct{}
+	failed    []atomic.Bool // by event: its first attempt has failed
 }
 
 func newHandlers(events, subscriptions int) *handlers {
-	h := &handlers{done: make(chan struct{}), failed: make([]atomic.Bool, events)}
-	h.left.Store(int64(events * subscriptions))
+	h := &handlers{
+		done:   make(chan struct{}),
+		failed: make([]atomic.Bool, events),
+	}
+	h.remaining.Store(int64(events * subscriptions))
 	return h
 }
 
-func (h *handlers) nothing(context.Context, *bus.Event) error {
-	if h.left.Add(-1) == 0 {
+func (h *handlers) countCall(context.Context, *bus.Event) error {
+	if h.remaining.Add(-1) == 0 {
 		close(h.done)
 	}
 	return nil
 }
 
-var errFirst = errors.New("the first attempt fails")
+var errFirstAttempt = errors.New("the first attempt fails")
 
-func (h *handlers) failsFirst(ctx context.Context, e *bus.Event) error {
+func (h *handlers) failFirstCall(ctx context.Context, e *bus.Event) error {
 	i, err := eventNumber(e.ID)
 	if err != nil {
 		return bus.Permanent(err)
 	}
 	if h.failed[i].CompareAndSwap(false, true) {
-		return errFirst
+		return errFirstAttempt
 	}
-	return h.nothing(ctx, e)
+	return h.countCall(ctx, e)
 }
 
-// checkAcked looks that nothing is left to do.
+// checkAcked returns an error if an event is not acknowledged or is a dead letter.
 func (t *trial) checkAcked(ctx context.Context) error {
 	for p := range t.keys.Partitions {
 		pending, err := t.rdb.XPending(ctx, t.keys.Stream(p), group).Result()
@@ -172,6 +209,7 @@ func (t *trial) checkAcked(ctx context.Context) error {
 		if pending.Count > 0 {
 			return fmt.Errorf("%d events of partition %d are not acknowledged", pending.Count, p)
 		}
+
 		dead, err := t.rdb.XLen(ctx, t.keys.Dead(p, group)).Result()
 		if err != nil {
 			return err
@@ -180,5 +218,6 @@ func (t *trial) checkAcked(ctx context.Context) error {
 			return fmt.Errorf("%d events of partition %d are dead letters", dead, p)
 		}
 	}
+
 	return nil
 }

@@ -22,16 +22,20 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 	if len(args) == 2 && args[0] == "trial" {
 		return runTrial(ctx, args[1], os.Stdout)
 	}
+
 	o, err := parseOptions(args)
 	if err != nil {
 		return err
 	}
+
 	h, err := harness.Open(ctx, "bus", args, getenv)
 	if err != nil {
 		return err
 	}
+
 	out, err := measureAll(ctx, h, o)
-	if err := errors.Join(err, h.Close()); err != nil {
+	err = errors.Join(err, h.Close())
+	if err != nil {
 		return err
 	}
 	return report.Write(os.Stdout, out, o.output)

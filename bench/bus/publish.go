@@ -11,7 +11,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/consumer"
 )
 
-const maxLen = 1_000_000 // as the bus' default
+const maxLen = 1_000_000 // the default of the bus
 
 // The publishing variants, in the order of their trials.
 const (
@@ -22,7 +22,7 @@ const (
 	busByKey   = "bus, dedup by ID and Key"
 )
 
-func publishing() []variant {
+func publishVariants() []variant {
 	return []variant{
 		{bareXAdd, publishBare((*trial).pipelineXAdd)},
 		{luaXAdd, publishBare((*trial).scriptXAdd)},
@@ -32,51 +32,62 @@ func publishing() []variant {
 	}
 }
 
+// work is the function of a variant.
 type work func(ctx context.Context, t *trial, measure func(func() error) error) error
 
-// publishBus publishes with the bus, which must then know the events again unless it
-// was told not to look.
+// publishBus publishes with the bus. Unless cfg allows duplicates, the bus must then recognize a
+// repeated batch.
 func publishBus(cfg bus.Config, keyed bool) work {
 	return func(ctx context.Context, t *trial, measure func(func() error) error) error {
 		events := t.makeEvents(keyed)
-		if err := measure(func() error {
-			if err := t.publish(ctx, cfg, events, bus.Published); err != nil {
+		err := measure(func() error {
+			err := t.publishEvents(ctx, cfg, events, bus.Published)
+			if err != nil {
 				return err
 			}
 			return t.checkStreams(ctx)
-		}); err != nil || cfg.AllowDuplicates {
+		})
+		if err != nil || cfg.AllowDuplicates {
 			return err
 		}
-		return t.publish(ctx, cfg, events[:min(len(events), t.Batch)], bus.Duplicate)
+		return t.publishEvents(ctx, cfg, events[:min(len(events), t.Batch)], bus.Duplicate)
 	}
 }
 
-// publish publishes events that all must get the same status.
-func (t *trial) publish(ctx context.Context, cfg bus.Config, events []bus.Event, want bus.Status) error {
+// publishEvents publishes the events in batches. All events must get the status want.
+func (t *trial) publishEvents(ctx context.Context, cfg bus.Config, events []bus.Event, want bus.Status) error {
 	cfg.Keys = t.keys
 	b, err := consumer.New(t.rdb, cfg)
 	if err != nil {
 		return err
 	}
+
 	for batch := range slices.Chunk(events, t.Batch) {
 		statuses, err := b.Publish(ctx, batch...)
 		if err != nil {
 			return err
 		}
-		if i := slices.IndexFunc(statuses, func(s bus.Status) bool { return s != want }); i >= 0 {
-			return fmt.Errorf("event %s has status %v, not %v", batch[i].ID, statuses[i], want)
+
+		i := slices.IndexFunc(statuses, func(s bus.Status) bool { return s != want })
+		if i >= 0 {
+			return fmt.Errorf("event %s must have status %v, but has %v",
+				batch[i].ID, want, statuses[i])
 		}
 	}
+
 	return nil
 }
 
-// checkStreams counts the streams' entries.
+// checkStreams returns an error unless the streams have one entry for each event.
 func (t *trial) checkStreams(ctx context.Context) error {
 	n, err := t.rdb.Entries(ctx, t.Namespace)
-	if err == nil && n != int64(t.Events) {
-		err = fmt.Errorf("the streams hold %d entries, not %d", n, t.Events)
+	if err != nil {
+		return err
 	}
-	return err
+	if n != int64(t.Events) {
+		return fmt.Errorf("the streams must have %d entries, but have %d", t.Events, n)
+	}
+	return nil
 }
 
 // publishBare publishes without the bus.
@@ -85,34 +96,49 @@ func publishBare(send func(*trial, context.Context, []bus.Event) error) work {
 		events := t.makeEvents(false)
 		return measure(func() error {
 			for batch := range slices.Chunk(events, t.Batch) {
-				if err := send(t, ctx, batch); err != nil {
+				err := send(t, ctx, batch)
+				if err != nil {
 					return err
 				}
 			}
+
 			return t.checkStreams(ctx)
 		})
 	}
 }
 
-// fieldsOf are the fields and values that the bus writes of these events.
-func fieldsOf(e *bus.Event) []any {
+// entryFields returns the fields and values that the bus writes for an event.
+func entryFields(e *bus.Event) []any {
 	return []any{
-		"id", e.ID, "type", e.Type, "account", e.Account, "amount", e.Amount, "reason", e.Reason, "feature", e.Feature, "data", e.Data,
+		"id", e.ID,
+		"type", e.Type,
+		"account", e.Account,
+		"amount", e.Amount,
+		"reason", e.Reason,
+		"feature", e.Feature,
+		"data", e.Data,
 	}
 }
 
+// pipelineXAdd adds each event with a command of its own, in one pipeline.
 func (t *trial) pipelineXAdd(ctx context.Context, events []bus.Event) error {
 	pipe := t.rdb.Pipeline()
 	for i := range events {
 		e := &events[i]
-		pipe.XAdd(ctx, &redis.XAddArgs{Stream: t.keys.Stream(t.keys.Partition(e.Account)), MaxLen: maxLen, Approx: true, Values: fieldsOf(e)})
+		pipe.XAdd(ctx, &redis.XAddArgs{
+			Stream: t.keys.Stream(t.keys.Partition(e.Account)),
+			MaxLen: maxLen,
+			Approx: true,
+			Values: entryFields(e),
+		})
 	}
+
 	_, err := pipe.Exec(ctx)
 	return err
 }
 
-// xaddScript adds events to one stream and does nothing else: the least that a
-// script costs.
+// xaddScript adds events to one stream and does nothing else. It shows the minimal cost of a
+// script.
 var xaddScript = redis.NewScript(`
 local n = tonumber(ARGV[2])
 for i = 3, #ARGV, n do
@@ -121,17 +147,19 @@ end
 return 1
 `)
 
-// scriptXAdd makes one call for the events of each partition, in one pipeline.
+// scriptXAdd adds the events of each partition with one call of the script, in one pipeline.
 func (t *trial) scriptXAdd(ctx context.Context, events []bus.Event) error {
 	args := make([][]any, t.keys.Partitions)
 	for i := range events {
 		p := t.keys.Partition(events[i].Account)
-		fields := fieldsOf(&events[i])
+		fields := entryFields(&events[i])
 		if args[p] == nil {
 			args[p] = []any{maxLen, len(fields)}
 		}
+
 		args[p] = append(args[p], fields...)
 	}
+
 	send := func(call func(context.Context, redis.Scripter, []string, ...any) *redis.Cmd) error {
 		pipe := t.rdb.Pipeline()
 		for p, a := range args {
@@ -139,11 +167,12 @@ func (t *trial) scriptXAdd(ctx context.Context, events []bus.Event) error {
 				call(ctx, pipe, []string{t.keys.Stream(p)}, a...)
 			}
 		}
+
 		_, err := pipe.Exec(ctx)
 		return err
 	}
 	err := send(xaddScript.EvalSha)
-	if redis.HasErrorPrefix(err, "NOSCRIPT") { // at the first call none of them is known
+	if redis.HasErrorPrefix(err, "NOSCRIPT") { // the server does not have the script yet
 		err = send(xaddScript.Eval)
 	}
 	return err
