@@ -19,6 +19,7 @@ import (
 
 	"github.com/redroomrewards/realtime/bench/harness"
 	"github.com/redroomrewards/realtime/bench/loadgen"
+	"github.com/redroomrewards/realtime/bench/report"
 	"github.com/redroomrewards/realtime/bench/stack"
 )
 
@@ -28,10 +29,10 @@ const (
 	loadProcessor   = "1"
 )
 
-// kind describes a server that can take part.
+// kind describes a server that can be measured.
 type kind struct {
 	name      string
-	path      string // source of its program; empty: --other names the program
+	path      string // source directory of its program; empty: --other names the program
 	args      []string
 	protocol  loadgen.ClientProtocol
 	isGateway bool
@@ -51,15 +52,16 @@ var kinds = []kind{
 	{name: "floor", path: "bench/floor", protocol: loadgen.Wallet{}},
 }
 
-func names() []string {
+func serverNames() []string {
 	list := make([]string, len(kinds))
 	for i := range kinds {
 		list[i] = kinds[i].name
 	}
+
 	return list
 }
 
-// comparison holds what all measurements of one benchmark share.
+// comparison is the state that all measurements of one benchmark share.
 type comparison struct {
 	harness  *harness.Harness
 	options  *Options
@@ -69,39 +71,53 @@ type comparison struct {
 
 // Run opens the harness, measures each server in each round, and writes the outcome. measure
 // returns one result for each load.
-func Run(ctx context.Context, name string, args []string, getenv func(string) string, o *Options, out *Outcome,
+func Run(
+	ctx context.Context, name string, args []string, getenv func(string) string, o *Options, out *Outcome,
 	measure func(context.Context, *Trial) ([]Result, error),
 ) error {
-	if err := o.check(); err != nil {
+	err := o.validate()
+	if err != nil {
 		return err
 	}
 	if runtime.NumCPU() < 2 {
-		return errors.New("this needs two processors: one for the server, one for the load")
+		return errors.New("the machine must have two processors: one for the server, one for the load")
 	}
+
 	h, err := harness.Open(ctx, name, args, getenv)
 	if err != nil {
 		return err
 	}
-	c := &comparison{harness: h, options: o, programs: map[string]string{}}
+
+	c := &comparison{
+		harness:  h,
+		options:  o,
+		programs: map[string]string{},
+	}
 	out.name = name
 	out.Rounds = o.Rounds
 	out.Clients = o.Clients
-	err = c.run(ctx, out, measure)
+	err = c.measureServers(ctx, out, measure)
 	out.Environment = h.Environment
-	if err := errors.Join(err, h.Close()); err != nil {
+	err = errors.Join(err, h.Close())
+	if err != nil {
 		return err
 	}
-	return out.write(o.Output)
+	return report.Write(os.Stdout, out, o.Output)
 }
 
-func (c *comparison) run(ctx context.Context, out *Outcome, measure func(context.Context, *Trial) ([]Result, error)) error {
+// measureServers measures each server in each round.
+func (c *comparison) measureServers(ctx context.Context, out *Outcome, measure func(context.Context, *Trial) ([]Result, error)) error {
 	harness.Progress("building")
-	if err := c.buildPrograms(ctx); err != nil {
+	err := c.buildPrograms(ctx)
+	if err != nil {
 		return err
 	}
-	if err := c.pin(ctx); err != nil {
+
+	err = c.pinProcesses(ctx)
+	if err != nil {
 		return err
 	}
+
 	for round := 1; round <= c.options.Rounds; round++ {
 		for _, server := range c.options.Servers {
 			var results []Result
@@ -110,22 +126,26 @@ func (c *comparison) run(ctx context.Context, out *Outcome, measure func(context
 				for i := range results {
 					others = max(others, results[i].others)
 				}
+
 				return others, err
 			})
 			if err != nil {
 				return fmt.Errorf("round %d, %s: %w", round, server, err)
 			}
+
 			for i := range results {
-				harness.Progress("round %d: %s", round, out.line(&results[i]))
+				harness.Progress("round %d: %s", round, out.progressLine(&results[i]))
 			}
+
 			out.Results = append(out.Results, results...)
 		}
 	}
+
 	out.Repeated = c.options.Quiet.Repeated
 	return nil
 }
 
-// buildPrograms compiles the programs of the servers that take part.
+// buildPrograms compiles the programs of the servers that are measured.
 func (c *comparison) buildPrograms(ctx context.Context) error {
 	for i := range kinds {
 		k := &kinds[i]
@@ -137,35 +157,41 @@ func (c *comparison) buildPrograms(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("--other: %w", err)
 			}
+
 			c.harness.Environment.Other = commit
 			c.programs[k.name] = c.options.Other
 			continue
 		}
+
 		program, err := c.harness.Build(ctx, k.path)
 		if err != nil {
 			return err
 		}
+
 		c.programs[k.name] = program
 	}
+
 	return nil
 }
 
-// pin moves this process and Redis to the processor of the load. The runtime does not notice: it
-// read the number of processors at the start.
-func (c *comparison) pin(ctx context.Context) error {
-	// A collection in this process delays Redis, and would count as the servers' latency.
+// pinProcesses moves this process and Redis to the processor of the load. The Go runtime has read
+// the number of processors at the start and does not notice the change.
+func (c *comparison) pinProcesses(ctx context.Context) error {
+	// A garbage collection in this process would delay Redis and count as latency of the servers.
 	debug.SetGCPercent(1000)
-	// A thread that waits in epoll must not keep the others from running.
+	// A thread that waits in epoll must not stop the other threads.
 	runtime.GOMAXPROCS(4)
 	pids := []int{os.Getpid()}
 	if pid := c.harness.Redis.PID(ctx); pid > 0 {
 		pids = append(pids, pid)
 	}
+
 	for _, pid := range pids {
 		out, err := exec.CommandContext(ctx, "taskset", "-a", "-c", "-p", loadProcessor, strconv.Itoa(pid)).CombinedOutput() //nolint:gosec // numbers
 		if err != nil {
 			return fmt.Errorf("pin process %d with taskset (of util-linux): %w\n%s", pid, err, out)
 		}
 	}
+
 	return nil
 }

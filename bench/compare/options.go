@@ -17,7 +17,7 @@ import (
 // Options are the options that all benchmarks of the gateway share.
 type Options struct {
 	Servers []string
-	Other   string // program of the server gateway-other
+	Other   string // program of the server gateway-other; empty: not measured
 	Rounds  int
 	Clients int
 	AtOnce  int
@@ -28,27 +28,35 @@ type Options struct {
 
 // Flags adds the options' flags. clients and servers are the defaults.
 func (o *Options) Flags(flags *flag.FlagSet, clients int, servers string) {
-	flags.Func("servers", fmt.Sprintf("which ones, of %s; default %s", strings.Join(names(), ","), servers), func(list string) error {
+	usage := fmt.Sprintf("comma-separated list of servers, of %s; default %s",
+		strings.Join(serverNames(), ","), servers)
+	flags.Func("servers", usage, func(list string) error {
 		o.Servers = strings.Split(list, ",")
 		return nil
 	})
 	o.Servers = strings.Split(servers, ",")
-	flags.StringVar(&o.Other, "other", "", "another build of the gateway, for example the one before a change; it takes part as "+gatewayOther)
-	flags.IntVar(&o.Rounds, "rounds", 3, "how often each server is measured")
+	flags.StringVar(&o.Other, "other", "",
+		"another build of the gateway, for example the one before a change; it is measured as "+gatewayOther)
+	flags.IntVar(&o.Rounds, "rounds", 3, "measurements of each server")
 	flags.IntVar(&o.Clients, "clients", clients, "WebSocket connections")
-	flags.IntVar(&o.AtOnce, "at-once", 512, "handshakes at the same time")
-	flags.StringVar(&o.Profile, "profile", "", "also write profiles of the servers into this directory; profiling makes the figures worse")
+	flags.IntVar(&o.AtOnce, "at-once", 512, "concurrent handshakes")
+	flags.StringVar(&o.Profile, "profile", "",
+		"write profiles of the servers into this directory; profiling makes the figures worse")
 	o.Quiet.Flag(flags)
 	o.Output.Flags(flags)
 }
 
-func (o *Options) check() error {
+// validate returns an error if an option is invalid. It adds the server gateway-other if --other is
+// set.
+func (o *Options) validate() error {
 	o.addOther()
 	for _, s := range o.Servers {
-		if !slices.Contains(names(), s) {
-			return fmt.Errorf("--servers: %q must be one of %s", s, strings.Join(names(), ", "))
+		if !slices.Contains(serverNames(), s) {
+			return fmt.Errorf("--servers: %q must be one of %s",
+				s, strings.Join(serverNames(), ", "))
 		}
 	}
+
 	if slices.Contains(o.Servers, gatewayOther) && o.Other == "" {
 		return fmt.Errorf("--servers: %s needs --other", gatewayOther)
 	}
@@ -58,30 +66,35 @@ func (o *Options) check() error {
 	return checkFiles(o.Clients)
 }
 
-// addOther lets the other build take part. It is measured right after the gateway, so that the two
-// measurements meet the same neighbours.
+// addOther adds the other build to the servers, right after the gateway. The load of other
+// processes is then similar for both.
 func (o *Options) addOther() {
 	if o.Other == "" || slices.Contains(o.Servers, gatewayOther) {
 		return
 	}
-	place := slices.Index(o.Servers, gateway) + 1
-	if place == 0 {
-		place = len(o.Servers)
+
+	index := slices.Index(o.Servers, gateway) + 1
+	if index == 0 {
+		index = len(o.Servers)
 	}
-	o.Servers = slices.Insert(o.Servers, place, gatewayOther)
+
+	o.Servers = slices.Insert(o.Servers, index, gatewayOther)
 }
 
-// checkFiles returns an error if this process or a server may not open that many connections. It
-// looks at the hard limit, since the Go runtime raises the soft limit to it.
+// checkFiles returns an error if a process may not open as many connections. It checks the hard
+// limit, because the Go runtime raises the soft limit to it.
 func checkFiles(clients int) error {
-	const others = 200
+	const otherFiles = 200
 	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return fmt.Errorf("limit of open files: %w", err)
+	err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit)
+	if err != nil {
+		return fmt.Errorf("read the limit of open files: %w", err)
 	}
-	if need := uint64(clients + others); limit.Max < need { //nolint:gosec // above zero
-		return fmt.Errorf("%d connections need %d open files in one process, the hard limit is %d: raise it (ulimit -Hn %d as root), or use fewer --clients",
-			clients, need, limit.Max, need)
+
+	need := uint64(clients + otherFiles) //nolint:gosec // above zero
+	if limit.Max < need {
+		return fmt.Errorf("the hard limit of open files must be at least %d for %d connections, but is %d: raise it (ulimit -Hn %d as root) or use fewer --clients",
+			need, clients, limit.Max, need)
 	}
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-func TestOutcome(t *testing.T) {
+func TestOutcomeShowsFiguresAndRatios(t *testing.T) {
 	o := &Outcome{
 		Intro: "Few clients.", LoadName: "events/s", Rounds: 3, name: "x",
 		Columns: []Column{{Name: "CPU µs", Ratio: true}, {Name: "p50 ms", Plain: true}},
@@ -24,15 +24,26 @@ func TestOutcome(t *testing.T) {
 	if err := o.Text(&b); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"Few clients. 3 rounds.", "gateway | 10.0 (8.00 to 12.0) |", "|   10.0 |", "peer |", "20.0 |", "|      0 |", "3 % |",
-		"gateway / peer | 0.50 (0.40 to 0.60) |"} {
+	for _, want := range []string{
+		"Few clients. 3 rounds.",
+		"gateway | 10.0 (8.00 to 12.0) |",
+		"|   10.0 |",
+		"peer |",
+		"20.0 |",
+		"|      0 |",
+		"3 % |",
+		"gateway / peer | 0.50 (0.40 to 0.60) |",
+	} {
 		if !strings.Contains(b.String(), want) {
-			t.Errorf("%q is not in\n%s", want, b.String())
+			t.Errorf("got text\n%s\nwant %q in it", b.String(), want)
 		}
 	}
 	encoded, err := json.Marshal(o)
-	if err != nil || !strings.Contains(string(encoded), `"figures":{"CPU µs":8,"p50 ms":8}`) {
-		t.Errorf("got %s, %v", encoded, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := `"figures":{"CPU µs":8,"p50 ms":8}`; !strings.Contains(string(encoded), want) {
+		t.Errorf("got JSON %s, want %s in it", encoded, want)
 	}
 }
 
@@ -54,7 +65,7 @@ func TestOtherBuildIsMeasuredNextToTheGateway(t *testing.T) {
 			if err := flags.Parse(tt.args); err != nil {
 				t.Fatal(err)
 			}
-			if err := o.check(); err != nil {
+			if err := o.validate(); err != nil {
 				t.Fatal(err)
 			}
 			if !slices.Equal(o.Servers, tt.want) {
@@ -64,18 +75,25 @@ func TestOtherBuildIsMeasuredNextToTheGateway(t *testing.T) {
 	}
 }
 
-func TestOptionsRefused(t *testing.T) {
+func TestInvalidOptionsAreRefused(t *testing.T) {
 	for _, args := range [][]string{
-		{"--servers", "gateway,other"}, {"--servers", "gateway,gateway-other"}, {"--rounds", "0"}, {"--clients", "0"}, {"--at-once", "0"}, {"--clients", "100000000"},
+		{"--servers", "gateway,other"},
+		{"--servers", "gateway,gateway-other"},
+		{"--rounds", "0"},
+		{"--clients", "0"},
+		{"--at-once", "0"},
+		{"--clients", "100000000"},
 	} {
-		var o Options
-		flags := flag.NewFlagSet("x", flag.ContinueOnError)
-		o.Flags(flags, 10, "gateway,floor")
-		if err := flags.Parse(args); err != nil {
-			t.Fatal(err)
-		}
-		if err := o.check(); err == nil {
-			t.Errorf("%q is taken", args)
-		}
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			var o Options
+			flags := flag.NewFlagSet("x", flag.ContinueOnError)
+			o.Flags(flags, 10, "gateway,floor")
+			if err := flags.Parse(args); err != nil {
+				t.Fatal(err)
+			}
+			if err := o.validate(); err == nil {
+				t.Error("got no error, want one")
+			}
+		})
 	}
 }
