@@ -1,5 +1,5 @@
-// Package feed fills the streams as the core does, through the publisher of
-// pkg/bus, without a ledger behind it.
+// Package feed publishes events to the streams as the core does, with the publisher of pkg/bus but
+// without a ledger.
 package feed
 
 import (
@@ -14,11 +14,11 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/publish"
 )
 
-// Marker stands in each event before the time at which it was published, in
-// nanoseconds since 1970. Those of one feed differ and rise.
+// Marker is the text before the stamp of an event. The stamp is the time at which the event was
+// published, in nanoseconds since 1970. The stamps of one feed are unique and ascending.
 var Marker = []byte(`"correlationId":"`)
 
-// StampDigits is how many digits a stamp has, until the year 2286.
+// StampDigits is the number of digits of a stamp, until the year 2286.
 const StampDigits = 19
 
 // Feed publishes events of a number of accounts.
@@ -27,66 +27,76 @@ type Feed struct {
 	accounts  []string
 	seqs      []int64
 	stamp     int64
-	place     int // in accounts, of Drive
+	next      int // index of the next account, for Drive
 	pubs      []publish.Publication
 }
 
-// New makes a feed on a namespace that nobody has published to.
+// New returns a feed for a new namespace.
 func New(rdb redis.UniversalClient, namespace string, accounts int) *Feed {
 	f := &Feed{
 		publisher: publish.New(rdb, publish.Config{Keys: bus.Keys{Namespace: namespace}}),
-		accounts:  make([]string, accounts), seqs: make([]int64, accounts),
+		accounts:  make([]string, accounts),
+		seqs:      make([]int64, accounts),
 	}
 	for i := range f.accounts {
 		f.accounts[i] = fmt.Sprintf("user:u%d", i)
 	}
+
 	return f
 }
 
-// Accounts are the names of all accounts.
+// Accounts returns the names of all accounts.
 func (f *Feed) Accounts() []string { return f.accounts }
 
-// Publish publishes one event each of n accounts, in turn from account first on,
-// in one call.
+// Publish publishes one event for each of n accounts, beginning with account number first, in one
+// call.
 func (f *Feed) Publish(ctx context.Context, first, n int) error {
 	f.pubs = f.pubs[:0]
 	now := time.Now()
 	f.stamp = max(f.stamp, now.UnixNano())
 	for i := range n {
-		f.pubs = append(f.pubs, publish.Publication{Update: f.event((first+i)%len(f.accounts), now)})
+		f.pubs = append(f.pubs, publish.Publication{Update: f.nextEvent((first+i)%len(f.accounts), now)})
 	}
+
 	outcomes, err := f.publisher.Publish(ctx, f.pubs)
 	if err != nil {
 		return err
 	}
+
 	for i, o := range outcomes {
 		if o.Status != bus.Published {
-			return fmt.Errorf("event %d of %s was not published: status %d, Redis had %d",
-				f.pubs[i].Update.First(), f.pubs[i].Update.Account, o.Status, o.Last)
+			u := &f.pubs[i].Update
+			return fmt.Errorf("event %d of %s must be published, but has status %d; Redis has events up to %d",
+				u.First(), u.Account, o.Status, o.Last)
 		}
 	}
+
 	return nil
 }
 
-// Seed gives each account that many events.
-func (f *Feed) Seed(ctx context.Context, each int) error {
+// Seed publishes a number of events for each account.
+func (f *Feed) Seed(ctx context.Context, eventsEach int) error {
 	const batch = 1000
-	for range each {
+	for range eventsEach {
 		for first := 0; first < len(f.accounts); first += batch {
-			if err := f.Publish(ctx, first, min(batch, len(f.accounts)-first)); err != nil {
+			err := f.Publish(ctx, first, min(batch, len(f.accounts)-first))
+			if err != nil {
 				return err
 			}
 		}
 	}
+
 	return nil
 }
 
-// event is the account's next one: a balance_updated of some 300 bytes.
-func (f *Feed) event(n int, now time.Time) bus.AccountUpdate {
+// nextEvent returns the next event of account number n: a balance_updated of about 300 bytes.
+func (f *Feed) nextEvent(n int, now time.Time) bus.AccountUpdate {
 	f.seqs[n]++
 	f.stamp++
-	account, seq := f.accounts[n], f.seqs[n]
+	account := f.accounts[n]
+	seq := f.seqs[n]
 	id := strconv.FormatInt(f.stamp, 10)
+
 	b := make([]byte, 0, 320)
 	b = append(b, `{"eventId":"`...)
 	b = append(b, id...)
@@ -102,46 +112,64 @@ func (f *Feed) event(n int, now time.Time) bus.AccountUpdate {
 	b = append(b, `,"balanceAfter":`...)
 	b = strconv.AppendInt(b, seq, 10)
 	b = append(b, `,"changeAmount":1}`...)
+
 	return bus.AccountUpdate{
-		Key: "g" + id, Account: account,
+		Key:     "g" + id,
+		Account: account,
 		Deliveries: []bus.Delivery{{
-			ID: id, Type: "wallet.balance_updated", Account: account, Seq: seq, Amount: 1, Reason: "promotional_award", Data: b,
+			ID:      id,
+			Type:    "wallet.balance_updated",
+			Account: account,
+			Seq:     seq,
+			Amount:  1,
+			Reason:  "promotional_award",
+			Data:    b,
 		}},
-		Balance: bus.Balance{Account: account, Available: seq, Seq: seq, UpdatedAt: now},
+		Balance: bus.Balance{
+			Account:   account,
+			Available: seq,
+			Seq:       seq,
+			UpdatedAt: now,
+		},
 	}
 }
 
-// tick is how often Drive looks what is due. What is due together is published in
-// one call, as a core publishes what it committed together.
-const tick = 2 * time.Millisecond
+// driveInterval is the pause between two calls of Publish in Drive. One call publishes all events
+// that are due, as a core publishes the events of one batch together.
+const driveInterval = 2 * time.Millisecond
 
-// Drive publishes so many events per second, in turn on all accounts, whatever
-// becomes of them. It returns how many it published.
+// Drive publishes events at a fixed rate for the time d, on all accounts in turn. It does not wait
+// for the clients. It returns the number of published events.
 func (f *Feed) Drive(ctx context.Context, perSecond int, d time.Duration) (int, error) {
-	ticker := time.NewTicker(tick)
+	ticker := time.NewTicker(driveInterval)
 	defer ticker.Stop()
-	done := 0
+	published := 0
 	for begin := time.Now(); ; {
 		elapsed := min(time.Since(begin), d)
 		due := int(elapsed.Seconds() * float64(perSecond))
-		if n := min(due-done, maxCall, len(f.accounts)); n > 0 {
-			if err := f.Publish(ctx, f.place, n); err != nil {
-				return done, err
+		n := min(due-published, maxCall, len(f.accounts))
+		if n > 0 {
+			err := f.Publish(ctx, f.next, n)
+			if err != nil {
+				return published, err
 			}
-			f.place += n
-			done += n
+
+			f.next += n
+			published += n
 			continue
 		}
+
 		if elapsed == d {
-			return done, nil
+			return published, nil
 		}
+
 		select {
 		case <-ctx.Done():
-			return done, ctx.Err()
+			return published, ctx.Err()
 		case <-ticker.C:
 		}
 	}
 }
 
-// maxCall is how many events one call publishes at most.
+// maxCall is the largest number of events in one call of Publish.
 const maxCall = 500

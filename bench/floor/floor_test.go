@@ -16,7 +16,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/tail"
 )
 
-func TestFloor(t *testing.T) {
+func TestClientGetsEachEventOnce(t *testing.T) {
 	f := &floor{accounts: map[string]*account{}}
 	mux := http.NewServeMux()
 	f.Handle(mux)
@@ -25,19 +25,27 @@ func TestFloor(t *testing.T) {
 	begin := time.Now().UnixNano()
 	batch := func(from, to int64) (b tail.Batch) {
 		for seq := from; seq <= to; seq++ {
-			b.Deliveries = append(b.Deliveries, bus.Delivery{Account: "user:a", Seq: seq, Data: fmt.Appendf(nil, `{%s%d"}`, feed.Marker, begin+seq)})
+			b.Deliveries = append(b.Deliveries, bus.Delivery{
+				Account: "user:a",
+				Seq:     seq,
+				Data:    fmt.Appendf(nil, `{%s%d"}`, feed.Marker, begin+seq),
+			})
 		}
 		return b
 	}
 	f.Deliver(batch(1, 5))
-	clients := []loadgen.Client{{Account: "user:a", After: 3}, {Account: "user:a", After: 3}}
-	fl, err := loadgen.Open(t.Context(), strings.TrimPrefix(server.URL, "http://"), loadgen.Wallet{}, loadgen.Plan{Clients: clients, Missed: 2, AtOnce: 1})
+	plan := loadgen.Plan{
+		Clients: []loadgen.Client{{Account: "user:a", After: 3}, {Account: "user:a", After: 3}},
+		Missed:  2,
+		AtOnce:  1,
+	}
+	g, err := loadgen.Open(t.Context(), strings.TrimPrefix(server.URL, "http://"), loadgen.Wallet{}, plan)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer fl.Close()
-	f.Deliver(batch(4, 2000)) // 4 and 5 again; more than a socket takes at once
-	if err := fl.Await(t.Context(), 2*1997, 10*time.Second); err != nil {
+	defer g.Close()
+	f.Deliver(batch(4, 2000)) // repeats 4 and 5, and is larger than the buffer of a socket
+	if err := g.Await(t.Context(), 2*1997, 10*time.Second); err != nil {
 		t.Error(err)
 	}
 }

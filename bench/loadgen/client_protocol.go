@@ -11,12 +11,12 @@ import (
 type Client struct {
 	Account string
 	Token   string
-	After   int64 // seq to resume from; negative: from now on
+	After   int64 // seq to resume after; negative: only new events
 }
 
-// A ClientProtocol is a protocol on top of WebSocket messages, as a client speaks it.
+// A ClientProtocol is the client side of a protocol on top of WebSocket messages.
 type ClientProtocol interface {
-	// Request returns the path and further header lines of the handshake.
+	// Request returns the path and the additional header lines of the handshake.
 	Request(c *Client) (path, header string)
 	// Hello returns the first message. It opens the client's one subscription.
 	Hello(c *Client) string
@@ -41,25 +41,29 @@ func (Wallet) Hello(c *Client) string {
 	if c.After < 0 {
 		return fmt.Sprintf(`{"op":"subscribe","sub":"wallet","accounts":[%q]}`, c.Account)
 	}
-	return fmt.Sprintf(`{"op":"subscribe","sub":"wallet","accounts":[%q],"after":{%q:%d}}`, c.Account, c.Account, c.After)
+	return fmt.Sprintf(`{"op":"subscribe","sub":"wallet","accounts":[%q],"after":{%q:%d}}`,
+		c.Account, c.Account, c.After)
 }
 
 // Opened implements ClientProtocol.
 func (Wallet) Opened(message []byte) bool {
-	return bytes.Contains(message, []byte(`"op":"subscribed"`)) // the welcome may come first in the message
+	return bytes.Contains(message, []byte(`"op":"subscribed"`)) // the message may begin with the welcome
 }
 
 // Failed implements ClientProtocol.
 func (Wallet) Failed(message []byte) bool {
 	for line := range bytes.SplitSeq(message, []byte("\n")) {
-		if bytes.HasPrefix(line, []byte(`{"op":"error"`)) || bytes.HasPrefix(line, []byte(`{"op":"re`)) { // resync, reconnect
+		isError := bytes.HasPrefix(line, []byte(`{"op":"error"`))
+		isRestart := bytes.HasPrefix(line, []byte(`{"op":"re`)) // resync or reconnect
+		if isError || isRestart {
 			return true
 		}
 	}
+
 	return false
 }
 
-// Pong implements ClientProtocol: the gateway uses WebSocket's own.
+// Pong implements ClientProtocol. The gateway uses WebSocket pings, so there is nothing to answer.
 func (Wallet) Pong([]byte) string { return "" }
 
 // Centrifuge is the JSON protocol of the centrifuge library.
@@ -68,14 +72,16 @@ type Centrifuge struct{}
 // Request implements ClientProtocol.
 func (Centrifuge) Request(*Client) (path, header string) { return "/connection/websocket", "" }
 
-// Hello implements ClientProtocol. An empty epoch matches any epoch. Histories are in memory, so a
-// new server has other epochs than the one before.
+// Hello implements ClientProtocol. An empty epoch matches any epoch. It is necessary because
+// histories are in memory, so a new server has new epochs.
 func (Centrifuge) Hello(c *Client) string {
 	recovery := ""
 	if c.After >= 0 {
 		recovery = fmt.Sprintf(`,"recover":true,"epoch":"","offset":%d`, c.After)
 	}
-	return fmt.Sprintf(`{"id":1,"connect":{"token":%q}}`+"\n"+`{"id":2,"subscribe":{"channel":%q%s}}`, c.Token, c.Account, recovery)
+
+	const format = `{"id":1,"connect":{"token":%q}}` + "\n" + `{"id":2,"subscribe":{"channel":%q%s}}`
+	return fmt.Sprintf(format, c.Token, c.Account, recovery)
 }
 
 // Opened implements ClientProtocol.

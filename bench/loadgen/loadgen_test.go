@@ -21,28 +21,28 @@ func event(stamp int64) string {
 	return fmt.Sprintf(`{"op":"event","event":{%s%d"}}`, feed.Marker, stamp)
 }
 
-// serve answers each client's first message with messages, and then waits for its
-// end. complain is told what goes wrong.
-func serve(t *testing.T, complain func(format string, args ...any), messages ...string) (addr string) {
+// startServer starts a server that answers the first message of each client with messages, and then
+// waits for the end of the connection. It calls report for each unexpected event.
+func startServer(t *testing.T, report func(format string, args ...any), messages ...string) (addr string) {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"wallet.v1"}})
 		if err != nil {
-			complain("%v", err)
+			report("%v", err)
 			return
 		}
 		defer func() { _ = c.CloseNow() }()
 		_, hello, err := c.Read(r.Context())
 		if want := `{"op":"subscribe","sub":"wallet","accounts":["user:a"],"after":{"user:a":7}}`; err != nil || string(hello) != want {
-			complain("the client began with %s, %v", hello, err)
+			report("got first message %s (%v), want %s", hello, err, want)
 		}
 		for _, m := range messages {
 			if err := c.Write(r.Context(), websocket.MessageText, []byte(m)); err != nil {
-				complain("%v", err)
+				report("%v", err)
 			}
 		}
 		if err := c.Ping(c.CloseRead(r.Context())); err != nil {
-			complain("the ping was not answered: %v", err)
+			report("got no answer to the ping: %v", err)
 		}
 		<-r.Context().Done()
 	}))
@@ -50,7 +50,7 @@ func serve(t *testing.T, complain func(format string, args ...any), messages ...
 	return strings.TrimPrefix(server.URL, "http://")
 }
 
-func open(t *testing.T, addr string, missed int) (*Generator, error) {
+func openClients(t *testing.T, addr string, missed int) (*Generator, error) {
 	t.Helper()
 	client := Client{Account: "user:a", Token: "t", After: 7}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -60,11 +60,11 @@ func open(t *testing.T, addr string, missed int) (*Generator, error) {
 
 const subscribed = `{"op":"welcome"}` + "\n" + `{"op":"subscribed","sub":"wallet"}`
 
-func TestGeneratorCountsWhatComes(t *testing.T) {
+func TestGeneratorCountsEvents(t *testing.T) {
 	now := time.Now().UnixNano()
-	long := strings.Repeat(" ", 300<<10) // more than is read at once
-	addr := serve(t, t.Errorf, subscribed, event(now), event(now+1)+"\n"+event(now+2), long+event(now+3))
-	g, err := open(t, addr, 3)
+	long := strings.Repeat(" ", 300<<10) // longer than the read buffer
+	addr := startServer(t, t.Errorf, subscribed, event(now), event(now+1)+"\n"+event(now+2), long+event(now+3))
+	g, err := openClients(t, addr, 3)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,70 +73,122 @@ func TestGeneratorCountsWhatComes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := g.Await(t.Context(), 11, time.Second); err == nil {
-		t.Error("events beyond those expected were not noticed")
+		t.Error("got no error for more events than expected, want one")
 	}
-	if n := g.latency.Load().Count(); n != 12 {
-		t.Errorf("%d latencies were counted", n)
+	if got := g.latency.Load().Count(); got != 12 {
+		t.Errorf("got %d latencies, want 12", got)
 	}
 }
 
-func TestGeneratorNoticesFaults(t *testing.T) {
+func TestGeneratorReportsFaults(t *testing.T) {
 	now := time.Now().UnixNano()
-	for name, messages := range map[string][]string{
-		"twice":        {subscribed, event(now), event(now)},
-		"out of order": {subscribed, event(now), event(now - 1)},
-		"refused":      {`{"op":"error","code":"forbidden"}`},
-		"resync":       {subscribed, `{"op":"resync"}`},
-		"no stamp":     {subscribed, event(1)},
+	for _, tt := range []struct {
+		name     string
+		messages []string
+	}{
+		{"event twice", []string{subscribed, event(now), event(now)}},
+		{"out of order", []string{subscribed, event(now), event(now - 1)}},
+		{"refused", []string{`{"op":"error","code":"forbidden"}`}},
+		{"resync", []string{subscribed, `{"op":"resync"}`}},
+		{"no stamp", []string{subscribed, event(1)}},
 	} {
-		g, err := open(t, serve(t, func(string, ...any) {}, messages...), 2)
-		if err == nil {
-			g.Close()
-			t.Errorf("%s: nothing was noticed", name)
-		}
-	}
-}
-
-func TestFrames(t *testing.T) {
-	for _, size := range []int{0, 125, 126, 1<<16 - 1, 1 << 16} {
-		sent := frame(nil, opText, strings.Repeat("x", size))
-		// A server's frame is a client's without mask.
-		head := len(sent) - size - 4
-		sent[1] &^= 0x80
-		b := append(append(bytes.Clone(sent[:head]), sent[head+4:]...), "rest"...)
-		for cut := range min(head+size, 300) {
-			if _, _, _, ok, err := next(b[:cut]); ok || err != nil {
-				t.Fatalf("%d bytes of a frame of %d: ok %t, %v", cut, size, ok, err)
+		t.Run(tt.name, func(t *testing.T) {
+			g, err := openClients(t, startServer(t, func(string, ...any) {}, tt.messages...), 2)
+			if err == nil {
+				g.Close()
+				t.Error("got no error, want one")
 			}
-		}
-		op, payload, rest, ok, err := next(b)
-		if op != opText || len(payload) != size || string(rest) != "rest" || !ok || err != nil {
-			t.Errorf("size %d: op %d, %d bytes, rest %q, ok %t, %v", size, op, len(payload), rest, ok, err)
-		}
-	}
-	for _, bad := range []string{"\x01\x00", "\xc1\x00", "\x81\x80", "\x81\x7f\xff\xff\xff\xff\xff\xff\xff\xff"} {
-		if _, _, _, _, err := next([]byte(bad)); err == nil {
-			t.Errorf("%q is taken", bad)
-		}
+		})
 	}
 }
 
-func TestClientProtocols(t *testing.T) {
+func TestNextFrameReadsEverySize(t *testing.T) {
+	for _, size := range []int{0, 125, 126, 1<<16 - 1, 1 << 16} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			sent := appendFrame(nil, opText, strings.Repeat("x", size))
+			// The frame of a server is the frame of a client without the mask.
+			head := len(sent) - size - 4
+			sent[1] &^= 0x80
+			b := append(append(bytes.Clone(sent[:head]), sent[head+4:]...), "rest"...)
+
+			for n := range min(head+size, 300) {
+				_, _, _, ok, err := nextFrame(b[:n])
+				if ok || err != nil {
+					t.Fatalf("first %d bytes: got ok %t and error %v, want an incomplete frame", n, ok, err)
+				}
+			}
+			op, payload, rest, ok, err := nextFrame(b)
+			if err != nil || !ok {
+				t.Fatalf("got ok %t and error %v, want a complete frame", ok, err)
+			}
+			if op != opText {
+				t.Errorf("got opcode %d, want %d", op, opText)
+			}
+			if len(payload) != size {
+				t.Errorf("got a payload of %d bytes, want %d", len(payload), size)
+			}
+			if string(rest) != "rest" {
+				t.Errorf("got rest %q, want %q", rest, "rest")
+			}
+		})
+	}
+}
+
+func TestNextFrameRefusesInvalidFrames(t *testing.T) {
+	for _, tt := range []struct{ name, frame string }{
+		{"fragment", "\x01\x00"},
+		{"reserved bit", "\xc1\x00"},
+		{"masked", "\x81\x80"},
+		{"too long", "\x81\x7f\xff\xff\xff\xff\xff\xff\xff\xff"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, _, _, _, err := nextFrame([]byte(tt.frame)); err == nil {
+				t.Error("got no error, want one")
+			}
+		})
+	}
+}
+
+func TestWalletHelloWithoutResume(t *testing.T) {
+	got := (Wallet{}).Hello(&Client{Account: "user:a", After: -1})
+	if want := `{"op":"subscribe","sub":"wallet","accounts":["user:a"]}`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestCentrifugeHelloWithResume(t *testing.T) {
+	got := Centrifuge{}.Hello(&Client{Account: "user:a", Token: "t", After: 3})
+	want := `{"id":1,"connect":{"token":"t"}}` + "\n" +
+		`{"id":2,"subscribe":{"channel":"user:a","recover":true,"epoch":"","offset":3}}`
+	if got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestCentrifugeRecognizesMessages(t *testing.T) {
 	var c Centrifuge
-	if got := c.Hello(&Client{Account: "user:a", Token: "t", After: 3}); got != `{"id":1,"connect":{"token":"t"}}`+"\n"+
-		`{"id":2,"subscribe":{"channel":"user:a","recover":true,"epoch":"","offset":3}}` {
-		t.Errorf("centrifuge begins with %s", got)
-	}
-	if !c.Opened([]byte(`{"id":2,"subscribe":{"recoverable":true}}`)) || c.Opened([]byte(`{"id":1,"connect":{}}`)) {
-		t.Error("centrifuge: opened")
-	}
-	if !c.Failed([]byte(`{"id":2,"error":{"code":103}}`)) || c.Failed([]byte(`{"push":{}}`)) {
-		t.Error("centrifuge: failed")
-	}
-	if c.Pong([]byte("{}")) != "{}" || c.Pong([]byte(`{"push":{}}`)) != "" {
-		t.Error("centrifuge: pong")
-	}
-	if got := (Wallet{}).Hello(&Client{Account: "user:a", After: -1}); got != `{"op":"subscribe","sub":"wallet","accounts":["user:a"]}` {
-		t.Errorf("wallet begins with %s", got)
+	for _, tt := range []struct {
+		message string
+		opened  bool
+		failed  bool
+		pong    string
+	}{
+		{message: `{"id":2,"subscribe":{"recoverable":true}}`, opened: true},
+		{message: `{"id":1,"connect":{}}`},
+		{message: `{"id":2,"error":{"code":103}}`, failed: true},
+		{message: `{"push":{}}`},
+		{message: `{}`, pong: `{}`},
+	} {
+		t.Run(tt.message, func(t *testing.T) {
+			if got := c.Opened([]byte(tt.message)); got != tt.opened {
+				t.Errorf("Opened: got %t, want %t", got, tt.opened)
+			}
+			if got := c.Failed([]byte(tt.message)); got != tt.failed {
+				t.Errorf("Failed: got %t, want %t", got, tt.failed)
+			}
+			if got := c.Pong([]byte(tt.message)); got != tt.pong {
+				t.Errorf("Pong: got %q, want %q", got, tt.pong)
+			}
+		})
 	}
 }

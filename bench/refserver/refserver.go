@@ -1,6 +1,6 @@
-// Package refserver runs a reference server: a server that the gateway is compared with. The
-// package provides the gateway's tail of the streams, its HTTP server and its admin listener. So
-// two measurements differ only in the way that events take from memory to the clients.
+// Package refserver runs a reference server, with which the gateway is compared. It provides the
+// tail of the streams, the HTTP server and the admin listener of the gateway. So two measurements
+// differ only in the delivery of events from memory to the clients.
 package refserver
 
 import (
@@ -21,9 +21,9 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/tail"
 )
 
-// A Server carries deliveries to clients in its own way.
+// A Server sends deliveries to clients.
 type Server interface {
-	// Deliver takes a batch from the streams. One goroutine calls it at a time.
+	// Deliver sends a batch of the streams. It is called by one goroutine at a time.
 	Deliver(b tail.Batch)
 	// Handle registers the routes that clients connect to.
 	Handle(mux *http.ServeMux)
@@ -36,52 +36,70 @@ func Main(name string, flags *flag.FlagSet, build func(*auth.Verifier) (Server, 
 	})
 }
 
-func run(ctx context.Context, args []string, getenv func(string) string, flags *flag.FlagSet, build func(*auth.Verifier) (Server, error)) error {
-	addr := flags.String("http", "127.0.0.1:8091", "where clients connect")
-	adminAddr := flags.String("admin", "127.0.0.1:9091", "where health, metrics and profiles are")
-	if err := flags.Parse(args); err != nil {
+func run(
+	ctx context.Context, args []string, getenv func(string) string, flags *flag.FlagSet,
+	build func(*auth.Verifier) (Server, error),
+) error {
+	addr := flags.String("http", "127.0.0.1:8091", "address for clients")
+	adminAddr := flags.String("admin", "127.0.0.1:9091",
+		"address of health checks, metrics and profiles")
+	err := flags.Parse(args)
+	if err != nil {
 		return err
 	}
+
 	verifier, err := auth.NewVerifier(auth.Config{HS256Secret: []byte(getenv("JWT_HS256_SECRET"))})
 	if err != nil {
 		return err
 	}
+
 	rdb, err := redisconn.Open(getenv("REDIS_URL"))
 	if err != nil {
 		return err
 	}
 	defer func() { _ = rdb.Close() }()
-	r, err := build(verifier)
+	server, err := build(verifier)
 	if err != nil {
 		return err
 	}
+
 	admin := httpserver.NewAdmin()
 	tail := tail.New(rdb, tail.Config{
-		Keys: bus.Keys{Namespace: getenv("NAMESPACE")}, Pause: 4 * time.Millisecond, Registerer: admin.Registry, // as in internal/gateway
+		Keys:       bus.Keys{Namespace: getenv("NAMESPACE")},
+		Pause:      4 * time.Millisecond, // the same as in internal/gateway
+		Registerer: admin.Registry,
 	})
 	admin.AddCheck(httpserver.Check{Name: "streams", Ping: func(context.Context) error {
 		select {
 		case <-tail.CaughtUp():
 			return nil
 		default:
-			return errors.New("still reading what was published before the start")
+			return errors.New("the server must first read the older events")
 		}
 	}})
 	mux := http.NewServeMux()
-	r.Handle(mux)
+	server.Handle(mux)
 
 	public, err := httpserver.Listen(ctx, "--http", *addr)
 	if err != nil {
 		return err
 	}
+
 	private, err := httpserver.Listen(ctx, "--admin", *adminAddr)
 	if err != nil {
 		return errors.Join(err, public.Close())
 	}
+
 	quiet := httpserver.Config{Logger: slog.New(slog.DiscardHandler)}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return tail.Run(ctx, r.Deliver) })
-	g.Go(func() error { return httpserver.Serve(ctx, public, mux, quiet) })
-	g.Go(func() error { return httpserver.Serve(ctx, private, admin, quiet) })
+	g.Go(func() error {
+		return tail.Run(ctx, server.Deliver)
+	})
+	g.Go(func() error {
+		return httpserver.Serve(ctx, public, mux, quiet)
+	})
+	g.Go(func() error {
+		return httpserver.Serve(ctx, private, admin, quiet)
+	})
 	return g.Wait()
 }
