@@ -17,7 +17,7 @@ import (
 	"github.com/redroomrewards/realtime/bench/stack"
 )
 
-// Harness is the surroundings of one benchmark.
+// Harness holds the surroundings of one benchmark.
 type Harness struct {
 	Postgres    *pgserver.Server
 	Redis       *stack.Redis
@@ -25,10 +25,10 @@ type Harness struct {
 	Environment report.Environment
 
 	redisURL  string
-	root      string // of the repository
-	dir       string // for programs
-	id        string // begins the names of databases and namespaces
-	databases map[string]bool
+	root      string          // of the repository
+	dir       string          // of the compiled programs
+	id        string          // prefix of the names of databases and namespaces
+	databases map[string]bool // names of the databases that Close drops
 	settings  pgserver.Settings
 }
 
@@ -38,49 +38,67 @@ func Open(ctx context.Context, name string, args []string, getenv func(string) s
 	databaseURL := getenv("TEST_DATABASE_URL")
 	redisURL := getenv("TEST_REDIS_URL")
 	if databaseURL == "" || redisURL == "" {
-		return nil, fmt.Errorf("TEST_DATABASE_URL and TEST_REDIS_URL must be set: run scripts/bench %s", name)
+		return nil, fmt.Errorf("TEST_DATABASE_URL and TEST_REDIS_URL must be set: run scripts/bench %s",
+			name)
 	}
-	h := &Harness{redisURL: redisURL, Secret: stack.NewSecret(), id: newID(), databases: make(map[string]bool)}
+
+	h := &Harness{
+		Secret:    stack.NewSecret(),
+		redisURL:  redisURL,
+		id:        newID(),
+		databases: make(map[string]bool),
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, h.Close())
 		}
 	}()
-	if h.dir, err = os.MkdirTemp("", "realtime-bench-"); err != nil {
-		return nil, err
-	}
-	if h.root, err = stack.Root(ctx); err != nil {
-		return nil, err
-	}
-	if h.Postgres, err = pgserver.Open(ctx, databaseURL); err != nil {
-		return nil, err
-	}
-	if h.Redis, err = stack.OpenRedis(ctx, redisURL); err != nil {
-		return nil, err
-	}
-	settings, err := h.Postgres.Settings(ctx)
+
+	h.dir, err = os.MkdirTemp("", "realtime-bench-")
 	if err != nil {
 		return nil, err
 	}
-	h.settings = settings
+
+	h.root, err = stack.Root(ctx)
+	if err != nil {
+		return nil, err
+	}
+
+	h.Postgres, err = pgserver.Open(ctx, databaseURL)
+	if err != nil {
+		return nil, err
+	}
+
+	h.Redis, err = stack.OpenRedis(ctx, redisURL)
+	if err != nil {
+		return nil, err
+	}
+
+	h.settings, err = h.Postgres.Settings(ctx)
+	if err != nil {
+		return nil, err
+	}
+
 	h.Environment = report.NewEnvironment(name, args)
 	h.Environment.Commit = stack.Commit(ctx, h.root)
-	h.Environment.Postgres = settings.Version
+	h.Environment.Postgres = h.settings.Version
 	h.Environment.Redis = h.Redis.Version(ctx)
 	return h, nil
 }
 
-// RequireDurable returns an error if the server may lose commits. Its figures would mean nothing.
+// RequireDurable returns an error if the server may lose commits, because its figures would then
+// mean nothing.
 func (h *Harness) RequireDurable() error {
 	if !h.settings.Durable() {
-		return fmt.Errorf("the Postgres server must have fsync, synchronous_commit and full_page_writes on; it has %+v", h.settings)
+		return fmt.Errorf("the Postgres server must have fsync, synchronous_commit and full_page_writes on, but has %+v",
+			h.settings)
 	}
 	return nil
 }
 
 func newID() string {
 	var id [4]byte
-	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
+	_, _ = rand.Read(id[:]) // crypto/rand never fails
 	return "bench_" + hex.EncodeToString(id[:])
 }
 
@@ -96,9 +114,12 @@ func (h *Harness) CreateDatabase(ctx context.Context, name, template string) err
 	if template != "" {
 		template = h.id + template
 	}
-	if err := h.Postgres.Create(ctx, h.id+name, template); err != nil {
+
+	err := h.Postgres.Create(ctx, h.id+name, template)
+	if err != nil {
 		return err
 	}
+
 	h.databases[name] = true
 	return nil
 }
@@ -114,7 +135,10 @@ func (h *Harness) DropDatabase(ctx context.Context, name string) error {
 // before the next database publishes.
 func (h *Harness) Config(database string) *stack.Config {
 	return &stack.Config{
-		DatabaseURL: h.Postgres.URL(h.id + database), RedisURL: h.redisURL, Namespace: h.id, Secret: h.Secret,
+		DatabaseURL: h.Postgres.URL(h.id + database),
+		RedisURL:    h.redisURL,
+		Namespace:   h.id,
+		Secret:      h.Secret,
 	}
 }
 
@@ -127,11 +151,14 @@ func (h *Harness) Close() error {
 		for name := range h.databases {
 			errs = append(errs, h.Postgres.Drop(ctx, h.id+name))
 		}
+
 		errs = append(errs, h.Postgres.Close())
 	}
+
 	if h.Redis != nil {
 		errs = append(errs, h.Redis.Delete(ctx, h.id), h.Redis.Close())
 	}
+
 	if h.dir != "" {
 		errs = append(errs, os.RemoveAll(h.dir))
 	}

@@ -6,16 +6,17 @@ import (
 	"strings"
 )
 
-// ParseNumbers reads the value of a flag that takes a comma-separated list of whole numbers from 1
-// to most.
-func ParseNumbers(flag, list string, most int) ([]int, error) {
+// ParseNumbers parses the value of a flag: a comma-separated list of integers from 1 to largest.
+func ParseNumbers(flag, list string, largest int) ([]int, error) {
 	var numbers []int
 	for text := range strings.SplitSeq(list, ",") {
 		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > most {
-			return nil, fmt.Errorf("--%s: %q must be a number from 1 to %d", flag, text, most)
+		if err != nil || n < 1 || n > largest {
+			return nil, fmt.Errorf("--%s: %q must be a number from 1 to %d", flag, text, largest)
 		}
+
 		numbers = append(numbers, n)
 	}
+
 	return numbers, nil
 }

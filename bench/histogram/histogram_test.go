@@ -24,28 +24,37 @@ func TestQuantilesAreWithinOnePercent(t *testing.T) {
 			t.Errorf("quantile %v: got %v, want %v (off by %.2f %%)", q, got, want, off*100)
 		}
 	}
-	if h.Count() != uint64(len(values)) || h.Max() != values[len(values)-1] {
-		t.Errorf("count %d, max %v; want %d, %v", h.Count(), h.Max(), len(values), values[len(values)-1])
+	if got := h.Count(); got != uint64(len(values)) {
+		t.Errorf("got count %d, want %d", got, len(values))
+	}
+	if want := values[len(values)-1]; h.Max() != want {
+		t.Errorf("got maximum %v, want %v", h.Max(), want)
 	}
 }
 
-func TestBucketsFollowEachOther(t *testing.T) {
-	if got := bucket(-time.Second); got != 0 {
-		t.Errorf("a negative duration is in bucket %d, want 0", got)
+func TestMiddleOfEachBucketIsInTheBucket(t *testing.T) {
+	if got := bucketIndex(-time.Second); got != 0 {
+		t.Errorf("negative duration: got bucket %d, want 0", got)
 	}
-	if got := bucket(time.Hour); got != buckets-1 {
-		t.Errorf("an hour is in bucket %d, want the last, %d", got, buckets-1)
+	if got := bucketIndex(time.Hour); got != buckets-1 {
+		t.Errorf("an hour: got bucket %d, want the last one, %d", got, buckets-1)
 	}
 	for i := range buckets {
-		if got := bucket(middle(i)); got != i {
-			t.Fatalf("the middle of bucket %d, %v, is in bucket %d", i, middle(i), got)
+		if got := bucketIndex(bucketMiddle(i)); got != i {
+			t.Fatalf("%v, the middle of bucket %d: got bucket %d", bucketMiddle(i), i, got)
 		}
 	}
 }
 
-func TestEmpty(t *testing.T) {
+func TestEmptyHistogramIsZero(t *testing.T) {
 	var h Histogram
-	if h.Quantile(0.5) != 0 || h.Max() != 0 || h.Count() != 0 {
-		t.Error("an empty histogram is not all zero")
+	if got := h.Quantile(0.5); got != 0 {
+		t.Errorf("got quantile %v, want 0", got)
+	}
+	if got := h.Max(); got != 0 {
+		t.Errorf("got maximum %v, want 0", got)
+	}
+	if got := h.Count(); got != 0 {
+		t.Errorf("got count %d, want 0", got)
 	}
 }

@@ -1,8 +1,7 @@
-// Package rawhttp is an HTTP/1.1 client that costs next to nothing, for load
-// generators that share a machine with what they measure: requests are built
-// once and patched in place, a response is read into one buffer, of which status
-// and body are cut out. It knows what our servers send: keep-alive and
-// Content-Length.
+// Package rawhttp is an HTTP/1.1 client that needs very little CPU time. It is for load generators
+// that share a machine with the measured server. A request is built once and changed in place. A
+// response is read into one buffer. The package supports only the features that our servers use:
+// keep-alive and Content-Length.
 package rawhttp
 
 import (
@@ -20,11 +19,11 @@ const timeout = 30 * time.Second
 // maxResponse bounds a response's head and body together.
 const maxResponse = 1 << 20
 
-// Conn is one keep-alive connection, for one goroutine.
+// Conn is one keep-alive connection. Only one goroutine may use it at a time.
 type Conn struct {
 	conn net.Conn
 	buf  []byte
-	n    int // bytes of buf that were read
+	n    int // valid bytes in buf
 }
 
 // Dial connects to host:port.
@@ -37,54 +36,68 @@ func Dial(ctx context.Context, addr string) (*Conn, error) {
 	return NewConn(conn), nil
 }
 
-// NewConn speaks HTTP over a connection.
+// NewConn returns a Conn on top of a network connection.
 func NewConn(conn net.Conn) *Conn { return &Conn{conn: conn, buf: make([]byte, 4096)} }
 
-// Close ends the connection, and a Do that is waiting on it.
+// Close closes the connection. A concurrent Do returns an error.
 func (c *Conn) Close() error { return c.conn.Close() }
 
-// Do sends a request and returns the response's status and body. The body is
-// valid until the next Do. After an error the connection is of no more use.
+// Do sends a request and returns the status and the body of the response. The body is valid until
+// the next call of Do. After an error the connection cannot be used again.
 func (c *Conn) Do(request []byte) (status int, body []byte, err error) {
-	if err := c.conn.SetDeadline(time.Now().Add(timeout)); err != nil {
+	err = c.conn.SetDeadline(time.Now().Add(timeout))
+	if err != nil {
 		return 0, nil, err
 	}
-	if _, err := c.conn.Write(request); err != nil {
+
+	_, err = c.conn.Write(request)
+	if err != nil {
 		return 0, nil, err
 	}
+
 	c.n = 0
-	head := 0 // length of the head with its empty line; 0: not complete yet
+	head := 0 // length of the head with its empty line; 0: not complete
 	for head == 0 {
 		searched := max(0, c.n-3)
-		if err := c.fill(); err != nil {
+		err := c.readMore()
+		if err != nil {
 			return 0, nil, err
 		}
-		if i := bytes.Index(c.buf[searched:c.n], []byte("\r\n\r\n")); i >= 0 {
+
+		i := bytes.Index(c.buf[searched:c.n], []byte("\r\n\r\n"))
+		if i >= 0 {
 			head = searched + i + 4
 		}
 	}
+
 	status, length, err := parseHead(c.buf[:head])
 	if err != nil {
 		return 0, nil, err
 	}
+
 	for c.n < head+length {
-		if err := c.fill(); err != nil {
+		err := c.readMore()
+		if err != nil {
 			return 0, nil, err
 		}
 	}
+
 	if c.n > head+length {
 		return 0, nil, errors.New("the server sent more than one response")
 	}
 	return status, c.buf[head:c.n], nil
 }
 
-func (c *Conn) fill() error {
+// readMore reads the next bytes of the response, and enlarges the buffer if it is full.
+func (c *Conn) readMore() error {
 	if c.n == len(c.buf) {
 		if len(c.buf) >= maxResponse {
-			return fmt.Errorf("a response has more than %d bytes", maxResponse)
+			return fmt.Errorf("a response must have at most %d bytes", maxResponse)
 		}
+
 		c.buf = append(c.buf, make([]byte, len(c.buf))...)
 	}
+
 	n, err := c.conn.Read(c.buf[c.n:])
 	c.n += n
 	if n > 0 {
@@ -93,43 +106,52 @@ func (c *Conn) fill() error {
 	return err
 }
 
-// parseHead takes status and Content-Length out of a response's head.
+// parseHead returns the status and the Content-Length of a response.
 func parseHead(head []byte) (status, length int, err error) {
 	if len(head) < len("HTTP/1.1 200\r\n") || !bytes.HasPrefix(head, []byte("HTTP/1.1 ")) {
-		return 0, 0, errors.New("no HTTP/1.1 response")
+		return 0, 0, errors.New("the response must be HTTP/1.1")
 	}
-	status, ok := decimal(head[9:12])
+
+	status, ok := parseDecimal(head[9:12])
 	if !ok {
-		return 0, 0, errors.New("a response without a status")
+		return 0, 0, errors.New("the response must have a status")
 	}
+
 	length = -1
 	if status == 204 || status == 304 {
 		length = 0
 	}
+
 	for line := range bytes.Lines(head) {
 		const name = "content-length:"
 		if len(line) < len(name) || !bytes.EqualFold(line[:len(name)], []byte(name)) {
 			continue
 		}
-		if length, ok = decimal(bytes.TrimSpace(line[len(name):])); !ok || length > maxResponse {
-			return 0, 0, errors.New("a response with a bad Content-Length")
+
+		length, ok = parseDecimal(bytes.TrimSpace(line[len(name):]))
+		if !ok || length > maxResponse {
+			return 0, 0, errors.New("the response must have a valid Content-Length")
 		}
 	}
+
 	if length < 0 {
-		return 0, 0, errors.New("a response without Content-Length")
+		return 0, 0, errors.New("the response must have a Content-Length")
 	}
 	return status, length, nil
 }
 
-func decimal(digits []byte) (n int, ok bool) {
+func parseDecimal(digits []byte) (n int, ok bool) {
 	if len(digits) == 0 || len(digits) > 9 {
 		return 0, false
 	}
+
 	for _, c := range digits {
 		if c < '0' || c > '9' {
 			return 0, false
 		}
+
 		n = n*10 + int(c-'0')
 	}
+
 	return n, true
 }

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-func TestPatchedRequestsOverOneConnection(t *testing.T) {
+func TestChangedRequestsUseOneConnection(t *testing.T) {
 	remotes := make(map[string]bool)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		remotes[r.RemoteAddr] = true
@@ -36,11 +36,11 @@ func TestPatchedRequestsOverOneConnection(t *testing.T) {
 		}
 	}
 	if len(remotes) != 1 {
-		t.Errorf("%d connections were made, want 1", len(remotes))
+		t.Errorf("got %d connections, want 1", len(remotes))
 	}
 }
 
-func TestDoReadsResponsesInPieces(t *testing.T) {
+func TestDoReadsSplitResponses(t *testing.T) {
 	tests := []struct {
 		name   string
 		pieces []string
@@ -51,38 +51,48 @@ func TestDoReadsResponsesInPieces(t *testing.T) {
 		{"split in the empty line", []string{"HTTP/1.1 402 X\r\ncontent-length:  3\r\n\r", "\nabc"}, 402, "abc"},
 		{"split in the body", []string{"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\na", "bc", "de"}, 200, "abcde"},
 		{"longer than the buffer", []string{"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n", strings.Repeat("a", 9000)}, 200, strings.Repeat("a", 9000)},
-		{"nothing", []string{"HTTP/1.1 204 No Content\r\n\r\n"}, 204, ""},
+		{"no body", []string{"HTTP/1.1 204 No Content\r\n\r\n"}, 204, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			status, body, err := exchange(t, tt.pieces...)
-			if err != nil || status != tt.status || string(body) != tt.body {
-				t.Errorf("got %d, %d bytes, %v; want %d, %d bytes", status, len(body), err, tt.status, len(tt.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if status != tt.status {
+				t.Errorf("got status %d, want %d", status, tt.status)
+			}
+			if string(body) != tt.body {
+				t.Errorf("got a body of %d bytes, want %d bytes: %.100q", len(body), len(tt.body), body)
 			}
 		})
 	}
 }
 
-func TestDoRefuses(t *testing.T) {
-	for name, answer := range map[string]string{
-		"no length":     "HTTP/1.1 200 OK\r\n\r\n",
-		"bad length":    "HTTP/1.1 200 OK\r\nContent-Length: 1x\r\n\r\n",
-		"huge length":   "HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n",
-		"bad status":    "HTTP/1.1 2x0 OK\r\nContent-Length: 0\r\n\r\n",
-		"no http":       "SSH-2.0-OpenSSH\r\n\r\n",
-		"two responses": "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n",
-		"cut off":       "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc",
+func TestDoRefusesInvalidResponses(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		response string
+	}{
+		{"no length", "HTTP/1.1 200 OK\r\n\r\n"},
+		{"bad length", "HTTP/1.1 200 OK\r\nContent-Length: 1x\r\n\r\n"},
+		{"huge length", "HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n"},
+		{"bad status", "HTTP/1.1 2x0 OK\r\nContent-Length: 0\r\n\r\n"},
+		{"not HTTP", "SSH-2.0-OpenSSH\r\n\r\n"},
+		{"two responses", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n"},
+		{"cut off", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			if status, body, err := exchange(t, answer); err == nil {
+		t.Run(tt.name, func(t *testing.T) {
+			status, body, err := exchange(t, tt.response)
+			if err == nil {
 				t.Errorf("got %d %q, want an error", status, body)
 			}
 		})
 	}
 }
 
-// exchange lets a server answer in these pieces, each in a write of its own, and
-// close.
+// exchange sends a request to a server that writes its response in pieces and then closes the
+// connection.
 func exchange(t *testing.T, pieces ...string) (int, []byte, error) {
 	t.Helper()
 	client, server := net.Pipe()

@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// Post builds a request. Header holds whole lines, each ended by \r\n.
+// Post builds a POST request. header consists of complete lines, each with \r\n at the end.
 func Post(path, host, header, body string) []byte {
 	var b []byte
 	b = append(b, "POST "...)
@@ -21,18 +21,19 @@ func Post(path, host, header, body string) []byte {
 	return append(b, body...)
 }
 
-// Slot is the part of a request that holds the placeholder, to be overwritten
-// with text of the same length. It panics unless there is exactly one.
+// Slot returns the part of a request that is the placeholder. The caller may overwrite it with a
+// text of the same length. Slot panics unless the placeholder occurs once.
 func Slot(request []byte, placeholder string) []byte {
 	i := bytes.Index(request, []byte(placeholder))
-	if n := bytes.Count(request, []byte(placeholder)); n != 1 {
-		panic(fmt.Sprintf("the request holds %q %d times, want once", placeholder, n))
+	n := bytes.Count(request, []byte(placeholder))
+	if n != 1 {
+		panic(fmt.Sprintf("the request must contain %q once, but contains it %d times", placeholder, n))
 	}
 	return request[i : i+len(placeholder) : i+len(placeholder)]
 }
 
-// PutNumber fills a slot with a number, zeros in front. Digits that do not fit
-// are lost.
+// PutNumber fills a slot with a decimal number and leading zeros. It drops the leading digits if
+// the slot is too short.
 func PutNumber(slot []byte, n uint64) {
 	for i := len(slot) - 1; i >= 0; i-- {
 		slot[i] = byte('0' + n%10)

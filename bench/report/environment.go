@@ -25,8 +25,11 @@ type Environment struct {
 // NewEnvironment describes this machine. The command is scripts/bench NAME with the arguments.
 func NewEnvironment(name string, args []string) Environment {
 	return Environment{
-		Date: time.Now().UTC().Format(time.DateOnly), CPU: cpuModel(), CPUs: runtime.NumCPU(),
-		OS: runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version(),
+		Date:    time.Now().UTC().Format(time.DateOnly),
+		CPU:     cpuModel(),
+		CPUs:    runtime.NumCPU(),
+		OS:      runtime.GOOS + "/" + runtime.GOARCH,
+		Go:      runtime.Version(),
 		Command: strings.Join(append([]string{"scripts/bench", name}, args...), " "),
 	}
 }
@@ -46,10 +49,13 @@ func cpuModel() string {
 	if err != nil {
 		return "an unknown processor"
 	}
+
 	for line := range strings.Lines(string(info)) {
-		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+		name, value, ok := strings.Cut(line, ":")
+		if ok && strings.TrimSpace(name) == "model name" {
 			return strings.TrimSpace(value)
 		}
 	}
+
 	return "an unknown processor"
 }

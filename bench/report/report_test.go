@@ -8,23 +8,26 @@ import (
 	"testing"
 )
 
-func TestSpread(t *testing.T) {
+func TestSpreadOf(t *testing.T) {
 	for _, tt := range []struct {
+		name   string
 		values []float64
 		want   Spread
 	}{
-		{nil, Spread{}},
-		{[]float64{5}, Spread{5, 5, 5}},
-		{[]float64{3, 1, 2}, Spread{2, 1, 3}},
-		{[]float64{4, 1, 2, 3}, Spread{2.5, 1, 4}},
+		{"none", nil, Spread{}},
+		{"one", []float64{5}, Spread{Median: 5, Min: 5, Max: 5}},
+		{"odd number", []float64{3, 1, 2}, Spread{Median: 2, Min: 1, Max: 3}},
+		{"even number", []float64{4, 1, 2, 3}, Spread{Median: 2.5, Min: 1, Max: 4}},
 	} {
-		if got := SpreadOf(tt.values); got != tt.want {
-			t.Errorf("%v: got %+v, want %+v", tt.values, got, tt.want)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			if got := SpreadOf(tt.values); got != tt.want {
+				t.Errorf("got %+v, want %+v", got, tt.want)
+			}
+		})
 	}
 }
 
-func TestTable(t *testing.T) {
+func TestTableIsAligned(t *testing.T) {
 	table := NewTable("what", "µs")
 	table.Row("core", "1,234")
 	table.Row("ü", "–")
@@ -57,7 +60,7 @@ func (document) Text(w io.Writer) error {
 	return err
 }
 
-func TestWriteIntoASection(t *testing.T) {
+func TestWriteReplacesTheSection(t *testing.T) {
 	const page = "<!-- bench:fanout -->\n<!-- /bench:fanout -->\n<!-- bench:pairs-fanout -->\n<!-- /bench:pairs-fanout -->\n"
 	for _, section := range []string{"fanout", "pairs-fanout"} {
 		t.Run(section, func(t *testing.T) {
@@ -74,8 +77,11 @@ func TestWriteIntoASection(t *testing.T) {
 			}
 			got, err := os.ReadFile(file)
 			want := strings.Replace(page, "<!-- bench:"+section+" -->\n", "<!-- bench:"+section+" -->\nfigures\n", 1)
-			if err != nil || string(got) != want {
-				t.Errorf("got %q, %v; want %q", got, err, want)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(got) != want {
+				t.Errorf("got %q, want %q", got, want)
 			}
 		})
 	}
@@ -83,28 +89,43 @@ func TestWriteIntoASection(t *testing.T) {
 
 func TestEnvironmentNamesTheOtherBuild(t *testing.T) {
 	e := Environment{Commit: "abc", Other: "def"}
-	if got := e.String(); !strings.Contains(got, "commit abc, the other build def:") {
-		t.Errorf("got %s", got)
+	if got, want := e.String(), "commit abc, the other build def:"; !strings.Contains(got, want) {
+		t.Errorf("got %q, want %q in it", got, want)
 	}
 	e.Other = ""
-	if got := e.String(); !strings.Contains(got, "commit abc:") {
-		t.Errorf("got %s", got)
+	if got, want := e.String(), "commit abc:"; !strings.Contains(got, want) {
+		t.Errorf("got %q, want %q in it", got, want)
 	}
 }
 
-func TestReplace(t *testing.T) {
+func TestReplaceSection(t *testing.T) {
 	const page = "a\n<!-- bench:ledger -->\nold\nlines\n<!-- /bench:ledger -->\nb\n<!-- bench:path -->\n<!-- /bench:path -->\n"
-	got, err := replace([]byte(page), "ledger", []byte("new\n\n"))
-	want := strings.Replace(page, "old\nlines\n", "new\n", 1)
-	if err != nil || string(got) != want {
-		t.Errorf("got %q, %v; want %q", got, err, want)
+	for _, tt := range []struct {
+		section string
+		text    string
+		want    string
+	}{
+		{"ledger", "new\n\n", strings.Replace(page, "old\nlines\n", "new\n", 1)},
+		{"path", "p", strings.Replace(page, "<!-- /bench:path -->", "p\n<!-- /bench:path -->", 1)},
+	} {
+		t.Run(tt.section, func(t *testing.T) {
+			got, err := replaceSection([]byte(page), tt.section, []byte(tt.text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(got) != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
 	}
-	if got, err = replace([]byte(page), "path", []byte("p")); err != nil || !strings.HasSuffix(string(got), "-->\np\n<!-- /bench:path -->\n") {
-		t.Errorf("got %q, %v", got, err)
-	}
-	for _, bad := range []string{"", "<!-- bench:ledger -->\n", "<!-- /bench:ledger -->\n<!-- bench:ledger -->\n"} {
-		if got, err := replace([]byte(bad), "ledger", nil); err == nil {
-			t.Errorf("%q: got %q, want an error", bad, got)
-		}
+}
+
+func TestReplaceSectionNeedsBothMarkers(t *testing.T) {
+	for _, page := range []string{"", "<!-- bench:ledger -->\n", "<!-- /bench:ledger -->\n<!-- bench:ledger -->\n"} {
+		t.Run(page, func(t *testing.T) {
+			if got, err := replaceSection([]byte(page), "ledger", nil); err == nil {
+				t.Errorf("got %q, want an error", got)
+			}
+		})
 	}
 }

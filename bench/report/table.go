@@ -9,14 +9,13 @@ import (
 	"unicode/utf8"
 )
 
-// Table is a Markdown table that is aligned for reading as it is. The first
-// column is text, the others are figures.
+// Table is a Markdown table with aligned columns. The first column is text, the others are figures.
 type Table struct {
 	head []string
 	rows [][]string
 }
 
-// NewTable begins a table.
+// NewTable returns a table without rows.
 func NewTable(head ...string) *Table { return &Table{head: head} }
 
 // Row adds a row.
@@ -31,8 +30,9 @@ func (t *Table) Write(w io.Writer) error {
 			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
 		}
 	}
+
 	var b strings.Builder
-	line := func(cells []string) {
+	writeLine := func(cells []string) {
 		for i, cell := range cells {
 			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
 			if i == 0 {
@@ -41,9 +41,11 @@ func (t *Table) Write(w io.Writer) error {
 				b.WriteString(" " + pad + cell + " |")
 			}
 		}
+
 		b.WriteString("\n")
 	}
-	line(t.head)
+
+	writeLine(t.head)
 	for i, width := range widths {
 		if i == 0 {
 			b.WriteString("|-" + strings.Repeat("-", width) + "-|")
@@ -51,42 +53,51 @@ func (t *Table) Write(w io.Writer) error {
 			b.WriteString(strings.Repeat("-", width+1) + ":|")
 		}
 	}
+
 	b.WriteString("\n")
+
 	for _, row := range t.rows {
-		line(row)
+		writeLine(row)
 	}
+
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// Spread is the middle and the ends of several measurements of one thing.
+// Spread is the median, the minimum and the maximum of several measurements.
 type Spread struct {
 	Median float64 `json:"median"`
 	Min    float64 `json:"min"`
 	Max    float64 `json:"max"`
 }
 
-// SpreadOf sums up measurements; of none it is zero.
+// SpreadOf returns the spread of the values. It is zero without values.
 func SpreadOf(values []float64) Spread {
 	if len(values) == 0 {
 		return Spread{}
 	}
+
 	sorted := slices.Clone(values)
 	slices.Sort(sorted)
 	n := len(sorted)
-	return Spread{Median: (sorted[(n-1)/2] + sorted[n/2]) / 2, Min: sorted[0], Max: sorted[n-1]}
+	return Spread{
+		Median: (sorted[(n-1)/2] + sorted[n/2]) / 2,
+		Min:    sorted[0],
+		Max:    sorted[n-1],
+	}
 }
 
-// SpreadBy sums up one figure of several results.
+// SpreadBy returns the spread of one figure of the results.
 func SpreadBy[T any](results []T, figure func(*T) float64) Spread {
 	values := make([]float64, len(results))
 	for i := range results {
 		values[i] = figure(&results[i])
 	}
+
 	return SpreadOf(values)
 }
 
-// String is median and, when they differ, minimum and maximum.
+// String returns the median and, if they differ, the minimum and the maximum.
 func (s Spread) String() string {
 	if s.Min == s.Max {
 		return fmt.Sprintf("%.2f", s.Median)
@@ -94,20 +105,12 @@ func (s Spread) String() string {
 	return fmt.Sprintf("%.2f (%.2f to %.2f)", s.Median, s.Min, s.Max)
 }
 
-// Number writes a figure with three significant digits or, from 1000 on, whole
-// with its thousands apart.
+// Number formats a figure with three significant digits. From 1000 on it is an integer with commas
+// between the thousands.
 func Number(v float64) string {
 	switch {
 	case v >= 1000:
-		digits := fmt.Sprintf("%.0f", v)
-		var b strings.Builder
-		for i, c := range digits {
-			if i > 0 && (len(digits)-i)%3 == 0 {
-				b.WriteByte(',')
-			}
-			b.WriteRune(c)
-		}
-		return b.String()
+		return groupThousands(fmt.Sprintf("%.0f", v))
 	case v >= 100 || v == 0:
 		return fmt.Sprintf("%.0f", v)
 	case v >= 10:
@@ -117,7 +120,22 @@ func Number(v float64) string {
 	}
 }
 
-// Optional writes a figure, or a dash for the zero of what was not measured.
+// groupThousands inserts commas between groups of three digits.
+func groupThousands(digits string) string {
+	var b strings.Builder
+	for i, c := range digits {
+		if i > 0 && (len(digits)-i)%3 == 0 {
+			b.WriteByte(',')
+		}
+
+		b.WriteRune(c)
+	}
+
+	return b.String()
+}
+
+// Optional formats a figure. It returns a dash for zero, which stands for a figure that was not
+// measured.
 func Optional(v float64) string {
 	if cmp.Compare(v, 0) <= 0 {
 		return "–"

@@ -5,21 +5,23 @@ import (
 	"fmt"
 )
 
-// commitDigits is how many digits of a commit's hash are reported.
+// commitDigits is the number of digits of a commit's hash in reports.
 const commitDigits = 12
 
-// ProgramCommit returns the commit that a Go program was built from, with +dirty if the checkout
-// had changes. It is "unknown" if the program was built without that stamp. A file that is no Go
-// program is an error.
+// ProgramCommit returns the commit from which a Go program was built, with +dirty if the checkout
+// had changes. It is "unknown" if the program was built without that information. It returns an
+// error for a file that is not a Go program.
 func ProgramCommit(program string) (string, error) {
 	info, err := buildinfo.ReadFile(program)
 	if err != nil {
 		return "", fmt.Errorf("%s must be a Go program: %w", program, err)
 	}
+
 	settings := make(map[string]string, len(info.Settings))
 	for _, s := range info.Settings {
 		settings[s.Key] = s.Value
 	}
+
 	return stampedCommit(settings), nil
 }
 
@@ -28,6 +30,7 @@ func stampedCommit(settings map[string]string) string {
 	if commit == "" {
 		return "unknown"
 	}
+
 	commit = commit[:min(len(commit), commitDigits)]
 	if settings["vcs.modified"] == "true" {
 		commit += "+dirty"

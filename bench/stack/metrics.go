@@ -13,28 +13,28 @@ import (
 	"time"
 )
 
-// Metrics are values by metric name, those of one name added up over their
-// labels.
+// Metrics are values by metric name. The values of one name are added up over all labels.
 type Metrics map[string]float64
 
-// Metrics reads the server's metrics. One without an admin listener has none.
+// Metrics reads the metrics of the server. A server without an admin listener has none.
 func (s *Server) Metrics(ctx context.Context) (Metrics, error) {
 	if s.Admin == "" {
 		return Metrics{}, nil
 	}
+
 	var m Metrics
-	err := s.admin(ctx, answerTime, "/metrics", func(body io.Reader) (err error) {
+	err := s.getAdmin(ctx, answerTime, "/metrics", func(body io.Reader) (err error) {
 		m, err = parseMetrics(body)
 		return err
 	})
 	return m, err
 }
 
-// CollectGarbage has the server do so several times: what a pool holds goes at the
-// second, and a stack that has become too large loses half of itself each time.
+// CollectGarbage runs the garbage collector of the server four times. A pool is empty after two
+// collections, and each collection halves a stack that is too large.
 func (s *Server) CollectGarbage(ctx context.Context) error {
 	for range 4 {
-		err := s.admin(ctx, answerTime, "/debug/pprof/heap?gc=1", func(body io.Reader) error {
+		err := s.getAdmin(ctx, answerTime, "/debug/pprof/heap?gc=1", func(body io.Reader) error {
 			_, err := io.Copy(io.Discard, body)
 			return err
 		})
@@ -42,43 +42,46 @@ func (s *Server) CollectGarbage(ctx context.Context) error {
 			return err
 		}
 	}
+
 	return nil
 }
 
 // SaveCPUProfile writes a CPU profile of the next d, in whole seconds, to a file.
 func (s *Server) SaveCPUProfile(ctx context.Context, d time.Duration, file string) error {
 	seconds := max(1, int(d.Seconds()))
-	return s.save(ctx, time.Duration(seconds)*time.Second+answerTime, "profile?seconds="+strconv.Itoa(seconds), file)
+	timeout := time.Duration(seconds)*time.Second + answerTime
+	return s.writeProfile(ctx, timeout, "profile?seconds="+strconv.Itoa(seconds), file)
 }
 
 // SaveProfile writes another profile, such as heap or allocs, to a file.
 func (s *Server) SaveProfile(ctx context.Context, name, file string) error {
-	return s.save(ctx, answerTime, name, file)
+	return s.writeProfile(ctx, answerTime, name, file)
 }
 
-func (s *Server) save(ctx context.Context, within time.Duration, profile, file string) (err error) {
+func (s *Server) writeProfile(ctx context.Context, timeout time.Duration, profile, file string) (err error) {
 	out, err := os.Create(file)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
-	return s.admin(ctx, within, "/debug/pprof/"+profile, func(body io.Reader) error {
+	return s.getAdmin(ctx, timeout, "/debug/pprof/"+profile, func(body io.Reader) error {
 		_, err := io.Copy(out, body)
 		return err
 	})
 }
 
-// answerTime is for what a server answers at once, on a busy machine.
+// answerTime is the timeout for an answer that needs no waiting, on a busy machine.
 const answerTime = 30 * time.Second
 
-// admin GETs a page of the admin listener.
-func (s *Server) admin(ctx context.Context, within time.Duration, path string, read func(io.Reader) error) error {
-	ctx, cancel := context.WithTimeout(ctx, within)
+// getAdmin gets a page of the admin listener.
+func (s *Server) getAdmin(ctx context.Context, timeout time.Duration, path string, read func(io.Reader) error) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.Admin+path, http.NoBody)
 	if err != nil {
 		return err
 	}
+
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return err
@@ -90,16 +93,17 @@ func (s *Server) admin(ctx context.Context, within time.Duration, path string, r
 	return read(response.Body)
 }
 
-// Since is how much each metric grew.
+// Since returns the increase of each metric.
 func (m Metrics) Since(before Metrics) Metrics {
 	grown := make(Metrics, len(m))
 	for name, v := range m {
 		grown[name] = v - before[name]
 	}
+
 	return grown
 }
 
-// parseMetrics reads the Prometheus text format: name{labels} value.
+// parseMetrics parses the text format of Prometheus: name{labels} value.
 func parseMetrics(r io.Reader) (Metrics, error) {
 	m := make(Metrics)
 	lines := bufio.NewScanner(r)
@@ -108,20 +112,28 @@ func parseMetrics(r io.Reader) (Metrics, error) {
 		if line == "" || line[0] == '#' {
 			continue
 		}
+
 		name, rest, _ := strings.Cut(line, " ")
-		if i := strings.IndexByte(line, '{'); i >= 0 && i < len(name) {
+		begin := strings.IndexByte(line, '{')
+		hasLabels := begin >= 0 && begin < len(name)
+		if hasLabels {
 			end := strings.LastIndexByte(line, '}')
-			if end < i {
-				return nil, fmt.Errorf("metrics: %q has no end of its labels", line)
+			if end < begin {
+				return nil, fmt.Errorf("parse metrics: %q must have an end of its labels", line)
 			}
-			name, rest = line[:i], line[end+1:]
+
+			name = line[:begin]
+			rest = line[end+1:]
 		}
-		value, _, _ := strings.Cut(strings.TrimSpace(rest), " ") // a timestamp may follow
+
+		value, _, _ := strings.Cut(strings.TrimSpace(rest), " ") // there may be a timestamp after the value
 		v, err := strconv.ParseFloat(value, 64)
 		if err != nil {
-			return nil, fmt.Errorf("metrics: %q has no value", line)
+			return nil, fmt.Errorf("parse metrics: %q must have a value", line)
 		}
+
 		m[name] += v
 	}
+
 	return m, lines.Err()
 }

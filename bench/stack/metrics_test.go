@@ -16,16 +16,28 @@ b 1.5e+06
 h_bucket{le="+Inf"} 7
 `
 	got, err := parseMetrics(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
 	want := Metrics{"a_total": 5, "b": 1.5e6, "h_bucket": 7}
-	if err != nil || !maps.Equal(got, want) {
-		t.Errorf("got %v, %v; want %v", got, err, want)
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
-	if grown := got.Since(Metrics{"a_total": 1}); grown["a_total"] != 4 || grown["b"] != 1.5e6 {
-		t.Errorf("grown by %v", grown)
+}
+
+func TestParseMetricsRefusesOtherText(t *testing.T) {
+	for _, text := range []string{"a", "a{b=\"c\" 3", "a x"} {
+		t.Run(text, func(t *testing.T) {
+			if got, err := parseMetrics(strings.NewReader(text)); err == nil {
+				t.Errorf("got %v, want an error", got)
+			}
+		})
 	}
-	for _, bad := range []string{"a", "a{b=\"c\" 3", "a x"} {
-		if got, err := parseMetrics(strings.NewReader(bad)); err == nil {
-			t.Errorf("%q: got %v, want an error", bad, got)
-		}
+}
+
+func TestSinceReturnsTheIncrease(t *testing.T) {
+	got := Metrics{"a": 5, "b": 2}.Since(Metrics{"a": 1})
+	if want := (Metrics{"a": 4, "b": 2}); !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }

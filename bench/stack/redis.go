@@ -14,7 +14,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
-// Redis is the server that the events go through.
+// Redis is the server of the event streams.
 type Redis struct {
 	redis.UniversalClient
 }
@@ -25,57 +25,71 @@ func OpenRedis(ctx context.Context, url string) (*Redis, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := rdb.Ping(ctx).Err(); err != nil {
+
+	err = rdb.Ping(ctx).Err()
+	if err != nil {
 		_ = rdb.Close()
 		return nil, fmt.Errorf("connect to Redis: %w", err)
 	}
 	return &Redis{rdb}, nil
 }
 
-// Version is the server's version.
-func (r *Redis) Version(ctx context.Context) string { return r.Field(ctx, "server", "redis_version") }
+// Version returns the version of the server.
+func (r *Redis) Version(ctx context.Context) string {
+	return r.Field(ctx, "server", "redis_version")
+}
 
-// PID is the server's process id, 0 when it is not on this machine.
+// PID returns the process id of the server. It is 0 if the server is not on this machine.
 func (r *Redis) PID(ctx context.Context) int {
 	pid, err := strconv.Atoi(r.Field(ctx, "server", "process_id"))
 	if err != nil {
 		return 0
 	}
+
 	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
-	if err != nil || !(strings.Contains(string(name), "redis") || strings.Contains(string(name), "valkey")) {
+	if err != nil {
+		return 0
+	}
+	if !strings.Contains(string(name), "redis") && !strings.Contains(string(name), "valkey") {
 		return 0
 	}
 	return pid
 }
 
-// CPU is the CPU time that the server has used, 0 when it does not tell.
+// CPU returns the CPU time that the server has used. It is 0 if the server does not report it.
 func (r *Redis) CPU(ctx context.Context) time.Duration {
 	var sum time.Duration
-	for _, name := range []string{"used_cpu_user", "used_cpu_sys", "used_cpu_user_children", "used_cpu_sys_children"} {
+	names := []string{"used_cpu_user", "used_cpu_sys", "used_cpu_user_children", "used_cpu_sys_children"}
+	for _, name := range names {
 		seconds, err := strconv.ParseFloat(r.Field(ctx, "cpu", name), 64)
 		if err != nil {
 			return 0
 		}
+
 		sum += time.Duration(seconds * float64(time.Second))
 	}
+
 	return sum
 }
 
-// Field is one of a section of INFO, empty when there is none.
+// Field returns a field of a section of INFO. It is empty if there is no such field.
 func (r *Redis) Field(ctx context.Context, section, name string) string {
 	text, err := r.Info(ctx, section).Result()
 	if err != nil {
 		return ""
 	}
+
 	for line := range strings.Lines(text) {
-		if v, ok := strings.CutPrefix(line, name+":"); ok {
-			return strings.TrimSpace(v)
+		value, found := strings.CutPrefix(line, name+":")
+		if found {
+			return strings.TrimSpace(value)
 		}
 	}
+
 	return ""
 }
 
-// Entries counts the entries of a namespace's streams.
+// Entries returns the number of entries in the streams of a namespace.
 func (r *Redis) Entries(ctx context.Context, namespace string) (int64, error) {
 	keys := bus.Keys{Namespace: namespace}.WithDefaults()
 	var sum int64
@@ -84,8 +98,10 @@ func (r *Redis) Entries(ctx context.Context, namespace string) (int64, error) {
 		if err != nil {
 			return 0, err
 		}
+
 		sum += n
 	}
+
 	return sum, nil
 }
 
@@ -98,12 +114,16 @@ func (r *Redis) Delete(ctx context.Context, namespace string) error {
 			return err
 		}
 		if len(keys) > 0 {
-			if err := r.Unlink(ctx, keys...).Err(); err != nil {
+			err := r.Unlink(ctx, keys...).Err()
+			if err != nil {
 				return err
 			}
 		}
-		if cursor = next; cursor == 0 {
+
+		if next == 0 {
 			return nil
 		}
+
+		cursor = next
 	}
 }

@@ -15,8 +15,10 @@ func Open(t testing.TB, name string) *harness.Harness {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() {
-		if err := h.Close(); err != nil {
+		err := h.Close()
+		if err != nil {
 			t.Error(err)
 		}
 	})
