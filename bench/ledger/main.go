@@ -1,8 +1,8 @@
-// Command ledger measures how many operations per second the core commits over
-// HTTP, beside a server that spends a transaction on each request. Both run on
-// the same Postgres, in turn, each time on a fresh copy of the same database; what
-// it claims are the ratios of neighbouring runs. It ends with code 1 when a
-// request failed or when a ledger is not what the answers said.
+// Command ledger measures the number of operations per second that the core commits over HTTP, and
+// compares it with a server that uses one transaction for each request. Both run on the same
+// Postgres, one after the other, each time on a fresh copy of the same database. The results are
+// the ratios of neighbouring runs. The command exits with code 1 if a request failed or if a ledger
+// does not match the answers.
 //
 // Run it with scripts/bench ledger.
 package main
@@ -25,27 +25,31 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 	if err != nil {
 		return err
 	}
-	// The generator shares the processors with what it measures: one is plenty.
+
+	// The load generator shares the processors with the servers, and one is enough for it.
 	runtime.GOMAXPROCS(1)
 	h, err := harness.Open(ctx, "ledger", args, getenv)
 	if err != nil {
 		return err
 	}
+
 	out, err := measureDurable(ctx, h, o)
-	if err := errors.Join(err, h.Close()); err != nil {
+	err = errors.Join(err, h.Close())
+	if err != nil {
 		return err
 	}
 	return report.Write(os.Stdout, out, o.output)
 }
 
 func measureDurable(ctx context.Context, h *harness.Harness, o *options) (*outcome, error) {
-	if err := h.RequireDurable(); err != nil {
+	err := h.RequireDurable()
+	if err != nil {
 		return nil, err
 	}
-	return measure(ctx, h, o)
+	return measureLedger(ctx, h, o)
 }
 
-func measure(ctx context.Context, h *harness.Harness, o *options) (*outcome, error) {
+func measureLedger(ctx context.Context, h *harness.Harness, o *options) (*outcome, error) {
 	b, err := openBench(ctx, h, o)
 	if err != nil {
 		return nil, err

@@ -19,7 +19,7 @@ type options struct {
 	warmup    time.Duration
 	measure   time.Duration
 	scenarios []scenario
-	pool      int // of the baseline; 0: the best of poolSizes
+	pool      int // connections of the baseline; 0: the best of poolSizes
 	other     string
 	profile   string
 	quiet     harness.Quiet
@@ -33,16 +33,16 @@ type scenario struct {
 	load   kind
 }
 
-// kind is what the clients do.
+// kind describes the requests of the clients.
 type kind struct {
-	hot    bool // all on one account
+	hot    bool // all requests use one account
 	settle bool // each hold is settled
-	batch  int  // holds in a POST /v1/batch; 0: one by one
+	batch  int  // holds in each POST /v1/batch; 0: one request for each hold
 }
 
 const (
 	batchSize = 100
-	coreQueue = 8192 // operations, the default of core serve
+	coreQueue = 8192 // operations in the queue of core serve, its default
 )
 
 var scenarios = []scenario{
@@ -58,45 +58,61 @@ var scenarios = []scenario{
 	{"other-batch", "other", kind{batch: batchSize}},
 }
 
-// poolSizes are what the baseline is tried with.
+// poolSizes are the numbers of connections that are tried for the baseline.
 var poolSizes = []int{16, 32, 64}
 
 func parseOptions(args []string) (*options, error) {
 	o := &options{}
 	flags := flag.NewFlagSet("ledger", flag.ContinueOnError)
-	clients := flags.String("clients", "64", "keep-alive connections that send one request after the other; several numbers are measured one after the other")
-	names := flags.String("scenarios", "baseline,core,core-hot", "what a round consists of, in this order: baseline, core, core-hot, core-pairs (hold and settle), core-batch (POST /v1/batch with 100 holds, left out where all clients' batches do not fit the core's queue), baseline-hot; other, other-hot, other-pairs, other-batch of --other")
+	clients := flags.String("clients", "64",
+		"keep-alive connections, each sending one request after the other; several numbers are measured one after the other")
+	names := flags.String("scenarios", "baseline,core,core-hot",
+		"scenarios of a round, in this order: baseline, core, core-hot, core-pairs (hold and settle), core-batch (POST /v1/batch with 100 holds; skipped if the batches of all clients do not fit into the core's queue), baseline-hot; with --other also other, other-hot, other-pairs, other-batch")
 	flags.IntVar(&o.pairs, "pairs", 3, "rounds")
-	accounts := flags.String("accounts", "10000", "accounts with points; several numbers are measured in turn. More than 100,000 stay on the server for the next time, as database bench_accounts_N")
-	flags.DurationVar(&o.warmup, "warmup", 2*time.Second, "before each measurement, under load")
-	flags.DurationVar(&o.measure, "measure", 10*time.Second, "each measurement")
-	flags.IntVar(&o.pool, "pool", 0, "the baseline's database connections; 0 tries 16, 32 and 64 and takes the best")
-	flags.StringVar(&o.other, "other", "", "another build of the core, such as the one before a change, to compare this one with")
-	flags.StringVar(&o.profile, "profile", "", "write a CPU profile and an allocation profile of the core's first measurement to PREFIX.cpu and PREFIX.allocs")
+	accounts := flags.String("accounts", "10000",
+		"accounts with points; several numbers are measured in turn. A database with more than 100,000 accounts stays on the server for the next benchmark, as bench_accounts_N")
+	flags.DurationVar(&o.warmup, "warmup", 2*time.Second, "load before each measurement")
+	flags.DurationVar(&o.measure, "measure", 10*time.Second, "length of each measurement")
+	flags.IntVar(&o.pool, "pool", 0,
+		"database connections of the baseline; 0: the best of 16, 32 and 64")
+	flags.StringVar(&o.other, "other", "",
+		"another build of the core, for example the one before a change, for comparison")
+	flags.StringVar(&o.profile, "profile", "",
+		"write a CPU profile and an allocation profile of the core's first measurement to PREFIX.cpu and PREFIX.allocs")
 	o.quiet.Flag(flags)
 	o.output.Flags(flags)
-	if err := flags.Parse(args); err != nil {
+	err := flags.Parse(args)
+	if err != nil {
 		return nil, err
 	}
-	var err error
-	if o.clients, err = harness.ParseNumbers("clients", *clients, 999); err != nil {
+
+	o.clients, err = harness.ParseNumbers("clients", *clients, 999)
+	if err != nil {
 		return nil, err
 	}
-	if o.accounts, err = harness.ParseNumbers("accounts", *accounts, maxAccounts); err != nil {
+
+	o.accounts, err = harness.ParseNumbers("accounts", *accounts, maxAccounts)
+	if err != nil {
 		return nil, err
 	}
+
 	for name := range strings.SplitSeq(*names, ",") {
 		i := slices.IndexFunc(scenarios, func(s scenario) bool { return s.name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("--scenarios: %q is unknown", name)
+			return nil, fmt.Errorf("--scenarios: unknown scenario %q", name)
 		}
+
 		o.scenarios = append(o.scenarios, scenarios[i])
 		if scenarios[i].server == "other" && o.other == "" {
 			return nil, fmt.Errorf("--scenarios: %s needs --other", name)
 		}
 	}
-	if o.pairs < 1 || o.warmup <= 0 || o.measure <= 0 || o.pool < 0 {
+
+	if o.pairs < 1 || o.warmup <= 0 || o.measure <= 0 {
 		return nil, errors.New("--pairs, --warmup and --measure must be above zero")
+	}
+	if o.pool < 0 {
+		return nil, errors.New("--pool must not be negative")
 	}
 	return o, nil
 }

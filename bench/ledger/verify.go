@@ -10,19 +10,19 @@ import (
 	"github.com/redroomrewards/realtime/bench/stack"
 )
 
-// tally is what a ledger holds, counted by SQL.
+// tally counts the rows and points of a ledger.
 type tally struct {
 	Holds       int64 // idempotency keys of holds
 	Settlements int64
-	Transacted  int64 // transactions, those of the seed included
+	Transacted  int64 // transactions, with those of the seed
 	Escrows     int64
-	Held        int64 // escrows that are held
+	Held        int64 // open escrows
 	Entries     int64
-	EntrySum    int64 // of all amounts: zero in double entry
+	EntrySum    int64 // of all amounts; it must be zero
 	Available   int64
 	Escrow      int64
 	Earned      int64
-	Events      int64 // the sum of all accounts' seq
+	Events      int64 // sum of the seqs of all accounts
 	Outbox      int64
 }
 
@@ -42,9 +42,9 @@ func readTally(ctx context.Context, db *sql.DB) (tally, error) {
 	return t, err
 }
 
-// after is what a ledger holds after so many holds and settlements of the
-// baseline or, with published events, of the core.
-func (t tally) after(held, settled int64, published bool) tally {
+// expectedAfter returns the tally after a number of holds and settlements. published says that the
+// server publishes its events, as the core does and the baseline does not.
+func (t tally) expectedAfter(held, settled int64, published bool) tally {
 	t.Holds += held
 	t.Settlements += settled
 	t.Transacted += held + settled
@@ -61,57 +61,73 @@ func (t tally) after(held, settled int64, published bool) tally {
 	return t
 }
 
-// maxDrain is how long the core may take to publish what is left when the load ends.
+// maxDrain is the time in which the core must publish the remaining events after the load.
 const maxDrain = 30 * time.Second
 
-// verify compares a ledger with what was answered to the clients, and for the
-// core the streams as well. It returns how long the outbox took to drain.
-func (b *bench) verify(ctx context.Context, c *stack.Config, l *load, before tally, published bool) (drained time.Duration, err error) {
+// verifyLedger compares the ledger with the answers that the clients got. For the core it checks
+// the streams as well. It returns the time until the outbox was empty.
+func (b *bench) verifyLedger(ctx context.Context, c *stack.Config, l *load, before tally, published bool) (drained time.Duration, err error) {
 	db, err := sql.Open("postgres", c.DatabaseURL)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { _ = db.Close() }()
 	if published {
-		if drained, err = awaitEmptyOutbox(ctx, db); err != nil {
+		drained, err = awaitEmptyOutbox(ctx, db)
+		if err != nil {
 			return 0, err
 		}
 	}
+
 	got, err := readTally(ctx, db)
 	if err != nil {
 		return 0, err
 	}
-	held, settled := l.held.Load(), l.ended.Load()
-	if want := before.after(held, settled, published); got != want {
-		return 0, fmt.Errorf("the ledger is not what was answered:\n got %+v\nwant %+v", got, want)
+
+	held := l.held.Load()
+	settled := l.settled.Load()
+	want := before.expectedAfter(held, settled, published)
+	if got != want {
+		return 0, fmt.Errorf("the ledger must match the answers:\n got %+v\nwant %+v", got, want)
 	}
+
 	if !published {
 		return 0, nil
 	}
+
 	entries, err := b.Redis.Entries(ctx, c.Namespace)
 	if err != nil {
 		return 0, err
 	}
-	if want := 3*held + 4*settled; entries != want {
-		return 0, fmt.Errorf("the streams hold %d entries, want %d", entries, want)
+
+	wantEntries := 3*held + 4*settled
+	if entries != wantEntries {
+		return 0, fmt.Errorf("the streams must have %d entries, but have %d", wantEntries, entries)
 	}
 	return drained, nil
 }
 
+// awaitEmptyOutbox returns the time until the outbox was empty.
 func awaitEmptyOutbox(ctx context.Context, db *sql.DB) (time.Duration, error) {
 	begin := time.Now()
 	poll := time.NewTicker(5 * time.Millisecond)
 	defer poll.Stop()
 	for {
 		var rows int64
-		if err := db.QueryRowContext(ctx, `SELECT count(*) FROM outbox`).Scan(&rows); err != nil {
+		err := db.QueryRowContext(ctx, `SELECT count(*) FROM outbox`).Scan(&rows)
+		if err != nil {
 			return 0, err
 		}
-		if took := time.Since(begin); rows == 0 {
+
+		took := time.Since(begin)
+		if rows == 0 {
 			return took, nil
-		} else if took > maxDrain {
-			return 0, fmt.Errorf("%d rows are left in the outbox %s after the load", rows, maxDrain)
 		}
+		if took > maxDrain {
+			return 0, fmt.Errorf("the outbox must be empty within %s after the load, but has %d rows",
+				maxDrain, rows)
+		}
+
 		select {
 		case <-ctx.Done():
 			return 0, errors.New("interrupted")
