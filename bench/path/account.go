@@ -10,26 +10,28 @@ import (
 	"github.com/redroomrewards/realtime/bench/stack"
 )
 
-// account is one user's points and the driver's connection for them. Its
-// operations take turns: a hold, then one of the three ways to end it.
+// account is one user's account and the driver's connection for it. Its operations alternate: a
+// hold, and then one of the three operations that close the escrow.
 type account struct {
 	name   string
 	addr   string
 	token  string
 	conn   *rawhttp.Conn
-	escrow string // the one that is held; empty: none
-	count  int    // operations done
+	escrow string // the open escrow; empty: none
+	count  int    // completed operations
 	start  int64  // seq before the first operation
 	done   []operation
 }
 
-// operation is what was answered.
+// operation is an operation that was answered.
 type operation struct {
-	due, sent, answered time.Time
-	seq                 int64 // the user's, after it
+	due      time.Time
+	sent     time.Time
+	answered time.Time
+	seq      int64 // of the user, after the operation
 }
 
-// receipt is what the driver needs of one.
+// receipt holds the fields of a receipt that the driver needs.
 type receipt struct {
 	EscrowID string `json:"escrowId"`
 	Balances []struct {
@@ -43,28 +45,39 @@ const (
 	holdAmount  = 10
 )
 
-func accountOf(n int) string { return fmt.Sprintf("user:p%d", n) }
+func accountName(n int) string { return fmt.Sprintf("user:p%d", n) }
 
-// openAccounts credits the accounts, so that they are there, and connects.
+// openAccounts connects and credits the accounts. The first credit creates an account.
 func openAccounts(ctx context.Context, secret stack.Secret, addr string, o *options) ([]*account, error) {
 	raw, err := secret.Token("bench", nil, scopes...)
 	if err != nil {
 		return nil, err
 	}
+
 	accounts := make([]*account, 0, o.accounts)
 	for n := range o.accounts {
 		conn, err := rawhttp.Dial(ctx, addr)
 		if err != nil {
 			return accounts, err
 		}
-		a := &account{name: accountOf(n), addr: addr, token: raw, conn: conn}
+
+		a := &account{
+			name:  accountName(n),
+			addr:  addr,
+			token: raw,
+			conn:  conn,
+		}
 		accounts = append(accounts, a)
-		r, err := a.post("/v1/accounts/"+a.name+"/credits", 201, fmt.Sprintf(`{"amount":%d,"reason":"user_signup_bonus"}`, startAmount))
+
+		body := fmt.Sprintf(`{"amount":%d,"reason":"user_signup_bonus"}`, startAmount)
+		r, err := a.postOperation("/v1/accounts/"+a.name+"/credits", 201, body)
 		if err != nil {
 			return accounts, fmt.Errorf("%s: %w", a.name, err)
 		}
+
 		a.start = r.Balances[0].Seq
 	}
+
 	return accounts, nil
 }
 
@@ -74,29 +87,37 @@ func closeAccounts(accounts []*account) {
 	}
 }
 
-// seq of the account's newest event.
-func (a *account) seq() int64 {
+// lastSeq returns the seq of the account's newest event.
+func (a *account) lastSeq() int64 {
 	if len(a.done) == 0 {
 		return a.start
 	}
 	return a.done[len(a.done)-1].seq
 }
 
-// operate does the account's next operation, which was due at that time.
-func (a *account) operate(due time.Time) error {
-	path, status, body := "/v1/accounts/"+a.name+"/holds", 201,
-		fmt.Sprintf(`{"amount":%d,"reason":"chip_menu_purchase","queueItemId":"queue-%d","featureType":"chip_menu"}`, holdAmount, a.count)
+// runOperation runs the account's next operation, which was due at the given time.
+func (a *account) runOperation(due time.Time) error {
+	path := "/v1/accounts/" + a.name + "/holds"
+	status := 201
+	const hold = `{"amount":%d,"reason":"chip_menu_purchase","queueItemId":"queue-%d","featureType":"chip_menu"}`
+	body := fmt.Sprintf(hold, holdAmount, a.count)
 	if a.escrow != "" {
 		status = 200
-		path, body = a.ending()
+		path, body = a.closingRequest()
 	}
-	o := operation{due: due, sent: time.Now()}
-	r, err := a.post(path, status, body)
+
+	sent := time.Now()
+	r, err := a.postOperation(path, status, body)
 	if err != nil {
 		return err
 	}
-	o.answered, o.seq = time.Now(), r.Balances[0].Seq
-	a.done = append(a.done, o)
+
+	a.done = append(a.done, operation{
+		due:      due,
+		sent:     sent,
+		answered: time.Now(),
+		seq:      r.Balances[0].Seq,
+	})
 	if a.escrow == "" {
 		a.escrow = r.EscrowID
 	} else {
@@ -105,36 +126,45 @@ func (a *account) operate(due time.Time) error {
 	return nil
 }
 
-// ending is the way out of escrow whose turn it is.
-func (a *account) ending() (path, body string) {
+// closingRequest returns the operation that closes the escrow. The three kinds alternate.
+func (a *account) closingRequest() (path, body string) {
+	escrow := "/v1/escrows/" + a.escrow
 	item := fmt.Sprintf(`"reason":"performance_completed","queueItemId":"queue-%d"`, a.count)
 	switch a.count / 2 % 3 {
 	case 0:
-		return "/v1/escrows/" + a.escrow + "/settle", fmt.Sprintf(`{"modelId":"model:p","amount":%d,%s}`, holdAmount, item)
+		body := fmt.Sprintf(`{"modelId":"model:p","amount":%d,%s}`, holdAmount, item)
+		return escrow + "/settle", body
 	case 1:
-		return "/v1/escrows/" + a.escrow + "/refund", fmt.Sprintf(`{"amount":%d,%s}`, holdAmount, item)
+		body := fmt.Sprintf(`{"amount":%d,%s}`, holdAmount, item)
+		return escrow + "/refund", body
 	default:
-		return "/v1/escrows/" + a.escrow + "/partial-settle",
-			fmt.Sprintf(`{"modelId":"model:p","refundAmount":1,"settleAmount":%d,%s}`, holdAmount-1, item)
+		const format = `{"modelId":"model:p","refundAmount":1,"settleAmount":%d,%s}`
+		return escrow + "/partial-settle", fmt.Sprintf(format, holdAmount-1, item)
 	}
 }
 
-func (a *account) post(path string, want int, body string) (*receipt, error) {
-	header := fmt.Sprintf("Authorization: Bearer %s\r\nIdempotency-Key: %s-%d\r\n", a.token, a.name, a.count)
+// postOperation sends a request and returns the receipt. The status of the answer must be want.
+func (a *account) postOperation(path string, want int, body string) (*receipt, error) {
+	header := fmt.Sprintf("Authorization: Bearer %s\r\nIdempotency-Key: %s-%d\r\n",
+		a.token, a.name, a.count)
 	status, answer, err := a.conn.Do(rawhttp.Post(path, a.addr, header, body))
 	if err != nil {
 		return nil, err
 	}
 	if status != want {
-		return nil, fmt.Errorf("%s was answered %d: %s", path, status, answer)
+		return nil, fmt.Errorf("%s was answered with %d: %s", path, status, answer)
 	}
+
 	a.count++
+
 	r := new(receipt)
-	if err := json.Unmarshal(answer, r); err != nil {
+	err = json.Unmarshal(answer, r)
+	if err != nil {
 		return nil, err
 	}
 	if len(r.Balances) == 0 || r.Balances[0].Account != a.name {
-		return nil, fmt.Errorf("%s was answered without the user's balance: %s", path, answer)
+		return nil, fmt.Errorf("the answer to %s must begin with the user's balance: %s",
+			path, answer)
 	}
 	return r, nil
 }

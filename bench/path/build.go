@@ -27,23 +27,33 @@ func openBuilds(ctx context.Context, h *harness.Harness, o *options) ([]build, e
 	harness.Progress("building")
 	this := build{name: thisBuild}
 	var err error
-	if this.core, err = h.Build(ctx, "cmd/core"); err != nil {
+	this.core, err = h.Build(ctx, "cmd/core")
+	if err != nil {
 		return nil, err
 	}
-	if this.gateway, err = h.Build(ctx, "cmd/gateway"); err != nil {
+
+	this.gateway, err = h.Build(ctx, "cmd/gateway")
+	if err != nil {
 		return nil, err
 	}
 	if !o.hasOther() {
 		return []build{this}, nil
 	}
-	other := build{name: otherBuild, core: this.core, gateway: this.gateway}
+
+	other := build{
+		name:    otherBuild,
+		core:    this.core,
+		gateway: this.gateway,
+	}
 	if o.otherCore != "" {
 		other.core = o.otherCore
 	}
 	if o.otherGateway != "" {
 		other.gateway = o.otherGateway
 	}
-	if h.Environment.Other, err = describeOther(o); err != nil {
+
+	h.Environment.Other, err = describeOther(o)
+	if err != nil {
 		return nil, err
 	}
 	return []build{this, other}, nil
@@ -56,6 +66,7 @@ func describeOther(o *options) (string, error) {
 		if program.file == "" {
 			continue
 		}
+
 		commit, err := stack.ProgramCommit(program.file)
 		if err != nil {
 			return "", fmt.Errorf("--other-%s: %w", program.name, err)
@@ -63,7 +74,9 @@ func describeOther(o *options) (string, error) {
 		if text != "" {
 			text += ", "
 		}
+
 		text += program.name + " " + commit
 	}
+
 	return text, nil
 }

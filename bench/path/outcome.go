@@ -10,7 +10,7 @@ import (
 	"github.com/redroomrewards/realtime/bench/report"
 )
 
-// outcome is all results, in the order in which they were measured.
+// outcome holds all results, in the order in which they were measured.
 type outcome struct {
 	Environment report.Environment `json:"environment"`
 	Rates       []int              `json:"rates"`
@@ -19,18 +19,21 @@ type outcome struct {
 	Gateways    int                `json:"gateways"`
 	Seconds     float64            `json:"seconds"`     // of each measurement
 	IdleSeconds float64            `json:"idleSeconds"` // before each measurement
-	Repeated    int                `json:"repeated"`    // measurements that were discarded because others disturbed them
+	Repeated    int                `json:"repeated"`    // discarded measurements
 	Results     []result           `json:"results"`
 }
 
-// faults returns an error if any client missed an event, or got one twice or out of order.
-func (o *outcome) faults() error {
+// faultError returns an error if a client missed an event, or got one twice or out of order.
+func (o *outcome) faultError() error {
 	for i := range o.Results {
 		r := &o.Results[i]
-		if r.Faults.any() {
-			return errors.Join(fmt.Errorf("round %d, %d operations per second, %s build: %s", r.Round, r.Rate, r.Build, &r.Faults), r.Faults.First)
+		if r.Faults.hasAny() {
+			err := fmt.Errorf("round %d, %d operations per second, %s build: %s",
+				r.Round, r.Rate, r.Build, &r.Faults)
+			return errors.Join(err, r.Faults.First)
 		}
 	}
+
 	return nil
 }
 
@@ -51,41 +54,49 @@ var latencies = []struct {
 // Text implements report.Document.
 func (o *outcome) Text(w io.Writer) error {
 	_, err := fmt.Fprintf(w, "%s\n\n%s operations per second on %d accounts, %d clients on %d gateways, %g s a round, %d rounds%s.\n",
-		&o.Environment, o.rates(), o.Accounts, o.Clients, o.Gateways, o.Seconds, o.rounds(), report.Repeated(o.Repeated))
+		&o.Environment, o.ratesText(), o.Accounts, o.Clients, o.Gateways, o.Seconds, o.roundCount(), report.Repeated(o.Repeated))
 	if err != nil {
 		return err
 	}
-	tables := []*report.Table{o.times(), o.counts()}
+
+	tables := []*report.Table{o.latencyTable(), o.countTable()}
 	if o.IdleSeconds > 0 {
-		tables = append(tables, o.idle())
+		tables = append(tables, o.idleTable())
 	}
 	if o.hasOther() {
-		tables = append(tables, o.ratios())
+		tables = append(tables, o.ratioTable())
 	}
+
 	for _, t := range tables {
-		if _, err := io.WriteString(w, "\n"); err != nil {
+		_, err := io.WriteString(w, "\n")
+		if err != nil {
 			return err
 		}
-		if err := t.Write(w); err != nil {
+
+		err = t.Write(w)
+		if err != nil {
 			return err
 		}
 	}
+
 	return nil
 }
 
-func (o *outcome) rates() string {
+func (o *outcome) ratesText() string {
 	texts := make([]string, len(o.Rates))
 	for i, rate := range o.Rates {
 		texts[i] = strconv.Itoa(rate)
 	}
+
 	return strings.Join(texts, ", ")
 }
 
-func (o *outcome) rounds() int {
+func (o *outcome) roundCount() int {
 	rounds := 0
 	for i := range o.Results {
 		rounds = max(rounds, o.Results[i].Round)
 	}
+
 	return rounds
 }
 
@@ -95,19 +106,20 @@ func (o *outcome) hasOther() bool {
 			return true
 		}
 	}
+
 	return false
 }
 
-// builds are the names of the builds that were measured.
-func (o *outcome) builds() []string {
+// buildNames returns the names of the measured builds.
+func (o *outcome) buildNames() []string {
 	if o.hasOther() {
 		return []string{thisBuild, otherBuild}
 	}
 	return []string{thisBuild}
 }
 
-// of returns the results of a build at a rate, by round. Rate 0 stands for all rates.
-func (o *outcome) of(rate int, build string) []result {
+// resultsOf returns the results of a build at a rate, by round. Rate 0 stands for all rates.
+func (o *outcome) resultsOf(rate int, build string) []result {
 	var list []result
 	for i := range o.Results {
 		r := &o.Results[i]
@@ -115,15 +127,23 @@ func (o *outcome) of(rate int, build string) []result {
 			list = append(list, *r)
 		}
 	}
+
 	return list
 }
 
-func (o *outcome) times() *report.Table {
-	t := report.NewTable("milliseconds, median of the rounds (min to max)", "operations/s", "build", "p50", "p99", "max")
+func (o *outcome) latencyTable() *report.Table {
+	t := report.NewTable(
+		"milliseconds, median of the rounds (min to max)",
+		"operations/s",
+		"build",
+		"p50",
+		"p99",
+		"max",
+	)
 	for _, row := range latencies {
 		for _, rate := range o.Rates {
-			for _, build := range o.builds() {
-				results := o.of(rate, build)
+			for _, build := range o.buildNames() {
+				results := o.resultsOf(rate, build)
 				cell := func(figure func(*latency) float64) string {
 					return report.SpreadBy(results, func(r *result) float64 { return figure(row.of(r)) }).String()
 				}
@@ -134,29 +154,43 @@ func (o *outcome) times() *report.Table {
 			}
 		}
 	}
+
 	return t
 }
 
-func (o *outcome) counts() *report.Table {
+func (o *outcome) countTable() *report.Table {
 	t := report.NewTable("round", "operations/s", "build", "operations", "events arrived", "before the answer", "lost", "twice",
 		"out of order", "driver late by ms", "core CPU µs/operation", "gateway CPU µs/event", "Redis CPU µs/operation", "others' CPU")
 	for i := range o.Results {
 		r := &o.Results[i]
-		t.Row(strconv.Itoa(r.Round), strconv.Itoa(r.Rate), r.Build,
-			report.Number(float64(r.Operations)), report.Number(float64(r.Events)), fmt.Sprintf("%.0f %%", r.Before),
-			fmt.Sprint(r.Faults.Lost), fmt.Sprint(r.Faults.Twice), fmt.Sprint(r.Faults.OutOfOrder), report.Number(r.LatestStart),
-			report.Optional(r.CoreCPU), report.Optional(r.GatewayCPU), report.Optional(r.RedisCPU),
-			fmt.Sprintf("%.0f %%", r.OthersPercent))
+		t.Row(
+			strconv.Itoa(r.Round),
+			strconv.Itoa(r.Rate),
+			r.Build,
+			report.Number(float64(r.Operations)),
+			report.Number(float64(r.Events)),
+			fmt.Sprintf("%.0f %%", r.Before),
+			fmt.Sprint(r.Faults.Lost),
+			fmt.Sprint(r.Faults.Twice),
+			fmt.Sprint(r.Faults.OutOfOrder),
+			report.Number(r.LatestStart),
+			report.Optional(r.CoreCPU),
+			report.Optional(r.GatewayCPU),
+			report.Optional(r.RedisCPU),
+			fmt.Sprintf("%.0f %%", r.OthersPercent),
+		)
 	}
+
 	return t
 }
 
-// idle is one row for each build, over all rates: the rate is irrelevant before the load begins.
-func (o *outcome) idle() *report.Table {
-	head := fmt.Sprintf("no operations for %g s: per cent of one core, median (min to max)", o.IdleSeconds)
+// idleTable has one row for each build, over all rates, because there is no load yet.
+func (o *outcome) idleTable() *report.Table {
+	head := fmt.Sprintf("no operations for %g s: per cent of one core, median (min to max)",
+		o.IdleSeconds)
 	t := report.NewTable(head, "core", "gateway", "Redis", "others' CPU", "measurements")
-	for _, build := range o.builds() {
-		results := o.of(0, build)
+	for _, build := range o.buildNames() {
+		results := o.resultsOf(0, build)
 		cell := func(figure func(*idleCPU) float64) string {
 			return report.SpreadBy(results, func(r *result) float64 { return figure(r.Idle) }).String()
 		}
@@ -167,18 +201,25 @@ func (o *outcome) idle() *report.Table {
 			cell(func(i *idleCPU) float64 { return i.Others }),
 			strconv.Itoa(len(results)))
 	}
+
 	return t
 }
 
-// ratios compares the two builds.
-func (o *outcome) ratios() *report.Table {
-	t := report.NewTable("this build / the other, same round", "operations/s", "median (min to max)", "rounds")
+// ratioTable compares the two builds.
+func (o *outcome) ratioTable() *report.Table {
+	t := report.NewTable(
+		"this build / the other, same round",
+		"operations/s",
+		"median (min to max)",
+		"rounds",
+	)
 	add := func(name string, rate int, figure func(*result) float64) {
 		values := o.ratioOf(rate, figure)
 		cell := "–"
 		if len(values) > 0 {
 			cell = report.SpreadOf(values).String()
 		}
+
 		t.Row(name, strconv.Itoa(rate), cell, strconv.Itoa(len(values)))
 	}
 	for _, rate := range o.Rates {
@@ -186,23 +227,27 @@ func (o *outcome) ratios() *report.Table {
 			add(l.name+", p50", rate, func(r *result) float64 { return l.of(r).P50 })
 			add(l.name+", p99", rate, func(r *result) float64 { return l.of(r).P99 })
 		}
+
 		add("core CPU per operation", rate, func(r *result) float64 { return r.CoreCPU })
 		add("gateway CPU per event", rate, func(r *result) float64 { return r.GatewayCPU })
 		add("Redis CPU per operation", rate, func(r *result) float64 { return r.RedisCPU })
 	}
+
 	return t
 }
 
 // ratioOf compares a figure round by round. It leaves a round out if the other build's figure is
 // zero.
 func (o *outcome) ratioOf(rate int, figure func(*result) float64) []float64 {
-	these := o.of(rate, thisBuild)
-	others := o.of(rate, otherBuild)
+	these := o.resultsOf(rate, thisBuild)
+	others := o.resultsOf(rate, otherBuild)
 	var values []float64
 	for i := range min(len(these), len(others)) {
-		if by := figure(&others[i]); by > 0 {
-			values = append(values, figure(&these[i])/by)
+		divisor := figure(&others[i])
+		if divisor > 0 {
+			values = append(values, figure(&these[i])/divisor)
 		}
 	}
+
 	return values
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/redroomrewards/realtime/bench/histogram"
 )
 
-// latency sums up durations, in milliseconds.
+// latency describes the distribution of durations, in milliseconds.
 type latency struct {
 	P50 float64 `json:"p50"`
 	P99 float64 `json:"p99"`
@@ -16,10 +16,14 @@ type latency struct {
 }
 
 func latencyOf(h *histogram.Histogram) latency {
-	return latency{P50: millis(h.Quantile(0.5)), P99: millis(h.Quantile(0.99)), Max: millis(h.Max())}
+	return latency{
+		P50: toMillis(h.Quantile(0.5)),
+		P99: toMillis(h.Quantile(0.99)),
+		Max: toMillis(h.Max()),
+	}
 }
 
-func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+func toMillis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // faults count violations of the delivery guarantee.
 type faults struct {
@@ -28,18 +32,19 @@ type faults struct {
 	OutOfOrder int64 `json:"outOfOrder"`
 	Stray      int64 `json:"stray"` // events that belong to no operation
 	Ended      int   `json:"ended"` // clients whose connection ended early
-	First      error `json:"-"`     // why the first of those connections ended
+	First      error `json:"-"`     // the error of the first of those connections
 }
 
 func (f *faults) String() string {
-	return fmt.Sprintf("%d lost, %d twice, %d out of order, %d stray, %d connections ended", f.Lost, f.Twice, f.OutOfOrder, f.Stray, f.Ended)
+	return fmt.Sprintf("%d lost, %d twice, %d out of order, %d stray, %d connections ended",
+		f.Lost, f.Twice, f.OutOfOrder, f.Stray, f.Ended)
 }
 
-func (f *faults) any() bool {
+func (f *faults) hasAny() bool {
 	return f.Lost+f.Twice+f.OutOfOrder+f.Stray > 0 || f.Ended > 0
 }
 
-// result is one measurement.
+// result holds the figures of one measurement.
 type result struct {
 	Round          int      `json:"round"`
 	Rate           int      `json:"rate"` // operations per second
@@ -47,11 +52,11 @@ type result struct {
 	Operations     int      `json:"operations"` // after the warm-up
 	Events         uint64   `json:"events"`     // of these operations, at all clients together
 	RequestToFrame latency  `json:"requestToFrameMillis"`
-	AnswerToFrame  latency  `json:"answerToFrameMillis"` // 0 for an event that came before the answer
+	AnswerToFrame  latency  `json:"answerToFrameMillis"` // 0 for an event that arrived before the answer
 	CommitToFrame  latency  `json:"commitToFrameMillis"` // from the event's timestamp, which has whole milliseconds
 	RequestAnswer  latency  `json:"requestToAnswerMillis"`
-	Before         float64  `json:"beforeAnswerPercent"` // events that came before the answer
-	LatestStart    float64  `json:"latestStartMillis"`   // how far the driver fell behind its schedule
+	Before         float64  `json:"beforeAnswerPercent"` // events that arrived before the answer
+	LatestStart    float64  `json:"latestStartMillis"`   // largest delay of the driver behind its schedule
 	CoreCPU        float64  `json:"coreCPUMicros"`       // per operation
 	GatewayCPU     float64  `json:"gatewayCPUMicros"`    // per delivered event, all gateways
 	RedisCPU       float64  `json:"redisCPUMicros"`      // per operation
@@ -66,14 +71,16 @@ func newResult(accounts []*account, watchers []*watcher, from time.Time, used co
 	r := new(result)
 	all := r.addAnswers(accounts, from)
 	delivered := r.addEvents(accounts, watchers, from)
-	r.CoreCPU = micros(used.core, all)
-	r.GatewayCPU = micros(used.gateways, delivered)
-	r.RedisCPU = micros(used.redis, all)
+	r.CoreCPU = microsEach(used.core, all)
+	r.GatewayCPU = microsEach(used.gateways, delivered)
+	r.RedisCPU = microsEach(used.redis, all)
 	r.OthersPercent = used.others
 	return r
 }
 
-func micros(d time.Duration, n int) float64 { return float64(d.Microseconds()) / float64(max(1, n)) }
+func microsEach(d time.Duration, n int) float64 {
+	return float64(d.Microseconds()) / float64(max(1, n))
+}
 
 // addAnswers fills in the figures of the HTTP answers. It returns the number of all operations.
 func (r *result) addAnswers(accounts []*account, from time.Time) (all int) {
@@ -85,13 +92,15 @@ func (r *result) addAnswers(accounts []*account, from time.Time) (all int) {
 			if o.due.Before(from) {
 				continue
 			}
+
 			r.Operations++
 			request.Add(o.answered.Sub(o.sent))
 			latest = max(latest, o.sent.Sub(o.due))
 		}
 	}
+
 	r.RequestAnswer = latencyOf(&request)
-	r.LatestStart = millis(latest)
+	r.LatestStart = toMillis(latest)
 	return all
 }
 
@@ -102,7 +111,7 @@ func (r *result) addEvents(accounts []*account, watchers []*watcher, from time.T
 	early := 0
 	for _, w := range watchers {
 		a := accounts[w.account]
-		r.Faults.add(w, a.seq())
+		r.Faults.addEvents(w, a.lastSeq())
 		delivered += len(w.seen)
 		for i := range w.seen {
 			s := &w.seen[i]
@@ -114,15 +123,18 @@ func (r *result) addEvents(accounts []*account, watchers []*watcher, from time.T
 			if o.due.Before(from) {
 				continue
 			}
+
 			sinceAnswer := s.at.Sub(o.answered)
 			if sinceAnswer < 0 {
 				early++
 			}
+
 			request.Add(s.at.Sub(o.sent))
 			answer.Add(max(sinceAnswer, 0))
 			commit.Add(s.at.Sub(s.committed))
 		}
 	}
+
 	r.Events = answer.Count()
 	r.RequestToFrame = latencyOf(&request)
 	r.AnswerToFrame = latencyOf(&answer)
@@ -134,16 +146,17 @@ func (r *result) addEvents(accounts []*account, watchers []*watcher, from time.T
 // operationOf finds the operation that gave the account's event this seq. It returns nil if there
 // is none.
 func (a *account) operationOf(seq int64) *operation {
-	i, _ := slices.BinarySearchFunc(a.done, seq, func(o operation, seq int64) int { return int(o.seq - seq) })
+	i, _ := slices.BinarySearchFunc(a.done, seq,
+		func(o operation, seq int64) int { return int(o.seq - seq) })
 	if seq <= a.start || i == len(a.done) {
 		return nil
 	}
 	return &a.done[i]
 }
 
-// add compares the events that a client saw with those that its account had. The client must see
+// addEvents compares the events that a client saw with those of its account. The client must see
 // every seq after its snapshot up to last, once and in order.
-func (f *faults) add(w *watcher, last int64) {
+func (f *faults) addEvents(w *watcher, last int64) {
 	next := w.start + 1
 	got := make(map[int64]bool, len(w.seen))
 	ids := make(map[string]bool, len(w.seen))
@@ -152,19 +165,23 @@ func (f *faults) add(w *watcher, last int64) {
 		if s.seq != next {
 			f.OutOfOrder++
 		}
+
 		next = s.seq + 1
 		if got[s.seq] || ids[s.id] {
 			f.Twice++
 		}
+
 		got[s.seq] = true
 		ids[s.id] = true
 	}
+
 	for seq := w.start + 1; seq <= last; seq++ {
 		if !got[seq] {
 			f.Lost++
 		}
 	}
-	if w.ended() {
+
+	if w.endedEarly() {
 		f.Ended++
 		if f.First == nil {
 			f.First = w.err

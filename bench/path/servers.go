@@ -22,30 +22,34 @@ func startServers(ctx context.Context, b *build, c *stack.Config, gateways int) 
 	if err != nil {
 		return nil, err
 	}
+
 	s := &servers{core: core}
 	for range gateways {
 		g, err := stack.StartGateway(ctx, b.gateway, c, core)
 		if err != nil {
-			return nil, errors.Join(err, s.stop())
+			return nil, errors.Join(err, s.stopAll())
 		}
+
 		s.gateways = append(s.gateways, g)
 	}
+
 	return s, nil
 }
 
-// stop ends the gateways and then the core.
-func (s *servers) stop() error {
+// stopAll ends the gateways and then the core.
+func (s *servers) stopAll() error {
 	var errs []error
 	for _, g := range s.gateways {
 		errs = append(errs, g.Stop())
 	}
+
 	return errors.Join(append(errs, s.core.Stop())...)
 }
 
-// usage is CPU time used up to a moment.
+// usage is the CPU time that was used before a moment.
 type usage struct {
-	harness.Usage               // its Servers are the core and all gateways
-	core          time.Duration // the core alone; zero away from Linux
+	harness.Usage               // Servers is the core and all gateways
+	core          time.Duration // only the core; zero on other systems than Linux
 }
 
 func (s *servers) readUsage(ctx context.Context, h *harness.Harness) (u usage, err error) {
@@ -83,28 +87,37 @@ type idleCPU struct {
 	Others  float64 `json:"othersPercent"` // other processes, of all processors
 }
 
-// settleTime lets the servers finish the work of connecting before the idle time begins.
+// settleTime is the time before the idle time, in which the servers finish the work of new
+// connections.
 const settleTime = time.Second
 
-// measureIdle returns what the servers use while nothing happens. It returns nil for d = 0.
+// measureIdle returns the CPU time of the servers without operations, over the time d. It returns
+// nil for d = 0.
 func (s *servers) measureIdle(ctx context.Context, h *harness.Harness, d time.Duration) (*idleCPU, error) {
 	if d == 0 {
 		return nil, nil
 	}
-	if err := wait(ctx, settleTime); err != nil {
+
+	err := waitFor(ctx, settleTime)
+	if err != nil {
 		return nil, err
 	}
+
 	before, err := s.readUsage(ctx, h)
 	if err != nil {
 		return nil, err
 	}
-	if err := wait(ctx, d); err != nil {
+
+	err = waitFor(ctx, d)
+	if err != nil {
 		return nil, err
 	}
+
 	after, err := s.readUsage(ctx, h)
 	if err != nil {
 		return nil, err
 	}
+
 	used := after.since(&before)
 	percent := func(cpu time.Duration) float64 { return 100 * cpu.Seconds() / used.wall.Seconds() }
 	return &idleCPU{
@@ -115,7 +128,7 @@ func (s *servers) measureIdle(ctx context.Context, h *harness.Harness, d time.Du
 	}, nil
 }
 
-func wait(ctx context.Context, d time.Duration) error {
+func waitFor(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

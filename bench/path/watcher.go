@@ -19,16 +19,16 @@ import (
 type watcher struct {
 	account int
 	conn    *websocket.Conn
-	start   int64        // seq of the snapshot that it began with
+	start   int64        // seq of the snapshot at the beginning
 	last    atomic.Int64 // seq of the newest event
-	seen    []sighting   // read it after closed
-	err     error        // why it ended; read it after closed
+	seen    []sighting   // valid when closed is closed
+	err     error        // of the connection; valid when closed is closed
 	closed  chan struct{}
-	closing atomic.Bool // we end it ourselves
+	closing atomic.Bool // closeWatchers has been called
 }
 
-// ended tells whether the connection ended before we closed it.
-func (w *watcher) ended() bool { return w.err != nil && !w.closing.Load() }
+// endedEarly reports whether the connection ended before closeWatchers.
+func (w *watcher) endedEarly() bool { return w.err != nil && !w.closing.Load() }
 
 // sighting is an event that arrived.
 type sighting struct {
@@ -38,7 +38,7 @@ type sighting struct {
 	committed time.Time // the event's timestamp
 }
 
-// frame is what a server sends, as far as it matters here.
+// frame holds the fields of a frame that the benchmark needs.
 type frame struct {
 	Op       string `json:"op"`
 	Message  string `json:"message"`
@@ -54,7 +54,7 @@ type frame struct {
 	} `json:"event"`
 }
 
-// openWatchers connects and subscribes the clients, in turn on each gateway.
+// openWatchers connects and subscribes the clients, on all gateways in turn.
 func openWatchers(ctx context.Context, secret stack.Secret, gateways []*stack.Server, o *options) ([]*watcher, error) {
 	watchers := make([]*watcher, 0, o.clients)
 	for n := range o.clients {
@@ -63,12 +63,16 @@ func openWatchers(ctx context.Context, secret stack.Secret, gateways []*stack.Se
 		if o.clients <= o.accounts {
 			gateway = gateways[n%len(gateways)]
 		}
-		if err := w.subscribe(ctx, secret, gateway.Addr); err != nil {
+
+		err := w.subscribe(ctx, secret, gateway.Addr)
+		if err != nil {
 			return watchers, fmt.Errorf("client %d: %w", n, err)
 		}
+
 		watchers = append(watchers, w)
-		go w.read(ctx)
+		go w.readEvents(ctx)
 	}
+
 	return watchers, nil
 }
 
@@ -76,44 +80,54 @@ func openWatchers(ctx context.Context, secret stack.Secret, gateways []*stack.Se
 func closeWatchers(watchers []*watcher) {
 	for _, w := range watchers {
 		select {
-		case <-w.closed: // by itself, or by an earlier call
+		case <-w.closed: // the connection has failed, or an earlier call has closed it
 		default:
 			w.closing.Store(true)
 		}
+
 		_ = w.conn.CloseNow()
 		<-w.closed
 	}
 }
 
+// subscribe connects, subscribes to the account and waits for the snapshot.
 func (w *watcher) subscribe(ctx context.Context, secret stack.Secret, addr string) error {
-	name := accountOf(w.account)
+	name := accountName(w.account)
 	raw, err := secret.Token(name, nil)
 	if err != nil {
 		return err
 	}
+
 	dialing, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	w.conn, _, err = websocket.Dial(dialing, "ws://"+addr+"/v1/ws", &websocket.DialOptions{ //nolint:bodyclose // the library closes it
-		HTTPHeader: http.Header{"Authorization": {"Bearer " + raw}}, Subprotocols: []string{"wallet.v1"},
+		HTTPHeader:   http.Header{"Authorization": {"Bearer " + raw}},
+		Subprotocols: []string{"wallet.v1"},
 	})
 	if err != nil {
 		return err
 	}
+
 	w.conn.SetReadLimit(4 << 20)
-	err = w.conn.Write(dialing, websocket.MessageText, fmt.Appendf(nil, `{"op":"subscribe","sub":"w","accounts":[%q]}`, name))
+	err = w.conn.Write(dialing, websocket.MessageText,
+		fmt.Appendf(nil, `{"op":"subscribe","sub":"w","accounts":[%q]}`, name))
 	for err == nil {
 		var message []byte
-		if _, message, err = w.conn.Read(dialing); err != nil {
+		_, message, err = w.conn.Read(dialing)
+		if err != nil {
 			break
 		}
+
 		for line := range bytes.SplitSeq(message, []byte("\n")) {
 			var f frame
-			if err := json.Unmarshal(line, &f); err != nil {
+			err := json.Unmarshal(line, &f)
+			if err != nil {
 				return err
 			}
+
 			switch {
 			case f.Op == "error":
-				return fmt.Errorf("the gateway refused: %s", f.Message)
+				return fmt.Errorf("the gateway refused the subscription: %s", f.Message)
 			case f.Op == "subscribed" && len(f.Accounts) == 1:
 				w.start = f.Accounts[0].Seq
 				w.last.Store(w.start)
@@ -121,12 +135,13 @@ func (w *watcher) subscribe(ctx context.Context, secret stack.Secret, addr strin
 			}
 		}
 	}
+
 	_ = w.conn.CloseNow()
 	return err
 }
 
-// read takes events until the connection ends.
-func (w *watcher) read(ctx context.Context) {
+// readEvents stores events until the connection ends.
+func (w *watcher) readEvents(ctx context.Context) {
 	defer close(w.closed)
 	for {
 		_, message, err := w.conn.Read(ctx)
@@ -135,22 +150,33 @@ func (w *watcher) read(ctx context.Context) {
 			w.err = err
 			return
 		}
+
 		for line := range bytes.SplitSeq(message, []byte("\n")) {
-			if w.err = w.take(line, at); w.err != nil {
+			w.err = w.handleFrame(line, at)
+			if w.err != nil {
 				return
 			}
 		}
 	}
 }
 
-func (w *watcher) take(line []byte, at time.Time) error {
+// handleFrame stores an event. It returns an error for a frame that ends the guarantee of the
+// stream.
+func (w *watcher) handleFrame(line []byte, at time.Time) error {
 	var f frame
-	if err := json.Unmarshal(line, &f); err != nil {
-		return fmt.Errorf("a frame that is no JSON: %w", err)
+	err := json.Unmarshal(line, &f)
+	if err != nil {
+		return fmt.Errorf("decode frame: %w", err)
 	}
+
 	switch f.Op {
 	case "event":
-		w.seen = append(w.seen, sighting{at: at, seq: f.Seq, id: f.Event.ID, committed: f.Event.Timestamp})
+		w.seen = append(w.seen, sighting{
+			at:        at,
+			seq:       f.Seq,
+			id:        f.Event.ID,
+			committed: f.Event.Timestamp,
+		})
 		w.last.Store(f.Seq)
 	case "resync":
 		return errors.New("resync: " + f.Reason)
