@@ -1,12 +1,13 @@
-# What the scripts share; sourced. Every step has a heading and says how long it took; the first that fails ends the script.
+# Functions that the scripts share. This file is sourced. Each step prints a heading and its
+# duration. The first failed step ends the script.
 # shellcheck shell=bash
 
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-export GOWORK=off # a workspace of the developer's must not change what is checked
+export GOWORK=off # a Go workspace of the developer must not change the result
 
-command -v go >/dev/null || { echo 'Go is not on PATH. See https://go.dev/doc/install' >&2; exit 1; }
+command -v go >/dev/null || { echo 'Go must be on PATH. See https://go.dev/doc/install' >&2; exit 1; }
 
 steps_passed=0
 
@@ -14,7 +15,8 @@ step() { # HEADING COMMAND…
   local heading=$1 begun=$SECONDS rc=0
   shift
   printf '\n=== %s\n' "$heading"
-  # Not in an `if` or `||`: there, bash would go on after a failure within a function.
+  # The command must not be in an `if` or before `||`: bash would then ignore failures within a
+  # function.
   set +e
   (set -e; "$@")
   rc=$?
@@ -28,7 +30,8 @@ step() { # HEADING COMMAND…
   printf -- '--- %d s\n' $((SECONDS - begun))
 }
 
-# Directories of Go modules beside the root one, without tools/, which only pins programs.
+# Prints the directories of all Go modules except the root module and tools/, which only pins
+# programs.
 nested_modules() {
   local directory
   for directory in bench deploy; do
@@ -41,7 +44,7 @@ go_files() { find "$root" -name '*.go' -not -path '*/.git/*' -not -path '*/node_
 check_gofmt() {
   local unformatted
   unformatted=$(go_files -print0 | xargs -0 gofmt -l)
-  [ -z "$unformatted" ] || { printf 'not formatted; run scripts/fmt:\n%s\n' "$unformatted"; return 1; }
+  [ -z "$unformatted" ] || { printf 'these files are not formatted; run scripts/fmt:\n%s\n' "$unformatted"; return 1; }
 }
 
 check_tidy() { # MODULE-DIRECTORY
