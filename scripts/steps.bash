@@ -62,8 +62,36 @@ golangci() { # MODULE-DIRECTORY
   "$root/scripts/golangci-lint" run --config "$root/.golangci.yml" ./...
 }
 
+# Prints the commits that are not on the default branch. If that branch is unknown, prints the newest
+# commit. A merge commit is left out, because GitHub writes its subject.
+new_commits() {
+  local branch range=-1
+  for branch in origin/HEAD origin/main origin/master; do
+    if git -C "$root" rev-parse --verify --quiet "$branch^{commit}" >/dev/null; then
+      range=$branch..HEAD
+      break
+    fi
+  done
+  git -C "$root" log --no-merges --format='%h %s' "$range"
+}
+
+check_subjects() {
+  local commit subject failed=0
+  local LC_ALL=C.UTF-8 # counts characters, not bytes
+  git -C "$root" rev-parse --verify --quiet HEAD >/dev/null 2>&1 || return 0 # not a Git repository
+  while read -r commit subject; do
+    if [ "${#subject}" -gt 72 ]; then
+      printf 'the subject of commit %s must have at most 72 columns, but has %d:\n%s\n' \
+        "$commit" "${#subject}" "$subject"
+      failed=1
+    fi
+  done < <(new_commits)
+  return "$failed"
+}
+
 lint_steps() {
   local module
+  step 'commit subjects' check_subjects
   step 'gofmt' check_gofmt
   for module in . $(nested_modules); do
     step "go mod tidy -diff ($module)" check_tidy "$module"
