@@ -155,7 +155,7 @@ func (a *API) describeLetterError(err error) *problem.Details {
 		return httpserver.Invalid("/after", err.Error())
 	}
 	a.cfg.Logger.Error("reading dead letters failed", "err", err)
-	d := problem.New(http.StatusServiceUnavailable, "unavailable", "Redis unavailable", "Redis did not answer; the log tells why")
+	d := problem.New(http.StatusServiceUnavailable, "unavailable", "Redis unavailable", "Redis did not answer; the server log has the cause")
 	d.RetryAfter = 2
 	return d
 }

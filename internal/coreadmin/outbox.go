@@ -46,7 +46,7 @@ func (a *API) getOutbox(w http.ResponseWriter, r *http.Request) *problem.Details
 
 func ledgerUnavailable() *problem.Details {
 	d := problem.New(http.StatusServiceUnavailable, "unavailable", "Ledger unavailable",
-		"the ledger's database did not answer: nothing is known")
+		"the ledger's database did not answer; try again later")
 	d.RetryAfter = 2
 	return d
 }

@@ -63,7 +63,7 @@ func (a *API) reconcile(w http.ResponseWriter, r *http.Request) *problem.Details
 
 	if !a.reconciling.TryLock() {
 		return problem.New(http.StatusConflict, "reconcile_running", "Reconciliation is running",
-			"this core is verifying its ledger already; try again when that has ended")
+			"only one reconciliation may run at a time; try again when the running one has ended")
 	}
 	defer a.reconciling.Unlock()
 	// The listener's deadline is for answers that come soon. An error means that the writer has no
@@ -98,7 +98,7 @@ func (a *API) describeAuditError(err error) *problem.Details {
 	switch {
 	case details == nil:
 		a.cfg.Logger.Error("reconcile failed", "err", err)
-		return problem.New(http.StatusInternalServerError, "internal", "Internal error", "the ledger could not be verified; the log tells why")
+		return problem.New(http.StatusInternalServerError, "internal", "Internal error", "the ledger could not be verified; the server log has the cause")
 	case details.Code == "unavailable":
 		return ledgerUnavailable()
 	}

@@ -91,7 +91,7 @@ func (a *API) OpenAPI() ([]byte, error) { return json.MarshalIndent(a.huma.OpenA
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if isUncleanPath(r.URL.EscapedPath()) {
 		a.refuse(w, r, problem.New(http.StatusNotFound, "not_found", "Not found",
-			"a path must not have empty or dot segments"))
+			"the path must not have empty or dot segments"))
 		return
 	}
 	a.mux.ServeHTTP(w, r)
@@ -121,12 +121,12 @@ func (a *API) refuseUnmatched(w http.ResponseWriter, r *http.Request) {
 	}
 	if len(allowed) == 0 {
 		a.refuse(w, r, problem.New(http.StatusNotFound, "not_found", "Not found",
-			"there is no such path; /docs lists all paths"))
+			"the path is unknown; /docs lists all paths"))
 		return
 	}
 	w.Header().Set("Allow", strings.Join(allowed, ", "))
 	a.refuse(w, r, problem.New(http.StatusMethodNotAllowed, "method_not_allowed", "Method not allowed",
-		"this path takes "+strings.Join(allowed, " and ")))
+		"the method must be "+strings.Join(allowed, " or ")))
 }
 
 // refuse answers a request that is no call.

@@ -15,7 +15,7 @@ func (c *call) authenticate() error {
 	raw := auth.FromHeader(c.r.Header)
 	if raw == "" {
 		c.w.Header().Set("WWW-Authenticate", `Bearer realm="core"`)
-		return fmt.Errorf("%w: send Authorization: Bearer <token>", errUnauthorized)
+		return fmt.Errorf("%w: the request must have the header Authorization: Bearer <token>", errUnauthorized)
 	}
 	claims, err := c.api.verifier.Verify(c.ctx, raw)
 	if errors.Is(err, auth.ErrUnavailable) {
@@ -32,7 +32,7 @@ func (c *call) authenticate() error {
 // requireScope requires that the token has the scope, which gives authority over all accounts.
 func (c *call) requireScope(scope string) error {
 	if !c.claims.Has(scope) {
-		return fmt.Errorf("%w: the token lacks the scope %s", errForbidden, scope)
+		return fmt.Errorf("%w: the token must have the scope %s", errForbidden, scope)
 	}
 	return nil
 }
@@ -45,5 +45,5 @@ func (c *call) requireReadable(accounts ...string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%w: the token is for other accounts and lacks the scope %s", errForbidden, auth.ScopeRead)
+	return fmt.Errorf("%w: the token must be for the account or have the scope %s", errForbidden, auth.ScopeRead)
 }

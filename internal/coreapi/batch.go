@@ -58,7 +58,7 @@ func (items *batchItems) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	}
 	for kind := dec.PeekKind(); kind != ']'; kind = dec.PeekKind() {
 		if len(*items) == maxOperations {
-			return invalidField("/operations", "has more than 1000 operations")
+			return invalidField("/operations", detailOperations)
 		}
 		if kind == 'n' { // the decoder would take null for {}
 			return invalidField("/operations/"+strconv.Itoa(len(*items)), "must be a JSON object")

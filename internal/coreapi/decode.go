@@ -28,8 +28,8 @@ const maxBody = 1 << 20
 const maxDrain = 8 << 20
 
 var (
-	errBodyTooLarge     = fmt.Errorf("%w: the body has more than %d bytes", wallet.ErrTooLarge, maxBody)
-	errMetadataTooLarge = fmt.Errorf("%w: metadata has more than %d bytes", wallet.ErrTooLarge, wallet.MaxMetadata)
+	errBodyTooLarge     = fmt.Errorf("%w: the body must not exceed %d bytes", wallet.ErrTooLarge, maxBody)
+	errMetadataTooLarge = fmt.Errorf("%w: metadata must not exceed %d bytes", wallet.ErrTooLarge, wallet.MaxMetadata)
 )
 
 // buffers lends the buffers that calls read and write bodies with.
@@ -87,7 +87,7 @@ func readBody(r *http.Request, buffer []byte) ([]byte, error) {
 		case errors.Is(err, io.EOF):
 			return buffer, nil
 		case err != nil:
-			return buffer, invalidField("", "the body could not be read to its end")
+			return buffer, invalidField("", "the body could not be read completely")
 		}
 	}
 }
@@ -120,17 +120,17 @@ func explainJSON(err error, size int) error {
 	case errors.Is(err, wallet.ErrTooLarge):
 		return errMetadataTooLarge
 	case size == 0:
-		return invalidField("", "the body is empty; it must be a JSON object")
+		return invalidField("", "the body must be a JSON object; it is empty")
 	case errors.Is(err, jsontext.ErrDuplicateName) && errors.As(err, &syntax):
-		return invalidField(string(syntax.JSONPointer), "the field appears twice")
+		return invalidField(string(syntax.JSONPointer), "must appear only once")
 	case errors.Is(err, jsonv2.ErrUnknownName) && errors.As(err, &semantic):
-		return invalidField(string(semantic.JSONPointer), "there is no such field")
+		return invalidField(string(semantic.JSONPointer), "must be a known field")
 	case errors.As(err, &semantic):
 		return invalidField(string(semantic.JSONPointer), describeType(semantic.GoType))
 	case errors.As(err, &syntax):
-		return invalidField(string(syntax.JSONPointer), fmt.Sprintf("no valid JSON at byte %d", syntax.ByteOffset))
+		return invalidField(string(syntax.JSONPointer), fmt.Sprintf("the body must be valid JSON; it is invalid at byte %d", syntax.ByteOffset))
 	}
-	return invalidField("", "no valid JSON")
+	return invalidField("", "the body must be valid JSON")
 }
 
 // describeType says which JSON value a Go type stands for.
@@ -140,9 +140,9 @@ func describeType(t reflect.Type) string {
 	}
 	switch {
 	case t == nil:
-		return "has the wrong type"
+		return "must have the documented type"
 	case t.Kind() == reflect.Int64:
-		return fmt.Sprintf("must be a whole number from 1 to %d, written without point, exponent or quotes", wallet.MaxAmount)
+		return fmt.Sprintf("must be a whole number from 1 to %d, without a decimal point, an exponent or quotes", wallet.MaxAmount)
 	case t.Kind() == reflect.String:
 		return "must be a string"
 	default:

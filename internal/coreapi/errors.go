@@ -43,10 +43,12 @@ var errorTable = []struct {
 }
 
 const (
-	detailOverloaded  = "the queue in front of the ledger is full; nothing was done; try again later"
-	detailUnavailable = "the ledger did not answer in time; a write may or may not have been done; a retry with the same Idempotency-Key returns its result and does nothing twice"
-	detailKeyReused   = "this operation was done before with this Idempotency-Key and another request; send each new request with a new key"
-	detailInternal    = "an internal error occurred; the log has its cause under the request id"
+	detailOverloaded  = "the ledger's queue is full; nothing was done; try again later"
+	detailUnavailable = "the ledger did not answer in time; a write may or may not have been done; " +
+		"a retry with the same Idempotency-Key returns its result and does nothing twice"
+	detailKeyReused = "each new request must have a new Idempotency-Key; " +
+		"this key was used for another request of the same operation"
+	detailInternal = "an internal error occurred; the server log has the cause under the request id"
 )
 
 // DescribeError returns the problem that a client is told of, or nil for an error that is not in
@@ -98,17 +100,17 @@ func addMembers(d *problem.Details, err error) {
 			d.Detail = joinPointer(d.Errors[0])
 		}
 	case errors.As(err, &funds):
-		d.Detail = fmt.Sprintf("%s has %d points, %d were asked for", funds.Account, funds.Available, funds.Requested)
+		d.Detail = fmt.Sprintf("%s has %d points, %d were requested", funds.Account, funds.Available, funds.Requested)
 		balance := "availableBalance"
 		if funds.Account.IsModel() {
 			balance = "earnedBalance"
 		}
 		d.Extra = map[string]any{"accountId": funds.Account, balance: funds.Available, "requestedAmount": funds.Requested}
 	case errors.As(err, &processed):
-		d.Detail = fmt.Sprintf("the escrow is %s already", processed.Status)
+		d.Detail = fmt.Sprintf("the escrow must be held; it is %s", processed.Status)
 		d.Extra = map[string]any{"escrowStatus": processed.Status}
 	case errors.As(err, &mismatch):
-		d.Detail = fmt.Sprintf("the escrow holds %d points, %d were named", mismatch.EscrowAmount, mismatch.Requested)
+		d.Detail = fmt.Sprintf("the amount must equal the escrow's amount; the escrow holds %d points, %d were requested", mismatch.EscrowAmount, mismatch.Requested)
 		d.Extra = map[string]any{"escrowAmount": mismatch.EscrowAmount, "requestedAmount": mismatch.Requested}
 	}
 }

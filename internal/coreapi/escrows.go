@@ -33,7 +33,7 @@ func listEscrows(c *call) error {
 	}
 
 	if !account.IsUser() {
-		return invalidField("/account", "only a user has escrows")
+		return invalidField("/account", "the account must be a user")
 	}
 	query, err := c.readQuery("status", "limit", "before")
 	if err != nil {

@@ -27,7 +27,7 @@ func (c *call) singleHeader(name, pointer string) (string, error) {
 	case 1:
 		return values[0], nil
 	default:
-		return "", invalidField(pointer, "the header "+name+" must be given once")
+		return "", invalidField(pointer, "the "+name+" header must be given only once")
 	}
 }
 
@@ -76,7 +76,7 @@ func (c *call) readOperationHeaders() (operationHeaders, error) {
 		return operationHeaders{}, err
 	}
 	if key == "" {
-		return operationHeaders{}, invalidField("/idempotencyKey", "the header Idempotency-Key is required: 1 to 255 visible ASCII characters")
+		return operationHeaders{}, invalidField("/idempotencyKey", "the Idempotency-Key header must have 1 to 255 visible ASCII characters")
 	}
 	origin, err := c.readOrigin()
 	return operationHeaders{idempotencyKey: key, origin: origin}, err
@@ -102,7 +102,7 @@ func (c *call) escrowID() (uuid.UUID, error) {
 	return id, nil
 }
 
-const detailEscrowID = "an escrow is named by its UUID"
+const detailEscrowID = "an escrow's id must be a UUID of 36 characters"
 
 // parseUUID reads the id of an escrow or a transaction. It accepts only the usual form, so that one
 // thing has one name.
@@ -156,7 +156,7 @@ func (q *query) time(name string) time.Time {
 	}
 	t, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		q.fail(name, "must be a time of RFC 3339, such as 2026-11-23T19:02:58Z (a + is written %2B)")
+		q.fail(name, "must be an RFC 3339 time, for example 2026-11-23T19:02:58Z; a + must be sent as %2B")
 	}
 	if epoch := time.Unix(0, 0); t.Before(epoch) {
 		return epoch

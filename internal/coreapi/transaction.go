@@ -66,7 +66,7 @@ func getTransaction(c *call) error {
 
 	id, ok := parseUUID(c.r.PathValue("transactionId"))
 	if !ok {
-		return invalidField("/transactionId", "a transaction is named by its UUID")
+		return invalidField("/transactionId", "a transaction's id must be a UUID of 36 characters")
 	}
 	if _, err := c.readQuery(); err != nil {
 		return err

@@ -52,7 +52,7 @@ func NewAdmin(checks ...Check) *Admin {
 	a.mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	a.mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	a.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		problem.Write(w, problem.New(http.StatusNotFound, "not_found", "", "see /healthz, /readyz, /metrics, /debug/pprof/"))
+		problem.Write(w, problem.New(http.StatusNotFound, "not_found", "", "the path is unknown; the listener serves /healthz, /readyz, /metrics and /debug/pprof/"))
 	})
 	return a
 }
@@ -67,7 +67,7 @@ func (a *Admin) Handle(pattern string, h http.Handler) {
 	method, path, _ := strings.Cut(pattern, " ")
 	a.mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Allow", method)
-		problem.Write(w, problem.New(http.StatusMethodNotAllowed, "method_not_allowed", "", "this path takes "+method))
+		problem.Write(w, problem.New(http.StatusMethodNotAllowed, "method_not_allowed", "", "the method must be "+method))
 	})
 }
 

@@ -24,9 +24,9 @@ func ReadJSON(r *http.Request, dst any) *problem.Details {
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxJSON+1))
 	switch {
 	case err != nil:
-		return Invalid("", "the body could not be read to its end")
+		return Invalid("", "the body could not be read completely")
 	case len(body) > maxJSON:
-		return problem.New(http.StatusRequestEntityTooLarge, "request_too_large", "", "the body has more than 64 KiB")
+		return problem.New(http.StatusRequestEntityTooLarge, "request_too_large", "", "the body must not exceed 64 KiB")
 	case len(bytes.TrimSpace(body)) == 0:
 		return nil
 	}
@@ -36,9 +36,9 @@ func ReadJSON(r *http.Request, dst any) *problem.Details {
 	case err == nil:
 		return nil
 	case errors.Is(err, jsonv2.ErrUnknownName) && errors.As(err, &semantic):
-		return Invalid(string(semantic.JSONPointer), "there is no such field")
+		return Invalid(string(semantic.JSONPointer), "must be a known field")
 	case errors.As(err, &semantic):
-		return Invalid(string(semantic.JSONPointer), "has the wrong type or form")
+		return Invalid(string(semantic.JSONPointer), "must have the documented type")
 	}
 	return Invalid("", "the body must be one JSON object")
 }
@@ -48,12 +48,12 @@ func ReadJSON(r *http.Request, dst any) *problem.Details {
 func CheckContentType(h http.Header) *problem.Details {
 	for _, coding := range h["Content-Encoding"] {
 		if coding != "" && !strings.EqualFold(coding, "identity") {
-			return Invalid("", "the body must be sent without Content-Encoding")
+			return Invalid("", "the body must not have a Content-Encoding")
 		}
 	}
 	types := h["Content-Type"]
 	if len(types) > 1 {
-		return Invalid("", "the header Content-Type must be given once")
+		return Invalid("", "the Content-Type header must be given only once")
 	}
 	if len(types) == 0 || types[0] == "" || types[0] == "application/json" {
 		return nil
@@ -62,7 +62,7 @@ func CheckContentType(h http.Header) *problem.Details {
 	charset := params["charset"]
 	isUTF8 := charset == "" || strings.EqualFold(charset, "utf-8")
 	if err != nil || mediaType != "application/json" || !isUTF8 {
-		return Invalid("", "the body must be JSON in UTF-8: send Content-Type: application/json")
+		return Invalid("", "the body must be JSON in UTF-8, with Content-Type: application/json or none")
 	}
 	return nil
 }
@@ -73,7 +73,7 @@ func WriteJSON(w http.ResponseWriter, status int, v any) {
 	encoder := json.NewEncoder(&body)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(v); err != nil {
-		problem.Write(w, problem.New(http.StatusInternalServerError, "internal", "", "the answer could not be encoded"))
+		problem.Write(w, problem.New(http.StatusInternalServerError, "internal", "", "an internal error occurred; the answer could not be encoded"))
 		return
 	}
 	WriteBody(w, status, body.Bytes())

@@ -19,14 +19,14 @@ func Query(r *http.Request, known ...string) (url.Values, *problem.Details) {
 	}
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return nil, Invalid("", "the query string cannot be read")
+		return nil, Invalid("", "the query string must be well-formed")
 	}
 	for name, list := range values {
 		switch {
 		case !slices.Contains(known, name):
-			return nil, Invalid("/"+strings.NewReplacer("~", "~0", "/", "~1").Replace(name), "there is no such parameter")
+			return nil, Invalid("/"+strings.NewReplacer("~", "~0", "/", "~1").Replace(name), "must be a known parameter")
 		case len(list) > 1:
-			return nil, Invalid("/"+name, "the parameter must be given once")
+			return nil, Invalid("/"+name, "must be given only once")
 		}
 	}
 	return values, nil

@@ -31,7 +31,7 @@ func Recover(next http.Handler, log *slog.Logger) http.Handler {
 				panic(http.ErrAbortHandler) // the client must not take half an answer for a whole one
 			}
 			problem.Write(w, problem.New(http.StatusInternalServerError, "internal", "",
-				"an internal error occurred; the log has its cause"))
+				"an internal error occurred; the server log has the cause"))
 		}()
 		next.ServeHTTP(tracked, r)
 	})

@@ -32,7 +32,7 @@ func CheckScope(w http.ResponseWriter, r *http.Request, v Verifier, scope string
 		return refused
 	}
 	if !claims.Has(scope) {
-		return problem.New(http.StatusForbidden, "forbidden", "", "the token lacks the scope "+scope)
+		return problem.New(http.StatusForbidden, "forbidden", "", "the token must have the scope "+scope)
 	}
 	return nil
 }
@@ -41,12 +41,12 @@ func CheckScope(w http.ResponseWriter, r *http.Request, v Verifier, scope string
 // WWW-Authenticate. Verify may refuse with a *problem.Details of its own.
 func Bearer(w http.ResponseWriter, r *http.Request, v Verifier, realm string) (*auth.Claims, *problem.Details) {
 	if len(r.Header["Authorization"]) > 1 {
-		return nil, Invalid("/authorization", "the header Authorization must be given once")
+		return nil, Invalid("/authorization", "the Authorization header must be given only once")
 	}
 	raw := auth.FromHeader(r.Header)
 	if raw == "" {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="`+realm+`"`)
-		return nil, problem.New(http.StatusUnauthorized, "unauthorized", "", "send Authorization: Bearer <token>")
+		return nil, problem.New(http.StatusUnauthorized, "unauthorized", "", "the request must have the header Authorization: Bearer <token>")
 	}
 	claims, err := v.Verify(r.Context(), raw)
 	var refused *problem.Details
