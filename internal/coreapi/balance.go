@@ -10,11 +10,11 @@ import (
 type balanceShape struct {
 	AccountID        string `json:"accountId" example:"user:u1"`
 	AccountType      string `json:"accountType" enum:"user,model"`
-	AvailableBalance int64  `json:"availableBalance,omitempty" example:"400" doc:"What a user can spend. A model has none."`
-	EscrowBalance    int64  `json:"escrowBalance,omitempty" example:"100" doc:"What is held of a user's points. A model has none."`
-	EarnedBalance    int64  `json:"earnedBalance,omitempty" doc:"What a model has earned. A user has none."`
+	AvailableBalance int64  `json:"availableBalance,omitempty" example:"400" doc:"The points that a user can spend. Absent for a model."`
+	EscrowBalance    int64  `json:"escrowBalance,omitempty" example:"100" doc:"The points of a user that are held. Absent for a model."`
+	EarnedBalance    int64  `json:"earnedBalance,omitempty" doc:"The points that a model has earned. Absent for a user."`
 	Currency         string `json:"currency" enum:"points"`
-	Seq              int64  `json:"seq" example:"4" doc:"seq of the account's newest event that these amounts include."`
+	Seq              int64  `json:"seq" example:"4" doc:"The seq of the newest event that these amounts include."`
 	LastUpdated      string `json:"lastUpdated" format:"date-time" example:"2026-11-23T19:02:58.123Z"`
 }
 
@@ -22,7 +22,7 @@ var balanceDoc = queryDoc{
 	id:          "get-balance",
 	path:        "/v1/accounts/{account}/balance",
 	summary:     "An account's balance",
-	description: "As of the last commit, or of a time in the past. Before the account's first change all is zero.",
+	description: "The balance as of the last commit, or as of a time in the past. Before the account's first change all amounts are zero.",
 	readers:     ownAccount,
 	answer:      balanceShape{},
 	params:      []param{accountParam, asOfParam},

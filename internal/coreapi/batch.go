@@ -19,26 +19,26 @@ const maxOperations = 1000
 
 // batchBody is the body of a batch.
 type batchBody struct {
-	Operations batchItems `json:"operations" nullable:"false" minItems:"1" maxItems:"1000" doc:"Done in this order for each account."`
+	Operations batchItems `json:"operations" nullable:"false" minItems:"1" maxItems:"1000" doc:"Operations on one account are committed in this order."`
 }
 
 // batchItem is one operation of any kind. It has the fields of the body of the operation's own
 // call, and the parameters of that call's path and headers.
 type batchItem struct {
 	Operation        string `json:"operation" enum:"credit,debit,hold,settle,refund,partial_settle"`
-	IdempotencyKey   string `json:"idempotencyKey" pattern:"^[!-~]{1,255}$" example:"order-4711-hold" doc:"Names this operation, as the header Idempotency-Key does in the single calls; the two share their keys."`
-	Account          string `json:"account,omitempty" example:"user:u1" doc:"Of credit, debit, hold."`
-	EscrowID         string `json:"escrowId,omitempty" format:"uuid" doc:"Of settle, refund, partial_settle."`
-	ModelID          string `json:"modelId,omitempty" example:"model:m1" doc:"Of settle, partial_settle: model:<id>, or the bare <id>."`
-	Amount           int64  `json:"amount,omitempty" minimum:"1" maximum:"9007199254740991" example:"100" doc:"Of all but partial_settle."`
-	RefundAmount     int64  `json:"refundAmount,omitempty" minimum:"1" maximum:"9007199254740991" doc:"Of partial_settle."`
-	SettleAmount     int64  `json:"settleAmount,omitempty" minimum:"1" maximum:"9007199254740991" doc:"Of partial_settle."`
+	IdempotencyKey   string `json:"idempotencyKey" pattern:"^[!-~]{1,255}$" example:"order-4711-hold" doc:"The key of this operation. It has the same meaning and the same scope as the Idempotency-Key header of a single call."`
+	Account          string `json:"account,omitempty" example:"user:u1" doc:"For credit, debit and hold."`
+	EscrowID         string `json:"escrowId,omitempty" format:"uuid" doc:"For settle, refund and partial_settle."`
+	ModelID          string `json:"modelId,omitempty" example:"model:m1" doc:"For settle and partial_settle: model:<id>, or the bare <id>."`
+	Amount           int64  `json:"amount,omitempty" minimum:"1" maximum:"9007199254740991" example:"100" doc:"For all operations except partial_settle."`
+	RefundAmount     int64  `json:"refundAmount,omitempty" minimum:"1" maximum:"9007199254740991" doc:"For partial_settle."`
+	SettleAmount     int64  `json:"settleAmount,omitempty" minimum:"1" maximum:"9007199254740991" doc:"For partial_settle."`
 	Reason           string `json:"reason" pattern:"^[a-z][a-z0-9_]{0,63}$" example:"chip_menu_purchase"`
-	QueueItemID      string `json:"queueItemId,omitempty" minLength:"1" maxLength:"255" example:"queue-1" doc:"Of hold, settle, refund, partial_settle."`
-	FeatureType      string `json:"featureType,omitempty" minLength:"1" maxLength:"64" example:"chip_menu" doc:"Of hold."`
-	ExpiresInSeconds *int64 `json:"expiresInSeconds,omitempty" minimum:"1" maximum:"31536000" doc:"Of hold."`
-	Metadata         object `json:"metadata,omitempty" doc:"Any JSON object up to 8 KiB."`
-	CorrelationID    string `json:"correlationId,omitempty" maxLength:"255" doc:"When absent, the header traceparent stands in."`
+	QueueItemID      string `json:"queueItemId,omitempty" minLength:"1" maxLength:"255" example:"queue-1" doc:"For hold, settle, refund and partial_settle."`
+	FeatureType      string `json:"featureType,omitempty" minLength:"1" maxLength:"64" example:"chip_menu" doc:"For hold."`
+	ExpiresInSeconds *int64 `json:"expiresInSeconds,omitempty" minimum:"1" maximum:"31536000" doc:"For hold."`
+	Metadata         object `json:"metadata,omitempty" doc:"Any JSON object of at most 8 KiB."`
+	CorrelationID    string `json:"correlationId,omitempty" maxLength:"255" doc:"Your own reference for the operation. The default is the traceparent header."`
 }
 
 // batchItems is a list of operations. Its decoding stops at one operation too many: otherwise a
@@ -228,26 +228,26 @@ func (c *call) appendRefusal(b []byte, i int, err error) ([]byte, error) {
 
 // batchResultShape describes a result in the OpenAPI document.
 type batchResultShape struct {
-	Status   int              `json:"status" example:"201" doc:"What the operation's own call would have answered."`
-	Receipt  *receiptShape    `json:"receipt,omitempty" doc:"When it was done."`
-	Problem  *problem.Details `json:"problem,omitempty" doc:"When it was not. Its pointers lead into the body of the batch. overloaded and unavailable have retryAfterSeconds."`
-	Replayed bool             `json:"replayed,omitempty" doc:"true when the key was used before: this is the first receipt again."`
+	Status   int              `json:"status" example:"201" doc:"The status that the single call of this operation would return."`
+	Receipt  *receiptShape    `json:"receipt,omitempty" doc:"Present if the operation was committed."`
+	Problem  *problem.Details `json:"problem,omitempty" doc:"Present if the operation was not committed. Its pointers are relative to the body of the batch. The codes overloaded and unavailable come with retryAfterSeconds."`
+	Replayed bool             `json:"replayed,omitempty" doc:"true if the key was used before. The receipt is the first one."`
 }
 
 // batchAnswerShape describes the answer in the OpenAPI document.
 type batchAnswerShape struct {
-	Results []batchResultShape `json:"results" nullable:"false" doc:"One for each operation, in their order."`
+	Results []batchResultShape `json:"results" nullable:"false" doc:"One result for each operation, in the same order."`
 }
 
-const batchDescription = "Up to 1000 operations share one trip through the ledger's group commit: the fastest way to do many. " +
-	"They are no transaction: each stands or falls alone, and the answer is 200 with a result for each, in order. " +
-	"Operations on one account are done in their order.\n\n" +
-	"What cannot be understood fails as a whole, with 400 and nothing done: a body that is no JSON, an unknown field, " +
-	"a value of a wrong type, no operation or more than 1000. What is understood and wrong, such as an amount of 0 or a scope " +
-	"that the token lacks, is a problem of that operation alone.\n\n" +
-	"After no answer at all, send the same batch again: what was done is replayed, the rest is done now. Each operation has its " +
-	"own key; a header Idempotency-Key means nothing here.\n\n" +
-	"Each operation needs its own scope, as in its own call."
+const batchDescription = "Up to 1000 operations share one group commit of the ledger. This is the fastest way to run many operations. " +
+	"A batch is not a transaction: each operation succeeds or fails on its own. The answer is 200 with one result for each operation, in order. " +
+	"Operations on one account are committed in their order.\n\n" +
+	"A batch that cannot be decoded fails as a whole, with 400, and nothing is committed. This applies to invalid JSON, an unknown field, " +
+	"a value of a wrong type, an empty list and a list of more than 1000 operations. An operation that can be decoded but is invalid fails alone, " +
+	"for example for an amount of 0 or a scope that the token does not have.\n\n" +
+	"If there was no answer, send the same batch again. Operations that were committed are replayed, and the others are committed now. " +
+	"Each operation has its own key. The Idempotency-Key header is ignored.\n\n" +
+	"Each operation needs the scope of its single call."
 
 // batch describes the call in the OpenAPI document.
 func (d describer) batch() huma.Operation {
@@ -256,7 +256,7 @@ func (d describer) batch() huma.Operation {
 		Method:      http.MethodPost,
 		Path:        "/v1/batch",
 		Tags:        []string{"Operations"},
-		Summary:     "Do up to 1000 operations, each by itself",
+		Summary:     "Commit up to 1000 operations, each on its own",
 		Description: batchDescription,
 		Security:    []map[string][]string{{"token": {}}},
 		Parameters:  []param{requestIDParam, traceParam},

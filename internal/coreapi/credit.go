@@ -10,9 +10,9 @@ import (
 // creditBody is the body of a credit or a debit. The ledger validates it (wallet.Op.Validate).
 type creditBody struct {
 	Amount        int64  `json:"amount" minimum:"1" maximum:"9007199254740991" example:"500" doc:"Whole points. 1.0, 1e3 and \"1\" are refused."`
-	Reason        string `json:"reason" pattern:"^[a-z][a-z0-9_]{0,63}$" example:"promotional_award" doc:"Why, as a structured code."`
-	Metadata      object `json:"metadata,omitempty" doc:"Any JSON object up to 8 KiB; kept with the ledger entries and sent with the events."`
-	CorrelationID string `json:"correlationId,omitempty" maxLength:"255" example:"order-4711" doc:"Ties the operation to something of yours; kept with the ledger entries and sent with the events. When absent, the header traceparent stands in."`
+	Reason        string `json:"reason" pattern:"^[a-z][a-z0-9_]{0,63}$" example:"promotional_award" doc:"The reason, as a structured code."`
+	Metadata      object `json:"metadata,omitempty" doc:"Any JSON object of at most 8 KiB. It is stored with the ledger entries and sent with the events."`
+	CorrelationID string `json:"correlationId,omitempty" maxLength:"255" example:"order-4711" doc:"Your own reference for the operation. It is stored with the ledger entries and sent with the events. The default is the traceparent header."`
 }
 
 var creditDoc = operationDoc{
@@ -20,7 +20,7 @@ var creditDoc = operationDoc{
 	path:        "/v1/accounts/{account}/credits",
 	scope:       auth.ScopeCredit,
 	summary:     "Credit points to an account",
-	description: "Points come into the system: into a user's available or a model's earned balance. An account comes into being with its first credit.",
+	description: "Adds new points to the system: to a user's available balance or to a model's earned balance. The first credit of an account creates the account.",
 	status:      http.StatusCreated,
 	body:        creditBody{},
 	target:      accountParam,

@@ -12,7 +12,7 @@ var debitDoc = operationDoc{
 	path:        "/v1/accounts/{account}/debits",
 	scope:       auth.ScopeDebit,
 	summary:     "Debit points from an account",
-	description: "Points leave the system: from a user's available balance, or from a model's earned balance as a payout.",
+	description: "Removes points from the system: from a user's available balance, or from a model's earned balance as a payout.",
 	status:      http.StatusCreated,
 	body:        creditBody{},
 	target:      accountParam,

@@ -16,10 +16,10 @@ type entryShape struct {
 	TransactionID uuid.UUID `json:"transactionId" format:"uuid"`
 	AccountID     string    `json:"accountId" example:"user:u1"`
 	BalanceState  string    `json:"balanceState" enum:"available,escrow,earned,system" doc:"The balance that the entry changes."`
-	Amount        int64     `json:"amount" example:"-100" doc:"Signed; the amounts of a transaction sum to zero."`
-	BalanceBefore int64     `json:"balanceBefore" example:"500" doc:"0 for a system account, which has no running balance."`
+	Amount        int64     `json:"amount" example:"-100" doc:"Signed. The amounts of a transaction sum to zero."`
+	BalanceBefore int64     `json:"balanceBefore" example:"500" doc:"0 for a system account, because it has no running balance."`
 	BalanceAfter  int64     `json:"balanceAfter" example:"400"`
-	Seq           int64     `json:"seq" example:"3" doc:"seq of the entry's wallet.balance_updated event; 0 for a system account."`
+	Seq           int64     `json:"seq" example:"3" doc:"The seq of the entry's wallet.balance_updated event, or 0 for a system account."`
 	Operation     string    `json:"operation" enum:"credit,debit,hold,settle,refund,partial_settle"`
 	Reason        string    `json:"reason" example:"chip_menu_purchase"`
 	EscrowID      string    `json:"escrowId,omitempty" format:"uuid"`
@@ -28,7 +28,7 @@ type entryShape struct {
 	CorrelationID string    `json:"correlationId,omitempty" example:"order-4711"`
 	RequestID     string    `json:"requestId,omitempty"`
 	Metadata      object    `json:"metadata,omitempty"`
-	Hash          string    `json:"hash" doc:"SHA-256 over the account's previous hash and this entry, in hex: a chain that shows tampering."`
+	Hash          string    `json:"hash" doc:"SHA-256 of the account's previous hash and this entry, in hexadecimal. The hashes of an account form a chain, so that tampering can be detected."`
 	Timestamp     string    `json:"timestamp" format:"date-time" example:"2026-11-23T19:02:58.123Z"`
 }
 
@@ -56,15 +56,15 @@ func newEntryShape(e *wallet.Entry) entryShape {
 
 // entriesShape describes a page of entries in the OpenAPI document; appendEntries writes it.
 type entriesShape struct {
-	Entries []entryShape `json:"entries" nullable:"false" doc:"Newest first."`
-	Next    string       `json:"next,omitempty" doc:"The cursor of the next page: pass it as before. Absent: no more."`
+	Entries []entryShape `json:"entries" nullable:"false" doc:"The newest first."`
+	Next    string       `json:"next,omitempty" doc:"The cursor of the next page, to be sent as before. It is absent on the last page."`
 }
 
 var entriesDoc = queryDoc{
 	id:          "list-entries",
 	path:        "/v1/accounts/{account}/entries",
 	summary:     "An account's ledger entries, newest first",
-	description: "The order is stable while new entries come: they never shift a page that follows.",
+	description: "The order is stable: new entries do not change the pages that follow a cursor.",
 	readers:     ownAccount,
 	answer:      entriesShape{},
 	params:      []param{accountParam, limitParam, beforeParam, reasonParam, fromParam, toParam},

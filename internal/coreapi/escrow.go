@@ -13,15 +13,15 @@ type escrowShape struct {
 	UserID             string    `json:"userId" example:"user:u1" doc:"The account whose points are held."`
 	Amount             int64     `json:"amount" example:"100"`
 	Status             string    `json:"status" enum:"held,settled,refunded,partially_settled"`
-	Reason             string    `json:"reason" example:"chip_menu_purchase" doc:"The hold's reason."`
+	Reason             string    `json:"reason" example:"chip_menu_purchase" doc:"The reason of the hold."`
 	QueueItemID        string    `json:"queueItemId" example:"queue-1"`
 	FeatureType        string    `json:"featureType" example:"chip_menu"`
 	CreatedAt          string    `json:"createdAt" format:"date-time"`
 	ExpiresAt          string    `json:"expiresAt,omitempty" format:"date-time"`
 	ClosedAt           string    `json:"closedAt,omitempty" format:"date-time"`
-	ModelID            string    `json:"modelId,omitempty" example:"model:m1" doc:"Who earned."`
-	RefundAmount       int64     `json:"refundAmount,omitempty" example:"40" doc:"What went back to the user."`
-	SettleAmount       int64     `json:"settleAmount,omitempty" example:"60" doc:"What the model earned."`
+	ModelID            string    `json:"modelId,omitempty" example:"model:m1" doc:"The model that earned the points."`
+	RefundAmount       int64     `json:"refundAmount,omitempty" example:"40" doc:"The points that were returned to the user."`
+	SettleAmount       int64     `json:"settleAmount,omitempty" example:"60" doc:"The points that the model earned."`
 	HoldTransactionID  uuid.UUID `json:"holdTransactionId" format:"uuid"`
 	CloseTransactionID string    `json:"closeTransactionId,omitempty" format:"uuid"`
 }
@@ -49,8 +49,8 @@ func newEscrowShape(e *wallet.Escrow) escrowShape {
 var escrowDoc = queryDoc{
 	id:          "get-escrow",
 	path:        "/v1/escrows/{escrowId}",
-	summary:     "One escrow",
-	description: "The bearer sees it when one of its accounts is the escrow's user or model.",
+	summary:     "An escrow",
+	description: "A token may read an escrow if one of its accounts is the escrow's user or model.",
 	readers:     ownAccount,
 	answer:      escrowShape{},
 	params:      []param{escrowParam},

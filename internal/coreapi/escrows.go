@@ -6,8 +6,8 @@ import (
 
 // escrowsShape is a page of escrows.
 type escrowsShape struct {
-	Escrows []escrowShape `json:"escrows" nullable:"false" doc:"Newest first."`
-	Next    string        `json:"next,omitempty" doc:"The cursor of the next page: pass it as before. Absent: no more."`
+	Escrows []escrowShape `json:"escrows" nullable:"false" doc:"The newest first."`
+	Next    string        `json:"next,omitempty" doc:"The cursor of the next page, to be sent as before. It is absent on the last page."`
 }
 
 var escrowsDoc = queryDoc{

@@ -13,26 +13,26 @@ import (
 // eventShape describes an event in the OpenAPI document.
 type eventShape struct {
 	Account string         `json:"account" example:"user:u1"`
-	Seq     int64          `json:"seq" example:"42" doc:"The event's number among this account's events: 1, 2, 3 … with no hole."`
-	Event   map[string]any `json:"event" doc:"The event as this account may see it: eventId, eventType, timestamp, transactionId, reason, source, version and what the type adds."`
+	Seq     int64          `json:"seq" example:"42" doc:"The number of the event among this account's events: 1, 2, 3 and so on, without a gap."`
+	Event   map[string]any `json:"event" doc:"The event in the form for this account: eventId, eventType, timestamp, transactionId, reason, source, version and the fields of its type."`
 }
 
 // eventsShape describes a page of events in the OpenAPI document; appendEvents writes it.
 type eventsShape struct {
-	Events []eventShape `json:"events" nullable:"false" doc:"Oldest first."`
-	Last   int64        `json:"last" example:"42" doc:"The account's newest seq. More is to be had when it is above the last event's."`
+	Events []eventShape `json:"events" nullable:"false" doc:"The oldest first."`
+	Last   int64        `json:"last" example:"42" doc:"The newest seq of the account. If it is greater than the seq of the last event in this page, there are more events."`
 }
 
 var eventsDoc = queryDoc{
 	id:          "list-events",
 	path:        "/v1/accounts/{account}/events",
 	summary:     "An account's events, oldest first",
-	description: "The events that the WebSocket delivers, from the ledger: by seq, without a hole, for ever.",
+	description: "The events that the WebSocket delivers, read from the ledger. They are in order of seq, without a gap, and they do not expire.",
 	readers:     ownAccount,
 	answer:      eventsShape{},
 	params:      []param{accountParam, afterParam, limitParam},
 	headers: map[string]*huma.Param{
-		coreclient.HeaderStreams: {Description: "Where in Redis events are published: namespace/partitions.", Schema: stringSchema("")},
+		coreclient.HeaderStreams: {Description: "The place in Redis where the events are published: namespace/partitions.", Schema: stringSchema("")},
 	},
 }
 

@@ -10,12 +10,12 @@ import (
 // holdBody is the body of a hold. The ledger validates it (wallet.Op.Validate).
 type holdBody struct {
 	Amount           int64  `json:"amount" minimum:"1" maximum:"9007199254740991" example:"100" doc:"Whole points. 1.0, 1e3 and \"1\" are refused."`
-	Reason           string `json:"reason" pattern:"^[a-z][a-z0-9_]{0,63}$" example:"chip_menu_purchase" doc:"Why, as a structured code."`
-	QueueItemID      string `json:"queueItemId" minLength:"1" maxLength:"255" example:"queue-1" doc:"The queue's item that the points are held for."`
-	FeatureType      string `json:"featureType" minLength:"1" maxLength:"64" example:"chip_menu" doc:"The feature that asks."`
-	ExpiresInSeconds *int64 `json:"expiresInSeconds,omitempty" minimum:"1" maximum:"31536000" example:"3600" doc:"When the core refunds the hold by itself, with reason rope_drop_timeout. Absent: never."`
-	Metadata         object `json:"metadata,omitempty" doc:"Any JSON object up to 8 KiB; kept with the ledger entries and sent with the events."`
-	CorrelationID    string `json:"correlationId,omitempty" maxLength:"255" example:"order-4711" doc:"Ties the operation to something of yours. When absent, the header traceparent stands in."`
+	Reason           string `json:"reason" pattern:"^[a-z][a-z0-9_]{0,63}$" example:"chip_menu_purchase" doc:"The reason, as a structured code."`
+	QueueItemID      string `json:"queueItemId" minLength:"1" maxLength:"255" example:"queue-1" doc:"The queue item that the points are held for."`
+	FeatureType      string `json:"featureType" minLength:"1" maxLength:"64" example:"chip_menu" doc:"The feature that requests the hold."`
+	ExpiresInSeconds *int64 `json:"expiresInSeconds,omitempty" minimum:"1" maximum:"31536000" example:"3600" doc:"The core refunds the hold after this time, with the reason rope_drop_timeout. By default the hold does not expire."`
+	Metadata         object `json:"metadata,omitempty" doc:"Any JSON object of at most 8 KiB. It is stored with the ledger entries and sent with the events."`
+	CorrelationID    string `json:"correlationId,omitempty" maxLength:"255" example:"order-4711" doc:"Your own reference for the operation. The default is the traceparent header."`
 }
 
 var holdDoc = operationDoc{
@@ -23,7 +23,7 @@ var holdDoc = operationDoc{
 	path:        "/v1/accounts/{account}/holds",
 	scope:       auth.ScopeHold,
 	summary:     "Hold a user's points in escrow",
-	description: "Moves points from a user's available balance into a new escrow. A hold on a model is refused with 400.",
+	description: "Moves points from a user's available balance into a new escrow. The account must be a user.",
 	status:      http.StatusCreated,
 	body:        holdBody{},
 	target:      accountParam,

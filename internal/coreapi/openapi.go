@@ -35,8 +35,8 @@ func newDocument() huma.Config {
 			},
 			Servers: []*huma.Server{{URL: "/"}},
 			Tags: []*huma.Tag{
-				{Name: "Operations", Description: "What changes balances."},
-				{Name: "Queries", Description: "What tells about balances."},
+				{Name: "Operations", Description: "Calls that change balances."},
+				{Name: "Queries", Description: "Calls that read balances and their history."},
 			},
 			Components: &huma.Components{
 				Schemas: huma.NewMapRegistry("#/components/schemas/", schemaName),
@@ -94,28 +94,28 @@ const exampleID = "01936f5e-7c1a-7b3e-9f00-3a5d8f0c1b2a"
 var (
 	accountParam = newParam("account", "path", "user:<id> or model:<id>", true,
 		stringSchema(`^(user|model):[A-Za-z0-9][A-Za-z0-9._~@-]{0,127}$`), "user:u1")
-	escrowParam      = newParam("escrowId", "path", "The escrow's id, from the hold's receipt", true, formatSchema("uuid"), exampleID)
-	transactionParam = newParam("transactionId", "path", "The transaction's id, from a receipt", true, formatSchema("uuid"), exampleID)
-	limitParam       = newParam("limit", "query", "How many at most", false, integerSchema(1, maxLimit, defaultLimit), nil)
-	beforeParam      = newParam("before", "query", "The cursor that the previous page gave as next", false, stringSchema(""), nil)
-	reasonParam      = newParam("reason", "query", "Only entries with this reason. A page may hold fewer than limit and still have a next one", false, stringSchema(reasonPattern), nil)
-	fromParam        = newParam("from", "query", "Only entries made at this time or later", false, formatSchema("date-time"), nil)
-	toParam          = newParam("to", "query", "Only entries made before this time", false, formatSchema("date-time"), nil)
-	asOfParam        = newParam("asOf", "query", "The balance after all that happened up to and including this millisecond. Absent: as of the last commit", false, formatSchema("date-time"), nil)
+	escrowParam      = newParam("escrowId", "path", "The id of the escrow, from the receipt of the hold", true, formatSchema("uuid"), exampleID)
+	transactionParam = newParam("transactionId", "path", "The id of the transaction, from a receipt", true, formatSchema("uuid"), exampleID)
+	limitParam       = newParam("limit", "query", "The maximum number of results", false, integerSchema(1, maxLimit, defaultLimit), nil)
+	beforeParam      = newParam("before", "query", "The cursor from next of the previous page", false, stringSchema(""), nil)
+	reasonParam      = newParam("reason", "query", "Only entries with this reason. A page may have fewer entries than limit and still have a next page", false, stringSchema(reasonPattern), nil)
+	fromParam        = newParam("from", "query", "Only entries that were made at this time or later", false, formatSchema("date-time"), nil)
+	toParam          = newParam("to", "query", "Only entries that were made before this time", false, formatSchema("date-time"), nil)
+	asOfParam        = newParam("asOf", "query", "The balance includes all changes up to and including this millisecond. The default is the last commit", false, formatSchema("date-time"), nil)
 	afterParam       = newParam("after", "query", "Only events with a greater seq", false, integerSchema(0, 9007199254740991, 0), nil)
-	statusParam      = newParam("status", "query", "Only escrows with this status. A page may hold fewer than limit and still have a next one", false, &huma.Schema{Type: huma.TypeString,
+	statusParam      = newParam("status", "query", "Only escrows with this status. A page may have fewer escrows than limit and still have a next page", false, &huma.Schema{Type: huma.TypeString,
 		Enum: []any{"held", "settled", "refunded", "partially_settled"}}, nil)
 
-	keyParam = newParam("Idempotency-Key", "header", "Names this request, 1 to 255 visible ASCII characters, scoped per operation. The same key with the same request gives the first answer again and changes nothing.", true,
+	keyParam = newParam("Idempotency-Key", "header", "The key of this request: 1 to 255 visible ASCII characters. Keys are scoped per operation. The same key with the same request returns the first answer again and changes nothing.", true,
 		stringSchema(`^[!-~]{1,255}$`), "order-4711-hold")
-	requestIDParam = newParam("X-Request-Id", "header", "Kept with the ledger entries as requestId and echoed; made up when absent", false, boundedSchema(255), nil)
-	traceParam     = newParam("traceparent", "header", "W3C trace context; becomes the correlationId when the body has none", false, boundedSchema(255), nil)
+	requestIDParam = newParam("X-Request-Id", "header", "Stored with the ledger entries as requestId and returned in the answer. The core generates one if it is absent", false, boundedSchema(255), nil)
+	traceParam     = newParam("traceparent", "header", "W3C trace context. It becomes the correlationId if the body has none", false, boundedSchema(255), nil)
 )
 
 // The readers of a query.
 const (
-	ownAccount = "The scope " + auth.ScopeRead + ", or the account is one of the token's own."
-	readScope  = "The scope " + auth.ScopeRead + "."
+	ownAccount = "the scope " + auth.ScopeRead + ", or a token for the account."
+	readScope  = "the scope " + auth.ScopeRead + "."
 )
 
 // operationDoc describes the call of one operation.
@@ -159,14 +159,14 @@ func (d describer) operation(doc operationDoc) huma.Operation {
 		Path:        doc.path,
 		Tags:        []string{"Operations"},
 		Summary:     doc.summary,
-		Description: doc.description + "\n\nNeeds the scope `" + doc.scope + "`, which gives authority over all accounts: give it to services only.",
+		Description: doc.description + "\n\nRequires the scope `" + doc.scope + "`. The scope is valid for all accounts, so give it only to services.",
 		Security:    []map[string][]string{{"token": {doc.scope}}},
 		Parameters:  []param{doc.target, keyParam, requestIDParam, traceParam},
 		RequestBody: d.jsonBody(doc.body),
 	}
 	headers := map[string]*huma.Param{
-		"Idempotent-Replayed": {Description: "true when the key was used before: this is the first answer again.", Schema: stringSchema("")},
-		"X-Request-Id":        {Description: "The request's id.", Schema: stringSchema("")},
+		"Idempotent-Replayed": {Description: "true if the key was used before. The answer is the first one.", Schema: stringSchema("")},
+		"X-Request-Id":        {Description: "The id of the request.", Schema: stringSchema("")},
 	}
 	refusals := append([]int{http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity}, doc.refusals...)
 	op.Responses = d.responses(doc.status, "The receipt", receiptShape{}, headers, refusals)
@@ -180,12 +180,12 @@ func (d describer) query(doc queryDoc) huma.Operation {
 		Path:        doc.path,
 		Tags:        []string{"Queries"},
 		Summary:     doc.summary,
-		Description: strings.TrimSpace(doc.description + "\n\nWho may: " + doc.readers),
+		Description: strings.TrimSpace(doc.description + "\n\nRequires " + doc.readers),
 		Security:    []map[string][]string{{"token": {auth.ScopeRead}}},
 		Parameters:  doc.params,
 	}
 	headers := map[string]*huma.Param{
-		"X-Request-Id": {Description: "The request's id.", Schema: stringSchema("")},
+		"X-Request-Id": {Description: "The id of the request.", Schema: stringSchema("")},
 	}
 	maps.Copy(headers, doc.headers)
 	op.Responses = d.responses(http.StatusOK, "OK", doc.answer, headers, []int{http.StatusNotFound})

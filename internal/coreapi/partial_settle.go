@@ -9,21 +9,21 @@ import (
 
 // partialSettleBody is the body of a partial settlement. The ledger validates it (wallet.Op.Validate).
 type partialSettleBody struct {
-	ModelID       string `json:"modelId" example:"model:m1" doc:"Who earns: model:<id>, or the bare <id>."`
-	RefundAmount  int64  `json:"refundAmount" minimum:"1" maximum:"9007199254740991" example:"40" doc:"What goes back to the user. With settleAmount it adds up to the escrow's amount."`
-	SettleAmount  int64  `json:"settleAmount" minimum:"1" maximum:"9007199254740991" example:"60" doc:"What the model earns."`
-	Reason        string `json:"reason" pattern:"^[a-z][a-z0-9_]{0,63}$" example:"partial_performance" doc:"Why, as a structured code."`
-	QueueItemID   string `json:"queueItemId" minLength:"1" maxLength:"255" example:"queue-1" doc:"The queue's item that ends the escrow."`
-	Metadata      object `json:"metadata,omitempty" doc:"Any JSON object up to 8 KiB."`
-	CorrelationID string `json:"correlationId,omitempty" maxLength:"255" example:"order-4711" doc:"When absent, the header traceparent stands in."`
+	ModelID       string `json:"modelId" example:"model:m1" doc:"The model that earns the points: model:<id>, or the bare <id>."`
+	RefundAmount  int64  `json:"refundAmount" minimum:"1" maximum:"9007199254740991" example:"40" doc:"The points that are returned to the user. The sum of refundAmount and settleAmount must equal the escrow's amount."`
+	SettleAmount  int64  `json:"settleAmount" minimum:"1" maximum:"9007199254740991" example:"60" doc:"The points that the model earns."`
+	Reason        string `json:"reason" pattern:"^[a-z][a-z0-9_]{0,63}$" example:"partial_performance" doc:"The reason, as a structured code."`
+	QueueItemID   string `json:"queueItemId" minLength:"1" maxLength:"255" example:"queue-1" doc:"The queue item that closes the escrow."`
+	Metadata      object `json:"metadata,omitempty" doc:"Any JSON object of at most 8 KiB."`
+	CorrelationID string `json:"correlationId,omitempty" maxLength:"255" example:"order-4711" doc:"Your own reference for the operation. The default is the traceparent header."`
 }
 
 var partialSettleDoc = operationDoc{
 	id:          "partial-settle",
 	path:        "/v1/escrows/{escrowId}/partial-settle",
 	scope:       auth.ScopeSettle,
-	summary:     "Settle a part of an escrow, refund the rest",
-	description: "refundAmount goes back to the user, settleAmount to the model; they add up to the escrow's amount and are at least 1 each.",
+	summary:     "Settle a part of an escrow and refund the rest",
+	description: "Returns refundAmount to the user and moves settleAmount to the model. Each must be at least 1, and their sum must equal the escrow's amount.",
 	status:      http.StatusOK,
 	body:        partialSettleBody{},
 	target:      escrowParam,

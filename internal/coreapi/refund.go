@@ -9,11 +9,11 @@ import (
 
 // refundBody is the body of a refund. The ledger validates it (wallet.Op.Validate).
 type refundBody struct {
-	Amount        int64  `json:"amount" minimum:"1" maximum:"9007199254740991" example:"100" doc:"The escrow's amount, all of it."`
-	Reason        string `json:"reason" pattern:"^[a-z][a-z0-9_]{0,63}$" example:"performance_abandoned" doc:"Why, as a structured code."`
-	QueueItemID   string `json:"queueItemId" minLength:"1" maxLength:"255" example:"queue-1" doc:"The queue's item that ends the escrow."`
-	Metadata      object `json:"metadata,omitempty" doc:"Any JSON object up to 8 KiB."`
-	CorrelationID string `json:"correlationId,omitempty" maxLength:"255" example:"order-4711" doc:"When absent, the header traceparent stands in."`
+	Amount        int64  `json:"amount" minimum:"1" maximum:"9007199254740991" example:"100" doc:"The full amount of the escrow."`
+	Reason        string `json:"reason" pattern:"^[a-z][a-z0-9_]{0,63}$" example:"performance_abandoned" doc:"The reason, as a structured code."`
+	QueueItemID   string `json:"queueItemId" minLength:"1" maxLength:"255" example:"queue-1" doc:"The queue item that closes the escrow."`
+	Metadata      object `json:"metadata,omitempty" doc:"Any JSON object of at most 8 KiB."`
+	CorrelationID string `json:"correlationId,omitempty" maxLength:"255" example:"order-4711" doc:"Your own reference for the operation. The default is the traceparent header."`
 }
 
 var refundDoc = operationDoc{
@@ -21,7 +21,7 @@ var refundDoc = operationDoc{
 	path:        "/v1/escrows/{escrowId}/refund",
 	scope:       auth.ScopeSettle,
 	summary:     "Refund an escrow",
-	description: "The held points become available to the user again. amount must be the escrow's.",
+	description: "Moves the held points back to the user's available balance. The amount must equal the escrow's amount.",
 	status:      http.StatusOK,
 	body:        refundBody{},
 	target:      escrowParam,

@@ -9,12 +9,12 @@ import (
 
 // settleBody is the body of a settlement. The ledger validates it (wallet.Op.Validate).
 type settleBody struct {
-	ModelID       string `json:"modelId" example:"model:m1" doc:"Who earns: model:<id>, or the bare <id>."`
-	Amount        int64  `json:"amount" minimum:"1" maximum:"9007199254740991" example:"100" doc:"The escrow's amount, all of it."`
-	Reason        string `json:"reason" pattern:"^[a-z][a-z0-9_]{0,63}$" example:"performance_completed" doc:"Why, as a structured code."`
-	QueueItemID   string `json:"queueItemId" minLength:"1" maxLength:"255" example:"queue-1" doc:"The queue's item that ends the escrow."`
-	Metadata      object `json:"metadata,omitempty" doc:"Any JSON object up to 8 KiB."`
-	CorrelationID string `json:"correlationId,omitempty" maxLength:"255" example:"order-4711" doc:"When absent, the header traceparent stands in."`
+	ModelID       string `json:"modelId" example:"model:m1" doc:"The model that earns the points: model:<id>, or the bare <id>."`
+	Amount        int64  `json:"amount" minimum:"1" maximum:"9007199254740991" example:"100" doc:"The full amount of the escrow."`
+	Reason        string `json:"reason" pattern:"^[a-z][a-z0-9_]{0,63}$" example:"performance_completed" doc:"The reason, as a structured code."`
+	QueueItemID   string `json:"queueItemId" minLength:"1" maxLength:"255" example:"queue-1" doc:"The queue item that closes the escrow."`
+	Metadata      object `json:"metadata,omitempty" doc:"Any JSON object of at most 8 KiB."`
+	CorrelationID string `json:"correlationId,omitempty" maxLength:"255" example:"order-4711" doc:"Your own reference for the operation. The default is the traceparent header."`
 }
 
 var settleDoc = operationDoc{
@@ -22,7 +22,7 @@ var settleDoc = operationDoc{
 	path:        "/v1/escrows/{escrowId}/settle",
 	scope:       auth.ScopeSettle,
 	summary:     "Settle an escrow",
-	description: "The held points become the model's earned points. amount must be the escrow's.",
+	description: "Moves the held points to the model's earned balance. The amount must equal the escrow's amount.",
 	status:      http.StatusOK,
 	body:        settleBody{},
 	target:      escrowParam,

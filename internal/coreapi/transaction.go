@@ -15,8 +15,8 @@ type transactionShape struct {
 	TransactionID uuid.UUID    `json:"transactionId" format:"uuid"`
 	Operation     string       `json:"operation" enum:"credit,debit,hold,settle,refund,partial_settle"`
 	Amount        int64        `json:"amount" example:"100"`
-	RefundAmount  int64        `json:"refundAmount,omitempty" doc:"Of a partial settlement."`
-	SettleAmount  int64        `json:"settleAmount,omitempty" doc:"Of a partial settlement."`
+	RefundAmount  int64        `json:"refundAmount,omitempty" doc:"Only for a partial settlement."`
+	SettleAmount  int64        `json:"settleAmount,omitempty" doc:"Only for a partial settlement."`
 	Reason        string       `json:"reason" example:"chip_menu_purchase"`
 	EscrowID      string       `json:"escrowId,omitempty" format:"uuid"`
 	QueueItemID   string       `json:"queueItemId,omitempty" example:"queue-1"`
@@ -25,7 +25,7 @@ type transactionShape struct {
 	RequestID     string       `json:"requestId,omitempty"`
 	Metadata      object       `json:"metadata,omitempty"`
 	Timestamp     string       `json:"timestamp" format:"date-time"`
-	Entries       []entryShape `json:"entries" nullable:"false" doc:"All of its entries, of the system accounts too. Their amounts sum to zero."`
+	Entries       []entryShape `json:"entries" nullable:"false" doc:"All entries of the transaction, including those of system accounts. Their amounts sum to zero."`
 }
 
 func newTransactionShape(t *wallet.Transaction) transactionShape {
@@ -49,7 +49,7 @@ func newTransactionShape(t *wallet.Transaction) transactionShape {
 var transactionDoc = queryDoc{
 	id:      "get-transaction",
 	path:    "/v1/transactions/{transactionId}",
-	summary: "One transaction with its entries",
+	summary: "A transaction with its entries",
 	readers: readScope,
 	answer:  transactionShape{},
 	params:  []param{transactionParam},

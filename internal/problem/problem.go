@@ -16,11 +16,11 @@ const TypePrefix = "urn:redroomrewards:problem:"
 // Details is one error answer.
 type Details struct {
 	Type   string  `json:"type" doc:"The kind of problem: a URN that ends in the code." example:"urn:redroomrewards:problem:insufficient_funds"`
-	Title  string  `json:"title" doc:"The kind of problem for people, always the same for one code." example:"Insufficient funds"`
+	Title  string  `json:"title" doc:"The kind of problem for people. It is the same for all problems with one code." example:"Insufficient funds"`
 	Status int     `json:"status" doc:"The HTTP status." example:"402"`
-	Detail string  `json:"detail" doc:"What happened this time." example:"user:u1 has 40 points, 100 were asked for"`
+	Detail string  `json:"detail" doc:"The explanation of this occurrence." example:"user:u1 has 40 points, 100 were requested"`
 	Code   string  `json:"code" doc:"The kind of problem for programs." example:"insufficient_funds"`
-	Errors []Field `json:"errors,omitempty" nullable:"false" doc:"What is malformed, field by field."`
+	Errors []Field `json:"errors,omitempty" nullable:"false" doc:"The malformed fields."`
 
 	// Extra holds further members, such as availableBalance.
 	Extra map[string]any `json:"-"`
@@ -30,8 +30,8 @@ type Details struct {
 
 // Field says what is wrong with one field.
 type Field struct {
-	Pointer string `json:"pointer" doc:"JSON pointer into the body. Parameters of path, query and header are named as if they were members of the body: /account, /limit, /idempotencyKey. One of more than 200 bytes is cut and ends with …." example:"/amount"`
-	Detail  string `json:"detail" doc:"What is wrong with it." example:"an amount must be a whole number from 1 to 9007199254740991"`
+	Pointer string `json:"pointer" doc:"JSON pointer into the body. Parameters of path, query and header are named like members of the body: /account, /limit, /idempotencyKey. A pointer of more than 200 bytes is cut and ends with …." example:"/amount"`
+	Detail  string `json:"detail" doc:"The rule that the field must follow." example:"an amount must be a whole number from 1 to 9007199254740991"`
 }
 
 // maxPointer bounds a pointer, in bytes: it repeats names that the client chose, and is in the detail too.
