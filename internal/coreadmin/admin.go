@@ -47,19 +47,19 @@ func New(cfg Config) *API { return &API{cfg: cfg} }
 func (a *API) Register(listener *httpserver.Admin) {
 	for pattern, handle := range map[string]func(http.ResponseWriter, *http.Request) *problem.Details{
 		"GET /admin/outbox":                    a.getOutbox,
-		"POST /admin/reconcile":                a.reconcile,
+		"POST /admin/reconcile":                a.reconcileLedger,
 		"GET /admin/dead-letters":              a.listDeadLetters,
 		"POST /admin/dead-letters/{id}/replay": a.replayDeadLetter,
 	} {
 		listener.Handle(pattern, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if refused := handle(w, r); refused != nil {
-				problem.Write(w, refused)
+			if refusal := handle(w, r); refusal != nil {
+				problem.Write(w, refusal)
 			}
 		}))
 	}
 }
 
-// authenticate requires a token with the scope admin.
-func (a *API) authenticate(w http.ResponseWriter, r *http.Request) *problem.Details {
+// requireAdmin requires a token with the scope admin.
+func (a *API) requireAdmin(w http.ResponseWriter, r *http.Request) *problem.Details {
 	return httpserver.CheckScope(w, r, a.cfg.Verifier, auth.ScopeAdmin)
 }

@@ -101,16 +101,16 @@ type deadLetterPage struct {
 // listDeadLetters answers with a page of dead letters. Its query has group (absent: all groups),
 // after and limit.
 func (a *API) listDeadLetters(w http.ResponseWriter, r *http.Request) *problem.Details {
-	if refused := a.authenticate(w, r); refused != nil {
-		return refused
+	if refusal := a.requireAdmin(w, r); refusal != nil {
+		return refusal
 	}
-	query, refused := httpserver.Query(r, "group", "after", "limit")
-	if refused != nil {
-		return refused
+	query, refusal := httpserver.Query(r, "group", "after", "limit")
+	if refusal != nil {
+		return refusal
 	}
-	n, refused := httpserver.Number(query, "limit", 1, maxLetters, defaultLetters)
-	if refused != nil {
-		return refused
+	n, refusal := httpserver.Number(query, "limit", 1, maxLetters, defaultLetters)
+	if refusal != nil {
+		return refusal
 	}
 	limit := int(n)
 
@@ -131,11 +131,11 @@ func (a *API) listDeadLetters(w http.ResponseWriter, r *http.Request) *problem.D
 
 // replayDeadLetter has the event of a dead letter handled again.
 func (a *API) replayDeadLetter(w http.ResponseWriter, r *http.Request) *problem.Details {
-	if refused := a.authenticate(w, r); refused != nil {
-		return refused
+	if refusal := a.requireAdmin(w, r); refusal != nil {
+		return refusal
 	}
-	if _, refused := httpserver.Query(r); refused != nil {
-		return refused
+	if _, refusal := httpserver.Query(r); refusal != nil {
+		return refusal
 	}
 
 	id := r.PathValue("id")

@@ -19,11 +19,11 @@ type outboxState struct {
 
 // getOutbox answers with the length and the age of the outbox.
 func (a *API) getOutbox(w http.ResponseWriter, r *http.Request) *problem.Details {
-	if refused := a.authenticate(w, r); refused != nil {
-		return refused
+	if refusal := a.requireAdmin(w, r); refusal != nil {
+		return refusal
 	}
-	if _, refused := httpserver.Query(r); refused != nil {
-		return refused
+	if _, refusal := httpserver.Query(r); refusal != nil {
+		return refusal
 	}
 
 	rows, oldest, err := a.cfg.Ledger.Backlog(r.Context())

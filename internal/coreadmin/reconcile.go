@@ -38,19 +38,19 @@ type reconcileBody struct {
 	Account *string `json:"account"` // absent: all accounts and all transactions
 }
 
-// reconcile verifies the ledger, or one account, and answers with the report. It has no time limit,
+// reconcileLedger verifies the ledger, or one account, and answers with the report. It has no time limit,
 // and it ends when its client disconnects. One runs at a time, since each reads the whole ledger.
-func (a *API) reconcile(w http.ResponseWriter, r *http.Request) *problem.Details {
-	if refused := a.authenticate(w, r); refused != nil {
-		return refused
+func (a *API) reconcileLedger(w http.ResponseWriter, r *http.Request) *problem.Details {
+	if refusal := a.requireAdmin(w, r); refusal != nil {
+		return refusal
 	}
-	if _, refused := httpserver.Query(r); refused != nil {
-		return refused
+	if _, refusal := httpserver.Query(r); refusal != nil {
+		return refusal
 	}
 
 	var body reconcileBody
-	if refused := readReconcileBody(r, &body); refused != nil {
-		return refused
+	if refusal := readReconcileBody(r, &body); refusal != nil {
+		return refusal
 	}
 	var options wallet.VerifyOptions
 	if body.Account != nil {
@@ -85,8 +85,8 @@ func readReconcileBody(r *http.Request, body *reconcileBody) *problem.Details {
 	if r.ContentLength == 0 {
 		return nil
 	}
-	if refused := httpserver.CheckContentType(r.Header); refused != nil {
-		return refused
+	if refusal := httpserver.CheckContentType(r.Header); refusal != nil {
+		return refusal
 	}
 	return httpserver.ReadJSON(r, body)
 }

@@ -90,7 +90,7 @@ func (a *API) OpenAPI() ([]byte, error) { return json.MarshalIndent(a.huma.OpenA
 // survive a redirect, and no call of the contract has such a path.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if isUncleanPath(r.URL.EscapedPath()) {
-		a.refuse(w, r, problem.New(http.StatusNotFound, "not_found", "Not found",
+		a.refuseRequest(w, r, problem.New(http.StatusNotFound, "not_found", "Not found",
 			"the path must not have empty or dot segments"))
 		return
 	}
@@ -120,19 +120,19 @@ func (a *API) refuseUnmatched(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if len(allowed) == 0 {
-		a.refuse(w, r, problem.New(http.StatusNotFound, "not_found", "Not found",
+		a.refuseRequest(w, r, problem.New(http.StatusNotFound, "not_found", "Not found",
 			"the path is unknown; /docs lists all paths"))
 		return
 	}
 	w.Header().Set("Allow", strings.Join(allowed, ", "))
-	a.refuse(w, r, problem.New(http.StatusMethodNotAllowed, "method_not_allowed", "Method not allowed",
+	a.refuseRequest(w, r, problem.New(http.StatusMethodNotAllowed, "method_not_allowed", "Method not allowed",
 		"the method must be "+strings.Join(allowed, " or ")))
 }
 
-// refuse answers a request that is no call.
-func (a *API) refuse(w http.ResponseWriter, r *http.Request, details *problem.Details) {
+// refuseRequest answers a request that is no call.
+func (a *API) refuseRequest(w http.ResponseWriter, r *http.Request, details *problem.Details) {
 	c := call{w: w, r: r}
 	c.setRequestID()
 	problem.Write(w, details)
-	a.unmatched.observe(details.Status, time.Now())
+	a.unmatched.observeRequest(details.Status, time.Now())
 }

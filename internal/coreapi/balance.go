@@ -45,7 +45,7 @@ func getBalance(c *call) error {
 	if err != nil {
 		return err
 	}
-	asOf := query.time("asOf")
+	asOf := query.timeValue("asOf")
 	if query.err != nil {
 		return query.err
 	}

@@ -162,8 +162,8 @@ func (c *call) prepareItem(item *batchItem, op *wallet.Op) error {
 	op.Reason = item.Reason
 	op.QueueItemID = item.QueueItemID
 	op.FeatureType = item.FeatureType
-	op.ExpiresIn = expiry(item.ExpiresInSeconds)
-	op.Metadata = item.Metadata.raw()
+	op.ExpiresIn = holdDuration(item.ExpiresInSeconds)
+	op.Metadata = item.Metadata.rawJSON()
 	op.CorrelationID = item.CorrelationID
 	return nil
 }
@@ -249,8 +249,8 @@ const batchDescription = "Up to 1000 operations share one group commit of the le
 	"Each operation has its own key. The Idempotency-Key header is ignored.\n\n" +
 	"Each operation needs the scope of its single call."
 
-// batch describes the call in the OpenAPI document.
-func (d describer) batch() huma.Operation {
+// describeBatch describes the call in the OpenAPI document.
+func (d describer) describeBatch() huma.Operation {
 	op := huma.Operation{
 		OperationID: "batch",
 		Method:      http.MethodPost,
@@ -260,9 +260,9 @@ func (d describer) batch() huma.Operation {
 		Description: batchDescription,
 		Security:    []map[string][]string{{"token": {}}},
 		Parameters:  []param{requestIDParam, traceParam},
-		RequestBody: d.jsonBody(batchBody{}),
+		RequestBody: d.describeBody(batchBody{}),
 	}
-	op.Responses = d.responses(http.StatusOK, "A result for each operation", batchAnswerShape{}, map[string]*huma.Param{
+	op.Responses = d.describeResponses(http.StatusOK, "A result for each operation", batchAnswerShape{}, map[string]*huma.Param{
 		"X-Request-Id": {Description: "The request's id.", Schema: stringSchema("")},
 	}, []int{http.StatusRequestEntityTooLarge})
 	delete(op.Responses, strconv.Itoa(http.StatusForbidden))

@@ -37,14 +37,14 @@ func (a *API) addRoute(op huma.Operation, handle func(*call) error) {
 	a.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		begin := time.Now()
 		ctx, span := a.startRequestSpan(r, pattern)
-		c := call{api: a, ctx: ctx, w: w, r: r, buffer: a.buffers.get()}
+		c := call{api: a, ctx: ctx, w: w, r: r, buffer: a.buffers.getBuffer()}
 		c.setRequestID()
 		if err := handle(&c); err != nil {
 			c.writeError(err)
 		}
-		a.buffers.put(c.buffer)
+		a.buffers.putBuffer(c.buffer)
 		endRequestSpan(span, c.status)
-		metrics.observe(c.status, begin)
+		metrics.observeRequest(c.status, begin)
 		if a.cfg.Logger.Enabled(ctx, slog.LevelDebug) {
 			a.cfg.Logger.DebugContext(ctx, "request", "operation", op.OperationID, "status", c.status,
 				"requestId", c.requestID, "took", time.Since(begin))

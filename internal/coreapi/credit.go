@@ -50,7 +50,7 @@ func creditAccount(c *call) error {
 		Account:        c.accountToChange(),
 		Amount:         body.Amount,
 		Reason:         body.Reason,
-		Metadata:       body.Metadata.raw(),
+		Metadata:       body.Metadata.rawJSON(),
 		CorrelationID:  body.CorrelationID,
 		RequestID:      headers.requestID,
 		TraceParent:    headers.traceParent,

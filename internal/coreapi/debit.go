@@ -43,7 +43,7 @@ func debitAccount(c *call) error {
 		Account:        c.accountToChange(),
 		Amount:         body.Amount,
 		Reason:         body.Reason,
-		Metadata:       body.Metadata.raw(),
+		Metadata:       body.Metadata.rawJSON(),
 		CorrelationID:  body.CorrelationID,
 		RequestID:      headers.requestID,
 		TraceParent:    headers.traceParent,

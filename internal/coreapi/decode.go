@@ -38,7 +38,7 @@ type buffers struct{ pool sync.Pool }
 // maxKeptBuffer is the largest buffer that is kept for the next call. The answer of a batch fits.
 const maxKeptBuffer = maxBody
 
-func (b *buffers) get() *[]byte {
+func (b *buffers) getBuffer() *[]byte {
 	if p, ok := b.pool.Get().(*[]byte); ok {
 		return p
 	}
@@ -46,7 +46,7 @@ func (b *buffers) get() *[]byte {
 	return &buffer
 }
 
-func (b *buffers) put(p *[]byte) {
+func (b *buffers) putBuffer(p *[]byte) {
 	if cap(*p) <= maxKeptBuffer {
 		*p = (*p)[:0]
 		b.pool.Put(p)
@@ -56,8 +56,8 @@ func (b *buffers) put(p *[]byte) {
 // decodeBody reads the request's body, a JSON object, into dst. Nothing of dst refers to the buffer
 // afterwards.
 func (c *call) decodeBody(dst any) error {
-	if refused := httpserver.CheckContentType(c.r.Header); refused != nil {
-		return invalidField("", refused.Detail)
+	if refusal := httpserver.CheckContentType(c.r.Header); refusal != nil {
+		return invalidField("", refusal.Detail)
 	}
 	body, err := readBody(c.r, c.newBody())
 	*c.buffer = body
@@ -171,8 +171,8 @@ func (o *object) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return nil
 }
 
-// raw returns the object as the ledger takes it.
-func (o object) raw() json.RawMessage { return json.RawMessage(o) }
+// rawJSON returns the object as the ledger takes it.
+func (o object) rawJSON() json.RawMessage { return json.RawMessage(o) }
 
 // Schema describes the object in the OpenAPI document.
 func (object) Schema(huma.Registry) *huma.Schema {
@@ -190,9 +190,9 @@ func modelAccount(id string) wallet.Account {
 	return wallet.Account("model:" + id)
 }
 
-// expiry returns the duration of a hold; nil means that it does not expire. A number that is not a
+// holdDuration returns the duration of a hold; nil means that it does not expire. A number that is not a
 // duration becomes one that the ledger refuses. So does 0, which would mean never.
-func expiry(seconds *int64) time.Duration {
+func holdDuration(seconds *int64) time.Duration {
 	switch {
 	case seconds == nil:
 		return 0

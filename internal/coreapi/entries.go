@@ -87,8 +87,8 @@ func listEntries(c *call) error {
 	if err != nil {
 		return err
 	}
-	filter := wallet.EntryFilter{Reason: query.reason(), From: query.time("from"), To: query.time("to")}
-	page := wallet.Page{Limit: query.limit(), Before: query.text("before")}
+	filter := wallet.EntryFilter{Reason: query.reasonValue(), From: query.timeValue("from"), To: query.timeValue("to")}
+	page := wallet.Page{Limit: query.limitValue(), Before: query.textValue("before")}
 	if query.err != nil {
 		return query.err
 	}

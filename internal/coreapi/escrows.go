@@ -39,13 +39,13 @@ func listEscrows(c *call) error {
 	if err != nil {
 		return err
 	}
-	status := wallet.EscrowStatus(query.text("status"))
+	status := wallet.EscrowStatus(query.textValue("status"))
 	switch status {
 	case "", wallet.StatusHeld, wallet.StatusSettled, wallet.StatusRefunded, wallet.StatusPartiallySettled:
 	default:
 		return invalidField("/status", "a status must be held, settled, refunded or partially_settled")
 	}
-	page := wallet.Page{Limit: query.limit(), Before: query.text("before")}
+	page := wallet.Page{Limit: query.limitValue(), Before: query.textValue("before")}
 	if query.err != nil {
 		return query.err
 	}

@@ -54,8 +54,8 @@ func listEvents(c *call) error {
 	if err != nil {
 		return err
 	}
-	after := query.number("after", 0, wallet.MaxAmount, 0)
-	limit := query.limit()
+	after := query.numberValue("after", 0, wallet.MaxAmount, 0)
+	limit := query.limitValue()
 	if query.err != nil {
 		return query.err
 	}

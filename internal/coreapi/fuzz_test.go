@@ -20,7 +20,7 @@ func fuzzedCall(t *testing.T, body []byte) *call {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &call{r: r, buffer: new(buffers).get()}
+	return &call{r: r, buffer: new(buffers).getBuffer()}
 }
 
 // A batch is read or refused with pointers; it never has more operations than are allowed.
@@ -88,8 +88,8 @@ func FuzzHoldBody(f *testing.F) {
 		op := wallet.Op{
 			Operation: wallet.OpHold,
 			Amount:    body.Amount,
-			ExpiresIn: expiry(body.ExpiresInSeconds),
-			Metadata:  body.Metadata.raw(),
+			ExpiresIn: holdDuration(body.ExpiresInSeconds),
+			Metadata:  body.Metadata.rawJSON(),
 		}
 		_ = op.Validate() // must not panic
 	})
@@ -109,10 +109,10 @@ func FuzzQuery(f *testing.F) {
 		c := call{r: &http.Request{URL: &url.URL{RawQuery: raw}}}
 		q, err := c.readQuery(known...)
 		if err == nil {
-			limit, after, reason := q.limit(), q.number("after", 0, wallet.MaxAmount, 0), q.reason()
-			times := []time.Time{q.time("asOf"), q.time("from"), q.time("to")}
+			limit, after, reason := q.limitValue(), q.numberValue("after", 0, wallet.MaxAmount, 0), q.reasonValue()
+			times := []time.Time{q.timeValue("asOf"), q.timeValue("from"), q.timeValue("to")}
 			if err = q.err; err == nil {
-				if limit < 1 || limit > maxLimit || after < 0 || after > wallet.MaxAmount || reason != "" && !reasonForm.MatchString(reason) {
+				if limit < 1 || limit > maxLimit || after < 0 || after > wallet.MaxAmount || reason != "" && !reasonRegexp.MatchString(reason) {
 					t.Fatalf("%q: limit %d, after %d, reason %q", raw, limit, after, reason)
 				}
 				for _, at := range times {

@@ -44,7 +44,7 @@ func (m *metrics) ofOperation(name string) operationMetrics {
 	}
 }
 
-func (m operationMetrics) observe(status int, begin time.Time) {
+func (m operationMetrics) observeRequest(status int, begin time.Time) {
 	m.requests.WithLabelValues(strconv.Itoa(status)).Inc()
 	m.seconds.Observe(time.Since(begin).Seconds())
 }

@@ -146,13 +146,13 @@ type queryDoc struct {
 // describer makes the document's operations, and its schemas from Go types.
 type describer struct{ schemas huma.Registry }
 
-func (d describer) schema(v any) *huma.Schema { return d.schemas.Schema(reflect.TypeOf(v), true, "") }
+func (d describer) schemaOf(v any) *huma.Schema { return d.schemas.Schema(reflect.TypeOf(v), true, "") }
 
-func (d describer) jsonBody(v any) *huma.RequestBody {
-	return &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: d.schema(v)}}}
+func (d describer) describeBody(v any) *huma.RequestBody {
+	return &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: d.schemaOf(v)}}}
 }
 
-func (d describer) operation(doc operationDoc) huma.Operation {
+func (d describer) describeOperation(doc operationDoc) huma.Operation {
 	op := huma.Operation{
 		OperationID: doc.id,
 		Method:      http.MethodPost,
@@ -162,18 +162,18 @@ func (d describer) operation(doc operationDoc) huma.Operation {
 		Description: doc.description + "\n\nRequires the scope `" + doc.scope + "`. The scope is valid for all accounts, so give it only to services.",
 		Security:    []map[string][]string{{"token": {doc.scope}}},
 		Parameters:  []param{doc.target, keyParam, requestIDParam, traceParam},
-		RequestBody: d.jsonBody(doc.body),
+		RequestBody: d.describeBody(doc.body),
 	}
 	headers := map[string]*huma.Param{
 		"Idempotent-Replayed": {Description: "true if the key was used before. The answer is the first one.", Schema: stringSchema("")},
 		"X-Request-Id":        {Description: "The id of the request.", Schema: stringSchema("")},
 	}
 	refusals := append([]int{http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity}, doc.refusals...)
-	op.Responses = d.responses(doc.status, "The receipt", receiptShape{}, headers, refusals)
+	op.Responses = d.describeResponses(doc.status, "The receipt", receiptShape{}, headers, refusals)
 	return op
 }
 
-func (d describer) query(doc queryDoc) huma.Operation {
+func (d describer) describeQuery(doc queryDoc) huma.Operation {
 	op := huma.Operation{
 		OperationID: doc.id,
 		Method:      http.MethodGet,
@@ -188,24 +188,24 @@ func (d describer) query(doc queryDoc) huma.Operation {
 		"X-Request-Id": {Description: "The id of the request.", Schema: stringSchema("")},
 	}
 	maps.Copy(headers, doc.headers)
-	op.Responses = d.responses(http.StatusOK, "OK", doc.answer, headers, []int{http.StatusNotFound})
+	op.Responses = d.describeResponses(http.StatusOK, "OK", doc.answer, headers, []int{http.StatusNotFound})
 	return op
 }
 
-// responses describes the good answer and the problems. Each problem lists the codes of its status.
-func (d describer) responses(status int, doc string, body any, headers map[string]*huma.Param, refusals []int) map[string]*huma.Response {
+// describeResponses describes the good answer and the problems. Each problem lists the codes of its status.
+func (d describer) describeResponses(status int, doc string, body any, headers map[string]*huma.Param, refusals []int) map[string]*huma.Response {
 	out := map[string]*huma.Response{
 		strconv.Itoa(status): {
 			Description: doc,
 			Headers:     headers,
-			Content:     map[string]*huma.MediaType{"application/json": {Schema: d.schema(body)}},
+			Content:     map[string]*huma.MediaType{"application/json": {Schema: d.schemaOf(body)}},
 		},
 	}
 	all := append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusServiceUnavailable}, refusals...)
 	for _, refusal := range all {
 		out[strconv.Itoa(refusal)] = &huma.Response{
 			Description: listCodes(refusal),
-			Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: d.schema(problem.Details{})}},
+			Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: d.schemaOf(problem.Details{})}},
 		}
 	}
 	return out

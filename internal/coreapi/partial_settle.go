@@ -61,7 +61,7 @@ func settlePartially(c *call) error {
 		SettleAmount:   body.SettleAmount,
 		Reason:         body.Reason,
 		QueueItemID:    body.QueueItemID,
-		Metadata:       body.Metadata.raw(),
+		Metadata:       body.Metadata.rawJSON(),
 		CorrelationID:  body.CorrelationID,
 		RequestID:      headers.requestID,
 		TraceParent:    headers.traceParent,

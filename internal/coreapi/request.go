@@ -122,41 +122,41 @@ type query struct {
 
 // readQuery reads the parameters. It refuses unknown and repeated ones.
 func (c *call) readQuery(known ...string) (*query, error) {
-	values, refused := httpserver.Query(c.r, known...)
-	if refused != nil {
-		field := refused.Errors[0]
+	values, refusal := httpserver.Query(c.r, known...)
+	if refusal != nil {
+		field := refusal.Errors[0]
 		return nil, invalidField(field.Pointer, field.Detail)
 	}
 	return &query{values: values}, nil
 }
 
-func (q *query) text(name string) string { return q.values.Get(name) }
+func (q *query) textValue(name string) string { return q.values.Get(name) }
 
 const (
 	defaultLimit = 100
 	maxLimit     = 1000
 )
 
-func (q *query) limit() int { return int(q.number("limit", 1, maxLimit, defaultLimit)) }
+func (q *query) limitValue() int { return int(q.numberValue("limit", 1, maxLimit, defaultLimit)) }
 
-func (q *query) number(name string, low, high, absent int64) int64 {
-	n, refused := httpserver.Number(q.values, name, low, high, absent)
-	if refused != nil {
-		q.fail(name, refused.Detail)
+func (q *query) numberValue(name string, low, high, absent int64) int64 {
+	n, refusal := httpserver.Number(q.values, name, low, high, absent)
+	if refusal != nil {
+		q.recordError(name, refusal.Detail)
 	}
 	return n
 }
 
-// time returns the zero time when the parameter is absent. A time before 1970 becomes 1970: the
+// timeValue returns the zero time when the parameter is absent. A time before 1970 becomes 1970: the
 // ledger's times are those of UUIDv7, which begin there.
-func (q *query) time(name string) time.Time {
-	text := q.text(name)
+func (q *query) timeValue(name string) time.Time {
+	text := q.textValue(name)
 	if text == "" {
 		return time.Time{}
 	}
 	t, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		q.fail(name, "must be an RFC 3339 time, for example 2026-11-23T19:02:58Z; a + must be sent as %2B")
+		q.recordError(name, "must be an RFC 3339 time, for example 2026-11-23T19:02:58Z; a + must be sent as %2B")
 	}
 	if epoch := time.Unix(0, 0); t.Before(epoch) {
 		return epoch
@@ -164,17 +164,17 @@ func (q *query) time(name string) time.Time {
 	return t
 }
 
-var reasonForm = regexp.MustCompile(reasonPattern)
+var reasonRegexp = regexp.MustCompile(reasonPattern)
 
-func (q *query) reason() string {
-	reason := q.text("reason")
-	if reason != "" && !reasonForm.MatchString(reason) {
-		q.fail("reason", "a reason must match "+reasonPattern)
+func (q *query) reasonValue() string {
+	reason := q.textValue("reason")
+	if reason != "" && !reasonRegexp.MatchString(reason) {
+		q.recordError("reason", "a reason must match "+reasonPattern)
 	}
 	return reason
 }
 
-func (q *query) fail(name, detail string) {
+func (q *query) recordError(name, detail string) {
 	if q.err == nil {
 		q.err = invalidField("/"+name, detail)
 	}

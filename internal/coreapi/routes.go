@@ -4,18 +4,18 @@ package coreapi
 func (a *API) addRoutes() {
 	d := describer{a.huma.OpenAPI().Components.Schemas}
 
-	a.addRoute(d.operation(creditDoc), creditAccount)
-	a.addRoute(d.operation(debitDoc), debitAccount)
-	a.addRoute(d.operation(holdDoc), holdPoints)
-	a.addRoute(d.operation(settleDoc), settleEscrow)
-	a.addRoute(d.operation(refundDoc), refundEscrow)
-	a.addRoute(d.operation(partialSettleDoc), settlePartially)
-	a.addRoute(d.batch(), runBatch)
+	a.addRoute(d.describeOperation(creditDoc), creditAccount)
+	a.addRoute(d.describeOperation(debitDoc), debitAccount)
+	a.addRoute(d.describeOperation(holdDoc), holdPoints)
+	a.addRoute(d.describeOperation(settleDoc), settleEscrow)
+	a.addRoute(d.describeOperation(refundDoc), refundEscrow)
+	a.addRoute(d.describeOperation(partialSettleDoc), settlePartially)
+	a.addRoute(d.describeBatch(), runBatch)
 
-	a.addRoute(d.query(balanceDoc), getBalance)
-	a.addRoute(d.query(entriesDoc), listEntries)
-	a.addRoute(d.query(eventsDoc), listEvents)
-	a.addRoute(d.query(escrowsDoc), listEscrows)
-	a.addRoute(d.query(escrowDoc), getEscrow)
-	a.addRoute(d.query(transactionDoc), getTransaction)
+	a.addRoute(d.describeQuery(balanceDoc), getBalance)
+	a.addRoute(d.describeQuery(entriesDoc), listEntries)
+	a.addRoute(d.describeQuery(eventsDoc), listEvents)
+	a.addRoute(d.describeQuery(escrowsDoc), listEscrows)
+	a.addRoute(d.describeQuery(escrowDoc), getEscrow)
+	a.addRoute(d.describeQuery(transactionDoc), getTransaction)
 }

@@ -59,7 +59,7 @@ func settleEscrow(c *call) error {
 		Amount:         body.Amount,
 		Reason:         body.Reason,
 		QueueItemID:    body.QueueItemID,
-		Metadata:       body.Metadata.raw(),
+		Metadata:       body.Metadata.rawJSON(),
 		CorrelationID:  body.CorrelationID,
 		RequestID:      headers.requestID,
 		TraceParent:    headers.traceParent,

@@ -101,15 +101,15 @@ func (c *Client) CheckStreams(ctx context.Context, keys bus.Keys) error {
 // Balance returns the account's balance. ok is false when the ledger does not
 // know the account.
 func (c *Client) Balance(ctx context.Context, account string) (b bus.Balance, ok bool, err error) {
-	body, ok, err := c.get(ctx, "/v1/accounts/"+url.PathEscape(account)+"/balance")
+	body, ok, err := c.getJSON(ctx, "/v1/accounts/"+url.PathEscape(account)+"/balance")
 	if err != nil || !ok {
-		return bus.Balance{}, false, wrap("balance of "+account, err)
+		return bus.Balance{}, false, wrapError("balance of "+account, err)
 	}
 	if err := json.Unmarshal(body, &b); err != nil {
 		return bus.Balance{}, false, fmt.Errorf("balance of %s from the core: %w", account, err)
 	}
 	if b.Account != account {
-		return bus.Balance{}, false, wrap("balance of "+account, errNoCore)
+		return bus.Balance{}, false, wrapError("balance of "+account, errNotCore)
 	}
 	return b, true, nil
 }
@@ -118,24 +118,24 @@ func (c *Client) Balance(ctx context.Context, account string) (b bus.Balance, ok
 // first, at most limit, as the account itself may see them, and its newest seq:
 // 0 for an account that the ledger does not know.
 func (c *Client) Events(ctx context.Context, account string, after int64, limit int) (events []bus.Delivery, last int64, err error) {
-	body, ok, err := c.get(ctx, "/v1/accounts/"+url.PathEscape(account)+"/events?after="+
+	body, ok, err := c.getJSON(ctx, "/v1/accounts/"+url.PathEscape(account)+"/events?after="+
 		strconv.FormatInt(after, 10)+"&limit="+strconv.Itoa(limit))
 	if err != nil || !ok {
-		return nil, 0, wrap("events of "+account, err)
+		return nil, 0, wrapError("events of "+account, err)
 	}
 	events, last, err = decodeEvents(account, body)
-	return events, last, wrap("events of "+account, err)
+	return events, last, wrapError("events of "+account, err)
 }
 
-func wrap(what string, err error) error {
+func wrapError(what string, err error) error {
 	if err == nil {
 		return nil
 	}
 	return fmt.Errorf("%s from the core: %w", what, err)
 }
 
-// get returns the body of a 200; ok is false after the 404 of an unknown account.
-func (c *Client) get(ctx context.Context, path string) (body []byte, ok bool, err error) {
+// getJSON returns the body of a 200; ok is false after the 404 of an unknown account.
+func (c *Client) getJSON(ctx context.Context, path string) (body []byte, ok bool, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
 	if err != nil {
 		return nil, false, err

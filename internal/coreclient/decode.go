@@ -33,18 +33,18 @@ type routing struct {
 	ChangeAmount int64  `json:"changeAmount"`
 }
 
-// amount is the number that the streams carry: an escrow's amount, of which a
+// eventAmount is the number that the streams carry: an escrow's amount, of which a
 // partial settlement has two parts, or the size of a balance's change.
-func (r *routing) amount() int64 {
+func (r *routing) eventAmount() int64 {
 	if r.Amount != 0 {
 		return r.Amount
 	}
 	return r.RefundAmount + r.SettleAmount + max(r.ChangeAmount, -r.ChangeAmount)
 }
 
-var errNoCore = errors.New("the answer is not a core's")
+var errNotCore = errors.New("the answer is not a core's")
 
-var errHole = errors.New("the events are not in order of seq or not the account's")
+var errSequence = errors.New("the events are not in order of seq or not the account's")
 
 func decodeEvents(account string, body []byte) ([]bus.Delivery, int64, error) {
 	var p page
@@ -52,13 +52,13 @@ func decodeEvents(account string, body []byte) ([]bus.Delivery, int64, error) {
 		return nil, 0, err
 	}
 	if p.Last == nil {
-		return nil, 0, errNoCore
+		return nil, 0, errNotCore
 	}
 	out := make([]bus.Delivery, len(p.Events))
 	for i := range p.Events {
 		e := &p.Events[i]
 		if e.Account != account || i > 0 && e.Seq != p.Events[i-1].Seq+1 {
-			return nil, 0, errHole
+			return nil, 0, errSequence
 		}
 		var r routing
 		if err := json.Unmarshal(e.Event, &r); err != nil {
@@ -66,7 +66,7 @@ func decodeEvents(account string, body []byte) ([]bus.Delivery, int64, error) {
 		}
 		out[i] = bus.Delivery{
 			ID: r.EventID, Type: r.EventType, Account: account, Seq: e.Seq,
-			Amount: r.amount(), Reason: r.Reason, Feature: r.FeatureType, Data: e.Event,
+			Amount: r.eventAmount(), Reason: r.Reason, Feature: r.FeatureType, Data: e.Event,
 		}
 	}
 	return out, *p.Last, nil

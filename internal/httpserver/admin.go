@@ -44,7 +44,7 @@ func NewAdmin(checks ...Check) *Admin {
 	a.Handle("GET /healthz", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		WriteJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 	}))
-	a.Handle("GET /readyz", http.HandlerFunc(a.ready))
+	a.Handle("GET /readyz", http.HandlerFunc(a.serveReadiness))
 	a.Handle("GET /metrics", promhttp.HandlerFor(a.Registry, promhttp.HandlerOpts{}))
 	a.mux.HandleFunc("/debug/pprof/", pprof.Index)
 	a.mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
@@ -81,7 +81,7 @@ type readiness struct {
 	Checks map[string]string `json:"checks"` // ok, or the error
 }
 
-func (a *Admin) ready(w http.ResponseWriter, r *http.Request) {
+func (a *Admin) serveReadiness(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
 	defer cancel()
 	errs := make([]error, len(a.checks))

@@ -8,13 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// boundPeers sets options on a listener, whose connections inherit them.
-func boundPeers(_, _ string, c syscall.RawConn) error {
+// setPeerLimits sets options on a listener, whose connections inherit them.
+func setPeerLimits(_, _ string, c syscall.RawConn) error {
 	var err error
 	failed := c.Control(func(descriptor uintptr) {
 		fd := int(descriptor) //nolint:gosec // descriptors are small
 		err = errors.Join(
-			unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(deadPeer/time.Millisecond)),
+			unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(peerTimeout/time.Millisecond)),
 			unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, maxUnsent),
 		)
 	})

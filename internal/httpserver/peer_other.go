@@ -4,5 +4,5 @@ package httpserver
 
 import "syscall"
 
-// boundPeers does nothing: the kernel's own, larger, bounds hold.
-func boundPeers(string, string, syscall.RawConn) error { return nil }
+// setPeerLimits does nothing: the kernel's own, larger, bounds hold.
+func setPeerLimits(string, string, syscall.RawConn) error { return nil }

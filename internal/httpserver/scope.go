@@ -17,8 +17,8 @@ type Verifier interface {
 // RequireScope calls next for requests whose token has the scope.
 func RequireScope(v Verifier, scope string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if refused := CheckScope(w, r, v, scope); refused != nil {
-			problem.Write(w, refused)
+		if refusal := CheckScope(w, r, v, scope); refusal != nil {
+			problem.Write(w, refusal)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -27,9 +27,9 @@ func RequireScope(v Verifier, scope string, next http.Handler) http.Handler {
 
 // CheckScope requires that the token of an admin call has the scope.
 func CheckScope(w http.ResponseWriter, r *http.Request, v Verifier, scope string) *problem.Details {
-	claims, refused := Bearer(w, r, v, "admin")
-	if refused != nil {
-		return refused
+	claims, refusal := Bearer(w, r, v, "admin")
+	if refusal != nil {
+		return refusal
 	}
 	if !claims.Has(scope) {
 		return problem.New(http.StatusForbidden, "forbidden", "", "the token must have the scope "+scope)
@@ -49,14 +49,14 @@ func Bearer(w http.ResponseWriter, r *http.Request, v Verifier, realm string) (*
 		return nil, problem.New(http.StatusUnauthorized, "unauthorized", "", "the request must have the header Authorization: Bearer <token>")
 	}
 	claims, err := v.Verify(r.Context(), raw)
-	var refused *problem.Details
+	var refusal *problem.Details
 	switch {
-	case errors.As(err, &refused):
-		return nil, refused
+	case errors.As(err, &refusal):
+		return nil, refusal
 	case errors.Is(err, auth.ErrUnavailable):
-		refused = problem.New(http.StatusServiceUnavailable, "unavailable", "", auth.Reason(err))
-		refused.RetryAfter = auth.RetryAfterSeconds
-		return nil, refused
+		refusal = problem.New(http.StatusServiceUnavailable, "unavailable", "", auth.Reason(err))
+		refusal.RetryAfter = auth.RetryAfterSeconds
+		return nil, refusal
 	case err != nil:
 		w.Header().Set("WWW-Authenticate", `Bearer realm="`+realm+`", error="invalid_token"`)
 		return nil, problem.New(http.StatusUnauthorized, "unauthorized", "", auth.Reason(err))

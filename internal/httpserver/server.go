@@ -46,11 +46,11 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// deadPeer is how long a client may leave data unacknowledged before the kernel closes its
+// peerTimeout is how long a client may leave data unacknowledged before the kernel closes its
 // connection. This ends a stream of server-sent events whose client has disappeared: the client
 // never sends anything, but the heartbeats to it are not acknowledged. The kernel's own limit is a
 // quarter of an hour. (Linux only.)
-const deadPeer = time.Minute
+const peerTimeout = time.Minute
 
 // maxUnsent is how many bytes the kernel buffers for a client beyond what is in flight. The
 // kernel's own limit is 4 MB for each client that does not read. That is beyond every limit of
@@ -61,7 +61,7 @@ const maxUnsent = 128 << 10
 func Listen(ctx context.Context, flag, addr string) (net.Listener, error) {
 	// KeepAlive is off: reads and writes have deadlines, and long-lived connections have
 	// heartbeats. The kernel's probes would cost four system calls per connection.
-	lc := net.ListenConfig{KeepAlive: -1, Control: boundPeers}
+	lc := net.ListenConfig{KeepAlive: -1, Control: setPeerLimits}
 	ln, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w; choose another address with %s", addr, err, flag)

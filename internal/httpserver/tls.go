@@ -20,11 +20,11 @@ type Certificate struct {
 	certFile, keyFile string
 	log               *slog.Logger
 	current           atomic.Pointer[tls.Certificate]
-	seen              [2]stamp // of the files that are loaded; only Run uses it after LoadCertificate
+	seen              [2]fileVersion // of the files that are loaded; only Run uses it after LoadCertificate
 }
 
-// stamp identifies a version of a file.
-type stamp struct {
+// fileVersion identifies a version of a file.
+type fileVersion struct {
 	modified time.Time
 	size     int64
 }
@@ -32,14 +32,14 @@ type stamp struct {
 // LoadCertificate reads a certificate with its chain, and its key. Both files are PEM.
 func LoadCertificate(certFile, keyFile string, log *slog.Logger) (*Certificate, error) {
 	c := &Certificate{certFile: certFile, keyFile: keyFile, log: log}
-	c.seen = c.stamps()
-	if err := c.load(); err != nil {
+	c.seen = c.fileVersions()
+	if err := c.loadFiles(); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-func (c *Certificate) load() error {
+func (c *Certificate) loadFiles() error {
 	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
 	if err != nil {
 		return fmt.Errorf("load certificate: %w", err)
@@ -48,10 +48,10 @@ func (c *Certificate) load() error {
 	return nil
 }
 
-func (c *Certificate) stamps() (s [2]stamp) {
+func (c *Certificate) fileVersions() (s [2]fileVersion) {
 	for i, name := range []string{c.certFile, c.keyFile} {
 		if info, err := os.Stat(name); err == nil { // load reports a missing file
-			s[i] = stamp{info.ModTime(), info.Size()}
+			s[i] = fileVersion{info.ModTime(), info.Size()}
 		}
 	}
 	return s
@@ -60,11 +60,11 @@ func (c *Certificate) stamps() (s [2]stamp) {
 // Reload reads the files if they have changed. If they cannot be used, the certificate stays as it
 // is, and the next call tries again.
 func (c *Certificate) Reload() error {
-	now := c.stamps()
+	now := c.fileVersions()
 	if now == c.seen {
 		return nil
 	}
-	if err := c.load(); err != nil {
+	if err := c.loadFiles(); err != nil {
 		return err // perhaps only one of the files has been written yet
 	}
 	c.seen = now

@@ -27,14 +27,14 @@ type flight struct {
 	err     error
 }
 
-func (a *account) balance() (bus.Balance, bool) {
+func (a *account) cachedBalance() (bus.Balance, bool) {
 	if v := a.value.Load(); v != nil {
 		return *v, true
 	}
 	return bus.Balance{}, false
 }
 
-func (a *account) seen(seq int64) {
+func (a *account) raiseFloor(seq int64) {
 	for {
 		floor := a.floor.Load()
 		if seq <= floor || a.floor.CompareAndSwap(floor, seq) {
@@ -43,8 +43,8 @@ func (a *account) seen(seq int64) {
 	}
 }
 
-// put keeps the balance unless a newer one is known.
-func (a *account) put(balance *bus.Balance) {
+// storeNewer keeps the balance unless a newer one is known.
+func (a *account) storeNewer(balance *bus.Balance) {
 	for {
 		old := a.value.Load()
 		if (old != nil && old.Seq >= balance.Seq) || a.value.CompareAndSwap(old, balance) {
@@ -53,10 +53,10 @@ func (a *account) put(balance *bus.Balance) {
 	}
 }
 
-// load reads the balance, or waits for who is reading it. A read does not end with
+// loadBalance reads the balance, or waits for who is reading it. A read does not end with
 // the ctx of the caller that happens to make it, since others wait for it too; it
 // has a deadline of its own.
-func (a *account) load(
+func (a *account) loadBalance(
 	ctx context.Context, read func(context.Context) (bus.Balance, bool, error),
 ) (bus.Balance, bool, error) {
 	a.mu.Lock()
@@ -76,7 +76,7 @@ func (a *account) load(
 
 	f.balance, f.ok, f.err = read(context.WithoutCancel(ctx))
 	if f.ok && f.err == nil {
-		a.put(&f.balance)
+		a.storeNewer(&f.balance)
 	}
 	a.mu.Lock()
 	a.flight = nil

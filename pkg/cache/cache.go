@@ -39,7 +39,7 @@ const maxLoads = 3
 // this process has seen, as after a failover that lost it. Ask the ledger.
 var ErrStale = errors.New("the balance in Redis is older than the newest event")
 
-var errHung = errors.New("redis hung a moment ago and is not asked again yet")
+var errPaused = errors.New("redis hung a moment ago and is not asked again yet")
 
 // Balances answers balances. Its methods may be called from several goroutines.
 type Balances struct {
@@ -52,8 +52,8 @@ type Balances struct {
 	current  func(account string) bool
 	metrics  metrics
 
-	start     time.Time
-	hungUntil atomic.Int64 // time since start until which Redis is not asked
+	start       time.Time
+	pausedUntil atomic.Int64 // time since start until which Redis is not asked
 }
 
 // New returns a cache on the given client.
@@ -92,10 +92,10 @@ func New(rdb redis.UniversalClient, cfg Config) *Balances {
 // it; ErrStale and Redis' own errors mean the same to a caller that can ask the
 // ledger. Concurrent calls for one account share one read.
 func (b *Balances) Get(ctx context.Context, name string) (balance bus.Balance, ok bool, err error) {
-	a := b.account(name)
+	a := b.cachedAccount(name)
 	if b.disabled {
 		defer b.accounts.Invalidate(name)
-	} else if balance, known := a.balance(); known && balance.Seq >= a.floor.Load() && b.current(name) {
+	} else if balance, known := a.cachedBalance(); known && balance.Seq >= a.floor.Load() && b.current(name) {
 		b.metrics.hits.Inc()
 		return balance, true, nil
 	} else if known {
@@ -104,7 +104,7 @@ func (b *Balances) Get(ctx context.Context, name string) (balance bus.Balance, o
 	b.metrics.misses.Inc()
 	asked := a.floor.Load()
 	for range maxLoads {
-		balance, ok, err = a.load(ctx, func(ctx context.Context) (bus.Balance, bool, error) { return b.ask(ctx, name) })
+		balance, ok, err = a.loadBalance(ctx, func(ctx context.Context) (bus.Balance, bool, error) { return b.readOrPause(ctx, name) })
 		if err != nil {
 			return bus.Balance{}, false, fmt.Errorf("read balance of %s: %w", name, err)
 		}
@@ -125,26 +125,26 @@ func (b *Balances) Get(ctx context.Context, name string) (balance bus.Balance, o
 	return bus.Balance{}, false, fmt.Errorf("read balance of %s: %w", name, ErrStale)
 }
 
-// ask reads Redis, unless it hung a moment ago: who wants many accounts must not
+// readOrPause reads Redis, unless it hung a moment ago: who wants many accounts must not
 // wait that long for each.
-func (b *Balances) ask(ctx context.Context, name string) (balance bus.Balance, ok bool, err error) {
-	if time.Since(b.start) < time.Duration(b.hungUntil.Load()) {
-		return bus.Balance{}, false, errHung
+func (b *Balances) readOrPause(ctx context.Context, name string) (balance bus.Balance, ok bool, err error) {
+	if time.Since(b.start) < time.Duration(b.pausedUntil.Load()) {
+		return bus.Balance{}, false, errPaused
 	}
 	ctx, cancel := context.WithTimeout(ctx, b.timeout)
 	defer cancel()
-	balance, ok, err = b.read(ctx, name)
+	balance, ok, err = b.readHash(ctx, name)
 	if err != nil && ctx.Err() != nil {
-		b.hungUntil.Store(int64(time.Since(b.start) + b.timeout))
+		b.pausedUntil.Store(int64(time.Since(b.start) + b.timeout))
 	}
 	return balance, ok, err
 }
 
-// account returns what is in the LRU for the account, after putting it there when
+// cachedAccount returns what is in the LRU for the account, after putting it there when
 // it is not. It is there before Redis is asked, so Seen finds it while the answer
 // is on its way. One that has left the LRU does not come back: who finds it there
 // knows that no Seen since its coming has missed it.
-func (b *Balances) account(name string) *account {
+func (b *Balances) cachedAccount(name string) *account {
 	if a, ok := b.accounts.GetIfPresent(name); ok {
 		if time.Since(a.since) < b.ttl {
 			return a
@@ -160,7 +160,7 @@ func (b *Balances) account(name string) *account {
 // know of it. It allocates nothing and costs some 50 ns.
 func (b *Balances) Seen(name string, seq int64) {
 	if entry, ok := b.accounts.GetEntryQuietly(name); ok {
-		entry.Value.seen(seq)
+		entry.Value.raiseFloor(seq)
 	}
 }
 

@@ -8,9 +8,9 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// read asks Redis. ok is false unless the hash has every field of its account's
+// readHash asks Redis. ok is false unless the hash has every field of its account's
 // type in a form that the publisher writes.
-func (b *Balances) read(ctx context.Context, name string) (balance bus.Balance, ok bool, err error) {
+func (b *Balances) readHash(ctx context.Context, name string) (balance bus.Balance, ok bool, err error) {
 	key := b.keys.BalanceHash(name)
 	balance.Account = name
 	var values []any
@@ -31,9 +31,9 @@ func (b *Balances) read(ctx context.Context, name string) (balance bus.Balance, 
 	if balance.IsModel() {
 		amounts = []*int64{&balance.Earned}
 	}
-	ok = number(values[0], &balance.Seq) && balance.Seq > 0
+	ok = parseAmount(values[0], &balance.Seq) && balance.Seq > 0
 	for i, amount := range amounts {
-		ok = ok && number(values[2+i], amount)
+		ok = ok && parseAmount(values[2+i], amount)
 	}
 	if !ok {
 		return bus.Balance{}, false, nil
@@ -41,7 +41,7 @@ func (b *Balances) read(ctx context.Context, name string) (balance bus.Balance, 
 	return balance, true, nil
 }
 
-func number(value any, to *int64) bool {
+func parseAmount(value any, to *int64) bool {
 	text, _ := value.(string)
 	n, err := strconv.ParseInt(text, 10, 64)
 	*to = n

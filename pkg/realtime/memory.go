@@ -27,16 +27,16 @@ func newDeliverer(source relay.Source, b *membus.Bus, log *slog.Logger) *deliver
 	return &deliverer{source: source, bus: b, log: log, arrived: make(chan struct{}, 1)}
 }
 
-// wake has the outbox looked at. It never blocks.
-func (d *deliverer) wake() {
+// signalRows has the outbox looked at. It never blocks.
+func (d *deliverer) signalRows() {
 	select {
 	case d.arrived <- struct{}{}:
 	default:
 	}
 }
 
-// run delivers until ctx ends, then what the outbox still holds.
-func (d *deliverer) run(ctx context.Context) error {
+// runDeliveries delivers until ctx ends, then what the outbox still holds.
+func (d *deliverer) runDeliveries(ctx context.Context) error {
 	working := context.WithoutCancel(ctx)
 	for ctx.Err() == nil {
 		d.deliverOrLog(working)
@@ -66,7 +66,7 @@ func (d *deliverer) deliverOutbox(ctx context.Context) error {
 		ids := make([]int64, len(rows))
 		for i := range rows {
 			ids[i] = rows[i].ID
-			if err := d.deliver(ctx, &rows[i]); err != nil {
+			if err := d.deliverRow(ctx, &rows[i]); err != nil {
 				return err
 			}
 		}
@@ -76,7 +76,7 @@ func (d *deliverer) deliverOutbox(ctx context.Context) error {
 	}
 }
 
-func (d *deliverer) deliver(ctx context.Context, row *bus.OutboxRow) error {
+func (d *deliverer) deliverRow(ctx context.Context, row *bus.OutboxRow) error {
 	for i := range row.Updates {
 		if err := d.bus.Deliver(ctx, row.Updates[i].Deliveries...); err != nil {
 			return err

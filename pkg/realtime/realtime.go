@@ -106,7 +106,7 @@ func (c *Core) openLedger(ctx context.Context) error {
 	ledger, err := wallet.Open(ctx, c.cfg.Database, wallet.Config{
 		MaxQueue:   c.cfg.MaxQueue,
 		MaxConns:   c.cfg.MaxConns,
-		Committed:  c.committed,
+		Committed:  c.offerRows,
 		Logger:     c.cfg.Logger,
 		Registerer: c.cfg.Registerer,
 	})
@@ -150,10 +150,10 @@ func (c *Core) openParts(ctx context.Context) error {
 	return nil
 }
 
-// committed passes on what the ledger has committed. The ledger calls it only while Run runs.
-func (c *Core) committed(rows []bus.OutboxRow) {
+// offerRows passes on what the ledger has committed. The ledger calls it only while Run runs.
+func (c *Core) offerRows(rows []bus.OutboxRow) {
 	if c.deliverer != nil {
-		c.deliverer.wake()
+		c.deliverer.signalRows()
 		return
 	}
 	c.relay.Offer(rows)
@@ -191,7 +191,7 @@ func (c *Core) Run(ctx context.Context) error {
 // runRelay publishes once Redis is known to have this core's layout.
 func (c *Core) runRelay(ctx context.Context) error {
 	if c.deliverer != nil {
-		return c.deliverer.run(ctx)
+		return c.deliverer.runDeliveries(ctx)
 	}
 	watching, stopWatch := context.WithCancel(ctx)
 	defer stopWatch()
