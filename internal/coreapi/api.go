@@ -21,7 +21,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// Ledger is what the API needs of the ledger. *wallet.Ledger is one.
+// Ledger has the methods of the ledger that the API calls. *wallet.Ledger implements it.
 type Ledger interface {
 	Do(ctx context.Context, op wallet.Op) (wallet.Receipt, error)
 	DoBatch(ctx context.Context, ops []wallet.Op) []wallet.Result
@@ -34,13 +34,13 @@ type Ledger interface {
 	Transaction(ctx context.Context, id uuid.UUID) (wallet.Transaction, error)
 }
 
-// Verifier checks tokens. *auth.Verifier is one.
+// Verifier verifies tokens. *auth.Verifier implements it.
 type Verifier = httpserver.Verifier
 
-// Config is the API's optional settings.
+// Config has the optional settings of an API.
 type Config struct {
-	Timeout    time.Duration         // how long one request may wait for the ledger. Defaults to 10 s.
-	Keys       bus.Keys              // where the events are published. Defaults to namespace "rt", 16 partitions.
+	Timeout    time.Duration         // limits how long a request waits for the ledger. Defaults to 10 s.
+	Keys       bus.Keys              // names the streams of the events. Defaults to namespace "rt", 16 partitions.
 	Logger     *slog.Logger          // Defaults to slog.Default().
 	Registerer prometheus.Registerer // Defaults to no metrics.
 	Tracer     trace.Tracer          // Defaults to no traces.
@@ -51,15 +51,15 @@ type API struct {
 	ledger    Ledger
 	verifier  Verifier
 	cfg       Config
-	streams   string // X-Event-Streams
+	streams   string // the value of X-Event-Streams
 	mux       *http.ServeMux
 	huma      huma.API
 	metrics   *metrics
-	unmatched operationMetrics // of requests that are no call
+	unmatched operationMetrics // metrics of requests that match no route
 	buffers   buffers
 }
 
-// New makes the handler.
+// New returns the handler of the API.
 func New(l Ledger, v Verifier, cfg Config) *API {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 10 * time.Second
@@ -83,11 +83,11 @@ func New(l Ledger, v Verifier, cfg Config) *API {
 	return a
 }
 
-// OpenAPI returns the document that /openapi.json serves, indented.
+// OpenAPI returns the document of /openapi.json, indented.
 func (a *API) OpenAPI() ([]byte, error) { return json.MarshalIndent(a.huma.OpenAPI(), "", "  ") }
 
-// ServeHTTP answers a request. It refuses paths that ServeMux would redirect: a POST does not
-// survive a redirect, and no call of the contract has such a path.
+// ServeHTTP answers a request. It refuses paths that ServeMux would redirect, because a POST does
+// not survive a redirect.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if isUncleanPath(r.URL.EscapedPath()) {
 		a.refuseRequest(w, r, problem.New(http.StatusNotFound, "not_found", "Not found",
@@ -105,11 +105,11 @@ func isUncleanPath(p string) bool {
 	return strings.Contains(p, "/.") && path.Clean(p) != strings.TrimSuffix(p, "/")
 }
 
-// Handle adds a page of the caller's own, such as the one of `core dev`. Call it before serving.
+// Handle adds a route, for example the live page of `core dev`. Call it before serving.
 func (a *API) Handle(pattern string, h http.Handler) { a.mux.Handle(pattern, h) }
 
-// refuseUnmatched answers a request that no route matches: 405 if another method would match, else
-// 404.
+// refuseUnmatched answers a request that matches no route. The status is 405 if another method
+// would match, and 404 otherwise.
 func (a *API) refuseUnmatched(w http.ResponseWriter, r *http.Request) {
 	var allowed []string
 	for _, method := range []string{http.MethodGet, http.MethodPost} {
@@ -129,7 +129,7 @@ func (a *API) refuseUnmatched(w http.ResponseWriter, r *http.Request) {
 		"the method must be "+strings.Join(allowed, " or ")))
 }
 
-// refuseRequest answers a request that is no call.
+// refuseRequest answers a request that matches no route.
 func (a *API) refuseRequest(w http.ResponseWriter, r *http.Request, details *problem.Details) {
 	c := call{w: w, r: r}
 	c.setRequestID()

@@ -7,7 +7,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/auth"
 )
 
-// authenticate requires a valid token. It sets the call's claims.
+// authenticate requires a valid token and sets the claims of the call.
 func (c *call) authenticate() error {
 	if _, err := c.singleHeader("Authorization", "/authorization"); err != nil {
 		return err
@@ -29,7 +29,7 @@ func (c *call) authenticate() error {
 	return nil
 }
 
-// requireScope requires that the token has the scope, which gives authority over all accounts.
+// requireScope requires that the token has the scope. A scope is valid for all accounts.
 func (c *call) requireScope(scope string) error {
 	if !c.claims.Has(scope) {
 		return fmt.Errorf("%w: the token must have the scope %s", errForbidden, scope)
@@ -37,8 +37,8 @@ func (c *call) requireScope(scope string) error {
 	return nil
 }
 
-// requireReadable requires that the token may read one of the accounts: that it has wallet:read, or
-// that the account is one of its own.
+// requireReadable requires that the token may read at least one of the accounts. A token with
+// wallet:read may read all accounts. Other tokens may read the accounts in their claims.
 func (c *call) requireReadable(accounts ...string) error {
 	for _, account := range accounts {
 		if c.claims.MayRead(account) {

@@ -6,7 +6,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// balanceShape describes a balance in the OpenAPI document; wallet.Balance writes it.
+// balanceShape describes a balance in the OpenAPI document. wallet.Balance encodes it.
 type balanceShape struct {
 	AccountID        string `json:"accountId" example:"user:u1"`
 	AccountType      string `json:"accountType" enum:"user,model"`

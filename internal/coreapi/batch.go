@@ -14,7 +14,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// maxOperations is how many operations one batch may have.
+// maxOperations is the maximum number of operations in a batch.
 const maxOperations = 1000
 
 // batchBody is the body of a batch.
@@ -22,8 +22,8 @@ type batchBody struct {
 	Operations batchItems `json:"operations" nullable:"false" minItems:"1" maxItems:"1000" doc:"Operations on one account are committed in this order."`
 }
 
-// batchItem is one operation of any kind. It has the fields of the body of the operation's own
-// call, and the parameters of that call's path and headers.
+// batchItem is one operation. It has the body fields of the operation's single call, and the
+// parameters of that call's path and headers.
 type batchItem struct {
 	Operation        string `json:"operation" enum:"credit,debit,hold,settle,refund,partial_settle"`
 	IdempotencyKey   string `json:"idempotencyKey" pattern:"^[!-~]{1,255}$" example:"order-4711-hold" doc:"The key of this operation. It has the same meaning and the same scope as the Idempotency-Key header of a single call."`
@@ -41,8 +41,8 @@ type batchItem struct {
 	CorrelationID    string `json:"correlationId,omitempty" maxLength:"255" doc:"Your own reference for the operation. The default is the traceparent header."`
 }
 
-// batchItems is a list of operations. Its decoding stops at one operation too many: otherwise a
-// body of empty objects would become a hundred times its size.
+// batchItems is a list of operations. Decoding stops after maxOperations operations, because a body
+// of many empty objects would need a hundred times its size in memory.
 type batchItems []batchItem
 
 const detailOperations = "must be a list of 1 to 1000 operations"
@@ -60,7 +60,7 @@ func (items *batchItems) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		if len(*items) == maxOperations {
 			return invalidField("/operations", detailOperations)
 		}
-		if kind == 'n' { // the decoder would take null for {}
+		if kind == 'n' { // the decoder would treat null like {}
 			return invalidField("/operations/"+strconv.Itoa(len(*items)), "must be a JSON object")
 		}
 		*items = append(*items, batchItem{})
@@ -72,9 +72,8 @@ func (items *batchItems) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return err
 }
 
-// runBatch serves POST /v1/batch. It commits many operations in one trip through group commit. A
-// body that cannot be understood is refused as a whole. Each operation that is understood succeeds
-// or fails by itself.
+// runBatch serves POST /v1/batch. It passes all operations to group commit at once. A body that
+// cannot be decoded is refused as a whole. Otherwise each operation succeeds or fails on its own.
 func runBatch(c *call) error {
 	if err := c.authenticate(); err != nil {
 		return err
@@ -103,7 +102,7 @@ func runBatch(c *call) error {
 	defer cancel()
 	common := wallet.Op{RequestID: origin.requestID, TraceParent: origin.traceParent}
 	ctx, span := c.startCommitSpan(ctx, &common, len(items))
-	refusals := make([]error, len(items)) // of the items that the ledger does not get
+	refusals := make([]error, len(items)) // the errors of items that are not passed to the ledger
 	ops := make([]wallet.Op, 0, len(items))
 	for i := range items {
 		op := common
@@ -137,8 +136,8 @@ func runBatch(c *call) error {
 	return nil
 }
 
-// prepareItem checks that the token has the scope of an operation, and fills in op. The ledger
-// validates the operation.
+// prepareItem checks that the token has the scope of the item's operation, and sets the fields of
+// op. The ledger validates the operation.
 func (c *call) prepareItem(item *batchItem, op *wallet.Op) error {
 	op.Operation = wallet.Operation(item.Operation)
 	if scope, _, ok := scopeAndStatus(op.Operation); ok {
@@ -168,7 +167,7 @@ func (c *call) prepareItem(item *batchItem, op *wallet.Op) error {
 	return nil
 }
 
-// scopeAndStatus returns the scope that an operation needs and the status of its own call.
+// scopeAndStatus returns the scope of an operation and the status of its single call.
 func scopeAndStatus(op wallet.Operation) (scope string, status int, ok bool) {
 	switch op {
 	case wallet.OpCredit:
@@ -199,7 +198,7 @@ func (c *call) appendResult(b []byte, i int, result *wallet.Result) ([]byte, err
 	return append(b, '}'), nil
 }
 
-// appendRefusal appends the problem of operation i. Its pointers lead into the body of the batch.
+// appendRefusal appends the problem of operation i. Its pointers are relative to the batch body.
 func (c *call) appendRefusal(b []byte, i int, err error) ([]byte, error) {
 	details := c.describeError(err)
 	if len(details.Errors) > 0 {

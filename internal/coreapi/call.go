@@ -16,16 +16,16 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// A call is one request on its way through a handler.
+// A call is one request in a handler.
 type call struct {
 	api       *API
-	ctx       context.Context // of the request, with its span; ends when the client disconnects
+	ctx       context.Context // has the request's span; ends when the client disconnects
 	w         http.ResponseWriter
 	r         *http.Request
 	claims    *auth.Claims // set by authenticate
 	requestID string
-	buffer    *[]byte // holds the request's body, then the answer
-	status    int     // of the answer
+	buffer    *[]byte // the body of the request, later the answer
+	status    int     // status of the answer
 }
 
 // addRoute registers a call in the OpenAPI document, on the mux and in the metrics. The error that
@@ -47,15 +47,15 @@ func (a *API) addRoute(op huma.Operation, handle func(*call) error) {
 		metrics.observeRequest(c.status, begin)
 		if a.cfg.Logger.Enabled(ctx, slog.LevelDebug) {
 			a.cfg.Logger.DebugContext(ctx, "request", "operation", op.OperationID, "status", c.status,
-				"requestId", c.requestID, "took", time.Since(begin))
+				"requestId", c.requestID, "duration", time.Since(begin))
 		}
 	})
 }
 
 const maxRequestID = 255 // bytes
 
-// setRequestID takes the client's request id, or makes one, and echoes it. An id that the ledger
-// will refuse is not echoed.
+// setRequestID sets the request id of the call and of the answer. It uses the client's id, or
+// generates one. An id that the ledger will refuse is not sent back.
 func (c *call) setRequestID() {
 	given := c.r.Header["X-Request-Id"]
 	if len(given) == 0 || given[0] == "" {
@@ -79,8 +79,8 @@ func isPrintable(s string) bool {
 	return len(s) <= maxRequestID
 }
 
-// queryContext returns the context of a read. It ends when the client disconnects, which cancels
-// the query.
+// queryContext returns the context of a read. It ends when the client disconnects, so that the
+// query is cancelled.
 func (c *call) queryContext() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(c.ctx, c.api.cfg.Timeout)
 }
@@ -92,7 +92,8 @@ func (c *call) commitContext() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(c.ctx), c.api.cfg.Timeout)
 }
 
-// commitOperation has the ledger validate and commit an operation, and waits for the receipt.
+// commitOperation passes an operation to the ledger, which validates and commits it. It waits for
+// the receipt.
 func (c *call) commitOperation(op *wallet.Op) (wallet.Receipt, error) {
 	ctx, cancel := c.commitContext()
 	defer cancel()
@@ -102,16 +103,15 @@ func (c *call) commitOperation(op *wallet.Op) (wallet.Receipt, error) {
 	return receipt, err
 }
 
-// writeBody answers with a body of JSON that was appended to the call's buffer, or with another
-// one.
+// writeBody answers with a JSON body. The body becomes the call's buffer.
 func (c *call) writeBody(status int, body []byte) {
 	c.status = status
-	body = append(body, '\n') // a terminal likes it
+	body = append(body, '\n') // for terminals
 	*c.buffer = body
 	httpserver.WriteBody(c.w, status, body)
 }
 
-// newBody returns the call's buffer, empty, for the answer. The request's body is lost with that.
+// newBody returns the call's buffer with length zero. The answer overwrites the request's body.
 func (c *call) newBody() []byte { return (*c.buffer)[:0] }
 
 // writeValue answers a read with the JSON of v.
@@ -124,11 +124,11 @@ func (c *call) writeValue(v any) error {
 	return nil
 }
 
-// statusClientClosed is the status of a read whose client disconnected before the answer. Only
-// logs, metrics and traces show it.
+// statusClientClosed is the status of a read if the client disconnected before the answer. It is
+// used only in logs, metrics and traces.
 const statusClientClosed = 499
 
-// writeError answers with the problem that stands for the error.
+// writeError answers with the problem of the error.
 func (c *call) writeError(err error) {
 	if errors.Is(err, context.Canceled) && c.ctx.Err() != nil {
 		c.status = statusClientClosed
@@ -139,12 +139,12 @@ func (c *call) writeError(err error) {
 	problem.Write(c.w, details)
 }
 
-// describeError returns the problem that the client is told of. An error that is not in the table
-// is our fault: it is logged, and the client learns the request id.
+// describeError returns the problem for the client. An error that is not in the table is an
+// internal error. It is logged with the request id, and the client gets a general problem.
 func (c *call) describeError(err error) *problem.Details {
 	if details := DescribeError(err); details != nil {
 		return details
 	}
-	c.api.cfg.Logger.Error("request failed", "method", c.r.Method, "path", c.r.URL.Path, "requestId", c.requestID, "err", err)
+	c.api.cfg.Logger.Error("request failed", "method", c.r.Method, "path", c.r.URL.Path, "requestId", c.requestID, "error", err)
 	return problem.New(http.StatusInternalServerError, "internal", "Internal error", detailInternal)
 }

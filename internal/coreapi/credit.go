@@ -7,7 +7,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// creditBody is the body of a credit or a debit. The ledger validates it (wallet.Op.Validate).
+// creditBody is the body of a credit or a debit. wallet.Op.Validate validates it.
 type creditBody struct {
 	Amount        int64  `json:"amount" minimum:"1" maximum:"9007199254740991" example:"500" doc:"Whole points. 1.0, 1e3 and \"1\" are refused."`
 	Reason        string `json:"reason" pattern:"^[a-z][a-z0-9_]{0,63}$" example:"promotional_award" doc:"The reason, as a structured code."`

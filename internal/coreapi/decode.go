@@ -20,11 +20,11 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// maxBody bounds the body of a request. The contract says 1 MiB.
+// maxBody is the maximum size of a request body, in bytes.
 const maxBody = 1 << 20
 
-// maxDrain is how much of a body that is too large is still read, so that a client that sends
-// before it listens gets to see the 413.
+// maxDrain is the number of bytes that are read from a body that is too large. Without that, a
+// client that sends its whole body before it reads would not see the 413.
 const maxDrain = 8 << 20
 
 var (
@@ -32,10 +32,11 @@ var (
 	errMetadataTooLarge = fmt.Errorf("%w: metadata must not exceed %d bytes", wallet.ErrTooLarge, wallet.MaxMetadata)
 )
 
-// buffers lends the buffers that calls read and write bodies with.
+// buffers is a pool of buffers for the bodies of requests and answers.
 type buffers struct{ pool sync.Pool }
 
-// maxKeptBuffer is the largest buffer that is kept for the next call. The answer of a batch fits.
+// maxKeptBuffer is the capacity of the largest buffer that is kept for later calls. The answer to a
+// batch fits into it.
 const maxKeptBuffer = maxBody
 
 func (b *buffers) getBuffer() *[]byte {
@@ -53,8 +54,8 @@ func (b *buffers) putBuffer(p *[]byte) {
 	}
 }
 
-// decodeBody reads the request's body, a JSON object, into dst. Nothing of dst refers to the buffer
-// afterwards.
+// decodeBody decodes the request's body, a JSON object, into dst. dst does not refer to the call's
+// buffer.
 func (c *call) decodeBody(dst any) error {
 	if refusal := httpserver.CheckContentType(c.r.Header); refusal != nil {
 		return invalidField("", refusal.Detail)
@@ -73,7 +74,7 @@ func readBody(r *http.Request, buffer []byte) ([]byte, error) {
 		drainBody(r)
 		return buffer, errBodyTooLarge
 	}
-	buffer = slices.Grow(buffer, int(max(r.ContentLength, 0))+1) // one more, to see the end
+	buffer = slices.Grow(buffer, int(max(r.ContentLength, 0))+1) // one more byte, to detect the end
 	for {
 		if len(buffer) == cap(buffer) {
 			buffer = slices.Grow(buffer, len(buffer))
@@ -98,8 +99,8 @@ func drainBody(r *http.Request) {
 	}
 }
 
-// strict refuses unknown members, so that a typo never becomes a silent default. Repeated and
-// differently capitalized members are refused by default.
+// strict refuses unknown members, so that a typing error is not ignored. The decoder refuses
+// repeated and differently capitalized members by default.
 var strict = jsonv2.RejectUnknownMembers(true)
 
 func unmarshalStrictly(body []byte, dst any) error {
@@ -109,7 +110,8 @@ func unmarshalStrictly(body []byte, dst any) error {
 	return nil
 }
 
-// explainJSON says what is wrong with a body in the words of someone who writes JSON, not Go.
+// explainJSON returns the error for a body that cannot be decoded. Its text describes JSON, not Go
+// types.
 func explainJSON(err error, size int) error {
 	var syntax *jsontext.SyntacticError
 	var semantic *jsonv2.SemanticError
@@ -133,7 +135,7 @@ func explainJSON(err error, size int) error {
 	return invalidField("", "the body must be valid JSON")
 }
 
-// describeType says which JSON value a Go type stands for.
+// describeType returns the rule for JSON values of a Go type.
 func describeType(t reflect.Type) string {
 	for t != nil && t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -150,11 +152,11 @@ func describeType(t reflect.Type) string {
 	}
 }
 
-// object is a JSON object as the client sent it. null stands for an absent one.
+// object is a JSON object in the form that the client sent. null is treated as absent.
 type object []byte
 
-// UnmarshalJSONFrom accepts any JSON value; the ledger requires an object. A value that nests too
-// deeply for the decoder also has too many bytes.
+// UnmarshalJSONFrom accepts any JSON value. The ledger requires an object. A value that is nested
+// too deeply for the decoder also has too many bytes.
 func (o *object) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	begin := dec.InputOffset()
 	value, err := dec.ReadValue()
@@ -171,7 +173,7 @@ func (o *object) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return nil
 }
 
-// rawJSON returns the object as the ledger takes it.
+// rawJSON returns the object in the ledger's type.
 func (o object) rawJSON() json.RawMessage { return json.RawMessage(o) }
 
 // Schema describes the object in the OpenAPI document.
@@ -182,7 +184,7 @@ func (object) Schema(huma.Registry) *huma.Schema {
 	}
 }
 
-// modelAccount returns the account of a model that is given as an account or as the bare id.
+// modelAccount returns the account of a model. id is an account or a bare id.
 func modelAccount(id string) wallet.Account {
 	if id == "" || strings.Contains(id, ":") {
 		return wallet.Account(id)
@@ -190,8 +192,9 @@ func modelAccount(id string) wallet.Account {
 	return wallet.Account("model:" + id)
 }
 
-// holdDuration returns the duration of a hold; nil means that it does not expire. A number that is not a
-// duration becomes one that the ledger refuses. So does 0, which would mean never.
+// holdDuration returns the duration of a hold. nil means that the hold does not expire. For a
+// number out of range it returns a duration that the ledger refuses. It does so for 0 too, because
+// the ledger would not let such a hold expire.
 func holdDuration(seconds *int64) time.Duration {
 	switch {
 	case seconds == nil:

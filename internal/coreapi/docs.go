@@ -10,13 +10,13 @@ import (
 //go:embed docs.html
 var docsPage []byte
 
-// addDocumentation serves the OpenAPI document and a page that shows it. Neither needs a token, and
-// the page loads nothing from elsewhere.
+// addDocumentation serves the OpenAPI document and a page that shows it. Both are public. The page
+// does not load anything from other servers.
 func (a *API) addDocumentation() {
 	a.allowNewMembers()
 	document, err := json.Marshal(a.huma.OpenAPI())
 	if err != nil {
-		panic(err) // the document is made of this package's types: a bug here
+		panic(err) // a bug: the document has only types of this package
 	}
 	a.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -33,7 +33,8 @@ func (a *API) addDocumentation() {
 	})
 }
 
-// allowNewMembers lets answers gain members. Only requests are strict.
+// allowNewMembers allows additional members in answers, so that later versions can add some. Only
+// requests are strict.
 func (a *API) allowNewMembers() {
 	for name, schema := range a.huma.OpenAPI().Components.Schemas.Map() {
 		if !strings.HasSuffix(name, requestSuffix) {

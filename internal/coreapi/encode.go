@@ -10,7 +10,8 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// appendJSON appends the JSON of v without the escaping of <, > and &: it is never part of HTML.
+// appendJSON appends the JSON of v. It does not escape <, > and &, because the JSON is not part of
+// HTML.
 func appendJSON(b []byte, v any) ([]byte, error) {
 	buffer := bytes.NewBuffer(b)
 	encoder := json.NewEncoder(buffer)
@@ -22,15 +23,15 @@ func appendJSON(b []byte, v any) ([]byte, error) {
 }
 
 // appendWithMetadata appends the JSON of a shape and inserts its metadata in front of the last
-// member that begins with before. The metadata is inserted as the client sent it, since a retry
-// must equal it to the byte: encoding/json would remove its blanks.
+// occurrence of before. The metadata must have the same bytes as in the client's request, because a
+// retry is compared with them. encoding/json would remove its spaces.
 func appendWithMetadata(b []byte, shape any, metadata []byte, before string) ([]byte, error) {
 	begin := len(b)
 	b, err := appendJSON(b, shape)
 	if err != nil || len(metadata) == 0 {
 		return b, err
 	}
-	at := begin + bytes.LastIndex(b[begin:], []byte(before)) // the following members need no escaping
+	at := begin + bytes.LastIndex(b[begin:], []byte(before)) // the members after it have no text of a client
 	rest := bytes.Clone(b[at:])
 	b = append(b[:at], `,"metadata":`...)
 	b = append(b, metadata...)

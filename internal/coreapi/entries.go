@@ -9,8 +9,8 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// entryShape is an entry in answers. Optional members are absent, never null or "". Its metadata is
-// written by appendEntry.
+// entryShape is an entry in an answer. Optional members are absent, never null or "". appendEntry
+// adds the metadata.
 type entryShape struct {
 	EntryID       uuid.UUID `json:"entryId" format:"uuid"`
 	TransactionID uuid.UUID `json:"transactionId" format:"uuid"`
@@ -54,7 +54,8 @@ func newEntryShape(e *wallet.Entry) entryShape {
 	}
 }
 
-// entriesShape describes a page of entries in the OpenAPI document; appendEntries writes it.
+// entriesShape describes a page of entries in the OpenAPI document. appendEntries encodes the
+// entries.
 type entriesShape struct {
 	Entries []entryShape `json:"entries" nullable:"false" doc:"The newest first."`
 	Next    string       `json:"next,omitempty" doc:"The cursor of the next page, to be sent as before. It is absent on the last page."`
@@ -130,5 +131,5 @@ func appendEntry(b []byte, e *wallet.Entry) ([]byte, error) {
 	return appendWithMetadata(b, newEntryShape(e), e.Metadata, `,"hash":"`)
 }
 
-// EntryJSON returns an entry as the API lists it.
+// EntryJSON returns the JSON of an entry, in the same form as in the API.
 func EntryJSON(e *wallet.Entry) ([]byte, error) { return appendEntry(nil, e) }

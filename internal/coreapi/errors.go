@@ -16,7 +16,7 @@ var (
 	errForbidden    = errors.New("forbidden")
 )
 
-// errorTable is the one table from errors to statuses and codes. The first match counts.
+// errorTable maps errors to statuses and codes. The first match is used.
 var errorTable = []struct {
 	err        error
 	status     int
@@ -51,8 +51,7 @@ const (
 	detailInternal = "an internal error occurred; the server log has the cause under the request id"
 )
 
-// DescribeError returns the problem that a client is told of, or nil for an error that is not in
-// the table.
+// DescribeError returns the problem of an error, or nil if the error is not in the table.
 func DescribeError(err error) *problem.Details {
 	for i := range errorTable {
 		row := &errorTable[i]
@@ -82,7 +81,7 @@ func errorDetail(err error, code string) string {
 	return err.Error()
 }
 
-// addMembers adds what helps the client to go on.
+// addMembers adds the fields, balances and amounts of the error to the problem.
 func addMembers(d *problem.Details, err error) {
 	var (
 		invalid   *wallet.InvalidError
@@ -115,7 +114,7 @@ func addMembers(d *problem.Details, err error) {
 	}
 }
 
-// joinPointer returns the detail of a field with its pointer in front.
+// joinPointer returns "pointer: detail".
 func joinPointer(field problem.Field) string {
 	if field.Pointer == "" {
 		return field.Detail

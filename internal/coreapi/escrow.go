@@ -7,7 +7,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// escrowShape is an escrow in answers. Optional members are absent, never null or "".
+// escrowShape is an escrow in an answer. Optional members are absent, never null or "".
 type escrowShape struct {
 	EscrowID           uuid.UUID `json:"escrowId" format:"uuid"`
 	UserID             string    `json:"userId" example:"user:u1" doc:"The account whose points are held."`
@@ -56,8 +56,8 @@ var escrowDoc = queryDoc{
 	params:      []param{escrowParam},
 }
 
-// getEscrow serves GET /v1/escrows/{escrowId}. Whose escrow it is, and so who may read it, is known
-// after the query. A token without any accounts is refused before that.
+// getEscrow serves GET /v1/escrows/{escrowId}. The query returns the accounts of the escrow, so the
+// check of the token follows it. A token without accounts is refused before the query.
 func getEscrow(c *call) error {
 	if err := c.authenticate(); err != nil {
 		return err

@@ -17,7 +17,7 @@ type eventShape struct {
 	Event   map[string]any `json:"event" doc:"The event in the form for this account: eventId, eventType, timestamp, transactionId, reason, source, version and the fields of its type."`
 }
 
-// eventsShape describes a page of events in the OpenAPI document; appendEvents writes it.
+// eventsShape describes a page of events in the OpenAPI document. appendEvents encodes it.
 type eventsShape struct {
 	Events []eventShape `json:"events" nullable:"false" doc:"The oldest first."`
 	Last   int64        `json:"last" example:"42" doc:"The newest seq of the account. If it is greater than the seq of the last event in this page, there are more events."`
@@ -71,8 +71,8 @@ func listEvents(c *call) error {
 	return nil
 }
 
-// appendEvents appends a page of events, each of which is JSON already. Accounts have nothing to
-// escape.
+// appendEvents appends a page of events. Each event is already JSON. Accounts have no characters
+// that need escaping.
 func appendEvents(b []byte, events []wallet.AccountEvent, last int64) []byte {
 	b = append(b, `{"events":[`...)
 	for i := range events {

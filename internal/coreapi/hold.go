@@ -7,7 +7,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// holdBody is the body of a hold. The ledger validates it (wallet.Op.Validate).
+// holdBody is the body of a hold. wallet.Op.Validate validates it.
 type holdBody struct {
 	Amount           int64  `json:"amount" minimum:"1" maximum:"9007199254740991" example:"100" doc:"Whole points. 1.0, 1e3 and \"1\" are refused."`
 	Reason           string `json:"reason" pattern:"^[a-z][a-z0-9_]{0,63}$" example:"chip_menu_purchase" doc:"The reason, as a structured code."`

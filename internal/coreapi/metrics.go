@@ -7,8 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics counts requests. The labels are the names of the operations and the statuses: both are
-// few.
+// metrics has the metrics of requests. The labels are operations and statuses, so the number of
+// series is small.
 type metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
@@ -17,10 +17,10 @@ type metrics struct {
 func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "http_requests_total", Help: "Requests answered, by operation and status.",
+			Name: "http_requests_total", Help: "Answered requests, by operation and status.",
 		}, []string{"operation", "status"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "http_request_duration_seconds", Help: "From the request's header to its answer, by operation.",
+			Name: "http_request_duration_seconds", Help: "Seconds from the request header to the answer, by operation.",
 			// A read takes 1 ms and a write one commit. A request times out after 10 s.
 			Buckets: []float64{.0005, .001, .002, .003, .005, .0075, .01, .015, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"operation"}),
@@ -31,9 +31,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return m
 }
 
-// operationMetrics are the metrics of one operation.
+// operationMetrics has the metrics of one operation.
 type operationMetrics struct {
-	requests *prometheus.CounterVec // by status
+	requests *prometheus.CounterVec // label: status
 	seconds  prometheus.Observer
 }
 

@@ -19,10 +19,10 @@ import (
 //go:embed description.md
 var description string
 
-// newDocument returns the part of the OpenAPI document that is not an operation.
+// newDocument returns the OpenAPI document without its operations.
 func newDocument() huma.Config {
 	return huma.Config{
-		// addDocumentation serves the document and its page. The routes of huma would build the
+		// addDocumentation serves the document and its page. The routes of huma would generate the
 		// document on the first request, without a lock.
 		OpenAPIPath: "", DocsPath: "", SchemasPath: "",
 		OpenAPI: &huma.OpenAPI{
@@ -50,7 +50,8 @@ func newDocument() huma.Config {
 
 const requestSuffix = "Request"
 
-// schemaName returns Receipt for receiptShape and HoldRequest for holdBody.
+// schemaName returns the name of a type's schema: Receipt for receiptShape, and HoldRequest for
+// holdBody.
 func schemaName(t reflect.Type, hint string) string {
 	name := huma.DefaultSchemaNamer(t, hint)
 	switch {
@@ -64,7 +65,7 @@ func schemaName(t reflect.Type, hint string) string {
 	return name
 }
 
-// param describes a parameter of path, query or header.
+// param describes a parameter in the path, the query or a header.
 type param = *huma.Param
 
 func newParam(name, in, doc string, required bool, schema *huma.Schema, example any) param {
@@ -112,38 +113,38 @@ var (
 	traceParam     = newParam("traceparent", "header", "W3C trace context. It becomes the correlationId if the body has none", false, boundedSchema(255), nil)
 )
 
-// The readers of a query.
+// Rights to read, for the description of a query.
 const (
 	ownAccount = "the scope " + auth.ScopeRead + ", or a token for the account."
 	readScope  = "the scope " + auth.ScopeRead + "."
 )
 
-// operationDoc describes the call of one operation.
+// operationDoc is the description of an operation's call.
 type operationDoc struct {
 	id          string
 	path        string
 	scope       string
 	summary     string
 	description string
-	status      int   // of a receipt
-	body        any   // of the request's type
-	target      param // in the path
-	refusals    []int // statuses beside those that all operations have
+	status      int   // status of a receipt
+	body        any   // a value of the request's type
+	target      param // the parameter in the path
+	refusals    []int // statuses in addition to those of all operations
 }
 
-// queryDoc describes a read.
+// queryDoc is the description of a query's call.
 type queryDoc struct {
 	id          string
 	path        string
 	summary     string
 	description string
 	readers     string // ownAccount or readScope
-	answer      any    // of the answer's type
+	answer      any    // a value of the answer's type
 	params      []param
-	headers     map[string]*huma.Param // of the answer, beside X-Request-Id
+	headers     map[string]*huma.Param // headers of the answer in addition to X-Request-Id
 }
 
-// describer makes the document's operations, and its schemas from Go types.
+// describer makes the operations of the document, and schemas from Go types.
 type describer struct{ schemas huma.Registry }
 
 func (d describer) schemaOf(v any) *huma.Schema { return d.schemas.Schema(reflect.TypeOf(v), true, "") }
@@ -192,7 +193,8 @@ func (d describer) describeQuery(doc queryDoc) huma.Operation {
 	return op
 }
 
-// describeResponses describes the good answer and the problems. Each problem lists the codes of its status.
+// describeResponses describes the successful answer and the problems. Each problem lists the codes
+// of its status.
 func (d describer) describeResponses(status int, doc string, body any, headers map[string]*huma.Param, refusals []int) map[string]*huma.Response {
 	out := map[string]*huma.Response{
 		strconv.Itoa(status): {
@@ -211,7 +213,7 @@ func (d describer) describeResponses(status int, doc string, body any, headers m
 	return out
 }
 
-// listCodes lists the codes that the error table has for a status.
+// listCodes lists the codes of a status in the error table.
 func listCodes(status int) string {
 	var codes []string
 	for i := range errorTable {

@@ -7,7 +7,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// partialSettleBody is the body of a partial settlement. The ledger validates it (wallet.Op.Validate).
+// partialSettleBody is the body of a partial settlement. wallet.Op.Validate validates it.
 type partialSettleBody struct {
 	ModelID       string `json:"modelId" example:"model:m1" doc:"The model that earns the points: model:<id>, or the bare <id>."`
 	RefundAmount  int64  `json:"refundAmount" minimum:"1" maximum:"9007199254740991" example:"40" doc:"The points that are returned to the user. The sum of refundAmount and settleAmount must equal the escrow's amount."`

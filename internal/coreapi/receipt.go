@@ -6,7 +6,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// receiptShape describes a receipt in the OpenAPI document; wallet.Receipt writes it.
+// receiptShape describes a receipt in the OpenAPI document. wallet.Receipt encodes it.
 type receiptShape struct {
 	TransactionID uuid.UUID      `json:"transactionId" format:"uuid"`
 	Operation     string         `json:"operation" enum:"credit,debit,hold,settle,refund,partial_settle"`
@@ -18,7 +18,7 @@ type receiptShape struct {
 
 var headerTrue = []string{"true"}
 
-// writeReceipt answers an operation.
+// writeReceipt answers with the receipt of an operation.
 func (c *call) writeReceipt(status int, receipt *wallet.Receipt) {
 	if receipt.Replayed {
 		c.w.Header()["Idempotent-Replayed"] = headerTrue

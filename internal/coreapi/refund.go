@@ -7,7 +7,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// refundBody is the body of a refund. The ledger validates it (wallet.Op.Validate).
+// refundBody is the body of a refund. wallet.Op.Validate validates it.
 type refundBody struct {
 	Amount        int64  `json:"amount" minimum:"1" maximum:"9007199254740991" example:"100" doc:"The full amount of the escrow."`
 	Reason        string `json:"reason" pattern:"^[a-z][a-z0-9_]{0,63}$" example:"performance_abandoned" doc:"The reason, as a structured code."`

@@ -13,13 +13,13 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// invalidField is the error of a request with a malformed field. The pointer leads to the field.
+// invalidField returns the error of a request with a malformed field. The pointer names the field.
 func invalidField(pointer, detail string) error {
 	return &wallet.InvalidError{Fields: []wallet.FieldError{{Pointer: pointer, Detail: detail}}}
 }
 
-// singleHeader returns the value of a header, or "". It refuses a header that is given twice, since
-// nobody could tell which value counts. The name must be canonical.
+// singleHeader returns the value of a header, or "" if it is absent. It refuses a header that is
+// given twice, because the meaning would be ambiguous. The name must be canonical.
 func (c *call) singleHeader(name, pointer string) (string, error) {
 	switch values := c.r.Header[name]; len(values) {
 	case 0:
@@ -31,13 +31,13 @@ func (c *call) singleHeader(name, pointer string) (string, error) {
 	}
 }
 
-// origin says where a request comes from.
+// origin has the ids that connect a request with the client's own records.
 type origin struct {
 	requestID   string
 	traceParent string
 }
 
-// readOrigin reads the headers that say where a request comes from.
+// readOrigin reads the request id and the trace context.
 func (c *call) readOrigin() (origin, error) {
 	if _, err := c.singleHeader("X-Request-Id", "/requestId"); err != nil {
 		return origin{}, err
@@ -46,7 +46,8 @@ func (c *call) readOrigin() (origin, error) {
 	return origin{requestID: c.requestID, traceParent: traceParent}, err
 }
 
-// validateOrigin applies the ledger's rules before there is an operation.
+// validateOrigin applies the ledger's rules to the origin of a batch. For a single operation the
+// ledger does that.
 func validateOrigin(o origin) error {
 	for _, field := range []struct{ pointer, text string }{
 		{"/requestId", o.requestID},
@@ -59,14 +60,14 @@ func validateOrigin(o origin) error {
 	return nil
 }
 
-// operationHeaders is what the headers of an operation say.
+// operationHeaders has the values of an operation's headers.
 type operationHeaders struct {
 	idempotencyKey string
 	origin
 }
 
-// readOperationHeaders reads the headers of an operation. It refuses query parameters: all that an
-// operation needs stands in its path, its headers and its body.
+// readOperationHeaders reads the headers of an operation. It refuses query parameters, because an
+// operation has none.
 func (c *call) readOperationHeaders() (operationHeaders, error) {
 	if _, err := c.readQuery(); err != nil {
 		return operationHeaders{}, err
@@ -82,18 +83,19 @@ func (c *call) readOperationHeaders() (operationHeaders, error) {
 	return operationHeaders{idempotencyKey: key, origin: origin}, err
 }
 
-// accountToChange returns the account in the path of an operation. The ledger validates it, and its
-// cache may keep it, so it is a copy: as a part of the path it would keep the whole request line.
+// accountToChange returns the account in the path of an operation. The ledger validates it. The
+// account is a copy, because the ledger's cache may keep it, and a part of the path would keep the
+// whole request line in memory.
 func (c *call) accountToChange() wallet.Account {
 	return wallet.Account(strings.Clone(c.r.PathValue("account")))
 }
 
-// accountToRead returns the account in the path of a read.
+// accountToRead returns the account in the path of a query.
 func (c *call) accountToRead() (wallet.Account, error) {
 	return wallet.ParseAccount(c.r.PathValue("account"))
 }
 
-// escrowID returns the escrow in the path.
+// escrowID returns the escrow id in the path.
 func (c *call) escrowID() (uuid.UUID, error) {
 	id, ok := parseUUID(c.r.PathValue("escrowId"))
 	if !ok {
@@ -104,8 +106,8 @@ func (c *call) escrowID() (uuid.UUID, error) {
 
 const detailEscrowID = "an escrow's id must be a UUID of 36 characters"
 
-// parseUUID reads the id of an escrow or a transaction. It accepts only the usual form, so that one
-// thing has one name.
+// parseUUID parses the id of an escrow or a transaction. It accepts only the form with 36
+// characters, so that each id has one spelling.
 func parseUUID(s string) (uuid.UUID, bool) {
 	if len(s) != 36 {
 		return uuid.Nil, false
@@ -114,13 +116,13 @@ func parseUUID(s string) (uuid.UUID, bool) {
 	return id, err == nil
 }
 
-// query is the parameters after the question mark. Its methods record the first mistake in err.
+// query has the parameters after the question mark. Its methods record the first error in err.
 type query struct {
 	values url.Values
 	err    error
 }
 
-// readQuery reads the parameters. It refuses unknown and repeated ones.
+// readQuery reads the parameters. It refuses unknown and repeated parameters.
 func (c *call) readQuery(known ...string) (*query, error) {
 	values, refusal := httpserver.Query(c.r, known...)
 	if refusal != nil {
@@ -147,8 +149,8 @@ func (q *query) numberValue(name string, low, high, absent int64) int64 {
 	return n
 }
 
-// timeValue returns the zero time when the parameter is absent. A time before 1970 becomes 1970: the
-// ledger's times are those of UUIDv7, which begin there.
+// timeValue returns the zero time if the parameter is absent. It returns 1970 for an earlier time,
+// because the times of the ledger are those of UUIDv7, which begin in 1970.
 func (q *query) timeValue(name string) time.Time {
 	text := q.textValue(name)
 	if text == "" {

@@ -7,7 +7,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// settleBody is the body of a settlement. The ledger validates it (wallet.Op.Validate).
+// settleBody is the body of a settlement. wallet.Op.Validate validates it.
 type settleBody struct {
 	ModelID       string `json:"modelId" example:"model:m1" doc:"The model that earns the points: model:<id>, or the bare <id>."`
 	Amount        int64  `json:"amount" minimum:"1" maximum:"9007199254740991" example:"100" doc:"The full amount of the escrow."`

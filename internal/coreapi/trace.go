@@ -16,7 +16,7 @@ import (
 
 const traceHeader = "traceparent"
 
-// startRequestSpan starts the request's span, when there is a tracer. It returns the context of the
+// startRequestSpan starts the request's span if there is a tracer. It returns the context of the
 // request.
 func (a *API) startRequestSpan(r *http.Request, pattern string) (context.Context, trace.Span) {
 	ctx := r.Context()
@@ -48,9 +48,9 @@ func endRequestSpan(span trace.Span, status int) {
 	span.End()
 }
 
-// startCommitSpan starts the span of operations on their way through group commit, and sets the
-// trace context of op, which goes with the operations' events. Without a tracer that is the
-// request's own traceparent, if it is valid by W3C's rules: consumers of the streams rely on it.
+// startCommitSpan starts the span of a group commit and sets the trace context of op, which is
+// published with the operations' events. Without a tracer the trace context is the request's
+// traceparent, if it is valid. Consumers of the streams rely on a valid one.
 func (c *call) startCommitSpan(ctx context.Context, op *wallet.Op, operations int) (context.Context, trace.Span) {
 	if c.api.cfg.Tracer == nil {
 		if op.TraceParent != "" && bus.SpanContext(op.TraceParent).IsValid() {

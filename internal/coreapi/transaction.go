@@ -9,8 +9,8 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// transactionShape is a transaction in answers. Optional members are absent, never null or "". Its
-// metadata and its entries are written by appendTransaction.
+// transactionShape is a transaction in an answer. Optional members are absent, never null or "".
+// appendTransaction adds the metadata and the entries.
 type transactionShape struct {
 	TransactionID uuid.UUID    `json:"transactionId" format:"uuid"`
 	Operation     string       `json:"operation" enum:"credit,debit,hold,settle,refund,partial_settle"`
