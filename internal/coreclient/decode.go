@@ -20,8 +20,8 @@ type page struct {
 	Last *int64 `json:"last"`
 }
 
-// routing is what of an event filters look at. The streams carry these as fields
-// of their own; only history has to be decoded for them.
+// routing has the members of an event that filters use. Stream entries have them as separate
+// fields, so only events from the core must be decoded.
 type routing struct {
 	EventID      string `json:"eventId"`
 	EventType    string `json:"eventType"`
@@ -33,41 +33,54 @@ type routing struct {
 	ChangeAmount int64  `json:"changeAmount"`
 }
 
-// eventAmount is the number that the streams carry: an escrow's amount, of which a
-// partial settlement has two parts, or the size of a balance's change.
+// eventAmount returns the amount that a stream entry would have: the amount of an escrow, the sum of
+// the two amounts of a partial settlement, or the absolute change of a balance.
 func (r *routing) eventAmount() int64 {
 	if r.Amount != 0 {
 		return r.Amount
 	}
-	return r.RefundAmount + r.SettleAmount + max(r.ChangeAmount, -r.ChangeAmount)
+	change := max(r.ChangeAmount, -r.ChangeAmount)
+	return r.RefundAmount + r.SettleAmount + change
 }
 
-var errNotCore = errors.New("the answer is not a core's")
-
-var errSequence = errors.New("the events are not in order of seq or not the account's")
+var (
+	errNotCore  = errors.New("the answer does not come from a core")
+	errSequence = errors.New("the events must belong to the account and have consecutive seqs")
+)
 
 func decodeEvents(account string, body []byte) ([]bus.Delivery, int64, error) {
 	var p page
-	if err := json.Unmarshal(body, &p); err != nil {
+	err := json.Unmarshal(body, &p)
+	if err != nil {
 		return nil, 0, err
 	}
 	if p.Last == nil {
 		return nil, 0, errNotCore
 	}
-	out := make([]bus.Delivery, len(p.Events))
+
+	deliveries := make([]bus.Delivery, len(p.Events))
 	for i := range p.Events {
 		e := &p.Events[i]
-		if e.Account != account || i > 0 && e.Seq != p.Events[i-1].Seq+1 {
+		isConsecutive := i == 0 || e.Seq == p.Events[i-1].Seq+1
+		if e.Account != account || !isConsecutive {
 			return nil, 0, errSequence
 		}
+
 		var r routing
-		if err := json.Unmarshal(e.Event, &r); err != nil {
-			return nil, 0, fmt.Errorf("event %d: %w", e.Seq, err)
+		err := json.Unmarshal(e.Event, &r)
+		if err != nil {
+			return nil, 0, fmt.Errorf("decode event %d: %w", e.Seq, err)
 		}
-		out[i] = bus.Delivery{
-			ID: r.EventID, Type: r.EventType, Account: account, Seq: e.Seq,
-			Amount: r.eventAmount(), Reason: r.Reason, Feature: r.FeatureType, Data: e.Event,
+		deliveries[i] = bus.Delivery{
+			ID:      r.EventID,
+			Type:    r.EventType,
+			Account: account,
+			Seq:     e.Seq,
+			Amount:  r.eventAmount(),
+			Reason:  r.Reason,
+			Feature: r.FeatureType,
+			Data:    e.Event,
 		}
 	}
-	return out, *p.Last, nil
+	return deliveries, *p.Last, nil
 }

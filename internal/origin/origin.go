@@ -9,24 +9,29 @@ import (
 	"strings"
 )
 
-// Check tells what is wrong with a pattern, if anything is.
+// Check returns an error if a pattern is invalid. A pattern must be a host or an origin. Each may
+// have wildcards.
 func Check(pattern string) error {
-	// As a URL, with something in place of what may match anything.
+	// With its wildcards replaced, a valid pattern is a URL without a path.
 	text := strings.NewReplacer("*://", "x://", "*", "1", "?", "1").Replace(strings.ToLower(pattern))
 	if !strings.Contains(text, "://") {
 		text = "https://" + text
 	}
+
 	u, err := url.Parse(text)
-	if _, bad := path.Match(pattern, ""); err != nil || bad != nil || u.Host == "" || u.Scheme+"://"+u.Host != text {
-		return fmt.Errorf("%q is neither a host nor an origin such as https://*.example.com", pattern)
+	isOrigin := err == nil && u.Host != "" && u.Scheme+"://"+u.Host == text
+	_, patternErr := path.Match(pattern, "")
+	if !isOrigin || patternErr != nil {
+		return fmt.Errorf("%q must be a host or an origin, for example https://*.example.com", pattern)
 	}
 	return nil
 }
 
-// Allowed tells whether a page of the origin may call a server that it knows as
-// host. The same host always may. Patterns are hosts or origins (with ://), in
-// which * matches any run of characters but "/". An origin that is no URL, such as
-// null, is allowed by the pattern * alone.
+// Allowed reports whether a page of the origin may call a server. host is the server's host from
+// the request. A page of the same host is always allowed.
+//
+// Patterns are hosts or origins (with ://). In a pattern, * matches any characters except "/". An
+// origin that is not a URL, such as null, is allowed only by the pattern *.
 func Allowed(patterns []string, origin, host string) bool {
 	u, err := url.Parse(origin)
 	if err != nil || u.Host == "" {
@@ -35,12 +40,14 @@ func Allowed(patterns []string, origin, host string) bool {
 	if strings.EqualFold(u.Host, host) {
 		return true
 	}
+
 	for _, pattern := range patterns {
 		target := u.Host
 		if strings.Contains(pattern, "://") {
 			target = u.Scheme + "://" + u.Host
 		}
-		if ok, err := path.Match(strings.ToLower(pattern), strings.ToLower(target)); err == nil && ok {
+		ok, err := path.Match(strings.ToLower(pattern), strings.ToLower(target))
+		if err == nil && ok {
 			return true
 		}
 	}

@@ -1,5 +1,5 @@
-// Package problem writes errors over HTTP as RFC 9457 problem details with the
-// member code, which programs branch on.
+// Package problem writes HTTP errors as problem details (RFC 9457). The member code identifies the
+// kind of error for programs.
 package problem
 
 import (
@@ -10,10 +10,10 @@ import (
 	"unicode/utf8"
 )
 
-// TypePrefix and the code make a problem's type.
+// TypePrefix is the part of a problem's type in front of its code.
 const TypePrefix = "urn:redroomrewards:problem:"
 
-// Details is one error answer.
+// Details is the body of an error answer.
 type Details struct {
 	Type   string  `json:"type" doc:"The kind of problem: a URN that ends in the code." example:"urn:redroomrewards:problem:insufficient_funds"`
 	Title  string  `json:"title" doc:"The kind of problem for people. It is the same for all problems with one code." example:"Insufficient funds"`
@@ -22,24 +22,26 @@ type Details struct {
 	Code   string  `json:"code" doc:"The kind of problem for programs." example:"insufficient_funds"`
 	Errors []Field `json:"errors,omitempty" nullable:"false" doc:"The malformed fields."`
 
-	// Extra holds further members, such as availableBalance.
+	// Extra has additional members, such as availableBalance.
 	Extra map[string]any `json:"-"`
-	// RetryAfter, in seconds, goes into the header Retry-After; 0: none.
+	// RetryAfter is the value of the Retry-After header, in seconds. 0 omits the header.
 	RetryAfter int `json:"-"`
 }
 
-// Field says what is wrong with one field.
+// Field is the error of one field.
 type Field struct {
 	Pointer string `json:"pointer" doc:"JSON pointer into the body. Parameters of path, query and header are named like members of the body: /account, /limit, /idempotencyKey. A pointer of more than 200 bytes is cut and ends with …." example:"/amount"`
 	Detail  string `json:"detail" doc:"The rule that the field must follow." example:"an amount must be a whole number from 1 to 9007199254740991"`
 }
 
-// maxPointer bounds a pointer, in bytes: it repeats names that the client chose, and is in the detail too.
+// maxPointer is the maximum length of a pointer, in bytes. Pointers contain names from the request,
+// and the detail repeats them.
 const maxPointer = 200
 
-// NewField makes a field's error. A long pointer is cut, and ends with ….
+// NewField returns the error of a field. It shortens a long pointer, which then ends with ….
 func NewField(pointer, detail string) Field {
-	if end := maxPointer; len(pointer) > end {
+	if len(pointer) > maxPointer {
+		end := maxPointer
 		for end > 0 && !utf8.RuneStart(pointer[end]) {
 			end--
 		}
@@ -48,17 +50,23 @@ func NewField(pointer, detail string) Field {
 	return Field{Pointer: pointer, Detail: detail}
 }
 
-// New makes the details of a code. An empty title becomes the status text.
+// New returns the details of a code. If the title is empty, it is the text of the status.
 func New(status int, code, title, detail string) *Details {
 	if title == "" {
 		title = http.StatusText(status)
 	}
-	return &Details{Type: TypePrefix + code, Title: title, Status: status, Detail: detail, Code: code}
+	return &Details{
+		Type:   TypePrefix + code,
+		Title:  title,
+		Status: status,
+		Detail: detail,
+		Code:   code,
+	}
 }
 
 func (d *Details) Error() string { return d.Code + ": " + d.Detail }
 
-// MarshalJSON writes the members, then the extra ones in order of name.
+// MarshalJSON encodes the members, followed by the extra members in order of name.
 func (d *Details) MarshalJSON() ([]byte, error) {
 	type plain Details // without this method
 	members, err := marshalUnescaped((*plain)(d))
@@ -69,11 +77,12 @@ func (d *Details) MarshalJSON() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	members[len(members)-1] = ','
+	members[len(members)-1] = ',' // in place of the closing brace
 	return append(members, extra[1:]...), nil
 }
 
-// marshalUnescaped is json.Marshal without the escaping of <, > and &: a problem is never part of HTML.
+// marshalUnescaped encodes v like json.Marshal. It does not escape <, > and &, because a problem is
+// not part of HTML.
 func marshalUnescaped(v any) ([]byte, error) {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
@@ -82,7 +91,7 @@ func marshalUnescaped(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
-// Write answers the request with the problem.
+// Write answers a request with a problem.
 func Write(w http.ResponseWriter, d *Details) {
 	body, err := d.MarshalJSON()
 	if err != nil {
@@ -90,6 +99,7 @@ func Write(w http.ResponseWriter, d *Details) {
 		return
 	}
 	body = append(body, '\n')
+
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
@@ -99,5 +109,5 @@ func Write(w http.ResponseWriter, d *Details) {
 		h.Set("Retry-After", strconv.Itoa(d.RetryAfter))
 	}
 	w.WriteHeader(d.Status)
-	_, _ = w.Write(body)
+	_, _ = w.Write(body) // an error means that the client has disconnected
 }
