@@ -9,78 +9,87 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// account is what is known of one account.
+// account is the cached state of an account.
 type account struct {
-	since time.Time                   // when it came into the LRU
-	floor atomic.Int64                // highest seq that Seen told; nothing older is returned
-	value atomic.Pointer[bus.Balance] // the newest balance that was read; nil: none
+	addedAt time.Time                   // the time at which it was added to the LRU
+	floor   atomic.Int64                // the highest seq that Seen reported; older balances are not returned
+	newest  atomic.Pointer[bus.Balance] // the newest balance that was read, or nil
 
-	mu     sync.Mutex // protects flight
-	flight *flight    // the read that is under way; nil: none
+	mu   sync.Mutex  // protects read
+	read *sharedRead // the running read, or nil
 }
 
-// flight is one read of Redis that several callers wait for.
-type flight struct {
-	done    chan struct{} // closed when the rest is set
+// sharedRead is one read of Redis that several callers wait for.
+type sharedRead struct {
+	done    chan struct{} // closed when the other fields are set
 	balance bus.Balance
 	ok      bool
 	err     error
 }
 
 func (a *account) cachedBalance() (bus.Balance, bool) {
-	if v := a.value.Load(); v != nil {
-		return *v, true
+	newest := a.newest.Load()
+	if newest == nil {
+		return bus.Balance{}, false
 	}
-	return bus.Balance{}, false
+	return *newest, true
 }
 
+// raiseFloor sets the floor to seq unless it is higher.
 func (a *account) raiseFloor(seq int64) {
 	for {
 		floor := a.floor.Load()
-		if seq <= floor || a.floor.CompareAndSwap(floor, seq) {
+		if seq <= floor {
+			return
+		}
+		if a.floor.CompareAndSwap(floor, seq) {
 			return
 		}
 	}
 }
 
-// storeNewer keeps the balance unless a newer one is known.
+// storeNewer stores the balance unless the account has a newer one.
 func (a *account) storeNewer(balance *bus.Balance) {
 	for {
-		old := a.value.Load()
-		if (old != nil && old.Seq >= balance.Seq) || a.value.CompareAndSwap(old, balance) {
+		newest := a.newest.Load()
+		if newest != nil && newest.Seq >= balance.Seq {
+			return
+		}
+		if a.newest.CompareAndSwap(newest, balance) {
 			return
 		}
 	}
 }
 
-// loadBalance reads the balance, or waits for who is reading it. A read does not end with
-// the ctx of the caller that happens to make it, since others wait for it too; it
-// has a deadline of its own.
+// loadBalance reads the balance. If another caller is reading it, loadBalance waits for that result.
+// The end of ctx does not cancel a read, because other callers may wait for it. A read has its own
+// deadline.
 func (a *account) loadBalance(
 	ctx context.Context, read func(context.Context) (bus.Balance, bool, error),
 ) (bus.Balance, bool, error) {
 	a.mu.Lock()
-	f := a.flight
-	if f != nil {
+	running := a.read
+	if running != nil {
 		a.mu.Unlock()
 		select {
-		case <-f.done:
-			return f.balance, f.ok, f.err
+		case <-running.done:
+			return running.balance, running.ok, running.err
 		case <-ctx.Done():
 			return bus.Balance{}, false, ctx.Err()
 		}
 	}
-	f = &flight{done: make(chan struct{})}
-	a.flight = f
+	own := &sharedRead{done: make(chan struct{})}
+	a.read = own
 	a.mu.Unlock()
 
-	f.balance, f.ok, f.err = read(context.WithoutCancel(ctx))
-	if f.ok && f.err == nil {
-		a.storeNewer(&f.balance)
+	own.balance, own.ok, own.err = read(context.WithoutCancel(ctx))
+	if own.ok && own.err == nil {
+		a.storeNewer(&own.balance)
 	}
+
 	a.mu.Lock()
-	a.flight = nil
+	a.read = nil
 	a.mu.Unlock()
-	close(f.done)
-	return f.balance, f.ok, f.err
+	close(own.done)
+	return own.balance, own.ok, own.err
 }

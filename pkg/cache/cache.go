@@ -14,34 +14,38 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// Config is the cache's optional settings.
+// Config has the optional settings of the cache.
 type Config struct {
 	Keys     bus.Keys      // Defaults to namespace "rt", 16 partitions.
-	Disabled bool          // read Redis on each Get. Defaults to false: the LRU is on.
-	Size     int           // accounts in the LRU. Defaults to 10,000.
-	TTL      time.Duration // how long an account stays in the LRU. Defaults to 1 h.
-	// Timeout is how long one read of Redis may take, so that time is left to ask the ledger. After a read that took
-	// longer, Redis is not asked for as long again. Defaults to 1 s.
+	Disabled bool          // true: each Get reads Redis. Defaults to false: the LRU is used.
+	Size     int           // the number of accounts in the LRU. Defaults to 10,000.
+	TTL      time.Duration // limits how long an account stays in the LRU. Defaults to 1 h.
+
+	// Timeout limits one read of Redis, so that the caller has time to ask the ledger. After a read
+	// that timed out, Get does not read Redis for the same time. Defaults to 1 s.
 	Timeout time.Duration
-	// Current reports whether Seen is being called for every event of an account. While it is not, the LRU is not
-	// trusted and each Get reads Redis. It must not block. Defaults to never, so that Get is right without Seen.
-	Current    func(account string) bool
+
+	// Current reports whether Seen is called for every event of an account. If it returns false,
+	// Get does not use the LRU and reads Redis. It must not block. Defaults to a function that
+	// returns false, so that Get is correct without Seen.
+	Current func(account string) bool
+
 	Registerer prometheus.Registerer // Defaults to no metrics.
 }
 
-// maxLoads bounds how often one Get reads Redis anew because newer events
-// arrived meanwhile. Redis has an event's balance before anybody hears of the
-// event, so a read that began after the call has all that was seen before the
-// call, unless Redis lost something; the first may have been begun by another.
+// maxLoads is the maximum number of reads in one Get. A read is repeated if its balance is older
+// than an event that has arrived. The first read may have been started by another caller before
+// that event. A later read includes all events that were reported before the call, because Redis
+// has the balance before anyone receives the event. It is older only if Redis has lost data.
 const maxLoads = 3
 
-// ErrStale means that Redis keeps answering a balance older than an event that
-// this process has seen, as after a failover that lost it. Ask the ledger.
+// ErrStale means that the balance in Redis is older than an event that this process has seen, for
+// example after a failover that lost data. The caller should ask the ledger.
 var ErrStale = errors.New("the balance in Redis is older than the newest event")
 
-var errPaused = errors.New("redis hung a moment ago and is not asked again yet")
+var errPaused = errors.New("reads of Redis are paused after a timeout")
 
-// Balances answers balances. Its methods may be called from several goroutines.
+// Balances returns the balances of accounts. Its methods may be called from several goroutines.
 type Balances struct {
 	rdb      redis.UniversalClient
 	keys     bus.Keys
@@ -53,10 +57,10 @@ type Balances struct {
 	metrics  metrics
 
 	start       time.Time
-	pausedUntil atomic.Int64 // time since start until which Redis is not asked
+	pausedUntil atomic.Int64 // time since start, in nanoseconds, until which Redis is not read
 }
 
-// New returns a cache on the given client.
+// New returns a cache that reads from rdb.
 func New(rdb redis.UniversalClient, cfg Config) *Balances {
 	if cfg.Size <= 0 {
 		cfg.Size = 10_000
@@ -70,13 +74,14 @@ func New(rdb redis.UniversalClient, cfg Config) *Balances {
 	if cfg.Current == nil {
 		cfg.Current = func(string) bool { return false }
 	}
+
 	return &Balances{
 		rdb:  rdb,
 		keys: cfg.Keys.WithDefaults(),
 		accounts: otter.Must(&otter.Options[string, *account]{
 			MaximumSize: cfg.Size,
-			// Eviction runs inside the calls that cause it, and Get looks at ages itself
-			// (otter's expiry needs a goroutine, and a clock in each Seen): nothing is left running.
+			// Eviction runs in the calls that cause it, and cachedAccount checks the TTL. The
+			// expiry of otter would need a goroutine, and it would read the clock in each Seen.
 			Executor: func(fn func()) { fn() },
 		}),
 		ttl:      cfg.TTL,
@@ -88,49 +93,69 @@ func New(rdb redis.UniversalClient, cfg Config) *Balances {
 	}
 }
 
-// Get returns the account's balance. ok is false when Redis does not have all of
-// it; ErrStale and Redis' own errors mean the same to a caller that can ask the
-// ledger. Concurrent calls for one account share one read.
+// Get returns the balance of an account. ok is false if Redis does not have the complete balance.
+// After ok false, ErrStale or an error of Redis the caller should ask the ledger. Concurrent calls
+// for one account share a read.
 func (b *Balances) Get(ctx context.Context, name string) (balance bus.Balance, ok bool, err error) {
 	a := b.cachedAccount(name)
 	if b.disabled {
 		defer b.accounts.Invalidate(name)
-	} else if balance, known := a.cachedBalance(); known && balance.Seq >= a.floor.Load() && b.current(name) {
-		b.metrics.hits.Inc()
-		return balance, true, nil
-	} else if known {
-		b.metrics.stale.Inc()
+	} else {
+		balance, ok = b.lookUp(name, a)
+		if ok {
+			return balance, true, nil
+		}
 	}
+
 	b.metrics.misses.Inc()
-	asked := a.floor.Load()
+	seenBefore := a.floor.Load()
+	read := func(ctx context.Context) (bus.Balance, bool, error) { return b.readOrPause(ctx, name) }
 	for range maxLoads {
-		balance, ok, err = a.loadBalance(ctx, func(ctx context.Context) (bus.Balance, bool, error) { return b.readOrPause(ctx, name) })
+		balance, ok, err = a.loadBalance(ctx, read)
 		if err != nil {
 			return bus.Balance{}, false, fmt.Errorf("read balance of %s: %w", name, err)
 		}
 		if ok && balance.Seq >= a.floor.Load() {
 			return balance, true, nil
 		}
-		if !ok && asked == 0 {
+		if !ok && seenBefore == 0 {
 			return bus.Balance{}, false, nil
 		}
 		b.metrics.stale.Inc()
 	}
+
 	switch {
 	case !ok:
 		return bus.Balance{}, false, nil
-	case balance.Seq >= asked: // events arrive faster than Redis is read; these came after the call
+	case balance.Seq >= seenBefore: // the newer events arrived after the call
 		return balance, true, nil
 	}
 	return bus.Balance{}, false, fmt.Errorf("read balance of %s: %w", name, ErrStale)
 }
 
-// readOrPause reads Redis, unless it hung a moment ago: who wants many accounts must not
-// wait that long for each.
+// lookUp returns the balance in the LRU. ok is false if there is none, or if it may be stale.
+func (b *Balances) lookUp(name string, a *account) (balance bus.Balance, ok bool) {
+	balance, ok = a.cachedBalance()
+	if !ok {
+		return bus.Balance{}, false
+	}
+
+	includesSeen := balance.Seq >= a.floor.Load()
+	if !includesSeen || !b.current(name) {
+		b.metrics.stale.Inc()
+		return bus.Balance{}, false
+	}
+	b.metrics.hits.Inc()
+	return balance, true
+}
+
+// readOrPause reads Redis. After a read that timed out it returns an error at once for a while, so
+// that a caller with many accounts does not wait for the timeout of each one.
 func (b *Balances) readOrPause(ctx context.Context, name string) (balance bus.Balance, ok bool, err error) {
 	if time.Since(b.start) < time.Duration(b.pausedUntil.Load()) {
 		return bus.Balance{}, false, errPaused
 	}
+
 	ctx, cancel := context.WithTimeout(ctx, b.timeout)
 	defer cancel()
 	balance, ok, err = b.readHash(ctx, name)
@@ -140,34 +165,36 @@ func (b *Balances) readOrPause(ctx context.Context, name string) (balance bus.Ba
 	return balance, ok, err
 }
 
-// cachedAccount returns what is in the LRU for the account, after putting it there when
-// it is not. It is there before Redis is asked, so Seen finds it while the answer
-// is on its way. One that has left the LRU does not come back: who finds it there
-// knows that no Seen since its coming has missed it.
+// cachedAccount returns the account's state in the LRU. It adds the state if it is absent. The state
+// is in the LRU before Redis is read, so that Seen finds it during the read. A state that was evicted
+// is never added again. So a state in the LRU has the seq of each Seen since it was added.
 func (b *Balances) cachedAccount(name string) *account {
-	if a, ok := b.accounts.GetIfPresent(name); ok {
-		if time.Since(a.since) < b.ttl {
+	a, ok := b.accounts.GetIfPresent(name)
+	if ok {
+		if time.Since(a.addedAt) < b.ttl {
 			return a
 		}
 		b.accounts.Invalidate(name)
 	}
-	a, _ := b.accounts.SetIfAbsent(name, &account{since: time.Now()})
+
+	a, _ = b.accounts.SetIfAbsent(name, &account{addedAt: time.Now()})
 	return a
 }
 
-// Seen tells that the account's event seq has arrived: from now on Get returns
-// no balance older than that. Call it for each delivery before anybody else gets to
-// know of it. It allocates nothing and costs some 50 ns.
+// Seen reports that the event seq of the account has arrived. A later Get does not return an older
+// balance. Call Seen for each delivery before any other code uses it. Seen does not allocate and
+// takes about 50 ns.
 func (b *Balances) Seen(name string, seq int64) {
-	if entry, ok := b.accounts.GetEntryQuietly(name); ok {
+	entry, ok := b.accounts.GetEntryQuietly(name)
+	if ok {
 		entry.Value.raiseFloor(seq)
 	}
 }
 
-// Forget has each Get read Redis again. Call it when events may have been missed,
-// so that Seen was not called for them.
+// Forget removes all balances from the LRU, so that each Get reads Redis again. Call it if events
+// may have been missed. Balances older than a reported Seen are still not returned.
 func (b *Balances) Forget() {
 	for _, a := range b.accounts.All() {
-		a.value.Store(nil) // what Seen told stays
+		a.newest.Store(nil)
 	}
 }

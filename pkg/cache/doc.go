@@ -1,9 +1,10 @@
-// Package cache answers what an account's balance is, from the balance hash in
-// Redis behind an in-process LRU.
+// Package cache returns the balances of accounts. It reads the balance hashes in Redis and keeps
+// balances in an LRU in the process.
 //
-// A balance from Get is never older than the newest event that this process
-// reported with Seen before Get was called. It is never guessed: when the
-// hash is absent or lacks one of its type's fields, ok is false, and the caller asks
-// the ledger. When Redis is away, Get returns the error; what it knew before, too, may
-// have become old as soon as Seen is no longer called, which Config.Current tells.
+// A balance from Get is never older than the newest event that this process reported with Seen
+// before it called Get. If the hash in Redis is absent or incomplete, ok is false, and the caller
+// must ask the ledger.
+//
+// If Redis is unavailable, Get returns its error. Balances in the LRU are used only while
+// Config.Current reports that Seen is called for every event of the account.
 package cache

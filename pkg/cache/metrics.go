@@ -5,19 +5,26 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-type metrics struct{ hits, misses, stale prometheus.Counter }
+type metrics struct {
+	hits   prometheus.Counter
+	misses prometheus.Counter
+	stale  prometheus.Counter
+}
 
 func newMetrics(reg prometheus.Registerer) metrics {
-	f := promauto.With(reg)
+	factory := promauto.With(reg)
 	return metrics{
-		hits: f.NewCounter(prometheus.CounterOpts{
-			Name: "balance_cache_hits_total", Help: "Balances answered from memory.",
+		hits: factory.NewCounter(prometheus.CounterOpts{
+			Name: "balance_cache_hits_total",
+			Help: "Balances that were returned from memory.",
 		}),
-		misses: f.NewCounter(prometheus.CounterOpts{
-			Name: "balance_cache_misses_total", Help: "Balances for which Redis was asked.",
+		misses: factory.NewCounter(prometheus.CounterOpts{
+			Name: "balance_cache_misses_total",
+			Help: "Balances that were read from Redis.",
 		}),
-		stale: f.NewCounter(prometheus.CounterOpts{
-			Name: "balance_cache_stale_total", Help: "Balances that were read anew because a newer event had arrived.",
+		stale: factory.NewCounter(prometheus.CounterOpts{
+			Name: "balance_cache_stale_total",
+			Help: "Balances that were read again because of a newer event.",
 		}),
 	}
 }

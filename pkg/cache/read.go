@@ -8,42 +8,43 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// readHash asks Redis. ok is false unless the hash has every field of its account's
-// type in a form that the publisher writes.
+// readHash reads the balance hash of an account from Redis. ok is false unless the hash has all
+// fields of the account's type in the publisher's format.
 func (b *Balances) readHash(ctx context.Context, name string) (balance bus.Balance, ok bool, err error) {
-	key := b.keys.BalanceHash(name)
 	balance.Account = name
-	var values []any
+	fields := []string{"seq", "updatedAt", "available", "escrow"}
+	amounts := []*int64{&balance.Available, &balance.Escrow}
 	if balance.IsModel() {
-		values, err = b.rdb.HMGet(ctx, key, "seq", "updatedAt", "earned").Result()
-	} else {
-		values, err = b.rdb.HMGet(ctx, key, "seq", "updatedAt", "available", "escrow").Result()
+		fields = []string{"seq", "updatedAt", "earned"}
+		amounts = []*int64{&balance.Earned}
 	}
+
+	values, err := b.rdb.HMGet(ctx, b.keys.BalanceHash(name), fields...).Result()
 	if err != nil {
 		return bus.Balance{}, false, err
 	}
-	updated, _ := values[1].(string)
-	balance.UpdatedAt, err = time.Parse(time.RFC3339, updated)
+
+	updatedAt, _ := values[1].(string)
+	balance.UpdatedAt, err = time.Parse(time.RFC3339, updatedAt)
 	if err != nil {
-		return bus.Balance{}, false, nil //nolint:nilerr // an incomplete hash is an answer: ask the ledger
+		return bus.Balance{}, false, nil //nolint:nilerr // the hash is incomplete: the caller asks the ledger
 	}
-	amounts := []*int64{&balance.Available, &balance.Escrow}
-	if balance.IsModel() {
-		amounts = []*int64{&balance.Earned}
-	}
-	ok = parseAmount(values[0], &balance.Seq) && balance.Seq > 0
-	for i, amount := range amounts {
-		ok = ok && parseAmount(values[2+i], amount)
-	}
-	if !ok {
+
+	if !parseAmount(values[0], &balance.Seq) || balance.Seq == 0 {
 		return bus.Balance{}, false, nil
+	}
+	for i, amount := range amounts {
+		if !parseAmount(values[2+i], amount) {
+			return bus.Balance{}, false, nil
+		}
 	}
 	return balance, true, nil
 }
 
-func parseAmount(value any, to *int64) bool {
+// parseAmount parses a field of the hash. It reports whether the field is a number of at least 0.
+func parseAmount(value any, amount *int64) bool {
 	text, _ := value.(string)
 	n, err := strconv.ParseInt(text, 10, 64)
-	*to = n
+	*amount = n
 	return err == nil && n >= 0
 }
