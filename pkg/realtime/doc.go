@@ -1,5 +1,5 @@
-// Package realtime is the whole core in one call, for programs that embed it: the ledger, the relay
-// that publishes what the ledger commits, a bus that hands the events to subscriptions, and balances.
+// Package realtime runs the whole core inside another program: the ledger, the outbox relay that
+// publishes its events, a bus for subscriptions, and cached balances.
 //
 //	core, err := realtime.Open(ctx, realtime.Config{Database: databaseURL, RedisURL: redisURL, Group: "feed"})
 //	defer core.Close()
@@ -7,15 +7,16 @@
 //	go core.Run(ctx)
 //	receipt, err := core.Ledger.Do(ctx, wallet.Op{Operation: wallet.OpHold, …})
 //
-// The parts are those of the core and gateway commands, so they may run beside these on the same
-// database and Redis. The database must be migrated: call wallet.Migrate, or run core migrate up.
+// The parts are the same as in the core and gateway commands, so these may run on the same database
+// and Redis at the same time. The schema of the database must be current: call wallet.Migrate, or
+// run core migrate up.
 //
-// With Config.Memory the core runs without Redis, for tests: events go to a bus in the process, and
-// balances are read from the ledger. What a test sees of ledger and bus is the same.
+// With Config.Memory the core runs without Redis, for tests. Events are delivered to a bus in the
+// process, and balances are read from the ledger. The ledger and the bus behave in the same way.
 //
-// # What stops when
+// # Stopping
 //
-// Run stops in the order in which data flows: first the ledger commits what it has accepted, then the
-// relay publishes it, then the bus ends. If a part fails, the others stop in the same order, and Run
-// returns the error.
+// Run stops the parts in the order of the data flow. First the ledger commits the accepted
+// operations, then the relay publishes them, then the bus stops. If a part fails, the other parts
+// stop in the same order, and Run returns the error.
 package realtime

@@ -11,23 +11,28 @@ import (
 )
 
 const (
-	deliverPage  = 256         // outbox rows in one step
-	deliverPause = time.Second // after an error, and at most between two looks at the outbox
+	deliverPage  = 256         // the number of outbox rows that are read at a time
+	deliverPause = time.Second // the maximum time between two reads of the outbox
 )
 
-// deliverer takes the outbox to a bus in the process: what the relay is for Redis.
+// deliverer delivers the rows of the outbox to a bus in the process. It takes the place of the relay.
 type deliverer struct {
 	source  relay.Source
 	bus     *membus.Bus
 	log     *slog.Logger
-	arrived chan struct{} // holds a token when there are new rows
+	arrived chan struct{} // has a value if there are new rows
 }
 
 func newDeliverer(source relay.Source, b *membus.Bus, log *slog.Logger) *deliverer {
-	return &deliverer{source: source, bus: b, log: log, arrived: make(chan struct{}, 1)}
+	return &deliverer{
+		source:  source,
+		bus:     b,
+		log:     log,
+		arrived: make(chan struct{}, 1),
+	}
 }
 
-// signalRows has the outbox looked at. It never blocks.
+// signalRows wakes runDeliveries. It does not block.
 func (d *deliverer) signalRows() {
 	select {
 	case d.arrived <- struct{}{}:
@@ -35,7 +40,7 @@ func (d *deliverer) signalRows() {
 	}
 }
 
-// runDeliveries delivers until ctx ends, then what the outbox still holds.
+// runDeliveries delivers rows until ctx ends. Before it returns, it delivers the remaining rows.
 func (d *deliverer) runDeliveries(ctx context.Context) error {
 	working := context.WithoutCancel(ctx)
 	for ctx.Err() == nil {
@@ -46,31 +51,37 @@ func (d *deliverer) runDeliveries(ctx context.Context) error {
 		case <-time.After(deliverPause):
 		}
 	}
+
 	d.deliverOrLog(working)
 	return nil
 }
 
 func (d *deliverer) deliverOrLog(ctx context.Context) {
-	if err := d.deliverOutbox(ctx); err != nil {
+	err := d.deliverOutbox(ctx)
+	if err != nil {
 		d.log.Warn("delivering the outbox failed; retrying", "error", err)
 	}
 }
 
-// deliverOutbox delivers all rows in their order and deletes them.
+// deliverOutbox delivers all rows in order and deletes them.
 func (d *deliverer) deliverOutbox(ctx context.Context) error {
 	for {
 		rows, err := d.source.Pending(ctx, 0, deliverPage)
 		if err != nil || len(rows) == 0 {
 			return err
 		}
+
 		ids := make([]int64, len(rows))
 		for i := range rows {
 			ids[i] = rows[i].ID
-			if err := d.deliverRow(ctx, &rows[i]); err != nil {
+			err := d.deliverRow(ctx, &rows[i])
+			if err != nil {
 				return err
 			}
 		}
-		if err := d.source.Published(ctx, ids); err != nil {
+
+		err = d.source.Published(ctx, ids)
+		if err != nil {
 			return err
 		}
 	}
@@ -78,7 +89,8 @@ func (d *deliverer) deliverOutbox(ctx context.Context) error {
 
 func (d *deliverer) deliverRow(ctx context.Context, row *bus.OutboxRow) error {
 	for i := range row.Updates {
-		if err := d.bus.Deliver(ctx, row.Updates[i].Deliveries...); err != nil {
+		err := d.bus.Deliver(ctx, row.Updates[i].Deliveries...)
+		if err != nil {
 			return err
 		}
 	}

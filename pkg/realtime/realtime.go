@@ -22,23 +22,24 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// Config says what a core is made of. Database is required, and one of RedisURL, Redis and Memory.
+// Config has the settings of a core. Database is required, and exactly one of RedisURL, Redis and
+// Memory.
 type Config struct {
-	Database string // postgres://… or sqlite:PATH; its schema must be current
+	Database string // postgres://… or sqlite:PATH; the schema must be current
 
-	RedisURL string                // as redisconn.Open takes it; Close closes the client
-	Redis    redis.UniversalClient // a client that the caller closes; instead of RedisURL
-	Memory   bool                  // no Redis: events stay in the process. For tests.
+	RedisURL string                // a URL for redisconn.Open; Close closes the client
+	Redis    redis.UniversalClient // a client that the caller closes, in place of RedisURL
+	Memory   bool                  // true: run without Redis and keep events in the process, for tests
 
-	Keys  bus.Keys // names in Redis. Defaults to namespace "rt", 16 partitions.
+	Keys  bus.Keys // names of the keys in Redis. Defaults to namespace "rt", 16 partitions.
 	Group string   // consumer group of Core.Bus. Defaults to none: Core.Bus is nil, unless Memory is set.
 
-	Bus       bus.Config     // of Core.Bus; Keys, Group, Logger and Registerer are set by Open
-	MaxQueue  int            // operations that may wait for a commit. Defaults to 8192.
-	MaxConns  int            // database connections. Defaults to 16.
-	Publisher publish.Config // Keys and Registerer are set by Open
+	Bus       bus.Config     // settings of Core.Bus; Open sets Keys, Group, Logger and Registerer
+	MaxQueue  int            // limits the operations that wait for a commit. Defaults to 8192.
+	MaxConns  int            // limits the database connections. Defaults to 16.
+	Publisher publish.Config // settings of the publisher; Open sets Keys and Registerer
 
-	// DrainTimeout is how long Run publishes what the ledger has committed after its context ended.
+	// DrainTimeout limits how long Run publishes committed events after its context has ended.
 	// Defaults to 10 s.
 	DrainTimeout time.Duration
 
@@ -51,7 +52,7 @@ type Config struct {
 type Core struct {
 	Ledger *wallet.Ledger
 	Bus    bus.Bus         // nil without Config.Group, unless Config.Memory is set
-	Cache  *cache.Balances // balances in Redis; nil with Config.Memory: ask the ledger
+	Cache  *cache.Balances // balances from Redis; nil with Config.Memory
 
 	cfg       Config
 	closeRDB  func() error
@@ -60,21 +61,29 @@ type Core struct {
 	deliverer *deliverer       // nil without Memory
 }
 
-// Open opens the ledger and Redis. Nothing runs until Run, but the ledger can be read. The errors are
-// those of wallet.Open (ErrNotMigrated, ErrNoFile), and bus.ErrLayout when the ledger or Redis has
-// other Keys; nothing was changed then. While Redis is unavailable Open succeeds: Run waits for it.
+// Open opens the ledger and Redis. It starts nothing, but the ledger can be read. It returns the
+// errors of wallet.Open (ErrNotMigrated, ErrNoFile). It returns bus.ErrLayout if the ledger or Redis
+// has other Keys, and then it has changed nothing. If Redis is unavailable, Open succeeds, and Run
+// waits for Redis.
 func Open(ctx context.Context, cfg Config) (*Core, error) {
 	cfg.Keys = cfg.Keys.WithDefaults()
 	cfg.DrainTimeout = cmp.Or(cfg.DrainTimeout, 10*time.Second)
 	cfg.Logger = cmp.Or(cfg.Logger, slog.Default())
-	c := &Core{cfg: cfg, closeRDB: func() error { return nil }}
-	if err := c.openRedis(); err != nil {
+	c := &Core{
+		cfg:      cfg,
+		closeRDB: func() error { return nil },
+	}
+
+	err := c.openRedis()
+	if err != nil {
 		return nil, err
 	}
-	if err := c.openLedger(ctx); err != nil {
+	err = c.openLedger(ctx)
+	if err != nil {
 		return nil, errors.Join(err, c.closeRDB())
 	}
-	if err := c.openParts(ctx); err != nil {
+	err = c.openParts(ctx)
+	if err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
@@ -93,6 +102,7 @@ func (c *Core) openRedis() error {
 	if c.cfg.RedisURL == "" {
 		return nil
 	}
+
 	rdb, err := redisconn.Open(c.cfg.RedisURL)
 	if err != nil {
 		return err
@@ -114,8 +124,8 @@ func (c *Core) openLedger(ctx context.Context) error {
 	return err
 }
 
-// openParts opens what stands on the ledger. The ledger is asked for its layout before Redis is, so
-// that a core that is refused has claimed nothing.
+// openParts makes the parts that use the ledger. It checks the layout of the ledger before that of
+// Redis, so that a core with a wrong layout claims nothing.
 func (c *Core) openParts(ctx context.Context) error {
 	busConfig := c.cfg.Bus
 	busConfig.Keys = c.cfg.Keys
@@ -128,20 +138,27 @@ func (c *Core) openParts(ctx context.Context) error {
 		c.deliverer = newDeliverer(c.Ledger, memory, c.cfg.Logger)
 		return nil
 	}
+
 	c.layout = redisconn.NewWatch(c.cfg.Redis, c.cfg.Keys, redisconn.WatchConfig{Logger: c.cfg.Logger})
-	if err := c.Ledger.CheckLayout(ctx, c.cfg.Keys, c.layout.Start); err != nil {
+	err := c.Ledger.CheckLayout(ctx, c.cfg.Keys, c.layout.Start)
+	if err != nil {
 		return err
 	}
+
 	publisher := c.cfg.Publisher
 	publisher.Keys = c.cfg.Keys
 	publisher.Registerer = c.cfg.Registerer
 	c.relay = relay.New(c.Ledger, publish.New(c.cfg.Redis, publisher), relay.Config{
-		Drain: c.cfg.DrainTimeout, Logger: c.cfg.Logger, Registerer: c.cfg.Registerer, Tracer: c.cfg.Tracer,
+		Drain:      c.cfg.DrainTimeout,
+		Logger:     c.cfg.Logger,
+		Registerer: c.cfg.Registerer,
+		Tracer:     c.cfg.Tracer,
 	})
 	c.Cache = cache.New(c.cfg.Redis, cache.Config{Keys: c.cfg.Keys})
 	if c.cfg.Group == "" {
 		return nil
 	}
+
 	group, err := consumer.New(c.cfg.Redis, busConfig)
 	if err != nil {
 		return err
@@ -150,7 +167,8 @@ func (c *Core) openParts(ctx context.Context) error {
 	return nil
 }
 
-// offerRows passes on what the ledger has committed. The ledger calls it only while Run runs.
+// offerRows offers committed rows to the relay or the deliverer. The ledger calls it only while Run
+// runs.
 func (c *Core) offerRows(rows []bus.OutboxRow) {
 	if c.deliverer != nil {
 		c.deliverer.signalRows()
@@ -159,8 +177,8 @@ func (c *Core) offerRows(rows []bus.OutboxRow) {
 	c.relay.Offer(rows)
 }
 
-// Run commits, publishes and hands out events until ctx ends. Then it finishes what was accepted. It
-// may be called once.
+// Run commits operations, publishes events and delivers them until ctx ends. Then it completes the
+// accepted operations. It must be called at most once.
 func (c *Core) Run(ctx context.Context) error {
 	ledgerCtx, stopLedger := context.WithCancel(ctx)
 	relayCtx, stopRelay := context.WithCancel(context.WithoutCancel(ctx))
@@ -188,16 +206,17 @@ func (c *Core) Run(ctx context.Context) error {
 	return parts.Wait()
 }
 
-// runRelay publishes once Redis is known to have this core's layout.
+// runRelay waits until Redis has the layout of this core, and then runs the relay.
 func (c *Core) runRelay(ctx context.Context) error {
 	if c.deliverer != nil {
 		return c.deliverer.runDeliveries(ctx)
 	}
+
 	watching, stopWatch := context.WithCancel(ctx)
 	defer stopWatch()
 	var parts errgroup.Group
 	parts.Go(func() error {
-		defer stopWatch() // a watch that finds another layout ends the relay as well
+		defer stopWatch() // if the watch finds another layout, the relay must stop too
 		return c.layout.Run(watching)
 	})
 	parts.Go(func() error {
@@ -211,7 +230,8 @@ func (c *Core) runRelay(ctx context.Context) error {
 	return parts.Wait()
 }
 
-// CheckRedis returns nil when Redis answers and has this core's layout. With Config.Memory it is nil.
+// CheckRedis returns nil if Redis answers and has the layout of this core. With Config.Memory it
+// always returns nil.
 func (c *Core) CheckRedis(ctx context.Context) error {
 	if c.layout == nil {
 		return nil
@@ -219,5 +239,5 @@ func (c *Core) CheckRedis(ctx context.Context) error {
 	return c.layout.Check(ctx)
 }
 
-// Close releases what Open opened, after Run has returned.
+// Close closes the ledger, and Redis if Open opened it. Call it after Run has returned.
 func (c *Core) Close() error { return errors.Join(c.Ledger.Close(), c.closeRDB()) }
