@@ -20,13 +20,13 @@ import (
 type Check struct {
 	Name string
 	Ping func(context.Context) error
-	// Degrades marks a dependency that the process can work without. Its failure shows in /readyz,
-	// and the status stays 200.
+	// Degrades marks a dependency that the process can work without. If it fails, the status of
+	// /readyz stays 200.
 	Degrades bool
 }
 
-// Admin is the admin listener: /healthz, /readyz, /metrics, /debug/pprof/ and the routes that
-// Handle adds.
+// Admin is the handler of the admin listener. It serves /healthz, /readyz, /metrics, /debug/pprof/
+// and the routes that Handle adds.
 type Admin struct {
 	Registry *prometheus.Registry
 	checks   []Check
@@ -34,13 +34,21 @@ type Admin struct {
 	draining atomic.Bool
 }
 
+// checkTimeout limits all health checks of one request.
 const checkTimeout = 2 * time.Second
 
-// NewAdmin makes an admin listener with its own metrics registry.
+// NewAdmin returns an Admin with its own metrics registry.
 func NewAdmin(checks ...Check) *Admin {
-	a := &Admin{Registry: prometheus.NewRegistry(), checks: checks, mux: http.NewServeMux()}
-	a.Registry.MustRegister(collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	a := &Admin{
+		Registry: prometheus.NewRegistry(),
+		checks:   checks,
+		mux:      http.NewServeMux(),
+	}
+	a.Registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+
 	a.Handle("GET /healthz", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		WriteJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 	}))
@@ -51,65 +59,80 @@ func NewAdmin(checks ...Check) *Admin {
 	a.mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	a.mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	a.mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	a.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		problem.Write(w, problem.New(http.StatusNotFound, "not_found", "", "the path is unknown; the listener serves /healthz, /readyz, /metrics and /debug/pprof/"))
-	})
+	a.mux.HandleFunc("/", refuseUnknownPath)
 	return a
+}
+
+func refuseUnknownPath(w http.ResponseWriter, _ *http.Request) {
+	problem.Write(w, problem.New(http.StatusNotFound, "not_found", "",
+		"the path is unknown; the listener serves /healthz, /readyz, /metrics and /debug/pprof/"))
 }
 
 // AddCheck adds a dependency. Call it before serving.
 func (a *Admin) AddCheck(c Check) { a.checks = append(a.checks, c) }
 
-// Handle adds a route, "METHOD /path". Other methods of the path are answered with 405, so a path
-// can have one route only. Call Handle before serving.
+// Handle adds a route, "METHOD /path". It answers other methods of the path with 405, so a path can
+// have only one route. Call Handle before serving.
 func (a *Admin) Handle(pattern string, h http.Handler) {
 	a.mux.Handle(pattern, h)
 	method, path, _ := strings.Cut(pattern, " ")
 	a.mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Allow", method)
-		problem.Write(w, problem.New(http.StatusMethodNotAllowed, "method_not_allowed", "", "the method must be "+method))
+		problem.Write(w, problem.New(http.StatusMethodNotAllowed, "method_not_allowed", "",
+			"the method must be "+method))
 	})
 }
 
-// Drain makes /readyz answer 503.
+// Drain makes /readyz return 503.
 func (a *Admin) Drain() { a.draining.Store(true) }
 
 func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.mux.ServeHTTP(w, r) }
 
+// readiness is the answer of /readyz.
 type readiness struct {
 	Status string            `json:"status"` // ready, degraded, not_ready, draining
 	Checks map[string]string `json:"checks"` // ok, or the error
 }
 
 func (a *Admin) serveReadiness(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
+	errs := a.runChecks(r.Context())
+	result := readiness{
+		Status: "ready",
+		Checks: make(map[string]string, len(a.checks)),
+	}
+	for i, c := range a.checks {
+		switch {
+		case errs[i] == nil:
+			result.Checks[c.Name] = "ok"
+			continue
+		case !c.Degrades:
+			result.Status = "not_ready"
+		case result.Status == "ready":
+			result.Status = "degraded"
+		}
+		result.Checks[c.Name] = errs[i].Error()
+	}
+	if a.draining.Load() {
+		result.Status = "draining"
+	}
+
+	status := http.StatusOK
+	if result.Status == "not_ready" || result.Status == "draining" {
+		status = http.StatusServiceUnavailable
+	}
+	WriteJSON(w, status, result)
+}
+
+// runChecks runs all checks at the same time and returns their errors.
+func (a *Admin) runChecks(ctx context.Context) []error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
+
 	errs := make([]error, len(a.checks))
 	var wg sync.WaitGroup
 	for i, c := range a.checks {
 		wg.Go(func() { errs[i] = c.Ping(ctx) })
 	}
 	wg.Wait()
-
-	out := readiness{Status: "ready", Checks: make(map[string]string, len(a.checks))}
-	for i, c := range a.checks {
-		switch {
-		case errs[i] == nil:
-			out.Checks[c.Name] = "ok"
-			continue
-		case !c.Degrades:
-			out.Status = "not_ready"
-		case out.Status == "ready":
-			out.Status = "degraded"
-		}
-		out.Checks[c.Name] = errs[i].Error()
-	}
-	if a.draining.Load() {
-		out.Status = "draining"
-	}
-	status := http.StatusOK
-	if out.Status == "not_ready" || out.Status == "draining" {
-		status = http.StatusServiceUnavailable
-	}
-	WriteJSON(w, status, out)
+	return errs
 }

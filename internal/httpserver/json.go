@@ -15,11 +15,11 @@ import (
 	"github.com/redroomrewards/realtime/internal/problem"
 )
 
-// maxJSON bounds the body of an admin call, in bytes.
+// maxJSON is the maximum size of the body of an admin call, in bytes.
 const maxJSON = 64 << 10
 
-// ReadJSON reads a small JSON object into dst. An empty body stands for {}. Unknown members are
-// refused, so that a typo never becomes a silent default.
+// ReadJSON decodes a small JSON object into dst. An empty body is treated like {}. Unknown members
+// are refused, so that a typing error is not ignored.
 func ReadJSON(r *http.Request, dst any) *problem.Details {
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxJSON+1))
 	switch {
@@ -30,6 +30,7 @@ func ReadJSON(r *http.Request, dst any) *problem.Details {
 	case len(bytes.TrimSpace(body)) == 0:
 		return nil
 	}
+
 	err = jsonv2.Unmarshal(body, dst, jsonv2.RejectUnknownMembers(true))
 	var semantic *jsonv2.SemanticError
 	switch {
@@ -43,7 +44,7 @@ func ReadJSON(r *http.Request, dst any) *problem.Details {
 	return Invalid("", "the body must be one JSON object")
 }
 
-// CheckContentType requires that the headers describe a body of JSON in UTF-8 without a content
+// CheckContentType requires that the headers describe a body of JSON in UTF-8, without a content
 // coding. The Content-Type may be absent.
 func CheckContentType(h http.Header) *problem.Details {
 	for _, coding := range h["Content-Encoding"] {
@@ -51,6 +52,7 @@ func CheckContentType(h http.Header) *problem.Details {
 			return Invalid("", "the body must not have a Content-Encoding")
 		}
 	}
+
 	types := h["Content-Type"]
 	if len(types) > 1 {
 		return Invalid("", "the Content-Type header must be given only once")
@@ -58,6 +60,7 @@ func CheckContentType(h http.Header) *problem.Details {
 	if len(types) == 0 || types[0] == "" || types[0] == "application/json" {
 		return nil
 	}
+
 	mediaType, params, err := mime.ParseMediaType(types[0])
 	charset := params["charset"]
 	isUTF8 := charset == "" || strings.EqualFold(charset, "utf-8")
@@ -67,37 +70,41 @@ func CheckContentType(h http.Header) *problem.Details {
 	return nil
 }
 
-// WriteJSON answers with v as JSON, without the escaping of <, > and &: it is never part of HTML.
+// WriteJSON answers with the JSON of v. It does not escape <, > and &, because the answer is not
+// part of HTML.
 func WriteJSON(w http.ResponseWriter, status int, v any) {
 	var body bytes.Buffer
 	encoder := json.NewEncoder(&body)
 	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(v); err != nil {
-		problem.Write(w, problem.New(http.StatusInternalServerError, "internal", "", "an internal error occurred; the answer could not be encoded"))
+	err := encoder.Encode(v)
+	if err != nil {
+		problem.Write(w, problem.New(http.StatusInternalServerError, "internal", "",
+			"an internal error occurred; the answer could not be encoded"))
 		return
 	}
 	WriteBody(w, status, body.Bytes())
 }
 
-// The values of headers that never change are shared.
+// Values of headers, shared by all answers.
 var (
 	valueJSON    = []string{"application/json"}
 	valueNoStore = []string{"no-store"}
 	valueNoSniff = []string{"nosniff"}
 )
 
-// WriteBody answers with a body that is JSON already.
+// WriteBody answers with a JSON body.
 func WriteBody(w http.ResponseWriter, status int, body []byte) {
 	h := w.Header()
 	h["Content-Type"] = valueJSON
 	h["Cache-Control"] = valueNoStore
 	h["X-Content-Type-Options"] = valueNoSniff
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // an error means that the client has disconnected
 }
 
-// Invalid is 400 invalid_request about one field of a body.
+// Invalid returns a problem with the status 400 and the code invalid_request, for one field.
 func Invalid(pointer, detail string) *problem.Details {
 	d := problem.New(http.StatusBadRequest, "invalid_request", "Invalid request", detail)
 	d.Errors = []problem.Field{problem.NewField(pointer, detail)}

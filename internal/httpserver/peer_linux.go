@@ -8,15 +8,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setPeerLimits sets options on a listener, whose connections inherit them.
+// setPeerLimits sets options of a listener. Its connections inherit them.
 func setPeerLimits(_, _ string, c syscall.RawConn) error {
-	var err error
-	failed := c.Control(func(descriptor uintptr) {
+	var optionErr error
+	controlErr := c.Control(func(descriptor uintptr) {
 		fd := int(descriptor) //nolint:gosec // descriptors are small
-		err = errors.Join(
+		optionErr = errors.Join(
 			unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(peerTimeout/time.Millisecond)),
 			unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, maxUnsent),
 		)
 	})
-	return errors.Join(failed, err)
+	return errors.Join(controlErr, optionErr)
 }

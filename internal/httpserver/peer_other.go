@@ -4,5 +4,5 @@ package httpserver
 
 import "syscall"
 
-// setPeerLimits does nothing: the kernel's own, larger, bounds hold.
+// setPeerLimits does nothing. The larger limits of the kernel apply.
 func setPeerLimits(string, string, syscall.RawConn) error { return nil }

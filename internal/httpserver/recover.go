@@ -9,8 +9,8 @@ import (
 	"github.com/redroomrewards/realtime/internal/problem"
 )
 
-// Recover limits a panic to its request. It logs the panic with its stack and answers 500, unless
-// the answer has begun.
+// Recover limits the effect of a panic to its request. It logs the panic and its stack. It answers
+// with 500 if the answer has not started, and closes the connection otherwise.
 func Recover(next http.Handler, log *slog.Logger) http.Handler {
 	if log == nil {
 		log = slog.Default()
@@ -25,10 +25,11 @@ func Recover(next http.Handler, log *slog.Logger) http.Handler {
 			if v == http.ErrAbortHandler { //nolint:errorlint // net/http compares in the same way
 				panic(v)
 			}
-			log.Error("panic in a request", "method", r.Method, "path", r.URL.Path,
+			log.Error("a request panicked", "method", r.Method, "path", r.URL.Path,
 				"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+
 			if tracked.started {
-				panic(http.ErrAbortHandler) // the client must not take half an answer for a whole one
+				panic(http.ErrAbortHandler) // so that the client does not accept an incomplete answer
 			}
 			problem.Write(w, problem.New(http.StatusInternalServerError, "internal", "",
 				"an internal error occurred; the server log has the cause"))
@@ -37,7 +38,7 @@ func Recover(next http.Handler, log *slog.Logger) http.Handler {
 	})
 }
 
-// trackingWriter records whether an answer has begun.
+// trackingWriter records whether the answer has started.
 type trackingWriter struct {
 	http.ResponseWriter
 	started bool
@@ -53,5 +54,5 @@ func (w *trackingWriter) Write(p []byte) (int, error) {
 	return w.ResponseWriter.Write(p)
 }
 
-// Unwrap lets http.ResponseController find the methods of the server's writer, such as Hijack.
+// Unwrap returns the writer of the server. http.ResponseController calls it.
 func (w *trackingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

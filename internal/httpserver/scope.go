@@ -9,15 +9,16 @@ import (
 	"github.com/redroomrewards/realtime/internal/problem"
 )
 
-// Verifier checks tokens. *auth.Verifier is one.
+// Verifier verifies tokens. *auth.Verifier implements it.
 type Verifier interface {
 	Verify(ctx context.Context, raw string) (*auth.Claims, error)
 }
 
-// RequireScope calls next for requests whose token has the scope.
+// RequireScope returns a handler that calls next if the token of the request has the scope.
 func RequireScope(v Verifier, scope string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if refusal := CheckScope(w, r, v, scope); refusal != nil {
+		refusal := CheckScope(w, r, v, scope)
+		if refusal != nil {
 			problem.Write(w, refusal)
 			return
 		}
@@ -37,17 +38,19 @@ func CheckScope(w http.ResponseWriter, r *http.Request, v Verifier, scope string
 	return nil
 }
 
-// Bearer returns the claims of the request's token. If it refuses with 401, it sets the header
-// WWW-Authenticate. Verify may refuse with a *problem.Details of its own.
+// Bearer returns the claims of the request's token. For the status 401 it sets the WWW-Authenticate
+// header. If the error of Verify is a *problem.Details, Bearer returns it.
 func Bearer(w http.ResponseWriter, r *http.Request, v Verifier, realm string) (*auth.Claims, *problem.Details) {
 	if len(r.Header["Authorization"]) > 1 {
 		return nil, Invalid("/authorization", "the Authorization header must be given only once")
 	}
+
 	raw := auth.FromHeader(r.Header)
 	if raw == "" {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="`+realm+`"`)
 		return nil, problem.New(http.StatusUnauthorized, "unauthorized", "", "the request must have the header Authorization: Bearer <token>")
 	}
+
 	claims, err := v.Verify(r.Context(), raw)
 	var refusal *problem.Details
 	switch {

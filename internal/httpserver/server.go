@@ -1,6 +1,6 @@
-// Package httpserver runs the HTTP listeners of both commands: deadlines for every request, a panic
-// that ends only its own request, a graceful stop, and the admin listener with health, metrics and
-// profiles.
+// Package httpserver runs the HTTP listeners of both commands. It sets deadlines for each request,
+// limits a panic to its request, and stops gracefully. It also has the admin listener, with health
+// checks, metrics and profiles.
 package httpserver
 
 import (
@@ -15,14 +15,14 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Config is a server's settings. The zero value works.
+// Config has the settings of a server. The zero value is valid.
 type Config struct {
-	ReadHeaderTimeout time.Duration // for the header of a request. Defaults to 5 s.
-	ReadTimeout       time.Duration // for a whole request, header and body. Defaults to 20 s.
-	WriteTimeout      time.Duration // from the end of the header to the end of the answer. Defaults to 60 s.
-	IdleTimeout       time.Duration // between two requests of a connection. Defaults to 2 min.
-	MaxHeaderBytes    int           // Defaults to 32 KiB.
-	StopTimeout       time.Duration // how long a stop waits for running requests. Defaults to 10 s.
+	ReadHeaderTimeout time.Duration // limits reading the header of a request. Defaults to 5 s.
+	ReadTimeout       time.Duration // limits reading a request, header and body. Defaults to 20 s.
+	WriteTimeout      time.Duration // limits the time from the end of the header to the end of the answer. Defaults to 60 s.
+	IdleTimeout       time.Duration // limits the time between two requests of a connection. Defaults to 2 min.
+	MaxHeaderBytes    int           // limits the size of a header. Defaults to 32 KiB.
+	StopTimeout       time.Duration // limits how long a stop waits for running requests. Defaults to 10 s.
 	Logger            *slog.Logger  // Defaults to slog.Default().
 }
 
@@ -46,21 +46,21 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// peerTimeout is how long a client may leave data unacknowledged before the kernel closes its
-// connection. This ends a stream of server-sent events whose client has disappeared: the client
-// never sends anything, but the heartbeats to it are not acknowledged. The kernel's own limit is a
-// quarter of an hour. (Linux only.)
+// peerTimeout is the time after which the kernel closes a connection if the client does not
+// acknowledge data. It closes a stream of server-sent events if the client has disappeared: such a
+// client sends nothing, but it also does not acknowledge heartbeats. The default of the kernel is
+// about 15 minutes. (Linux only.)
 const peerTimeout = time.Minute
 
-// maxUnsent is how many bytes the kernel buffers for a client beyond what is in flight. The
-// kernel's own limit is 4 MB for each client that does not read. That is beyond every limit of
-// ours, and the next message, such as a ping, waits behind all of it. (Linux only.)
+// maxUnsent is the number of unsent bytes that the kernel buffers for a client. The default of the
+// kernel is 4 MB for each client that does not read. This is more than every limit of the gateway,
+// and a later message, such as a ping, would wait behind these bytes. (Linux only.)
 const maxUnsent = 128 << 10
 
-// Listen opens a TCP listener. Its error names the flag that chose the address.
+// Listen opens a TCP listener. Its error names the flag of the address.
 func Listen(ctx context.Context, flag, addr string) (net.Listener, error) {
-	// KeepAlive is off: reads and writes have deadlines, and long-lived connections have
-	// heartbeats. The kernel's probes would cost four system calls per connection.
+	// KeepAlive is off, because reads and writes have deadlines, and long-lived connections have
+	// heartbeats. Keep-alive probes would need four system calls for each connection.
 	lc := net.ListenConfig{KeepAlive: -1, Control: setPeerLimits}
 	ln, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
@@ -69,13 +69,12 @@ func Listen(ctx context.Context, flag, addr string) (net.Listener, error) {
 	return ln, nil
 }
 
-// Serve answers requests on ln until ctx ends. Then it accepts no more requests, waits up to
-// StopTimeout for those that are running, and closes their connections. The owner of a hijacked
-// connection must close it. The context of a request ends when its client disconnects, and when
-// StopTimeout is over.
+// Serve answers requests on ln until ctx ends. Then it accepts no more requests. It waits up to
+// StopTimeout for running requests and closes their connections. The owner of a hijacked connection
+// must close it. The context of a request ends when its client disconnects, and after StopTimeout.
 func Serve(ctx context.Context, ln net.Listener, h http.Handler, cfg Config) error {
 	cfg = cfg.withDefaults()
-	// The requests' contexts do not inherit the end of ctx: a graceful stop lets requests finish.
+	// The contexts of requests do not end with ctx, so that a graceful stop lets requests finish.
 	base, cancelRequests := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancelRequests()
 	srv := &http.Server{
@@ -91,7 +90,8 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, cfg Config) err
 
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		err := srv.Serve(ln)
+		if !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve on %s: %w", ln.Addr(), err)
 		}
 		return nil
@@ -100,11 +100,14 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, cfg Config) err
 		<-gctx.Done()
 		stop, cancel := context.WithTimeout(base, cfg.StopTimeout)
 		defer cancel()
-		if err := srv.Shutdown(stop); err != nil {
-			cfg.Logger.Warn("connections were still open at the end of the stop timeout; closing them", "addr", ln.Addr().String(), "err", err)
-			cancelRequests()
-			_ = srv.Close() // the log has the error of Shutdown
+		err := srv.Shutdown(stop)
+		if err == nil {
+			return nil
 		}
+		cfg.Logger.Warn("connections were open after the stop timeout and were closed",
+			"address", ln.Addr().String(), "error", err)
+		cancelRequests()
+		_ = srv.Close() // the error of Shutdown was logged
 		return nil
 	})
 	return g.Wait()

@@ -11,16 +11,17 @@ import (
 	"time"
 )
 
-// certificateCheck is how often the files of a certificate are checked for changes.
+// certificateCheck is the interval at which the files of a certificate are checked for changes.
 const certificateCheck = 10 * time.Second
 
-// Certificate is a server's certificate. It is read again when its files change, so that a renewal
-// needs no restart. A nil Certificate serves without TLS.
+// Certificate is the certificate of a server. Run reloads it when its files change, so that a
+// renewal does not need a restart. A nil Certificate serves without TLS.
 type Certificate struct {
-	certFile, keyFile string
-	log               *slog.Logger
-	current           atomic.Pointer[tls.Certificate]
-	seen              [2]fileVersion // of the files that are loaded; only Run uses it after LoadCertificate
+	certFile string
+	keyFile  string
+	log      *slog.Logger
+	current  atomic.Pointer[tls.Certificate]
+	loaded   [2]fileVersion // versions of the loaded files; after LoadCertificate only Run uses it
 }
 
 // fileVersion identifies a version of a file.
@@ -29,11 +30,12 @@ type fileVersion struct {
 	size     int64
 }
 
-// LoadCertificate reads a certificate with its chain, and its key. Both files are PEM.
+// LoadCertificate loads a certificate with its chain, and its key. Both files must be PEM.
 func LoadCertificate(certFile, keyFile string, log *slog.Logger) (*Certificate, error) {
 	c := &Certificate{certFile: certFile, keyFile: keyFile, log: log}
-	c.seen = c.fileVersions()
-	if err := c.loadFiles(); err != nil {
+	c.loaded = c.fileVersions()
+	err := c.loadFiles()
+	if err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -48,27 +50,33 @@ func (c *Certificate) loadFiles() error {
 	return nil
 }
 
-func (c *Certificate) fileVersions() (s [2]fileVersion) {
+// fileVersions returns the versions of the files. The version of a missing file is zero; loadFiles
+// reports it.
+func (c *Certificate) fileVersions() (versions [2]fileVersion) {
 	for i, name := range []string{c.certFile, c.keyFile} {
-		if info, err := os.Stat(name); err == nil { // load reports a missing file
-			s[i] = fileVersion{info.ModTime(), info.Size()}
+		info, err := os.Stat(name)
+		if err != nil {
+			continue
 		}
+		versions[i] = fileVersion{info.ModTime(), info.Size()}
 	}
-	return s
+	return versions
 }
 
-// Reload reads the files if they have changed. If they cannot be used, the certificate stays as it
-// is, and the next call tries again.
+// Reload loads the files if they have changed. If they are invalid, the certificate does not change,
+// and the next call tries again.
 func (c *Certificate) Reload() error {
-	now := c.fileVersions()
-	if now == c.seen {
+	versions := c.fileVersions()
+	if versions == c.loaded {
 		return nil
 	}
-	if err := c.loadFiles(); err != nil {
-		return err // perhaps only one of the files has been written yet
+
+	err := c.loadFiles()
+	if err != nil {
+		return err // perhaps only one of the files is already new
 	}
-	c.seen = now
-	c.log.Info("certificate reloaded", "expires", c.current.Load().Leaf.NotAfter)
+	c.loaded = versions
+	c.log.Info("certificate was reloaded", "expiry", c.current.Load().Leaf.NotAfter)
 	return nil
 }
 
@@ -85,8 +93,9 @@ func (c *Certificate) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			if err := c.Reload(); err != nil {
-				c.log.Error("the certificate's new files cannot be used; keeping the old certificate", "err", err)
+			err := c.Reload()
+			if err != nil {
+				c.log.Error("reloading the certificate failed; keeping the old certificate", "error", err)
 			}
 		}
 	}
@@ -98,8 +107,10 @@ func (c *Certificate) Listener(ln net.Listener) net.Listener {
 		return ln
 	}
 	return tls.NewListener(ln, &tls.Config{
-		MinVersion:     tls.VersionTLS12,
-		NextProtos:     []string{"h2", "http/1.1"},
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.current.Load(), nil },
+		MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"h2", "http/1.1"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return c.current.Load(), nil
+		},
 	})
 }
