@@ -1,5 +1,5 @@
-// Package coreadmin is the core's admin API: the outbox, reconciliation and dead letters. It is
-// served on the admin listener, and each call needs a token with the scope admin.
+// Package coreadmin is the admin API of the core: the outbox, reconciliation and dead letters. The
+// admin listener serves it. Each call needs a token with the scope admin.
 package coreadmin
 
 import (
@@ -17,19 +17,19 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// Ledger is what the admin API needs of the ledger. *wallet.Ledger is one.
+// Ledger has the methods of the ledger that the admin API calls. *wallet.Ledger implements it.
 type Ledger interface {
 	Auditor
-	// Backlog returns the number of rows in the outbox and the time of the oldest.
+	// Backlog returns the number of rows in the outbox and the time of the oldest row.
 	Backlog(ctx context.Context) (rows int64, oldest time.Time, err error)
 }
 
-// Config is what the admin API works with. All fields are required.
+// Config has the dependencies of the admin API. All fields are required.
 type Config struct {
 	Ledger     Ledger
 	Redis      redis.UniversalClient
 	Keys       bus.Keys
-	CheckRedis func(context.Context) error // reports why events cannot be published
+	CheckRedis func(context.Context) error // returns nil if events can be published
 	Verifier   httpserver.Verifier
 	Logger     *slog.Logger
 }
@@ -40,19 +40,21 @@ type API struct {
 	reconciling sync.Mutex // held while a reconciliation runs
 }
 
-// New makes the admin API.
+// New returns the admin API.
 func New(cfg Config) *API { return &API{cfg: cfg} }
 
 // Register adds the calls to an admin listener.
 func (a *API) Register(listener *httpserver.Admin) {
-	for pattern, handle := range map[string]func(http.ResponseWriter, *http.Request) *problem.Details{
+	calls := map[string]func(http.ResponseWriter, *http.Request) *problem.Details{
 		"GET /admin/outbox":                    a.getOutbox,
 		"POST /admin/reconcile":                a.reconcileLedger,
 		"GET /admin/dead-letters":              a.listDeadLetters,
 		"POST /admin/dead-letters/{id}/replay": a.replayDeadLetter,
-	} {
+	}
+	for pattern, handle := range calls {
 		listener.Handle(pattern, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if refusal := handle(w, r); refusal != nil {
+			refusal := handle(w, r)
+			if refusal != nil {
 				problem.Write(w, refusal)
 			}
 		}))

@@ -14,22 +14,22 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/consumer"
 )
 
-// DeadLetter is a dead letter as programs get it, over HTTP and from core dead-letters.
+// DeadLetter is the JSON form of a dead letter, in the admin API and in `core dead-letters`.
 type DeadLetter struct {
 	ID         string            `json:"id"`
 	Group      string            `json:"group"`
-	Subscriber string            `json:"subscriber"` // empty: the entry itself is not an event
+	Subscriber string            `json:"subscriber"` // empty if the entry is not an event
 	Error      string            `json:"error"`
 	Attempts   int               `json:"attempts"`
 	FailedAt   string            `json:"failedAt"`
 	EventID    string            `json:"eventId"`
 	EventType  string            `json:"eventType"`
 	Account    string            `json:"account"`
-	Event      json.RawMessage   `json:"event,omitempty"` // the event's JSON; absent when the entry has none
-	Entry      map[string]string `json:"entry"`           // the fields of the stream entry, without event
+	Event      json.RawMessage   `json:"event,omitempty"` // the JSON of the event; absent if the entry has none
+	Entry      map[string]string `json:"entry"`           // the other fields of the stream entry
 }
 
-// NewDeadLetter returns the letter as programs get it.
+// NewDeadLetter returns the JSON form of a dead letter. It may remove a field from l.Fields.
 func NewDeadLetter(l *bus.DeadLetter) DeadLetter {
 	d := DeadLetter{
 		ID:         l.ID,
@@ -50,24 +50,28 @@ func NewDeadLetter(l *bus.DeadLetter) DeadLetter {
 	return d
 }
 
-// ErrUnknownLetter is the error of ListDeadLetters for an id that cannot be a dead letter's of the
-// group.
+// ErrUnknownLetter means that an id cannot be the id of a dead letter of the group.
 var ErrUnknownLetter = errors.New("after must be the id of a dead letter of the group")
 
-// ListDeadLetters lists the dead letters of a group, or of all groups when group is empty, one
-// group after the other. It returns those after the letter with the given id, at most limit.
+// ListDeadLetters lists the dead letters of a group, or those of all groups if group is empty, one
+// group after the other. It starts after the letter with the id after, and returns at most limit
+// letters.
 func ListDeadLetters(ctx context.Context, rdb redis.UniversalClient, keys bus.Keys, group, after string, limit int) ([]DeadLetter, error) {
 	groups := []string{group}
 	if group == "" {
 		var err error
-		if groups, err = consumer.Groups(ctx, rdb, keys); err != nil {
+		groups, err = consumer.Groups(ctx, rdb, keys)
+		if err != nil {
 			return nil, err
 		}
 	}
+
 	firstGroup := consumer.LetterGroup(after)
-	if after != "" && (firstGroup == "" || (group != "" && firstGroup != group)) {
+	isOtherGroup := group != "" && firstGroup != group
+	if after != "" && (firstGroup == "" || isOtherGroup) {
 		return nil, ErrUnknownLetter
 	}
+
 	letters := []DeadLetter{}
 	for _, g := range groups {
 		if g < firstGroup || len(letters) == limit {
@@ -76,6 +80,7 @@ func ListDeadLetters(ctx context.Context, rdb redis.UniversalClient, keys bus.Ke
 		if g > firstGroup {
 			after = ""
 		}
+
 		list, err := consumer.OpenDeadLetters(rdb, keys, g).List(ctx, after, limit-len(letters))
 		if err != nil {
 			return nil, err
@@ -95,15 +100,17 @@ const (
 // deadLetterPage is the answer of GET /admin/dead-letters.
 type deadLetterPage struct {
 	DeadLetters []DeadLetter `json:"deadLetters"`
-	Next        string       `json:"next,omitempty"` // after of the next page; absent on the last page
+	Next        string       `json:"next,omitempty"` // the parameter after of the next page; absent on the last page
 }
 
-// listDeadLetters answers with a page of dead letters. Its query has group (absent: all groups),
-// after and limit.
+// listDeadLetters answers with a page of dead letters. Its parameters are group (default: all
+// groups), after and limit.
 func (a *API) listDeadLetters(w http.ResponseWriter, r *http.Request) *problem.Details {
-	if refusal := a.requireAdmin(w, r); refusal != nil {
+	refusal := a.requireAdmin(w, r)
+	if refusal != nil {
 		return refusal
 	}
+
 	query, refusal := httpserver.Query(r, "group", "after", "limit")
 	if refusal != nil {
 		return refusal
@@ -114,8 +121,10 @@ func (a *API) listDeadLetters(w http.ResponseWriter, r *http.Request) *problem.D
 	}
 	limit := int(n)
 
-	// One more than the page tells whether there is a next page.
-	letters, err := ListDeadLetters(r.Context(), a.cfg.Redis, a.cfg.Keys, query.Get("group"), query.Get("after"), limit+1)
+	group := query.Get("group")
+	after := query.Get("after")
+	// One more letter than the page shows whether there is a next page.
+	letters, err := ListDeadLetters(r.Context(), a.cfg.Redis, a.cfg.Keys, group, after, limit+1)
 	if err != nil {
 		return a.describeLetterError(err)
 	}
@@ -129,17 +138,20 @@ func (a *API) listDeadLetters(w http.ResponseWriter, r *http.Request) *problem.D
 	return nil
 }
 
-// replayDeadLetter has the event of a dead letter handled again.
+// replayDeadLetter passes the event of a dead letter to its subscription again.
 func (a *API) replayDeadLetter(w http.ResponseWriter, r *http.Request) *problem.Details {
-	if refusal := a.requireAdmin(w, r); refusal != nil {
+	refusal := a.requireAdmin(w, r)
+	if refusal != nil {
 		return refusal
 	}
-	if _, refusal := httpserver.Query(r); refusal != nil {
+	_, refusal = httpserver.Query(r)
+	if refusal != nil {
 		return refusal
 	}
 
 	id := r.PathValue("id")
-	err := consumer.OpenDeadLetters(a.cfg.Redis, a.cfg.Keys, consumer.LetterGroup(id)).Replay(r.Context(), id)
+	letters := consumer.OpenDeadLetters(a.cfg.Redis, a.cfg.Keys, consumer.LetterGroup(id))
+	err := letters.Replay(r.Context(), id)
 	if err != nil {
 		return a.describeLetterError(err)
 	}
@@ -147,6 +159,7 @@ func (a *API) replayDeadLetter(w http.ResponseWriter, r *http.Request) *problem.
 	return nil
 }
 
+// describeLetterError returns the problem for the client. It logs errors of Redis.
 func (a *API) describeLetterError(err error) *problem.Details {
 	switch {
 	case errors.Is(err, bus.ErrNoDeadLetter):
@@ -154,8 +167,10 @@ func (a *API) describeLetterError(err error) *problem.Details {
 	case errors.Is(err, ErrUnknownLetter):
 		return httpserver.Invalid("/after", err.Error())
 	}
-	a.cfg.Logger.Error("reading dead letters failed", "err", err)
-	d := problem.New(http.StatusServiceUnavailable, "unavailable", "Redis unavailable", "Redis did not answer; the server log has the cause")
+
+	a.cfg.Logger.Error("reading dead letters failed", "error", err)
+	d := problem.New(http.StatusServiceUnavailable, "unavailable", "Redis unavailable",
+		"Redis did not answer; the server log has the cause")
 	d.RetryAfter = 2
 	return d
 }

@@ -11,24 +11,26 @@ import (
 
 // outboxState is the answer of GET /admin/outbox.
 type outboxState struct {
-	Backlog   int64   `json:"backlog"`            // transactions whose events Redis may not have yet
-	OldestAge float64 `json:"oldestAgeSeconds"`   // 0: the outbox is empty
-	OldestAt  string  `json:"oldestAt,omitempty"` // when the oldest was committed
-	Redis     string  `json:"redis"`              // ok, or why events wait
+	Backlog   int64   `json:"backlog"`            // the number of transactions whose events may not be in Redis
+	OldestAge float64 `json:"oldestAgeSeconds"`   // 0 if the outbox is empty
+	OldestAt  string  `json:"oldestAt,omitempty"` // the commit time of the oldest transaction
+	Redis     string  `json:"redis"`              // ok, or the error that delays events
 }
 
-// getOutbox answers with the length and the age of the outbox.
+// getOutbox answers with the length of the outbox and the age of its oldest row.
 func (a *API) getOutbox(w http.ResponseWriter, r *http.Request) *problem.Details {
-	if refusal := a.requireAdmin(w, r); refusal != nil {
+	refusal := a.requireAdmin(w, r)
+	if refusal != nil {
 		return refusal
 	}
-	if _, refusal := httpserver.Query(r); refusal != nil {
+	_, refusal = httpserver.Query(r)
+	if refusal != nil {
 		return refusal
 	}
 
 	rows, oldest, err := a.cfg.Ledger.Backlog(r.Context())
 	if err != nil {
-		a.cfg.Logger.Error("counting the outbox failed", "err", err)
+		a.cfg.Logger.Error("counting the outbox failed", "error", err)
 		return ledgerUnavailable()
 	}
 
@@ -37,7 +39,9 @@ func (a *API) getOutbox(w http.ResponseWriter, r *http.Request) *problem.Details
 		state.OldestAge = time.Since(oldest).Seconds()
 		state.OldestAt = oldest.UTC().Format(bus.TimeFormat)
 	}
-	if err := a.cfg.CheckRedis(r.Context()); err != nil {
+
+	err = a.cfg.CheckRedis(r.Context())
+	if err != nil {
 		state.Redis = err.Error()
 	}
 	httpserver.WriteJSON(w, http.StatusOK, state)

@@ -11,47 +11,56 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// Auditor verifies the ledger. *wallet.Ledger is one.
+// Auditor verifies the ledger. *wallet.Ledger implements it.
 type Auditor interface {
 	Verify(ctx context.Context, o wallet.VerifyOptions) (*wallet.Report, error)
 }
 
-// Report is the result of an audit as programs get it, over HTTP and from core verify.
+// Report is the JSON form of an audit report, in the admin API and in `core verify`.
 type Report struct {
 	OK bool `json:"ok"`
 	*wallet.Report
-	Seconds float64 `json:"seconds"` // how long the audit took
+	Seconds float64 `json:"seconds"` // the duration of the audit
 }
 
-// VerifyLedger verifies the ledger and measures how long that takes.
+// VerifyLedger verifies the ledger and measures the duration.
 func VerifyLedger(ctx context.Context, ledger Auditor, options wallet.VerifyOptions) (*Report, error) {
-	begin := time.Now()
+	start := time.Now()
 	report, err := ledger.Verify(ctx, options)
 	if err != nil {
 		return nil, err
 	}
-	return &Report{OK: report.OK(), Report: report, Seconds: time.Since(begin).Seconds()}, nil
+	return &Report{
+		OK:      report.OK(),
+		Report:  report,
+		Seconds: time.Since(start).Seconds(),
+	}, nil
 }
 
 // reconcileBody is the body of POST /admin/reconcile. It may be absent.
 type reconcileBody struct {
-	Account *string `json:"account"` // absent: all accounts and all transactions
+	Account *string `json:"account"` // if absent, all accounts and all transactions are verified
 }
 
-// reconcileLedger verifies the ledger, or one account, and answers with the report. It has no time limit,
-// and it ends when its client disconnects. One runs at a time, since each reads the whole ledger.
+// reconcileLedger verifies the ledger, or one account, and answers with the report. It has no time
+// limit. It stops when its client disconnects. Only one reconciliation runs at a time, because each
+// reads the whole ledger.
 func (a *API) reconcileLedger(w http.ResponseWriter, r *http.Request) *problem.Details {
-	if refusal := a.requireAdmin(w, r); refusal != nil {
+	refusal := a.requireAdmin(w, r)
+	if refusal != nil {
 		return refusal
 	}
-	if _, refusal := httpserver.Query(r); refusal != nil {
+	_, refusal = httpserver.Query(r)
+	if refusal != nil {
 		return refusal
 	}
 
 	var body reconcileBody
-	if refusal := readReconcileBody(r, &body); refusal != nil {
+	refusal = readReconcileBody(r, &body)
+	if refusal != nil {
 		return refusal
 	}
+
 	var options wallet.VerifyOptions
 	if body.Account != nil {
 		account, err := wallet.ParseAccount(*body.Account)
@@ -66,8 +75,9 @@ func (a *API) reconcileLedger(w http.ResponseWriter, r *http.Request) *problem.D
 			"only one reconciliation may run at a time; try again when the running one has ended")
 	}
 	defer a.reconciling.Unlock()
-	// The listener's deadline is for answers that come soon. An error means that the writer has no
-	// deadline. The deadline for reading ended with the body.
+
+	// The write deadline of the listener is too short for an audit. An error means that the writer
+	// has no deadline.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
 	report, err := VerifyLedger(r.Context(), a.cfg.Ledger, options)
 	if err != nil {
@@ -75,7 +85,8 @@ func (a *API) reconcileLedger(w http.ResponseWriter, r *http.Request) *problem.D
 	}
 
 	if !report.OK {
-		a.cfg.Logger.Error("the ledger is inconsistent: see the report of /admin/reconcile or core verify", "findings", report.FindingCount)
+		a.cfg.Logger.Error("the ledger is inconsistent; see the report of /admin/reconcile or core verify",
+			"findings", report.FindingCount)
 	}
 	httpserver.WriteJSON(w, http.StatusOK, report)
 	return nil
@@ -85,20 +96,22 @@ func readReconcileBody(r *http.Request, body *reconcileBody) *problem.Details {
 	if r.ContentLength == 0 {
 		return nil
 	}
-	if refusal := httpserver.CheckContentType(r.Header); refusal != nil {
+	refusal := httpserver.CheckContentType(r.Header)
+	if refusal != nil {
 		return refusal
 	}
 	return httpserver.ReadJSON(r, body)
 }
 
-// describeAuditError returns the problem for the client. It logs an error that is not in the table
-// of coreapi.
+// describeAuditError returns the problem for the client. It logs an error that is not in the error
+// table of coreapi.
 func (a *API) describeAuditError(err error) *problem.Details {
 	details := coreapi.DescribeError(err)
 	switch {
 	case details == nil:
-		a.cfg.Logger.Error("reconcile failed", "err", err)
-		return problem.New(http.StatusInternalServerError, "internal", "Internal error", "the ledger could not be verified; the server log has the cause")
+		a.cfg.Logger.Error("verifying the ledger failed", "error", err)
+		return problem.New(http.StatusInternalServerError, "internal", "Internal error",
+			"the ledger could not be verified; the server log has the cause")
 	case details.Code == "unavailable":
 		return ledgerUnavailable()
 	}
