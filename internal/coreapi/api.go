@@ -67,6 +67,7 @@ func New(l Ledger, v Verifier, cfg Config) *API {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
+
 	a := &API{
 		ledger:   l,
 		verifier: v,
@@ -84,7 +85,9 @@ func New(l Ledger, v Verifier, cfg Config) *API {
 }
 
 // OpenAPI returns the document of /openapi.json, indented.
-func (a *API) OpenAPI() ([]byte, error) { return json.MarshalIndent(a.huma.OpenAPI(), "", "  ") }
+func (a *API) OpenAPI() ([]byte, error) {
+	return json.MarshalIndent(a.huma.OpenAPI(), "", "  ")
+}
 
 // ServeHTTP answers a request. It refuses paths that ServeMux would redirect, because a POST does
 // not survive a redirect.
@@ -115,15 +118,18 @@ func (a *API) refuseUnmatched(w http.ResponseWriter, r *http.Request) {
 	for _, method := range []string{http.MethodGet, http.MethodPost} {
 		other := r.Clone(r.Context())
 		other.Method = method
-		if _, pattern := a.mux.Handler(other); strings.HasPrefix(pattern, method+" ") {
+		_, pattern := a.mux.Handler(other)
+		if strings.HasPrefix(pattern, method+" ") {
 			allowed = append(allowed, method)
 		}
 	}
+
 	if len(allowed) == 0 {
 		a.refuseRequest(w, r, problem.New(http.StatusNotFound, "not_found", "Not found",
 			"the path is unknown; /docs lists all paths"))
 		return
 	}
+
 	w.Header().Set("Allow", strings.Join(allowed, ", "))
 	a.refuseRequest(w, r, problem.New(http.StatusMethodNotAllowed, "method_not_allowed", "Method not allowed",
 		"the method must be "+strings.Join(allowed, " or ")))
@@ -133,6 +139,7 @@ func (a *API) refuseUnmatched(w http.ResponseWriter, r *http.Request) {
 func (a *API) refuseRequest(w http.ResponseWriter, r *http.Request, details *problem.Details) {
 	c := call{w: w, r: r}
 	c.setRequestID()
+
 	problem.Write(w, details)
 	a.unmatched.observeRequest(details.Status, time.Now())
 }

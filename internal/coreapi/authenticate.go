@@ -9,14 +9,17 @@ import (
 
 // authenticate requires a valid token and sets the claims of the call.
 func (c *call) authenticate() error {
-	if _, err := c.singleHeader("Authorization", "/authorization"); err != nil {
+	_, err := c.singleHeader("Authorization", "/authorization")
+	if err != nil {
 		return err
 	}
+
 	raw := auth.FromHeader(c.r.Header)
 	if raw == "" {
 		c.w.Header().Set("WWW-Authenticate", `Bearer realm="core"`)
 		return fmt.Errorf("%w: the request must have the header Authorization: Bearer <token>", errUnauthorized)
 	}
+
 	claims, err := c.api.verifier.Verify(c.ctx, raw)
 	if errors.Is(err, auth.ErrUnavailable) {
 		return err
@@ -45,5 +48,6 @@ func (c *call) requireReadable(accounts ...string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%w: the token must be for the account or have the scope %s", errForbidden, auth.ScopeRead)
+	return fmt.Errorf("%w: the token must be for the account or have the scope %s",
+		errForbidden, auth.ScopeRead)
 }

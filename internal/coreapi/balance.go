@@ -30,14 +30,16 @@ var balanceDoc = queryDoc{
 
 // getBalance serves GET /v1/accounts/{account}/balance.
 func getBalance(c *call) error {
-	if err := c.authenticate(); err != nil {
+	err := c.authenticate()
+	if err != nil {
 		return err
 	}
 	account, err := c.accountToRead()
 	if err != nil {
 		return err
 	}
-	if err := c.requireReadable(string(account)); err != nil {
+	err = c.requireReadable(string(account))
+	if err != nil {
 		return err
 	}
 

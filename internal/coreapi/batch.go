@@ -56,6 +56,7 @@ func (items *batchItems) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	if token.Kind() != '[' {
 		return invalidField("/operations", detailOperations)
 	}
+
 	for kind := dec.PeekKind(); kind != ']'; kind = dec.PeekKind() {
 		if len(*items) == maxOperations {
 			return invalidField("/operations", detailOperations)
@@ -63,8 +64,10 @@ func (items *batchItems) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		if kind == 'n' { // the decoder would treat null like {}
 			return invalidField("/operations/"+strconv.Itoa(len(*items)), "must be a JSON object")
 		}
+
 		*items = append(*items, batchItem{})
-		if err := jsonv2.UnmarshalDecode(dec, &(*items)[len(*items)-1]); err != nil {
+		err := jsonv2.UnmarshalDecode(dec, &(*items)[len(*items)-1])
+		if err != nil {
 			return err
 		}
 	}
@@ -75,76 +78,89 @@ func (items *batchItems) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 // runBatch serves POST /v1/batch. It passes all operations to group commit at once. A body that
 // cannot be decoded is refused as a whole. Otherwise each operation succeeds or fails on its own.
 func runBatch(c *call) error {
-	if err := c.authenticate(); err != nil {
+	err := c.authenticate()
+	if err != nil {
 		return err
 	}
 
-	if _, err := c.readQuery(); err != nil {
+	_, err = c.readQuery()
+	if err != nil {
 		return err
 	}
 	origin, err := c.readOrigin()
 	if err != nil {
 		return err
 	}
-	if err := validateOrigin(origin); err != nil {
+	err = validateOrigin(origin)
+	if err != nil {
 		return err
 	}
+
 	var body batchBody
-	if err := c.decodeBody(&body); err != nil {
+	err = c.decodeBody(&body)
+	if err != nil {
 		return err
 	}
-	items := body.Operations
-	if len(items) == 0 {
+	if len(body.Operations) == 0 {
 		return invalidField("/operations", detailOperations)
 	}
 
+	results := c.commitBatch(origin, body.Operations)
+
+	answer, err := c.appendResults(c.newBody(), results)
+	if err != nil {
+		return err
+	}
+	c.writeBody(http.StatusOK, answer)
+	return nil
+}
+
+// commitBatch passes the valid items to the ledger. It returns one result for each item.
+func (c *call) commitBatch(origin origin, items []batchItem) []wallet.Result {
 	ctx, cancel := c.commitContext()
 	defer cancel()
-	common := wallet.Op{RequestID: origin.requestID, TraceParent: origin.traceParent}
+	common := wallet.Op{
+		RequestID:   origin.requestID,
+		TraceParent: origin.traceParent,
+	}
 	ctx, span := c.startCommitSpan(ctx, &common, len(items))
-	refusals := make([]error, len(items)) // the errors of items that are not passed to the ledger
+	defer endCommitSpan(span, nil) // each operation has its own error
+
+	results := make([]wallet.Result, len(items))
 	ops := make([]wallet.Op, 0, len(items))
 	for i := range items {
 		op := common
-		refusals[i] = c.prepareItem(&items[i], &op)
-		if refusals[i] == nil {
+		results[i].Err = c.prepareItem(&items[i], &op)
+		if results[i].Err == nil {
 			ops = append(ops, op)
 		}
 	}
-	var results []wallet.Result
-	if len(ops) > 0 {
-		results = c.api.ledger.DoBatch(ctx, ops)
+	if len(ops) == 0 {
+		return results
 	}
-	endCommitSpan(span, nil) // each operation has its own result
 
-	answer := append(c.newBody(), `{"results":[`...)
-	for i := range items {
-		if i > 0 {
-			answer = append(answer, ',')
-		}
-		if refusals[i] != nil {
-			answer, err = c.appendRefusal(answer, i, refusals[i])
-		} else {
-			answer, err = c.appendResult(answer, i, &results[0])
-			results = results[1:]
-		}
-		if err != nil {
-			return err
+	committed := c.api.ledger.DoBatch(ctx, ops)
+	for i := range results {
+		if results[i].Err == nil {
+			results[i] = committed[0]
+			committed = committed[1:]
 		}
 	}
-	c.writeBody(http.StatusOK, append(answer, `]}`...))
-	return nil
+	return results
 }
 
 // prepareItem checks that the token has the scope of the item's operation, and sets the fields of
 // op. The ledger validates the operation.
 func (c *call) prepareItem(item *batchItem, op *wallet.Op) error {
 	op.Operation = wallet.Operation(item.Operation)
-	if scope, _, ok := scopeAndStatus(op.Operation); ok {
-		if err := c.requireScope(scope); err != nil {
+	scope, _, ok := scopeAndStatus(op.Operation)
+	if ok {
+		err := c.requireScope(scope)
+		if err != nil {
 			return err
 		}
 	}
+
 	if item.EscrowID != "" {
 		id, ok := parseUUID(item.EscrowID)
 		if !ok || id == uuid.Nil {
@@ -152,6 +168,7 @@ func (c *call) prepareItem(item *batchItem, op *wallet.Op) error {
 		}
 		op.EscrowID = id
 	}
+
 	op.IdempotencyKey = item.IdempotencyKey
 	op.Account = wallet.Account(item.Account)
 	op.Model = modelAccount(item.ModelID)
@@ -182,11 +199,29 @@ func scopeAndStatus(op wallet.Operation) (scope string, status int, ok bool) {
 	return "", 0, false
 }
 
+// appendResults appends the answer to a batch.
+func (c *call) appendResults(b []byte, results []wallet.Result) ([]byte, error) {
+	b = append(b, `{"results":[`...)
+	for i := range results {
+		if i > 0 {
+			b = append(b, ',')
+		}
+
+		var err error
+		b, err = c.appendResult(b, i, &results[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return append(b, `]}`...), nil
+}
+
 // appendResult appends the result of operation i.
 func (c *call) appendResult(b []byte, i int, result *wallet.Result) ([]byte, error) {
 	if result.Err != nil {
 		return c.appendRefusal(b, i, result.Err)
 	}
+
 	_, status, _ := scopeAndStatus(result.Receipt.Operation)
 	b = append(b, `{"status":`...)
 	b = strconv.AppendInt(b, int64(status), 10)
@@ -214,10 +249,12 @@ func (c *call) appendRefusal(b []byte, i int, err error) ([]byte, error) {
 		}
 		details.Extra["retryAfterSeconds"] = details.RetryAfter
 	}
+
 	text, err := details.MarshalJSON()
 	if err != nil {
 		return b, err
 	}
+
 	b = append(b, `{"status":`...)
 	b = strconv.AppendInt(b, int64(details.Status), 10)
 	b = append(b, `,"problem":`...)

@@ -35,19 +35,28 @@ func (a *API) addRoute(op huma.Operation, handle func(*call) error) {
 	pattern := op.Method + " " + op.Path
 	metrics := a.metrics.ofOperation(op.OperationID)
 	a.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		begin := time.Now()
+		start := time.Now()
 		ctx, span := a.startRequestSpan(r, pattern)
-		c := call{api: a, ctx: ctx, w: w, r: r, buffer: a.buffers.getBuffer()}
+		c := call{
+			api:    a,
+			ctx:    ctx,
+			w:      w,
+			r:      r,
+			buffer: a.buffers.getBuffer(),
+		}
 		c.setRequestID()
-		if err := handle(&c); err != nil {
+
+		err := handle(&c)
+		if err != nil {
 			c.writeError(err)
 		}
+
 		a.buffers.putBuffer(c.buffer)
 		endRequestSpan(span, c.status)
-		metrics.observeRequest(c.status, begin)
+		metrics.observeRequest(c.status, start)
 		if a.cfg.Logger.Enabled(ctx, slog.LevelDebug) {
-			a.cfg.Logger.DebugContext(ctx, "request", "operation", op.OperationID, "status", c.status,
-				"requestId", c.requestID, "duration", time.Since(begin))
+			a.cfg.Logger.DebugContext(ctx, "request was answered", "operation", op.OperationID, "status", c.status,
+				"requestId", c.requestID, "duration", time.Since(start))
 		}
 	})
 }
@@ -57,14 +66,12 @@ const maxRequestID = 255 // bytes
 // setRequestID sets the request id of the call and of the answer. It uses the client's id, or
 // generates one. An id that the ledger will refuse is not sent back.
 func (c *call) setRequestID() {
-	given := c.r.Header["X-Request-Id"]
-	if len(given) == 0 || given[0] == "" {
+	c.requestID = c.r.Header.Get("X-Request-Id")
+	if c.requestID == "" {
 		c.requestID = uuid.NewString()
-	} else {
-		c.requestID = given[0]
-		if !isPrintable(c.requestID) {
-			return
-		}
+	}
+	if !isPrintable(c.requestID) {
+		return
 	}
 	c.w.Header()["X-Request-Id"] = []string{c.requestID}
 }
@@ -98,6 +105,7 @@ func (c *call) commitOperation(op *wallet.Op) (wallet.Receipt, error) {
 	ctx, cancel := c.commitContext()
 	defer cancel()
 	ctx, span := c.startCommitSpan(ctx, op, 1)
+
 	receipt, err := c.api.ledger.Do(ctx, *op)
 	endCommitSpan(span, err)
 	return receipt, err
@@ -134,6 +142,7 @@ func (c *call) writeError(err error) {
 		c.status = statusClientClosed
 		return
 	}
+
 	details := c.describeError(err)
 	c.status = details.Status
 	problem.Write(c.w, details)
@@ -142,9 +151,12 @@ func (c *call) writeError(err error) {
 // describeError returns the problem for the client. An error that is not in the table is an
 // internal error. It is logged with the request id, and the client gets a general problem.
 func (c *call) describeError(err error) *problem.Details {
-	if details := DescribeError(err); details != nil {
+	details := DescribeError(err)
+	if details != nil {
 		return details
 	}
-	c.api.cfg.Logger.Error("request failed", "method", c.r.Method, "path", c.r.URL.Path, "requestId", c.requestID, "error", err)
+
+	c.api.cfg.Logger.Error("request failed", "method", c.r.Method, "path", c.r.URL.Path,
+		"requestId", c.requestID, "error", err)
 	return problem.New(http.StatusInternalServerError, "internal", "Internal error", detailInternal)
 }

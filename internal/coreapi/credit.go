@@ -28,10 +28,12 @@ var creditDoc = operationDoc{
 
 // creditAccount serves POST /v1/accounts/{account}/credits.
 func creditAccount(c *call) error {
-	if err := c.authenticate(); err != nil {
+	err := c.authenticate()
+	if err != nil {
 		return err
 	}
-	if err := c.requireScope(auth.ScopeCredit); err != nil {
+	err = c.requireScope(auth.ScopeCredit)
+	if err != nil {
 		return err
 	}
 
@@ -40,7 +42,8 @@ func creditAccount(c *call) error {
 		return err
 	}
 	var body creditBody
-	if err := c.decodeBody(&body); err != nil {
+	err = c.decodeBody(&body)
+	if err != nil {
 		return err
 	}
 

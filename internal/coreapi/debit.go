@@ -21,10 +21,12 @@ var debitDoc = operationDoc{
 
 // debitAccount serves POST /v1/accounts/{account}/debits.
 func debitAccount(c *call) error {
-	if err := c.authenticate(); err != nil {
+	err := c.authenticate()
+	if err != nil {
 		return err
 	}
-	if err := c.requireScope(auth.ScopeDebit); err != nil {
+	err = c.requireScope(auth.ScopeDebit)
+	if err != nil {
 		return err
 	}
 
@@ -33,7 +35,8 @@ func debitAccount(c *call) error {
 		return err
 	}
 	var body creditBody
-	if err := c.decodeBody(&body); err != nil {
+	err = c.decodeBody(&body)
+	if err != nil {
 		return err
 	}
 

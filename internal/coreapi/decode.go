@@ -33,33 +33,40 @@ var (
 )
 
 // buffers is a pool of buffers for the bodies of requests and answers.
-type buffers struct{ pool sync.Pool }
+type buffers struct {
+	pool sync.Pool
+}
 
 // maxKeptBuffer is the capacity of the largest buffer that is kept for later calls. The answer to a
 // batch fits into it.
 const maxKeptBuffer = maxBody
 
 func (b *buffers) getBuffer() *[]byte {
-	if p, ok := b.pool.Get().(*[]byte); ok {
+	p, ok := b.pool.Get().(*[]byte)
+	if ok {
 		return p
 	}
+
 	buffer := make([]byte, 0, 1024)
 	return &buffer
 }
 
 func (b *buffers) putBuffer(p *[]byte) {
-	if cap(*p) <= maxKeptBuffer {
-		*p = (*p)[:0]
-		b.pool.Put(p)
+	if cap(*p) > maxKeptBuffer {
+		return
 	}
+	*p = (*p)[:0]
+	b.pool.Put(p)
 }
 
 // decodeBody decodes the request's body, a JSON object, into dst. dst does not refer to the call's
 // buffer.
 func (c *call) decodeBody(dst any) error {
-	if refusal := httpserver.CheckContentType(c.r.Header); refusal != nil {
+	refusal := httpserver.CheckContentType(c.r.Header)
+	if refusal != nil {
 		return invalidField("", refusal.Detail)
 	}
+
 	body, err := readBody(c.r, c.newBody())
 	*c.buffer = body
 	if err != nil {
@@ -74,11 +81,13 @@ func readBody(r *http.Request, buffer []byte) ([]byte, error) {
 		drainBody(r)
 		return buffer, errBodyTooLarge
 	}
+
 	buffer = slices.Grow(buffer, int(max(r.ContentLength, 0))+1) // one more byte, to detect the end
 	for {
 		if len(buffer) == cap(buffer) {
 			buffer = slices.Grow(buffer, len(buffer))
 		}
+
 		n, err := r.Body.Read(buffer[len(buffer):cap(buffer)])
 		buffer = buffer[:len(buffer)+n]
 		switch {
@@ -93,10 +102,12 @@ func readBody(r *http.Request, buffer []byte) ([]byte, error) {
 	}
 }
 
+// drainBody reads the rest of a body that is too large, unless the client waits for 100 Continue.
 func drainBody(r *http.Request) {
-	if r.Header.Get("Expect") == "" {
-		_, _ = io.CopyN(io.Discard, r.Body, maxDrain)
+	if r.Header.Get("Expect") != "" {
+		return
 	}
+	_, _ = io.CopyN(io.Discard, r.Body, maxDrain)
 }
 
 // strict refuses unknown members, so that a typing error is not ignored. The decoder refuses
@@ -104,10 +115,11 @@ func drainBody(r *http.Request) {
 var strict = jsonv2.RejectUnknownMembers(true)
 
 func unmarshalStrictly(body []byte, dst any) error {
-	if err := jsonv2.Unmarshal(body, dst, strict); err != nil {
-		return explainJSON(err, len(body))
+	err := jsonv2.Unmarshal(body, dst, strict)
+	if err == nil {
+		return nil
 	}
-	return nil
+	return explainJSON(err, len(body))
 }
 
 // explainJSON returns the error for a body that cannot be decoded. Its text describes JSON, not Go
@@ -116,6 +128,7 @@ func explainJSON(err error, size int) error {
 	var syntax *jsontext.SyntacticError
 	var semantic *jsonv2.SemanticError
 	var explained *wallet.InvalidError
+
 	switch {
 	case errors.As(err, &explained):
 		return explained
@@ -130,7 +143,8 @@ func explainJSON(err error, size int) error {
 	case errors.As(err, &semantic):
 		return invalidField(string(semantic.JSONPointer), describeType(semantic.GoType))
 	case errors.As(err, &syntax):
-		return invalidField(string(syntax.JSONPointer), fmt.Sprintf("the body must be valid JSON; it is invalid at byte %d", syntax.ByteOffset))
+		detail := fmt.Sprintf("the body must be valid JSON; it is invalid at byte %d", syntax.ByteOffset)
+		return invalidField(string(syntax.JSONPointer), detail)
 	}
 	return invalidField("", "the body must be valid JSON")
 }
@@ -144,7 +158,8 @@ func describeType(t reflect.Type) string {
 	case t == nil:
 		return "must have the documented type"
 	case t.Kind() == reflect.Int64:
-		return fmt.Sprintf("must be a whole number from 1 to %d, without a decimal point, an exponent or quotes", wallet.MaxAmount)
+		return fmt.Sprintf("must be a whole number from 1 to %d, without a decimal point, an exponent or quotes",
+			wallet.MaxAmount)
 	case t.Kind() == reflect.String:
 		return "must be a string"
 	default:
@@ -158,15 +173,16 @@ type object []byte
 // UnmarshalJSONFrom accepts any JSON value. The ledger requires an object. A value that is nested
 // too deeply for the decoder also has too many bytes.
 func (o *object) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
-	begin := dec.InputOffset()
+	start := dec.InputOffset()
 	value, err := dec.ReadValue()
-	if err != nil {
-		var syntax *jsontext.SyntacticError
-		if errors.As(err, &syntax) && syntax.ByteOffset-begin > wallet.MaxMetadata {
-			return errMetadataTooLarge
-		}
+	var syntax *jsontext.SyntacticError
+	switch {
+	case errors.As(err, &syntax) && syntax.ByteOffset-start > wallet.MaxMetadata:
+		return errMetadataTooLarge
+	case err != nil:
 		return err
 	}
+
 	if value.Kind() != 'n' {
 		*o = slices.Clone([]byte(value))
 	}
@@ -179,8 +195,9 @@ func (o object) rawJSON() json.RawMessage { return json.RawMessage(o) }
 // Schema describes the object in the OpenAPI document.
 func (object) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{
-		Type: huma.TypeObject, AdditionalProperties: true,
-		Examples: []any{map[string]any{"campaign": "spring"}},
+		Type:                 huma.TypeObject,
+		AdditionalProperties: true,
+		Examples:             []any{map[string]any{"campaign": "spring"}},
 	}
 }
 

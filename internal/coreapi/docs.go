@@ -10,6 +10,10 @@ import (
 //go:embed docs.html
 var docsPage []byte
 
+// docsPolicy is the Content-Security-Policy of the documentation page.
+const docsPolicy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; " +
+	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
 // addDocumentation serves the OpenAPI document and a page that shows it. Both are public. The page
 // does not load anything from other servers.
 func (a *API) addDocumentation() {
@@ -18,17 +22,18 @@ func (a *API) addDocumentation() {
 	if err != nil {
 		panic(err) // a bug: the document has only types of this package
 	}
+
 	a.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		_, _ = w.Write(document)
 	})
+
 	a.mux.HandleFunc("GET /docs", func(w http.ResponseWriter, _ *http.Request) {
 		h := w.Header()
 		h.Set("Content-Type", "text/html; charset=utf-8")
 		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Content-Security-Policy",
-			"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		h.Set("Content-Security-Policy", docsPolicy)
 		_, _ = w.Write(docsPage)
 	})
 }

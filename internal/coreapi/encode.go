@@ -16,7 +16,8 @@ func appendJSON(b []byte, v any) ([]byte, error) {
 	buffer := bytes.NewBuffer(b)
 	encoder := json.NewEncoder(buffer)
 	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(v); err != nil {
+	err := encoder.Encode(v)
+	if err != nil {
 		return nil, err
 	}
 	return bytes.TrimSuffix(buffer.Bytes(), []byte("\n")), nil
@@ -26,19 +27,22 @@ func appendJSON(b []byte, v any) ([]byte, error) {
 // occurrence of before. The metadata must have the same bytes as in the client's request, because a
 // retry is compared with them. encoding/json would remove its spaces.
 func appendWithMetadata(b []byte, shape any, metadata []byte, before string) ([]byte, error) {
-	begin := len(b)
+	start := len(b)
 	b, err := appendJSON(b, shape)
 	if err != nil || len(metadata) == 0 {
 		return b, err
 	}
-	at := begin + bytes.LastIndex(b[begin:], []byte(before)) // the members after it have no text of a client
+
+	at := start + bytes.LastIndex(b[start:], []byte(before)) // the members after it have no text of a client
 	rest := bytes.Clone(b[at:])
 	b = append(b[:at], `,"metadata":`...)
 	b = append(b, metadata...)
 	return append(b, rest...), nil
 }
 
-func formatTime(t time.Time) string { return t.UTC().Format(bus.TimeFormat) }
+func formatTime(t time.Time) string {
+	return t.UTC().Format(bus.TimeFormat)
+}
 
 // optionalTime returns "" for the zero time.
 func optionalTime(t time.Time) string {

@@ -73,14 +73,16 @@ var entriesDoc = queryDoc{
 
 // listEntries serves GET /v1/accounts/{account}/entries.
 func listEntries(c *call) error {
-	if err := c.authenticate(); err != nil {
+	err := c.authenticate()
+	if err != nil {
 		return err
 	}
 	account, err := c.accountToRead()
 	if err != nil {
 		return err
 	}
-	if err := c.requireReadable(string(account)); err != nil {
+	err = c.requireReadable(string(account))
+	if err != nil {
 		return err
 	}
 
@@ -88,8 +90,15 @@ func listEntries(c *call) error {
 	if err != nil {
 		return err
 	}
-	filter := wallet.EntryFilter{Reason: query.reasonValue(), From: query.timeValue("from"), To: query.timeValue("to")}
-	page := wallet.Page{Limit: query.limitValue(), Before: query.textValue("before")}
+	filter := wallet.EntryFilter{
+		Reason: query.reasonValue(),
+		From:   query.timeValue("from"),
+		To:     query.timeValue("to"),
+	}
+	page := wallet.Page{
+		Limit:  query.limitValue(),
+		Before: query.textValue("before"),
+	}
 	if query.err != nil {
 		return query.err
 	}
@@ -102,10 +111,11 @@ func listEntries(c *call) error {
 	}
 
 	body := append(c.newBody(), `{"entries":`...)
-	if body, err = appendEntries(body, entries); err != nil {
+	body, err = appendEntries(body, entries)
+	if err != nil {
 		return err
 	}
-	if next != "" { // a number
+	if next != "" { // a number, which needs no escaping
 		body = append(body, `,"next":"`...)
 		body = append(body, next...)
 		body = append(body, '"')
@@ -114,13 +124,16 @@ func listEntries(c *call) error {
 	return nil
 }
 
-func appendEntries(b []byte, entries []wallet.Entry) (_ []byte, err error) {
+func appendEntries(b []byte, entries []wallet.Entry) ([]byte, error) {
 	b = append(b, '[')
 	for i := range entries {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		if b, err = appendEntry(b, &entries[i]); err != nil {
+
+		var err error
+		b, err = appendEntry(b, &entries[i])
+		if err != nil {
 			return nil, err
 		}
 	}

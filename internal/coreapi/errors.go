@@ -58,6 +58,7 @@ func DescribeError(err error) *problem.Details {
 		if !errors.Is(err, row.err) {
 			continue
 		}
+
 		details := problem.New(row.status, row.code, row.title, errorDetail(err, row.code))
 		details.RetryAfter = row.retryAfter
 		addMembers(details, err)
@@ -89,6 +90,7 @@ func addMembers(d *problem.Details, err error) {
 		processed *wallet.EscrowProcessedError
 		mismatch  *wallet.AmountMismatchError
 	)
+
 	switch {
 	case errors.As(err, &invalid):
 		d.Errors = make([]problem.Field, len(invalid.Fields))
@@ -104,13 +106,21 @@ func addMembers(d *problem.Details, err error) {
 		if funds.Account.IsModel() {
 			balance = "earnedBalance"
 		}
-		d.Extra = map[string]any{"accountId": funds.Account, balance: funds.Available, "requestedAmount": funds.Requested}
+		d.Extra = map[string]any{
+			"accountId":       funds.Account,
+			balance:           funds.Available,
+			"requestedAmount": funds.Requested,
+		}
 	case errors.As(err, &processed):
 		d.Detail = fmt.Sprintf("the escrow must be held; it is %s", processed.Status)
 		d.Extra = map[string]any{"escrowStatus": processed.Status}
 	case errors.As(err, &mismatch):
-		d.Detail = fmt.Sprintf("the amount must equal the escrow's amount; the escrow holds %d points, %d were requested", mismatch.EscrowAmount, mismatch.Requested)
-		d.Extra = map[string]any{"escrowAmount": mismatch.EscrowAmount, "requestedAmount": mismatch.Requested}
+		d.Detail = fmt.Sprintf("the amount must equal the escrow's amount; the escrow holds %d points, %d were requested",
+			mismatch.EscrowAmount, mismatch.Requested)
+		d.Extra = map[string]any{
+			"escrowAmount":    mismatch.EscrowAmount,
+			"requestedAmount": mismatch.Requested,
+		}
 	}
 }
 

@@ -59,11 +59,13 @@ var escrowDoc = queryDoc{
 // getEscrow serves GET /v1/escrows/{escrowId}. The query returns the accounts of the escrow, so the
 // check of the token follows it. A token without accounts is refused before the query.
 func getEscrow(c *call) error {
-	if err := c.authenticate(); err != nil {
+	err := c.authenticate()
+	if err != nil {
 		return err
 	}
 	if len(c.claims.Accounts) == 0 {
-		if err := c.requireScope(auth.ScopeRead); err != nil {
+		err := c.requireScope(auth.ScopeRead)
+		if err != nil {
 			return err
 		}
 	}
@@ -72,7 +74,8 @@ func getEscrow(c *call) error {
 	if err != nil {
 		return err
 	}
-	if _, err := c.readQuery(); err != nil {
+	_, err = c.readQuery()
+	if err != nil {
 		return err
 	}
 
@@ -82,7 +85,8 @@ func getEscrow(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := c.requireReadable(string(escrow.User), string(escrow.Model)); err != nil {
+	err = c.requireReadable(string(escrow.User), string(escrow.Model))
+	if err != nil {
 		return err
 	}
 

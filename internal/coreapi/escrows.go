@@ -21,20 +21,23 @@ var escrowsDoc = queryDoc{
 
 // listEscrows serves GET /v1/accounts/{account}/escrows.
 func listEscrows(c *call) error {
-	if err := c.authenticate(); err != nil {
+	err := c.authenticate()
+	if err != nil {
 		return err
 	}
 	account, err := c.accountToRead()
 	if err != nil {
 		return err
 	}
-	if err := c.requireReadable(string(account)); err != nil {
+	err = c.requireReadable(string(account))
+	if err != nil {
 		return err
 	}
 
 	if !account.IsUser() {
 		return invalidField("/account", "the account must be a user")
 	}
+
 	query, err := c.readQuery("status", "limit", "before")
 	if err != nil {
 		return err
@@ -45,7 +48,10 @@ func listEscrows(c *call) error {
 	default:
 		return invalidField("/status", "a status must be held, settled, refunded or partially_settled")
 	}
-	page := wallet.Page{Limit: query.limitValue(), Before: query.textValue("before")}
+	page := wallet.Page{
+		Limit:  query.limitValue(),
+		Before: query.textValue("before"),
+	}
 	if query.err != nil {
 		return query.err
 	}
@@ -57,7 +63,10 @@ func listEscrows(c *call) error {
 		return err
 	}
 
-	answer := escrowsShape{Escrows: make([]escrowShape, len(escrows)), Next: next}
+	answer := escrowsShape{
+		Escrows: make([]escrowShape, len(escrows)),
+		Next:    next,
+	}
 	for i := range escrows {
 		answer.Escrows[i] = newEscrowShape(&escrows[i])
 	}

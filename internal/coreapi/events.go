@@ -38,7 +38,8 @@ var eventsDoc = queryDoc{
 
 // listEvents serves GET /v1/accounts/{account}/events.
 func listEvents(c *call) error {
-	if err := c.authenticate(); err != nil {
+	err := c.authenticate()
+	if err != nil {
 		return err
 	}
 	c.w.Header().Set(coreclient.HeaderStreams, c.api.streams)
@@ -46,7 +47,8 @@ func listEvents(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := c.requireReadable(string(account)); err != nil {
+	err = c.requireReadable(string(account))
+	if err != nil {
 		return err
 	}
 

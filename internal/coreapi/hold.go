@@ -32,10 +32,12 @@ var holdDoc = operationDoc{
 
 // holdPoints serves POST /v1/accounts/{account}/holds.
 func holdPoints(c *call) error {
-	if err := c.authenticate(); err != nil {
+	err := c.authenticate()
+	if err != nil {
 		return err
 	}
-	if err := c.requireScope(auth.ScopeHold); err != nil {
+	err = c.requireScope(auth.ScopeHold)
+	if err != nil {
 		return err
 	}
 
@@ -44,7 +46,8 @@ func holdPoints(c *call) error {
 		return err
 	}
 	var body holdBody
-	if err := c.decodeBody(&body); err != nil {
+	err = c.decodeBody(&body)
+	if err != nil {
 		return err
 	}
 

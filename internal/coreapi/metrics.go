@@ -17,11 +17,13 @@ type metrics struct {
 func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "http_requests_total", Help: "Answered requests, by operation and status.",
+			Name: "http_requests_total",
+			Help: "Answered requests, by operation and status.",
 		}, []string{"operation", "status"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "http_request_duration_seconds", Help: "Seconds from the request header to the answer, by operation.",
-			// A read takes 1 ms and a write one commit. A request times out after 10 s.
+			Name: "http_request_duration_seconds",
+			Help: "Seconds from the request header to the answer, by operation.",
+			// A read takes about 1 ms, and a write takes one commit. A request times out after 10 s.
 			Buckets: []float64{.0005, .001, .002, .003, .005, .0075, .01, .015, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"operation"}),
 	}
@@ -44,7 +46,7 @@ func (m *metrics) ofOperation(name string) operationMetrics {
 	}
 }
 
-func (m operationMetrics) observeRequest(status int, begin time.Time) {
+func (m operationMetrics) observeRequest(status int, start time.Time) {
 	m.requests.WithLabelValues(strconv.Itoa(status)).Inc()
-	m.seconds.Observe(time.Since(begin).Seconds())
+	m.seconds.Observe(time.Since(start).Seconds())
 }

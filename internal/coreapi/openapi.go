@@ -24,14 +24,19 @@ func newDocument() huma.Config {
 	return huma.Config{
 		// addDocumentation serves the document and its page. The routes of huma would generate the
 		// document on the first request, without a lock.
-		OpenAPIPath: "", DocsPath: "", SchemasPath: "",
+		OpenAPIPath: "",
+		DocsPath:    "",
+		SchemasPath: "",
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI: "3.1.0",
 			Info: &huma.Info{
 				Title:       "Points ledger",
 				Version:     buildinfo.Version,
 				Description: description,
-				License:     &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"},
+				License: &huma.License{
+					Name:       "Apache-2.0",
+					Identifier: "Apache-2.0",
+				},
 			},
 			Servers: []*huma.Server{{URL: "/"}},
 			Tags: []*huma.Tag{
@@ -39,12 +44,19 @@ func newDocument() huma.Config {
 				{Name: "Queries", Description: "Calls that read balances and their history."},
 			},
 			Components: &huma.Components{
-				Schemas: huma.NewMapRegistry("#/components/schemas/", schemaName),
-				SecuritySchemes: map[string]*huma.SecurityScheme{
-					"token": {Type: "http", Scheme: "bearer", BearerFormat: "JWT", Description: "Claims: sub, accounts, scope, exp."},
-				},
+				Schemas:         huma.NewMapRegistry("#/components/schemas/", schemaName),
+				SecuritySchemes: map[string]*huma.SecurityScheme{"token": tokenScheme()},
 			},
 		},
+	}
+}
+
+func tokenScheme() *huma.SecurityScheme {
+	return &huma.SecurityScheme{
+		Type:         "http",
+		Scheme:       "bearer",
+		BearerFormat: "JWT",
+		Description:  "Claims: sub, accounts, scope, exp.",
 	}
 }
 
@@ -69,7 +81,30 @@ func schemaName(t reflect.Type, hint string) string {
 type param = *huma.Param
 
 func newParam(name, in, doc string, required bool, schema *huma.Schema, example any) param {
-	return &huma.Param{Name: name, In: in, Description: doc, Required: required, Schema: schema, Example: example}
+	return &huma.Param{
+		Name:        name,
+		In:          in,
+		Description: doc,
+		Required:    required,
+		Schema:      schema,
+		Example:     example,
+	}
+}
+
+// requestIDHeader describes the header X-Request-Id of an answer.
+func requestIDHeader() *huma.Param {
+	return &huma.Param{
+		Description: "The id of the request.",
+		Schema:      stringSchema(""),
+	}
+}
+
+// replayedHeader describes the header Idempotent-Replayed of an answer.
+func replayedHeader() *huma.Param {
+	return &huma.Param{
+		Description: "true if the key was used before. The answer is the first one.",
+		Schema:      stringSchema(""),
+	}
 }
 
 func stringSchema(pattern string) *huma.Schema {
@@ -81,11 +116,22 @@ func formatSchema(format string) *huma.Schema {
 }
 
 func integerSchema(low, high float64, absent any) *huma.Schema {
-	return &huma.Schema{Type: huma.TypeInteger, Format: "int64", Minimum: &low, Maximum: &high, Default: absent}
+	return &huma.Schema{
+		Type:    huma.TypeInteger,
+		Format:  "int64",
+		Minimum: &low,
+		Maximum: &high,
+		Default: absent,
+	}
 }
 
 func boundedSchema(maxLength int) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeString, MaxLength: &maxLength}
+}
+
+var statusSchema = &huma.Schema{
+	Type: huma.TypeString,
+	Enum: []any{"held", "settled", "refunded", "partially_settled"},
 }
 
 const reasonPattern = `^[a-z][a-z0-9_]{0,63}$`
@@ -104,8 +150,7 @@ var (
 	toParam          = newParam("to", "query", "Only entries that were made before this time", false, formatSchema("date-time"), nil)
 	asOfParam        = newParam("asOf", "query", "The balance includes all changes up to and including this millisecond. The default is the last commit", false, formatSchema("date-time"), nil)
 	afterParam       = newParam("after", "query", "Only events with a greater seq", false, integerSchema(0, 9007199254740991, 0), nil)
-	statusParam      = newParam("status", "query", "Only escrows with this status. A page may have fewer escrows than limit and still have a next page", false, &huma.Schema{Type: huma.TypeString,
-		Enum: []any{"held", "settled", "refunded", "partially_settled"}}, nil)
+	statusParam      = newParam("status", "query", "Only escrows with this status. A page may have fewer escrows than limit and still have a next page", false, statusSchema, nil)
 
 	keyParam = newParam("Idempotency-Key", "header", "The key of this request: 1 to 255 visible ASCII characters. Keys are scoped per operation. The same key with the same request returns the first answer again and changes nothing.", true,
 		stringSchema(`^[!-~]{1,255}$`), "order-4711-hold")
@@ -118,6 +163,9 @@ const (
 	ownAccount = "the scope " + auth.ScopeRead + ", or a token for the account."
 	readScope  = "the scope " + auth.ScopeRead + "."
 )
+
+// scopeNote is the part of a description that all scopes for writing share.
+const scopeNote = "The scope is valid for all accounts, so give it only to services."
 
 // operationDoc is the description of an operation's call.
 type operationDoc struct {
@@ -147,10 +195,22 @@ type queryDoc struct {
 // describer makes the operations of the document, and schemas from Go types.
 type describer struct{ schemas huma.Registry }
 
-func (d describer) schemaOf(v any) *huma.Schema { return d.schemas.Schema(reflect.TypeOf(v), true, "") }
+func (d describer) schemaOf(v any) *huma.Schema {
+	return d.schemas.Schema(reflect.TypeOf(v), true, "")
+}
+
+// jsonContent describes a body of JSON with the type of v.
+func (d describer) jsonContent(contentType string, v any) map[string]*huma.MediaType {
+	return map[string]*huma.MediaType{
+		contentType: {Schema: d.schemaOf(v)},
+	}
+}
 
 func (d describer) describeBody(v any) *huma.RequestBody {
-	return &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: d.schemaOf(v)}}}
+	return &huma.RequestBody{
+		Required: true,
+		Content:  d.jsonContent("application/json", v),
+	}
 }
 
 func (d describer) describeOperation(doc operationDoc) huma.Operation {
@@ -160,14 +220,15 @@ func (d describer) describeOperation(doc operationDoc) huma.Operation {
 		Path:        doc.path,
 		Tags:        []string{"Operations"},
 		Summary:     doc.summary,
-		Description: doc.description + "\n\nRequires the scope `" + doc.scope + "`. The scope is valid for all accounts, so give it only to services.",
+		Description: doc.description + "\n\nRequires the scope `" + doc.scope + "`. " + scopeNote,
 		Security:    []map[string][]string{{"token": {doc.scope}}},
 		Parameters:  []param{doc.target, keyParam, requestIDParam, traceParam},
 		RequestBody: d.describeBody(doc.body),
 	}
+
 	headers := map[string]*huma.Param{
-		"Idempotent-Replayed": {Description: "true if the key was used before. The answer is the first one.", Schema: stringSchema("")},
-		"X-Request-Id":        {Description: "The id of the request.", Schema: stringSchema("")},
+		"Idempotent-Replayed": replayedHeader(),
+		"X-Request-Id":        requestIDHeader(),
 	}
 	refusals := append([]int{http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity}, doc.refusals...)
 	op.Responses = d.describeResponses(doc.status, "The receipt", receiptShape{}, headers, refusals)
@@ -185,9 +246,8 @@ func (d describer) describeQuery(doc queryDoc) huma.Operation {
 		Security:    []map[string][]string{{"token": {auth.ScopeRead}}},
 		Parameters:  doc.params,
 	}
-	headers := map[string]*huma.Param{
-		"X-Request-Id": {Description: "The id of the request.", Schema: stringSchema("")},
-	}
+
+	headers := map[string]*huma.Param{"X-Request-Id": requestIDHeader()}
 	maps.Copy(headers, doc.headers)
 	op.Responses = d.describeResponses(http.StatusOK, "OK", doc.answer, headers, []int{http.StatusNotFound})
 	return op
@@ -200,14 +260,20 @@ func (d describer) describeResponses(status int, doc string, body any, headers m
 		strconv.Itoa(status): {
 			Description: doc,
 			Headers:     headers,
-			Content:     map[string]*huma.MediaType{"application/json": {Schema: d.schemaOf(body)}},
+			Content:     d.jsonContent("application/json", body),
 		},
 	}
-	all := append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusServiceUnavailable}, refusals...)
-	for _, refusal := range all {
+
+	statuses := append([]int{
+		http.StatusBadRequest,
+		http.StatusUnauthorized,
+		http.StatusForbidden,
+		http.StatusServiceUnavailable,
+	}, refusals...)
+	for _, refusal := range statuses {
 		out[strconv.Itoa(refusal)] = &huma.Response{
 			Description: listCodes(refusal),
-			Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: d.schemaOf(problem.Details{})}},
+			Content:     d.jsonContent("application/problem+json", problem.Details{}),
 		}
 	}
 	return out
@@ -218,7 +284,8 @@ func listCodes(status int) string {
 	var codes []string
 	for i := range errorTable {
 		code := "`" + errorTable[i].code + "`"
-		if errorTable[i].status == status && !slices.Contains(codes, code) {
+		isListed := slices.Contains(codes, code)
+		if errorTable[i].status == status && !isListed {
 			codes = append(codes, code)
 		}
 	}

@@ -32,10 +32,12 @@ var partialSettleDoc = operationDoc{
 
 // settlePartially serves POST /v1/escrows/{escrowId}/partial-settle.
 func settlePartially(c *call) error {
-	if err := c.authenticate(); err != nil {
+	err := c.authenticate()
+	if err != nil {
 		return err
 	}
-	if err := c.requireScope(auth.ScopeSettle); err != nil {
+	err = c.requireScope(auth.ScopeSettle)
+	if err != nil {
 		return err
 	}
 
@@ -44,7 +46,8 @@ func settlePartially(c *call) error {
 		return err
 	}
 	var body partialSettleBody
-	if err := c.decodeBody(&body); err != nil {
+	err = c.decodeBody(&body)
+	if err != nil {
 		return err
 	}
 	escrowID, err := c.escrowID()

@@ -30,10 +30,12 @@ var refundDoc = operationDoc{
 
 // refundEscrow serves POST /v1/escrows/{escrowId}/refund.
 func refundEscrow(c *call) error {
-	if err := c.authenticate(); err != nil {
+	err := c.authenticate()
+	if err != nil {
 		return err
 	}
-	if err := c.requireScope(auth.ScopeSettle); err != nil {
+	err = c.requireScope(auth.ScopeSettle)
+	if err != nil {
 		return err
 	}
 
@@ -42,7 +44,8 @@ func refundEscrow(c *call) error {
 		return err
 	}
 	var body refundBody
-	if err := c.decodeBody(&body); err != nil {
+	err = c.decodeBody(&body)
+	if err != nil {
 		return err
 	}
 	escrowID, err := c.escrowID()

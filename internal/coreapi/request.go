@@ -21,7 +21,8 @@ func invalidField(pointer, detail string) error {
 // singleHeader returns the value of a header, or "" if it is absent. It refuses a header that is
 // given twice, because the meaning would be ambiguous. The name must be canonical.
 func (c *call) singleHeader(name, pointer string) (string, error) {
-	switch values := c.r.Header[name]; len(values) {
+	values := c.r.Header[name]
+	switch len(values) {
 	case 0:
 		return "", nil
 	case 1:
@@ -39,25 +40,35 @@ type origin struct {
 
 // readOrigin reads the request id and the trace context.
 func (c *call) readOrigin() (origin, error) {
-	if _, err := c.singleHeader("X-Request-Id", "/requestId"); err != nil {
+	_, err := c.singleHeader("X-Request-Id", "/requestId")
+	if err != nil {
 		return origin{}, err
 	}
 	traceParent, err := c.singleHeader("Traceparent", "/traceparent")
-	return origin{requestID: c.requestID, traceParent: traceParent}, err
+	if err != nil {
+		return origin{}, err
+	}
+	return origin{
+		requestID:   c.requestID,
+		traceParent: traceParent,
+	}, nil
 }
 
 // validateOrigin applies the ledger's rules to the origin of a batch. For a single operation the
 // ledger does that.
 func validateOrigin(o origin) error {
-	for _, field := range []struct{ pointer, text string }{
-		{"/requestId", o.requestID},
-		{"/traceparent", o.traceParent},
-	} {
-		if !isPrintable(field.text) || !utf8.ValidString(field.text) {
-			return invalidField(field.pointer, "must be at most 255 bytes of UTF-8 without control characters")
-		}
+	const detail = "must be at most 255 bytes of UTF-8 without control characters"
+	switch {
+	case !isOriginText(o.requestID):
+		return invalidField("/requestId", detail)
+	case !isOriginText(o.traceParent):
+		return invalidField("/traceparent", detail)
 	}
 	return nil
+}
+
+func isOriginText(s string) bool {
+	return isPrintable(s) && utf8.ValidString(s)
 }
 
 // operationHeaders has the values of an operation's headers.
@@ -69,9 +80,11 @@ type operationHeaders struct {
 // readOperationHeaders reads the headers of an operation. It refuses query parameters, because an
 // operation has none.
 func (c *call) readOperationHeaders() (operationHeaders, error) {
-	if _, err := c.readQuery(); err != nil {
+	_, err := c.readQuery()
+	if err != nil {
 		return operationHeaders{}, err
 	}
+
 	key, err := c.singleHeader("Idempotency-Key", "/idempotencyKey")
 	if err != nil {
 		return operationHeaders{}, err
@@ -79,8 +92,15 @@ func (c *call) readOperationHeaders() (operationHeaders, error) {
 	if key == "" {
 		return operationHeaders{}, invalidField("/idempotencyKey", "the Idempotency-Key header must have 1 to 255 visible ASCII characters")
 	}
+
 	origin, err := c.readOrigin()
-	return operationHeaders{idempotencyKey: key, origin: origin}, err
+	if err != nil {
+		return operationHeaders{}, err
+	}
+	return operationHeaders{
+		idempotencyKey: key,
+		origin:         origin,
+	}, nil
 }
 
 // accountToChange returns the account in the path of an operation. The ledger validates it. The
@@ -132,14 +152,18 @@ func (c *call) readQuery(known ...string) (*query, error) {
 	return &query{values: values}, nil
 }
 
-func (q *query) textValue(name string) string { return q.values.Get(name) }
+func (q *query) textValue(name string) string {
+	return q.values.Get(name)
+}
 
 const (
 	defaultLimit = 100
 	maxLimit     = 1000
 )
 
-func (q *query) limitValue() int { return int(q.numberValue("limit", 1, maxLimit, defaultLimit)) }
+func (q *query) limitValue() int {
+	return int(q.numberValue("limit", 1, maxLimit, defaultLimit))
+}
 
 func (q *query) numberValue(name string, low, high, absent int64) int64 {
 	n, refusal := httpserver.Number(q.values, name, low, high, absent)
@@ -156,11 +180,14 @@ func (q *query) timeValue(name string) time.Time {
 	if text == "" {
 		return time.Time{}
 	}
+
 	t, err := time.Parse(time.RFC3339, text)
 	if err != nil {
 		q.recordError(name, "must be an RFC 3339 time, for example 2026-11-23T19:02:58Z; a + must be sent as %2B")
 	}
-	if epoch := time.Unix(0, 0); t.Before(epoch) {
+
+	epoch := time.Unix(0, 0)
+	if t.Before(epoch) {
 		return epoch
 	}
 	return t

@@ -31,10 +31,12 @@ var settleDoc = operationDoc{
 
 // settleEscrow serves POST /v1/escrows/{escrowId}/settle.
 func settleEscrow(c *call) error {
-	if err := c.authenticate(); err != nil {
+	err := c.authenticate()
+	if err != nil {
 		return err
 	}
-	if err := c.requireScope(auth.ScopeSettle); err != nil {
+	err = c.requireScope(auth.ScopeSettle)
+	if err != nil {
 		return err
 	}
 
@@ -43,7 +45,8 @@ func settleEscrow(c *call) error {
 		return err
 	}
 	var body settleBody
-	if err := c.decodeBody(&body); err != nil {
+	err = c.decodeBody(&body)
+	if err != nil {
 		return err
 	}
 	escrowID, err := c.escrowID()

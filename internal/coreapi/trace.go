@@ -23,10 +23,10 @@ func (a *API) startRequestSpan(r *http.Request, pattern string) (context.Context
 	if a.cfg.Tracer == nil {
 		return ctx, nil
 	}
-	if v := r.Header.Get(traceHeader); v != "" {
-		if parent := bus.SpanContext(v); parent.IsValid() {
-			ctx = trace.ContextWithRemoteSpanContext(ctx, parent)
-		}
+
+	parent := bus.SpanContext(r.Header.Get(traceHeader))
+	if parent.IsValid() {
+		ctx = trace.ContextWithRemoteSpanContext(ctx, parent)
 	}
 	return a.cfg.Tracer.Start(ctx, pattern,
 		trace.WithSpanKind(trace.SpanKindServer),
@@ -53,12 +53,14 @@ func endRequestSpan(span trace.Span, status int) {
 // traceparent, if it is valid. Consumers of the streams rely on a valid one.
 func (c *call) startCommitSpan(ctx context.Context, op *wallet.Op, operations int) (context.Context, trace.Span) {
 	if c.api.cfg.Tracer == nil {
-		if op.TraceParent != "" && bus.SpanContext(op.TraceParent).IsValid() {
+		if bus.SpanContext(op.TraceParent).IsValid() {
 			op.Trace = op.TraceParent
 		}
 		return ctx, nil
 	}
-	ctx, span := c.api.cfg.Tracer.Start(ctx, "commit", trace.WithAttributes(attribute.Int("realtime.operations", operations)))
+
+	attributes := trace.WithAttributes(attribute.Int("realtime.operations", operations))
+	ctx, span := c.api.cfg.Tracer.Start(ctx, "commit", attributes)
 	carrier := propagation.MapCarrier{}
 	propagation.TraceContext{}.Inject(ctx, carrier)
 	op.Trace = carrier[traceHeader]
@@ -70,12 +72,16 @@ func endCommitSpan(span trace.Span, err error) {
 	if span == nil {
 		return
 	}
-	if err != nil {
-		if details := DescribeError(err); details == nil || details.Status >= http.StatusInternalServerError {
-			span.SetStatus(otelcodes.Error, err.Error())
-		} else {
-			span.SetAttributes(attribute.String("realtime.refusal", details.Code))
-		}
+	defer span.End()
+	if err == nil {
+		return
 	}
-	span.End()
+
+	details := DescribeError(err)
+	isFailure := details == nil || details.Status >= http.StatusInternalServerError
+	if isFailure {
+		span.SetStatus(otelcodes.Error, err.Error())
+		return
+	}
+	span.SetAttributes(attribute.String("realtime.refusal", details.Code))
 }

@@ -57,10 +57,12 @@ var transactionDoc = queryDoc{
 
 // getTransaction serves GET /v1/transactions/{transactionId}.
 func getTransaction(c *call) error {
-	if err := c.authenticate(); err != nil {
+	err := c.authenticate()
+	if err != nil {
 		return err
 	}
-	if err := c.requireScope(auth.ScopeRead); err != nil {
+	err = c.requireScope(auth.ScopeRead)
+	if err != nil {
 		return err
 	}
 
@@ -68,7 +70,8 @@ func getTransaction(c *call) error {
 	if !ok {
 		return invalidField("/transactionId", "a transaction's id must be a UUID of 36 characters")
 	}
-	if _, err := c.readQuery(); err != nil {
+	_, err = c.readQuery()
+	if err != nil {
 		return err
 	}
 
@@ -92,8 +95,10 @@ func appendTransaction(b []byte, t *wallet.Transaction) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	b = b[:len(b)-len(`[]}`)] // the shape has no entries
-	if b, err = appendEntries(b, t.Entries); err != nil {
+
+	b = b[:len(b)-len(`[]}`)] // the shape has an empty list of entries
+	b, err = appendEntries(b, t.Entries)
+	if err != nil {
 		return nil, err
 	}
 	return append(b, '}'), nil
