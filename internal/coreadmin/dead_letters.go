@@ -56,7 +56,9 @@ var ErrUnknownLetter = errors.New("after must be the id of a dead letter of the 
 // ListDeadLetters lists the dead letters of a group, or those of all groups if group is empty, one
 // group after the other. It starts after the letter with the id after, and returns at most limit
 // letters.
-func ListDeadLetters(ctx context.Context, rdb redis.UniversalClient, keys bus.Keys, group, after string, limit int) ([]DeadLetter, error) {
+func ListDeadLetters(
+	ctx context.Context, rdb redis.UniversalClient, keys bus.Keys, group, after string, limit int,
+) ([]DeadLetter, error) {
 	groups := []string{group}
 	if group == "" {
 		var err error

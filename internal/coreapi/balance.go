@@ -19,13 +19,14 @@ type balanceShape struct {
 }
 
 var balanceDoc = queryDoc{
-	id:          "get-balance",
-	path:        "/v1/accounts/{account}/balance",
-	summary:     "An account's balance",
-	description: "The balance as of the last commit, or as of a time in the past. Before the account's first change all amounts are zero.",
-	readers:     ownAccount,
-	answer:      balanceShape{},
-	params:      []param{accountParam, asOfParam},
+	id:      "get-balance",
+	path:    "/v1/accounts/{account}/balance",
+	summary: "An account's balance",
+	description: "The balance as of the last commit, or as of a time in the past. Before the account's " +
+		"first change all amounts are zero.",
+	readers: ownAccount,
+	answer:  balanceShape{},
+	params:  []param{accountParam, asOfParam},
 }
 
 // getBalance serves GET /v1/accounts/{account}/balance.

@@ -275,14 +275,17 @@ type batchAnswerShape struct {
 	Results []batchResultShape `json:"results" nullable:"false" doc:"One result for each operation, in the same order."`
 }
 
-const batchDescription = "Up to 1000 operations share one group commit of the ledger. This is the fastest way to run many operations. " +
-	"A batch is not a transaction: each operation succeeds or fails on its own. The answer is 200 with one result for each operation, in order. " +
-	"Operations on one account are committed in their order.\n\n" +
-	"A batch that cannot be decoded fails as a whole, with 400, and nothing is committed. This applies to invalid JSON, an unknown field, " +
-	"a value of a wrong type, an empty list and a list of more than 1000 operations. An operation that can be decoded but is invalid fails alone, " +
-	"for example for an amount of 0 or a scope that the token does not have.\n\n" +
-	"If there was no answer, send the same batch again. Operations that were committed are replayed, and the others are committed now. " +
-	"Each operation has its own key. The Idempotency-Key header is ignored.\n\n" +
+const batchDescription = "Up to 1000 operations share one group commit of the ledger. This is the fastest way to " +
+	"run many operations. A batch is not a transaction: each operation succeeds or fails on " +
+	"its own. The answer is 200 with one result for each operation, in order. Operations on " +
+	"one account are committed in their order.\n\n" +
+	"A batch that cannot be decoded fails as a whole, with 400, and nothing is committed. " +
+	"This applies to invalid JSON, an unknown field, a value of a wrong type, an empty list " +
+	"and a list of more than 1000 operations. An operation that can be decoded but is invalid " +
+	"fails alone, for example for an amount of 0 or a scope that the token does not have.\n\n" +
+	"If there was no answer, send the same batch again. Operations that were committed are " +
+	"replayed, and the others are committed now. Each operation has its own key. The " +
+	"Idempotency-Key header is ignored.\n\n" +
 	"Each operation needs the scope of its single call."
 
 // describeBatch describes the call in the OpenAPI document.
@@ -298,9 +301,10 @@ func (d describer) describeBatch() huma.Operation {
 		Parameters:  []param{requestIDParam, traceParam},
 		RequestBody: d.describeBody(batchBody{}),
 	}
-	op.Responses = d.describeResponses(http.StatusOK, "A result for each operation", batchAnswerShape{}, map[string]*huma.Param{
-		"X-Request-Id": {Description: "The request's id.", Schema: stringSchema("")},
-	}, []int{http.StatusRequestEntityTooLarge})
+
+	headers := map[string]*huma.Param{"X-Request-Id": requestIDHeader()}
+	refusals := []int{http.StatusRequestEntityTooLarge}
+	op.Responses = d.describeResponses(http.StatusOK, "A result for each operation", batchAnswerShape{}, headers, refusals)
 	delete(op.Responses, strconv.Itoa(http.StatusForbidden))
 	return op
 }

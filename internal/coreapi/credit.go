@@ -16,14 +16,15 @@ type creditBody struct {
 }
 
 var creditDoc = operationDoc{
-	id:          "credit",
-	path:        "/v1/accounts/{account}/credits",
-	scope:       auth.ScopeCredit,
-	summary:     "Credit points to an account",
-	description: "Adds new points to the system: to a user's available balance or to a model's earned balance. The first credit of an account creates the account.",
-	status:      http.StatusCreated,
-	body:        creditBody{},
-	target:      accountParam,
+	id:      "credit",
+	path:    "/v1/accounts/{account}/credits",
+	scope:   auth.ScopeCredit,
+	summary: "Credit points to an account",
+	description: "Adds new points to the system: to a user's available balance or to a model's earned " +
+		"balance. The first credit of an account creates the account.",
+	status: http.StatusCreated,
+	body:   creditBody{},
+	target: accountParam,
 }
 
 // creditAccount serves POST /v1/accounts/{account}/credits.

@@ -8,15 +8,16 @@ import (
 )
 
 var debitDoc = operationDoc{
-	id:          "debit",
-	path:        "/v1/accounts/{account}/debits",
-	scope:       auth.ScopeDebit,
-	summary:     "Debit points from an account",
-	description: "Removes points from the system: from a user's available balance, or from a model's earned balance as a payout.",
-	status:      http.StatusCreated,
-	body:        creditBody{},
-	target:      accountParam,
-	refusals:    []int{http.StatusPaymentRequired, http.StatusNotFound},
+	id:      "debit",
+	path:    "/v1/accounts/{account}/debits",
+	scope:   auth.ScopeDebit,
+	summary: "Debit points from an account",
+	description: "Removes points from the system: from a user's available balance, or from a model's " +
+		"earned balance as a payout.",
+	status:   http.StatusCreated,
+	body:     creditBody{},
+	target:   accountParam,
+	refusals: []int{http.StatusPaymentRequired, http.StatusNotFound},
 }
 
 // debitAccount serves POST /v1/accounts/{account}/debits.

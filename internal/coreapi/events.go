@@ -24,15 +24,19 @@ type eventsShape struct {
 }
 
 var eventsDoc = queryDoc{
-	id:          "list-events",
-	path:        "/v1/accounts/{account}/events",
-	summary:     "An account's events, oldest first",
-	description: "The events that the WebSocket delivers, read from the ledger. They are in order of seq, without a gap, and they do not expire.",
-	readers:     ownAccount,
-	answer:      eventsShape{},
-	params:      []param{accountParam, afterParam, limitParam},
+	id:      "list-events",
+	path:    "/v1/accounts/{account}/events",
+	summary: "An account's events, oldest first",
+	description: "The events that the WebSocket delivers, read from the ledger. They are in order of " +
+		"seq, without a gap, and they do not expire.",
+	readers: ownAccount,
+	answer:  eventsShape{},
+	params:  []param{accountParam, afterParam, limitParam},
 	headers: map[string]*huma.Param{
-		coreclient.HeaderStreams: {Description: "The place in Redis where the events are published: namespace/partitions.", Schema: stringSchema("")},
+		coreclient.HeaderStreams: {
+			Description: "The place in Redis where the events are published: namespace/partitions.",
+			Schema:      stringSchema(""),
+		},
 	},
 }
 

@@ -80,14 +80,32 @@ func schemaName(t reflect.Type, hint string) string {
 // param describes a parameter in the path, the query or a header.
 type param = *huma.Param
 
-func newParam(name, in, doc string, required bool, schema *huma.Schema, example any) param {
+func pathParam(name, doc string, schema *huma.Schema, example string) param {
 	return &huma.Param{
 		Name:        name,
-		In:          in,
+		In:          "path",
 		Description: doc,
-		Required:    required,
+		Required:    true,
 		Schema:      schema,
 		Example:     example,
+	}
+}
+
+func queryParam(name, doc string, schema *huma.Schema) param {
+	return &huma.Param{
+		Name:        name,
+		In:          "query",
+		Description: doc,
+		Schema:      schema,
+	}
+}
+
+func headerParam(name, doc string, schema *huma.Schema) param {
+	return &huma.Param{
+		Name:        name,
+		In:          "header",
+		Description: doc,
+		Schema:      schema,
 	}
 }
 
@@ -138,25 +156,58 @@ const reasonPattern = `^[a-z][a-z0-9_]{0,63}$`
 
 const exampleID = "01936f5e-7c1a-7b3e-9f00-3a5d8f0c1b2a"
 
+// Parameters in the path.
 var (
-	accountParam = newParam("account", "path", "user:<id> or model:<id>", true,
+	accountParam = pathParam("account", "user:<id> or model:<id>",
 		stringSchema(`^(user|model):[A-Za-z0-9][A-Za-z0-9._~@-]{0,127}$`), "user:u1")
-	escrowParam      = newParam("escrowId", "path", "The id of the escrow, from the receipt of the hold", true, formatSchema("uuid"), exampleID)
-	transactionParam = newParam("transactionId", "path", "The id of the transaction, from a receipt", true, formatSchema("uuid"), exampleID)
-	limitParam       = newParam("limit", "query", "The maximum number of results", false, integerSchema(1, maxLimit, defaultLimit), nil)
-	beforeParam      = newParam("before", "query", "The cursor from next of the previous page", false, stringSchema(""), nil)
-	reasonParam      = newParam("reason", "query", "Only entries with this reason. A page may have fewer entries than limit and still have a next page", false, stringSchema(reasonPattern), nil)
-	fromParam        = newParam("from", "query", "Only entries that were made at this time or later", false, formatSchema("date-time"), nil)
-	toParam          = newParam("to", "query", "Only entries that were made before this time", false, formatSchema("date-time"), nil)
-	asOfParam        = newParam("asOf", "query", "The balance includes all changes up to and including this millisecond. The default is the last commit", false, formatSchema("date-time"), nil)
-	afterParam       = newParam("after", "query", "Only events with a greater seq", false, integerSchema(0, 9007199254740991, 0), nil)
-	statusParam      = newParam("status", "query", "Only escrows with this status. A page may have fewer escrows than limit and still have a next page", false, statusSchema, nil)
-
-	keyParam = newParam("Idempotency-Key", "header", "The key of this request: 1 to 255 visible ASCII characters. Keys are scoped per operation. The same key with the same request returns the first answer again and changes nothing.", true,
-		stringSchema(`^[!-~]{1,255}$`), "order-4711-hold")
-	requestIDParam = newParam("X-Request-Id", "header", "Stored with the ledger entries as requestId and returned in the answer. The core generates one if it is absent", false, boundedSchema(255), nil)
-	traceParam     = newParam("traceparent", "header", "W3C trace context. It becomes the correlationId if the body has none", false, boundedSchema(255), nil)
+	escrowParam = pathParam("escrowId", "The id of the escrow, from the receipt of the hold",
+		formatSchema("uuid"), exampleID)
+	transactionParam = pathParam("transactionId", "The id of the transaction, from a receipt",
+		formatSchema("uuid"), exampleID)
 )
+
+// Parameters in the query.
+var (
+	limitParam = queryParam("limit", "The maximum number of results",
+		integerSchema(1, maxLimit, defaultLimit))
+	beforeParam = queryParam("before", "The cursor from next of the previous page",
+		stringSchema(""))
+	reasonParam = queryParam("reason", "Only entries with this reason. "+
+		"A page may have fewer entries than limit and still have a next page",
+		stringSchema(reasonPattern))
+	fromParam = queryParam("from", "Only entries that were made at this time or later",
+		formatSchema("date-time"))
+	toParam = queryParam("to", "Only entries that were made before this time",
+		formatSchema("date-time"))
+	asOfParam = queryParam("asOf", "The balance includes all changes up to and including this millisecond. "+
+		"The default is the last commit",
+		formatSchema("date-time"))
+	afterParam = queryParam("after", "Only events with a greater seq",
+		integerSchema(0, 9007199254740991, 0))
+	statusParam = queryParam("status", "Only escrows with this status. "+
+		"A page may have fewer escrows than limit and still have a next page",
+		statusSchema)
+)
+
+// Headers of a request.
+var (
+	keyParam       = idempotencyKeyParam()
+	requestIDParam = headerParam("X-Request-Id", "Stored with the ledger entries as requestId "+
+		"and returned in the answer. The core generates one if it is absent",
+		boundedSchema(255))
+	traceParam = headerParam("traceparent", "W3C trace context. It becomes the correlationId if the body has none",
+		boundedSchema(255))
+)
+
+func idempotencyKeyParam() param {
+	p := headerParam("Idempotency-Key", "The key of this request: 1 to 255 visible ASCII characters. "+
+		"Keys are scoped per operation. "+
+		"The same key with the same request returns the first answer again and changes nothing.",
+		stringSchema(`^[!-~]{1,255}$`))
+	p.Required = true
+	p.Example = "order-4711-hold"
+	return p
+}
 
 // Rights to read, for the description of a query.
 const (
@@ -255,7 +306,9 @@ func (d describer) describeQuery(doc queryDoc) huma.Operation {
 
 // describeResponses describes the successful answer and the problems. Each problem lists the codes
 // of its status.
-func (d describer) describeResponses(status int, doc string, body any, headers map[string]*huma.Param, refusals []int) map[string]*huma.Response {
+func (d describer) describeResponses(
+	status int, doc string, body any, headers map[string]*huma.Param, refusals []int,
+) map[string]*huma.Response {
 	out := map[string]*huma.Response{
 		strconv.Itoa(status): {
 			Description: doc,

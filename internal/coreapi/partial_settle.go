@@ -19,15 +19,16 @@ type partialSettleBody struct {
 }
 
 var partialSettleDoc = operationDoc{
-	id:          "partial-settle",
-	path:        "/v1/escrows/{escrowId}/partial-settle",
-	scope:       auth.ScopeSettle,
-	summary:     "Settle a part of an escrow and refund the rest",
-	description: "Returns refundAmount to the user and moves settleAmount to the model. Each must be at least 1, and their sum must equal the escrow's amount.",
-	status:      http.StatusOK,
-	body:        partialSettleBody{},
-	target:      escrowParam,
-	refusals:    []int{http.StatusNotFound, http.StatusConflict},
+	id:      "partial-settle",
+	path:    "/v1/escrows/{escrowId}/partial-settle",
+	scope:   auth.ScopeSettle,
+	summary: "Settle a part of an escrow and refund the rest",
+	description: "Returns refundAmount to the user and moves settleAmount to the model. Each must be " +
+		"at least 1, and their sum must equal the escrow's amount.",
+	status:   http.StatusOK,
+	body:     partialSettleBody{},
+	target:   escrowParam,
+	refusals: []int{http.StatusNotFound, http.StatusConflict},
 }
 
 // settlePartially serves POST /v1/escrows/{escrowId}/partial-settle.

@@ -90,7 +90,8 @@ func (c *call) readOperationHeaders() (operationHeaders, error) {
 		return operationHeaders{}, err
 	}
 	if key == "" {
-		return operationHeaders{}, invalidField("/idempotencyKey", "the Idempotency-Key header must have 1 to 255 visible ASCII characters")
+		return operationHeaders{}, invalidField("/idempotencyKey",
+			"the Idempotency-Key header must have 1 to 255 visible ASCII characters")
 	}
 
 	origin, err := c.readOrigin()

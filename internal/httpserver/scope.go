@@ -48,7 +48,8 @@ func Bearer(w http.ResponseWriter, r *http.Request, v Verifier, realm string) (*
 	raw := auth.FromHeader(r.Header)
 	if raw == "" {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="`+realm+`"`)
-		return nil, problem.New(http.StatusUnauthorized, "unauthorized", "", "the request must have the header Authorization: Bearer <token>")
+		return nil, problem.New(http.StatusUnauthorized, "unauthorized", "",
+			"the request must have the header Authorization: Bearer <token>")
 	}
 
 	claims, err := v.Verify(r.Context(), raw)
