@@ -15,7 +15,7 @@ import (
 // Each call needs the scope admin and refuses unknown parameters, before it does anything.
 func TestEveryCallIsGuarded(t *testing.T) {
 	ledger := wallettest.Open(t, wallettest.SQLite(t), wallet.Config{Logger: quiet})
-	h := serve(t, coreadmin.Config{Ledger: ledger}, time.Minute)
+	h := serveAdmin(t, coreadmin.Config{Ledger: ledger}, time.Minute)
 	admin := h.token
 	for _, call := range []struct{ method, path string }{
 		{http.MethodGet, "/admin/outbox"},
@@ -26,14 +26,14 @@ func TestEveryCallIsGuarded(t *testing.T) {
 		t.Run(call.path, func(t *testing.T) {
 			h.T = t
 			h.token = ""
-			missing := h.refused(http.StatusUnauthorized, "unauthorized", call.method, call.path, "")
+			missing := h.expectProblem(http.StatusUnauthorized, "unauthorized", call.method, call.path, "")
 			if got := missing.header.Get("WWW-Authenticate"); got != `Bearer realm="admin"` {
 				t.Errorf("WWW-Authenticate: %q", got)
 			}
-			h.token = sign(t, auth.ScopeCredit, auth.ScopeSettle, auth.ScopeRead, auth.ScopeEvents)
-			h.refused(http.StatusForbidden, "forbidden", call.method, call.path, "")
+			h.token = signToken(t, auth.ScopeCredit, auth.ScopeSettle, auth.ScopeRead, auth.ScopeEvents)
+			h.expectProblem(http.StatusForbidden, "forbidden", call.method, call.path, "")
 			h.token = admin
-			h.refused(http.StatusBadRequest, "invalid_request", call.method, call.path+"?unknown=1", "")
+			h.expectProblem(http.StatusBadRequest, "invalid_request", call.method, call.path+"?unknown=1", "")
 		})
 	}
 }
@@ -41,9 +41,9 @@ func TestEveryCallIsGuarded(t *testing.T) {
 func TestOutbox(t *testing.T) {
 	ledger := wallettest.Open(t, wallettest.SQLite(t), wallet.Config{Logger: quiet})
 	var redisError error
-	h := serve(t, coreadmin.Config{Ledger: ledger, CheckRedis: func(context.Context) error { return redisError }}, time.Minute)
+	h := serveAdmin(t, coreadmin.Config{Ledger: ledger, CheckRedis: func(context.Context) error { return redisError }}, time.Minute)
 
-	empty := h.good(http.MethodGet, "/admin/outbox", "")
+	empty := h.expectOK(http.MethodGet, "/admin/outbox", "")
 	if empty.raw != `{"backlog":0,"oldestAgeSeconds":0,"redis":"ok"}`+"\n" {
 		t.Errorf("empty: %s", empty.raw)
 	}
@@ -55,7 +55,7 @@ func TestOutbox(t *testing.T) {
 		t.Fatal(err)
 	}
 	redisError = context.DeadlineExceeded
-	state := h.good(http.MethodGet, "/admin/outbox", "").json
+	state := h.expectOK(http.MethodGet, "/admin/outbox", "").json
 	if state["backlog"] != 1.0 {
 		t.Errorf("backlog %v, want 1", state["backlog"])
 	}
@@ -78,8 +78,8 @@ func TestOutboxWithoutDatabase(t *testing.T) {
 	if err := ledger.Close(); err != nil {
 		t.Fatal(err)
 	}
-	h := serve(t, coreadmin.Config{Ledger: ledger}, time.Minute)
-	a := h.refused(http.StatusServiceUnavailable, "unavailable", http.MethodGet, "/admin/outbox", "")
+	h := serveAdmin(t, coreadmin.Config{Ledger: ledger}, time.Minute)
+	a := h.expectProblem(http.StatusServiceUnavailable, "unavailable", http.MethodGet, "/admin/outbox", "")
 	if a.header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}

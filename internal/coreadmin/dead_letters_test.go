@@ -24,9 +24,9 @@ func TestDeadLetters(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = rdb.Close() })
 	keys := bus.Keys{Namespace: namespace, Partitions: 4}
-	h := serve(t, coreadmin.Config{Redis: rdb, Keys: keys}, time.Minute)
+	h := serveAdmin(t, coreadmin.Config{Redis: rdb, Keys: keys}, time.Minute)
 	list := func(query string) []any {
-		list, is := h.good(http.MethodGet, "/admin/dead-letters"+query, "").json["deadLetters"].([]any)
+		list, is := h.expectOK(http.MethodGet, "/admin/dead-letters"+query, "").json["deadLetters"].([]any)
 		if !is {
 			t.Fatalf("%s: no list", query)
 		}
@@ -70,7 +70,7 @@ func TestDeadLetters(t *testing.T) {
 			}
 		}
 	}
-	eventually(t, func() bool { return len(list("")) == 2*events })
+	waitUntil(t, func() bool { return len(list("")) == 2*events })
 
 	first := list("?group=a.feed&limit=1")[0].(object)
 	entry, _ := first["entry"].(object)
@@ -80,14 +80,14 @@ func TestDeadLetters(t *testing.T) {
 		t.Errorf("the first letter: %v", first)
 	}
 	for limit, want := range map[int]bool{events - 1: true, events: false, events + 1: false} {
-		a := h.good(http.MethodGet, fmt.Sprint("/admin/dead-letters?group=b&limit=", limit), "")
+		a := h.expectOK(http.MethodGet, fmt.Sprint("/admin/dead-letters?group=b&limit=", limit), "")
 		if next, is := a.json["next"]; is != want || len(a.json["deadLetters"].([]any)) != min(limit, events) {
 			t.Errorf("a page of %d letters of %d: next is %v", limit, events, next)
 		}
 	}
 	seen, next := map[any]bool{}, ""
 	for page := 0; page == 0 || next != ""; page++ {
-		a := h.good(http.MethodGet, "/admin/dead-letters?limit=3&after="+next, "")
+		a := h.expectOK(http.MethodGet, "/admin/dead-letters?limit=3&after="+next, "")
 		for _, l := range a.json["deadLetters"].([]any) {
 			seen[l.(object)["id"]] = true
 		}
@@ -100,26 +100,26 @@ func TestDeadLetters(t *testing.T) {
 		t.Errorf("a group that is not there has %d letters", n)
 	}
 	for _, query := range []string{"?limit=0", "?limit=1001", "?limit=x", "?after=x", "?group=b&after=" + first["id"].(string)} {
-		h.refused(http.StatusBadRequest, "invalid_request", http.MethodGet, "/admin/dead-letters"+query, "")
+		h.expectProblem(http.StatusBadRequest, "invalid_request", http.MethodGet, "/admin/dead-letters"+query, "")
 	}
 
 	healed.Store(true)
 	replay := "/admin/dead-letters/" + first["id"].(string) + "/replay"
-	if a := h.good(http.MethodPost, replay, ""); a.json["replayed"] != true || a.json["id"] != first["id"] {
+	if a := h.expectOK(http.MethodPost, replay, ""); a.json["replayed"] != true || a.json["id"] != first["id"] {
 		t.Errorf("replay answered %s", a.raw)
 	}
-	eventually(t, func() bool { return handled.Load() == 1 })
-	h.refused(http.StatusNotFound, "dead_letter_not_found", http.MethodPost, replay, "")
+	waitUntil(t, func() bool { return handled.Load() == 1 })
+	h.expectProblem(http.StatusNotFound, "dead_letter_not_found", http.MethodPost, replay, "")
 	for _, id := range []string{"x", "b.0.1-1", "b.99.1-1"} {
-		h.refused(http.StatusNotFound, "dead_letter_not_found", http.MethodPost, "/admin/dead-letters/"+id+"/replay", "")
+		h.expectProblem(http.StatusNotFound, "dead_letter_not_found", http.MethodPost, "/admin/dead-letters/"+id+"/replay", "")
 	}
 	if n := len(list("?group=a.feed")); n != events-1 {
 		t.Errorf("%d letters are left", n)
 	}
 }
 
-// eventually polls what nothing signals.
-func eventually(t *testing.T, holds func() bool) {
+// waitUntil polls what nothing signals.
+func waitUntil(t *testing.T, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()

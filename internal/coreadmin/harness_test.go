@@ -33,8 +33,8 @@ type harness struct {
 	token string // with the scope admin
 }
 
-// serve serves the admin API. All of a request must be done by the deadline.
-func serve(t *testing.T, cfg coreadmin.Config, deadline time.Duration) *harness {
+// serveAdmin serves the admin API. All of a request must be done by the deadline.
+func serveAdmin(t *testing.T, cfg coreadmin.Config, deadline time.Duration) *harness {
 	t.Helper()
 	verifier, err := auth.NewVerifier(auth.Config{HS256Secret: secret})
 	if err != nil {
@@ -49,10 +49,10 @@ func serve(t *testing.T, cfg coreadmin.Config, deadline time.Duration) *harness 
 	server.Config.WriteTimeout = deadline
 	server.Start()
 	t.Cleanup(server.Close)
-	return &harness{T: t, url: server.URL, token: sign(t, auth.ScopeAdmin)}
+	return &harness{T: t, url: server.URL, token: signToken(t, auth.ScopeAdmin)}
 }
 
-func sign(t *testing.T, scopes ...string) string {
+func signToken(t *testing.T, scopes ...string) string {
 	t.Helper()
 	token, err := auth.Sign(secret, auth.Request{Subject: "operator", Scopes: scopes, TTL: time.Hour})
 	if err != nil {
@@ -100,7 +100,7 @@ func (h *harness) send(req *http.Request) answer {
 }
 
 // good requires 200.
-func (h *harness) good(method, path, body string) answer {
+func (h *harness) expectOK(method, path, body string) answer {
 	h.Helper()
 	a := h.request(method, path, body)
 	if a.status != http.StatusOK {
@@ -110,7 +110,7 @@ func (h *harness) good(method, path, body string) answer {
 }
 
 // refused requires a problem.
-func (h *harness) refused(status int, code, method, path, body string) answer {
+func (h *harness) expectProblem(status int, code, method, path, body string) answer {
 	h.Helper()
 	a := h.request(method, path, body)
 	if a.status != status || a.json["code"] != code || a.header.Get("Content-Type") != "application/problem+json" {

@@ -21,8 +21,8 @@ import (
 
 const reconcile = "/admin/reconcile"
 
-// do does an operation.
-func do(t *testing.T, ledger *wallet.Ledger, op wallet.Op) {
+// commitOperation commits an operation.
+func commitOperation(t *testing.T, ledger *wallet.Ledger, op wallet.Op) {
 	t.Helper()
 	op.IdempotencyKey = uuid.NewString()
 	op.Reason = "test"
@@ -34,13 +34,13 @@ func do(t *testing.T, ledger *wallet.Ledger, op wallet.Op) {
 func TestReconcile(t *testing.T) {
 	ledgerdb.Each(t, func(t *testing.T, database string) {
 		ledger := wallettest.Open(t, database, wallet.Config{Logger: quiet})
-		do(t, ledger, wallet.Op{Operation: wallet.OpCredit, Account: "user:u1", Amount: 100})
-		do(t, ledger, wallet.Op{Operation: wallet.OpCredit, Account: "user:u2", Amount: 5})
-		do(t, ledger, wallet.Op{Operation: wallet.OpHold, Account: "user:u1", Amount: 40, QueueItemID: "q", FeatureType: "f"})
-		h := serve(t, coreadmin.Config{Ledger: ledger}, time.Minute)
+		commitOperation(t, ledger, wallet.Op{Operation: wallet.OpCredit, Account: "user:u1", Amount: 100})
+		commitOperation(t, ledger, wallet.Op{Operation: wallet.OpCredit, Account: "user:u2", Amount: 5})
+		commitOperation(t, ledger, wallet.Op{Operation: wallet.OpHold, Account: "user:u1", Amount: 40, QueueItemID: "q", FeatureType: "f"})
+		h := serveAdmin(t, coreadmin.Config{Ledger: ledger}, time.Minute)
 		verify := func(body string) object {
 			t.Helper()
-			return h.good(http.MethodPost, reconcile, body).json
+			return h.expectOK(http.MethodPost, reconcile, body).json
 		}
 
 		for _, body := range []string{"", " \n", "{}", `{"account":null}`} {
@@ -53,7 +53,7 @@ func TestReconcile(t *testing.T) {
 				t.Errorf("findings: %v", r["findings"])
 			}
 		}
-		tamper(t, database, `UPDATE wallets SET available = available + 1 WHERE account = 'user:u1'`)
+		tamperWithLedger(t, database, `UPDATE wallets SET available = available + 1 WHERE account = 'user:u1'`)
 		r := verify("")
 		if first := r["findings"].([]any)[0].(object); r["ok"] != false || first["check"] != "balance" || first["account"] != "user:u1" || first["detail"] == "" {
 			t.Errorf("after tampering: %v", r)
@@ -64,18 +64,18 @@ func TestReconcile(t *testing.T) {
 		if r := verify(`{"account":"user:u2"}`); r["ok"] != true {
 			t.Errorf("user:u2: %v", r)
 		}
-		h.refused(http.StatusNotFound, "account_not_found", http.MethodPost, reconcile, `{"account":"user:nobody"}`)
+		h.expectProblem(http.StatusNotFound, "account_not_found", http.MethodPost, reconcile, `{"account":"user:nobody"}`)
 		for _, body := range []string{`{"account":"u1"}`, `{"account":""}`, `{"account":7}`, `{"acount":"user:u1"}`, `[]`, `{`} {
-			h.refused(http.StatusBadRequest, "invalid_request", http.MethodPost, reconcile, body)
+			h.expectProblem(http.StatusBadRequest, "invalid_request", http.MethodPost, reconcile, body)
 		}
-		h.refused(http.StatusRequestEntityTooLarge, "request_too_large", http.MethodPost, reconcile, `{"account":"`+strings.Repeat("x", 64<<10)+`"}`)
+		h.expectProblem(http.StatusRequestEntityTooLarge, "request_too_large", http.MethodPost, reconcile, `{"account":"`+strings.Repeat("x", 64<<10)+`"}`)
 	})
 }
 
 // A body of another type is refused, as in the public API.
 func TestReconcileContentType(t *testing.T) {
 	ledger := wallettest.Open(t, wallettest.SQLite(t), wallet.Config{Logger: quiet})
-	h := serve(t, coreadmin.Config{Ledger: ledger}, time.Minute)
+	h := serveAdmin(t, coreadmin.Config{Ledger: ledger}, time.Minute)
 	for contentType, status := range map[string]int{
 		"application/json; charset=utf-8": http.StatusOK, "": http.StatusOK, "application/x-www-form-urlencoded": http.StatusBadRequest,
 	} {
@@ -93,7 +93,7 @@ func TestReconcileContentType(t *testing.T) {
 	}
 }
 
-func tamper(t *testing.T, url, statement string) {
+func tamperWithLedger(t *testing.T, url, statement string) {
 	t.Helper()
 	driver := "postgres"
 	dsn := url
@@ -123,7 +123,7 @@ func (l slowLedger) Verify(ctx context.Context, _ wallet.VerifyOptions) (*wallet
 
 func serveAudit(t *testing.T, deadline time.Duration, verify func(context.Context) error) *harness {
 	t.Helper()
-	return serve(t, coreadmin.Config{Ledger: slowLedger{verify: verify}}, deadline)
+	return serveAdmin(t, coreadmin.Config{Ledger: slowLedger{verify: verify}}, deadline)
 }
 
 // One reconciliation runs at a time, and ends when its client disconnects.
@@ -152,7 +152,7 @@ func TestReconcileRunsOnce(t *testing.T) {
 		return nil
 	})
 	<-entered
-	h.refused(http.StatusConflict, "reconcile_running", http.MethodPost, reconcile, "")
+	h.expectProblem(http.StatusConflict, "reconcile_running", http.MethodPost, reconcile, "")
 	disconnect()
 	if err := g.Wait(); err != nil {
 		t.Error(err)
@@ -173,7 +173,7 @@ func TestReconcileOutlastsDeadlines(t *testing.T) {
 			return ctx.Err()
 		}
 	})
-	if r := h.good(http.MethodPost, reconcile, ""); r.json["ok"] != true {
+	if r := h.expectOK(http.MethodPost, reconcile, ""); r.json["ok"] != true {
 		t.Errorf("report: %s", r.raw)
 	}
 }
@@ -182,9 +182,9 @@ func TestReconcileFails(t *testing.T) {
 	var failure error
 	h := serveAudit(t, time.Minute, func(context.Context) error { return failure })
 	failure = wallet.ErrUnavailable
-	h.refused(http.StatusServiceUnavailable, "unavailable", http.MethodPost, reconcile, "")
+	h.expectProblem(http.StatusServiceUnavailable, "unavailable", http.MethodPost, reconcile, "")
 	failure = errors.New("password=hunter2")
-	if a := h.refused(http.StatusInternalServerError, "internal", http.MethodPost, reconcile, ""); strings.Contains(a.raw, "hunter2") {
+	if a := h.expectProblem(http.StatusInternalServerError, "internal", http.MethodPost, reconcile, ""); strings.Contains(a.raw, "hunter2") {
 		t.Error("the answer shows the inside of an error")
 	}
 }

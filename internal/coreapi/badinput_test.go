@@ -9,7 +9,7 @@ import (
 )
 
 func TestBadBodies(t *testing.T) {
-	each(t, func(h *harness) {
+	onEachDatabase(t, func(h *harness) {
 		h.credit("user:u1", 100)
 		const valid = `"reason":"x","queueItemId":"q","featureType":"f"`
 		for name, c := range map[string]struct{ body, pointer string }{
@@ -48,7 +48,7 @@ func TestBadBodies(t *testing.T) {
 			"correlation id":     {`{"amount":1,"correlationId":"` + strings.Repeat("c", 256) + `",` + valid + `}`, "/correlationId"},
 			"deep":               {`{"amount":` + strings.Repeat(`[`, 20000) + strings.Repeat(`]`, 20000) + `,` + valid + `}`, ""},
 		} {
-			a := h.refused(http.StatusBadRequest, "invalid_request", request{path: "/v1/accounts/user:u1/holds", body: c.body})
+			a := h.expectProblem(http.StatusBadRequest, "invalid_request", request{path: "/v1/accounts/user:u1/holds", body: c.body})
 			errs, _ := a.json["errors"].([]any)
 			if len(errs) == 0 {
 				h.Errorf("%s: no errors: %s", name, a.raw)
@@ -58,16 +58,16 @@ func TestBadBodies(t *testing.T) {
 				h.Errorf("%s: pointer %v, want %s", name, first["pointer"], c.pointer)
 			}
 		}
-		h.balance("user:u1", 100, 0)
+		h.checkBalance("user:u1", 100, 0)
 	})
 }
 
 func TestBadRequests(t *testing.T) {
-	each(t, func(h *harness) {
+	onEachDatabase(t, func(h *harness) {
 		h.credit("user:u1", 100)
 		good := `{"amount":1,"reason":"x","queueItemId":"q","featureType":"f"}`
 		holds := "/v1/accounts/user:u1/holds"
-		bad := func(r request) { h.Helper(); h.refused(http.StatusBadRequest, "invalid_request", r) }
+		bad := func(r request) { h.Helper(); h.expectProblem(http.StatusBadRequest, "invalid_request", r) }
 
 		for _, account := range []string{"user:a:b", "user:{1}", "user:a b", "user:", "u1", "admin:u1", "system:issuance", "user:" + strings.Repeat("x", 129),
 			"user:a/b", "user:..", "user:ü", "user:a\n", "user:a\x00", "model:m1"} {
@@ -114,13 +114,13 @@ func TestBadRequests(t *testing.T) {
 		for _, asOf := range []string{"yesterday", "2026-11-23", "2026-11-23T19:02:58", "1795460578", "2026-11-23T19:02:58Z&asOf=2026-11-23T19:02:58Z"} {
 			bad(request{path: "/v1/accounts/user:u1/balance?asOf=" + asOf})
 		}
-		h.balance("user:u1", 100, 0)
+		h.checkBalance("user:u1", 100, 0)
 	})
 }
 
 // Of two, nobody could tell which one counts.
 func TestHeadersGivenTwice(t *testing.T) {
-	each(t, func(h *harness) {
+	onEachDatabase(t, func(h *harness) {
 		h.credit("user:u1", 100)
 		for name, values := range map[string][]string{
 			"Authorization": {"Bearer " + h.token, "Bearer x"}, "Content-Type": {"application/json", "text/plain"}, "Content-Encoding": {"identity", "gzip"},
@@ -142,34 +142,34 @@ func TestHeadersGivenTwice(t *testing.T) {
 			}
 			_ = resp.Body.Close()
 		}
-		h.good(http.StatusCreated, request{path: "/v1/accounts/user:u1/holds", body: holdBody(1), header: map[string]string{"Content-Encoding": "Identity"}})
-		h.balance("user:u1", 99, 1)
+		h.expect(http.StatusCreated, request{path: "/v1/accounts/user:u1/holds", body: holdBody(1), header: map[string]string{"Content-Encoding": "Identity"}})
+		h.checkBalance("user:u1", 99, 1)
 	})
 }
 
 func TestTooLarge(t *testing.T) {
-	each(t, func(h *harness) {
+	onEachDatabase(t, func(h *harness) {
 		h.credit("user:u1", 100)
 		holds := "/v1/accounts/user:u1/holds"
 		large := `{"amount":1,"reason":"x","queueItemId":"` + strings.Repeat("q", 2<<20) + `","featureType":"f"}`
-		h.refused(http.StatusRequestEntityTooLarge, "request_too_large", request{path: holds, body: large})
-		h.refused(http.StatusRequestEntityTooLarge, "request_too_large", request{path: holds, body: large, chunked: true})
+		h.expectProblem(http.StatusRequestEntityTooLarge, "request_too_large", request{path: holds, body: large})
+		h.expectProblem(http.StatusRequestEntityTooLarge, "request_too_large", request{path: holds, body: large, chunked: true})
 		body := holdBody(1)
 		body["metadata"] = map[string]any{"a": strings.Repeat("m", 8<<10)}
-		h.refused(http.StatusRequestEntityTooLarge, "request_too_large", request{path: holds, body: body})
+		h.expectProblem(http.StatusRequestEntityTooLarge, "request_too_large", request{path: holds, body: body})
 		body["metadata"] = map[string]any{"a": strings.Repeat("m", 8<<10-8)}
-		h.good(http.StatusCreated, request{path: holds, body: body, chunked: true})
+		h.expect(http.StatusCreated, request{path: holds, body: body, chunked: true})
 		for _, depth := range []int{11000, 20000} { // no JSON reader goes so far
-			h.refused(http.StatusRequestEntityTooLarge, "request_too_large", request{path: holds, body: fmt.Sprintf(
+			h.expectProblem(http.StatusRequestEntityTooLarge, "request_too_large", request{path: holds, body: fmt.Sprintf(
 				`{"amount":1,"reason":"x","queueItemId":"q","featureType":"f","metadata":%s{}%s}`, strings.Repeat(`{"":`, depth), strings.Repeat(`}`, depth))})
 		}
-		h.balance("user:u1", 99, 1)
+		h.checkBalance("user:u1", 99, 1)
 	})
 }
 
 // What a client sends does not come back in full.
 func TestLongPointersAreCut(t *testing.T) {
-	each(t, func(h *harness) {
+	onEachDatabase(t, func(h *harness) {
 		name := strings.Repeat("ö~", 100000)
 		for body, begin := range map[string]string{
 			`{"` + name + `":1}`:                                                         "/ö~0ö~0",
@@ -181,13 +181,13 @@ func TestLongPointersAreCut(t *testing.T) {
 			if strings.HasPrefix(body, `{"op`) {
 				path = "/v1/batch"
 			}
-			a := h.refused(http.StatusBadRequest, "invalid_request", request{path: path, body: body})
+			a := h.expectProblem(http.StatusBadRequest, "invalid_request", request{path: path, body: body})
 			pointer, _ := a.json["errors"].([]any)[0].(map[string]any)["pointer"].(string)
 			if len(pointer) > 200+len("…") || !strings.HasPrefix(pointer, begin) || len(a.raw) > 1000 || strings.Contains(pointer, "\ufffd") {
 				t.Errorf("%d bytes, pointer %q", len(a.raw), pointer)
 			}
 		}
-		a := h.refused(http.StatusBadRequest, "invalid_request", request{path: "/v1/accounts/user:u1/entries?" + strings.Repeat("x", 10000) + "=1"})
+		a := h.expectProblem(http.StatusBadRequest, "invalid_request", request{path: "/v1/accounts/user:u1/entries?" + strings.Repeat("x", 10000) + "=1"})
 		if len(a.raw) > 1000 {
 			t.Errorf("%d bytes for a long parameter", len(a.raw))
 		}
@@ -195,16 +195,16 @@ func TestLongPointersAreCut(t *testing.T) {
 }
 
 func TestPaths(t *testing.T) {
-	each(t, func(h *harness) {
+	onEachDatabase(t, func(h *harness) {
 		for _, path := range []string{"/", "/v1", "/v1/nothing", "//v1/accounts/user:u1/holds", "/v1//accounts/user:u1/holds", "/v1/accounts/../accounts/user:u1/holds",
 			"/v1/./accounts/user:u1/holds", "/v1/accounts/user:u1/holds/", "/v1/accounts/user:u1/holds/.."} {
-			h.refused(http.StatusNotFound, "not_found", request{path: path, body: "{}"})
-			h.refused(http.StatusNotFound, "not_found", request{path: path})
-			if a := h.do(request{path: path, header: map[string]string{"X-Request-Id": "req-1"}}); a.header.Get("X-Request-Id") != "req-1" {
+			h.expectProblem(http.StatusNotFound, "not_found", request{path: path, body: "{}"})
+			h.expectProblem(http.StatusNotFound, "not_found", request{path: path})
+			if a := h.send(request{path: path, header: map[string]string{"X-Request-Id": "req-1"}}); a.header.Get("X-Request-Id") != "req-1" {
 				h.Errorf("%s: request id %q", path, a.header.Get("X-Request-Id"))
 			}
 		}
-		a := h.refused(http.StatusMethodNotAllowed, "method_not_allowed", request{path: "/v1/accounts/user:u1/holds"})
+		a := h.expectProblem(http.StatusMethodNotAllowed, "method_not_allowed", request{path: "/v1/accounts/user:u1/holds"})
 		if a.header.Get("Allow") != "POST" {
 			h.Errorf("Allow: %q", a.header.Get("Allow"))
 		}
@@ -212,14 +212,14 @@ func TestPaths(t *testing.T) {
 			h.Errorf("made-up request id %q", a.header.Get("X-Request-Id"))
 		}
 		for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodPatch, "PROPFIND"} {
-			h.refused(http.StatusMethodNotAllowed, "method_not_allowed", request{method: method, path: "/v1/accounts/user:u1/balance"})
+			h.expectProblem(http.StatusMethodNotAllowed, "method_not_allowed", request{method: method, path: "/v1/accounts/user:u1/balance"})
 		}
 	})
 }
 
 // Whatever means something to SQL, Redis, JSON or HTML is only text here.
 func TestMetacharacters(t *testing.T) {
-	each(t, func(h *harness) {
+	onEachDatabase(t, func(h *harness) {
 		h.credit("user:u1", 1000)
 		h.credit("user:O.K._~@-1", 5)
 		nasty := []string{
@@ -231,9 +231,9 @@ func TestMetacharacters(t *testing.T) {
 			body["queueItemId"], body["featureType"], body["correlationId"] = s, s, s
 			body["metadata"] = map[string]any{s: s}
 			key := fmt.Sprintf("k%d'\";--{}$1\\", i)
-			h.good(http.StatusCreated, request{path: "/v1/accounts/user:u1/holds", key: key, body: body,
+			h.expect(http.StatusCreated, request{path: "/v1/accounts/user:u1/holds", key: key, body: body,
 				header: map[string]string{"X-Request-Id": "'; --{}" + fmt.Sprint(i)}})
-			entries := h.good(http.StatusOK, request{path: "/v1/accounts/user:u1/entries?limit=1"}).json["entries"].([]any)
+			entries := h.expect(http.StatusOK, request{path: "/v1/accounts/user:u1/entries?limit=1"}).json["entries"].([]any)
 			got := entries[0].(map[string]any)
 			for _, field := range []string{"queueItemId", "featureType", "correlationId"} {
 				if got[field] != s {
@@ -243,16 +243,16 @@ func TestMetacharacters(t *testing.T) {
 			if m, _ := got["metadata"].(map[string]any); m[s] != s {
 				h.Errorf("metadata came back as %v, went with %q", got["metadata"], s)
 			}
-			events := h.good(http.StatusOK, request{path: fmt.Sprintf("/v1/accounts/user:u1/events?after=%d&limit=1", 1+3*i)}).json["events"].([]any)
+			events := h.expect(http.StatusOK, request{path: fmt.Sprintf("/v1/accounts/user:u1/events?after=%d&limit=1", 1+3*i)}).json["events"].([]any)
 			if e := events[0].(map[string]any)["event"].(map[string]any); e["queueItemId"] != s {
 				h.Errorf("the event's queueItemId is %q, went as %q", e["queueItemId"], s)
 			}
 		}
 		n := float64(len(nasty))
-		h.balance("user:u1", 1000-n, n)
-		h.refused(http.StatusBadRequest, "invalid_request", request{path: "/v1/accounts/user:u1/holds",
+		h.checkBalance("user:u1", 1000-n, n)
+		h.expectProblem(http.StatusBadRequest, "invalid_request", request{path: "/v1/accounts/user:u1/holds",
 			body: `{"amount":1,"reason":"x","queueItemId":"q","featureType":"f","metadata":{"a":"\ud800"}}`})
-		h.good(http.StatusCreated, request{path: "/v1/accounts/user:u1/holds",
+		h.expect(http.StatusCreated, request{path: "/v1/accounts/user:u1/holds",
 			body: `{"amount":1,"reason":"x","queueItemId":"q","featureType":"f","metadata":{"a":"\u0000"}}`})
 	})
 }

@@ -15,9 +15,9 @@ func creditItem(key string, amount any) item {
 }
 
 // batch sends operations and returns their results.
-func (h *harness) batch(token string, items ...item) []item {
+func (h *harness) sendBatch(token string, items ...item) []item {
 	h.Helper()
-	a := h.good(http.StatusOK, request{path: "/v1/batch", token: token, key: "-", body: item{"operations": items}})
+	a := h.expect(http.StatusOK, request{path: "/v1/batch", token: token, key: "-", body: item{"operations": items}})
 	list, _ := a.json["results"].([]any)
 	if len(list) != len(items) {
 		h.Fatalf("%d results of %d operations: %s", len(list), len(items), a.raw)
@@ -30,7 +30,7 @@ func (h *harness) batch(token string, items ...item) []item {
 }
 
 // result wants a status and, of a refusal, a code; it returns receipt or problem.
-func (h *harness) result(r item, status float64, code string) item {
+func (h *harness) checkResult(r item, status float64, code string) item {
 	h.Helper()
 	receipt, _ := r["receipt"].(item)
 	refusal, _ := r["problem"].(item)
@@ -47,8 +47,8 @@ func (h *harness) result(r item, status float64, code string) item {
 }
 
 func TestBatch(t *testing.T) {
-	each(t, func(h *harness) {
-		results := h.batch("",
+	onEachDatabase(t, func(h *harness) {
+		results := h.sendBatch("",
 			creditItem("c1", 500),
 			item{"operation": "hold", "idempotencyKey": "h1", "account": "user:u1", "amount": 100, "reason": "x", "queueItemId": "q", "featureType": "f",
 				"expiresInSeconds": 60, "metadata": item{"a": 1}, "correlationId": "c"},
@@ -56,66 +56,66 @@ func TestBatch(t *testing.T) {
 			item{"operation": "debit", "idempotencyKey": "d1", "account": "user:u1", "amount": 50, "reason": "x"},
 			creditItem("c2", 0),
 		)
-		if r := h.result(results[0], 201, ""); r["operation"] != "credit" || r["amount"] != 500.0 {
+		if r := h.checkResult(results[0], 201, ""); r["operation"] != "credit" || r["amount"] != 500.0 {
 			h.Errorf("credit: %v", r)
 		}
-		hold := h.result(results[1], 201, "")
-		if p := h.result(results[2], 402, "insufficient_funds"); p["availableBalance"] != 400.0 {
+		hold := h.checkResult(results[1], 201, "")
+		if p := h.checkResult(results[2], 402, "insufficient_funds"); p["availableBalance"] != 400.0 {
 			h.Errorf("problem: %v", p)
 		}
-		h.result(results[3], 201, "")
-		p := h.result(results[4], 400, "invalid_request")
+		h.checkResult(results[3], 201, "")
+		p := h.checkResult(results[4], 400, "invalid_request")
 		if first := p["errors"].([]any)[0].(item); first["pointer"] != "/operations/4/amount" || !strings.HasPrefix(fmt.Sprint(p["detail"]), "/operations/4/amount: ") {
 			h.Errorf("problem: %v", p)
 		}
-		h.balance("user:u1", 350, 100)
+		h.checkBalance("user:u1", 350, 100)
 
 		settle := item{"operation": "settle", "idempotencyKey": "s1", "escrowId": hold["escrowId"], "modelId": "m1", "amount": 100, "reason": "x", "queueItemId": "q"}
 		late := item{"operation": "refund", "idempotencyKey": "r1", "escrowId": hold["escrowId"], "amount": 100, "reason": "x", "queueItemId": "q"}
-		results = h.batch("", settle, late, settle, creditItem("c1", 500), creditItem("c1", 501))
-		first := h.result(results[0], 200, "")
-		h.result(results[1], 409, "escrow_already_processed")
-		again := h.result(results[2], 200, "")
+		results = h.sendBatch("", settle, late, settle, creditItem("c1", 500), creditItem("c1", 501))
+		first := h.checkResult(results[0], 200, "")
+		h.checkResult(results[1], 409, "escrow_already_processed")
+		again := h.checkResult(results[2], 200, "")
 		if results[2]["replayed"] != true || results[0]["replayed"] != nil || again["transactionId"] != first["transactionId"] {
 			h.Errorf("first %v, again %v", results[0], results[2])
 		}
-		h.result(results[3], 201, "")
+		h.checkResult(results[3], 201, "")
 		if results[3]["replayed"] != true {
 			h.Errorf("repeat of an earlier batch: %v", results[3])
 		}
-		h.result(results[4], 422, "idempotency_key_reused")
+		h.checkResult(results[4], 422, "idempotency_key_reused")
 		// The single calls share the keys.
-		single := h.good(http.StatusCreated, request{path: "/v1/accounts/user:u1/credits", key: "c1", body: item{"amount": 500, "reason": "admin_credit"}})
+		single := h.expect(http.StatusCreated, request{path: "/v1/accounts/user:u1/credits", key: "c1", body: item{"amount": 500, "reason": "admin_credit"}})
 		if single.header.Get("Idempotent-Replayed") != "true" {
 			h.Errorf("the single call did it again: %s", single.raw)
 		}
-		h.balance("user:u1", 350, 0)
-		h.balance("model:m1", 100)
+		h.checkBalance("user:u1", 350, 0)
+		h.checkBalance("model:m1", 100)
 	})
 }
 
 // Each operation needs its own scope; refusals come before anything else about it.
 func TestBatchScopes(t *testing.T) {
-	each(t, func(h *harness) {
+	onEachDatabase(t, func(h *harness) {
 		hold := item{"operation": "hold", "idempotencyKey": "h", "account": "user:u1", "amount": 1, "reason": "x", "queueItemId": "q", "featureType": "f"}
 		settle := item{"operation": "settle", "escrowId": "nonsense"}
 		h.credit("user:u1", 10)
-		results := h.batch(sign(t, "shop", nil, "wallet:hold"), creditItem("c", 1), hold, settle, item{"operation": "steal"})
-		h.result(results[0], 403, "forbidden")
-		h.result(results[1], 201, "")
-		h.result(results[2], 403, "forbidden")
-		h.result(results[3], 400, "invalid_request")
-		results = h.batch(sign(t, "queue", nil, "wallet:settle"), hold, settle)
-		h.result(results[0], 403, "forbidden")
-		h.result(results[1], 400, "invalid_request")
-		h.refused(http.StatusUnauthorized, "unauthorized", request{path: "/v1/batch", token: "-", body: item{"operations": []item{hold}}})
-		h.balance("user:u1", 9, 1)
+		results := h.sendBatch(signToken(t, "shop", nil, "wallet:hold"), creditItem("c", 1), hold, settle, item{"operation": "steal"})
+		h.checkResult(results[0], 403, "forbidden")
+		h.checkResult(results[1], 201, "")
+		h.checkResult(results[2], 403, "forbidden")
+		h.checkResult(results[3], 400, "invalid_request")
+		results = h.sendBatch(signToken(t, "queue", nil, "wallet:settle"), hold, settle)
+		h.checkResult(results[0], 403, "forbidden")
+		h.checkResult(results[1], 400, "invalid_request")
+		h.expectProblem(http.StatusUnauthorized, "unauthorized", request{path: "/v1/batch", token: "-", body: item{"operations": []item{hold}}})
+		h.checkBalance("user:u1", 9, 1)
 	})
 }
 
 // What is understood and wrong is refused alone.
 func TestBatchBadItems(t *testing.T) {
-	each(t, func(h *harness) {
+	onEachDatabase(t, func(h *harness) {
 		change := func(field string, value any) item {
 			i := creditItem("k-"+field, 1)
 			i[field] = value
@@ -136,22 +136,22 @@ func TestBatchBadItems(t *testing.T) {
 		names := []string{"amount", "amount", "amount", "reason", "account", "idempotencyKey", "idempotencyKey", "operation", "operation", "escrowId", "escrowId",
 			"modelId", "queueItemId", "featureType", "expiresInSeconds", "metadata", "correlationId"}
 		items = append(items, change("metadata", item{"a": strings.Repeat("m", 8<<10)}), creditItem("good", 7))
-		results := h.batch("", items...)
+		results := h.sendBatch("", items...)
 		for i, name := range names {
-			p := h.result(results[i], 400, "invalid_request")
+			p := h.checkResult(results[i], 400, "invalid_request")
 			if first := p["errors"].([]any)[0].(item); first["pointer"] != fmt.Sprintf("/operations/%d/%s", i, name) {
 				h.Errorf("%s: %v", name, p)
 			}
 		}
-		h.result(results[len(names)], 413, "request_too_large")
-		h.result(results[len(names)+1], 201, "")
-		h.balance("user:u1", 7, 0)
+		h.checkResult(results[len(names)], 413, "request_too_large")
+		h.checkResult(results[len(names)+1], 201, "")
+		h.checkBalance("user:u1", 7, 0)
 	})
 }
 
 // What cannot be understood is refused as a whole, and nothing is done.
 func TestBatchBadBodies(t *testing.T) {
-	each(t, func(h *harness) {
+	onEachDatabase(t, func(h *harness) {
 		h.credit("user:u1", 1)
 		good := `{"operation":"credit","idempotencyKey":"k","account":"user:u1","amount":1,"reason":"x"}`
 		many := strings.TrimSuffix(strings.Repeat(good+",", 1001), ",")
@@ -175,46 +175,46 @@ func TestBatchBadBodies(t *testing.T) {
 			{`{"operation":[` + good + `]}`, "/operation"},
 			{`{"operations":[` + good + `],"atomic":true}`, "/atomic"},
 		} {
-			a := h.refused(http.StatusBadRequest, "invalid_request", request{path: "/v1/batch", body: c.body})
+			a := h.expectProblem(http.StatusBadRequest, "invalid_request", request{path: "/v1/batch", body: c.body})
 			if first := a.json["errors"].([]any)[0].(item); c.pointer != "" && first["pointer"] != c.pointer {
 				h.Errorf("%.120s: pointer %v, want %s", c.body, first["pointer"], c.pointer)
 			}
 		}
 		for name, value := range map[string]string{"X-Request-Id": strings.Repeat("r", 256), "Traceparent": "\xff"} {
-			h.refused(http.StatusBadRequest, "invalid_request", request{path: "/v1/batch", body: `{"operations":[` + good + `]}`, header: map[string]string{name: value}})
+			h.expectProblem(http.StatusBadRequest, "invalid_request", request{path: "/v1/batch", body: `{"operations":[` + good + `]}`, header: map[string]string{name: value}})
 		}
 		large := `{"operations":[` + strings.Replace(good, `"x"`, `"`+strings.Repeat("x", 1<<20)+`"`, 1) + `]}`
-		h.refused(http.StatusRequestEntityTooLarge, "request_too_large", request{path: "/v1/batch", body: large})
-		h.refused(http.StatusRequestEntityTooLarge, "request_too_large", request{path: "/v1/batch", body: large, chunked: true})
-		h.balance("user:u1", 1, 0)
+		h.expectProblem(http.StatusRequestEntityTooLarge, "request_too_large", request{path: "/v1/batch", body: large})
+		h.expectProblem(http.StatusRequestEntityTooLarge, "request_too_large", request{path: "/v1/batch", body: large, chunked: true})
+		h.checkBalance("user:u1", 1, 0)
 	})
 }
 
 func TestBatchOfThousand(t *testing.T) {
-	each(t, func(h *harness) {
+	onEachDatabase(t, func(h *harness) {
 		items := make([]item, 1000)
 		for i := range items {
 			items[i] = creditItem(fmt.Sprint("k", i), i+1)
 		}
 		for round := range 2 { // the second time, everything is replayed
-			for i, r := range h.batch("", items...) {
-				if receipt := h.result(r, 201, ""); receipt["amount"] != float64(i+1) || (r["replayed"] == true) != (round == 1) {
+			for i, r := range h.sendBatch("", items...) {
+				if receipt := h.checkResult(r, 201, ""); receipt["amount"] != float64(i+1) || (r["replayed"] == true) != (round == 1) {
 					h.Fatalf("round %d, operation %d: %v", round, i, r)
 				}
 			}
 		}
-		h.balance("user:u1", 500500, 0)
+		h.checkBalance("user:u1", 500500, 0)
 	})
 }
 
 // The request's id and trace go with every operation; a key in the header means nothing.
 func TestBatchHeaders(t *testing.T) {
-	each(t, func(h *harness) {
-		h.good(http.StatusOK, request{path: "/v1/batch", key: "k", body: item{"operations": []item{creditItem("a", 1), creditItem("b", 2)}},
+	onEachDatabase(t, func(h *harness) {
+		h.expect(http.StatusOK, request{path: "/v1/batch", key: "k", body: item{"operations": []item{creditItem("a", 1), creditItem("b", 2)}},
 			header: map[string]string{"X-Request-Id": "req-1", "Traceparent": "trace-1"}})
-		h.good(http.StatusOK, request{path: "/v1/batch", key: "k", body: item{"operations": []item{creditItem("c", 3)}}})
-		h.balance("user:u1", 6, 0)
-		entries := h.good(http.StatusOK, request{path: "/v1/accounts/user:u1/entries"}).raw
+		h.expect(http.StatusOK, request{path: "/v1/batch", key: "k", body: item{"operations": []item{creditItem("c", 3)}}})
+		h.checkBalance("user:u1", 6, 0)
+		entries := h.expect(http.StatusOK, request{path: "/v1/accounts/user:u1/entries"}).raw
 		if strings.Count(entries, `"requestId":"req-1"`) != 2 || strings.Count(entries, `"correlationId":"trace-1"`) != 2 {
 			h.Errorf("entries: %s", entries)
 		}

@@ -59,7 +59,7 @@ func BenchmarkHold(b *testing.B) {
 		b.Fatal(err)
 	}
 	api := coreapi.New(instant{}, v, coreapi.Config{Logger: slog.New(slog.DiscardHandler)})
-	bearer := "Bearer " + sign(b, "service", nil, allScopes)
+	bearer := "Bearer " + signToken(b, "service", nil, allScopes)
 	const body = `{"amount":100,"reason":"chip_menu_purchase","queueItemId":"queue-1","featureType":"chip_menu"}`
 	b.ReportAllocs()
 	i := 0
@@ -80,7 +80,7 @@ func BenchmarkBatch(b *testing.B) {
 		b.Fatal(err)
 	}
 	api := coreapi.New(instant{}, v, coreapi.Config{Logger: slog.New(slog.DiscardHandler)})
-	bearer := "Bearer " + sign(b, "service", nil, allScopes)
+	bearer := "Bearer " + signToken(b, "service", nil, allScopes)
 	const hold = `{"operation":"hold","idempotencyKey":"key-123456","account":"user:u1","amount":100,"reason":"chip_menu_purchase","queueItemId":"queue-1","featureType":"chip_menu"}`
 	const n = 1000
 	body := `{"operations":[` + strings.TrimSuffix(strings.Repeat(hold+",", n), ",") + `]}`
@@ -102,7 +102,7 @@ func BenchmarkBatchOnPostgres(b *testing.B) {
 	}
 	quiet := slog.New(slog.DiscardHandler)
 	api := coreapi.New(wallettest.Open(b, ledgerdb.Postgres(b), wallet.Config{Logger: quiet}), v, coreapi.Config{Logger: quiet})
-	bearer := "Bearer " + sign(b, "service", nil, allScopes)
+	bearer := "Bearer " + signToken(b, "service", nil, allScopes)
 	const n = 1000
 	var next atomic.Int64
 	b.ReportAllocs()

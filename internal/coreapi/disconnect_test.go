@@ -69,7 +69,7 @@ func newBlockedLedger(t *testing.T) *blockedLedger {
 		api.ServeHTTP(w, r)
 	}))
 	t.Cleanup(server.Close)
-	b.harness = &harness{T: t, url: server.URL, ledger: ledger, token: sign(t, "service", nil, allScopes)}
+	b.harness = &harness{T: t, url: server.URL, ledger: ledger, token: signToken(t, "service", nil, allScopes)}
 	return b
 }
 
@@ -89,7 +89,7 @@ func (b *blockedLedger) lock(statement string) (unlock func()) {
 // waitForBlocked waits until n statements that contain text wait for a lock.
 func (b *blockedLedger) waitForBlocked(text string, n int) {
 	b.Helper()
-	eventually(b.T, func() bool {
+	waitUntil(b.T, func() bool {
 		var waiting int
 		err := b.db.QueryRowContext(b.Context(), `SELECT count(*) FROM pg_stat_activity
 			WHERE datname = current_database() AND wait_event_type = 'Lock' AND strpos(query, $1) > 0`, text).Scan(&waiting)
@@ -190,14 +190,14 @@ func TestDisconnectDoesNotLoseWrite(t *testing.T) {
 	unlock()
 
 	for _, key := range []string{"first", "second"} {
-		retry := b.good(http.StatusCreated, request{path: holds, key: key, body: hold})
+		retry := b.expect(http.StatusCreated, request{path: holds, key: key, body: hold})
 		if retry.header.Get("Idempotent-Replayed") != "true" {
 			t.Errorf("%s: the retry did it again", key)
 		}
 	}
-	retry := b.good(http.StatusOK, request{path: "/v1/batch", key: "-", body: batch})
+	retry := b.expect(http.StatusOK, request{path: "/v1/batch", key: "-", body: batch})
 	if !strings.Contains(retry.raw, `"replayed":true`) {
 		t.Errorf("the retry of the batch did it again: %s", retry.raw)
 	}
-	b.balance("user:u1", 97, 3)
+	b.checkBalance("user:u1", 97, 3)
 }

@@ -47,15 +47,15 @@ func TestLedgerInTrouble(t *testing.T) {
 		{errors.New("password=hunter2"), http.StatusInternalServerError, "internal", false},
 	} {
 		t.Run(c.code, func(t *testing.T) {
-			h := serve(t, l, broken{l, c.err})
-			a := h.refused(c.status, c.code, request{path: "/v1/accounts/user:u1/holds", body: holdBody(1)})
+			h := serveAPI(t, l, broken{l, c.err})
+			a := h.expectProblem(c.status, c.code, request{path: "/v1/accounts/user:u1/holds", body: holdBody(1)})
 			if got := a.header.Get("Retry-After") != ""; got != c.retryAfter {
 				t.Errorf("Retry-After: %q", a.header.Get("Retry-After"))
 			}
 			if d, _ := a.json["detail"].(string); c.code == "internal" && d == c.err.Error() {
 				t.Error("the inside of an error went to the client")
 			}
-			p := h.result(h.batch("", creditItem("k", 1))[0], float64(c.status), c.code)
+			p := h.checkResult(h.sendBatch("", creditItem("k", 1))[0], float64(c.status), c.code)
 			if got := p["retryAfterSeconds"] != nil; got != c.retryAfter || p["detail"] != a.json["detail"] {
 				t.Errorf("in a batch: %v", p)
 			}
@@ -68,7 +68,7 @@ func TestDatabaseClosedToConnections(t *testing.T) {
 	t.Parallel()
 	database := ledgerdb.Postgres(t)
 	l := wallettest.Open(t, database, wallet.Config{Logger: slog.New(slog.DiscardHandler)})
-	h := serve(t, l, l)
+	h := serveAPI(t, l, l)
 	h.credit("user:u1", 10)
 
 	elsewhere, err := url.Parse(database)
@@ -92,11 +92,11 @@ func TestDatabaseClosedToConnections(t *testing.T) {
 	do(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '` + name + `'`)
 	hold := request{path: "/v1/accounts/user:u1/holds", body: holdBody(1), key: "k"}
 	for _, r := range []request{{path: "/v1/accounts/user:u1/entries"}, hold} {
-		if a := h.refused(http.StatusServiceUnavailable, "unavailable", r); a.header.Get("Retry-After") == "" {
+		if a := h.expectProblem(http.StatusServiceUnavailable, "unavailable", r); a.header.Get("Retry-After") == "" {
 			t.Errorf("%s: no Retry-After", r.path)
 		}
 	}
 	do(`ALTER DATABASE "` + name + `" ALLOW_CONNECTIONS true`)
-	h.good(http.StatusCreated, hold)
-	h.balance("user:u1", 9, 1)
+	h.expect(http.StatusCreated, hold)
+	h.checkBalance("user:u1", 9, 1)
 }

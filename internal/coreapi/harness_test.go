@@ -34,16 +34,16 @@ type harness struct {
 	token  string // with all scopes
 }
 
-// each runs the test on Postgres and on SQLite.
-func each(t *testing.T, test func(h *harness)) {
+// onEachDatabase runs the test on Postgres and on SQLite.
+func onEachDatabase(t *testing.T, test func(h *harness)) {
 	t.Helper()
 	ledgerdb.Each(t, func(t *testing.T, url string) {
 		l := wallettest.Open(t, url, wallet.Config{Logger: slog.New(slog.DiscardHandler)})
-		test(serve(t, l, l))
+		test(serveAPI(t, l, l))
 	})
 }
 
-func serve(t *testing.T, l *wallet.Ledger, as coreapi.Ledger) *harness {
+func serveAPI(t *testing.T, l *wallet.Ledger, as coreapi.Ledger) *harness {
 	t.Helper()
 	v, err := auth.NewVerifier(auth.Config{HS256Secret: secret})
 	if err != nil {
@@ -51,10 +51,10 @@ func serve(t *testing.T, l *wallet.Ledger, as coreapi.Ledger) *harness {
 	}
 	srv := httptest.NewServer(coreapi.New(as, v, coreapi.Config{Logger: slog.New(slog.DiscardHandler)}))
 	t.Cleanup(srv.Close)
-	return &harness{T: t, url: srv.URL, ledger: l, token: sign(t, "service", nil, allScopes)}
+	return &harness{T: t, url: srv.URL, ledger: l, token: signToken(t, "service", nil, allScopes)}
 }
 
-func sign(t testing.TB, sub string, accounts []string, scope string) string {
+func signToken(t testing.TB, sub string, accounts []string, scope string) string {
 	t.Helper()
 	raw, err := auth.Sign(secret, auth.Request{Subject: sub, Accounts: accounts, Scopes: strings.Fields(scope), TTL: time.Hour})
 	if err != nil {
@@ -80,7 +80,7 @@ type answer struct {
 	json   map[string]any
 }
 
-func (h *harness) do(r request) answer {
+func (h *harness) send(r request) answer {
 	h.Helper()
 	var body io.Reader
 	if r.body != nil {
@@ -145,9 +145,9 @@ func (h *harness) do(r request) answer {
 }
 
 // good wants a status and returns the answer.
-func (h *harness) good(status int, r request) answer {
+func (h *harness) expect(status int, r request) answer {
 	h.Helper()
-	a := h.do(r)
+	a := h.send(r)
 	if a.status != status {
 		h.Fatalf("%s %s: %d %s, want %d", r.method, r.path, a.status, a.raw, status)
 	}
@@ -158,9 +158,9 @@ func (h *harness) good(status int, r request) answer {
 }
 
 // refused wants a problem with a code and returns it.
-func (h *harness) refused(status int, code string, r request) answer {
+func (h *harness) expectProblem(status int, code string, r request) answer {
 	h.Helper()
-	a := h.do(r)
+	a := h.send(r)
 	if a.status != status || a.json["code"] != code {
 		h.Fatalf("%s %s %v: %d %s, want %d %s", r.method, r.path, r.body, a.status, a.raw, status, code)
 	}
@@ -177,7 +177,7 @@ func (h *harness) refused(status int, code string, r request) answer {
 
 func (h *harness) credit(account string, amount int) answer {
 	h.Helper()
-	return h.good(http.StatusCreated, request{
+	return h.expect(http.StatusCreated, request{
 		path: "/v1/accounts/" + account + "/credits", body: map[string]any{"amount": amount, "reason": "admin_credit"},
 	})
 }
@@ -189,7 +189,7 @@ func holdBody(amount int) map[string]any {
 // hold returns the escrow's id.
 func (h *harness) hold(user string, amount int) string {
 	h.Helper()
-	a := h.good(http.StatusCreated, request{path: "/v1/accounts/" + user + "/holds", body: holdBody(amount)})
+	a := h.expect(http.StatusCreated, request{path: "/v1/accounts/" + user + "/holds", body: holdBody(amount)})
 	id, _ := a.json["escrowId"].(string)
 	if len(id) != 36 {
 		h.Fatalf("a hold without escrowId: %s", a.raw)
@@ -206,9 +206,9 @@ func refundBody(amount any) map[string]any {
 }
 
 // balance wants an account's numbers: available and escrow, or earned.
-func (h *harness) balance(account string, want ...float64) {
+func (h *harness) checkBalance(account string, want ...float64) {
 	h.Helper()
-	got := h.good(http.StatusOK, request{path: "/v1/accounts/" + account + "/balance"}).json
+	got := h.expect(http.StatusOK, request{path: "/v1/accounts/" + account + "/balance"}).json
 	fields := []string{"availableBalance", "escrowBalance"}
 	if strings.HasPrefix(account, "model:") {
 		fields = []string{"earnedBalance"}
@@ -220,8 +220,8 @@ func (h *harness) balance(account string, want ...float64) {
 	}
 }
 
-// eventually polls for what nothing signals.
-func eventually(t *testing.T, holds func() bool) {
+// waitUntil polls for what nothing signals.
+func waitUntil(t *testing.T, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()

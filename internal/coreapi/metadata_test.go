@@ -9,10 +9,10 @@ import (
 
 // Who repeats a request with what a listing gave as its metadata repeats it to the byte.
 func TestMetadataComesBackAsItWas(t *testing.T) {
-	each(t, func(h *harness) {
+	onEachDatabase(t, func(h *harness) {
 		const metadata = "{ \"a\":\"<&>\",\n\t\"b\":\"\u2028\\u003c\\/\", \"c\": 1.50e2, \"hash\":\"x\",\"timestamp\":\"y\" }"
 		credit := func(metadata string) answer {
-			return h.good(http.StatusCreated, request{path: "/v1/accounts/user:u1/credits", key: "k",
+			return h.expect(http.StatusCreated, request{path: "/v1/accounts/user:u1/credits", key: "k",
 				body: `{"amount":1,"reason":"admin_credit","correlationId":"<&>\",\"hash\":\"","metadata":` + metadata + `}`})
 		}
 		id, _ := credit(metadata).json["transactionId"].(string)
@@ -25,7 +25,7 @@ func TestMetadataComesBackAsItWas(t *testing.T) {
 			Next string `json:"next"`
 		}
 		list := func(query string) string {
-			raw := h.good(http.StatusOK, request{path: "/v1/accounts/user:u1/entries" + query}).raw
+			raw := h.expect(http.StatusOK, request{path: "/v1/accounts/user:u1/entries" + query}).raw
 			if err := json.Unmarshal([]byte(raw), &page); err != nil {
 				t.Fatal(err)
 			}
@@ -41,7 +41,7 @@ func TestMetadataComesBackAsItWas(t *testing.T) {
 		if again := credit(string(page.Entries[0].Metadata)); again.header.Get("Idempotent-Replayed") != "true" {
 			t.Errorf("the repeat: %s", again.raw)
 		}
-		tx := h.good(http.StatusOK, request{path: "/v1/transactions/" + id})
+		tx := h.expect(http.StatusOK, request{path: "/v1/transactions/" + id})
 		for _, raw := range []string{raw, tx.raw} {
 			if !strings.Contains(raw, `"correlationId":"<&>\"`) {
 				t.Errorf("escaped for HTML: %s", raw)

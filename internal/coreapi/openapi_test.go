@@ -91,11 +91,11 @@ func TestDocumentIsWhole(t *testing.T) {
 
 func TestDocumentIsServed(t *testing.T) {
 	l := wallettest.Open(t, wallettest.SQLite(t), wallet.Config{})
-	h := serve(t, l, l)
-	if a := h.good(http.StatusOK, request{path: "/openapi.json", token: "-"}); a.json["openapi"] != "3.1.0" {
+	h := serveAPI(t, l, l)
+	if a := h.expect(http.StatusOK, request{path: "/openapi.json", token: "-"}); a.json["openapi"] != "3.1.0" {
 		t.Errorf("document: %.80s", a.raw)
 	}
-	page := h.do(request{path: "/docs", token: "-"})
+	page := h.send(request{path: "/docs", token: "-"})
 	if page.status != http.StatusOK || !strings.HasPrefix(page.header.Get("Content-Type"), "text/html") {
 		t.Errorf("page: %d %s", page.status, page.header.Get("Content-Type"))
 	}

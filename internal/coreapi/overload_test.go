@@ -20,7 +20,7 @@ func TestOverload(t *testing.T) {
 	t.Parallel()
 	url := ledgerdb.Postgres(t)
 	l := wallettest.Open(t, url, wallet.Config{MaxQueue: 8, MaxBatch: 4, Logger: slog.New(slog.DiscardHandler)})
-	h := serve(t, l, l)
+	h := serveAPI(t, l, l)
 	h.credit("user:u1", 1000)
 	db, err := sql.Open("postgres", url)
 	if err != nil {
@@ -43,7 +43,7 @@ func TestOverload(t *testing.T) {
 	replies := make(chan reply, requests)
 	key := func(i int) string { return fmt.Sprint("overload-", i) }
 	hold := func(i int) answer {
-		return h.do(request{path: "/v1/accounts/user:u1/holds", body: holdBody(1), key: key(i)})
+		return h.send(request{path: "/v1/accounts/user:u1/holds", body: holdBody(1), key: key(i)})
 	}
 	var clients sync.WaitGroup
 	defer clients.Wait()

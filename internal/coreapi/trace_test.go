@@ -18,7 +18,7 @@ func TestTraceParentGoesWithEvents(t *testing.T) {
 	l := wallettest.Open(t, wallettest.SQLite(t), wallet.Config{
 		Logger: slog.New(slog.DiscardHandler), Committed: func(rows []bus.OutboxRow) { committed = append(committed, rows...) },
 	})
-	h := serve(t, l, l)
+	h := serveAPI(t, l, l)
 	const credit = `{"amount":10,"reason":"admin_credit"}`
 	for name, c := range map[string]struct{ given, want string }{
 		"sampled":           {traceParent, traceParent},
@@ -38,7 +38,7 @@ func TestTraceParentGoesWithEvents(t *testing.T) {
 			if c.given != "" {
 				r.header = map[string]string{"Traceparent": c.given}
 			}
-			if a := h.do(r); a.status >= 300 {
+			if a := h.send(r); a.status >= 300 {
 				t.Fatalf("%s: %d %s", name, a.status, a.raw)
 			}
 			for _, d := range committed[0].Updates[0].Deliveries {

@@ -27,8 +27,8 @@ var _ ws.History = (*coreclient.Client)(nil)
 
 var secret = []byte("a-secret-of-tests-with-more-than-32-bytes")
 
-// core serves a real ledger and returns a client of it.
-func core(t *testing.T, scope string) (*wallet.Ledger, *coreclient.Client) {
+// serveCore serves a real ledger and returns a client of it.
+func serveCore(t *testing.T, scope string) (*wallet.Ledger, *coreclient.Client) {
 	t.Helper()
 	l := wallettest.Open(t, wallettest.SQLite(t), wallet.Config{})
 	v, err := auth.NewVerifier(auth.Config{HS256Secret: secret})
@@ -41,10 +41,10 @@ func core(t *testing.T, scope string) (*wallet.Ledger, *coreclient.Client) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return l, client(t, srv.URL, raw)
+	return l, newClient(t, srv.URL, raw)
 }
 
-func client(t *testing.T, url, raw string) *coreclient.Client {
+func newClient(t *testing.T, url, raw string) *coreclient.Client {
 	t.Helper()
 	c, err := coreclient.New(url, raw, coreclient.Config{})
 	if err != nil {
@@ -54,8 +54,8 @@ func client(t *testing.T, url, raw string) *coreclient.Client {
 	return c
 }
 
-// everyOperation leaves one transaction of each kind behind.
-func everyOperation(t *testing.T, l *wallet.Ledger) {
+// commitEveryOperation leaves one transaction of each kind behind.
+func commitEveryOperation(t *testing.T, l *wallet.Ledger) {
 	t.Helper()
 	n := 0
 	do := func(op wallet.Op) uuid.UUID {
@@ -80,8 +80,8 @@ func everyOperation(t *testing.T, l *wallet.Ledger) {
 
 // What is decoded from history routes like what the streams carry.
 func TestHistoryIsWhatIsPublished(t *testing.T) {
-	l, c := core(t, auth.ScopeRead)
-	everyOperation(t, l)
+	l, c := serveCore(t, auth.ScopeRead)
+	commitEveryOperation(t, l)
 	for _, account := range []string{"user:u1", "model:m1"} {
 		groups, err := l.UpdatesAfter(t.Context(), account, 0, 100)
 		if err != nil {
@@ -108,8 +108,8 @@ func TestHistoryIsWhatIsPublished(t *testing.T) {
 }
 
 func TestBalance(t *testing.T) {
-	l, c := core(t, auth.ScopeRead)
-	everyOperation(t, l)
+	l, c := serveCore(t, auth.ScopeRead)
+	commitEveryOperation(t, l)
 	for _, account := range []wallet.Account{"user:u1", "model:m1"} {
 		want, err := l.Balance(t.Context(), account)
 		if err != nil {
@@ -124,7 +124,7 @@ func TestBalance(t *testing.T) {
 }
 
 func TestUnknownAccount(t *testing.T) {
-	_, c := core(t, auth.ScopeRead)
+	_, c := serveCore(t, auth.ScopeRead)
 	if b, ok, err := c.Balance(t.Context(), "user:nobody"); ok || err != nil {
 		t.Errorf("balance %+v %v %v", b, ok, err)
 	}
@@ -137,7 +137,7 @@ func TestUnknownAccount(t *testing.T) {
 }
 
 func TestTokenThatIsRefused(t *testing.T) {
-	_, c := core(t, auth.ScopeHold)
+	_, c := serveCore(t, auth.ScopeHold)
 	if err := c.Ping(t.Context()); !errors.Is(err, coreclient.ErrRefused) {
 		t.Errorf("ping: %v", err)
 	}
@@ -159,7 +159,7 @@ func TestNoCore(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			srv := httptest.NewServer(h)
 			t.Cleanup(srv.Close)
-			c := client(t, srv.URL, "x")
+			c := newClient(t, srv.URL, "x")
 			if _, ok, err := c.Balance(t.Context(), "user:u1"); err == nil || ok {
 				t.Errorf("balance: %v %v", ok, err)
 			}

@@ -81,7 +81,7 @@ func post(path, body string) string {
 }
 
 func TestSlowRequestsTimeOut(t *testing.T) {
-	s := serve(t, echo, httpserver.Config{ReadTimeout: 50 * time.Millisecond, ReadHeaderTimeout: 50 * time.Millisecond})
+	s := startServer(t, echo, httpserver.Config{ReadTimeout: 50 * time.Millisecond, ReadHeaderTimeout: 50 * time.Millisecond})
 	request := post("/", "body")
 	for name, sent := range map[string]string{"nothing": "", "half of the header": request[:20]} {
 		t.Run(name, func(t *testing.T) {
@@ -103,7 +103,7 @@ func TestSlowRequestsTimeOut(t *testing.T) {
 }
 
 func TestIdleConnectionsAreClosed(t *testing.T) {
-	s := serve(t, echo, httpserver.Config{IdleTimeout: 50 * time.Millisecond})
+	s := startServer(t, echo, httpserver.Config{IdleTimeout: 50 * time.Millisecond})
 	c := s.dial(t)
 	c.send(post("/", "x"))
 	if status, body, _ := c.readResponse(); status != http.StatusOK || body != "x" {
@@ -113,7 +113,7 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 }
 
 func TestLargeHeadersAreRefused(t *testing.T) {
-	s := serve(t, echo, httpserver.Config{MaxHeaderBytes: 1 << 10})
+	s := startServer(t, echo, httpserver.Config{MaxHeaderBytes: 1 << 10})
 	c := s.dial(t)
 	c.send("GET / HTTP/1.1\r\nHost: h\r\nLarge: " + strings.Repeat("x", 16<<10) + "\r\n\r\n")
 	if status, _, _ := c.readResponse(); status != http.StatusRequestHeaderFieldsTooLarge {
@@ -125,7 +125,7 @@ func TestLargeHeadersAreRefused(t *testing.T) {
 func TestStopClosesConnections(t *testing.T) {
 	entered := make(chan struct{})
 	leave := make(chan struct{})
-	s := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := startServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/slow" {
 			close(entered)
 			<-leave
@@ -152,7 +152,7 @@ func TestStopClosesConnections(t *testing.T) {
 func TestDisconnectEndsContext(t *testing.T) {
 	entered := make(chan struct{})
 	ended := make(chan struct{})
-	s := serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	s := startServer(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.ReadAll(r.Body)
 		close(entered)
 		<-r.Context().Done()

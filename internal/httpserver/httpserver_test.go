@@ -31,7 +31,7 @@ type serving struct {
 	group  errgroup.Group
 }
 
-func serve(t *testing.T, h http.Handler, cfg httpserver.Config) *serving {
+func startServer(t *testing.T, h http.Handler, cfg httpserver.Config) *serving {
 	t.Helper()
 	ln, err := httpserver.Listen(t.Context(), "--http", "127.0.0.1:0")
 	if err != nil {
@@ -71,7 +71,7 @@ func (s *serving) get(path string) (int, string, error) {
 // A stop lets a request under way finish, with its context alive.
 func TestStopWaitsForRequests(t *testing.T) {
 	entered, leave := make(chan struct{}), make(chan struct{})
-	s := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := startServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		close(entered)
 		<-leave
 		if r.Context().Err() != nil {
@@ -96,7 +96,7 @@ func TestStopWaitsForRequests(t *testing.T) {
 // One that does not finish in time is cut off, and learns it from its context.
 func TestStopCutsOff(t *testing.T) {
 	entered, ended := make(chan struct{}), make(chan struct{})
-	s := serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	s := startServer(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		close(entered)
 		<-r.Context().Done()
 		close(ended)
@@ -121,7 +121,7 @@ func TestListenNamesTheFlag(t *testing.T) {
 }
 
 func TestPanicStaysInItsRequest(t *testing.T) {
-	s := serve(t, httpserver.Recover(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := startServer(t, httpserver.Recover(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/before":
 			panic("secret")

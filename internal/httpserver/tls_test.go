@@ -21,8 +21,8 @@ import (
 	"github.com/redroomrewards/realtime/internal/httpserver"
 )
 
-// issue writes a certificate for localhost with that serial number.
-func issue(t *testing.T, certFile, keyFile string, serial int64) {
+// issueCertificate writes a certificate for localhost with that serial number.
+func issueCertificate(t *testing.T, certFile, keyFile string, serial int64) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -40,12 +40,12 @@ func issue(t *testing.T, certFile, keyFile string, serial int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}), serial)
-	write(t, keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), serial)
+	writeVersion(t, certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}), serial)
+	writeVersion(t, keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), serial)
 }
 
-// write gives each version of a file a time of its own, however fast the test is.
-func write(t *testing.T, name string, content []byte, version int64) {
+// writeVersion gives each version of a file a time of its own, however fast the test is.
+func writeVersion(t *testing.T, name string, content []byte, version int64) {
 	t.Helper()
 	if err := os.WriteFile(name, content, 0o600); err != nil {
 		t.Fatal(err)
@@ -61,7 +61,7 @@ func TestCertificateIsReadAgain(t *testing.T) {
 	if _, err := httpserver.LoadCertificate(certFile, keyFile, quiet); err == nil {
 		t.Error("files that are not there were read")
 	}
-	issue(t, certFile, keyFile, 1)
+	issueCertificate(t, certFile, keyFile, 1)
 	cert, err := httpserver.LoadCertificate(certFile, keyFile, quiet)
 	if err != nil {
 		t.Fatal(err)
@@ -99,17 +99,17 @@ func TestCertificateIsReadAgain(t *testing.T) {
 		}
 	}
 	serves(1)
-	issue(t, certFile, keyFile, 2)
+	issueCertificate(t, certFile, keyFile, 2)
 	if err := cert.Reload(); err != nil {
 		t.Error(err)
 	}
 	serves(2)
-	write(t, certFile, []byte("half a cert"), 3)
+	writeVersion(t, certFile, []byte("half a cert"), 3)
 	if err := cert.Reload(); err == nil {
 		t.Error("half a certificate was taken")
 	}
 	serves(2)
-	issue(t, certFile, keyFile, 4)
+	issueCertificate(t, certFile, keyFile, 4)
 	if err := cert.Reload(); err != nil {
 		t.Error(err)
 	}

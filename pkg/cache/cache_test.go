@@ -24,7 +24,7 @@ import (
 func onEachRedis(t *testing.T, run func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys)) {
 	t.Run("redis", func(t *testing.T) {
 		url, namespace := testenv.Redis(t)
-		run(t, open(t, url), bus.Keys{Namespace: namespace, Partitions: 4})
+		run(t, openRedis(t, url), bus.Keys{Namespace: namespace, Partitions: 4})
 	})
 	t.Run("miniredis", func(t *testing.T) {
 		server := miniredis.NewMiniRedis()
@@ -32,11 +32,11 @@ func onEachRedis(t *testing.T, run func(t *testing.T, rdb redis.UniversalClient,
 			t.Fatal(err)
 		}
 		t.Cleanup(server.Close)
-		run(t, open(t, "redis://"+server.Addr()), bus.Keys{Namespace: "test", Partitions: 4})
+		run(t, openRedis(t, "redis://"+server.Addr()), bus.Keys{Namespace: "test", Partitions: 4})
 	})
 }
 
-func open(t testing.TB, url string) redis.UniversalClient {
+func openRedis(t testing.TB, url string) redis.UniversalClient {
 	t.Helper()
 	rdb, err := redisconn.Open(url)
 	if err != nil {
@@ -46,13 +46,13 @@ func open(t testing.TB, url string) redis.UniversalClient {
 	return rdb
 }
 
-// set publishes an account's state as it is at seq.
-func set(t testing.TB, p *publish.Publisher, account string, seq int64) {
+// publishState publishes an account's state as it is at seq.
+func publishState(t testing.TB, p *publish.Publisher, account string, seq int64) {
 	t.Helper()
 	g := bus.AccountUpdate{
 		Key: fmt.Sprintf("%s-%d", account, seq), Account: account,
 		Deliveries: []bus.Delivery{{ID: "id", Type: "t", Account: account, Seq: seq, Data: []byte("{}")}},
-		Balance:    bus.Balance{Account: account, Available: 100 * seq, Escrow: seq, Earned: 10 * seq, Seq: seq, UpdatedAt: at(seq)},
+		Balance:    bus.Balance{Account: account, Available: 100 * seq, Escrow: seq, Earned: 10 * seq, Seq: seq, UpdatedAt: updatedAt(seq)},
 	}
 	outcomes, err := p.Publish(t.Context(), []publish.Publication{{Update: g, AsStartingPoint: true}})
 	if err != nil || !outcomes[0].Done() {
@@ -60,9 +60,9 @@ func set(t testing.TB, p *publish.Publisher, account string, seq int64) {
 	}
 }
 
-func at(seq int64) time.Time { return time.UnixMilli(1_700_000_000_000 + seq).UTC() }
+func updatedAt(seq int64) time.Time { return time.UnixMilli(1_700_000_000_000 + seq).UTC() }
 
-func get(t testing.TB, b *cache.Balances, account string) bus.Balance {
+func mustGet(t testing.TB, b *cache.Balances, account string) bus.Balance {
 	t.Helper()
 	balance, ok, err := b.Get(t.Context(), account)
 	if err != nil || !ok {
@@ -74,36 +74,36 @@ func get(t testing.TB, b *cache.Balances, account string) bus.Balance {
 func TestGetReadsTheHashAndKeepsIt(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := publish.New(rdb, publish.Config{Keys: keys})
-		set(t, p, "user:a", 7)
-		set(t, p, "model:m", 3)
+		publishState(t, p, "user:a", 7)
+		publishState(t, p, "model:m", 3)
 		reg := prometheus.NewRegistry()
 		b := cache.New(rdb, cache.Config{Keys: keys, Registerer: reg, Current: always})
 		for range 3 {
-			if got, want := get(t, b, "user:a"), (bus.Balance{Account: "user:a", Available: 700, Escrow: 7, Seq: 7, UpdatedAt: at(7)}); got != want {
+			if got, want := mustGet(t, b, "user:a"), (bus.Balance{Account: "user:a", Available: 700, Escrow: 7, Seq: 7, UpdatedAt: updatedAt(7)}); got != want {
 				t.Errorf("user: %+v; want %+v", got, want)
 			}
-			if got, want := get(t, b, "model:m"), (bus.Balance{Account: "model:m", Earned: 30, Seq: 3, UpdatedAt: at(3)}); got != want {
+			if got, want := mustGet(t, b, "model:m"), (bus.Balance{Account: "model:m", Earned: 30, Seq: 3, UpdatedAt: updatedAt(3)}); got != want {
 				t.Errorf("model: %+v; want %+v", got, want)
 			}
 		}
-		if hits, misses := counter(t, reg, "balance_cache_hits_total"), counter(t, reg, "balance_cache_misses_total"); hits != 4 || misses != 2 {
+		if hits, misses := readCounter(t, reg, "balance_cache_hits_total"), readCounter(t, reg, "balance_cache_misses_total"); hits != 4 || misses != 2 {
 			t.Errorf("%v hits, %v misses; want 4 and 2", hits, misses)
 		}
-		set(t, p, "user:a", 8)
-		if got := get(t, b, "user:a").Seq; got != 7 {
+		publishState(t, p, "user:a", 8)
+		if got := mustGet(t, b, "user:a").Seq; got != 7 {
 			t.Errorf("seq %d although nobody has seen a newer event", got)
 		}
 		b.Seen("user:a", 8)
-		if got := get(t, b, "user:a").Available; got != 800 {
+		if got := mustGet(t, b, "user:a").Available; got != 800 {
 			t.Errorf("available %d after event 8 was seen", got)
 		}
-		if got := counter(t, reg, "balance_cache_stale_total"); got != 1 {
+		if got := readCounter(t, reg, "balance_cache_stale_total"); got != 1 {
 			t.Errorf("balance_cache_stale_total = %v; want 1", got)
 		}
 	})
 }
 
-func counter(t testing.TB, reg *prometheus.Registry, name string) (sum float64) {
+func readCounter(t testing.TB, reg *prometheus.Registry, name string) (sum float64) {
 	t.Helper()
 	families, err := reg.Gather()
 	if err != nil {
@@ -135,7 +135,7 @@ func TestGetNeverShowsAPartlyKnownBalance(t *testing.T) {
 			for _, field := range fields {
 				for _, bad := range []string{"", "x", "-1", "1.5", "99999999999999999999"} {
 					rdb.Del(t.Context(), keys.BalanceHash(account), keys.Dedup(keys.Partition(account), account+"-7"))
-					set(t, p, account, 7)
+					publishState(t, p, account, 7)
 					rdb.HSet(t.Context(), keys.BalanceHash(account), field, bad)
 					unknown(account+" with "+field+"="+bad, account)
 				}
@@ -145,8 +145,8 @@ func TestGetNeverShowsAPartlyKnownBalance(t *testing.T) {
 		}
 		// What was unknown is not remembered.
 		rdb.Del(t.Context(), keys.BalanceHash("user:a"), keys.Dedup(keys.Partition("user:a"), "user:a-7"))
-		set(t, p, "user:a", 7)
-		if got := get(t, b, "user:a").Seq; got != 7 {
+		publishState(t, p, "user:a", 7)
+		if got := mustGet(t, b, "user:a").Seq; got != 7 {
 			t.Errorf("seq %d", got)
 		}
 	})
@@ -155,23 +155,23 @@ func TestGetNeverShowsAPartlyKnownBalance(t *testing.T) {
 func TestGetSaysSoWhenRedisIsAwayOrBehind(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := publish.New(rdb, publish.Config{Keys: keys})
-		set(t, p, "user:a", 7)
+		publishState(t, p, "user:a", 7)
 		b := cache.New(rdb, cache.Config{Keys: keys, Current: always})
-		get(t, b, "user:a")
+		mustGet(t, b, "user:a")
 		b.Seen("user:a", 9)
 		if _, ok, err := b.Get(t.Context(), "user:a"); ok || !errors.Is(err, cache.ErrStale) {
 			t.Errorf("behind: ok %v, error %v", ok, err)
 		}
-		set(t, p, "user:a", 8) // also too old
+		publishState(t, p, "user:a", 8) // also too old
 		if _, ok, _ := b.Get(t.Context(), "user:a"); ok {
 			t.Error("a balance of seq 8 is shown after event 9")
 		}
-		set(t, p, "user:a", 9)
-		if got := get(t, b, "user:a"); got.Seq != 9 {
+		publishState(t, p, "user:a", 9)
+		if got := mustGet(t, b, "user:a"); got.Seq != 9 {
 			t.Errorf("seq %d", got.Seq)
 		}
 	})
-	away := cache.New(open(t, "redis://127.0.0.1:1?max_retries=-1"), cache.Config{})
+	away := cache.New(openRedis(t, "redis://127.0.0.1:1?max_retries=-1"), cache.Config{})
 	var refused *net.OpError
 	if _, ok, err := away.Get(t.Context(), "user:a"); ok || !errors.As(err, &refused) {
 		t.Errorf("away: ok %v, error %v", ok, err)
@@ -183,7 +183,7 @@ func TestGetGivesUpAHangingRedis(t *testing.T) {
 	t.Parallel()
 	server := testenv.RedisServer(t)
 	const timeout = 300 * time.Millisecond
-	b := cache.New(open(t, server.URL()), cache.Config{Timeout: timeout, Current: always})
+	b := cache.New(openRedis(t, server.URL()), cache.Config{Timeout: timeout, Current: always})
 	server.Stop()
 	begin := time.Now()
 	for i := range 20 {
@@ -210,15 +210,15 @@ func TestForget(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := publish.New(rdb, publish.Config{Keys: keys})
 		b := cache.New(rdb, cache.Config{Keys: keys, Current: always})
-		set(t, p, "user:a", 1)
-		get(t, b, "user:a")
+		publishState(t, p, "user:a", 1)
+		mustGet(t, b, "user:a")
 		b.Seen("user:a", 1)
-		set(t, p, "user:a", 2) // which nobody is told of
-		if got := get(t, b, "user:a"); got.Seq != 1 {
+		publishState(t, p, "user:a", 2) // which nobody is told of
+		if got := mustGet(t, b, "user:a"); got.Seq != 1 {
 			t.Errorf("seq %d is not from the LRU", got.Seq)
 		}
 		b.Forget()
-		if got := get(t, b, "user:a"); got.Seq != 2 {
+		if got := mustGet(t, b, "user:a"); got.Seq != 2 {
 			t.Errorf("seq %d after Forget", got.Seq)
 		}
 		b.Seen("user:a", 3)
@@ -232,20 +232,20 @@ func TestForget(t *testing.T) {
 // While events do not arrive, nothing is answered that only they would make old.
 func TestNotCurrent(t *testing.T) {
 	server := testenv.RedisServer(t)
-	p := publish.New(open(t, server.URL()), publish.Config{})
+	p := publish.New(openRedis(t, server.URL()), publish.Config{})
 	var current atomic.Bool
-	b := cache.New(open(t, server.URL()), cache.Config{Current: func(account string) bool { return account != "user:a" || current.Load() }})
+	b := cache.New(openRedis(t, server.URL()), cache.Config{Current: func(account string) bool { return account != "user:a" || current.Load() }})
 	current.Store(true)
 	for _, account := range []string{"user:a", "user:b"} {
-		set(t, p, account, 1)
-		get(t, b, account)
-		set(t, p, account, 2) // which nobody is told of
+		publishState(t, p, account, 1)
+		mustGet(t, b, account)
+		publishState(t, p, account, 2) // which nobody is told of
 	}
 	current.Store(false)
-	if got := get(t, b, "user:a"); got.Seq != 2 {
+	if got := mustGet(t, b, "user:a"); got.Seq != 2 {
 		t.Errorf("seq %d is from the LRU", got.Seq)
 	}
-	if got := get(t, b, "user:b"); got.Seq != 1 {
+	if got := mustGet(t, b, "user:b"); got.Seq != 1 {
 		t.Errorf("seq %d: another account's is not from the LRU", got.Seq)
 	}
 	server.Kill()
@@ -253,7 +253,7 @@ func TestNotCurrent(t *testing.T) {
 		t.Errorf("without Redis: %+v, %v", got, err)
 	}
 	current.Store(true)
-	if got := get(t, b, "user:a"); got.Seq != 2 {
+	if got := mustGet(t, b, "user:a"); got.Seq != 2 {
 		t.Errorf("seq %d from the LRU", got.Seq)
 	}
 }
@@ -263,8 +263,8 @@ func TestDisabledAsksEachTime(t *testing.T) {
 		p := publish.New(rdb, publish.Config{Keys: keys})
 		b := cache.New(rdb, cache.Config{Keys: keys, Disabled: true})
 		for seq := int64(1); seq < 4; seq++ {
-			set(t, p, "user:a", seq)
-			if got := get(t, b, "user:a").Seq; got != seq {
+			publishState(t, p, "user:a", seq)
+			if got := mustGet(t, b, "user:a").Seq; got != seq {
 				t.Errorf("seq %d; want %d", got, seq)
 			}
 		}
@@ -274,21 +274,21 @@ func TestDisabledAsksEachTime(t *testing.T) {
 func TestAccountsLeaveAfterTheirTTL(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := publish.New(rdb, publish.Config{Keys: keys})
-		set(t, p, "user:a", 1)
+		publishState(t, p, "user:a", 1)
 		b := cache.New(rdb, cache.Config{Keys: keys, TTL: 50 * time.Millisecond, Current: always})
-		get(t, b, "user:a")
-		set(t, p, "user:a", 2) // and nobody tells
-		waitFor(t, "the new balance", func() bool { return get(t, b, "user:a").Seq == 2 })
+		mustGet(t, b, "user:a")
+		publishState(t, p, "user:a", 2) // and nobody tells
+		waitUntil(t, "the new balance", func() bool { return mustGet(t, b, "user:a").Seq == 2 })
 	})
 }
 
 func TestSeenDuringALoadIsHonoured(t *testing.T) {
 	server := testenv.RedisServer(t)
 	proxy := testenv.NewProxy(t, server.Addr())
-	p := publish.New(open(t, server.URL()), publish.Config{})
-	set(t, p, "user:a", 1)
+	p := publish.New(openRedis(t, server.URL()), publish.Config{})
+	publishState(t, p, "user:a", 1)
 	reg := prometheus.NewRegistry()
-	slow := open(t, "redis://"+proxy.Addr())
+	slow := openRedis(t, "redis://"+proxy.Addr())
 	if err := slow.Ping(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -305,8 +305,8 @@ func TestSeenDuringALoadIsHonoured(t *testing.T) {
 			results <- balance.Seq
 		}()
 	}
-	waitFor(t, "all callers", func() bool { return counter(t, reg, "balance_cache_misses_total") == callers })
-	set(t, p, "user:a", 2)
+	waitUntil(t, "all callers", func() bool { return readCounter(t, reg, "balance_cache_misses_total") == callers })
+	publishState(t, p, "user:a", 2)
 	b.Seen("user:a", 2)
 	proxy.Resume()
 	for range callers {
@@ -316,7 +316,7 @@ func TestSeenDuringALoadIsHonoured(t *testing.T) {
 	}
 }
 
-func waitFor(t testing.TB, what string, holds func() bool) {
+func waitUntil(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	deadline := time.NewTimer(time.Minute)
 	defer deadline.Stop()
@@ -361,7 +361,7 @@ func TestGetIsNeverOlderThanSeen(t *testing.T) {
 		for seq := int64(1); seq <= 60; seq++ {
 			for n := range seen {
 				account := fmt.Sprintf("user:%d", n)
-				set(t, p, account, seq)
+				publishState(t, p, account, seq)
 				b.Seen(account, seq)
 				seen[n].Store(seq)
 			}
@@ -371,22 +371,22 @@ func TestGetIsNeverOlderThanSeen(t *testing.T) {
 	})
 }
 
-// filled returns a cache on an empty Redis, and what puts an account into both.
-func filled(b *testing.B) (c *cache.Balances, fill func(account string)) {
+// fillCache returns a cache on an empty Redis, and what puts an account into both.
+func fillCache(b *testing.B) (c *cache.Balances, fill func(account string)) {
 	b.Helper()
 	url, namespace := testenv.Redis(b)
-	rdb, keys := open(b, url), bus.Keys{Namespace: namespace, Partitions: 4}
+	rdb, keys := openRedis(b, url), bus.Keys{Namespace: namespace, Partitions: 4}
 	p := publish.New(rdb, publish.Config{Keys: keys})
 	c = cache.New(rdb, cache.Config{Keys: keys, Current: always})
 	return c, func(account string) {
-		set(b, p, account, 1)
-		get(b, c, account)
+		publishState(b, p, account, 1)
+		mustGet(b, c, account)
 	}
 }
 
 func BenchmarkSeen(b *testing.B) {
 	const accounts = 4096
-	c, fill := filled(b)
+	c, fill := fillCache(b)
 	for i := range accounts {
 		fill(fmt.Sprintf("user:cached-%d", i))
 	}
@@ -405,7 +405,7 @@ func BenchmarkSeen(b *testing.B) {
 }
 
 func BenchmarkGetHit(b *testing.B) {
-	c, fill := filled(b)
+	c, fill := fillCache(b)
 	fill("user:a")
 	b.ReportAllocs()
 	for b.Loop() {
@@ -419,7 +419,7 @@ func always(string) bool { return true }
 // A cache that nobody wires reads Redis on each Get: it shows a balance that changed since the last one.
 func TestPlainCacheIsRight(t *testing.T) {
 	redisURL, namespace := testenv.Redis(t)
-	rdb := open(t, redisURL)
+	rdb := openRedis(t, redisURL)
 	keys := bus.Keys{Namespace: namespace}.WithDefaults()
 	b := cache.New(rdb, cache.Config{Keys: keys})
 	for seq := int64(1); seq <= 3; seq++ {

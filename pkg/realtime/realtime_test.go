@@ -23,8 +23,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }
 
-// start opens a core, adds the subscription and runs the core. stop ends it and checks that nothing failed.
-func start(t *testing.T, cfg realtime.Config, s bus.Subscription) (*realtime.Core, func()) {
+// startCore opens a core, adds the subscription and runs the core. stop ends it and checks that nothing failed.
+func startCore(t *testing.T, cfg realtime.Config, s bus.Subscription) (*realtime.Core, func()) {
 	t.Helper()
 	cfg.Database = wallettest.SQLite(t)
 	cfg.Logger = slog.New(slog.DiscardHandler)
@@ -50,7 +50,7 @@ func start(t *testing.T, cfg realtime.Config, s bus.Subscription) (*realtime.Cor
 	}
 }
 
-func credit(t *testing.T, core *realtime.Core, key string) {
+func commitCredit(t *testing.T, core *realtime.Core, key string) {
 	t.Helper()
 	_, err := core.Ledger.Do(t.Context(), wallet.Op{
 		Operation: wallet.OpCredit, IdempotencyKey: key, Account: "user:u1", Amount: 5, Reason: "admin_credit",
@@ -60,8 +60,8 @@ func credit(t *testing.T, core *realtime.Core, key string) {
 	}
 }
 
-// collect returns a subscription and the seqs of the events that it gets.
-func collect() (bus.Subscription, <-chan int64) {
+// collectSeqs returns a subscription and the seqs of the events that it gets.
+func collectSeqs() (bus.Subscription, <-chan int64) {
 	seqs := make(chan int64, 100)
 	return bus.Subscription{ID: "all", Handler: bus.HandlerFunc(func(_ context.Context, e *bus.Event) error {
 		seqs <- e.Seq
@@ -78,11 +78,11 @@ func TestEventsArrive(t *testing.T) {
 		"memory": {Memory: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			subscription, seqs := collect()
-			core, stop := start(t, cfg, subscription)
+			subscription, seqs := collectSeqs()
+			core, stop := startCore(t, cfg, subscription)
 			const events = 20
 			for i := range events {
-				credit(t, core, string(rune('a'+i)))
+				commitCredit(t, core, string(rune('a'+i)))
 			}
 			for want := int64(1); want <= events; want++ {
 				select {
@@ -101,9 +101,9 @@ func TestEventsArrive(t *testing.T) {
 
 // In memory, Run delivers what was committed just before it was stopped.
 func TestMemoryDeliversTheRest(t *testing.T) {
-	subscription, seqs := collect()
-	core, stop := start(t, realtime.Config{Memory: true}, subscription)
-	credit(t, core, "a")
+	subscription, seqs := collectSeqs()
+	core, stop := startCore(t, realtime.Config{Memory: true}, subscription)
+	commitCredit(t, core, "a")
 	stop()
 	if len(seqs) != 1 {
 		t.Errorf("%d events were delivered", len(seqs))
@@ -113,11 +113,11 @@ func TestMemoryDeliversTheRest(t *testing.T) {
 // Get of a plain cache is right after each commit that was published, whoever published it.
 func TestCacheIsNeverOld(t *testing.T) {
 	redisURL, namespace := testenv.Redis(t)
-	subscription, seqs := collect()
-	core, stop := start(t, realtime.Config{RedisURL: redisURL, Keys: bus.Keys{Namespace: namespace}, Group: "g"}, subscription)
+	subscription, seqs := collectSeqs()
+	core, stop := startCore(t, realtime.Config{RedisURL: redisURL, Keys: bus.Keys{Namespace: namespace}, Group: "g"}, subscription)
 	defer stop()
 	for i := range 10 {
-		credit(t, core, string(rune('a'+i)))
+		commitCredit(t, core, string(rune('a'+i)))
 		seq := <-seqs
 		balance, ok, err := core.Cache.Get(t.Context(), "user:u1")
 		if err != nil || !ok {
