@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -48,211 +49,329 @@ func TestBadBodies(t *testing.T) {
 			"correlation id":     {`{"amount":1,"correlationId":"` + strings.Repeat("c", 256) + `",` + valid + `}`, "/correlationId"},
 			"deep":               {`{"amount":` + strings.Repeat(`[`, 20000) + strings.Repeat(`]`, 20000) + `,` + valid + `}`, ""},
 		} {
-			a := h.expectProblem(http.StatusBadRequest, "invalid_request", request{path: "/v1/accounts/user:u1/holds", body: c.body})
-			errs, _ := a.json["errors"].([]any)
-			if len(errs) == 0 {
-				h.Errorf("%s: no errors: %s", name, a.raw)
-				continue
-			}
-			if first := errs[0].(map[string]any); c.pointer != "" && first["pointer"] != c.pointer {
-				h.Errorf("%s: pointer %v, want %s", name, first["pointer"], c.pointer)
-			}
+			h.runCase(name, func(h *harness) {
+				problem := h.expectInvalid(request{path: "/v1/accounts/user:u1/holds", body: c.body})
+				got := h.firstPointer(problem.json)
+				if c.pointer != "" && got != c.pointer {
+					h.Errorf("got pointer %q, want %q", got, c.pointer)
+				}
+			})
 		}
 		h.checkBalance("user:u1", 100, 0)
 	})
 }
 
-func TestBadRequests(t *testing.T) {
+const goodHold = `{"amount":1,"reason":"x","queueItemId":"q","featureType":"f"}`
+
+func TestBadAccounts(t *testing.T) {
+	onEachDatabase(t, func(h *harness) {
+		for _, account := range []string{
+			"user:a:b", "user:{1}", "user:a b", "user:", "u1", "admin:u1", "system:issuance",
+			"user:" + strings.Repeat("x", 129), "user:a/b", "user:..", "user:ü", "user:a\n", "user:a\x00",
+		} {
+			h.runCase(strconv.Quote(account), func(h *harness) {
+				path := "/v1/accounts/" + url.PathEscape(account)
+				h.expectInvalid(request{path: path + "/holds", body: goodHold})
+				h.expectInvalid(request{path: path + "/balance"})
+			})
+		}
+		h.runCase("hold on a model", func(h *harness) {
+			h.expectInvalid(request{path: "/v1/accounts/model:m1/holds", body: goodHold})
+		})
+		h.runCase("escrows of a model", func(h *harness) {
+			h.expectInvalid(request{path: "/v1/accounts/model:m1/escrows"})
+		})
+	})
+}
+
+func TestBadHeaders(t *testing.T) {
 	onEachDatabase(t, func(h *harness) {
 		h.credit("user:u1", 100)
-		good := `{"amount":1,"reason":"x","queueItemId":"q","featureType":"f"}`
-		holds := "/v1/accounts/user:u1/holds"
-		bad := func(r request) { h.Helper(); h.expectProblem(http.StatusBadRequest, "invalid_request", r) }
-
-		for _, account := range []string{"user:a:b", "user:{1}", "user:a b", "user:", "u1", "admin:u1", "system:issuance", "user:" + strings.Repeat("x", 129),
-			"user:a/b", "user:..", "user:ü", "user:a\n", "user:a\x00", "model:m1"} {
-			bad(request{path: "/v1/accounts/" + url.PathEscape(account) + "/holds", body: good})
-			if account != "model:m1" {
-				bad(request{path: "/v1/accounts/" + url.PathEscape(account) + "/balance"})
-			}
+		header := func(name, value string) map[string]string { return map[string]string{name: value} }
+		for name, r := range map[string]request{
+			"no key":               {key: "-"},
+			"long key":             {key: strings.Repeat("k", 256)},
+			"key not ASCII":        {key: "kü"},
+			"long request id":      {header: header("X-Request-Id", strings.Repeat("r", 256))},
+			"long traceparent":     {header: header("Traceparent", strings.Repeat("t", 256))},
+			"form":                 {header: header("Content-Type", "application/x-www-form-urlencoded")},
+			"latin1":               {header: header("Content-Type", "application/json; charset=latin1")},
+			"gzip":                 {header: header("Content-Encoding", "gzip")},
+			"br":                   {header: header("Content-Encoding", "br")},
+			"identity, then gzip":  {header: header("Content-Encoding", "identity, gzip")},
+			"gzip in a batch":      {path: "/v1/batch", header: header("Content-Encoding", "gzip")},
+			"br in a batch":        {path: "/v1/batch", header: header("Content-Encoding", "br")},
+			"both in a batch":      {path: "/v1/batch", header: header("Content-Encoding", "identity, gzip")},
+			"query of a hold":      {path: "/v1/accounts/user:u1/holds?amount=2"},
+			"query of a batch":     {path: "/v1/batch?atomic=true", body: item{"operations": []item{creditItem("k", 1)}}},
+			"POST without a body":  {method: http.MethodPost, body: ""},
+			"hold without a field": {body: "{}"},
+		} {
+			h.runCase(name, func(h *harness) {
+				if r.path == "" {
+					r.path = "/v1/accounts/user:u1/holds"
+				}
+				if r.body == nil {
+					r.body = goodHold
+				}
+				h.expectInvalid(r)
+			})
 		}
-		bad(request{path: holds, body: good, key: "-"})
-		bad(request{path: holds, body: good, key: strings.Repeat("k", 256)})
-		bad(request{path: holds, body: good, key: "kü"})
-		bad(request{path: holds, body: good, header: map[string]string{"X-Request-Id": strings.Repeat("r", 256)}})
-		bad(request{path: holds, body: good, header: map[string]string{"Traceparent": strings.Repeat("t", 256)}})
-		bad(request{path: holds, body: good, header: map[string]string{"Content-Type": "application/x-www-form-urlencoded"}})
-		bad(request{path: holds, body: good, header: map[string]string{"Content-Type": "application/json; charset=latin1"}})
-		for _, coding := range []string{"gzip", "br", "identity, gzip"} {
-			bad(request{path: holds, body: good, header: map[string]string{"Content-Encoding": coding}})
-			bad(request{path: "/v1/batch", body: good, header: map[string]string{"Content-Encoding": coding}})
-		}
-		bad(request{path: holds, method: http.MethodPost})
-		bad(request{path: holds + "?amount=2", body: good}) // what is to be done stands in the body alone
-		bad(request{path: "/v1/batch?atomic=true", body: map[string]any{"operations": []any{map[string]any{
-			"operation": "credit", "idempotencyKey": "k", "account": "user:u1", "amount": 1, "reason": "x",
-		}}}})
-		for _, id := range []string{"x", "01936f5e7c1a7b3e9f003a5d8f0c1b2a", "%7B01936f5e-7c1a-7b3e-9f00-3a5d8f0c1b2a%7D", "00000000-0000-0000-0000-000000000000"} {
-			bad(request{path: "/v1/escrows/" + id + "/refund", body: refundBody(1)})
-		}
-		bad(request{path: "/v1/escrows/nonsense"})
-		bad(request{path: "/v1/transactions/nonsense"})
-		for _, modelID := range []string{"", "user:u1", "a b", "model:", "system:payout"} {
-			body := settleBody(1)
-			body["modelId"] = modelID
-			bad(request{path: "/v1/escrows/01936f5e-7c1a-7b3e-9f00-3a5d8f0c1b2a/settle", body: body})
-		}
-		for _, query := range []string{"limit=0", "limit=1001", "limit=x", "limit=%2B1", "limit=01", "limit=-0", "limit=1&limit=2", "Limit=1", "before=nonsense", "reason=DROP", "from=yesterday", "asOf=2026-01-01T00:00:00Z", "%zz"} {
-			bad(request{path: "/v1/accounts/user:u1/entries?" + query})
-		}
-		for _, query := range []string{"after=-1", "after=00", "after=-0", "after=1.5", "after=9007199254740992", "limit=0"} {
-			bad(request{path: "/v1/accounts/user:u1/events?" + query})
-		}
-		bad(request{path: "/v1/accounts/user:u1/escrows?status=open"})
-		bad(request{path: "/v1/accounts/model:m1/escrows"})
-		bad(request{path: "/v1/accounts/user:u1/balance?x=1"})
-		for _, asOf := range []string{"yesterday", "2026-11-23", "2026-11-23T19:02:58", "1795460578", "2026-11-23T19:02:58Z&asOf=2026-11-23T19:02:58Z"} {
-			bad(request{path: "/v1/accounts/user:u1/balance?asOf=" + asOf})
-		}
+		h.runCase("POST without Content-Type and body", func(h *harness) {
+			h.expectInvalid(request{path: "/v1/accounts/user:u1/holds", method: http.MethodPost})
+		})
 		h.checkBalance("user:u1", 100, 0)
 	})
 }
 
-// Of two, nobody could tell which one counts.
+func TestBadIDs(t *testing.T) {
+	onEachDatabase(t, func(h *harness) {
+		for _, id := range []string{
+			"x",
+			"01936f5e7c1a7b3e9f003a5d8f0c1b2a",
+			"%7B01936f5e-7c1a-7b3e-9f00-3a5d8f0c1b2a%7D",
+			"00000000-0000-0000-0000-000000000000",
+		} {
+			h.runCase("escrow "+id, func(h *harness) {
+				h.expectInvalid(request{path: "/v1/escrows/" + id + "/refund", body: refundBody(1)})
+			})
+		}
+		for _, path := range []string{"/v1/escrows/nonsense", "/v1/transactions/nonsense"} {
+			h.runCase(path, func(h *harness) { h.expectInvalid(request{path: path}) })
+		}
+		for _, modelID := range []string{"", "user:u1", "a b", "model:", "system:payout"} {
+			h.runCase("model "+strconv.Quote(modelID), func(h *harness) {
+				body := settleBody(1)
+				body["modelId"] = modelID
+				h.expectInvalid(request{path: "/v1/escrows/01936f5e-7c1a-7b3e-9f00-3a5d8f0c1b2a/settle", body: body})
+			})
+		}
+	})
+}
+
+func TestBadQueries(t *testing.T) {
+	onEachDatabase(t, func(h *harness) {
+		h.credit("user:u1", 100)
+		for call, queries := range map[string][]string{
+			"entries": {
+				"limit=0", "limit=1001", "limit=x", "limit=%2B1", "limit=01", "limit=-0", "limit=1&limit=2", "Limit=1",
+				"before=nonsense", "reason=DROP", "from=yesterday", "asOf=2026-01-01T00:00:00Z", "%zz",
+			},
+			"events":  {"after=-1", "after=00", "after=-0", "after=1.5", "after=9007199254740992", "limit=0"},
+			"escrows": {"status=open"},
+			"balance": {
+				"x=1", "asOf=yesterday", "asOf=2026-11-23", "asOf=2026-11-23T19:02:58", "asOf=1795460578",
+				"asOf=2026-11-23T19:02:58Z&asOf=2026-11-23T19:02:58Z",
+			},
+		} {
+			for _, query := range queries {
+				h.runCase(call+"?"+query, func(h *harness) {
+					h.expectInvalid(request{path: "/v1/accounts/user:u1/" + call + "?" + query})
+				})
+			}
+		}
+	})
+}
+
+// A header that is given twice is ambiguous.
 func TestHeadersGivenTwice(t *testing.T) {
 	onEachDatabase(t, func(h *harness) {
 		h.credit("user:u1", 100)
 		for name, values := range map[string][]string{
-			"Authorization": {"Bearer " + h.token, "Bearer x"}, "Content-Type": {"application/json", "text/plain"}, "Content-Encoding": {"identity", "gzip"},
-			"Idempotency-Key": {"k1", "k2"}, "X-Request-Id": {"r1", "r2"}, "Traceparent": {traceParent, traceParent},
+			"Authorization":    {"Bearer " + h.token, "Bearer x"},
+			"Content-Type":     {"application/json", "text/plain"},
+			"Content-Encoding": {"identity", "gzip"},
+			"Idempotency-Key":  {"k1", "k2"},
+			"X-Request-Id":     {"r1", "r2"},
+			"Traceparent":      {traceParent, traceParent},
 		} {
-			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.url+"/v1/accounts/user:u1/holds",
-				strings.NewReader(`{"amount":1,"reason":"x","queueItemId":"q","featureType":"f"}`))
-			if err != nil {
-				t.Fatal(err)
-			}
-			req.Header = http.Header{"Authorization": {"Bearer " + h.token}, "Idempotency-Key": {"k"}}
-			req.Header[name] = values
-			resp, err := http.DefaultClient.Do(req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if resp.StatusCode != http.StatusBadRequest {
-				t.Errorf("two of %s: %d", name, resp.StatusCode)
-			}
-			_ = resp.Body.Close()
+			h.runCase(name, func(h *harness) {
+				req := h.newRequest(request{path: "/v1/accounts/user:u1/holds", body: goodHold})
+				req.Header[name] = values
+				resp, err := http.DefaultClient.Do(req)
+				if err != nil {
+					h.Fatal(err)
+				}
+				_ = resp.Body.Close()
+				if resp.StatusCode != http.StatusBadRequest {
+					h.Errorf("got status %d, want 400", resp.StatusCode)
+				}
+			})
 		}
-		h.expect(http.StatusCreated, request{path: "/v1/accounts/user:u1/holds", body: holdBody(1), header: map[string]string{"Content-Encoding": "Identity"}})
-		h.checkBalance("user:u1", 99, 1)
+		h.checkBalance("user:u1", 100, 0)
+	})
+}
+
+func TestContentEncodingIdentityIsAccepted(t *testing.T) {
+	onEachDatabase(t, func(h *harness) {
+		h.credit("user:u1", 100)
+		h.expect(http.StatusCreated, request{
+			path:   "/v1/accounts/user:u1/holds",
+			body:   holdBody(1),
+			header: map[string]string{"Content-Encoding": "Identity"},
+		})
 	})
 }
 
 func TestTooLarge(t *testing.T) {
 	onEachDatabase(t, func(h *harness) {
 		h.credit("user:u1", 100)
-		holds := "/v1/accounts/user:u1/holds"
+		const path = "/v1/accounts/user:u1/holds"
 		large := `{"amount":1,"reason":"x","queueItemId":"` + strings.Repeat("q", 2<<20) + `","featureType":"f"}`
-		h.expectProblem(http.StatusRequestEntityTooLarge, "request_too_large", request{path: holds, body: large})
-		h.expectProblem(http.StatusRequestEntityTooLarge, "request_too_large", request{path: holds, body: large, chunked: true})
-		body := holdBody(1)
-		body["metadata"] = map[string]any{"a": strings.Repeat("m", 8<<10)}
-		h.expectProblem(http.StatusRequestEntityTooLarge, "request_too_large", request{path: holds, body: body})
-		body["metadata"] = map[string]any{"a": strings.Repeat("m", 8<<10-8)}
-		h.expect(http.StatusCreated, request{path: holds, body: body, chunked: true})
-		for _, depth := range []int{11000, 20000} { // no JSON reader goes so far
-			h.expectProblem(http.StatusRequestEntityTooLarge, "request_too_large", request{path: holds, body: fmt.Sprintf(
-				`{"amount":1,"reason":"x","queueItemId":"q","featureType":"f","metadata":%s{}%s}`, strings.Repeat(`{"":`, depth), strings.Repeat(`}`, depth))})
+		withMetadata := func(metadata string) string {
+			return `{"amount":1,"reason":"x","queueItemId":"q","featureType":"f","metadata":` + metadata + `}`
 		}
+		text := func(size int) string { return `{"a":"` + strings.Repeat("m", size-len(`{"a":""}`)) + `"}` }
+		// No JSON decoder accepts this depth.
+		nested := func(depth int) string { return strings.Repeat(`{"":`, depth) + `{}` + strings.Repeat(`}`, depth) }
+		for name, r := range map[string]request{
+			"body":                    {body: large},
+			"body without a length":   {body: large, chunked: true},
+			"metadata":                {body: withMetadata(text(8<<10 + 1))},
+			"metadata, 11,000 levels": {body: withMetadata(nested(11000))},
+			"metadata, 20,000 levels": {body: withMetadata(nested(20000))},
+		} {
+			h.runCase(name, func(h *harness) {
+				r.path = path
+				h.expectProblem(http.StatusRequestEntityTooLarge, "request_too_large", r)
+			})
+		}
+		h.runCase("largest metadata", func(h *harness) {
+			h.expect(http.StatusCreated, request{path: path, body: withMetadata(text(8 << 10)), chunked: true})
+		})
 		h.checkBalance("user:u1", 99, 1)
 	})
 }
 
-// What a client sends does not come back in full.
+// Problems do not repeat long names from the request.
 func TestLongPointersAreCut(t *testing.T) {
 	onEachDatabase(t, func(h *harness) {
+		const (
+			holds       = "/v1/accounts/user:u1/holds"
+			batch       = "/v1/batch"
+			maxAnswer   = 1000
+			longPointer = 200 + len("…")
+		)
 		name := strings.Repeat("ö~", 100000)
-		for body, begin := range map[string]string{
-			`{"` + name + `":1}`:                                                         "/ö~0ö~0",
-			`{"metadata":{"` + name[:3000] + `":"\ud800"}}`:                              "/metadata/ö~0ö~0",
-			`{"amount":` + strings.Repeat(`[`, 20000) + strings.Repeat(`]`, 20000) + `}`: "/amount",
-			`{"operations":[{"` + name + `":1}]}`:                                        "/operations/0/ö~0ö~0",
+		for test, c := range map[string]struct{ path, body, prefix string }{
+			"field":            {holds, `{"` + name + `":1}`, "/ö~0ö~0"},
+			"member":           {holds, `{"metadata":{"` + name[:3000] + `":"\ud800"}}`, "/metadata/ö~0ö~0"},
+			"depth":            {holds, `{"amount":` + strings.Repeat(`[`, 20000) + strings.Repeat(`]`, 20000) + `}`, "/amount"},
+			"field of an item": {batch, `{"operations":[{"` + name + `":1}]}`, "/operations/0/ö~0ö~0"},
 		} {
-			path := "/v1/accounts/user:u1/holds"
-			if strings.HasPrefix(body, `{"op`) {
-				path = "/v1/batch"
-			}
-			a := h.expectProblem(http.StatusBadRequest, "invalid_request", request{path: path, body: body})
-			pointer, _ := a.json["errors"].([]any)[0].(map[string]any)["pointer"].(string)
-			if len(pointer) > 200+len("…") || !strings.HasPrefix(pointer, begin) || len(a.raw) > 1000 || strings.Contains(pointer, "\ufffd") {
-				t.Errorf("%d bytes, pointer %q", len(a.raw), pointer)
-			}
+			h.runCase(test, func(h *harness) {
+				problem := h.expectInvalid(request{path: c.path, body: c.body})
+				if len(problem.raw) > maxAnswer {
+					h.Errorf("got an answer of %d bytes, want at most %d", len(problem.raw), maxAnswer)
+				}
+				pointer := h.firstPointer(problem.json)
+				if len(pointer) > longPointer {
+					h.Errorf("got a pointer of %d bytes, want at most %d", len(pointer), longPointer)
+				}
+				if !strings.HasPrefix(pointer, c.prefix) {
+					h.Errorf("got pointer %q, want the prefix %q", pointer, c.prefix)
+				}
+				if strings.Contains(pointer, "\ufffd") {
+					h.Errorf("got pointer %q, which is cut inside a character", pointer)
+				}
+			})
 		}
-		a := h.expectProblem(http.StatusBadRequest, "invalid_request", request{path: "/v1/accounts/user:u1/entries?" + strings.Repeat("x", 10000) + "=1"})
-		if len(a.raw) > 1000 {
-			t.Errorf("%d bytes for a long parameter", len(a.raw))
+		h.runCase("parameter", func(h *harness) {
+			problem := h.expectInvalid(request{path: "/v1/accounts/user:u1/entries?" + strings.Repeat("x", 10000) + "=1"})
+			if len(problem.raw) > maxAnswer {
+				h.Errorf("got an answer of %d bytes, want at most %d", len(problem.raw), maxAnswer)
+			}
+		})
+	})
+}
+
+func TestUnknownPaths(t *testing.T) {
+	onEachDatabase(t, func(h *harness) {
+		for _, path := range []string{
+			"/", "/v1", "/v1/nothing", "//v1/accounts/user:u1/holds", "/v1//accounts/user:u1/holds",
+			"/v1/accounts/../accounts/user:u1/holds", "/v1/./accounts/user:u1/holds", "/v1/accounts/user:u1/holds/",
+			"/v1/accounts/user:u1/holds/..",
+		} {
+			h.runCase(path, func(h *harness) {
+				h.expectProblem(http.StatusNotFound, "not_found", request{path: path, body: "{}"})
+				h.expectProblem(http.StatusNotFound, "not_found", request{path: path})
+				a := h.send(request{path: path, header: map[string]string{"X-Request-Id": "req-1"}})
+				if got := a.header.Get("X-Request-Id"); got != "req-1" {
+					h.Errorf("got request id %q, want req-1", got)
+				}
+			})
 		}
 	})
 }
 
-func TestPaths(t *testing.T) {
+func TestOtherMethods(t *testing.T) {
 	onEachDatabase(t, func(h *harness) {
-		for _, path := range []string{"/", "/v1", "/v1/nothing", "//v1/accounts/user:u1/holds", "/v1//accounts/user:u1/holds", "/v1/accounts/../accounts/user:u1/holds",
-			"/v1/./accounts/user:u1/holds", "/v1/accounts/user:u1/holds/", "/v1/accounts/user:u1/holds/.."} {
-			h.expectProblem(http.StatusNotFound, "not_found", request{path: path, body: "{}"})
-			h.expectProblem(http.StatusNotFound, "not_found", request{path: path})
-			if a := h.send(request{path: path, header: map[string]string{"X-Request-Id": "req-1"}}); a.header.Get("X-Request-Id") != "req-1" {
-				h.Errorf("%s: request id %q", path, a.header.Get("X-Request-Id"))
-			}
-		}
 		a := h.expectProblem(http.StatusMethodNotAllowed, "method_not_allowed", request{path: "/v1/accounts/user:u1/holds"})
-		if a.header.Get("Allow") != "POST" {
-			h.Errorf("Allow: %q", a.header.Get("Allow"))
+		if got := a.header.Get("Allow"); got != "POST" {
+			h.Errorf("got Allow %q, want POST", got)
 		}
-		if len(a.header.Get("X-Request-Id")) != 36 {
-			h.Errorf("made-up request id %q", a.header.Get("X-Request-Id"))
+		if got := a.header.Get("X-Request-Id"); len(got) != 36 {
+			h.Errorf("got generated request id %q, want a UUID", got)
 		}
 		for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodPatch, "PROPFIND"} {
-			h.expectProblem(http.StatusMethodNotAllowed, "method_not_allowed", request{method: method, path: "/v1/accounts/user:u1/balance"})
+			h.runCase(method, func(h *harness) {
+				h.expectProblem(http.StatusMethodNotAllowed, "method_not_allowed",
+					request{method: method, path: "/v1/accounts/user:u1/balance"})
+			})
 		}
 	})
 }
 
-// Whatever means something to SQL, Redis, JSON or HTML is only text here.
+// Characters with a meaning in SQL, Redis, JSON or HTML have none in text fields.
 func TestMetacharacters(t *testing.T) {
 	onEachDatabase(t, func(h *harness) {
 		h.credit("user:u1", 1000)
 		h.credit("user:O.K._~@-1", 5)
-		nasty := []string{
-			`'; DROP TABLE entries; --`, `" OR 1=1`, `\'\\`, `$1`, `%s%d`, `{0}:events`, `*`, `?`, `EVAL "x" 0`, `<script>alert(1)</script>`,
-			`{{.}}`, `null`, `ünïcödé ✓ 💎`, `\u0041`, `a,b,{c},"d"`, `&amp;`, " ", "\u2028",
+		texts := []string{
+			`'; DROP TABLE entries; --`, `" OR 1=1`, `\'\\`, `$1`, `%s%d`, `{0}:events`, `*`, `?`, `EVAL "x" 0`,
+			`<script>alert(1)</script>`, `{{.}}`, `null`, `ünïcödé ✓ 💎`, `\u0041`, `a,b,{c},"d"`, `&amp;`, " ", "\u2028",
 		}
-		for i, s := range nasty {
-			body := holdBody(1)
-			body["queueItemId"], body["featureType"], body["correlationId"] = s, s, s
-			body["metadata"] = map[string]any{s: s}
-			key := fmt.Sprintf("k%d'\";--{}$1\\", i)
-			h.expect(http.StatusCreated, request{path: "/v1/accounts/user:u1/holds", key: key, body: body,
-				header: map[string]string{"X-Request-Id": "'; --{}" + fmt.Sprint(i)}})
-			entries := h.expect(http.StatusOK, request{path: "/v1/accounts/user:u1/entries?limit=1"}).json["entries"].([]any)
-			got := entries[0].(map[string]any)
-			for _, field := range []string{"queueItemId", "featureType", "correlationId"} {
-				if got[field] != s {
-					h.Errorf("%s came back as %q, went as %q", field, got[field], s)
-				}
-			}
-			if m, _ := got["metadata"].(map[string]any); m[s] != s {
-				h.Errorf("metadata came back as %v, went with %q", got["metadata"], s)
-			}
-			events := h.expect(http.StatusOK, request{path: fmt.Sprintf("/v1/accounts/user:u1/events?after=%d&limit=1", 1+3*i)}).json["events"].([]any)
-			if e := events[0].(map[string]any)["event"].(map[string]any); e["queueItemId"] != s {
-				h.Errorf("the event's queueItemId is %q, went as %q", e["queueItemId"], s)
-			}
+		for i, text := range texts {
+			h.runCase(strconv.Quote(text), func(h *harness) {
+				body := holdBody(1)
+				body["queueItemId"] = text
+				body["featureType"] = text
+				body["correlationId"] = text
+				body["metadata"] = item{text: text}
+				h.expect(http.StatusCreated, request{
+					path:   "/v1/accounts/user:u1/holds",
+					key:    fmt.Sprintf("k%d'\";--{}$1\\", i),
+					body:   body,
+					header: map[string]string{"X-Request-Id": "'; --{}" + fmt.Sprint(i)},
+				})
+
+				entries := h.expect(http.StatusOK, request{path: "/v1/accounts/user:u1/entries?limit=1"}).json["entries"].([]any)
+				entry := entries[0].(item)
+				h.expectFields(entry, item{"queueItemId": text, "featureType": text, "correlationId": text})
+				metadata, _ := entry["metadata"].(item)
+				h.expectFields(metadata, item{text: text})
+
+				path := fmt.Sprintf("/v1/accounts/user:u1/events?after=%d&limit=1", 1+3*i)
+				events := h.expect(http.StatusOK, request{path: path}).json["events"].([]any)
+				event, _ := events[0].(item)["event"].(item)
+				h.expectFields(event, item{"queueItemId": text})
+			})
 		}
-		n := float64(len(nasty))
+		n := float64(len(texts))
 		h.checkBalance("user:u1", 1000-n, n)
-		h.expectProblem(http.StatusBadRequest, "invalid_request", request{path: "/v1/accounts/user:u1/holds",
-			body: `{"amount":1,"reason":"x","queueItemId":"q","featureType":"f","metadata":{"a":"\ud800"}}`})
-		h.expect(http.StatusCreated, request{path: "/v1/accounts/user:u1/holds",
-			body: `{"amount":1,"reason":"x","queueItemId":"q","featureType":"f","metadata":{"a":"\u0000"}}`})
+	})
+}
+
+func TestEscapesInMetadata(t *testing.T) {
+	onEachDatabase(t, func(h *harness) {
+		h.credit("user:u1", 1000)
+		withMetadata := func(metadata string) request {
+			return request{
+				path: "/v1/accounts/user:u1/holds",
+				body: `{"amount":1,"reason":"x","queueItemId":"q","featureType":"f","metadata":` + metadata + `}`,
+			}
+		}
+		h.expectInvalid(withMetadata(`{"a":"\ud800"}`))
+		h.expect(http.StatusCreated, withMetadata(`{"a":"\u0000"}`))
 	})
 }

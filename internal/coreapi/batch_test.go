@@ -7,185 +7,293 @@ import (
 	"testing"
 )
 
-// item is one operation of a batch.
+// item is an object of a body or an answer, for example one operation of a batch.
 type item = map[string]any
 
 func creditItem(key string, amount any) item {
-	return item{"operation": "credit", "idempotencyKey": key, "account": "user:u1", "amount": amount, "reason": "admin_credit"}
+	return item{
+		"operation":      "credit",
+		"idempotencyKey": key,
+		"account":        "user:u1",
+		"amount":         amount,
+		"reason":         "admin_credit",
+	}
 }
 
-// batch sends operations and returns their results.
+func holdItem(key string, amount any) item {
+	return item{
+		"operation":      "hold",
+		"idempotencyKey": key,
+		"account":        "user:u1",
+		"amount":         amount,
+		"reason":         "x",
+		"queueItemId":    "q",
+		"featureType":    "f",
+	}
+}
+
+// closeItem returns a settlement or a refund.
+func closeItem(operation, key string, escrowID any, amount any) item {
+	i := item{
+		"operation":      operation,
+		"idempotencyKey": key,
+		"escrowId":       escrowID,
+		"amount":         amount,
+		"reason":         "x",
+		"queueItemId":    "q",
+	}
+	if operation == "settle" {
+		i["modelId"] = "m1"
+	}
+	return i
+}
+
+// sendBatch sends operations and returns their results.
 func (h *harness) sendBatch(token string, items ...item) []item {
 	h.Helper()
-	a := h.expect(http.StatusOK, request{path: "/v1/batch", token: token, key: "-", body: item{"operations": items}})
+	a := h.expect(http.StatusOK, request{
+		path:  "/v1/batch",
+		token: token,
+		key:   "-",
+		body:  item{"operations": items},
+	})
 	list, _ := a.json["results"].([]any)
 	if len(list) != len(items) {
-		h.Fatalf("%d results of %d operations: %s", len(list), len(items), a.raw)
+		h.Fatalf("got %d results, want %d: %s", len(list), len(items), a.raw)
 	}
-	out := make([]item, len(list))
+	results := make([]item, len(list))
 	for i := range list {
-		out[i] = list[i].(item)
+		results[i] = list[i].(item)
 	}
-	return out
+	return results
 }
 
-// result wants a status and, of a refusal, a code; it returns receipt or problem.
-func (h *harness) checkResult(r item, status float64, code string) item {
+// checkReceipt requires that a result has the status and a receipt. It returns the receipt.
+func (h *harness) checkReceipt(result item, status float64) item {
 	h.Helper()
-	receipt, _ := r["receipt"].(item)
-	refusal, _ := r["problem"].(item)
-	if r["status"] != status || (code == "") != (receipt != nil) || (code != "") != (refusal != nil) {
-		h.Fatalf("%v, want %v %s", r, status, code)
+	receipt, _ := result["receipt"].(item)
+	if result["status"] != status || receipt == nil || result["problem"] != nil {
+		h.Fatalf("got %v, want a receipt with status %v", result, status)
 	}
-	if code == "" {
-		return receipt
-	}
-	if refusal["code"] != code || refusal["status"] != status {
-		h.Errorf("%v, want %v %s", refusal, status, code)
-	}
-	return refusal
+	return receipt
 }
 
-func TestBatch(t *testing.T) {
+// checkProblem requires that a result has the status and a problem with the code. It returns the
+// problem.
+func (h *harness) checkProblem(result item, status float64, code string) item {
+	h.Helper()
+	problem, _ := result["problem"].(item)
+	if result["status"] != status || problem == nil || result["receipt"] != nil {
+		h.Fatalf("got %v, want a problem with status %v", result, status)
+	}
+	h.expectFields(problem, item{"code": code, "status": status})
+	return problem
+}
+
+func TestBatchItemsSucceedOrFailAlone(t *testing.T) {
 	onEachDatabase(t, func(h *harness) {
+		hold := holdItem("h1", 100)
+		hold["expiresInSeconds"] = 60
+		hold["metadata"] = item{"a": 1}
+		hold["correlationId"] = "c"
 		results := h.sendBatch("",
 			creditItem("c1", 500),
-			item{"operation": "hold", "idempotencyKey": "h1", "account": "user:u1", "amount": 100, "reason": "x", "queueItemId": "q", "featureType": "f",
-				"expiresInSeconds": 60, "metadata": item{"a": 1}, "correlationId": "c"},
-			item{"operation": "hold", "idempotencyKey": "h2", "account": "user:u1", "amount": 401, "reason": "x", "queueItemId": "q", "featureType": "f"},
+			hold,
+			holdItem("h2", 401),
 			item{"operation": "debit", "idempotencyKey": "d1", "account": "user:u1", "amount": 50, "reason": "x"},
 			creditItem("c2", 0),
 		)
-		if r := h.checkResult(results[0], 201, ""); r["operation"] != "credit" || r["amount"] != 500.0 {
-			h.Errorf("credit: %v", r)
+
+		credit := h.checkReceipt(results[0], http.StatusCreated)
+		h.expectFields(credit, item{"operation": "credit", "amount": 500.0})
+		h.checkReceipt(results[1], http.StatusCreated)
+		funds := h.checkProblem(results[2], http.StatusPaymentRequired, "insufficient_funds")
+		h.expectFields(funds, item{"availableBalance": 400.0})
+		h.checkReceipt(results[3], http.StatusCreated)
+		invalid := h.checkProblem(results[4], http.StatusBadRequest, "invalid_request")
+		if got := h.firstPointer(invalid); got != "/operations/4/amount" {
+			h.Errorf("got pointer %q, want /operations/4/amount", got)
 		}
-		hold := h.checkResult(results[1], 201, "")
-		if p := h.checkResult(results[2], 402, "insufficient_funds"); p["availableBalance"] != 400.0 {
-			h.Errorf("problem: %v", p)
-		}
-		h.checkResult(results[3], 201, "")
-		p := h.checkResult(results[4], 400, "invalid_request")
-		if first := p["errors"].([]any)[0].(item); first["pointer"] != "/operations/4/amount" || !strings.HasPrefix(fmt.Sprint(p["detail"]), "/operations/4/amount: ") {
-			h.Errorf("problem: %v", p)
+		if got := fmt.Sprint(invalid["detail"]); !strings.HasPrefix(got, "/operations/4/amount: ") {
+			h.Errorf("got detail %q, want the prefix /operations/4/amount", got)
 		}
 		h.checkBalance("user:u1", 350, 100)
+	})
+}
 
-		settle := item{"operation": "settle", "idempotencyKey": "s1", "escrowId": hold["escrowId"], "modelId": "m1", "amount": 100, "reason": "x", "queueItemId": "q"}
-		late := item{"operation": "refund", "idempotencyKey": "r1", "escrowId": hold["escrowId"], "amount": 100, "reason": "x", "queueItemId": "q"}
-		results = h.sendBatch("", settle, late, settle, creditItem("c1", 500), creditItem("c1", 501))
-		first := h.checkResult(results[0], 200, "")
-		h.checkResult(results[1], 409, "escrow_already_processed")
-		again := h.checkResult(results[2], 200, "")
-		if results[2]["replayed"] != true || results[0]["replayed"] != nil || again["transactionId"] != first["transactionId"] {
-			h.Errorf("first %v, again %v", results[0], results[2])
-		}
-		h.checkResult(results[3], 201, "")
-		if results[3]["replayed"] != true {
-			h.Errorf("repeat of an earlier batch: %v", results[3])
-		}
-		h.checkResult(results[4], 422, "idempotency_key_reused")
-		// The single calls share the keys.
-		single := h.expect(http.StatusCreated, request{path: "/v1/accounts/user:u1/credits", key: "c1", body: item{"amount": 500, "reason": "admin_credit"}})
-		if single.header.Get("Idempotent-Replayed") != "true" {
-			h.Errorf("the single call did it again: %s", single.raw)
-		}
-		h.checkBalance("user:u1", 350, 0)
+func TestBatchReplays(t *testing.T) {
+	onEachDatabase(t, func(h *harness) {
+		results := h.sendBatch("", creditItem("c1", 500), holdItem("h1", 100))
+		h.checkReceipt(results[0], http.StatusCreated)
+		escrowID := h.checkReceipt(results[1], http.StatusCreated)["escrowId"]
+
+		settle := closeItem("settle", "s1", escrowID, 100)
+		refund := closeItem("refund", "r1", escrowID, 100)
+		results = h.sendBatch("", settle, refund, settle, creditItem("c1", 500), creditItem("c1", 501))
+		first := h.checkReceipt(results[0], http.StatusOK)
+		h.expectFields(results[0], item{"replayed": nil})
+		h.checkProblem(results[1], http.StatusConflict, "escrow_already_processed")
+		again := h.checkReceipt(results[2], http.StatusOK)
+		h.expectFields(results[2], item{"replayed": true})
+		h.expectFields(again, item{"transactionId": first["transactionId"]})
+		h.checkReceipt(results[3], http.StatusCreated)
+		h.expectFields(results[3], item{"replayed": true})
+		h.checkProblem(results[4], http.StatusUnprocessableEntity, "idempotency_key_reused")
+		h.checkBalance("user:u1", 400, 0)
 		h.checkBalance("model:m1", 100)
 	})
 }
 
-// Each operation needs its own scope; refusals come before anything else about it.
+func TestBatchSharesKeysWithSingleCalls(t *testing.T) {
+	onEachDatabase(t, func(h *harness) {
+		h.checkReceipt(h.sendBatch("", creditItem("c1", 500))[0], http.StatusCreated)
+		single := h.expect(http.StatusCreated, request{
+			path: "/v1/accounts/user:u1/credits",
+			key:  "c1",
+			body: item{"amount": 500, "reason": "admin_credit"},
+		})
+		if got := single.header.Get("Idempotent-Replayed"); got != "true" {
+			h.Errorf("got Idempotent-Replayed %q, want true: %s", got, single.raw)
+		}
+		h.checkBalance("user:u1", 500, 0)
+	})
+}
+
+// Each operation needs its own scope. The scope is checked before the fields of the operation.
 func TestBatchScopes(t *testing.T) {
 	onEachDatabase(t, func(h *harness) {
-		hold := item{"operation": "hold", "idempotencyKey": "h", "account": "user:u1", "amount": 1, "reason": "x", "queueItemId": "q", "featureType": "f"}
-		settle := item{"operation": "settle", "escrowId": "nonsense"}
 		h.credit("user:u1", 10)
-		results := h.sendBatch(signToken(t, "shop", nil, "wallet:hold"), creditItem("c", 1), hold, settle, item{"operation": "steal"})
-		h.checkResult(results[0], 403, "forbidden")
-		h.checkResult(results[1], 201, "")
-		h.checkResult(results[2], 403, "forbidden")
-		h.checkResult(results[3], 400, "invalid_request")
-		results = h.sendBatch(signToken(t, "queue", nil, "wallet:settle"), hold, settle)
-		h.checkResult(results[0], 403, "forbidden")
-		h.checkResult(results[1], 400, "invalid_request")
-		h.expectProblem(http.StatusUnauthorized, "unauthorized", request{path: "/v1/batch", token: "-", body: item{"operations": []item{hold}}})
+		hold := holdItem("h", 1)
+		settle := item{"operation": "settle", "escrowId": "nonsense"}
+
+		results := h.sendBatch(signToken(h.T, "shop", nil, "wallet:hold"),
+			creditItem("c", 1), hold, settle, item{"operation": "steal"})
+		h.checkProblem(results[0], http.StatusForbidden, "forbidden")
+		h.checkReceipt(results[1], http.StatusCreated)
+		h.checkProblem(results[2], http.StatusForbidden, "forbidden")
+		h.checkProblem(results[3], http.StatusBadRequest, "invalid_request")
+
+		results = h.sendBatch(signToken(h.T, "queue", nil, "wallet:settle"), hold, settle)
+		h.checkProblem(results[0], http.StatusForbidden, "forbidden")
+		h.checkProblem(results[1], http.StatusBadRequest, "invalid_request")
+
+		h.expectProblem(http.StatusUnauthorized, "unauthorized",
+			request{path: "/v1/batch", token: "-", body: item{"operations": []item{hold}}})
 		h.checkBalance("user:u1", 9, 1)
 	})
 }
 
-// What is understood and wrong is refused alone.
-func TestBatchBadItems(t *testing.T) {
+// An operation that can be decoded but is invalid fails alone.
+func TestBatchInvalidItems(t *testing.T) {
+	cases := []struct {
+		name  string
+		field string
+		value any
+	}{
+		{"negative amount", "amount", -1},
+		{"null amount", "amount", nil},
+		{"large amount", "amount", 1 << 53},
+		{"bad reason", "reason", "No Good"},
+		{"bad account", "account", "u1"},
+		{"empty key", "idempotencyKey", ""},
+		{"key with a space", "idempotencyKey", "a b"},
+		{"unknown operation", "operation", "steal"},
+		{"null operation", "operation", nil},
+		{"bad escrow", "escrowId", "nonsense"},
+		{"zero escrow", "escrowId", "00000000-0000-0000-0000-000000000000"},
+		{"credit with model", "modelId", "m1"},
+		{"credit with queue item", "queueItemId", "q"},
+		{"credit with feature", "featureType", "f"},
+		{"credit with expiry", "expiresInSeconds", 0},
+		{"metadata list", "metadata", []int{1}},
+		{"long correlation id", "correlationId", strings.Repeat("c", 256)},
+	}
 	onEachDatabase(t, func(h *harness) {
-		change := func(field string, value any) item {
-			i := creditItem("k-"+field, 1)
-			i[field] = value
-			return i
-		}
 		var items []item
-		for _, c := range []struct {
-			field string
-			value any
-		}{
-			{"amount", -1}, {"amount", nil}, {"amount", 1 << 53}, {"reason", "No Good"}, {"account", "u1"}, {"idempotencyKey", ""}, {"idempotencyKey", "a b"},
-			{"operation", "steal"}, {"operation", nil}, {"escrowId", "nonsense"}, {"escrowId", "00000000-0000-0000-0000-000000000000"},
-			{"modelId", "m1"}, {"queueItemId", "q"}, {"featureType", "f"}, {"expiresInSeconds", 0}, {"metadata", []int{1}},
-			{"correlationId", strings.Repeat("c", 256)},
-		} {
-			items = append(items, change(c.field, c.value))
+		for _, c := range cases {
+			invalid := creditItem("k-"+c.field, 1)
+			invalid[c.field] = c.value
+			items = append(items, invalid)
 		}
-		names := []string{"amount", "amount", "amount", "reason", "account", "idempotencyKey", "idempotencyKey", "operation", "operation", "escrowId", "escrowId",
-			"modelId", "queueItemId", "featureType", "expiresInSeconds", "metadata", "correlationId"}
-		items = append(items, change("metadata", item{"a": strings.Repeat("m", 8<<10)}), creditItem("good", 7))
+		large := creditItem("k-metadata", 1)
+		large["metadata"] = item{"a": strings.Repeat("m", 8<<10)}
+		items = append(items, large, creditItem("good", 7))
+
 		results := h.sendBatch("", items...)
-		for i, name := range names {
-			p := h.checkResult(results[i], 400, "invalid_request")
-			if first := p["errors"].([]any)[0].(item); first["pointer"] != fmt.Sprintf("/operations/%d/%s", i, name) {
-				h.Errorf("%s: %v", name, p)
-			}
+		for i, c := range cases {
+			h.runCase(c.name, func(h *harness) {
+				problem := h.checkProblem(results[i], http.StatusBadRequest, "invalid_request")
+				want := fmt.Sprintf("/operations/%d/%s", i, c.field)
+				if got := h.firstPointer(problem); got != want {
+					h.Errorf("got pointer %q, want %q", got, want)
+				}
+			})
 		}
-		h.checkResult(results[len(names)], 413, "request_too_large")
-		h.checkResult(results[len(names)+1], 201, "")
+		h.checkProblem(results[len(cases)], http.StatusRequestEntityTooLarge, "request_too_large")
+		h.checkReceipt(results[len(cases)+1], http.StatusCreated)
 		h.checkBalance("user:u1", 7, 0)
 	})
 }
 
-// What cannot be understood is refused as a whole, and nothing is done.
-func TestBatchBadBodies(t *testing.T) {
+// A batch that cannot be decoded is refused as a whole, and nothing is committed.
+func TestBatchInvalidBodies(t *testing.T) {
+	const good = `{"operation":"credit","idempotencyKey":"k","account":"user:u1","amount":1,"reason":"x"}`
+	repeat := func(text string, n int) string { return strings.TrimSuffix(strings.Repeat(text+",", n), ",") }
+	second := func(text string) string { return `{"operations":[` + good + `,` + text + `]}` }
+	changed := func(old, text string) string { return second(strings.Replace(good, old, text, 1)) }
+	cases := map[string]struct{ body, pointer string }{
+		"unknown field":             {changed("amount", "amoun"), "/operations/1/amoun"},
+		"amount 1.0":                {changed(`:1,`, `:1.0,`), "/operations/1/amount"},
+		"amount string":             {changed(`:1,`, `:"1",`), "/operations/1/amount"},
+		"account number":            {changed(`"user:u1"`, `7`), "/operations/1/account"},
+		"repeated field":            {changed(`{`, `{"amount":2,`), "/operations/1/amount"},
+		"number as item":            {second(`7`), "/operations/1"},
+		"null as item":              {second(`null`), "/operations/1"},
+		"unfinished":                {`{"operations":[` + good + `,`, ""},
+		"wrong bracket":             {`{"operations":[` + good + `]]`, ""},
+		"empty list":                {`{"operations":[]}`, "/operations"},
+		"null list":                 {`{"operations":null}`, "/operations"},
+		"object as list":            {`{"operations":` + good + `}`, "/operations"},
+		"no list":                   {`{}`, "/operations"},
+		"list as body":              {`[` + good + `]`, ""},
+		"1001 operations":           {`{"operations":[` + repeat(good, 1001) + `]}`, "/operations"},
+		"300,000 empty operations":  {`{"operations":[` + repeat(`{}`, 300000) + `]}`, "/operations"},
+		"misspelled list":           {`{"operation":[` + good + `]}`, "/operation"},
+		"unknown field of the body": {`{"operations":[` + good + `],"atomic":true}`, "/atomic"},
+	}
+	large := `{"operations":[` + strings.Replace(good, `"x"`, `"`+strings.Repeat("x", 1<<20)+`"`, 1) + `]}`
 	onEachDatabase(t, func(h *harness) {
 		h.credit("user:u1", 1)
-		good := `{"operation":"credit","idempotencyKey":"k","account":"user:u1","amount":1,"reason":"x"}`
-		many := strings.TrimSuffix(strings.Repeat(good+",", 1001), ",")
-		for _, c := range []struct{ body, pointer string }{
-			{`{"operations":[` + good + `,` + strings.Replace(good, "amount", "amoun", 1) + `]}`, "/operations/1/amoun"},
-			{`{"operations":[` + good + `,` + strings.Replace(good, `:1,`, `:1.0,`, 1) + `]}`, "/operations/1/amount"},
-			{`{"operations":[` + good + `,` + strings.Replace(good, `:1,`, `:"1",`, 1) + `]}`, "/operations/1/amount"},
-			{`{"operations":[` + good + `,` + strings.Replace(good, `"user:u1"`, `7`, 1) + `]}`, "/operations/1/account"},
-			{`{"operations":[` + good + `,` + strings.Replace(good, `{`, `{"amount":2,`, 1) + `]}`, "/operations/1/amount"},
-			{`{"operations":[` + good + `,7]}`, "/operations/1"},
-			{`{"operations":[` + good + `,null]}`, "/operations/1"},
-			{`{"operations":[` + good + `,`, ""},
-			{`{"operations":[` + good + `]]`, ""},
-			{`{"operations":[]}`, "/operations"},
-			{`{"operations":null}`, "/operations"},
-			{`{"operations":` + good + `}`, "/operations"},
-			{`{}`, "/operations"},
-			{`[` + good + `]`, ""},
-			{`{"operations":[` + many + `]}`, "/operations"},
-			{`{"operations":[` + strings.TrimSuffix(strings.Repeat("{},", 300000), ",") + `]}`, "/operations"},
-			{`{"operation":[` + good + `]}`, "/operation"},
-			{`{"operations":[` + good + `],"atomic":true}`, "/atomic"},
+		for name, c := range cases {
+			h.runCase(name, func(h *harness) {
+				problem := h.expectInvalid(request{path: "/v1/batch", body: c.body})
+				got := h.firstPointer(problem.json)
+				if c.pointer != "" && got != c.pointer {
+					h.Errorf("got pointer %q, want %q", got, c.pointer)
+				}
+			})
+		}
+		for name, value := range map[string]string{
+			"X-Request-Id": strings.Repeat("r", 256),
+			"Traceparent":  "\xff",
 		} {
-			a := h.expectProblem(http.StatusBadRequest, "invalid_request", request{path: "/v1/batch", body: c.body})
-			if first := a.json["errors"].([]any)[0].(item); c.pointer != "" && first["pointer"] != c.pointer {
-				h.Errorf("%.120s: pointer %v, want %s", c.body, first["pointer"], c.pointer)
-			}
+			h.runCase(name, func(h *harness) {
+				h.expectInvalid(request{
+					path:   "/v1/batch",
+					body:   `{"operations":[` + good + `]}`,
+					header: map[string]string{name: value},
+				})
+			})
 		}
-		for name, value := range map[string]string{"X-Request-Id": strings.Repeat("r", 256), "Traceparent": "\xff"} {
-			h.expectProblem(http.StatusBadRequest, "invalid_request", request{path: "/v1/batch", body: `{"operations":[` + good + `]}`, header: map[string]string{name: value}})
+		for name, chunked := range map[string]bool{
+			"too large":                  false,
+			"too large without a length": true,
+		} {
+			h.runCase(name, func(h *harness) {
+				h.expectProblem(http.StatusRequestEntityTooLarge, "request_too_large",
+					request{path: "/v1/batch", body: large, chunked: chunked})
+			})
 		}
-		large := `{"operations":[` + strings.Replace(good, `"x"`, `"`+strings.Repeat("x", 1<<20)+`"`, 1) + `]}`
-		h.expectProblem(http.StatusRequestEntityTooLarge, "request_too_large", request{path: "/v1/batch", body: large})
-		h.expectProblem(http.StatusRequestEntityTooLarge, "request_too_large", request{path: "/v1/batch", body: large, chunked: true})
 		h.checkBalance("user:u1", 1, 0)
 	})
 }
@@ -196,10 +304,14 @@ func TestBatchOfThousand(t *testing.T) {
 		for i := range items {
 			items[i] = creditItem(fmt.Sprint("k", i), i+1)
 		}
-		for round := range 2 { // the second time, everything is replayed
-			for i, r := range h.sendBatch("", items...) {
-				if receipt := h.checkResult(r, 201, ""); receipt["amount"] != float64(i+1) || (r["replayed"] == true) != (round == 1) {
-					h.Fatalf("round %d, operation %d: %v", round, i, r)
+		for _, wantReplayed := range []any{nil, true} {
+			for i, result := range h.sendBatch("", items...) {
+				receipt := h.checkReceipt(result, http.StatusCreated)
+				if got, want := receipt["amount"], float64(i+1); got != want {
+					h.Fatalf("operation %d: got amount %v, want %v", i, got, want)
+				}
+				if got := result["replayed"]; got != wantReplayed {
+					h.Fatalf("operation %d: got replayed %v, want %v", i, got, wantReplayed)
 				}
 			}
 		}
@@ -207,16 +319,28 @@ func TestBatchOfThousand(t *testing.T) {
 	})
 }
 
-// The request's id and trace go with every operation; a key in the header means nothing.
+// The request id and the trace context belong to each operation. The Idempotency-Key header is
+// ignored.
 func TestBatchHeaders(t *testing.T) {
 	onEachDatabase(t, func(h *harness) {
-		h.expect(http.StatusOK, request{path: "/v1/batch", key: "k", body: item{"operations": []item{creditItem("a", 1), creditItem("b", 2)}},
-			header: map[string]string{"X-Request-Id": "req-1", "Traceparent": "trace-1"}})
-		h.expect(http.StatusOK, request{path: "/v1/batch", key: "k", body: item{"operations": []item{creditItem("c", 3)}}})
+		h.expect(http.StatusOK, request{
+			path:   "/v1/batch",
+			key:    "k",
+			body:   item{"operations": []item{creditItem("a", 1), creditItem("b", 2)}},
+			header: map[string]string{"X-Request-Id": "req-1", "Traceparent": "trace-1"},
+		})
+		h.expect(http.StatusOK, request{
+			path: "/v1/batch",
+			key:  "k",
+			body: item{"operations": []item{creditItem("c", 3)}},
+		})
 		h.checkBalance("user:u1", 6, 0)
+
 		entries := h.expect(http.StatusOK, request{path: "/v1/accounts/user:u1/entries"}).raw
-		if strings.Count(entries, `"requestId":"req-1"`) != 2 || strings.Count(entries, `"correlationId":"trace-1"`) != 2 {
-			h.Errorf("entries: %s", entries)
+		for _, text := range []string{`"requestId":"req-1"`, `"correlationId":"trace-1"`} {
+			if got := strings.Count(entries, text); got != 2 {
+				h.Errorf("got %s in %d entries, want 2: %s", text, got, entries)
+			}
 		}
 	})
 }
