@@ -24,41 +24,52 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
 )
 
-// instant answers at once, so that the benchmark sees the handler alone.
-type instant struct{ *wallet.Ledger }
+// instantLedger answers without a commit, so that benchmarks measure only the handler.
+type instantLedger struct{ *wallet.Ledger }
 
-func (i instant) DoBatch(ctx context.Context, ops []wallet.Op) []wallet.Result {
-	out := make([]wallet.Result, len(ops))
-	for j := range ops {
-		out[j].Receipt, out[j].Err = i.Do(ctx, ops[j])
+func (l instantLedger) DoBatch(ctx context.Context, ops []wallet.Op) []wallet.Result {
+	results := make([]wallet.Result, len(ops))
+	for i := range ops {
+		results[i].Receipt, results[i].Err = l.Do(ctx, ops[i])
 	}
-	return out
+	return results
 }
 
-func (instant) Do(_ context.Context, op wallet.Op) (wallet.Receipt, error) {
-	if err := op.Validate(); err != nil {
+func (instantLedger) Do(_ context.Context, op wallet.Op) (wallet.Receipt, error) {
+	err := op.Validate()
+	if err != nil {
 		return wallet.Receipt{}, err
 	}
 	now := time.UnixMilli(1795460578123)
 	return wallet.Receipt{
-		TransactionID: uuid.UUID{1}, Operation: op.Operation, EscrowID: uuid.UUID{2}, Amount: op.Amount, Timestamp: now,
-		Balances: []wallet.Balance{{Account: string(op.Account), Available: 400, Escrow: 100, Seq: 4, UpdatedAt: now}},
+		TransactionID: uuid.UUID{1},
+		Operation:     op.Operation,
+		EscrowID:      uuid.UUID{2},
+		Amount:        op.Amount,
+		Timestamp:     now,
+		Balances: []wallet.Balance{{
+			Account:   string(op.Account),
+			Available: 400,
+			Escrow:    100,
+			Seq:       4,
+			UpdatedAt: now,
+		}},
 	}, nil
 }
 
-// discard is a ResponseWriter that keeps only its header.
-type discard struct{ h http.Header }
+// discardWriter is a ResponseWriter that keeps only its header.
+type discardWriter struct{ h http.Header }
 
-func (d discard) Header() http.Header       { return d.h }
-func (discard) Write(p []byte) (int, error) { return len(p), nil }
-func (discard) WriteHeader(status int)      { _ = status }
+func (d discardWriter) Header() http.Header       { return d.h }
+func (discardWriter) Write(p []byte) (int, error) { return len(p), nil }
+func (discardWriter) WriteHeader(status int)      { _ = status }
 
 func BenchmarkHold(b *testing.B) {
 	v, err := auth.NewVerifier(auth.Config{HS256Secret: secret})
 	if err != nil {
 		b.Fatal(err)
 	}
-	api := coreapi.New(instant{}, v, coreapi.Config{Logger: slog.New(slog.DiscardHandler)})
+	api := coreapi.New(instantLedger{}, v, coreapi.Config{Logger: slog.New(slog.DiscardHandler)})
 	bearer := "Bearer " + signToken(b, "service", nil, allScopes)
 	const body = `{"amount":100,"reason":"chip_menu_purchase","queueItemId":"queue-1","featureType":"chip_menu"}`
 	b.ReportAllocs()
@@ -69,17 +80,17 @@ func BenchmarkHold(b *testing.B) {
 		r.Header.Set("Authorization", bearer)
 		r.Header.Set("Content-Type", "application/json")
 		r.Header.Set("Idempotency-Key", "key-"+strconv.Itoa(i))
-		api.ServeHTTP(discard{http.Header{}}, r)
+		api.ServeHTTP(discardWriter{http.Header{}}, r)
 	}
 }
 
-// BenchmarkBatch does 1000 holds in a request; its figures are of one hold.
+// BenchmarkBatch sends 1000 holds in a request. Its figures are for one hold.
 func BenchmarkBatch(b *testing.B) {
 	v, err := auth.NewVerifier(auth.Config{HS256Secret: secret})
 	if err != nil {
 		b.Fatal(err)
 	}
-	api := coreapi.New(instant{}, v, coreapi.Config{Logger: slog.New(slog.DiscardHandler)})
+	api := coreapi.New(instantLedger{}, v, coreapi.Config{Logger: slog.New(slog.DiscardHandler)})
 	bearer := "Bearer " + signToken(b, "service", nil, allScopes)
 	const hold = `{"operation":"hold","idempotencyKey":"key-123456","account":"user:u1","amount":100,"reason":"chip_menu_purchase","queueItemId":"queue-1","featureType":"chip_menu"}`
 	const n = 1000
@@ -89,12 +100,12 @@ func BenchmarkBatch(b *testing.B) {
 		r := httptest.NewRequest(http.MethodPost, "/v1/batch", strings.NewReader(body))
 		r.Header.Set("Authorization", bearer)
 		r.Header.Set("Content-Type", "application/json")
-		api.ServeHTTP(discard{http.Header{}}, r)
+		api.ServeHTTP(discardWriter{http.Header{}}, r)
 	}
 }
 
-// BenchmarkBatchOnPostgres has four clients send batches of 1000 credits to random
-// accounts, without the network; its figures are of one credit.
+// BenchmarkBatchOnPostgres has four clients that send batches of 1000 credits to random accounts,
+// without a network. Its figures are for one credit.
 func BenchmarkBatchOnPostgres(b *testing.B) {
 	v, err := auth.NewVerifier(auth.Config{HS256Secret: secret})
 	if err != nil {
@@ -136,7 +147,7 @@ func BenchmarkBatchOnPostgres(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "op/s")
 }
 
-// BenchmarkRequest is what BenchmarkHold spends on making its requests.
+// BenchmarkRequest measures the part of BenchmarkHold that makes the requests.
 func BenchmarkRequest(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {

@@ -27,22 +27,22 @@ import (
 type blockedLedger struct {
 	*harness
 	db           *sql.DB
-	called       chan struct{} // gets a value when a write has reached the ledger
-	disconnected chan struct{} // gets a value when the server notices that a client has disconnected
+	called       chan struct{} // gets a value when a write reaches the ledger
+	disconnected chan struct{} // gets a value when the server detects that a client has disconnected
 }
 
-// announcing is a ledger that says when a write reaches it.
-type announcing struct {
+// announcingLedger is a ledger that reports when a write reaches it.
+type announcingLedger struct {
 	*wallet.Ledger
 	called chan<- struct{}
 }
 
-func (a announcing) Do(ctx context.Context, op wallet.Op) (wallet.Receipt, error) {
+func (a announcingLedger) Do(ctx context.Context, op wallet.Op) (wallet.Receipt, error) {
 	a.called <- struct{}{}
 	return a.Ledger.Do(ctx, op)
 }
 
-func (a announcing) DoBatch(ctx context.Context, ops []wallet.Op) []wallet.Result {
+func (a announcingLedger) DoBatch(ctx context.Context, ops []wallet.Op) []wallet.Result {
 	a.called <- struct{}{}
 	return a.Ledger.DoBatch(ctx, ops)
 }
@@ -62,7 +62,7 @@ func newBlockedLedger(t *testing.T) *blockedLedger {
 	}
 	t.Cleanup(func() { _ = db.Close() })
 	b := &blockedLedger{db: db, called: make(chan struct{}, 10), disconnected: make(chan struct{}, 10)}
-	api := coreapi.New(announcing{ledger, b.called}, verifier, coreapi.Config{Logger: quiet})
+	api := coreapi.New(announcingLedger{ledger, b.called}, verifier, coreapi.Config{Logger: quiet})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		stop := context.AfterFunc(r.Context(), func() { b.disconnected <- struct{}{} })
 		defer stop()
@@ -73,8 +73,8 @@ func newBlockedLedger(t *testing.T) *blockedLedger {
 	return b
 }
 
-// lock locks with a statement until unlock.
-func (b *blockedLedger) lock(statement string) (unlock func()) {
+// lockWith runs a statement that locks rows or a table, until unlock.
+func (b *blockedLedger) lockWith(statement string) (unlock func()) {
 	b.Helper()
 	tx, err := b.db.BeginTx(b.Context(), nil)
 	if err != nil {
@@ -100,8 +100,9 @@ func (b *blockedLedger) waitForBlocked(text string, n int) {
 	})
 }
 
-// client sends a request on a connection of its own, until disconnect.
-func (b *blockedLedger) client(method, path, key, body string) (disconnect func()) {
+// startRequest sends a request on its own connection. disconnect closes the connection and checks that
+// there was no answer.
+func (b *blockedLedger) startRequest(method, path, key, body string) (disconnect func()) {
 	b.Helper()
 	ctx, cancel := context.WithCancel(b.Context())
 	req, err := http.NewRequestWithContext(ctx, method, b.url+path, strings.NewReader(body))
@@ -146,15 +147,16 @@ func TestDisconnectCancelsRead(t *testing.T) {
 		{"/v1/transactions/" + uuid.NewString(), "transactions"},
 	} {
 		t.Run(tt.path, func(t *testing.T) {
-			unlock := b.lock("LOCK TABLE " + tt.table + " IN ACCESS EXCLUSIVE MODE")
+			unlock := b.lockWith("LOCK TABLE " + tt.table + " IN ACCESS EXCLUSIVE MODE")
 			defer unlock()
 			started := time.Now()
-			disconnect := b.client(http.MethodGet, tt.path, "", "")
+			disconnect := b.startRequest(http.MethodGet, tt.path, "", "")
 			b.waitForBlocked("FROM "+tt.table, 1)
 			disconnect()
 			b.waitForBlocked("FROM "+tt.table, 0)
-			if took := time.Since(started); took > 4*time.Second { // the ledger's own limit for a lock is 5 s
-				t.Errorf("the query ended after %v", took)
+			elapsed := time.Since(started)
+			if elapsed > 4*time.Second { // the lock timeout of the ledger is 5 s
+				t.Errorf("got the end of the query after %v, want less than 4 s", elapsed)
 			}
 			<-b.disconnected
 		})
@@ -174,14 +176,14 @@ func TestDisconnectDoesNotLoseWrite(t *testing.T) {
 		item  = `{"operation":"hold","idempotencyKey":"batched","account":"user:u1","amount":1,"reason":"x","queueItemId":"q","featureType":"f"}`
 		batch = `{"operations":[` + item + `]}`
 	)
-	unlock := b.lock("SELECT 1 FROM wallets WHERE account = 'user:u1' FOR UPDATE")
+	unlock := b.lockWith("SELECT 1 FROM wallets WHERE account = 'user:u1' FOR UPDATE")
 	defer unlock()
-	disconnectFirst := b.client(http.MethodPost, holds, "first", hold)
+	disconnectFirst := b.startRequest(http.MethodPost, holds, "first", hold)
 	<-b.called
 	b.waitForBlocked("", 1) // the statement that commits the first hold
-	disconnectSecond := b.client(http.MethodPost, holds, "second", hold)
+	disconnectSecond := b.startRequest(http.MethodPost, holds, "second", hold)
 	<-b.called
-	disconnectBatch := b.client(http.MethodPost, "/v1/batch", "", batch)
+	disconnectBatch := b.startRequest(http.MethodPost, "/v1/batch", "", batch)
 	<-b.called
 	for _, disconnect := range []func(){disconnectFirst, disconnectSecond, disconnectBatch} {
 		disconnect()
@@ -192,12 +194,12 @@ func TestDisconnectDoesNotLoseWrite(t *testing.T) {
 	for _, key := range []string{"first", "second"} {
 		retry := b.expect(http.StatusCreated, request{path: holds, key: key, body: hold})
 		if retry.header.Get("Idempotent-Replayed") != "true" {
-			t.Errorf("%s: the retry did it again", key)
+			t.Errorf("%s: the retry was not replayed", key)
 		}
 	}
 	retry := b.expect(http.StatusOK, request{path: "/v1/batch", key: "-", body: batch})
 	if !strings.Contains(retry.raw, `"replayed":true`) {
-		t.Errorf("the retry of the batch did it again: %s", retry.raw)
+		t.Errorf("the retry of the batch was not replayed: %s", retry.raw)
 	}
 	b.checkBalance("user:u1", 97, 3)
 }

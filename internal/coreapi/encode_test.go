@@ -9,8 +9,8 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// appendEvents writes what encoding/json writes.
-func TestAppendedEventsAreTheirJSON(t *testing.T) {
+// appendEvents must return the same JSON as encoding/json.
+func TestAppendEventsMatchesEncodingJSON(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var events []wallet.AccountEvent
 		for range rapid.IntRange(0, 3).Draw(t, "n") {

@@ -13,11 +13,11 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
 )
 
-var update = flag.Bool("update", false, "write docs/openapi.json anew")
+var update = flag.Bool("update", false, "rewrite docs/openapi.json")
 
 const document = "../../docs/openapi.json"
 
-// The document in docs is the one that the code generates.
+// docs/openapi.json must be the document that the code generates.
 func TestDocumentIsCurrent(t *testing.T) {
 	got, err := coreapi.New(nil, nil, coreapi.Config{}).OpenAPI()
 	if err != nil {
@@ -25,7 +25,8 @@ func TestDocumentIsCurrent(t *testing.T) {
 	}
 	got = append(got, '\n')
 	if *update {
-		if err := os.WriteFile(document, got, 0o644); err != nil {
+		err := os.WriteFile(document, got, 0o644)
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -34,74 +35,115 @@ func TestDocumentIsCurrent(t *testing.T) {
 		t.Fatal(err)
 	}
 	if string(got) != string(want) {
-		t.Error("docs/openapi.json is not what the code generates; run: go test ./internal/coreapi -run TestDocumentIsCurrent -update")
+		t.Error("docs/openapi.json differs from the generated document; run: go test ./internal/coreapi -run TestDocumentIsCurrent -update")
 	}
 }
 
-// Every $ref leads somewhere, and every call has what its readers need.
-func TestDocumentIsWhole(t *testing.T) {
+// openAPIDocument has the parts of the document that the tests check.
+type openAPIDocument struct {
+	OpenAPI    string
+	Paths      map[string]map[string]map[string]any
+	Components struct {
+		Schemas map[string]any
+	}
+}
+
+func readDocument(t *testing.T) openAPIDocument {
+	t.Helper()
 	raw, err := coreapi.New(nil, nil, coreapi.Config{}).OpenAPI()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var doc struct {
-		OpenAPI    string
-		Paths      map[string]map[string]map[string]any
-		Components struct{ Schemas map[string]any }
-	}
-	if err := json.Unmarshal(raw, &doc); err != nil {
+	var doc openAPIDocument
+	err = json.Unmarshal(raw, &doc)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if doc.OpenAPI != "3.1.0" || len(doc.Paths) != 13 {
-		t.Errorf("OpenAPI %s with %d paths", doc.OpenAPI, len(doc.Paths))
+	return doc
+}
+
+func TestDocumentHasAllPaths(t *testing.T) {
+	doc := readDocument(t)
+	if doc.OpenAPI != "3.1.0" {
+		t.Errorf("got OpenAPI %s, want 3.1.0", doc.OpenAPI)
 	}
-	var walk func(v any)
-	walk = func(v any) {
-		switch v := v.(type) {
-		case map[string]any:
-			if ref, ok := v["$ref"].(string); ok {
-				if name := strings.TrimPrefix(ref, "#/components/schemas/"); doc.Components.Schemas[name] == nil {
-					t.Errorf("%s leads nowhere", ref)
-				}
-			}
-			for _, child := range v {
-				walk(child)
-			}
-		case []any:
-			for _, child := range v {
-				walk(child)
-			}
-		}
+	if len(doc.Paths) != 13 {
+		t.Errorf("got %d paths, want 13", len(doc.Paths))
 	}
+}
+
+func TestDocumentReferencesExist(t *testing.T) {
+	doc := readDocument(t)
 	for path, methods := range doc.Paths {
-		for method, op := range methods {
-			walk(op)
-			for _, member := range []string{"operationId", "summary", "parameters", "responses", "security"} {
-				if op[member] == nil {
-					t.Errorf("%s %s has no %s", method, path, member)
-				}
+		t.Run(path, func(t *testing.T) {
+			for _, operation := range methods {
+				checkReferences(t, doc, operation)
 			}
-			if method == "post" && op["requestBody"] == nil {
-				t.Errorf("%s %s has no requestBody", method, path)
-			}
+		})
+	}
+	t.Run("schemas", func(t *testing.T) { checkReferences(t, doc, doc.Components.Schemas) })
+}
+
+// checkReferences checks each $ref in a part of the document.
+func checkReferences(t *testing.T, doc openAPIDocument, part any) {
+	t.Helper()
+	switch part := part.(type) {
+	case map[string]any:
+		ref, ok := part["$ref"].(string)
+		name := strings.TrimPrefix(ref, "#/components/schemas/")
+		if ok && doc.Components.Schemas[name] == nil {
+			t.Errorf("got %s, want the name of a schema", ref)
+		}
+		for _, child := range part {
+			checkReferences(t, doc, child)
+		}
+	case []any:
+		for _, child := range part {
+			checkReferences(t, doc, child)
 		}
 	}
-	walk(doc.Components.Schemas)
+}
+
+func TestDocumentDescribesEachCall(t *testing.T) {
+	for path, methods := range readDocument(t).Paths {
+		for method, operation := range methods {
+			t.Run(method+" "+path, func(t *testing.T) {
+				required := []string{"operationId", "summary", "parameters", "responses", "security"}
+				if method == "post" {
+					required = append(required, "requestBody")
+				}
+				for _, member := range required {
+					if operation[member] == nil {
+						t.Errorf("got no %s", member)
+					}
+				}
+			})
+		}
+	}
 }
 
 func TestDocumentIsServed(t *testing.T) {
 	l := wallettest.Open(t, wallettest.SQLite(t), wallet.Config{})
 	h := serveAPI(t, l, l)
-	if a := h.expect(http.StatusOK, request{path: "/openapi.json", token: "-"}); a.json["openapi"] != "3.1.0" {
-		t.Errorf("document: %.80s", a.raw)
+	a := h.expect(http.StatusOK, request{path: "/openapi.json", token: "-"})
+	if a.json["openapi"] != "3.1.0" {
+		t.Errorf("got %.80s, want an OpenAPI document", a.raw)
 	}
+}
+
+func TestDocumentationPage(t *testing.T) {
+	l := wallettest.Open(t, wallettest.SQLite(t), wallet.Config{})
+	h := serveAPI(t, l, l)
 	page := h.send(request{path: "/docs", token: "-"})
-	if page.status != http.StatusOK || !strings.HasPrefix(page.header.Get("Content-Type"), "text/html") {
-		t.Errorf("page: %d %s", page.status, page.header.Get("Content-Type"))
+	if page.status != http.StatusOK {
+		t.Errorf("got status %d, want 200", page.status)
 	}
-	for _, elsewhere := range []string{"src=\"http", "href=\"http", "@import", "//cdn"} {
-		if strings.Contains(page.raw, elsewhere) {
-			t.Errorf("the page loads something from elsewhere: %s", elsewhere)
+	if got := page.header.Get("Content-Type"); !strings.HasPrefix(got, "text/html") {
+		t.Errorf("got content type %q, want text/html", got)
+	}
+	for _, external := range []string{"src=\"http", "href=\"http", "@import", "//cdn"} {
+		if strings.Contains(page.raw, external) {
+			t.Errorf("the page has %s, so it loads something from another server", external)
 		}
 	}
 }

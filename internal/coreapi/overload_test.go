@@ -13,9 +13,8 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
 )
 
-// TestOverload stops commits by a lock: what the queue has no room for is
-// answered 503 while nothing moves, and was not done; what was accepted is
-// done once commits go on.
+// TestOverload blocks commits with a lock. Requests beyond the capacity of the queue are refused with
+// 503, and the ledger does not commit them. The accepted requests are committed when the lock ends.
 func TestOverload(t *testing.T) {
 	t.Parallel()
 	url := ledgerdb.Postgres(t)
@@ -35,7 +34,10 @@ func TestOverload(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	const requests, room = 100, 8 + 8*4 // the queue, and batches under way
+	const (
+		requests = 100
+		capacity = 8 + 8*4 // the queue and the running batches
+	)
 	type reply struct {
 		i int
 		answer
@@ -47,45 +49,56 @@ func TestOverload(t *testing.T) {
 	}
 	var clients sync.WaitGroup
 	defer clients.Wait()
-	defer func() { _ = tx.Rollback() }() // else they wait for the lock when the test ends early
+	defer func() { _ = tx.Rollback() }() // so that the clients end if the test fails
 	for i := range requests {
 		clients.Go(func() {
 			r := reply{i: i}
-			defer func() { replies <- r }() // also when the request fails the test
+			defer func() { replies <- r }() // also if the request fails the test
 			r.answer = hold(i)
 		})
 	}
 	var refused []int
-	for len(refused) < requests-room {
+	for len(refused) < requests-capacity {
 		r := <-replies
-		if r.status != http.StatusServiceUnavailable || r.json["code"] != "overloaded" || r.header.Get("Retry-After") == "" {
-			t.Fatalf("while nothing moves: %d %s", r.status, r.raw)
+		if r.status != http.StatusServiceUnavailable || r.json["code"] != "overloaded" {
+			t.Fatalf("blocked commits: got %d %s, want 503 overloaded", r.status, r.raw)
+		}
+		if r.header.Get("Retry-After") == "" {
+			t.Error("got 503 without Retry-After")
 		}
 		refused = append(refused, r.i)
 	}
 	if err := tx.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	done := 0
+	accepted := 0
 	for range requests - len(refused) {
 		switch r := <-replies; r.status {
 		case http.StatusCreated:
-			done++
+			accepted++
 		case http.StatusServiceUnavailable:
 			refused = append(refused, r.i)
 		default:
-			t.Errorf("%d %s", r.status, r.raw)
+			t.Errorf("got %d %s, want 201 or 503", r.status, r.raw)
 		}
 	}
-	if done == 0 {
-		t.Error("nothing was accepted")
+	if accepted == 0 {
+		t.Error("no request was accepted")
 	}
 	for _, i := range refused {
-		if a := hold(i); a.status != http.StatusCreated || a.header.Get("Idempotent-Replayed") != "" {
-			t.Errorf("the repeat of what was refused: %d %s", a.status, a.raw)
+		retry := hold(i)
+		if retry.status != http.StatusCreated {
+			t.Errorf("retry of a refused request: got %d %s, want 201", retry.status, retry.raw)
+		}
+		if got := retry.header.Get("Idempotent-Replayed"); got != "" {
+			t.Errorf("retry of a refused request: got Idempotent-Replayed %q, want none", got)
 		}
 	}
-	if b, err := l.Balance(t.Context(), "user:u1"); err != nil || b.Escrow != requests {
-		t.Errorf("%+v, %v", b, err)
+	balance, err := l.Balance(t.Context(), "user:u1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if balance.Escrow != requests {
+		t.Errorf("got escrow %d, want %d", balance.Escrow, requests)
 	}
 }
