@@ -12,8 +12,8 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
 )
 
-// Each call needs the scope admin and refuses unknown parameters, before it does anything.
-func TestEveryCallIsGuarded(t *testing.T) {
+// Each call needs the scope admin and refuses unknown parameters.
+func TestEachCallNeedsScopeAdmin(t *testing.T) {
 	ledger := wallettest.Open(t, wallettest.SQLite(t), wallet.Config{Logger: quiet})
 	h := serveAdmin(t, coreadmin.Config{Ledger: ledger}, time.Minute)
 	admin := h.token
@@ -28,7 +28,7 @@ func TestEveryCallIsGuarded(t *testing.T) {
 			h.token = ""
 			missing := h.expectProblem(http.StatusUnauthorized, "unauthorized", call.method, call.path, "")
 			if got := missing.header.Get("WWW-Authenticate"); got != `Bearer realm="admin"` {
-				t.Errorf("WWW-Authenticate: %q", got)
+				t.Errorf("got WWW-Authenticate %q, want Bearer realm=\"admin\"", got)
 			}
 			h.token = signToken(t, auth.ScopeCredit, auth.ScopeSettle, auth.ScopeRead, auth.ScopeEvents)
 			h.expectProblem(http.StatusForbidden, "forbidden", call.method, call.path, "")
@@ -41,15 +41,22 @@ func TestEveryCallIsGuarded(t *testing.T) {
 func TestOutbox(t *testing.T) {
 	ledger := wallettest.Open(t, wallettest.SQLite(t), wallet.Config{Logger: quiet})
 	var redisError error
-	h := serveAdmin(t, coreadmin.Config{Ledger: ledger, CheckRedis: func(context.Context) error { return redisError }}, time.Minute)
+	h := serveAdmin(t, coreadmin.Config{
+		Ledger:     ledger,
+		CheckRedis: func(context.Context) error { return redisError },
+	}, time.Minute)
 
 	empty := h.expectOK(http.MethodGet, "/admin/outbox", "")
-	if empty.raw != `{"backlog":0,"oldestAgeSeconds":0,"redis":"ok"}`+"\n" {
-		t.Errorf("empty: %s", empty.raw)
+	if want := `{"backlog":0,"oldestAgeSeconds":0,"redis":"ok"}` + "\n"; empty.raw != want {
+		t.Errorf("empty outbox: got %s, want %s", empty.raw, want)
 	}
 
 	receipt, err := ledger.Do(t.Context(), wallet.Op{
-		Operation: wallet.OpCredit, IdempotencyKey: "k", Account: "user:u1", Amount: 1, Reason: "admin_credit",
+		Operation:      wallet.OpCredit,
+		IdempotencyKey: "k",
+		Account:        "user:u1",
+		Amount:         1,
+		Reason:         "admin_credit",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -57,16 +64,17 @@ func TestOutbox(t *testing.T) {
 	redisError = context.DeadlineExceeded
 	state := h.expectOK(http.MethodGet, "/admin/outbox", "").json
 	if state["backlog"] != 1.0 {
-		t.Errorf("backlog %v, want 1", state["backlog"])
+		t.Errorf("got backlog %v, want 1", state["backlog"])
 	}
-	if age, is := state["oldestAgeSeconds"].(float64); !is || age < 0 {
-		t.Errorf("oldestAgeSeconds is %v", state["oldestAgeSeconds"])
+	age, ok := state["oldestAgeSeconds"].(float64)
+	if !ok || age < 0 {
+		t.Errorf("got oldestAgeSeconds %v, want a number of at least 0", state["oldestAgeSeconds"])
 	}
 	if want := receipt.Timestamp.UTC().Format("2006-01-02T15:04:05.000Z"); state["oldestAt"] != want {
-		t.Errorf("oldestAt is %v, want %s", state["oldestAt"], want)
+		t.Errorf("got oldestAt %v, want %s", state["oldestAt"], want)
 	}
 	if state["redis"] != redisError.Error() {
-		t.Errorf("redis is %v, want %v", state["redis"], redisError)
+		t.Errorf("got redis %v, want %v", state["redis"], redisError)
 	}
 }
 
@@ -75,12 +83,13 @@ func TestOutboxWithoutDatabase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := ledger.Close(); err != nil {
+	err = ledger.Close()
+	if err != nil {
 		t.Fatal(err)
 	}
 	h := serveAdmin(t, coreadmin.Config{Ledger: ledger}, time.Minute)
 	a := h.expectProblem(http.StatusServiceUnavailable, "unavailable", http.MethodGet, "/admin/outbox", "")
 	if a.header.Get("Retry-After") == "" {
-		t.Error("no Retry-After")
+		t.Error("got no Retry-After")
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/redroomrewards/realtime/internal/coreadmin"
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
@@ -16,7 +18,18 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
-func TestDeadLetters(t *testing.T) {
+const lettersPerGroup = 5
+
+// letterHarness is the admin API with two consumer groups, a.feed and b, that have dead letters.
+type letterHarness struct {
+	*harness
+	healthy *atomic.Bool  // true: handlers succeed
+	handled *atomic.Int32 // counts the events that were handled
+}
+
+// serveDeadLetters publishes events that fail in two groups, and waits for the dead letters.
+func serveDeadLetters(t *testing.T) letterHarness {
+	t.Helper()
 	url, namespace := testenv.Redis(t)
 	rdb, err := redisconn.Open(url)
 	if err != nil {
@@ -24,108 +37,157 @@ func TestDeadLetters(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = rdb.Close() })
 	keys := bus.Keys{Namespace: namespace, Partitions: 4}
-	h := serveAdmin(t, coreadmin.Config{Redis: rdb, Keys: keys}, time.Minute)
-	list := func(query string) []any {
-		list, is := h.expectOK(http.MethodGet, "/admin/dead-letters"+query, "").json["deadLetters"].([]any)
-		if !is {
-			t.Fatalf("%s: no list", query)
-		}
-		return list
+	h := letterHarness{
+		harness: serveAdmin(t, coreadmin.Config{Redis: rdb, Keys: keys}, time.Minute),
+		healthy: new(atomic.Bool),
+		handled: new(atomic.Int32),
 	}
-	if n := len(list("")); n != 0 {
-		t.Errorf("%d letters before there is anything", n)
+	if got := len(h.listLetters("")); got != 0 {
+		t.Errorf("got %d letters before the first event, want 0", got)
 	}
 
-	// Two groups of which all handlers fail.
-	const events = 5
-	var healed atomic.Bool
-	var handled atomic.Int32
-	for _, group := range []string{"a.feed", "b"} {
-		b, err := consumer.New(rdb, bus.Config{Keys: keys, Group: group, Logger: quiet})
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = b.Subscribe(bus.Subscription{ID: "s", Handler: bus.HandlerFunc(func(context.Context, *bus.Event) error {
-			if healed.Load() {
-				handled.Add(1)
-				return nil
-			}
-			return bus.Permanent(errors.New("no such luck"))
-		})})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ran := make(chan error, 1)
-		go func() { ran <- b.Run(context.Background()) }()
-		t.Cleanup(func() {
-			if err := errors.Join(b.Close(context.Background()), <-ran); err != nil {
-				t.Error(err)
-			}
+	h.runGroup(rdb, keys, "a.feed")
+	publisher := h.runGroup(rdb, keys, "b")
+	for i := range lettersPerGroup {
+		_, err := publisher.Publish(t.Context(), bus.Event{
+			ID:      fmt.Sprint("e", i),
+			Type:    "a",
+			Account: fmt.Sprint("user:u", i),
+			Data:    []byte(`{"n":1}`),
 		})
-		if group == "b" {
-			for i := range events {
-				if _, err := b.Publish(t.Context(), bus.Event{ID: fmt.Sprint("e", i), Type: "a", Account: fmt.Sprint("user:u", i), Data: []byte(`{"n":1}`)}); err != nil {
-					t.Fatal(err)
-				}
-			}
+		if err != nil {
+			t.Fatal(err)
 		}
 	}
-	waitUntil(t, func() bool { return len(list("")) == 2*events })
+	waitUntil(t, func() bool { return len(h.listLetters("")) == 2*lettersPerGroup })
+	return h
+}
 
-	first := list("?group=a.feed&limit=1")[0].(object)
+// runGroup runs a consumer group until the test ends. Its handler fails unless h.healthy is true.
+func (h letterHarness) runGroup(rdb redis.UniversalClient, keys bus.Keys, group string) *consumer.Bus {
+	h.Helper()
+	b, err := consumer.New(rdb, bus.Config{Keys: keys, Group: group, Logger: quiet})
+	if err != nil {
+		h.Fatal(err)
+	}
+	handler := bus.HandlerFunc(func(context.Context, *bus.Event) error {
+		if !h.healthy.Load() {
+			return bus.Permanent(errors.New("handler failed"))
+		}
+		h.handled.Add(1)
+		return nil
+	})
+	_, err = b.Subscribe(bus.Subscription{ID: "s", Handler: handler})
+	if err != nil {
+		h.Fatal(err)
+	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- b.Run(context.Background()) }()
+	h.Cleanup(func() {
+		err := errors.Join(b.Close(context.Background()), <-stopped)
+		if err != nil {
+			h.Error(err)
+		}
+	})
+	return b
+}
+
+func (h letterHarness) listLetters(query string) []any {
+	h.Helper()
+	letters, ok := h.expectOK(http.MethodGet, "/admin/dead-letters"+query, "").json["deadLetters"].([]any)
+	if !ok {
+		h.Fatalf("%s: the answer has no list", query)
+	}
+	return letters
+}
+
+func TestListDeadLetters(t *testing.T) {
+	h := serveDeadLetters(t)
+
+	first := h.listLetters("?group=a.feed&limit=1")[0].(object)
+	h.expectFields(first, object{
+		"group":      "a.feed",
+		"subscriber": "s",
+		"error":      "handler failed",
+		"attempts":   1.0,
+		"eventType":  "a",
+	})
 	entry, _ := first["entry"].(object)
+	h.expectFields(entry, object{"id": first["eventId"]})
 	event, _ := first["event"].(object)
-	if first["group"] != "a.feed" || first["subscriber"] != "s" || first["error"] != "no such luck" || first["attempts"] != 1.0 ||
-		first["eventType"] != "a" || entry["id"] != first["eventId"] || event["n"] != 1.0 {
-		t.Errorf("the first letter: %v", first)
-	}
-	for limit, want := range map[int]bool{events - 1: true, events: false, events + 1: false} {
-		a := h.expectOK(http.MethodGet, fmt.Sprint("/admin/dead-letters?group=b&limit=", limit), "")
-		if next, is := a.json["next"]; is != want || len(a.json["deadLetters"].([]any)) != min(limit, events) {
-			t.Errorf("a page of %d letters of %d: next is %v", limit, events, next)
-		}
-	}
-	seen, next := map[any]bool{}, ""
-	for page := 0; page == 0 || next != ""; page++ {
-		a := h.expectOK(http.MethodGet, "/admin/dead-letters?limit=3&after="+next, "")
-		for _, l := range a.json["deadLetters"].([]any) {
-			seen[l.(object)["id"]] = true
-		}
-		next, _ = a.json["next"].(string)
-	}
-	if len(seen) != 2*events {
-		t.Errorf("pages of 3 showed %d of %d", len(seen), 2*events)
-	}
-	if n := len(list("?group=nobody")); n != 0 {
-		t.Errorf("a group that is not there has %d letters", n)
-	}
-	for _, query := range []string{"?limit=0", "?limit=1001", "?limit=x", "?after=x", "?group=b&after=" + first["id"].(string)} {
-		h.expectProblem(http.StatusBadRequest, "invalid_request", http.MethodGet, "/admin/dead-letters"+query, "")
-	}
+	h.expectFields(event, object{"n": 1.0})
 
-	healed.Store(true)
-	replay := "/admin/dead-letters/" + first["id"].(string) + "/replay"
-	if a := h.expectOK(http.MethodPost, replay, ""); a.json["replayed"] != true || a.json["id"] != first["id"] {
-		t.Errorf("replay answered %s", a.raw)
+	if got := len(h.listLetters("?group=nobody")); got != 0 {
+		t.Errorf("unknown group: got %d letters, want 0", got)
 	}
-	waitUntil(t, func() bool { return handled.Load() == 1 })
-	h.expectProblem(http.StatusNotFound, "dead_letter_not_found", http.MethodPost, replay, "")
-	for _, id := range []string{"x", "b.0.1-1", "b.99.1-1"} {
-		h.expectProblem(http.StatusNotFound, "dead_letter_not_found", http.MethodPost, "/admin/dead-letters/"+id+"/replay", "")
-	}
-	if n := len(list("?group=a.feed")); n != events-1 {
-		t.Errorf("%d letters are left", n)
+	firstID, _ := first["id"].(string)
+	for _, query := range []string{"?limit=0", "?limit=1001", "?limit=x", "?after=x", "?group=b&after=" + firstID} {
+		h.expectProblem(http.StatusBadRequest, "invalid_request", http.MethodGet, "/admin/dead-letters"+query, "")
 	}
 }
 
-// waitUntil polls what nothing signals.
-func waitUntil(t *testing.T, holds func() bool) {
+func TestDeadLetterPages(t *testing.T) {
+	h := serveDeadLetters(t)
+	for limit, wantNext := range map[int]bool{
+		lettersPerGroup - 1: true,
+		lettersPerGroup:     false,
+		lettersPerGroup + 1: false,
+	} {
+		page := h.expectOK(http.MethodGet, fmt.Sprint("/admin/dead-letters?group=b&limit=", limit), "").json
+		_, hasNext := page["next"]
+		if hasNext != wantNext {
+			t.Errorf("limit %d: got next %v, want one: %v", limit, page["next"], wantNext)
+		}
+		got := len(page["deadLetters"].([]any))
+		want := min(limit, lettersPerGroup)
+		if got != want {
+			t.Errorf("limit %d: got %d letters, want %d", limit, got, want)
+		}
+	}
+
+	ids := map[any]bool{}
+	for after := ""; ; {
+		page := h.expectOK(http.MethodGet, "/admin/dead-letters?limit=3&after="+after, "").json
+		for _, letter := range page["deadLetters"].([]any) {
+			ids[letter.(object)["id"]] = true
+		}
+		next, hasNext := page["next"].(string)
+		if !hasNext {
+			break
+		}
+		after = next
+	}
+	if len(ids) != 2*lettersPerGroup {
+		t.Errorf("got %d letters on pages of 3, want %d", len(ids), 2*lettersPerGroup)
+	}
+}
+
+func TestReplayDeadLetter(t *testing.T) {
+	h := serveDeadLetters(t)
+	id, _ := h.listLetters("?group=a.feed&limit=1")[0].(object)["id"].(string)
+	replay := "/admin/dead-letters/" + id + "/replay"
+
+	h.healthy.Store(true)
+	h.expectFields(h.expectOK(http.MethodPost, replay, "").json, object{"replayed": true, "id": id})
+	waitUntil(t, func() bool { return h.handled.Load() == 1 })
+	if got := len(h.listLetters("?group=a.feed")); got != lettersPerGroup-1 {
+		t.Errorf("got %d remaining letters, want %d", got, lettersPerGroup-1)
+	}
+
+	h.expectProblem(http.StatusNotFound, "dead_letter_not_found", http.MethodPost, replay, "")
+	for _, unknown := range []string{"x", "b.0.1-1", "b.99.1-1"} {
+		h.expectProblem(http.StatusNotFound, "dead_letter_not_found", http.MethodPost, "/admin/dead-letters/"+unknown+"/replay", "")
+	}
+}
+
+// waitUntil polls a condition that has no signal.
+func waitUntil(t *testing.T, condition func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for start := time.Now(); !holds(); <-tick.C {
+	for start := time.Now(); !condition(); <-tick.C {
 		if time.Since(start) > 30*time.Second {
-			t.Fatal("waited in vain")
+			t.Fatal("the condition was not met in 30 s")
 		}
 	}
 }

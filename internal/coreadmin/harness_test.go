@@ -26,14 +26,24 @@ var quiet = slog.New(slog.DiscardHandler)
 // object is a JSON object.
 type object = map[string]any
 
-// harness is the admin API on a listener, over real HTTP.
+// harness is the admin API on a listener, over HTTP.
 type harness struct {
 	*testing.T
 	url   string
-	token string // with the scope admin
+	token string // has the scope admin
 }
 
-// serveAdmin serves the admin API. All of a request must be done by the deadline.
+// runCase runs a subtest with a copy of the harness.
+func (h *harness) runCase(name string, test func(h *harness)) {
+	h.Helper()
+	h.Run(name, func(t *testing.T) {
+		sub := *h
+		sub.T = t
+		test(&sub)
+	})
+}
+
+// serveAdmin serves the admin API. deadline limits reading and answering a request.
 func serveAdmin(t *testing.T, cfg coreadmin.Config, deadline time.Duration) *harness {
 	t.Helper()
 	verifier, err := auth.NewVerifier(auth.Config{HS256Secret: secret})
@@ -49,7 +59,11 @@ func serveAdmin(t *testing.T, cfg coreadmin.Config, deadline time.Duration) *har
 	server.Config.WriteTimeout = deadline
 	server.Start()
 	t.Cleanup(server.Close)
-	return &harness{T: t, url: server.URL, token: signToken(t, auth.ScopeAdmin)}
+	return &harness{
+		T:     t,
+		url:   server.URL,
+		token: signToken(t, auth.ScopeAdmin),
+	}
 }
 
 func signToken(t *testing.T, scopes ...string) string {
@@ -93,28 +107,42 @@ func (h *harness) send(req *http.Request) answer {
 		h.Fatal(err)
 	}
 	a := answer{status: resp.StatusCode, header: resp.Header, raw: string(raw)}
-	if err := json.Unmarshal(raw, &a.json); err != nil {
+	err = json.Unmarshal(raw, &a.json)
+	if err != nil {
 		h.Fatalf("%s %s: answer %q: %v", req.Method, req.URL, raw, err)
 	}
 	return a
 }
 
-// good requires 200.
+// expectOK sends a request, requires the status 200 and returns the answer.
 func (h *harness) expectOK(method, path, body string) answer {
 	h.Helper()
 	a := h.request(method, path, body)
 	if a.status != http.StatusOK {
-		h.Errorf("%s %s: %d %s", method, path, a.status, a.raw)
+		h.Errorf("%s %s: got %d %s, want 200", method, path, a.status, a.raw)
 	}
 	return a
 }
 
-// refused requires a problem.
+// expectProblem sends a request, requires a problem and returns it.
 func (h *harness) expectProblem(status int, code, method, path, body string) answer {
 	h.Helper()
 	a := h.request(method, path, body)
-	if a.status != status || a.json["code"] != code || a.header.Get("Content-Type") != "application/problem+json" {
-		h.Errorf("%s %s %s: %d %s, want %d %s", method, path, body, a.status, a.raw, status, code)
+	if a.status != status || a.json["code"] != code {
+		h.Errorf("%s %s %s: got %d %s, want %d %s", method, path, body, a.status, a.raw, status, code)
+	}
+	if got := a.header.Get("Content-Type"); got != "application/problem+json" {
+		h.Errorf("%s %s: got content type %q, want application/problem+json", method, path, got)
 	}
 	return a
+}
+
+// expectFields requires that an object has these members.
+func (h *harness) expectFields(got, want object) {
+	h.Helper()
+	for name, value := range want {
+		if got[name] != value {
+			h.Errorf("%s: got %v, want %v", name, got[name], value)
+		}
+	}
 }
