@@ -54,105 +54,174 @@ func newClient(t *testing.T, url, raw string) *coreclient.Client {
 	return c
 }
 
-// commitEveryOperation leaves one transaction of each kind behind.
+// commitEveryOperation commits one transaction of each kind.
 func commitEveryOperation(t *testing.T, l *wallet.Ledger) {
 	t.Helper()
 	n := 0
-	do := func(op wallet.Op) uuid.UUID {
+	commit := func(op wallet.Op) uuid.UUID {
 		t.Helper()
 		n++
-		op.IdempotencyKey, op.Reason = fmt.Sprint("k", n), "some_reason"
-		r, err := l.Do(t.Context(), op)
+		op.IdempotencyKey = fmt.Sprint("k", n)
+		op.Reason = "some_reason"
+		receipt, err := l.Do(t.Context(), op)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return r.EscrowID
+		return receipt.EscrowID
 	}
-	do(wallet.Op{Operation: wallet.OpCredit, Account: "user:u1", Amount: 1000, Metadata: []byte(`{"a":{"amount":7}}`)})
-	do(wallet.Op{Operation: wallet.OpDebit, Account: "user:u1", Amount: 10})
-	hold := wallet.Op{Operation: wallet.OpHold, Account: "user:u1", Amount: 100, QueueItemID: "q", FeatureType: "spin_wheel"}
-	a, b, c := do(hold), do(hold), do(hold)
-	do(wallet.Op{Operation: wallet.OpSettle, EscrowID: a, Model: "model:m1", Amount: 100, QueueItemID: "q"})
-	do(wallet.Op{Operation: wallet.OpRefund, EscrowID: b, Amount: 100, QueueItemID: "q"})
-	do(wallet.Op{Operation: wallet.OpPartialSettle, EscrowID: c, Model: "model:m1", RefundAmount: 30, SettleAmount: 70, QueueItemID: "q"})
-	do(wallet.Op{Operation: wallet.OpDebit, Account: "model:m1", Amount: 5})
+	hold := wallet.Op{
+		Operation:   wallet.OpHold,
+		Account:     "user:u1",
+		Amount:      100,
+		QueueItemID: "q",
+		FeatureType: "spin_wheel",
+	}
+	commit(wallet.Op{Operation: wallet.OpCredit, Account: "user:u1", Amount: 1000, Metadata: []byte(`{"a":{"amount":7}}`)})
+	commit(wallet.Op{Operation: wallet.OpDebit, Account: "user:u1", Amount: 10})
+	settled := commit(hold)
+	refunded := commit(hold)
+	split := commit(hold)
+	commit(wallet.Op{
+		Operation:   wallet.OpSettle,
+		EscrowID:    settled,
+		Model:       "model:m1",
+		Amount:      100,
+		QueueItemID: "q",
+	})
+	commit(wallet.Op{
+		Operation:   wallet.OpRefund,
+		EscrowID:    refunded,
+		Amount:      100,
+		QueueItemID: "q",
+	})
+	commit(wallet.Op{
+		Operation:    wallet.OpPartialSettle,
+		EscrowID:     split,
+		Model:        "model:m1",
+		RefundAmount: 30,
+		SettleAmount: 70,
+		QueueItemID:  "q",
+	})
+	commit(wallet.Op{Operation: wallet.OpDebit, Account: "model:m1", Amount: 5})
 }
 
-// What is decoded from history routes like what the streams carry.
-func TestHistoryIsWhatIsPublished(t *testing.T) {
+// Events from the core must equal the deliveries that are published to the streams.
+func TestEventsEqualPublishedDeliveries(t *testing.T) {
 	l, c := serveCore(t, auth.ScopeRead)
 	commitEveryOperation(t, l)
 	for _, account := range []string{"user:u1", "model:m1"} {
-		groups, err := l.UpdatesAfter(t.Context(), account, 0, 100)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var want []bus.Delivery
-		for _, g := range groups {
-			want = append(want, g.Deliveries...)
-		}
-		for after := range int64(len(want)) {
-			got, last, err := c.Events(t.Context(), account, after, 1000)
-			if err != nil || last != int64(len(want)) || len(got) != len(want)-int(after) {
-				t.Fatalf("%s after %d: %d events, last %d, err %v, want %d of %d", account, after, len(got), last, err, len(want)-int(after), len(want))
+		t.Run(account, func(t *testing.T) {
+			updates, err := l.UpdatesAfter(t.Context(), account, 0, 100)
+			if err != nil {
+				t.Fatal(err)
 			}
-			for i, g := range got {
-				w := want[int(after)+i]
-				if g.ID != w.ID || g.Type != w.Type || g.Account != w.Account || g.Seq != w.Seq || g.Amount != w.Amount ||
-					g.Reason != w.Reason || g.Feature != w.Feature || string(g.ForAccount()) != string(w.ForAccount()) {
-					t.Errorf("got  %+v %s\nwant %+v %s", g, g.ForAccount(), w, w.ForAccount())
+			var published []bus.Delivery
+			for _, update := range updates {
+				published = append(published, update.Deliveries...)
+			}
+			for after := range len(published) {
+				got, last, err := c.Events(t.Context(), account, int64(after), 1000)
+				if err != nil {
+					t.Fatalf("after %d: %v", after, err)
 				}
+				if last != int64(len(published)) {
+					t.Errorf("after %d: got last %d, want %d", after, last, len(published))
+				}
+				compareDeliveries(t, got, published[after:])
 			}
+		})
+	}
+}
+
+func compareDeliveries(t *testing.T, got, want []bus.Delivery) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("got %d events, want %d", len(got), len(want))
+	}
+	for i := range want {
+		if routedFields(&got[i]) != routedFields(&want[i]) {
+			t.Errorf("event %d: got  %+v\nwant %+v", i, routedFields(&got[i]), routedFields(&want[i]))
 		}
 	}
+}
+
+// routedFields returns the fields of a delivery that the gateway uses.
+func routedFields(d *bus.Delivery) any {
+	return struct {
+		id, eventType, account string
+		seq, amount            int64
+		reason, feature, view  string
+	}{d.ID, d.Type, d.Account, d.Seq, d.Amount, d.Reason, d.Feature, string(d.ForAccount())}
 }
 
 func TestBalance(t *testing.T) {
 	l, c := serveCore(t, auth.ScopeRead)
 	commitEveryOperation(t, l)
 	for _, account := range []wallet.Account{"user:u1", "model:m1"} {
-		want, err := l.Balance(t.Context(), account)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, ok, err := c.Balance(t.Context(), string(account))
-		if err != nil || !ok || got.Available != want.Available || got.Escrow != want.Escrow || got.Earned != want.Earned ||
-			got.Seq != want.Seq || !got.UpdatedAt.Equal(want.UpdatedAt.Truncate(time.Millisecond)) {
-			t.Errorf("got %+v %v %v, want %+v", got, ok, err, want)
-		}
+		t.Run(string(account), func(t *testing.T) {
+			balance, err := l.Balance(t.Context(), account)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := bus.Balance{
+				Account:   string(account),
+				Available: balance.Available,
+				Escrow:    balance.Escrow,
+				Earned:    balance.Earned,
+				Seq:       balance.Seq,
+				UpdatedAt: balance.UpdatedAt.UTC().Truncate(time.Millisecond),
+			}
+			got, ok, err := c.Balance(t.Context(), string(account))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got.UpdatedAt = got.UpdatedAt.UTC()
+			if !ok || got != want {
+				t.Errorf("got %+v, ok %v, want %+v", got, ok, want)
+			}
+		})
 	}
 }
 
 func TestUnknownAccount(t *testing.T) {
 	_, c := serveCore(t, auth.ScopeRead)
-	if b, ok, err := c.Balance(t.Context(), "user:nobody"); ok || err != nil {
-		t.Errorf("balance %+v %v %v", b, ok, err)
+	balance, ok, err := c.Balance(t.Context(), "user:nobody")
+	if ok || err != nil {
+		t.Errorf("Balance: got %+v, ok %v, error %v, want ok false", balance, ok, err)
 	}
-	if events, last, err := c.Events(t.Context(), "user:nobody", 0, 10); len(events) != 0 || last != 0 || err != nil {
-		t.Errorf("events %v %d %v", events, last, err)
+
+	events, last, err := c.Events(t.Context(), "user:nobody", 0, 10)
+	if err != nil {
+		t.Errorf("Events: %v", err)
 	}
-	if err := c.Ping(t.Context()); err != nil {
-		t.Errorf("ping: %v", err)
+	if len(events) != 0 || last != 0 {
+		t.Errorf("Events: got %v, last %d, want none", events, last)
+	}
+
+	err = c.Ping(t.Context())
+	if err != nil {
+		t.Errorf("Ping: %v", err)
 	}
 }
 
-func TestTokenThatIsRefused(t *testing.T) {
+func TestRefusedToken(t *testing.T) {
 	_, c := serveCore(t, auth.ScopeHold)
-	if err := c.Ping(t.Context()); !errors.Is(err, coreclient.ErrRefused) {
-		t.Errorf("ping: %v", err)
+	err := c.Ping(t.Context())
+	if !errors.Is(err, coreclient.ErrRefused) {
+		t.Errorf("got error %v, want ErrRefused", err)
 	}
 }
 
-// Whatever else answers at the core's address must not look like a ledger.
-func TestNoCore(t *testing.T) {
+// Answers of another server must be errors.
+func TestOtherServers(t *testing.T) {
 	for name, h := range map[string]http.HandlerFunc{
 		"another 404": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) },
-		"a page":      func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) },
-		"a redirect":  func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/login", http.StatusFound) },
-		"half a number": func(w http.ResponseWriter, _ *http.Request) {
+		"page":        func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) },
+		"redirect":    func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/login", http.StatusFound) },
+		"incomplete balance": func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write([]byte(`{"accountId":"user:u1","accountType":"user","availableBalance":1}`))
 		},
-		"a hole": func(w http.ResponseWriter, _ *http.Request) {
+		"gap": func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write([]byte(`{"events":[{"account":"user:u1","seq":1,"event":{}},{"account":"user:u1","seq":3,"event":{}}],"last":3}`))
 		},
 	} {
@@ -160,17 +229,25 @@ func TestNoCore(t *testing.T) {
 			srv := httptest.NewServer(h)
 			t.Cleanup(srv.Close)
 			c := newClient(t, srv.URL, "x")
-			if _, ok, err := c.Balance(t.Context(), "user:u1"); err == nil || ok {
-				t.Errorf("balance: %v %v", ok, err)
+			_, ok, err := c.Balance(t.Context(), "user:u1")
+			if err == nil || ok {
+				t.Errorf("Balance: got ok %v, error %v, want an error", ok, err)
 			}
-			if events, _, err := c.Events(t.Context(), "user:u1", 0, 10); err == nil {
-				t.Errorf("events: %v", events)
+			events, _, err := c.Events(t.Context(), "user:u1", 0, 10)
+			if err == nil {
+				t.Errorf("Events: got %v, want an error", events)
 			}
 		})
 	}
-	for _, bad := range []string{"", "core:8080", "ftp://core", "http://", "::"} {
-		if _, err := coreclient.New(bad, "x", coreclient.Config{}); err == nil {
-			t.Errorf("URL %q is taken", bad)
-		}
+}
+
+func TestNewRefusesURLs(t *testing.T) {
+	for _, url := range []string{"", "core:8080", "ftp://core", "http://", "::"} {
+		t.Run(url, func(t *testing.T) {
+			_, err := coreclient.New(url, "x", coreclient.Config{})
+			if err == nil {
+				t.Error("got no error")
+			}
+		})
 	}
 }

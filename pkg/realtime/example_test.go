@@ -11,7 +11,8 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// A hold, the event that a subscription gets of it, and the balance after it: without Redis, as in a test.
+// A test can run the core without Redis. The example holds points, waits for the event and reads the
+// balance.
 func ExampleOpen_memory() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -30,24 +31,36 @@ func ExampleOpen_memory() {
 		panic(err)
 	}
 	held := make(chan struct{})
-	_, err = core.Bus.Subscribe(bus.Subscription{ID: "feed", Handler: wallet.OnEscrowHeld(func(_ context.Context, e wallet.EscrowHeld) error {
+	handler := wallet.OnEscrowHeld(func(_ context.Context, e wallet.EscrowHeld) error {
 		fmt.Println("held", e.Amount, "for", e.FeatureType)
 		close(held)
 		return nil
-	})})
+	})
+	_, err = core.Bus.Subscribe(bus.Subscription{ID: "feed", Handler: handler})
 	if err != nil {
 		panic(err)
 	}
 	stopped := make(chan error)
 	go func() { stopped <- core.Run(ctx) }()
 
-	_, err = core.Ledger.Do(ctx, wallet.Op{Operation: wallet.OpCredit, IdempotencyKey: "c1", Account: "user:u1", Amount: 500, Reason: "user_signup_bonus"})
+	_, err = core.Ledger.Do(ctx, wallet.Op{
+		Operation:      wallet.OpCredit,
+		IdempotencyKey: "c1",
+		Account:        "user:u1",
+		Amount:         500,
+		Reason:         "user_signup_bonus",
+	})
 	if err != nil {
 		panic(err)
 	}
 	_, err = core.Ledger.Do(ctx, wallet.Op{
-		Operation: wallet.OpHold, IdempotencyKey: "h1", Account: "user:u1", Amount: 100, Reason: "chip_menu_purchase",
-		QueueItemID: "q1", FeatureType: "chip_menu",
+		Operation:      wallet.OpHold,
+		IdempotencyKey: "h1",
+		Account:        "user:u1",
+		Amount:         100,
+		Reason:         "chip_menu_purchase",
+		QueueItemID:    "q1",
+		FeatureType:    "chip_menu",
 	})
 	if err != nil {
 		panic(err)
@@ -64,7 +77,7 @@ func ExampleOpen_memory() {
 	// <nil> <nil>
 }
 
-// The same core in production: Postgres, and Redis for the events and the balances.
+// In production the core uses Postgres, and Redis for events and balances.
 func ExampleOpen() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -77,10 +90,11 @@ func ExampleOpen() {
 		fmt.Println(err)
 		return
 	}
-	_, err = core.Bus.Subscribe(bus.Subscription{ID: "feed", Handler: wallet.OnEscrowSettled(func(_ context.Context, e wallet.EscrowSettled) error {
+	handler := wallet.OnEscrowSettled(func(_ context.Context, e wallet.EscrowSettled) error {
 		fmt.Println(e.ModelID, "earned", e.Amount)
 		return nil
-	})})
+	})
+	_, err = core.Bus.Subscribe(bus.Subscription{ID: "feed", Handler: handler})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -89,8 +103,13 @@ func ExampleOpen() {
 	go func() { stopped <- core.Run(ctx) }()
 
 	receipt, err := core.Ledger.Do(ctx, wallet.Op{
-		Operation: wallet.OpHold, IdempotencyKey: "purchase-4711", Account: "user:u1", Amount: 100, Reason: "chip_menu_purchase",
-		QueueItemID: "q-4711", FeatureType: "chip_menu",
+		Operation:      wallet.OpHold,
+		IdempotencyKey: "purchase-4711",
+		Account:        "user:u1",
+		Amount:         100,
+		Reason:         "chip_menu_purchase",
+		QueueItemID:    "q-4711",
+		FeatureType:    "chip_menu",
 	})
 	fmt.Println(receipt.EscrowID, err)
 	balance, known, err := core.Cache.Get(ctx, "user:u1")

@@ -23,8 +23,9 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }
 
-// startCore opens a core, adds the subscription and runs the core. stop ends it and checks that nothing failed.
-func startCore(t *testing.T, cfg realtime.Config, s bus.Subscription) (*realtime.Core, func()) {
+// startCore opens a core, adds the subscription and runs the core. stop stops the core and checks its
+// errors.
+func startCore(t *testing.T, cfg realtime.Config, s bus.Subscription) (core *realtime.Core, stop func()) {
 	t.Helper()
 	cfg.Database = wallettest.SQLite(t)
 	cfg.Logger = slog.New(slog.DiscardHandler)
@@ -32,7 +33,8 @@ func startCore(t *testing.T, cfg realtime.Config, s bus.Subscription) (*realtime
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := core.Bus.Subscribe(s); err != nil {
+	_, err = core.Bus.Subscribe(s)
+	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -41,10 +43,12 @@ func startCore(t *testing.T, cfg realtime.Config, s bus.Subscription) (*realtime
 	return core, func() {
 		t.Helper()
 		cancel()
-		if err := <-stopped; err != nil {
+		err := <-stopped
+		if err != nil {
 			t.Errorf("Run: %v", err)
 		}
-		if err := core.Close(); err != nil {
+		err = core.Close()
+		if err != nil {
 			t.Errorf("Close: %v", err)
 		}
 	}
@@ -53,25 +57,29 @@ func startCore(t *testing.T, cfg realtime.Config, s bus.Subscription) (*realtime
 func commitCredit(t *testing.T, core *realtime.Core, key string) {
 	t.Helper()
 	_, err := core.Ledger.Do(t.Context(), wallet.Op{
-		Operation: wallet.OpCredit, IdempotencyKey: key, Account: "user:u1", Amount: 5, Reason: "admin_credit",
+		Operation:      wallet.OpCredit,
+		IdempotencyKey: key,
+		Account:        "user:u1",
+		Amount:         5,
+		Reason:         "admin_credit",
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-// collectSeqs returns a subscription and the seqs of the events that it gets.
+// collectSeqs returns a subscription and a channel with the seqs of its events.
 func collectSeqs() (bus.Subscription, <-chan int64) {
 	seqs := make(chan int64, 100)
-	return bus.Subscription{ID: "all", Handler: bus.HandlerFunc(func(_ context.Context, e *bus.Event) error {
+	handler := bus.HandlerFunc(func(_ context.Context, e *bus.Event) error {
 		seqs <- e.Seq
 		return nil
-	})}, seqs
+	})
+	return bus.Subscription{ID: "all", Handler: handler}, seqs
 }
 
-// With Redis and without, a subscription gets each event once and in order, and what is committed before the stop
-// arrives before Run returns.
-func TestEventsArrive(t *testing.T) {
+// A subscription gets each event once and in order, with and without Redis.
+func TestEventsAreDelivered(t *testing.T) {
 	redisURL, namespace := testenv.Redis(t)
 	for name, cfg := range map[string]realtime.Config{
 		"redis":  {RedisURL: redisURL, Keys: bus.Keys{Namespace: namespace}, Group: "g"},
@@ -88,10 +96,10 @@ func TestEventsArrive(t *testing.T) {
 				select {
 				case got := <-seqs:
 					if got != want {
-						t.Fatalf("event %d came, want %d", got, want)
+						t.Fatalf("got event %d, want %d", got, want)
 					}
 				case <-time.After(20 * time.Second):
-					t.Fatalf("event %d did not come", want)
+					t.Fatalf("got no event in 20 s, want %d", want)
 				}
 			}
 			stop()
@@ -99,19 +107,19 @@ func TestEventsArrive(t *testing.T) {
 	}
 }
 
-// In memory, Run delivers what was committed just before it was stopped.
-func TestMemoryDeliversTheRest(t *testing.T) {
+// With Memory, Run delivers the committed events before it returns.
+func TestMemoryDeliversBeforeStop(t *testing.T) {
 	subscription, seqs := collectSeqs()
 	core, stop := startCore(t, realtime.Config{Memory: true}, subscription)
 	commitCredit(t, core, "a")
 	stop()
 	if len(seqs) != 1 {
-		t.Errorf("%d events were delivered", len(seqs))
+		t.Errorf("got %d events, want 1", len(seqs))
 	}
 }
 
-// Get of a plain cache is right after each commit that was published, whoever published it.
-func TestCacheIsNeverOld(t *testing.T) {
+// With the default settings, the cache returns the balance of the last published event.
+func TestCacheIsNeverStale(t *testing.T) {
 	redisURL, namespace := testenv.Redis(t)
 	subscription, seqs := collectSeqs()
 	core, stop := startCore(t, realtime.Config{RedisURL: redisURL, Keys: bus.Keys{Namespace: namespace}, Group: "g"}, subscription)
@@ -121,15 +129,15 @@ func TestCacheIsNeverOld(t *testing.T) {
 		seq := <-seqs
 		balance, ok, err := core.Cache.Get(t.Context(), "user:u1")
 		if err != nil || !ok {
-			t.Fatalf("Get: %v, %v", ok, err)
+			t.Fatalf("Get: got ok %v, error %v", ok, err)
 		}
 		if balance.Seq < seq {
-			t.Errorf("the balance is of seq %d after event %d", balance.Seq, seq)
+			t.Errorf("got a balance with seq %d, want at least %d", balance.Seq, seq)
 		}
 	}
 }
 
-func TestOpenRefuses(t *testing.T) {
+func TestOpenRefusesConfig(t *testing.T) {
 	redisURL, namespace := testenv.Redis(t)
 	database := wallettest.SQLite(t)
 	rdb, err := redisconn.Open(redisURL)
@@ -143,24 +151,26 @@ func TestOpenRefuses(t *testing.T) {
 		"a bad URL": {Database: database, RedisURL: "http://x"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := realtime.Open(t.Context(), cfg); err == nil {
-				t.Error("it opened")
+			_, err := realtime.Open(t.Context(), cfg)
+			if err == nil {
+				t.Error("got no error")
 			}
 		})
 	}
 	t.Run("no schema", func(t *testing.T) {
 		_, err := realtime.Open(t.Context(), realtime.Config{Database: "sqlite:" + t.TempDir() + "/none.db", Memory: true})
 		if !errors.Is(err, wallet.ErrNoFile) {
-			t.Errorf("%v", err)
+			t.Errorf("got error %v, want ErrNoFile", err)
 		}
 	})
 	t.Run("another layout", func(t *testing.T) {
-		if err := redisconn.CheckLayout(t.Context(), rdb, bus.Keys{Namespace: namespace, Partitions: 4}); err != nil {
+		err := redisconn.CheckLayout(t.Context(), rdb, bus.Keys{Namespace: namespace, Partitions: 4})
+		if err != nil {
 			t.Fatal(err)
 		}
-		_, err := realtime.Open(t.Context(), realtime.Config{Database: database, Redis: rdb, Keys: bus.Keys{Namespace: namespace}})
+		_, err = realtime.Open(t.Context(), realtime.Config{Database: database, Redis: rdb, Keys: bus.Keys{Namespace: namespace}})
 		if !errors.Is(err, bus.ErrLayout) {
-			t.Errorf("%v", err)
+			t.Errorf("got error %v, want ErrLayout", err)
 		}
 	})
 }
