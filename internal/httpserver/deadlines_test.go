@@ -15,7 +15,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/httpserver"
 )
 
-// rawConn is a client that sends bytes.
+// rawConn is a client that sends raw bytes.
 type rawConn struct {
 	*testing.T
 	conn   net.Conn
@@ -54,20 +54,20 @@ func (c *rawConn) readResponse() (status int, body string, closes bool) {
 	return resp.StatusCode, string(data), resp.Close
 }
 
-// wantClosed waits for the end of the connection.
-func (c *rawConn) wantClosed() {
+// expectClosed requires that the server closes the connection without more data.
+func (c *rawConn) expectClosed() {
 	c.Helper()
 	_, err := c.reader.ReadByte()
 	switch {
 	case err == nil:
-		c.Error("the server sent more")
+		c.Error("got more data, want the end of the connection")
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		c.Error("the connection is still open")
+		c.Error("got an open connection, want its end")
 	}
 }
 
-// echo answers with the body of the request, or with 400 when it cannot be read.
-var echo = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+// echoHandler answers with the body of the request, or with 400 if it cannot be read.
+var echoHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		w.WriteHeader(http.StatusBadRequest)
@@ -76,75 +76,87 @@ var echo = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(body)
 })
 
-func post(path, body string) string {
+// formatPost returns a POST request.
+func formatPost(path, body string) string {
 	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body)
 }
 
 func TestSlowRequestsTimeOut(t *testing.T) {
-	s := startServer(t, echo, httpserver.Config{ReadTimeout: 50 * time.Millisecond, ReadHeaderTimeout: 50 * time.Millisecond})
-	request := post("/", "body")
+	s := startServer(t, echoHandler, httpserver.Config{ReadTimeout: 50 * time.Millisecond, ReadHeaderTimeout: 50 * time.Millisecond})
+	request := formatPost("/", "body")
 	for name, sent := range map[string]string{"nothing": "", "half of the header": request[:20]} {
 		t.Run(name, func(t *testing.T) {
 			c := s.dial(t)
 			c.send(sent)
-			if answer, err := io.ReadAll(c.reader); err != nil || strings.Contains(string(answer), " 200 ") {
-				t.Errorf("answer %q, %v; want the end of the connection", answer, err)
+			answer, err := io.ReadAll(c.reader)
+			if err != nil {
+				t.Error(err)
+			}
+			if strings.Contains(string(answer), " 200 ") {
+				t.Errorf("got answer %q, want the end of the connection", answer)
 			}
 		})
 	}
 	t.Run("half of the body", func(t *testing.T) {
 		c := s.dial(t)
 		c.send(request[:len(request)-2])
-		if status, _, _ := c.readResponse(); status != http.StatusBadRequest {
-			t.Errorf("status %d, want 400", status)
+		status, _, _ := c.readResponse()
+		if status != http.StatusBadRequest {
+			t.Errorf("got status %d, want 400", status)
 		}
-		c.wantClosed()
+		c.expectClosed()
 	})
 }
 
 func TestIdleConnectionsAreClosed(t *testing.T) {
-	s := startServer(t, echo, httpserver.Config{IdleTimeout: 50 * time.Millisecond})
+	s := startServer(t, echoHandler, httpserver.Config{IdleTimeout: 50 * time.Millisecond})
 	c := s.dial(t)
-	c.send(post("/", "x"))
-	if status, body, _ := c.readResponse(); status != http.StatusOK || body != "x" {
-		t.Errorf("answer %d %q", status, body)
+	c.send(formatPost("/", "x"))
+	status, body, _ := c.readResponse()
+	if status != http.StatusOK || body != "x" {
+		t.Errorf("got answer %d %q, want 200 x", status, body)
 	}
-	c.wantClosed()
+	c.expectClosed()
 }
 
 func TestLargeHeadersAreRefused(t *testing.T) {
-	s := startServer(t, echo, httpserver.Config{MaxHeaderBytes: 1 << 10})
+	s := startServer(t, echoHandler, httpserver.Config{MaxHeaderBytes: 1 << 10})
 	c := s.dial(t)
 	c.send("GET / HTTP/1.1\r\nHost: h\r\nLarge: " + strings.Repeat("x", 16<<10) + "\r\n\r\n")
-	if status, _, _ := c.readResponse(); status != http.StatusRequestHeaderFieldsTooLarge {
-		t.Errorf("status %d, want 431", status)
+	status, _, _ := c.readResponse()
+	if status != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("got status %d, want 431", status)
 	}
 }
 
-// A stop closes idle connections at once, and busy ones after their answer.
+// A stop closes idle connections at once and busy connections after their answer.
 func TestStopClosesConnections(t *testing.T) {
 	entered := make(chan struct{})
-	leave := make(chan struct{})
+	proceed := make(chan struct{})
 	s := startServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/slow" {
 			close(entered)
-			<-leave
+			<-proceed
 		}
-		echo(w, r)
+		echoHandler(w, r)
 	}), httpserver.Config{})
 	idle := s.dial(t)
-	idle.send(post("/", "x"))
+	idle.send(formatPost("/", "x"))
 	idle.readResponse()
 	busy := s.dial(t)
-	busy.send(post("/slow", "y"))
+	busy.send(formatPost("/slow", "y"))
 	<-entered
 	s.cancel()
-	idle.wantClosed()
-	close(leave)
-	if status, body, closes := busy.readResponse(); status != http.StatusOK || body != "y" || !closes {
-		t.Errorf("answer %d %q, says that the connection closes: %v", status, body, closes)
+	idle.expectClosed()
+	close(proceed)
+	status, body, closes := busy.readResponse()
+	if status != http.StatusOK || body != "y" {
+		t.Errorf("got answer %d %q, want 200 y", status, body)
 	}
-	busy.wantClosed()
+	if !closes {
+		t.Error("got an answer without Connection: close")
+	}
+	busy.expectClosed()
 	s.stop()
 }
 
@@ -159,7 +171,7 @@ func TestDisconnectEndsContext(t *testing.T) {
 		close(ended)
 	}), httpserver.Config{})
 	c := s.dial(t)
-	c.send(post("/", "x"))
+	c.send(formatPost("/", "x"))
 	<-entered
 	_ = c.conn.Close()
 	<-ended

@@ -68,45 +68,59 @@ func (s *serving) get(path string) (int, string, error) {
 	return resp.StatusCode, string(body), err
 }
 
-// A stop lets a request under way finish, with its context alive.
+// A stop lets a running request finish. The context of the request does not end.
 func TestStopWaitsForRequests(t *testing.T) {
-	entered, leave := make(chan struct{}), make(chan struct{})
+	entered := make(chan struct{})
+	proceed := make(chan struct{})
 	s := startServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		close(entered)
-		<-leave
+		<-proceed
 		if r.Context().Err() != nil {
 			w.WriteHeader(http.StatusInternalServerError)
 		}
 	}), httpserver.Config{})
 	var g errgroup.Group
 	var status int
-	g.Go(func() (err error) { status, _, err = s.get("/"); return err })
+	g.Go(func() error {
+		var err error
+		status, _, err = s.get("/")
+		return err
+	})
 	<-entered
 	s.cancel()
-	close(leave)
-	if err := g.Wait(); err != nil || status != http.StatusOK {
-		t.Errorf("status %d, %v", status, err)
+	close(proceed)
+	err := g.Wait()
+	if err != nil {
+		t.Error(err)
+	}
+	if status != http.StatusOK {
+		t.Errorf("got status %d, want 200", status)
 	}
 	s.stop()
-	if _, _, err := s.get("/"); err == nil {
-		t.Error("still accepts after the stop")
+	_, _, err = s.get("/")
+	if err == nil {
+		t.Error("got an answer after the stop, want an error")
 	}
 }
 
-// One that does not finish in time is cut off, and learns it from its context.
-func TestStopCutsOff(t *testing.T) {
-	entered, ended := make(chan struct{}), make(chan struct{})
+// After StopTimeout the context of a running request ends.
+func TestStopCancelsRequests(t *testing.T) {
+	entered := make(chan struct{})
+	ended := make(chan struct{})
 	s := startServer(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		close(entered)
 		<-r.Context().Done()
 		close(ended)
 	}), httpserver.Config{StopTimeout: 10 * time.Millisecond})
 	var g errgroup.Group
-	g.Go(func() error { _, _, err := s.get("/"); return err })
+	g.Go(func() error {
+		_, _, err := s.get("/")
+		return err
+	})
 	<-entered
 	s.stop()
 	<-ended
-	_ = g.Wait() // answered or cut off: whichever came first
+	_ = g.Wait() // the client gets an answer or an error
 }
 
 func TestListenNamesTheFlag(t *testing.T) {
@@ -115,12 +129,13 @@ func TestListenNamesTheFlag(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = ln.Close() }()
-	if _, err := httpserver.Listen(t.Context(), "--admin", ln.Addr().String()); err == nil || !strings.Contains(err.Error(), "--admin") {
-		t.Errorf("error: %v", err)
+	_, err = httpserver.Listen(t.Context(), "--admin", ln.Addr().String())
+	if err == nil || !strings.Contains(err.Error(), "--admin") {
+		t.Errorf("got error %v, want one that names --admin", err)
 	}
 }
 
-func TestPanicStaysInItsRequest(t *testing.T) {
+func TestRecover(t *testing.T) {
 	s := startServer(t, httpserver.Recover(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/before":
@@ -130,52 +145,95 @@ func TestPanicStaysInItsRequest(t *testing.T) {
 			panic("secret")
 		}
 	}), quiet), httpserver.Config{})
-	status, body, err := s.get("/before")
-	if err != nil || status != http.StatusInternalServerError || !strings.Contains(body, `"code":"internal"`) || strings.Contains(body, "secret") {
-		t.Errorf("panic before the answer: %d %s %v", status, body, err)
-	}
-	if _, body, err := s.get("/after"); err == nil && body == "half" {
-		t.Error("half an answer looks like a whole one")
-	}
-	if status, _, err := s.get("/fine"); err != nil || status != http.StatusOK {
-		t.Errorf("after panics: %d %v", status, err)
-	}
+	t.Run("before the answer", func(t *testing.T) {
+		status, body, err := s.get("/before")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status != http.StatusInternalServerError || !strings.Contains(body, `"code":"internal"`) {
+			t.Errorf("got %d %s, want 500 internal", status, body)
+		}
+		if strings.Contains(body, "secret") {
+			t.Errorf("got %s, want an answer without the panic value", body)
+		}
+	})
+	t.Run("in the answer", func(t *testing.T) {
+		_, body, err := s.get("/after")
+		if err == nil && body == "half" {
+			t.Error("got a complete answer, want an error")
+		}
+	})
+	t.Run("next request", func(t *testing.T) {
+		status, _, err := s.get("/fine")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status != http.StatusOK {
+			t.Errorf("got status %d, want 200", status)
+		}
+	})
 }
 
 func TestReadiness(t *testing.T) {
-	var database, redis error
-	a := httpserver.NewAdmin(
-		httpserver.Check{Name: "database", Ping: func(context.Context) error { return database }},
-		httpserver.Check{Name: "redis", Ping: func(context.Context) error { return redis }, Degrades: true},
-	)
-	want := func(status int, word string) {
-		t.Helper()
-		rec := httptest.NewRecorder()
-		a.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/readyz", nil))
-		var r struct {
-			Status string
-			Checks map[string]string
-		}
-		if err := json.Unmarshal(rec.Body.Bytes(), &r); err != nil {
-			t.Fatal(err)
-		}
-		if rec.Code != status || r.Status != word || len(r.Checks) != 2 {
-			t.Errorf("readyz: %d %+v, want %d %s", rec.Code, r, status, word)
-		}
+	failure := errors.New("unavailable")
+	for name, c := range map[string]struct {
+		database   error
+		redis      error
+		drain      bool
+		wantCode   int
+		wantStatus string
+	}{
+		"ready":     {wantCode: http.StatusOK, wantStatus: "ready"},
+		"degraded":  {redis: failure, wantCode: http.StatusOK, wantStatus: "degraded"},
+		"not ready": {database: failure, wantCode: http.StatusServiceUnavailable, wantStatus: "not_ready"},
+		"both":      {database: failure, redis: failure, wantCode: http.StatusServiceUnavailable, wantStatus: "not_ready"},
+		"draining":  {drain: true, wantCode: http.StatusServiceUnavailable, wantStatus: "draining"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := httpserver.NewAdmin(
+				httpserver.Check{Name: "database", Ping: func(context.Context) error { return c.database }},
+				httpserver.Check{Name: "redis", Ping: func(context.Context) error { return c.redis }, Degrades: true},
+			)
+			if c.drain {
+				a.Drain()
+			}
+			rec := httptest.NewRecorder()
+			a.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+			if rec.Code != c.wantCode {
+				t.Errorf("got status %d, want %d", rec.Code, c.wantCode)
+			}
+			var body struct {
+				Status string
+				Checks map[string]string
+			}
+			err := json.Unmarshal(rec.Body.Bytes(), &body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if body.Status != c.wantStatus {
+				t.Errorf("got %q, want %q", body.Status, c.wantStatus)
+			}
+			if len(body.Checks) != 2 {
+				t.Errorf("got checks %v, want 2", body.Checks)
+			}
+		})
 	}
-	want(http.StatusOK, "ready")
-	redis = errors.New("away")
-	want(http.StatusOK, "degraded")
-	database = errors.New("away")
-	want(http.StatusServiceUnavailable, "not_ready")
-	database, redis = nil, nil
-	a.Drain()
-	want(http.StatusServiceUnavailable, "draining")
-	for path, code := range map[string]int{"/healthz": 200, "/metrics": 200, "/debug/pprof/": 200, "/nothing": 404} {
-		rec := httptest.NewRecorder()
-		a.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, path, nil))
-		if rec.Code != code {
-			t.Errorf("%s: %d", path, rec.Code)
-		}
+}
+
+func TestAdminPaths(t *testing.T) {
+	a := httpserver.NewAdmin()
+	for path, want := range map[string]int{
+		"/healthz":      http.StatusOK,
+		"/metrics":      http.StatusOK,
+		"/debug/pprof/": http.StatusOK,
+		"/nothing":      http.StatusNotFound,
+	} {
+		t.Run(path, func(t *testing.T) {
+			rec := httptest.NewRecorder()
+			a.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, path, nil))
+			if rec.Code != want {
+				t.Errorf("got status %d, want %d", rec.Code, want)
+			}
+		})
 	}
 }

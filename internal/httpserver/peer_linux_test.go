@@ -10,9 +10,9 @@ import (
 	"github.com/redroomrewards/realtime/internal/httpserver"
 )
 
-// A client of server-sent events says nothing, so that only TCP can tell that it is gone; and what
-// the kernel takes for one that does not read is bounded.
-func TestConnectionsInheritBounds(t *testing.T) {
+// Accepted connections have a user timeout, which closes the connection of a client that has
+// disappeared. They also have a limit of unsent data.
+func TestConnectionsInheritLimits(t *testing.T) {
 	ln, err := httpserver.Listen(t.Context(), "--http", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -32,22 +32,33 @@ func TestConnectionsInheritBounds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for option, want := range map[int]int{unix.TCP_USER_TIMEOUT: 60_000, unix.TCP_NOTSENT_LOWAT: 128 << 10} {
+	for option, want := range map[int]int{
+		unix.TCP_USER_TIMEOUT:  60_000,
+		unix.TCP_NOTSENT_LOWAT: 128 << 10,
+	} {
 		var got int
-		if failed := raw.Control(func(fd uintptr) { got, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, option) }); failed != nil {
-			t.Fatal(failed)
+		var optionErr error
+		err := raw.Control(func(fd uintptr) {
+			got, optionErr = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, option)
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
-		if err != nil || got != want {
-			t.Errorf("option %d is %d, %v, want %d", option, got, err, want)
+		if optionErr != nil {
+			t.Fatal(optionErr)
+		}
+		if got != want {
+			t.Errorf("option %d: got %d, want %d", option, got, want)
 		}
 	}
-	// What the kernel takes when nobody reads: on its way, as much as the peer's kernel takes, and
-	// no more than that waits.
-	if err := in.SetWriteDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
+
+	// If the client does not read, the kernels buffer a limited number of bytes.
+	err = in.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+	if err != nil {
 		t.Fatal(err)
 	}
 	n, _ := in.Write(make([]byte, 16<<20))
 	if n == 0 || n > 1<<20 {
-		t.Errorf("%d bytes were taken for a client that does not read", n)
+		t.Errorf("got %d buffered bytes, want 1 to %d", n, 1<<20)
 	}
 }

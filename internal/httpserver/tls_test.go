@@ -21,7 +21,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/httpserver"
 )
 
-// issueCertificate writes a certificate for localhost with that serial number.
+// issueCertificate writes a certificate for localhost with the serial number.
 func issueCertificate(t *testing.T, certFile, keyFile string, serial int64) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -29,8 +29,10 @@ func issueCertificate(t *testing.T, certFile, keyFile string, serial int64) {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(serial), DNSNames: []string{"localhost"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(serial),
+		DNSNames:     []string{"localhost"},
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(time.Hour),
 	}
 	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
@@ -44,92 +46,154 @@ func issueCertificate(t *testing.T, certFile, keyFile string, serial int64) {
 	writeVersion(t, keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), serial)
 }
 
-// writeVersion gives each version of a file a time of its own, however fast the test is.
+// writeVersion writes a file. Each version has its own modification time.
 func writeVersion(t *testing.T, name string, content []byte, version int64) {
 	t.Helper()
-	if err := os.WriteFile(name, content, 0o600); err != nil {
+	err := os.WriteFile(name, content, 0o600)
+	if err != nil {
 		t.Fatal(err)
 	}
 	at := time.Unix(1_700_000_000+version, 0)
-	if err := os.Chtimes(name, at, at); err != nil {
+	err = os.Chtimes(name, at, at)
+	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-func TestCertificateIsReadAgain(t *testing.T) {
-	certFile, keyFile := filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
-	if _, err := httpserver.LoadCertificate(certFile, keyFile, quiet); err == nil {
-		t.Error("files that are not there were read")
+// tlsServer is a server with a certificate in files.
+type tlsServer struct {
+	*testing.T
+	certFile string
+	keyFile  string
+	cert     *httpserver.Certificate
+	addr     string
+}
+
+// startTLSServer starts a server with a certificate of serial number 1. It ends with the test.
+func startTLSServer(t *testing.T) *tlsServer {
+	t.Helper()
+	s := &tlsServer{
+		T:        t,
+		certFile: filepath.Join(t.TempDir(), "cert.pem"),
+		keyFile:  filepath.Join(t.TempDir(), "key.pem"),
 	}
-	issueCertificate(t, certFile, keyFile, 1)
-	cert, err := httpserver.LoadCertificate(certFile, keyFile, quiet)
+	issueCertificate(t, s.certFile, s.keyFile, 1)
+	cert, err := httpserver.LoadCertificate(s.certFile, s.keyFile, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var lc net.ListenConfig
-	plain, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	s.cert = cert
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.addr = ln.Addr().String()
+
 	ctx, cancel := context.WithCancel(context.Background())
 	var g errgroup.Group
 	g.Go(func() error {
-		return httpserver.Serve(ctx, cert.Listener(plain), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		return httpserver.Serve(ctx, cert.Listener(ln), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = w.Write([]byte(r.Proto))
 		}), httpserver.Config{Logger: quiet})
 	})
 	g.Go(func() error { return cert.Run(ctx) })
-	defer func() {
+	t.Cleanup(func() {
 		cancel()
-		if err := g.Wait(); err != nil {
+		err := g.Wait()
+		if err != nil {
 			t.Error(err)
 		}
-	}()
-	serves := func(serial int64) {
-		t.Helper()
-		d := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2", "http/1.1"}}} //nolint:gosec // it is the certificate that is looked at
-		conn, err := d.DialContext(t.Context(), "tcp", plain.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = conn.Close() }()
-		state := conn.(*tls.Conn).ConnectionState()
-		if got := state.PeerCertificates[0].SerialNumber.Int64(); got != serial || state.NegotiatedProtocol != "h2" {
-			t.Errorf("certificate %d over %s, want %d", got, state.NegotiatedProtocol, serial)
-		}
-	}
-	serves(1)
-	issueCertificate(t, certFile, keyFile, 2)
-	if err := cert.Reload(); err != nil {
-		t.Error(err)
-	}
-	serves(2)
-	writeVersion(t, certFile, []byte("half a cert"), 3)
-	if err := cert.Reload(); err == nil {
-		t.Error("half a certificate was taken")
-	}
-	serves(2)
-	issueCertificate(t, certFile, keyFile, 4)
-	if err := cert.Reload(); err != nil {
-		t.Error(err)
-	}
-	serves(4)
-	client := http.Client{Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true, //nolint:gosec // as above
+	})
+	return s
+}
+
+// checkSerial checks the serial number of the served certificate, and the protocol.
+func (s *tlsServer) checkSerial(want int64) {
+	s.Helper()
+	d := tls.Dialer{Config: &tls.Config{
+		InsecureSkipVerify: true, //nolint:gosec // the test checks the certificate
+		NextProtos:         []string{"h2", "http/1.1"},
 	}}
-	resp, err := client.Get("https://" + plain.Addr().String())
-	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("%v %v", resp, err)
+	conn, err := d.DialContext(s.Context(), "tcp", s.addr)
+	if err != nil {
+		s.Fatal(err)
 	}
-	_ = resp.Body.Close()
-	old := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS11}} //nolint:gosec // as above
-	if conn, err := old.DialContext(t.Context(), "tcp", plain.Addr().String()); err == nil {
-		_ = conn.Close()
-		t.Error("TLS 1.1 was accepted")
+	defer func() { _ = conn.Close() }()
+	state := conn.(*tls.Conn).ConnectionState()
+	if got := state.PeerCertificates[0].SerialNumber.Int64(); got != want {
+		s.Errorf("got certificate %d, want %d", got, want)
+	}
+	if got := state.NegotiatedProtocol; got != "h2" {
+		s.Errorf("got protocol %q, want h2", got)
 	}
 }
 
-// Without files there is no TLS.
+func TestCertificateIsReloaded(t *testing.T) {
+	s := startTLSServer(t)
+	s.checkSerial(1)
+	issueCertificate(t, s.certFile, s.keyFile, 2)
+	err := s.cert.Reload()
+	if err != nil {
+		t.Error(err)
+	}
+	s.checkSerial(2)
+}
+
+func TestInvalidCertificateIsNotLoaded(t *testing.T) {
+	s := startTLSServer(t)
+	writeVersion(t, s.certFile, []byte("half a cert"), 2)
+	err := s.cert.Reload()
+	if err == nil {
+		t.Error("got no error for an invalid certificate")
+	}
+	s.checkSerial(1)
+
+	issueCertificate(t, s.certFile, s.keyFile, 3)
+	err = s.cert.Reload()
+	if err != nil {
+		t.Error(err)
+	}
+	s.checkSerial(3)
+}
+
+func TestRequestOverTLS(t *testing.T) {
+	s := startTLSServer(t)
+	client := http.Client{Transport: &http.Transport{
+		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // the certificate is self-signed
+		DisableKeepAlives: true,
+	}}
+	resp, err := client.Get("https://" + s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("got status %d, want 200", resp.StatusCode)
+	}
+}
+
+func TestOldTLSVersionIsRefused(t *testing.T) {
+	s := startTLSServer(t)
+	old := tls.Dialer{Config: &tls.Config{
+		InsecureSkipVerify: true, //nolint:gosec // the certificate is self-signed
+		MaxVersion:         tls.VersionTLS11,
+	}}
+	conn, err := old.DialContext(t.Context(), "tcp", s.addr)
+	if err == nil {
+		_ = conn.Close()
+		t.Error("got a connection with TLS 1.1, want an error")
+	}
+}
+
+func TestLoadCertificateWithoutFiles(t *testing.T) {
+	dir := t.TempDir()
+	_, err := httpserver.LoadCertificate(filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), quiet)
+	if err == nil {
+		t.Error("got no error for missing files")
+	}
+}
+
+// A nil Certificate serves without TLS.
 func TestNoCertificate(t *testing.T) {
 	var cert *httpserver.Certificate
 	ln, err := httpserver.Listen(t.Context(), "--http", "127.0.0.1:0")
@@ -138,11 +202,12 @@ func TestNoCertificate(t *testing.T) {
 	}
 	defer func() { _ = ln.Close() }()
 	if cert.Listener(ln) != ln {
-		t.Error("the listener was wrapped")
+		t.Error("got another listener, want the same one")
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := cert.Run(ctx); err != nil {
+	err = cert.Run(ctx)
+	if err != nil {
 		t.Error(err)
 	}
 }

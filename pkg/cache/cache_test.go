@@ -21,14 +21,17 @@ import (
 	"github.com/redroomrewards/realtime/pkg/cache"
 )
 
+// onEachRedis runs the test on a Redis server and on miniredis.
 func onEachRedis(t *testing.T, run func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys)) {
+	t.Helper()
 	t.Run("redis", func(t *testing.T) {
 		url, namespace := testenv.Redis(t)
 		run(t, openRedis(t, url), bus.Keys{Namespace: namespace, Partitions: 4})
 	})
 	t.Run("miniredis", func(t *testing.T) {
 		server := miniredis.NewMiniRedis()
-		if err := server.Start(); err != nil {
+		err := server.Start()
+		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(server.Close)
@@ -46,61 +49,67 @@ func openRedis(t testing.TB, url string) redis.UniversalClient {
 	return rdb
 }
 
-// publishState publishes an account's state as it is at seq.
+// publishState publishes the state of an account at seq.
 func publishState(t testing.TB, p *publish.Publisher, account string, seq int64) {
 	t.Helper()
-	g := bus.AccountUpdate{
-		Key: fmt.Sprintf("%s-%d", account, seq), Account: account,
-		Deliveries: []bus.Delivery{{ID: "id", Type: "t", Account: account, Seq: seq, Data: []byte("{}")}},
-		Balance:    bus.Balance{Account: account, Available: 100 * seq, Escrow: seq, Earned: 10 * seq, Seq: seq, UpdatedAt: updatedAt(seq)},
+	update := bus.AccountUpdate{
+		Key:     fmt.Sprintf("%s-%d", account, seq),
+		Account: account,
+		Deliveries: []bus.Delivery{{
+			ID:      "id",
+			Type:    "t",
+			Account: account,
+			Seq:     seq,
+			Data:    []byte("{}"),
+		}},
+		Balance: bus.Balance{
+			Account:   account,
+			Available: 100 * seq,
+			Escrow:    seq,
+			Earned:    10 * seq,
+			Seq:       seq,
+			UpdatedAt: updatedAt(seq),
+		},
 	}
-	outcomes, err := p.Publish(t.Context(), []publish.Publication{{Update: g, AsStartingPoint: true}})
-	if err != nil || !outcomes[0].Done() {
-		t.Fatal(outcomes, err)
+	outcomes, err := p.Publish(t.Context(), []publish.Publication{{Update: update, AsStartingPoint: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !outcomes[0].Done() {
+		t.Fatalf("got outcome %v, want it to be done", outcomes[0])
 	}
 }
 
 func updatedAt(seq int64) time.Time { return time.UnixMilli(1_700_000_000_000 + seq).UTC() }
 
+// mustGet returns the balance of an account, which must be complete.
 func mustGet(t testing.TB, b *cache.Balances, account string) bus.Balance {
 	t.Helper()
 	balance, ok, err := b.Get(t.Context(), account)
 	if err != nil || !ok {
-		t.Fatalf("Get: ok %v, error %v", ok, err)
+		t.Fatalf("Get(%s): got ok %v, error %v", account, ok, err)
 	}
 	return balance
 }
 
-func TestGetReadsTheHashAndKeepsIt(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
-		p := publish.New(rdb, publish.Config{Keys: keys})
-		publishState(t, p, "user:a", 7)
-		publishState(t, p, "model:m", 3)
-		reg := prometheus.NewRegistry()
-		b := cache.New(rdb, cache.Config{Keys: keys, Registerer: reg, Current: always})
-		for range 3 {
-			if got, want := mustGet(t, b, "user:a"), (bus.Balance{Account: "user:a", Available: 700, Escrow: 7, Seq: 7, UpdatedAt: updatedAt(7)}); got != want {
-				t.Errorf("user: %+v; want %+v", got, want)
-			}
-			if got, want := mustGet(t, b, "model:m"), (bus.Balance{Account: "model:m", Earned: 30, Seq: 3, UpdatedAt: updatedAt(3)}); got != want {
-				t.Errorf("model: %+v; want %+v", got, want)
-			}
-		}
-		if hits, misses := readCounter(t, reg, "balance_cache_hits_total"), readCounter(t, reg, "balance_cache_misses_total"); hits != 4 || misses != 2 {
-			t.Errorf("%v hits, %v misses; want 4 and 2", hits, misses)
-		}
-		publishState(t, p, "user:a", 8)
-		if got := mustGet(t, b, "user:a").Seq; got != 7 {
-			t.Errorf("seq %d although nobody has seen a newer event", got)
-		}
-		b.Seen("user:a", 8)
-		if got := mustGet(t, b, "user:a").Available; got != 800 {
-			t.Errorf("available %d after event 8 was seen", got)
-		}
-		if got := readCounter(t, reg, "balance_cache_stale_total"); got != 1 {
-			t.Errorf("balance_cache_stale_total = %v; want 1", got)
-		}
-	})
+// checkSeq checks the seq of an account's balance.
+func checkSeq(t testing.TB, b *cache.Balances, account string, want int64) {
+	t.Helper()
+	got := mustGet(t, b, account).Seq
+	if got != want {
+		t.Errorf("%s: got seq %d, want %d", account, got, want)
+	}
+}
+
+// isCurrent is a Config.Current for tests that call Seen for every event.
+func isCurrent(string) bool { return true }
+
+func checkCounter(t testing.TB, reg *prometheus.Registry, name string, want float64) {
+	t.Helper()
+	got := readCounter(t, reg, name)
+	if got != want {
+		t.Errorf("%s: got %v, want %v", name, got, want)
+	}
 }
 
 func readCounter(t testing.TB, reg *prometheus.Registry, name string) (sum float64) {
@@ -109,230 +118,293 @@ func readCounter(t testing.TB, reg *prometheus.Registry, name string) (sum float
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range families {
-		if f.GetName() == name {
-			sum += f.GetMetric()[0].GetCounter().GetValue()
+	for _, family := range families {
+		if family.GetName() == name {
+			sum += family.GetMetric()[0].GetCounter().GetValue()
 		}
 	}
 	return sum
 }
 
-func TestGetNeverShowsAPartlyKnownBalance(t *testing.T) {
+func TestGetReadsHash(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := publish.New(rdb, publish.Config{Keys: keys})
-		b := cache.New(rdb, cache.Config{Keys: keys, Current: always})
-		unknown := func(what, account string) {
-			t.Helper()
-			if balance, ok, err := b.Get(t.Context(), account); ok || err != nil || balance != (bus.Balance{}) {
-				t.Errorf("%s: %+v, ok %v, error %v", what, balance, ok, err)
+		b := cache.New(rdb, cache.Config{Keys: keys})
+		publishState(t, p, "user:a", 7)
+		publishState(t, p, "model:m", 3)
+		for _, want := range []bus.Balance{
+			{Account: "user:a", Available: 700, Escrow: 7, Seq: 7, UpdatedAt: updatedAt(7)},
+			{Account: "model:m", Earned: 30, Seq: 3, UpdatedAt: updatedAt(3)},
+		} {
+			got := mustGet(t, b, want.Account)
+			if got != want {
+				t.Errorf("got %+v, want %+v", got, want)
 			}
 		}
-		unknown("absent", "user:a")
+	})
+}
+
+func TestGetKeepsBalanceUntilSeen(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		p := publish.New(rdb, publish.Config{Keys: keys})
+		reg := prometheus.NewRegistry()
+		b := cache.New(rdb, cache.Config{Keys: keys, Registerer: reg, Current: isCurrent})
+		publishState(t, p, "user:a", 7)
+		publishState(t, p, "model:m", 3)
+		for range 3 {
+			checkSeq(t, b, "user:a", 7)
+			checkSeq(t, b, "model:m", 3)
+		}
+		checkCounter(t, reg, "balance_cache_hits_total", 4)
+		checkCounter(t, reg, "balance_cache_misses_total", 2)
+
+		publishState(t, p, "user:a", 8)
+		checkSeq(t, b, "user:a", 7)
+		b.Seen("user:a", 8)
+		checkSeq(t, b, "user:a", 8)
+		checkCounter(t, reg, "balance_cache_stale_total", 1)
+	})
+}
+
+// checkIncomplete checks that Get reports an incomplete balance.
+func checkIncomplete(t *testing.T, b *cache.Balances, account string) {
+	t.Helper()
+	balance, ok, err := b.Get(t.Context(), account)
+	if err != nil {
+		t.Errorf("got error %v, want none", err)
+	}
+	if ok || balance != (bus.Balance{}) {
+		t.Errorf("got %+v, ok %v, want no balance", balance, ok)
+	}
+}
+
+func TestGetReportsIncompleteHash(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		p := publish.New(rdb, publish.Config{Keys: keys})
+		b := cache.New(rdb, cache.Config{Keys: keys, Current: isCurrent})
+		publishAgain := func(t *testing.T, account string) {
+			t.Helper()
+			dedup := keys.Dedup(keys.Partition(account), account+"-7")
+			rdb.Del(t.Context(), keys.BalanceHash(account), dedup)
+			publishState(t, p, account, 7)
+		}
+		t.Run("absent", func(t *testing.T) { checkIncomplete(t, b, "user:a") })
 		for account, fields := range map[string][]string{
 			"user:a":  {"available", "escrow", "seq", "updatedAt"},
 			"model:m": {"earned", "seq", "updatedAt"},
 		} {
 			for _, field := range fields {
-				for _, bad := range []string{"", "x", "-1", "1.5", "99999999999999999999"} {
-					rdb.Del(t.Context(), keys.BalanceHash(account), keys.Dedup(keys.Partition(account), account+"-7"))
-					publishState(t, p, account, 7)
-					rdb.HSet(t.Context(), keys.BalanceHash(account), field, bad)
-					unknown(account+" with "+field+"="+bad, account)
+				for _, value := range []string{"", "x", "-1", "1.5", "99999999999999999999"} {
+					t.Run(account+" "+field+"="+value, func(t *testing.T) {
+						publishAgain(t, account)
+						rdb.HSet(t.Context(), keys.BalanceHash(account), field, value)
+						checkIncomplete(t, b, account)
+					})
 				}
-				rdb.HDel(t.Context(), keys.BalanceHash(account), field)
-				unknown(account+" without "+field, account)
+				t.Run(account+" without "+field, func(t *testing.T) {
+					publishAgain(t, account)
+					rdb.HDel(t.Context(), keys.BalanceHash(account), field)
+					checkIncomplete(t, b, account)
+				})
 			}
 		}
-		// What was unknown is not remembered.
-		rdb.Del(t.Context(), keys.BalanceHash("user:a"), keys.Dedup(keys.Partition("user:a"), "user:a-7"))
-		publishState(t, p, "user:a", 7)
-		if got := mustGet(t, b, "user:a").Seq; got != 7 {
-			t.Errorf("seq %d", got)
-		}
+		t.Run("complete again", func(t *testing.T) {
+			publishAgain(t, "user:a")
+			checkSeq(t, b, "user:a", 7)
+		})
 	})
 }
 
-func TestGetSaysSoWhenRedisIsAwayOrBehind(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
-		p := publish.New(rdb, publish.Config{Keys: keys})
-		publishState(t, p, "user:a", 7)
-		b := cache.New(rdb, cache.Config{Keys: keys, Current: always})
-		mustGet(t, b, "user:a")
-		b.Seen("user:a", 9)
-		if _, ok, err := b.Get(t.Context(), "user:a"); ok || !errors.Is(err, cache.ErrStale) {
-			t.Errorf("behind: ok %v, error %v", ok, err)
-		}
-		publishState(t, p, "user:a", 8) // also too old
-		if _, ok, _ := b.Get(t.Context(), "user:a"); ok {
-			t.Error("a balance of seq 8 is shown after event 9")
-		}
-		publishState(t, p, "user:a", 9)
-		if got := mustGet(t, b, "user:a"); got.Seq != 9 {
-			t.Errorf("seq %d", got.Seq)
-		}
-	})
-	away := cache.New(openRedis(t, "redis://127.0.0.1:1?max_retries=-1"), cache.Config{})
-	var refused *net.OpError
-	if _, ok, err := away.Get(t.Context(), "user:a"); ok || !errors.As(err, &refused) {
-		t.Errorf("away: ok %v, error %v", ok, err)
+// checkStale checks that Get returns ErrStale.
+func checkStale(t *testing.T, b *cache.Balances, account string) {
+	t.Helper()
+	balance, ok, err := b.Get(t.Context(), account)
+	if ok || !errors.Is(err, cache.ErrStale) {
+		t.Errorf("got %+v, ok %v, error %v, want ErrStale", balance, ok, err)
 	}
 }
 
-// A Redis that hangs is given up soon, whoever's deadline is later, and not waited for by everybody in turn.
-func TestGetGivesUpAHangingRedis(t *testing.T) {
+func TestGetReportsStaleHash(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		p := publish.New(rdb, publish.Config{Keys: keys})
+		b := cache.New(rdb, cache.Config{Keys: keys, Current: isCurrent})
+		publishState(t, p, "user:a", 7)
+		mustGet(t, b, "user:a")
+		b.Seen("user:a", 9)
+		checkStale(t, b, "user:a")
+		publishState(t, p, "user:a", 8)
+		checkStale(t, b, "user:a")
+		publishState(t, p, "user:a", 9)
+		checkSeq(t, b, "user:a", 9)
+	})
+}
+
+func TestGetReportsUnreachableRedis(t *testing.T) {
+	b := cache.New(openRedis(t, "redis://127.0.0.1:1?max_retries=-1"), cache.Config{})
+	_, ok, err := b.Get(t.Context(), "user:a")
+	var refused *net.OpError
+	if ok || !errors.As(err, &refused) {
+		t.Errorf("got ok %v, error %v, want a *net.OpError", ok, err)
+	}
+}
+
+// A read of a hanging Redis times out. Later calls return an error at once, until the pause is over.
+func TestGetPausesAfterTimeout(t *testing.T) {
 	t.Parallel()
 	server := testenv.RedisServer(t)
 	const timeout = 300 * time.Millisecond
-	b := cache.New(openRedis(t, server.URL()), cache.Config{Timeout: timeout, Current: always})
+	b := cache.New(openRedis(t, server.URL()), cache.Config{Timeout: timeout, Current: isCurrent})
 	server.Stop()
-	begin := time.Now()
+	start := time.Now()
 	for i := range 20 {
-		if _, ok, err := b.Get(t.Context(), fmt.Sprintf("user:u%d", i)); ok || err == nil {
-			t.Errorf("got %t, %v", ok, err)
+		_, ok, err := b.Get(t.Context(), fmt.Sprintf("user:u%d", i))
+		if ok || err == nil {
+			t.Errorf("got ok %v, error %v, want an error", ok, err)
 		}
 	}
-	if took := time.Since(begin); took > 10*timeout {
-		t.Errorf("20 balances were given up after %s", took)
+	elapsed := time.Since(start)
+	if elapsed > 10*timeout {
+		t.Errorf("20 calls took %v, want at most %v", elapsed, 10*timeout)
 	}
-	server.Continue()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for _, _, err := b.Get(t.Context(), "user:u1"); err != nil; _, _, err = b.Get(t.Context(), "user:u1") {
-		if time.Since(begin) > 20*time.Second {
-			t.Fatalf("Redis is not asked again: %v", err)
-		}
-		<-tick.C
-	}
-}
 
-// What changed without a word shows after Forget; what was seen holds on.
-func TestForget(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
-		p := publish.New(rdb, publish.Config{Keys: keys})
-		b := cache.New(rdb, cache.Config{Keys: keys, Current: always})
-		publishState(t, p, "user:a", 1)
-		mustGet(t, b, "user:a")
-		b.Seen("user:a", 1)
-		publishState(t, p, "user:a", 2) // which nobody is told of
-		if got := mustGet(t, b, "user:a"); got.Seq != 1 {
-			t.Errorf("seq %d is not from the LRU", got.Seq)
-		}
-		b.Forget()
-		if got := mustGet(t, b, "user:a"); got.Seq != 2 {
-			t.Errorf("seq %d after Forget", got.Seq)
-		}
-		b.Seen("user:a", 3)
-		b.Forget()
-		if _, _, err := b.Get(t.Context(), "user:a"); !errors.Is(err, cache.ErrStale) {
-			t.Errorf("older than what was seen: %v", err)
-		}
+	server.Continue()
+	waitUntil(t, "Redis to be read again", func() bool {
+		_, _, err := b.Get(t.Context(), "user:u1")
+		return err == nil
 	})
 }
 
-// While events do not arrive, nothing is answered that only they would make old.
-func TestNotCurrent(t *testing.T) {
+func TestForget(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		p := publish.New(rdb, publish.Config{Keys: keys})
+		b := cache.New(rdb, cache.Config{Keys: keys, Current: isCurrent})
+		publishState(t, p, "user:a", 1)
+		mustGet(t, b, "user:a")
+		b.Seen("user:a", 1)
+		publishState(t, p, "user:a", 2) // without Seen
+		checkSeq(t, b, "user:a", 1)
+		b.Forget()
+		checkSeq(t, b, "user:a", 2)
+	})
+}
+
+func TestForgetKeepsSeen(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		p := publish.New(rdb, publish.Config{Keys: keys})
+		b := cache.New(rdb, cache.Config{Keys: keys, Current: isCurrent})
+		publishState(t, p, "user:a", 2)
+		mustGet(t, b, "user:a")
+		b.Seen("user:a", 3)
+		b.Forget()
+		checkStale(t, b, "user:a")
+	})
+}
+
+// Get uses the LRU only for accounts that are current.
+func TestGetReadsRedisWithoutCurrent(t *testing.T) {
 	server := testenv.RedisServer(t)
 	p := publish.New(openRedis(t, server.URL()), publish.Config{})
 	var current atomic.Bool
-	b := cache.New(openRedis(t, server.URL()), cache.Config{Current: func(account string) bool { return account != "user:a" || current.Load() }})
 	current.Store(true)
+	b := cache.New(openRedis(t, server.URL()), cache.Config{
+		Current: func(account string) bool { return account != "user:a" || current.Load() },
+	})
 	for _, account := range []string{"user:a", "user:b"} {
 		publishState(t, p, account, 1)
 		mustGet(t, b, account)
-		publishState(t, p, account, 2) // which nobody is told of
+		publishState(t, p, account, 2) // without Seen
 	}
+
 	current.Store(false)
-	if got := mustGet(t, b, "user:a"); got.Seq != 2 {
-		t.Errorf("seq %d is from the LRU", got.Seq)
-	}
-	if got := mustGet(t, b, "user:b"); got.Seq != 1 {
-		t.Errorf("seq %d: another account's is not from the LRU", got.Seq)
-	}
+	checkSeq(t, b, "user:a", 2)
+	checkSeq(t, b, "user:b", 1)
 	server.Kill()
-	if got, ok, err := b.Get(t.Context(), "user:a"); ok || err == nil {
-		t.Errorf("without Redis: %+v, %v", got, err)
+	balance, ok, err := b.Get(t.Context(), "user:a")
+	if ok || err == nil {
+		t.Errorf("without Redis: got %+v, ok %v, error %v, want an error", balance, ok, err)
 	}
+
 	current.Store(true)
-	if got := mustGet(t, b, "user:a"); got.Seq != 2 {
-		t.Errorf("seq %d from the LRU", got.Seq)
-	}
+	checkSeq(t, b, "user:a", 2)
 }
 
-func TestDisabledAsksEachTime(t *testing.T) {
+func TestDisabledReadsRedis(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := publish.New(rdb, publish.Config{Keys: keys})
 		b := cache.New(rdb, cache.Config{Keys: keys, Disabled: true})
 		for seq := int64(1); seq < 4; seq++ {
 			publishState(t, p, "user:a", seq)
-			if got := mustGet(t, b, "user:a").Seq; got != seq {
-				t.Errorf("seq %d; want %d", got, seq)
-			}
+			checkSeq(t, b, "user:a", seq)
 		}
 	})
 }
 
-func TestAccountsLeaveAfterTheirTTL(t *testing.T) {
+func TestAccountsExpire(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := publish.New(rdb, publish.Config{Keys: keys})
 		publishState(t, p, "user:a", 1)
-		b := cache.New(rdb, cache.Config{Keys: keys, TTL: 50 * time.Millisecond, Current: always})
+		b := cache.New(rdb, cache.Config{Keys: keys, TTL: 50 * time.Millisecond, Current: isCurrent})
 		mustGet(t, b, "user:a")
-		publishState(t, p, "user:a", 2) // and nobody tells
+		publishState(t, p, "user:a", 2) // without Seen
 		waitUntil(t, "the new balance", func() bool { return mustGet(t, b, "user:a").Seq == 2 })
 	})
 }
 
-func TestSeenDuringALoadIsHonoured(t *testing.T) {
+func TestSeenDuringRead(t *testing.T) {
 	server := testenv.RedisServer(t)
 	proxy := testenv.NewProxy(t, server.Addr())
 	p := publish.New(openRedis(t, server.URL()), publish.Config{})
 	publishState(t, p, "user:a", 1)
 	reg := prometheus.NewRegistry()
 	slow := openRedis(t, "redis://"+proxy.Addr())
-	if err := slow.Ping(t.Context()).Err(); err != nil {
+	err := slow.Ping(t.Context()).Err()
+	if err != nil {
 		t.Fatal(err)
 	}
 	b := cache.New(slow, cache.Config{Registerer: reg})
 	proxy.PauseReplies()
 	const callers = 20
-	results := make(chan int64, callers)
+	seqs := make(chan int64, callers)
 	for range callers {
 		go func() {
 			balance, _, err := b.Get(context.Background(), "user:a")
 			if err != nil {
 				t.Error(err)
 			}
-			results <- balance.Seq
+			seqs <- balance.Seq
 		}()
 	}
 	waitUntil(t, "all callers", func() bool { return readCounter(t, reg, "balance_cache_misses_total") == callers })
+
 	publishState(t, p, "user:a", 2)
 	b.Seen("user:a", 2)
 	proxy.Resume()
 	for range callers {
-		if seq := <-results; seq < 2 {
-			t.Errorf("a caller got seq %d after 2 was seen", seq)
+		seq := <-seqs
+		if seq < 2 {
+			t.Errorf("got seq %d after Seen of 2", seq)
 		}
 	}
 }
 
-func waitUntil(t testing.TB, what string, holds func() bool) {
+// waitUntil polls a condition that has no signal.
+func waitUntil(t testing.TB, object string, condition func() bool) {
 	t.Helper()
 	deadline := time.NewTimer(time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	for !holds() {
+	for !condition() {
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			t.Fatalf("waited in vain: %s", what)
+			t.Fatalf("waited one minute for %s", object)
 		}
 	}
 }
 
-// TestGetIsNeverOlderThanSeen has a writer, that publishes and then tells what it published, and
-// readers that compare; the LRU is far too small, so accounts leave it all the time.
+// A writer publishes states and calls Seen, while readers compare. The LRU is small, so that accounts
+// are evicted all the time.
 func TestGetIsNeverOlderThanSeen(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := publish.New(rdb, publish.Config{Keys: keys})
@@ -351,8 +423,13 @@ func TestGetIsNeverOlderThanSeen(t *testing.T) {
 					n := i % len(seen)
 					floor := seen[n].Load()
 					balance, ok, err := b.Get(context.Background(), fmt.Sprintf("user:%d", n))
-					if err != nil || (ok && balance.Seq < floor) || (!ok && floor > 0) {
-						t.Errorf("user:%d: seq %d, ok %v, error %v after %d was seen", n, balance.Seq, ok, err, floor)
+					if err != nil {
+						t.Errorf("user:%d: %v", n, err)
+						return
+					}
+					isMissing := !ok && floor > 0
+					if isMissing || ok && balance.Seq < floor {
+						t.Errorf("user:%d: got seq %d, ok %v, want at least %d", n, balance.Seq, ok, floor)
 						return
 					}
 				}
@@ -371,13 +448,38 @@ func TestGetIsNeverOlderThanSeen(t *testing.T) {
 	})
 }
 
-// fillCache returns a cache on an empty Redis, and what puts an account into both.
-func fillCache(b *testing.B) (c *cache.Balances, fill func(account string)) {
+// The default configuration does not need Seen: each Get reads Redis.
+func TestDefaultConfigReadsRedis(t *testing.T) {
+	redisURL, namespace := testenv.Redis(t)
+	rdb := openRedis(t, redisURL)
+	keys := bus.Keys{Namespace: namespace}.WithDefaults()
+	b := cache.New(rdb, cache.Config{Keys: keys})
+	for seq := int64(1); seq <= 3; seq++ {
+		fields := map[string]any{
+			"available": 10 * seq,
+			"escrow":    0,
+			"seq":       seq,
+			"updatedAt": "2026-11-29T00:00:00.000Z",
+		}
+		err := rdb.HSet(t.Context(), keys.BalanceHash("user:a"), fields).Err()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := mustGet(t, b, "user:a").Available
+		if got != 10*seq {
+			t.Errorf("got available %d, want %d", got, 10*seq)
+		}
+	}
+}
+
+// newFilledCache returns a cache, and a function that publishes an account and reads it.
+func newFilledCache(b *testing.B) (c *cache.Balances, fill func(account string)) {
 	b.Helper()
 	url, namespace := testenv.Redis(b)
-	rdb, keys := openRedis(b, url), bus.Keys{Namespace: namespace, Partitions: 4}
+	rdb := openRedis(b, url)
+	keys := bus.Keys{Namespace: namespace, Partitions: 4}
 	p := publish.New(rdb, publish.Config{Keys: keys})
-	c = cache.New(rdb, cache.Config{Keys: keys, Current: always})
+	c = cache.New(rdb, cache.Config{Keys: keys, Current: isCurrent})
 	return c, func(account string) {
 		publishState(b, p, account, 1)
 		mustGet(b, c, account)
@@ -386,7 +488,7 @@ func fillCache(b *testing.B) (c *cache.Balances, fill func(account string)) {
 
 func BenchmarkSeen(b *testing.B) {
 	const accounts = 4096
-	c, fill := fillCache(b)
+	c, fill := newFilledCache(b)
 	for i := range accounts {
 		fill(fmt.Sprintf("user:cached-%d", i))
 	}
@@ -405,31 +507,10 @@ func BenchmarkSeen(b *testing.B) {
 }
 
 func BenchmarkGetHit(b *testing.B) {
-	c, fill := fillCache(b)
+	c, fill := newFilledCache(b)
 	fill("user:a")
 	b.ReportAllocs()
 	for b.Loop() {
 		_, _, _ = c.Get(b.Context(), "user:a")
-	}
-}
-
-// always says that Seen is called for every event.
-func always(string) bool { return true }
-
-// A cache that nobody wires reads Redis on each Get: it shows a balance that changed since the last one.
-func TestPlainCacheIsRight(t *testing.T) {
-	redisURL, namespace := testenv.Redis(t)
-	rdb := openRedis(t, redisURL)
-	keys := bus.Keys{Namespace: namespace}.WithDefaults()
-	b := cache.New(rdb, cache.Config{Keys: keys})
-	for seq := int64(1); seq <= 3; seq++ {
-		fields := map[string]any{"available": 10 * seq, "escrow": 0, "seq": seq, "updatedAt": "2026-11-29T00:00:00.000Z"}
-		if err := rdb.HSet(t.Context(), keys.BalanceHash("user:a"), fields).Err(); err != nil {
-			t.Fatal(err)
-		}
-		balance, ok, err := b.Get(t.Context(), "user:a")
-		if err != nil || !ok || balance.Available != 10*seq {
-			t.Errorf("seq %d: %+v, %v, %v", seq, balance, ok, err)
-		}
 	}
 }
