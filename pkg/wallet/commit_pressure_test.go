@@ -12,121 +12,133 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
 )
 
-// TestTwoCoresOnTheSameTenAccounts lets a crowd keep one core busy while a few
-// callers work with the other one on the same accounts, then the other way
-// round: nobody fails, the few get their turns, and events keep their order.
-func TestTwoCoresOnTheSameTenAccounts(t *testing.T) {
+const (
+	pressureUsers  = 7
+	pressureModels = 3
+)
+
+// TestFewCallersProgressBesideABusyCore keeps one core busy with many callers while a few callers
+// use the other core and the same accounts, then the other way round. No operation fails, the few
+// callers finish, and events keep their order.
+func TestFewCallersProgressBesideABusyCore(t *testing.T) {
 	t.Parallel()
-	url := ledgerdb.Postgres(t)
-	cores := []*wallet.Ledger{wallettest.Open(t, url, wallet.Config{}), wallettest.Open(t, url, wallet.Config{})}
-	const users, models = 7, 3
-	for u := range users {
-		mustDo(t, cores[u%2], credit(wallet.Account(fmt.Sprint("user:", u)), 1_000_000, fmt.Sprint("start", u)))
+	cores := openTwo(t, ledgerdb.Postgres(t))
+	for u := range pressureUsers {
+		account := wallet.Account(fmt.Sprint("user:", u))
+		mustDo(t, cores[u%2], newCredit(account, 1_000_000, fmt.Sprint("start", u)))
 	}
 	for busy := range cores {
-		crowded, stop := context.WithCancel(t.Context())
-		var crowd, few sync.WaitGroup
-		for c := range 32 {
-			crowd.Go(func() {
-				for i := 0; crowded.Err() == nil && !t.Failed(); i++ {
-					trade(t, cores[busy], (c+i)%users, (c*i)%models, i, fmt.Sprintf("crowd-%d-%d-%d", busy, c, i))
-				}
-			})
-		}
-		for c := range 4 {
-			few.Go(func() {
-				for i := 0; i < 20 && !t.Failed(); i++ {
-					trade(t, cores[1-busy], (c+i)%users, (c*i)%models, i, fmt.Sprintf("few-%d-%d-%d", busy, c, i))
-				}
-			})
-		}
-		few.Wait()
-		stop()
-		crowd.Wait()
+		tradeOnBothCores(t, cores[busy], cores[1-busy], fmt.Sprint(busy))
 	}
-	// Outbox ids are in the order of each account's seq: nothing was published yet.
-	next, after := map[string]int64{}, int64(0)
+	checkOutboxOrder(t, cores[0], pressureUsers+pressureModels)
+	checkLedger(t, cores[1])
+}
+
+// tradeOnBothCores returns when each of the few callers has made its trades.
+func tradeOnBothCores(t *testing.T, busy, other *wallet.Ledger, key string) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var many, few sync.WaitGroup
+	for c := range 32 {
+		many.Go(func() {
+			for i := 0; ctx.Err() == nil && !t.Failed(); i++ {
+				trade(t, busy, c, i, fmt.Sprintf("many-%s-%d-%d", key, c, i))
+			}
+		})
+	}
+	for c := range 4 {
+		few.Go(func() {
+			for i := 0; i < 20 && !t.Failed(); i++ {
+				trade(t, other, c, i, fmt.Sprintf("few-%s-%d-%d", key, c, i))
+			}
+		})
+	}
+	few.Wait()
+	cancel()
+	many.Wait()
+}
+
+// trade holds points and closes the escrow in one of three ways.
+func trade(t *testing.T, l *wallet.Ledger, caller, i int, key string) {
+	user := wallet.Account(fmt.Sprint("user:", (caller+i)%pressureUsers))
+	model := wallet.Account(fmt.Sprint("model:", (caller*i)%pressureModels))
+	held, err := l.Do(t.Context(), newHold(user, 10, key))
+	if err != nil {
+		t.Errorf("hold: %v", err)
+		return
+	}
+	op := newClose(held.EscrowID, model, i, key)
+	_, err = l.Do(t.Context(), op)
+	if err != nil {
+		t.Errorf("%s: %v", op.Operation, err)
+	}
+}
+
+// checkOutboxOrder wants outbox ids to be in the order of each account's seqs. The outbox must
+// still have all events.
+func checkOutboxOrder(t *testing.T, l *wallet.Ledger, accounts int) {
+	t.Helper()
+	newest := map[string]int64{}
+	after := int64(0)
 	for {
-		pending, err := cores[0].Pending(t.Context(), after, 1000)
+		rows, err := l.Pending(t.Context(), after, 1000)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(pending) == 0 {
+		if len(rows) == 0 {
 			break
 		}
-		for _, p := range pending {
-			after = p.ID
-			for _, g := range p.Updates {
-				for _, d := range g.Deliveries {
-					if next[g.Account]++; d.Seq != next[g.Account] {
-						t.Fatalf("%s: seq %d stands where %d should, in outbox row %d", g.Account, d.Seq, next[g.Account], p.ID)
+		for _, row := range rows {
+			after = row.ID
+			for _, update := range row.Updates {
+				for _, d := range update.Deliveries {
+					newest[update.Account]++
+					if want := newest[update.Account]; d.Seq != want {
+						t.Fatalf("outbox row %d of %s: got seq %d, want %d", row.ID, update.Account, d.Seq, want)
 					}
 				}
 			}
 		}
 	}
-	if len(next) != users+models {
-		t.Errorf("%d accounts have events, want %d", len(next), users+models)
-	}
-	if r, err := cores[1].Verify(t.Context(), wallet.VerifyOptions{}); err != nil || !r.OK() {
-		t.Errorf("%+v, %v", r, err)
-	}
+	checkEqual(t, "accounts with events", len(newest), accounts)
 }
 
-// trade holds points and ends the hold in one of three ways.
-func trade(t *testing.T, l *wallet.Ledger, user, model, way int, key string) {
-	h, err := l.Do(t.Context(), hold(wallet.Account(fmt.Sprint("user:", user)), 10, key))
-	if err != nil {
-		t.Errorf("hold: %v", err)
-		return
-	}
-	op := refund(h.EscrowID, 10, key)
-	switch m := wallet.Account(fmt.Sprint("model:", model)); way % 3 {
-	case 0:
-		op = settle(h.EscrowID, m, 10, key)
-	case 1:
-		op = partial(h.EscrowID, m, 3, 7, key)
-	}
-	if _, err := l.Do(t.Context(), op); err != nil {
-		t.Errorf("%s: %v", op.Operation, err)
-	}
-}
-
-// TestCancelledIsInOrOut cancels callers while their operations wait or are
-// being committed: each operation was done or not, and a repeat tells which.
-func TestCancelledIsInOrOut(t *testing.T) {
+// TestCancelledOperationIsDoneOrNot cancels callers while their operations wait or are committed.
+// A retry returns the receipt of an operation that was done, and does the others.
+func TestCancelledOperationIsDoneOrNot(t *testing.T) {
 	t.Parallel()
 	ledgerdb.Each(t, func(t *testing.T, url string) {
 		l := wallettest.Open(t, url, wallet.Config{MaxBatch: 8})
 		const n = 100
+		receipts := make([]wallet.Receipt, n)
+		errs := make([]error, n)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		receipts, errs := make([]wallet.Receipt, n), make([]error, n)
 		var wg sync.WaitGroup
 		for i := range n {
 			wg.Go(func() {
-				if receipts[i], errs[i] = l.Do(ctx, credit("user:u1", 1, fmt.Sprint(i))); errs[i] == nil {
-					cancel() // the others are where they are
+				receipts[i], errs[i] = l.Do(ctx, newCredit("user:u1", 1, fmt.Sprint(i)))
+				if errs[i] == nil {
+					cancel() // while the other operations are in any state
 				}
 			})
 		}
 		wg.Wait()
+
 		for i := range n {
-			if errs[i] != nil && !errors.Is(errs[i], context.Canceled) {
-				t.Errorf("operation %d: %v", i, errs[i])
+			op := newCredit("user:u1", 1, fmt.Sprint(i))
+			second := mustDo(t, l, op)
+			switch {
+			case errs[i] == nil:
+				checkEqual(t, fmt.Sprint("retry ", i, " is replayed"), second.Replayed, true)
+				checkEqual(t, fmt.Sprint("transaction of retry ", i), second.TransactionID, receipts[i].TransactionID)
+			case !errors.Is(errs[i], context.Canceled):
+				t.Errorf("operation %d: got error %v, want context.Canceled", i, errs[i])
 			}
-			again := mustDo(t, l, credit("user:u1", 1, fmt.Sprint(i)))
-			if errs[i] == nil && (!again.Replayed || again.TransactionID != receipts[i].TransactionID) {
-				t.Errorf("operation %d was done as %s, its repeat is %+v", i, receipts[i].TransactionID, again)
-			}
-			if third := mustDo(t, l, credit("user:u1", 1, fmt.Sprint(i))); !third.Replayed || third.TransactionID != again.TransactionID {
-				t.Errorf("operation %d is %s, then %+v", i, again.TransactionID, third)
-			}
+			third := mustDo(t, l, op)
+			checkEqual(t, fmt.Sprint("second retry ", i, " is replayed"), third.Replayed, true)
+			checkEqual(t, fmt.Sprint("transaction of second retry ", i), third.TransactionID, second.TransactionID)
 		}
-		// Each was done once: by the first try, whoever waited for it, or by the repeat.
-		if b, err := l.Balance(t.Context(), "user:u1"); err != nil || b.Available != n || b.Seq != n {
-			t.Errorf("%+v, %v", b, err)
-		}
-		assertInvariants(t, l, "user:u1")
+		checkBalance(t, l, "user:u1", wallet.Balance{Available: n, Seq: n})
+		checkAccounts(t, l, "user:u1")
 	})
 }

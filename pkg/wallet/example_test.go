@@ -9,7 +9,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// A subscriber of the ledger's events, tried with the bus in memory. For production it is
+// This example subscribes to the ledger's events on the bus in memory. A production program uses
 // consumer.New.
 func ExampleOnEscrowHeld() {
 	b := membus.New(bus.Config{Synchronous: true})

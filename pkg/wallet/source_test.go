@@ -5,6 +5,6 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// The ledger is what the relay publishes from. The assertion stands in a test, since the relay
-// compiles a Redis client in and the ledger must not.
+// The relay publishes from the ledger. The assertion is in a test because the relay imports a Redis
+// client, which the ledger must not.
 var _ relay.Source = (*wallet.Ledger)(nil)
