@@ -13,185 +13,236 @@ import (
 	"github.com/google/uuid"
 )
 
-// TestBatchesAreLockedWhenNeeded has another core write between two batches. A batch is committed
-// with locks only after a conflict, a refusal or a repeat.
-func TestBatchesAreLockedWhenNeeded(t *testing.T) {
-	eachDatabase(t, func(t *testing.T, url string) {
-		f, l := openFaulty(t, url)
-		_, other := openFaulty(t, url)
-		optimistic := l.store.optimisticWrites()
-		expect := func(what string, want ...bool) {
-			t.Helper()
-			if !slices.Equal(f.tries, want) {
-				t.Errorf("%s: locked tries %v, want %v", what, f.tries, want)
-			}
-			f.tries = nil
-		}
-		do := func(l *Ledger, op Op) Receipt {
-			t.Helper()
-			r := commitBatch(t, l, op)[0]
-			if r.err != nil {
-				t.Errorf("%s: %v", op.IdempotencyKey, r.err)
-			}
-			return r.receipt
-		}
-		do(l, creditOf("user:a", 10, "1"))
-		do(l, creditOf("user:a", 10, "2"))
-		expect("nobody else writes", false, false)
+// twoCores are two cores on one database. The test looks at the batches of the first one.
+type twoCores struct {
+	store *faultyStore
+	core  *Ledger
+	other *Ledger
+	// optimistic is false for a database that has one writer at a time. Its batches do not conflict.
+	optimistic bool
+}
 
-		do(other, creditOf("user:a", 100, "3"))
-		if r := do(l, creditOf("user:a", 10, "4")); r.Balances[0].Available != 130 || r.Balances[0].Seq != 4 {
-			t.Errorf("after another core's work: %+v", r.Balances)
-		}
-		if optimistic {
-			expect("another core wrote", false, true)
-			if f.committer.skipCacheFor == 0 {
-				t.Error("it still uses the cache")
-			}
-		} else {
-			expect("another core wrote", false)
-		}
-		do(other, creditOf("user:a", 1, "5"))
-		do(l, creditOf("user:a", 1, "6"))
-		expect("it reads now", false)
+func openTwoCores(t *testing.T, url string) *twoCores {
+	t.Helper()
+	store, core := openFaulty(t, url)
+	_, other := openFaulty(t, url)
+	return &twoCores{store: store, core: core, other: other, optimistic: core.store.optimisticWrites()}
+}
 
-		f.committer.skipCacheFor = 0
-		do(l, creditOf("user:a", 1, "6b"))
-		do(other, creditOf("user:a", 1000, "7"))
-		f.tries = nil
-		hold := Op{Operation: OpHold, Account: "user:a", Amount: 1100, Reason: "r", QueueItemID: "q", FeatureType: "f", IdempotencyKey: "8"}
-		held := do(l, hold)
-		if optimistic {
-			expect("a refusal that another core made wrong", false, true)
-		} else {
-			expect("a hold", false)
-		}
-		if f.committer.lockedFor != 0 {
-			t.Error("after a refusal later batches are locked")
-		}
+// checkTries compares the tries of the first core since the last call: whether each was locked.
+func (c *twoCores) checkTries(t *testing.T, name string, want ...bool) {
+	t.Helper()
+	if !slices.Equal(c.store.lockedTries, want) {
+		t.Errorf("%s: got locked tries %v, want %v", name, c.store.lockedTries, want)
+	}
+	c.store.lockedTries = nil
+}
 
-		if again := do(l, hold); !again.Replayed || again.EscrowID != held.EscrowID {
-			t.Errorf("the repeat is %+v", again)
-		}
-		expect("a repeat", false, true)
-		if f.committer.lockedFor == 0 {
-			t.Error("after a repeat the next batches are not locked")
-		}
-		f.committer.lockedFor = 0
+// checkConflict wants a first try without locks, and a second one with locks if batches can
+// conflict.
+func (c *twoCores) checkConflict(t *testing.T, name string) {
+	t.Helper()
+	if c.optimistic {
+		c.checkTries(t, name, false, true)
+	} else {
+		c.checkTries(t, name, false)
+	}
+}
 
-		// Another core ends the escrow that this one has cached.
-		end := Op{Operation: OpRefund, EscrowID: held.EscrowID, Amount: 1100, Reason: "r", QueueItemID: "q", IdempotencyKey: "9"}
-		do(other, end)
-		end.IdempotencyKey = "10"
-		var ended *EscrowProcessedError
-		if r := commitBatch(t, l, end)[0]; !errors.As(r.err, &ended) {
-			t.Errorf("the second end of an escrow: %+v, %v", r.receipt, r.err)
-		}
-		if r, err := l.Verify(t.Context(), VerifyOptions{}); err != nil || !r.OK() {
-			t.Errorf("%+v, %v", r, err)
-		}
+func TestBatchesWithoutConflictTakeNoLocks(t *testing.T) {
+	forEachDatabase(t, func(t *testing.T, url string) {
+		c := openTwoCores(t, url)
+		mustCommit(t, c.core, newCredit("user:a", 10, "1"))
+		mustCommit(t, c.core, newCredit("user:a", 10, "2"))
+		c.checkTries(t, "two batches", false, false)
 	})
 }
 
-// TestWriteComparesTheNewestRow has a write wait for another core's row lock. It compares the hash
-// with the row that the other core leaves, not with the row of its snapshot.
+// TestConflictIsRetriedWithLocks has the other core write between two batches.
+func TestConflictIsRetriedWithLocks(t *testing.T) {
+	forEachDatabase(t, func(t *testing.T, url string) {
+		c := openTwoCores(t, url)
+		mustCommit(t, c.core, newCredit("user:a", 20, "1"))
+		c.store.lockedTries = nil
+		mustCommit(t, c.other, newCredit("user:a", 100, "2"))
+		balance := mustCommit(t, c.core, newCredit("user:a", 10, "3"))[0].Balances[0]
+		checkEqual(t, "available after the conflict", balance.Available, 130)
+		checkEqual(t, "seq after the conflict", balance.Seq, 3)
+		c.checkConflict(t, "batch after the other core's")
+		if c.optimistic && c.store.committer.skipCacheFor == 0 {
+			t.Error("the core still uses its cache after the conflict")
+		}
+
+		// Without the cache there is no conflict.
+		mustCommit(t, c.other, newCredit("user:a", 1, "4"))
+		mustCommit(t, c.core, newCredit("user:a", 1, "5"))
+		c.checkTries(t, "batch that skips the cache", false)
+		checkLedger(t, c.core)
+	})
+}
+
+// TestRefusalByTheCacheIsTriedWithLocks has the cache say that an account has too few points, while
+// another core has credited them.
+func TestRefusalByTheCacheIsTriedWithLocks(t *testing.T) {
+	forEachDatabase(t, func(t *testing.T, url string) {
+		c := openTwoCores(t, url)
+		mustCommit(t, c.core, newCredit("user:a", 100, "1"))
+		mustCommit(t, c.other, newCredit("user:a", 1000, "2"))
+		c.store.lockedTries = nil
+		mustCommit(t, c.core, newHold("user:a", 1100, "3"))
+		c.checkConflict(t, "hold")
+		checkEqual(t, "batches to lock after a refusal", c.store.committer.lockedFor, 0)
+		checkLedger(t, c.core)
+	})
+}
+
+func TestRetriesLockTheNextBatches(t *testing.T) {
+	forEachDatabase(t, func(t *testing.T, url string) {
+		c := openTwoCores(t, url)
+		hold := newHold("user:a", 10, "2")
+		held := mustCommit(t, c.core, newCredit("user:a", 10, "1"), hold)[1]
+		c.store.lockedTries = nil
+		again := mustCommit(t, c.core, hold)[0]
+		checkEqual(t, "retry is replayed", again.Replayed, true)
+		checkEqual(t, "escrow of the retry", again.EscrowID, held.EscrowID)
+		c.checkTries(t, "retry", false, true)
+		if c.store.committer.lockedFor == 0 {
+			t.Error("the next batches are not locked after a retry")
+		}
+		checkLedger(t, c.core)
+	})
+}
+
+// TestEscrowClosedByAnotherCoreIsClosed has another core close an escrow that the core has cached.
+func TestEscrowClosedByAnotherCoreIsClosed(t *testing.T) {
+	forEachDatabase(t, func(t *testing.T, url string) {
+		c := openTwoCores(t, url)
+		held := mustCommit(t, c.core, newCredit("user:a", 10, "1"), newHold("user:a", 10, "2"))[1]
+		mustCommit(t, c.other, newRefund(held.EscrowID, 10, "3"))
+		var processed *EscrowProcessedError
+		r := commitBatch(t, c.core, newRefund(held.EscrowID, 10, "4"))[0]
+		if !errors.As(r.err, &processed) {
+			t.Errorf("second refund: got error %v, want an EscrowProcessedError", r.err)
+		}
+		checkLedger(t, c.core)
+	})
+}
+
+// TestWriteComparesTheNewestRow has a write wait for the row lock of another core. Then it compares
+// the hash with the row that the other core has committed, not with the row of its own snapshot.
 func TestWriteComparesTheNewestRow(t *testing.T) {
-	eachDatabase(t, func(t *testing.T, url string) {
+	forEachDatabase(t, func(t *testing.T, url string) {
 		f, l := openFaulty(t, url)
 		if !l.store.optimisticWrites() {
-			return // it has one writer at a time
+			return // this database has one writer at a time
 		}
-		commitBatch(t, l, creditOf("user:a", 10, "1"))
-		f.tries = nil
+		mustCommit(t, l, newCredit("user:a", 10, "1"))
+		f.lockedTries = nil
 		db := f.sharedQueries().db
 		tx, err := db.Beginx()
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer func() { _ = tx.Rollback() }()
-		hash := bytes.Repeat([]byte{7}, 32)
-		if _, err := tx.ExecContext(t.Context(), "UPDATE wallets SET hash = $1, available = 99 WHERE account = 'user:a'", hash); err != nil {
+		otherHash := bytes.Repeat([]byte{7}, 32)
+		_, err = tx.ExecContext(t.Context(), "UPDATE wallets SET hash = $1, available = 99 WHERE account = 'user:a'", otherHash)
+		if err != nil {
 			t.Fatal(err)
 		}
-		var results []result
-		var waits sync.WaitGroup
-		t.Cleanup(waits.Wait) // before the ledger is closed, and after the transaction's end if the test fails
-		waits.Go(func() { results = commitBatch(t, l, creditOf("user:a", 1, "2")) })
-		untilLockWait(t, db.GetContext)
-		if err := tx.Commit(); err != nil {
+
+		var r result
+		var writer sync.WaitGroup
+		t.Cleanup(writer.Wait) // before the ledger is closed, and after the rollback if the test fails
+		writer.Go(func() { r = commitBatch(t, l, newCredit("user:a", 1, "2"))[0] })
+		waitForLockedSession(t, db.GetContext)
+		err = tx.Commit()
+		if err != nil {
 			t.Fatal(err)
 		}
-		if waits.Wait(); t.Failed() {
+		writer.Wait()
+		if t.Failed() {
 			return
 		}
-		r := results[0]
-		if r.err != nil || r.receipt.Balances[0].Available != 100 || !slices.Equal(f.tries, []bool{false, true}) {
-			t.Errorf("%+v, %v after locked tries %v", r.receipt, r.err, f.tries)
+		checkError(t, "credit", r.err, nil)
+		checkEqual(t, "available", r.receipt.Balances[0].Available, 100)
+		if want := []bool{false, true}; !slices.Equal(f.lockedTries, want) {
+			t.Errorf("got locked tries %v, want %v", f.lockedTries, want)
 		}
 	})
 }
 
-// untilLockWait waits for a session that waits for a lock.
-func untilLockWait(t *testing.T, get func(ctx context.Context, dest any, query string, args ...any) error) {
+// waitForLockedSession returns when a session of the database waits for a lock.
+func waitForLockedSession(t *testing.T, get func(ctx context.Context, dest any, query string, args ...any) error) {
 	t.Helper()
+	const query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	for n := 0; n == 0; {
-		if err := get(ctx, &n, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"); err != nil {
-			t.Errorf("nobody waits for the lock: %v", err)
+		err := get(ctx, &n, query)
+		if err != nil {
+			t.Errorf("no session waits for a lock: %v", err)
 			return
 		}
 	}
 }
 
-// TestLockedBatchesNeedOneConnection: if a locked batch needed a second connection, a full pool
-// would wait for itself.
+// TestLockedBatchesNeedOneConnection has a pool of one connection. A locked batch that needed a
+// second one would wait for itself.
 func TestLockedBatchesNeedOneConnection(t *testing.T) {
-	l, err := Open(t.Context(), postgresDatabase(t), Config{MaxConns: 1})
+	l, err := Open(t.Context(), newPostgresDatabase(t), Config{MaxConns: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
 	f := makeFaulty(l)
-	for _, op := range []Op{
-		creditOf("user:a", 10, "1"), creditOf("user:a", 10, "2"),
-		{Operation: OpHold, Account: "user:a", Amount: 5, Reason: "r", QueueItemID: "q", FeatureType: "f", IdempotencyKey: "3"},
-	} {
+	for _, op := range []Op{newCredit("user:a", 10, "1"), newCredit("user:a", 10, "2"), newHold("user:a", 5, "3")} {
 		f.committer.lockedFor = 2
-		if r := commitBatch(t, l, op)[0]; r.err != nil {
-			t.Errorf("%s: %v", op.IdempotencyKey, r.err)
-		}
+		mustCommit(t, l, op)
 	}
-	if slices.Contains(f.tries, false) || len(f.tries) != 3 {
-		t.Errorf("locked tries %v", f.tries)
+	if want := []bool{true, true, true}; !slices.Equal(f.lockedTries, want) {
+		t.Errorf("got locked tries %v, want %v", f.lockedTries, want)
 	}
+}
+
+// fillCommitCache stores wallets and escrows with the numbers from first up to, but without, end.
+func fillCommitCache(c *commitCache, first, end int) {
+	m := &mutations{}
+	for i := first; i < end; i++ {
+		m.wallets = append(m.wallets, &wallet{Account: Account(fmt.Sprint("user:", i)), Seq: int64(i)})
+		m.opened = append(m.opened, &Escrow{ID: numberedID(i), User: "user:e", Status: StatusHeld})
+	}
+	c.storeBatch(m)
+}
+
+func numberedID(i int) uuid.UUID {
+	return uuid.UUID{byte(i >> 16), byte(i >> 8), byte(i)}
 }
 
 func TestCommitCacheIsBounded(t *testing.T) {
 	t.Parallel()
 	var c commitCache
-	put := func(from, to int) {
-		m := &mutations{}
-		for i := from; i < to; i++ {
-			m.wallets = append(m.wallets, &wallet{Account: Account(fmt.Sprint("user:", i)), Seq: int64(i)})
-			m.opened = append(m.opened, &Escrow{ID: uuid.UUID{byte(i >> 16), byte(i >> 8), byte(i)}, User: "user:e", Status: StatusHeld})
-		}
-		c.storeBatch(m)
-	}
 	for i := range 10 {
-		put(i*cacheLimit/4, (i+1)*cacheLimit/4)
-		put(0, 1) // stays, since it is used
+		fillCommitCache(&c, i*cacheLimit/4, (i+1)*cacheLimit/4)
 	}
 	if n := len(c.wallets.young) + len(c.wallets.old); n > cacheLimit {
-		t.Errorf("%d wallets are cached", n)
+		t.Errorf("cached wallets: got %d, want at most %d", n, cacheLimit)
 	}
 	if n := len(c.escrows.young) + len(c.escrows.old); n > cacheLimit {
-		t.Errorf("%d escrows are cached", n)
+		t.Errorf("cached escrows: got %d, want at most %d", n, cacheLimit)
 	}
-	if c.wallets.get("user:0") == nil || c.wallets.get(Account(fmt.Sprint("user:", 10*cacheLimit/4-1))) == nil || c.wallets.get("user:1") != nil {
-		t.Error("the wrong ones are cached")
+}
+
+func TestCommitCacheKeepsRecentlyUsedEntries(t *testing.T) {
+	t.Parallel()
+	var c commitCache
+	for i := range 10 {
+		fillCommitCache(&c, i*cacheLimit/4, (i+1)*cacheLimit/4)
+		fillCommitCache(&c, 0, 1)
 	}
-	if c.escrowUser(uuid.UUID{}) != "user:e" || c.escrowUser(uuid.Max) != "" {
-		t.Error("the escrow's user is not cached")
+	newest := Account(fmt.Sprint("user:", 10*cacheLimit/4-1))
+	for a, want := range map[Account]bool{"user:0": true, newest: true, "user:1": false} {
+		checkEqual(t, fmt.Sprint(a, " is cached"), c.wallets.get(a) != nil, want)
 	}
+	checkEqual(t, "user of a cached escrow", c.escrowUser(numberedID(0)), "user:e")
+	checkEqual(t, "user of an unknown escrow", c.escrowUser(uuid.Max), "")
 }

@@ -14,76 +14,83 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestLedgerAgainstModel runs random operations on two ledgers of one database,
-// with repeats, reused keys and failures at every step, and compares each answer
-// with a model that is a few maps.
+// TestLedgerAgainstModel does random operations on two cores of one database, with retries, reused
+// keys and failures at every step. It compares each answer with a model that consists of a few
+// maps.
 func TestLedgerAgainstModel(t *testing.T) {
 	t.Parallel()
-	for name, url := range map[string]func(*testing.T) string{"postgres": postgresDatabase, "sqlite": sqliteDatabase} {
+	for name, newDatabase := range map[string]func(*testing.T) string{
+		"postgres": newPostgresDatabase,
+		"sqlite":   newSQLiteDatabase,
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			url := url(t)
-			s := &system{stores: [2]*faulty{}, ledgers: [2]*Ledger{}}
-			for i := range s.ledgers {
-				s.open(t, i, url)
+			url := newDatabase(t)
+			var cores [2]modelCore
+			for i := range cores {
+				cores[i] = openModelCore(t, url)
 			}
 			var cases atomic.Int64
 			rapid.Check(t, func(rt *rapid.T) {
-				m := &model{t: rt, system: s, prefix: fmt.Sprintf("%d-", cases.Add(1)), wallets: map[Account]*wallet{}, escrows: map[uuid.UUID]*Escrow{}, known: map[keyRef]answered{}}
-				rt.Repeat(map[string]func(*rapid.T){"operation": m.operation, "repeat": m.repeat, "": m.check})
+				m := newModel(cores, fmt.Sprintf("%d-", cases.Add(1)))
+				rt.Repeat(map[string]func(*rapid.T){
+					"operation": m.doNewOperation,
+					"retry":     m.retryOperation,
+					"":          m.checkBalances,
+				})
 			})
-			r, err := s.ledgers[0].Verify(t.Context(), VerifyOptions{})
-			if err != nil || !r.OK() {
-				t.Errorf("after it all: %+v, %v", r, err)
-			}
+			checkLedger(t, cores[0].ledger)
 		})
 	}
 }
 
-// system is what is tested.
-type system struct {
-	stores  [2]*faulty
-	ledgers [2]*Ledger
+// modelCore is one of the cores that are tested.
+type modelCore struct {
+	store  *faultyStore
+	ledger *Ledger
 }
 
-func (s *system) open(t *testing.T, i int, url string) {
+func openModelCore(t *testing.T, url string) modelCore {
 	t.Helper()
 	l, err := Open(t.Context(), url, Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.stores[i] = &faulty{store: l.store}
-	l.store = s.stores[i]
-	s.ledgers[i] = l
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- l.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := errors.Join(<-done, l.Close()); err != nil {
-			t.Error(err)
-		}
-	})
+	f := &faultyStore{store: l.store}
+	l.store = f
+	runUntilCleanup(t, l)
+	return modelCore{store: f, ledger: l}
 }
 
-type answered struct {
+// answeredOp is an operation that was done, with its encoded receipt.
+type answeredOp struct {
 	op      Op
 	receipt string
 }
 
+// model is what the ledger must answer.
 type model struct {
-	t       *rapid.T
-	system  *system
-	prefix  string // keeps the cases' accounts and keys apart in one database
+	cores   [2]modelCore
+	prefix  string // separates the accounts and keys of the cases in one database
 	wallets map[Account]*wallet
 	escrows map[uuid.UUID]*Escrow
-	known   map[keyRef]answered
-	ids     []uuid.UUID
+	known   map[keyRef]answeredOp
+	ids     []uuid.UUID // of the escrows
 	keys    []keyRef
 }
 
-// operation does something new, most likely right.
-func (m *model) operation(t *rapid.T) {
+func newModel(cores [2]modelCore, prefix string) *model {
+	return &model{
+		cores:   cores,
+		prefix:  prefix,
+		wallets: map[Account]*wallet{},
+		escrows: map[uuid.UUID]*Escrow{},
+		known:   map[keyRef]answeredOp{},
+	}
+}
+
+// doNewOperation does an operation with a new key. Most of the drawn operations are valid.
+func (m *model) doNewOperation(t *rapid.T) {
 	op := drawOp(t, m.ids)
 	if op.Account != "" {
 		op.Account = Account(string(op.Account.Type()) + ":" + m.prefix + op.Account.ID())
@@ -92,164 +99,222 @@ func (m *model) operation(t *rapid.T) {
 		op.Model = Account("model:" + m.prefix + op.Model.ID())
 	}
 	if e := m.escrows[op.EscrowID]; e != nil && rapid.IntRange(0, 3).Draw(t, "right amount") > 0 {
-		op.Amount, op.RefundAmount, op.SettleAmount = e.Amount, 0, 0
+		op.Amount = e.Amount
+		op.RefundAmount = 0
+		op.SettleAmount = 0
 		if op.Operation == OpPartialSettle {
 			op.Operation = OpSettle
 		}
 	}
 	op.IdempotencyKey = fmt.Sprint(m.prefix, len(m.keys))
-	op.QueueItemID = "q"
-	if op.Operation == OpHold {
+	switch op.Operation {
+	case OpCredit, OpDebit:
+	case OpHold:
+		op.QueueItemID = "q"
 		op.FeatureType = "f"
+	default:
+		op.QueueItemID = "q"
 	}
-	if op.Operation == OpCredit || op.Operation == OpDebit {
-		op.QueueItemID = ""
-	}
-	m.do(t, op)
+	m.doOperation(t, op)
 }
 
-// repeat asks again for something that was done, or for something else under its key.
-func (m *model) repeat(t *rapid.T) {
+// retryOperation sends a known key again, with the same operation or with another one.
+func (m *model) retryOperation(t *rapid.T) {
 	if len(m.keys) == 0 {
-		t.Skip("nothing to repeat")
+		t.Skip("no operation was done")
 	}
 	op := m.known[rapid.SampledFrom(m.keys).Draw(t, "key")].op
 	if rapid.Bool().Draw(t, "changed") {
 		op.Reason = "other_reason"
 	}
-	m.do(t, op)
+	m.doOperation(t, op)
 }
 
-func (m *model) do(t *rapid.T, op Op) {
-	i := rapid.IntRange(0, 1).Draw(t, "ledger")
+func (m *model) doOperation(t *rapid.T, op Op) {
+	core := m.cores[rapid.IntRange(0, 1).Draw(t, "ledger")]
 	if rapid.IntRange(0, 3).Draw(t, "fault") == 0 {
-		m.system.stores[i].arm(fault{
-			at:  rapid.SampledFrom([]string{"begin", "keys", "escrows", "wallets", "write", "commit before", "commit after"}).Draw(t, "at"),
-			err: rapid.SampledFrom([]error{driver.ErrBadConn, &pq.Error{Code: "40001"}, errConflict}).Draw(t, "cause"),
-		})
+		core.store.setFaults(drawFault(t))
 	}
-	got, err := m.system.ledgers[i].Do(context.Background(), op)
-	m.system.stores[i].arm()
+	got, err := core.ledger.Do(context.Background(), op)
+	core.store.setFaults()
 
-	if k, ok := m.known[keyRef{op.Operation, op.IdempotencyKey}]; ok {
-		switch {
-		case k.op.Reason != op.Reason:
-			if !errors.Is(err, ErrKeyReused) {
-				t.Fatalf("%+v: %v, want ErrKeyReused", op, err)
-			}
-		case err != nil || !got.Replayed || asJSON(t, got) != k.receipt:
-			t.Fatalf("repeat of %+v: %s, %v, want %s", op, asJSON(t, got), err, k.receipt)
-		}
+	ref := keyRef{op.Operation, op.IdempotencyKey}
+	if known, found := m.known[ref]; found {
+		checkRetry(t, &op, known, got, err)
 		return
 	}
-	want := m.expect(&op, got)
-	if fmt.Sprint(want) != fmt.Sprint(err) && !errors.Is(err, want) {
-		t.Fatalf("%+v: %v, want %v", op, err, want)
+	want := m.applyOperation(&op, got)
+	if !errors.Is(err, want) {
+		t.Fatalf("%+v: got error %v, want %v", op, err, want)
 	}
 	if err != nil {
 		return
 	}
 	if got.Replayed {
-		t.Fatalf("%+v is said to be a repeat", op)
+		t.Fatalf("%+v: got a replayed receipt, want a new one", op)
 	}
 	for _, b := range got.Balances {
-		if w := m.wallets[Account(b.Account)]; b.Available != w.Available || b.Escrow != w.Escrow || b.Earned != w.Earned || b.Seq != w.Seq {
-			t.Fatalf("%+v left %+v, want %+v", op, b, w)
-		}
+		m.compareBalance(t, Account(b.Account), b)
 	}
-	m.known[keyRef{op.Operation, op.IdempotencyKey}] = answered{op, asJSON(t, got)}
-	m.keys = append(m.keys, keyRef{op.Operation, op.IdempotencyKey})
+	m.known[ref] = answeredOp{op, encodeReceipt(t, got)}
+	m.keys = append(m.keys, ref)
 }
 
-// expect is the contract in a few lines, independent of apply.
-func (m *model) expect(op *Op, got Receipt) error {
-	get := func(a Account) *wallet {
-		if m.wallets[a] == nil {
-			m.wallets[a] = &wallet{Account: a}
-		}
-		return m.wallets[a]
+func drawFault(t *rapid.T) fault {
+	places := []string{"begin", "keys", "escrows", "wallets", "write", "commit before", "commit after"}
+	causes := []error{driver.ErrBadConn, &pq.Error{Code: "40001"}, errConflict}
+	return fault{
+		at:  rapid.SampledFrom(places).Draw(t, "at"),
+		err: rapid.SampledFrom(causes).Draw(t, "cause"),
 	}
+}
+
+// checkRetry checks the answer to an operation whose key is known.
+func checkRetry(t *rapid.T, op *Op, known answeredOp, got Receipt, err error) {
+	if op.Reason != known.op.Reason {
+		if !errors.Is(err, ErrKeyReused) {
+			t.Fatalf("changed %+v: got error %v, want ErrKeyReused", op, err)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatalf("retry of %+v: %v", op, err)
+	}
+	if !got.Replayed {
+		t.Fatalf("retry of %+v: got a new receipt, want a replayed one", op)
+	}
+	if encoded := encodeReceipt(t, got); encoded != known.receipt {
+		t.Fatalf("retry of %+v: got %s, want %s", op, encoded, known.receipt)
+	}
+}
+
+// applyOperation applies the operation to the model and returns the error that the ledger must
+// return. It is independent of apply.
+func (m *model) applyOperation(op *Op, got Receipt) error {
 	switch op.Operation {
 	case OpCredit:
-		if w := m.wallets[op.Account]; w != nil && w.Available+w.Escrow+w.Earned+op.Amount > MaxAmount {
-			return ErrInvalid
-		}
-		w := get(op.Account)
-		if w.Account.IsUser() {
-			w.Available += op.Amount
-		} else {
-			w.Earned += op.Amount
-		}
-		w.Seq++
+		return m.applyCredit(op)
 	case OpDebit, OpHold:
-		w := m.wallets[op.Account]
-		if w == nil {
-			return ErrAccountNotFound
-		}
-		if w.Available+w.Earned < op.Amount { // one of them is always zero
-			return ErrInsufficientFunds
-		}
-		if op.Operation == OpHold {
-			w.Available, w.Escrow, w.Seq = w.Available-op.Amount, w.Escrow+op.Amount, w.Seq+3
-			m.escrows[got.EscrowID] = &Escrow{User: op.Account, Amount: op.Amount, Status: StatusHeld}
-			m.ids = append(m.ids, got.EscrowID)
-			return nil
-		}
-		if w.Account.IsUser() {
-			w.Available -= op.Amount
-		} else {
-			w.Earned -= op.Amount
-		}
-		w.Seq++
+		return m.applyDebitOrHold(op, got.EscrowID)
 	default:
-		e := m.escrows[op.EscrowID]
-		if e == nil {
-			return ErrEscrowNotFound
-		}
-		if e.Status != StatusHeld {
-			return ErrEscrowProcessed
-		}
-		if op.Amount+op.RefundAmount+op.SettleAmount != e.Amount {
-			return ErrAmountMismatch
-		}
-		back, earned := op.RefundAmount, op.SettleAmount
-		switch op.Operation {
-		case OpSettle:
-			earned = e.Amount
-		case OpRefund:
-			back = e.Amount
-		}
-		if w := m.wallets[op.Model]; earned > 0 && w != nil && w.Earned+earned > MaxAmount {
-			return ErrInvalid
-		}
-		u := m.wallets[e.User]
-		u.Escrow, u.Available, u.Seq = u.Escrow-e.Amount, u.Available+back, u.Seq+2
-		if back > 0 {
-			u.Seq++
-		}
-		if earned > 0 {
-			w := get(op.Model)
-			w.Earned, w.Seq = w.Earned+earned, w.Seq+2
-		}
-		e.Status = StatusSettled
+		return m.applyClose(op)
+	}
+}
+
+// walletOf returns the account's wallet, which it creates if there is none.
+func (m *model) walletOf(a Account) *wallet {
+	if m.wallets[a] == nil {
+		m.wallets[a] = &wallet{Account: a}
+	}
+	return m.wallets[a]
+}
+
+func (m *model) applyCredit(op *Op) error {
+	if w := m.wallets[op.Account]; w != nil && w.Available+w.Escrow+w.Earned+op.Amount > MaxAmount {
+		return ErrInvalid
+	}
+	w := m.walletOf(op.Account)
+	if w.Account.IsUser() {
+		w.Available += op.Amount
+	} else {
+		w.Earned += op.Amount
+	}
+	w.Seq++
+	return nil
+}
+
+func (m *model) applyDebitOrHold(op *Op, escrow uuid.UUID) error {
+	w := m.wallets[op.Account]
+	if w == nil {
+		return ErrAccountNotFound
+	}
+	if w.Available+w.Earned < op.Amount { // one of them is always zero
+		return ErrInsufficientFunds
+	}
+	if w.Account.IsUser() {
+		w.Available -= op.Amount
+	} else {
+		w.Earned -= op.Amount
+	}
+	w.Seq++
+	if op.Operation == OpHold {
+		w.Escrow += op.Amount
+		w.Seq += 2
+		m.escrows[escrow] = &Escrow{User: op.Account, Amount: op.Amount, Status: StatusHeld}
+		m.ids = append(m.ids, escrow)
 	}
 	return nil
 }
 
-// check compares the balances that the ledgers answer.
-func (m *model) check(t *rapid.T) {
-	for a, w := range m.wallets {
-		b, err := m.system.ledgers[0].Balance(context.Background(), a)
-		if err != nil || b.Available != w.Available || b.Escrow != w.Escrow || b.Earned != w.Earned || b.Seq != w.Seq {
-			t.Fatalf("%s has %+v, %v, want %+v", a, b, err, w)
+func (m *model) applyClose(op *Op) error {
+	e := m.escrows[op.EscrowID]
+	if e == nil {
+		return ErrEscrowNotFound
+	}
+	if e.Status != StatusHeld {
+		return ErrEscrowProcessed
+	}
+	if op.Amount+op.RefundAmount+op.SettleAmount != e.Amount {
+		return ErrAmountMismatch
+	}
+	refunded := op.RefundAmount
+	earned := op.SettleAmount
+	switch op.Operation {
+	case OpSettle:
+		earned = e.Amount
+	case OpRefund:
+		refunded = e.Amount
+	}
+	if w := m.wallets[op.Model]; earned > 0 && w != nil && w.Earned+earned > MaxAmount {
+		return ErrInvalid
+	}
+
+	user := m.wallets[e.User]
+	user.Escrow -= e.Amount
+	user.Available += refunded
+	user.Seq += 2
+	if refunded > 0 {
+		user.Seq++
+	}
+	if earned > 0 {
+		w := m.walletOf(op.Model)
+		w.Earned += earned
+		w.Seq += 2
+	}
+	e.Status = StatusSettled
+	return nil
+}
+
+// checkBalances compares the balances of the first core with the model's.
+func (m *model) checkBalances(t *rapid.T) {
+	for a := range m.wallets {
+		b, err := m.cores[0].ledger.Balance(context.Background(), a)
+		if err != nil {
+			t.Fatalf("balance of %s: %v", a, err)
 		}
+		m.compareBalance(t, a, b)
 	}
 }
 
-func asJSON(t *rapid.T, r Receipt) string {
-	b, err := json.Marshal(r)
+func (m *model) compareBalance(t *rapid.T, a Account, got Balance) {
+	w := m.wallets[a]
+	want := Balance{
+		Account:   string(a),
+		Available: w.Available,
+		Escrow:    w.Escrow,
+		Earned:    w.Earned,
+		Seq:       w.Seq,
+		UpdatedAt: got.UpdatedAt,
+	}
+	if got != want {
+		t.Fatalf("balance of %s: got %+v, want %+v", a, got, want)
+	}
+}
+
+func encodeReceipt(t *rapid.T, r Receipt) string {
+	encoded, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(b)
+	return string(encoded)
 }

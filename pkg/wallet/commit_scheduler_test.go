@@ -9,10 +9,10 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestBatchesShareNothingAndKeepOrder admits random requests, starts batches and finishes them.
+// TestBatchesShareNoSubjectAndKeepOrder admits random requests, starts batches and finishes them.
 // Running batches have no subject in common, and requests with a common subject run in the order
 // in which they were admitted.
-func TestBatchesShareNothingAndKeepOrder(t *testing.T) {
+func TestBatchesShareNoSubjectAndKeepOrder(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		m := newSchedulerModel()
@@ -53,7 +53,7 @@ func (m *schedulerModel) admit(t *rapid.T) {
 	if len(m.s.waiting) == m.s.maxBatch {
 		return // full
 	}
-	r := &request{op: drawNamed(t), callID: rapid.SampledFrom([]callID{0, 1, 2}).Draw(t, "call")}
+	r := &request{op: drawClashingOp(t), callID: rapid.SampledFrom([]callID{0, 1, 2}).Draw(t, "call")}
 	r.addOpSubjects()
 	m.numbers[r] = len(m.numbers) + 1
 	m.s.admitRequest(r)
@@ -67,7 +67,7 @@ func (m *schedulerModel) selectBatch(t *rapid.T) {
 	before := slices.Clone(m.s.waiting)
 	m.s.selectBatch(c)
 	if len(c.batch)+len(m.s.waiting) != len(before) {
-		t.Fatalf("%d were waiting, %d are selected and %d stay", len(before), len(c.batch), len(m.s.waiting))
+		t.Fatalf("got %d requests selected and %d waiting, want %d in all", len(c.batch), len(m.s.waiting), len(before))
 	}
 	for _, r := range c.batch {
 		m.checkCall(t, r)
@@ -75,8 +75,9 @@ func (m *schedulerModel) selectBatch(t *rapid.T) {
 			m.checkSubject(t, r, subject)
 		}
 	}
-	if len(m.running) == 0 && len(before) > 0 && !slices.Contains(c.batch, before[0]) {
-		t.Fatal("nothing runs, and the oldest request stays behind")
+	noneRunning := len(m.running) == 0 && len(before) > 0
+	if noneRunning && !slices.Contains(c.batch, before[0]) {
+		t.Fatal("no batch runs, but the oldest request is not selected")
 	}
 	if len(c.batch) > 0 {
 		m.s.free = m.s.free[1:]
@@ -85,7 +86,8 @@ func (m *schedulerModel) selectBatch(t *rapid.T) {
 	}
 }
 
-// checkCall: the cache has no escrows here, so a settlement's user may be any user of its call.
+// checkCall checks that r did not overtake a request of its call whose user is unknown. The cache
+// is empty in this test, so the user of a settlement may be any user of its call.
 func (m *schedulerModel) checkCall(t *rapid.T, r *request) {
 	mustComeFirst := func(other *request) bool {
 		unknown := other.op.Account == "" || r.op.Account == ""
@@ -96,19 +98,19 @@ func (m *schedulerModel) checkCall(t *rapid.T, r *request) {
 		return
 	}
 	if slices.ContainsFunc(m.s.waiting, mustComeFirst) || slices.ContainsFunc(m.running, runsFirst) {
-		t.Fatalf("request %d overtook a settlement of its call", m.numbers[r])
+		t.Fatalf("request %d runs before an earlier settlement of its call", m.numbers[r])
 	}
 }
 
 func (m *schedulerModel) checkSubject(t *rapid.T, r *request, s subject) {
 	if m.numbers[r] < m.newest[s] {
-		t.Fatalf("request %d overtook %d", m.newest[s], m.numbers[r])
+		t.Fatalf("request %d of %v ran before request %d", m.newest[s], s, m.numbers[r])
 	}
 	m.newest[s] = m.numbers[r]
 	for _, other := range m.running {
 		for _, o := range other.batch {
 			if slices.Contains(o.busySubjects(), s) {
-				t.Fatalf("%v is in two batches", s)
+				t.Fatalf("%v is in two running batches", s)
 			}
 		}
 	}
@@ -122,38 +124,47 @@ func (m *schedulerModel) finish(t *rapid.T) {
 	m.s.finishBatch(m.running[i])
 	m.running = slices.Delete(m.running, i, i+1)
 	if m.s.targetSize > m.s.maxBatch {
-		t.Fatalf("a batch waits for %d requests and holds %d", m.s.targetSize, m.s.maxBatch)
+		t.Fatalf("target size: got %d, want at most %d", m.s.targetSize, m.s.maxBatch)
 	}
 	if len(m.running) > 0 {
 		return
 	}
-	if len(m.s.busy) != 0 || len(m.s.runningCalls) != 0 || m.s.running != 0 {
-		t.Fatalf("nothing runs, and %d subjects and %d calls are busy, %d requests running",
-			len(m.s.busy), len(m.s.runningCalls), m.s.running)
+	for name, got := range map[string]int{
+		"busy subjects":    len(m.s.busy),
+		"running calls":    len(m.s.runningCalls),
+		"running requests": m.s.running,
+	} {
+		if got != 0 {
+			t.Fatalf("%s while no batch runs: got %d, want 0", name, got)
+		}
 	}
 }
 
-// drawNamed is an operation on few accounts and escrows, so that they clash.
-func drawNamed(t *rapid.T) Op {
-	n := func(name string) int { return rapid.IntRange(0, 4).Draw(t, name) }
-	switch op := rapid.SampledFrom([]Operation{OpCredit, OpHold, OpSettle, OpRefund}).Draw(t, "operation"); op {
+// drawClashingOp draws an operation on few accounts and escrows, so that operations clash.
+func drawClashingOp(t *rapid.T) Op {
+	draw := func(name string) int { return rapid.IntRange(0, 4).Draw(t, name) }
+	op := Op{Operation: rapid.SampledFrom([]Operation{OpCredit, OpHold, OpSettle, OpRefund}).Draw(t, "operation")}
+	switch op.Operation {
 	case OpSettle:
-		return Op{Operation: op, EscrowID: uuid.UUID{byte(n("escrow"))}, Model: Account(fmt.Sprint("model:", n("model")))}
+		op.EscrowID = uuid.UUID{byte(draw("escrow"))}
+		op.Model = Account(fmt.Sprint("model:", draw("model")))
 	case OpRefund:
-		return Op{Operation: op, EscrowID: uuid.UUID{byte(n("escrow"))}}
+		op.EscrowID = uuid.UUID{byte(draw("escrow"))}
 	default:
-		return Op{Operation: op, Account: Account(fmt.Sprint("user:", n("user")))}
+		op.Account = Account(fmt.Sprint("user:", draw("user")))
 	}
+	return op
 }
 
-// TestSchedulerStates checks what the waiting requests wait for.
-func TestSchedulerStates(t *testing.T) {
+// TestSchedulerStateNamesTheReasonToWait checks the state after the scheduler has started all
+// batches that it can start.
+func TestSchedulerStateNamesTheReasonToWait(t *testing.T) {
 	t.Parallel()
 	newRequest := func(a Account) *request {
-		op := creditOf(a, 1, "k")
+		op := newCredit(a, 1, "k")
 		return newValidatedRequest(t.Context(), &op)
 	}
-	for _, test := range []struct {
+	for _, tc := range []struct {
 		name       string
 		waiting    []Account
 		busy       Account
@@ -169,23 +180,21 @@ func TestSchedulerStates(t *testing.T) {
 		{name: "a busy account", waiting: []Account{"user:a"}, busy: "user:a", free: 1, targetSize: 1, want: blocked},
 		{name: "a busy account, after gathering", waiting: []Account{"user:a"}, busy: "user:a", free: 1, targetSize: 9, now: true, want: blocked},
 	} {
-		t.Run(test.name, func(t *testing.T) {
+		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			m := newSchedulerModel()
-			m.s.free = m.s.free[:test.free]
-			m.s.targetSize = test.targetSize
-			if test.busy != "" {
-				m.s.busy[subject{account: test.busy}] = &committer{}
+			m.s.free = m.s.free[:tc.free]
+			m.s.targetSize = tc.targetSize
+			if tc.busy != "" {
+				m.s.busy[subject{account: tc.busy}] = &committer{}
 			}
-			for _, a := range test.waiting {
+			for _, a := range tc.waiting {
 				m.s.admitRequest(newRequest(a))
 			}
-			if got := m.s.startBatches(test.now); got != test.want {
-				t.Errorf("state %d, want %d", got, test.want)
+			if got := m.s.startBatches(tc.now); got != tc.want {
+				t.Errorf("state: got %d, want %d", got, tc.want)
 			}
-			if len(m.s.waiting) != len(test.waiting) {
-				t.Errorf("%d requests wait, want %d", len(m.s.waiting), len(test.waiting))
-			}
+			checkEqual(t, "waiting requests", len(m.s.waiting), len(tc.waiting))
 		})
 	}
 }

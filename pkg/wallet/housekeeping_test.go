@@ -1,7 +1,6 @@
 package wallet
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,259 +12,231 @@ import (
 	"github.com/google/uuid"
 )
 
-// runLedger opens the ledger and runs it until the test ends.
-func runLedger(t *testing.T, url string) *Ledger {
+// makeHolds credits a user and makes n holds of 10 points that expire after a second. It returns
+// the ids of their escrows.
+func makeHolds(t *testing.T, l *Ledger, user Account, n int) []uuid.UUID {
 	t.Helper()
-	l, err := Open(t.Context(), url, Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- l.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := errors.Join(<-ended, l.Close()); err != nil {
-			t.Error(err)
-		}
-	})
-	return l
-}
-
-// change runs a statement behind the ledger's back.
-func change(t *testing.T, l *Ledger, statement string, args ...any) {
-	t.Helper()
-	if _, err := l.store.sharedQueries().db.ExecContext(t.Context(), statement, args...); err != nil {
-		t.Fatalf("%s: %v", statement, err)
-	}
-}
-
-// holds makes a user's holds, which expire after a second.
-func holds(t *testing.T, l *Ledger, user Account, n int) []uuid.UUID {
-	t.Helper()
-	ops := []Op{creditOf(user, int64(n)*10, "credit")}
+	ops := []Op{newCredit(user, int64(n)*10, "credit")}
 	for i := range n {
-		ops = append(ops, Op{
-			Operation: OpHold, Account: user, Amount: 10, Reason: "r", QueueItemID: "q", FeatureType: "f",
-			ExpiresIn: time.Second, IdempotencyKey: fmt.Sprint("hold", i),
-		})
+		op := newHold(user, 10, fmt.Sprint("hold", i))
+		op.ExpiresIn = time.Second
+		ops = append(ops, op)
 	}
-	ids := make([]uuid.UUID, 0, n)
-	for _, r := range l.DoBatch(t.Context(), ops) {
-		if r.Err != nil {
-			t.Fatal(r.Err)
-		}
-		if r.Receipt.EscrowID != uuid.Nil {
-			ids = append(ids, r.Receipt.EscrowID)
-		}
+	ids := make([]uuid.UUID, n)
+	for i, r := range mustDoBatch(t, l, ops)[1:] {
+		ids[i] = r.EscrowID
 	}
 	return ids
 }
 
-// Many escrows are due at once, and one of them is damaged: it is named, and the others end.
-func TestExpiryGoesOnPastWhatFails(t *testing.T) {
+// TestExpiryContinuesAfterAFailure has many escrows expire, one of which is damaged. The error
+// names that one, and the others are refunded.
+func TestExpiryContinuesAfterAFailure(t *testing.T) {
 	t.Parallel()
-	eachDatabase(t, func(t *testing.T, url string) {
+	forEachDatabase(t, func(t *testing.T, url string) {
 		l := runLedger(t, url)
-		ids := holds(t, l, "user:a", 250) // more than are asked for at a time
-		change(t, l, `DELETE FROM escrows WHERE id = $1`, ids[0])
+		ids := makeHolds(t, l, "user:a", 250) // more than one query lists
+		damaged := ids[0]
+		execStatement(t, l, `DELETE FROM escrows WHERE id = $1`, damaged)
 		later := time.Now().Add(2 * time.Second)
-		if err := l.refundExpired(t.Context(), later); !errors.Is(err, ErrEscrowNotFound) || !strings.Contains(err.Error(), ids[0].String()) {
-			t.Errorf("%v does not name escrow %s", err, ids[0])
+		err := l.refundExpired(t.Context(), later)
+		checkError(t, "refund expired escrows", err, ErrEscrowNotFound)
+		if err != nil && !strings.Contains(err.Error(), damaged.String()) {
+			t.Errorf("got error %v, want one that names escrow %s", err, damaged)
 		}
 		for _, id := range ids[1:] {
-			if e, err := l.Escrow(t.Context(), id); err != nil || e.Status != StatusRefunded {
-				t.Fatalf("escrow %+v, %v", e, err)
-			}
+			checkEscrowStatus(t, l, id, StatusRefunded)
 		}
-		if b, err := l.Balance(t.Context(), "user:a"); err != nil || b.Available != 2490 || b.Escrow != 10 {
-			t.Errorf("%+v, %v", b, err)
-		}
-		if due, err := l.store.listDueEscrows(t.Context(), later, dueEscrow{}, 10); err != nil || len(due) != 1 {
-			t.Errorf("%+v are left, %v", due, err)
-		}
+		checkBalance(t, l, "user:a", Balance{Available: 2490, Escrow: 10, Seq: 1 + 250*3 + 249*3})
+		due, err := l.store.listDueEscrows(t.Context(), later, dueEscrow{}, 10)
+		checkError(t, "list due escrows", err, nil)
+		checkEqual(t, "due escrows", len(due), 1)
 	})
 }
 
-// A core whose clock was a year ahead left its time in an account, whose history does not go back;
-// what it holds from then on expires when it was asked to, all the same.
-func TestExpiryGoesByTheClock(t *testing.T) {
+// TestExpiryFollowsTheClock has an account whose newest transaction is a year ahead, because of a
+// core whose clock was ahead. A hold of that account expires when the clock says so.
+func TestExpiryFollowsTheClock(t *testing.T) {
 	t.Parallel()
-	eachDatabase(t, func(t *testing.T, url string) {
-		l := runLedger(t, url)
-		if _, err := l.Do(t.Context(), creditOf("user:a", 20, "c")); err != nil {
-			t.Fatal(err)
-		}
+	forEachDatabase(t, func(t *testing.T, url string) {
+		first := runLedger(t, url)
+		mustDoBatch(t, first, []Op{newCredit("user:a", 20, "c")})
 		ahead := time.Now().AddDate(1, 0, 0).Truncate(time.Millisecond).UTC()
-		change(t, l, `UPDATE wallets SET updated_at = $1`, l.store.sharedQueries().timeValue(ahead))
-		l = runLedger(t, url) // its cache does not have the account
+		execStatement(t, first, `UPDATE wallets SET updated_at = $1`, first.store.sharedQueries().timeValue(ahead))
+
+		l := runLedger(t, url) // its cache does not have the account
 		start := time.Now().Truncate(time.Millisecond)
-		op := Op{Operation: OpHold, Account: "user:a", Amount: 10, Reason: "r", QueueItemID: "q", FeatureType: "f", ExpiresIn: time.Hour, IdempotencyKey: "h"}
-		r, err := l.Do(t.Context(), op)
-		if err != nil || !r.Timestamp.Equal(ahead) {
-			t.Fatalf("%+v, %v", r, err)
+		op := newHold("user:a", 10, "h")
+		op.ExpiresIn = time.Hour
+		held := mustDoBatch(t, l, []Op{op})[0]
+		if !held.Timestamp.Equal(ahead) {
+			t.Fatalf("time of the hold: got %v, want %v", held.Timestamp, ahead)
 		}
-		e, err := l.Escrow(t.Context(), r.EscrowID)
-		if err != nil || !e.CreatedAt.Equal(ahead) || e.ExpiresAt.Before(start.Add(time.Hour)) || e.ExpiresAt.After(time.Now().Add(time.Hour)) {
-			t.Errorf("%+v, %v, want it to expire in an hour", e, err)
+		e := checkEscrowStatus(t, l, held.EscrowID, StatusHeld)
+		if !e.CreatedAt.Equal(ahead) {
+			t.Errorf("time of the escrow: got %v, want %v", e.CreatedAt, ahead)
 		}
-		if again, err := l.Do(t.Context(), op); err != nil || !again.Replayed || again.EscrowID != r.EscrowID {
-			t.Errorf("asked again: %+v, %v", again, err)
+		earliest := start.Add(time.Hour)
+		latest := time.Now().Add(time.Hour)
+		if e.ExpiresAt.Before(earliest) || e.ExpiresAt.After(latest) {
+			t.Errorf("expiry: got %v, want it between %v and %v", e.ExpiresAt, earliest, latest)
 		}
-		if err := l.refundExpired(t.Context(), time.Now().Add(time.Hour)); err != nil {
-			t.Error(err)
-		}
-		if e, err = l.Escrow(t.Context(), r.EscrowID); err != nil || e.Status != StatusRefunded || e.ClosedAt.Before(ahead) {
-			t.Errorf("an hour later: %+v, %v", e, err)
+		again := mustDoBatch(t, l, []Op{op})[0]
+		checkEqual(t, "retry is replayed", again.Replayed, true)
+		checkEqual(t, "escrow of the retry", again.EscrowID, held.EscrowID)
+
+		err := l.refundExpired(t.Context(), time.Now().Add(time.Hour))
+		checkError(t, "refund expired escrows", err, nil)
+		e = checkEscrowStatus(t, l, held.EscrowID, StatusRefunded)
+		if e.ClosedAt.Before(ahead) {
+			t.Errorf("time of the refund: got %v, want at least %v", e.ClosedAt, ahead)
 		}
 	})
 }
 
-// Two cores refund what is due while others settle it: each escrow has one end, and each caller
-// knows which.
+// TestExpiryRacesSettlements has two cores refund expired escrows while callers settle them. Each
+// escrow is closed once, and its caller gets the matching answer.
 func TestExpiryRacesSettlements(t *testing.T) {
 	t.Parallel()
-	eachDatabase(t, func(t *testing.T, url string) {
-		cores := []*Ledger{runLedger(t, url), runLedger(t, url)}
+	forEachDatabase(t, func(t *testing.T, url string) {
 		const n = 40
-		ids := holds(t, cores[0], "user:a", n)
+		cores := []*Ledger{runLedger(t, url), runLedger(t, url)}
+		ids := makeHolds(t, cores[0], "user:a", n)
 		later := time.Now().Add(2 * time.Second)
-		var wg sync.WaitGroup
 		errs := make([]error, n)
+		var wg sync.WaitGroup
 		for i, id := range ids {
-			wg.Go(func() {
-				_, errs[i] = cores[i%2].Do(t.Context(), Op{
-					Operation: OpSettle, EscrowID: id, Model: "model:m", Amount: 10, Reason: "r", QueueItemID: "q", IdempotencyKey: id.String(),
-				})
-			})
+			wg.Go(func() { _, errs[i] = cores[i%2].Do(t.Context(), newSettle(id, "model:m", 10, id.String())) })
 		}
 		for _, l := range cores {
-			wg.Go(func() {
-				if err := l.refundExpired(t.Context(), later); err != nil {
-					t.Errorf("expire: %v", err)
-				}
-			})
+			wg.Go(func() { checkError(t, "refund expired escrows", l.refundExpired(t.Context(), later), nil) })
 		}
 		wg.Wait()
+
 		var settled int64
 		for i, id := range ids {
-			e, err := cores[0].Escrow(t.Context(), id)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var ended *EscrowProcessedError
-			switch {
-			case errs[i] == nil && e.Status == StatusSettled:
+			if errs[i] == nil {
 				settled++
-			case errors.As(errs[i], &ended) && ended.Status == StatusRefunded && e.Status == StatusRefunded:
-			default:
-				t.Errorf("the settlement's answer is %v, the escrow is %s", errs[i], e.Status)
+				checkEscrowStatus(t, cores[0], id, StatusSettled)
+				continue
 			}
+			checkEscrowStatus(t, cores[0], id, StatusRefunded)
+			var processed *EscrowProcessedError
+			if !errors.As(errs[i], &processed) {
+				t.Errorf("settlement of a refunded escrow: got error %v, want an EscrowProcessedError", errs[i])
+				continue
+			}
+			checkEqual(t, "status in the error", processed.Status, StatusRefunded)
 		}
-		if b, err := cores[1].Balance(t.Context(), "user:a"); err != nil || b.Escrow != 0 || b.Available != 10*(n-settled) {
-			t.Errorf("%d were settled, %+v, %v", settled, b, err)
+		b, err := cores[1].Balance(t.Context(), "user:a")
+		if err != nil {
+			t.Fatal(err)
 		}
-		if r, err := cores[0].Verify(t.Context(), VerifyOptions{}); err != nil || !r.OK() {
-			t.Errorf("%+v, %v", r, err)
-		}
+		checkEqual(t, "points in escrow", b.Escrow, 0)
+		checkEqual(t, "available points", b.Available, 10*(n-settled))
+		checkLedger(t, cores[0])
 	})
 }
 
-// Keys are kept for a day; then they go, however many, and may name something new.
+// TestOldKeysAreRemoved has more keys than are removed at a time. They are kept for a day. A
+// removed key may name another operation.
 func TestOldKeysAreRemoved(t *testing.T) {
 	t.Parallel()
-	eachDatabase(t, func(t *testing.T, url string) {
+	forEachDatabase(t, func(t *testing.T, url string) {
 		l := runLedger(t, url)
 		ops := make([]Op, 2500)
 		for i := range ops {
-			ops[i] = creditOf("user:a", 1, fmt.Sprint(i))
+			ops[i] = newCredit("user:a", 1, fmt.Sprint(i))
 		}
-		for _, r := range l.DoBatch(t.Context(), ops) {
-			if r.Err != nil {
-				t.Fatal(r.Err)
-			}
-		}
+		mustDoBatch(t, l, ops)
 		now := time.Now()
-		old, young := l.store.sharedQueries().timeValue(now.Add(-24*time.Hour-time.Minute)), l.store.sharedQueries().timeValue(now.Add(-24*time.Hour+time.Minute))
-		change(t, l, `UPDATE idempotency_keys SET created_at = $1`, old)
-		change(t, l, `UPDATE idempotency_keys SET created_at = $1 WHERE key IN ('1', '2499')`, young)
-		if err := l.removeOldKeys(t.Context(), now); err != nil {
+		old := l.store.sharedQueries().timeValue(now.Add(-24*time.Hour - time.Minute))
+		young := l.store.sharedQueries().timeValue(now.Add(-24*time.Hour + time.Minute))
+		execStatement(t, l, `UPDATE idempotency_keys SET created_at = $1`, old)
+		execStatement(t, l, `UPDATE idempotency_keys SET created_at = $1 WHERE key IN ('1', '2499')`, young)
+
+		err := l.removeOldKeys(t.Context(), now)
+		if err != nil {
 			t.Fatal(err)
 		}
 		for key, kept := range map[string]bool{"0": false, "1": true, "2498": false, "2499": true} {
-			if r, err := l.Do(t.Context(), creditOf("user:a", 1, key)); err != nil || r.Replayed != kept {
-				t.Errorf("key %s: %+v, %v, want a repeat: %v", key, r, err, kept)
-			}
+			r := mustDoBatch(t, l, []Op{newCredit("user:a", 1, key)})[0]
+			checkEqual(t, "operation with key "+key+" is replayed", r.Replayed, kept)
 		}
-		var n int
-		if err := l.store.sharedQueries().db.GetContext(t.Context(), &n, `SELECT count(*) FROM idempotency_keys`); err != nil || n != 4 {
-			t.Errorf("%d keys are kept, %v", n, err)
-		}
+		checkEqual(t, "keys", len(listKeys(t, l)), 4)
 	})
 }
 
-// A core whose clock is a day ahead takes a key of this minute for an old one; the database's clock
-// knows better.
-func TestKeysOutliveAClockThatIsAhead(t *testing.T) {
-	t.Parallel()
-	eachDatabase(t, func(t *testing.T, url string) {
-		_, l := openFaulty(t, url) // nothing is removed by itself
-		for _, r := range commitBatch(t, l, creditOf("user:a", 1, "old"), creditOf("user:a", 1, "young"), creditOf("user:a", 1, "new")) {
-			if r.err != nil {
-				t.Fatal(r.err)
-			}
-		}
-		now := time.Now()
-		for key, age := range map[string]time.Duration{"old": 24*time.Hour + time.Minute, "young": 24*time.Hour - time.Minute} {
-			change(t, l, `UPDATE idempotency_keys SET created_at = $1 WHERE key = $2`, l.store.sharedQueries().timeValue(now.Add(-age)), key)
-		}
-		for _, c := range []struct {
-			now  time.Time
-			kept []string
-		}{
-			{now.Add(-time.Hour), []string{"new", "old", "young"}}, // a clock that is behind removes less
-			{now.Add(25 * time.Hour), []string{"new", "young"}},
-		} {
-			if err := l.removeOldKeys(t.Context(), c.now); err != nil {
-				t.Fatal(err)
-			}
-			var kept []string
-			if err := l.store.sharedQueries().db.SelectContext(t.Context(), &kept, `SELECT key FROM idempotency_keys ORDER BY key`); err != nil || !slices.Equal(kept, c.kept) {
-				t.Errorf("at %v: %q are kept, %v, want %q", c.now.Sub(now), kept, err, c.kept)
-			}
-		}
-	})
-}
-
-// Who removes keys waits for a row, for as long as it takes; operations do not wait with it.
-func TestRemovingKeysHoldsUpNobody(t *testing.T) {
-	t.Parallel()
-	url := postgresDatabase(t)
-	_, idle := openFaulty(t, url)
-	if r := commitBatch(t, idle, creditOf("user:a", 1, "old"))[0]; r.err != nil {
-		t.Fatal(r.err)
+func listKeys(t *testing.T, l *Ledger) []string {
+	t.Helper()
+	var keys []string
+	err := l.store.sharedQueries().db.SelectContext(t.Context(), &keys, `SELECT key FROM idempotency_keys ORDER BY key`)
+	if err != nil {
+		t.Fatal(err)
 	}
-	change(t, idle, `UPDATE idempotency_keys SET created_at = $1`, time.Now().AddDate(0, 0, -2))
+	return keys
+}
+
+// TestKeysAgeByTheDatabaseClock has cores whose clocks are wrong. A clock that is ahead does not
+// make a key old, and a clock that is behind removes fewer keys.
+func TestKeysAgeByTheDatabaseClock(t *testing.T) {
+	t.Parallel()
+	forEachDatabase(t, func(t *testing.T, url string) {
+		_, l := openFaulty(t, url) // it does not run, so it removes no keys by itself
+		mustCommit(t, l, newCredit("user:a", 1, "old"), newCredit("user:a", 1, "young"), newCredit("user:a", 1, "new"))
+		now := time.Now()
+		for key, age := range map[string]time.Duration{
+			"old":   24*time.Hour + time.Minute,
+			"young": 24*time.Hour - time.Minute,
+		} {
+			createdAt := l.store.sharedQueries().timeValue(now.Add(-age))
+			execStatement(t, l, `UPDATE idempotency_keys SET created_at = $1 WHERE key = $2`, createdAt, key)
+		}
+		for _, tc := range []struct {
+			name string
+			now  time.Time
+			want []string
+		}{
+			{"clock is behind", now.Add(-time.Hour), []string{"new", "old", "young"}},
+			{"clock is ahead", now.Add(25 * time.Hour), []string{"new", "young"}},
+		} {
+			t.Run(tc.name, func(t *testing.T) {
+				err := l.removeOldKeys(t.Context(), tc.now)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := listKeys(t, l); !slices.Equal(got, tc.want) {
+					t.Errorf("keys: got %q, want %q", got, tc.want)
+				}
+			})
+		}
+	})
+}
+
+// TestRemovingKeysDoesNotDelayOperations has the removal of keys wait for a row lock.
+func TestRemovingKeysDoesNotDelayOperations(t *testing.T) {
+	t.Parallel()
+	url := newPostgresDatabase(t)
+	_, idle := openFaulty(t, url)
+	mustCommit(t, idle, newCredit("user:a", 1, "old"))
+	execStatement(t, idle, `UPDATE idempotency_keys SET created_at = $1`, time.Now().AddDate(0, 0, -2))
 	db := idle.store.sharedQueries().db
 	tx, err := db.Beginx()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = tx.Rollback() }()
-	if _, err := tx.ExecContext(t.Context(), `SELECT 1 FROM idempotency_keys FOR UPDATE`); err != nil {
+	_, err = tx.ExecContext(t.Context(), `SELECT 1 FROM idempotency_keys FOR UPDATE`)
+	if err != nil {
 		t.Fatal(err)
 	}
+
 	l := runLedger(t, url)
 	removed := make(chan error, 1)
 	go func() { removed <- l.removeOldKeys(t.Context(), time.Now()) }()
-	untilLockWait(t, db.GetContext)
-	if _, err := l.Do(t.Context(), creditOf("user:a", 1, "new")); err != nil {
-		t.Errorf("while keys are removed: %v", err)
-	}
-	if err := tx.Rollback(); err != nil {
-		t.Error(err)
-	}
-	if err := <-removed; err != nil {
-		t.Error(err)
-	}
+	waitForLockedSession(t, db.GetContext)
+	_, err = l.Do(t.Context(), newCredit("user:a", 1, "new"))
+	checkError(t, "operation while keys are removed", err, nil)
+	checkError(t, "rollback", tx.Rollback(), nil)
+	checkError(t, "remove old keys", <-removed, nil)
 }

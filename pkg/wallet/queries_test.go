@@ -8,129 +8,175 @@ import (
 	"github.com/google/uuid"
 )
 
-// TestRareReasons lists entries with a reason in pages that look through a few seq each: they have
-// all that there are, each once, newest first, whatever the limit, and no page looks further.
-func TestRareReasons(t *testing.T) {
+// TestEntryPagesWithARareReason lists entries with a reason in pages that read few entries each.
+// All pages together hold each matching entry once, newest first. No page reads more than its
+// limit.
+func TestEntryPagesWithARareReason(t *testing.T) {
 	t.Parallel()
-	eachDatabase(t, func(t *testing.T, url string) {
+	forEachDatabase(t, func(t *testing.T, url string) {
 		l := runLedger(t, url)
-		reason := func(i int) string {
-			switch {
-			case i == 0 || i == 20:
-				return "rare"
-			case i%7 == 0:
-				return "sometimes"
-			}
-			return "usual"
-		}
 		ops := make([]Op, 40)
 		for i := range ops {
-			ops[i] = creditOf("user:u", 1, fmt.Sprint(i))
-			ops[i].Reason = reason(i)
+			ops[i] = newCredit("user:u", 1, fmt.Sprint(i))
+			ops[i].Reason = reasonOfCredit(i)
 		}
-		for _, r := range l.DoBatch(t.Context(), ops) {
-			if r.Err != nil {
-				t.Fatal(r.Err)
-			}
-		}
-		for _, wanted := range []string{"rare", "sometimes", "usual", "never"} {
-			var all []int64
-			if err := l.Export(t.Context(), "user:u", EntryFilter{Reason: wanted}, func(e *Entry) error {
-				all = append(all, e.Seq)
-				return nil
-			}); err != nil {
-				t.Fatal(err)
-			}
-			slices.Reverse(all)
-			for _, l.maxEntryScan = range []int64{1, 2, 5, 79, 80, 81} {
+		mustDoBatch(t, l, ops)
+		for _, reason := range []string{"rare", "sometimes", "usual", "never"} {
+			want := exportSeqs(t, l, reason)
+			for _, scan := range []int64{1, 2, 5, 79, 80, 81} {
 				for _, limit := range []int{1, 3, 1000} {
-					var got []int64
-					pages := 0
-					for p := (Page{Limit: limit}); ; pages++ {
-						entries, next, err := l.Entries(t.Context(), "user:u", EntryFilter{Reason: wanted}, p)
-						if err != nil || int64(len(entries)) > l.maxEntryScan || pages > 100 {
-							t.Fatalf("%s, page %d of at most %d: %d entries, %v", wanted, pages, l.maxEntryScan, len(entries), err)
+					t.Run(fmt.Sprintf("%s/scan=%d/limit=%d", reason, scan, limit), func(t *testing.T) {
+						l.maxEntryScan = scan
+						if got := pageThroughReason(t, l, reason, limit); !slices.Equal(got, want) {
+							t.Errorf("seqs: got %v, want %v", got, want)
 						}
-						for i := range entries {
-							got = append(got, entries[i].Seq)
-						}
-						if p.Before = next; next == "" {
-							break
-						}
-					}
-					if !slices.Equal(got, all) {
-						t.Errorf("%s, looking through %d, %d a page: %v, want %v", wanted, l.maxEntryScan, limit, got, all)
-					}
+					})
 				}
 			}
 		}
 	})
 }
 
-// TestRareStatuses lists escrows with a status in pages that look through a few escrows each: they
-// have all that there are, each once, newest first, whatever the limit, and no page looks further.
-func TestRareStatuses(t *testing.T) {
+func reasonOfCredit(i int) string {
+	switch {
+	case i == 0 || i == 20:
+		return "rare"
+	case i%7 == 0:
+		return "sometimes"
+	default:
+		return "usual"
+	}
+}
+
+// exportSeqs returns the seqs of all entries with the reason, newest first.
+func exportSeqs(t *testing.T, l *Ledger, reason string) []int64 {
+	t.Helper()
+	var seqs []int64
+	err := l.Export(t.Context(), "user:u", EntryFilter{Reason: reason}, func(e *Entry) error {
+		seqs = append(seqs, e.Seq)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Reverse(seqs)
+	return seqs
+}
+
+// pageThroughReason returns the seqs of all pages with the reason.
+func pageThroughReason(t *testing.T, l *Ledger, reason string, limit int) []int64 {
+	t.Helper()
+	var seqs []int64
+	page := Page{Limit: limit}
+	for range 101 {
+		entries, next, err := l.Entries(t.Context(), "user:u", EntryFilter{Reason: reason}, page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if int64(len(entries)) > l.maxEntryScan {
+			t.Fatalf("entries of a page: got %d, want at most %d", len(entries), l.maxEntryScan)
+		}
+		for i := range entries {
+			seqs = append(seqs, entries[i].Seq)
+		}
+		if next == "" {
+			return seqs
+		}
+		page.Before = next
+	}
+	t.Fatal("pages: got more than 100")
+	return nil
+}
+
+// escrowsInPages is how many escrows user:u has in the test of pages with a status.
+const escrowsInPages = 20
+
+// TestEscrowPagesWithARareStatus lists escrows with a status in pages that read few escrows each.
+// All pages together hold each matching escrow once, newest first. No page reads more than its
+// limit.
+func TestEscrowPagesWithARareStatus(t *testing.T) {
 	t.Parallel()
-	eachDatabase(t, func(t *testing.T, url string) {
+	counts := map[EscrowStatus]int{
+		StatusHeld:             2,
+		StatusSettled:          2,
+		StatusRefunded:         escrowsInPages - 4,
+		StatusPartiallySettled: 0,
+	}
+	forEachDatabase(t, func(t *testing.T, url string) {
 		_, l := openFaulty(t, url)
-		const n = 20
-		ops := []Op{creditOf("user:u", n*10, "c"), creditOf("user:other", 10, "o")}
-		for i := range n {
-			ops = append(ops, Op{Operation: OpHold, Account: "user:u", Amount: 10, Reason: "r", QueueItemID: "q", FeatureType: "f", IdempotencyKey: fmt.Sprint(i)})
-		}
-		other := ops[2]
-		other.Account, other.IdempotencyKey = "user:other", "other"
-		rs := commitBatch(t, l, append(ops, other)...)
-		ops = nil
-		for i, r := range rs[2 : 2+n] {
-			op := Op{Operation: OpRefund, EscrowID: r.receipt.EscrowID, Amount: 10, Reason: "r", QueueItemID: "q", IdempotencyKey: fmt.Sprint(i)}
-			switch {
-			case i == 0 || i == n/2:
-				continue // held
-			case i%7 == 0:
-				op.Operation, op.Model = OpSettle, "model:m"
-			}
-			ops = append(ops, op)
-		}
-		for _, r := range append(rs, commitBatch(t, l, ops...)...) {
-			if r.err != nil {
-				t.Fatal(r.err)
-			}
-		}
-		list := func(status EscrowStatus, limit int) (ids []uuid.UUID) {
-			t.Helper()
-			pages := 0
-			for p := (Page{Limit: limit}); ; pages++ {
-				escrows, next, err := l.Escrows(t.Context(), "user:u", status, p)
-				if err != nil || status != "" && len(escrows) > l.maxEscrowScan || pages > n {
-					t.Fatalf("%s, page %d of at most %d: %d escrows, %v", status, pages, l.maxEscrowScan, len(escrows), err)
-				}
-				for i := range escrows {
-					if e := &escrows[i]; e.User != "user:u" || status != "" && e.Status != status {
-						t.Errorf("%+v is listed as %s", e, status)
-					}
-					ids = append(ids, escrows[i].ID)
-				}
-				if p.Before = next; next == "" {
-					return ids
-				}
-			}
-		}
-		counts := map[EscrowStatus]int{StatusHeld: 2, StatusSettled: 2, StatusRefunded: n - 4, StatusPartiallySettled: 0}
-		all := list("", 3)
-		if len(all) != n {
-			t.Errorf("%d are listed, want %d", len(all), n)
-		}
+		makeEscrowsOfEachStatus(t, l)
+		all := pageThroughStatus(t, l, "", 3)
+		checkEqual(t, "escrows", len(all), escrowsInPages)
 		for status, count := range counts {
-			for _, l.maxEscrowScan = range []int{1, 3, n, n + 1} {
+			for _, scan := range []int{1, 3, escrowsInPages, escrowsInPages + 1} {
 				for _, limit := range []int{1, 3, 1000} {
-					got := list(status, limit)
-					inOrder := slices.DeleteFunc(slices.Clone(all), func(id uuid.UUID) bool { return !slices.Contains(got, id) })
-					if len(got) != count || !slices.Equal(got, inOrder) {
-						t.Errorf("%s, looking through %d, %d a page: %v, want %d in the order of %v", status, l.maxEscrowScan, limit, got, count, all)
-					}
+					t.Run(fmt.Sprintf("%s/scan=%d/limit=%d", status, scan, limit), func(t *testing.T) {
+						l.maxEscrowScan = scan
+						got := pageThroughStatus(t, l, status, limit)
+						checkEqual(t, "escrows", len(got), count)
+						inOrder := slices.DeleteFunc(slices.Clone(all), func(id uuid.UUID) bool { return !slices.Contains(got, id) })
+						if !slices.Equal(got, inOrder) {
+							t.Errorf("order of escrows: got %v, want %v", got, inOrder)
+						}
+					})
 				}
 			}
 		}
 	})
+}
+
+// makeEscrowsOfEachStatus makes escrows of user:u, most of which are refunded, and one of another
+// user.
+func makeEscrowsOfEachStatus(t *testing.T, l *Ledger) {
+	t.Helper()
+	mustCommit(t, l, newCredit("user:u", escrowsInPages*10, "c"), newCredit("user:other", 10, "o"))
+	holds := make([]Op, escrowsInPages)
+	for i := range holds {
+		holds[i] = newHold("user:u", 10, fmt.Sprint(i))
+	}
+	receipts := mustCommit(t, l, append(holds, newHold("user:other", 10, "other"))...)
+
+	var closes []Op
+	for i, r := range receipts[:escrowsInPages] {
+		switch {
+		case i == 0 || i == escrowsInPages/2:
+			// It stays held.
+		case i%7 == 0:
+			closes = append(closes, newSettle(r.EscrowID, "model:m", 10, fmt.Sprint(i)))
+		default:
+			closes = append(closes, newRefund(r.EscrowID, 10, fmt.Sprint(i)))
+		}
+	}
+	mustCommit(t, l, closes...)
+}
+
+// pageThroughStatus returns the ids of all pages with the status. An empty status lists all
+// escrows.
+func pageThroughStatus(t *testing.T, l *Ledger, status EscrowStatus, limit int) []uuid.UUID {
+	t.Helper()
+	var ids []uuid.UUID
+	page := Page{Limit: limit}
+	for range escrowsInPages + 1 {
+		escrows, next, err := l.Escrows(t.Context(), "user:u", status, page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status != "" && len(escrows) > l.maxEscrowScan {
+			t.Fatalf("escrows of a page: got %d, want at most %d", len(escrows), l.maxEscrowScan)
+		}
+		for i := range escrows {
+			e := &escrows[i]
+			checkEqual(t, "user of a listed escrow", e.User, "user:u")
+			if status != "" {
+				checkEqual(t, "status of a listed escrow", e.Status, status)
+			}
+			ids = append(ids, e.ID)
+		}
+		if next == "" {
+			return ids
+		}
+		page.Before = next
+	}
+	t.Fatalf("pages: got more than %d", escrowsInPages+1)
+	return nil
 }

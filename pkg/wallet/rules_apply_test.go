@@ -13,64 +13,198 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestApplyProperties runs random operations, most of them wrong in some way, and
-// compares with a model that knows nothing but sums.
-func TestApplyProperties(t *testing.T) {
+// TestApplyKeepsTheSums applies random operations, most of which are refused, and compares the
+// state with sums over the operations.
+func TestApplyKeepsTheSums(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		st := &state{wallets: map[Account]*wallet{}, escrows: map[uuid.UUID]*Escrow{}}
-		var issued, paid int64
-		heads, seqs := map[Account][]byte{}, map[Account]int64{}
-		var escrows []uuid.UUID
-		at := time.UnixMilli(1_700_000_000_000).UTC()
+		c := newApplyChecker()
 		for i := range rapid.IntRange(1, 60).Draw(t, "operations") {
-			op := drawOp(t, escrows)
-			if op.Operation == OpHold {
-				op.EscrowID = uuid.NewSHA1(uuid.NameSpaceOID, fmt.Append(nil, "escrow", i))
-			}
-			before := snapshot(st)
-			tx, err := applyOp(st, &op, uuid.NewSHA1(uuid.NameSpaceOID, fmt.Append(nil, i)), at, at)
-			if err != nil {
-				if after := snapshot(st); after != before {
-					t.Fatalf("%+v was refused (%v) and changed\n%s\nto\n%s", op, err, before, after)
-				}
-				continue
-			}
-			switch op.Operation {
-			case OpHold:
-				escrows = append(escrows, op.EscrowID)
-			case OpCredit:
-				issued += op.Amount
-			case OpDebit:
-				paid += op.Amount
-			}
-			checkTransaction(t, st, &tx, heads, seqs)
+			c.applyRandomOp(t, i)
 		}
-		var total, inEscrow, held int64
-		for _, w := range st.wallets {
-			if w.Available < 0 || w.Escrow < 0 || w.Earned < 0 {
-				t.Fatalf("negative balance: %+v", w)
-			}
-			total += w.Available + w.Escrow + w.Earned
-			inEscrow += w.Escrow
-		}
-		for _, e := range st.escrows {
-			if e.Status == StatusHeld {
-				held += e.Amount
-			} else if e.RefundAmount+e.SettleAmount != e.Amount {
-				t.Fatalf("escrow ended with %d + %d of %d", e.RefundAmount, e.SettleAmount, e.Amount)
-			}
-		}
-		if total != issued-paid || inEscrow != held {
-			t.Fatalf("issued %d, paid %d, in wallets %d; in escrow %d, held %d", issued, paid, total, inEscrow, held)
-		}
+		c.checkSums(t)
 	})
 }
 
+// applyChecker applies operations and checks each transaction.
+type applyChecker struct {
+	state  *state
+	at     time.Time
+	issued int64
+	paid   int64
+	ids    []uuid.UUID // of the escrows
+
+	// The head of each account's hash chain, and the seq of its last event.
+	heads map[Account][]byte
+	seqs  map[Account]int64
+}
+
+func newApplyChecker() *applyChecker {
+	return &applyChecker{
+		state: &state{wallets: map[Account]*wallet{}, escrows: map[uuid.UUID]*Escrow{}},
+		at:    time.UnixMilli(1_700_000_000_000).UTC(),
+		heads: map[Account][]byte{},
+		seqs:  map[Account]int64{},
+	}
+}
+
+func (c *applyChecker) applyRandomOp(t *rapid.T, i int) {
+	op := drawOp(t, c.ids)
+	if op.Operation == OpHold {
+		op.EscrowID = uuid.NewSHA1(uuid.NameSpaceOID, fmt.Append(nil, "escrow", i))
+	}
+	before := snapshotState(c.state)
+	id := uuid.NewSHA1(uuid.NameSpaceOID, fmt.Append(nil, i))
+	tx, err := applyOp(c.state, &op, id, c.at, c.at)
+	if err != nil {
+		if after := snapshotState(c.state); after != before {
+			t.Fatalf("%+v was refused (%v) but changed the state:\ngot  %s\nwant %s", op, err, after, before)
+		}
+		return
+	}
+	switch op.Operation {
+	case OpHold:
+		c.ids = append(c.ids, op.EscrowID)
+	case OpCredit:
+		c.issued += op.Amount
+	case OpDebit:
+		c.paid += op.Amount
+	}
+	c.checkDeliveries(t, &tx, c.checkEntries(t, &tx))
+}
+
+func (c *applyChecker) checkSums(t *rapid.T) {
+	var total, inEscrow, held int64
+	for _, w := range c.state.wallets {
+		if w.Available < 0 || w.Escrow < 0 || w.Earned < 0 {
+			t.Fatalf("got a negative balance: %+v", w)
+		}
+		total += w.Available + w.Escrow + w.Earned
+		inEscrow += w.Escrow
+	}
+	for _, e := range c.state.escrows {
+		if e.Status == StatusHeld {
+			held += e.Amount
+		} else if got := e.RefundAmount + e.SettleAmount; got != e.Amount {
+			t.Fatalf("parts of escrow %s: got %d, want %d", e.ID, got, e.Amount)
+		}
+	}
+	if want := c.issued - c.paid; total != want {
+		t.Fatalf("points in wallets: got %d, want %d", total, want)
+	}
+	if inEscrow != held {
+		t.Fatalf("points in escrow: got %d, want %d", inEscrow, held)
+	}
+}
+
+// checkEntries checks that the entries sum to zero and that the hash chains continue. It returns
+// the entries of users and models by account and seq.
+func (c *applyChecker) checkEntries(t *rapid.T, tx *Transaction) map[Account]map[int64]*Entry {
+	var sum int64
+	entries := map[Account]map[int64]*Entry{}
+	for i := range tx.Entries {
+		e := &tx.Entries[i]
+		sum += e.Amount
+		if e.Place != i {
+			t.Fatalf("place of entry %d: got %d", i, e.Place)
+		}
+		if e.State == StateSystem {
+			continue
+		}
+		want := hashEntry(c.heads[e.Account], encodeSummary(tx), e)
+		if !bytes.Equal(e.Hash, want) {
+			t.Fatalf("hash of %s at seq %d: got %x, want %x", e.Account, e.Seq, e.Hash, want)
+		}
+		c.heads[e.Account] = e.Hash
+		if entries[e.Account] == nil {
+			entries[e.Account] = map[int64]*Entry{}
+		}
+		entries[e.Account][e.Seq] = e
+	}
+	if sum != 0 {
+		t.Fatalf("sum of the entries: got %d, want 0", sum)
+	}
+	return entries
+}
+
+// checkDeliveries checks the events that are derived from the transaction. Their seqs continue, and
+// each balance_updated event agrees with its entry.
+func (c *applyChecker) checkDeliveries(t *rapid.T, tx *Transaction, entries map[Account]map[int64]*Entry) {
+	for party, update := range deriveUpdates(tx) {
+		a := Account(update.Account)
+		if want := c.seqs[a] + 1; update.First() != want {
+			t.Fatalf("first seq of %s: got %d, want %d", a, update.First(), want)
+		}
+		balanceEvents := 0
+		for i := range update.Deliveries {
+			d := &update.Deliveries[i]
+			c.seqs[a]++
+			if d.Seq != c.seqs[a] {
+				t.Fatalf("delivery %d of %s: got seq %d, want %d", i, a, d.Seq, c.seqs[a])
+			}
+			if d.Account != update.Account {
+				t.Fatalf("delivery %d of %s: got account %s", i, a, d.Account)
+			}
+			if !json.Valid(d.Data) || !json.Valid(d.ForAccount()) {
+				t.Fatalf("delivery %d of %s: got invalid JSON: %s", i, a, d.Data)
+			}
+			if d.Type == EventBalanceUpdated {
+				balanceEvents++
+				checkBalanceEvent(t, tx, d.Data, entries[a][d.Seq])
+				continue
+			}
+			// The transaction's own event comes first, and once more for the second party.
+			if i != 0 {
+				t.Fatalf("%s of %s: got delivery %d, want the first one", d.Type, a, i)
+			}
+			if want := party > 0; d.SecondParty != want {
+				t.Fatalf("%s of %s: got second party %t, want %t", d.Type, a, d.SecondParty, want)
+			}
+		}
+		w := c.state.wallets[a]
+		if w.Seq != c.seqs[a] {
+			t.Fatalf("seq of wallet %s: got %d, want %d", a, w.Seq, c.seqs[a])
+		}
+		if update.Balance != w.currentBalance() {
+			t.Fatalf("balance in the update of %s: got %+v, want %+v", a, update.Balance, w.currentBalance())
+		}
+		if balanceEvents != len(entries[a]) {
+			t.Fatalf("balance_updated events of %s: got %d, want %d", a, balanceEvents, len(entries[a]))
+		}
+	}
+}
+
+// checkBalanceEvent compares a balance_updated event with its entry.
+func checkBalanceEvent(t *rapid.T, tx *Transaction, data []byte, e *Entry) {
+	type balanceEvent struct {
+		BalanceState  BalanceState
+		BalanceBefore int64
+		BalanceAfter  int64
+		ChangeAmount  int64
+		LedgerEntryID uuid.UUID
+	}
+	var got balanceEvent
+	err := json.Unmarshal(data, &got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e == nil {
+		t.Fatalf("event without an entry: %s", data)
+	}
+	want := balanceEvent{e.State, e.BalanceBefore, e.BalanceAfter, e.Amount, entryID(tx.ID, e.Place)}
+	if got != want {
+		t.Fatalf("balance_updated event: got %+v, want %+v", got, want)
+	}
+}
+
+// drawOp draws an operation on few accounts, with small amounts, so that some are valid.
 func drawOp(t *rapid.T, escrows []uuid.UUID) Op {
-	users, models := []Account{"user:a", "user:b"}, []Account{"model:x", "model:y"}
+	users := []Account{"user:a", "user:b"}
+	models := []Account{"model:x", "model:y"}
+	operations := []Operation{OpCredit, OpCredit, OpDebit, OpHold, OpHold, OpSettle, OpRefund, OpPartialSettle}
 	op := Op{
-		Operation: rapid.SampledFrom([]Operation{OpCredit, OpCredit, OpDebit, OpHold, OpHold, OpSettle, OpRefund, OpPartialSettle}).Draw(t, "operation"),
-		Reason:    "admin_credit", IdempotencyKey: "k",
+		Operation:      rapid.SampledFrom(operations).Draw(t, "operation"),
+		Reason:         "admin_credit",
+		IdempotencyKey: "k",
 	}
 	amount := rapid.Int64Range(1, 20)
 	switch op.Operation {
@@ -80,26 +214,30 @@ func drawOp(t *rapid.T, escrows []uuid.UUID) Op {
 		if rapid.IntRange(0, 20).Draw(t, "huge") == 0 {
 			op.Amount = MaxAmount - amount.Draw(t, "less")
 		}
+		return op
 	case OpHold:
-		op.Account, op.Amount = rapid.SampledFrom(users).Draw(t, "account"), amount.Draw(t, "amount")
-	default:
-		op.EscrowID = uuid.NewSHA1(uuid.NameSpaceOID, []byte("none"))
-		if len(escrows) > 0 {
-			op.EscrowID = rapid.SampledFrom(escrows).Draw(t, "escrow")
-		}
-		if op.Operation != OpRefund {
-			op.Model = rapid.SampledFrom(models).Draw(t, "model")
-		}
-		if op.Operation == OpPartialSettle {
-			op.RefundAmount, op.SettleAmount = amount.Draw(t, "refund"), amount.Draw(t, "settle")
-		} else {
-			op.Amount = amount.Draw(t, "amount")
-		}
+		op.Account = rapid.SampledFrom(users).Draw(t, "account")
+		op.Amount = amount.Draw(t, "amount")
+		return op
+	}
+
+	op.EscrowID = uuid.NewSHA1(uuid.NameSpaceOID, []byte("none"))
+	if len(escrows) > 0 {
+		op.EscrowID = rapid.SampledFrom(escrows).Draw(t, "escrow")
+	}
+	if op.Operation != OpRefund {
+		op.Model = rapid.SampledFrom(models).Draw(t, "model")
+	}
+	if op.Operation == OpPartialSettle {
+		op.RefundAmount = amount.Draw(t, "refund")
+		op.SettleAmount = amount.Draw(t, "settle")
+	} else {
+		op.Amount = amount.Draw(t, "amount")
 	}
 	return op
 }
 
-func snapshot(st *state) string {
+func snapshotState(st *state) string {
 	var rows []string
 	for _, w := range st.wallets {
 		rows = append(rows, fmt.Sprintf("%+v", *w))
@@ -111,139 +249,125 @@ func snapshot(st *state) string {
 	return fmt.Sprint(rows)
 }
 
-// checkTransaction checks one committed operation: entries sum to zero, chain
-// and seq continue, and the events derived from the transaction alone say what
-// its entries say.
-func checkTransaction(t *rapid.T, st *state, tx *Transaction, heads map[Account][]byte, seqs map[Account]int64) {
-	var sum int64
-	bySeq := map[Account]map[int64]*Entry{}
-	for i := range tx.Entries {
-		e := &tx.Entries[i]
-		sum += e.Amount
-		if e.Place != i {
-			t.Fatalf("entry %d has place %d", i, e.Place)
-		}
-		if e.State == StateSystem {
-			continue
-		}
-		if want := hashEntry(heads[e.Account], encodeSummary(tx), e); !bytes.Equal(want, e.Hash) {
-			t.Fatalf("the chain of %s breaks at seq %d", e.Account, e.Seq)
-		}
-		heads[e.Account] = e.Hash
-		if bySeq[e.Account] == nil {
-			bySeq[e.Account] = map[int64]*Entry{}
-		}
-		bySeq[e.Account][e.Seq] = e
-	}
-	if sum != 0 {
-		t.Fatalf("entries sum to %d", sum)
-	}
-	for i, g := range deriveUpdates(tx) {
-		a := Account(g.Account)
-		if g.First() != seqs[a]+1 {
-			t.Fatalf("%s: seq %d after %d", a, g.First(), seqs[a])
-		}
-		updates := 0
-		for j := range g.Deliveries {
-			d := &g.Deliveries[j]
-			seqs[a]++
-			if d.Seq != seqs[a] || d.Account != g.Account || !json.Valid(d.Data) || !json.Valid(d.ForAccount()) {
-				t.Fatalf("%s: delivery %+v at seq %d", a, d, seqs[a])
+func TestEventsShowEachPartyItsOwnView(t *testing.T) {
+	for _, operation := range []Operation{OpPartialSettle, OpSettle} {
+		t.Run(string(operation), func(t *testing.T) {
+			tx := Transaction{
+				ID:           uuid.New(),
+				Operation:    operation,
+				Amount:       10,
+				RefundAmount: 4,
+				SettleAmount: 6,
+				Reason:       "partial_performance",
+				EscrowID:     uuid.New(),
+				QueueItemID:  "q",
+				CreatedAt:    time.UnixMilli(1_700_000_000_000),
+				Parties: []Party{
+					{Account: "user:u", Seq: 9, Available: 4},
+					{Account: "model:m", Seq: 2, Earned: 6},
+				},
 			}
-			if d.Type != EventBalanceUpdated {
-				if d.SecondParty != (i > 0) || j != 0 {
-					t.Fatalf("%s is delivery %d of party %d, copy is %v", d.Type, j, i, d.SecondParty)
-				}
-				continue
-			}
-			updates++
-			var v struct {
-				BalanceState                              BalanceState
-				BalanceBefore, BalanceAfter, ChangeAmount int64
-				LedgerEntryID                             uuid.UUID
-			}
-			if err := json.Unmarshal(d.Data, &v); err != nil {
-				t.Fatal(err)
-			}
-			e := bySeq[a][d.Seq]
-			if e == nil || v.BalanceState != e.State || v.BalanceBefore != e.BalanceBefore || v.BalanceAfter != e.BalanceAfter ||
-				v.ChangeAmount != e.Amount || v.LedgerEntryID != entryID(tx.ID, e.Place) {
-				t.Fatalf("event %s\ndoes not say what the entry says: %+v", d.Data, e)
-			}
-		}
-		if w := st.wallets[a]; w.Seq != seqs[a] || g.Balance != w.currentBalance() || updates != len(bySeq[a]) {
-			t.Fatalf("%s: %d updates for %d entries; balance %+v, wallet %+v", a, updates, len(bySeq[a]), g.Balance, w)
-		}
+			updates := deriveUpdates(&tx)
+			user := updates[0].Deliveries[0]
+			model := updates[1].Deliveries[0]
+			checkEqual(t, "event id of the model's delivery", model.ID, user.ID)
+			checkEqual(t, "user's delivery is the second party's", user.SecondParty, false)
+			checkEqual(t, "model's delivery is the second party's", model.SecondParty, true)
+			checkEqual(t, "full event of the model's delivery", string(model.Data), string(user.Data))
+
+			checkField(t, "full event", user.Data, "modelEarnedBalance", true)
+			checkField(t, "user's view", user.ForAccount(), "modelEarnedBalance", false)
+			checkField(t, "model's view", model.ForAccount(), "modelEarnedBalance", true)
+			checkField(t, "model's view", model.ForAccount(), "userAvailableBalance", false)
+			checkField(t, "model's view", model.ForAccount(), "userEscrowBalance", false)
+		})
 	}
 }
 
-func TestEventsShowEachPartyItsOwnView(t *testing.T) {
-	tx := Transaction{
-		ID: uuid.New(), Operation: OpPartialSettle, Amount: 10, RefundAmount: 4, SettleAmount: 6, Reason: "partial_performance",
-		EscrowID: uuid.New(), QueueItemID: "q", CreatedAt: time.UnixMilli(1_700_000_000_000),
-		Parties: []Party{{Account: "user:u", Seq: 9, Available: 4}, {Account: "model:m", Seq: 2, Earned: 6}},
-	}
-	has := func(data []byte, field string) bool { return bytes.Contains(data, []byte(`"`+field+`"`)) }
-	for _, op := range []Operation{OpPartialSettle, OpSettle} {
-		tx.Operation = op
-		g := deriveUpdates(&tx)
-		user, model := g[0].Deliveries[0], g[1].Deliveries[0]
-		if user.ID != model.ID || user.SecondParty || !model.SecondParty {
-			t.Errorf("%s: two events instead of one with two deliveries: %+v, %+v", op, user, model)
-		}
-		if !bytes.Equal(user.Data, model.Data) || !has(user.Data, "modelEarnedBalance") {
-			t.Errorf("%s: the full event is %s and %s", op, user.Data, model.Data)
-		}
-		if has(user.ForAccount(), "modelEarnedBalance") {
-			t.Errorf("%s: the user sees what the model earned: %s", op, user.ForAccount())
-		}
-		if has(model.ForAccount(), "userAvailableBalance") || has(model.ForAccount(), "userEscrowBalance") || !has(model.ForAccount(), "modelEarnedBalance") {
-			t.Errorf("%s: the model's view is %s", op, model.ForAccount())
-		}
+// checkField checks whether an event has a field.
+func checkField(t *testing.T, name string, event []byte, field string, want bool) {
+	t.Helper()
+	got := bytes.Contains(event, []byte(`"`+field+`"`))
+	if got != want {
+		t.Errorf("%s has %s: got %t, want %t: %s", name, field, got, want, event)
 	}
 }
 
 func TestIDsCarryTheirTime(t *testing.T) {
 	id, at := newID()
-	if since := time.Since(at); since < -time.Second || since > time.Second {
-		t.Errorf("the id's time is %v away", since)
+	if since := time.Since(at).Abs(); since > time.Second {
+		t.Errorf("time of a new id: got %v from now, want at most 1 s", since)
 	}
-	if from := smallestID(at); bytes.Compare(from[:], id[:]) > 0 || !idTime(from).Equal(at) {
-		t.Errorf("%v is not the lower bound of %v", from, id)
+	lowest := smallestID(at)
+	if bytes.Compare(lowest[:], id[:]) > 0 {
+		t.Errorf("lower bound of %v: got %v, want at most the id", id, lowest)
 	}
-	if next := smallestID(at.Add(time.Millisecond)); bytes.Compare(next[:], id[:]) <= 0 {
-		t.Errorf("%v is in the next millisecond of %v", id, next)
+	if got := idTime(lowest); !got.Equal(at) {
+		t.Errorf("time of %v: got %v, want %v", lowest, got, at)
+	}
+	next := smallestID(at.Add(time.Millisecond))
+	if bytes.Compare(next[:], id[:]) <= 0 {
+		t.Errorf("lower bound of the next millisecond: got %v, want it above %v", next, id)
+	}
+	before := smallestID(time.Unix(-1, 0))
+	after := smallestID(time.Unix(1, 0))
+	if bytes.Compare(before[:], after[:]) >= 0 {
+		t.Errorf("lower bound of 1969: got %v, want it below %v of 1970", before, after)
 	}
 }
 
 func TestIDsDoNotGoBack(t *testing.T) {
 	future := time.Now().Add(time.Hour).Truncate(time.Millisecond)
-	if id, at, now := newIDAfter(future); !at.Equal(future) || !idTime(id).Equal(future) || id.Version() != 7 || time.Since(now).Abs() > time.Minute {
-		t.Errorf("%v at %v, now %v, want a version 7 at %v", id, at, now, future)
+	id, at, now := newIDAfter(future)
+	if !at.Equal(future) {
+		t.Errorf("time of the transaction: got %v, want %v", at, future)
 	}
-	if before, after := smallestID(time.Unix(-1, 0)), smallestID(time.Unix(1, 0)); bytes.Compare(before[:], after[:]) >= 0 {
-		t.Errorf("1969 is %v, 1970 %v", before, after)
+	if got := idTime(id); !got.Equal(future) {
+		t.Errorf("time of the id: got %v, want %v", got, future)
 	}
-	if _, at, now := newIDAfter(time.Time{}); time.Since(at) > time.Minute || !at.Equal(now) {
-		t.Errorf("without a bound it is %v", at)
+	checkEqual(t, "version of the id", id.Version(), 7)
+	if since := time.Since(now).Abs(); since > time.Minute {
+		t.Errorf("clock: got %v from now, want at most a minute", since)
+	}
+
+	_, at, now = newIDAfter(time.Time{})
+	if since := time.Since(at); since > time.Minute {
+		t.Errorf("time without a bound: got %v from now, want at most a minute", since)
+	}
+	if !at.Equal(now) {
+		t.Errorf("time without a bound: got %v, want the clock's %v", at, now)
 	}
 }
 
-func FuzzCheck(f *testing.F) {
+func FuzzValidate(f *testing.F) {
 	f.Add("user:u1", "key", "admin_credit", `{"a":1}`, "q", int64(1), uint8(0))
 	f.Add("user:{0}:", "a b", "Reason", `{`, "\x00", int64(-1), uint8(2))
-	kinds := []Operation{OpCredit, OpDebit, OpHold, OpSettle, OpRefund, OpPartialSettle, "none"}
-	f.Fuzz(func(t *testing.T, account, key, reason, metadata, item string, amount int64, kind uint8) {
+	operations := []Operation{OpCredit, OpDebit, OpHold, OpSettle, OpRefund, OpPartialSettle, "none"}
+	f.Fuzz(func(t *testing.T, account, key, reason, metadata, item string, amount int64, operation uint8) {
 		op := Op{
-			Operation: kinds[int(kind)%len(kinds)], Account: Account(account), Model: Account(account), IdempotencyKey: key, Reason: reason,
-			Metadata: json.RawMessage(metadata), QueueItemID: item, FeatureType: item, Amount: amount, EscrowID: uuid.New(),
+			Operation:      operations[int(operation)%len(operations)],
+			Account:        Account(account),
+			Model:          Account(account),
+			IdempotencyKey: key,
+			Reason:         reason,
+			Metadata:       json.RawMessage(metadata),
+			QueueItemID:    item,
+			FeatureType:    item,
+			Amount:         amount,
+			EscrowID:       uuid.New(),
 		}
 		err := op.Validate()
-		if err != nil && !errors.Is(err, ErrInvalid) && !errors.Is(err, ErrTooLarge) {
-			t.Fatalf("%+v: %v", op, err)
+		if err != nil {
+			if !errors.Is(err, ErrInvalid) && !errors.Is(err, ErrTooLarge) {
+				t.Fatalf("%+v: got error %v, want ErrInvalid or ErrTooLarge", op, err)
+			}
+			return
 		}
-		if err == nil && (amount < 1 || amount > MaxAmount || !json.Valid([]byte(metadata))) {
-			t.Fatalf("%+v passed", op)
+		if amount < 1 || amount > MaxAmount {
+			t.Fatalf("%+v: the amount was accepted", op)
+		}
+		if !json.Valid([]byte(metadata)) {
+			t.Fatalf("%+v: the metadata were accepted", op)
 		}
 	})
 }

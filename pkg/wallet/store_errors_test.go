@@ -6,34 +6,51 @@ import (
 	"testing"
 
 	"github.com/lib/pq"
+	"github.com/lib/pq/pqerror"
 )
 
-// What a database says while it starts, stops, is full or is a replica, until the other one is
-// promoted, is an outage and no mistake of an operation.
+// TestOutagesAreRetried wraps errors of a database that starts, stops, is full, or is a replica
+// until its failover. They do not come from the operation, so they are retried.
 func TestOutagesAreRetried(t *testing.T) {
-	retried := []*pq.Error{
-		{Code: "57P01"}, {Code: "57P03"}, {Code: "57014"}, {Code: "53300"}, {Code: "53100"}, {Code: "08006"}, {Code: "40001"}, {Code: "40P01"},
-		{Code: "55P03"}, {Code: "25P03"},
-		{Code: "25006"}, // an INSERT on a replica
-		{Code: "0A000"}, // a transaction that is to write, begun on a replica
+	for _, tc := range []struct {
+		code pqerror.Code
+		want bool
+	}{
+		{"57P01", true}, // admin shutdown
+		{"57P03", true}, // cannot connect now
+		{"57014", true}, // query canceled
+		{"53300", true}, // too many connections
+		{"53100", true}, // disk full
+		{"08006", true}, // connection failure
+		{"40001", true}, // serialization failure
+		{"40P01", true}, // deadlock
+		{"55P03", true}, // lock not available
+		{"25P03", true}, // idle in transaction timeout
+		{"25006", true}, // an INSERT on a replica
+		{"0A000", true}, // a transaction for writes on a replica
+		{"55000", false},
+		{"28P01", false}, // invalid password
+		{"28000", false}, // invalid authorization
+		{"3D000", false}, // unknown database
+		{"23514", false}, // check violation
+		{"22003", false}, // out of range
+		{"42P01", false}, // unknown table
+		{"XX000", false}, // internal error
+	} {
+		t.Run(string(tc.code), func(t *testing.T) {
+			err := fmt.Errorf("write: %w", &pq.Error{Code: tc.code})
+			checkEqual(t, "retried", isRetryable(err), tc.want)
+		})
 	}
-	for _, err := range retried {
-		if !isRetryable(fmt.Errorf("write: %w", err)) {
-			t.Errorf("%s is no outage", err.Code)
-		}
-	}
-	closed := []*pq.Error{{Code: "55000"}, {Code: "28P01"}, {Code: "28000"}, {Code: "3D000"}}
-	for _, err := range closed {
-		if !isRetryable(fmt.Errorf("begin: %w: %w", errConnect, err)) {
-			t.Errorf("%s on connecting is no outage", err.Code)
-		}
-	}
-	for _, err := range append(closed, &pq.Error{Code: "23514"}, &pq.Error{Code: "22003"}, &pq.Error{Code: "42P01"}, &pq.Error{Code: "XX000"}) {
-		if isRetryable(fmt.Errorf("write: %w", err)) {
-			t.Errorf("%s is retried", err.Code)
-		}
-	}
-	if isRetryable(errors.New("none of the database's")) {
-		t.Error("an unknown error is retried")
+	checkEqual(t, "an error that is not from the database is retried", isRetryable(errors.New("unknown")), false)
+}
+
+// TestRefusedConnectionsAreRetried wraps errors that are an outage only while connecting.
+func TestRefusedConnectionsAreRetried(t *testing.T) {
+	for _, code := range []pqerror.Code{"55000", "28P01", "28000", "3D000"} {
+		t.Run(string(code), func(t *testing.T) {
+			err := fmt.Errorf("begin: %w: %w", errConnect, &pq.Error{Code: code})
+			checkEqual(t, "retried", isRetryable(err), true)
+		})
 	}
 }

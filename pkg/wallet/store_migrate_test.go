@@ -1,8 +1,6 @@
 package wallet
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -10,84 +8,99 @@ import (
 	"github.com/redroomrewards/realtime/internal/testenv"
 )
 
-// TestMigrateWhileAnOlderCoreRuns has a core at work on the oldest schema that
-// this program can work with, while two others migrate: nothing fails.
+// oldestVersion is the oldest schema that this program can work with.
+const oldestVersion = 2
+
+// TestMigrateWhileAnOlderCoreRuns has a core do operations on the oldest schema while two programs
+// migrate the database. No operation fails.
 func TestMigrateWhileAnOlderCoreRuns(t *testing.T) {
 	t.Parallel()
 	url := testenv.Postgres(t, testenv.Schema{})
-	p, err := newProvider(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = p.Close() }()
-	if _, err := p.UpTo(t.Context(), 2); err != nil {
-		t.Fatal(err)
-	}
-	s, err := openPostgres(t.Context(), url, 8) // Open refuses what is older than this program
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := newLedger(s, Config{}.withDefaults())
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- l.Run(ctx) }()
-	defer func() {
-		cancel()
-		if err := errors.Join(<-ended, l.Close()); err != nil {
-			t.Error(err)
-		}
-	}()
-
-	const before, after = 20, 40 // operations of each caller before and in all
-	begun, migrated := make(chan struct{}, 8), make(chan struct{})
-	var callers, migrators sync.WaitGroup
-	for c := range cap(begun) {
-		callers.Go(func() {
-			for i := 0; i < after || !closed(migrated); i++ {
-				if i == before {
-					begun <- struct{}{}
-				}
-				if _, err := l.Do(t.Context(), creditOf(Account(fmt.Sprint("user:", c)), 1, fmt.Sprint(c, "-", i))); err != nil {
-					t.Errorf("operation %d: %v", i, err)
-					break
-				}
-			}
-			if t.Failed() {
-				select {
-				case begun <- struct{}{}:
-				default:
-				}
-			}
-		})
-	}
-	for range cap(begun) {
+	l := runOnOldestSchema(t, url)
+	migrated := make(chan struct{})
+	begun := make(chan struct{})
+	callers := startCallers(t, l, begun, migrated)
+	for range callers.count {
 		<-begun
 	}
+
+	var migrators sync.WaitGroup
 	for range 2 {
-		migrators.Go(func() {
-			if _, err := Migrate(t.Context(), url); err != nil {
-				t.Errorf("migrate: %v", err)
-			}
-		})
+		migrators.Go(func() { checkError(t, "migrate", migrateDatabase(t.Context(), url), nil) })
 	}
 	migrators.Wait()
 	close(migrated)
-	callers.Wait()
+	callers.wg.Wait()
 	states, err := Migrations(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, m := range states {
 		if m.AppliedAt.IsZero() {
-			t.Errorf("%s was not applied", m.Name)
+			t.Errorf("migration %s was not applied", m.Name)
 		}
 	}
-	if r, err := l.Verify(t.Context(), VerifyOptions{}); err != nil || !r.OK() {
-		t.Errorf("%+v, %v", r, err)
-	}
+	checkLedger(t, l)
 }
 
-func closed(c <-chan struct{}) bool {
+// runOnOldestSchema creates the oldest schema and runs a ledger on it. Open would refuse a schema
+// that is older than the program.
+func runOnOldestSchema(t *testing.T, url string) *Ledger {
+	t.Helper()
+	provider, err := newProvider(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = provider.Close() })
+	_, err = provider.UpTo(t.Context(), oldestVersion)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := openPostgres(t.Context(), url, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLedger(s, Config{}.withDefaults())
+	runUntilCleanup(t, l)
+	return l
+}
+
+// migrationCallers are goroutines that do operations while the schema changes.
+type migrationCallers struct {
+	count int
+	wg    sync.WaitGroup
+}
+
+// startCallers starts callers that do operations until migrated is closed. Each caller sends on
+// begun when it has done some operations, or when one has failed.
+func startCallers(t *testing.T, l *Ledger, begun chan<- struct{}, migrated <-chan struct{}) *migrationCallers {
+	const before = 20 // operations of a caller before the migration
+	const atLeast = 40
+	callers := &migrationCallers{count: 8}
+	for c := range callers.count {
+		callers.wg.Go(func() {
+			reported := false
+			for i := 0; i < atLeast || !isClosed(migrated); i++ {
+				if i == before {
+					begun <- struct{}{}
+					reported = true
+				}
+				op := newCredit(Account(fmt.Sprint("user:", c)), 1, fmt.Sprint(c, "-", i))
+				_, err := l.Do(t.Context(), op)
+				if err != nil {
+					t.Errorf("operation %d of caller %d: %v", i, c, err)
+					break
+				}
+			}
+			if !reported {
+				begun <- struct{}{}
+			}
+		})
+	}
+	return callers
+}
+
+func isClosed(c <-chan struct{}) bool {
 	select {
 	case <-c:
 		return true

@@ -1,185 +1,236 @@
 package wallet
 
 import (
-	"errors"
+	"fmt"
 	"maps"
 	"runtime"
 	"slices"
 	"testing"
 	"time"
-
-	"github.com/redroomrewards/realtime/internal/testenv"
 )
 
-// On Postgres a batch is one outbox row, which the relay sees as a row for each
-// transaction; it goes with the last of them.
-func TestOutboxRowOfABatch(t *testing.T) {
-	t.Parallel()
-	url := testenv.Postgres(t, testenv.Schema{Version: testenv.HashFS(t, migrations), Migrate: migrateForTest})
-	l, err := Open(t.Context(), url, Config{})
+// outboxFixture is a Postgres ledger with batches of different sizes in its outbox. A batch is one
+// row of the outbox table. The relay sees it as a row for each transaction.
+type outboxFixture struct {
+	url      string
+	ledger   *Ledger
+	accounts []string // of the transactions in the outbox, in order
+	ids      []int64  // the ids by which the relay knows the transactions
+}
+
+func newOutboxFixture(t *testing.T) *outboxFixture {
+	t.Helper()
+	url := newPostgresDatabase(t)
+	_, l := openFaulty(t, url)
+	for _, batch := range [][]string{{"a1", "a2", "a3"}, {"b1"}, {"c1", "c2"}} {
+		ops := make([]Op, len(batch))
+		for i, name := range batch {
+			ops[i] = newCredit("user:"+Account(name), 1, name)
+		}
+		mustCommit(t, l, ops...)
+	}
+	// The last row is one of an older core, which knows no batches.
+	execStatement(t, l, `INSERT INTO outbox (transaction_id) SELECT id FROM transactions WHERE user_account = 'user:b1'`)
+
+	f := &outboxFixture{url: url, ledger: l}
+	f.accounts, f.ids = f.listPending(t, 0, 100)
+	return f
+}
+
+// listPending returns the accounts and ids of a page of the outbox.
+func (f *outboxFixture) listPending(t *testing.T, after int64, limit int) (accounts []string, ids []int64) {
+	t.Helper()
+	rows, err := f.ledger.Pending(t.Context(), after, limit)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = l.Close() }()
-	c := newCommitter(l, nil)
-	for _, keys := range [][]string{{"a1", "a2", "a3"}, {"b1"}, {"c1", "c2"}} {
-		var batch []*request
-		for _, k := range keys {
-			op := creditOf("user:"+Account(k), 1, k)
-			r, err := newRequest(t.Context(), &op)
-			if err != nil {
-				t.Fatal(err)
-			}
-			batch = append(batch, r)
-		}
-		c.commitBatch(batch)
+	for _, r := range rows {
+		accounts = append(accounts, r.Updates[0].Account[len("user:"):])
+		ids = append(ids, r.ID)
 	}
-	// A row of a core that knows no batches, as the last.
-	db := l.store.(*postgresStore).db
-	if _, err := db.ExecContext(t.Context(), `INSERT INTO outbox (transaction_id) SELECT id FROM transactions WHERE user_account = 'user:b1'`); err != nil {
-		t.Fatal(err)
-	}
+	return accounts, ids
+}
 
-	pending := func(after int64, limit int) (accounts []string, ids []int64) {
-		t.Helper()
-		rows, err := l.Pending(t.Context(), after, limit)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, r := range rows {
-			accounts = append(accounts, r.Updates[0].Account[len("user:"):])
-			ids = append(ids, r.ID)
-		}
-		return accounts, ids
+// markPublished marks the transactions at these places as published.
+func (f *outboxFixture) markPublished(t *testing.T, places ...int) {
+	t.Helper()
+	published := make([]int64, len(places))
+	for i, place := range places {
+		published[i] = f.ids[place]
 	}
-	rows := func() (n int) {
-		t.Helper()
-		if err := db.GetContext(t.Context(), &n, `SELECT count(*) FROM outbox`); err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
-	backlog := func() int64 {
-		t.Helper()
-		n, oldest, err := l.Backlog(t.Context())
-		if err != nil || (n > 0) != (time.Since(oldest) < time.Minute) {
-			t.Fatalf("backlog %d, oldest %v (%v)", n, oldest, err)
-		}
-		return n
-	}
-	all := []string{"a1", "a2", "a3", "b1", "c1", "c2", "b1"}
-	got, ids := pending(0, 100)
-	if !slices.Equal(got, all) || !slices.IsSorted(ids) || rows() != 4 || backlog() != 7 {
-		t.Fatalf("pending %v, ids %v, %d rows, backlog %d", got, ids, rows(), backlog())
-	}
-	// Pages of every size, from every place, are full until the end, without those places that are
-	// published.
-	pages := func(published ...int) {
-		t.Helper()
-		for limit := 1; limit <= len(all); limit++ {
-			for from := range len(all) {
-				after := int64(0)
-				if from > 0 {
-					after = ids[from-1]
-				}
-				var want []string
-				for i := from; i < len(all) && len(want) < limit; i++ {
-					if !slices.Contains(published, i) {
-						want = append(want, all[i])
-					}
-				}
-				if got, _ := pending(after, limit); !slices.Equal(got, want) {
-					t.Errorf("%d after %d: %v, want %v", limit, from, got, want)
-				}
-			}
-		}
-	}
-	pages()
-
-	publish := func(places ...int) {
-		t.Helper()
-		var published []int64
-		for _, p := range places {
-			published = append(published, ids[p])
-		}
-		if err := l.Published(t.Context(), published); err != nil {
-			t.Fatal(err)
-		}
-	}
-	publish(0, 2, 2, 0) // a row of which one is left stays
-	if rows() != 4 {
-		t.Errorf("%d rows, want 4", rows())
-	}
-	pages(0, 2)
-	publish(5)
-	pages(0, 2, 5)
-	another, err := Open(t.Context(), url, Config{}) // another core knows nothing of that
+	err := f.ledger.Published(t.Context(), published)
 	if err != nil {
 		t.Fatal(err)
-	}
-	defer func() { _ = another.Close() }()
-	if got, err := another.Pending(t.Context(), 0, 100); len(got) != len(all) || err != nil {
-		t.Errorf("another core has %d pending (%v), want %d", len(got), err, len(all))
-	}
-	publish(1, 3)
-	publish(5, 4)
-	if got, _ := pending(0, 100); rows() != 1 || !slices.Equal(got, []string{"b1"}) || backlog() != 1 {
-		t.Errorf("%d rows, pending %v", rows(), got)
-	}
-	publish(6, 0) // 0 is long gone
-	if got, _ := pending(0, 100); len(got) != 0 || rows() != 0 || backlog() != 0 {
-		t.Errorf("%d rows, pending %v", rows(), got)
-	}
-	// After a restart nothing is known of rows that were partly published.
-	var o publishedRows
-	if done := o.markPublished([]int64{outboxID(7, 1023, 1024)}); len(done) != 0 || len(o.rows) != 1 {
-		t.Errorf("%v is done", done)
-	}
-	if done := o.markPublished(outboxIDs(7, 1024)); !slices.Equal(done, []int64{7}) || len(o.rows) != 0 {
-		t.Errorf("%v is done, %d are remembered", done, len(o.rows))
 	}
 }
 
-// A page looks at so many transactions and lists their accounts, each once, with
-// what it has now.
-func TestChangedSincePages(t *testing.T) {
-	eachDatabase(t, func(t *testing.T, url string) {
+// checkRows compares the number of rows in the outbox table with the expected one.
+func (f *outboxFixture) checkRows(t *testing.T, want int) {
+	t.Helper()
+	var got int
+	err := f.ledger.store.sharedQueries().db.GetContext(t.Context(), &got, `SELECT count(*) FROM outbox`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkEqual(t, "rows in the outbox table", got, want)
+}
+
+// checkBacklog compares the number of pending transactions with the expected one.
+func (f *outboxFixture) checkBacklog(t *testing.T, want int64) {
+	t.Helper()
+	got, oldest, err := f.ledger.Backlog(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkEqual(t, "backlog", got, want)
+	isRecent := time.Since(oldest) < time.Minute
+	checkEqual(t, "oldest transaction of the backlog is recent", isRecent, want > 0)
+}
+
+// checkPages reads a page of each size from each place. Each page is full unless the outbox ends,
+// and has no transaction that is published.
+func (f *outboxFixture) checkPages(t *testing.T, published ...int) {
+	t.Helper()
+	for limit := 1; limit <= len(f.accounts); limit++ {
+		for from := range len(f.accounts) {
+			after := int64(0)
+			if from > 0 {
+				after = f.ids[from-1]
+			}
+			var want []string
+			for i := from; i < len(f.accounts) && len(want) < limit; i++ {
+				if !slices.Contains(published, i) {
+					want = append(want, f.accounts[i])
+				}
+			}
+			got, _ := f.listPending(t, after, limit)
+			if !slices.Equal(got, want) {
+				t.Errorf("page of %d from place %d: got %v, want %v", limit, from, got, want)
+			}
+		}
+	}
+}
+
+func TestOutboxListsEachTransactionOfABatch(t *testing.T) {
+	t.Parallel()
+	f := newOutboxFixture(t)
+	if want := []string{"a1", "a2", "a3", "b1", "c1", "c2", "b1"}; !slices.Equal(f.accounts, want) {
+		t.Errorf("pending accounts: got %v, want %v", f.accounts, want)
+	}
+	if !slices.IsSorted(f.ids) {
+		t.Errorf("pending ids: got %v, want them sorted", f.ids)
+	}
+	f.checkRows(t, 4)
+	f.checkBacklog(t, 7)
+	f.checkPages(t)
+}
+
+func TestOutboxRowIsDeletedWithItsLastTransaction(t *testing.T) {
+	t.Parallel()
+	f := newOutboxFixture(t)
+	f.markPublished(t, 0, 2, 2, 0)
+	f.checkRows(t, 4) // place 1 of the first row is still pending
+	f.checkPages(t, 0, 2)
+	f.markPublished(t, 5)
+	f.checkPages(t, 0, 2, 5)
+
+	f.markPublished(t, 1, 3)
+	f.markPublished(t, 5, 4)
+	f.checkRows(t, 1)
+	f.checkPages(t, 0, 1, 2, 3, 4, 5)
+	f.checkBacklog(t, 1)
+
+	f.markPublished(t, 6, 0) // place 0 was deleted before
+	f.checkRows(t, 0)
+	f.checkPages(t, 0, 1, 2, 3, 4, 5, 6)
+	f.checkBacklog(t, 0)
+}
+
+// TestPartlyPublishedRowIsPendingForOtherCores: only the core that published a part of a row
+// remembers it.
+func TestPartlyPublishedRowIsPendingForOtherCores(t *testing.T) {
+	t.Parallel()
+	f := newOutboxFixture(t)
+	f.markPublished(t, 0, 2, 5)
+	other, err := Open(t.Context(), f.url, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = other.Close() }()
+	rows, err := other.Pending(t.Context(), 0, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkEqual(t, "pending transactions of the other core", len(rows), len(f.accounts))
+}
+
+// TestPublishedRowsForgetCompleteRows marks the last transaction of a row first, as after a
+// restart, then all of them.
+func TestPublishedRowsForgetCompleteRows(t *testing.T) {
+	t.Parallel()
+	var p publishedRows
+	done := p.markPublished([]int64{outboxID(7, 1023, 1024)})
+	checkEqual(t, "complete rows", len(done), 0)
+	checkEqual(t, "remembered rows", len(p.rows), 1)
+
+	done = p.markPublished(outboxIDs(7, 1024))
+	if want := []int64{7}; !slices.Equal(done, want) {
+		t.Errorf("complete rows: got %v, want %v", done, want)
+	}
+	checkEqual(t, "remembered rows", len(p.rows), 0)
+}
+
+// TestChangedSinceListsEachAccountOfAPageOnce has pages of two transactions. A page lists the
+// accounts of its transactions with their current seqs.
+func TestChangedSinceListsEachAccountOfAPageOnce(t *testing.T) {
+	forEachDatabase(t, func(t *testing.T, url string) {
 		_, l := openFaulty(t, url)
-		start := commitBatch(t, l, creditOf("user:before", 1, "0"))[0].receipt.Timestamp.Add(time.Millisecond)
-		for time.Now().Before(start) { // times are whole milliseconds
+		start := mustCommit(t, l, newCredit("user:before", 1, "0"))[0].Timestamp.Add(time.Millisecond)
+		for time.Now().Before(start) { // a transaction's time has whole milliseconds
 			runtime.Gosched()
 		}
-		commitBatch(t, l, creditOf("user:a", 5, "1"), creditOf("user:b", 1, "2"), creditOf("user:a", 1, "3"))
-		held := commitBatch(t, l, Op{Operation: OpHold, Account: "user:a", Amount: 5, Reason: "r", QueueItemID: "q", FeatureType: "f", IdempotencyKey: "4"})[0]
-		commitBatch(t, l, Op{Operation: OpSettle, EscrowID: held.receipt.EscrowID, Model: "model:m", Amount: 5, Reason: "r", QueueItemID: "q", IdempotencyKey: "5"})
-		var pages []map[string]int64
-		for cursor := ""; ; {
-			page, next, err := l.ChangedSince(t.Context(), start, cursor, 2)
-			if err != nil {
-				t.Fatal(err)
-			}
-			accounts := map[string]int64{}
-			for _, p := range page {
-				accounts[p.Account] = p.Seq
-			}
-			if len(accounts) != len(page) {
-				t.Errorf("%v has an account twice", page)
-			}
-			pages = append(pages, accounts)
-			if cursor = next; cursor == "" {
-				break
-			}
+		mustCommit(t, l, newCredit("user:a", 5, "1"), newCredit("user:b", 1, "2"), newCredit("user:a", 1, "3"))
+		held := mustCommit(t, l, newHold("user:a", 5, "4"))[0]
+		mustCommit(t, l, newSettle(held.EscrowID, "model:m", 5, "5"))
+
+		const seqOfA = 2 + 3 + 2
+		want := []map[string]int64{
+			{"user:a": seqOfA, "user:b": 1},
+			{"user:a": seqOfA},
+			{"user:a": seqOfA, "model:m": 2},
 		}
-		a := int64(2 + 3 + 2)
-		want := []map[string]int64{{"user:a": a, "user:b": 1}, {"user:a": a}, {"user:a": a, "model:m": 2}}
-		if !slices.EqualFunc(pages, want, maps.Equal) {
-			t.Errorf("%v, want %v", pages, want)
+		if got := pageThroughChanges(t, l, start, 2); !slices.EqualFunc(got, want, maps.Equal) {
+			t.Errorf("pages: got %v, want %v", got, want)
 		}
-		if page, next, err := l.ChangedSince(t.Context(), time.Now().Add(time.Minute), "", 2); len(page) != 0 || next != "" || err != nil {
-			t.Errorf("of the future: %v, %q, %v", page, next, err)
-		}
-		if _, _, err := l.ChangedSince(t.Context(), start, "user:a", 2); !errors.Is(err, ErrInvalid) {
-			t.Errorf("a wrong cursor: %v", err)
-		}
+
+		page, next, err := l.ChangedSince(t.Context(), time.Now().Add(time.Minute), "", 2)
+		checkError(t, "changes in the future", err, nil)
+		checkEqual(t, "accounts in the future", len(page), 0)
+		checkEqual(t, "cursor in the future", next, "")
+		_, _, err = l.ChangedSince(t.Context(), start, "user:a", 2)
+		checkError(t, "invalid cursor", err, ErrInvalid)
 	})
+}
+
+// pageThroughChanges returns the accounts of each page with their seqs.
+func pageThroughChanges(t *testing.T, l *Ledger, since time.Time, limit int) []map[string]int64 {
+	t.Helper()
+	var pages []map[string]int64
+	cursor := ""
+	for {
+		page, next, err := l.ChangedSince(t.Context(), since, cursor, limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seqs := map[string]int64{}
+		for _, p := range page {
+			seqs[p.Account] = p.Seq
+		}
+		checkEqual(t, fmt.Sprint("different accounts of page ", len(pages)), len(seqs), len(page))
+		pages = append(pages, seqs)
+		if next == "" {
+			return pages
+		}
+		cursor = next
+	}
 }

@@ -9,19 +9,25 @@ import (
 	"time"
 )
 
-var updateGolden = flag.Bool("update", false, "write testdata/write_statements.golden anew")
+var updateGolden = flag.Bool("update", false, "rewrite testdata/write_statements.golden")
 
 // writeShapes are the shapes that a batch can have. A batch changes or creates at least one
 // wallet, and only escrows that are opened or ended can expire.
 func writeShapes() []writeShape {
 	var shapes []writeShape
-	for _, opened := range []writeShape{{}, {opensEscrows: true}, {opensEscrows: true, opensExpiring: true}} {
-		for _, ended := range []writeShape{{}, {closesEscrows: true}, {closesEscrows: true, closesExpiring: true}} {
-			for _, wallets := range []writeShape{{changesWallets: true}, {createsWallets: true}, {changesWallets: true, createsWallets: true}} {
+	opened := []writeShape{{}, {opensEscrows: true}, {opensEscrows: true, opensExpiring: true}}
+	ended := []writeShape{{}, {closesEscrows: true}, {closesEscrows: true, closesExpiring: true}}
+	wallets := []writeShape{{changesWallets: true}, {createsWallets: true}, {changesWallets: true, createsWallets: true}}
+	for _, o := range opened {
+		for _, e := range ended {
+			for _, w := range wallets {
 				shapes = append(shapes, writeShape{
-					opensEscrows: opened.opensEscrows, opensExpiring: opened.opensExpiring,
-					closesEscrows: ended.closesEscrows, closesExpiring: ended.closesExpiring,
-					changesWallets: wallets.changesWallets, createsWallets: wallets.createsWallets,
+					opensEscrows:   o.opensEscrows,
+					opensExpiring:  o.opensExpiring,
+					closesEscrows:  e.closesEscrows,
+					closesExpiring: e.closesExpiring,
+					changesWallets: w.changesWallets,
+					createsWallets: w.createsWallets,
 				})
 			}
 		}
@@ -30,8 +36,7 @@ func writeShapes() []writeShape {
 }
 
 func describeShape(shape writeShape) string {
-	var words []string
-	for _, part := range []struct {
+	parts := []struct {
 		present bool
 		name    string
 	}{
@@ -41,16 +46,18 @@ func describeShape(shape writeShape) string {
 		{shape.closesExpiring, "some of which would have expired"},
 		{shape.changesWallets, "changes wallets"},
 		{shape.createsWallets, "creates wallets"},
-	} {
+	}
+	var names []string
+	for _, part := range parts {
 		if part.present {
-			words = append(words, part.name)
+			names = append(names, part.name)
 		}
 	}
-	return strings.Join(words, ", ")
+	return strings.Join(names, ", ")
 }
 
 // TestWriteStatementsAreTheGoldenOnes compares all statements that can store a batch with the
-// golden file. Run it with -update after a change that is meant.
+// golden file. Run it with -update after an intended change.
 func TestWriteStatementsAreTheGoldenOnes(t *testing.T) {
 	t.Parallel()
 	var generated strings.Builder
@@ -59,58 +66,65 @@ func TestWriteStatementsAreTheGoldenOnes(t *testing.T) {
 	}
 	golden := filepath.Join("testdata", "write_statements.golden")
 	if *updateGolden {
-		if err := os.WriteFile(golden, []byte(generated.String()), 0o600); err != nil {
+		err := os.WriteFile(golden, []byte(generated.String()), 0o600)
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	want, err := os.ReadFile(golden)
+	content, err := os.ReadFile(golden)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if generated.String() == string(want) {
-		return
-	}
 	got := strings.Split(generated.String(), "\n")
-	for i, line := range strings.Split(string(want), "\n") {
-		if i >= len(got) || got[i] != line {
-			t.Fatalf("line %d of %s is %q; the statement that is generated differs", i+1, golden, line)
+	want := strings.Split(string(content), "\n")
+	for i := range min(len(got), len(want)) {
+		if got[i] != want[i] {
+			t.Fatalf("line %d of the generated statements:\ngot  %s\nwant %s", i+1, got[i], want[i])
 		}
 	}
-	t.Fatalf("%s ends after line %d of the generated statements", golden, strings.Count(string(want), "\n"))
+	checkEqual(t, "lines of the generated statements", len(got), len(want))
 }
 
-// TestShapesFitTheirBatches checks that a batch's shape has exactly the parts that it needs.
-func TestShapesFitTheirBatches(t *testing.T) {
+// TestShapeHasExactlyThePartsOfItsBatch compares the shapes of batches with the expected ones.
+func TestShapeHasExactlyThePartsOfItsBatch(t *testing.T) {
 	t.Parallel()
-	timed := &Escrow{ExpiresAt: time.Now()}
-	untimed := &Escrow{}
+	expiring := &Escrow{ExpiresAt: time.Now()}
+	lasting := &Escrow{}
 	changed := &wallet{}
 	created := &wallet{created: true}
-	for name, test := range map[string]struct {
+	for name, tc := range map[string]struct {
 		batch mutations
 		want  writeShape
 	}{
-		"credit to a new wallet":  {mutations{wallets: []*wallet{created}}, writeShape{createsWallets: true}},
-		"credit to an old wallet": {mutations{wallets: []*wallet{changed}}, writeShape{changesWallets: true}},
+		"credit to a new wallet": {
+			batch: mutations{wallets: []*wallet{created}},
+			want:  writeShape{createsWallets: true},
+		},
+		"credit to an old wallet": {
+			batch: mutations{wallets: []*wallet{changed}},
+			want:  writeShape{changesWallets: true},
+		},
 		"hold": {
-			mutations{wallets: []*wallet{changed}, opened: []*Escrow{untimed}},
-			writeShape{changesWallets: true, opensEscrows: true},
+			batch: mutations{wallets: []*wallet{changed}, opened: []*Escrow{lasting}},
+			want:  writeShape{changesWallets: true, opensEscrows: true},
 		},
 		"two holds, one of which expires": {
-			mutations{wallets: []*wallet{changed}, opened: []*Escrow{timed, untimed}},
-			writeShape{changesWallets: true, opensEscrows: true, opensExpiring: true},
+			batch: mutations{wallets: []*wallet{changed}, opened: []*Escrow{expiring, lasting}},
+			want:  writeShape{changesWallets: true, opensEscrows: true, opensExpiring: true},
 		},
 		"refund": {
-			mutations{wallets: []*wallet{changed}, closed: []*Escrow{untimed}},
-			writeShape{changesWallets: true, closesEscrows: true},
+			batch: mutations{wallets: []*wallet{changed}, closed: []*Escrow{lasting}},
+			want:  writeShape{changesWallets: true, closesEscrows: true},
 		},
 		"everything": {
-			mutations{wallets: []*wallet{changed, created}, opened: []*Escrow{timed}, closed: []*Escrow{untimed, timed}},
-			fullShape,
+			batch: mutations{
+				wallets: []*wallet{changed, created},
+				opened:  []*Escrow{expiring},
+				closed:  []*Escrow{lasting, expiring},
+			},
+			want: fullShape,
 		},
 	} {
-		if got := batchShape(&test.batch); got != test.want {
-			t.Errorf("%s: shape %+v, want %+v", name, got, test.want)
-		}
+		t.Run(name, func(t *testing.T) { checkEqual(t, "shape", batchShape(&tc.batch), tc.want) })
 	}
 }
