@@ -8,14 +8,16 @@ import (
 	"time"
 )
 
-// timeout bounds every wait for a server; on a loaded machine a start takes a second or two.
+// timeout bounds every wait for a server. On a busy machine a server needs a second or two to
+// start.
 const timeout = 30 * time.Second
 
-// poll is the pause between two looks at a condition that nothing signals.
-const poll = 5 * time.Millisecond
+// pollInterval is the pause between two checks of a condition that nothing signals.
+const pollInterval = 5 * time.Millisecond
 
-// lookup returns a variable of the environment, or ends the test with a message that names the way out.
-func lookup(t testing.TB, name string) string {
+// requireEnv returns a variable of the environment. If it is not set, it ends the test with a
+// message that says how to start the servers.
+func requireEnv(t testing.TB, name string) string {
 	t.Helper()
 	value := os.Getenv(name)
 	if value == "" {
@@ -25,9 +27,9 @@ func lookup(t testing.TB, name string) string {
 	return value
 }
 
-// unique returns 16 hexadecimal digits that no other test has.
-func unique() string {
+// uniqueSuffix returns 16 random hexadecimal digits.
+func uniqueSuffix() string {
 	var b [8]byte
-	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	_, _ = rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])
 }

@@ -8,34 +8,35 @@ import (
 	"github.com/redroomrewards/realtime/internal/testenv"
 )
 
-// recorder is a testing.TB that notes how a test ended.
+// recorder is a testing.TB that records the message of Fatal.
 type recorder struct {
 	testing.TB
 	fatal string
 }
 
-// stop is what a recorder's Fatal panics with: unlike runtime.Goexit, it can be stopped within the same goroutine.
-type stop struct{}
+// fatalPanic is the value with which a recorder's Fatal panics. Unlike runtime.Goexit, a panic can
+// be recovered in the same goroutine.
+type fatalPanic struct{}
 
 func (r *recorder) Helper() {}
 
 func (r *recorder) Fatal(args ...any) {
 	r.fatal = fmt.Sprint(args...)
-	panic(stop{})
+	panic(fatalPanic{})
 }
 
 func (r *recorder) Fatalf(format string, args ...any) {
 	r.fatal = fmt.Sprintf(format, args...)
-	panic(stop{})
+	panic(fatalPanic{})
 }
 
-// fatalOf returns the message with which use ended its test, "" when it did not.
-func fatalOf(t *testing.T, use func(t testing.TB)) string {
+// recordFatal returns the message with which use ended its test. It is empty if use did not end it.
+func recordFatal(t *testing.T, use func(t testing.TB)) string {
 	t.Helper()
 	r := &recorder{TB: t}
 	func() {
 		defer func() {
-			if p := recover(); p != nil && p != (stop{}) {
+			if p := recover(); p != nil && p != (fatalPanic{}) {
 				panic(p)
 			}
 		}()
@@ -44,7 +45,7 @@ func fatalOf(t *testing.T, use func(t testing.TB)) string {
 	return r.fatal
 }
 
-func TestMissingServerFailsAndSaysWhatToRun(t *testing.T) {
+func TestMissingServerFailsWithTheCommandToRun(t *testing.T) {
 	t.Setenv("TEST_DATABASE_URL", "")
 	t.Setenv("TEST_REDIS_URL", "")
 	t.Setenv("TEST_REDIS_SERVER", "")
@@ -55,9 +56,11 @@ func TestMissingServerFailsAndSaysWhatToRun(t *testing.T) {
 		"TEST_REDIS_SERVER": func(t testing.TB) { testenv.RedisServer(t) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			message := fatalOf(t, use)
-			if !strings.Contains(message, name) || !strings.Contains(message, "./scripts/test") {
-				t.Errorf("ended with %q; want it to name %s and ./scripts/test", message, name)
+			message := recordFatal(t, use)
+			for _, want := range []string{name, "./scripts/test"} {
+				if !strings.Contains(message, want) {
+					t.Errorf("message: got %q, want it to contain %s", message, want)
+				}
 			}
 		})
 	}

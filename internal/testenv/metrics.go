@@ -1,10 +1,8 @@
 package testenv
 
 import (
-	"fmt"
 	"os"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
@@ -12,99 +10,135 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// CheckMetrics compares what a registry exports with the tables of docs/metrics.md whose heading begins with section:
-// names, labels and, of those that can be seen already, types. Histograms of time have to tell apart what matters.
+// CheckMetrics compares the metrics of a registry with the tables of docs/metrics.md whose heading
+// begins with section. It compares names and labels, and the types of metrics that have a value.
+// Histograms of durations must have fine enough buckets.
 func CheckMetrics(t testing.TB, reg *prometheus.Registry, section string) {
 	t.Helper()
-	documented := documentedMetrics(t, section)
-	exported := map[string]string{}
-	descs := make(chan *prometheus.Desc)
-	go func() { reg.Describe(descs); close(descs) }()
-	var all []*prometheus.Desc // before any is judged: a test that ends here would leave Describe waiting
-	for d := range descs {
-		all = append(all, d)
-	}
-	form := regexp.MustCompile(`fqName: "(\w+)".*variableLabels: \{(.*)\}\}$`)
-	for _, d := range all {
-		m := form.FindStringSubmatch(d.String())
-		if m == nil {
-			t.Fatalf("cannot read %s", d)
-		}
-		if !strings.HasPrefix(m[1], "go_") && !strings.HasPrefix(m[1], "process_") {
-			exported[m[1]] = m[2]
-		}
-	}
+	documented := readDocumentedMetrics(t, section)
+	exported := describeMetrics(t, reg)
 	for name, labels := range exported {
-		if doc, ok := documented[name]; !ok {
+		doc, found := documented[name]
+		if !found {
 			t.Errorf("%s{%s} is not in docs/metrics.md under %q", name, labels, section)
 		} else if doc.labels != labels {
-			t.Errorf("%s has the labels {%s}, docs/metrics.md says {%s}", name, labels, doc.labels)
+			t.Errorf("labels of %s: got {%s}, want {%s} as in docs/metrics.md", name, labels, doc.labels)
 		}
 	}
 	for name := range documented {
-		if _, ok := exported[name]; !ok {
-			t.Errorf("docs/metrics.md has %s under %q, which is not exported", name, section)
+		_, found := exported[name]
+		if !found {
+			t.Errorf("%s is in docs/metrics.md under %q, but it is not exported", name, section)
 		}
 	}
+
 	families, err := reg.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range families {
-		doc, ok := documented[f.GetName()]
-		if kind := strings.ToLower(f.GetType().String()); ok && kind != doc.kind {
-			t.Errorf("%s is a %s, docs/metrics.md says %s", f.GetName(), kind, doc.kind)
+		name := f.GetName()
+		kind := strings.ToLower(f.GetType().String())
+		doc, found := documented[name]
+		if found && kind != doc.kind {
+			t.Errorf("type of %s: got %s, want %s as in docs/metrics.md", name, kind, doc.kind)
 		}
-		if f.GetType() == dto.MetricType_HISTOGRAM && strings.HasSuffix(f.GetName(), "_seconds") {
-			checkBuckets(t, f.GetName(), f.GetMetric()[0].GetHistogram().GetBucket())
+		if f.GetType() == dto.MetricType_HISTOGRAM && strings.HasSuffix(name, "_seconds") {
+			checkBuckets(t, name, f.GetMetric()[0].GetHistogram().GetBucket())
 		}
 	}
 }
 
-// checkBuckets wants the buckets of a duration to reach from a millisecond to seconds, in steps that leave a quantile
-// within a factor of 2.5 up to a second.
+var metricDesc = regexp.MustCompile(`fqName: "(\w+)".*variableLabels: \{(.*)\}\}$`)
+
+// describeMetrics returns the labels of each exported metric, without those of the Go runtime and
+// of the process.
+func describeMetrics(t testing.TB, reg *prometheus.Registry) map[string]string {
+	t.Helper()
+	descs := make(chan *prometheus.Desc)
+	go func() {
+		reg.Describe(descs)
+		close(descs)
+	}()
+	// Read all before a Fatal: otherwise Describe would wait for ever.
+	var all []*prometheus.Desc
+	for d := range descs {
+		all = append(all, d)
+	}
+
+	labels := map[string]string{}
+	for _, d := range all {
+		parts := metricDesc.FindStringSubmatch(d.String())
+		if parts == nil {
+			t.Fatalf("cannot parse %s", d)
+		}
+		name := parts[1]
+		if !strings.HasPrefix(name, "go_") && !strings.HasPrefix(name, "process_") {
+			labels[name] = parts[2]
+		}
+	}
+	return labels
+}
+
+// checkBuckets wants the buckets of a duration to reach from a millisecond to seconds. Up to a
+// second each bound is at most 2.5 times the one before, so a quantile is known within that factor.
 func checkBuckets(t testing.TB, name string, buckets []*dto.Bucket) {
 	t.Helper()
-	if first, last := buckets[0].GetUpperBound(), buckets[len(buckets)-1].GetUpperBound(); first > 0.001 || last < 2.5 {
-		t.Errorf("%s: buckets from %v s to %v s; want them from 1 ms to seconds", name, first, last)
+	first := buckets[0].GetUpperBound()
+	if first > 0.001 {
+		t.Errorf("first bucket of %s: got %v s, want at most 1 ms", name, first)
+	}
+	last := buckets[len(buckets)-1].GetUpperBound()
+	if last < 2.5 {
+		t.Errorf("last bucket of %s: got %v s, want at least 2.5 s", name, last)
 	}
 	for i := 1; i < len(buckets); i++ {
-		if low, high := buckets[i-1].GetUpperBound(), buckets[i].GetUpperBound(); high <= 1 && high > 2.5*low {
-			t.Errorf("%s: nothing between %v s and %v s", name, low, high)
+		low := buckets[i-1].GetUpperBound()
+		high := buckets[i].GetUpperBound()
+		if high <= 1 && high > 2.5*low {
+			t.Errorf("buckets of %s: got none between %v s and %v s", name, low, high)
 		}
 	}
 }
 
-type documentedMetric struct{ labels, kind string }
+type documentedMetric struct {
+	labels string
+	kind   string
+}
 
-// documentedMetrics reads rows such as: | `a_total{x,y}`, `b_seconds` | counter, histogram | what |.
-func documentedMetrics(t testing.TB, section string) map[string]documentedMetric {
+var documentedName = regexp.MustCompile("`(\\w+)(?:\\{([\\w,]+)\\})?`")
+
+// readDocumentedMetrics reads the table rows of docs/metrics.md, which have the form
+// | `a_total{x,y}`, `b_seconds` | counter, histogram | description |.
+func readDocumentedMetrics(t testing.TB, section string) map[string]documentedMetric {
 	t.Helper()
 	raw, err := os.ReadFile("../../docs/metrics.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := map[string]documentedMetric{}
-	within := false
+	metrics := map[string]documentedMetric{}
+	inSection := false
 	for line := range strings.Lines(string(raw)) {
-		if heading, ok := strings.CutPrefix(line, "## "); ok {
-			within = strings.HasPrefix(heading, section)
+		heading, isHeading := strings.CutPrefix(line, "## ")
+		if isHeading {
+			inSection = strings.HasPrefix(heading, section)
 		}
 		cells := strings.Split(line, " | ")
-		names := regexp.MustCompile("`(\\w+)(?:\\{([\\w,]+)\\})?`").FindAllStringSubmatch(cells[0], -1)
-		if !within || len(cells) != 3 || len(names) == 0 {
+		names := documentedName.FindAllStringSubmatch(cells[0], -1)
+		if !inSection || len(cells) != 3 || len(names) == 0 {
 			continue
 		}
 		kinds := strings.Split(cells[1], ", ")
-		for i, n := range names {
-			found[n[1]] = documentedMetric{labels: n[2], kind: kinds[min(i, len(kinds)-1)]}
+		if len(kinds) != 1 && len(kinds) != len(names) {
+			t.Errorf("docs/metrics.md: got %d types for %d metrics: %s", len(kinds), len(names), line)
 		}
-		if !slices.Contains([]int{1, len(names)}, len(kinds)) {
-			t.Error(fmt.Sprintf("docs/metrics.md: %d types for %d metrics: ", len(kinds), len(names)), line)
+		for i, name := range names {
+			kind := kinds[min(i, len(kinds)-1)]
+			metrics[name[1]] = documentedMetric{labels: name[2], kind: kind}
 		}
 	}
-	if len(found) == 0 {
+	if len(metrics) == 0 {
 		t.Fatalf("docs/metrics.md has no metrics under %q", section)
 	}
-	return found
+	return metrics
 }

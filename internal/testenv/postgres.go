@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
@@ -13,24 +14,26 @@ import (
 	"github.com/lib/pq"
 )
 
-// Schema says what a fresh database holds. The zero Schema is an empty database.
+// Schema describes the contents of a fresh database. The zero Schema is an empty database.
 type Schema struct {
-	// Version names the outcome of Migrate: databases of one version are copies of one template, also across test
-	// processes. HashFS of the migration files is a good one. Required when Migrate is set.
+	// Version identifies the result of Migrate. All databases of one version are copies of one
+	// template, also across test processes. HashFS of the migration files is a good version.
+	// Required when Migrate is set.
 	Version string
-	// Migrate fills the empty database at url. It runs once per server and version, and must have closed its connections
-	// when it returns. Nil fills nothing.
+
+	// Migrate fills the empty database at url. It runs once per server and version, and must have
+	// closed its connections when it returns. Nil leaves the database empty.
 	Migrate func(ctx context.Context, url string) error
 }
 
-// Postgres creates a database for this test and returns its URL. It is dropped when the test ends, whoever is still
-// connected. A copy of a migrated template costs about 30 ms.
+// Postgres creates a database for this test and returns its URL. It drops the database when the
+// test ends, also if connections are open. A copy of a migrated template takes about 30 ms.
 func Postgres(t testing.TB, schema Schema) string {
 	t.Helper()
 	if schema.Migrate != nil && schema.Version == "" {
 		t.Fatal("testenv.Postgres: a schema with Migrate needs a Version")
 	}
-	server := lookup(t, "TEST_DATABASE_URL")
+	server := requireEnv(t, "TEST_DATABASE_URL")
 	ctx, cancel := context.WithTimeout(t.Context(), 2*timeout)
 	defer cancel()
 	admin, err := sql.Open("postgres", server)
@@ -43,12 +46,14 @@ func Postgres(t testing.TB, schema Schema) string {
 	if schema.Migrate != nil {
 		sum := sha256.Sum256([]byte(schema.Version))
 		template = "testenv_template_" + hex.EncodeToString(sum[:10])
-		if err := ensureTemplate(ctx, admin, server, template, schema.Migrate); err != nil {
+		err := ensureTemplate(ctx, admin, server, template, schema.Migrate)
+		if err != nil {
 			t.Fatalf("prepare template database: %v", err)
 		}
 	}
-	name := "testenv_" + unique()
-	if err := createDatabase(ctx, admin, name, template); err != nil {
+	name := "testenv_" + uniqueSuffix()
+	err = createDatabase(ctx, admin, name, template)
+	if err != nil {
 		t.Fatalf("create database for the test: %v", err)
 	}
 	t.Cleanup(func() { dropDatabase(t, server, name) })
@@ -76,8 +81,8 @@ func HashFS(t testing.TB, fsys fs.FS) string {
 	return hex.EncodeToString(hash.Sum(nil))
 }
 
-// ensureTemplate makes the template database unless it is there. It is built under another name and renamed when it is
-// whole, so a template that can be seen is finished; an advisory lock lets one process build it while the others wait.
+// ensureTemplate creates the template database if it does not exist. An advisory lock lets one
+// process build it while the others wait.
 func ensureTemplate(
 	ctx context.Context, admin *sql.DB, server, template string, migrate func(context.Context, string) error,
 ) error {
@@ -90,37 +95,53 @@ func ensureTemplate(
 		return fmt.Errorf("connect: %w", err)
 	}
 	defer conn.Close()
-	const lock, unlock = `SELECT pg_advisory_lock(hashtextextended($1, 0))`, `SELECT pg_advisory_unlock(hashtextextended($1, 0))`
-	if _, err := conn.ExecContext(ctx, lock, template); err != nil {
+	_, err = conn.ExecContext(ctx, `SELECT pg_advisory_lock(hashtextextended($1, 0))`, template)
+	if err != nil {
 		return fmt.Errorf("lock: %w", err)
 	}
-	// Closing the pool ends the session and with it the lock, should this fail.
-	defer func() { _, _ = conn.ExecContext(context.WithoutCancel(ctx), unlock, template) }()
-	if found, err = databaseExists(ctx, admin, template); err != nil || found {
+	defer func() {
+		// If this fails, closing the pool ends the session and releases the lock.
+		_, _ = conn.ExecContext(context.WithoutCancel(ctx), `SELECT pg_advisory_unlock(hashtextextended($1, 0))`, template)
+	}()
+
+	found, err = databaseExists(ctx, admin, template)
+	if err != nil || found {
 		return err
 	}
+	return buildTemplate(ctx, admin, server, template, migrate)
+}
 
+// buildTemplate builds the template under another name and renames it when it is complete. So a
+// template that can be found is complete.
+func buildTemplate(
+	ctx context.Context, admin *sql.DB, server, template string, migrate func(context.Context, string) error,
+) error {
 	building := template + "_building"
-	if _, err := admin.ExecContext(ctx, `DROP DATABASE IF EXISTS `+pq.QuoteIdentifier(building)+` WITH (FORCE)`); err != nil {
-		return fmt.Errorf("drop half-built template: %w", err)
+	_, err := admin.ExecContext(ctx, `DROP DATABASE IF EXISTS `+pq.QuoteIdentifier(building)+` WITH (FORCE)`)
+	if err != nil {
+		return fmt.Errorf("drop incomplete template: %w", err)
 	}
-	if err := createDatabase(ctx, admin, building, "template1"); err != nil {
+	err = createDatabase(ctx, admin, building, "template1")
+	if err != nil {
 		return err
 	}
 	target, err := withDatabase(server, building)
 	if err != nil {
 		return err
 	}
-	if err := migrate(ctx, target); err != nil {
+	err = migrate(ctx, target)
+	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
-	// A template that nobody can connect to can be copied at any time.
-	if _, err := admin.ExecContext(ctx, `ALTER DATABASE `+pq.QuoteIdentifier(building)+` ALLOW_CONNECTIONS false`); err != nil {
+
+	// A template that accepts no connections can be copied at any time.
+	_, err = admin.ExecContext(ctx, `ALTER DATABASE `+pq.QuoteIdentifier(building)+` ALLOW_CONNECTIONS false`)
+	if err != nil {
 		return fmt.Errorf("close template: %w", err)
 	}
-	rename := `ALTER DATABASE ` + pq.QuoteIdentifier(building) + ` RENAME TO ` + pq.QuoteIdentifier(template)
-	if _, err := admin.ExecContext(ctx, rename); err != nil {
-		return fmt.Errorf("finish template (has Migrate closed its connections?): %w", err)
+	_, err = admin.ExecContext(ctx, `ALTER DATABASE `+pq.QuoteIdentifier(building)+` RENAME TO `+pq.QuoteIdentifier(template))
+	if err != nil {
+		return fmt.Errorf("rename template (has Migrate closed its connections?): %w", err)
 	}
 	return nil
 }
@@ -136,7 +157,8 @@ func databaseExists(ctx context.Context, admin *sql.DB, name string) (bool, erro
 
 func createDatabase(ctx context.Context, admin *sql.DB, name, template string) error {
 	statement := `CREATE DATABASE ` + pq.QuoteIdentifier(name) + ` TEMPLATE ` + pq.QuoteIdentifier(template)
-	if _, err := admin.ExecContext(ctx, statement); err != nil {
+	_, err := admin.ExecContext(ctx, statement)
+	if err != nil {
 		return fmt.Errorf("create database %s: %w", name, err)
 	}
 	return nil
@@ -152,7 +174,8 @@ func dropDatabase(t testing.TB, server, name string) {
 		return
 	}
 	defer admin.Close()
-	if _, err := admin.ExecContext(ctx, `DROP DATABASE IF EXISTS `+pq.QuoteIdentifier(name)+` WITH (FORCE)`); err != nil {
+	_, err = admin.ExecContext(ctx, `DROP DATABASE IF EXISTS `+pq.QuoteIdentifier(name)+` WITH (FORCE)`)
+	if err != nil {
 		t.Errorf("drop the test's database: %v", err)
 	}
 }
@@ -169,8 +192,11 @@ func databaseURL(t testing.TB, server, name string) string {
 // withDatabase returns the URL of another database of the same server.
 func withDatabase(server, name string) (string, error) {
 	parsed, err := url.Parse(server)
-	if err != nil || parsed.Scheme == "" {
-		return "", fmt.Errorf("TEST_DATABASE_URL must be a URL, postgres://…: %w", err)
+	if err != nil {
+		return "", fmt.Errorf("parse TEST_DATABASE_URL: %w", err)
+	}
+	if parsed.Scheme == "" {
+		return "", errors.New("TEST_DATABASE_URL must be a URL, postgres://…")
 	}
 	parsed.Path = "/" + name
 	return parsed.String(), nil

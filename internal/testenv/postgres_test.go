@@ -14,7 +14,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/testenv"
 )
 
-func open(t *testing.T, url string) *sql.DB {
+func openDatabase(t *testing.T, url string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("postgres", url)
 	if err != nil {
@@ -24,8 +24,8 @@ func open(t *testing.T, url string) *sql.DB {
 	return db
 }
 
-// migrateThings makes a table with one row and counts its runs.
-func migrateThings(runs *atomic.Int64) func(context.Context, string) error {
+// migrateItems returns a migration that creates a table with one row. It counts its runs.
+func migrateItems(runs *atomic.Int64) func(context.Context, string) error {
 	return func(ctx context.Context, url string) error {
 		runs.Add(1)
 		db, err := sql.Open("postgres", url)
@@ -33,23 +33,23 @@ func migrateThings(runs *atomic.Int64) func(context.Context, string) error {
 			return err
 		}
 		defer db.Close()
-		_, err = db.ExecContext(ctx, `CREATE TABLE things (n bigint PRIMARY KEY); INSERT INTO things VALUES (1)`)
+		_, err = db.ExecContext(ctx, `CREATE TABLE items (n bigint PRIMARY KEY); INSERT INTO items VALUES (1)`)
 		return err
 	}
 }
 
-func count(t *testing.T, db *sql.DB) int {
+func countItems(t *testing.T, db *sql.DB) int {
 	t.Helper()
 	var n int
-	if err := db.QueryRowContext(t.Context(), `SELECT count(*) FROM things`).Scan(&n); err != nil {
+	if err := db.QueryRowContext(t.Context(), `SELECT count(*) FROM items`).Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	return n
 }
 
-func TestPostgresMigratesOnceAndGivesEachTestItsOwn(t *testing.T) {
+func TestPostgresMigratesOnceForManyDatabases(t *testing.T) {
 	var runs atomic.Int64
-	schema := testenv.Schema{Version: t.Name() + t.TempDir(), Migrate: migrateThings(&runs)}
+	schema := testenv.Schema{Version: t.Name() + t.TempDir(), Migrate: migrateItems(&runs)}
 	const tests = 6
 	urls := make([]string, tests)
 	var wg sync.WaitGroup
@@ -58,72 +58,80 @@ func TestPostgresMigratesOnceAndGivesEachTestItsOwn(t *testing.T) {
 	}
 	wg.Wait()
 	if runs.Load() != 1 {
-		t.Errorf("migrated %d times, want once", runs.Load())
+		t.Errorf("migrations: got %d, want 1", runs.Load())
 	}
-	first, second := open(t, urls[0]), open(t, urls[1])
-	if _, err := first.ExecContext(t.Context(), `INSERT INTO things VALUES (2)`); err != nil {
+	first := openDatabase(t, urls[0])
+	second := openDatabase(t, urls[1])
+	if _, err := first.ExecContext(t.Context(), `INSERT INTO items VALUES (2)`); err != nil {
 		t.Fatal(err)
 	}
-	if got := count(t, first); got != 2 {
-		t.Errorf("first database has %d rows, want 2", got)
+	if got := countItems(t, first); got != 2 {
+		t.Errorf("rows of the first database: got %d, want 2", got)
 	}
-	if got := count(t, second); got != 1 {
-		t.Errorf("second database has %d rows, want the template's 1", got)
+	if got := countItems(t, second); got != 1 {
+		t.Errorf("rows of the second database: got %d, want the template's 1", got)
 	}
 }
 
-func TestPostgresDropsTheDatabaseThoughAConnectionIsOpen(t *testing.T) {
+func TestPostgresDropsADatabaseWithOpenConnections(t *testing.T) {
 	var url string
 	var db *sql.DB
 	t.Run("inner", func(inner *testing.T) {
 		url = testenv.Postgres(inner, testenv.Schema{})
-		db = open(t, url)
+		db = openDatabase(t, url)
 		if err := db.PingContext(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	})
-	if err := open(t, url).PingContext(t.Context()); err == nil {
-		t.Error("the database is still there after its test")
+	err := openDatabase(t, url).PingContext(t.Context())
+	if err == nil {
+		t.Error("ping after the test: got no error, want the database to be dropped")
 	}
 }
 
-func TestPostgresFailedMigrationLeavesNoTemplate(t *testing.T) {
+func TestFailedMigrationLeavesNoTemplate(t *testing.T) {
 	version := t.Name() + t.TempDir()
 	failing := func(context.Context, string) error { return errors.New("broken on purpose") }
-	message := fatalOf(t, func(tb testing.TB) {
+	message := recordFatal(t, func(tb testing.TB) {
 		testenv.Postgres(tb, testenv.Schema{Version: version, Migrate: failing})
 	})
-	if message != "prepare template database: migrate: broken on purpose" {
-		t.Errorf("ended with %q", message)
+	if want := "prepare template database: migrate: broken on purpose"; message != want {
+		t.Errorf("message: got %q, want %q", message, want)
 	}
+
 	var runs atomic.Int64
-	url := testenv.Postgres(t, testenv.Schema{Version: version, Migrate: migrateThings(&runs)})
-	if got := count(t, open(t, url)); got != 1 || runs.Load() != 1 {
-		t.Errorf("after a failed migration: %d rows, %d runs, want 1 and 1", got, runs.Load())
+	url := testenv.Postgres(t, testenv.Schema{Version: version, Migrate: migrateItems(&runs)})
+	if got := countItems(t, openDatabase(t, url)); got != 1 {
+		t.Errorf("rows after the second migration: got %d, want 1", got)
+	}
+	if got := runs.Load(); got != 1 {
+		t.Errorf("runs of the second migration: got %d, want 1", got)
 	}
 }
 
-func TestPostgresWantsAVersion(t *testing.T) {
-	message := fatalOf(t, func(tb testing.TB) {
+func TestSchemaWithMigrateNeedsAVersion(t *testing.T) {
+	message := recordFatal(t, func(tb testing.TB) {
 		testenv.Postgres(tb, testenv.Schema{Migrate: func(context.Context, string) error { return nil }})
 	})
 	if message == "" {
-		t.Error("accepted a schema without a version")
+		t.Error("the schema without a version was accepted")
 	}
 }
 
 func TestHashFSChangesWithNamesAndContents(t *testing.T) {
 	base := testenv.HashFS(t, fstest.MapFS{"a/1.sql": {Data: []byte("x")}})
 	for name, fsys := range map[string]fstest.MapFS{
-		"content": {"a/1.sql": {Data: []byte("y")}},
-		"name":    {"a/2.sql": {Data: []byte("x")}},
-		"more":    {"a/1.sql": {Data: []byte("x")}, "a/2.sql": {}},
+		"other content": {"a/1.sql": {Data: []byte("y")}},
+		"other name":    {"a/2.sql": {Data: []byte("x")}},
+		"another file":  {"a/1.sql": {Data: []byte("x")}, "a/2.sql": {}},
 	} {
-		if testenv.HashFS(t, fsys) == base {
-			t.Errorf("%s: same hash", name)
-		}
+		t.Run(name, func(t *testing.T) {
+			if testenv.HashFS(t, fsys) == base {
+				t.Error("got the same hash, want another one")
+			}
+		})
 	}
-	if testenv.HashFS(t, fstest.MapFS{"a/1.sql": {Data: []byte("x")}}) != base {
-		t.Error("the same files hash differently")
+	if got := testenv.HashFS(t, fstest.MapFS{"a/1.sql": {Data: []byte("x")}}); got != base {
+		t.Errorf("hash of the same files: got %s, want %s", got, base)
 	}
 }

@@ -9,30 +9,34 @@ import (
 	"testing"
 )
 
-// Process is a program that runs for one test. It is killed when the test ends, and when the test process dies. Its
-// methods may be called from several goroutines.
+// Process is a program that runs for one test. It is killed when the test ends, and when the test
+// process dies. Its methods may be called from several goroutines.
 type Process struct {
 	process *os.Process
-	exited  chan struct{} // closed when it has ended
+	exited  chan struct{} // closed when the process has ended
 	state   *os.ProcessState
-	output  *output
+	output  *outputBuffer
 }
 
-// maxOutput is how much of a process' output is kept, from its beginning.
+// maxOutput is how many bytes of a process's output are kept, from its beginning.
 const maxOutput = 1 << 20
 
-// StartProcess starts a program with the test's environment and the given further variables (NAME=value), in a directory.
+// StartProcess starts a program in a directory. The program gets the test's environment and the
+// variables in env (NAME=value).
 func StartProcess(t testing.TB, dir, program string, args, env []string) *Process {
 	t.Helper()
-	p := &Process{exited: make(chan struct{}), output: new(output)}
+	p := &Process{exited: make(chan struct{}), output: new(outputBuffer)}
 	cmd := exec.Command(program, args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), env...)
 	cmd.SysProcAttr = dieWithParent()
-	cmd.Stdout, cmd.Stderr = p.output, p.output
+	cmd.Stdout = p.output
+	cmd.Stderr = p.output
+
 	started := make(chan error)
 	go func() {
-		// The kernel takes the thread that started the process for its parent, so that thread must live as long.
+		// To the kernel the parent is the thread that started the process. It must live as long as
+		// the process.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
@@ -40,11 +44,12 @@ func StartProcess(t testing.TB, dir, program string, args, env []string) *Proces
 		if err != nil {
 			return
 		}
-		_ = cmd.Wait() // the state tells how it ended
+		_ = cmd.Wait() // ProcessState has the exit code
 		p.state = cmd.ProcessState
 		close(p.exited)
 	}()
-	if err := <-started; err != nil {
+	err := <-started
+	if err != nil {
 		t.Fatalf("start %s: %v", program, err)
 	}
 	p.process = cmd.Process
@@ -52,19 +57,21 @@ func StartProcess(t testing.TB, dir, program string, args, env []string) *Proces
 	return p
 }
 
-// Kill ends the process at once, as kill -9 does, and returns when it is gone. One that has ended is left alone.
+// Kill ends the process at once, as kill -9 does, and returns when it has ended. It does nothing if
+// the process has ended before.
 func (p *Process) Kill() {
-	_ = p.process.Kill() // it may have ended by itself
+	_ = p.process.Kill() // fails if the process has ended
 	<-p.exited
 }
 
-// Signal sends a signal.
+// Signal sends a signal to the process.
 func (p *Process) Signal(s os.Signal) error { return p.process.Signal(s) }
 
-// Exited is closed when the process has ended.
+// Exited returns a channel that is closed when the process has ended.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
 
-// ExitCode is -1 while the process runs and for one that a signal has ended.
+// ExitCode returns the exit code of the process. It is -1 while the process runs, and if a signal
+// has ended it.
 func (p *Process) ExitCode() int {
 	select {
 	case <-p.exited:
@@ -74,25 +81,25 @@ func (p *Process) ExitCode() int {
 	}
 }
 
-// Output is what the process has written to its standard output and error so far, up to 1 MiB.
+// Output returns what the process has written to its standard output and standard error, up to 1
+// MiB.
 func (p *Process) Output() string {
 	p.output.mu.Lock()
 	defer p.output.mu.Unlock()
 	return p.output.b.String()
 }
 
-// output keeps what a process writes.
-type output struct {
+// outputBuffer keeps the beginning of a process's output.
+type outputBuffer struct {
 	mu sync.Mutex // protects b
 	b  bytes.Buffer
 }
 
 // Write implements io.Writer.
-func (o *output) Write(p []byte) (int, error) {
+func (o *outputBuffer) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if room := maxOutput - o.b.Len(); room > 0 {
-		o.b.Write(p[:min(room, len(p))])
-	}
+	room := maxOutput - o.b.Len()
+	o.b.Write(p[:min(room, len(p))])
 	return len(p), nil
 }

@@ -10,5 +10,5 @@ import (
 
 func dieWithParent() *syscall.SysProcAttr { return nil }
 
-func freeze(*os.Process) error { return errors.ErrUnsupported }
-func thaw(*os.Process) error   { return errors.ErrUnsupported }
+func suspendProcess(*os.Process) error { return errors.ErrUnsupported }
+func resumeProcess(*os.Process) error  { return errors.ErrUnsupported }

@@ -9,5 +9,5 @@ import (
 
 func dieWithParent() *syscall.SysProcAttr { return nil }
 
-func freeze(p *os.Process) error { return p.Signal(syscall.SIGSTOP) }
-func thaw(p *os.Process) error   { return p.Signal(syscall.SIGCONT) }
+func suspendProcess(p *os.Process) error { return p.Signal(syscall.SIGSTOP) }
+func resumeProcess(p *os.Process) error  { return p.Signal(syscall.SIGCONT) }

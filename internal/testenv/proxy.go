@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Proxy forwards TCP connections to a target and can hold back what flows through it: the network of a failure test. Its
-// methods may be called from several goroutines.
+// Proxy forwards TCP connections to a target and can hold their bytes back. Tests use it to make
+// the network fail. Its methods may be called from several goroutines.
 type Proxy struct {
 	target   string
 	listener net.Listener
@@ -20,46 +20,52 @@ type Proxy struct {
 	closed bool
 }
 
-// NewProxy starts a proxy on a free port of 127.0.0.1 that forwards to target (host:port). It ends with the test.
+// NewProxy starts a proxy on a free port of 127.0.0.1 that forwards to target (host:port). It runs
+// until the test ends.
 func NewProxy(t testing.TB, target string) *Proxy {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatalf("proxy: %v", err)
+		t.Fatalf("listen for the proxy: %v", err)
 	}
 	p := &Proxy{
-		target: target, listener: listener, requests: newGate(), replies: newGate(), links: make(map[*link]struct{}),
+		target:   target,
+		listener: listener,
+		requests: newGate(),
+		replies:  newGate(),
+		links:    make(map[*link]struct{}),
 	}
-	p.wg.Go(p.accept)
-	t.Cleanup(p.close)
+	p.wg.Go(p.acceptClients)
+	t.Cleanup(p.closeProxy)
 	return p
 }
 
-// Addr is the host:port to connect to.
+// Addr returns the host:port of the proxy.
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
-// PauseRequests holds back bytes from clients to the target. Connections are still accepted.
-func (p *Proxy) PauseRequests() { p.requests.shut() }
+// PauseRequests holds back bytes from clients to the target. The proxy still accepts connections.
+func (p *Proxy) PauseRequests() { p.requests.closeGate() }
 
-// PauseReplies holds back bytes from the target to clients: the target acts, and nobody hears of it.
-func (p *Proxy) PauseReplies() { p.replies.shut() }
+// PauseReplies holds back bytes from the target to clients. The target still acts on requests.
+func (p *Proxy) PauseReplies() { p.replies.closeGate() }
 
-// Resume lets both directions flow again, beginning with what was held back.
+// Resume lets bytes flow again in both directions, beginning with those that were held back.
 func (p *Proxy) Resume() {
-	p.requests.open()
-	p.replies.open()
+	p.requests.openGate()
+	p.replies.openGate()
 }
 
-// Cut closes all connections; what was held back of them is lost. New connections are accepted.
+// Cut closes all connections. Bytes that were held back are lost. The proxy still accepts
+// connections.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for l := range p.links {
-		l.close()
+		l.closeLink()
 	}
 }
 
-func (p *Proxy) close() {
+func (p *Proxy) closeProxy() {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
@@ -68,36 +74,37 @@ func (p *Proxy) close() {
 	p.wg.Wait()
 }
 
-func (p *Proxy) accept() {
+func (p *Proxy) acceptClients() {
 	for {
 		client, err := p.listener.Accept()
 		if err != nil {
-			return // closed
+			return // the listener is closed
 		}
-		p.wg.Go(func() { p.serve(client) })
+		p.wg.Go(func() { p.serveClient(client) })
 	}
 }
 
-func (p *Proxy) serve(client net.Conn) {
+func (p *Proxy) serveClient(client net.Conn) {
 	defer client.Close()
 	server, err := net.Dial("tcp", p.target)
 	if err != nil {
-		return // the client sees its connection end
+		return // the client's connection ends
 	}
-	l := &link{client: client, server: server, gone: make(chan struct{})}
-	defer l.close()
-	if !p.add(l) {
+	l := &link{client: client, server: server, done: make(chan struct{})}
+	defer l.closeLink()
+	if !p.addLink(l) {
 		return
 	}
-	defer p.remove(l)
+	defer p.removeLink(l)
+
 	var wg sync.WaitGroup
-	wg.Go(func() { l.forward(server, client, p.requests) })
-	wg.Go(func() { l.forward(client, server, p.replies) })
+	wg.Go(func() { l.forwardBytes(server, client, p.requests) })
+	wg.Go(func() { l.forwardBytes(client, server, p.replies) })
 	wg.Wait()
 }
 
-// add makes l one of those that Cut closes; false when the proxy has ended.
-func (p *Proxy) add(l *link) bool {
+// addLink adds a link for Cut. It reports false if the proxy is closed.
+func (p *Proxy) addLink(l *link) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -107,30 +114,31 @@ func (p *Proxy) add(l *link) bool {
 	return true
 }
 
-func (p *Proxy) remove(l *link) {
+func (p *Proxy) removeLink(l *link) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.links, l)
 }
 
-// link is one client's connection and its continuation to the target.
+// link is the connection of one client and the connection to the target that belongs to it.
 type link struct {
-	client, server net.Conn
-	once           sync.Once
-	gone           chan struct{} // closed by close
+	client net.Conn
+	server net.Conn
+	once   sync.Once
+	done   chan struct{} // closed by closeLink
 }
 
-// close ends both sides: there are no half-closed links.
-func (l *link) close() {
+// closeLink closes both connections. There are no half-closed links.
+func (l *link) closeLink() {
 	l.once.Do(func() {
-		close(l.gone)
+		close(l.done)
 		_ = l.client.Close()
 		_ = l.server.Close()
 	})
 }
 
-func (l *link) forward(to, from net.Conn, g *gate) {
-	defer l.close()
+func (l *link) forwardBytes(to, from net.Conn, g *gate) {
+	defer l.closeLink()
 	buffer := make([]byte, 32*1024)
 	for {
 		n, err := from.Read(buffer)
@@ -138,21 +146,22 @@ func (l *link) forward(to, from net.Conn, g *gate) {
 			return
 		}
 		select {
-		case <-g.pass():
-		case <-l.gone:
+		case <-g.waitOpen():
+		case <-l.done:
 			return
 		}
-		if _, err := to.Write(buffer[:n]); err != nil {
+		_, err = to.Write(buffer[:n])
+		if err != nil {
 			return
 		}
 	}
 }
 
-// gate is open, or shut until it is opened again.
+// gate lets bytes pass while it is open.
 type gate struct {
-	mu     sync.Mutex // protects both fields
-	isShut bool
-	opened chan struct{} // closed when the gate is open
+	mu       sync.Mutex // protects both fields
+	isClosed bool
+	opened   chan struct{} // closed while the gate is open
 }
 
 func newGate() *gate {
@@ -161,26 +170,29 @@ func newGate() *gate {
 	return g
 }
 
-// pass returns a channel that is closed once the gate is open.
-func (g *gate) pass() <-chan struct{} {
+// waitOpen returns a channel that is closed when the gate is open.
+func (g *gate) waitOpen() <-chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.opened
 }
 
-func (g *gate) shut() {
+func (g *gate) closeGate() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !g.isShut {
-		g.isShut, g.opened = true, make(chan struct{})
+	if g.isClosed {
+		return
 	}
+	g.isClosed = true
+	g.opened = make(chan struct{})
 }
 
-func (g *gate) open() {
+func (g *gate) openGate() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.isShut {
-		g.isShut = false
-		close(g.opened)
+	if !g.isClosed {
+		return
 	}
+	g.isClosed = false
+	close(g.opened)
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/testenv"
 )
 
-// silence is how long nothing must come before a test believes that nothing comes.
+// silence is how long a test waits before it concludes that no bytes arrive.
 const silence = 50 * time.Millisecond
 
 func expectSilence(t *testing.T, conn net.Conn) {
@@ -21,7 +21,7 @@ func expectSilence(t *testing.T, conn net.Conn) {
 	}
 	n, err := conn.Read(make([]byte, 64))
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Fatalf("read %d bytes, %v; want silence", n, err)
+		t.Fatalf("read: got %d bytes and error %v, want no bytes", n, err)
 	}
 }
 
@@ -32,7 +32,7 @@ func expectLine(t *testing.T, conn net.Conn, want string) {
 	}
 	got := make([]byte, len(want))
 	if _, err := io.ReadFull(conn, got); err != nil || string(got) != want {
-		t.Fatalf("read %q, %v; want %q", got, err, want)
+		t.Fatalf("read: got %q and error %v, want %q", got, err, want)
 	}
 }
 
@@ -42,12 +42,12 @@ func expectEnd(t *testing.T, conn net.Conn) {
 		t.Fatal(err)
 	}
 	if n, err := conn.Read(make([]byte, 64)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Fatalf("read %d bytes, %v; want the connection's end", n, err)
+		t.Fatalf("read: got %d bytes and error %v, want the end of the connection", n, err)
 	}
 }
 
-// echo answers every chunk with itself and reports on heard what it got.
-func echo(t *testing.T) (address string, heard <-chan string) {
+// startEcho starts a server that sends every chunk back, and sends it on received, too.
+func startEcho(t *testing.T) (address string, received <-chan string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -80,7 +80,7 @@ func echo(t *testing.T) (address string, heard <-chan string) {
 	return listener.Addr().String(), chunks
 }
 
-func connect(t *testing.T, address string) net.Conn {
+func dialTCP(t *testing.T, address string) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
@@ -90,78 +90,78 @@ func connect(t *testing.T, address string) net.Conn {
 	return conn
 }
 
-func send(t *testing.T, conn net.Conn, text string) {
+func writeText(t *testing.T, conn net.Conn, text string) {
 	t.Helper()
 	if _, err := conn.Write([]byte(text)); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func expectHeard(t *testing.T, heard <-chan string, want string) {
+func expectReceived(t *testing.T, received <-chan string, want string) {
 	t.Helper()
 	select {
-	case got := <-heard:
+	case got := <-received:
 		if got != want {
-			t.Fatalf("target heard %q, want %q", got, want)
+			t.Fatalf("target received %q, want %q", got, want)
 		}
 	case <-time.After(10 * time.Second):
-		t.Fatalf("target did not hear %q", want)
+		t.Fatalf("target received nothing, want %q", want)
 	}
 }
 
 func TestProxyHoldsRequestsUntilResume(t *testing.T) {
-	target, heard := echo(t)
+	target, received := startEcho(t)
 	proxy := testenv.NewProxy(t, target)
-	conn := connect(t, proxy.Addr())
-	send(t, conn, "one")
+	conn := dialTCP(t, proxy.Addr())
+	writeText(t, conn, "one")
 	expectLine(t, conn, "one")
-	expectHeard(t, heard, "one")
+	expectReceived(t, received, "one")
 	proxy.PauseRequests()
-	send(t, conn, "two")
+	writeText(t, conn, "two")
 	select {
-	case got := <-heard:
-		t.Fatalf("target heard %q while requests were paused", got)
+	case got := <-received:
+		t.Fatalf("target received %q while requests were paused", got)
 	case <-time.After(silence):
 	}
 	proxy.Resume()
 	expectLine(t, conn, "two")
 }
 
-func TestProxyHoldsRepliesThoughTheTargetHasActed(t *testing.T) {
-	target, heard := echo(t)
+func TestProxyHoldsRepliesOfRequestsThatTheTargetReceived(t *testing.T) {
+	target, received := startEcho(t)
 	proxy := testenv.NewProxy(t, target)
-	conn := connect(t, proxy.Addr())
+	conn := dialTCP(t, proxy.Addr())
 	proxy.PauseReplies()
-	send(t, conn, "one")
-	expectHeard(t, heard, "one")
+	writeText(t, conn, "one")
+	expectReceived(t, received, "one")
 	expectSilence(t, conn)
 	proxy.Resume()
 	expectLine(t, conn, "one")
 }
 
-func TestProxyCutLosesWhatItHeldAndAcceptsAgain(t *testing.T) {
-	target, heard := echo(t)
+func TestProxyCutLosesHeldBytesAndAcceptsAgain(t *testing.T) {
+	target, received := startEcho(t)
 	proxy := testenv.NewProxy(t, target)
-	conn := connect(t, proxy.Addr())
+	conn := dialTCP(t, proxy.Addr())
 	proxy.PauseReplies()
-	send(t, conn, "lost")
-	expectHeard(t, heard, "lost")
+	writeText(t, conn, "lost")
+	expectReceived(t, received, "lost")
 	proxy.Cut()
 	expectEnd(t, conn)
 	proxy.Resume()
-	again := connect(t, proxy.Addr())
-	send(t, again, "new")
+	again := dialTCP(t, proxy.Addr())
+	writeText(t, again, "new")
 	expectLine(t, again, "new")
 }
 
-func TestProxyEndsTheClientWhenTheTargetIsAway(t *testing.T) {
+func TestProxyClosesTheClientIfTheTargetIsUnreachable(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	away := listener.Addr().String()
+	closed := listener.Addr().String()
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
-	expectEnd(t, connect(t, testenv.NewProxy(t, away).Addr()))
+	expectEnd(t, dialTCP(t, testenv.NewProxy(t, closed).Addr()))
 }

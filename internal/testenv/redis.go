@@ -8,22 +8,24 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Redis returns the URL of the shared Redis server and a namespace for this test. All keys that begin with the namespace
-// and a colon are deleted when the test ends; a test must write no others, and must not flush.
+// Redis returns the URL of the shared Redis server and a namespace for this test. It deletes all
+// keys that begin with the namespace and a colon when the test ends. A test must not write other
+// keys, and must not flush.
 func Redis(t testing.TB) (url, namespace string) {
 	t.Helper()
-	url = lookup(t, "TEST_REDIS_URL")
+	url = requireEnv(t, "TEST_REDIS_URL")
 	options, err := redis.ParseURL(url)
 	if err != nil {
 		t.Fatalf("parse TEST_REDIS_URL: %v", err)
 	}
-	namespace = "testenv-" + unique()
+	namespace = "testenv-" + uniqueSuffix()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), timeout) // the test's context has ended
 		defer cancel()
 		client := redis.NewClient(options)
 		defer client.Close()
-		if err := deleteKeys(ctx, client, namespace+":*"); err != nil {
+		err := deleteKeys(ctx, client, namespace+":*")
+		if err != nil {
 			t.Errorf("delete the test's keys: %v", err)
 		}
 	})
@@ -38,12 +40,14 @@ func deleteKeys(ctx context.Context, client *redis.Client, pattern string) error
 			return fmt.Errorf("scan: %w", err)
 		}
 		if len(keys) > 0 {
-			if err := client.Unlink(ctx, keys...).Err(); err != nil {
+			err := client.Unlink(ctx, keys...).Err()
+			if err != nil {
 				return fmt.Errorf("unlink: %w", err)
 			}
 		}
-		if cursor = next; cursor == 0 {
+		if next == 0 {
 			return nil
 		}
+		cursor = next
 	}
 }

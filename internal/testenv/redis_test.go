@@ -16,7 +16,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/testenv"
 )
 
-func dial(t *testing.T, url string) *redis.Client {
+func dialRedis(t *testing.T, url string) *redis.Client {
 	t.Helper()
 	options, err := redis.ParseURL(url)
 	if err != nil {
@@ -27,36 +27,40 @@ func dial(t *testing.T, url string) *redis.Client {
 	return client
 }
 
-func TestRedisNamespaceIsEmptiedAndNothingElse(t *testing.T) {
+func TestRedisDeletesOnlyTheKeysOfTheNamespace(t *testing.T) {
 	outerURL, outer := testenv.Redis(t)
-	client := dial(t, outerURL)
+	client := dialRedis(t, outerURL)
 	if err := client.Set(t.Context(), outer+":kept", 1, 0).Err(); err != nil {
 		t.Fatal(err)
 	}
 	var namespace string
 	t.Run("inner", func(inner *testing.T) {
 		_, namespace = testenv.Redis(inner)
-		for i := range 2500 { // more than one SCAN brings
+		for i := range 2500 { // more than one SCAN returns
 			if err := client.Set(t.Context(), namespace+":{1}:"+strconv.Itoa(i), 1, 0).Err(); err != nil {
 				t.Fatal(err)
 			}
 		}
 	})
 	keys, err := client.Keys(t.Context(), namespace+"*").Result()
-	if err != nil || len(keys) != 0 {
-		t.Errorf("%d keys of the namespace are left, %v", len(keys), err)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if err := client.Get(t.Context(), outer+":kept").Err(); err != nil {
-		t.Errorf("another test's key: %v", err)
+	if len(keys) != 0 {
+		t.Errorf("keys of the namespace after its test: got %d, want 0", len(keys))
+	}
+	err = client.Get(t.Context(), outer+":kept").Err()
+	if err != nil {
+		t.Errorf("key of another test: %v", err)
 	}
 	if namespace == outer {
-		t.Error("two tests got one namespace")
+		t.Errorf("both tests got the namespace %s", namespace)
 	}
 }
 
-func TestRedisServerKilledComesBackEmptyOnTheSamePort(t *testing.T) {
+func TestKilledRedisServerStartsEmptyOnTheSamePort(t *testing.T) {
 	server := testenv.RedisServer(t)
-	client := dial(t, server.URL())
+	client := dialRedis(t, server.URL())
 	if err := client.Set(t.Context(), "k", 1, 0).Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -67,24 +71,24 @@ func TestRedisServerKilledComesBackEmptyOnTheSamePort(t *testing.T) {
 	}
 	server.Start()
 	if err := client.Get(t.Context(), "k").Err(); !errors.Is(err, redis.Nil) {
-		t.Errorf("after the restart: %v, want redis.Nil", err)
+		t.Errorf("key after the restart: got error %v, want redis.Nil", err)
 	}
 }
 
-func TestRedisServerWithAppendOnlyFileKeepsData(t *testing.T) {
+func TestRedisServerWithAppendOnlyFileKeepsItsData(t *testing.T) {
 	server := testenv.RedisServer(t, "--appendonly", "yes", "--appendfsync", "always")
-	client := dial(t, server.URL())
+	client := dialRedis(t, server.URL())
 	if err := client.Set(t.Context(), "k", 1, 0).Err(); err != nil {
 		t.Fatal(err)
 	}
 	server.Kill()
 	server.Start()
 	if err := client.Get(t.Context(), "k").Err(); err != nil {
-		t.Errorf("after the restart: %v", err)
+		t.Errorf("key after the restart: %v", err)
 	}
 }
 
-func TestRedisServerStoppedAnswersAfterContinue(t *testing.T) {
+func TestStoppedRedisServerAnswersAfterContinue(t *testing.T) {
 	server := testenv.RedisServer(t)
 	conn, err := net.Dial("tcp", server.Addr())
 	if err != nil {
@@ -100,7 +104,8 @@ func TestRedisServerStoppedAnswersAfterContinue(t *testing.T) {
 	expectLine(t, conn, "+PONG\r\n")
 }
 
-// TestRedisServerDiesWithItsTest runs this test binary again, kills it as kill -9 does, and looks for its server.
+// TestRedisServerDiesWithItsTest runs this test binary again, kills it as kill -9 does, and checks
+// that its server has ended.
 func TestRedisServerDiesWithItsTest(t *testing.T) {
 	if address := os.Getenv("TESTENV_REPORT_TO"); address != "" {
 		reportServerAndWait(t, address)
@@ -117,7 +122,8 @@ func TestRedisServerDiesWithItsTest(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	child := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestRedisServerDiesWithItsTest$")
-	// Killed, the child cannot delete its temporary directory; within this test's it is deleted all the same.
+	// A killed child does not delete its temporary directory. It is inside this test's directory,
+	// which is deleted.
 	child.Env = append(os.Environ(), "TESTENV_REPORT_TO="+listener.Addr().String(), "TMPDIR="+t.TempDir())
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
@@ -144,7 +150,7 @@ func TestRedisServerDiesWithItsTest(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := server.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("the server outlived its test: %v", err)
+		t.Errorf("read from the server: got error %v, want the end of the connection", err)
 	}
 }
 
@@ -159,5 +165,5 @@ func reportServerAndWait(t *testing.T, address string) {
 	if _, err := conn.Write([]byte(server.Addr() + "\n")); err != nil {
 		t.Fatal(err)
 	}
-	_, _ = conn.Read(make([]byte, 1)) // until killed
+	_, _ = conn.Read(make([]byte, 1)) // returns when the process is killed
 }

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// Server is a redis-server process of one test, for tests that kill it, stop it for a while, or start it again. Its
-// methods end the test when they fail; they are for one goroutine.
+// Server is a redis-server process of one test, which the test may kill, suspend and start again.
+// Its methods end the test if they fail. They must be called from one goroutine.
 type Server struct {
 	t       testing.TB
 	program string
@@ -25,37 +25,38 @@ type Server struct {
 	process *Process // nil when not running
 }
 
-// RedisServer starts a redis-server of the test's own on 127.0.0.1, with nothing kept on disk unless args say so (for
-// example "--appendonly", "yes", or "--replicaof", "127.0.0.1 6379"). It is killed when the test ends, and when the test
-// process dies. The program is TEST_REDIS_SERVER, else redis-server on PATH.
+// RedisServer starts a redis-server for this test on 127.0.0.1. It keeps no data on disk unless
+// args change that ("--appendonly", "yes"). It is killed when the test ends, and when the test
+// process dies. The program is TEST_REDIS_SERVER. Defaults to redis-server on PATH.
 func RedisServer(t testing.TB, args ...string) *Server {
 	t.Helper()
 	program := os.Getenv("TEST_REDIS_SERVER")
 	if program == "" {
 		found, err := exec.LookPath("redis-server")
 		if err != nil {
-			t.Fatal("no redis-server on PATH and TEST_REDIS_SERVER is not set: this test starts a Redis of its own.\n" +
+			t.Fatal("no redis-server on PATH and TEST_REDIS_SERVER is not set: this test starts its own Redis.\n" +
 				"Run ./scripts/test, or in your shell: eval \"$(./scripts/services up)\" (and later ./scripts/services down).")
 		}
 		program = found
 	}
-	s := &Server{t: t, program: program, args: args, port: freePort(t), dir: t.TempDir()}
+	s := &Server{t: t, program: program, args: args, port: reservePort(t), dir: t.TempDir()}
 	s.Start()
 	return s
 }
 
-// Addr is the server's host:port; it stays the same over Kill and Start.
+// Addr returns the server's host:port. Start after Kill uses the same one.
 func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
 
-// URL is redis://host:port/0.
+// URL returns redis://host:port/0.
 func (s *Server) URL() string { return "redis://" + s.Addr() + "/0" }
 
-// CLI is the path of a redis-cli: the one beside the server's program, else the one on PATH.
+// CLI returns the path of a redis-cli: the one beside the server's program, or the one on PATH.
 func (s *Server) CLI() string {
 	s.t.Helper()
-	name := strings.Replace(filepath.Base(s.program), "-server", "-cli", 1) // valkey's, too
+	name := strings.Replace(filepath.Base(s.program), "-server", "-cli", 1) // also valkey-cli
 	for _, program := range []string{filepath.Join(filepath.Dir(s.program), name), "redis-cli"} {
-		if found, err := exec.LookPath(program); err == nil {
+		found, err := exec.LookPath(program)
+		if err == nil {
 			return found
 		}
 	}
@@ -63,49 +64,58 @@ func (s *Server) CLI() string {
 	return ""
 }
 
-// Start starts the server again on the same port after Kill, and returns when it answers. Without persistence it is empty.
+// Start starts the server again on the same port after Kill, and returns when it answers. It is
+// empty unless it keeps data on disk.
 func (s *Server) Start() {
 	s.t.Helper()
 	if s.process != nil {
 		s.t.Fatal("redis-server is running already")
 	}
 	args := []string{
-		"--bind", "127.0.0.1", "--port", strconv.Itoa(s.port), "--dir", s.dir,
-		"--save", "", "--appendonly", "no", "--daemonize", "no",
+		"--bind", "127.0.0.1",
+		"--port", strconv.Itoa(s.port),
+		"--dir", s.dir,
+		"--save", "",
+		"--appendonly", "no",
+		"--daemonize", "no",
 	}
 	s.process = StartProcess(s.t, s.dir, s.program, append(args, s.args...), nil)
 	s.waitUntilReady()
 }
 
-// Kill ends the server at once, as kill -9 does, and returns when it is gone.
+// Kill ends the server at once, as kill -9 does, and returns when it has ended.
 func (s *Server) Kill() {
 	s.t.Helper()
-	if s.process == nil {
-		s.t.Fatal("redis-server is not running")
-	}
+	s.requireRunning()
 	s.process.Kill()
 	s.process = nil
 }
 
-// Stop freezes the server: connections stay open, nothing is answered, until Continue or Kill.
+// Stop suspends the server until Continue or Kill. Its connections stay open, but it does not
+// answer.
 func (s *Server) Stop() {
 	s.t.Helper()
-	if s.process == nil {
-		s.t.Fatal("redis-server is not running")
-	}
-	if err := freeze(s.process.process); err != nil {
-		s.t.Fatalf("stop redis-server: %v", err)
+	s.requireRunning()
+	err := suspendProcess(s.process.process)
+	if err != nil {
+		s.t.Fatalf("suspend redis-server: %v", err)
 	}
 }
 
-// Continue ends a Stop.
+// Continue resumes the server after Stop.
 func (s *Server) Continue() {
+	s.t.Helper()
+	s.requireRunning()
+	err := resumeProcess(s.process.process)
+	if err != nil {
+		s.t.Fatalf("resume redis-server: %v", err)
+	}
+}
+
+func (s *Server) requireRunning() {
 	s.t.Helper()
 	if s.process == nil {
 		s.t.Fatal("redis-server is not running")
-	}
-	if err := thaw(s.process.process); err != nil {
-		s.t.Fatalf("continue redis-server: %v", err)
 	}
 }
 
@@ -113,10 +123,10 @@ func (s *Server) waitUntilReady() {
 	s.t.Helper()
 	deadline := time.NewTimer(timeout)
 	defer deadline.Stop()
-	tick := time.NewTicker(poll)
+	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
-		err := s.ping()
+		err := s.sendPing()
 		if err == nil {
 			return
 		}
@@ -125,21 +135,23 @@ func (s *Server) waitUntilReady() {
 		case <-s.process.Exited():
 			s.t.Fatalf("redis-server ended while starting:\n%s", s.process.Output())
 		case <-deadline.C:
-			s.t.Fatalf("redis-server does not answer after %s: %v", timeout, err)
+			s.t.Fatalf("redis-server did not answer within %s: %v", timeout, err)
 		}
 	}
 }
 
-func (s *Server) ping() error {
+func (s *Server) sendPing() error {
 	conn, err := net.DialTimeout("tcp", s.Addr(), time.Second)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
+	err = conn.SetDeadline(time.Now().Add(time.Second))
+	if err != nil {
 		return err
 	}
-	if _, err := conn.Write([]byte("PING\r\n")); err != nil {
+	_, err = conn.Write([]byte("PING\r\n"))
+	if err != nil {
 		return err
 	}
 	line, err := bufio.NewReader(conn).ReadString('\n')
@@ -147,7 +159,7 @@ func (s *Server) ping() error {
 		return err
 	}
 	if line != "+PONG\r\n" {
-		return fmt.Errorf("answered %q", line)
+		return fmt.Errorf("got the answer %q to PING", line)
 	}
 	return nil
 }

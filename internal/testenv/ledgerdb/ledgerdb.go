@@ -12,14 +12,14 @@ import (
 )
 
 // Postgres returns the URL of a fresh, migrated Postgres database. It is a copy of a template
-// that is migrated once per server, which is faster than a migration for each test.
+// that is migrated once per server. That is faster than a migration for each test.
 func Postgres(t testing.TB) string {
 	t.Helper()
-	schema := testenv.Schema{Version: testenv.HashFS(t, wallet.Schema()), Migrate: migrate}
+	schema := testenv.Schema{Version: testenv.HashFS(t, wallet.Schema()), Migrate: migrateLedger}
 	return testenv.Postgres(t, schema)
 }
 
-// Each runs the test once on a fresh Postgres database and once on a fresh SQLite database.
+// Each runs the test on a fresh Postgres database and on a fresh SQLite database, both migrated.
 func Each(t *testing.T, test func(t *testing.T, url string)) {
 	t.Helper()
 	t.Run("postgres", func(t *testing.T) {
@@ -32,7 +32,7 @@ func Each(t *testing.T, test func(t *testing.T, url string)) {
 	})
 }
 
-// EachEmpty is Each on databases without a schema.
+// EachEmpty runs the test on an empty Postgres database and on a SQLite file that does not exist.
 func EachEmpty(t *testing.T, test func(t *testing.T, url string)) {
 	t.Helper()
 	t.Run("postgres", func(t *testing.T) {
@@ -45,7 +45,7 @@ func EachEmpty(t *testing.T, test func(t *testing.T, url string)) {
 	})
 }
 
-func migrate(ctx context.Context, url string) error {
+func migrateLedger(ctx context.Context, url string) error {
 	_, err := wallet.Migrate(ctx, url)
 	return err
 }
