@@ -1,6 +1,6 @@
--- What the rounds need: ids that carry their time, and the canonical forms of
--- pkg/wallet/rules_hash.go. STABLE, since Postgres writes out only functions that
--- promise no more than their body does, and a call costs ten times as much.
+-- These functions make ids that carry their time, and the canonical forms of
+-- pkg/wallet/rules_hash.go. They are STABLE, as their bodies are: Postgres inlines a function only if
+-- it promises no more than its body, and a call takes ten times as long.
 CREATE OR REPLACE FUNCTION pg_temp.id(ms bigint, kind bigint, i bigint) RETURNS uuid LANGUAGE sql STABLE AS $$
     SELECT (lpad(to_hex(ms), 12, '0') || '7' || lpad(to_hex(i & 4095), 3, '0') || '8'
         || lpad(to_hex(hashint8extended(i, kind) & 1152921504606846975), 15, '0'))::uuid $$;

@@ -1,7 +1,7 @@
-// Package ledgerseed fills an empty Postgres ledger with what years of operations
-// would have left in it: millions of rows in minutes, and in each column what the
-// ledger itself would have written, hash chains included (wallet.Ledger.Verify
-// finds nothing wrong). Benchmarks and tests of plans start from it.
+// Package ledgerseed fills an empty Postgres ledger with years of history: millions of rows in
+// minutes. Each column has the value that the ledger itself would have written, including the hash
+// chains, so wallet.Ledger.Verify has no findings. Benchmarks and tests of query plans start from
+// it.
 package ledgerseed
 
 import (
@@ -15,18 +15,18 @@ import (
 	"time"
 )
 
-// Size is how much history to make.
+// Size is the size of a history.
 //
-// Each user has its own model. The first round credits each user; then holds
-// and settlements take turns, a round each, in which every user has one. A round
-// is a transaction and two entries for each user.
+// Each user has its own model. The first round credits each user. Then rounds of holds and rounds
+// of settlements alternate. In a round each user has one transaction with two entries.
 type Size struct {
 	Accounts int64     // users, named user:b00000000 and on: 1 to 99,999,999, no multiple of 7919
-	Rounds   int64     // an odd number: nothing stays held
-	From, To time.Time // the times of the transactions, evenly spread
+	Rounds   int64     // an odd number, so that no escrow stays held
+	From     time.Time // time of the first transaction
+	To       time.Time // time after the last one; the times are evenly spread
 }
 
-// What each user is credited at first, and what it holds and settles each time.
+// Each user is credited StartAmount at first, and holds and settles HoldAmount each time.
 const (
 	StartAmount = 1_000_000_000
 	HoldAmount  = 10
@@ -38,35 +38,53 @@ var functionsSQL string
 //go:embed round.sql
 var roundSQL string
 
-// Fill makes the history, each round in its own transaction. It continues a
-// ledger that an interrupted Fill of the same size has left. Idempotency keys are
-// there for the last day's transactions; the outbox is empty. After each round it
-// calls progress, which may be nil.
+// Fill creates the history, each round in its own transaction. It continues a ledger that an
+// interrupted Fill of the same size has left. The transactions of the last day have idempotency
+// keys; the outbox is empty. Fill calls progress after each round. progress may be nil.
 func Fill(ctx context.Context, db *sql.DB, s Size, progress func(round int64)) error {
-	if s.Accounts < 1 || s.Accounts > 99_999_999 || s.Accounts%7919 == 0 || s.Rounds < 1 || s.Rounds%2 == 0 {
-		return errors.New("history: this number of accounts or rounds is not possible")
+	err := s.validate()
+	if err != nil {
+		return err
 	}
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return err
 	}
-	// Nobody gets this connection next: its settings and functions end with it.
+	// ErrBadConn removes the connection from the pool, with its settings and functions.
 	defer func() { _ = conn.Raw(func(any) error { return driver.ErrBadConn }) }()
-	// The entry before is found by its index, however large the table.
-	if _, err := conn.ExecContext(ctx, `SET enable_hashjoin = off; SET enable_mergejoin = off; SET statement_timeout = 0; `+functionsSQL); err != nil {
+	// Postgres must find the previous entry by its index, however large the table is.
+	const settings = `SET enable_hashjoin = off; SET enable_mergejoin = off; SET statement_timeout = 0; `
+	_, err = conn.ExecContext(ctx, settings+functionsSQL)
+	if err != nil {
 		return err
 	}
-	var done int64
-	if err := conn.QueryRowContext(ctx, `SELECT count(*) FROM transactions`).Scan(&done); err != nil {
+
+	var transactions int64
+	err = conn.QueryRowContext(ctx, `SELECT count(*) FROM transactions`).Scan(&transactions)
+	if err != nil {
 		return err
 	}
-	for n := done / s.Accounts; n < s.Rounds; n++ {
-		if err := s.fillRound(ctx, conn, n); err != nil {
-			return fmt.Errorf("history, round %d: %w", n, err)
+	for n := transactions / s.Accounts; n < s.Rounds; n++ {
+		err := s.fillRound(ctx, conn, n)
+		if err != nil {
+			return fmt.Errorf("fill round %d: %w", n, err)
 		}
 		if progress != nil {
 			progress(n)
 		}
+	}
+	return nil
+}
+
+func (s *Size) validate() error {
+	if s.Accounts < 1 || s.Accounts > 99_999_999 {
+		return errors.New("the number of accounts must be from 1 to 99,999,999")
+	}
+	if s.Accounts%7919 == 0 {
+		return errors.New("the number of accounts must not be a multiple of 7919")
+	}
+	if s.Rounds < 1 || s.Rounds%2 == 0 {
+		return errors.New("the number of rounds must be odd")
 	}
 	return nil
 }
@@ -77,56 +95,95 @@ func (s *Size) fillRound(ctx context.Context, conn *sql.Conn, n int64) error {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }()
-	if _, err := tx.ExecContext(ctx, s.statements(n)); err != nil {
+	_, err = tx.ExecContext(ctx, s.buildStatements(n))
+	if err != nil {
 		return err
 	}
 	return tx.Commit()
 }
 
-// A kind is what the placeholders in round.sql stand for.
-type kind struct {
-	operation, reason, feature string
-	item, escrow               string // expressions, as are the following
-	previous                   string // hash of the user's entry before
-	state                      string
-	seq, amount, before        int64  // of the user's entry
-	second                     string // hash of the other entry
-	entry                      string // the other entry up to its balance after
-	userSeq, available, held   int64  // what the transaction leaves to the user
-	party                      string // and to the model: account, seq, earned
-	more                       string // statements
+// round has the values of the placeholders in round.sql.
+type round struct {
+	operation string
+	reason    string
+	feature   string
+	item      string // queue item, as an expression
+	escrow    string // its id, as an expression
+	previous  string // hash of the user's previous entry, as an expression
+	state     string
+
+	// The user's entry.
+	seq    int64
+	amount int64
+	before int64
+
+	// The other entry: its hash, and its columns up to the balance after it.
+	second string
+	entry  string
+
+	// The user's balance after the transaction, and the model's account, seq and earned balance.
+	userSeq   int64
+	available int64
+	held      int64
+	party     string
+
+	more string // further statements
 }
 
-// statements are those of round n.
-func (s *Size) statements(n int64) string {
-	from, to := s.From.UnixMilli(), s.To.UnixMilli()
-	ms := func(i string) string {
-		return fmt.Sprintf("(%d + floor((%s) * %v::float8))::bigint", from, i, float64(to-from)/float64(s.Accounts*s.Rounds))
-	}
-	var k kind
-	pair := (n + 1) / 2 // how many holds there were, with this round's
-	switch {
-	case n == 0:
-		k = credit()
-	case n%2 == 1:
-		k = hold(pair)
-		later := fmt.Sprintf("i + %d", s.Accounts)
-		k.more = fmt.Sprintf(`INSERT INTO escrows (id, user_account, amount, status, reason, queue_item_id, feature_type, held_by, created_at,
-				closed_by, closed_at, model_account, settle_amount)
-			SELECT %s, account, %d, 'settled', '%s', %s, '%s', id, pg_temp.at(ms), pg_temp.id(%s, 0, %s), pg_temp.at(%[6]s), model, %[2]d FROM round ORDER BY i;`,
-			k.escrow, HoldAmount, k.reason, k.item, k.feature, ms(later), later)
-	default:
-		k = settle(pair)
-		earlier := fmt.Sprintf("i - %d", s.Accounts)
-		k.item = "'q-' || " + "(" + earlier + ")"
-		k.escrow = fmt.Sprintf("pg_temp.id(%s, 1, %s)", ms(earlier), earlier)
-	}
+// buildStatements returns the statements of round n.
+func (s *Size) buildStatements(n int64) string {
+	r := s.newRound(n)
 	if n == s.Rounds-1 {
-		k.more += k.wallets()
+		r.more += r.insertWallets()
 	}
-	return strings.NewReplacer("{accounts}", fmt.Sprint(s.Accounts), "{round}", fmt.Sprint(n), "{ms}", ms("i"), "{to}", fmt.Sprint(to),
-		"{operation}", k.operation, "{reason}", k.reason, "{feature}", k.feature, "{item}", k.item, "{escrow}", k.escrow, "{previous}", k.previous,
-		"{state}", k.state, "{seq}", fmt.Sprint(k.seq), "{amount}", fmt.Sprint(k.amount), "{before}", fmt.Sprint(k.before),
-		"{second}", k.second, "{entry}", k.entry, "{userSeq}", fmt.Sprint(k.userSeq), "{available}", fmt.Sprint(k.available),
-		"{held}", fmt.Sprint(k.held), "{party}", k.party, "{more}", k.more).Replace(roundSQL)
+	return strings.NewReplacer(
+		"{accounts}", fmt.Sprint(s.Accounts),
+		"{round}", fmt.Sprint(n),
+		"{ms}", s.timeOf("i"),
+		"{to}", fmt.Sprint(s.To.UnixMilli()),
+		"{operation}", r.operation,
+		"{reason}", r.reason,
+		"{feature}", r.feature,
+		"{item}", r.item,
+		"{escrow}", r.escrow,
+		"{previous}", r.previous,
+		"{state}", r.state,
+		"{seq}", fmt.Sprint(r.seq),
+		"{amount}", fmt.Sprint(r.amount),
+		"{before}", fmt.Sprint(r.before),
+		"{second}", r.second,
+		"{entry}", r.entry,
+		"{userSeq}", fmt.Sprint(r.userSeq),
+		"{available}", fmt.Sprint(r.available),
+		"{held}", fmt.Sprint(r.held),
+		"{party}", r.party,
+		"{more}", r.more,
+	).Replace(roundSQL)
+}
+
+// newRound returns round n: the credits, then holds and settlements in turn.
+func (s *Size) newRound(n int64) round {
+	if n == 0 {
+		return creditRound()
+	}
+	pair := (n + 1) / 2
+	if n%2 == 1 {
+		r := holdRound(pair)
+		later := fmt.Sprintf("i + %d", s.Accounts)
+		r.more = r.insertEscrows(later, s.timeOf(later))
+		return r
+	}
+	r := settleRound(pair)
+	earlier := fmt.Sprintf("i - %d", s.Accounts)
+	r.item = "'q-' || (" + earlier + ")"
+	r.escrow = fmt.Sprintf("pg_temp.id(%s, 1, %s)", s.timeOf(earlier), earlier)
+	return r
+}
+
+// timeOf returns the time of transaction i in milliseconds, as an expression.
+func (s *Size) timeOf(i string) string {
+	from := s.From.UnixMilli()
+	to := s.To.UnixMilli()
+	step := float64(to-from) / float64(s.Accounts*s.Rounds)
+	return fmt.Sprintf("(%d + floor((%s) * %v::float8))::bigint", from, i, step)
 }

@@ -1,6 +1,6 @@
--- One round: transaction i of accounts * round <= i < accounts * (round + 1),
--- one for each user. Its first entry is the user's; second is the other one's hash.
--- OFFSET 0 keeps an expression from being written out, and worked out, wherever its name stands.
+-- One round has the transactions i with accounts * round <= i < accounts * (round + 1), one for each
+-- user. The first entry is the user's; second is the hash of the other entry.
+-- OFFSET 0 makes Postgres compute an expression once, not at each place that uses its name.
 CREATE TEMP TABLE round ON COMMIT DROP AS
 SELECT i, ms, id, account, model, hash, {second} AS second
 FROM (SELECT *, pg_temp.hash({previous}, summary, account, '{state}', 0, {seq}, {amount}, {before}) AS hash
