@@ -17,23 +17,24 @@ import (
 	"github.com/redroomrewards/realtime/internal/auth"
 )
 
-// object is JSON as the contract has it, read without our own types.
+// object is a JSON object of the wire contract, decoded without the types of the programs.
 type object = map[string]any
 
-// write is one operation as a client asks for it. Sent again, it is the same request.
+// write is the request for one operation. A retry sends the same one.
 type write struct {
-	path, key string
-	body      object
+	path string
+	key  string
+	body object
 }
 
-// answer is what came back for a write.
+// answer is the response to a write.
 type answer struct {
 	status   int
 	code     string // of a problem
 	replayed bool
 	receipt  receipt
 	at       time.Time
-	took     time.Duration
+	duration time.Duration
 }
 
 type receipt struct {
@@ -51,7 +52,14 @@ type balance struct {
 	Seq              int64  `json:"seq"`
 }
 
-func (a answer) done() bool { return a.status == http.StatusOK || a.status == http.StatusCreated }
+func (a answer) isDone() bool {
+	return a.status == http.StatusOK || a.status == http.StatusCreated
+}
+
+// isRefused reports whether the core has refused the write because of an outage or of overload.
+func (a answer) isRefused() bool {
+	return a.status == http.StatusServiceUnavailable && (a.code == "unavailable" || a.code == "overloaded")
+}
 
 // api calls one core.
 type api struct {
@@ -61,40 +69,70 @@ type api struct {
 	timeout time.Duration
 }
 
-func (w *world) api(s *server) *api {
+func (w *world) newAPI(s *server) *api {
 	w.Helper()
-	return &api{w: w, base: s.url(), timeout: patience, token: w.token("e2e", nil,
-		auth.ScopeCredit, auth.ScopeDebit, auth.ScopeHold, auth.ScopeSettle, auth.ScopeRead)}
+	token := w.signToken("e2e", nil, auth.ScopeCredit, auth.ScopeDebit, auth.ScopeHold, auth.ScopeSettle, auth.ScopeRead)
+	return &api{w: w, base: s.baseURL(), token: token, timeout: patience}
 }
 
 func newKey() string { return uuid.NewString() }
 
-func credit(account string, amount int64) write {
-	return write{"/v1/accounts/" + account + "/credits", newKey(), object{"amount": amount, "reason": "promotional_award"}}
+func newWrite(path string, body object) write {
+	return write{path: path, key: newKey(), body: body}
 }
 
-func hold(user string, amount int64) write {
-	return write{"/v1/accounts/" + user + "/holds", newKey(),
-		object{"amount": amount, "reason": "chip_menu_purchase", "queueItemId": "q1", "featureType": "chip_menu"}}
+func newCredit(account string, amount int64) write {
+	return newWrite("/v1/accounts/"+account+"/credits", object{
+		"amount": amount,
+		"reason": "promotional_award",
+	})
 }
 
-func settle(escrow, model string, amount int64) write {
-	return write{"/v1/escrows/" + escrow + "/settle", newKey(),
-		object{"modelId": model, "amount": amount, "reason": "performance_completed", "queueItemId": "q1"}}
+func newDebit(account string, amount int64, reason string) write {
+	return newWrite("/v1/accounts/"+account+"/debits", object{
+		"amount": amount,
+		"reason": reason,
+	})
 }
 
-func refund(escrow string, amount int64) write {
-	return write{"/v1/escrows/" + escrow + "/refund", newKey(),
-		object{"amount": amount, "reason": "performance_abandoned", "queueItemId": "q1"}}
+func newHold(user string, amount int64) write {
+	return newWrite("/v1/accounts/"+user+"/holds", object{
+		"amount":      amount,
+		"reason":      "chip_menu_purchase",
+		"queueItemId": "q1",
+		"featureType": "chip_menu",
+	})
 }
 
-func partial(escrow, model string, back, earned int64) write {
-	return write{"/v1/escrows/" + escrow + "/partial-settle", newKey(),
-		object{"modelId": model, "refundAmount": back, "settleAmount": earned, "reason": "partial_performance", "queueItemId": "q1"}}
+func newSettle(escrow, model string, amount int64) write {
+	return newWrite("/v1/escrows/"+escrow+"/settle", object{
+		"modelId":     model,
+		"amount":      amount,
+		"reason":      "performance_completed",
+		"queueItemId": "q1",
+	})
 }
 
-// send returns an error when no answer came. It never sends twice by itself.
-func (a *api) send(wr write) (answer, error) {
+func newRefund(escrow string, amount int64) write {
+	return newWrite("/v1/escrows/"+escrow+"/refund", object{
+		"amount":      amount,
+		"reason":      "performance_abandoned",
+		"queueItemId": "q1",
+	})
+}
+
+func newPartialSettle(escrow, model string, refunded, settled int64) write {
+	return newWrite("/v1/escrows/"+escrow+"/partial-settle", object{
+		"modelId":      model,
+		"refundAmount": refunded,
+		"settleAmount": settled,
+		"reason":       "partial_performance",
+		"queueItemId":  "q1",
+	})
+}
+
+// sendWrite sends the write once. It returns an error if no complete answer arrived.
+func (a *api) sendWrite(wr write) (answer, error) {
 	body, err := json.Marshal(wr.body)
 	if err != nil {
 		return answer{}, err
@@ -105,55 +143,87 @@ func (a *api) send(wr write) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	req.GetBody = nil // else the client may repeat it: it has an idempotency key
+	req.GetBody = nil // otherwise the HTTP client may retry, because of the Idempotency-Key
 	req.Header.Set("Authorization", "Bearer "+a.token)
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Idempotency-Key", wr.key)
-	begin := time.Now()
+	start := time.Now()
 	resp, err := a.w.http.Do(req)
 	if err != nil {
 		return answer{}, err
 	}
 	defer resp.Body.Close()
-	got, err := io.ReadAll(resp.Body)
+	received, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return answer{}, err
 	}
-	out := answer{
-		status: resp.StatusCode, replayed: resp.Header.Get("Idempotent-Replayed") == "true",
-		at: time.Now(), took: time.Since(begin),
+	got := answer{
+		status:   resp.StatusCode,
+		replayed: resp.Header.Get("Idempotent-Replayed") == "true",
+		at:       time.Now(),
+		duration: time.Since(start),
 	}
-	if out.done() {
-		return out, json.Unmarshal(got, &out.receipt)
-	}
-	var problem struct{ Code, Detail string }
-	if err := json.Unmarshal(got, &problem); err != nil || problem.Code == "" {
-		return out, fmt.Errorf("status %d with a body that is no problem: %.200s", out.status, got)
-	}
-	out.code = problem.Code
-	return out, nil
+	return got, got.decodeBody(received)
 }
 
-// do is send for a write that must be done.
-func (a *api) do(wr write) answer {
+// decodeBody decodes a receipt or a problem.
+func (a *answer) decodeBody(body []byte) error {
+	if a.isDone() {
+		return json.Unmarshal(body, &a.receipt)
+	}
+	var problem struct {
+		Code   string
+		Detail string
+	}
+	err := json.Unmarshal(body, &problem)
+	if err != nil || problem.Code == "" {
+		return fmt.Errorf("status %d: the body must be a problem: %.200s", a.status, body)
+	}
+	a.code = problem.Code
+	return nil
+}
+
+// mustDo sends the write and ends the test if it was not done.
+func (a *api) mustDo(wr write) answer {
 	a.w.Helper()
-	got, err := a.send(wr)
-	if err != nil || !got.done() {
-		a.w.Fatalf("%s: status %d %s, %v", wr.path, got.status, got.code, err)
+	got, err := a.sendWrite(wr)
+	if err != nil {
+		a.w.Fatalf("POST %s: %v", wr.path, err)
+	}
+	if !got.isDone() {
+		a.w.Fatalf("POST %s: got status %d %s, want 200 or 201", wr.path, got.status, got.code)
 	}
 	return got
 }
 
-// get decodes what a path answers, which must be 200.
-func (a *api) get(path string, into any) {
+// mustDoConcurrently sends n writes at once. Each of them must be done.
+func (a *api) mustDoConcurrently(n int, newWrite func() write) {
 	a.w.Helper()
-	body := a.w.get(a.base+path, a.token, http.StatusOK)
-	if err := json.Unmarshal(body, into); err != nil {
+	var wg sync.WaitGroup
+	for range n {
+		wg.Go(func() {
+			got, err := a.sendWrite(newWrite())
+			if err != nil {
+				a.w.Errorf("write: %v", err)
+			} else if !got.isDone() {
+				a.w.Errorf("write: got status %d %s, want 200 or 201", got.status, got.code)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// getJSON decodes the response to a GET, whose status must be 200.
+func (a *api) getJSON(path string, into any) {
+	a.w.Helper()
+	body := a.w.getBody(a.base+path, a.token, http.StatusOK)
+	err := json.Unmarshal(body, into)
+	if err != nil {
 		a.w.Fatalf("GET %s: %v in %.200s", path, err, body)
 	}
 }
 
-func (w *world) get(url, bearer string, status int) []byte {
+func (w *world) getBody(url, bearer string, wantStatus int) []byte {
 	w.Helper()
 	req, err := http.NewRequestWithContext(w.Context(), http.MethodGet, url, http.NoBody)
 	if err != nil {
@@ -166,32 +236,35 @@ func (w *world) get(url, bearer string, status int) []byte {
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != status {
-		w.Fatalf("GET %s: status %d, want %d: %.300s %v", url, resp.StatusCode, status, body, err)
+	if err != nil {
+		w.Fatalf("GET %s: %v", url, err)
+	}
+	if resp.StatusCode != wantStatus {
+		w.Fatalf("GET %s: got status %d, want %d: %.300s", url, resp.StatusCode, wantStatus, body)
 	}
 	return body
 }
 
-// event is one delivery as /events lists it.
-type event struct {
+// accountEvent is one delivery as /events lists it.
+type accountEvent struct {
 	Account string          `json:"account"`
 	Seq     int64           `json:"seq"`
 	Event   json.RawMessage `json:"event"`
 }
 
-// history is all of the account's events, as the ledger has them, and whether they are numbered 1, 2, 3 …
-func (a *api) history(account string) []event {
+// readHistory returns all events of the account from the ledger. Their seqs must be 1, 2, 3 …
+func (a *api) readHistory(account string) []accountEvent {
 	a.w.Helper()
-	var all []event
+	var all []accountEvent
 	for {
 		var page struct {
-			Events []event `json:"events"`
-			Last   int64   `json:"last"`
+			Events []accountEvent `json:"events"`
+			Last   int64          `json:"last"`
 		}
-		a.get("/v1/accounts/"+account+"/events?limit=1000&after="+strconv.Itoa(len(all)), &page)
+		a.getJSON("/v1/accounts/"+account+"/events?limit=1000&after="+strconv.Itoa(len(all)), &page)
 		for _, e := range page.Events {
 			if want := int64(len(all)) + 1; e.Seq != want || e.Account != account {
-				a.w.Fatalf("history of %s: %s seq %d where %d belongs", account, e.Account, e.Seq, want)
+				a.w.Fatalf("history of %s: got seq %d of %s, want seq %d", account, e.Seq, e.Account, want)
 			}
 			all = append(all, e)
 		}
@@ -199,53 +272,16 @@ func (a *api) history(account string) []event {
 			return all
 		}
 		if len(page.Events) == 0 {
-			a.w.Fatalf("history of %s ends at %d, the newest is said to be %d", account, len(all), page.Last)
+			a.w.Fatalf("history of %s: got events up to seq %d, want them up to %d", account, len(all), page.Last)
 		}
 	}
 }
 
-func (a *api) balance(account string) balance {
+func (a *api) readBalance(account string) balance {
 	a.w.Helper()
 	var b balance
-	a.get("/v1/accounts/"+account+"/balance", &b)
+	a.getJSON("/v1/accounts/"+account+"/balance", &b)
 	return b
 }
 
-// together does n writes at once.
-func (a *api) together(n int, make func() write) {
-	a.w.Helper()
-	var wg sync.WaitGroup
-	for range n {
-		wg.Go(func() {
-			if got, err := a.send(make()); err != nil || !got.done() {
-				a.w.Errorf("status %d %s, %v", got.status, got.code, err)
-			}
-		})
-	}
-	wg.Wait()
-}
-
-// signal is given once.
-type signal struct {
-	once sync.Once
-	done chan struct{}
-}
-
-func newSignal() *signal { return &signal{done: make(chan struct{})} }
-
-func (s *signal) give() { s.once.Do(func() { close(s.done) }) }
-
-// metric reads one line of a server's metrics; 0 when it is not there.
-func (w *world) metric(s *server, name string) float64 {
-	w.Helper()
-	for line := range strings.Lines(string(w.get("http://"+s.admin+"/metrics", "", http.StatusOK))) {
-		if value, ok := strings.CutPrefix(line, name+" "); ok {
-			n, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
-			if err != nil {
-				w.Fatalf("%s: %v", line, err)
-			}
-			return n
-		}
-	}
-	return 0
-}
+func isModel(account string) bool { return strings.HasPrefix(account, "model:") }

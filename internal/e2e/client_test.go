@@ -8,101 +8,112 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/coder/websocket"
 )
 
-// client is a model of a real one: it shows what it gets, resumes with the last seq that it has shown, and complains of
-// whatever does not follow from what it has shown before.
+// client is a model of a real client. It keeps the events that it receives and resumes with its
+// last seqs. It fails the test if an event does not follow from the ones before it.
 type client struct {
-	w        *world
-	name     string
-	gateways []string // tried in turn
-	token    string
-	accounts []string
-	mayLose  bool // a resync is no error
+	w             *world
+	name          string
+	gateways      []string // tried in turn
+	token         string
+	accounts      []string
+	allowsResyncs bool
 
 	cancel context.CancelFunc
-	done   chan struct{}
+	ended  chan struct{}
 
-	mu       sync.Mutex // protects what follows
-	shown    map[string][]shown
-	last     map[string]int64 // newest seq; absent: never subscribed
-	balances map[string]map[string]int64
-	owed     map[string]bool // resync frames that a subscribed frame has promised
-	welcomed int             // connections that were authenticated
-	resyncs  int
-	order    []json.RawMessage      // of events of ["*"]
-	closes   []websocket.StatusCode // how connections ended; -1: without a close frame
+	mu          sync.Mutex // protects the fields below
+	events      map[string][]receivedEvent
+	lastSeqs    map[string]int64            // an account is missing until it is subscribed
+	balances    map[string]map[string]int64 // by account and state
+	owesResync  map[string]bool             // after a subscribed frame that announced a resync
+	connections int                         // that were authenticated
+	resyncs     int
+	allEvents   []json.RawMessage      // of the subscription to all accounts, in order
+	closes      []websocket.StatusCode // of all connections; -1: without a close frame
 }
 
-// shown is one event on the screen.
-type shown struct {
+// receivedEvent is one event of an account.
+type receivedEvent struct {
 	seq   int64
 	event json.RawMessage
 	at    time.Time
 }
 
 type frame struct {
-	Op       string          `json:"op"`
-	Sub      string          `json:"sub"`
-	Account  string          `json:"account"`
-	Seq      int64           `json:"seq"`
-	Event    json.RawMessage `json:"event"`
-	Snapshot *balance        `json:"snapshot"`
-	Reason   string          `json:"reason"`
-	Code     string          `json:"code"`
-	Message  string          `json:"message"`
-	Accounts []struct {
-		Account   string   `json:"account"`
-		Seq       int64    `json:"seq"`
-		Recovered bool     `json:"recovered"`
-		Snapshot  *balance `json:"snapshot"`
-	} `json:"accounts"`
+	Op       string              `json:"op"`
+	Sub      string              `json:"sub"`
+	Account  string              `json:"account"`
+	Seq      int64               `json:"seq"`
+	Event    json.RawMessage     `json:"event"`
+	Snapshot *balance            `json:"snapshot"`
+	Reason   string              `json:"reason"`
+	Code     string              `json:"code"`
+	Message  string              `json:"message"`
+	Accounts []subscribedAccount `json:"accounts"`
 }
 
-// client connects to the gateways, one at a time, and returns when it has subscribed to the accounts.
-func (w *world) client(name string, gateways []*server, accounts ...string) *client {
+type subscribedAccount struct {
+	Account   string   `json:"account"`
+	Seq       int64    `json:"seq"`
+	Recovered bool     `json:"recovered"`
+	Snapshot  *balance `json:"snapshot"`
+}
+
+// startClient connects a client to one of the gateways and returns when it has subscribed to the
+// accounts.
+func (w *world) startClient(name string, gateways []*server, accounts ...string) *client {
 	w.Helper()
-	return w.start(w.newClient(name, gateways, accounts...))
+	c := w.newClient(name, gateways, accounts...)
+	c.connect()
+	return c
 }
 
 func (w *world) newClient(name string, gateways []*server, accounts ...string) *client {
 	w.Helper()
 	c := &client{
-		w: w, name: name, accounts: accounts, token: w.token(name, accounts),
-		shown: map[string][]shown{}, last: map[string]int64{}, balances: map[string]map[string]int64{}, owed: map[string]bool{},
+		w:          w,
+		name:       name,
+		token:      w.signToken(name, accounts),
+		accounts:   accounts,
+		events:     map[string][]receivedEvent{},
+		lastSeqs:   map[string]int64{},
+		balances:   map[string]map[string]int64{},
+		owesResync: map[string]bool{},
 	}
 	for _, g := range gateways {
-		c.gateways = append(c.gateways, g.url())
+		c.gateways = append(c.gateways, g.baseURL())
 	}
 	return c
 }
 
-// start connects a client, for the first time or after stop.
-func (w *world) start(c *client) *client {
-	w.Helper()
+// connect connects the client for the first time, or again after disconnect.
+func (c *client) connect() {
+	c.w.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	c.cancel, c.done = cancel, make(chan struct{})
-	go c.run(ctx)
-	w.Cleanup(c.stop)
-	c.await("subscribed", func() bool { return len(c.last) == len(c.accounts) })
-	return c
+	c.cancel = cancel
+	c.ended = make(chan struct{})
+	go c.keepConnected(ctx)
+	c.w.Cleanup(c.disconnect)
+	c.waitUntil("subscribed", func() bool { return len(c.lastSeqs) == len(c.accounts) })
 }
 
-// stop disconnects. It may be called twice.
-func (c *client) stop() {
+// disconnect closes the connection. It may be called twice.
+func (c *client) disconnect() {
 	c.cancel()
-	<-c.done
+	<-c.ended
 }
 
-func (c *client) run(ctx context.Context) {
-	defer close(c.done)
+// keepConnected connects to the gateways in turn until ctx ends.
+func (c *client) keepConnected(ctx context.Context) {
+	defer close(c.ended)
 	for n := 0; ctx.Err() == nil; n++ {
-		err := c.connect(ctx, c.gateways[n%len(c.gateways)])
+		err := c.runConnection(ctx, c.gateways[n%len(c.gateways)])
 		if ctx.Err() != nil {
 			return
 		}
@@ -118,33 +129,26 @@ func (c *client) run(ctx context.Context) {
 	}
 }
 
-// connect resumes at one gateway and shows events until the connection ends.
-func (c *client) connect(ctx context.Context, gateway string) error {
-	dialing, cancel := context.WithTimeout(ctx, patience)
+// runConnection subscribes at one gateway and handles frames until the connection ends.
+func (c *client) runConnection(ctx context.Context, gateway string) error {
+	dialCtx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	ws, _, err := websocket.Dial(dialing, gateway+"/v1/ws", &websocket.DialOptions{
-		HTTPClient: c.w.http, HTTPHeader: http.Header{"Authorization": {"Bearer " + c.token}}, Subprotocols: []string{"wallet.v1"},
+	ws, _, err := websocket.Dial(dialCtx, gateway+"/v1/ws", &websocket.DialOptions{
+		HTTPClient:   c.w.http,
+		HTTPHeader:   http.Header{"Authorization": {"Bearer " + c.token}},
+		Subprotocols: []string{"wallet.v1"},
 	})
 	if err != nil {
 		return err
 	}
 	defer ws.CloseNow()
 	ws.SetReadLimit(8 << 20)
-	subscribe := object{"op": "subscribe", "sub": "wallet", "accounts": c.accounts}
-	c.mu.Lock()
-	after := object{}
-	for account, seq := range c.last {
-		after[account] = seq
-	}
-	c.mu.Unlock()
-	if len(after) > 0 {
-		subscribe["after"] = after
-	}
-	text, err := json.Marshal(subscribe)
+	subscribe, err := c.encodeSubscribe()
 	if err != nil {
 		return err
 	}
-	if err := ws.Write(ctx, websocket.MessageText, text); err != nil {
+	err = ws.Write(ctx, websocket.MessageText, subscribe)
+	if err != nil {
 		return err
 	}
 	for {
@@ -153,113 +157,144 @@ func (c *client) connect(ctx context.Context, gateway string) error {
 			return err
 		}
 		for line := range bytes.SplitSeq(message, []byte("\n")) {
-			if err := c.handle(line); err != nil {
+			err := c.handleFrame(line)
+			if err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// handle takes one frame. An error has the client connect again.
-func (c *client) handle(line []byte) error {
+// encodeSubscribe returns a subscribe frame. It resumes the accounts that were subscribed before.
+func (c *client) encodeSubscribe() ([]byte, error) {
+	subscribe := object{"op": "subscribe", "sub": "wallet", "accounts": c.accounts}
+	after := object{}
+	c.mu.Lock()
+	for account, seq := range c.lastSeqs {
+		after[account] = seq
+	}
+	c.mu.Unlock()
+	if len(after) > 0 {
+		subscribe["after"] = after
+	}
+	return json.Marshal(subscribe)
+}
+
+// handleFrame handles one frame. After an error the client connects again.
+func (c *client) handleFrame(line []byte) error {
 	at := time.Now()
 	var f frame
-	if err := json.Unmarshal(line, &f); err != nil {
-		c.complain("a frame that is no JSON: %.200s", line)
+	err := json.Unmarshal(line, &f)
+	if err != nil {
+		c.reportError("got a frame that is not JSON: %.200s", line)
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch f.Op {
 	case "welcome":
-		c.welcomed++
+		c.connections++
 	case "subscribed":
-		c.subscribed(&f)
+		c.handleSubscribed(&f)
 	case "event":
-		c.event(&f, at)
+		c.handleEvent(&f, at)
 	case "resync":
-		c.resync(&f)
+		c.handleResync(&f)
 	case "error":
 		if f.Code != "snapshot_unavailable" {
-			c.complain("error %s: %s", f.Code, f.Message)
+			c.reportError("got error %s: %s", f.Code, f.Message)
 		}
-		return errors.New(f.Code) // try elsewhere
+		return errors.New(f.Code)
 	case "reconnect", "pong", "token_expiring":
 	default:
-		c.complain("unknown frame %.200s", line)
+		c.reportError("got an unknown frame: %.200s", line)
 	}
 	return nil
 }
 
-func (c *client) complain(format string, args ...any) {
+func (c *client) reportError(format string, args ...any) {
 	c.w.Errorf("client %s: %s", c.name, fmt.Sprintf(format, args...))
 }
 
-func (c *client) subscribed(f *frame) {
-	clear(c.owed)
-	if len(f.Accounts) != len(c.accounts) {
-		c.complain("subscribed to %d accounts, asked for %d", len(f.Accounts), len(c.accounts))
-	}
+func (c *client) handleSubscribed(f *frame) {
+	clear(c.owesResync)
+	checkEqual(c.w, "client "+c.name+": subscribed accounts", len(f.Accounts), len(c.accounts))
 	for _, a := range f.Accounts {
-		last, resumed := c.last[a.Account]
+		last, resumed := c.lastSeqs[a.Account]
 		switch {
 		case a.Account == "*":
-			c.last["*"] = 0
-		case resumed && a.Recovered && a.Seq != last:
-			c.complain("%s: resumed at %d, asked for %d", a.Account, a.Seq, last)
-		case resumed && !a.Recovered:
-			c.owed[a.Account] = true
-		case !resumed && a.Snapshot == nil:
-			c.complain("%s: no snapshot", a.Account)
-		case !resumed:
-			c.last[a.Account] = a.Seq
-			c.know(a.Account, a.Snapshot, a.Seq)
+			c.lastSeqs["*"] = 0
+		case resumed && a.Recovered:
+			checkEqual(c.w, "client "+c.name+": seq from which "+a.Account+" resumes", a.Seq, last)
+		case resumed:
+			c.owesResync[a.Account] = true
+		case a.Snapshot == nil:
+			c.reportError("%s: got no snapshot", a.Account)
+		default:
+			c.lastSeqs[a.Account] = a.Seq
+			c.setBalance(a.Account, a.Snapshot, a.Seq)
 		}
 	}
 }
 
-func (c *client) resync(f *frame) {
+func (c *client) handleResync(f *frame) {
+	last := c.lastSeqs[f.Account]
 	c.resyncs++
-	delete(c.owed, f.Account)
-	if !c.mayLose {
-		c.complain("%s: resync to %d after %d, where nothing may be lost", f.Account, f.Seq, c.last[f.Account])
+	delete(c.owesResync, f.Account)
+	if !c.allowsResyncs {
+		c.reportError("%s: got a resync from seq %d to %d, want the events between", f.Account, last, f.Seq)
 	}
-	if f.Snapshot == nil || f.Reason != "history_unavailable" || f.Seq < c.last[f.Account] {
-		c.complain("%s: resync to %d after %d, reason %q, snapshot %v", f.Account, f.Seq, c.last[f.Account], f.Reason, f.Snapshot)
+	if f.Reason != "history_unavailable" {
+		c.reportError("%s: got a resync with reason %q, want history_unavailable", f.Account, f.Reason)
+	}
+	if f.Seq < last {
+		c.reportError("%s: got a resync to seq %d, want at least %d", f.Account, f.Seq, last)
 		return
 	}
-	c.last[f.Account] = f.Seq
-	c.know(f.Account, f.Snapshot, f.Seq)
-}
-
-// know sets what the screen shows.
-func (c *client) know(account string, b *balance, seq int64) {
-	if b.AccountID != account || b.Seq != seq {
-		c.complain("%s: snapshot of %s at %d, want it at %d", account, b.AccountID, b.Seq, seq)
+	if f.Snapshot == nil {
+		c.reportError("%s: got a resync without a snapshot", f.Account)
+		return
 	}
-	c.balances[account] = map[string]int64{"available": b.AvailableBalance, "escrow": b.EscrowBalance, "earned": b.EarnedBalance}
+	c.lastSeqs[f.Account] = f.Seq
+	c.setBalance(f.Account, f.Snapshot, f.Seq)
 }
 
-// event shows an event, which must be the next one, and must change the balance that is shown.
-func (c *client) event(f *frame, at time.Time) {
+// setBalance sets the balance of an account from a snapshot.
+func (c *client) setBalance(account string, b *balance, seq int64) {
+	checkEqual(c.w, "client "+c.name+": account of the snapshot", b.AccountID, account)
+	checkEqual(c.w, "client "+c.name+": seq of the snapshot of "+account, b.Seq, seq)
+	c.balances[account] = map[string]int64{
+		"available": b.AvailableBalance,
+		"escrow":    b.EscrowBalance,
+		"earned":    b.EarnedBalance,
+	}
+}
+
+// handleEvent keeps an event. It must be the account's next one, and must change its balance.
+func (c *client) handleEvent(f *frame, at time.Time) {
 	if c.accounts[0] == "*" {
-		c.order = append(c.order, f.Event)
+		c.allEvents = append(c.allEvents, f.Event)
 		return
 	}
-	last, known := c.last[f.Account]
+	last, subscribed := c.lastSeqs[f.Account]
 	switch {
-	case !known || f.Sub != "wallet":
-		c.complain("%s: event %d of subscription %q, which is not open", f.Account, f.Seq, f.Sub)
-	case c.owed[f.Account]:
-		c.complain("%s: event %d where a resync was owed", f.Account, f.Seq)
+	case !subscribed || f.Sub != "wallet":
+		c.reportError("%s: got event %d of subscription %q, which is not open", f.Account, f.Seq, f.Sub)
+	case c.owesResync[f.Account]:
+		c.reportError("%s: got event %d, want a resync first", f.Account, f.Seq)
 	case f.Seq <= last:
-		c.complain("%s: event %d again, %d was shown", f.Account, f.Seq, last)
+		c.reportError("%s: got event %d after event %d", f.Account, f.Seq, last)
 		return
 	case f.Seq > last+1:
-		c.complain("%s: event %d after %d: some are missing", f.Account, f.Seq, last)
+		c.reportError("%s: got event %d, want event %d", f.Account, f.Seq, last+1)
 	}
-	c.last[f.Account] = f.Seq
-	c.shown[f.Account] = append(c.shown[f.Account], shown{seq: f.Seq, event: f.Event, at: at})
+	c.lastSeqs[f.Account] = f.Seq
+	c.events[f.Account] = append(c.events[f.Account], receivedEvent{seq: f.Seq, event: f.Event, at: at})
+	c.applyEvent(f)
+}
+
+// applyEvent applies a balance_updated event to the balance.
+func (c *client) applyEvent(f *frame) {
 	var e struct {
 		EventType     string `json:"eventType"`
 		AccountID     string `json:"accountId"`
@@ -268,72 +303,82 @@ func (c *client) event(f *frame, at time.Time) {
 		BalanceAfter  int64  `json:"balanceAfter"`
 		ChangeAmount  int64  `json:"changeAmount"`
 	}
-	if err := json.Unmarshal(f.Event, &e); err != nil {
-		c.complain("event %d: %v", f.Seq, err)
+	err := json.Unmarshal(f.Event, &e)
+	if err != nil {
+		c.reportError("%s: event %d: %v", f.Account, f.Seq, err)
 	}
 	if e.EventType != "wallet.balance_updated" {
 		return
 	}
+	name := fmt.Sprintf("client %s: event %d of %s: ", c.name, f.Seq, f.Account)
 	balances := c.balances[f.Account]
-	if e.AccountID != f.Account || e.BalanceBefore != balances[e.BalanceState] || e.BalanceAfter != e.BalanceBefore+e.ChangeAmount {
-		c.complain("%s: event %d changes %s by %d from %d to %d, where %d was shown",
-			f.Account, f.Seq, e.BalanceState, e.ChangeAmount, e.BalanceBefore, e.BalanceAfter, balances[e.BalanceState])
-	}
+	checkEqual(c.w, name+"account", e.AccountID, f.Account)
+	checkEqual(c.w, name+e.BalanceState+" before", e.BalanceBefore, balances[e.BalanceState])
+	checkEqual(c.w, name+e.BalanceState+" after", e.BalanceAfter, e.BalanceBefore+e.ChangeAmount)
 	balances[e.BalanceState] = e.BalanceAfter
 }
 
-// await waits until a condition on the client holds.
-func (c *client) await(what string, holds func() bool) {
+// waitUntil waits until a condition on the client holds.
+func (c *client) waitUntil(condition string, holds func() bool) {
 	c.w.Helper()
-	c.w.eventually("client "+c.name+": "+what, func() bool {
+	c.w.waitUntil("client "+c.name+": "+condition, func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		return holds()
 	})
 }
 
-// reaches waits until the account's event of that seq is shown, or a later one.
-func (c *client) reaches(account string, seq int64) {
+// waitForSeq waits until the client has the account's event with that seq, or a later one.
+func (c *client) waitForSeq(account string, seq int64) {
 	c.w.Helper()
-	c.await(fmt.Sprintf("event %d of %s", seq, account), func() bool { return c.last[account] >= seq })
+	c.waitUntil(fmt.Sprintf("event %d of %s", seq, account), func() bool { return c.lastSeqs[account] >= seq })
 }
 
-// reconnected waits for another connection than the ones so far.
-func (c *client) reconnected(action func()) {
+// waitForReconnect does the action and waits until the client has connected again.
+func (c *client) waitForReconnect(action func()) {
 	c.w.Helper()
 	c.mu.Lock()
-	before := c.welcomed
+	before := c.connections
 	c.mu.Unlock()
 	action()
-	c.await("connected again", func() bool { return c.welcomed > before })
+	c.waitUntil("connected again", func() bool { return c.connections > before })
 }
 
-// ended is how the client's connections have ended so far.
-func (c *client) ended() []websocket.StatusCode {
+// closeCodes returns the close codes of the client's connections that have ended.
+func (c *client) closeCodes() []websocket.StatusCode {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.closes)
 }
 
-// agrees compares what was shown with the ledger's history, byte by byte, and the balance with the ledger's.
-func (c *client) agrees(account string, history []event, b balance) {
+// checkStayedConnected wants that the client has not lost its first connection.
+func (c *client) checkStayedConnected() {
 	c.w.Helper()
-	c.reaches(account, int64(len(history)))
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, s := range c.shown[account] {
-		if s.seq < 1 || s.seq > int64(len(history)) {
-			c.complain("%s: event %d, which the ledger does not have", account, s.seq)
-			return
-		}
-		if want := history[s.seq-1].Event; !bytes.Equal(s.event, want) {
-			c.complain("%s: event %d is\n%s\nand in the ledger\n%s", account, s.seq, s.event, want)
-		}
-	}
-	got := c.balances[account]
-	if c.last[account] != b.Seq || got["available"] != b.AvailableBalance || got["escrow"] != b.EscrowBalance || got["earned"] != b.EarnedBalance {
-		c.complain("%s: shows %v at %d, the ledger has %+v", account, got, c.last[account], b)
+	if codes := c.closeCodes(); len(codes) > 0 {
+		c.reportError("got connections closed with %v, want none", codes)
 	}
 }
 
-func isModel(account string) bool { return strings.HasPrefix(account, "model:") }
+// checkAccount compares the client's events with the ledger's history, byte by byte, and its
+// balance with the ledger's.
+func (c *client) checkAccount(account string, history []accountEvent, b balance) {
+	c.w.Helper()
+	c.waitForSeq(account, int64(len(history)))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.events[account] {
+		if e.seq < 1 || e.seq > int64(len(history)) {
+			c.reportError("%s: got event %d, which the ledger does not have", account, e.seq)
+			return
+		}
+		if want := history[e.seq-1].Event; !bytes.Equal(e.event, want) {
+			c.reportError("%s: event %d:\ngot  %s\nwant %s", account, e.seq, e.event, want)
+		}
+	}
+	name := "client " + c.name + ": " + account
+	balances := c.balances[account]
+	checkEqual(c.w, name+" seq", c.lastSeqs[account], b.Seq)
+	checkEqual(c.w, name+" available", balances["available"], b.AvailableBalance)
+	checkEqual(c.w, name+" escrow", balances["escrow"], b.EscrowBalance)
+	checkEqual(c.w, name+" earned", balances["earned"], b.EarnedBalance)
+}

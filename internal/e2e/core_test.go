@@ -8,68 +8,81 @@ import (
 	"github.com/redroomrewards/realtime/internal/testenv"
 )
 
-// TestCoreDiesBetweenCommitAndPublish holds the network to Redis at the two moments that count, and kills the core there.
+// TestCoreDiesBetweenCommitAndPublish pauses the network to Redis at the two critical moments and
+// kills the core.
 func TestCoreDiesBetweenCommitAndPublish(t *testing.T) {
 	t.Parallel()
-	for name, pause := range map[string]struct {
-		pause     func(*testenv.Proxy)
-		published bool // when the core dies
-		heir      bool // another core is running; the dead one is not started again
-	}{
-		"before Redis has the event":                            {(*testenv.Proxy).PauseRequests, false, false},
-		"before the core knows that Redis does":                 {(*testenv.Proxy).PauseReplies, true, false},
-		"before Redis has the event, beside another":            {(*testenv.Proxy).PauseRequests, false, true},
-		"before the core knows that Redis does, beside another": {(*testenv.Proxy).PauseReplies, true, true},
+	beforePublish := (*testenv.Proxy).PauseRequests
+	beforeReply := (*testenv.Proxy).PauseReplies
+	for name, tc := range map[string]crashCase{
+		"before Redis has the event":                            {pause: beforePublish},
+		"before the core knows that Redis has it":               {pause: beforeReply, isPublished: true},
+		"before Redis has the event, with another core":         {pause: beforePublish, hasOtherCore: true},
+		"before the core knows that it has it, with other core": {pause: beforeReply, isPublished: true, hasOtherCore: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			link := w.proxy(w.redisURL)
-			core := w.core("--redis-url", w.through(link, w.redisURL))
-			gateway := w.gateway(core.url())
-			a := w.api(core)
-			const user = "user:u1"
-			c := w.client("app", []*server{gateway}, user)
-			a.do(credit(user, 1000))
-			c.reaches(user, 1)
-			w.eventually("the outbox is empty", func() bool { return w.outbox() == 0 })
-			heir := core
-			if pause.heir {
-				heir = w.core()
-			}
-
-			pause.pause(link)
-			wr := hold(user, 100)
-			got := a.do(wr) // a commit does not wait for Redis
-			stream := w.consumer()
-			if pause.published {
-				c.reaches(user, 4)
-			} else if stream.drain(); len(stream.events[user]) != 1 && !pause.heir {
-				t.Errorf("the stream has %d entries, want the credit's", len(stream.events[user]))
-			}
-			if n := w.outbox(); n != 1 && !pause.heir { // an heir may be quick
-				t.Errorf("%d rows in the outbox, want the hold's", n)
-			}
-			core.kill()
-			link.Cut() // what was on its way is lost
-			if !pause.heir {
-				core.start()
-			}
-			a = w.api(heir)
-
-			w.eventually("the outbox is empty", func() bool { return w.outbox() == 0 })
-			if again := a.do(wr); !again.replayed || again.receipt.TransactionID != got.receipt.TransactionID {
-				t.Errorf("the hold's key after the crash: %+v, before %+v", again, got)
-			}
-			a.do(refund(got.receipt.EscrowID, 100))
-			c.reaches(user, 7)
-			w.allAgree(a, stream, []string{user}, c)
+			testCoreDiesBeforePublish(t, tc)
 		})
 	}
 }
 
-// names are accounts of one kind.
-func names(kind string, n int) []string {
+type crashCase struct {
+	pause        func(*testenv.Proxy)
+	isPublished  bool // Redis has the event when the core dies
+	hasOtherCore bool // another core runs, and the dead one is not started again
+}
+
+func testCoreDiesBeforePublish(t *testing.T, tc crashCase) {
+	const user = "user:u1"
+	w := newWorld(t)
+	link, redisURL := w.startProxy(w.redisURL)
+	core := w.startCore("--redis-url", redisURL)
+	gateway := w.startGateway(core.baseURL())
+	a := w.newAPI(core)
+	c := w.startClient("app", []*server{gateway}, user)
+	a.mustDo(newCredit(user, 1000))
+	c.waitForSeq(user, 1)
+	w.waitUntilPublished()
+	survivor := core
+	if tc.hasOtherCore {
+		survivor = w.startCore()
+	}
+
+	tc.pause(link)
+	wr := newHold(user, 100)
+	got := a.mustDo(wr) // a commit does not wait for Redis
+	reader := w.newStreamReader()
+	if tc.isPublished {
+		c.waitForSeq(user, 4)
+	}
+	if !tc.hasOtherCore { // another core may publish the hold, and mark it as published
+		reader.readAll()
+		wantEntries := 1
+		if tc.isPublished {
+			wantEntries = 4
+		}
+		checkEqual(t, "entries in the stream before the crash", len(reader.entries[user]), wantEntries)
+		checkEqual(t, "rows in the outbox before the crash", w.countOutbox(), 1)
+	}
+	core.killProcess()
+	link.Cut() // the bytes on their way are lost
+	if !tc.hasOtherCore {
+		core.startProcess()
+	}
+
+	a = w.newAPI(survivor)
+	w.waitUntilPublished()
+	again := a.mustDo(wr)
+	checkEqual(t, "retry after the crash is replayed", again.replayed, true)
+	checkEqual(t, "transaction of the retry", again.receipt.TransactionID, got.receipt.TransactionID)
+	a.mustDo(newRefund(got.receipt.EscrowID, 100))
+	c.waitForSeq(user, 7)
+	w.checkAgreement(a, reader, []string{user}, c)
+}
+
+// accountNames returns n accounts of one type.
+func accountNames(kind string, n int) []string {
 	list := make([]string, n)
 	for i := range list {
 		list[i] = kind + ":" + string(rune('a'+i))
@@ -80,155 +93,171 @@ func names(kind string, n int) []string {
 func TestCoreDiesUnderLoad(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	core := w.core()
-	gateway := w.gateway(core.url())
-	a := w.api(core)
-	users, models := names("user", 3), names("model", 2)
-	c := w.client("app", []*server{gateway}, slices.Concat(users, models)...)
-	stream := w.consumer()
-	stop := stream.follow()
-	l := w.load(16, []*api{a}, users, models)
+	core := w.startCore()
+	gateway := w.startGateway(core.baseURL())
+	a := w.newAPI(core)
+	users := accountNames("user", 3)
+	models := accountNames("model", 2)
+	c := w.startClient("app", []*server{gateway}, slices.Concat(users, models)...)
+	reader := w.newStreamReader()
+	stop := reader.followStreams()
+	l := w.startLoad(16, []*api{a}, users, models)
 	for range 3 {
-		l.answers(100)
-		core.kill()
-		core.start()
+		l.waitForWrites(100)
+		core.killProcess()
+		core.startProcess()
 	}
-	l.answers(100)
-	l.settle(a)
+	l.waitForWrites(100)
+	l.checkRetries(a)
 	stop()
-	w.allAgree(a, stream, l.accounts(), c)
+	w.checkAgreement(a, reader, l.listAccounts(), c)
 }
 
-// TestCoreStopsUnderLoad stops the core as a deployment does: what was answered is done, what was done is published
-// before the process ends, and what was not answered can be found under its key.
+// TestCoreStopsUnderLoad stops the core as a deployment does. Before the process ends, it publishes
+// all operations that are done. Operations without an answer can be retried with their keys.
 func TestCoreStopsUnderLoad(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	core := w.core()
-	gateway := w.gateway(core.url())
-	a := w.api(core)
-	users, models := names("user", 3), names("model", 2)
-	c := w.client("app", []*server{gateway}, slices.Concat(users, models)...)
-	l := w.load(16, []*api{a}, users, models)
+	core := w.startCore()
+	gateway := w.startGateway(core.baseURL())
+	a := w.newAPI(core)
+	users := accountNames("user", 3)
+	models := accountNames("model", 2)
+	c := w.startClient("app", []*server{gateway}, slices.Concat(users, models)...)
+	l := w.startLoad(16, []*api{a}, users, models)
 	for range 2 {
-		l.answers(100)
-		core.stop()
-		if n := w.outbox(); n != 0 {
-			t.Errorf("%d transactions were not published when the core had stopped", n)
-		}
-		core.start()
+		l.waitForWrites(100)
+		core.stopProcess()
+		checkEqual(t, "rows in the outbox after the core has stopped", w.countOutbox(), 0)
+		core.startProcess()
 	}
-	l.answers(100)
-	l.settle(a)
-	w.allAgree(a, w.consumer(), l.accounts(), c)
+	l.waitForWrites(100)
+	l.checkRetries(a)
+	w.checkAgreement(a, w.newStreamReader(), l.listAccounts(), c)
 }
 
 // TestTwoCores has two cores work on the same few accounts.
 func TestTwoCores(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	first, second := w.core(), w.core()
-	gateway := w.gateway(first.url())
-	apis := []*api{w.api(first), w.api(second)}
-	users, models := names("user", 2), names("model", 1)
-	c := w.client("app", []*server{gateway}, slices.Concat(users, models)...)
-	stream := w.consumer()
-	stop := stream.follow()
-	l := w.load(16, apis, users, models)
-	l.answers(300)
-
-	// The same request at both at once has one effect.
+	first := w.startCore()
+	second := w.startCore()
+	gateway := w.startGateway(first.baseURL())
+	apis := []*api{w.newAPI(first), w.newAPI(second)}
+	users := accountNames("user", 2)
+	models := accountNames("model", 1)
+	c := w.startClient("app", []*server{gateway}, slices.Concat(users, models)...)
+	reader := w.newStreamReader()
+	stop := reader.followStreams()
+	l := w.startLoad(16, apis, users, models)
+	l.waitForWrites(300)
 	for range 20 {
-		wr := hold(users[0], 1)
-		receipts := make(chan answer, 2)
-		for _, a := range apis {
-			l.wg.Go(func() {
-				got, _ := l.send(a, wr)
-				receipts <- got
-			})
-		}
-		one, other := <-receipts, <-receipts
-		if one.receipt.TransactionID != other.receipt.TransactionID || one.replayed == other.replayed {
-			t.Errorf("one key at two cores: %+v and %+v", one, other)
-		}
-		l.forget(wr.key)
+		checkConcurrentRetry(t, l, users[0])
 	}
-	second.kill()
-	l.answers(100)
-	second.start()
-	l.answers(100)
-	l.settle(apis[1])
+	second.killProcess()
+	l.waitForWrites(100)
+	second.startProcess()
+	l.waitForWrites(100)
+	l.checkRetries(apis[1])
 	stop()
-	w.allAgree(apis[0], stream, l.accounts(), c)
+	w.checkAgreement(apis[0], reader, l.listAccounts(), c)
 }
 
-// TestPostgresAway cuts the core off its database: writes are refused in time, gateways go on with what they have.
-func TestPostgresAway(t *testing.T) {
+// checkConcurrentRetry sends one hold to both cores at once. It has one effect.
+func checkConcurrentRetry(t *testing.T, l *load, user string) {
+	t.Helper()
+	wr := newHold(user, 1)
+	answers := make(chan answer, len(l.apis))
+	for _, a := range l.apis {
+		l.wg.Go(func() {
+			got, _ := l.doWrite(a, wr)
+			answers <- got
+		})
+	}
+	one := <-answers
+	other := <-answers
+	checkEqual(t, "transaction of one key at both cores", other.receipt.TransactionID, one.receipt.TransactionID)
+	checkEqual(t, "number of cores that replay", one.replayed != other.replayed, true)
+	l.dropRetries(wr.key)
+}
+
+// TestPostgresIsUnreachable disconnects the core from its database. The core refuses writes in
+// time, and the gateway serves its memory.
+func TestPostgresIsUnreachable(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	link := w.proxy(w.databaseURL)
-	core := w.core("--database-url", w.through(link, w.databaseURL))
-	gateway := w.gateway(core.url())
-	a := w.api(core)
-	users, models := names("user", 3), names("model", 2)
-	c := w.client("app", []*server{gateway}, slices.Concat(users, models)...)
-	l := w.load(16, []*api{a}, users, models)
-	l.answers(100)
+	link, databaseURL := w.startProxy(w.databaseURL)
+	core := w.startCore("--database-url", databaseURL)
+	gateway := w.startGateway(core.baseURL())
+	a := w.newAPI(core)
+	users := accountNames("user", 3)
+	models := accountNames("model", 2)
+	c := w.startClient("app", []*server{gateway}, slices.Concat(users, models)...)
+	l := w.startLoad(16, []*api{a}, users, models)
+	l.waitForWrites(100)
 
-	link.PauseReplies() // the database acts, and nobody hears of it
-	wr := hold(users[0], 7)
-	for _, how := range []string{"silent", "gone"} {
-		begin := time.Now()
-		got, err := a.send(wr)
-		if err != nil || got.status != 503 || (got.code != "unavailable" && got.code != "overloaded") {
-			t.Errorf("database %s: status %d %s, %v", how, got.status, got.code, err)
-		}
-		if took := time.Since(begin); took > 15*time.Second {
-			t.Errorf("database %s: refused after %s", how, took)
-		}
-		fresh := w.client("fresh, database "+how, []*server{gateway}, users[1])
-		fresh.stop()
-		w.get(gateway.url()+"/v1/accounts/"+users[1]+"/balance", c.token, 200)
+	link.PauseReplies() // the database acts, but its answers do not arrive
+	wr := newHold(users[0], 7)
+	for _, state := range []string{"silent", "disconnected"} {
+		checkRefusedInTime(t, a, state, wr)
+		fresh := w.startClient("fresh, database "+state, []*server{gateway}, users[1])
+		fresh.disconnect()
+		w.getBody(gateway.baseURL()+"/v1/accounts/"+users[1]+"/balance", c.token, 200)
 		link.Cut()
 	}
-	if !gateway.ready() {
-		t.Error("the gateway is not ready without the database")
-	}
+	checkEqual(t, "gateway is ready without the database", gateway.isReady(), true)
 	link.Resume()
-	l.answers(100)
-	if first, second := a.do(wr), a.do(wr); first.receipt.TransactionID != second.receipt.TransactionID || !second.replayed {
-		t.Errorf("one key has the receipts %+v and %+v", first, second)
+	l.waitForWrites(100)
+	first := a.mustDo(wr)
+	second := a.mustDo(wr)
+	checkEqual(t, "transaction of the retry", second.receipt.TransactionID, first.receipt.TransactionID)
+	checkEqual(t, "retry is replayed", second.replayed, true)
+
+	l.stopWorkers()
+	l.records = append(l.records, &writeRecord{write: wr})
+	l.checkRetries(a)
+	w.checkAgreement(a, w.newStreamReader(), l.listAccounts(), c)
+	c.checkStayedConnected()
+}
+
+// checkRefusedInTime sends a write that the core must refuse within 15 s.
+func checkRefusedInTime(t *testing.T, a *api, state string, wr write) {
+	t.Helper()
+	start := time.Now()
+	got, err := a.sendWrite(wr)
+	if err != nil {
+		t.Errorf("write while the database is %s: %v", state, err)
+	} else if !got.isRefused() {
+		t.Errorf("write while the database is %s: got status %d %s, want 503", state, got.status, got.code)
 	}
-	l.stop()
-	l.written = append(l.written, &written{write: wr})
-	l.settle(a)
-	w.allAgree(a, w.consumer(), l.accounts(), c)
-	if codes := c.ended(); len(codes) > 0 {
-		t.Errorf("the client lost its connection: %v", codes)
+	if duration := time.Since(start); duration > 15*time.Second {
+		t.Errorf("write while the database is %s: got the answer after %s, want it within 15 s", state, duration)
 	}
 }
 
-// TestPostgresRestarts ends the core's database sessions again and again, at any moment of a transaction.
+// TestPostgresRestarts ends the core's database sessions many times, at any moment of a
+// transaction.
 func TestPostgresRestarts(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	link := w.proxy(w.databaseURL)
-	core := w.core("--database-url", w.through(link, w.databaseURL))
-	gateway := w.gateway(core.url())
-	a := w.api(core)
-	users, models := names("user", 3), names("model", 2)
-	c := w.client("app", []*server{gateway}, slices.Concat(users, models)...)
-	l := w.load(16, []*api{a}, users, models)
+	link, databaseURL := w.startProxy(w.databaseURL)
+	core := w.startCore("--database-url", databaseURL)
+	gateway := w.startGateway(core.baseURL())
+	a := w.newAPI(core)
+	users := accountNames("user", 3)
+	models := accountNames("model", 2)
+	c := w.startClient("app", []*server{gateway}, slices.Concat(users, models)...)
+	l := w.startLoad(16, []*api{a}, users, models)
 	for range 10 {
-		l.answers(20)
-		w.count(`SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+		l.waitForWrites(20)
+		w.queryInt(`SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 			WHERE datname = current_database() AND application_name = 'realtime-core'`)
-		l.answers(20)
+		l.waitForWrites(20)
 		link.PauseReplies()
 		link.Cut()
 		link.Resume()
 	}
-	l.answers(50)
-	l.settle(a)
-	w.allAgree(a, w.consumer(), l.accounts(), c)
+	l.waitForWrites(50)
+	l.checkRetries(a)
+	w.checkAgreement(a, w.newStreamReader(), l.listAccounts(), c)
 }

@@ -1,7 +1,9 @@
-// Package e2e tests the programs as they are shipped: it builds core and gateway, starts them as processes against real
-// Postgres and Redis, and drives them over HTTP and WebSocket while it kills, stops and cuts off what they need.
+// Package e2e tests the programs as they are shipped. It builds core and gateway and starts them as
+// processes on real Postgres and Redis. The tests drive them over HTTP and WebSocket, and kill, stop
+// and disconnect the servers that they need.
 //
-// Nothing here knows more of the programs than their command lines and what they promise to other programs. The client
-// is a small model of a real one: it remembers the last seq of each account, resumes with it wherever it can connect,
-// and fails its test at any event that is missing, comes twice or does not follow from the balance before it.
+// The tests know the command lines of the programs and the wire contract, and nothing else. Their
+// client is a small model of a real one: it remembers the last seq of each account and resumes with
+// it at any gateway. It fails its test if an event is missing, arrives twice, or does not follow from
+// the balance before it.
 package e2e

@@ -14,202 +14,245 @@ import (
 	"github.com/redroomrewards/realtime/internal/testenv"
 )
 
-// TestGatewaysRestart stops and kills gateways while operations go on. Clients go to another one, or to the same one
-// when it is back.
+// TestGatewaysRestart stops and kills gateways while operations are done. Clients connect to
+// another gateway, or to the same one when it is back.
 func TestGatewaysRestart(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	core := w.core()
-	gateways := []*server{w.gateway(core.url()), w.gateway(core.url())}
-	a := w.api(core)
-	users, models := names("user", 3), names("model", 2)
+	core := w.startCore()
+	gateways := []*server{w.startGateway(core.baseURL()), w.startGateway(core.baseURL())}
+	a := w.newAPI(core)
+	users := accountNames("user", 3)
+	models := accountNames("model", 2)
 	accounts := slices.Concat(users, models)
-	flags := []string{"--core-url", core.url()}
-	loyal := w.client("loyal", gateways[:1], accounts...)
-	roaming := w.client("roaming", gateways, accounts...)
-	other := w.client("other", []*server{gateways[1], gateways[0]}, accounts...)
-	clients := []*client{loyal, roaming, other}
-	l := w.load(8, []*api{a}, users, models)
+	flags := []string{"--core-url", core.baseURL()}
+	ofFirst := w.startClient("of the first gateway", gateways[:1], accounts...)
+	ofBoth := w.startClient("of both gateways", gateways, accounts...)
+	ofSecond := w.startClient("of the second gateway first", []*server{gateways[1], gateways[0]}, accounts...)
+	l := w.startLoad(8, []*api{a}, users, models)
 
-	l.answers(100)
-	loyal.reconnected(func() { gateways[0].stop(); l.answers(50); gateways[0].start(flags...) })
-	if codes := loyal.ended(); codes[0] != websocket.StatusServiceRestart {
-		t.Errorf("a gateway that stops closes with %v, want 1012", codes[0])
-	}
-	l.answers(50)
-	loyal.reconnected(func() { gateways[0].kill(); l.answers(50); gateways[0].start(flags...) })
-	other.reconnected(func() { gateways[1].kill() })
-	roaming.await("connected", func() bool { return roaming.welcomed > 1 })
-	l.answers(50)
-	gateways[1].start(flags...)
-	clients = append(clients, w.client("late", gateways[1:], accounts...))
-	l.answers(50)
-	l.settle(a)
-	w.allAgree(a, w.consumer(), accounts, clients...)
+	l.waitForWrites(100)
+	ofFirst.waitForReconnect(func() {
+		gateways[0].stopProcess()
+		l.waitForWrites(50)
+		gateways[0].startProcess(flags...)
+	})
+	checkEqual(t, "close code of a gateway that stops", ofFirst.closeCodes()[0], websocket.StatusServiceRestart)
+	l.waitForWrites(50)
+	ofFirst.waitForReconnect(func() {
+		gateways[0].killProcess()
+		l.waitForWrites(50)
+		gateways[0].startProcess(flags...)
+	})
+	ofSecond.waitForReconnect(gateways[1].killProcess)
+	ofBoth.waitUntil("connected again", func() bool { return ofBoth.connections > 1 })
+	l.waitForWrites(50)
+	gateways[1].startProcess(flags...)
+	late := w.startClient("after the restarts", gateways[1:], accounts...)
+	l.waitForWrites(50)
+	l.checkRetries(a)
+	clients := []*client{ofFirst, ofBoth, ofSecond, late}
+	w.checkAgreement(a, w.newStreamReader(), accounts, clients...)
 	for _, c := range clients {
-		t.Logf("%s was connected %d times", c.name, c.welcomed)
+		t.Logf("client %s connected %d times", c.name, c.connections)
 	}
 }
 
-// TestGatewayWithoutCore serves what it has while the core is down, and history when the core is back.
+// TestGatewayWithoutCore has the gateway serve its memory while the core is down, and history when
+// the core is back.
 func TestGatewayWithoutCore(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	core := w.core()
-	gateway := w.gateway(core.url())
-	a := w.api(core)
 	const user = "user:u1"
-	c := w.client("app", []*server{gateway}, user)
+	w := newWorld(t)
+	core := w.startCore()
+	gateway := w.startGateway(core.baseURL())
+	a := w.newAPI(core)
+	c := w.startClient("app", []*server{gateway}, user)
 	for range 5 {
-		a.do(credit(user, 10))
+		a.mustDo(newCredit(user, 10))
 	}
-	c.reaches(user, 5)
-	core.kill()
-	fresh := w.client("fresh", []*server{gateway}, user)
-	w.get(gateway.url()+"/v1/accounts/"+user+"/balance", c.token, http.StatusOK)
-	gateway.kill()
-	gateway.start("--core-url", core.url()) // its memory comes from the streams
-	core.start()
-	a.do(credit(user, 10))
-	w.allAgree(a, w.consumer(), []string{user}, c, fresh)
+	c.waitForSeq(user, 5)
+	core.killProcess()
+	fresh := w.startClient("fresh", []*server{gateway}, user)
+	w.getBody(gateway.baseURL()+"/v1/accounts/"+user+"/balance", c.token, http.StatusOK)
+	gateway.killProcess()
+	gateway.startProcess("--core-url", core.baseURL()) // it fills its memory from the streams
+	core.startProcess()
+	a.mustDo(newCredit(user, 10))
+	w.checkAgreement(a, w.newStreamReader(), []string{user}, c, fresh)
 }
 
-// TestHistoryComesFromTheCore has a client resume where neither the gateway's memory nor the streams go back to.
+// TestHistoryComesFromTheCore has clients resume from a seq that neither the gateway's memory nor
+// the streams have.
 func TestHistoryComesFromTheCore(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	core := w.core()
-	link := w.proxy(core.url())
-	gateway := w.gateway(w.through(link, core.url()))
-	a := w.api(core)
 	const user = "user:u1"
-	exact, lenient := w.client("exact", []*server{gateway}, user), w.client("lenient", []*server{gateway}, user)
-	lenient.mayLose = true
-	earn := func(n int) {
-		for range n {
-			a.do(credit(user, 10))
-		}
-	}
-	earn(3)
+	w := newWorld(t)
+	core := w.startCore()
+	link, coreURL := w.startProxy(core.baseURL())
+	gateway := w.startGateway(coreURL)
+	a := w.newAPI(core)
+	exact := w.startClient("exact", []*server{gateway}, user)
+	lenient := w.startClient("lenient", []*server{gateway}, user)
+	lenient.allowsResyncs = true
+	a.creditTimes(3, user)
 	for _, c := range []*client{exact, lenient} {
-		c.reaches(user, 3)
-		c.stop()
+		c.waitForSeq(user, 3)
+		c.disconnect()
 	}
-	earn(20)
-	stream := w.consumer()
-	w.eventually("the outbox is empty", func() bool { return w.outbox() == 0 })
-	stream.drain()
-	gateway.kill()
-	if err := w.rdb.XTrimMaxLen(t.Context(), w.stream(partition(user)), 0).Err(); err != nil {
-		t.Fatal(err)
-	}
-	gateway.start("--core-url", w.through(link, core.url()))
+	a.creditTimes(20, user)
+	reader := w.newStreamReader()
+	w.waitUntilPublished()
+	reader.readAll()
+	gateway.killProcess()
+	w.trimStream(user, 0)
+	gateway.startProcess("--core-url", coreURL)
 
 	link.PauseRequests()
-	before := lenient.welcomed
-	w.start(lenient)
-	lenient.await("an answer without the core", func() bool { return lenient.resyncs > 0 || lenient.welcomed > before+1 })
+	before := lenient.connections
+	lenient.connect()
+	lenient.waitUntil("an answer without the core", func() bool {
+		return lenient.resyncs > 0 || lenient.connections > before+1
+	})
 	link.Cut()
 	link.Resume()
-	w.start(exact)
-	earn(3)
-	w.allAgree(a, stream, []string{user}, exact, lenient)
-	t.Logf("without the core: %d resyncs, %d connections", lenient.resyncs, lenient.welcomed)
+	exact.connect()
+	a.creditTimes(3, user)
+	w.checkAgreement(a, reader, []string{user}, exact, lenient)
+	t.Logf("without the core: %d resyncs, %d connections", lenient.resyncs, lenient.connections)
 }
 
-// TestSlowClient has a client that does not read. It is closed with its code; the others do not notice.
-func TestSlowClient(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	core := w.core()
-	gateway := w.gateway(core.url())
-	a := w.api(core)
-	const user = "user:u1"
-	slow, _ := w.dial(gateway, w.token(user, nil))
-	if err := slow.Write(t.Context(), websocket.MessageText, []byte(`{"op":"subscribe","sub":"wallet"}`)); err != nil {
-		t.Fatal(err)
-	}
-	c := w.client("app", []*server{gateway}, user)
-
-	// More than the gateway queues and the network takes. The slow client reads on once it was given up: then there is
-	// time for a close frame.
-	big := object{"metadata": object{"pad": strings.Repeat("x", 8000)}}
-	total := 0
-	for w.metric(gateway, `gateway_drops_total{reason="slow_consumer"}`) == 0 {
-		const atOnce = 16
-		a.together(atOnce, func() write { return with(credit(user, 1), big) })
-		total += atOnce
-		c.reaches(user, int64(total)) // it keeps up, however slow the machine is
-		if total > 2000 {
-			t.Fatalf("the slow client is not given up after %d events", total)
+// creditTimes credits each account n times.
+func (a *api) creditTimes(n int, accounts ...string) {
+	a.w.Helper()
+	for range n {
+		for _, account := range accounts {
+			a.mustDo(newCredit(account, 10))
 		}
 	}
-	frames := 0
-	code := lastWords(slow, func(n int) { frames += n })
-	if code != 4413 || frames == 0 || frames >= total {
-		t.Errorf("the slow client got %d of %d frames and was closed with %d, want 4413", frames, total, code)
-	}
-	t.Logf("the slow client was closed when it had got %d frames of at most %d", frames, total)
-	w.allAgree(a, w.consumer(), []string{user}, c)
-	if codes := c.ended(); len(codes) > 0 {
-		t.Errorf("the other client lost its connection: %v", codes)
+}
+
+// trimStream deletes all but the newest entries of the account's stream.
+func (w *world) trimStream(account string, keep int64) {
+	w.Helper()
+	err := w.rdb.XTrimMaxLen(w.Context(), w.streamKey(partitionOf(account)), keep).Err()
+	if err != nil {
+		w.Fatal(err)
 	}
 }
 
-// TestSilentClients has clients that say nothing: neither who they are, nor that they are still there.
-func TestSilentClients(t *testing.T) {
+// TestSlowClientIsClosed has a client that does not read. The gateway closes it, and other clients
+// of the same account lose nothing.
+func TestSlowClientIsClosed(t *testing.T) {
 	t.Parallel()
+	const user = "user:u1"
 	w := newWorld(t)
-	gateway := w.gateway("http://" + testenv.FreeAddr(t)) // no core is needed
-	begin := time.Now()
-	nobody, _ := w.dial(gateway, "")
-	_, silent := w.dial(gateway, w.token("silent", nil, "events:all"))
-	if code := lastWords(nobody, nil); code != 4408 {
-		t.Errorf("a client without a token was closed with %d, want 4408", code)
-	}
-	t.Logf("a client without a token was closed after %s", time.Since(begin).Round(time.Second))
-
-	// Found out by its missing pongs, at its second heartbeat. They come every 25 s, the first one somewhat earlier.
-	if err := silent.SetReadDeadline(begin.Add(75 * time.Second)); err != nil {
+	core := w.startCore()
+	gateway := w.startGateway(core.baseURL())
+	a := w.newAPI(core)
+	slow, _ := w.dialGateway(gateway, w.signToken(user, nil))
+	err := slow.Write(t.Context(), websocket.MessageText, []byte(`{"op":"subscribe","sub":"wallet"}`))
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := untilCut(silent); err != nil {
-		t.Errorf("a silent client: %v", err)
+	c := w.startClient("app", []*server{gateway}, user)
+
+	// Fill the gateway's send queue and the buffers of the network. The slow client reads again after
+	// that, so the gateway has time to send a close frame.
+	total := 0
+	for w.readMetric(gateway, `gateway_drops_total{reason="slow_consumer"}`) == 0 {
+		total += a.creditWithMetadata(user)
+		c.waitForSeq(user, int64(total)) // the machine may be slow, but this client must get each event
+		if total > 2000 {
+			t.Fatalf("the slow client was not closed after %d events", total)
+		}
 	}
-	t.Logf("a silent client was cut off after %s", time.Since(begin).Round(time.Second))
+	frames, code := readToEnd(slow)
+	checkEqual(t, "close code of the slow client", code, 4413)
+	if frames == 0 || frames >= total {
+		t.Errorf("frames of the slow client: got %d, want more than 0 and less than %d", frames, total)
+	}
+	t.Logf("the slow client was closed after %d frames of at most %d", frames, total)
+	w.checkAgreement(a, w.newStreamReader(), []string{user}, c)
+	c.checkStayedConnected()
 }
 
-// TestLimitsHaveFlags sets two limits and meets them.
-func TestLimitsHaveFlags(t *testing.T) {
+// creditWithMetadata makes a number of credits with 8 KB of metadata at once, and returns the
+// number.
+func (a *api) creditWithMetadata(user string) int {
+	a.w.Helper()
+	const n = 16
+	metadata := object{"metadata": object{"pad": strings.Repeat("x", 8000)}}
+	a.mustDoConcurrently(n, func() write { return withFields(newCredit(user, 1), metadata) })
+	return n
+}
+
+// TestSilentClientsAreClosed has a client that does not authenticate, and one that does not answer
+// pings.
+func TestSilentClientsAreClosed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	gateway := w.gateway("http://"+testenv.FreeAddr(t), "--max-subscriptions", "1", "--max-connections", "1") // no core is needed
-	ws, _ := w.dial(gateway, w.token("app", nil, "events:all"))
+	gateway := w.startGateway("http://" + testenv.FreeAddr(t)) // no core is needed
+	start := time.Now()
+	unauthenticated, _ := w.dialGateway(gateway, "")
+	_, silent := w.dialGateway(gateway, w.signToken("silent", nil, "events:all"))
+	_, code := readToEnd(unauthenticated)
+	checkEqual(t, "close code of the client without a token", code, 4408)
+	t.Logf("a client without a token was closed after %s", time.Since(start).Round(time.Second))
+
+	// The gateway closes the connection at the second heartbeat without a pong. Heartbeats are 25 s
+	// apart; the first one comes somewhat earlier.
+	err := silent.SetReadDeadline(start.Add(75 * time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = readUntilClosed(silent)
+	if err != nil {
+		t.Errorf("client that does not answer pings: %v", err)
+	}
+	t.Logf("a client that does not answer pings was closed after %s", time.Since(start).Round(time.Second))
+}
+
+func TestSubscriptionLimitIsAFlag(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	gateway := w.startGateway("http://"+testenv.FreeAddr(t), "--max-subscriptions", "1") // no core is needed
+	ws, _ := w.dialGateway(gateway, w.signToken("app", nil, "events:all"))
 	for _, sub := range []string{"a", "b"} {
-		if err := ws.Write(t.Context(), websocket.MessageText, []byte(`{"op":"subscribe","sub":"`+sub+`","accounts":["*"]}`)); err != nil {
+		err := ws.Write(t.Context(), websocket.MessageText, []byte(`{"op":"subscribe","sub":"`+sub+`","accounts":["*"]}`))
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
 	for answer := ""; !strings.Contains(answer, "too_many_subscriptions"); {
 		_, message, err := ws.Read(t.Context())
 		if err != nil {
-			t.Fatalf("after %q: %v", answer, err)
+			t.Fatalf("read after %q: %v", answer, err)
 		}
 		answer = string(message)
 	}
-	if _, resp, err := websocket.Dial(t.Context(), gateway.url()+"/v1/ws", nil); err == nil || resp.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("the second connection: %v %v", resp, err)
-	}
 }
 
-// dial connects without the model client. It returns the network connection below, too.
-func (w *world) dial(g *server, bearer string) (*websocket.Conn, net.Conn) {
+func TestConnectionLimitIsAFlag(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	gateway := w.startGateway("http://"+testenv.FreeAddr(t), "--max-connections", "1") // no core is needed
+	w.dialGateway(gateway, w.signToken("app", nil, "events:all"))
+	_, resp, err := websocket.Dial(t.Context(), gateway.baseURL()+"/v1/ws", nil)
+	if err == nil {
+		t.Fatal("second connection: got no error, want status 503")
+	}
+	checkEqual(t, "status of the second connection", resp.StatusCode, http.StatusServiceUnavailable)
+}
+
+// dialGateway connects without the model client. It also returns the underlying network connection.
+func (w *world) dialGateway(g *server, bearer string) (*websocket.Conn, net.Conn) {
 	w.Helper()
-	var below net.Conn
+	var conn net.Conn
 	transport := &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 		var d net.Dialer
-		conn, err := d.DialContext(ctx, network, addr)
-		below = conn
+		var err error
+		conn, err = d.DialContext(ctx, network, addr)
 		return conn, err
 	}}
 	w.Cleanup(transport.CloseIdleConnections)
@@ -217,41 +260,45 @@ func (w *world) dial(g *server, bearer string) (*websocket.Conn, net.Conn) {
 	if bearer != "" {
 		header.Set("Authorization", "Bearer "+bearer)
 	}
-	ws, _, err := websocket.Dial(w.Context(), g.url()+"/v1/ws", &websocket.DialOptions{
-		HTTPClient: &http.Client{Transport: transport}, HTTPHeader: header, Subprotocols: []string{"wallet.v1"},
+	ws, _, err := websocket.Dial(w.Context(), g.baseURL()+"/v1/ws", &websocket.DialOptions{
+		HTTPClient:   &http.Client{Transport: transport},
+		HTTPHeader:   header,
+		Subprotocols: []string{"wallet.v1"},
 	})
 	if err != nil {
 		w.Fatal(err)
 	}
 	ws.SetReadLimit(8 << 20)
 	w.Cleanup(func() { _ = ws.CloseNow() })
-	return ws, below
+	return ws, conn
 }
 
-// lastWords reads to the end and returns the close code.
-func lastWords(ws *websocket.Conn, frames func(int)) websocket.StatusCode {
+// readToEnd reads until the connection ends. It returns the number of frames and the close code.
+func readToEnd(ws *websocket.Conn) (frames int, code websocket.StatusCode) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for {
 		_, message, err := ws.Read(ctx)
 		if err != nil {
-			return websocket.CloseStatus(err)
+			return frames, websocket.CloseStatus(err)
 		}
-		if frames != nil {
-			frames(strings.Count(string(message), "\n") + 1)
-		}
+		frames += strings.Count(string(message), "\n") + 1
 	}
 }
 
-// untilCut reads bytes, past the library so that pings stay unanswered.
-func untilCut(conn net.Conn) error {
+// readUntilClosed reads bytes without the WebSocket library, so that pings are not answered. It
+// returns an error if the read deadline passes.
+func readUntilClosed(conn net.Conn) error {
 	buffer := make([]byte, 4096)
 	for {
-		if _, err := conn.Read(buffer); err != nil {
-			if timeout, ok := err.(net.Error); ok && timeout.Timeout() { //nolint:errorlint // a net.Conn returns it as it is
-				return err
-			}
-			return nil
+		_, err := conn.Read(buffer)
+		if err == nil {
+			continue
 		}
+		timeout, ok := err.(net.Error) //nolint:errorlint // a net.Conn does not wrap it
+		if ok && timeout.Timeout() {
+			return err
+		}
+		return nil
 	}
 }

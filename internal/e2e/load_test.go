@@ -1,218 +1,260 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
 )
 
-// load keeps writing until it is stopped, and remembers each write and whether it was answered.
+// load keeps writing until it is stopped. It records each write and its answer.
 type load struct {
-	w             *world
-	apis          []*api
-	users, models []string
+	w      *world
+	apis   []*api
+	users  []string
+	models []string
 
-	wg   sync.WaitGroup
-	quit *signal
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
 
-	mu      sync.Mutex // protects what follows
-	written []*written
-	done    int           // answered with success
-	refused int           // answered 503
-	lost    int           // not answered
-	slowest time.Duration // success
+	mu         sync.Mutex // protects the fields below
+	records    []*writeRecord
+	done       int
+	refused    int           // answered 503
+	unanswered int           // without an answer
+	slowest    time.Duration // of the writes that were done
 }
 
-// written is one write, and its answer if there was one.
-type written struct {
+// writeRecord is one write, and its receipt if the write was answered.
+type writeRecord struct {
 	write
 	answered bool
 	receipt  receipt
 }
 
-// start is what each user has before the load begins.
-const start = 1_000_000_000
+// loadCredit is the credit of each user before the load begins.
+const loadCredit = 1_000_000_000
 
-// load gives the users points and starts workers that hold, settle, refund and settle in part.
-func (w *world) load(workers int, apis []*api, users, models []string) *load {
+// startLoad credits the users and starts workers that hold, settle, refund and settle in part.
+func (w *world) startLoad(workers int, apis []*api, users, models []string) *load {
 	w.Helper()
-	l := &load{w: w, apis: apis, users: users, models: models, quit: newSignal()}
+	l := &load{w: w, apis: apis, users: users, models: models}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
 	for _, user := range users {
-		wr := credit(user, start)
-		l.written = append(l.written, &written{write: wr, answered: true, receipt: apis[0].do(wr).receipt})
+		wr := newCredit(user, loadCredit)
+		got := apis[0].mustDo(wr)
+		l.records = append(l.records, &writeRecord{write: wr, answered: true, receipt: got.receipt})
 	}
 	for i := range workers {
-		l.wg.Go(func() { l.work(i) })
+		l.wg.Go(func() { l.runWorker(i) })
 	}
-	w.Cleanup(l.stop)
+	w.Cleanup(l.stopWorkers)
 	return l
 }
 
-// stop returns when the last worker has its answer. It may be called twice.
-func (l *load) stop() {
-	l.quit.give()
+// stopWorkers returns when the last worker has its answer. It may be called twice.
+func (l *load) stopWorkers() {
+	l.cancel()
 	l.wg.Wait()
 }
 
-func (l *load) work(worker int) {
-	// The pause keeps the load from being all that the machine does, and writes without an answer from being most.
-	const usual, afterFailure = 10 * time.Millisecond, 100 * time.Millisecond
+func (l *load) runWorker(worker int) {
+	// The pauses leave processor time for the programs, and keep failed writes few.
+	const pauseAfterStart = 10 * time.Millisecond
+	const pauseAfterFailure = 100 * time.Millisecond
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	for n := worker; ; n++ {
 		select {
-		case <-l.quit.done:
+		case <-l.ctx.Done():
 			return
 		case <-pause.C:
-			pause.Reset(usual)
 		}
-		a := l.apis[n%len(l.apis)]
-		amount := 2 + rand.Int64N(50)
-		held, ok := l.send(a, hold(pick(l.users), amount))
-		if !ok {
-			pause.Reset(afterFailure)
-			continue
-		}
-		switch rand.IntN(4) {
-		case 0: // stays held
-		case 1:
-			l.send(a, settle(held.receipt.EscrowID, pick(l.models), amount))
-		case 2:
-			l.send(a, refund(held.receipt.EscrowID, amount))
-		case 3:
-			l.send(a, partial(held.receipt.EscrowID, pick(l.models), 1, amount-1))
+		pause.Reset(pauseAfterStart)
+		if !l.holdAndClose(l.apis[n%len(l.apis)]) {
+			pause.Reset(pauseAfterFailure)
 		}
 	}
 }
 
-func pick(from []string) string { return from[rand.IntN(len(from))] }
+// holdAndClose holds points and closes the escrow in one of three ways, or not at all. It reports
+// whether the hold was done.
+func (l *load) holdAndClose(a *api) bool {
+	amount := 2 + rand.Int64N(50)
+	held, ok := l.doWrite(a, newHold(pickRandom(l.users), amount))
+	if !ok {
+		return false
+	}
+	escrow := held.receipt.EscrowID
+	switch rand.IntN(4) {
+	case 0:
+		// The escrow stays held.
+	case 1:
+		l.doWrite(a, newSettle(escrow, pickRandom(l.models), amount))
+	case 2:
+		l.doWrite(a, newRefund(escrow, amount))
+	case 3:
+		l.doWrite(a, newPartialSettle(escrow, pickRandom(l.models), 1, amount-1))
+	}
+	return true
+}
 
-// send notes what became of the write. ok is false when it may or may not have been done.
-func (l *load) send(a *api, wr write) (got answer, ok bool) {
-	got, err := a.send(wr)
+func pickRandom(from []string) string { return from[rand.IntN(len(from))] }
+
+// doWrite sends the write and records it. It reports false if the write may or may not be done.
+func (l *load) doWrite(a *api, wr write) (answer, bool) {
+	got, err := a.sendWrite(wr)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	rec := &written{write: wr}
-	l.written = append(l.written, rec)
+	record := &writeRecord{write: wr}
+	l.records = append(l.records, record)
 	switch {
 	case err != nil:
-		l.lost++
+		l.unanswered++
 		return got, false
-	case got.done():
+	case got.isDone():
 		l.done++
-		l.slowest = max(l.slowest, got.took)
-		rec.answered, rec.receipt = true, got.receipt
+		l.slowest = max(l.slowest, got.duration)
+		record.answered = true
+		record.receipt = got.receipt
 		return got, true
-	case got.status == http.StatusServiceUnavailable && (got.code == "unavailable" || got.code == "overloaded"):
+	case got.isRefused():
 		l.refused++
 		return got, false
+	default:
+		l.w.Errorf("POST %s: got status %d %s", wr.path, got.status, got.code)
+		return got, false
 	}
-	l.w.Errorf("%s: status %d %s", wr.path, got.status, got.code)
-	return got, false
 }
 
-// answers waits until that many more writes were done.
-func (l *load) answers(n int) {
+// waitForWrites waits until n more writes are done.
+func (l *load) waitForWrites(n int) {
 	l.w.Helper()
-	done := func() int {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		return l.done
-	}
-	before := done()
-	l.w.eventually(fmt.Sprintf("%d more writes done", n), func() bool { return done() >= before+n })
+	before := l.countDone()
+	l.w.waitUntil(fmt.Sprintf("%d more writes are done", n), func() bool { return l.countDone() >= before+n })
+}
+
+func (l *load) countDone() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.done
+}
+
+// checkNoneFailed stops the workers. It wants all writes to be done at the first try.
+func (l *load) checkNoneFailed() {
+	l.w.Helper()
+	l.stopWorkers()
+	checkEqual(l.w, "refused writes", l.refused, 0)
+	checkEqual(l.w, "writes without an answer", l.unanswered, 0)
 }
 
 func (l *load) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return fmt.Sprintf("%d writes done, the slowest in %s; %d refused, %d without an answer", l.done, l.slowest.Round(time.Millisecond), l.refused, l.lost)
+	return fmt.Sprintf("%d writes done, the slowest in %s; %d refused, %d without an answer",
+		l.done, l.slowest.Round(time.Millisecond), l.refused, l.unanswered)
 }
 
-// settle stops the load and repeats every write: what was answered is answered the same, what was not is done now or
-// was done then. In the end each key has exactly one effect.
-func (l *load) settle(a *api) {
+// checkRetries stops the workers and retries every write. A write that was answered gets the same
+// answer. The others are done now, or were done at the first try. So each key has one effect.
+func (l *load) checkRetries(a *api) {
 	l.w.Helper()
-	l.stop()
-	queue := make(chan *written)
+	l.stopWorkers()
+	queue := make(chan *writeRecord)
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			for rec := range queue {
-				l.repeat(a, rec)
+			for record := range queue {
+				l.checkRetry(a, record)
 			}
 		})
 	}
-	for _, rec := range l.written {
-		queue <- rec
+	for _, record := range l.records {
+		queue <- record
 	}
 	close(queue)
 	wg.Wait()
+
 	ids := map[string]bool{}
-	for _, rec := range l.written {
-		ids[rec.receipt.TransactionID] = true
+	for _, record := range l.records {
+		ids[record.receipt.TransactionID] = true
 	}
-	if n := l.w.count(`SELECT count(*) FROM transactions`); len(ids) != len(l.written) || n != int64(len(l.written)) {
-		l.w.Errorf("%d keys have %d receipts and %d transactions in the ledger", len(l.written), len(ids), n)
-	}
+	checkEqual(l.w, "different transactions in the receipts", len(ids), len(l.records))
+	transactions := l.w.queryInt(`SELECT count(*) FROM transactions`)
+	checkEqual(l.w, "transactions in the ledger", transactions, int64(len(l.records)))
 	l.w.Log(l)
 }
 
-func (l *load) repeat(a *api, rec *written) {
-	got, err := a.send(rec.write)
-	switch {
-	case err != nil || !got.done():
-		l.w.Errorf("repeat of %s: status %d %s, %v", rec.path, got.status, got.code, err)
-	case !rec.answered:
-		rec.receipt = got.receipt
-	case !got.replayed || got.receipt.TransactionID != rec.receipt.TransactionID || got.receipt.Timestamp != rec.receipt.Timestamp:
-		l.w.Errorf("repeat of %s: %+v (replayed: %t), the first answer was %+v", rec.path, got.receipt, got.replayed, rec.receipt)
+func (l *load) checkRetry(a *api, record *writeRecord) {
+	name := "retry of " + record.path
+	got, err := a.sendWrite(record.write)
+	if err != nil {
+		l.w.Errorf("%s: %v", name, err)
+		return
 	}
+	if !got.isDone() {
+		l.w.Errorf("%s: got status %d %s, want 200 or 201", name, got.status, got.code)
+		return
+	}
+	if !record.answered {
+		record.receipt = got.receipt
+		return
+	}
+	checkEqual(l.w, name+" is replayed", got.replayed, true)
+	checkEqual(l.w, name+": transaction", got.receipt.TransactionID, record.receipt.TransactionID)
+	checkEqual(l.w, name+": timestamp", got.receipt.Timestamp, record.receipt.Timestamp)
 }
 
-// accounts are all that the load writes to.
-func (l *load) accounts() []string { return append(append([]string{}, l.users...), l.models...) }
+// listAccounts lists the accounts to which the load writes.
+func (l *load) listAccounts() []string { return slices.Concat(l.users, l.models) }
 
-// allAgree wants the ledger, the streams, the balance hashes and the accounts' clients to say the same of each account, and the
-// ledger's entries to sum to zero.
-func (w *world) allAgree(a *api, stream *consumer, accounts []string, clients ...*client) {
-	w.Helper()
-	w.eventually("the outbox is empty", func() bool { return w.outbox() == 0 })
-	stream.drain()
-	for _, account := range accounts {
-		history, b := a.history(account), a.balance(account)
-		if b.Seq != int64(len(history)) {
-			w.Errorf("balance of %s is at %d, its history at %d", account, b.Seq, len(history))
+// dropRetries drops all records of the key but the first one.
+func (l *load) dropRetries(key string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	found := false
+	l.records = slices.DeleteFunc(l.records, func(record *writeRecord) bool {
+		if record.key != key {
+			return false
 		}
-		stream.agrees(account, history)
-		w.hashIs(b)
+		isRetry := found
+		found = true
+		return isRetry
+	})
+}
+
+// checkAgreement wants the ledger, the streams, the balance hashes and the clients to agree on each
+// account, and the ledger's entries to sum to zero.
+func (w *world) checkAgreement(a *api, reader *streamReader, accounts []string, clients ...*client) {
+	w.Helper()
+	w.waitUntilPublished()
+	reader.readAll()
+	for _, account := range accounts {
+		history := a.readHistory(account)
+		b := a.readBalance(account)
+		checkEqual(w, "seq in the balance of "+account, b.Seq, int64(len(history)))
+		reader.checkAccount(account, history)
+		w.checkHash(b)
 		for _, c := range clients {
 			if slices.Contains(c.accounts, account) {
-				c.agrees(account, history, b)
+				c.checkAccount(account, history, b)
 			}
 		}
 	}
-	stream.twins()
-	if n := w.count(`SELECT count(*) FROM (SELECT 1 FROM entries GROUP BY transaction_id HAVING sum(amount) <> 0) AS uneven`); n != 0 {
-		w.Errorf("the entries of %d transactions do not sum to zero", n)
-	}
-	if n := w.count(`SELECT count(*) FROM wallets w WHERE w.available + w.escrow + w.earned <>
-		(SELECT coalesce(sum(e.amount), 0) FROM entries e WHERE e.account = w.account)`); n != 0 {
-		w.Errorf("%d balances are not the sum of their entries", n)
-	}
+	reader.checkCopies()
+	w.checkSums()
 }
 
-// forget leaves only the first write with that key.
-func (l *load) forget(key string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	seen := false
-	l.written = slices.DeleteFunc(l.written, func(rec *written) bool {
-		again := rec.key == key && seen
-		seen = seen || rec.key == key
-		return again
-	})
+// checkSums wants the entries of each transaction to sum to zero, and those of each account to its
+// balance.
+func (w *world) checkSums() {
+	w.Helper()
+	uneven := w.queryInt(`SELECT count(*) FROM (SELECT 1 FROM entries GROUP BY transaction_id HAVING sum(amount) <> 0) AS uneven`)
+	checkEqual(w, "transactions whose entries do not sum to zero", uneven, 0)
+	wrong := w.queryInt(`SELECT count(*) FROM wallets w WHERE w.available + w.escrow + w.earned <>
+		(SELECT coalesce(sum(e.amount), 0) FROM entries e WHERE e.account = w.account)`)
+	checkEqual(w, "balances that are not the sum of their entries", wrong, 0)
 }

@@ -13,45 +13,52 @@ import (
 	"go.uber.org/goleak"
 )
 
-// parallel is how many tests run at once: most of their time they wait for what they broke to be mended. One takes 50 s
-// whatever else happens, so all of them begin together.
-const parallel = "16"
+// parallelTests is the default of -test.parallel. Most of the time the tests wait for a recovery.
+// One of them takes 50 s in any case, so all of them start together.
+const parallelTests = "16"
 
-// programs is where the built programs are.
+// programs is the directory of the built programs.
 var programs string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if flag.Lookup("test.parallel").Value.String() == flag.Lookup("test.parallel").DefValue {
-		_ = flag.Set("test.parallel", parallel) // the flag is there
+	parallel := flag.Lookup("test.parallel")
+	if parallel.Value.String() == parallel.DefValue {
+		_ = flag.Set("test.parallel", parallelTests) // the flag exists
 	}
-	dir, err := build()
+	dir, err := buildPrograms()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	programs = dir
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		_ = os.RemoveAll(dir) // what is left there is in a temporary directory
+		_ = os.RemoveAll(dir) // it is in a temporary directory
 		os.Exit(code)
 	}))
 }
 
-// build compiles both commands, with the race detector when the tests have it.
-func build() (string, error) {
-	// ./scripts/test names a directory that is deleted whatever happens; without one, the system's.
+// buildPrograms compiles both commands, with the race detector if the tests have it.
+func buildPrograms() (string, error) {
+	// ./scripts/test sets a directory that is always deleted. Defaults to the system's.
 	dir, err := os.MkdirTemp(os.Getenv("TEST_SERVICES_DIR"), "realtime-e2e-")
 	if err != nil {
 		return "", err
 	}
+	const module = "github.com/redroomrewards/realtime"
 	args := []string{"build", "-o", dir + string(filepath.Separator)}
-	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+	if hasRaceDetector() {
 		args = append(args, "-race")
 	}
-	const module = "github.com/redroomrewards/realtime"
-	out, err := exec.Command("go", append(args, module+"/cmd/core", module+"/cmd/gateway")...).CombinedOutput()
+	args = append(args, module+"/cmd/core", module+"/cmd/gateway")
+	output, err := exec.Command("go", args...).CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("build the programs: %w\n%s", err, out)
+		return "", fmt.Errorf("build the programs: %w\n%s", err, output)
 	}
 	return dir, nil
+}
+
+func hasRaceDetector() bool {
+	info, found := debug.ReadBuildInfo()
+	return found && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }

@@ -6,25 +6,24 @@ import (
 	"github.com/redroomrewards/realtime/internal/testenv"
 )
 
-// Both programs have a GOGC of their own, which the environment can change.
-func TestGarbageCollection(t *testing.T) {
-	for _, tt := range []struct {
-		name          string
-		gogc          string
-		core, gateway float64
+// TestGOGCHasADefaultThatTheEnvironmentOverrides reads GOGC from the metrics of both programs.
+func TestGOGCHasADefaultThatTheEnvironmentOverrides(t *testing.T) {
+	for _, tc := range []struct {
+		name        string
+		gogc        string
+		wantCore    float64
+		wantGateway float64
 	}{
 		{"default", "", 400, 200},
 		{"from the environment", "150", 150, 150},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Setenv("GOGC", tt.gogc)
+		t.Run(tc.name, func(t *testing.T) {
+			t.Setenv("GOGC", tc.gogc)
 			w := newWorld(t)
-			if got := w.metric(w.core(), "go_gc_gogc_percent"); got != tt.core {
-				t.Errorf("the core has %v, want %v", got, tt.core)
-			}
-			if got := w.metric(w.gateway("http://"+testenv.FreeAddr(t)), "go_gc_gogc_percent"); got != tt.gateway {
-				t.Errorf("the gateway has %v, want %v", got, tt.gateway)
-			}
+			core := w.startCore()
+			gateway := w.startGateway("http://" + testenv.FreeAddr(t)) // no core is needed
+			checkEqual(t, "GOGC of the core", w.readMetric(core, "go_gc_gogc_percent"), tc.wantCore)
+			checkEqual(t, "GOGC of the gateway", w.readMetric(gateway, "go_gc_gogc_percent"), tc.wantGateway)
 		})
 	}
 }

@@ -10,221 +10,156 @@ import (
 	"time"
 )
 
-// step is one write and the events that the contract says it has.
-type step struct {
-	name  string
-	write func(escrow string) write // of the latest hold
-	full  []object                  // events of both parties in order: what stream consumers see
-	user  []int                     // the user's, as places in full
-	model []int                     // the model's
-}
+// maxEventDelay bounds the time from the HTTP answer to the event at a client.
+const maxEventDelay = 5 * time.Second
 
-const (
-	userAccount  = "user:path.u1"
-	modelAccount = "model:path~m1"
-)
-
-func updated(account, kind, state string, before, after int64) object {
-	return object{
-		"eventType": "wallet.balance_updated", "accountId": account, "accountType": kind, "balanceState": state,
-		"balanceBefore": before, "balanceAfter": after, "changeAmount": after - before,
-	}
-}
-
-func available(before, after int64) object {
-	return updated(userAccount, "user", "available", before, after)
-}
-func escrow(before, after int64) object { return updated(userAccount, "user", "escrow", before, after) }
-func earned(before, after int64) object {
-	return updated(modelAccount, "model", "earned", before, after)
-}
-
-func with(w write, fields object) write {
-	maps.Copy(w.body, fields)
-	return w
-}
-
-// path goes through every operation and every event of the contract's table.
-func path() []step {
-	order := object{"correlationId": "order \"1\"", "metadata": object{"note": "<b>ünïcode</b>", "n": []any{1.0, nil}}}
-	also := func(o object) object {
-		maps.Copy(o, order)
-		return o
-	}
-	return []step{
-		{"credit", func(string) write { return with(credit(userAccount, 1000), order) },
-			[]object{also(available(0, 1000))}, []int{0}, nil},
-		{"hold", func(string) write { return with(hold(userAccount, 100), order) },
-			[]object{
-				also(object{"eventType": "wallet.escrow_held", "userId": userAccount, "amount": 100, "queueItemId": "q1",
-					"featureType": "chip_menu", "userAvailableBalance": 900, "userEscrowBalance": 100}),
-				also(available(1000, 900)), also(escrow(0, 100)),
-			}, []int{0, 1, 2}, nil},
-		{"settle", func(e string) write { return settle(e, modelAccount, 100) },
-			[]object{
-				{"eventType": "wallet.escrow_settled", "userId": userAccount, "modelId": modelAccount, "amount": 100,
-					"queueItemId": "q1", "modelEarnedBalance": 100},
-				escrow(100, 0), earned(0, 100),
-			}, []int{0, 1}, []int{0, 2}},
-		{"hold to refund", func(string) write { return hold(userAccount, 200) },
-			[]object{
-				{"eventType": "wallet.escrow_held", "userId": userAccount, "amount": 200, "queueItemId": "q1",
-					"featureType": "chip_menu", "userAvailableBalance": 700, "userEscrowBalance": 200},
-				available(900, 700), escrow(0, 200),
-			}, []int{0, 1, 2}, nil},
-		{"refund", func(e string) write { return refund(e, 200) },
-			[]object{
-				{"eventType": "wallet.escrow_refunded", "userId": userAccount, "amount": 200, "queueItemId": "q1",
-					"userAvailableBalance": 900, "userEscrowBalance": 0},
-				escrow(200, 0), available(700, 900),
-			}, []int{0, 1, 2}, nil},
-		{"hold to share", func(string) write { return hold(userAccount, 300) },
-			[]object{
-				{"eventType": "wallet.escrow_held", "userId": userAccount, "amount": 300, "queueItemId": "q1",
-					"featureType": "chip_menu", "userAvailableBalance": 600, "userEscrowBalance": 300},
-				available(900, 600), escrow(0, 300),
-			}, []int{0, 1, 2}, nil},
-		{"partial settlement", func(e string) write { return with(partial(e, modelAccount, 120, 180), order) },
-			[]object{
-				also(object{"eventType": "wallet.escrow_partial_settled", "userId": userAccount, "modelId": modelAccount,
-					"refundAmount": 120, "settleAmount": 180, "queueItemId": "q1",
-					"userAvailableBalance": 720, "userEscrowBalance": 0, "modelEarnedBalance": 280}),
-				also(escrow(300, 0)), also(available(600, 720)), also(earned(100, 280)),
-			}, []int{0, 1, 2}, []int{0, 3}},
-		{"debit", func(string) write { return debit(userAccount, 20, "admin_debit") }, []object{available(720, 700)}, []int{0}, nil},
-		{"payout", func(string) write { return debit(modelAccount, 80, "payout") }, []object{earned(280, 200)}, nil, []int{0}},
-	}
-}
-
-func debit(account string, amount int64, reason string) write {
-	return write{"/v1/accounts/" + account + "/debits", newKey(), object{"amount": amount, "reason": reason}}
-}
-
-// TestEveryEventFromHTTPToTheScreen makes every operation of the contract over HTTP, and looks at every field of every
-// event: on both parties' screens on both gateways, in the streams, in the ledger's history.
-func TestEveryEventFromHTTPToTheScreen(t *testing.T) {
+// TestEachEventReachesClientsStreamsAndHistory does every operation of the contract over HTTP. It
+// checks every field of every event, at both parties' clients on two gateways, in the streams and
+// in the ledger's history.
+func TestEachEventReachesClientsStreamsAndHistory(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	core := w.core()
-	one, two := w.gateway(core.url()), w.gateway(core.url())
-	a := w.api(core)
+	core := w.startCore()
+	gateways := []*server{w.startGateway(core.baseURL()), w.startGateway(core.baseURL())}
+	a := w.newAPI(core)
 	var clients []*client
-	for _, g := range []*server{one, two} {
+	for _, g := range gateways {
 		for _, account := range []string{userAccount, modelAccount} {
-			clients = append(clients, w.client(account+" on "+g.http, []*server{g}, account))
+			clients = append(clients, w.startClient(account+" on "+g.http, []*server{g}, account))
 		}
 	}
-	everything := w.newClient("everything", []*server{one}, "*")
-	everything.token = w.token("everything", nil, "events:all")
-	w.start(everything)
+	ofAll := w.newClient("all accounts", gateways[:1], "*")
+	ofAll.token = w.signToken("all accounts", nil, "events:all")
+	ofAll.connect()
 
-	var full []object // what ["*"] sees, in order
-	want := map[string][]object{}
-	firsts := map[string][]bool{} // not a copy
-	answered := map[string][]time.Time{}
-	escrowID := ""
-	for _, s := range path() {
-		wr := s.write(escrowID)
-		got := a.do(wr)
-		if got.receipt.EscrowID != "" {
-			escrowID = got.receipt.EscrowID
-		}
-		for _, e := range s.full {
-			complete(e, wr, got.receipt)
-			full = append(full, e)
-		}
-		for _, party := range []struct {
-			account string
-			places  []int
-			hidden  []string
-		}{
-			{userAccount, s.user, []string{"modelEarnedBalance"}},
-			{modelAccount, s.model, []string{"userAvailableBalance", "userEscrowBalance"}},
-		} {
-			for _, place := range party.places {
-				view := maps.Clone(s.full[place])
-				for _, name := range party.hidden {
-					delete(view, name)
-				}
-				want[party.account] = append(want[party.account], view)
-				firsts[party.account] = append(firsts[party.account], party.account == userAccount || len(s.user) == 0 || place > 0)
-				answered[party.account] = append(answered[party.account], got.at)
-			}
-			for _, b := range got.receipt.Balances {
-				if b.AccountID == party.account && b.Seq != int64(len(want[party.account])) {
-					t.Errorf("%s: the receipt says seq %d for %s, its events are %d", s.name, b.Seq, b.AccountID, len(want[party.account]))
-				}
-			}
-		}
-	}
-
-	var slowest time.Duration
+	want := doPath(t, a)
 	for _, c := range clients {
-		account := c.accounts[0]
-		c.agrees(account, a.history(account), a.balance(account))
-		for _, s := range c.shown[account] {
-			slowest = max(slowest, s.at.Sub(answered[account][s.seq-1]))
-		}
-		if n := len(c.shown[account]); n != len(want[account]) {
-			t.Errorf("client %s shows %d events, want %d", c.name, n, len(want[account]))
-		}
+		checkClientOfPath(t, c, a, want)
 	}
-	t.Logf("from the HTTP answer to the screen: at most %s", slowest)
-	if slowest > 5*time.Second {
-		t.Errorf("an event took %s from the HTTP answer to the screen", slowest)
+	reader := w.newStreamReader()
+	w.checkAgreement(a, reader, []string{userAccount, modelAccount}, clients...)
+	for account, party := range want.parties {
+		w.checkHistory(a, account, party.views)
+		w.checkStreamEntries(reader, account, party)
 	}
-
-	stream := w.consumer()
-	w.allAgree(a, stream, []string{userAccount, modelAccount}, clients...)
-	for account, events := range want {
-		w.historyIs(a, account, events)
-		w.streamIs(stream, account, events, firsts[account])
+	ofAll.waitUntil("all events", func() bool { return len(ofAll.allEvents) >= len(want.all) })
+	checkEqual(t, "events of the client of all accounts", len(ofAll.allEvents), len(want.all))
+	for i := range min(len(ofAll.allEvents), len(want.all)) {
+		w.checkEvent("event of all accounts", w.decodeObject(ofAll.allEvents[i]), want.all[i])
 	}
-	everything.await("all events", func() bool { return len(everything.order) >= len(full) })
-	for i, raw := range everything.order {
-		if i >= len(full) {
-			t.Errorf("everything: one event too many: %s", raw)
-			continue
-		}
-		w.same("everything", w.decoded(raw), full[i])
-	}
-	w.mayExpire(one, a)
 }
 
-// complete adds what an event has from its request and its transaction.
-func complete(e object, wr write, r receipt) {
-	e["transactionId"], e["timestamp"], e["source"], e["version"] = r.TransactionID, r.Timestamp, "wallet-core", "1.0"
+// pathEvents are the events that the operations of the path must have.
+type pathEvents struct {
+	all     []object // in the order of the subscription to all accounts
+	parties map[string]*partyEvents
+}
+
+// partyEvents are the events of one account, in the order of their seqs.
+type partyEvents struct {
+	views      []object // as the account itself may see them
+	isOriginal []bool   // false for a copy in the stream
+	answeredAt []time.Time
+}
+
+// doPath does the operations of the path and returns the events that they must have.
+func doPath(t *testing.T, a *api) *pathEvents {
+	t.Helper()
+	want := &pathEvents{parties: map[string]*partyEvents{userAccount: {}, modelAccount: {}}}
+	escrow := ""
+	for _, s := range listPathSteps() {
+		wr := s.write(escrow)
+		got := a.mustDo(wr)
+		if got.receipt.EscrowID != "" {
+			escrow = got.receipt.EscrowID
+		}
+		for _, e := range s.events {
+			addRequestFields(e, wr, got.receipt)
+			want.all = append(want.all, e)
+		}
+		for _, i := range s.user {
+			want.parties[userAccount].addEvent(s.events[i], hiddenFromUser, true, got.at)
+		}
+		for _, i := range s.model {
+			isOriginal := len(s.user) == 0 || i > 0
+			want.parties[modelAccount].addEvent(s.events[i], hiddenFromModel, isOriginal, got.at)
+		}
+		for _, b := range got.receipt.Balances {
+			name := s.name + ": seq of " + b.AccountID + " in the receipt"
+			checkEqual(t, name, b.Seq, int64(len(want.parties[b.AccountID].views)))
+		}
+	}
+	return want
+}
+
+// addRequestFields adds the fields that an event has from its request and its transaction.
+func addRequestFields(e object, wr write, r receipt) {
+	e["transactionId"] = r.TransactionID
+	e["timestamp"] = r.Timestamp
+	e["source"] = "wallet-core"
+	e["version"] = "1.0"
 	e["reason"] = wr.body["reason"]
 	if e["accountId"] == nil {
 		e["escrowId"] = r.EscrowID
 	}
 }
 
+func (p *partyEvents) addEvent(event object, hidden []string, isOriginal bool, answeredAt time.Time) {
+	view := maps.Clone(event)
+	for _, field := range hidden {
+		delete(view, field)
+	}
+	p.views = append(p.views, view)
+	p.isOriginal = append(p.isOriginal, isOriginal)
+	p.answeredAt = append(p.answeredAt, answeredAt)
+}
+
+// checkClientOfPath checks that the client has each event of its account, and has it soon.
+func checkClientOfPath(t *testing.T, c *client, a *api, want *pathEvents) {
+	t.Helper()
+	account := c.accounts[0]
+	c.checkAccount(account, a.readHistory(account), a.readBalance(account))
+	events := c.events[account]
+	answeredAt := want.parties[account].answeredAt
+	checkEqual(t, "events of client "+c.name, len(events), len(answeredAt))
+	for _, e := range events {
+		delay := e.at.Sub(answeredAt[e.seq-1])
+		if delay > maxEventDelay {
+			t.Errorf("delay of event %d at client %s: got %s, want at most %s", e.seq, c.name, delay, maxEventDelay)
+		}
+	}
+}
+
 var uuidForm = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
 
-// same compares an event with what is expected of it, but for its own id and its entry's, and returns the event's id.
-func (w *world) same(where string, got, want object) string {
+// checkEvent compares an event with the expected one. It does not compare the ids of the event and
+// of its ledger entry, which the test cannot know, but checks their form.
+func (w *world) checkEvent(name string, got, want object) {
 	w.Helper()
 	got = maps.Clone(got)
 	id, _ := got["eventId"].(string)
 	delete(got, "eventId")
-	entryID, isEntry := got["ledgerEntryId"].(string)
+	if !uuidForm.MatchString(id) {
+		w.Errorf("%s: got eventId %q, want a UUID", name, id)
+	}
+	entryID, hasEntry := got["ledgerEntryId"].(string)
 	delete(got, "ledgerEntryId")
-	if !uuidForm.MatchString(id) || isEntry != (want["accountId"] != nil) || isEntry && !uuidForm.MatchString(entryID) {
-		w.Errorf("%s: eventId %q, ledgerEntryId %q in %v", where, id, entryID, got)
+	checkEqual(w, name+" has a ledgerEntryId", hasEntry, want["accountId"] != nil)
+	if hasEntry && !uuidForm.MatchString(entryID) {
+		w.Errorf("%s: got ledgerEntryId %q, want a UUID", name, entryID)
 	}
 	text, err := json.Marshal(want)
 	if err != nil {
 		w.Fatal(err)
 	}
-	if plain := w.decoded(text); !reflect.DeepEqual(got, plain) {
-		w.Errorf("%s: got\n%v\nwant\n%v", where, got, plain)
+	if decoded := w.decodeObject(text); !reflect.DeepEqual(got, decoded) {
+		w.Errorf("%s:\ngot  %v\nwant %v", name, got, decoded)
 	}
-	return id
 }
 
-// historyIs compares the ledger's history, which all screens agree with, and its entries, which events name.
-func (w *world) historyIs(a *api, account string, want []object) {
+// checkHistory compares the ledger's history with the expected events, and the entries that the
+// events name with the ledger's entries.
+func (w *world) checkHistory(a *api, account string, want []object) {
 	w.Helper()
 	var list struct {
 		Entries []struct {
@@ -232,62 +167,86 @@ func (w *world) historyIs(a *api, account string, want []object) {
 			Seq     int64  `json:"seq"`
 		} `json:"entries"`
 	}
-	a.get("/v1/accounts/"+account+"/entries?limit=1000", &list)
-	entries := map[int64]string{}
+	a.getJSON("/v1/accounts/"+account+"/entries?limit=1000", &list)
+	entryIDs := map[int64]string{}
 	for _, e := range list.Entries {
-		entries[e.Seq] = e.EntryID
+		entryIDs[e.Seq] = e.EntryID
 	}
-	for i, e := range a.history(account) {
-		got := w.decoded(e.Event)
-		w.same("history of "+account, got, want[i])
-		if id, _ := got["ledgerEntryId"].(string); id != entries[e.Seq] {
-			w.Errorf("event %d of %s names entry %q, the ledger has %q", e.Seq, account, id, entries[e.Seq])
-		}
-	}
-}
-
-// streamIs compares the account's stream entries, field by field. The history has been compared with the views already.
-func (w *world) streamIs(stream *consumer, account string, views []object, firsts []bool) {
-	w.Helper()
-	for i, e := range stream.events[account] {
-		data := w.decoded([]byte(e.fields["data"]))
-		view := w.decoded([]byte(e.own()))
-		want := map[string]string{
-			"id": data["eventId"].(string), "type": data["eventType"].(string), "account": account, "seq": strconv.Itoa(i + 1),
-			"reason": data["reason"].(string), "data": e.fields["data"], "key": e.fields["key"], "amount": e.fields["amount"],
-		}
-		if amount, ok := data["amount"].(float64); ok {
-			want["amount"] = strconv.Itoa(int(amount))
-		}
-		if feature, ok := data["featureType"].(string); ok {
-			want["feature"] = feature
-		}
-		if !reflect.DeepEqual(data, view) {
-			want["view"] = e.fields["view"]
-		}
-		if !firsts[i] {
-			want["copy"] = "1"
-		}
-		if !reflect.DeepEqual(e.fields, want) || want["key"] == "" {
-			w.Errorf("stream entry %d of %s has\n%v\nwant\n%v", i+1, account, e.fields, want)
-		}
-		w.same("view in the stream of "+account, view, views[i])
+	for i, e := range a.readHistory(account) {
+		name := "event " + strconv.Itoa(i+1) + " of " + account
+		got := w.decodeObject(e.Event)
+		w.checkEvent(name, got, want[i])
+		id, _ := got["ledgerEntryId"].(string)
+		checkEqual(w, name+": ledgerEntryId", id, entryIDs[e.Seq])
 	}
 }
 
-// mayExpire holds with an end: the core refunds by itself, and the screen shows it.
-func (w *world) mayExpire(g *server, a *api) {
+// checkStreamEntries compares the account's stream entries with the expected ones, field by field.
+func (w *world) checkStreamEntries(reader *streamReader, account string, want *partyEvents) {
 	w.Helper()
+	for i, e := range reader.entries[account] {
+		name := "stream entry " + strconv.Itoa(i+1) + " of " + account
+		fields := w.expectedFields(e, account, i+1, want.isOriginal[i])
+		if !reflect.DeepEqual(e.fields, fields) {
+			w.Errorf("%s:\ngot  %v\nwant %v", name, e.fields, fields)
+		}
+		if e.fields["key"] == "" {
+			w.Errorf("%s: got no key", name)
+		}
+		w.checkEvent(name, w.decodeObject([]byte(e.accountView())), want.views[i])
+	}
+}
+
+// expectedFields returns the fields of a stream entry. Those that checkAgreement has compared, and
+// the key, are taken from the entry itself.
+func (w *world) expectedFields(e streamEntry, account string, seq int, isOriginal bool) map[string]string {
+	w.Helper()
+	data := w.decodeObject([]byte(e.fields["data"]))
+	fields := map[string]string{
+		"id":      data["eventId"].(string),
+		"type":    data["eventType"].(string),
+		"account": account,
+		"seq":     strconv.Itoa(seq),
+		"reason":  data["reason"].(string),
+		"data":    e.fields["data"],
+		"key":     e.fields["key"],
+		"amount":  e.fields["amount"],
+	}
+	if amount, ok := data["amount"].(float64); ok {
+		fields["amount"] = strconv.Itoa(int(amount))
+	}
+	if feature, ok := data["featureType"].(string); ok {
+		fields["feature"] = feature
+	}
+	view := w.decodeObject([]byte(e.accountView()))
+	if !reflect.DeepEqual(data, view) {
+		fields["view"] = e.fields["view"]
+	}
+	if !isOriginal {
+		fields["copy"] = "1"
+	}
+	return fields
+}
+
+// TestExpiredHoldReachesTheClient makes a hold that expires. The core refunds it by itself.
+func TestExpiredHoldReachesTheClient(t *testing.T) {
+	t.Parallel()
 	const user = "user:expiry"
-	a.do(credit(user, 10))
-	c := w.client("expiry", []*server{g}, user)
-	a.do(with(hold(user, 10), object{"expiresInSeconds": 1}))
-	c.reaches(user, 7)
-	last := c.shown[user][len(c.shown[user])-3:]
-	for i, kind := range []string{"wallet.escrow_refunded", "wallet.balance_updated", "wallet.balance_updated"} {
-		if e := w.decoded(last[i].event); e["eventType"] != kind || e["reason"] != "rope_drop_timeout" {
-			w.Errorf("event %d of an expiry: %v", i, e)
-		}
+	w := newWorld(t)
+	core := w.startCore()
+	gateway := w.startGateway(core.baseURL())
+	a := w.newAPI(core)
+	a.mustDo(newCredit(user, 10))
+	c := w.startClient("expiry", []*server{gateway}, user)
+	a.mustDo(withFields(newHold(user, 10), object{"expiresInSeconds": 1}))
+	c.waitForSeq(user, 7)
+	events := c.events[user]
+	expiry := events[len(events)-3:]
+	for i, eventType := range []string{"wallet.escrow_refunded", "wallet.balance_updated", "wallet.balance_updated"} {
+		name := "event " + strconv.Itoa(i) + " of the expiry"
+		e := w.decodeObject(expiry[i].event)
+		checkEqual[any](t, name+": type", e["eventType"], eventType)
+		checkEqual[any](t, name+": reason", e["reason"], "rope_drop_timeout")
 	}
-	c.agrees(user, a.history(user), a.balance(user))
+	c.checkAccount(user, a.readHistory(user), a.readBalance(user))
 }

@@ -9,208 +9,206 @@ import (
 	"github.com/redroomrewards/realtime/internal/testenv"
 )
 
-var cutOff = flag.Duration("cut-off", 5*time.Second, "how long TestGatewayCutOffFromRedis lasts; the issue names a minute")
+var cutOff = flag.Duration("cut-off", 5*time.Second, "how long TestGatewayCutOffFromRedis lasts")
 
-// TestRedisRestartsEmpty loses all of Redis while operations go on.
+// TestRedisRestartsEmpty restarts Redis without its data while operations are done.
 func TestRedisRestartsEmpty(t *testing.T) {
 	t.Parallel()
 	redis := testenv.RedisServer(t)
 	w := newWorldOn(t, redis.URL(), "e2e")
-	core := w.core()
-	gateways := []*server{w.gateway(core.url()), w.gateway(core.url())}
-	a := w.api(core)
-	users, models := names("user", 3), names("model", 2)
+	core := w.startCore()
+	gateways := []*server{w.startGateway(core.baseURL()), w.startGateway(core.baseURL())}
+	a := w.newAPI(core)
+	users := accountNames("user", 3)
+	models := accountNames("model", 2)
 	accounts := slices.Concat(users, models, []string{"user:quiet", "user:quiet2"})
 	var clients []*client
 	for _, g := range gateways {
-		clients = append(clients, w.client("app on "+g.http, []*server{g}, accounts...))
+		clients = append(clients, w.startClient("app on "+g.http, []*server{g}, accounts...))
 	}
-	l := w.load(8, []*api{a}, users, models)
-	// These have few events and many, and none while Redis is away.
-	l.send(a, credit("user:quiet", 5))
+	l := w.startLoad(8, []*api{a}, users, models)
+	// These accounts have few and many events, and none while Redis is down.
+	l.doWrite(a, newCredit("user:quiet", 5))
 	for range 40 {
-		l.send(a, credit("user:quiet2", 5))
+		l.doWrite(a, newCredit("user:quiet2", 5))
 	}
 	for n := range 2 {
-		l.answers(200)
+		l.waitForWrites(200)
 		redis.Kill()
-		l.answers(100)
-		clients = append(clients, w.client("came without Redis", gateways[n:], accounts...)) // the core tells
+		l.waitForWrites(100)
+		clients = append(clients, w.startClient("connected without Redis", gateways[n:], accounts...)) // the core has their snapshots
 		redis.Start()
-		l.answers(100)
-		clients = append(clients, w.client("came after Redis", gateways, accounts...))
+		l.waitForWrites(100)
+		clients = append(clients, w.startClient("connected after Redis", gateways, accounts...))
 	}
-	l.answers(100)
-	l.stop()
-	if l.refused+l.lost > 0 {
-		t.Errorf("writes failed for want of Redis: %s", l)
-	}
-	l.settle(a)
-	stream := w.consumer()
-	stream.based = true
-	w.eventually("the hashes of quiet accounts are back", func() bool {
-		return w.hash("user:quiet")["seq"] == "1" && w.hash("user:quiet2")["seq"] == "40"
-	})
-	w.allAgree(a, stream, accounts, clients...)
+	l.waitForWrites(100)
+	l.checkNoneFailed()
+	l.checkRetries(a)
+	reader := w.newStreamReader()
+	reader.redisWasEmptied = true
+	w.waitForHashSeq("user:quiet", 1)
+	w.waitForHashSeq("user:quiet2", 40)
+	w.checkAgreement(a, reader, accounts, clients...)
 }
 
-// TestRedisFrozen stops Redis for a while: connections stay open and nothing is answered.
-func TestRedisFrozen(t *testing.T) {
+// TestRedisIsSuspended suspends Redis. Its connections stay open, but it does not answer.
+func TestRedisIsSuspended(t *testing.T) {
 	t.Parallel()
 	redis := testenv.RedisServer(t)
 	w := newWorldOn(t, redis.URL(), "e2e")
-	core := w.core()
-	gateway := w.gateway(core.url())
-	a := w.api(core)
-	users, models := names("user", 3), names("model", 2)
-	c := w.client("app", []*server{gateway}, slices.Concat(users, models)...)
-	l := w.load(8, []*api{a}, users, models)
-	l.answers(100)
+	core := w.startCore()
+	gateway := w.startGateway(core.baseURL())
+	a := w.newAPI(core)
+	users := accountNames("user", 3)
+	models := accountNames("model", 2)
+	c := w.startClient("app", []*server{gateway}, slices.Concat(users, models)...)
+	l := w.startLoad(8, []*api{a}, users, models)
+	l.waitForWrites(100)
 	redis.Stop()
-	l.answers(500)
-	// A client that comes now is served by the core.
-	begin := time.Now()
-	fresh := w.client("fresh", []*server{gateway}, append(names("user", 25), models...)...)
-	took := time.Since(begin)
-	t.Logf("a client that came while Redis was frozen was served after %s", took.Round(time.Millisecond))
-	if took > 10*time.Second {
-		t.Error("that is too long")
+	l.waitForWrites(500)
+	// The core serves a client that connects now.
+	start := time.Now()
+	fresh := w.startClient("fresh", []*server{gateway}, append(accountNames("user", 25), models...)...)
+	duration := time.Since(start).Round(time.Millisecond)
+	t.Logf("a client that connected while Redis was suspended was served after %s", duration)
+	if duration > 10*time.Second {
+		t.Errorf("client that connects while Redis is suspended: got served after %s, want at most 10 s", duration)
 	}
 	redis.Continue()
-	l.answers(100)
-	l.stop()
-	if l.refused+l.lost > 0 || l.slowest > 5*time.Second {
-		t.Errorf("writes waited for Redis: %s", l)
+	l.waitForWrites(100)
+	l.checkNoneFailed()
+	if l.slowest > 5*time.Second {
+		t.Errorf("slowest write: got %s, want at most 5 s", l.slowest)
 	}
-	l.settle(a)
-	w.allAgree(a, w.consumer(), l.accounts(), c, fresh)
+	l.checkRetries(a)
+	w.checkAgreement(a, w.newStreamReader(), l.listAccounts(), c, fresh)
 }
 
-// TestNetworkToRedis cuts and blocks the links of the core and of the gateway in turn.
-func TestNetworkToRedis(t *testing.T) {
+// TestNetworkToRedisFails cuts and pauses the links of the core and of the gateway in turn.
+func TestNetworkToRedisFails(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	ofCore, ofGateway := w.proxy(w.redisURL), w.proxy(w.redisURL)
-	core := w.core("--redis-url", w.through(ofCore, w.redisURL))
-	gateway := w.gateway(core.url(), "--redis-url", w.through(ofGateway, w.redisURL))
-	a := w.api(core)
-	users, models := names("user", 3), names("model", 2)
-	c := w.client("app", []*server{gateway}, slices.Concat(users, models)...)
-	stream := w.consumer()
-	stop := stream.follow()
-	l := w.load(8, []*api{a}, users, models)
-	for _, link := range []*testenv.Proxy{ofCore, ofGateway} {
+	coreLink, coreRedisURL := w.startProxy(w.redisURL)
+	gatewayLink, gatewayRedisURL := w.startProxy(w.redisURL)
+	core := w.startCore("--redis-url", coreRedisURL)
+	gateway := w.startGateway(core.baseURL(), "--redis-url", gatewayRedisURL)
+	a := w.newAPI(core)
+	users := accountNames("user", 3)
+	models := accountNames("model", 2)
+	c := w.startClient("app", []*server{gateway}, slices.Concat(users, models)...)
+	reader := w.newStreamReader()
+	stop := reader.followStreams()
+	l := w.startLoad(8, []*api{a}, users, models)
+	for _, link := range []*testenv.Proxy{coreLink, gatewayLink} {
 		for _, fail := range []func(){link.Cut, link.PauseReplies, link.PauseRequests} {
-			l.answers(30)
+			l.waitForWrites(30)
 			fail()
-			l.answers(30)
+			l.waitForWrites(30)
 			link.Cut()
 			link.Resume()
 		}
 	}
-	l.answers(30)
-	l.stop()
-	if l.refused+l.lost > 0 {
-		t.Errorf("writes failed for want of Redis: %s", l)
-	}
-	l.settle(a)
+	l.waitForWrites(30)
+	l.checkNoneFailed()
+	l.checkRetries(a)
 	stop()
-	w.allAgree(a, stream, l.accounts(), c)
+	w.checkAgreement(a, reader, l.listAccounts(), c)
 }
 
-// TestGatewayCutOffFromRedis has the network to one gateway's Redis swallow everything for a while. Its clients get what they
-// missed, once and in order; those that come meanwhile are served by the core, and those of the other gateway notice nothing.
+// TestGatewayCutOffFromRedis has the network between one gateway and Redis lose everything for a
+// while. Its clients get the missed events afterwards, once and in order. The core serves clients
+// that connect in between. Clients of the other gateway lose nothing.
 func TestGatewayCutOffFromRedis(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	core := w.core()
-	link := w.proxy(w.redisURL)
-	far := w.gateway(core.url(), "--redis-url", w.through(link, w.redisURL))
-	near := w.gateway(core.url())
-	a := w.api(core)
-	users, models := names("user", 3), names("model", 2)
+	core := w.startCore()
+	link, redisURL := w.startProxy(w.redisURL)
+	cutOffGateway := w.startGateway(core.baseURL(), "--redis-url", redisURL)
+	otherGateway := w.startGateway(core.baseURL())
+	a := w.newAPI(core)
+	users := accountNames("user", 3)
+	models := accountNames("model", 2)
 	accounts := slices.Concat(users, models)
-	clients := []*client{w.client("cut off", []*server{far}, accounts...), w.client("not cut off", []*server{near}, accounts...)}
-	l := w.load(1, []*api{a}, users, models)
-	l.answers(50)
+	cutOffClient := w.startClient("cut off", []*server{cutOffGateway}, accounts...)
+	otherClient := w.startClient("not cut off", []*server{otherGateway}, accounts...)
+	l := w.startLoad(1, []*api{a}, users, models)
+	l.waitForWrites(50)
 	link.PauseRequests()
 	link.PauseReplies()
-	over := time.NewTimer(*cutOff)
-	defer over.Stop()
-	l.answers(20)
-	clients = append(clients, w.client("came meanwhile", []*server{far}, accounts...))
-	<-over.C
-	if codes := clients[1].ended(); len(codes) > 0 {
-		t.Errorf("the other gateway's client lost its connection: %v", codes)
-	}
+	end := time.NewTimer(*cutOff)
+	defer end.Stop()
+	l.waitForWrites(20)
+	during := w.startClient("connected during the cut", []*server{cutOffGateway}, accounts...)
+	<-end.C
+	otherClient.checkStayedConnected()
 	link.Resume()
-	l.answers(50)
-	clients = append(clients, w.client("came afterwards", []*server{far}, accounts...))
-	l.answers(50)
-	l.stop()
-	if l.refused+l.lost > 0 {
-		t.Errorf("writes failed for want of a gateway's Redis: %s", l)
-	}
-	l.settle(a)
-	w.allAgree(a, w.consumer(), accounts, clients...)
+	l.waitForWrites(50)
+	after := w.startClient("connected after the cut", []*server{cutOffGateway}, accounts...)
+	l.waitForWrites(50)
+	l.checkNoneFailed()
+	l.checkRetries(a)
+	w.checkAgreement(a, w.newStreamReader(), accounts, cutOffClient, otherClient, during, after)
 }
 
-// TestRedisComesBackOlder has Redis forget its last moments, as a failover to a replica that lags does.
-func TestRedisComesBackOlder(t *testing.T) {
+// TestRedisRestartsFromAnOldSnapshot has Redis lose its latest writes, as a failover to a replica
+// that lags does.
+func TestRedisRestartsFromAnOldSnapshot(t *testing.T) {
 	t.Parallel()
 	redis := testenv.RedisServer(t)
 	w := newWorldOn(t, redis.URL(), "e2e")
-	core := w.core()
-	gateway := w.gateway(core.url())
-	a := w.api(core)
-	users, models := names("user", 3), names("model", 2)
+	core := w.startCore()
+	gateway := w.startGateway(core.baseURL())
+	a := w.newAPI(core)
+	users := accountNames("user", 3)
+	models := accountNames("model", 2)
 	accounts := slices.Concat(users, models, []string{"user:quiet"})
-	c := w.client("app", []*server{gateway}, accounts...)
-	l := w.load(8, []*api{a}, users, models)
+	c := w.startClient("app", []*server{gateway}, accounts...)
+	l := w.startLoad(8, []*api{a}, users, models)
 	for n := range 3 {
-		l.answers(50)
+		l.waitForWrites(50)
 		if err := w.rdb.Save(t.Context()).Err(); err != nil {
 			t.Fatal(err)
 		}
-		l.send(a, credit("user:quiet", 5)) // which Redis forgets, and nothing comes after it
-		c.reaches("user:quiet", int64(n+1))
-		l.answers(50)
+		l.doWrite(a, newCredit("user:quiet", 5)) // Redis loses this event, and no other one follows it
+		c.waitForSeq("user:quiet", int64(n+1))
+		l.waitForWrites(50)
 		redis.Kill()
-		l.answers(20)
+		l.waitForWrites(20)
 		redis.Start()
-		l.answers(50)
+		l.waitForWrites(50)
 	}
-	l.settle(a)
-	w.eventually("the hash of the quiet account is back", func() bool { return w.hash("user:quiet")["seq"] == "3" })
-	w.allAgree(a, w.consumer(), accounts, c)
+	l.checkRetries(a)
+	w.waitForHashSeq("user:quiet", 3)
+	w.checkAgreement(a, w.newStreamReader(), accounts, c)
 }
 
-// TestAllButPostgresDies has everything restart at once, with Redis empty.
-func TestAllButPostgresDies(t *testing.T) {
+// TestEverythingButPostgresDies restarts all other processes at once. Redis loses its data.
+func TestEverythingButPostgresDies(t *testing.T) {
 	t.Parallel()
 	redis := testenv.RedisServer(t)
 	w := newWorldOn(t, redis.URL(), "e2e")
-	core := w.core()
-	gateway := w.gateway(core.url())
-	a := w.api(core)
-	users, models := names("user", 3), names("model", 2)
+	core := w.startCore()
+	gateway := w.startGateway(core.baseURL())
+	a := w.newAPI(core)
+	users := accountNames("user", 3)
+	models := accountNames("model", 2)
 	accounts := slices.Concat(users, models, []string{"user:quiet"})
-	c := w.client("app", []*server{gateway}, accounts...)
-	l := w.load(8, []*api{a}, users, models)
-	l.send(a, credit("user:quiet", 5))
+	c := w.startClient("app", []*server{gateway}, accounts...)
+	l := w.startLoad(8, []*api{a}, users, models)
+	l.doWrite(a, newCredit("user:quiet", 5))
 	for range 2 {
-		l.answers(100)
+		l.waitForWrites(100)
 		redis.Kill()
-		core.kill()
-		gateway.kill()
+		core.killProcess()
+		gateway.killProcess()
 		redis.Start()
-		gateway.start("--core-url", core.url())
-		core.start()
-		l.answers(50)
+		gateway.startProcess("--core-url", core.baseURL())
+		core.startProcess()
+		l.waitForWrites(50)
 	}
-	l.settle(a)
-	stream := w.consumer()
-	stream.based = true
-	w.eventually("the hash of the quiet account is back", func() bool { return w.hash("user:quiet")["seq"] == "1" })
-	w.allAgree(a, stream, accounts, c)
+	l.checkRetries(a)
+	reader := w.newStreamReader()
+	reader.redisWasEmptied = true
+	w.waitForHashSeq("user:quiet", 1)
+	w.checkAgreement(a, reader, accounts, c)
 }

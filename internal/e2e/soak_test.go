@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -20,113 +21,140 @@ import (
 
 var soak = flag.Duration("soak", 0, "how long TestSoak lasts, with 5,000 connections; 0: for a moment, with 100")
 
-// TestSoak has connections come and go, by both doors, politely or not, while operations go on. When all are gone, the
-// gateway has as much memory and as many goroutines as before, besides its memory of recent events.
+// TestSoak has clients connect and disconnect while operations are done. They use WebSocket and
+// server-sent events, and close their connections with or without a close frame. Afterwards the
+// gateway has as many goroutines as before, and only its memory of recent events has grown.
 func TestSoak(t *testing.T) {
-	connections, lasts := 100, 5*time.Second
+	connections := 100
+	duration := 5 * time.Second
 	if *soak > 0 {
-		connections, lasts = 5000, *soak
+		connections = 5000
+		duration = *soak
 	} else {
 		t.Parallel()
 	}
 	w := newWorld(t)
-	core := w.core()
-	g := w.gateway(core.url())
-	a := w.api(core)
-	s := &soaking{w: w, g: g, http: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
+	core := w.startCore()
+	g := w.startGateway(core.baseURL())
+	a := w.newAPI(core)
+	transport := &http.Transport{DisableKeepAlives: true}
+	s := &soakTest{w: w, gateway: g, http: &http.Client{Transport: transport}}
 	for i := range 200 {
 		account := fmt.Sprintf("user:u%d", i)
 		s.accounts = append(s.accounts, account)
-		s.tokens = append(s.tokens, w.token(account, nil))
-		a.do(credit(account, 1))
+		s.tokens = append(s.tokens, w.signToken(account, nil))
+		a.mustDo(newCredit(account, 1))
 	}
-	s.round(min(connections, 500), time.Second) // what is made once and kept
-	before := s.measure()
+	s.keepConnections(min(connections, 500), time.Second) // the gateway keeps some buffers
+	before := s.measureGateway()
 
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	var load sync.WaitGroup
-	stop := newSignal()
-	load.Go(func() {
-		tick := time.NewTicker(100 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-stop.done:
-				return
-			case <-tick.C:
-				if got, err := a.send(credit(s.accounts[rand.IntN(len(s.accounts))], 1)); err != nil || !got.done() {
-					t.Errorf("status %d, %v", got.status, err)
-				}
-			}
-		}
-	})
-	s.round(connections, lasts)
-	stop.give()
+	load.Go(func() { s.creditRandomAccounts(ctx, a) })
+	s.keepConnections(connections, duration)
+	cancel()
 	load.Wait()
-	after := s.measure()
+	after := s.measureGateway()
+
 	t.Logf("%d connections were made, %d frames read; before %+v, after %+v", s.made.Load(), s.frames.Load(), before, after)
-	if s.failed.Load() > 0 {
-		t.Errorf("%d connections failed, such as: %v", s.failed.Load(), s.failure.Load())
+	if failed := s.failed.Load(); failed > 0 {
+		t.Errorf("failed connections: got %d, want none; the last one: %v", failed, s.failure.Load())
 	}
-	if after.Goroutines > before.Goroutines+10 {
-		t.Errorf("%d goroutines more than before", after.Goroutines-before.Goroutines)
+	if limit := before.goroutines + 10; after.goroutines > limit {
+		t.Errorf("goroutines: got %d, want at most %d", after.goroutines, limit)
 	}
-	if grown, limit := after.Heap-before.Heap, int64(8<<20)+2*(after.Memory-before.Memory); grown > limit {
-		t.Errorf("the heap grew by %d KiB, at most %d KiB are explained", grown>>10, limit>>10)
+	growth := after.heap - before.heap
+	limit := int64(8<<20) + 2*(after.memory-before.memory)
+	if growth > limit {
+		t.Errorf("growth of the heap: got %d KiB, want at most %d KiB", growth>>10, limit>>10)
 	}
 }
 
-// soaking is what the connections of TestSoak share.
-type soaking struct {
+// soakTest is the state that the connections of TestSoak share.
+type soakTest struct {
 	w        *world
-	g        *server
+	gateway  *server
 	http     *http.Client
 	accounts []string
 	tokens   []string
 
-	made, frames, failed atomic.Int64
-	failure              atomic.Value
+	made    atomic.Int64 // connections
+	failed  atomic.Int64 // connections
+	failure atomic.Value // error text of a failed connection
+	frames  atomic.Int64
 }
 
-// footprint is what a gateway without connections holds.
-type footprint struct{ Goroutines, Heap, Memory int64 }
+// creditRandomAccounts does ten credits a second until ctx ends.
+func (s *soakTest) creditRandomAccounts(ctx context.Context, a *api) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		got, err := a.sendWrite(newCredit(pickRandom(s.accounts), 1))
+		if err != nil {
+			s.w.Errorf("credit: %v", err)
+		} else if !got.isDone() {
+			s.w.Errorf("credit: got status %d %s, want 201", got.status, got.code)
+		}
+	}
+}
 
-// measure waits until all connections are gone, and for a collection of garbage.
-func (s *soaking) measure() footprint {
+// footprint is the size of a gateway without connections.
+type footprint struct {
+	goroutines int64
+	heap       int64 // bytes
+	memory     int64 // bytes of recent events
+}
+
+// measureGateway waits until all connections are closed and garbage is collected.
+func (s *soakTest) measureGateway() footprint {
 	s.w.Helper()
-	s.w.eventually("all connections are gone", func() bool { return s.w.metric(s.g, "gateway_connections") == 0 })
-	resp, err := s.w.http.Get("http://" + s.g.admin + "/debug/pprof/heap?gc=1")
+	s.w.waitUntil("all connections are closed", func() bool { return s.w.readMetric(s.gateway, "gateway_connections") == 0 })
+	resp, err := s.w.http.Get("http://" + s.gateway.admin + "/debug/pprof/heap?gc=1")
 	if err != nil {
 		s.w.Fatal(err)
 	}
 	_ = resp.Body.Close()
 	var stats struct{ MemoryBytes int64 }
-	if err := json.Unmarshal(s.w.get("http://"+s.g.admin+"/admin/stats", s.w.token("ops", nil, auth.ScopeAdmin), http.StatusOK), &stats); err != nil {
+	body := s.w.getBody("http://"+s.gateway.admin+"/admin/stats", s.w.signToken("ops", nil, auth.ScopeAdmin), http.StatusOK)
+	err = json.Unmarshal(body, &stats)
+	if err != nil {
 		s.w.Fatal(err)
 	}
-	// Goroutines of the last requests end a moment later.
-	least := int64(1 << 30)
+	// The goroutines of the last requests end a moment later.
+	goroutines := int64(1 << 30)
 	for range 20 {
-		least = min(least, int64(s.w.metric(s.g, "go_goroutines")))
+		goroutines = min(goroutines, int64(s.w.readMetric(s.gateway, "go_goroutines")))
 	}
-	return footprint{least, int64(s.w.metric(s.g, "go_memstats_heap_alloc_bytes")), stats.MemoryBytes}
+	return footprint{
+		goroutines: goroutines,
+		heap:       int64(s.w.readMetric(s.gateway, "go_memstats_heap_alloc_bytes")),
+		memory:     stats.MemoryBytes,
+	}
 }
 
-// round keeps that many connections open for a while, each of them for a part of it.
-func (s *soaking) round(connections int, lasts time.Duration) {
-	ctx, cancel := context.WithTimeout(context.Background(), lasts)
+// keepConnections keeps that many connections open. Each of them is replaced several times.
+func (s *soakTest) keepConnections(connections int, duration time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), duration)
 	defer cancel()
 	var clients sync.WaitGroup
-	places := make(chan struct{}, 64) // that many dial at the same time
+	dials := make(chan struct{}, 64) // bounds concurrent dials
 	for i := range connections {
 		clients.Go(func() {
 			for ctx.Err() == nil {
-				stay := lasts/20 + rand.N(lasts/5)
+				stay := duration/20 + rand.N(duration/5)
 				s.made.Add(1)
 				visit := s.visitWS
 				if i%10 == 0 {
 					visit = s.visitSSE
 				}
-				if err := visit(ctx, i, stay, places); err != nil && ctx.Err() == nil {
+				err := visit(ctx, i, stay, dials)
+				if err != nil && ctx.Err() == nil {
 					s.failed.Add(1)
 					s.failure.Store(err.Error())
 					return
@@ -137,30 +165,33 @@ func (s *soaking) round(connections int, lasts time.Duration) {
 	clients.Wait()
 }
 
-// visitWS subscribes, reads for a while and leaves: with a handshake, or without a word.
-func (s *soaking) visitWS(ctx context.Context, i int, stay time.Duration, places chan struct{}) error {
-	n := i % len(s.accounts)
-	places <- struct{}{}
-	dialing, cancel := context.WithTimeout(ctx, patience)
-	ws, _, err := websocket.Dial(dialing, s.g.url()+"/v1/ws", &websocket.DialOptions{
-		HTTPClient: s.http, HTTPHeader: http.Header{"Authorization": {"Bearer " + s.tokens[n]}}, Subprotocols: []string{"wallet.v1"},
+// visitWS subscribes, reads for a while and disconnects, with or without a close frame.
+func (s *soakTest) visitWS(ctx context.Context, i int, stay time.Duration, dials chan struct{}) error {
+	token := s.tokens[i%len(s.tokens)]
+	dials <- struct{}{}
+	dialCtx, cancel := context.WithTimeout(ctx, patience)
+	ws, _, err := websocket.Dial(dialCtx, s.gateway.baseURL()+"/v1/ws", &websocket.DialOptions{
+		HTTPClient:   s.http,
+		HTTPHeader:   http.Header{"Authorization": {"Bearer " + token}},
+		Subprotocols: []string{"wallet.v1"},
 	})
 	cancel()
-	<-places
+	<-dials
 	if err != nil {
 		return err
 	}
 	defer func() { _ = ws.CloseNow() }()
-	if err := ws.Write(ctx, websocket.MessageText, []byte(`{"op":"subscribe","sub":"wallet"}`)); err != nil {
+	err = ws.Write(ctx, websocket.MessageText, []byte(`{"op":"subscribe","sub":"wallet"}`))
+	if err != nil {
 		return err
 	}
-	staying, cancel := context.WithTimeout(ctx, stay)
+	stayCtx, cancel := context.WithTimeout(ctx, stay)
 	defer cancel()
 	for {
-		_, _, err := ws.Read(staying)
-		if staying.Err() != nil {
+		_, _, err := ws.Read(stayCtx)
+		if stayCtx.Err() != nil {
 			if i%3 == 0 {
-				_ = ws.Close(websocket.StatusNormalClosure, "") // too late for an answer after a read that was cut off
+				_ = ws.Close(websocket.StatusNormalClosure, "") // the canceled read has closed the connection
 			}
 			return nil
 		}
@@ -171,20 +202,20 @@ func (s *soaking) visitWS(ctx context.Context, i int, stay time.Duration, places
 	}
 }
 
-func (s *soaking) visitSSE(ctx context.Context, i int, stay time.Duration, places chan struct{}) error {
-	n := i % len(s.accounts)
-	places <- struct{}{}
-	staying, cancel := context.WithTimeout(ctx, stay)
+// visitSSE reads server-sent events for a while and disconnects.
+func (s *soakTest) visitSSE(ctx context.Context, i int, stay time.Duration, dials chan struct{}) error {
+	dials <- struct{}{}
+	stayCtx, cancel := context.WithTimeout(ctx, stay)
 	defer cancel()
-	req, err := http.NewRequestWithContext(staying, http.MethodGet, s.g.url()+"/v1/events", nil)
+	req, err := http.NewRequestWithContext(stayCtx, http.MethodGet, s.gateway.baseURL()+"/v1/events", nil)
 	if err != nil {
-		<-places
+		<-dials
 		return err
 	}
-	req.Header.Set("Authorization", "Bearer "+s.tokens[n])
+	req.Header.Set("Authorization", "Bearer "+s.tokens[i%len(s.tokens)])
 	resp, err := s.http.Do(req)
-	<-places
-	if staying.Err() != nil {
+	<-dials
+	if stayCtx.Err() != nil {
 		return nil
 	}
 	if err != nil {
@@ -192,13 +223,13 @@ func (s *soaking) visitSSE(ctx context.Context, i int, stay time.Duration, place
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("server-sent events: %s", resp.Status)
+		return fmt.Errorf("server-sent events: got status %s, want 200", resp.Status)
 	}
 	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
 		s.frames.Add(1)
 	}
-	if staying.Err() == nil {
-		return fmt.Errorf("a stream of server-sent events ended")
+	if stayCtx.Err() == nil {
+		return errors.New("the gateway ended a stream of server-sent events")
 	}
 	return nil
 }

@@ -8,85 +8,102 @@ import (
 	"testing"
 )
 
-// TestServerSentEvents resumes a stream at another gateway, with nothing but what an EventSource knows.
-func TestServerSentEvents(t *testing.T) {
+// sseClient resumes a stream of server-sent events as an EventSource does: with the id of the last
+// event only.
+type sseClient struct {
+	w        *world
+	token    string
+	accounts []string
+	lastID   string
+	lastSeqs map[string]int64
+}
+
+// TestServerSentEventsResumeAtAnotherGateway reads a stream in parts, at two gateways.
+func TestServerSentEventsResumeAtAnotherGateway(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	core := w.core()
-	gateways := []*server{w.gateway(core.url()), w.gateway(core.url())}
-	a := w.api(core)
+	core := w.startCore()
+	first := w.startGateway(core.baseURL())
+	second := w.startGateway(core.baseURL())
+	a := w.newAPI(core)
 	accounts := []string{"user:u1", "model:m1"}
-	token := w.token("app", accounts)
-	for _, account := range accounts {
-		a.do(credit(account, 1000))
-	}
-	w.eventually("the outbox is empty", func() bool { return w.outbox() == 0 })
+	c := &sseClient{w: w, token: w.signToken("app", accounts), accounts: accounts, lastSeqs: map[string]int64{}}
+	a.creditTimes(1, accounts...)
+	w.waitUntilPublished()
 
-	last, id := map[string]int64{}, ""
-	// read shows the stream until both accounts are at seq, and leaves.
-	read := func(g *server, seq int64) {
-		t.Helper()
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, g.url()+"/v1/events", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Authorization", "Bearer "+token)
-		req.Header.Set("Last-Event-ID", id)
-		resp, err := w.http.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = resp.Body.Close() }()
-		for lines := bufio.NewScanner(resp.Body); min(last[accounts[0]], last[accounts[1]]) < seq && lines.Scan(); {
-			name, value, _ := strings.Cut(lines.Text(), ": ")
-			switch name {
-			case "id":
-				id = value
-			case "data":
-				var f frame
-				if err := json.Unmarshal([]byte(value), &f); err != nil {
-					t.Fatalf("%s: %v", value, err)
-				}
-				switch f.Op {
-				case "subscribed":
-					for _, account := range f.Accounts {
-						if seq, resumed := last[account.Account]; resumed && (!account.Recovered || account.Seq != seq) {
-							t.Errorf("%s: resumed at %d (%t), want %d", account.Account, account.Seq, account.Recovered, seq)
-						}
-						last[account.Account] = account.Seq
-					}
-				case "event":
-					if f.Seq != last[f.Account]+1 {
-						t.Errorf("%s: event %d after %d", f.Account, f.Seq, last[f.Account])
-					}
-					last[f.Account] = f.Seq
-				case "resync", "error", "closed":
-					t.Errorf("%s", value)
-				}
-			}
-		}
-		if min(last[accounts[0]], last[accounts[1]]) < seq {
-			t.Fatalf("the stream ended at %v, want %d", last, seq)
-		}
-	}
-	earn := func(n int) {
-		for range n {
-			for _, account := range accounts {
-				a.do(credit(account, 10))
-			}
-		}
-	}
-	read(gateways[0], 1) // the snapshot
-	earn(5)
-	read(gateways[0], 6)
-	earn(5)
-	gateways[0].kill()
-	read(gateways[1], 9) // in the middle of what it sends
-	earn(1)
-	read(gateways[1], 12)
+	c.readUntilSeq(first, 1) // the snapshot
+	a.creditTimes(5, accounts...)
+	c.readUntilSeq(first, 6)
+	a.creditTimes(5, accounts...)
+	first.killProcess()
+	c.readUntilSeq(second, 9) // it leaves while the gateway sends more
+	a.creditTimes(1, accounts...)
+	c.readUntilSeq(second, 12)
 	for _, account := range accounts {
-		if b := a.balance(account); b.Seq != last[account] {
-			t.Errorf("%s: shown up to %d, the ledger has %d", account, last[account], b.Seq)
+		checkEqual(t, "last seq of "+account, c.lastSeqs[account], a.readBalance(account).Seq)
+	}
+}
+
+// readUntilSeq reads the stream until it has shown that seq of each account, and disconnects.
+func (c *sseClient) readUntilSeq(g *server, seq int64) {
+	c.w.Helper()
+	req, err := http.NewRequestWithContext(c.w.Context(), http.MethodGet, g.baseURL()+"/v1/events", nil)
+	if err != nil {
+		c.w.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+c.token)
+	req.Header.Set("Last-Event-ID", c.lastID)
+	resp, err := c.w.http.Do(req)
+	if err != nil {
+		c.w.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	lines := bufio.NewScanner(resp.Body)
+	for !c.hasSeq(seq) && lines.Scan() {
+		field, value, _ := strings.Cut(lines.Text(), ": ")
+		switch field {
+		case "id":
+			c.lastID = value
+		case "data":
+			c.handleData(value)
 		}
+	}
+	if !c.hasSeq(seq) {
+		c.w.Fatalf("the stream ended: got seqs %v, want %d", c.lastSeqs, seq)
+	}
+}
+
+// hasSeq reports whether each account has reached the seq.
+func (c *sseClient) hasSeq(seq int64) bool {
+	for _, account := range c.accounts {
+		if c.lastSeqs[account] < seq {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *sseClient) handleData(data string) {
+	c.w.Helper()
+	var f frame
+	err := json.Unmarshal([]byte(data), &f)
+	if err != nil {
+		c.w.Fatalf("decode %s: %v", data, err)
+	}
+	switch f.Op {
+	case "subscribed":
+		for _, a := range f.Accounts {
+			last, resumed := c.lastSeqs[a.Account]
+			if resumed {
+				checkEqual(c.w, a.Account+" is recovered", a.Recovered, true)
+				checkEqual(c.w, "seq from which "+a.Account+" resumes", a.Seq, last)
+			}
+			c.lastSeqs[a.Account] = a.Seq
+		}
+	case "event":
+		checkEqual(c.w, "next seq of "+f.Account, f.Seq, c.lastSeqs[f.Account]+1)
+		c.lastSeqs[f.Account] = f.Seq
+	case "resync", "error", "closed":
+		c.w.Errorf("got the frame %s", data)
 	}
 }

@@ -17,17 +17,17 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-var storm = flag.Int("storm", 500, "how many clients TestStorm brings back at once; the issue names 10,000")
+var storm = flag.Int("storm", 500, "how many clients TestStorm connects at once")
 
-// TestStorm has clients come back with after, all at once, to a gateway that has just started. Each gets what it missed and what
-// comes then, once and in order, without a resync.
+// TestStorm has many clients resume at once at a gateway that has just started. Each client gets
+// the events that it missed and the new ones, once and in order, without a resync.
 func TestStorm(t *testing.T) {
 	if *storm <= 500 {
 		t.Parallel()
 	}
 	w := newWorld(t)
-	core := w.core()
-	a := w.api(core)
+	core := w.startCore()
+	a := w.newAPI(core)
 	accounts := make([]string, *storm)
 	for i := range accounts {
 		accounts[i] = fmt.Sprintf("user:s%d", i)
@@ -35,151 +35,182 @@ func TestStorm(t *testing.T) {
 	for range 3 {
 		a.creditAll(accounts)
 	}
-	w.eventually("the outbox is empty", func() bool { return w.outbox() == 0 })
-	g := w.gateway(core.url())
+	w.waitUntilPublished()
+	g := w.startGateway(core.baseURL())
 
 	transport := &http.Transport{DisableKeepAlives: true}
 	defer transport.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
-	clients := make([]*returning, len(accounts))
+	clients := make([]*resumingClient, len(accounts))
 	for i, account := range accounts {
-		clients[i] = &returning{account: account, token: w.token("app", []string{account}), last: 1}
+		clients[i] = &resumingClient{account: account, token: w.signToken("app", []string{account}), lastSeq: 1}
 	}
-	begin := time.Now()
-	var all errgroup.Group
+	start := time.Now()
+	var running errgroup.Group
 	for _, c := range clients {
-		all.Go(func() error { return c.comeBack(ctx, g, &http.Client{Transport: transport}) })
+		running.Go(func() error { return c.resume(ctx, g, &http.Client{Transport: transport}) })
 	}
-	err := all.Wait()
-	took := time.Since(begin)
-	defer func() {
-		for _, c := range clients {
-			if c.ws != nil {
-				_ = c.ws.CloseNow()
-			}
-		}
-	}()
+	err := running.Wait()
+	duration := time.Since(start).Round(time.Millisecond)
+	defer closeAll(clients)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again := 0
+	failedDials := 0
 	for _, c := range clients {
-		again += c.again
+		failedDials += c.failedDials
 	}
-	t.Logf("%d clients were back and had what they missed after %s; %d dials failed", len(clients), took.Round(time.Millisecond), again)
+	t.Logf("%d clients had resumed after %s; %d dials failed", len(clients), duration, failedDials)
+
 	a.creditAll(accounts)
 	for _, c := range clients {
-		all.Go(func() error { return c.upTo(ctx, 4) })
+		running.Go(func() error { return c.readUntilSeq(ctx, 4) })
 	}
-	if err := all.Wait(); err != nil {
+	err = running.Wait()
+	if err != nil {
 		t.Error(err)
 	}
-	if n := w.metric(g, "gateway_resyncs_total"); n != 0 {
-		t.Errorf("%v resyncs", n)
+	checkEqual(t, "resyncs", w.readMetric(g, "gateway_resyncs_total"), 0)
+}
+
+// resumingClient is a client that has its account's events up to lastSeq.
+type resumingClient struct {
+	account     string
+	token       string
+	lastSeq     int64
+	failedDials int
+	ws          *websocket.Conn
+	pending     []frame
+}
+
+func closeAll(clients []*resumingClient) {
+	for _, c := range clients {
+		if c.ws != nil {
+			_ = c.ws.CloseNow()
+		}
 	}
 }
 
-// returning is a client that was away and has its account's events up to last.
-type returning struct {
-	account, token string
-	last           int64
-	again          int // dials that failed
-	ws             *websocket.Conn
-	pending        []frame
-}
-
-func (c *returning) comeBack(ctx context.Context, g *server, via *http.Client) error {
+// resume connects and reads the events that the client missed.
+func (c *resumingClient) resume(ctx context.Context, g *server, httpClient *http.Client) error {
 	for c.ws == nil {
-		ws, _, err := websocket.Dial(ctx, g.url()+"/v1/ws", &websocket.DialOptions{
-			HTTPClient: via, HTTPHeader: http.Header{"Authorization": {"Bearer " + c.token}}, Subprotocols: []string{"wallet.v1"},
+		ws, _, err := websocket.Dial(ctx, g.baseURL()+"/v1/ws", &websocket.DialOptions{
+			HTTPClient:   httpClient,
+			HTTPHeader:   http.Header{"Authorization": {"Bearer " + c.token}},
+			Subprotocols: []string{"wallet.v1"},
 		})
 		switch {
 		case ctx.Err() != nil:
 			return fmt.Errorf("%s: %w", c.account, err)
 		case err != nil:
-			// Ten thousand clients on the machine of the gateway keep each other from sending their handshakes in time.
-			c.again++
+			// Ten thousand clients on the gateway's machine delay each other's handshakes beyond their
+			// timeouts.
+			c.failedDials++
 		default:
 			c.ws = ws
 		}
 	}
-	subscribe := fmt.Sprintf(`{"op":"subscribe","sub":"wallet","after":{%q:%d}}`, c.account, c.last)
-	if err := c.ws.Write(ctx, websocket.MessageText, []byte(subscribe)); err != nil {
+	subscribe := fmt.Sprintf(`{"op":"subscribe","sub":"wallet","after":{%q:%d}}`, c.account, c.lastSeq)
+	err := c.ws.Write(ctx, websocket.MessageText, []byte(subscribe))
+	if err != nil {
 		return fmt.Errorf("%s: %w", c.account, err)
 	}
-	return c.upTo(ctx, 3)
+	return c.readUntilSeq(ctx, 3)
 }
 
-// upTo reads until the client has that seq. Anything but the next event is an error.
-func (c *returning) upTo(ctx context.Context, seq int64) error {
-	for c.last < seq {
-		f, err := c.next(ctx)
+// readUntilSeq reads until the client has that seq. A frame other than the next event is an error.
+func (c *resumingClient) readUntilSeq(ctx context.Context, seq int64) error {
+	for c.lastSeq < seq {
+		f, err := c.nextFrame(ctx)
+		if err != nil {
+			return fmt.Errorf("%s after seq %d: %w", c.account, c.lastSeq, err)
+		}
 		switch {
-		case err != nil:
-			return fmt.Errorf("%s after %d: %w", c.account, c.last, err)
-		case f.Op == "welcome":
-		case f.Op == "subscribed" && len(f.Accounts) == 1 && f.Accounts[0].Recovered && f.Accounts[0].Seq == c.last:
-		case f.Op == "event" && f.Account == c.account && f.Seq == c.last+1:
-			c.last++
+		case f.Op == "welcome" || c.isResumed(f):
+		case f.Op == "event" && f.Account == c.account && f.Seq == c.lastSeq+1:
+			c.lastSeq++
 		default:
-			return fmt.Errorf("%s after %d: %+v", c.account, c.last, f)
+			return fmt.Errorf("%s after seq %d: unexpected frame %+v", c.account, c.lastSeq, f)
 		}
 	}
 	return nil
 }
 
-func (c *returning) next(ctx context.Context) (f frame, err error) {
+// isResumed reports whether the frame confirms that the account resumes after the client's last
+// seq.
+func (c *resumingClient) isResumed(f frame) bool {
+	return f.Op == "subscribed" && len(f.Accounts) == 1 && f.Accounts[0].Recovered && f.Accounts[0].Seq == c.lastSeq
+}
+
+// nextFrame returns the next frame. A message has one frame on each line.
+func (c *resumingClient) nextFrame(ctx context.Context) (frame, error) {
 	if len(c.pending) == 0 {
 		_, message, err := c.ws.Read(ctx)
 		if err != nil {
 			return frame{}, err
 		}
 		for line := range bytes.SplitSeq(message, []byte("\n")) {
-			if err := json.Unmarshal(line, &f); err != nil {
-				return frame{}, fmt.Errorf("%s: %w", line, err)
+			var f frame
+			err := json.Unmarshal(line, &f)
+			if err != nil {
+				return frame{}, fmt.Errorf("decode %s: %w", line, err)
 			}
 			c.pending = append(c.pending, f)
-			f = frame{}
 		}
 	}
-	f, c.pending = c.pending[0], c.pending[1:]
-	return f, nil
+	next := c.pending[0]
+	c.pending = c.pending[1:]
+	return next, nil
 }
 
-// creditAll credits each account once.
+// creditAll credits each account once, in batches of 1,000 operations.
 func (a *api) creditAll(accounts []string) {
 	a.w.Helper()
 	var wg sync.WaitGroup
-	for some := range slices.Chunk(accounts, 1000) {
+	for batch := range slices.Chunk(accounts, 1000) {
 		wg.Go(func() {
-			operations := make([]object, len(some))
-			for i, account := range some {
-				operations[i] = object{"operation": "credit", "idempotencyKey": newKey(), "account": account, "amount": 1, "reason": "admin_credit"}
-			}
-			body, err := json.Marshal(object{"operations": operations})
+			err := a.creditBatch(batch)
 			if err != nil {
-				a.w.Error(err)
-				return
-			}
-			req, err := http.NewRequestWithContext(a.w.Context(), http.MethodPost, a.base+"/v1/batch", bytes.NewReader(body))
-			if err != nil {
-				a.w.Error(err)
-				return
-			}
-			req.Header.Set("Content-Type", "application/json")
-			req.Header.Set("Authorization", "Bearer "+a.token)
-			resp, err := a.w.http.Do(req)
-			if err != nil {
-				a.w.Error(err)
-				return
-			}
-			defer func() { _ = resp.Body.Close() }()
-			answer, err := io.ReadAll(resp.Body)
-			if n := bytes.Count(answer, []byte(`"status":201`)); err != nil || n != len(some) {
-				a.w.Errorf("batch: %s, %d of %d done, %v", resp.Status, n, len(some), err)
+				a.w.Errorf("batch of %d credits: %v", len(batch), err)
 			}
 		})
 	}
 	wg.Wait()
+}
+
+func (a *api) creditBatch(accounts []string) error {
+	operations := make([]object, len(accounts))
+	for i, account := range accounts {
+		operations[i] = object{
+			"operation":      "credit",
+			"idempotencyKey": newKey(),
+			"account":        account,
+			"amount":         1,
+			"reason":         "admin_credit",
+		}
+	}
+	body, err := json.Marshal(object{"operations": operations})
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(a.w.Context(), http.MethodPost, a.base+"/v1/batch", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+a.token)
+	resp, err := a.w.http.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if done := bytes.Count(answer, []byte(`"status":201`)); done != len(accounts) {
+		return fmt.Errorf("status %s: got %d operations done, want %d", resp.Status, done, len(accounts))
+	}
+	return nil
 }

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
 	"hash/fnv"
 	"reflect"
 	"strconv"
@@ -13,178 +12,199 @@ import (
 
 const partitions = 16
 
-// consumer reads all streams from their beginning, as somebody would who knows only the contract. It complains of holes,
-// repeats and strangers.
-type consumer struct {
-	w     *world
-	based bool // Redis was emptied: an account's entries may begin above 1
+// streamReader reads all streams from their beginning, as a program does that knows only the
+// contract. It fails the test if a seq is missing, repeated or in the wrong stream.
+type streamReader struct {
+	w *world
+	// redisWasEmptied allows the streams to begin above seq 1.
+	redisWasEmptied bool
 
-	mu     sync.Mutex // protects what follows
-	at     [partitions]string
-	events map[string][]entry // by account
-	first  map[string]bool    // ids of entries without copy
-	copies []entry
+	mu        sync.Mutex // protects the fields below
+	positions [partitions]string
+	entries   map[string][]streamEntry // by account
+	originals map[string]bool          // ids of events that are not copies
+	copies    []streamEntry
 }
 
-// entry is one stream entry.
-type entry struct {
+// streamEntry is one stream entry.
+type streamEntry struct {
 	seq    int64
 	fields map[string]string
 }
 
-// own is the event as the account itself may see it.
-func (e entry) own() string {
-	if view, ok := e.fields["view"]; ok {
+// accountView returns the event as the account itself may see it.
+func (e streamEntry) accountView() string {
+	view, found := e.fields["view"]
+	if found {
 		return view
 	}
 	return e.fields["data"]
 }
 
-func (w *world) consumer() *consumer {
-	c := &consumer{w: w, events: map[string][]entry{}, first: map[string]bool{}}
-	for i := range c.at {
-		c.at[i] = "0"
+func (w *world) newStreamReader() *streamReader {
+	r := &streamReader{w: w, entries: map[string][]streamEntry{}, originals: map[string]bool{}}
+	for i := range r.positions {
+		r.positions[i] = "0"
 	}
-	return c
+	return r
 }
 
-func (w *world) stream(p int) string { return w.namespace + ":{" + strconv.Itoa(p) + "}:events" }
+func (w *world) streamKey(partition int) string {
+	return w.namespace + ":{" + strconv.Itoa(partition) + "}:events"
+}
 
-func partition(account string) int {
+func partitionOf(account string) int {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(account)) // never fails
 	return int(h.Sum32() % partitions)
 }
 
-// follow reads until stop is called, which reads what is left.
-func (c *consumer) follow() (stop func()) {
+// followStreams reads in the background until stop is called. stop reads the remaining entries.
+func (r *streamReader) followStreams() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
+	ended := make(chan struct{})
 	go func() {
-		defer close(done)
+		defer close(ended)
 		for ctx.Err() == nil {
-			c.read(200)
+			r.readEntries(200)
 		}
-		c.drain()
+		r.readAll()
 	}()
-	var once sync.Once
-	stop = func() { once.Do(func() { cancel(); <-done }) }
-	c.w.Cleanup(stop)
+	stop = sync.OnceFunc(func() {
+		cancel()
+		<-ended
+	})
+	r.w.Cleanup(stop)
 	return stop
 }
 
-// drain reads what there is.
-func (c *consumer) drain() {
-	for c.read(-1) > 0 {
+// readAll reads all entries that the streams have.
+func (r *streamReader) readAll() {
+	for r.readEntries(-1) > 0 {
 	}
 }
 
-// read waits for entries for as many milliseconds; -1: not at all.
-func (c *consumer) read(block int64) int {
+// readEntries reads some entries and returns their number. It waits for them for at most that many
+// milliseconds; -1: it does not wait.
+func (r *streamReader) readEntries(blockMilliseconds int64) int {
 	args := []any{"XREAD", "COUNT", 100}
-	if block > 0 {
-		args = append(args, "BLOCK", block)
+	if blockMilliseconds > 0 {
+		args = append(args, "BLOCK", blockMilliseconds)
 	}
 	args = append(args, "STREAMS")
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for p := range partitions {
-		args = append(args, c.w.stream(p))
+		args = append(args, r.w.streamKey(p))
 	}
 	for p := range partitions {
-		args = append(args, c.at[p])
+		args = append(args, r.positions[p])
 	}
 	cmd := redis.NewXStreamSliceCmd(context.Background(), args...)
-	_ = c.w.rdb.Process(context.Background(), cmd) // the command has the error, too
+	_ = r.w.rdb.Process(context.Background(), cmd) // Result returns the same error
 	streams, err := cmd.Result()
-	if err != nil && err != redis.Nil { //nolint:errorlint // go-redis returns it as it is
-		c.w.Errorf("read streams: %v", err)
+	if err != nil && err != redis.Nil { //nolint:errorlint // go-redis does not wrap it
+		r.w.Errorf("read streams: %v", err)
 		return 0
 	}
 	n := 0
 	for _, s := range streams {
 		for _, m := range s.Messages {
 			n++
-			p := c.take(s.Stream, m)
-			c.at[p] = m.ID
+			partition := r.addEntry(s.Stream, m)
+			r.positions[partition] = m.ID
 		}
 	}
 	return n
 }
 
-// take checks one entry and returns its partition.
-func (c *consumer) take(stream string, m redis.XMessage) int {
+// addEntry checks one entry, keeps it and returns its partition.
+func (r *streamReader) addEntry(stream string, m redis.XMessage) int {
 	fields := map[string]string{}
 	for k, v := range m.Values {
 		fields[k], _ = v.(string)
 	}
 	account := fields["account"]
+	partition := partitionOf(account)
+	checkEqual(r.w, "stream of "+account, stream, r.w.streamKey(partition))
 	seq, err := strconv.ParseInt(fields["seq"], 10, 64)
-	list := c.events[account]
-	p := partition(account)
-	switch {
-	case err != nil || stream != c.w.stream(p):
-		c.w.Errorf("stream %s has %v, which does not belong there", stream, fields)
-	case len(list) == 0 && seq != 1 && !c.based:
-		c.w.Errorf("the stream of %s begins at %d", account, seq)
-	case len(list) > 0 && seq != list[len(list)-1].seq+1:
-		c.w.Errorf("the stream of %s goes from %d to %d", account, list[len(list)-1].seq, seq)
+	if err != nil {
+		r.w.Errorf("seq of %v: %v", fields, err)
 	}
-	e := entry{seq: seq, fields: fields}
-	c.events[account] = append(list, e)
+	list := r.entries[account]
+	switch {
+	case len(list) > 0:
+		checkEqual(r.w, "next seq in the stream of "+account, seq, list[len(list)-1].seq+1)
+	case !r.redisWasEmptied:
+		checkEqual(r.w, "first seq in the stream of "+account, seq, 1)
+	}
+	e := streamEntry{seq: seq, fields: fields}
+	r.entries[account] = append(list, e)
+	id := fields["id"]
 	switch {
 	case fields["copy"] == "1":
-		c.copies = append(c.copies, e)
-	case c.first[fields["id"]]:
-		c.w.Errorf("a consumer that skips copies gets event %s twice", fields["id"])
+		r.copies = append(r.copies, e)
+	case r.originals[id]:
+		r.w.Errorf("event %s is in the streams twice without being a copy", id)
 	default:
-		c.first[fields["id"]] = true
+		r.originals[id] = true
 	}
-	return p
+	return partition
 }
 
-// agrees compares the account's entries with the ledger's history.
-func (c *consumer) agrees(account string, history []event) {
-	c.w.Helper()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	list := c.events[account]
-	if len(list) == 0 || list[len(list)-1].seq != int64(len(history)) || (!c.based && len(list) != len(history)) {
-		c.w.Errorf("the stream has %d events of %s, the ledger %d", len(list), account, len(history))
+// checkAccount compares the account's entries with the ledger's history.
+func (r *streamReader) checkAccount(account string, history []accountEvent) {
+	r.w.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	list := r.entries[account]
+	if len(list) == 0 {
+		r.w.Errorf("the stream has no events of %s, want up to seq %d", account, len(history))
+		return
+	}
+	if last := list[len(list)-1].seq; last != int64(len(history)) {
+		r.w.Errorf("last seq in the stream of %s: got %d, want %d", account, last, len(history))
+		return
+	}
+	if !r.redisWasEmptied && len(list) != len(history) {
+		r.w.Errorf("entries in the stream of %s: got %d, want %d", account, len(list), len(history))
 		return
 	}
 	for _, e := range list {
-		if want := string(history[e.seq-1].Event); e.own() != want {
-			c.w.Errorf("event %d of %s is in the stream\n%s\nand in the ledger\n%s", e.seq, account, e.own(), want)
+		if want := string(history[e.seq-1].Event); e.accountView() != want {
+			r.w.Errorf("event %d of %s in the stream:\ngot  %s\nwant %s", e.seq, account, e.accountView(), want)
 		}
 	}
 }
 
-// twins checks that each second party's delivery has a first party's with the same id.
-func (c *consumer) twins() {
-	c.w.Helper()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, e := range c.copies {
-		if !c.first[e.fields["id"]] && !c.based {
-			c.w.Errorf("copy %s has no first delivery", e.fields["id"])
+// checkCopies wants the delivery to the first party for each copy.
+func (r *streamReader) checkCopies() {
+	r.w.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.redisWasEmptied {
+		return
+	}
+	for _, e := range r.copies {
+		if id := e.fields["id"]; !r.originals[id] {
+			r.w.Errorf("event %s is in the streams only as a copy", id)
 		}
 	}
 }
 
-// hash is the account's balance hash.
-func (w *world) hash(account string) map[string]string {
+// readHash returns the account's balance hash.
+func (w *world) readHash(account string) map[string]string {
 	w.Helper()
-	key := w.namespace + ":{" + strconv.Itoa(partition(account)) + "}:balance:" + account
-	got, err := w.rdb.HGetAll(w.Context(), key).Result()
+	key := w.namespace + ":{" + strconv.Itoa(partitionOf(account)) + "}:balance:" + account
+	hash, err := w.rdb.HGetAll(w.Context(), key).Result()
 	if err != nil {
 		w.Fatal(err)
 	}
-	return got
+	return hash
 }
 
-// hashIs wants the balance hash to say what the ledger says.
-func (w *world) hashIs(b balance) {
+// checkHash compares the account's balance hash with the ledger's balance.
+func (w *world) checkHash(b balance) {
 	w.Helper()
 	want := map[string]string{"seq": strconv.FormatInt(b.Seq, 10)}
 	if isModel(b.AccountID) {
@@ -193,20 +213,19 @@ func (w *world) hashIs(b balance) {
 		want["available"] = strconv.FormatInt(b.AvailableBalance, 10)
 		want["escrow"] = strconv.FormatInt(b.EscrowBalance, 10)
 	}
-	got := w.hash(b.AccountID)
-	updated := got["updatedAt"]
+	got := w.readHash(b.AccountID)
+	if got["updatedAt"] == "" {
+		w.Errorf("balance hash of %s: got no updatedAt", b.AccountID)
+	}
 	delete(got, "updatedAt")
-	if !reflect.DeepEqual(got, want) || updated == "" {
-		w.Errorf("balance hash of %s: %v updated at %q, want %v", b.AccountID, got, updated, want)
+	if !reflect.DeepEqual(got, want) {
+		w.Errorf("balance hash of %s: got %v, want %v", b.AccountID, got, want)
 	}
 }
 
-// decoded is JSON as a map.
-func (w *world) decoded(raw []byte) object {
+// waitForHashSeq waits until the account's balance hash has that seq.
+func (w *world) waitForHashSeq(account string, seq int64) {
 	w.Helper()
-	var o object
-	if err := json.Unmarshal(raw, &o); err != nil {
-		w.Fatalf("%v in %s", err, raw)
-	}
-	return o
+	want := strconv.FormatInt(seq, 10)
+	w.waitUntil("the balance hash of "+account+" has seq "+want, func() bool { return w.readHash(account)["seq"] == want })
 }

@@ -7,90 +7,81 @@ import (
 	"time"
 )
 
-// TestStreamTrimmedBehindTheGateway has a gateway without its link to Redis for longer than it bears, while entries come and are
-// trimmed away. One account has a further event afterwards, the other has none.
-func TestStreamTrimmedBehindTheGateway(t *testing.T) {
+// TestStreamTrimmedWhileTheGatewayIsDisconnected disconnects a gateway from Redis until it notices,
+// while entries are added and trimmed away. One account has another event afterwards, the other one
+// has none.
+func TestStreamTrimmedWhileTheGatewayIsDisconnected(t *testing.T) {
 	t.Parallel()
+	const busy = "user:busy"
+	const quiet = "user:quiet"
 	w := newWorld(t)
-	link := w.proxy(w.redisURL)
-	core := w.core()
-	gateway := w.gateway(core.url(), "--redis-url", w.through(link, w.redisURL))
-	a := w.api(core)
-	accounts := []string{"user:busy", "user:quiet"}
-	earn := func(n int) {
-		for range n {
-			for _, account := range accounts {
-				a.do(credit(account, 10))
-			}
-		}
-	}
-	earn(3)
-	c := w.client("app", []*server{gateway}, accounts...)
-	stream := w.consumer()
+	link, redisURL := w.startProxy(w.redisURL)
+	core := w.startCore()
+	gateway := w.startGateway(core.baseURL(), "--redis-url", redisURL)
+	a := w.newAPI(core)
+	a.creditTimes(3, busy, quiet)
+	c := w.startClient("app", []*server{gateway}, busy, quiet)
+	reader := w.newStreamReader()
 	link.PauseRequests()
 	link.Cut()
-	earn(50)
-	w.eventually("the outbox is empty", func() bool { return w.outbox() == 0 })
-	stream.drain()
-	for _, account := range accounts {
-		if err := w.rdb.XTrimMaxLen(t.Context(), w.stream(partition(account)), 0).Err(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	w.eventually("the gateway knows that Redis is away", func() bool { return !gateway.ready() })
-	// It serves whom it has and who comes, from the core.
-	fresh := w.client("fresh", []*server{gateway}, accounts...)
+	a.creditTimes(50, busy, quiet)
+	w.waitUntilPublished()
+	reader.readAll()
+	w.trimStream(busy, 0)
+	w.trimStream(quiet, 0)
+	w.waitUntil("the gateway notices that Redis is unreachable", func() bool { return !gateway.isReady() })
+	// From the core the gateway serves its clients, and new ones.
+	fresh := w.startClient("fresh", []*server{gateway}, busy, quiet)
 	link.Cut()
 	link.Resume()
-	c.reaches("user:quiet", 53)
-	a.do(credit("user:busy", 10))
-	c.reaches("user:busy", 54)
-	w.allAgree(a, stream, accounts, c, fresh)
-	if codes := c.ended(); len(codes) > 0 {
-		t.Errorf("the client lost its connection: %v", codes)
-	}
+	c.waitForSeq(quiet, 53)
+	a.mustDo(newCredit(busy, 10))
+	c.waitForSeq(busy, 54)
+	w.checkAgreement(a, reader, []string{busy, quiet}, c, fresh)
+	c.checkStayedConnected()
 }
 
-// TestStreamTrimmedWhileTheGatewayStoodStill has a gateway that stands still, as a machine that is moved does, while entries come and
-// are trimmed away. Its link to Redis never fails. The stream has an entry left, so that only the account without further
-// events has lost all that would tell.
-func TestStreamTrimmedWhileTheGatewayStoodStill(t *testing.T) {
+// TestStreamTrimmedWhileTheGatewayIsSuspended suspends a gateway, as the migration of a virtual
+// machine does, while entries are added and trimmed away. Its link to Redis never fails. The stream
+// keeps one entry, so only the account without another event has lost all of its entries.
+func TestStreamTrimmedWhileTheGatewayIsSuspended(t *testing.T) {
 	t.Parallel()
+	const busy = "user:busy"
+	quiet := otherAccountInStreamOf(busy)
 	w := newWorld(t)
-	core := w.core()
-	gateway := w.gateway(core.url())
-	a := w.api(core)
-	busy, quiet := "user:busy", ""
-	for n := 0; quiet == ""; n++ {
-		if other := fmt.Sprintf("user:quiet%d", n); partition(other) == partition(busy) {
-			quiet = other
+	core := w.startCore()
+	gateway := w.startGateway(core.baseURL())
+	a := w.newAPI(core)
+	a.creditTimes(3, quiet)
+	a.creditTimes(3, busy)
+	c := w.startClient("app", []*server{gateway}, busy, quiet)
+	reader := w.newStreamReader()
+	err := gateway.process.Signal(syscall.SIGSTOP)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.creditTimes(20, quiet)
+	a.creditTimes(20, busy)
+	w.waitUntilPublished()
+	reader.readAll()
+	w.trimStream(busy, 1)
+	suspended := time.Now()
+	w.waitUntil("a read of the gateway is late", func() bool { return time.Since(suspended) > 1200*time.Millisecond })
+	err = gateway.process.Signal(syscall.SIGCONT)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.waitForSeq(quiet, 23)
+	c.waitForSeq(busy, 23)
+	w.checkAgreement(a, reader, []string{busy, quiet}, c)
+}
+
+// otherAccountInStreamOf returns another account whose events are in the same stream.
+func otherAccountInStreamOf(account string) string {
+	for n := 0; ; n++ {
+		other := fmt.Sprintf("user:quiet%d", n)
+		if partitionOf(other) == partitionOf(account) {
+			return other
 		}
 	}
-	earn := func(account string, n int) {
-		for range n {
-			a.do(credit(account, 10))
-		}
-	}
-	earn(quiet, 3)
-	earn(busy, 3)
-	c := w.client("app", []*server{gateway}, busy, quiet)
-	stream := w.consumer()
-	if err := gateway.process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	earn(quiet, 20)
-	earn(busy, 20)
-	w.eventually("the outbox is empty", func() bool { return w.outbox() == 0 })
-	stream.drain()
-	if err := w.rdb.XTrimMaxLen(t.Context(), w.stream(partition(busy)), 1).Err(); err != nil {
-		t.Fatal(err)
-	}
-	stopped := time.Now()
-	w.eventually("a read is late", func() bool { return time.Since(stopped) > 1200*time.Millisecond })
-	if err := gateway.process.Signal(syscall.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
-	c.reaches(quiet, 23)
-	c.reaches(busy, 23)
-	w.allAgree(a, stream, []string{busy, quiet}, c)
 }

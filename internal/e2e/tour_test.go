@@ -14,7 +14,11 @@ import (
 )
 
 // tourStep is a part of the tour in README.md: commands, and the output that the page shows for them.
-type tourStep struct{ title, commands, shown string }
+type tourStep struct {
+	title    string
+	commands string
+	shown    string
+}
 
 // TestTourInREADME pastes the commands of the tour into one shell, beside a core dev with a new
 // ledger. It compares their output with the output that README.md shows.
@@ -25,13 +29,14 @@ func TestTourInREADME(t *testing.T) {
 	for i, step := range steps {
 		t.Run(step.title, func(t *testing.T) {
 			if !shownPattern(step.shown).MatchString(removeSpace(outputs[i])) {
-				t.Errorf("the commands\n%s\ngot:\n%s\nREADME.md shows:\n%s", step.commands, outputs[i], step.shown)
+				t.Errorf("output of\n%s\ngot:\n%s\nwant:\n%s", step.commands, outputs[i], step.shown)
 			}
 		})
 	}
 }
 
-// The tour shows a hold, its retry, both refusals, and all events in order.
+// TestTourShowsEachOutcome wants the tour to show a hold, its retry, both refusals, and all events in
+// order.
 func TestTourShowsEachOutcome(t *testing.T) {
 	t.Parallel()
 	var shown strings.Builder
@@ -104,7 +109,7 @@ func startDev(t *testing.T) (addresses []string) {
 	t.Cleanup(func() {
 		p.Kill()
 		if t.Failed() {
-			t.Logf("core dev wrote:\n%s", tail(p.Output(), 8<<10))
+			t.Logf("core dev wrote:\n%s", lastBytes(p.Output(), 8<<10))
 		}
 	})
 
@@ -150,7 +155,7 @@ func runTour(t *testing.T, steps []tourStep, addresses []string) []string {
 	}
 	outputs := strings.Split(string(raw), endOfStep+"\n")
 	if len(outputs) != len(steps)+1 {
-		t.Fatalf("%d steps have an output, want %d", len(outputs)-1, len(steps))
+		t.Fatalf("steps with an output: got %d, want %d", len(outputs)-1, len(steps))
 	}
 	return outputs
 }

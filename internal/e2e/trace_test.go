@@ -3,7 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/hex"
-	"fmt"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -16,76 +16,89 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// span is what the test looks at.
-type span struct {
-	service, name, id, parent string
-	begin, end                uint64
-	numbers                   map[string]int64 // attributes
+// receivedSpan has the fields of a span that the test checks.
+type receivedSpan struct {
+	service string
+	name    string
+	id      string
+	parent  string
+	start   uint64
+	end     uint64
+	numbers map[string]int64 // attributes
 }
 
-// traces is an OpenTelemetry collector: OTLP over HTTP.
-type traces struct {
+// traceCollector is an OpenTelemetry collector that receives OTLP over HTTP.
+type traceCollector struct {
 	*testing.T
 	url string
 
-	mu    sync.Mutex        // protects spans
-	spans map[string][]span // by trace
+	mu    sync.Mutex                // protects spans
+	spans map[string][]receivedSpan // by trace
 }
 
-func (w *world) traces() *traces {
+func (w *world) startTraceCollector() *traceCollector {
 	w.Helper()
-	c := &traces{T: w.T, spans: map[string][]span{}}
-	server := httptest.NewServer(http.HandlerFunc(c.receive))
+	c := &traceCollector{T: w.T, spans: map[string][]receivedSpan{}}
+	server := httptest.NewServer(http.HandlerFunc(c.receiveExport))
 	w.Cleanup(server.Close)
 	c.url = server.URL
 	return c
 }
 
-func (c *traces) receive(w http.ResponseWriter, r *http.Request) {
-	var request collector.ExportTraceServiceRequest
+func (c *traceCollector) receiveExport(w http.ResponseWriter, r *http.Request) {
+	checkEqual(c, "method of an export", r.Method, http.MethodPost)
+	checkEqual(c, "path of an export", r.URL.Path, "/v1/traces")
 	body, err := io.ReadAll(r.Body)
-	if err == nil {
-		err = proto.Unmarshal(body, &request)
+	if err != nil {
+		c.Errorf("read export: %v", err)
+		return
 	}
-	if err != nil || r.Method != http.MethodPost || r.URL.Path != "/v1/traces" {
-		c.Errorf("%s %s is no export of traces: %v", r.Method, r.URL, err)
+	var request collector.ExportTraceServiceRequest
+	err = proto.Unmarshal(body, &request)
+	if err != nil {
+		c.Errorf("decode export: %v", err)
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, of := range request.GetResourceSpans() {
+	for _, resource := range request.GetResourceSpans() {
 		service := ""
-		for _, a := range of.GetResource().GetAttributes() {
+		for _, a := range resource.GetResource().GetAttributes() {
 			if a.GetKey() == "service.name" {
 				service = a.GetValue().GetStringValue()
 			}
 		}
-		for _, scope := range of.GetScopeSpans() {
+		for _, scope := range resource.GetScopeSpans() {
 			for _, s := range scope.GetSpans() {
-				c.add(service, s)
+				c.addSpan(service, s)
 			}
 		}
 	}
 	w.Header().Set("Content-Type", "application/x-protobuf")
 }
 
-func (c *traces) add(service string, s *spans.Span) {
-	got := span{
-		service: service, name: s.GetName(), id: hex.EncodeToString(s.GetSpanId()), parent: hex.EncodeToString(s.GetParentSpanId()),
-		begin: s.GetStartTimeUnixNano(), end: s.GetEndTimeUnixNano(), numbers: map[string]int64{},
+func (c *traceCollector) addSpan(service string, s *spans.Span) {
+	received := receivedSpan{
+		service: service,
+		name:    s.GetName(),
+		id:      hex.EncodeToString(s.GetSpanId()),
+		parent:  hex.EncodeToString(s.GetParentSpanId()),
+		start:   s.GetStartTimeUnixNano(),
+		end:     s.GetEndTimeUnixNano(),
+		numbers: map[string]int64{},
 	}
 	for _, a := range s.GetAttributes() {
-		got.numbers[a.GetKey()] = a.GetValue().GetIntValue()
+		received.numbers[a.GetKey()] = a.GetValue().GetIntValue()
 	}
 	trace := hex.EncodeToString(s.GetTraceId())
-	c.spans[trace] = append(c.spans[trace], got)
+	c.spans[trace] = append(c.spans[trace], received)
 }
 
-// of lists a trace's spans of one name.
-func (c *traces) of(trace, name string) []span {
+// listSpans lists the spans of one name, in one trace.
+func (c *traceCollector) listSpans(trace, name string) []receivedSpan {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var list []span
+	var list []receivedSpan
 	for _, s := range c.spans[trace] {
 		if s.name == name {
 			list = append(list, s)
@@ -94,93 +107,113 @@ func (c *traces) of(trace, name string) []span {
 	return list
 }
 
-// traced is send with a traceparent.
-func (a *api) traced(wr write, traceparent string) {
+func (c *traceCollector) countSpans(trace string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.spans[trace])
+}
+
+// countByName counts the spans of one name, in all traces.
+func (c *traceCollector) countByName(name string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
+	for _, list := range c.spans {
+		for _, s := range list {
+			if s.name == name {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// requireSpan returns the only span of its name in the trace. It must have this service and parent.
+func (c *traceCollector) requireSpan(trace, name, service, parent string) receivedSpan {
+	c.Helper()
+	list := c.listSpans(trace, name)
+	if len(list) != 1 {
+		c.Fatalf("spans %q: got %+v, want one", name, list)
+	}
+	s := list[0]
+	checkEqual(c, "service of span "+name, s.service, service)
+	checkEqual(c, "parent of span "+name, s.parent, parent)
+	if s.start > s.end {
+		c.Errorf("times of span %s: got the start %d after the end %d", name, s.start, s.end)
+	}
+	return s
+}
+
+// mustDoTraced sends the write with a traceparent. It must be done.
+func (a *api) mustDoTraced(wr write, traceparent string) {
 	a.w.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), a.timeout)
-	defer cancel()
-	body := fmt.Sprintf(`{"amount":%v,"reason":"%v"}`, wr.body["amount"], wr.body["reason"])
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.base+wr.path, strings.NewReader(body))
+	body, err := json.Marshal(wr.body)
 	if err != nil {
 		a.w.Fatal(err)
 	}
-	req.Header = http.Header{
-		"Authorization": {"Bearer " + a.token}, "Content-Type": {"application/json"}, "Idempotency-Key": {wr.key}, "Traceparent": {traceparent},
+	ctx, cancel := context.WithTimeout(context.Background(), a.timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.base+wr.path, strings.NewReader(string(body)))
+	if err != nil {
+		a.w.Fatal(err)
 	}
+	req.Header.Set("Authorization", "Bearer "+a.token)
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Idempotency-Key", wr.key)
+	req.Header.Set("Traceparent", traceparent)
 	resp, err := a.w.http.Do(req)
 	if err != nil {
 		a.w.Fatal(err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusCreated {
-		a.w.Fatalf("%s: %s", wr.path, resp.Status)
+		a.w.Fatalf("POST %s: got status %s, want 201", wr.path, resp.Status)
 	}
 }
 
-// TestTraces follows a request to the sockets, through real programs.
-func TestTraces(t *testing.T) {
+// TestTraceFollowsARequestToTheSockets sends a request with a sampled trace, one with an unsampled
+// trace, and one without a trace.
+func TestTraceFollowsARequestToTheSockets(t *testing.T) {
 	t.Parallel()
 	const (
-		sampled, unsampled = "0af7651916cd43dd8448eb211c80319c", "1bf7651916cd43dd8448eb211c80319c"
-		caller             = "b7ad6b7169203331"
-		user               = "user:u1"
+		sampled   = "0af7651916cd43dd8448eb211c80319c"
+		unsampled = "1bf7651916cd43dd8448eb211c80319c"
+		caller    = "b7ad6b7169203331"
+		user      = "user:u1"
 	)
 	w := newWorld(t)
-	c := w.traces()
-	core := w.core("--otlp-endpoint", c.url)
-	gateway := w.gateway(core.url(), "--otlp-endpoint", c.url+"/")
-	silent := w.gateway(core.url()) // traces nothing
-	a := w.api(core)
+	c := w.startTraceCollector()
+	core := w.startCore("--otlp-endpoint", c.url)
+	gateway := w.startGateway(core.baseURL(), "--otlp-endpoint", c.url+"/")
+	untraced := w.startGateway(core.baseURL())
+	a := w.newAPI(core)
 	clients := []*client{
-		w.client("phone", []*server{gateway}, user), w.client("tablet", []*server{gateway}, user), w.client("tv", []*server{silent}, user),
+		w.startClient("phone", []*server{gateway}, user),
+		w.startClient("tablet", []*server{gateway}, user),
+		w.startClient("tv", []*server{untraced}, user),
 	}
-	a.traced(credit(user, 10), "00-"+sampled+"-"+caller+"-01")
-	a.traced(credit(user, 10), "00-"+unsampled+"-"+caller+"-00")
-	a.do(credit(user, 10))
+	a.mustDoTraced(newCredit(user, 10), "00-"+sampled+"-"+caller+"-01")
+	a.mustDoTraced(newCredit(user, 10), "00-"+unsampled+"-"+caller+"-00")
+	a.mustDo(newCredit(user, 10))
 	for _, cl := range clients {
-		cl.reaches(user, 3)
-		cl.stop()
+		cl.waitForSeq(user, 3)
+		cl.disconnect()
 	}
-	w.eventually("the outbox is empty", func() bool { return w.outbox() == 0 })
-	gateway.stop() // sends what is queued
-	silent.stop()
-	core.stop()
+	w.waitUntilPublished()
+	gateway.stopProcess() // it sends its remaining spans
+	untraced.stopProcess()
+	core.stopProcess()
 
-	one := func(name, service, parent string) span {
-		t.Helper()
-		got := c.of(sampled, name)
-		if len(got) != 1 || got[0].service != service || got[0].parent != parent || got[0].begin > got[0].end {
-			t.Fatalf("%s: got %+v, want one of %s with the parent %s", name, got, service, parent)
-		}
-		return got[0]
-	}
-	request := one("POST /v1/accounts/{account}/credits", "core", caller)
-	commit := one("commit", "core", request.id)
-	one("publish", "core", commit.id)
-	deliver := one("deliver", "gateway", commit.id)
-	if request.numbers["http.response.status_code"] != http.StatusCreated {
-		t.Errorf("the request's span has %v", request.numbers)
-	}
-	if n := deliver.numbers; n["realtime.deliveries"] != 2 || n["realtime.written"] != 2 {
-		t.Errorf("the delivery's span has %v, want one for the phone and one for the tablet", n)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if n := len(c.spans[sampled]); n != 4 {
-		t.Errorf("the trace has %d spans: %+v", n, c.spans[sampled])
-	}
-	if n := len(c.spans[unsampled]); n != 0 {
-		t.Errorf("the trace that is not sampled has %d spans", n)
-	}
-	commits := 0
-	for _, list := range c.spans {
-		for _, s := range list {
-			if s.name == "commit" {
-				commits++
-			}
-		}
-	}
-	if commits != 2 { // the third request began a trace of its own
-		t.Errorf("%d commits were traced", commits)
-	}
+	request := c.requireSpan(sampled, "POST /v1/accounts/{account}/credits", "core", caller)
+	commit := c.requireSpan(sampled, "commit", "core", request.id)
+	c.requireSpan(sampled, "publish", "core", commit.id)
+	deliver := c.requireSpan(sampled, "deliver", "gateway", commit.id)
+	checkEqual(t, "status of the request", request.numbers["http.response.status_code"], http.StatusCreated)
+	// One delivery each for the phone and for the tablet.
+	checkEqual(t, "deliveries", deliver.numbers["realtime.deliveries"], 2)
+	checkEqual(t, "deliveries written", deliver.numbers["realtime.written"], 2)
+	checkEqual(t, "spans of the sampled trace", c.countSpans(sampled), 4)
+	checkEqual(t, "spans of the unsampled trace", c.countSpans(unsampled), 0)
+	// The request without a trace has started one.
+	checkEqual(t, "commits in all traces", c.countByName("commit"), 2)
 }

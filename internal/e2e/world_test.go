@@ -3,10 +3,12 @@ package e2e
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"net"
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,7 +23,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
-// patience bounds every wait: far more than anything takes on a busy machine.
+// patience bounds every wait. It is far longer than any operation takes on a busy machine.
 const patience = time.Minute
 
 const secret = "a-secret-of-tests-with-more-than-32-bytes"
@@ -29,30 +31,34 @@ const secret = "a-secret-of-tests-with-more-than-32-bytes"
 // world is a database and a Redis namespace, with the programs that run on them.
 type world struct {
 	*testing.T
-	databaseURL, redisURL, namespace string
+	databaseURL string
+	redisURL    string
+	namespace   string
 
-	// What the test itself looks at servers with, past all proxies.
+	// The test's own connections, which use no proxy.
 	db   *sql.DB
 	rdb  redis.UniversalClient
 	http *http.Client
 }
 
-// newWorld uses the shared Redis.
+// newWorld returns a world on the shared Redis.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	url, namespace := testenv.Redis(t)
-	return newWorldOn(t, url, namespace)
+	redisURL, namespace := testenv.Redis(t)
+	return newWorldOn(t, redisURL, namespace)
 }
 
 func newWorldOn(t *testing.T, redisURL, namespace string) *world {
 	t.Helper()
 	w := &world{T: t, databaseURL: ledgerdb.Postgres(t), redisURL: redisURL, namespace: namespace}
 	var err error
-	if w.db, err = sql.Open("postgres", w.databaseURL); err != nil {
+	w.db, err = sql.Open("postgres", w.databaseURL)
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.db.Close() })
-	if w.rdb, err = redisconn.Open(redisURL); err != nil {
+	w.rdb, err = redisconn.Open(redisURL)
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.rdb.Close() })
@@ -62,67 +68,83 @@ func newWorldOn(t *testing.T, redisURL, namespace string) *world {
 	return w
 }
 
-// server is a core or a gateway; it keeps its addresses when it is started again.
+// server is a core or a gateway. It keeps its addresses when it is started again.
 type server struct {
-	w           *world
-	program     string
-	http, admin string
-	process     *testenv.Process
+	w       *world
+	program string
+	http    string
+	admin   string
+	process *testenv.Process
 }
 
-// core starts a core on the world's servers; flags win over that.
-func (w *world) core(flags ...string) *server {
+// startCore starts a core on the world's servers. The flags override the default ones.
+func (w *world) startCore(flags ...string) *server {
 	w.Helper()
 	s := &server{w: w, program: "core", http: testenv.FreeAddr(w), admin: testenv.FreeAddr(w)}
-	s.start(flags...)
+	s.startProcess(flags...)
 	return s
 }
 
-// gateway starts a gateway that asks the core at coreURL; flags win over that.
-func (w *world) gateway(coreURL string, flags ...string) *server {
+// startGateway starts a gateway of the core at coreURL. The flags override the default ones.
+func (w *world) startGateway(coreURL string, flags ...string) *server {
 	w.Helper()
 	s := &server{w: w, program: "gateway", http: testenv.FreeAddr(w), admin: testenv.FreeAddr(w)}
-	s.start(append([]string{"--core-url", coreURL}, flags...)...)
+	s.startProcess(append([]string{"--core-url", coreURL}, flags...)...)
 	return s
 }
 
-func (s *server) url() string { return "http://" + s.http }
+func (s *server) baseURL() string { return "http://" + s.http }
 
-// start runs the program and returns when it is ready. What it leaves in its log must name no race and no panic.
-func (s *server) start(flags ...string) {
+// startProcess runs the program and returns when it is ready. The test fails if the program's
+// output reports a data race or a panic.
+func (s *server) startProcess(flags ...string) {
 	s.w.Helper()
 	args := []string{
-		"serve", "--http", s.http, "--admin", s.admin, "--redis-url", s.w.redisURL, "--namespace", s.w.namespace,
+		"serve",
+		"--http", s.http,
+		"--admin", s.admin,
+		"--redis-url", s.w.redisURL,
+		"--namespace", s.w.namespace,
 		"--log-format", "text",
 	}
 	env := []string{"JWT_HS256_SECRET=" + secret}
 	if s.program == "core" {
 		args = append(args, "--database-url", s.w.databaseURL)
 	} else {
-		env = append(env, "CORE_TOKEN="+s.w.token("gateway", nil, auth.ScopeRead))
+		env = append(env, "CORE_TOKEN="+s.w.signToken("gateway", nil, auth.ScopeRead))
 	}
-	p := testenv.StartProcess(s.w, s.w.TempDir(), filepath.Join(programs, s.program), append(args, flags...), env)
-	s.process = p
+	program := filepath.Join(programs, s.program)
+	s.process = testenv.StartProcess(s.w, s.w.TempDir(), program, append(args, flags...), env)
+	s.checkOutputAtCleanup()
+	s.waitUntilReady()
+}
+
+func (s *server) checkOutputAtCleanup() {
+	process := s.process // a restart replaces it
 	s.w.Cleanup(func() {
-		p.Kill()
-		output := p.Output()
+		process.Kill()
+		output := process.Output()
 		if strings.Contains(output, "DATA RACE") || strings.Contains(output, "panic") {
-			s.w.Errorf("%s broke:\n%s", s.program, output)
+			s.w.Errorf("%s had a data race or a panic:\n%s", s.program, output)
 		} else if s.w.Failed() {
-			s.w.Logf("%s on %s wrote:\n%s", s.program, s.http, tail(output, 8<<10))
+			s.w.Logf("%s on %s wrote:\n%s", s.program, s.http, lastBytes(output, 8<<10))
 		}
-	})
-	s.w.eventually(s.program+" is ready", func() bool {
-		select {
-		case <-p.Exited():
-			s.w.Fatalf("%s ended while starting:\n%s", s.program, p.Output())
-		default:
-		}
-		return s.ready()
 	})
 }
 
-func (s *server) ready() bool {
+func (s *server) waitUntilReady() {
+	s.w.Helper()
+	s.w.waitUntil(s.program+" is ready", func() bool {
+		select {
+		case <-s.process.Exited():
+			s.w.Fatalf("%s ended while starting:\n%s", s.program, s.process.Output())
+		default:
+		}
+		return s.isReady()
+	})
+}
+
+func (s *server) isReady() bool {
 	resp, err := s.w.http.Get("http://" + s.admin + "/readyz")
 	if err != nil {
 		return false
@@ -131,91 +153,130 @@ func (s *server) ready() bool {
 	return resp.StatusCode == http.StatusOK
 }
 
-// stop ends the program as an operator does, and wants exit code 0.
-func (s *server) stop() {
+// stopProcess stops the program as an operator does. Its exit code must be 0.
+func (s *server) stopProcess() {
 	s.w.Helper()
-	if err := s.process.Signal(syscall.SIGTERM); err != nil {
+	err := s.process.Signal(syscall.SIGTERM)
+	if err != nil {
 		s.w.Fatalf("stop %s: %v", s.program, err)
 	}
 	select {
 	case <-s.process.Exited():
 	case <-time.After(patience):
-		s.w.Fatalf("%s does not stop", s.program)
+		s.w.Fatalf("%s did not stop within %s", s.program, patience)
 	}
 	s.w.http.CloseIdleConnections()
 	if code := s.process.ExitCode(); code != 0 {
-		s.w.Errorf("%s stopped with exit code %d", s.program, code)
+		s.w.Errorf("exit code of %s: got %d, want 0", s.program, code)
 	}
 }
 
-// kill is kill -9.
-func (s *server) kill() {
+// killProcess ends the program as kill -9 does.
+func (s *server) killProcess() {
 	s.process.Kill()
 	s.w.http.CloseIdleConnections()
 }
 
-func (w *world) token(sub string, accounts []string, scopes ...string) string {
+func (w *world) signToken(subject string, accounts []string, scopes ...string) string {
 	w.Helper()
-	raw, err := auth.Sign([]byte(secret), auth.Request{Subject: sub, Accounts: accounts, Scopes: scopes, TTL: time.Hour})
+	token, err := auth.Sign([]byte(secret), auth.Request{Subject: subject, Accounts: accounts, Scopes: scopes, TTL: time.Hour})
 	if err != nil {
 		w.Fatal(err)
 	}
-	return raw
+	return token
 }
 
-// eventually waits until a condition holds that nothing signals.
-func (w *world) eventually(what string, holds func() bool) {
+// waitUntil waits until a condition holds that nothing signals.
+func (w *world) waitUntil(condition string, holds func() bool) {
 	w.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(patience); !holds(); {
 		if time.Now().After(deadline) {
-			w.Fatalf("not within %s: %s", patience, what)
+			w.Fatalf("not within %s: %s", patience, condition)
 		}
 		<-tick.C
 	}
 }
 
-// through returns a URL that leads to its server by way of the proxy.
-func (w *world) through(p *testenv.Proxy, raw string) string {
+// startProxy starts a proxy to the server of a URL, and returns the URL that leads through the
+// proxy.
+func (w *world) startProxy(serverURL string) (*testenv.Proxy, string) {
 	w.Helper()
-	u, err := url.Parse(raw)
-	if err != nil {
-		w.Fatal(err)
-	}
-	u.Host = p.Addr()
-	return u.String()
-}
-
-// proxy is a network link to the server of a URL.
-func (w *world) proxy(raw string) *testenv.Proxy {
-	w.Helper()
-	u, err := url.Parse(raw)
+	u, err := url.Parse(serverURL)
 	if err != nil {
 		w.Fatal(err)
 	}
 	host := u.Host
 	if u.Port() == "" {
-		host = net.JoinHostPort(u.Hostname(), map[string]string{"postgres": "5432", "redis": "6379"}[u.Scheme])
+		defaultPorts := map[string]string{"postgres": "5432", "redis": "6379"}
+		host = net.JoinHostPort(u.Hostname(), defaultPorts[u.Scheme])
 	}
-	return testenv.NewProxy(w, host)
+	proxy := testenv.NewProxy(w, host)
+	u.Host = proxy.Addr()
+	return proxy, u.String()
 }
 
-// count runs a query that answers one number.
-func (w *world) count(query string, args ...any) (n int64) {
+// queryInt runs a query that returns one number.
+func (w *world) queryInt(query string, args ...any) int64 {
 	w.Helper()
 	ctx, cancel := context.WithTimeout(w.Context(), patience)
 	defer cancel()
-	if err := w.db.QueryRowContext(ctx, query, args...).Scan(&n); err != nil {
+	var n int64
+	err := w.db.QueryRowContext(ctx, query, args...).Scan(&n)
+	if err != nil {
 		w.Fatalf("%s: %v", query, err)
 	}
 	return n
 }
 
-// outbox counts committed transactions that the core does not yet know to be published.
-func (w *world) outbox() int64 {
+// countOutbox counts the transactions that are committed, but not yet marked as published.
+func (w *world) countOutbox() int64 {
 	w.Helper()
-	return w.count(`SELECT count(*) FROM outbox`)
+	return w.queryInt(`SELECT count(*) FROM outbox`)
 }
 
-func tail(s string, n int) string { return s[max(0, len(s)-n):] }
+func (w *world) waitUntilPublished() {
+	w.Helper()
+	w.waitUntil("the outbox is empty", func() bool { return w.countOutbox() == 0 })
+}
+
+// readMetric returns the value of a metric with its labels. It is 0 if the server does not export
+// it.
+func (w *world) readMetric(s *server, name string) float64 {
+	w.Helper()
+	metrics := w.getBody("http://"+s.admin+"/metrics", "", http.StatusOK)
+	for line := range strings.Lines(string(metrics)) {
+		value, found := strings.CutPrefix(line, name+" ")
+		if !found {
+			continue
+		}
+		n, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+		if err != nil {
+			w.Fatalf("metric %s: %v", line, err)
+		}
+		return n
+	}
+	return 0
+}
+
+// checkEqual names the value that differs from the expected one.
+func checkEqual[T comparable](t testing.TB, name string, got, want T) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: got %v, want %v", name, got, want)
+	}
+}
+
+func (w *world) decodeObject(raw []byte) object {
+	w.Helper()
+	var o object
+	err := json.Unmarshal(raw, &o)
+	if err != nil {
+		w.Fatalf("decode %s: %v", raw, err)
+	}
+	return o
+}
+
+// lastBytes returns at most the last n bytes of a text.
+func lastBytes(text string, n int) string { return text[max(0, len(text)-n):] }
