@@ -20,6 +20,7 @@ func FreeAddr(t testing.TB) string {
 // test ends. It marks the TCP port as reserved; no server of this module uses UDP.
 func reservePort(t testing.TB) int {
 	t.Helper()
+
 	for range 100 {
 		port := 10000 + rand.IntN(22000)
 		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
@@ -27,11 +28,13 @@ func reservePort(t testing.TB) int {
 		if err != nil {
 			continue
 		}
+
 		listener, err := net.Listen("tcp", addr)
 		if err != nil {
 			_ = reservation.Close()
 			continue
 		}
+
 		err = listener.Close()
 		if err != nil {
 			t.Fatalf("close listener: %v", err)
@@ -39,6 +42,7 @@ func reservePort(t testing.TB) int {
 		t.Cleanup(func() { _ = reservation.Close() })
 		return port
 	}
+
 	t.Fatal("no free port")
 	return 0
 }

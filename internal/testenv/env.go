@@ -19,11 +19,13 @@ const pollInterval = 5 * time.Millisecond
 // message that says how to start the servers.
 func requireEnv(t testing.TB, name string) string {
 	t.Helper()
+
 	value := os.Getenv(name)
 	if value == "" {
 		t.Fatalf("%s is not set: this test needs real servers.\n"+
 			"Run ./scripts/test, or in your shell: eval \"$(./scripts/services up)\" (and later ./scripts/services down).", name)
 	}
+
 	return value
 }
 

@@ -15,6 +15,7 @@ import (
 // Histograms of durations must have fine enough buckets.
 func CheckMetrics(t testing.TB, reg *prometheus.Registry, section string) {
 	t.Helper()
+
 	documented := readDocumentedMetrics(t, section)
 	exported := describeMetrics(t, reg)
 	for name, labels := range exported {
@@ -25,6 +26,7 @@ func CheckMetrics(t testing.TB, reg *prometheus.Registry, section string) {
 			t.Errorf("labels of %s: got {%s}, want {%s} as in docs/metrics.md", name, labels, doc.labels)
 		}
 	}
+
 	for name := range documented {
 		_, found := exported[name]
 		if !found {
@@ -36,6 +38,7 @@ func CheckMetrics(t testing.TB, reg *prometheus.Registry, section string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, f := range families {
 		name := f.GetName()
 		kind := strings.ToLower(f.GetType().String())
@@ -43,6 +46,7 @@ func CheckMetrics(t testing.TB, reg *prometheus.Registry, section string) {
 		if found && kind != doc.kind {
 			t.Errorf("type of %s: got %s, want %s as in docs/metrics.md", name, kind, doc.kind)
 		}
+
 		if f.GetType() == dto.MetricType_HISTOGRAM && strings.HasSuffix(name, "_seconds") {
 			checkBuckets(t, name, f.GetMetric()[0].GetHistogram().GetBucket())
 		}
@@ -55,6 +59,7 @@ var metricDesc = regexp.MustCompile(`fqName: "(\w+)".*variableLabels: \{(.*)\}\}
 // of the process.
 func describeMetrics(t testing.TB, reg *prometheus.Registry) map[string]string {
 	t.Helper()
+
 	descs := make(chan *prometheus.Desc)
 	go func() {
 		reg.Describe(descs)
@@ -72,11 +77,13 @@ func describeMetrics(t testing.TB, reg *prometheus.Registry) map[string]string {
 		if parts == nil {
 			t.Fatalf("cannot parse %s", d)
 		}
+
 		name := parts[1]
 		if !strings.HasPrefix(name, "go_") && !strings.HasPrefix(name, "process_") {
 			labels[name] = parts[2]
 		}
 	}
+
 	return labels
 }
 
@@ -84,14 +91,17 @@ func describeMetrics(t testing.TB, reg *prometheus.Registry) map[string]string {
 // second each bound is at most 2.5 times the one before, so a quantile is known within that factor.
 func checkBuckets(t testing.TB, name string, buckets []*dto.Bucket) {
 	t.Helper()
+
 	first := buckets[0].GetUpperBound()
 	if first > 0.001 {
 		t.Errorf("first bucket of %s: got %v s, want at most 1 ms", name, first)
 	}
+
 	last := buckets[len(buckets)-1].GetUpperBound()
 	if last < 2.5 {
 		t.Errorf("last bucket of %s: got %v s, want at least 2.5 s", name, last)
 	}
+
 	for i := 1; i < len(buckets); i++ {
 		low := buckets[i-1].GetUpperBound()
 		high := buckets[i].GetUpperBound()
@@ -112,10 +122,12 @@ var documentedName = regexp.MustCompile("`(\\w+)(?:\\{([\\w,]+)\\})?`")
 // | `a_total{x,y}`, `b_seconds` | counter, histogram | description |.
 func readDocumentedMetrics(t testing.TB, section string) map[string]documentedMetric {
 	t.Helper()
+
 	raw, err := os.ReadFile("../../docs/metrics.md")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	metrics := map[string]documentedMetric{}
 	inSection := false
 	for line := range strings.Lines(string(raw)) {
@@ -123,22 +135,27 @@ func readDocumentedMetrics(t testing.TB, section string) map[string]documentedMe
 		if isHeading {
 			inSection = strings.HasPrefix(heading, section)
 		}
+
 		cells := strings.Split(line, " | ")
 		names := documentedName.FindAllStringSubmatch(cells[0], -1)
 		if !inSection || len(cells) != 3 || len(names) == 0 {
 			continue
 		}
+
 		kinds := strings.Split(cells[1], ", ")
 		if len(kinds) != 1 && len(kinds) != len(names) {
 			t.Errorf("docs/metrics.md: got %d types for %d metrics: %s", len(kinds), len(names), line)
 		}
+
 		for i, name := range names {
 			kind := kinds[min(i, len(kinds)-1)]
 			metrics[name[1]] = documentedMetric{labels: name[2], kind: kind}
 		}
 	}
+
 	if len(metrics) == 0 {
 		t.Fatalf("docs/metrics.md has no metrics under %q", section)
 	}
+
 	return metrics
 }

@@ -30,12 +30,15 @@ type Schema struct {
 // test ends, also if connections are open. A copy of a migrated template takes about 30 ms.
 func Postgres(t testing.TB, schema Schema) string {
 	t.Helper()
+
 	if schema.Migrate != nil && schema.Version == "" {
 		t.Fatal("testenv.Postgres: a schema with Migrate needs a Version")
 	}
+
 	server := requireEnv(t, "TEST_DATABASE_URL")
 	ctx, cancel := context.WithTimeout(t.Context(), 2*timeout)
 	defer cancel()
+
 	admin, err := sql.Open("postgres", server)
 	if err != nil {
 		t.Fatalf("open TEST_DATABASE_URL: %v", err)
@@ -51,11 +54,13 @@ func Postgres(t testing.TB, schema Schema) string {
 			t.Fatalf("prepare template database: %v", err)
 		}
 	}
+
 	name := "testenv_" + uniqueSuffix()
 	err = createDatabase(ctx, admin, name, template)
 	if err != nil {
 		t.Fatalf("create database for the test: %v", err)
 	}
+
 	t.Cleanup(func() { dropDatabase(t, server, name) })
 	return databaseURL(t, server, name)
 }
@@ -63,21 +68,26 @@ func Postgres(t testing.TB, schema Schema) string {
 // HashFS returns a hash over the names and contents of all files of fsys, for Schema.Version.
 func HashFS(t testing.TB, fsys fs.FS) string {
 	t.Helper()
+
 	hash := sha256.New()
 	err := fs.WalkDir(fsys, ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
+
 		content, err := fs.ReadFile(fsys, path)
 		if err != nil {
 			return err
 		}
+
 		_, err = fmt.Fprintf(hash, "%q %d\n%s", path, len(content), content)
 		return err
 	})
+
 	if err != nil {
 		t.Fatalf("hash files: %v", err)
 	}
+
 	return hex.EncodeToString(hash.Sum(nil))
 }
 
@@ -152,6 +162,7 @@ func databaseExists(ctx context.Context, admin *sql.DB, name string) (bool, erro
 	if err != nil {
 		return false, fmt.Errorf("look for database %s: %w", name, err)
 	}
+
 	return found, nil
 }
 
@@ -161,19 +172,23 @@ func createDatabase(ctx context.Context, admin *sql.DB, name, template string) e
 	if err != nil {
 		return fmt.Errorf("create database %s: %w", name, err)
 	}
+
 	return nil
 }
 
 func dropDatabase(t testing.TB, server, name string) {
 	t.Helper()
+
 	ctx, cancel := context.WithTimeout(context.Background(), timeout) // the test's context has ended
 	defer cancel()
+
 	admin, err := sql.Open("postgres", server)
 	if err != nil {
 		t.Errorf("open TEST_DATABASE_URL: %v", err)
 		return
 	}
 	defer admin.Close()
+
 	_, err = admin.ExecContext(ctx, `DROP DATABASE IF EXISTS `+pq.QuoteIdentifier(name)+` WITH (FORCE)`)
 	if err != nil {
 		t.Errorf("drop the test's database: %v", err)
@@ -182,10 +197,12 @@ func dropDatabase(t testing.TB, server, name string) {
 
 func databaseURL(t testing.TB, server, name string) string {
 	t.Helper()
+
 	target, err := withDatabase(server, name)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return target
 }
 
@@ -195,9 +212,11 @@ func withDatabase(server, name string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("parse TEST_DATABASE_URL: %w", err)
 	}
+
 	if parsed.Scheme == "" {
 		return "", errors.New("TEST_DATABASE_URL must be a URL, postgres://…")
 	}
+
 	parsed.Path = "/" + name
 	return parsed.String(), nil
 }

@@ -25,6 +25,7 @@ const maxOutput = 1 << 20
 // variables in env (NAME=value).
 func StartProcess(t testing.TB, dir, program string, args, env []string) *Process {
 	t.Helper()
+
 	p := &Process{exited: make(chan struct{}), output: new(outputBuffer)}
 	cmd := exec.Command(program, args...)
 	cmd.Dir = dir
@@ -44,6 +45,7 @@ func StartProcess(t testing.TB, dir, program string, args, env []string) *Proces
 		if err != nil {
 			return
 		}
+
 		_ = cmd.Wait() // ProcessState has the exit code
 		p.state = cmd.ProcessState
 		close(p.exited)
@@ -52,6 +54,7 @@ func StartProcess(t testing.TB, dir, program string, args, env []string) *Proces
 	if err != nil {
 		t.Fatalf("start %s: %v", program, err)
 	}
+
 	p.process = cmd.Process
 	t.Cleanup(p.Kill)
 	return p

@@ -24,10 +24,12 @@ type Proxy struct {
 // until the test ends.
 func NewProxy(t testing.TB, target string) *Proxy {
 	t.Helper()
+
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatalf("listen for the proxy: %v", err)
 	}
+
 	p := &Proxy{
 		target:   target,
 		listener: listener,
@@ -35,6 +37,7 @@ func NewProxy(t testing.TB, target string) *Proxy {
 		replies:  newGate(),
 		links:    make(map[*link]struct{}),
 	}
+
 	p.wg.Go(p.acceptClients)
 	t.Cleanup(p.closeProxy)
 	return p
@@ -80,18 +83,22 @@ func (p *Proxy) acceptClients() {
 		if err != nil {
 			return // the listener is closed
 		}
+
 		p.wg.Go(func() { p.serveClient(client) })
 	}
 }
 
 func (p *Proxy) serveClient(client net.Conn) {
 	defer client.Close()
+
 	server, err := net.Dial("tcp", p.target)
 	if err != nil {
 		return // the client's connection ends
 	}
+
 	l := &link{client: client, server: server, done: make(chan struct{})}
 	defer l.closeLink()
+
 	if !p.addLink(l) {
 		return
 	}
@@ -107,9 +114,11 @@ func (p *Proxy) serveClient(client net.Conn) {
 func (p *Proxy) addLink(l *link) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+
 	if p.closed {
 		return false
 	}
+
 	p.links[l] = struct{}{}
 	return true
 }
@@ -139,17 +148,20 @@ func (l *link) closeLink() {
 
 func (l *link) forwardBytes(to, from net.Conn, g *gate) {
 	defer l.closeLink()
+
 	buffer := make([]byte, 32*1024)
 	for {
 		n, err := from.Read(buffer)
 		if err != nil {
 			return
 		}
+
 		select {
 		case <-g.waitOpen():
 		case <-l.done:
 			return
 		}
+
 		_, err = to.Write(buffer[:n])
 		if err != nil {
 			return
@@ -180,9 +192,11 @@ func (g *gate) waitOpen() <-chan struct{} {
 func (g *gate) closeGate() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+
 	if g.isClosed {
 		return
 	}
+
 	g.isClosed = true
 	g.opened = make(chan struct{})
 }
@@ -190,9 +204,11 @@ func (g *gate) closeGate() {
 func (g *gate) openGate() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+
 	if !g.isClosed {
 		return
 	}
+
 	g.isClosed = false
 	close(g.opened)
 }

@@ -13,11 +13,13 @@ import (
 // keys, and must not flush.
 func Redis(t testing.TB) (url, namespace string) {
 	t.Helper()
+
 	url = requireEnv(t, "TEST_REDIS_URL")
 	options, err := redis.ParseURL(url)
 	if err != nil {
 		t.Fatalf("parse TEST_REDIS_URL: %v", err)
 	}
+
 	namespace = "testenv-" + uniqueSuffix()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), timeout) // the test's context has ended
@@ -29,6 +31,7 @@ func Redis(t testing.TB) (url, namespace string) {
 			t.Errorf("delete the test's keys: %v", err)
 		}
 	})
+
 	return url, namespace
 }
 
@@ -39,15 +42,18 @@ func deleteKeys(ctx context.Context, client *redis.Client, pattern string) error
 		if err != nil {
 			return fmt.Errorf("scan: %w", err)
 		}
+
 		if len(keys) > 0 {
 			err := client.Unlink(ctx, keys...).Err()
 			if err != nil {
 				return fmt.Errorf("unlink: %w", err)
 			}
 		}
+
 		if next == 0 {
 			return nil
 		}
+
 		cursor = next
 	}
 }

@@ -30,6 +30,7 @@ type Server struct {
 // process dies. The program is TEST_REDIS_SERVER. Defaults to redis-server on PATH.
 func RedisServer(t testing.TB, args ...string) *Server {
 	t.Helper()
+
 	program := os.Getenv("TEST_REDIS_SERVER")
 	if program == "" {
 		found, err := exec.LookPath("redis-server")
@@ -37,8 +38,10 @@ func RedisServer(t testing.TB, args ...string) *Server {
 			t.Fatal("no redis-server on PATH and TEST_REDIS_SERVER is not set: this test starts its own Redis.\n" +
 				"Run ./scripts/test, or in your shell: eval \"$(./scripts/services up)\" (and later ./scripts/services down).")
 		}
+
 		program = found
 	}
+
 	s := &Server{t: t, program: program, args: args, port: reservePort(t), dir: t.TempDir()}
 	s.Start()
 	return s
@@ -53,6 +56,7 @@ func (s *Server) URL() string { return "redis://" + s.Addr() + "/0" }
 // CLI returns the path of a redis-cli: the one beside the server's program, or the one on PATH.
 func (s *Server) CLI() string {
 	s.t.Helper()
+
 	name := strings.Replace(filepath.Base(s.program), "-server", "-cli", 1) // also valkey-cli
 	for _, program := range []string{filepath.Join(filepath.Dir(s.program), name), "redis-cli"} {
 		found, err := exec.LookPath(program)
@@ -60,6 +64,7 @@ func (s *Server) CLI() string {
 			return found
 		}
 	}
+
 	s.t.Fatalf("no redis-cli beside %s or on PATH", s.program)
 	return ""
 }
@@ -68,9 +73,11 @@ func (s *Server) CLI() string {
 // empty unless it keeps data on disk.
 func (s *Server) Start() {
 	s.t.Helper()
+
 	if s.process != nil {
 		s.t.Fatal("redis-server is running already")
 	}
+
 	args := []string{
 		"--bind", "127.0.0.1",
 		"--port", strconv.Itoa(s.port),
@@ -79,6 +86,7 @@ func (s *Server) Start() {
 		"--appendonly", "no",
 		"--daemonize", "no",
 	}
+
 	s.process = StartProcess(s.t, s.dir, s.program, append(args, s.args...), nil)
 	s.waitUntilReady()
 }
@@ -95,6 +103,7 @@ func (s *Server) Kill() {
 // answer.
 func (s *Server) Stop() {
 	s.t.Helper()
+
 	s.requireRunning()
 	err := suspendProcess(s.process.process)
 	if err != nil {
@@ -105,6 +114,7 @@ func (s *Server) Stop() {
 // Continue resumes the server after Stop.
 func (s *Server) Continue() {
 	s.t.Helper()
+
 	s.requireRunning()
 	err := resumeProcess(s.process.process)
 	if err != nil {
@@ -121,15 +131,19 @@ func (s *Server) requireRunning() {
 
 func (s *Server) waitUntilReady() {
 	s.t.Helper()
+
 	deadline := time.NewTimer(timeout)
 	defer deadline.Stop()
+
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
+
 	for {
 		err := s.sendPing()
 		if err == nil {
 			return
 		}
+
 		select {
 		case <-tick.C:
 		case <-s.process.Exited():
@@ -146,20 +160,25 @@ func (s *Server) sendPing() error {
 		return err
 	}
 	defer conn.Close()
+
 	err = conn.SetDeadline(time.Now().Add(time.Second))
 	if err != nil {
 		return err
 	}
+
 	_, err = conn.Write([]byte("PING\r\n"))
 	if err != nil {
 		return err
 	}
+
 	line, err := bufio.NewReader(conn).ReadString('\n')
 	if err != nil {
 		return err
 	}
+
 	if line != "+PONG\r\n" {
 		return fmt.Errorf("got the answer %q to PING", line)
 	}
+
 	return nil
 }

@@ -22,10 +22,12 @@ func Postgres(t testing.TB) string {
 // Each runs the test on a fresh Postgres database and on a fresh SQLite database, both migrated.
 func Each(t *testing.T, test func(t *testing.T, url string)) {
 	t.Helper()
+
 	t.Run("postgres", func(t *testing.T) {
 		t.Parallel()
 		test(t, Postgres(t))
 	})
+
 	t.Run("sqlite", func(t *testing.T) {
 		t.Parallel()
 		test(t, wallettest.SQLite(t))
@@ -35,10 +37,12 @@ func Each(t *testing.T, test func(t *testing.T, url string)) {
 // EachEmpty runs the test on an empty Postgres database and on a SQLite file that does not exist.
 func EachEmpty(t *testing.T, test func(t *testing.T, url string)) {
 	t.Helper()
+
 	t.Run("postgres", func(t *testing.T) {
 		t.Parallel()
 		test(t, testenv.Postgres(t, testenv.Schema{}))
 	})
+
 	t.Run("sqlite", func(t *testing.T) {
 		t.Parallel()
 		test(t, "sqlite:"+filepath.Join(t.TempDir(), "ledger.db"))
