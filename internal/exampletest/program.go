@@ -12,16 +12,19 @@ import (
 	"github.com/redroomrewards/realtime/internal/testenv"
 )
 
-const asProgram = "EXAMPLE_TEST_AS_PROGRAM"
+// programVariable tells a test binary that Start has started it as the program.
+const programVariable = "EXAMPLE_TEST_AS_PROGRAM"
 
-// Main is a TestMain: the tests, or the program itself when Start has started it.
+// Main is a TestMain. It runs the tests, or main if Start has started this process.
 func Main(m *testing.M, main func()) {
-	if os.Getenv(asProgram) != "" {
+	if os.Getenv(programVariable) != "" {
 		main()
 		os.Exit(0)
 	}
+
 	redislog.Disable()
-	// After many failed dials go-redis probes from a goroutine that sleeps for up to a second after its client was closed.
+	// After many failed dials go-redis probes from a goroutine that sleeps for up to a second after
+	// its client was closed.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }
 
@@ -31,40 +34,45 @@ type Program struct {
 	t testing.TB
 }
 
-// Start starts the program in a directory of its own.
+// Start starts the program in a temporary directory.
 func Start(t testing.TB, args ...string) Program {
 	t.Helper()
-	return Program{testenv.StartProcess(t, t.TempDir(), os.Args[0], args, []string{asProgram + "=1"}), t}
+	p := testenv.StartProcess(t, t.TempDir(), os.Args[0], args, []string{programVariable + "=1"})
+	return Program{Process: p, t: t}
 }
 
-// Stop asks the program to end and wants its exit code to be 0.
+// Stop asks the program to stop. Its exit code must be 0.
 func (p Program) Stop() {
 	p.t.Helper()
-	if err := p.Signal(syscall.SIGTERM); err != nil {
-		p.t.Fatal(err)
+
+	err := p.Signal(syscall.SIGTERM)
+	if err != nil {
+		p.t.Fatalf("stop the program: %v", err)
 	}
+
 	<-p.Exited()
 	if code := p.ExitCode(); code != 0 {
-		p.t.Fatalf("exit code %d\n%s", code, p.Output())
+		p.t.Fatalf("exit code: got %d, want 0\n%s", code, p.Output())
 	}
 }
 
-// While has run run while f does something, then ends its context and returns its error. It waits for run also when f
-// ends the test.
-func While(t testing.TB, run func(context.Context) error, f func()) error {
+// RunDuring calls run in the background while f runs, then cancels its context and returns its
+// error. It also waits for run if f ends the test.
+func RunDuring(t testing.TB, run func(context.Context) error, f func()) error {
 	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan error, 1)
+	ended := make(chan error, 1)
 	go func() {
-		defer close(done)
-		done <- run(ctx)
+		defer close(ended)
+		ended <- run(ctx)
 	}()
 	defer func() {
 		stop()
-		if err, more := <-done; more {
+		err, isFirst := <-ended
+		if isFirst {
 			t.Log("the program ended with: ", err)
 		}
 	}()
 	f()
 	stop()
-	return <-done
+	return <-ended
 }
