@@ -46,7 +46,7 @@ func testTampering(t *testing.T, cases []tampering) {
 			ledgerdb.Each(t, func(t *testing.T, url string) {
 				l := wallettest.Open(t, url, wallet.Config{})
 				doEachKindOfTransaction(t, l)
-				tamper(t, url, tc.statement)
+				tamperRows(t, url, tc.statement)
 
 				report, err := l.Verify(t.Context(), wallet.VerifyOptions{})
 				if err != nil {

@@ -163,7 +163,7 @@ func TestVerifyAddsBeyond64Bits(t *testing.T) {
 		checkEqual(t, "issued", report.Totals.Issued.String(), want)
 		checkEqual(t, "available", report.Totals.Available.String(), want)
 
-		tamper(t, url, `UPDATE entries SET amount = -9223372036854775807 WHERE account = 'system:issuance'`)
+		tamperRows(t, url, `UPDATE entries SET amount = -9223372036854775807 WHERE account = 'system:issuance'`)
 		report, err = l.Verify(t.Context(), wallet.VerifyOptions{})
 		if err != nil {
 			t.Fatalf("verify with the largest amounts: %v", err)
@@ -224,7 +224,7 @@ func TestVerifyNamesEachChangedRow(t *testing.T) {
 			ledgerdb.Each(t, func(t *testing.T, url string) {
 				l := wallettest.Open(t, url, wallet.Config{})
 				doEachKindOfTransaction(t, l)
-				tamper(t, url, tc.statement)
+				tamperRows(t, url, tc.statement)
 				report, err := l.Verify(t.Context(), wallet.VerifyOptions{})
 				if err != nil {
 					t.Fatal(err)
@@ -291,8 +291,8 @@ func openDatabase(t *testing.T, url string) *sql.DB {
 	return db
 }
 
-// tamper switches the guards of the database off and changes rows, which must exist.
-func tamper(t *testing.T, url, statement string) {
+// tamperRows switches the guards of the database off and changes rows, which must exist.
+func tamperRows(t *testing.T, url, statement string) {
 	t.Helper()
 	guardsOff := []string{
 		`ALTER TABLE entries DISABLE TRIGGER USER`,

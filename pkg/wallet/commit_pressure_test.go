@@ -41,14 +41,14 @@ func tradeOnBothCores(t *testing.T, busy, other *wallet.Ledger, key string) {
 	for c := range 32 {
 		many.Go(func() {
 			for i := 0; ctx.Err() == nil && !t.Failed(); i++ {
-				trade(t, busy, c, i, fmt.Sprintf("many-%s-%d-%d", key, c, i))
+				holdAndClose(t, busy, c, i, fmt.Sprintf("many-%s-%d-%d", key, c, i))
 			}
 		})
 	}
 	for c := range 4 {
 		few.Go(func() {
 			for i := 0; i < 20 && !t.Failed(); i++ {
-				trade(t, other, c, i, fmt.Sprintf("few-%s-%d-%d", key, c, i))
+				holdAndClose(t, other, c, i, fmt.Sprintf("few-%s-%d-%d", key, c, i))
 			}
 		})
 	}
@@ -57,8 +57,8 @@ func tradeOnBothCores(t *testing.T, busy, other *wallet.Ledger, key string) {
 	many.Wait()
 }
 
-// trade holds points and closes the escrow in one of three ways.
-func trade(t *testing.T, l *wallet.Ledger, caller, i int, key string) {
+// holdAndClose holds points and closes the escrow in one of three ways.
+func holdAndClose(t *testing.T, l *wallet.Ledger, caller, i int, key string) {
 	user := wallet.Account(fmt.Sprint("user:", (caller+i)%pressureUsers))
 	model := wallet.Account(fmt.Sprint("model:", (caller*i)%pressureModels))
 	held, err := l.Do(t.Context(), newHold(user, 10, key))

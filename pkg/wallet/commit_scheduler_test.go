@@ -17,8 +17,8 @@ func TestBatchesShareNoSubjectAndKeepOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := newSchedulerModel()
 		t.Repeat(map[string]func(*rapid.T){
-			"admit":  m.admit,
-			"finish": m.finish,
+			"admit":  m.admitRandomRequest,
+			"finish": m.finishRandomBatch,
 			"select": m.selectBatch,
 		})
 	})
@@ -49,7 +49,7 @@ func newSchedulerModel() *schedulerModel {
 	return &schedulerModel{s: s, numbers: map[*request]int{}, newest: map[subject]int{}}
 }
 
-func (m *schedulerModel) admit(t *rapid.T) {
+func (m *schedulerModel) admitRandomRequest(t *rapid.T) {
 	if len(m.s.waiting) == m.s.maxBatch {
 		return // full
 	}
@@ -116,7 +116,7 @@ func (m *schedulerModel) checkSubject(t *rapid.T, r *request, s subject) {
 	}
 }
 
-func (m *schedulerModel) finish(t *rapid.T) {
+func (m *schedulerModel) finishRandomBatch(t *rapid.T) {
 	if len(m.running) == 0 {
 		return
 	}
