@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Balance is an account's state, as in HTTP responses, WebSocket frames and the balance hash in Redis.
-// Amounts are whole points. A user has Available and Escrow, and a model has Earned. The other amounts
-// are zero.
+// Balance is an account's state, as in HTTP responses, WebSocket frames and the balance hash in
+// Redis. Amounts are whole points. A user has Available and Escrow, and a model has Earned. The
+// other amounts are zero.
 type Balance struct {
 	Account   string
 	Available int64
@@ -20,8 +20,8 @@ type Balance struct {
 	UpdatedAt time.Time // zero: never
 }
 
-// TimeFormat is the format of all times that leave the system: RFC 3339 with milliseconds. The times
-// are in UTC.
+// TimeFormat is the format of all times that leave the system: RFC 3339 with milliseconds. The
+// times are in UTC.
 const TimeFormat = "2006-01-02T15:04:05.000Z07:00"
 
 // IsModel reports whether the balance is a model's.
@@ -31,7 +31,10 @@ func (b Balance) IsModel() bool { return strings.HasPrefix(b.Account, "model:") 
 func (b Balance) MarshalJSON() ([]byte, error) { return b.AppendJSON(nil), nil }
 
 // AppendJSON appends the balance of the wire contract:
-// {"accountId","accountType","availableBalance"?,"escrowBalance"?,"earnedBalance"?,"currency":"points","seq","lastUpdated"}.
+//
+//	{"accountId","accountType","availableBalance"?,"escrowBalance"?,"earnedBalance"?,
+//	"currency":"points","seq","lastUpdated"}
+//
 // lastUpdated is 1970-01-01T00:00:00.000Z if the account never changed. No other function writes the
 // JSON of a balance. It does not use reflection, which takes ten times as long.
 func (b *Balance) AppendJSON(dst []byte) []byte {
@@ -46,6 +49,7 @@ func (b *Balance) AppendJSON(dst []byte) []byte {
 		dst = append(dst, `,"escrowBalance":`...)
 		dst = strconv.AppendInt(dst, b.Escrow, 10)
 	}
+
 	dst = append(dst, `,"currency":"points","seq":`...)
 	dst = strconv.AppendInt(dst, b.Seq, 10)
 	dst = append(dst, `,"lastUpdated":"`...)
@@ -53,6 +57,7 @@ func (b *Balance) AppendJSON(dst []byte) []byte {
 	if at.IsZero() {
 		at = time.UnixMilli(0)
 	}
+
 	dst = at.UTC().AppendFormat(dst, TimeFormat)
 	return append(dst, `"}`...)
 }
@@ -63,13 +68,14 @@ func appendAccount(dst []byte, account string) []byte {
 		quoted, _ := json.Marshal(account) // a string can always be marshaled
 		return append(dst, quoted...)
 	}
+
 	dst = append(dst, '"')
 	dst = append(dst, account...)
 	return append(dst, '"')
 }
 
-// UnmarshalJSON decodes the output of MarshalJSON. It returns an error if an amount of the account's
-// type is missing, since a missing amount must never be shown as zero.
+// UnmarshalJSON decodes the output of MarshalJSON. It returns an error if an amount of the
+// account's type is missing, since a missing amount must never be shown as zero.
 func (b *Balance) UnmarshalJSON(data []byte) error {
 	var w struct {
 		AccountID        string    `json:"accountId"`
@@ -80,14 +86,17 @@ func (b *Balance) UnmarshalJSON(data []byte) error {
 		Seq              int64     `json:"seq"`
 		LastUpdated      time.Time `json:"lastUpdated"`
 	}
+
 	err := json.Unmarshal(data, &w)
 	if err != nil {
 		return err
 	}
+
 	*b = Balance{Account: w.AccountID, Seq: w.Seq}
 	if w.LastUpdated.UnixMilli() != 0 {
 		b.UpdatedAt = w.LastUpdated
 	}
+
 	switch {
 	case w.AccountType == "user" && w.AvailableBalance != nil && w.EscrowBalance != nil:
 		b.Available = *w.AvailableBalance
@@ -97,5 +106,6 @@ func (b *Balance) UnmarshalJSON(data []byte) error {
 	default:
 		return fmt.Errorf("balance of %q must have a known type and all of its amounts", w.AccountID)
 	}
+
 	return nil
 }

@@ -6,17 +6,17 @@ import (
 )
 
 // A Bus hands events to subscriptions. There are two implementations: package consumer reads a
-// consumer group of the streams, and package membus is for tests. Methods may be called from several
-// goroutines.
+// consumer group of the streams, and package membus is for tests. Methods may be called from
+// several goroutines.
 //
 // An event goes to every subscription whose Types include its type, in ascending Priority.
-// Subscriptions of equal Priority run in parallel. A failure of one subscription does not affect the
-// others: the event is retried for that subscription and then becomes a dead letter. After a crash a
-// handler may get an event again, so a repeat must be harmless, for example because of a unique key on
-// Event.ID.
+// Subscriptions of equal Priority run in parallel. A failure of one subscription does not affect
+// the others: the event is retried for that subscription and then becomes a dead letter. After a
+// crash a handler may get an event again, so a repeat must be harmless, for example because of a
+// unique key on Event.ID.
 type Bus interface {
-	// Subscribe adds a subscription. It gets the events that are read from now on, so subscribe before
-	// Run. The error is ErrSubscribed if a subscription with this ID exists.
+	// Subscribe adds a subscription. It gets the events that are read from now on, so subscribe
+	// before Run. The error is ErrSubscribed if a subscription with this ID exists.
 	//
 	// unsubscribe removes the subscription, drops the events that wait for it, and waits for its
 	// running handlers until ctx ends. If ctx is the context of one of these handlers, it does not
@@ -24,35 +24,35 @@ type Bus interface {
 	Subscribe(s Subscription) (unsubscribe func(ctx context.Context) error, err error)
 
 	// Publish adds events. It returns a status for each event in the order given: Published, or
-	// Duplicate if an event with the same ID or Key exists. It is for producers other than the ledger,
-	// whose events the relay publishes.
+	// Duplicate if an event with the same ID or Key exists. It is for producers other than the
+	// ledger, whose events the relay publishes.
 	//
-	// If the error is ErrInvalidEvent, no event was published. After any other error, the events whose
-	// status is Unknown may be published or not: repeat the call. The memory bus waits while
+	// If the error is ErrInvalidEvent, no event was published. After any other error, the events
+	// whose status is Unknown may be published or not: repeat the call. The memory bus waits while
 	// Config.MaxInFlight events are in flight.
 	Publish(ctx context.Context, events ...Event) ([]Status, error)
 
 	// DeadLetters returns the events that a subscription of this bus failed to handle.
 	DeadLetters() DeadLetters
 
-	// Run hands events to subscriptions until ctx ends or Close is called. Then it stops reading and
-	// waits for the events in flight, for Config.DrainTimeout or as long as Close waits. It may be
-	// called once. The memory bus also works without it.
+	// Run hands events to subscriptions until ctx ends or Close is called. Then it stops reading
+	// and waits for the events in flight, for Config.DrainTimeout or as long as Close waits. It may
+	// be called once. The memory bus also works without it.
 	//
-	// The error is ErrLayout if Redis has another number of partitions than Config.Keys, since this bus
-	// would miss events. If Redis is unavailable, Run waits for it.
+	// The error is ErrLayout if Redis has another number of partitions than Config.Keys, since this
+	// bus would miss events. If Redis is unavailable, Run waits for it.
 	Run(ctx context.Context) error
 
-	// Close ends Run and waits for the events in flight until ctx ends. Then it cancels the contexts of
-	// the running handlers and returns ctx's error. With Redis, the group handles the unfinished events
-	// later.
+	// Close ends Run and waits for the events in flight until ctx ends. Then it cancels the
+	// contexts of the running handlers and returns ctx's error. With Redis, the group handles the
+	// unfinished events later.
 	Close(ctx context.Context) error
 }
 
 // An Event is published by a producer and handled by subscriptions.
 type Event struct {
-	// ID identifies the event. It is 1 to 255 visible ASCII characters. If it is empty, Publish sets a
-	// UUID. Two events with the same ID are the same event.
+	// ID identifies the event. It is 1 to 255 visible ASCII characters. If it is empty, Publish
+	// sets a UUID. Two events with the same ID are the same event.
 	ID string
 	// Type is the event type, such as "wallet.escrow_held". It is 1 to 128 of a-z A-Z 0-9 . _ -.
 	Type string
@@ -79,15 +79,15 @@ type Event struct {
 
 // A Subscription requests events.
 type Subscription struct {
-	// ID identifies the subscription within its bus. It is 1 to 64 of A-Z a-z 0-9 . _ -. Metrics, dead
-	// letters and done markers contain it, so keep it over restarts.
+	// ID identifies the subscription within its bus. It is 1 to 64 of A-Z a-z 0-9 . _ -. Metrics,
+	// dead letters and done markers contain it, so keep it over restarts.
 	ID string
-	// Types are the event types of the subscription. Defaults to the types of a Handler that Typed or
-	// Route made, and to all types for any other Handler.
+	// Types are the event types of the subscription. Defaults to the types of a Handler that Typed
+	// or Route made, and to all types for any other Handler.
 	Types []string
-	// Priority orders the subscriptions of an event: lower ones run first, and the next ones when the
-	// first attempts of those have ended. Defaults to 100. Use -1 for a priority before 1, since 0
-	// means the default.
+	// Priority orders the subscriptions of an event: lower ones run first, and the next ones when
+	// the first attempts of those have ended. Defaults to 100. Use -1 for a priority before 1,
+	// since 0 means the default.
 	Priority int
 	// Handler handles the events.
 	Handler Handler

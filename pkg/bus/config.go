@@ -8,23 +8,24 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Config is a bus' settings. The zero value works for the memory bus. The Redis bus needs a Group to
-// subscribe.
+// Config is a bus' settings. The zero value works for the memory bus. The Redis bus needs a Group
+// to subscribe.
 type Config struct {
 	Keys Keys // Defaults to namespace "rt", 16 partitions.
 
-	// Group is the consumer group. Buses with the same Group share the events and must have the same
-	// subscriptions. It is 1 to 64 of A-Z a-z 0-9 . _ -. A bus that only publishes needs none.
+	// Group is the consumer group. Buses with the same Group share the events and must have the
+	// same subscriptions. It is 1 to 64 of A-Z a-z 0-9 . _ -. A bus that only publishes needs none.
 	Group string
 	// Consumer identifies this process within the group. No two processes may share it. A consumer
-	// that restarts under the same name, as in a StatefulSet, gets the unfinished events of its crash
-	// back at once. Defaults to the host's name, the process id and random characters.
+	// that restarts under the same name, as in a StatefulSet, gets the unfinished events of its
+	// crash back at once. Defaults to the host's name, the process id and random characters.
 	Consumer string
-	// Partitions are the only partitions that this bus reads. If each process of a group has its own,
-	// each account's events are handled in order with any number of processes. Defaults to all.
+	// Partitions are the only partitions that this bus reads. If each process of a group has its
+	// own, each account's events are handled in order with any number of processes. Defaults to
+	// all.
 	Partitions []int
-	// FromNow starts a new group at the end of the streams. Defaults to false: a new group starts at
-	// the oldest entry of the streams.
+	// FromNow starts a new group at the end of the streams. Defaults to false: a new group starts
+	// at the oldest entry of the streams.
 	FromNow bool
 
 	// Copies includes the second party's delivery of an event: the same ID, with the other party's
@@ -38,18 +39,19 @@ type Config struct {
 
 	// Attempts is the largest number of handler calls for one event. Defaults to 3.
 	Attempts int
-	// FirstDelay is the longest delay before the second attempt. It doubles with each further attempt.
-	// The delay is random up to it. Defaults to 1 s.
+	// FirstDelay is the longest delay before the second attempt. It doubles with each further
+	// attempt. The delay is random up to it. Defaults to 1 s.
 	FirstDelay     time.Duration
 	MaxDelay       time.Duration // bounds the longest delay. Defaults to 30 s.
 	HandlerTimeout time.Duration // after which a handler's context ends. Defaults to 30 s.
 
-	// Synchronous makes Publish return when all handlers are done with the events, for tests. On Redis
-	// this needs Run, and Publish waits for all unhandled events of the group. Defaults to false.
+	// Synchronous makes Publish return when all handlers are done with the events, for tests. On
+	// Redis this needs Run, and Publish waits for all unhandled events of the group. Defaults to
+	// false.
 	Synchronous bool
 
-	// MaxInFlight bounds the events that were read and are not finished, including those that wait for
-	// another attempt. At the bound the bus stops reading. Defaults to 4096.
+	// MaxInFlight bounds the events that were read and are not finished, including those that wait
+	// for another attempt. At the bound the bus stops reading. Defaults to 4096.
 	MaxInFlight int
 	// Concurrency bounds the handlers of one subscription that run in parallel. Defaults to 32.
 	Concurrency int
@@ -57,19 +59,19 @@ type Config struct {
 	// PauseAfter is the number of failed attempts in a row after which a subscription is paused.
 	// Defaults to 20; negative: never.
 	PauseAfter int
-	// PauseFor is the length of a pause, after which one event probes whether the handler works again.
-	// Each failed probe doubles it, up to MaxPause. Defaults to 5 s.
+	// PauseFor is the length of a pause, after which one event probes whether the handler works
+	// again. Each failed probe doubles it, up to MaxPause. Defaults to 5 s.
 	PauseFor time.Duration
 	MaxPause time.Duration // Defaults to 1 min.
 
-	// ClaimAfter is how long an entry must be idle before another consumer of the group claims it. A
-	// running consumer keeps its entries from becoming idle. Defaults to 30 s.
+	// ClaimAfter is how long an entry must be idle before another consumer of the group claims it.
+	// A running consumer keeps its entries from becoming idle. Defaults to 30 s.
 	ClaimAfter time.Duration
-	// DoneTTL is how long a done marker is kept. It says that a subscription is done with an event that
-	// others are not done with. Defaults to 24 h.
+	// DoneTTL is how long a done marker is kept. It says that a subscription is done with an event
+	// that others are not done with. Defaults to 24 h.
 	DoneTTL time.Duration
-	// DrainTimeout is how long Run waits for the events in flight when its context ends. Defaults to
-	// 10 s.
+	// DrainTimeout is how long Run waits for the events in flight when its context ends. Defaults
+	// to 10 s.
 	DrainTimeout time.Duration
 
 	Logger     *slog.Logger          // Defaults to slog.Default().
@@ -94,5 +96,6 @@ func (c Config) WithDefaults() Config {
 	c.DoneTTL = cmp.Or(c.DoneTTL, 24*time.Hour)
 	c.DrainTimeout = cmp.Or(c.DrainTimeout, 10*time.Second)
 	c.Logger = cmp.Or(c.Logger, slog.Default())
+
 	return c
 }

@@ -14,8 +14,8 @@ type DeadLetters interface {
 	// Get returns a letter. The error is ErrNoDeadLetter if it does not exist.
 	Get(ctx context.Context, id string) (DeadLetter, error)
 	// Replay removes a letter and has its event handled again, with the event's own ID, by the
-	// subscription that failed and by no other one. If it fails again, there is a new letter. The error
-	// is ErrNoDeadLetter if the letter does not exist.
+	// subscription that failed and by no other one. If it fails again, there is a new letter. The
+	// error is ErrNoDeadLetter if the letter does not exist.
 	Replay(ctx context.Context, id string) error
 	// ReplayAll replays all letters that exist now and returns how many there were.
 	ReplayAll(ctx context.Context) (int, error)

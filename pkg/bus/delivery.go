@@ -1,7 +1,7 @@
 package bus
 
-// A Delivery is one event for one account. An event with two parties becomes two deliveries with the
-// same ID, each with its own account and seq.
+// A Delivery is one event for one account. An event with two parties becomes two deliveries with
+// the same ID, each with its own account and seq.
 type Delivery struct {
 	ID          string // event id (UUID), the same in both deliveries of an event with two parties
 	Type        string // event type, such as wallet.escrow_held
@@ -18,8 +18,8 @@ type Delivery struct {
 	// request had none or if it is not stored any more.
 	TraceParent string
 
-	// StreamMillis is the time at which Redis added the entry, in milliseconds since 1970. It is the
-	// first half of the entry id. Only the tail sets it.
+	// StreamMillis is the time at which Redis added the entry, in milliseconds since 1970. It is
+	// the first half of the entry id. Only the tail sets it.
 	StreamMillis int64
 }
 
@@ -31,8 +31,8 @@ func (d *Delivery) ForAccount() []byte {
 	return d.Data
 }
 
-// An AccountUpdate contains the deliveries of one transaction to one account. Their seq is consecutive,
-// and they are published together or not at all.
+// An AccountUpdate contains the deliveries of one transaction to one account. Their seq is
+// consecutive, and they are published together or not at all.
 type AccountUpdate struct {
 	Key        string     // deduplication key, unique per transaction and account
 	Account    string     // account of all deliveries
@@ -46,21 +46,25 @@ func (u *AccountUpdate) First() int64 { return u.Deliveries[0].Seq }
 // Last returns the seq of the last delivery.
 func (u *AccountUpdate) Last() int64 { return u.Deliveries[len(u.Deliveries)-1].Seq }
 
-// deliveryOverhead is about how many bytes a delivery takes besides its payload: ids, names, reasons.
+// deliveryOverhead is about how many bytes a delivery takes besides its payload: ids, names,
+// reasons.
 const deliveryOverhead = 200
 
-// PayloadSize returns about how many bytes the update takes in Redis. valid is false if its deliveries
-// are not numbered consecutively from at least 1.
+// PayloadSize returns about how many bytes the update takes in Redis. valid is false if its
+// deliveries are not numbered consecutively from at least 1.
 func (u *AccountUpdate) PayloadSize() (size int, valid bool) {
 	if len(u.Deliveries) == 0 || u.First() < 1 {
 		return 0, false
 	}
+
 	for i := range u.Deliveries {
 		d := &u.Deliveries[i]
 		if d.Seq != u.First()+int64(i) {
 			return 0, false
 		}
+
 		size += len(d.Data) + len(d.View) + deliveryOverhead
 	}
+
 	return size, true
 }

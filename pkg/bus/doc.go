@@ -1,6 +1,6 @@
 // Package bus defines the events that go from the ledger to its consumers, the keys that the system
-// uses in Redis, and the interface of a bus that hands events to subscriptions. It compiles no Redis
-// client and does not depend on points, SQL or HTTP. It never reads the payload of an event.
+// uses in Redis, and the interface of a bus that hands events to subscriptions. It compiles no
+// Redis client and does not depend on points, SQL or HTTP. It never reads the payload of an event.
 //
 // # One number checks every hop
 //
@@ -27,11 +27,11 @@
 //     has a dead letter for it. A subscription that is done with an event gets it again only if its
 //     process died, or Redis lost data, within some milliseconds.
 //   - One process hands a subscription an account's events in order, one after the other. A retried
-//     event comes after later ones. The processes of a group share accounts, unless each has its own
-//     Partitions.
-//   - A handler that fails, panics or hangs delays the next events of its own account by the duration
-//     of one call. Reading stops only when Config.MaxInFlight events are in flight, including those
-//     that wait for another attempt or for the end of a pause.
+//     event comes after later ones. The processes of a group share accounts, unless each has its
+//     own Partitions.
+//   - A handler that fails, panics or hangs delays the next events of its own account by the
+//     duration of one call. Reading stops only when Config.MaxInFlight events are in flight,
+//     including those that wait for another attempt or for the end of a pause.
 //   - An entry that is not an event becomes a dead letter. So does an entry that was handed out ten
 //     times without being finished. An entry therefore cannot cause a crash loop.
 //   - Publish finds duplicates by ID and by Key, for Config.DedupTTL. Consumers do not look for

@@ -20,9 +20,11 @@ func (k Keys) WithDefaults() Keys {
 	if k.Namespace == "" {
 		k.Namespace = DefaultNamespace
 	}
+
 	if k.Partitions == 0 {
 		k.Partitions = DefaultPartitions
 	}
+
 	return k
 }
 
@@ -77,11 +79,12 @@ func (k Keys) Done(partition int, group, event string) string {
 // Control returns the Pub/Sub channel from the admin API to all gateways.
 func (k Keys) Control() string { return k.Namespace + ":control" }
 
-// Revoked returns the key of the sorted set of revoked tokens. Gateways refuse a token until its score,
-// in seconds since 1970.
+// Revoked returns the key of the sorted set of revoked tokens. Gateways refuse a token until its
+// score, in seconds since 1970.
 func (k Keys) Revoked() string { return k.Namespace + ":revoked" }
 
-// Layout returns the key of the partition count in use. A process with another count refuses to start.
+// Layout returns the key of the partition count in use. A process with another count refuses to
+// start.
 func (k Keys) Layout() string { return k.Namespace + ":layout" }
 
 func (k Keys) partitionTag(partition int) string {

@@ -14,10 +14,10 @@ const (
 	// Gap means that Redis lacks the account's previous update. Nothing was added.
 	Gap
 	// PartlyPublished means that Redis has only some deliveries of the update. No publisher causes
-	// this: something else wrote the hash, or the ledger and Redis have different histories. Nothing
-	// was added.
+	// this: something else wrote the hash, or the ledger and Redis have different histories.
+	// Nothing was added.
 	PartlyPublished
-	// Unwritable means that the account's balance key is not a hash, or that the update is empty or not
-	// numbered consecutively. Nothing was added.
+	// Unwritable means that the account's balance key is not a hash, or that the update is empty or
+	// not numbered consecutively. Nothing was added.
 	Unwritable
 )

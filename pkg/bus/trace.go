@@ -12,6 +12,7 @@ func SpanContext(traceparent string) trace.SpanContext {
 	if traceparent == "" {
 		return trace.SpanContext{}
 	}
+
 	carrier := propagation.MapCarrier{"traceparent": traceparent}
 	ctx := propagation.TraceContext{}.Extract(context.Background(), carrier)
 	return trace.SpanContextFromContext(ctx)

@@ -10,9 +10,10 @@ import (
 type checker interface{ Check() error }
 
 // Typed returns a Handler of one event type from a function that takes the decoded payload. The
-// payload is the event's JSON decoded into a T. Unknown fields are ignored. If the JSON does not decode
-// into a T, the error is Permanent. If T or *T has a method Check() error, it is called first, and its
-// error is Permanent too. Check is the place to refuse versions that the program does not support.
+// payload is the event's JSON decoded into a T. Unknown fields are ignored. If the JSON does not
+// decode into a T, the error is Permanent. If T or *T has a method Check() error, it is called
+// first, and its error is Permanent too. Check is the place to refuse versions that the program
+// does not support.
 func Typed[T any](eventType string, handle func(ctx context.Context, payload T) error) Handler {
 	return &typedHandler{
 		types: []string{eventType},
@@ -22,6 +23,7 @@ func Typed[T any](eventType string, handle func(ctx context.Context, payload T) 
 			if err != nil {
 				return Permanent(fmt.Errorf("decode %s: %w", e.Type, err))
 			}
+
 			c, ok := any(&payload).(checker)
 			if ok {
 				err := c.Check()
@@ -29,6 +31,7 @@ func Typed[T any](eventType string, handle func(ctx context.Context, payload T) 
 					return Permanent(fmt.Errorf("check %s: %w", e.Type, err))
 				}
 			}
+
 			return handle(ctx, payload)
 		},
 	}
@@ -46,21 +49,26 @@ func Route(handlers ...Handler) Handler {
 		if !ok {
 			return Permanent(fmt.Errorf("no handler for type %s", e.Type))
 		}
+
 		return h.Handle(ctx, e)
 	}}
+
 	for _, h := range handlers {
 		types := EventTypesOf(h)
 		if len(types) == 0 {
 			panic("bus.Route: a handler without event types: use bus.Typed")
 		}
+
 		for _, t := range types {
 			if byType[t] != nil {
 				panic("bus.Route: two handlers for " + t)
 			}
+
 			byType[t] = h
 			r.types = append(r.types, t)
 		}
 	}
+
 	return r
 }
 

@@ -26,11 +26,13 @@ func ValidateEvents(events []Event) ([]Event, error) {
 		if e.ID == "" {
 			e.ID = uuid.NewString()
 		}
+
 		err := validateEvent(e)
 		if err != nil {
 			return nil, fmt.Errorf("%w: event %d of %d: %w", ErrInvalidEvent, i+1, len(events), err)
 		}
 	}
+
 	return validated, nil
 }
 
@@ -59,6 +61,7 @@ func validateEvent(e *Event) error {
 	case !ValidObject(e.Data):
 		return fmt.Errorf("data must be a JSON object; got %.40q", e.Data)
 	}
+
 	return nil
 }
 
@@ -72,11 +75,13 @@ func ValidText(s string) bool {
 	if s == "" || len(s) > MaxTextBytes {
 		return false
 	}
+
 	for i := range len(s) {
 		if s[i] <= ' ' || s[i] > '~' {
 			return false
 		}
 	}
+
 	return true
 }
 
@@ -85,11 +90,13 @@ func ValidName(s string, maxLen int) bool {
 	if s == "" || len(s) > maxLen {
 		return false
 	}
+
 	for i := range len(s) {
 		if !isNameByte(s[i]) {
 			return false
 		}
 	}
+
 	return true
 }
 
@@ -102,13 +109,16 @@ func ValidateSubscription(s *Subscription) error {
 	if !ValidName(s.ID, MaxNameBytes) {
 		return fmt.Errorf("subscribe: id %.70q must be 1 to %d of A-Z a-z 0-9 . _ -", s.ID, MaxNameBytes)
 	}
+
 	if s.Handler == nil {
 		return fmt.Errorf("subscribe %s: handler must not be nil", s.ID)
 	}
+
 	for _, t := range s.Types {
 		if !ValidName(t, MaxTypeBytes) {
 			return fmt.Errorf("subscribe %s: type %.40q must be 1 to %d of a-z A-Z 0-9 . _ -", s.ID, t, MaxTypeBytes)
 		}
 	}
+
 	return nil
 }

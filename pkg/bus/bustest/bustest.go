@@ -14,8 +14,8 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// A Maker makes a bus for one test, in a namespace of its own, and closes it at the end of the test.
-// deliver publishes deliveries of the ledger with their seq, as the relay does.
+// A Maker makes a bus for one test, in a namespace of its own, and closes it at the end of the
+// test. deliver publishes deliveries of the ledger with their seq, as the relay does.
 type Maker func(t *testing.T, cfg bus.Config) (b bus.Bus, deliver func(...bus.Delivery))
 
 // Run runs the suite.
@@ -54,6 +54,7 @@ func Run(t *testing.T, newBus Maker) {
 		"Metrics":              testMetrics,
 		"MetricsOfManyTypes":   testMetricsOfManyTypes,
 	}
+
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -85,24 +86,29 @@ func newEvent(id, eventType, account string) bus.Event {
 
 func mustSubscribe(t *testing.T, b bus.Bus, s bus.Subscription) func(context.Context) error {
 	t.Helper()
+
 	unsubscribe, err := b.Subscribe(s)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return unsubscribe
 }
 
 func mustPublish(t *testing.T, b bus.Bus, events ...bus.Event) []bus.Status {
 	t.Helper()
+
 	statuses, err := b.Publish(t.Context(), events...)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return statuses
 }
 
 func mustClose(t *testing.T, b bus.Bus) {
 	t.Helper()
+
 	err := b.Close(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -112,6 +118,7 @@ func mustClose(t *testing.T, b bus.Bus) {
 // requireStatuses publishes events and compares their statuses.
 func requireStatuses(t *testing.T, b bus.Bus, events []bus.Event, want ...bus.Status) {
 	t.Helper()
+
 	got := mustPublish(t, b, events...)
 	if !slices.Equal(got, want) {
 		t.Errorf("got statuses %v, want %v", got, want)
@@ -120,6 +127,7 @@ func requireStatuses(t *testing.T, b bus.Bus, events []bus.Event, want ...bus.St
 
 func waitForSignal[T any](t *testing.T, name string, signal <-chan T) T {
 	t.Helper()
+
 	select {
 	case v := <-signal:
 		return v
@@ -132,8 +140,10 @@ func waitForSignal[T any](t *testing.T, name string, signal <-chan T) T {
 // waitUntil polls a condition.
 func waitUntil(t *testing.T, name string, isTrue func() bool) {
 	t.Helper()
+
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
+
 	for start := time.Now(); !isTrue(); <-tick.C {
 		if time.Since(start) > 30*time.Second {
 			t.Fatalf("timeout while waiting until %s", name)
@@ -141,7 +151,8 @@ func waitUntil(t *testing.T, name string, isTrue func() bool) {
 	}
 }
 
-// waitInHandler waits in a handler for a signal. If the test fails before, the handler's context ends.
+// waitInHandler waits in a handler for a signal. If the test fails before, the handler's context
+// ends.
 func waitInHandler(ctx context.Context, signal <-chan struct{}) {
 	select {
 	case <-signal:
@@ -162,9 +173,11 @@ type recorder struct {
 func (r *recorder) recordCall(id string) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+
 	if r.calls == nil {
 		r.calls = map[string]int{}
 	}
+
 	r.ids = append(r.ids, id)
 	r.calls[id]++
 	return r.calls[id]
@@ -191,6 +204,7 @@ func (r *recorder) Handle(_ context.Context, e *bus.Event) error {
 // requireCalls compares the number of calls.
 func requireCalls(t *testing.T, name string, r *recorder, want int) {
 	t.Helper()
+
 	got := r.callCount()
 	if got != want {
 		t.Errorf("subscription %s: got %d calls (%v), want %d", name, got, r.callIDs(), want)
@@ -199,20 +213,24 @@ func requireCalls(t *testing.T, name string, r *recorder, want int) {
 
 func listLetters(t *testing.T, b bus.Bus) []bus.DeadLetter {
 	t.Helper()
+
 	letters, err := b.DeadLetters().List(t.Context(), "", 1000)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return letters
 }
 
 // waitForLetters waits until there are n dead letters.
 func waitForLetters(t *testing.T, b bus.Bus, n int) []bus.DeadLetter {
 	t.Helper()
+
 	waitUntil(t, fmt.Sprint(n, " dead letters exist"), func() bool { return len(listLetters(t, b)) >= n })
 	letters := listLetters(t, b)
 	if len(letters) != n {
 		t.Fatalf("got %d dead letters (%+v), want %d", len(letters), letters, n)
 	}
+
 	return letters
 }

@@ -37,6 +37,7 @@ func testDuplicates(t *testing.T, newBus Maker) {
 		e.Key = key
 		return e
 	}
+
 	first := newEvent("1", "a", "user:u")
 	oneCall := []bus.Event{first, first, withKey("2", "k"), withKey("3", "k"), withKey("2", "l"), withKey("4", "l")}
 	requireStatuses(t, b, oneCall,
@@ -53,6 +54,7 @@ func testDuplicates(t *testing.T, newBus Maker) {
 	if !slices.Equal(got[:3], []string{"1", "2", "4"}) {
 		t.Errorf("got events %v, want 1, 2 and 4 first", got)
 	}
+
 	if got[3] == "" || got[3] == got[4] {
 		t.Errorf("events without an id: got ids %q and %q, want different ones", got[3], got[4])
 	}
@@ -89,6 +91,7 @@ func testInvalidEvents(t *testing.T, newBus Maker) {
 		"no JSON object":     func(e *bus.Event) { e.Data = []byte(`[]`) },
 		"large data":         func(e *bus.Event) { e.Data = []byte(`{"a":"` + strings.Repeat("x", 1<<20) + `"}`) },
 	}
+
 	for name, invalidate := range tests {
 		t.Run(name, func(t *testing.T) {
 			invalid := newEvent("invalid", "a", "user:u")
@@ -99,6 +102,7 @@ func testInvalidEvents(t *testing.T, newBus Maker) {
 			}
 		})
 	}
+
 	// The valid event of these calls was not published either.
 	requireStatuses(t, b, []bus.Event{valid}, bus.Published)
 	waitUntil(t, "the valid event is handled", func() bool { return r.callCount() == 1 })
@@ -113,6 +117,7 @@ func testInvalidSubscriptions(t *testing.T, newBus Maker) {
 		"no handler":      {ID: "s"},
 		"empty type":      {ID: "s", Types: []string{""}, Handler: &recorder{}},
 	}
+
 	for name, s := range tests {
 		t.Run(name, func(t *testing.T) {
 			_, err := b.Subscribe(s)
@@ -132,6 +137,7 @@ func testLedgerEvents(t *testing.T, newBus Maker) {
 		got <- *e
 		return nil
 	}
+
 	mustSubscribe(t, b, bus.Subscription{ID: "s", Handler: bus.HandlerFunc(handler)})
 	want := bus.Event{
 		ID:          "e1",
@@ -144,6 +150,7 @@ func testLedgerEvents(t *testing.T, newBus Maker) {
 		TraceParent: "00-a",
 		Data:        []byte(`{"all":1}`),
 	}
+
 	firstParty := bus.Delivery{
 		ID:          want.ID,
 		Type:        want.Type,
@@ -156,6 +163,7 @@ func testLedgerEvents(t *testing.T, newBus Maker) {
 		Data:        want.Data,
 		View:        []byte(`{}`),
 	}
+
 	secondParty := bus.Delivery{
 		ID:          want.ID,
 		Type:        want.Type,
@@ -166,6 +174,7 @@ func testLedgerEvents(t *testing.T, newBus Maker) {
 		Data:        want.Data,
 		SecondParty: true,
 	}
+
 	other := bus.Delivery{ID: "e2", Type: "wallet.balance_updated", Account: "user:u", Seq: 2, Data: []byte(`{}`)}
 	deliver(firstParty, secondParty, other)
 
@@ -176,12 +185,15 @@ func testLedgerEvents(t *testing.T, newBus Maker) {
 	if fmt.Sprint(first) != fmt.Sprint(want) {
 		t.Errorf("first event:\ngot  %+v\nwant %+v", first, want)
 	}
+
 	if second.ID != "e2" {
 		t.Errorf("second event: got id %s, want e2", second.ID)
 	}
+
 	if second.Seq != 2 {
 		t.Errorf("second event: got seq %d, want 2", second.Seq)
 	}
+
 	if len(got) > 0 {
 		t.Errorf("got %d more events, want none", len(got))
 	}
@@ -197,13 +209,16 @@ func testCopies(t *testing.T, newBus Maker) {
 		if r.recordCall(fmt.Sprint(e.Account, e.Seq, e.ID)) == 1 {
 			return errTest
 		}
+
 		return nil
 	}
+
 	mustSubscribe(t, b, bus.Subscription{ID: "s", Handler: bus.HandlerFunc(handler)})
 	deliver(
 		bus.Delivery{ID: "e1", Type: "wallet.escrow_settled", Account: "user:u", Seq: 1, Data: []byte(`{}`)},
 		bus.Delivery{ID: "e1", Type: "wallet.escrow_settled", Account: "model:m", Seq: 1, Data: []byte(`{}`), SecondParty: true},
 	)
+
 	waitUntil(t, "both are handled twice", func() bool { return r.callCount() == 4 })
 	mustClose(t, b)
 	got := r.callIDs()
@@ -220,19 +235,23 @@ func testOrder(t *testing.T, newBus Maker) {
 		accounts         = 20
 		eventsPerAccount = 100
 	)
+
 	cfg := fastConfig()
 	cfg.Concurrency = 7
 	b, _ := newBus(t, cfg)
 	var early, late recorder
 	mustSubscribe(t, b, bus.Subscription{ID: "early", Priority: 1, Handler: &early})
 	mustSubscribe(t, b, bus.Subscription{ID: "late", Handler: &late})
+
 	for n := range eventsPerAccount {
 		var batch []bus.Event
 		for a := range accounts {
 			batch = append(batch, newEvent(fmt.Sprintf("%02d/%04d", a, n), "a", fmt.Sprintf("user:u%d", a)))
 		}
+
 		mustPublish(t, b, batch...)
 	}
+
 	waitUntil(t, "all events are handled", func() bool { return late.callCount() == accounts*eventsPerAccount })
 	for name, r := range map[string]*recorder{"early": &early, "late": &late} {
 		last := map[string]string{} // last event by account
@@ -241,6 +260,7 @@ func testOrder(t *testing.T, newBus Maker) {
 			if id <= last[account] {
 				t.Fatalf("subscription %s: got event %s after %s, want ascending order", name, id, last[account])
 			}
+
 			last[account] = id
 		}
 	}
@@ -256,8 +276,10 @@ func testSynchronous(t *testing.T, newBus Maker) {
 		if fails.recordCall(e.ID) < 3 {
 			return errTest
 		}
+
 		return nil
 	}
+
 	mustSubscribe(t, b, bus.Subscription{ID: "fails", Handler: bus.HandlerFunc(failTwice)})
 	mustPublish(t, b,
 		newEvent("1", "a", "user:u"),
@@ -271,13 +293,16 @@ func testSynchronous(t *testing.T, newBus Maker) {
 		<-goOn
 		return nil
 	}
+
 	mustSubscribe(t, b, bus.Subscription{ID: "blocks", Handler: bus.HandlerFunc(block)})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
+
 	_, err := b.Publish(ctx, newEvent("3", "a", "user:u"))
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("publish while a handler hangs: got error %v, want DeadlineExceeded", err)
 	}
+
 	close(goOn)
 }
 
@@ -292,8 +317,10 @@ func testMetrics(t *testing.T, newBus Maker) {
 		case 2:
 			panic("test")
 		}
+
 		return nil
 	}
+
 	dead := func(context.Context, *bus.Event) error { return bus.Permanent(errTest) }
 	mustSubscribe(t, b, bus.Subscription{ID: "flaky", Types: []string{"a"}, Handler: bus.HandlerFunc(flaky)})
 	mustSubscribe(t, b, bus.Subscription{ID: "dead", Types: []string{"a"}, Handler: bus.HandlerFunc(dead)})
@@ -319,6 +346,7 @@ func testMetrics(t *testing.T, newBus Maker) {
 		`event_subscriber_paused{subscriber=flaky}`:            0,
 		`event_in_flight{group=suite}`:                         0,
 	}
+
 	for name, want := range wants {
 		got := read(name)
 		if got != want {
@@ -333,6 +361,7 @@ func testMetricsOfManyTypes(t *testing.T, newBus Maker) {
 		types      = 300
 		otherTypes = types - 256
 	)
+
 	cfg, read := withRegistry(fastConfig())
 	b, _ := newBus(t, cfg)
 	for range 2 {
@@ -340,14 +369,17 @@ func testMetricsOfManyTypes(t *testing.T, newBus Maker) {
 			mustPublish(t, b, newEvent(fmt.Sprint("e", i), fmt.Sprint("type", i), "user:u"))
 		}
 	}
+
 	waitUntil(t, "all events are read", func() bool {
 		return read(`event_no_subscribers_total{type=other}`) == otherTypes
 	})
+
 	for _, name := range []string{"event_published_total", "event_duplicate_detected_total", "event_no_subscribers_total"} {
 		first := read(name + "{type=type0}")
 		if first != 1 {
 			t.Errorf("%s of the first type: got %v, want 1", name, first)
 		}
+
 		other := read(name + "{type=other}")
 		if other != otherTypes {
 			t.Errorf("%s of other types: got %v, want %d", name, other, otherTypes)

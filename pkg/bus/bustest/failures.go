@@ -19,8 +19,10 @@ func testRetries(t *testing.T, newBus Maker) {
 		if flaky.recordCall(e.ID) < 3 {
 			return errTest
 		}
+
 		return nil
 	}
+
 	mustSubscribe(t, b, bus.Subscription{ID: "flaky", Handler: bus.HandlerFunc(handler)})
 	mustSubscribe(t, b, bus.Subscription{ID: "other", Handler: &other})
 	mustPublish(t, b, newEvent("1", "a", "user:u"))
@@ -43,8 +45,10 @@ func testRetryDoesNotBlock(t *testing.T, newBus Maker) {
 		if e.ID == "1" {
 			return errTest
 		}
+
 		return nil
 	}
+
 	mustSubscribe(t, b, bus.Subscription{ID: "fails", Priority: 1, Handler: bus.HandlerFunc(failFirst)})
 	unsubscribe := mustSubscribe(t, b, bus.Subscription{ID: "parallel", Priority: 1, Handler: &parallel})
 	mustSubscribe(t, b, bus.Subscription{ID: "later", Priority: 2, Handler: &later})
@@ -52,12 +56,15 @@ func testRetryDoesNotBlock(t *testing.T, newBus Maker) {
 	waitUntil(t, "all other attempts ended", func() bool {
 		return fails.callCount() == 2 && parallel.callCount() == 2 && later.callCount() == 2
 	})
+
 	err := unsubscribe(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
+
 	err = b.Close(ctx)
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("close while an attempt waits: got error %v, want DeadlineExceeded", err)
@@ -71,16 +78,19 @@ func testPermanent(t *testing.T, newBus Maker) {
 		r.recordCall(e.ID)
 		return fmt.Errorf("wrapped: %w", bus.Permanent(errTest))
 	}
+
 	mustSubscribe(t, b, bus.Subscription{ID: "s", Handler: bus.HandlerFunc(handler)})
 	mustPublish(t, b, newEvent("1", "a", "user:u"))
 	letter := waitForLetters(t, b, 1)[0]
 	if letter.Attempts != 1 {
 		t.Errorf("dead letter: got %d attempts, want 1", letter.Attempts)
 	}
+
 	requireCalls(t, "s", &r, 1)
 	if bus.Permanent(nil) != nil {
 		t.Error("Permanent(nil): got an error, want nil")
 	}
+
 	if !errors.Is(bus.Permanent(errTest), errTest) {
 		t.Error("Permanent must wrap its error")
 	}
@@ -94,6 +104,7 @@ func testPanic(t *testing.T, newBus Maker) {
 		panicInHandler()
 		return nil
 	}
+
 	mustSubscribe(t, b, bus.Subscription{ID: "panics", Handler: bus.HandlerFunc(handler)})
 	mustSubscribe(t, b, bus.Subscription{ID: "other", Handler: &other})
 	mustPublish(t, b, newEvent("1", "a", "user:u"))
@@ -102,12 +113,15 @@ func testPanic(t *testing.T, newBus Maker) {
 	if letter.Attempts != 3 {
 		t.Errorf("dead letter: got %d attempts, want 3", letter.Attempts)
 	}
+
 	if !strings.HasPrefix(letter.Error, "panic: a test's panic\n") {
 		t.Errorf("dead letter: got error %s, want the panic's text first", letter.Error)
 	}
+
 	if !strings.Contains(letter.Error, "panicInHandler") {
 		t.Errorf("dead letter: got error %s, want it to contain the stack", letter.Error)
 	}
+
 	waitUntil(t, "the other subscription has the event", func() bool { return other.callCount() == 1 })
 }
 
@@ -123,30 +137,37 @@ func testTimeout(t *testing.T, newBus Maker) {
 		if !ok {
 			return bus.Permanent(errors.New("no deadline"))
 		}
+
 		<-ctx.Done()
 		ended <- ctx.Err()
 		return ctx.Err()
 	}
+
 	pollForEnd := func(ctx context.Context, _ *bus.Event) error {
 		for ctx.Err() == nil {
 			runtime.Gosched()
 		}
+
 		ended <- ctx.Err()
 		return ctx.Err()
 	}
+
 	mustSubscribe(t, b, bus.Subscription{ID: "waits", Handler: bus.HandlerFunc(waitForEnd)})
 	mustSubscribe(t, b, bus.Subscription{ID: "polls", Handler: bus.HandlerFunc(pollForEnd)})
 	mustPublish(t, b, newEvent("1", "a", "user:u"))
+
 	for range 6 {
 		err := waitForSignal(t, "the timeout", ended)
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("handler's context: got error %v, want DeadlineExceeded", err)
 		}
 	}
+
 	for _, letter := range waitForLetters(t, b, 2) {
 		if letter.Attempts != 3 {
 			t.Errorf("dead letter of %s: got %d attempts, want 3", letter.Subscriber, letter.Attempts)
 		}
+
 		if letter.Error != context.DeadlineExceeded.Error() {
 			t.Errorf("dead letter of %s: got error %s, want %v", letter.Subscriber, letter.Error, context.DeadlineExceeded)
 		}
@@ -174,14 +195,17 @@ func testTypedPayloads(t *testing.T, newBus Maker) {
 			return nil
 		}
 	}
+
 	handler := bus.Route(
 		bus.Typed("a.one", newHandler("one")),
 		bus.Typed("a.two", newHandler("two")),
 	)
+
 	mustSubscribe(t, b, bus.Subscription{ID: "typed", Handler: handler})
 	publishData := func(id, eventType, data string) {
 		mustPublish(t, b, bus.Event{ID: id, Type: eventType, Account: "user:u", Data: []byte(data)})
 	}
+
 	publishData("1", "a.one", `{"version":"1.0","n":1,"more":true}`)
 	publishData("2", "a.two", `{"version":"1.0","n":2}`)
 	publishData("3", "a.three", `{"version":"1.0","n":3}`)
@@ -189,15 +213,18 @@ func testTypedPayloads(t *testing.T, newBus Maker) {
 	publishData("5", "a.one", `{"version":"1.0","n":"five"}`)
 	publishData("6", "a.one", `{"version":"1.0","n":6}`)
 	waitUntil(t, "the valid events are handled", func() bool { return r.callCount() == 3 })
+
 	for _, letter := range waitForLetters(t, b, 2) {
 		id := letter.Event.ID
 		if letter.Attempts != 1 {
 			t.Errorf("dead letter of event %s: got %d attempts, want 1", id, letter.Attempts)
 		}
+
 		if id != "4" && id != "5" {
 			t.Errorf("got a dead letter of event %s, want only 4 and 5", id)
 		}
 	}
+
 	got := fmt.Sprint(r.callIDs())
 	if got != "[one 1 two 2 one 6]" {
 		t.Errorf("got calls %s, want [one 1 two 2 one 6]", got)

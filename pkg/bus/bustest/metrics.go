@@ -20,6 +20,7 @@ func withRegistry(cfg bus.Config) (withMetrics bus.Config, read func(name string
 		if err != nil {
 			return -1
 		}
+
 		for _, family := range families {
 			for _, m := range family.GetMetric() {
 				v, ok := metricValues(family.GetName(), m)[name]
@@ -28,6 +29,7 @@ func withRegistry(cfg bus.Config) (withMetrics bus.Config, read func(name string
 				}
 			}
 		}
+
 		return 0
 	}
 }
@@ -38,6 +40,7 @@ func metricValues(family string, m *dto.Metric) map[string]float64 {
 	for _, l := range m.GetLabel() {
 		labels = append(labels, l.GetName()+"="+l.GetValue())
 	}
+
 	suffix := "{" + strings.Join(labels, ",") + "}"
 	switch {
 	case m.GetCounter() != nil:
@@ -45,6 +48,7 @@ func metricValues(family string, m *dto.Metric) map[string]float64 {
 	case m.GetGauge() != nil:
 		return map[string]float64{family + suffix: m.GetGauge().GetValue()}
 	}
+
 	h := m.GetHistogram()
 	return map[string]float64{
 		family + "_count" + suffix: float64(h.GetSampleCount()),

@@ -33,20 +33,25 @@ func testPause(t *testing.T, newBus Maker) {
 			failures.Add(1)
 			return errTest
 		}
+
 		fails.recordCall(e.ID)
 		return nil
 	}
+
 	mustSubscribe(t, b, bus.Subscription{ID: "fails", Priority: 1, Handler: bus.HandlerFunc(handler)})
 	mustSubscribe(t, b, bus.Subscription{ID: "parallel", Priority: 1, Handler: &parallel})
 	mustSubscribe(t, b, bus.Subscription{ID: "later", Priority: 2, Handler: &later})
 	const events = 200
+
 	for i := range events {
 		mustPublish(t, b, newEvent(fmt.Sprintf("%03d", i), "a", fmt.Sprint("user:u", i%3)))
 	}
+
 	isPaused := func() bool { return read(`event_subscriber_paused{subscriber=fails}`) == 1 }
 	waitUntil(t, "the others have all events", func() bool {
 		return parallel.callCount() == events && later.callCount() == events
 	})
+
 	waitUntil(t, "it is paused and probed", func() bool { return failures.Load() >= 7 && isPaused() })
 
 	broken.Store(false)
@@ -55,9 +60,11 @@ func testPause(t *testing.T, newBus Maker) {
 	if isPaused() {
 		t.Error("got a paused subscription after a success, want a running one")
 	}
+
 	if failed > events/2 {
 		t.Errorf("got %d failures, want fewer because of the pause", failed)
 	}
+
 	last := map[int]string{} // last event by account
 	for _, id := range fails.callIDs() {
 		n, _ := strconv.Atoi(id)
@@ -65,6 +72,7 @@ func testPause(t *testing.T, newBus Maker) {
 		if id <= last[account] {
 			t.Errorf("account %d: got event %s after %s, want ascending order", account, id, last[account])
 		}
+
 		last[account] = id
 	}
 }
@@ -88,8 +96,10 @@ func testPauseKeepsOrder(t *testing.T, newBus Maker) {
 		case "b1":
 			return bus.Permanent(errTest)
 		}
+
 		return nil
 	}
+
 	mustSubscribe(t, b, bus.Subscription{ID: "paused", Priority: 1, Handler: bus.HandlerFunc(handler)})
 	mustSubscribe(t, b, bus.Subscription{ID: "later", Priority: 2, Handler: &later})
 	mustPublish(t, b, newEvent("a1", "a", "user:a"))

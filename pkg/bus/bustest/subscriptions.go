@@ -20,6 +20,7 @@ func testSubscribeTwice(t *testing.T, newBus Maker) {
 	if !errors.Is(err, bus.ErrSubscribed) {
 		t.Errorf("second subscription with the same id: got error %v, want ErrSubscribed", err)
 	}
+
 	mustPublish(t, b, newEvent("1", "a", "user:u"))
 	waitUntil(t, "the first subscription has its event", func() bool { return first.callCount() == 1 })
 	for range 2 {
@@ -28,11 +29,13 @@ func testSubscribeTwice(t *testing.T, newBus Maker) {
 			t.Fatal(err)
 		}
 	}
+
 	mustSubscribe(t, b, bus.Subscription{ID: "s", Handler: &second})
 	err = unsubscribe(t.Context()) // must not remove the second subscription
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	mustPublish(t, b, newEvent("2", "a", "user:u"))
 	waitUntil(t, "the second subscription has its event", func() bool { return second.callCount() == 1 })
 	requireCalls(t, "first", &first, 1)
@@ -47,13 +50,16 @@ func testUnsubscribeWaits(t *testing.T, newBus Maker) {
 		close(started) // a second call would panic
 		<-goOn
 		ended.Store(true)
+
 		return nil
 	}
+
 	unsubscribe := mustSubscribe(t, b, bus.Subscription{ID: "s", Handler: bus.HandlerFunc(handler)})
 	mustPublish(t, b, newEvent("1", "a", "user:u"), newEvent("2", "a", "user:u"))
 	waitForSignal(t, "the handler", started)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
+
 	err := unsubscribe(ctx)
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("unsubscribe while the handler runs: got error %v, want DeadlineExceeded", err)
@@ -63,19 +69,23 @@ func testUnsubscribeWaits(t *testing.T, newBus Maker) {
 		err          error
 		handlerEnded bool
 	}
+
 	unsubscribed := make(chan result, 1)
 	go func() {
 		err := unsubscribe(context.WithoutCancel(t.Context()))
 		unsubscribed <- result{err, ended.Load()}
 	}()
+
 	close(goOn)
 	got := waitForSignal(t, "unsubscribe", unsubscribed)
 	if got.err != nil {
 		t.Errorf("unsubscribe: got error %v", got.err)
 	}
+
 	if !got.handlerEnded {
 		t.Error("unsubscribe returned before the handler")
 	}
+
 	mustClose(t, b)
 }
 
@@ -88,9 +98,12 @@ func testUnsubscribeInHandler(t *testing.T, newBus Maker) {
 		<-ready
 		ctx, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
+
 		result <- unsubscribe(ctx)
+
 		return nil
 	}
+
 	unsubscribe = mustSubscribe(t, b, bus.Subscription{ID: "s", Handler: bus.HandlerFunc(handler)})
 	close(ready)
 	mustPublish(t, b, newEvent("1", "a", "user:u"))
@@ -100,8 +113,8 @@ func testUnsubscribeInHandler(t *testing.T, newBus Maker) {
 	}
 }
 
-// testUnsubscribeDrops removes a subscription that has waiting events and waiting attempts. Close must
-// not wait for them.
+// testUnsubscribeDrops removes a subscription that has waiting events and waiting attempts. Close
+// must not wait for them.
 func testUnsubscribeDrops(t *testing.T, newBus Maker) {
 	cfg := fastConfig()
 	cfg.FirstDelay = time.Hour
@@ -112,6 +125,7 @@ func testUnsubscribeDrops(t *testing.T, newBus Maker) {
 		fails.recordCall(e.ID)
 		return errTest
 	}
+
 	unsubscribe := mustSubscribe(t, b, bus.Subscription{ID: "fails", Handler: bus.HandlerFunc(handler)})
 	mustSubscribe(t, b, bus.Subscription{ID: "other", Handler: &other})
 	mustPublish(t, b, newEvent("1", "a", "user:u"), newEvent("2", "a", "user:v"))
@@ -120,6 +134,7 @@ func testUnsubscribeDrops(t *testing.T, newBus Maker) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	err = b.Close(t.Context())
 	if err != nil {
 		t.Errorf("close: got error %v", err)
@@ -134,8 +149,10 @@ func testPriorities(t *testing.T, newBus Maker) {
 			r.recordCall(id)
 			return nil
 		}
+
 		mustSubscribe(t, b, bus.Subscription{ID: id, Priority: priority, Handler: bus.HandlerFunc(handler)})
 	}
+
 	want := []string{"first", "second", "third", "fourth"} // third has the default priority, 100
 	for i := range 20 {
 		mustPublish(t, b, newEvent(fmt.Sprint(i), "a", "user:u"))
@@ -162,12 +179,15 @@ func testParallelHandlers(t *testing.T, newBus Maker) {
 			case <-ctx.Done():
 				result <- ctx.Err()
 			}
+
 			return nil
 		}
 	}
+
 	mustSubscribe(t, b, bus.Subscription{ID: "a", Handler: newHandler(runsA, runsB)})
 	mustSubscribe(t, b, bus.Subscription{ID: "b", Handler: newHandler(runsB, runsA)})
 	mustPublish(t, b, newEvent("1", "a", "user:u"))
+
 	for range 2 {
 		err := waitForSignal(t, "the handlers", result)
 		if err != nil {
@@ -176,13 +196,14 @@ func testParallelHandlers(t *testing.T, newBus Maker) {
 	}
 }
 
-// testBackPressure blocks handlers. Only MaxInFlight events may be in flight, and all events must be
-// handled in the end.
+// testBackPressure blocks handlers. Only MaxInFlight events may be in flight, and all events must
+// be handled in the end.
 func testBackPressure(t *testing.T, newBus Maker) {
 	const (
 		maxInFlight = 8
 		events      = 50
 	)
+
 	cfg := fastConfig()
 	cfg.MaxInFlight = maxInFlight
 	cfg.Concurrency = 2 * maxInFlight
@@ -195,8 +216,10 @@ func testBackPressure(t *testing.T, newBus Maker) {
 		waitInHandler(ctx, goOn)
 		running.Add(-1)
 		r.recordCall(e.ID)
+
 		return nil
 	}
+
 	mustSubscribe(t, b, bus.Subscription{ID: "s", Handler: bus.HandlerFunc(handler)})
 	published := make(chan error, 1)
 	go func() {
@@ -204,17 +227,21 @@ func testBackPressure(t *testing.T, newBus Maker) {
 		for i := range events {
 			batch = append(batch, newEvent(fmt.Sprint(i), "a", fmt.Sprint("user:u", i)))
 		}
+
 		_, err := b.Publish(t.Context(), batch...)
 		published <- err
 	}()
+
 	waitUntil(t, "two handlers run", func() bool { return running.Load() >= 2 })
 	for range events {
 		goOn <- struct{}{}
 	}
+
 	err := waitForSignal(t, "publish", published)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	waitUntil(t, "all events are handled", func() bool { return r.callCount() == events })
 	got := maxRunning.Load()
 	if got > maxInFlight {
@@ -243,8 +270,10 @@ func testCloseDrains(t *testing.T, newBus Maker) {
 			<-goOn
 			return errTest // Close waits for the second attempt too
 		}
+
 		return nil
 	}
+
 	mustSubscribe(t, b, bus.Subscription{ID: "s", Handler: bus.HandlerFunc(handler)})
 	mustPublish(t, b, newEvent("1", "a", "user:u"))
 	waitForSignal(t, "the handler", started)
@@ -255,16 +284,19 @@ func testCloseDrains(t *testing.T, newBus Maker) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	requireCalls(t, "s", &r, 2)
 
 	_, err = b.Subscribe(bus.Subscription{ID: "late", Handler: &r})
 	if !errors.Is(err, bus.ErrClosed) {
 		t.Errorf("subscribe after Close: got error %v, want ErrClosed", err)
 	}
+
 	_, err = b.Publish(t.Context(), newEvent("2", "a", "user:u"))
 	if !errors.Is(err, bus.ErrClosed) {
 		t.Errorf("publish after Close: got error %v, want ErrClosed", err)
 	}
+
 	err = b.Close(t.Context())
 	if err != nil {
 		t.Errorf("second Close: got error %v", err)
@@ -279,17 +311,21 @@ func testCloseCancelsHandlers(t *testing.T, newBus Maker) {
 		close(started)
 		<-ctx.Done()
 		canceled <- ctx.Err()
+
 		return ctx.Err()
 	}
+
 	mustSubscribe(t, b, bus.Subscription{ID: "s", Handler: bus.HandlerFunc(handler)})
 	mustPublish(t, b, newEvent("1", "a", "user:u"))
 	waitForSignal(t, "the handler", started)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
+
 	err := b.Close(ctx)
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("close with a deadline: got error %v, want DeadlineExceeded", err)
 	}
+
 	err = waitForSignal(t, "the end of the handler's context", canceled)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("handler's context: got error %v, want Canceled", err)

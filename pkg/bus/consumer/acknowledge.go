@@ -67,6 +67,7 @@ func (a *acknowledger) addResults(add func(*results)) {
 	a.mu.Lock()
 	add(&a.pending)
 	a.mu.Unlock()
+
 	select {
 	case a.wake <- struct{}{}:
 	default:
@@ -100,6 +101,7 @@ func (a *acknowledger) run(ctx context.Context) error {
 			a.writeResults(context.WithoutCancel(ctx))
 			return nil
 		}
+
 		wait.Sleep(ctx, gatherDelay)
 		ok := a.writeResults(context.WithoutCancel(ctx))
 		if !ok {
@@ -108,11 +110,12 @@ func (a *acknowledger) run(ctx context.Context) error {
 	}
 }
 
-// writeResults writes all pending results. Those that fail become pending again, and it returns
-// false.
+// writeResults writes all pending results. If some of them fail, they become pending again and it
+// returns false.
 func (a *acknowledger) writeResults(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
+
 	a.mu.Lock()
 	now := a.pending
 	a.pending = results{}
@@ -125,12 +128,14 @@ func (a *acknowledger) writeResults(ctx context.Context) bool {
 	if failed.isEmpty() {
 		return true
 	}
+
 	a.addResults(func(r *results) {
 		r.skipped = append(failed.skipped, r.skipped...)
 		r.done = append(failed.done, r.done...)
 		r.markers = append(failed.markers, r.markers...)
 		r.letters = append(failed.letters, r.letters...)
 	})
+
 	return false
 }
 
@@ -167,27 +172,32 @@ func (a *acknowledger) writeMarkers(ctx context.Context, markers []doneMarker) (
 			m.task.hasMarker = true
 		}
 	}
+
 	if pipe.Len() == 0 {
 		return nil
 	}
+
 	_, err := pipe.Exec(ctx)
 	if err != nil {
 		a.reportError("done markers", err)
 		return markers
 	}
+
 	return nil
 }
 
-// writeAcks acknowledges entries and tasks and deletes the markers of the tasks. It returns the ones
-// to be retried.
+// writeAcks acknowledges entries and tasks and deletes the markers of the tasks. It returns the
+// ones to be retried.
 func (a *acknowledger) writeAcks(ctx context.Context, skipped []entryRef, done []*entryTask) ([]entryRef, []*entryTask) {
 	if len(skipped)+len(done) == 0 {
 		return nil, nil
 	}
+
 	ids := make([][]streamentry.ID, len(a.b.streams))
 	for _, ref := range skipped {
 		ids[ref.stream] = append(ids[ref.stream], ref.id)
 	}
+
 	pipe := a.b.rdb.Pipeline()
 	for _, t := range done {
 		ids[t.stream] = append(ids[t.stream], t.id)
@@ -195,16 +205,19 @@ func (a *acknowledger) writeAcks(ctx context.Context, skipped []entryRef, done [
 			pipe.Unlink(ctx, a.doneKey(t))
 		}
 	}
+
 	for n, list := range ids {
 		for chunk := range slices.Chunk(list, maxAcks) {
 			a.addAcks(ctx, pipe, a.b.streams[n], chunk)
 		}
 	}
+
 	_, err := pipe.Exec(ctx)
 	if err != nil {
 		a.reportError("acknowledge", err)
 		return skipped, done
 	}
+
 	a.endTasks(done)
 	return nil, nil
 }
@@ -216,6 +229,7 @@ func (a *acknowledger) addAcks(ctx context.Context, pipe redis.Pipeliner, stream
 	texts := make([]string, len(ids))
 	args := make([]any, 0, 3+len(ids))
 	args = append(args, "xack", stream.key, a.b.cfg.Group)
+
 	for i, id := range ids {
 		start := len(buffer)
 		buffer = strconv.AppendUint(buffer, id.Millis, 10)
@@ -224,6 +238,7 @@ func (a *acknowledger) addAcks(ctx context.Context, pipe redis.Pipeliner, stream
 		texts[i] = streamentry.UnsafeString(buffer[start:])
 		args = append(args, &texts[i])
 	}
+
 	_ = pipe.Process(ctx, redis.NewIntCmd(ctx, args...))
 	if stream.replay {
 		pipe.XDel(ctx, stream.key, texts...)
@@ -241,6 +256,7 @@ func (a *acknowledger) endTasks(tasks []*entryTask) {
 			a.acknowledgeEntry(t.entryRef)
 		}
 	}
+
 	b.mu.Unlock()
 	b.d.Metrics.InFlight.Sub(float64(len(tasks)))
 	b.d.InFlight.Add(-len(tasks))

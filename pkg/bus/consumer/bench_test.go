@@ -28,7 +28,8 @@ func processCPU(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// measurePerEvent measures the processor time of f for each of b.N events, in this process and in Redis.
+// measurePerEvent measures the processor time of f for each of b.N events, in this process and in
+// Redis.
 func measurePerEvent(b *testing.B, rdb redis.UniversalClient, f func()) {
 	b.Helper()
 	ownBefore := processCPU(b)

@@ -23,12 +23,14 @@ func (r *reader) claimIfDue(ctx context.Context) error {
 	if time.Since(r.lastClaim) < r.b.cfg.ClaimAfter/2 {
 		return nil
 	}
+
 	for _, n := range r.streams {
 		err := r.claimStream(ctx, n)
 		if err != nil {
 			return err
 		}
 	}
+
 	r.lastClaim = time.Now()
 	return nil
 }
@@ -42,18 +44,22 @@ func (r *reader) claimStream(ctx context.Context, n int) error {
 		if err != nil {
 			return nil //nolint:nilerr // ctx ended
 		}
+
 		messages, next, err := r.sendAutoClaim(ctx, stream.key, from, min(room, claimCount))
 		if err != nil {
 			return err
 		}
+
 		tasks, _, err := r.makeTasks(n, messages, time.Now())
 		if err != nil {
 			return err
 		}
+
 		err = r.readmitTasks(ctx, stream, tasks)
 		if err != nil || next == "0-0" {
 			return err
 		}
+
 		from = next
 	}
 }
@@ -69,6 +75,7 @@ func (r *reader) readOwnPending(ctx context.Context, n int) error {
 		if err != nil {
 			return nil //nolint:nilerr // ctx ended
 		}
+
 		replies, err := r.b.rdb.XReadGroup(ctx, &redis.XReadGroupArgs{
 			Group:    r.b.cfg.Group,
 			Consumer: r.b.cfg.Consumer,
@@ -79,6 +86,7 @@ func (r *reader) readOwnPending(ctx context.Context, n int) error {
 		if errors.Is(err, redis.Nil) || (err == nil && len(replies) == 0) {
 			return nil
 		}
+
 		if err != nil {
 			return err
 		}
@@ -88,10 +96,12 @@ func (r *reader) readOwnPending(ctx context.Context, n int) error {
 		if err != nil {
 			return err
 		}
+
 		err = r.readmitTasks(ctx, stream, tasks)
 		if err != nil || len(messages) == 0 {
 			return err
 		}
+
 		from = last
 	}
 }
@@ -110,6 +120,7 @@ func (r *reader) readmitTasks(ctx context.Context, stream groupStream, tasks []*
 	if len(tasks) == 0 {
 		return nil
 	}
+
 	pipe := b.rdb.Pipeline()
 	pendingCmd := pipe.XPendingExt(ctx, &redis.XPendingExtArgs{
 		Stream:   stream.key,
@@ -119,10 +130,12 @@ func (r *reader) readmitTasks(ctx context.Context, stream groupStream, tasks []*
 		End:      tasks[len(tasks)-1].id.String(),
 		Count:    int64(b.cfg.MaxInFlight + len(tasks)),
 	})
+
 	doneCmds := make([]*redis.StringSliceCmd, len(tasks))
 	for i, t := range tasks {
 		doneCmds[i] = pipe.SMembers(ctx, b.acks.doneKey(t))
 	}
+
 	_, err := pipe.Exec(ctx)
 	if err != nil {
 		return err
@@ -132,6 +145,7 @@ func (r *reader) readmitTasks(ctx context.Context, stream groupStream, tasks []*
 	for _, entry := range pendingCmd.Val() {
 		deliveries[entry.ID] = entry.RetryCount
 	}
+
 	pending := tasks[:0]
 	for i, t := range tasks {
 		done := doneCmds[i].Val()
@@ -139,15 +153,19 @@ func (r *reader) readmitTasks(ctx context.Context, stream groupStream, tasks []*
 		if t.hasMarker {
 			t.Plan = t.Plan.Without(done)
 		}
+
 		n, isPending := deliveries[t.id.String()]
 		if !isPending {
 			continue // it was acknowledged after it was read
 		}
+
 		if n > maxDeliveries {
 			t.deadReason = fmt.Errorf("the entry was handed out %d times and never handled: its consumers died or lost Redis", n)
 		}
+
 		pending = append(pending, t)
 	}
+
 	b.metrics.claimed.Add(float64(len(pending)))
 	b.admitTasks(pending)
 	return nil
@@ -157,11 +175,14 @@ func (r *reader) readmitTasks(ctx context.Context, stream groupStream, tasks []*
 func (b *Bus) withoutInFlight(tasks []*entryTask) []*entryTask {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+
 	others := tasks[:0]
+
 	for _, t := range tasks {
 		if b.inFlight[t.entryRef] == nil {
 			others = append(others, t)
 		}
 	}
+
 	return others
 }

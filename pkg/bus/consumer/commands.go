@@ -7,10 +7,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Reading new entries and claiming assign entries to this consumer. If the reply is lost and go-redis
-// repeats the command, Redis answers with other entries, and the first ones wait until they are
-// claimed. These commands are therefore never repeated: after an error the reader reads its own
-// pending entries again.
+// Reading new entries and claiming assign entries to this consumer. If the reply is lost and
+// go-redis repeats the command, Redis answers with other entries, and the first ones wait until
+// they are claimed. These commands are therefore never repeated: after an error the reader reads
+// its own pending entries again.
 
 type readCommand struct{ *redis.XStreamSliceCmd }
 
@@ -29,14 +29,17 @@ func (r *reader) sendReadGroup(ctx context.Context, count int, block time.Durati
 	if block >= 0 {
 		args = append(args, "block", block.Milliseconds())
 	}
+
 	args = append(args, "streams")
 	firstKey := len(args)
 	for _, arg := range r.streamArgs {
 		args = append(args, arg)
 	}
+
 	cmd := readCommand{redis.NewXStreamSliceCmd(ctx, args...)}
 	cmd.SetFirstKeyPos(int8(firstKey)) //nolint:gosec // 7 or 9
 	_ = r.b.rdb.Process(ctx, cmd)      // the command has the error
+
 	return cmd.Result()
 }
 

@@ -20,16 +20,16 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/publish"
 )
 
-// Bus is a bus on Redis Streams. It reads the partitions' streams as a consumer group. Any number of
-// processes may share a group; each event goes to one of them.
+// Bus is a bus on Redis Streams. It reads the partitions' streams as a consumer group. Any number
+// of processes may share a group; each event goes to one of them.
 //
-// An event is acknowledged when all its subscriptions are done with it. If a process dies, the other
-// ones take over its unfinished events after Config.ClaimAfter. They skip the subscriptions that are
-// marked as done with an event. A marker is written within milliseconds, so a handler runs again only
-// if its process died within these milliseconds, or if Redis lost data.
+// An event is acknowledged when all its subscriptions are done with it. If a process dies, the
+// other ones take over its unfinished events after Config.ClaimAfter. They skip the subscriptions
+// that are marked as done with an event. A marker is written within milliseconds, so a handler runs
+// again only if its process died within these milliseconds, or if Redis lost data.
 //
-// An entry that is not an event becomes a dead letter. So does an entry that was handed out more than
-// maxDeliveries times.
+// An entry that is not an event becomes a dead letter. So does an entry that was handed out more
+// than maxDeliveries times.
 type Bus struct {
 	rdb     redis.UniversalClient
 	cfg     bus.Config
@@ -58,6 +58,7 @@ func New(rdb redis.UniversalClient, cfg bus.Config) (*Bus, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	m := metrics.NewBus(cfg.Registerer, cfg.Group)
 	b := &Bus{
 		rdb:      rdb,
@@ -70,29 +71,35 @@ func New(rdb redis.UniversalClient, cfg bus.Config) (*Bus, error) {
 		idle:     make(chan struct{}),
 		stopped:  make(chan struct{}),
 	}
+
 	b.closed, b.close = context.WithCancel(context.Background())
 	b.acks = newAcknowledger(b)
 	b.d.Finished = b.acks.taskFinished
 	b.d.SubscriberDone = b.acks.subscriberDone
 	b.d.DeadLetter = b.acks.deadLetter
+
 	return b, nil
 }
 
-// validateConfig validates the group, the consumer and the partitions. It sets the default consumer.
+// validateConfig validates the group, the consumer and the partitions. It sets the default
+// consumer.
 func validateConfig(cfg *bus.Config) error {
 	if cfg.Group != "" && !bus.ValidName(cfg.Group, bus.MaxNameBytes) {
 		return fmt.Errorf("bus: group %.70q must be 1 to %d of A-Z a-z 0-9 . _ -", cfg.Group, bus.MaxNameBytes)
 	}
+
 	if cfg.Consumer == "" {
 		cfg.Consumer = newConsumerName()
 	} else if !bus.ValidText(cfg.Consumer) {
 		return fmt.Errorf("bus: consumer %.70q must be 1 to %d visible ASCII characters", cfg.Consumer, bus.MaxTextBytes)
 	}
+
 	for _, p := range cfg.Partitions {
 		if p < 0 || p >= cfg.Keys.Partitions {
 			return fmt.Errorf("bus: partition %d must be from 0 to %d", p, cfg.Keys.Partitions-1)
 		}
 	}
+
 	return nil
 }
 
@@ -104,13 +111,16 @@ func groupStreams(cfg *bus.Config) []groupStream {
 			partitions = append(partitions, p)
 		}
 	}
+
 	streams := make([]groupStream, 0, 2*len(partitions))
 	for _, p := range partitions {
 		streams = append(streams, groupStream{partition: p, key: cfg.Keys.Stream(p)})
 	}
+
 	for _, p := range partitions {
 		streams = append(streams, groupStream{partition: p, key: cfg.Keys.Replay(p, cfg.Group), replay: true})
 	}
+
 	return streams
 }
 
@@ -135,10 +145,12 @@ func (b *Bus) Publish(ctx context.Context, events ...bus.Event) ([]bus.Status, e
 	if b.closed.Err() != nil {
 		return make([]bus.Status, len(events)), fmt.Errorf("publish: %w", bus.ErrClosed)
 	}
+
 	statuses, err := b.pub.Publish(ctx, events)
 	if err == nil && b.cfg.Synchronous {
 		err = b.waitForHandlers(ctx)
 	}
+
 	return statuses, err
 }
 
@@ -150,12 +162,15 @@ func (b *Bus) Run(ctx context.Context) error {
 	if b.cfg.Group == "" {
 		return errors.New("run the bus: Config.Group must not be empty")
 	}
+
 	if b.ran.Swap(true) {
 		if b.closed.Err() != nil {
 			return nil
 		}
+
 		return errors.New("run the bus: Run was called before")
 	}
+
 	defer close(b.stopped)
 	reading, stopReading := context.WithCancel(ctx)
 	defer stopReading()
@@ -168,9 +183,11 @@ func (b *Bus) Run(ctx context.Context) error {
 	for _, r := range b.newReaders() {
 		readers.Go(func() error {
 			defer stopReading() // if one reader gives up, all end
+
 			return r.run(reading)
 		})
 	}
+
 	readers.Go(func() error { return b.runHousekeeping(reading) })
 	err := readers.Wait()
 	close(b.idle)
@@ -178,6 +195,7 @@ func (b *Bus) Run(ctx context.Context) error {
 	if b.closed.Err() == nil {
 		b.drainEvents(context.WithoutCancel(ctx))
 	}
+
 	<-b.d.Handlers.Done() // drainEvents or Close has ended the handlers
 	stopAcknowledging()
 	return errors.Join(err, acks.Wait(), b.leaveGroup(context.WithoutCancel(ctx)))
@@ -187,6 +205,7 @@ func (b *Bus) Run(ctx context.Context) error {
 func (b *Bus) drainEvents(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, b.cfg.DrainTimeout)
 	defer cancel()
+
 	b.close()
 	err := b.d.Drain(ctx)
 	if err != nil {
@@ -201,14 +220,17 @@ func (b *Bus) Close(ctx context.Context) error {
 		close(b.stopped)
 		close(b.idle)
 	}
+
 	select {
 	case <-b.idle:
 	case <-ctx.Done():
 	}
+
 	err := b.d.Drain(ctx)
 	if err != nil {
 		return err
 	}
+
 	select {
 	case <-b.stopped:
 		return nil
@@ -221,13 +243,16 @@ func (b *Bus) Close(ctx context.Context) error {
 func (b *Bus) leaveGroup(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
+
 	pipe := b.rdb.Pipeline()
 	pendingCmds := make([]*redis.XPendingExtCmd, len(b.streams))
+
 	for i, stream := range b.streams {
 		args := firstPending(stream.key, b.cfg.Group)
 		args.Consumer = b.cfg.Consumer
 		pendingCmds[i] = pipe.XPendingExt(ctx, args)
 	}
+
 	_, _ = pipe.Exec(ctx) // each command has its own error
 
 	for i, stream := range b.streams {
@@ -236,6 +261,7 @@ func (b *Bus) leaveGroup(ctx context.Context) error {
 			pipe.XGroupDelConsumer(ctx, stream.key, b.cfg.Group, b.cfg.Consumer)
 		}
 	}
+
 	_, _ = pipe.Exec(ctx) // a consumer that stays in the group costs a few bytes
 	return nil
 }

@@ -42,7 +42,8 @@ func newBus(t *testing.T, rdb redis.UniversalClient, cfg bus.Config) *consumer.B
 	return b
 }
 
-// waitInHandler waits in a handler for a signal. If the test fails before, the handler's context ends.
+// waitInHandler waits in a handler for a signal. If the test fails before, the handler's context
+// ends.
 func waitInHandler(ctx context.Context, signal <-chan struct{}) {
 	select {
 	case <-signal:
@@ -50,7 +51,8 @@ func waitInHandler(ctx context.Context, signal <-chan struct{}) {
 	}
 }
 
-// relayDeliveries publishes each delivery as an account update of its own, as the ledger's relay does.
+// relayDeliveries publishes each delivery as an account update of its own, as the ledger's relay
+// does.
 func relayDeliveries(t *testing.T, rdb redis.UniversalClient, keys bus.Keys, deliveries ...bus.Delivery) {
 	t.Helper()
 	p := publish.New(rdb, publish.Config{Keys: keys})

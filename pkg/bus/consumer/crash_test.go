@@ -97,7 +97,8 @@ func TestAnotherConsumerHandlesTheEventsOfAKilledOne(t *testing.T) {
 		return n
 	}
 	countMarkers := func() int { return len(rdb.Keys(t.Context(), namespace+":*:done:g:*").Val()) }
-	// Some accounts share a worker, so fewer handlers of the second subscription run than there are events.
+	// Some accounts share a worker, so fewer handlers of the second subscription run than there are
+	// events.
 	streamtest.WaitFor(t, "the victim's handlers and markers", func() bool {
 		return countCalls("second") > 1 && countMarkers() == events
 	})
@@ -239,8 +240,8 @@ func testRestart(t *testing.T, keepsData bool, args ...string) {
 	}
 }
 
-// A connection is cut after Redis has published the events and before its reply arrives. The repeated
-// call must answer Published, and not report the events as duplicates of themselves.
+// A connection is cut after Redis has published the events and before its reply arrives. The
+// repeated call must answer Published, and not report the events as duplicates of themselves.
 func TestPublishAnswersPublishedAfterALostReply(t *testing.T) {
 	t.Parallel()
 	server := testenv.RedisServer(t)
@@ -356,7 +357,8 @@ func hasCommand(cmds []redis.Cmder, name string) bool {
 	return slices.ContainsFunc(cmds, func(c redis.Cmder) bool { return c.Name() == name })
 }
 
-// An entry is not an event. Writing its dead letter fails for a while, and connections break meanwhile.
+// An entry is not an event. Writing its dead letter fails for a while, and connections break
+// meanwhile.
 func TestEntryBecomesOneDeadLetterAfterRetries(t *testing.T) {
 	t.Parallel()
 	server := testenv.RedisServer(t)
@@ -401,7 +403,8 @@ func TestEntryBecomesOneDeadLetterAfterRetries(t *testing.T) {
 	}
 }
 
-// A bus is closed while it acknowledges. Events that are handled meanwhile must be acknowledged too.
+// A bus is closed while it acknowledges. Events that are handled meanwhile must be acknowledged
+// too.
 func TestCloseWritesTheLastAcknowledgements(t *testing.T) {
 	t.Parallel()
 	url, namespace := testenv.Redis(t)

@@ -15,8 +15,8 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/internal/streamentry"
 )
 
-// OpenDeadLetters returns a group's dead letters in Redis, from any process. Running processes of the
-// group handle a replayed letter within a second.
+// OpenDeadLetters returns a group's dead letters in Redis, from any process. Running processes of
+// the group handle a replayed letter within a second.
 func OpenDeadLetters(rdb redis.UniversalClient, keys bus.Keys, group string) bus.DeadLetters {
 	return &redisDeadLetters{rdb: rdb, keys: keys.WithDefaults(), group: group}
 }
@@ -26,9 +26,11 @@ func Groups(ctx context.Context, rdb redis.UniversalClient, keys bus.Keys) ([]st
 	keys = keys.WithDefaults()
 	pipe := rdb.Pipeline()
 	cmds := make([]*redis.XInfoGroupsCmd, keys.Partitions)
+
 	for p := range cmds {
 		cmds[p] = pipe.XInfoGroups(ctx, keys.Stream(p))
 	}
+
 	_, _ = pipe.Exec(ctx) // each command has its own error
 
 	var names []string
@@ -37,10 +39,12 @@ func Groups(ctx context.Context, rdb redis.UniversalClient, keys bus.Keys) ([]st
 		if err != nil && !strings.Contains(err.Error(), "no such key") {
 			return nil, fmt.Errorf("list consumer groups: %w", err)
 		}
+
 		for _, group := range groups {
 			names = append(names, group.Name)
 		}
 	}
+
 	slices.Sort(names)
 	return slices.Compact(names), nil
 }
@@ -51,8 +55,8 @@ type redisDeadLetters struct {
 	group string
 }
 
-// replayScriptSource moves dead letters to the group's replay stream. KEYS are the two streams, ARGV
-// the first and the last id and the largest number of letters.
+// replayScriptSource moves dead letters to the group's replay stream. KEYS are the two streams,
+// ARGV the first and the last id and the largest number of letters.
 //
 //go:embed replay.lua
 var replayScriptSource string
@@ -79,10 +83,12 @@ func parseLetterID(id string) (group string, partition int, entry string, ok boo
 	if !found || !bus.ValidName(group, bus.MaxNameBytes) {
 		return "", 0, "", false
 	}
+
 	partition, err := strconv.Atoi(number)
 	if err != nil || partition < 0 {
 		return "", 0, "", false
 	}
+
 	_, ok = streamentry.ParseID([]byte(entry))
 	return group, partition, entry, ok
 }
@@ -114,6 +120,7 @@ func (l *redisDeadLetters) List(ctx context.Context, after string, limit int) ([
 		if err != nil {
 			return nil, err
 		}
+
 		first = partition
 		from = "(" + entry
 	}
@@ -124,11 +131,14 @@ func (l *redisDeadLetters) List(ctx context.Context, after string, limit int) ([
 		if err != nil {
 			return nil, fmt.Errorf("list dead letters: %w", err)
 		}
+
 		for _, entry := range entries {
 			letters = append(letters, l.decodeLetter(p, entry))
 		}
+
 		from = "-"
 	}
+
 	return letters, nil
 }
 
@@ -138,13 +148,16 @@ func (l *redisDeadLetters) Get(ctx context.Context, id string) (bus.DeadLetter, 
 	if err != nil {
 		return bus.DeadLetter{}, err
 	}
+
 	entries, err := l.rdb.XRange(ctx, l.keys.Dead(partition, l.group), entry, entry).Result()
 	if err != nil {
 		return bus.DeadLetter{}, fmt.Errorf("get dead letter: %w", err)
 	}
+
 	if len(entries) == 0 {
 		return bus.DeadLetter{}, fmt.Errorf("dead letter %q: %w", id, bus.ErrNoDeadLetter)
 	}
+
 	return l.decodeLetter(partition, entries[0]), nil
 }
 
@@ -154,6 +167,7 @@ func (l *redisDeadLetters) decodeLetter(partition int, message redis.XMessage) b
 	for name, value := range message.Values {
 		fields[name], _ = value.(string)
 	}
+
 	letter := bus.DeadLetter{
 		ID:         letterID(l.group, partition, message.ID),
 		Group:      l.group,
@@ -162,11 +176,13 @@ func (l *redisDeadLetters) decodeLetter(partition int, message redis.XMessage) b
 		Fields:     fields,
 		Event:      decodeLetterEvent(fields),
 	}
+
 	letter.Attempts, _ = strconv.Atoi(fields["attempts"])
 	letter.FailedAt, _ = time.Parse(bus.TimeFormat, fields["failedAt"])
 	for _, name := range letterFields {
 		delete(fields, name)
 	}
+
 	return letter
 }
 
@@ -191,10 +207,12 @@ func (l *redisDeadLetters) Replay(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
+
 	n, err := l.replayRange(ctx, partition, entry, entry, 1)
 	if err == nil && n == 0 {
 		err = fmt.Errorf("dead letter %q: %w", id, bus.ErrNoDeadLetter)
 	}
+
 	return err
 }
 
@@ -208,26 +226,31 @@ func (l *redisDeadLetters) ReplayAll(ctx context.Context) (int, error) {
 		if err != nil {
 			return total, fmt.Errorf("replay dead letters: %w", err)
 		}
+
 		for len(last) > 0 {
 			n, err := l.replayRange(ctx, p, "-", last[0].ID, chunk)
 			total += n
 			if err != nil {
 				return total, err
 			}
+
 			if n < chunk {
 				break
 			}
 		}
 	}
+
 	return total, nil
 }
 
-// replayRange replays at most limit letters from one id to another. It returns how many it replayed.
+// replayRange replays at most limit letters from one id to another. It returns how many it
+// replayed.
 func (l *redisDeadLetters) replayRange(ctx context.Context, partition int, from, to string, limit int) (int, error) {
 	keys := []string{l.keys.Dead(partition, l.group), l.keys.Replay(partition, l.group)}
 	n, err := replayScript.Run(ctx, l.rdb, keys, from, to, limit).Int()
 	if err != nil {
 		return 0, fmt.Errorf("replay dead letters: %w", err)
 	}
+
 	return n, nil
 }

@@ -40,7 +40,8 @@ type entryTask struct {
 	hasMarker    bool // done markers were written
 	acknowledged bool
 
-	// ackAgain is true if Redis handed the entry out again while it was in flight. Bus.mu protects it.
+	// ackAgain is true if Redis handed the entry out again while it was in flight. Bus.mu protects
+	// it.
 	ackAgain bool
 }
 
@@ -54,11 +55,13 @@ func (r *reader) newTask(ref entryRef, message redis.XMessage, event streamentry
 		claimedAt:   now,
 		secondParty: event.SecondParty,
 	}
+
 	t.Event = event.Event
 	t.Owner = t
 	if !event.Valid {
 		t.deadReason = errNoEvent
 	}
+
 	return t
 }
 

@@ -18,8 +18,10 @@ const measureInterval = 2 * time.Second
 func (b *Bus) runHousekeeping(ctx context.Context) error {
 	extend := time.NewTicker(max(b.cfg.ClaimAfter/3, time.Millisecond))
 	defer extend.Stop()
+
 	measure := time.NewTicker(measureInterval)
 	defer measure.Stop()
+
 	for {
 		var err error
 		select {
@@ -30,6 +32,7 @@ func (b *Bus) runHousekeeping(ctx context.Context) error {
 		case <-measure.C:
 			err = b.measureLag(ctx)
 		}
+
 		if err != nil && ctx.Err() == nil {
 			b.metrics.errors.Inc()
 		}
@@ -41,15 +44,18 @@ func (b *Bus) runHousekeeping(ctx context.Context) error {
 func (b *Bus) extendClaims(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
+
 	now := time.Now()
 	ids := make([][]string, len(b.streams))
 	b.mu.Lock()
+
 	for ref, t := range b.inFlight {
 		if now.Sub(t.claimedAt) > b.cfg.ClaimAfter/4 {
 			t.claimedAt = now
 			ids[ref.stream] = append(ids[ref.stream], ref.id.String())
 		}
 	}
+
 	b.mu.Unlock()
 
 	pipe := b.rdb.Pipeline()
@@ -63,9 +69,11 @@ func (b *Bus) extendClaims(ctx context.Context) error {
 			})
 		}
 	}
+
 	if pipe.Len() == 0 {
 		return nil
 	}
+
 	_, err := pipe.Exec(ctx)
 	return err
 }
@@ -75,15 +83,18 @@ func (b *Bus) extendClaims(ctx context.Context) error {
 func (b *Bus) measureLag(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
+
 	pipe := b.rdb.Pipeline()
 	groupCmds := make([]*redis.XInfoGroupsCmd, len(b.streams))
 	var letterCmds []*redis.IntCmd
+
 	for n, stream := range b.streams {
 		groupCmds[n] = pipe.XInfoGroups(ctx, stream.key)
 		if !stream.replay {
 			letterCmds = append(letterCmds, pipe.XLen(ctx, b.cfg.Keys.Dead(stream.partition, b.cfg.Group)))
 		}
 	}
+
 	_, err := pipe.Exec(ctx)
 	if err != nil {
 		return err
@@ -93,26 +104,32 @@ func (b *Bus) measureLag(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	var entries int64
 	var oldestAge uint64                  // ms
 	now := uint64(time.Now().UnixMilli()) //nolint:gosec // after 1970
+
 	for i := range lags {
 		n, oldest, err := lags[i].countEntries()
 		if err != nil {
 			return err
 		}
+
 		entries += n
 		if n > 0 {
 			oldestAge = max(oldestAge, now-min(now, oldest.Millis))
 		}
 	}
+
 	var letters int64
 	for _, cmd := range letterCmds {
 		letters += cmd.Val()
 	}
+
 	b.metrics.lagEntries.Set(float64(entries))
 	b.metrics.lagSeconds.Set(float64(oldestAge) / 1000)
 	b.metrics.deadLetters.Set(float64(letters))
+
 	return nil
 }
 
@@ -132,6 +149,7 @@ func (b *Bus) readLags(ctx context.Context, groupCmds []*redis.XInfoGroupsCmd) (
 			if group.Name != b.cfg.Group {
 				continue
 			}
+
 			lags = append(lags, streamLag{
 				group:   group,
 				pending: pipe.XPendingExt(ctx, firstPending(stream.key, group.Name)),
@@ -139,6 +157,7 @@ func (b *Bus) readLags(ctx context.Context, groupCmds []*redis.XInfoGroupsCmd) (
 			})
 		}
 	}
+
 	_, err := pipe.Exec(ctx)
 	return lags, err
 }
@@ -161,9 +180,11 @@ func (l *streamLag) countEntries() (entries int64, oldest streamentry.ID, err er
 	if err != nil {
 		return 0, oldest, err
 	}
+
 	if oldest != (streamentry.ID{}) && l.group.Lag <= 0 {
 		entries++ // after a trim Redis does not know the lag, which is at least this entry
 	}
+
 	first := l.pending.Val()
 	if len(first) > 0 {
 		id, ok := streamentry.ParseID([]byte(first[0].ID))
@@ -171,5 +192,6 @@ func (l *streamLag) countEntries() (entries int64, oldest streamentry.ID, err er
 			oldest = id
 		}
 	}
+
 	return entries, oldest, nil
 }

@@ -14,6 +14,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	redislog.Disable()
-	// After many failed dials go-redis probes in a goroutine that sleeps for up to a second after its client was closed.
+	// After many failed dials go-redis probes in a goroutine that sleeps for up to a second after
+	// its client was closed.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }

@@ -20,8 +20,8 @@ import (
 
 var errFlaky = errors.New("fails now and then")
 
-// Two buses have four subscriptions each, of which three fail now and then. Each subscription must handle
-// each event exactly once.
+// Two buses have four subscriptions each, of which three fail now and then. Each subscription must
+// handle each event exactly once.
 func TestFlakySubscriptionsHandleEachEventOnce(t *testing.T) {
 	events := 100_000
 	if raceEnabled {
@@ -52,7 +52,8 @@ func TestFlakySubscriptionsHandleEachEventOnce(t *testing.T) {
 				if err != nil {
 					return bus.Permanent(err)
 				}
-				// Of a hundred events one fails once and one fails twice. They are other events for each subscription.
+				// Of a hundred events one fails once and one fails twice. They are other events for
+				// each subscription.
 				remainder := (n*31 + s*7) % 100
 				isFlaky := s > 0 && remainder < 2
 				if isFlaky && int(failures[s][n].Load()) <= remainder {
@@ -108,8 +109,8 @@ func TestFlakySubscriptionsHandleEachEventOnce(t *testing.T) {
 	}
 }
 
-// Each of two consumers reads its own partitions. One consumer must handle all events of an account, in
-// order.
+// Each of two consumers reads its own partitions. One consumer must handle all events of an
+// account, in order.
 func TestConsumersWithOwnPartitionsKeepTheOrder(t *testing.T) {
 	t.Parallel()
 	rdb, keys := openRedis(t)
@@ -211,8 +212,8 @@ func TestAnotherProcessFindsDuplicates(t *testing.T) {
 	})
 }
 
-// A stream has entries that are not events, and an entry that was handed out too often. They become dead
-// letters, and the entry after them is handled.
+// A stream has entries that are not events, and an entry that was handed out too often. They become
+// dead letters, and the entry after them is handled.
 func TestUnreadableEntriesBecomeDeadLetters(t *testing.T) {
 	t.Parallel()
 	rdb, keys := openRedis(t)
@@ -279,7 +280,8 @@ func TestUnreadableEntriesBecomeDeadLetters(t *testing.T) {
 			t.Errorf("letter %s: got no fields", l.ID)
 		}
 	}
-	// After a replay the entries that are not events become dead letters again. The other one is handled.
+	// After a replay the entries that are not events become dead letters again. The other one is
+	// handled.
 	n, err := b.DeadLetters().ReplayAll(ctx)
 	if err != nil {
 		t.Fatal(err)

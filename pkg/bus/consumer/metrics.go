@@ -20,9 +20,11 @@ func newGroupMetrics(reg prometheus.Registerer, group string) groupMetrics {
 	newGauge := func(name, help string) prometheus.Gauge {
 		return metrics.Gauge(reg, name, help, "group").WithLabelValues(group)
 	}
+
 	newCounter := func(name, help string) prometheus.Counter {
 		return metrics.Counter(reg, name, help, "group").WithLabelValues(group)
 	}
+
 	return groupMetrics{
 		lagEntries:  newGauge("event_lag_entries", "Stream entries that the group has not handled yet."),
 		lagSeconds:  newGauge("event_lag_seconds", "Age of the oldest entry that the group has not handled yet; 0 if there is none."),

@@ -47,6 +47,7 @@ func (a *acknowledger) deadLetterEntry(t *entryTask) {
 		a.b.cfg.Logger.Error("a stream entry became a dead letter",
 			"stream", a.b.streams[t.stream].key, "entry", t.id.String(), "error", t.deadReason)
 	})
+
 	a.addLetter(newLetter{
 		task:         t,
 		subscription: t.replayedFor,
@@ -68,6 +69,7 @@ func (a *acknowledger) writeLetters(ctx context.Context, letters []newLetter) (f
 			failed = append(failed, l)
 			continue
 		}
+
 		if l.subscriber == nil {
 			a.endTasks([]*entryTask{l.task})
 		} else {
@@ -75,6 +77,7 @@ func (a *acknowledger) writeLetters(ctx context.Context, letters []newLetter) (f
 			a.b.d.EndSubscriber(&l.task.Task, l.subscriber)
 		}
 	}
+
 	return failed
 }
 
@@ -89,6 +92,7 @@ func (a *acknowledger) writeLetter(ctx context.Context, l newLetter) error {
 		Approx: true,
 		Values: l.fieldValues(),
 	})
+
 	if l.subscriber != nil {
 		a.addMarker(ctx, pipe, doneMarker{l.task, l.subscription})
 	} else {
@@ -98,6 +102,7 @@ func (a *acknowledger) writeLetter(ctx context.Context, l newLetter) error {
 			pipe.XDel(ctx, stream.key, id)
 		}
 	}
+
 	_, err := pipe.Exec(ctx)
 	return err
 }
@@ -111,6 +116,7 @@ func (l *newLetter) fieldValues() []string {
 			values = append(values, name, text)
 		}
 	}
+
 	return append(values,
 		"subscriber", l.subscription,
 		"error", l.error,

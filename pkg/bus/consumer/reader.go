@@ -42,18 +42,20 @@ type reader struct {
 	lastClaim     time.Time
 }
 
-// newReaders returns one reader for all event streams and one for all replay streams. On a cluster it
-// returns one for each stream, since a call cannot span slots.
+// newReaders returns one reader for all event streams and one for all replay streams. On a cluster
+// it returns one for each stream, since a call cannot span slots.
 func (b *Bus) newReaders() []*reader {
 	half := len(b.streams) / 2
 	perReader := half
 	if _, ok := b.rdb.(*redis.ClusterClient); ok {
 		perReader = 1
 	}
+
 	var readers []*reader
 	for first := 0; first < len(b.streams); first += perReader {
 		readers = append(readers, b.newReader(first, perReader))
 	}
+
 	return readers
 }
 
@@ -66,17 +68,21 @@ func (b *Bus) newReader(first, count int) *reader {
 		byKey:    map[string]int{},
 		logLimit: rate.Sometimes{First: 1, Interval: 10 * time.Second},
 	}
+
 	if r.replay {
 		r.block = -1 // does not wait
 	}
+
 	for n := first; n < first+count; n++ {
 		r.streams = append(r.streams, n)
 		r.byKey[b.streams[n].key] = n
 		r.streamArgs = append(r.streamArgs, b.streams[n].key)
 	}
+
 	for range count {
 		r.streamArgs = append(r.streamArgs, ">")
 	}
+
 	return r
 }
 
@@ -88,6 +94,7 @@ func (r *reader) run(ctx context.Context) error {
 		RandomizationFactor: 0.5,
 		MaxInterval:         2 * time.Second,
 	}
+
 	for ctx.Err() == nil {
 		err := r.runStep(ctx)
 		switch {
@@ -103,6 +110,7 @@ func (r *reader) run(ctx context.Context) error {
 			wait.Sleep(ctx, retry.NextBackOff())
 		}
 	}
+
 	return nil
 }
 
@@ -111,6 +119,7 @@ func (r *reader) handleError(err error) {
 	if strings.HasPrefix(err.Error(), "NOGROUP") {
 		r.groupsExist = false
 	}
+
 	r.b.metrics.errors.Inc()
 	r.logLimit.Do(func() {
 		r.b.cfg.Logger.Warn("reading events failed; retrying", "group", r.b.cfg.Group, "error", err)
@@ -124,9 +133,11 @@ func (r *reader) runStep(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+
 		r.groupsExist = true
 		r.groupsExisted = true
 	}
+
 	if !r.pendingRead {
 		for _, n := range r.streams {
 			err := r.readOwnPending(ctx, n)
@@ -134,8 +145,10 @@ func (r *reader) runStep(ctx context.Context) error {
 				return err
 			}
 		}
+
 		r.pendingRead = true
 	}
+
 	err := r.claimIfDue(ctx)
 	if err != nil {
 		return err
@@ -146,12 +159,13 @@ func (r *reader) runStep(ctx context.Context) error {
 	if err != nil {
 		return nil //nolint:nilerr // ctx ended
 	}
+
 	perStream := max(1, (room+streams-1)/streams)
 	return r.readNew(ctx, min(perStream, maxCount))
 }
 
-// createGroups creates the groups that do not exist. Before the first time it checks that publishers
-// use the same partition count.
+// createGroups creates the groups that do not exist. Before the first time it checks that
+// publishers use the same partition count.
 func (r *reader) createGroups(ctx context.Context) error {
 	if !r.groupsExisted {
 		err := redisconn.CheckLayout(ctx, r.b.rdb, r.b.cfg.Keys)
@@ -159,14 +173,17 @@ func (r *reader) createGroups(ctx context.Context) error {
 			return err
 		}
 	}
+
 	start := "0"
 	if r.b.cfg.FromNow && !r.groupsExisted {
 		start = "$"
 	}
+
 	pipe := r.b.rdb.Pipeline()
 	for _, n := range r.streams {
 		pipe.XGroupCreateMkStream(ctx, r.b.streams[n].key, r.b.cfg.Group, start)
 	}
+
 	cmds, _ := pipe.Exec(ctx) // each command has its own error
 	for _, cmd := range cmds {
 		err := cmd.Err()
@@ -174,6 +191,7 @@ func (r *reader) createGroups(ctx context.Context) error {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -183,9 +201,11 @@ func (r *reader) readNew(ctx context.Context, count int) error {
 	if errors.Is(err, redis.Nil) {
 		return nil
 	}
+
 	if err != nil {
 		return err
 	}
+
 	now := time.Now()
 	var tasks []*entryTask
 	for _, reply := range replies {
@@ -193,12 +213,15 @@ func (r *reader) readNew(ctx context.Context, count int) error {
 		if !ok {
 			return fmt.Errorf("%w: unexpected stream %q", resp.ErrProtocol, reply.Stream)
 		}
+
 		added, _, err := r.makeTasks(n, reply.Messages, now)
 		if err != nil {
 			return err
 		}
+
 		tasks = append(tasks, added...)
 	}
+
 	r.b.admitTasks(tasks)
 	return nil
 }
@@ -211,17 +234,19 @@ func (r *reader) makeTasks(n int, messages []redis.XMessage, now time.Time) (tas
 		if err != nil {
 			return nil, last, err
 		}
+
 		t := r.makeTask(entryRef{stream: n, id: last}, message, now)
 		if t != nil {
 			tasks = append(tasks, t)
 		}
 	}
+
 	return tasks, last, nil
 }
 
-// makeTask returns the task of an entry. It acknowledges the entry and returns nil in three cases: the
-// stream trimmed the entry, the entry is a second party's delivery and Config.Copies is false, or no
-// subscription wants the event's type.
+// makeTask returns the task of an entry. It acknowledges the entry and returns nil in three cases:
+// the stream trimmed the entry, the entry is a second party's delivery and Config.Copies is false,
+// or no subscription wants the event's type.
 func (r *reader) makeTask(ref entryRef, message redis.XMessage, now time.Time) *entryTask {
 	b := r.b
 	replay := b.streams[ref.stream].replay
@@ -230,23 +255,28 @@ func (r *reader) makeTask(ref entryRef, message redis.XMessage, now time.Time) *
 		b.acks.acknowledgeEntry(ref)
 		return nil
 	}
+
 	event := r.decoder.DecodeEvent(message.Values)
 	if event.SecondParty && !b.cfg.Copies && !replay {
 		b.acks.acknowledgeEntry(ref)
 		return nil
 	}
+
 	plan := b.d.PlanFor(event.Type)
 	if len(plan) == 0 && bus.ValidName(event.Type, bus.MaxTypeBytes) && !replay {
 		m := b.d.Metrics
 		m.NoSubscribers.WithLabelValues(m.TypeLabel(event.Type)).Inc()
 		b.acks.acknowledgeEntry(ref)
+
 		return nil
 	}
+
 	t := r.newTask(ref, message, event, now)
 	t.Plan = plan
 	if replay && bus.ValidName(event.Subscriber, bus.MaxNameBytes) {
 		t.restrictTo(event.Subscriber, b.d.Subscriber(event.Subscriber))
 	}
+
 	return t
 }
 
@@ -261,13 +291,14 @@ func (t *entryTask) restrictTo(subscription string, s *dispatch.Subscriber) {
 	}
 }
 
-// admitTasks starts the events that are not in flight already. The other entries will be acknowledged
-// once more, since Redis may have handed them out between their acknowledgement and its reply. A task
-// that becomes a dead letter is in flight until Redis has the letter.
+// admitTasks starts the events that are not in flight already. The other entries will be
+// acknowledged once more, since Redis may have handed them out between their acknowledgement and
+// its reply. A task that becomes a dead letter is in flight until Redis has the letter.
 func (b *Bus) admitTasks(tasks []*entryTask) {
 	if len(tasks) == 0 {
 		return
 	}
+
 	b.mu.Lock()
 	admitted := tasks[:0]
 	for _, t := range tasks {
@@ -276,9 +307,11 @@ func (b *Bus) admitTasks(tasks []*entryTask) {
 			running.ackAgain = true
 			continue
 		}
+
 		b.inFlight[t.entryRef] = t
 		admitted = append(admitted, t)
 	}
+
 	b.mu.Unlock()
 
 	b.d.InFlight.Add(len(admitted))

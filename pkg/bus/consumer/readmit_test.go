@@ -13,8 +13,8 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// afterPipeline is a client's hook. It is called after Redis has answered a pipeline, and before the
-// client gets the answer.
+// afterPipeline is a client's hook. It is called after Redis has answered a pipeline, and before
+// the client gets the answer.
 type afterPipeline func(cmds []redis.Cmder)
 
 func (afterPipeline) DialHook(next redis.DialHook) redis.DialHook          { return next }

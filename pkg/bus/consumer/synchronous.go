@@ -21,6 +21,7 @@ func (b *Bus) waitForHandlers(ctx context.Context) error {
 		if err == nil {
 			ends[i], err = redisconn.FirstID(last)
 		}
+
 		if err != nil {
 			return fmt.Errorf("wait for handlers: %w", err)
 		}
@@ -32,12 +33,15 @@ func (b *Bus) waitForHandlers(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("wait for handlers: %w", err)
 			}
+
 			if done {
 				break
 			}
+
 			wait.Sleep(ctx, handlersPollInterval)
 		}
 	}
+
 	return nil
 }
 
@@ -47,19 +51,24 @@ func (b *Bus) consumedUpTo(ctx context.Context, stream groupStream, end streamen
 	if err != nil {
 		return false, err
 	}
+
 	groups, err := b.rdb.XInfoGroups(ctx, stream.key).Result()
 	if err != nil {
 		return false, err
 	}
+
 	for _, group := range groups {
 		last, ok := streamentry.ParseID([]byte(group.LastDeliveredID))
 		if group.Name != b.cfg.Group || !ok || last.Less(end) {
 			continue
 		}
+
 		args := firstPending(stream.key, b.cfg.Group)
 		args.End = end.String()
 		pending, err := b.rdb.XPendingExt(ctx, args).Result()
+
 		return err == nil && len(pending) == 0, err
 	}
+
 	return false, nil
 }

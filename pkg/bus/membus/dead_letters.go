@@ -31,9 +31,11 @@ func (b *Bus) addDeadLetter(t *dispatch.Task, s *dispatch.Subscriber, attempts i
 		Event:      t.Event,
 		Fields:     streamentry.EventFields(&t.Event),
 	})
+
 	if len(b.letters) > maxLetters {
 		b.letters = b.letters[1:]
 	}
+
 	b.mu.Unlock()
 	b.d.EndSubscriber(t, s)
 }
@@ -42,15 +44,18 @@ func (b *Bus) addDeadLetter(t *dispatch.Task, s *dispatch.Subscriber, attempts i
 func (l deadLetters) List(_ context.Context, after string, limit int) ([]bus.DeadLetter, error) {
 	l.b.mu.Lock()
 	defer l.b.mu.Unlock()
+
 	first := 0
 	if after != "" {
 		first = slices.IndexFunc(l.b.letters, func(d bus.DeadLetter) bool {
 			return len(d.ID) > len(after) || (len(d.ID) == len(after) && d.ID > after)
 		})
+
 		if first < 0 {
 			first = len(l.b.letters)
 		}
 	}
+
 	letters := l.b.letters[first:]
 	return slices.Clone(letters[:min(limit, len(letters))]), nil
 }
@@ -59,10 +64,12 @@ func (l deadLetters) List(_ context.Context, after string, limit int) ([]bus.Dea
 func (l deadLetters) Get(_ context.Context, id string) (bus.DeadLetter, error) {
 	l.b.mu.Lock()
 	defer l.b.mu.Unlock()
+
 	i := l.indexOf(id)
 	if i < 0 {
 		return bus.DeadLetter{}, fmt.Errorf("get %s: %w", id, bus.ErrNoDeadLetter)
 	}
+
 	return l.b.letters[i], nil
 }
 
@@ -78,11 +85,13 @@ func (l deadLetters) Replay(ctx context.Context, id string) error {
 	if err != nil {
 		return fmt.Errorf("replay %s: %w", id, err)
 	}
+
 	t, err := l.removeLetter(id)
 	if err != nil {
 		b.d.InFlight.Add(-1)
 		return fmt.Errorf("replay %s: %w", id, err)
 	}
+
 	b.startTask(t)
 	return nil
 }
@@ -92,18 +101,22 @@ func (l deadLetters) Replay(ctx context.Context, id string) error {
 func (l deadLetters) removeLetter(id string) (*dispatch.Task, error) {
 	l.b.mu.Lock()
 	defer l.b.mu.Unlock()
+
 	i := l.indexOf(id)
 	if i < 0 {
 		return nil, bus.ErrNoDeadLetter
 	}
+
 	if l.b.closed {
 		return nil, bus.ErrClosed
 	}
+
 	letter := &l.b.letters[i]
 	s := l.b.d.Subscriber(letter.Subscriber)
 	if s == nil {
 		return nil, fmt.Errorf("subscription %q does not exist", letter.Subscriber)
 	}
+
 	t := &dispatch.Task{Event: letter.Event, Plan: dispatch.Plan{{s}}}
 	l.b.letters = slices.Delete(l.b.letters, i, i+1)
 	return t, nil
@@ -115,11 +128,13 @@ func (l deadLetters) ReplayAll(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+
 	for i := range letters {
 		err := l.Replay(ctx, letters[i].ID)
 		if err != nil {
 			return i, err
 		}
 	}
+
 	return len(letters), nil
 }

@@ -14,8 +14,8 @@ import (
 )
 
 // Bus is a bus in the process, for tests. It handles events as soon as they are published; Run only
-// waits. It ignores the fields Keys, Consumer, Partitions, FromNow, MaxLen, ClaimAfter and DoneTTL of
-// Config.
+// waits. It ignores the fields Keys, Consumer, Partitions, FromNow, MaxLen, ClaimAfter and DoneTTL
+// of Config.
 type Bus struct {
 	cfg bus.Config
 	d   *dispatch.Dispatcher
@@ -48,9 +48,11 @@ func New(cfg bus.Config) *Bus {
 		seen:    map[string]time.Time{},
 		closing: make(chan struct{}),
 	}
+
 	b.d.Finished = b.taskFinished
 	b.d.SubscriberDone = func(*dispatch.Task, *dispatch.Subscriber) {}
 	b.d.DeadLetter = b.addDeadLetter
+
 	return b
 }
 
@@ -77,6 +79,7 @@ func (b *Bus) Deliver(ctx context.Context, deliveries ...bus.Delivery) error {
 		if d.SecondParty && !b.cfg.Copies {
 			continue
 		}
+
 		events = append(events, bus.Event{
 			ID:          d.ID,
 			Type:        d.Type,
@@ -89,6 +92,7 @@ func (b *Bus) Deliver(ctx context.Context, deliveries ...bus.Delivery) error {
 			Data:        d.Data,
 		})
 	}
+
 	_, err := b.publishEvents(ctx, events)
 	return err
 }
@@ -101,25 +105,31 @@ func (b *Bus) publishEvents(ctx context.Context, events []bus.Event) ([]bus.Stat
 		if err != nil {
 			return statuses, fmt.Errorf("publish event %d of %d with %d in flight: %w", i+1, len(events), b.cfg.MaxInFlight, err)
 		}
+
 		statuses[i], err = b.acceptEvent(&events[i])
 		if statuses[i] != bus.Published {
 			b.d.InFlight.Add(-1)
 			if err != nil {
 				return statuses, err
 			}
+
 			continue
 		}
+
 		t := &dispatch.Task{Event: events[i], Plan: b.d.PlanFor(events[i].Type)}
 		if b.cfg.Synchronous {
 			unhandled.Add(1)
 			t.Owner = func() { unhandled.Add(-1) }
 		}
+
 		b.startTask(t)
 	}
+
 	err := unhandled.WaitZero(ctx)
 	if err != nil {
 		return statuses, fmt.Errorf("wait for handlers: %w", err)
 	}
+
 	return statuses, nil
 }
 
@@ -127,14 +137,17 @@ func (b *Bus) publishEvents(ctx context.Context, events []bus.Event) ([]bus.Stat
 func (b *Bus) acceptEvent(e *bus.Event) (bus.Status, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+
 	if b.closed {
 		return bus.Unknown, fmt.Errorf("publish: %w", bus.ErrClosed)
 	}
+
 	m := b.d.Metrics
 	if !b.cfg.AllowDuplicates && b.isDuplicate(e) {
 		m.Duplicate.WithLabelValues(m.TypeLabel(e.Type)).Inc()
 		return bus.Duplicate, nil
 	}
+
 	m.Published.WithLabelValues(m.TypeLabel(e.Type)).Inc()
 	return bus.Published, nil
 }
@@ -148,15 +161,18 @@ func (b *Bus) isDuplicate(e *bus.Event) bool {
 	if e.Seq > 0 { // both parties' deliveries of a ledger event have the same id
 		id += " " + e.Account
 	}
+
 	_, sameID := b.seen[id]
 	_, sameKey := b.seen["key:"+e.Key]
 	if sameID || (e.Key != "" && sameKey) {
 		return true
 	}
+
 	b.rememberName(id, now)
 	if e.Key != "" {
 		b.rememberName("key:"+e.Key, now)
 	}
+
 	return false
 }
 
@@ -171,6 +187,7 @@ func (b *Bus) forgetExpired(now time.Time) {
 		if len(b.seenOrder) <= maxSeen && now.Before(b.seen[oldest]) {
 			return
 		}
+
 		delete(b.seen, oldest)
 		b.seenOrder = b.seenOrder[1:]
 	}
@@ -182,6 +199,7 @@ func (b *Bus) startTask(t *dispatch.Task) {
 	if len(t.Plan) == 0 {
 		m.NoSubscribers.WithLabelValues(m.TypeLabel(t.Event.Type)).Inc()
 	}
+
 	b.d.Start(t)
 }
 
@@ -201,12 +219,15 @@ func (b *Bus) Run(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
+
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.cfg.DrainTimeout)
 	defer cancel()
+
 	err := b.Close(ctx)
 	if err != nil {
 		b.cfg.Logger.Warn("the bus stopped before all events were handled", "error", err)
 	}
+
 	return nil
 }
 
@@ -217,6 +238,7 @@ func (b *Bus) Close(ctx context.Context) error {
 		b.closed = true
 		close(b.closing)
 	}
+
 	b.mu.Unlock()
 	return b.d.Drain(ctx)
 }

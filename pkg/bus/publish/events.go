@@ -64,15 +64,18 @@ func (p *EventPublisher) Publish(ctx context.Context, events []bus.Event) ([]bus
 	if err != nil || len(events) == 0 {
 		return nil, err
 	}
+
 	statuses := make([]bus.Status, len(events))
 	calls := p.makeCalls(events)
 	p.script.runCalls(ctx, p.rdb, calls)
+
 	for _, call := range calls {
 		callErr := call.readStatuses(statuses)
 		if callErr != nil {
 			err = fmt.Errorf("publish: %w", callErr)
 		}
 	}
+
 	p.countStatuses(events, statuses)
 	return statuses, err
 }
@@ -83,12 +86,15 @@ func (c *scriptCall) readStatuses(statuses []bus.Status) error {
 	if err != nil {
 		return err
 	}
+
 	if len(reply) != len(c.items) {
 		return fmt.Errorf("the script returned %d numbers for %d events", len(reply), len(c.items))
 	}
+
 	for k, i := range c.items {
 		statuses[i] = bus.Status(reply[k]) //nolint:gosec // 1 or 2
 	}
+
 	return nil
 }
 
@@ -106,12 +112,15 @@ func (p *EventPublisher) makeCalls(events []bus.Event) []*scriptCall {
 			open[partition] = call
 			calls = append(calls, call)
 		}
+
 		call.items = append(call.items, i)
 		call.bytes += size
 	}
+
 	for _, call := range calls {
 		call.args = p.buildArgs(events, call.items)
 	}
+
 	return calls
 }
 
@@ -148,6 +157,7 @@ func (p *EventPublisher) buildArgs(events []bus.Event, items []int) []any {
 			}
 		}
 	}
+
 	args[argCommand] = "evalsha"
 	args[argScript] = p.script.hash
 	args[argNumKeys] = keys
@@ -157,6 +167,7 @@ func (p *EventPublisher) buildArgs(events []bus.Event, items []int) []any {
 	for _, i := range items {
 		args = p.appendEvent(args, &events[i], text)
 	}
+
 	return args
 }
 
@@ -168,10 +179,12 @@ func (p *EventPublisher) appendEvent(args []any, e *bus.Event, text func(string)
 	case e.Key != "":
 		dedupKeys = 2
 	}
+
 	args = append(args, dedupKeys, nil)
 	fields := len(args) // the number of fields and values is at fields-1
 	args = streamentry.AppendEventFields(args, e, text)
 	args[fields-1] = len(args) - fields
+
 	return args
 }
 
@@ -187,6 +200,7 @@ func (p *EventPublisher) countStatuses(events []bus.Event, statuses []bus.Status
 		case bus.Unknown, bus.Gap, bus.PartlyPublished, bus.Unwritable:
 		}
 	}
+
 	metrics.AddTypes(p.metrics.Published, published)
 	metrics.AddTypes(p.metrics.Duplicate, duplicate)
 }

@@ -25,8 +25,8 @@ func newPublisherMetrics(reg prometheus.Registerer) publisherMetrics {
 	}
 }
 
-// countOutcomes counts events by type. It adds up first, since a batch has hundreds of events of only
-// a few types.
+// countOutcomes counts events by type. It adds up first, since a batch has hundreds of events of
+// only a few types.
 func (m *publisherMetrics) countOutcomes(pubs []Publication, outcomes []Outcome) {
 	published := map[string]int{}
 	duplicate := map[string]int{}
@@ -39,6 +39,7 @@ func (m *publisherMetrics) countOutcomes(pubs []Publication, outcomes []Outcome)
 		case bus.Unknown, bus.Gap, bus.PartlyPublished, bus.Unwritable:
 		}
 	}
+
 	metrics.AddTypes(m.published, published)
 	metrics.AddTypes(m.duplicate, duplicate)
 }

@@ -17,8 +17,8 @@ import (
 // Config is the publisher's optional settings.
 type Config struct {
 	Keys bus.Keys // Defaults to namespace "rt", 16 partitions.
-	// MaxLen is about how many entries a stream keeps. Each call trims the stream of its first update.
-	// Defaults to 1,000,000.
+	// MaxLen is about how many entries a stream keeps. Each call trims the stream of its first
+	// update. Defaults to 1,000,000.
 	MaxLen     int64
 	DedupTTL   time.Duration         // how long an update's dedup key lives. Defaults to 1 h.
 	MaxUpdates int                   // updates in one script call, so that Redis can serve other clients in between. Defaults to 64.
@@ -29,9 +29,9 @@ type Config struct {
 // A Publication is an account update to be published.
 type Publication struct {
 	Update bus.AccountUpdate
-	// AsStartingPoint accepts the update as the account's first one if Redis does not know the account.
-	// From then on all earlier updates count as duplicates, so set it only if they are published or not
-	// wanted. An update that starts at seq 1 does not need it.
+	// AsStartingPoint accepts the update as the account's first one if Redis does not know the
+	// account. From then on all earlier updates count as duplicates, so set it only if they are
+	// published or not wanted. An update that starts at seq 1 does not need it.
 	AsStartingPoint bool
 }
 
@@ -44,7 +44,8 @@ type Outcome struct {
 // Done reports whether Redis has the update.
 func (o Outcome) Done() bool { return o.Status == bus.Published || o.Status == bus.Duplicate }
 
-// Publisher writes account updates to the streams. Its methods may be called from several goroutines.
+// Publisher writes account updates to the streams. Its methods may be called from several
+// goroutines.
 type Publisher struct {
 	rdb        redis.UniversalClient
 	cfg        Config
@@ -70,6 +71,7 @@ func New(rdb redis.UniversalClient, cfg Config) *Publisher {
 		ttlSeconds: max(1, int64(cfg.DedupTTL/time.Second)),
 		metrics:    newPublisherMetrics(cfg.Registerer),
 	}
+
 	_, isCluster := rdb.(*redis.ClusterClient)
 	p.cluster.Store(isCluster)
 	return p
@@ -81,21 +83,23 @@ func (p *Publisher) Client() redis.UniversalClient { return p.rdb }
 // Keys returns the keys of the publisher.
 func (p *Publisher) Keys() bus.Keys { return p.cfg.Keys }
 
-// IsCluster reports whether Redis is known to be a cluster. Each partition then has calls of its own.
+// IsCluster reports whether Redis is known to be a cluster. Each partition then has calls of its
+// own.
 func (p *Publisher) IsCluster() bool { return p.cluster.Load() }
 
 // Publish writes account updates and returns their outcomes in the order given. Updates of one
 // account are written in that order, which must be the order of seq. All updates go in one script
-// call, or in several within the configured limits; on a Redis Cluster each partition has calls of its
-// own. All calls go in one pipeline. Each update is written completely or not at all, independently of
-// the others. The same updates may be published again at any time.
+// call, or in several within the configured limits; on a Redis Cluster each partition has calls of
+// its own. All calls go in one pipeline. Each update is written completely or not at all,
+// independently of the others. The same updates may be published again at any time.
 //
-// An error means that some calls failed. The outcomes of their updates are Unknown. All other outcomes
-// are valid.
+// An error means that some calls failed. The outcomes of their updates are Unknown. All other
+// outcomes are valid.
 func (p *Publisher) Publish(ctx context.Context, pubs []Publication) ([]Outcome, error) {
 	if len(pubs) == 0 {
 		return nil, nil
 	}
+
 	start := time.Now()
 	outcomes := make([]Outcome, len(pubs))
 	calls := p.makeCalls(pubs, outcomes)
@@ -115,6 +119,7 @@ func (p *Publisher) Publish(ctx context.Context, pubs []Publication) ([]Outcome,
 			failed = fmt.Errorf("publish: %w", err)
 		}
 	}
+
 	p.metrics.countOutcomes(pubs, outcomes)
 	p.metrics.seconds.Observe(time.Since(start).Seconds())
 	return outcomes, failed
@@ -128,6 +133,7 @@ func (p *Publisher) makeCalls(pubs []Publication, outcomes []Outcome) []*scriptC
 	if isCluster {
 		slots = p.cfg.Keys.Partitions
 	}
+
 	var calls []*scriptCall
 	open := make([]*scriptCall, slots) // call to which updates can be added, by partition on a cluster
 	for i := range pubs {
@@ -137,27 +143,32 @@ func (p *Publisher) makeCalls(pubs []Publication, outcomes []Outcome) []*scriptC
 			outcomes[i] = Outcome{Status: bus.Unwritable, Last: -1}
 			continue
 		}
+
 		slot := 0
 		if isCluster {
 			slot = p.cfg.Keys.Partition(u.Account)
 		}
+
 		call := open[slot]
 		if call == nil || len(call.items) >= p.cfg.MaxUpdates || call.bytes+size > p.cfg.MaxBytes {
 			call = &scriptCall{}
 			open[slot] = call
 			calls = append(calls, call)
 		}
+
 		call.items = append(call.items, i)
 		call.bytes += size
 	}
+
 	for _, call := range calls {
 		call.args = p.buildArgs(pubs, call.items)
 	}
+
 	return calls
 }
 
-// ErrNoStream is returned if the key of a partition's stream holds another type. The outcomes of the
-// partition's updates are Unknown, although Redis answered.
+// ErrNoStream is returned if the key of a partition's stream holds another type. The outcomes of
+// the partition's updates are Unknown, although Redis answered.
 var ErrNoStream = errors.New("the key of a partition's stream must hold a stream")
 
 // readOutcomes sets the outcome of each update of the call.
@@ -166,16 +177,20 @@ func (c *scriptCall) readOutcomes(outcomes []Outcome) error {
 	if err != nil {
 		return err
 	}
+
 	if len(reply) != 2*len(c.items) {
 		return fmt.Errorf("the script returned %d numbers for %d updates", len(reply), len(c.items))
 	}
+
 	for k, i := range c.items {
 		status := bus.Status(reply[2*k]) //nolint:gosec // 0 to 5
 		if status == bus.Unknown {
 			err = ErrNoStream
 			continue
 		}
+
 		outcomes[i] = Outcome{Status: status, Last: reply[2*k+1]}
 	}
+
 	return err
 }

@@ -22,20 +22,20 @@ import (
 //	        shape 1: amount, reason, data
 //	        otherwise the shape is the number of fields and values that follow
 //
-// Redis copies each argument three times: from the wire, into Lua and out of it. The two shapes leave
-// out the field names of nearly all events.
+// Redis copies each argument three times: from the wire, into Lua and out of it. The two shapes
+// leave out the field names of nearly all events.
 //
-// It returns two integers for each update: a Status and the account's seq before the call (-1: none).
-// The status Unknown means that the key of the update's stream holds another type.
+// It returns two integers for each update: a Status and the account's seq before the call (-1:
+// none). The status Unknown means that the key of the update's stream holds another type.
 //
-// All steps that can fail come before an update's first entry is added: HGET fails if the balance key
-// is not a hash, the first XADD fails if the stream's key is not a stream (the dedup key is then
-// deleted), and Redis refuses the first write if it is out of memory. An update is therefore written
-// completely or not at all.
+// All steps that can fail come before an update's first entry is added: HGET fails if the balance
+// key is not a hash, the first XADD fails if the stream's key is not a stream (the dedup key is
+// then deleted), and Redis refuses the first write if it is out of memory. An update is therefore
+// written completely or not at all.
 //
 // A call ends by trimming the stream of its first update. Any update can be the first one, so each
-// stream is trimmed in proportion to its new entries. A stream therefore has about maxlen entries plus
-// those of some calls.
+// stream is trimmed in proportion to its new entries. A stream therefore has about maxlen entries
+// plus those of some calls.
 //
 // The hash gets seq, the balances of the account's type, and updatedAt in bus.TimeFormat.
 //
@@ -43,8 +43,8 @@ import (
 var publishSource string
 
 // buildArgs returns the arguments of one EVALSHA for some of the publications. Values are pointers
-// where go-redis accepts them: a string in an interface costs an allocation, and a call has about ten
-// thousand of them.
+// where go-redis accepts them: a string in an interface costs an allocation, and a call has about
+// ten thousand of them.
 func (p *Publisher) buildArgs(pubs []Publication, items []int) []any {
 	size := argFirstKey + 3
 	texts := 0
@@ -53,6 +53,7 @@ func (p *Publisher) buildArgs(pubs []Publication, items []int) []any {
 		size += 3 + 6 + 4 + 1 + 18*deliveries
 		texts += 2 + 1 + 2*deliveries
 	}
+
 	args := make([]any, 0, size)
 	arena := make([]string, 0, texts) // never grows, since the arguments point into it
 	text := func(s string) *string {
@@ -66,10 +67,12 @@ func (p *Publisher) buildArgs(pubs []Publication, items []int) []any {
 		prefixes := &p.prefixes[p.cfg.Keys.Partition(u.Account)]
 		args = append(args, &prefixes.stream, text(prefixes.balance+u.Account), text(prefixes.dedup+u.Key))
 	}
+
 	args = append(args, p.cfg.MaxLen, p.ttlSeconds, len(items))
 	for _, i := range items {
 		args = appendUpdate(args, &pubs[i], text)
 	}
+
 	return args
 }
 
@@ -81,6 +84,7 @@ func appendUpdate(args []any, pub *Publication, text func(string) *string) []any
 	if pub.AsStartingPoint {
 		startingPoint = "1"
 	}
+
 	args = append(args, &u.Account, &u.Key, first, last, startingPoint, nil)
 	rest := len(args) // the number of the following arguments is at rest-1
 	args = append(args, text(u.Balance.UpdatedAt.UTC().Format(bus.TimeFormat)))
@@ -89,10 +93,12 @@ func appendUpdate(args []any, pub *Publication, text func(string) *string) []any
 	} else {
 		args = append(args, 2, &u.Balance.Available, &u.Balance.Escrow)
 	}
+
 	args = append(args, len(u.Deliveries))
 	for i := range u.Deliveries {
 		args = streamentry.AppendDelivery(args, &u.Deliveries[i], text)
 	}
+
 	args[rest-1] = len(args) - rest
 	return args
 }
@@ -111,5 +117,6 @@ func newKeyPrefixes(keys bus.Keys) []keyPrefixes {
 			dedup:   keys.Dedup(i, ""),
 		}
 	}
+
 	return prefixes
 }

@@ -40,10 +40,12 @@ func (s script) runCalls(ctx context.Context, rdb redis.UniversalClient, calls [
 	if len(unknown) == 0 {
 		return
 	}
+
 	for _, call := range unknown {
 		call.args[argCommand] = "eval"
 		call.args[argScript] = s.source
 	}
+
 	sendCalls(ctx, rdb, unknown)
 }
 
@@ -53,6 +55,7 @@ func sendCalls(ctx context.Context, rdb redis.UniversalClient, calls []*scriptCa
 		call.cmd = redis.NewIntSliceCmd(ctx, call.args...)
 		_ = pipe.Process(ctx, call.cmd) // only queues the command
 	}
+
 	_, _ = pipe.Exec(ctx) // each command has its own error
 }
 
@@ -65,5 +68,6 @@ func callsWithError(calls []*scriptCall, prefix string) []*scriptCall {
 			failed = append(failed, call)
 		}
 	}
+
 	return failed
 }

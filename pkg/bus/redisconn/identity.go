@@ -11,9 +11,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// ParseRunID returns the server's run id from the reply of INFO. It differs between servers and changes
-// with each restart. It is empty, which must not be compared, if the server has no run id: the Redis of
-// dev mode does not have this section.
+// ParseRunID returns the server's run id from the reply of INFO. It differs between servers and
+// changes with each restart. It is empty, which must not be compared, if the server has no run id:
+// the Redis of dev mode does not have this section.
 func ParseRunID(info *redis.StringCmd) (string, error) {
 	text, err := info.Result()
 	if err != nil {
@@ -22,14 +22,17 @@ func ParseRunID(info *redis.StringCmd) (string, error) {
 		if isReply && !isUnavailable(reply.Error()) {
 			return "", nil
 		}
+
 		return "", err
 	}
+
 	for line := range strings.Lines(text) {
 		id, ok := strings.CutPrefix(line, "run_id:")
 		if ok {
 			return strings.TrimSpace(id), nil
 		}
 	}
+
 	return "", nil
 }
 
@@ -41,6 +44,7 @@ func isUnavailable(reply string) bool {
 			return true
 		}
 	}
+
 	return false
 }
 
@@ -50,6 +54,7 @@ func RunIDs(ctx context.Context, rdb redis.UniversalClient) (string, error) {
 	if !ok {
 		return ParseRunID(rdb.Info(ctx, "server"))
 	}
+
 	var mu sync.Mutex // protects ids, since ForEachMaster calls in parallel
 	var ids []string
 	err := cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error {
@@ -57,14 +62,19 @@ func RunIDs(ctx context.Context, rdb redis.UniversalClient) (string, error) {
 		if err != nil {
 			return err
 		}
+
 		mu.Lock()
 		defer mu.Unlock()
+
 		ids = append(ids, id)
+
 		return nil
 	})
+
 	if err != nil {
 		return "", fmt.Errorf("read run ids of masters: %w", err)
 	}
+
 	slices.Sort(ids)
 	return strings.Join(ids, ","), nil
 }

@@ -14,9 +14,11 @@ func FirstID(messages []redis.XMessage) (streamentry.ID, error) {
 	if len(messages) == 0 {
 		return streamentry.ID{}, nil
 	}
+
 	id, ok := streamentry.ParseID([]byte(messages[0].ID))
 	if !ok {
 		return streamentry.ID{}, fmt.Errorf("%w: entry id %q", resp.ErrProtocol, messages[0].ID)
 	}
+
 	return id, nil
 }

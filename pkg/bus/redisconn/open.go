@@ -14,8 +14,8 @@ import (
 //
 // Every call has a timeout, so that a Redis that hangs does not block a goroutine forever. The read
 // timeout is longer than a tail's BLOCK. Connections are opened when needed; on a cluster the tail
-// uses one for each partition. The protocol is RESP2: the project does not use push messages, and with
-// RESP3 go-redis looks for them before each reply.
+// uses one for each partition. The protocol is RESP2: the project does not use push messages, and
+// with RESP3 go-redis looks for them before each reply.
 func defaultParameters() map[string]string {
 	return map[string]string{
 		"dial_timeout":      "2s",
@@ -36,10 +36,10 @@ func defaultParameters() map[string]string {
 //	redis+cluster://user:password@host:6379?addr=host2:6379&addr=host3:6379
 //	redis+sentinel://user:password@sentinel1:26379/0?master=mymaster&addr=sentinel2:26379
 //
-// rediss+cluster:// and rediss+sentinel:// are the same with TLS. User and password are those of the
-// Redis servers. The parameters sentinel_username and sentinel_password are for the sentinels. Further
-// parameters are those of go-redis, such as read_timeout=5s, pool_size=64, max_retries=2 and
-// client_name. Errors never contain the URL's password.
+// rediss+cluster:// and rediss+sentinel:// are the same with TLS. User and password are those of
+// the Redis servers. The parameters sentinel_username and sentinel_password are for the sentinels.
+// Further parameters are those of go-redis, such as read_timeout=5s, pool_size=64, max_retries=2
+// and client_name. Errors never contain the URL's password.
 func Open(rawURL string) (redis.UniversalClient, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
@@ -47,12 +47,15 @@ func Open(rawURL string) (redis.UniversalClient, error) {
 		if errors.As(err, &urlErr) {
 			err = urlErr.Err // the url.Error contains the URL with the password
 		}
+
 		return nil, fmt.Errorf("parse redis url: %w", err)
 	}
+
 	scheme, kind, _ := strings.Cut(u.Scheme, "+")
 	if scheme != "redis" && scheme != "rediss" {
 		return nil, fmt.Errorf("redis url: scheme %q is unknown; use redis://, rediss://, redis+cluster:// or redis+sentinel://", u.Scheme)
 	}
+
 	u.Scheme = scheme
 	q := u.Query()
 	for name, value := range defaultParameters() {
@@ -60,6 +63,7 @@ func Open(rawURL string) (redis.UniversalClient, error) {
 			q.Set(name, value)
 		}
 	}
+
 	switch kind {
 	case "":
 		return openSingle(u, q)
@@ -68,6 +72,7 @@ func Open(rawURL string) (redis.UniversalClient, error) {
 	case "sentinel":
 		return openSentinel(u, q)
 	}
+
 	return nil, fmt.Errorf("redis url: scheme %q is unknown; use %s://, %s+cluster:// or %s+sentinel://",
 		scheme+"+"+kind, scheme, scheme, scheme)
 }
@@ -78,10 +83,12 @@ func openSingle(u *url.URL, q url.Values) (redis.UniversalClient, error) {
 	if err != nil {
 		return nil, fmt.Errorf("redis url: %w", err)
 	}
+
 	o.DialerRetries = 1
 	o.ContextTimeoutEnabled = true
 	o.DisableIdentity = true // CLIENT SETINFO needs Redis 7.2
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+
 	return redis.NewClient(o), nil
 }
 
@@ -91,10 +98,12 @@ func openCluster(u *url.URL, q url.Values) (redis.UniversalClient, error) {
 	if err != nil {
 		return nil, fmt.Errorf("redis url: %w", err)
 	}
+
 	o.DialerRetries = 1
 	o.ContextTimeoutEnabled = true
 	o.DisableIdentity = true
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+
 	return redis.NewClusterClient(o), nil
 }
 
@@ -102,14 +111,17 @@ func openSentinel(u *url.URL, q url.Values) (redis.UniversalClient, error) {
 	if q.Has("master") {
 		q.Set("master_name", q.Get("master"))
 	}
+
 	if q.Get("master_name") == "" {
 		return nil, errors.New("redis url: redis+sentinel:// must have ?master=NAME, the sentinels' name of the master")
 	}
+
 	sentinelUser := q.Get("sentinel_username")
 	sentinelPassword := q.Get("sentinel_password")
 	for _, name := range []string{"master", "sentinel_username", "sentinel_password"} {
 		q.Del(name)
 	}
+
 	// go-redis uses the URL's user for the sentinels, but it is the servers' user.
 	user := u.User.Username()
 	password, _ := u.User.Password()
@@ -119,6 +131,7 @@ func openSentinel(u *url.URL, q url.Values) (redis.UniversalClient, error) {
 	if err != nil {
 		return nil, fmt.Errorf("redis url: %w", err)
 	}
+
 	o.Username = user
 	o.Password = password
 	o.SentinelUsername = sentinelUser
@@ -126,5 +139,6 @@ func openSentinel(u *url.URL, q url.Values) (redis.UniversalClient, error) {
 	o.DialerRetries = 1
 	o.ContextTimeoutEnabled = true
 	o.DisableIdentity = true
+
 	return redis.NewFailoverClient(o), nil
 }

@@ -42,6 +42,7 @@ func NewWatch(rdb redis.UniversalClient, keys bus.Keys, cfg WatchConfig) *Watch 
 	cfg.Retry = cmp.Or(cfg.Retry, time.Second)
 	cfg.Recheck = cmp.Or(cfg.Recheck, 10*time.Second)
 	cfg.Logger = cmp.Or(cfg.Logger, slog.Default())
+
 	return &Watch{
 		rdb:   rdb,
 		keys:  keys,
@@ -57,10 +58,12 @@ func (w *Watch) Known() <-chan struct{} { return w.known }
 func (w *Watch) Check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, w.cfg.Timeout)
 	defer cancel()
+
 	err := CheckLayout(ctx, w.rdb, w.keys)
 	if err == nil {
 		w.once.Do(func() { close(w.known) })
 	}
+
 	return err
 }
 
@@ -75,6 +78,7 @@ func (w *Watch) Start(ctx context.Context) error {
 	default:
 		w.cfg.Logger.Warn("Redis is not available; waiting for it", "error", err)
 	}
+
 	return nil
 }
 
@@ -92,6 +96,7 @@ func (w *Watch) Run(ctx context.Context) error {
 			if unavailable && w.cfg.Returned != nil {
 				w.cfg.Returned(ctx)
 			}
+
 			unavailable = false
 		case !errors.Is(err, bus.ErrLayout):
 			interval = w.cfg.Retry
@@ -101,6 +106,7 @@ func (w *Watch) Run(ctx context.Context) error {
 		default:
 			return w.wrapMismatch(err)
 		}
+
 		select {
 		case <-ctx.Done():
 			return nil

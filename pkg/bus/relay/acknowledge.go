@@ -10,6 +10,7 @@ func (r *Relay) acknowledgeRows(ids []int64) {
 	if len(ids) == 0 {
 		return
 	}
+
 	r.mu.Lock()
 	r.acks = append(r.acks, ids...)
 	r.mu.Unlock()
@@ -27,6 +28,7 @@ func (r *Relay) runAcknowledge(ctx context.Context, finished <-chan struct{}) {
 				ending = true
 			}
 		}
+
 		if !ending {
 			delay := time.NewTimer(ackDelay)
 			select {
@@ -34,6 +36,7 @@ func (r *Relay) runAcknowledge(ctx context.Context, finished <-chan struct{}) {
 			case <-finished:
 				ending = true
 			}
+
 			delay.Stop()
 		}
 
@@ -48,6 +51,7 @@ func (r *Relay) runAcknowledge(ctx context.Context, finished <-chan struct{}) {
 				r.cfg.Logger.Warn("deleting published outbox rows failed; the sweep will retry", "error", err)
 			})
 		}
+
 		if ending {
 			return
 		}
@@ -63,7 +67,9 @@ func (r *Relay) deleteRows(ctx context.Context, ids []int64) error {
 			r.metrics.errors.WithLabelValues("outbox").Inc()
 			return err
 		}
+
 		ids = ids[n:]
 	}
+
 	return nil
 }

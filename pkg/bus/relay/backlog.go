@@ -5,11 +5,12 @@ import (
 	"time"
 )
 
-// watchBacklog updates the outbox gauges every Config.Check until ctx ends, also while nothing can be
-// published.
+// watchBacklog updates the outbox gauges every Config.Check until ctx ends, also while nothing can
+// be published.
 func (r *Relay) watchBacklog(ctx context.Context) {
 	tick := time.NewTicker(r.cfg.Check)
 	defer tick.Stop()
+
 	for ctx.Err() == nil {
 		r.measureBacklog(ctx)
 		select {
@@ -25,12 +26,15 @@ func (r *Relay) measureBacklog(ctx context.Context) {
 		if ctx.Err() == nil {
 			r.metrics.errors.WithLabelValues("outbox").Inc()
 		}
+
 		return
 	}
+
 	age := 0.0
 	if !oldest.IsZero() {
 		age = max(0, time.Since(oldest).Seconds())
 	}
+
 	r.metrics.backlog.Set(float64(rows))
 	r.metrics.oldest.Set(age)
 }

@@ -1,10 +1,11 @@
-// Package relay publishes the rows of a transactional outbox to the Redis streams. The ledger is the
-// usual Source of the rows.
+// Package relay publishes the rows of a transactional outbox to the Redis streams. The ledger is
+// the usual Source of the rows.
 //
 // # Guarantees
 //
 //   - Every committed account update reaches the stream, as long as a relay runs and Redis becomes
-//     available again. The relay deletes an outbox row only after Redis has acknowledged its updates.
+//     available again. The relay deletes an outbox row only after Redis has acknowledged its
+//     updates.
 //   - Publishing never delays a commit. While Redis is unavailable the outbox grows, which
 //     relay_outbox_backlog and relay_outbox_oldest_age_seconds show.
 //   - Relays need no leader. Any number of them may run on one outbox.
@@ -13,29 +14,30 @@
 //
 // Offered rows are published at once, a batch at a time. The next batch gathers meanwhile
 // (publish.go). A sweep reads the outbox and publishes the remaining rows: rows of a process that
-// died, rows that did not fit into the queue, and rows that Redis refused because it lacks an earlier
-// update (sweep.go). Only the sweep repairs gaps (repair.go). Both paths may publish the same row:
-// Redis stores it once.
+// died, rows that did not fit into the queue, and rows that Redis refused because it lacks an
+// earlier update (sweep.go). Only the sweep repairs gaps (repair.go). Both paths may publish the
+// same row: Redis stores it once.
 //
 // # Failures
 //
 //   - A reply is lost after the script ran: the update is published again and answered Duplicate.
 //   - One master of a cluster does not answer, or the key of one stream holds another type: the
-//     events of those partitions wait in the outbox, in order. All others are published (outage.go).
+//     events of those partitions wait in the outbox, in order. All others are published
+//     (outage.go).
 //   - Redis restarts empty: an account's stream starts again at the oldest event that Redis had not
-//     acknowledged, or at 1 for an account with few events. Readers detect the hole by seq and fetch
-//     the missing events from the ledger.
+//     acknowledged, or at 1 for an account with few events. Readers detect the hole by seq and
+//     fetch the missing events from the ledger.
 //   - Redis fails over to a replica that lacks the newest writes: the script answers Gap. The relay
-//     derives the missing updates from the ledger and publishes them first. After each reconnect and
-//     each change of the server's run id it also compares quiet accounts, which are accounts without
-//     new events. It compares those that changed after the watermark minus Config.Quiet. Redis
-//     stores the watermark, so a Redis that lost writes has an older one (reconcile.go,
+//     derives the missing updates from the ledger and publishes them first. After each reconnect
+//     and each change of the server's run id it also compares quiet accounts, which are accounts
+//     without new events. It compares those that changed after the watermark minus Config.Quiet.
+//     Redis stores the watermark, so a Redis that lost writes has an older one (reconcile.go,
 //     watermark.go). Some events are then in the stream twice with different entry ids, so readers
 //     must drop repeats by seq.
 //   - An account's hash alone is lost (deleted by hand, evicted): the relay does the same as for an
-//     empty Redis, but updates whose deduplication key still exists are not added again. Redis should
-//     run with maxmemory-policy noeviction.
-//   - The ledger lost commits (a restored backup, a failover): its new events reuse numbers that Redis
-//     has already, so they count as duplicates. The relay logs this and counts relay_ahead_total. The
-//     remedy is to delete the namespace's keys (rollback.go).
+//     empty Redis, but updates whose deduplication key still exists are not added again. Redis
+//     should run with maxmemory-policy noeviction.
+//   - The ledger lost commits (a restored backup, a failover): its new events reuse numbers that
+//     Redis has already, so they count as duplicates. The relay logs this and counts
+//     relay_ahead_total. The remedy is to delete the namespace's keys (rollback.go).
 package relay

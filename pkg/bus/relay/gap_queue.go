@@ -25,13 +25,16 @@ func (q *gapQueue) addRow(row bus.OutboxRow, now time.Time, limit int) bool {
 	if !ok {
 		since = now
 	}
+
 	if now.Sub(since) >= gapTimeout || len(q.rows) >= limit {
 		return false
 	}
+
 	q.rows = append(q.rows, gapRow{row: row, since: since})
 	for i := range row.Updates {
 		q.accounts[row.Updates[i].Account]++
 	}
+
 	return true
 }
 
@@ -44,15 +47,17 @@ func (q *gapQueue) addFollowers(batch []bus.OutboxRow, now time.Time, limit int)
 		for i := range row.Updates {
 			follows = follows || q.accounts[row.Updates[i].Account] > 0
 		}
+
 		if !follows || !q.addRow(row, now, limit) {
 			others = append(others, row)
 		}
 	}
+
 	return others
 }
 
-// beginRetry removes all rows and returns them for another attempt. Rows that are added again before
-// endRetry keep the time of their first addition.
+// beginRetry removes all rows and returns them for another attempt. Rows that are added again
+// before endRetry keep the time of their first addition.
 func (q *gapQueue) beginRetry() []bus.OutboxRow {
 	q.since = make(map[int64]time.Time, len(q.rows))
 	rows := make([]bus.OutboxRow, len(q.rows))
@@ -60,6 +65,7 @@ func (q *gapQueue) beginRetry() []bus.OutboxRow {
 		rows[i] = queued.row
 		q.since[queued.row.ID] = queued.since
 	}
+
 	q.rows = q.rows[:0]
 	clear(q.accounts)
 	return rows

@@ -27,6 +27,7 @@ func newRelayMetrics(reg prometheus.Registerer) relayMetrics {
 	newCounter := func(name, help string) prometheus.Counter {
 		return f.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 	}
+
 	newGauge := func(name, help string) prometheus.Gauge {
 		return f.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
 	}
@@ -66,11 +67,13 @@ func (m *relayMetrics) countOutcomes(pubs []publish.Publication, outcomes []publ
 	if err != nil {
 		m.errors.WithLabelValues("redis").Inc()
 	}
+
 	published := map[string]int{}
 	for i, o := range outcomes {
 		if o.Status == bus.Published {
 			metrics.CountTypes(published, &pubs[i].Update)
 		}
 	}
+
 	metrics.AddTypes(m.published, published)
 }

@@ -34,11 +34,13 @@ func (r *Relay) markUnavailable(partitions map[int]bool, anyAnswered bool, err e
 	if r.unavailable == nil {
 		r.unavailable = make(map[int]bool)
 	}
+
 	maps.Copy(r.unavailable, partitions)
 	down := len(r.unavailable) == r.keys.Partitions
 	if down {
 		r.unavailable = nil
 	}
+
 	r.mu.Unlock()
 
 	if down {
@@ -47,8 +49,10 @@ func (r *Relay) markUnavailable(partitions map[int]bool, anyAnswered bool, err e
 		r.logLimit.Do(func() {
 			r.cfg.Logger.Error("publishing to some partitions failed; retrying, their events wait in the outbox", "error", err)
 		})
+
 		sendToken(r.sweepNow)
 	}
+
 	return &unavailableError{partitions: partitions, err: err}
 }
 
@@ -70,21 +74,26 @@ func (r *Relay) recordAvailability(pubs []publish.Publication, outcomes []publis
 			delete(r.unavailable, partition)
 		}
 	}
+
 	r.mu.Unlock()
 
 	if err == nil {
 		return nil
 	}
+
 	return r.markUnavailable(unanswered, anyAnswered, err)
 }
 
-// unavailablePartitions returns the partitions that are left to the sweep, or nil if there are none.
+// unavailablePartitions returns the partitions that are left to the sweep, or nil if there are
+// none.
 func (r *Relay) unavailablePartitions() map[int]bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+
 	if len(r.unavailable) == 0 {
 		return nil
 	}
+
 	return maps.Clone(r.unavailable)
 }
 

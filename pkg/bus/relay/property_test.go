@@ -18,10 +18,11 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/tail"
 )
 
-// TestStreamsHaveNoHoleAfterRandomFailures commits at random through two relays, while connections are
-// cut, Redis is emptied, hashes are deleted and replies hang. In the end the outbox must be empty. Each
-// account's stream must rise by one from its first seq to the last commit, without repeats. The hash
-// must have the last seq, and the tail must have delivered all entries in the order of the stream.
+// TestStreamsHaveNoHoleAfterRandomFailures commits at random through two relays, while connections
+// are cut, Redis is emptied, hashes are deleted and replies hang. In the end the outbox must be
+// empty. Each account's stream must rise by one from its first seq to the last commit, without
+// repeats. The hash must have the last seq, and the tail must have delivered all entries in the
+// order of the stream.
 func TestStreamsHaveNoHoleAfterRandomFailures(t *testing.T) {
 	server := testenv.RedisServer(t)
 	direct := streamtest.Open(t, server.URL())
@@ -120,8 +121,8 @@ func accountName(i int) string {
 	return fmt.Sprintf("user:%d", i)
 }
 
-// commit makes a transaction of one or two accounts. It holds their locks from the assignment of the
-// outbox id until the offer. If visible is not nil, it waits for visible before the commit.
+// commit makes a transaction of one or two accounts. It holds their locks from the assignment of
+// the outbox id until the offer. If visible is not nil, it waits for visible before the commit.
 func (w *world) commit(choice int, r *relay.Relay, visible <-chan struct{}) {
 	parties := []int{choice % 4}
 	if other := choice / 4 % 4; other != parties[0] && choice%3 > 0 {
@@ -208,7 +209,8 @@ func (w *world) runLater(millis int, f func()) {
 // checkEnd waits until all rows are published and checks the streams, the hashes and the tail.
 func (w *world) checkEnd(rt *rapid.T) {
 	w.late.Wait()
-	// Commit once more after the last failure, since quiet accounts are repaired after reconnects only.
+	// Commit once more after the last failure, since quiet accounts are repaired after reconnects
+	// only.
 	for i := range w.relays {
 		for a := range 4 {
 			w.src.commitAndOffer(w.relays[i], 1, accountName(a))
@@ -226,8 +228,8 @@ func (w *world) checkEnd(rt *rapid.T) {
 		if hash != fmt.Sprint(last) {
 			rt.Fatalf("%s: got seq %s in the hash, want %d", account, hash, last)
 		}
-		// The tail may have missed or repeated entries that a failure deleted. It must have delivered all
-		// entries that exist now, in order.
+		// The tail may have missed or repeated entries that a failure deleted. It must have
+		// delivered all entries that exist now, in order.
 		streamtest.WaitFor(w.t, account+" at the tail", func() bool {
 			return containsInOrder(w.tail.All(account), got)
 		})

@@ -49,11 +49,13 @@ func (r *Relay) publishRows(ctx context.Context, rows []bus.OutboxRow, unavailab
 			}
 		}
 	}
+
 	outcomes, err := r.publishWithTimeout(ctx, pubs)
 
 	now := time.Now()
 	result := publishResult{published: make([]int64, 0, len(rows))}
 	next := 0 // index of the next outcome
+
 	for i := range rows {
 		row := &rows[i]
 		complete := true
@@ -63,27 +65,33 @@ func (r *Relay) publishRows(ctx context.Context, rows []bus.OutboxRow, unavailab
 				complete = false
 				continue
 			}
+
 			o := outcomes[next]
 			next++
 			if o.Status == bus.Duplicate && o.Last > u.Last() {
 				r.suspectRollback(u.Account, o.Last)
 			}
+
 			if o.Done() {
 				continue
 			}
+
 			complete = false
 			if o.Status != bus.Unknown {
 				result.refusals = append(result.refusals, refusal{row: row.ID, update: u, outcome: o})
 			}
 		}
+
 		if !complete {
 			result.remaining = append(result.remaining, *row)
 			continue
 		}
+
 		result.published = append(result.published, row.ID)
 		r.metrics.delay.Observe(now.Sub(row.CommittedAt).Seconds())
 		r.recordSpan(row, now)
 	}
+
 	return result, err
 }
 
@@ -92,11 +100,13 @@ func (r *Relay) publishRows(ctx context.Context, rows []bus.OutboxRow, unavailab
 func (r *Relay) publishWithTimeout(ctx context.Context, pubs []publish.Publication) ([]publish.Outcome, error) {
 	limited, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
+
 	outcomes, err := r.pub.Publish(limited, pubs)
 	r.metrics.countOutcomes(pubs, outcomes, err)
 	if ctx.Err() == nil && (err != nil || r.unavailablePartitions() != nil) {
 		err = r.recordAvailability(pubs, outcomes, err)
 	}
+
 	return outcomes, err
 }
 
@@ -113,6 +123,7 @@ func (r *Relay) publishOffers(ctx, working context.Context) {
 		if len(gaps.rows) > 0 {
 			retryDue = retry.C
 		}
+
 		retryGaps := false
 		select {
 		case <-ctx.Done():
@@ -141,10 +152,12 @@ func (r *Relay) publishOffers(ctx, working context.Context) {
 func (r *Relay) nextBatch() []bus.OutboxRow {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+
 	if len(r.queue) <= r.cfg.MaxBatch {
 		batch := r.queue
 		r.queue = nil
 		r.queueBytes = 0
+
 		return batch
 	}
 
@@ -153,6 +166,7 @@ func (r *Relay) nextBatch() []bus.OutboxRow {
 	for i := range batch {
 		r.queueBytes -= payloadBytes(&batch[i])
 	}
+
 	sendToken(r.queueReady)
 	return batch
 }
@@ -169,6 +183,7 @@ func (r *Relay) publishBatch(ctx context.Context, batch []bus.OutboxRow, gaps *g
 			rows = gaps.addFollowers(batch, now, r.cfg.MaxQueue)
 		}
 	}
+
 	if len(rows) == 0 {
 		return
 	}
@@ -185,6 +200,7 @@ func (r *Relay) publishBatch(ctx context.Context, batch []bus.OutboxRow, gaps *g
 	for _, refused := range result.refusals {
 		statuses[refused.row] = refused.outcome.Status
 	}
+
 	for i := range result.remaining {
 		row := &result.remaining[i]
 		status := statuses[row.ID]
@@ -198,15 +214,17 @@ func (r *Relay) publishBatch(ctx context.Context, batch []bus.OutboxRow, gaps *g
 			sendToken(r.sweepNow)
 		}
 	}
+
 	gaps.endRetry()
 }
 
-// handleRedisDown empties the queue. From now on all rows are left to the sweep that runs when Redis
-// answers again.
+// handleRedisDown empties the queue. From now on all rows are left to the sweep that runs when
+// Redis answers again.
 func (r *Relay) handleRedisDown(err error) {
 	r.logLimit.Do(func() {
 		r.cfg.Logger.Error("publishing failed; retrying, the outbox grows until Redis is back", "error", err)
 	})
+
 	r.redisDown.Store(true)
 	r.mu.Lock()
 	r.metrics.deferred.Add(float64(len(r.queue)))

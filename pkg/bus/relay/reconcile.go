@@ -19,10 +19,11 @@ import (
 const (
 	// comparePage is how many transactions are read at once to find the accounts to compare.
 	comparePage = 1000
-	// maxCompared bounds the accounts that a comparison remembers in order to compare each one once.
+	// maxCompared bounds the accounts that a comparison remembers in order to compare each one
+	// once.
 	maxCompared = 1 << 20
-	// maxRollbackChecks bounds the accounts that one comparison and one pass check for a rollback of
-	// the ledger. Usually a suspected account has just changed.
+	// maxRollbackChecks bounds the accounts that one comparison and one pass check for a rollback
+	// of the ledger. Usually a suspected account has just changed.
 	maxRollbackChecks = 20
 )
 
@@ -35,9 +36,9 @@ type reconciliation struct {
 
 // reconcileAccounts compares the accounts that changed since t with their balance hashes. It
 // publishes the updates that Redis has lost, since a quiet account has no new event that would
-// reveal the gap. If an account with a long history has no hash, its newest update is published as a
-// starting point, so that its snapshot exists again. A gateway that has this event already drops it;
-// another one detects by seq that events are missing.
+// reveal the gap. If an account with a long history has no hash, its newest update is published as
+// a starting point, so that its snapshot exists again. A gateway that has this event already drops
+// it; another one detects by seq that events are missing.
 //
 // complete is false if some accounts must be compared again.
 func (s *sweeper) reconcileAccounts(ctx context.Context, t time.Time) (complete bool, err error) {
@@ -48,11 +49,13 @@ func (s *sweeper) reconcileAccounts(ctx context.Context, t time.Time) (complete 
 		if err != nil {
 			return false, s.wrapSourceError("list changed accounts", err)
 		}
+
 		page = slices.DeleteFunc(page, func(p bus.Position) bool { return rec.compared[p.Account] })
 		err = s.reconcilePage(ctx, page, &rec)
 		if err != nil {
 			return false, err
 		}
+
 		if next == "" {
 			return rec.complete, nil
 		}
@@ -60,9 +63,11 @@ func (s *sweeper) reconcileAccounts(ctx context.Context, t time.Time) (complete 
 		if len(rec.compared) > maxCompared {
 			clear(rec.compared)
 		}
+
 		for _, p := range page {
 			rec.compared[p.Account] = true
 		}
+
 		cursor = next
 	}
 }
@@ -91,10 +96,12 @@ func (s *sweeper) reconcilePage(ctx context.Context, page []bus.Position, rec *r
 		default:
 			missing[p.Account] = p.Seq
 		}
+
 		if err != nil {
 			return err
 		}
 	}
+
 	if len(missing) == 0 {
 		return nil
 	}
@@ -103,6 +110,7 @@ func (s *sweeper) reconcilePage(ctx context.Context, page []bus.Position, rec *r
 	if err != nil {
 		return err
 	}
+
 	rec.complete = rec.complete && len(missing) == 0
 	return nil
 }
@@ -118,16 +126,20 @@ const (
 func (s *sweeper) readHashSeqs(ctx context.Context, accounts []bus.Position) ([]int64, error) {
 	limited, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
+
 	pipe := s.rdb.Pipeline()
 	cmds := make([]*redis.StringCmd, len(accounts))
+
 	for i, p := range accounts {
 		cmds[i] = pipe.HGet(limited, s.keys.BalanceHash(p.Account), "seq")
 	}
+
 	_, _ = pipe.Exec(limited) // each command has its own error
 
 	seqs := make([]int64, len(accounts))
 	unanswered := map[int]bool{} // partitions
 	var failed error
+
 	for i, cmd := range cmds {
 		text, err := cmd.Result()
 		switch {
@@ -146,10 +158,12 @@ func (s *sweeper) readHashSeqs(ctx context.Context, accounts []bus.Position) ([]
 			}
 		}
 	}
+
 	if failed != nil && ctx.Err() == nil {
 		anyAnswered := slices.ContainsFunc(seqs, func(seq int64) bool { return seq != seqUnknown })
 		failed = s.markUnavailable(unanswered, anyAnswered, failed)
 	}
+
 	return seqs, failed
 }
 
@@ -157,8 +171,8 @@ func (s *sweeper) readHashSeqs(ctx context.Context, accounts []bus.Position) ([]
 // them from the map. An account with rows in the outbox is not quiet, so it stays in the map: the
 // sweep publishes its first row as its starting point.
 func (s *sweeper) startQuietAccounts(ctx context.Context, missing map[string]int64) error {
-	// When the account was read, all of its outbox rows up to this seq were visible. A row that this
-	// scan does not find has therefore been published.
+	// When the account was read, all of its outbox rows up to this seq were visible. A row that
+	// this scan does not find has therefore been published.
 	waiting := map[string]bool{}
 	err := s.scanOutbox(ctx, math.MaxInt64, func(row *bus.OutboxRow) {
 		for i := range row.Updates {
@@ -168,6 +182,7 @@ func (s *sweeper) startQuietAccounts(ctx context.Context, missing map[string]int
 			}
 		}
 	})
+
 	if err != nil {
 		return err
 	}
@@ -177,15 +192,19 @@ func (s *sweeper) startQuietAccounts(ctx context.Context, missing map[string]int
 		if waiting[account] {
 			continue
 		}
+
 		updates, err := s.src.UpdatesAfter(ctx, account, seq-1, 1)
 		if err != nil {
 			return s.wrapSourceError("derive updates", err)
 		}
+
 		if len(updates) == 1 {
 			pubs = append(pubs, publish.Publication{Update: updates[0], AsStartingPoint: true})
 		}
+
 		delete(missing, account)
 	}
+
 	s.metrics.republished.Add(float64(len(pubs)))
 	_, err = s.publishWithTimeout(ctx, pubs)
 	return err

@@ -24,24 +24,24 @@ type Config struct {
 	MaxQueue int
 	// MaxQueueBytes bounds the payloads of these transactions in the same way. Defaults to 128 MiB.
 	MaxQueueBytes int
-	// MaxBatch bounds the transactions in one publish. Many transactions share the cost of a call, but
-	// the Redis of dev mode must process them in a fraction of a second. Defaults to 256.
+	// MaxBatch bounds the transactions in one publish. Many transactions share the cost of a call,
+	// but the Redis of dev mode must process them in a fraction of a second. Defaults to 256.
 	MaxBatch int
 	// Page is how many outbox rows the sweep reads at once. Defaults to 256.
 	Page int
 	// Sweep is the interval at which the outbox is searched for remaining rows. Defaults to 1 s.
 	Sweep time.Duration
-	// MinAge is how old a row must be for a regular sweep, so that the sweep does not repeat rows that
-	// are being published. A sweep after a failure ignores it. Defaults to 1 s.
+	// MinAge is how old a row must be for a regular sweep, so that the sweep does not repeat rows
+	// that are being published. A sweep after a failure ignores it. Defaults to 1 s.
 	MinAge time.Duration
-	// Check is the interval at which the relay counts the outbox, checks the server's run id and moves
-	// the watermarks. Defaults to 5 s.
+	// Check is the interval at which the relay counts the outbox, checks the server's run id and
+	// moves the watermarks. Defaults to 5 s.
 	Check time.Duration
-	// Quiet is how far before the watermark a comparison of accounts with their balance hashes starts.
-	// The relay compares after Redis was unavailable or was replaced. Defaults to 15 min.
+	// Quiet is how far before the watermark a comparison of accounts with their balance hashes
+	// starts. The relay compares after Redis was unavailable or was replaced. Defaults to 15 min.
 	Quiet time.Duration
-	// MaxBackoff bounds the pause between attempts while Redis or the source is unavailable. Defaults
-	// to 2 s.
+	// MaxBackoff bounds the pause between attempts while Redis or the source is unavailable.
+	// Defaults to 2 s.
 	MaxBackoff time.Duration
 	// Drain is how long Run publishes queued rows after its ctx ended. Defaults to 1 s.
 	Drain      time.Duration
@@ -92,6 +92,7 @@ func New(src Source, pub *publish.Publisher, cfg Config) *Relay {
 	cfg.MaxBackoff = cmp.Or(cfg.MaxBackoff, 2*time.Second)
 	cfg.Drain = cmp.Or(cfg.Drain, time.Second)
 	cfg.Logger = cmp.Or(cfg.Logger, slog.Default())
+
 	return &Relay{
 		src:        src,
 		pub:        pub,
@@ -106,9 +107,9 @@ func New(src Source, pub *publish.Publisher, cfg Config) *Relay {
 	}
 }
 
-// Offer queues transactions right after their commit, so that they are published without waiting for
-// a sweep. It never blocks. The relay keeps the data that the rows point to, so the caller must not
-// change it afterwards. Offers of one account must come in the order of seq.
+// Offer queues transactions right after their commit, so that they are published without waiting
+// for a sweep. It never blocks. The relay keeps the data that the rows point to, so the caller must
+// not change it afterwards. Offers of one account must come in the order of seq.
 //
 // The sweep publishes the rows that do not fit into the queue, and those offered while Redis is
 // unavailable.
@@ -124,6 +125,7 @@ func (r *Relay) Offer(rows []bus.OutboxRow) {
 		r.queueBytes += payloadBytes(&rows[accepted])
 		accepted++
 	}
+
 	r.queue = append(r.queue, rows[:accepted]...)
 	r.mu.Unlock()
 
@@ -146,6 +148,7 @@ func payloadBytes(row *bus.OutboxRow) int {
 		size, _ := row.Updates[i].PayloadSize()
 		total += size
 	}
+
 	return total
 }
 
@@ -155,9 +158,11 @@ func (r *Relay) Run(ctx context.Context) error {
 	// Calls that are running when ctx ends may still succeed.
 	working, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
+
 	stopDrainTimer := context.AfterFunc(ctx, func() {
 		time.AfterFunc(r.cfg.Drain, cancel)
 	})
+
 	defer stopDrainTimer()
 
 	var publishers, acknowledger sync.WaitGroup
@@ -170,6 +175,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	publishers.Wait()
 	close(finished)
 	acknowledger.Wait()
+
 	return nil
 }
 

@@ -212,8 +212,8 @@ func TestRelayRefillsAnEmptyRedis(t *testing.T) {
 	}
 	server.Start()
 	streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
-	// The stream starts at the first event that Redis had not acknowledged. It starts earlier when a
-	// sweep had read a page with older events just before the restart.
+	// The stream starts at the first event that Redis had not acknowledged. It starts earlier when
+	// a sweep had read a page with older events just before the restart.
 	waitForRise := func(account string, first, last int64) {
 		streamtest.WaitFor(t, account+"'s stream", func() bool {
 			got := readSeqs(t, rdb, keys, account)
@@ -229,8 +229,8 @@ func TestRelayRefillsAnEmptyRedis(t *testing.T) {
 	}
 }
 
-// loseEventsAfter deletes an account's events after seq from Redis, as a failover to a lagging replica
-// does.
+// loseEventsAfter deletes an account's events after seq from Redis, as a failover to a lagging
+// replica does.
 func loseEventsAfter(t testing.TB, rdb redis.UniversalClient, keys bus.Keys, account string, seq int64) {
 	t.Helper()
 	partition := keys.Partition(account)

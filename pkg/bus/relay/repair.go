@@ -25,11 +25,13 @@ func (s *sweeper) repairGaps(ctx context.Context, refusals []refusal) error {
 		if seen[account] {
 			continue // the account's later refusals follow from its first one
 		}
+
 		seen[account] = true
 
 		var err error
 		last := refused.outcome.Last
 		first := refused.update.First()
+
 		switch {
 		case refused.outcome.Status == bus.Unwritable:
 			s.reportUnwritable(refused)
@@ -43,13 +45,16 @@ func (s *sweeper) repairGaps(ctx context.Context, refusals []refusal) error {
 		default:
 			unknown[account] = refused.row
 		}
+
 		if err != nil {
 			return err
 		}
 	}
+
 	if len(unknown) == 0 {
 		return nil
 	}
+
 	s.compare = true // Redis lost this account's hash, so it may have lost quiet accounts too
 	return s.startFromOutbox(ctx, unknown)
 }
@@ -70,24 +75,28 @@ func (s *sweeper) reportPartlyPublished(refused refusal) {
 	})
 }
 
-// republishUpdates derives the account's updates after seq last, up to seq upTo, from the ledger and
-// publishes them. If Redis has some events of an update, only the other ones are published.
+// republishUpdates derives the account's updates after seq last, up to seq upTo, from the ledger
+// and publishes them. If Redis has some events of an update, only the other ones are published.
 func (s *sweeper) republishUpdates(ctx context.Context, account string, last, upTo int64) error {
 	for last < upTo {
 		updates, err := s.src.UpdatesAfter(ctx, account, last, derivePage)
 		if err != nil {
 			return s.wrapSourceError("derive updates", err)
 		}
+
 		var pubs []publish.Publication
 		for _, u := range updates {
 			if u.First() > upTo {
 				break
 			}
+
 			if u.First() <= last {
 				u = trimUpdate(u, last)
 			}
+
 			pubs = append(pubs, publish.Publication{Update: u})
 		}
+
 		if len(pubs) == 0 {
 			return nil
 		}
@@ -96,19 +105,23 @@ func (s *sweeper) republishUpdates(ctx context.Context, account string, last, up
 		if err != nil {
 			return err
 		}
+
 		before := last
 		for i, o := range outcomes {
 			if o.Status == bus.Published {
 				s.metrics.republished.Inc()
 			}
+
 			if o.Done() {
 				last = max(last, pubs[i].Update.Last(), o.Last)
 			}
 		}
+
 		if last == before {
 			return nil // Redis changed meanwhile, so the next pass tries again
 		}
 	}
+
 	return nil
 }
 
@@ -133,6 +146,7 @@ func (s *sweeper) startFromOutbox(ctx context.Context, unknown map[string]int64)
 	for _, row := range unknown {
 		upTo = max(upTo, row)
 	}
+
 	var pubs []publish.Publication
 	err := s.scanOutbox(ctx, upTo, func(row *bus.OutboxRow) {
 		for i := range row.Updates {
@@ -141,13 +155,16 @@ func (s *sweeper) startFromOutbox(ctx context.Context, unknown map[string]int64)
 			if !ok || row.ID > refused {
 				continue
 			}
+
 			delete(unknown, u.Account)
 			pubs = append(pubs, publish.Publication{Update: *u, AsStartingPoint: true})
 		}
 	})
+
 	if err != nil {
 		return err
 	}
+
 	_, err = s.publishWithTimeout(ctx, pubs)
 	return err
 }
@@ -160,15 +177,19 @@ func (s *sweeper) scanOutbox(ctx context.Context, upTo int64, visit func(*bus.Ou
 		if err != nil {
 			return s.wrapSourceError("read outbox", err)
 		}
+
 		for i := range page {
 			if page[i].ID > upTo {
 				return nil
 			}
+
 			visit(&page[i])
 		}
+
 		if len(page) < s.cfg.Page {
 			return nil
 		}
+
 		after = page[len(page)-1].ID
 	}
 }

@@ -33,8 +33,8 @@ type sweeper struct {
 	failure          error
 }
 
-// keepSweeping passes through the outbox at the start, on each tick and on each sweepNow token, until
-// ctx ends.
+// keepSweeping passes through the outbox at the start, on each tick and on each sweepNow token,
+// until ctx ends.
 func (r *Relay) keepSweeping(ctx context.Context) {
 	s := &sweeper{
 		Relay:      r,
@@ -43,14 +43,17 @@ func (r *Relay) keepSweeping(ctx context.Context) {
 		ignoreAge:  true,
 		watermarks: slices.Repeat([]int64{noWatermark}, r.keys.Partitions),
 	}
+
 	retry := backoff.ExponentialBackOff{
 		InitialInterval:     20 * time.Millisecond,
 		Multiplier:          2,
 		RandomizationFactor: 0.5,
 		MaxInterval:         r.cfg.MaxBackoff,
 	}
+
 	tick := time.NewTicker(r.cfg.Sweep)
 	defer tick.Stop()
+
 	check := time.NewTicker(r.cfg.Check)
 	defer check.Stop()
 
@@ -61,10 +64,12 @@ func (r *Relay) keepSweeping(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
+
 			s.handlePassError(err)
 			wait.Sleep(ctx, retry.NextBackOff())
 			continue
 		}
+
 		retry.Reset()
 
 		select {
@@ -99,11 +104,13 @@ func (s *sweeper) runPass(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+
 		// Offers are accepted again from here on. Earlier offers were committed earlier, so this
 		// pass sees their rows.
 		s.redisDown.Store(false)
 		s.requestComparison()
 	}
+
 	err := s.checkSuspects(ctx)
 	if err != nil {
 		return err
@@ -113,11 +120,13 @@ func (s *sweeper) runPass(ctx context.Context) error {
 	if s.ignoreAge {
 		minAge = 0
 	}
+
 	s.metrics.sweeps.Inc()
 	err = s.sweepOutbox(ctx, minAge)
 	if err != nil {
 		return fmt.Errorf("sweep: %w", err)
 	}
+
 	s.ignoreAge = false
 
 	watermarksDue := s.compare || time.Since(s.watermarksMoved) >= s.cfg.Check
@@ -127,21 +136,25 @@ func (s *sweeper) runPass(ctx context.Context) error {
 			return err
 		}
 	}
+
 	s.clearUnavailable()
 	s.lastGood = time.Now()
 	if watermarksDue {
 		s.moveWatermarks(ctx)
 	}
+
 	return nil
 }
 
 func (s *sweeper) pingRedis(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
+
 	err := s.rdb.Ping(ctx).Err()
 	if err != nil {
 		return fmt.Errorf("ping redis: %w", err)
 	}
+
 	return nil
 }
 
@@ -150,10 +163,12 @@ func (s *sweeper) compareAccounts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	complete, err := s.reconcileAccounts(ctx, start)
 	if err != nil {
 		return fmt.Errorf("compare quiet accounts: %w", err)
 	}
+
 	s.compare = !complete
 	return nil
 }
@@ -163,16 +178,20 @@ func (s *sweeper) checkServerID(ctx context.Context) {
 	if s.redisDown.Load() {
 		return
 	}
+
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
+
 	serverID, err := redisconn.RunIDs(ctx, s.rdb)
 	if err != nil || serverID == "" {
 		return // a lasting failure shows when the relay publishes
 	}
+
 	if s.serverID != "" && s.serverID != serverID {
 		s.cfg.Logger.Warn("Redis is another server than before; comparing the accounts that changed recently")
 		s.requestComparison()
 	}
+
 	s.serverID = serverID
 }
 
@@ -184,20 +203,24 @@ func (s *sweeper) sweepOutbox(ctx context.Context, minAge time.Duration) error {
 	s.failure = nil
 	young := map[string]struct{}{} // accounts with a skipped row
 	after := int64(0)
+
 	for {
 		page, err := s.src.Pending(ctx, after, s.cfg.Page)
 		if err != nil {
 			return s.wrapSourceError("read outbox", err)
 		}
+
 		if len(page) == 0 {
 			return s.failure
 		}
+
 		isLastPage := len(page) < s.cfg.Page
 
 		rows := page
 		if minAge > 0 {
 			rows = selectOldRows(page, time.Now(), minAge, young)
 		}
+
 		if len(rows) > 0 {
 			err := s.publishPage(ctx, rows)
 			if err != nil && !s.recordPartialFailure(err) {
@@ -206,9 +229,11 @@ func (s *sweeper) sweepOutbox(ctx context.Context, minAge time.Duration) error {
 		} else if !isLastPage {
 			return s.failure // the relay is publishing these young rows, so stop here
 		}
+
 		if isLastPage {
 			return s.failure
 		}
+
 		after = page[len(page)-1].ID
 	}
 }
@@ -220,6 +245,7 @@ func (s *sweeper) recordPartialFailure(err error) bool {
 	if !errors.As(err, &unavailable) {
 		return false
 	}
+
 	s.failure = err
 	maps.Copy(s.failedPartitions, unavailable.partitions)
 	return len(s.failedPartitions) < s.keys.Partitions
@@ -238,35 +264,42 @@ func selectOldRows(page []bus.OutboxRow, now time.Time, minAge time.Duration, yo
 				skip = true
 			}
 		}
+
 		if !skip {
 			rows = append(rows, row)
 			continue
 		}
+
 		for i := range row.Updates {
 			young[row.Updates[i].Account] = struct{}{}
 		}
 	}
+
 	return rows
 }
 
-// publishPage publishes rows. For the refused ones it publishes the updates that Redis lacks and then
-// publishes the rows again. Rows that are refused again stay for the next pass.
+// publishPage publishes rows. For the refused ones it publishes the updates that Redis lacks and
+// then publishes the rows again. Rows that are refused again stay for the next pass.
 func (s *sweeper) publishPage(ctx context.Context, rows []bus.OutboxRow) error {
 	result, err := s.publishAndDelete(ctx, rows)
 	if err != nil && !s.recordPartialFailure(err) {
 		return err
 	}
+
 	refusals := slices.DeleteFunc(result.refusals, func(refused refusal) bool {
 		return s.isInPartitions(refused.update, s.failedPartitions)
 	})
+
 	if len(refusals) == 0 {
 		return nil
 	}
+
 	s.metrics.gaps.Add(float64(len(refusals)))
 	err = s.repairGaps(ctx, refusals)
 	if err != nil {
 		return err
 	}
+
 	_, err = s.publishAndDelete(ctx, result.remaining)
 	return err
 }
@@ -278,6 +311,7 @@ func (s *sweeper) publishAndDelete(ctx context.Context, rows []bus.OutboxRow) (p
 	if deleteErr != nil && err == nil {
 		err = fmt.Errorf("delete published rows: %w", deleteErr)
 	}
+
 	return result, err
 }
 

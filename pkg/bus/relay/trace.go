@@ -16,10 +16,12 @@ func (r *Relay) recordSpan(row *bus.OutboxRow, now time.Time) {
 	if r.cfg.Tracer == nil {
 		return
 	}
+
 	parent := bus.SpanContext(row.Updates[0].Deliveries[0].TraceParent)
 	if !parent.IsSampled() {
 		return
 	}
+
 	_, span := r.cfg.Tracer.Start(
 		trace.ContextWithRemoteSpanContext(context.Background(), parent),
 		"publish",
@@ -30,5 +32,6 @@ func (r *Relay) recordSpan(row *bus.OutboxRow, now time.Time) {
 			attribute.Int("realtime.accounts", len(row.Updates)),
 		),
 	)
+
 	span.End(trace.WithTimestamp(now))
 }

@@ -18,9 +18,9 @@ import (
 // noWatermark is the value of a watermark that does not exist.
 const noWatermark = -1
 
-// watermarkScript advances a watermark to ARGV[2]. It does not change a watermark that is older than
-// ARGV[1], the last one that the relay knows, since accounts must be compared from the older time.
-// It returns the watermark that it found, or -1 if there was none.
+// watermarkScript advances a watermark to ARGV[2]. It does not change a watermark that is older
+// than ARGV[1], the last one that the relay knows, since accounts must be compared from the older
+// time. It returns the watermark that it found, or -1 if there was none.
 //
 //go:embed watermark.lua
 var watermarkScript string
@@ -32,13 +32,16 @@ var watermarkScript string
 func (s *sweeper) moveWatermarks(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
+
 	s.watermarksMoved = time.Now()
 	target := s.lastGood.UnixMilli()
 	pipe := s.rdb.Pipeline()
 	cmds := make([]*redis.Cmd, len(s.watermarks))
+
 	for i, known := range s.watermarks {
 		cmds[i] = pipe.Eval(ctx, watermarkScript, []string{s.keys.Relayed(i)}, known, target)
 	}
+
 	_, _ = pipe.Exec(ctx) // each command has its own error
 
 	wentBack := false
@@ -52,6 +55,7 @@ func (s *sweeper) moveWatermarks(ctx context.Context) {
 			s.watermarks[i] = max(found, target)
 		}
 	}
+
 	if wentBack {
 		s.cfg.Logger.Warn("Redis returned to an older state; comparing the accounts that changed since")
 		s.requestComparison()
@@ -65,16 +69,20 @@ func (s *sweeper) moveWatermarks(ctx context.Context) {
 func (s *sweeper) comparisonStart(ctx context.Context) (time.Time, error) {
 	limited, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
+
 	pipe := s.rdb.Pipeline()
 	cmds := make([]*redis.StringCmd, len(s.watermarks))
+
 	for i := range cmds {
 		cmds[i] = pipe.Get(limited, s.keys.Relayed(i))
 	}
+
 	_, _ = pipe.Exec(limited) // each command has its own error
 
 	start := s.lastGood
 	unanswered := map[int]bool{} // partitions
 	var failed error
+
 	for i, cmd := range cmds {
 		text, err := cmd.Result()
 		if err != nil && !errors.Is(err, redis.Nil) && !redis.HasErrorPrefix(err, "WRONGTYPE") {
@@ -82,19 +90,23 @@ func (s *sweeper) comparisonStart(ctx context.Context) (time.Time, error) {
 			failed = fmt.Errorf("read watermarks: %w", err)
 			continue
 		}
+
 		ms, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || ms < 0 {
 			s.watermarks[i] = noWatermark
 			continue
 		}
+
 		s.watermarks[i] = ms
 		watermark := time.UnixMilli(ms)
 		if watermark.Before(start) {
 			start = watermark
 		}
 	}
+
 	if failed != nil && ctx.Err() == nil {
 		failed = s.markUnavailable(unanswered, len(unanswered) < len(cmds), failed)
 	}
+
 	return start.Add(-s.cfg.Quiet), failed
 }

@@ -33,8 +33,8 @@ func waitForWatermarks(t testing.TB, rdb redis.UniversalClient, keys bus.Keys, a
 	}
 }
 
-// backdateChange sets the time of the account's last change, and the watermark of its partition to a
-// minute later.
+// backdateChange sets the time of the account's last change, and the watermark of its partition to
+// a minute later.
 func backdateChange(t testing.TB, src *memorySource, rdb redis.UniversalClient, keys bus.Keys, account string, changed time.Time) {
 	t.Helper()
 	src.mu.Lock()

@@ -12,24 +12,28 @@ import (
 
 // checkStreams checks that the positions still belong to the server and its streams. A stream that
 // does not exist any more is read from its start. If a stream ends before its position, or if the
-// server has another run id, the streams may have lost entries. The relay adds lost entries again, and
-// their new ids may be below the position, so reading starts again some minutes earlier.
+// server has another run id, the streams may have lost entries. The relay adds lost entries again,
+// and their new ids may be below the position, so reading starts again some minutes earlier.
 func (r *reader) checkStreams(ctx context.Context) error {
 	server, err := redisconn.ClientFor(ctx, r.t.rdb, r.positions[0].stream)
 	if err != nil {
 		return err
 	}
+
 	pipe := server.Pipeline()
 	info := pipe.Info(ctx, "server")
 	endCmds := make([]*redis.XMessageSliceCmd, len(r.positions))
+
 	for i := range r.positions {
 		endCmds[i] = pipe.XRevRangeN(ctx, r.positions[i].stream, "+", "-", 1)
 	}
+
 	_, _ = pipe.Exec(ctx) // each command has its own error
 	serverID, err := redisconn.ParseRunID(info)
 	if err != nil {
 		return err
 	}
+
 	for _, cmd := range endCmds {
 		err := cmd.Err()
 		if err != nil {
@@ -40,32 +44,38 @@ func (r *reader) checkStreams(ctx context.Context) error {
 	serverChanged := serverID != "" && r.serverID != "" && serverID != r.serverID
 	rewind := uint64((r.t.cfg.Rewind + time.Since(r.lastGood)).Milliseconds()) //nolint:gosec // positive
 	mayHaveLost := r.checkNow
+
 	for i := range r.positions {
 		end, err := redisconn.FirstID(endCmds[i].Val())
 		if err != nil {
 			return err
 		}
+
 		if r.rewindPosition(&r.positions[i], end, serverChanged, rewind) {
 			mayHaveLost = true
 		}
 	}
+
 	if serverID != "" {
 		r.serverID = serverID
 	}
+
 	r.lastCheck = time.Now()
 	r.checkNow = false
 	if mayHaveLost && r.t.cfg.Lost != nil {
 		r.t.cfg.Lost()
 	}
+
 	return nil
 }
 
-// rewindPosition moves a position back if it is not valid any more, and reports whether it did. end is
-// the stream's last entry, and rewind is in milliseconds.
+// rewindPosition moves a position back if it is not valid any more, and reports whether it did. end
+// is the stream's last entry, and rewind is in milliseconds.
 func (r *reader) rewindPosition(p *position, end streamentry.ID, serverChanged bool, rewind uint64) bool {
 	from := p.id
 	zero := streamentry.ID{}
 	var reason string
+
 	switch {
 	case p.id == zero:
 		return false
@@ -81,6 +91,7 @@ func (r *reader) rewindPosition(p *position, end streamentry.ID, serverChanged b
 	default:
 		return false
 	}
+
 	r.t.metrics.resets.WithLabelValues(reason).Inc()
 	r.t.cfg.Logger.Warn("reading a stream again from an earlier position", "partition", p.partition, "reason", reason,
 		"from", from.String(), "to", p.id.String(), "entry", end.String())
@@ -88,9 +99,9 @@ func (r *reader) rewindPosition(p *position, end streamentry.ID, serverChanged b
 }
 
 // detectTrimming detects entries that were trimmed before a late read. A read may be late if it
-// stalled or if it returned as many entries as it may. Redis trims the oldest entries first. So if the
-// stream's oldest entry is newer than the position, entries may be missing. An account without further
-// events would not show the hole.
+// stalled or if it returned as many entries as it may. Redis trims the oldest entries first. So if
+// the stream's oldest entry is newer than the position, entries may be missing. An account without
+// further events would not show the hole.
 func (r *reader) detectTrimming(ctx context.Context, stalled bool) {
 	var late []*position
 	for i := range r.positions {
@@ -100,14 +111,17 @@ func (r *reader) detectTrimming(ctx context.Context, stalled bool) {
 			late = append(late, p)
 		}
 	}
+
 	if len(late) == 0 {
 		return
 	}
+
 	pipe := r.t.rdb.Pipeline()
 	startCmds := make([]*redis.XMessageSliceCmd, len(late))
 	for i, p := range late {
 		startCmds[i] = pipe.XRangeN(ctx, p.stream, "-", "+", 1)
 	}
+
 	_, _ = pipe.Exec(ctx) // each command has its own error
 
 	for i, p := range late {
@@ -116,9 +130,11 @@ func (r *reader) detectTrimming(ctx context.Context, stalled bool) {
 			r.checkNow = true // entries may have been trimmed
 			continue
 		}
+
 		if !p.id.Less(first) {
 			continue
 		}
+
 		r.checkNow = true
 		r.t.metrics.trimmed.Inc()
 		r.t.cfg.Logger.Warn("entries may have been trimmed before they were read", "partition", p.partition,

@@ -22,6 +22,7 @@ func newMetrics(reg prometheus.Registerer, partitions int) metrics {
 	newCounter := func(name, help string) prometheus.Counter {
 		return f.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 	}
+
 	m := metrics{
 		reads:     newCounter("stream_reads_total", "Successful reads of the streams, including those without entries."),
 		entries:   newCounter("stream_entries_total", "Entries read from the streams."),
@@ -33,6 +34,7 @@ func newMetrics(reg prometheus.Registerer, partitions int) metrics {
 			Help: "Streams that were read again from an earlier position, by reason.",
 		}, []string{"reason"}),
 	}
+
 	lag := f.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "stream_lag_seconds",
 		Help: "Age of the newest entry of the last read, by the clocks of Redis and of this process; 0 if the read had no entries.",
@@ -40,5 +42,6 @@ func newMetrics(reg prometheus.Registerer, partitions int) metrics {
 	for i := range partitions {
 		m.lag = append(m.lag, lag.WithLabelValues(strconv.Itoa(i)))
 	}
+
 	return m
 }

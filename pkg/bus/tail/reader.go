@@ -24,8 +24,8 @@ const (
 // rateWindow is the time over which the rate is averaged.
 const rateWindow = 100 * time.Millisecond
 
-// stallTimeout is how much longer than Config.Block a read may take. After a longer read, this process
-// or Redis was stalled, and entries may have been trimmed meanwhile.
+// stallTimeout is how much longer than Config.Block a read may take. After a longer read, this
+// process or Redis was stalled, and entries may have been trimmed meanwhile.
 const stallTimeout = 500 * time.Millisecond
 
 // reader reads some of the partitions, with one call at a time.
@@ -66,6 +66,7 @@ func newReader(t *Tail, partitions []int, deliver func(Batch)) *reader {
 		byKey:    map[string]int{},
 		lastGood: time.Now(),
 	}
+
 	r.readArgs = []any{"xread", "count", t.cfg.Count, "block", t.cfg.Block.Milliseconds(), "streams"}
 	for i, partition := range partitions {
 		stream := t.cfg.Keys.Stream(partition)
@@ -73,9 +74,11 @@ func newReader(t *Tail, partitions []int, deliver func(Batch)) *reader {
 		r.byKey[stream] = i
 		r.readArgs = append(r.readArgs, stream)
 	}
+
 	for range partitions {
 		r.readArgs = append(r.readArgs, "0-0")
 	}
+
 	return r
 }
 
@@ -87,17 +90,20 @@ func (r *reader) run(ctx context.Context) error {
 		RandomizationFactor: 0.5,
 		MaxInterval:         2 * time.Second,
 	}
+
 	for ctx.Err() == nil {
 		err := r.runStep(ctx)
 		if err == nil {
 			retry.Reset()
 			continue
 		}
+
 		if ctx.Err() == nil {
 			r.handleError(err)
 			wait.Sleep(ctx, retry.NextBackOff())
 		}
 	}
+
 	return nil
 }
 
@@ -118,8 +124,8 @@ func (r *reader) setReading(reading bool) {
 	}
 }
 
-// runStep checks the streams if a check is due, refills the streams that are not refilled, and reads
-// once.
+// runStep checks the streams if a check is due, refills the streams that are not refilled, and
+// reads once.
 func (r *reader) runStep(ctx context.Context) error {
 	if r.checkNow || time.Since(r.lastCheck) >= r.t.cfg.Check {
 		err := r.checkStreams(ctx)
@@ -127,24 +133,29 @@ func (r *reader) runStep(ctx context.Context) error {
 			return fmt.Errorf("check: %w", err)
 		}
 	}
+
 	for i := range r.positions {
 		p := &r.positions[i]
 		if p.refilled {
 			continue
 		}
+
 		err := r.refillStream(ctx, p)
 		if err != nil {
 			return fmt.Errorf("refill partition %d: %w", p.partition, err)
 		}
 	}
+
 	found, err := r.readEntries(ctx)
 	if err != nil {
 		return fmt.Errorf("read: %w", err)
 	}
+
 	pause := r.nextPause(found, time.Now())
 	if pause > 0 {
 		wait.Sleep(ctx, pause)
 	}
+
 	return nil
 }
 
@@ -159,6 +170,7 @@ func (r *reader) nextPause(found int, now time.Time) time.Duration {
 	if found == 0 {
 		return 0
 	}
+
 	load := (r.rate - quietRate) / (busyRate - quietRate)
 	return time.Duration(min(max(load, 0), 1) * float64(r.t.cfg.Pause))
 }
@@ -172,12 +184,14 @@ func (r *reader) refillStream(ctx context.Context, p *position) error {
 	if err != nil {
 		return err
 	}
+
 	cursor := resp.Cursor{Rest: raw}
 	found, newest, _ := r.decoder.DecodeReply(&cursor)
 	err = cursor.Err
 	if resp.IsRedirection(err) {
 		found, newest, err = r.refillRedirected(ctx, p, count)
 	}
+
 	if err != nil {
 		return err
 	}
@@ -188,14 +202,16 @@ func (r *reader) refillStream(ctx context.Context, p *position) error {
 		slices.Reverse(r.decoder.Deliveries)
 		r.deliverBatch(found, true)
 	}
+
 	if !r.interrupted {
 		r.t.setReading(p.partition, true)
 	}
+
 	return nil
 }
 
-// readEntries waits for entries of the reader's streams and delivers them in one batch. It returns the
-// number of entries.
+// readEntries waits for entries of the reader's streams and delivers them in one batch. It returns
+// the number of entries.
 func (r *reader) readEntries(ctx context.Context) (int, error) {
 	ids := r.readArgs[len(r.readArgs)-len(r.positions):]
 	for i := range r.positions {
@@ -204,15 +220,18 @@ func (r *reader) readEntries(ctx context.Context) (int, error) {
 		p.next = p.id
 		p.found = 0
 	}
+
 	r.decoder.Reset()
 	raw, err := r.sendRaw(ctx, r.readArgs...)
 	if err != nil {
 		return 0, err
 	}
+
 	err = r.parseReply(raw)
 	if resp.IsRedirection(err) {
 		err = r.readRedirected(ctx, ids)
 	}
+
 	if err != nil {
 		return 0, err
 	}
@@ -226,6 +245,7 @@ func (r *reader) readEntries(ctx context.Context) (int, error) {
 	if !mayHaveMore {
 		r.endReached()
 	}
+
 	return found, nil
 }
 
@@ -239,6 +259,7 @@ func (r *reader) advancePositions() (found int, mayHaveMore bool) {
 		if p.found > 0 {
 			lag = max(0, float64(now-int64(p.next.Millis))/1000) //nolint:gosec // milliseconds since 1970
 		}
+
 		r.t.metrics.lag[p.partition].Set(lag)
 		p.id = p.next
 		found += p.found
@@ -246,6 +267,7 @@ func (r *reader) advancePositions() (found int, mayHaveMore bool) {
 			mayHaveMore = true
 		}
 	}
+
 	return found, mayHaveMore
 }
 
@@ -255,14 +277,15 @@ func (r *reader) endReached() {
 		r.interrupted = false
 		r.setReading(true)
 	}
+
 	if !r.caughtUp {
 		r.caughtUp = true
 		r.t.readerCaughtUp()
 	}
 }
 
-// parseReply parses the reply of XREAD. For each stream with new entries it has the stream's key and
-// the entries.
+// parseReply parses the reply of XREAD. For each stream with new entries it has the stream's key
+// and the entries.
 func (r *reader) parseReply(raw []byte) error {
 	cursor := resp.Cursor{Rest: raw}
 	streams, isMap := cursor.ReadArray()
@@ -270,24 +293,28 @@ func (r *reader) parseReply(raw []byte) error {
 		if !isMap {
 			cursor.ReadArray() // a pair of key and entries
 		}
+
 		i, ok := r.byKey[string(cursor.ReadBulk())]
 		if cursor.Err == nil && !ok {
 			return fmt.Errorf("%w: unexpected stream", resp.ErrProtocol)
 		}
+
 		n, _, last := r.decoder.DecodeReply(&cursor)
 		if cursor.Err != nil {
 			return cursor.Err
 		}
+
 		if n > 0 {
 			r.positions[i].found = n
 			r.positions[i].next = last
 		}
 	}
+
 	return cursor.Err
 }
 
-// sendRaw returns the reply as Redis sent it, including an error reply. go-redis does not repeat the
-// command, since the reader must notice a lost connection.
+// sendRaw returns the reply as Redis sent it, including an error reply. go-redis does not repeat
+// the command, since the reader must notice a lost connection.
 func (r *reader) sendRaw(ctx context.Context, args ...any) ([]byte, error) {
 	r.sink.Reset()
 	cmd := redis.NewRawWriteToCmd(ctx, &r.sink, args...)
@@ -295,13 +322,16 @@ func (r *reader) sendRaw(ctx context.Context, args ...any) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	if r.t.cfg.Reuse {
 		return r.sink.Bytes, nil
 	}
+
 	return r.sink.CopyReply(), nil
 }
 
-// deliverBatch delivers the decoded entries of a read. found includes entries that are not delivered.
+// deliverBatch delivers the decoded entries of a read. found includes entries that are not
+// delivered.
 func (r *reader) deliverBatch(found int, refill bool) {
 	r.t.metrics.entries.Add(float64(found))
 	malformed := r.decoder.Malformed
@@ -312,10 +342,13 @@ func (r *reader) deliverBatch(found int, refill bool) {
 				"count", malformed)
 		})
 	}
+
 	if len(r.decoder.Deliveries) == 0 {
 		return
 	}
+
 	r.t.mu.Lock()
 	defer r.t.mu.Unlock()
+
 	r.deliver(Batch{Deliveries: r.decoder.Deliveries, Refill: refill})
 }

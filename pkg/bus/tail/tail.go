@@ -20,31 +20,31 @@ import (
 // Config is the tail's optional settings.
 type Config struct {
 	Keys bus.Keys // Defaults to namespace "rt", 16 partitions.
-	// Refill is how many entries per partition from before Run are delivered first. Defaults to 4096;
-	// negative: none.
+	// Refill is how many entries per partition from before Run are delivered first. Defaults to
+	// 4096; negative: none.
 	Refill int
 	// Count bounds the entries per partition in one read. Defaults to 1000.
 	Count int
-	// Block is how long a read waits for entries. It must be shorter than the client's read timeout.
-	// Run needs up to this long to stop. Defaults to 500 ms.
+	// Block is how long a read waits for entries. It must be shorter than the client's read
+	// timeout. Run needs up to this long to stop. Defaults to 500 ms.
 	Block time.Duration
 	// Pause is the longest wait between two reads, at most 5 ms. Entries gather meanwhile, so that
-	// Redis does not serve one call per entry to each of many tails. On average it delays an entry by
-	// half of it. It grows with the rate of entries: zero up to 1,500 a second, all of it from 10,000 a
-	// second. Defaults to none.
+	// Redis does not serve one call per entry to each of many tails. On average it delays an entry
+	// by half of it. It grows with the rate of entries: zero up to 1,500 a second, all of it from
+	// 10,000 a second. Defaults to none.
 	Pause time.Duration
-	// Check is the interval at which the server's run id and the streams' ends are checked. Defaults
-	// to 2 s.
+	// Check is the interval at which the server's run id and the streams' ends are checked.
+	// Defaults to 2 s.
 	Check time.Duration
 	// Rewind is how far back reading starts again when the server changed or a stream went back, in
 	// addition to the time since the last good read. Defaults to 5 min.
 	Rewind time.Duration
-	// Reuse overwrites the bytes of a read with the next one, which avoids garbage. ID, Data, View and
-	// TraceParent of a Delivery must then be copied to be kept. Defaults to false.
+	// Reuse overwrites the bytes of a read with the next one, which avoids garbage. ID, Data, View
+	// and TraceParent of a Delivery must then be copied to be kept. Defaults to false.
 	Reuse bool
-	// Lost is called when entries may have been missed, because Redis was unavailable or a stream was
-	// trimmed, emptied or replaced. An account without further events would not show the hole. Lost
-	// must not block. Defaults to none.
+	// Lost is called when entries may have been missed, because Redis was unavailable or a stream
+	// was trimmed, emptied or replaced. An account without further events would not show the hole.
+	// Lost must not block. Defaults to none.
 	Lost       func()
 	Logger     *slog.Logger          // Defaults to slog.Default().
 	Registerer prometheus.Registerer // Defaults to no metrics.
@@ -53,10 +53,10 @@ type Config struct {
 // Batch contains the deliveries of one read. The deliveries of each account are in the order of its
 // stream.
 type Batch struct {
-	// Deliveries is overwritten after deliver returns, so copy the deliveries that you keep. The bytes
-	// and strings of a Delivery do not change and may be kept, unless Config.Reuse is set. ID, Data,
-	// View and TraceParent share one buffer with the rest of the read and keep it in memory. The other
-	// strings do not.
+	// Deliveries is overwritten after deliver returns, so copy the deliveries that you keep. The
+	// bytes and strings of a Delivery do not change and may be kept, unless Config.Reuse is set.
+	// ID, Data, View and TraceParent share one buffer with the rest of the read and keep it in
+	// memory. The other strings do not.
 	Deliveries []bus.Delivery
 	Refill     bool // the deliveries are from before Run was called
 }
@@ -95,36 +95,40 @@ func New(rdb redis.UniversalClient, cfg Config) *Tail {
 		reading:  make([]atomic.Bool, cfg.Keys.Partitions),
 		logLimit: rate.Sometimes{First: 1, Interval: 10 * time.Second},
 	}
+
 	t.unread.Store(int32(cfg.Keys.Partitions)) //nolint:gosec // partitions are few
 	return t
 }
 
 // Run first delivers the newest entries of each stream (Config.Refill), and then all new entries,
-// until ctx ends. It always returns nil. deliver is called by one goroutine at a time. A slow deliver
-// delays only this tail.
+// until ctx ends. It always returns nil. deliver is called by one goroutine at a time. A slow
+// deliver delays only this tail.
 //
 // No entry is lost between the refill and the first live read. After an error, and after Redis
-// restarted or failed over, entries may be delivered again: drop deliveries whose seq is not greater
-// than the last one of the account. A hole in seq means that Redis lost or trimmed entries. Entries
-// that are not valid deliveries are skipped, logged and counted (stream_malformed_total).
+// restarted or failed over, entries may be delivered again: drop deliveries whose seq is not
+// greater than the last one of the account. A hole in seq means that Redis lost or trimmed entries.
+// Entries that are not valid deliveries are skipped, logged and counted (stream_malformed_total).
 //
-// On a single server one read covers all partitions. On a Redis Cluster a read cannot span slots, so
-// each partition has its own reader.
+// On a single server one read covers all partitions. On a Redis Cluster a read cannot span slots,
+// so each partition has its own reader.
 func (t *Tail) Run(ctx context.Context, deliver func(Batch)) error {
 	partitions := make([]int, t.cfg.Keys.Partitions)
 	for i := range partitions {
 		partitions[i] = i
 	}
+
 	shares := [][]int{partitions} // the partitions of each reader
 	if _, ok := t.rdb.(*redis.ClusterClient); ok {
 		shares = slices.Collect(slices.Chunk(partitions, 1))
 	}
+
 	t.lagging.Store(int32(len(shares))) //nolint:gosec // partitions are few
 	var readers errgroup.Group
 	for _, share := range shares {
 		r := newReader(t, share, deliver)
 		readers.Go(func() error { return r.run(ctx) })
 	}
+
 	return readers.Wait()
 }
 
@@ -132,10 +136,10 @@ func (t *Tail) Run(ctx context.Context, deliver func(Batch)) error {
 // ends.
 func (t *Tail) CaughtUp() <-chan struct{} { return t.caughtUp }
 
-// Reading reports whether the account's stream is being read, so that all entries of the account are
-// delivered or will be delivered in a moment. It is false before the refill. After a failed read it is
-// false until the entries that were added meanwhile are delivered; Lost is called before it is true
-// again. A call takes a few ns.
+// Reading reports whether the account's stream is being read, so that all entries of the account
+// are delivered or will be delivered in a moment. It is false before the refill. After a failed
+// read it is false until the entries that were added meanwhile are delivered; Lost is called before
+// it is true again. A call takes a few ns.
 func (t *Tail) Reading(account string) bool {
 	return t.ReadingAll() || t.reading[t.cfg.Keys.Partition(account)].Load()
 }

@@ -132,8 +132,8 @@ func TestTailContinuesAfterRestartsAndCuts(t *testing.T) {
 	f.WaitLive(t, "user:a", 1, 12)
 }
 
-// Reading must be false while a stream cannot be read, and until all events that were added meanwhile
-// are delivered.
+// Reading must be false while a stream cannot be read, and until all events that were added
+// meanwhile are delivered.
 func TestReadingIsFalseUntilMissedEventsAreDelivered(t *testing.T) {
 	server := testenv.RedisServer(t)
 	proxy := testenv.NewProxy(t, server.Addr())

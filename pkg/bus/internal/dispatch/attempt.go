@@ -24,6 +24,7 @@ func (s *Subscriber) attemptJob(j *job, probe bool) {
 		s.metrics.Attempts.Observe(float64(j.attempt))
 		s.recordSuccess()
 		s.d.EndSubscriber(t, s)
+
 		return
 	}
 
@@ -39,6 +40,7 @@ func (s *Subscriber) attemptJob(j *job, probe bool) {
 			s.d.cfg.Logger.Error("an event became a dead letter",
 				"subscription", s.ID, "event", t.Event.ID, "type", t.Event.Type, "attempts", j.attempt, "error", ErrorText(err))
 		})
+
 		s.d.DeadLetter(t, s, j.attempt, err)
 	default:
 		s.d.cfg.Logger.Debug("handling an event failed; retrying",
@@ -57,6 +59,7 @@ func (s *Subscriber) scheduleRetry(j job) {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	var timer *time.Timer
 	timer = time.AfterFunc(rand.N(maxDelay+1), func() {
 		s.mu.Lock()
@@ -64,6 +67,7 @@ func (s *Subscriber) scheduleRetry(j job) {
 		s.mu.Unlock()
 		s.workerFor(j.task).enqueueJob(j)
 	})
+
 	s.retries[timer] = &j
 }
 
@@ -77,5 +81,6 @@ func (s *Subscriber) callHandler(e *bus.Event, start time.Time) (err error) {
 			err = fmt.Errorf("panic: %v\n\n%s", v, debug.Stack())
 		}
 	}()
+
 	return s.Handler.Handle(ctx, e)
 }

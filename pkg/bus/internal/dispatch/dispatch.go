@@ -1,5 +1,5 @@
-// Package dispatch hands events to subscriptions by priority, with retries, pauses and dead letters. The
-// owner of a Dispatcher starts the events and is called when they end.
+// Package dispatch hands events to subscriptions by priority, with retries, pauses and dead
+// letters. The owner of a Dispatcher starts the events and is called when they end.
 package dispatch
 
 import (
@@ -17,9 +17,9 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/internal/wait"
 )
 
-// A Dispatcher hands events to subscriptions. Both buses are a dispatcher with a different source of
-// events. It does not know where events come from and where they end: its owner sets functions that it
-// calls.
+// A Dispatcher hands events to subscriptions. Both buses are a dispatcher with a different source
+// of events. It does not know where events come from and where they end: its owner sets functions
+// that it calls.
 type Dispatcher struct {
 	cfg     bus.Config // with defaults
 	Metrics *metrics.Bus
@@ -64,6 +64,7 @@ func New(cfg bus.Config, m *metrics.Bus) *Dispatcher {
 		subs:     map[string]*Subscriber{},
 		LogLimit: rate.Sometimes{First: 10, Interval: time.Second},
 	}
+
 	d.Handlers, d.cancelHandlers = context.WithCancel(context.Background())
 	d.plans.Store(&planTable{})
 	return d
@@ -75,22 +76,28 @@ func (d *Dispatcher) Subscribe(sub bus.Subscription) (func(context.Context) erro
 	if err != nil {
 		return nil, err
 	}
+
 	if len(sub.Types) == 0 {
 		sub.Types = bus.EventTypesOf(sub.Handler)
 	}
+
 	sub.Priority = cmp.Or(sub.Priority, 100)
 
 	d.mu.Lock()
 	defer d.mu.Unlock()
+
 	if d.Handlers.Err() != nil {
 		return nil, fmt.Errorf("subscribe %s: %w", sub.ID, bus.ErrClosed)
 	}
+
 	if d.subs[sub.ID] != nil {
 		return nil, fmt.Errorf("subscribe %s: %w", sub.ID, bus.ErrSubscribed)
 	}
+
 	s := newSubscriber(d, sub)
 	d.subs[sub.ID] = s
 	d.rebuildPlans()
+
 	return func(ctx context.Context) error { return d.unsubscribe(ctx, s) }, nil
 }
 
@@ -100,16 +107,19 @@ func (d *Dispatcher) unsubscribe(ctx context.Context, s *Subscriber) error {
 		delete(d.subs, s.ID)
 		d.rebuildPlans()
 	}
+
 	d.mu.Unlock()
 
 	s.endSubscription()
 	if ctx.Value(subscriberKey{}) == s {
 		return nil // a handler of s must not wait for itself
 	}
+
 	err := s.running.WaitZero(ctx)
 	if err != nil {
 		return fmt.Errorf("unsubscribe %s: its handler is still running: %w", s.ID, err)
 	}
+
 	return nil
 }
 
@@ -126,10 +136,12 @@ func (d *Dispatcher) Start(t *Task) {
 	for _, level := range t.Plan {
 		n += len(level)
 	}
+
 	if n == 0 {
 		d.Finished(t)
 		return
 	}
+
 	t.Remaining.Store(int32(n)) //nolint:gosec // subscriptions are few
 	t.level = -1
 	d.startNextLevel(t)
@@ -137,13 +149,15 @@ func (d *Dispatcher) Start(t *Task) {
 
 // startNextLevel hands an event to the subscriptions of the next priority.
 //
-// It is called in order for the events of an account, and keeps them in order from one priority to the
-// next: a worker that ends a level starts the next one before it handles the account's next event.
+// It is called in order for the events of an account, and keeps them in order from one priority to
+// the next: a worker that ends a level starts the next one before it handles the account's next
+// event.
 func (d *Dispatcher) startNextLevel(t *Task) {
 	t.level++
 	if int(t.level) >= len(t.Plan) {
 		return
 	}
+
 	level := t.Plan[t.level]
 	t.levelAttempts.Store(int32(len(level))) //nolint:gosec // subscriptions are few
 	for _, s := range level {
@@ -151,8 +165,8 @@ func (d *Dispatcher) startNextLevel(t *Task) {
 	}
 }
 
-// endFirstAttempt records that a subscription's first attempt has ended, or that it waits for the end
-// of a pause. After the last one of a level, the next level starts.
+// endFirstAttempt records that a subscription's first attempt has ended, or that it waits for the
+// end of a pause. After the last one of a level, the next level starts.
 func (d *Dispatcher) endFirstAttempt(t *Task) {
 	if t.levelAttempts.Add(-1) == 0 {
 		d.startNextLevel(t)
@@ -168,8 +182,8 @@ func (d *Dispatcher) EndSubscriber(t *Task, s *Subscriber) {
 	}
 }
 
-// Drain waits for all events in flight and then ends all subscriptions. If ctx ends first, it cancels
-// the handlers and returns ctx's error.
+// Drain waits for all events in flight and then ends all subscriptions. If ctx ends first, it
+// cancels the handlers and returns ctx's error.
 func (d *Dispatcher) Drain(ctx context.Context) error {
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -182,11 +196,14 @@ func (d *Dispatcher) Drain(ctx context.Context) error {
 	d.subs = map[string]*Subscriber{}
 	d.rebuildPlans()
 	d.mu.Unlock()
+
 	for _, s := range subs {
 		s.endSubscription()
 	}
+
 	if err != nil {
 		return fmt.Errorf("close the bus with %d events in flight: %w", d.InFlight.Count(), cmp.Or(ctx.Err(), err))
 	}
+
 	return d.running.WaitZero(ctx)
 }

@@ -26,6 +26,7 @@ func (d *Dispatcher) rebuildPlans() {
 			table.byType[eventType] = nil
 		}
 	}
+
 	slices.SortFunc(sorted, func(a, b *Subscriber) int {
 		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.ID, b.ID))
 	})
@@ -36,6 +37,7 @@ func (d *Dispatcher) rebuildPlans() {
 			return wantsAll(s) || slices.Contains(s.Types, eventType)
 		})
 	}
+
 	table.others = makePlan(sorted, wantsAll)
 	d.plans.Store(table)
 }
@@ -48,13 +50,16 @@ func makePlan(sorted []*Subscriber, wantsEvent func(*Subscriber) bool) Plan {
 		if !wantsEvent(s) {
 			continue
 		}
+
 		if len(plan) > 0 && s.Priority == priority {
 			plan[len(plan)-1] = append(plan[len(plan)-1], s)
 			continue
 		}
+
 		plan = append(plan, []*Subscriber{s})
 		priority = s.Priority
 	}
+
 	return plan
 }
 
@@ -65,6 +70,7 @@ func (d *Dispatcher) PlanFor(eventType string) Plan {
 	if ok {
 		return plan
 	}
+
 	return table.others
 }
 
@@ -78,5 +84,6 @@ func (p Plan) Without(ids []string) Plan {
 			plan = append(plan, others)
 		}
 	}
+
 	return plan
 }

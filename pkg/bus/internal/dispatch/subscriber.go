@@ -43,10 +43,12 @@ func newSubscriber(d *Dispatcher, sub bus.Subscription) *Subscriber {
 		metrics:      d.Metrics.ForSubscriber(sub.ID),
 		retries:      map[*time.Timer]*job{},
 	}
+
 	s.handlers = context.WithValue(d.Handlers, subscriberKey{}, s)
 	for i := range s.workers {
 		s.workers[i].s = s
 	}
+
 	return s
 }
 
@@ -60,6 +62,7 @@ func (s *Subscriber) workerFor(t *Task) *worker {
 	if name == "" {
 		name = t.Event.ID
 	}
+
 	n := maphash.String(workerSeed, name) % uint64(len(s.workers)) //nolint:gosec // a length is not negative
 	return &s.workers[n]
 }
@@ -71,6 +74,7 @@ func (s *Subscriber) endSubscription() {
 	if s.probeTimer != nil {
 		s.probeTimer.Stop()
 	}
+
 	var dropped []*job
 	for timer, j := range s.retries {
 		if timer.Stop() {
@@ -78,25 +82,30 @@ func (s *Subscriber) endSubscription() {
 			delete(s.retries, timer)
 		}
 	}
+
 	s.mu.Unlock()
 
 	for _, j := range dropped {
 		s.dropJob(*j)
 	}
+
 	for i := range s.workers {
 		s.workers[i].resumeJobs()
 	}
+
 	s.metrics.Paused.Set(0)
 }
 
-// dropJob ends a job without running it. If the bus canceled its handlers, the event stays unfinished
-// so that it is handled later.
+// dropJob ends a job without running it. If the bus canceled its handlers, the event stays
+// unfinished so that it is handled later.
 func (s *Subscriber) dropJob(j job) {
 	if s.d.Handlers.Err() != nil {
 		return
 	}
+
 	if !j.firstEnded {
 		s.d.endFirstAttempt(j.task)
 	}
+
 	s.d.EndSubscriber(j.task, s)
 }

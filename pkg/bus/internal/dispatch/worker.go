@@ -9,8 +9,8 @@ type job struct {
 	firstEnded bool // endFirstAttempt was called for this task and subscription
 }
 
-// A worker runs jobs of a subscription one after the other. Its goroutine exists only while there are
-// jobs to run. All jobs of an account go to the same worker.
+// A worker runs jobs of a subscription one after the other. Its goroutine exists only while there
+// are jobs to run. All jobs of an account go to the same worker.
 type worker struct {
 	s         *Subscriber
 	mu        sync.Mutex // protects the rest
@@ -23,6 +23,7 @@ type worker struct {
 func (w *worker) enqueueJob(j job) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+
 	w.queue = append(w.queue, j)
 	if !w.isRunning && w.mustWait() {
 		w.endFirstAttempt(&w.queue[len(w.queue)-1])
@@ -40,8 +41,8 @@ func (w *worker) mustWait() bool {
 }
 
 // endFirstAttempt lets an event that waits for the end of a pause go on to the subscriptions of the
-// next priority. w.mu is held, so that an account's events go on in order. The workers that it locks
-// in turn belong to later priorities.
+// next priority. w.mu is held, so that an account's events go on in order. The workers that it
+// locks in turn belong to later priorities.
 func (w *worker) endFirstAttempt(j *job) {
 	if !j.firstEnded {
 		j.firstEnded = true
@@ -53,6 +54,7 @@ func (w *worker) endFirstAttempt(j *job) {
 func (w *worker) resumeJobs() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+
 	if len(w.queue) > 0 {
 		w.startLocked()
 	}
@@ -63,6 +65,7 @@ func (w *worker) startLocked() {
 	if w.isRunning {
 		return
 	}
+
 	w.isRunning = true
 	w.s.running.Add(1)
 	w.s.d.running.Add(1)
@@ -77,30 +80,36 @@ func (w *worker) runJobs() {
 		if jobs == nil {
 			return
 		}
+
 		for i := range jobs {
 			if !w.runJob(&jobs[i]) {
 				if w.requeueJobs(jobs[i:]) {
 					return
 				}
+
 				break
 			}
+
 			jobs[i] = job{}
 		}
 	}
 }
 
-// nextJobs removes all jobs from the queue. If there are none, it returns nil and the goroutine must
-// end.
+// nextJobs removes all jobs from the queue. If there are none, it returns nil and the goroutine
+// must end.
 func (w *worker) nextJobs() []job {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+
 	if len(w.queue) == 0 {
 		w.isRunning = false
 		return nil
 	}
+
 	jobs := w.queue
 	w.queue = w.spare[:0]
 	w.spare = jobs
+
 	return jobs
 }
 
@@ -111,6 +120,7 @@ func (w *worker) runJob(j *job) bool {
 		s.dropJob(*j)
 		return true
 	}
+
 	probe := false
 	if s.paused.Load() {
 		probe = s.probe.CompareAndSwap(true, false)
@@ -118,18 +128,21 @@ func (w *worker) runJob(j *job) bool {
 			return false
 		}
 	}
+
 	s.attemptJob(j, probe)
 	if !j.firstEnded {
 		s.d.endFirstAttempt(j.task)
 	}
+
 	return true
 }
 
-// requeueJobs puts jobs back to the front of the queue until the pause ends. Their events go on to the
-// subscriptions of the next priority. It returns false if the pause has ended already.
+// requeueJobs puts jobs back to the front of the queue until the pause ends. Their events go on to
+// the subscriptions of the next priority. It returns false if the pause has ended already.
 func (w *worker) requeueJobs(jobs []job) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+
 	queue := append([]job(nil), jobs...)
 	w.queue = append(queue, w.queue...)
 	w.spare = nil
@@ -137,8 +150,10 @@ func (w *worker) requeueJobs(jobs []job) bool {
 	if w.isRunning {
 		return false
 	}
+
 	for i := range w.queue {
 		w.endFirstAttempt(&w.queue[i])
 	}
+
 	return true
 }

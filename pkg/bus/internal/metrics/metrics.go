@@ -85,6 +85,7 @@ func Shared[C prometheus.Collector](reg prometheus.Registerer, c C) C {
 	if reg == nil {
 		return c
 	}
+
 	err := reg.Register(c)
 	var registered prometheus.AlreadyRegisteredError
 	if errors.As(err, &registered) {
@@ -93,9 +94,11 @@ func Shared[C prometheus.Collector](reg prometheus.Registerer, c C) C {
 			return existing
 		}
 	}
+
 	if err != nil {
 		panic(err) // as promauto does: two different metrics of one name are a bug in the program
 	}
+
 	return c
 }
 

@@ -24,15 +24,19 @@ func (t *typeTable[V]) getOrMake(eventType string, makeValue func(label string) 
 	if ok {
 		return v.(*V)
 	}
+
 	if t.n.Load() >= maxTypes {
 		if eventType == OtherTypes {
 			return makeValue(OtherTypes)
 		}
+
 		return t.getOrMake(OtherTypes, makeValue)
 	}
+
 	v, loaded := t.byType.LoadOrStore(eventType, makeValue(eventType))
 	if !loaded {
 		t.n.Add(1)
 	}
+
 	return v.(*V)
 }

@@ -8,8 +8,8 @@ import (
 )
 
 // The tail reads replies as Redis sent them and slices the entries out of one buffer. The parser of
-// go-redis allocates a map, a string for each name and value, and an interface for each value, which
-// is about 45 objects for each entry.
+// go-redis allocates a map, a string for each name and value, and an interface for each value,
+// which is about 45 objects for each entry.
 
 // ErrProtocol is returned if a reply does not have the format of the command's reply.
 var ErrProtocol = errors.New("unexpected reply from Redis")
@@ -35,11 +35,13 @@ func (r *Cursor) ReadHeader() (kind byte, n int) {
 	if r.Err != nil {
 		return 0, 0
 	}
+
 	end := bytes.IndexByte(r.Rest, '\n')
 	if end < 2 {
 		r.Err = fmt.Errorf("%w: %.60q", ErrProtocol, r.Rest)
 		return 0, 0
 	}
+
 	kind = r.Rest[0]
 	digits := r.Rest[1 : end-1]
 	rest := r.Rest[end+1:]
@@ -47,18 +49,22 @@ func (r *Cursor) ReadHeader() (kind byte, n int) {
 		r.Err = Error(digits)
 		return 0, 0
 	}
+
 	isMinusOne := len(digits) == 2 && digits[0] == '-' && digits[1] == '1'
 	if kind == '_' || isMinusOne {
 		r.Rest = rest
 		return kind, -1
 	}
+
 	for _, c := range digits {
 		if c < '0' || c > '9' || n > 1<<40 {
 			r.Err = fmt.Errorf("%w: %.60q", ErrProtocol, r.Rest)
 			return 0, 0
 		}
+
 		n = 10*n + int(c-'0')
 	}
+
 	r.Rest = rest
 	return kind, n
 }
@@ -70,15 +76,18 @@ func (r *Cursor) ReadArray() (n int, isMap bool) {
 	if r.Err != nil {
 		return 0, false
 	}
+
 	if kind != '*' && kind != '%' && kind != '_' {
 		r.Err = fmt.Errorf("%w: got %q, want an array", ErrProtocol, kind)
 		return 0, false
 	}
+
 	// An element takes at least three bytes, so a larger number is invalid.
 	if n > len(r.Rest) {
 		r.Err = fmt.Errorf("%w: an array of %d elements in %d bytes", ErrProtocol, n, len(r.Rest))
 		return 0, false
 	}
+
 	return max(n, 0), kind == '%'
 }
 
@@ -88,10 +97,12 @@ func (r *Cursor) ReadBulk() []byte {
 	if r.Err != nil {
 		return nil
 	}
+
 	if kind != '$' || n < 0 || n+2 > len(r.Rest) {
 		r.Err = fmt.Errorf("%w: got %q, want a string", ErrProtocol, kind)
 		return nil
 	}
+
 	s := r.Rest[:n:n]
 	r.Rest = r.Rest[n+2:]
 	return s

@@ -6,9 +6,9 @@ import (
 	"slices"
 )
 
-// Sink receives a reply as Redis sent it. It reuses its buffer for the next reply, so that a read does
-// not grow a buffer step by step and does not touch new pages of memory. With the raw replies of
-// go-redis these two cost more than everything else.
+// Sink receives a reply as Redis sent it. It reuses its buffer for the next reply, so that a read
+// does not grow a buffer step by step and does not touch new pages of memory. With the raw replies
+// of go-redis these two cost more than everything else.
 type Sink struct{ Bytes []byte }
 
 // maxSink is the largest buffer that a sink keeps between replies.
@@ -42,11 +42,13 @@ func (s *Sink) ReadFrom(r io.Reader) (int64, error) {
 	if !ok {
 		return io.Copy(struct{ io.Writer }{s}, r)
 	}
+
 	start := len(s.Bytes)
 	size := int(limited.N)
 	s.Bytes = slices.Grow(s.Bytes, size)[:start+size]
 	n, err := io.ReadFull(limited.R, s.Bytes[start:])
 	s.Bytes = s.Bytes[:start+n]
 	limited.N -= int64(n)
+
 	return int64(n), err
 }

@@ -1,4 +1,5 @@
-// Package streamentry encodes events as entries of a Redis stream, and decodes entries and their ids.
+// Package streamentry encodes events as entries of a Redis stream, and decodes entries and their
+// ids.
 package streamentry
 
 import (
@@ -16,8 +17,8 @@ type Decoder struct {
 // maxInterned bounds the interned strings. Further strings are copied each time.
 const maxInterned = 4096
 
-// DecodeReply decodes an array of entries. It returns the number of entries and the ids of the first
-// and the last one.
+// DecodeReply decodes an array of entries. It returns the number of entries and the ids of the
+// first and the last one.
 func (dec *Decoder) DecodeReply(r *resp.Cursor) (n int, first, last ID) {
 	n, _ = r.ReadArray()
 	for i := range n {
@@ -26,6 +27,7 @@ func (dec *Decoder) DecodeReply(r *resp.Cursor) (n int, first, last ID) {
 			first = last
 		}
 	}
+
 	return n, first, last
 }
 
@@ -37,17 +39,21 @@ func (dec *Decoder) decodeEntry(r *resp.Cursor) ID {
 	if r.Err == nil && (pair != 2 || !ok || fields%2 != 0) {
 		r.Err = resp.ErrProtocol
 	}
+
 	if r.Err != nil {
 		return ID{}
 	}
+
 	d := dec.nextDelivery(id)
 	for range fields / 2 {
 		name := r.ReadBulk()
 		dec.setField(d, name, r.ReadBulk())
 	}
+
 	if r.Err == nil {
 		dec.keepDelivery(d)
 	}
+
 	return id
 }
 
@@ -57,22 +63,25 @@ func (dec *Decoder) nextDelivery(id ID) *bus.Delivery {
 	if n == cap(dec.Deliveries) {
 		dec.Deliveries = append(dec.Deliveries, bus.Delivery{})[:n]
 	}
+
 	d := &dec.Deliveries[:n+1][n]
 	*d = bus.Delivery{StreamMillis: int64(id.Millis)} //nolint:gosec // milliseconds since 1970
 	return d
 }
 
-// keepDelivery adds d to Deliveries if it is valid. Events of producers other than the ledger have no
-// seq. They are skipped and do not count as malformed.
+// keepDelivery adds d to Deliveries if it is valid. Events of producers other than the ledger have
+// no seq. They are skipped and do not count as malformed.
 func (dec *Decoder) keepDelivery(d *bus.Delivery) {
 	isEvent := d.ID != "" && d.Type != "" && len(d.Data) > 0
 	if isEvent && d.Seq == 0 {
 		return
 	}
+
 	if !isEvent || d.Account == "" || d.Seq < 1 || d.Amount < 0 {
 		dec.Malformed++
 		return
 	}
+
 	dec.Deliveries = dec.Deliveries[:len(dec.Deliveries)+1]
 }
 
@@ -111,13 +120,16 @@ func (dec *Decoder) internString(b []byte) string {
 	if ok {
 		return interned
 	}
+
 	s := string(b)
 	if len(dec.interned) < maxInterned {
 		if dec.interned == nil {
 			dec.interned = map[string]string{}
 		}
+
 		dec.interned[s] = s
 	}
+
 	return s
 }
 

@@ -6,8 +6,8 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// The shapes of a delivery's arguments, see AppendDelivery. Any other value is the number of arguments
-// that follow.
+// The shapes of a delivery's arguments, see AppendDelivery. Any other value is the number of
+// arguments that follow.
 const (
 	shapeWithFeature = 0 // amount, reason, feature, data
 	shapeNoFeature   = 1 // amount, reason, data
@@ -20,27 +20,33 @@ func AppendEventFields(args []any, e *bus.Event, text func(string) *string) []an
 	if e.Account != "" {
 		args = append(args, "account", &e.Account)
 	}
+
 	if e.Key != "" {
 		args = append(args, "key", &e.Key)
 	}
+
 	if e.Amount != 0 {
 		args = append(args, "amount", &e.Amount)
 	}
+
 	if e.Reason != "" {
 		args = append(args, "reason", &e.Reason)
 	}
+
 	if e.Feature != "" {
 		args = append(args, "feature", &e.Feature)
 	}
+
 	if e.TraceParent != "" {
 		args = append(args, "traceparent", &e.TraceParent)
 	}
+
 	return append(args, "data", text(UnsafeString(e.Data)))
 }
 
-// AppendDelivery appends a delivery as arguments of publish.lua: id, type, seq, shape and the fields.
-// Nearly all deliveries have one of two shapes that need no field names. This saves a seventh of the
-// time that Redis needs for an event.
+// AppendDelivery appends a delivery as arguments of publish.lua: id, type, seq, shape and the
+// fields. Nearly all deliveries have one of two shapes that need no field names. This saves a
+// seventh of the time that Redis needs for an event.
 func AppendDelivery(args []any, d *bus.Delivery, text func(string) *string) []any {
 	args = append(args, &d.ID, &d.Type, &d.Seq, nil)
 	fields := len(args) // the shape is at fields-1
@@ -50,6 +56,7 @@ func AppendDelivery(args []any, d *bus.Delivery, text func(string) *string) []an
 			args[fields-1] = shapeWithFeature
 			return append(args, &d.Amount, &d.Reason, &d.Feature, data)
 		}
+
 		args[fields-1] = shapeNoFeature
 		return append(args, &d.Amount, &d.Reason, data)
 	}
@@ -57,22 +64,28 @@ func AppendDelivery(args []any, d *bus.Delivery, text func(string) *string) []an
 	if d.Amount != 0 {
 		args = append(args, "amount", &d.Amount)
 	}
+
 	if d.Reason != "" {
 		args = append(args, "reason", &d.Reason)
 	}
+
 	if d.Feature != "" {
 		args = append(args, "feature", &d.Feature)
 	}
+
 	args = append(args, "data", data)
 	if d.View != nil {
 		args = append(args, "view", text(UnsafeString(d.View)))
 	}
+
 	if d.SecondParty {
 		args = append(args, "copy", "1")
 	}
+
 	if d.TraceParent != "" {
 		args = append(args, "traceparent", &d.TraceParent)
 	}
+
 	args[fields-1] = len(args) - fields // at least 2, so it is not one of the shapes
 	return args
 }

@@ -13,6 +13,7 @@ func EventFields(e *bus.Event) map[string]string {
 		"type": e.Type,
 		"data": string(e.Data),
 	}
+
 	optional := map[string]string{
 		"account":     e.Account,
 		"key":         e.Key,
@@ -20,16 +21,20 @@ func EventFields(e *bus.Event) map[string]string {
 		"feature":     e.Feature,
 		"traceparent": e.TraceParent,
 	}
+
 	for name, value := range optional {
 		if value != "" {
 			fields[name] = value
 		}
 	}
+
 	if e.Seq > 0 {
 		fields["seq"] = strconv.FormatInt(e.Seq, 10)
 	}
+
 	if e.Amount > 0 {
 		fields["amount"] = strconv.FormatInt(e.Amount, 10)
 	}
+
 	return fields
 }

@@ -25,13 +25,16 @@ func ParseID(b []byte) (id ID, ok bool) {
 		if c != '-' {
 			continue
 		}
+
 		id.Millis, ok = parseUint(b[:i])
 		if !ok {
 			return ID{}, false
 		}
+
 		id.Number, ok = parseUint(b[i+1:])
 		return id, ok
 	}
+
 	return ID{}, false
 }
 
@@ -40,12 +43,15 @@ func parseUint(b []byte) (n uint64, ok bool) {
 	if len(b) == 0 || len(b) > 19 {
 		return 0, false
 	}
+
 	for _, c := range b {
 		if c < '0' || c > '9' {
 			return 0, false
 		}
+
 		n = 10*n + uint64(c-'0')
 	}
+
 	return n, true
 }
 

@@ -13,11 +13,13 @@ func (dec *Decoder) DecodeMessage(id string, values map[string]any) (ID, error) 
 	if !ok {
 		return ID{}, fmt.Errorf("%w: entry id %q", resp.ErrProtocol, id)
 	}
+
 	d := dec.nextDelivery(parsed)
 	for name, value := range values {
 		text, _ := value.(string)
 		dec.setField(d, []byte(name), []byte(text))
 	}
+
 	dec.keepDelivery(d)
 	return parsed, nil
 }
@@ -30,8 +32,8 @@ type Event struct {
 	Valid       bool   // the entry has an id, a type and data, and its numbers are valid
 }
 
-// DecodeEvent decodes the fields of an entry that go-redis parsed. Of an invalid entry it decodes the
-// valid fields.
+// DecodeEvent decodes the fields of an entry that go-redis parsed. Of an invalid entry it decodes
+// the valid fields.
 func (dec *Decoder) DecodeEvent(values map[string]any) Event {
 	var d bus.Delivery
 	var event Event
@@ -46,6 +48,7 @@ func (dec *Decoder) DecodeEvent(values map[string]any) Event {
 			dec.setField(&d, []byte(name), []byte(text))
 		}
 	}
+
 	event.Valid = isValidEvent(&d)
 	event.SecondParty = d.SecondParty
 	event.ID = d.ID
@@ -57,6 +60,7 @@ func (dec *Decoder) DecodeEvent(values map[string]any) Event {
 	event.Feature = d.Feature
 	event.TraceParent = d.TraceParent
 	event.Data = d.Data
+
 	return event
 }
 

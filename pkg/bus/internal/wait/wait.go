@@ -18,6 +18,7 @@ type Tally struct {
 func (t *Tally) Add(n int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+
 	t.n += n
 	if n < 0 && t.decreased != nil {
 		close(t.decreased)
@@ -41,6 +42,7 @@ func (t *Tally) Enter(ctx context.Context, limit int) error {
 			t.mu.Unlock()
 			return nil
 		}
+
 		decreased := t.decreaseSignal()
 		t.mu.Unlock()
 
@@ -62,6 +64,7 @@ func (t *Tally) WaitForRoom(ctx context.Context, limit int) (int, error) {
 			t.mu.Unlock()
 			return room, nil
 		}
+
 		decreased := t.decreaseSignal()
 		t.mu.Unlock()
 
@@ -91,6 +94,7 @@ func (t *Tally) decreaseSignal() <-chan struct{} {
 func Sleep(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
+
 	select {
 	case <-timer.C:
 	case <-ctx.Done():
