@@ -43,7 +43,8 @@ func openRedis(ctx context.Context, f cli.RedisFlags) (redis.UniversalClient, bu
 	if err != nil {
 		return nil, bus.Keys{}, err
 	}
-	if err := redisconn.CompareLayout(ctx, rdb, keys); err != nil {
+	err = redisconn.CompareLayout(ctx, rdb, keys)
+	if err != nil {
 		return nil, bus.Keys{}, errors.Join(err, rdb.Close())
 	}
 	return rdb, keys, nil
@@ -157,7 +158,8 @@ func (c deadReplayCmd) replayLetters(ctx context.Context, rdb redis.UniversalCli
 		return consumer.OpenDeadLetters(rdb, keys, c.Group).ReplayAll(ctx)
 	}
 	for i, id := range c.ID {
-		if err := consumer.OpenDeadLetters(rdb, keys, consumer.LetterGroup(id)).Replay(ctx, id); err != nil {
+		err := consumer.OpenDeadLetters(rdb, keys, consumer.LetterGroup(id)).Replay(ctx, id)
+		if err != nil {
 			return i, err
 		}
 	}

@@ -33,10 +33,13 @@ func newTokenCache(size int) *tokenCache {
 // keys than today's.
 func (c *tokenCache) findClaims(id tokenID, keys keysVersion) *Claims {
 	known, ok := c.tokens.GetIfPresent(id)
-	if !ok || !keys.fresh || known.keys != keys {
+	isCurrent := ok && keys.fresh && known.keys == keys
+	if !isCurrent {
 		return nil
 	}
 	return known.claims
 }
 
-func (c *tokenCache) addToken(id tokenID, token *verifiedToken) { c.tokens.Set(id, token) }
+func (c *tokenCache) addToken(id tokenID, token *verifiedToken) {
+	c.tokens.Set(id, token)
+}

@@ -33,18 +33,26 @@ type Claims struct {
 }
 
 // Has reports whether the token carries the scope.
-func (c *Claims) Has(scope string) bool { return slices.Contains(c.Scopes, scope) }
+func (c *Claims) Has(scope string) bool {
+	return slices.Contains(c.Scopes, scope)
+}
 
 // Owns reports whether the account is one of the token's own.
-func (c *Claims) Owns(account string) bool { return slices.Contains(c.Accounts, account) }
+func (c *Claims) Owns(account string) bool {
+	return slices.Contains(c.Accounts, account)
+}
 
 // MaySee reports whether the bearer may see the account's events: those of its own accounts, or
 // any with events:all.
-func (c *Claims) MaySee(account string) bool { return c.Owns(account) || c.Has(ScopeEvents) }
+func (c *Claims) MaySee(account string) bool {
+	return c.Owns(account) || c.Has(ScopeEvents)
+}
 
 // MayRead reports whether the bearer may read the account's balance and entries over the core's
 // HTTP API: those of its own accounts, or any with wallet:read.
-func (c *Claims) MayRead(account string) bool { return c.Owns(account) || c.Has(ScopeRead) }
+func (c *Claims) MayRead(account string) bool {
+	return c.Owns(account) || c.Has(ScopeRead)
+}
 
 // tokenClaims is the JSON of a token's payload.
 type tokenClaims struct {
@@ -72,7 +80,10 @@ const (
 // refuses times that cannot be written, or that were cut off when they were read.
 func (c *tokenClaims) Validate() error {
 	for _, date := range []*jwt.NumericDate{c.ExpiresAt, c.NotBefore, c.IssuedAt} {
-		if date != nil && (date.Unix() < firstSecond || date.Unix() > lastSecond) {
+		if date == nil {
+			continue
+		}
+		if date.Unix() < firstSecond || date.Unix() > lastSecond {
 			return newRefusal("the token's exp, nbf and iat must be in the years 1 to 9999")
 		}
 	}
@@ -84,10 +95,12 @@ func (c *tokenClaims) toClaims() (*Claims, error) {
 	if c.Subject == "" {
 		return nil, newRefusal("the token must have a sub")
 	}
+
 	accounts, err := c.visibleAccounts()
 	if err != nil {
 		return nil, err
 	}
+
 	claims := &Claims{
 		Subject:   c.Subject,
 		Accounts:  accounts,
@@ -109,6 +122,7 @@ func (c *tokenClaims) visibleAccounts() ([]string, error) {
 		}
 		return nil, nil
 	}
+
 	for _, account := range *c.Accounts {
 		if !bus.ValidAccount(account) {
 			return nil, newRefusal("the token's accounts must be accounts, such as user:u1")

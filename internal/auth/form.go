@@ -26,6 +26,7 @@ func validateForm(raw string) error {
 	case len(header) > maxHeaderBytes:
 		return newRefusal("the token's header must be at most 1 KiB long")
 	}
+
 	for _, segment := range []string{header, payload} {
 		data, err := base64.RawURLEncoding.Strict().DecodeString(segment)
 		switch {
@@ -35,7 +36,8 @@ func validateForm(raw string) error {
 			return newRefusal("the token's JSON must nest at most 8 levels deep")
 		}
 		if segment == header {
-			if err := validateHeader(data); err != nil {
+			err = validateHeader(data)
+			if err != nil {
 				return err
 			}
 		}
@@ -50,7 +52,8 @@ func validateHeader(data []byte) error {
 	var header struct {
 		Crit jsontext.Value `json:"crit"`
 	}
-	if err := jsonv2.Unmarshal(data, &header); err != nil {
+	err := jsonv2.Unmarshal(data, &header)
+	if err != nil {
 		return errMalformed
 	}
 	if header.Crit != nil {

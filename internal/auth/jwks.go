@@ -79,11 +79,14 @@ func (j *jwks) currentVersion() keysVersion {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
+
 	return keysVersion{number: j.number, fresh: j.isFresh()}
 }
 
 // isFresh reports whether the keys need not be fetched again. The caller holds mu.
-func (j *jwks) isFresh() bool { return j.now().Sub(j.fetched) < j.refresh }
+func (j *jwks) isFresh() bool {
+	return j.now().Sub(j.fetched) < j.refresh
+}
 
 // Published is the state of the keys of the JWKS URL.
 type Published struct {
@@ -102,7 +105,12 @@ func (v *Verifier) Published() Published {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	p := Published{Configured: true, Only: len(v.static) == 0, Failures: j.failures}
+
+	p := Published{
+		Configured: true,
+		Only:       len(v.static) == 0,
+		Failures:   j.failures,
+	}
 	switch {
 	case !j.fetched.IsZero():
 		p.Age = j.now().Sub(j.fetched)
@@ -131,9 +139,7 @@ func (j *jwks) findKeys(ctx context.Context, alg, kid string) []jwt.Verification
 		// There is no key to verify with. If somebody fetches already, wait: the missing key may
 		// be in that answer.
 		if never || !fresh || kid != "" {
-			j.fetching.Lock()
-			j.fetchKeys(context.WithoutCancel(ctx))
-			j.fetching.Unlock()
+			j.fetchLocked(context.WithoutCancel(ctx))
 		}
 	}
 	found, _, _ = j.knownKeys(alg, kid)
@@ -143,11 +149,10 @@ func (j *jwks) findKeys(ctx context.Context, alg, kid string) []jwt.Verification
 // refreshKeys fetches the keys whenever they are old, until ctx ends.
 func (j *jwks) refreshKeys(ctx context.Context) {
 	for ctx.Err() == nil {
-		if _, fresh, _ := j.knownKeys("", ""); !fresh {
-			j.fetching.Lock()
-			j.fetchKeys(ctx)
-			j.fetching.Unlock()
+		if !j.currentVersion().fresh {
+			j.fetchLocked(ctx)
 		}
+
 		select {
 		case <-ctx.Done():
 		case <-time.After(j.retry):
@@ -155,9 +160,20 @@ func (j *jwks) refreshKeys(ctx context.Context) {
 	}
 }
 
+// fetchLocked waits for a running fetch and calls fetchKeys.
+func (j *jwks) fetchLocked(ctx context.Context) {
+	j.fetching.Lock()
+	defer j.fetching.Unlock()
+
+	j.fetchKeys(ctx)
+}
+
+// knownKeys returns the known keys for findKeys. It reports whether the keys need not be fetched
+// again, and whether no keys were ever fetched.
 func (j *jwks) knownKeys(alg, kid string) (found []jwt.VerificationKey, fresh, never bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+
 	for _, k := range j.keys {
 		if k.alg == alg && (kid == "" || k.kid == "" || k.kid == kid) {
 			found = append(found, k.key)
@@ -179,6 +195,7 @@ func (j *jwks) fetchKeys(ctx context.Context) {
 	if soon {
 		return
 	}
+
 	timed, cancel := context.WithTimeout(ctx, j.timeout)
 	defer cancel()
 	keys, err := j.downloadKeys(timed)
@@ -196,6 +213,7 @@ func (j *jwks) fetchKeys(ctx context.Context) {
 func (j *jwks) recordFetch(now time.Time, keys []publishedKey, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+
 	before := j.err
 	j.err = err
 	switch {
@@ -229,6 +247,7 @@ func (j *jwks) downloadKeys(ctx context.Context) ([]publishedKey, error) {
 		return nil, err
 	}
 	defer func() { _ = resp.Body.Close() }()
+
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("status %d", resp.StatusCode)
 	}
@@ -262,7 +281,8 @@ func parseJWKS(ctx context.Context, body []byte) ([]publishedKey, error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
-	if err := json.Unmarshal(body, &set); err != nil {
+	err := json.Unmarshal(body, &set)
+	if err != nil {
 		return nil, err
 	}
 	var keys []publishedKey

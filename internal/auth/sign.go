@@ -21,7 +21,8 @@ type Request struct {
 
 // Sign returns a new HS256 token, for `core token` and for local development.
 func Sign(secret []byte, r Request) (string, error) {
-	if err := validateSecret(secret); err != nil {
+	err := validateSecret(secret)
+	if err != nil {
 		return "", err
 	}
 	return jwt.NewWithClaims(jwt.SigningMethodHS256, r.tokenClaims(time.Now())).SignedString(secret)

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -54,21 +55,11 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	if c.Leeway == 0 {
-		c.Leeway = 30 * time.Second
-	}
-	if c.CachedTokens == 0 {
-		c.CachedTokens = 1_000
-	}
-	if c.JWKSRefresh == 0 {
-		c.JWKSRefresh = 15 * time.Minute
-	}
-	if c.JWKSRetry == 0 {
-		c.JWKSRetry = 10 * time.Second
-	}
-	if c.JWKSTimeout == 0 {
-		c.JWKSTimeout = 5 * time.Second
-	}
+	c.Leeway = cmp.Or(c.Leeway, 30*time.Second)
+	c.CachedTokens = cmp.Or(c.CachedTokens, 1_000)
+	c.JWKSRefresh = cmp.Or(c.JWKSRefresh, 15*time.Minute)
+	c.JWKSRetry = cmp.Or(c.JWKSRetry, 10*time.Second)
+	c.JWKSTimeout = cmp.Or(c.JWKSTimeout, 5*time.Second)
 	if c.HTTPClient == nil {
 		c.HTTPClient = http.DefaultClient
 	}
@@ -100,22 +91,26 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 		leeway: cfg.Leeway,
 		now:    cfg.Now,
 	}
-	if err := v.addSecret(cfg.HS256Secret); err != nil {
+	err := v.addSecret(cfg.HS256Secret)
+	if err != nil {
 		return nil, err
 	}
 	for i, pem := range cfg.PublicKeys {
-		if err := v.addPublicKey(pem); err != nil {
+		err = v.addPublicKey(pem)
+		if err != nil {
 			return nil, fmt.Errorf("public key %d: %w", i+1, err)
 		}
 	}
 	if cfg.JWKSURL != "" {
-		if err := v.addJWKS(cfg); err != nil {
+		err = v.addJWKS(cfg)
+		if err != nil {
 			return nil, err
 		}
 	}
 	if len(v.algorithms) == 0 {
 		return nil, errors.New("a key to verify tokens is required: an HS256 secret, a public key or a JWKS URL")
 	}
+
 	v.parser = jwt.NewParser(v.parserOptions(cfg)...)
 	if cfg.CachedTokens > 0 {
 		v.cache = newTokenCache(cfg.CachedTokens)
@@ -162,6 +157,7 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (*Claims, error) {
 	case len(raw) > MaxBytes:
 		return nil, newRefusal("the token must be at most 8 KiB long")
 	}
+
 	if v.cache == nil {
 		return v.parseToken(ctx, raw)
 	}
@@ -191,9 +187,11 @@ func (v *Verifier) hasExpired(claims *Claims) bool {
 
 // parseToken checks the token's form, signature and claims.
 func (v *Verifier) parseToken(ctx context.Context, raw string) (*Claims, error) {
-	if err := validateForm(raw); err != nil {
+	err := validateForm(raw)
+	if err != nil {
 		return nil, err
 	}
+
 	claims := new(tokenClaims)
 	token, err := v.parser.ParseWithClaims(raw, claims, func(token *jwt.Token) (any, error) {
 		return v.verificationKeys(ctx, token)
@@ -258,7 +256,9 @@ func refuseClaims(err error) error {
 
 // FromHeader returns the token of an Authorization header, or "" when the header has none of the
 // scheme Bearer.
-func FromHeader(h http.Header) string { return Bearer(h.Get("Authorization")) }
+func FromHeader(h http.Header) string {
+	return Bearer(h.Get("Authorization"))
+}
 
 // Bearer returns the token of an Authorization header's value.
 func Bearer(authorization string) string {
@@ -274,9 +274,11 @@ func (v *Verifier) addSecret(secret []byte) error {
 	if len(secret) == 0 {
 		return nil
 	}
-	if err := validateSecret(secret); err != nil {
+	err := validateSecret(secret)
+	if err != nil {
 		return err
 	}
+
 	v.static[algHS256] = []jwt.VerificationKey{slices.Clone(secret)}
 	v.algorithms = append(v.algorithms, algHS256)
 	return nil
@@ -299,6 +301,7 @@ func (v *Verifier) addPublicKey(pem []byte) error {
 	if err != nil {
 		return err
 	}
+
 	v.static[alg] = append(v.static[alg], key)
 	if !slices.Contains(v.algorithms, alg) {
 		v.algorithms = append(v.algorithms, alg)
@@ -310,9 +313,11 @@ func (v *Verifier) addPublicKey(pem []byte) error {
 // still verifies the one algorithm of its own type.
 func (v *Verifier) addJWKS(cfg Config) error {
 	u, err := url.Parse(cfg.JWKSURL)
-	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
+	isHTTP := err == nil && (u.Scheme == "https" || u.Scheme == "http")
+	if !isHTTP || u.Host == "" {
 		return errors.New("the JWKS URL must be an http or https URL")
 	}
+
 	v.jwks = newJWKS(cfg)
 	for _, alg := range []string{algRS256, algES256, algEdDSA} {
 		if !slices.Contains(v.algorithms, alg) {
@@ -331,6 +336,7 @@ func (v *Verifier) verificationKeys(ctx context.Context, token *jwt.Token) (any,
 		kid, _ := token.Header["kid"].(string)
 		keys = append(keys, v.jwks.findKeys(ctx, alg, kid)...)
 	}
+
 	switch {
 	case len(keys) > 0:
 		return jwt.VerificationKeySet{Keys: keys}, nil

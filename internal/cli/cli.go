@@ -114,6 +114,7 @@ func explainError(err error) string {
 	if !ok {
 		return text
 	}
+
 	var fixes []string
 	for _, flag := range strings.Split(list, ", ") {
 		flag, _, _ = strings.Cut(flag, "=")
@@ -144,6 +145,7 @@ func resolveVariables(getenv func(string) string) kong.Resolver {
 		if value == "" && standardVariables[flag.Name] != "" {
 			value = getenv(standardVariables[flag.Name])
 		}
+
 		if value == "" {
 			return nil, nil
 		}

@@ -49,6 +49,7 @@ func (f TLSFlags) Certificate(log *slog.Logger) (*httpserver.Certificate, error)
 	case f.TLSCert == "":
 		return nil, Usage("--tls-cert", "is required with --tls-key")
 	}
+
 	certificate, err := httpserver.LoadCertificate(f.TLSCert, f.TLSKey, log)
 	if err != nil {
 		return nil, Usage("--tls-cert", "%v", err)
@@ -71,6 +72,7 @@ func (f TraceFlags) Tracer(ctx context.Context, service, instance string, log *s
 	if err != nil {
 		return nil, nil, Usage("--otlp-endpoint", "%v", err)
 	}
+
 	stopTracing := func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()

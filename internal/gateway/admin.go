@@ -121,10 +121,12 @@ func (d *disconnectRequest) validate() *problem.Details {
 // disconnectClients closes an account's connections, or one connection, on all gateways.
 func (g *Gateway) disconnectClients(w http.ResponseWriter, r *http.Request, _ url.Values) *problem.Details {
 	var body disconnectRequest
-	if refused := httpserver.ReadJSON(r, &body); refused != nil {
+	refused := httpserver.ReadJSON(r, &body)
+	if refused != nil {
 		return refused
 	}
-	if refused := body.validate(); refused != nil {
+	refused = body.validate()
+	if refused != nil {
 		return refused
 	}
 
@@ -179,11 +181,13 @@ func (r *revokeRequest) revocation(now time.Time) ws.Revocation {
 // revokeTokens makes tokens invalid on all gateways until they would have expired.
 func (g *Gateway) revokeTokens(w http.ResponseWriter, r *http.Request, _ url.Values) *problem.Details {
 	var body revokeRequest
-	if refused := httpserver.ReadJSON(r, &body); refused != nil {
+	refused := httpserver.ReadJSON(r, &body)
+	if refused != nil {
 		return refused
 	}
 	now := time.Now()
-	if refused := body.validate(now); refused != nil {
+	refused = body.validate(now)
+	if refused != nil {
 		return refused
 	}
 	if len(g.hub.Revocations()) >= maxKnownRevocations {
@@ -211,7 +215,8 @@ func (g *Gateway) drainClients(w http.ResponseWriter, r *http.Request, _ url.Val
 	var body struct {
 		Gateway string `json:"gateway"`
 	}
-	if refused := httpserver.ReadJSON(r, &body); refused != nil {
+	refused := httpserver.ReadJSON(r, &body)
+	if refused != nil {
 		return refused
 	}
 	if !isPlainText(body.Gateway, maxNameText) {

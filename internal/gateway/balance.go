@@ -47,6 +47,7 @@ func (g *Gateway) findBalance(ctx context.Context, account string) (b bus.Balanc
 	if err == nil && ok {
 		return b, sourceRedis, nil
 	}
+
 	// The core's answer is not cached. The next answer would claim to be from Redis, and without
 	// Redis nothing would mark it as outdated.
 	b, ok, err = g.core.Balance(ctx, account)
@@ -73,6 +74,7 @@ func (g *Gateway) authorizeAccount(w http.ResponseWriter, r *http.Request) (stri
 	if refused != nil {
 		return "", refused
 	}
+
 	account := r.PathValue("account")
 	if !bus.ValidAccount(account) {
 		return "", httpserver.Invalid("/account", accountDetail)

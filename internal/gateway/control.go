@@ -177,6 +177,7 @@ func (c *control) handleMessage(payload string) {
 	if message.From == c.instance {
 		return
 	}
+
 	switch message.Op {
 	case opDisconnect, opRevoke, opDrain:
 		c.received.WithLabelValues(message.Op).Inc()
@@ -257,6 +258,7 @@ func (c *control) loadRevocations(ctx context.Context) ([]ws.Revocation, error) 
 	if err != nil {
 		return nil, fmt.Errorf("load revocations: %w", err)
 	}
+
 	list := make([]ws.Revocation, 0, len(members))
 	for _, z := range members {
 		member, _ := z.Member.(string)

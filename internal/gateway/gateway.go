@@ -165,10 +165,14 @@ func (g *Gateway) newHub() *ws.Hub {
 }
 
 // Handle adds a page of the caller's own. Call it before serving.
-func (g *Gateway) Handle(pattern string, h http.Handler) { g.mux.Handle(pattern, h) }
+func (g *Gateway) Handle(pattern string, h http.Handler) {
+	g.mux.Handle(pattern, h)
+}
 
 // Ready is closed once the entries that were published before the start have been read.
-func (g *Gateway) Ready() <-chan struct{} { return g.tail.CaughtUp() }
+func (g *Gateway) Ready() <-chan struct{} {
+	return g.tail.CaughtUp()
+}
 
 // Stages returns the running parts in the order in which they stop: /readyz turns to 503, clients
 // are disconnected, requests finish, the tail stops.

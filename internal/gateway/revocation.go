@@ -42,4 +42,6 @@ func parseRevocation(member string, score float64) (v ws.Revocation, ok bool) {
 	return v, false
 }
 
-func unixSeconds(t time.Time) string { return strconv.FormatInt(t.Unix(), 10) }
+func unixSeconds(t time.Time) string {
+	return strconv.FormatInt(t.Unix(), 10)
+}

@@ -28,6 +28,7 @@ func (g *Gateway) registerRoutes() {
 		g.allowOrigin(w, r)
 		events.ServeHTTP(w, r)
 	})
+
 	g.mux.HandleFunc("GET "+balancePath, g.serveBalance)
 	for _, path := range []string{eventsPath, balancePath} {
 		g.mux.HandleFunc("OPTIONS "+path, g.servePreflight)
@@ -84,6 +85,7 @@ func (g *Gateway) checkStreams(ctx context.Context) error {
 	default:
 		return errors.New("the entries published before the start are still being read")
 	}
+
 	if !g.tail.ReadingAll() {
 		return errors.New("the streams cannot be read at the moment")
 	}
@@ -113,6 +115,7 @@ func (g *Gateway) allowOrigin(w http.ResponseWriter, r *http.Request) bool {
 	if from == "" || !origin.Allowed(g.cfg.AllowedOrigins, from, r.Host) {
 		return false
 	}
+
 	h.Set("Access-Control-Allow-Origin", from)
 	h.Set("Access-Control-Expose-Headers", "X-Balance-Source, Retry-After")
 	return true

@@ -22,14 +22,17 @@ func Run(ctx context.Context, stages ...func(context.Context) error) error {
 		thisCtx := stageCtx
 		waitFor := earlierDone
 		done := make(chan struct{})
+
 		g.Go(func() error {
 			err := stage(thisCtx)
 			stopFirst()
+
 			<-waitFor
 			stopNext()
 			close(done)
 			return err
 		})
+
 		stageCtx = nextCtx
 		earlierDone = done
 	}

@@ -19,7 +19,8 @@ import (
 // json, text, or auto, which is text if w is a terminal and json otherwise. An empty format is auto.
 func New(w io.Writer, level, format string) (*slog.Logger, error) {
 	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err != nil {
+	err := l.UnmarshalText([]byte(level))
+	if err != nil {
 		return nil, fmt.Errorf("log level must be debug, info, warn or error, got %q", level)
 	}
 
@@ -62,10 +63,12 @@ func URL(s string) string {
 		path, _, _ := strings.Cut(rest, "?")
 		return "sqlite:" + path
 	}
+
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme == "" {
 		return "(unreadable)"
 	}
+
 	u.User = nil
 	u.RawQuery = ""
 	u.Fragment = ""
