@@ -40,7 +40,7 @@ type Verifier = httpserver.Verifier
 // Config has the optional settings of an API.
 type Config struct {
 	Timeout    time.Duration         // limits how long a request waits for the ledger. Defaults to 10 s.
-	Keys       bus.Keys              // names the streams of the events. Defaults to namespace "rt", 16 partitions.
+	Keys       bus.Keys              // names the event streams. Defaults to namespace "rt", 16 partitions.
 	Logger     *slog.Logger          // Defaults to slog.Default().
 	Registerer prometheus.Registerer // Defaults to no metrics.
 	Tracer     trace.Tracer          // Defaults to no traces.

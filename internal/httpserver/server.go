@@ -19,7 +19,7 @@ import (
 type Config struct {
 	ReadHeaderTimeout time.Duration // limits reading the header of a request. Defaults to 5 s.
 	ReadTimeout       time.Duration // limits reading a request, header and body. Defaults to 20 s.
-	WriteTimeout      time.Duration // limits the time from the end of the header to the end of the answer. Defaults to 60 s.
+	WriteTimeout      time.Duration // limits the time from the header to the end of the answer. Defaults to 60 s.
 	IdleTimeout       time.Duration // limits the time between two requests of a connection. Defaults to 2 min.
 	MaxHeaderBytes    int           // limits the size of a header. Defaults to 32 KiB.
 	StopTimeout       time.Duration // limits how long a stop waits for running requests. Defaults to 10 s.
