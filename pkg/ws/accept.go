@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redroomrewards/realtime/pkg/ws/internal/metrics"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/netconn"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
@@ -66,7 +67,7 @@ func (h *Hub) checkRequest(r *http.Request) *HTTPError {
 	case h.clients.isClosed():
 		return overloadedError(http.StatusServiceUnavailable, errStopping.Error())
 	case !h.accept.Allow():
-		h.metrics.countLimit(limitAcceptRate)
+		h.metrics.CountLimit(metrics.LimitAcceptRate)
 		return overloadedError(http.StatusServiceUnavailable, "too many new connections")
 	case hasOrigin && !h.cfg.CheckOrigin(r):
 		return forbiddenError("the origin is not allowed")
@@ -86,7 +87,7 @@ func (h *Hub) authenticateToken(
 			return nil, unavailableError(refused.Reason, refused.RetryAfter)
 		}
 
-		h.metrics.authFailures.Inc()
+		h.metrics.AuthFailures.Inc()
 		return nil, &HTTPError{
 			Status: http.StatusUnauthorized,
 			Code:   "unauthorized",
@@ -109,10 +110,10 @@ func (h *Hub) refuseClient(err error) *HTTPError {
 	case errors.Is(err, errRevoked):
 		return forbiddenError(err.Error())
 	case errors.Is(err, errTooManyPerAccount):
-		h.metrics.countLimit(limitAccountConnections)
+		h.metrics.CountLimit(metrics.LimitAccountConnections)
 		return overloadedError(http.StatusTooManyRequests, err.Error())
 	case errors.Is(err, errTooManyConnections):
-		h.metrics.countLimit(limitConnections)
+		h.metrics.CountLimit(metrics.LimitConnections)
 	}
 
 	return overloadedError(http.StatusServiceUnavailable, err.Error())
@@ -139,7 +140,7 @@ func (h *Hub) upgradeRequest(
 		return nil
 	}
 
-	h.metrics.connections.Inc()
+	h.metrics.Connections.Inc()
 	started := h.tasks.startTask(func() { c.runReader(identity) })
 	if !started {
 		c.endConn()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/redroomrewards/realtime/pkg/ws/internal/metrics"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/recent"
 )
@@ -32,7 +33,7 @@ func (s *session) catchUp(ctx context.Context, f *feed, page []*event, flush fun
 	replayed := 0
 	for {
 		if !s.queue.WaitForRoom(s.ended, s.hub.cfg.WriteTimeout) {
-			s.hub.metrics.countLimit(limitWriteTimeout)
+			s.hub.metrics.CountLimit(metrics.LimitWriteTimeout)
 			s.transport.closeWith(protocol.CloseSlowConsumer, "the client reads a replay too slowly")
 		}
 		if s.queue.IsSealed() {
@@ -74,7 +75,7 @@ func (s *session) catchUp(ctx context.Context, f *feed, page []*event, flush fun
 func (s *session) fetchMissing(ctx context.Context, f *feed, limit int) ([]*event, error) {
 	next, newest := f.readProgress()
 	if newest-next >= int64(limit) {
-		s.hub.metrics.countLimit(limitReplay)
+		s.hub.metrics.CountLimit(metrics.LimitReplay)
 		return nil, nil
 	}
 
@@ -161,7 +162,7 @@ func (s *session) resyncFeed(ctx context.Context, f *feed) error {
 
 	f.nextSeq = b.Seq + 1
 	f.knownSeq = b.Seq
-	s.hub.metrics.resyncs.Inc()
+	s.hub.metrics.Resyncs.Inc()
 	s.enqueueFrame(protocol.ResyncFrame(f.sub.quotedName, b))
 
 	return nil

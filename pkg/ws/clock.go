@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/redroomrewards/realtime/pkg/ws/internal/metrics"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
@@ -125,7 +126,7 @@ func (s *session) handleTick(now time.Time) {
 
 	switch {
 	case authTimedOut:
-		s.hub.metrics.countLimit(limitAuthTimeout)
+		s.hub.metrics.CountLimit(metrics.LimitAuthTimeout)
 		s.transport.closeWith(protocol.CloseAuthTimeout, "")
 		return
 	case expired:

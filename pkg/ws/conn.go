@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/redroomrewards/realtime/pkg/ws/internal/metrics"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/netconn"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
@@ -67,10 +68,10 @@ func (c *conn) closeOnReadError(err error) {
 	code, closedByClient := netconn.CloseStatus(err)
 	switch {
 	case errors.Is(err, netconn.ErrTooBig):
-		c.session.hub.metrics.countLimit(limitMessageBytes)
+		c.session.hub.metrics.CountLimit(metrics.LimitMessageBytes)
 		c.closeWith(protocol.CloseTooBig, "")
 	case netconn.IsTimeout(err):
-		c.session.hub.metrics.countLimit(limitMessageTime)
+		c.session.hub.metrics.CountLimit(metrics.LimitMessageTime)
 		c.closeWith(protocol.CloseAuthTimeout, protocol.MessageTimeout)
 	case closedByClient:
 		c.setCloseCode(protocol.CloseCode(code), "closed by the client")
@@ -87,7 +88,7 @@ func (c *conn) Wrote(items []netconn.Item) {
 // WriteFailed implements netconn.Owner.
 func (c *conn) WriteFailed(err error) {
 	if netconn.IsTimeout(err) {
-		c.session.hub.metrics.countLimit(limitWriteTimeout)
+		c.session.hub.metrics.CountLimit(metrics.LimitWriteTimeout)
 		c.closeWith(protocol.CloseSlowConsumer, "write timed out")
 		return
 	}
@@ -118,7 +119,7 @@ func (c *conn) admitFrame() bool {
 		return true
 	}
 
-	c.session.hub.metrics.countLimit(limitFrameRate)
+	c.session.hub.metrics.CountLimit(metrics.LimitFrameRate)
 	return false
 }
 

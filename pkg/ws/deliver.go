@@ -2,10 +2,8 @@ package ws
 
 import (
 	"sync"
-	"time"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
-	"github.com/redroomrewards/realtime/pkg/ws/internal/netconn"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/recent"
 )
 
@@ -41,8 +39,8 @@ func (h *Hub) Deliver(batch []bus.Delivery, refill bool) {
 		h.deliverOne(d, &batch[i], allAccounts, refill)
 	}
 
-	h.metrics.deliveries.Add(float64(d.queued))
-	h.metrics.duplicates.Add(float64(d.duplicates))
+	h.metrics.Deliveries.Add(float64(d.queued))
+	h.metrics.Duplicates.Add(float64(d.duplicates))
 	for _, s := range d.toWake {
 		s.transport.wakeWriter()
 	}
@@ -152,15 +150,4 @@ func (d *deliverState) queueEvent(sub *subscription, e *event) {
 	}
 
 	d.queued++
-}
-
-// recordSpanWrites records a write in the spans of its events.
-func recordSpanWrites(items []netconn.Item) {
-	now := time.Now()
-	for i := range items {
-		e, ok := items[i].Event.(*event)
-		if ok && e.Span != nil {
-			e.Span.CountWritten(now)
-		}
-	}
 }

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/redroomrewards/realtime/pkg/ws/internal/metrics"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
@@ -45,7 +46,7 @@ func (h *Hub) serveStream(w http.ResponseWriter, r *http.Request, a Authenticato
 		return h.refuseClient(err)
 	}
 
-	h.metrics.connections.Inc()
+	h.metrics.Connections.Inc()
 	defer st.endStream()
 
 	refused = st.admitAndSubscribe(identity, q)
@@ -92,7 +93,7 @@ func (st *stream) admitAndSubscribe(identity *Identity, q *protocol.StreamQuery)
 	}
 
 	if len(accounts) > s.hub.cfg.MaxAccounts {
-		s.hub.metrics.countLimit(limitAccounts)
+		s.hub.metrics.CountLimit(metrics.LimitAccounts)
 		return invalidRequestError(accountsMessage(s.hub.cfg.MaxAccounts))
 	}
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/redroomrewards/realtime/pkg/ws/internal/metrics"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
@@ -77,7 +78,7 @@ func (c *conn) refuseFrame(sub *string, r *protocol.Refusal) bool {
 	if r.Malformed {
 		c.badFrames++
 		if c.badFrames >= c.session.hub.cfg.MaxBadFrames {
-			c.session.hub.metrics.countLimit(limitBadFrames)
+			c.session.hub.metrics.CountLimit(metrics.LimitBadFrames)
 			c.closeWith(protocol.CloseBadRequest, r.Message)
 			return false
 		}
@@ -108,7 +109,7 @@ func (c *conn) handleAuth(f *protocol.ClientFrame) bool {
 			return false
 		}
 
-		s.hub.metrics.authFailures.Inc()
+		s.hub.metrics.AuthFailures.Inc()
 		c.closeWith(protocol.CloseUnauthorized, refused.Reason)
 		return false
 	}
@@ -132,7 +133,7 @@ func (c *conn) welcomeClient(identity *Identity) bool {
 		c.closeWith(protocol.CloseForbidden, err.Error())
 		return false
 	case err != nil:
-		s.hub.metrics.countLimit(limitAccountConnections)
+		s.hub.metrics.CountLimit(metrics.LimitAccountConnections)
 		c.closeWith(protocol.CloseRateLimited, err.Error())
 		return false
 	}

@@ -26,7 +26,7 @@ func writeTextError(w http.ResponseWriter, _ *http.Request, e *HTTPError) {
 
 // refuseRequest writes the response to a request that gets no connection.
 func (h *Hub) refuseRequest(w http.ResponseWriter, r *http.Request, e *HTTPError) {
-	h.metrics.countRefusal(e.Status)
+	h.metrics.CountRefusal(e.Status)
 	header := w.Header()
 	switch e.Status {
 	case http.StatusUnauthorized:

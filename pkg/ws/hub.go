@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/singleflight"
 	"golang.org/x/time/rate"
 
+	"github.com/redroomrewards/realtime/pkg/ws/internal/metrics"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/netconn"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
@@ -24,7 +25,7 @@ type Hub struct {
 	cfg          Config
 	snapshots    Snapshots
 	history      History
-	metrics      *metrics
+	metrics      *metrics.Metrics
 	clients      *registry
 	tasks        *tasks
 	server       *netconn.Server
@@ -52,7 +53,7 @@ func NewHub(cfg Config, snapshots Snapshots, history History) *Hub {
 		cfg:        cfg,
 		snapshots:  snapshots,
 		history:    history,
-		metrics:    newMetrics(cfg.Registerer, cfg.Tracer != nil),
+		metrics:    metrics.New(cfg.Registerer, cfg.Tracer != nil),
 		clients:    newRegistry(cfg.MaxConnections, cfg.MaxConnectionsPerAccount),
 		tasks:      newTasks(cfg.Logger),
 		accept:     rate.NewLimiter(rate.Limit(cfg.AcceptRate), cfg.AcceptRate),
@@ -68,7 +69,7 @@ func NewHub(cfg Config, snapshots Snapshots, history History) *Hub {
 		Compression:     cfg.Compression,
 		Writers:         cfg.Writers,
 		Go:              h.tasks.startTask,
-		HandedOver:      h.metrics.handedOver.Inc,
+		HandedOver:      h.metrics.HandedOver.Inc,
 	})
 
 	h.baseCtx, h.cancelBase = context.WithCancel(context.Background())

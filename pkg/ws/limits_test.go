@@ -10,6 +10,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/redroomrewards/realtime/pkg/ws/internal/metrics"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/netconn"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
@@ -23,14 +24,14 @@ type limitTest struct {
 // The default limits have the values in docs/protocol.md. Each client that exceeds one is counted.
 func TestDefaultLimits(t *testing.T) {
 	for name, tc := range map[string]limitTest{
-		"32 subscriptions":       {limitSubscriptions, exceedSubscriptions},
-		"64 accounts":            {limitAccounts, exceedAccounts},
-		"32 filter values":       {limitFilterValues, exceedFilterValues},
-		"40 frames at once":      {limitFrameRate, exceedFrameRate},
-		"message of 16 KiB":      {limitMessageBytes, exceedMessageBytes},
-		"5 malformed frames":     {limitBadFrames, exceedBadFrames},
-		"time to authenticate":   {limitAuthTimeout, exceedAuthTimeout},
-		"64 account connections": {limitAccountConnections, exceedAccountConnections},
+		"32 subscriptions":       {metrics.LimitSubscriptions, exceedSubscriptions},
+		"64 accounts":            {metrics.LimitAccounts, exceedAccounts},
+		"32 filter values":       {metrics.LimitFilterValues, exceedFilterValues},
+		"40 frames at once":      {metrics.LimitFrameRate, exceedFrameRate},
+		"message of 16 KiB":      {metrics.LimitMessageBytes, exceedMessageBytes},
+		"5 malformed frames":     {metrics.LimitBadFrames, exceedBadFrames},
+		"time to authenticate":   {metrics.LimitAuthTimeout, exceedAuthTimeout},
+		"64 account connections": {metrics.LimitAccountConnections, exceedAccountConnections},
 	} {
 		t.Run(name, func(t *testing.T) {
 			reg := prometheus.NewRegistry()
@@ -142,7 +143,7 @@ func TestAcceptRateOfStreams(t *testing.T) {
 	resp, _ := g.requestStream("", bearerHeader(mintToken(t, Identity{Subject: "user:u1"})))
 	checkEqual(t, "status", resp.StatusCode, http.StatusServiceUnavailable)
 	checkRetryAfter(t, resp)
-	checkMetric(t, reg, "gateway_limits_total", limitAcceptRate, 1)
+	checkMetric(t, reg, "gateway_limits_total", metrics.LimitAcceptRate, 1)
 }
 
 func TestTooManyConnections(t *testing.T) {
@@ -152,7 +153,7 @@ func TestTooManyConnections(t *testing.T) {
 	resp, _ := g.requestStream("", bearerHeader(mintToken(t, Identity{Subject: "user:u1"})))
 	checkEqual(t, "status", resp.StatusCode, http.StatusServiceUnavailable)
 	checkRetryAfter(t, resp)
-	checkMetric(t, reg, "gateway_limits_total", limitConnections, 1)
+	checkMetric(t, reg, "gateway_limits_total", metrics.LimitConnections, 1)
 }
 
 // A queue holds 1024 frames or 1 MiB, whichever is less.

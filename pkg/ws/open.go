@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/ws/internal/metrics"
 )
 
 // A feedStart describes where an account of a new subscription begins.
@@ -46,7 +47,7 @@ func (h *Hub) openFeed(f *feed, r *request) (feedStart, error) {
 	if historyErr == nil {
 		tooMany := last-after > int64(h.cfg.MaxReplay)
 		if tooMany {
-			h.metrics.countLimit(limitReplay)
+			h.metrics.CountLimit(metrics.LimitReplay)
 		} else if len(page) > 0 || last == after {
 			f.startAfter(after, max(b.Seq, last))
 			return feedStart{seq: after, recovered: true, page: page}, nil

@@ -17,7 +17,7 @@ const (
 // repairFeeds starts the repair of feeds that met a gap. The feeds are catching up.
 func (h *Hub) repairFeeds(gaps []*feed) {
 	for _, f := range gaps {
-		h.metrics.gaps.Inc()
+		h.metrics.Gaps.Inc()
 		f.sub.session.startRepair(f)
 	}
 }
@@ -79,7 +79,7 @@ func (s *session) repairGap(ctx context.Context, f *feed) {
 	for {
 		err := s.catchUp(ctx, f, nil, s.transport.wakeWriter)
 		if err == nil {
-			s.hub.metrics.repaired.Inc()
+			s.hub.metrics.Repaired.Inc()
 			return
 		}
 		if time.Now().After(deadline) {

@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/ws/internal/metrics"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
@@ -125,7 +126,7 @@ func (h *Hub) validateList(name string, values []string) *protocol.Refusal {
 
 	limit := h.cfg.MaxFilterValues
 	if len(values) > limit {
-		h.metrics.countLimit(limitFilterValues)
+		h.metrics.CountLimit(metrics.LimitFilterValues)
 	}
 
 	if len(values) == 0 || len(values) > limit {
@@ -160,7 +161,7 @@ func validateAllAccounts(
 func (h *Hub) validateAccounts(names []string, identity *Identity) *protocol.Refusal {
 	limit := h.cfg.MaxAccounts
 	if len(names) > limit {
-		h.metrics.countLimit(limitAccounts)
+		h.metrics.CountLimit(metrics.LimitAccounts)
 	}
 
 	if len(names) == 0 || len(names) > limit {

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/redroomrewards/realtime/pkg/ws/internal/metrics"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/netconn"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
@@ -82,7 +83,7 @@ func newSession(h *Hub, remote string) *session {
 func (s *session) enqueueItem(it netconn.Item) (first bool) {
 	first, ok := s.queue.Push(it)
 	if !ok {
-		s.hub.metrics.countLimit(limitQueue)
+		s.hub.metrics.CountLimit(metrics.LimitQueue)
 		s.transport.closeWith(protocol.CloseSlowConsumer, "the send queue is full")
 	}
 
@@ -122,12 +123,12 @@ func (s *session) sendPing() {
 // that is too slow.
 func (s *session) sealQueue(code protocol.CloseCode) {
 	dropped := s.queue.Seal(code == protocol.CloseSlowConsumer)
-	s.hub.metrics.drops.WithLabelValues(dropSlow).Add(float64(dropped))
+	s.hub.metrics.CountSlowDrops(dropped)
 }
 
 // recordWrite updates the metrics for items that were written to the client.
 func (s *session) recordWrite(items []netconn.Item) {
-	s.hub.metrics.observeWrite(items, s.newestSub.Load())
+	s.hub.metrics.ObserveWrite(items, s.newestSub.Load())
 }
 
 // endSession closes all subscriptions and the send queue. The reader calls it when it ends.
@@ -148,12 +149,12 @@ func (s *session) endSession() {
 // removeFromHub removes the session from the registry. It must come after endSession.
 func (s *session) removeFromHub() {
 	s.hub.clients.removeSession(s, s.currentIdentity())
-	s.hub.metrics.connections.Dec()
+	s.hub.metrics.Connections.Dec()
 }
 
 // reportEnd counts and logs how the connection ended.
 func (s *session) reportEnd(code protocol.CloseCode, reason string) {
-	s.hub.metrics.countClose(code)
+	s.hub.metrics.CountClose(code)
 	s.hub.closeLog.logClose(s, code, reason)
 }
 
@@ -203,7 +204,7 @@ func (sub *subscription) closeFeeds() {
 		h.removeAllAccounts(sub)
 	}
 
-	h.metrics.subscriptions.Dec()
+	h.metrics.Subscriptions.Dec()
 }
 
 // handleUnsubscribe handles an unsubscribe frame.

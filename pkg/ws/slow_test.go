@@ -19,7 +19,7 @@ func TestSlowClientIsDisconnected(t *testing.T) {
 
 	const batch = 50
 	var seq int64
-	for readMetric(t, reg, "gateway_drops_total", dropSlow) == 0 {
+	for readMetric(t, reg, "gateway_drops_total", "slow_consumer") == 0 {
 		g.deliverPadded("user:u1", batch, 4<<10)
 		fast.expectEvents("s", "user:u1", seq+1, seq+batch)
 		seq += batch

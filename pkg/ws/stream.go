@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/redroomrewards/realtime/pkg/ws/internal/metrics"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/netconn"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
@@ -144,7 +145,7 @@ func (st *stream) closeOnWriteError(err error) {
 	// Over HTTP/2, the error of a write that timed out only says that the stream is closed.
 	timedOut := netconn.IsTimeout(err) || !time.Now().Before(st.deadline)
 	if timedOut {
-		st.session.hub.metrics.countLimit(limitWriteTimeout)
+		st.session.hub.metrics.CountLimit(metrics.LimitWriteTimeout)
 		st.closeWith(protocol.CloseSlowConsumer, "write timed out")
 		return
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/metrics"
 )
 
 // A client that does not read its stream is disconnected. The other clients receive every event.
@@ -90,5 +92,5 @@ func TestSlowHTTP2StreamIsDisconnected(t *testing.T) {
 	g.openHTTP2Stream(t)
 	g.deliverPadded("user:u1", 2000, 6000) // more than the client's window of 4 MiB
 	waitForMetric(t, reg, "gateway_closes_total", "4413", 1)
-	checkMetric(t, reg, "gateway_limits_total", limitWriteTimeout, 1)
+	checkMetric(t, reg, "gateway_limits_total", metrics.LimitWriteTimeout, 1)
 }

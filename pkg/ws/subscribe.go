@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/redroomrewards/realtime/pkg/ws/internal/metrics"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
@@ -98,7 +99,7 @@ func (s *session) addSub(sub *subscription) *protocol.Refusal {
 
 	limit := s.hub.cfg.MaxSubscriptions
 	if len(s.subs) >= limit {
-		s.hub.metrics.countLimit(limitSubscriptions)
+		s.hub.metrics.CountLimit(metrics.LimitSubscriptions)
 		code := protocol.CodeTooManySubscriptions
 		message := fmt.Sprintf("a connection must have at most %d subscriptions", limit)
 		return protocol.Refuse(code, message)
@@ -106,7 +107,7 @@ func (s *session) addSub(sub *subscription) *protocol.Refusal {
 
 	s.subs = append(s.subs, sub)
 	s.newestSub.Store(time.Now().UnixMilli())
-	s.hub.metrics.subscriptions.Inc()
+	s.hub.metrics.Subscriptions.Inc()
 
 	return nil
 }
@@ -128,7 +129,7 @@ func (s *session) enqueueStarts(sub *subscription, starts []feedStart, snapshots
 
 	for i := range starts {
 		if starts[i].resync {
-			s.hub.metrics.resyncs.Inc()
+			s.hub.metrics.Resyncs.Inc()
 			s.enqueueFrame(protocol.ResyncFrame(sub.quotedName, starts[i].balance))
 		}
 	}

@@ -1,4 +1,5 @@
-package ws
+// Package metrics has the metrics of the gateway.
+package metrics
 
 import (
 	"strconv"
@@ -8,44 +9,45 @@ import (
 
 	"github.com/redroomrewards/realtime/pkg/ws/internal/netconn"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
+	"github.com/redroomrewards/realtime/pkg/ws/internal/recent"
 )
 
-// metrics are the metrics of the gateway. No label is an account, an event or a connection.
-type metrics struct {
-	traced bool // events may have spans
+// Metrics are the metrics of the gateway. No label is an account, an event or a connection.
+type Metrics struct {
+	Connections   prometheus.Gauge
+	Subscriptions prometheus.Gauge
+	Deliveries    prometheus.Counter
+	Duplicates    prometheus.Counter // dropped stream entries that were delivered before
+	Gaps          prometheus.Counter
+	Repaired      prometheus.Counter
+	Resyncs       prometheus.Counter
+	AuthFailures  prometheus.Counter
+	HandedOver    prometheus.Counter
 
-	connections   prometheus.Gauge
-	subscriptions prometheus.Gauge
-	deliveries    prometheus.Counter
-	drops         *prometheus.CounterVec
-	duplicates    prometheus.Counter // drops with the reason dropDuplicate
-	gaps          prometheus.Counter
-	repaired      prometheus.Counter
-	resyncs       prometheus.Counter
-	closes        *prometheus.CounterVec
-	refusals      *prometheus.CounterVec
-	limits        *prometheus.CounterVec
-	authFailures  prometheus.Counter
-	latency       prometheus.Histogram
-	handedOver    prometheus.Counter
+	traced   bool // events may have spans
+	drops    *prometheus.CounterVec
+	closes   *prometheus.CounterVec
+	refusals *prometheus.CounterVec
+	limits   *prometheus.CounterVec
+	latency  prometheus.Histogram
 }
 
 // The limits in gateway_limits_total.
 const (
-	limitAcceptRate         = "accept_rate"
-	limitConnections        = "connections"
-	limitAccountConnections = "account_connections"
-	limitAuthTimeout        = "auth_timeout"
-	limitSubscriptions      = "subscriptions"
-	limitAccounts           = "accounts"
-	limitFilterValues       = "filter_values"
-	limitFrameRate          = "frame_rate"
-	limitMessageBytes       = "message_bytes"
-	limitMessageTime        = "message_time"
-	limitBadFrames          = "bad_frames"
-	limitQueue              = "queue"
-	limitWriteTimeout       = "write_timeout"
-	limitReplay             = "replay"
+	LimitAcceptRate         = "accept_rate"
+	LimitConnections        = "connections"
+	LimitAccountConnections = "account_connections"
+	LimitAuthTimeout        = "auth_timeout"
+	LimitSubscriptions      = "subscriptions"
+	LimitAccounts           = "accounts"
+	LimitFilterValues       = "filter_values"
+	LimitFrameRate          = "frame_rate"
+	LimitMessageBytes       = "message_bytes"
+	LimitMessageTime        = "message_time"
+	LimitBadFrames          = "bad_frames"
+	LimitQueue              = "queue"
+	LimitWriteTimeout       = "write_timeout"
+	LimitReplay             = "replay"
 )
 
 // The reasons in gateway_drops_total.
@@ -75,21 +77,23 @@ const (
 		"client's socket. Each write is observed once, with its oldest live event."
 )
 
-func newMetrics(r prometheus.Registerer, traced bool) *metrics {
-	m := &metrics{
+// New returns the metrics and registers them. r may be nil. traced is true when events may have
+// spans.
+func New(r prometheus.Registerer, traced bool) *Metrics {
+	m := &Metrics{
 		traced:        traced,
-		connections:   newGauge("gateway_connections", helpConnections),
-		subscriptions: newGauge("gateway_subscriptions", helpSubscriptions),
-		deliveries:    newCounter("gateway_deliveries_total", helpDeliveries),
+		Connections:   newGauge("gateway_connections", helpConnections),
+		Subscriptions: newGauge("gateway_subscriptions", helpSubscriptions),
+		Deliveries:    newCounter("gateway_deliveries_total", helpDeliveries),
 		drops:         newCounterVec("gateway_drops_total", helpDrops, "reason"),
-		gaps:          newCounter("gateway_gaps_total", helpGaps),
-		repaired:      newCounter("gateway_gaps_healed_total", helpRepaired),
-		resyncs:       newCounter("gateway_resyncs_total", helpResyncs),
+		Gaps:          newCounter("gateway_gaps_total", helpGaps),
+		Repaired:      newCounter("gateway_gaps_healed_total", helpRepaired),
+		Resyncs:       newCounter("gateway_resyncs_total", helpResyncs),
 		closes:        newCounterVec("gateway_closes_total", helpCloses, "code"),
 		refusals:      newCounterVec("gateway_refusals_total", helpRefusals, "status"),
 		limits:        newCounterVec("gateway_limits_total", helpLimits, "limit"),
-		authFailures:  newCounter("gateway_auth_failures_total", helpAuthFailures),
-		handedOver:    newCounter("gateway_writes_handed_over_total", helpHandedOver),
+		AuthFailures:  newCounter("gateway_auth_failures_total", helpAuthFailures),
+		HandedOver:    newCounter("gateway_writes_handed_over_total", helpHandedOver),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "gateway_stream_to_socket_seconds",
 			Help: helpLatency,
@@ -99,21 +103,21 @@ func newMetrics(r prometheus.Registerer, traced bool) *metrics {
 		}),
 	}
 
-	m.duplicates = m.drops.WithLabelValues(dropDuplicate)
+	m.Duplicates = m.drops.WithLabelValues(dropDuplicate)
 	if r != nil {
 		r.MustRegister(
-			m.connections,
-			m.subscriptions,
-			m.deliveries,
+			m.Connections,
+			m.Subscriptions,
+			m.Deliveries,
 			m.drops,
-			m.gaps,
-			m.repaired,
-			m.resyncs,
+			m.Gaps,
+			m.Repaired,
+			m.Resyncs,
 			m.closes,
 			m.refusals,
 			m.limits,
-			m.authFailures,
-			m.handedOver,
+			m.AuthFailures,
+			m.HandedOver,
 			m.latency,
 		)
 	}
@@ -134,16 +138,16 @@ func newCounterVec(name, help, label string) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(opts, []string{label})
 }
 
-// observeWrite observes the latency of the oldest live event in a write and records the write in
+// ObserveWrite observes the latency of the oldest live event in a write and records the write in
 // the spans of its events. Events from before newestSub, the time of the client's newest
 // subscription in ms since 1970, were sent from memory and are not live.
-func (m *metrics) observeWrite(items []netconn.Item, newestSub int64) {
+func (m *Metrics) ObserveWrite(items []netconn.Item, newestSub int64) {
 	if m.traced {
 		recordSpanWrites(items)
 	}
 
 	for i := range items {
-		e, ok := items[i].Event.(*event)
+		e, ok := items[i].Event.(*recent.Event)
 		if ok && e.Millis >= newestSub {
 			seconds := float64(time.Now().UnixMilli()-e.Millis) / 1000
 			// The clocks of Redis and of this machine may differ, so seconds can be negative.
@@ -153,17 +157,33 @@ func (m *metrics) observeWrite(items []netconn.Item, newestSub int64) {
 	}
 }
 
-// countClose counts a closed connection.
-func (m *metrics) countClose(code protocol.CloseCode) {
+// recordSpanWrites records a write in the spans of its events.
+func recordSpanWrites(items []netconn.Item) {
+	now := time.Now()
+	for i := range items {
+		e, ok := items[i].Event.(*recent.Event)
+		if ok && e.Span != nil {
+			e.Span.CountWritten(now)
+		}
+	}
+}
+
+// CountSlowDrops counts dropped frames of a client that was too slow.
+func (m *Metrics) CountSlowDrops(n int) {
+	m.drops.WithLabelValues(dropSlow).Add(float64(n))
+}
+
+// CountClose counts a closed connection.
+func (m *Metrics) CountClose(code protocol.CloseCode) {
 	m.closes.WithLabelValues(code.Label()).Inc()
 }
 
-// countLimit counts a client that exceeded a limit.
-func (m *metrics) countLimit(name string) {
+// CountLimit counts a client that exceeded a limit.
+func (m *Metrics) CountLimit(name string) {
 	m.limits.WithLabelValues(name).Inc()
 }
 
-// countRefusal counts a refused request.
-func (m *metrics) countRefusal(status int) {
+// CountRefusal counts a refused request.
+func (m *Metrics) CountRefusal(status int) {
 	m.refusals.WithLabelValues(strconv.Itoa(status)).Inc()
 }
