@@ -20,9 +20,6 @@ const (
 	stackEvents = 16
 )
 
-// errStale says that a balance is older than the events that the client has received.
-var errStale = errors.New("the balance must include the events that were already sent")
-
 // catchUp queues the events that a feed lacks and makes the feed live. The events come from page if
 // it has them, then from the memory, then from the history. If that fails, it queues a resync. It
 // calls flush whenever it has queued frames. It returns nil when the connection is closing.
@@ -79,7 +76,7 @@ func (s *session) fetchMissing(ctx context.Context, f *feed, limit int) ([]*even
 		return nil, nil
 	}
 
-	page, last, err := s.hub.fetchEvents(ctx, f.topic.account, next-1)
+	page, last, err := s.hub.fetcher.FetchEvents(ctx, f.topic.account, next-1)
 	if err != nil || last-next >= int64(limit) {
 		return nil, err
 	}
@@ -148,7 +145,7 @@ func (s *session) replayStep(f *feed, page []*event) (rest []*event, n int, resu
 // resyncFeed sends the client the current balance. The events of the feed continue after it.
 func (s *session) resyncFeed(ctx context.Context, f *feed) error {
 	next, newest := f.readProgress()
-	b, err := s.hub.fetchState(ctx, f.topic.account, max(next-1, newest))
+	b, err := s.hub.fetcher.FetchState(ctx, f.topic.account, max(next-1, newest))
 	if err != nil {
 		return err
 	}

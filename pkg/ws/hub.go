@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sync/singleflight"
 	"golang.org/x/time/rate"
 
+	"github.com/redroomrewards/realtime/pkg/ws/internal/fetch"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/metrics"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/netconn"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
@@ -22,17 +22,14 @@ import (
 // A Hub delivers events to the subscriptions of this gateway's clients. Create it with NewHub, keep
 // Run running, call Deliver with the events, and serve Handler and Events.
 type Hub struct {
-	cfg          Config
-	snapshots    Snapshots
-	history      History
-	metrics      *metrics.Metrics
-	clients      *registry
-	tasks        *tasks
-	server       *netconn.Server
-	accept       *rate.Limiter
-	closeLog     *closeLogger
-	eventFetches singleflight.Group // calls of fetchPage in progress
-	fetchSlots   chan struct{}      // has an element for each call of History in progress
+	cfg      Config
+	fetcher  *fetch.Fetcher
+	metrics  *metrics.Metrics
+	clients  *registry
+	tasks    *tasks
+	server   *netconn.Server
+	accept   *rate.Limiter
+	closeLog *closeLogger
 
 	// baseCtx is the context of work for clients. It ends when all connections are closed, or when
 	// the hub stops waiting for them.
@@ -50,15 +47,17 @@ type Hub struct {
 func NewHub(cfg Config, snapshots Snapshots, history History) *Hub {
 	cfg = cfg.withDefaults()
 	h := &Hub{
-		cfg:        cfg,
-		snapshots:  snapshots,
-		history:    history,
-		metrics:    metrics.New(cfg.Registerer, cfg.Tracer != nil),
-		clients:    newRegistry(cfg.MaxConnections, cfg.MaxConnectionsPerAccount),
-		tasks:      newTasks(cfg.Logger),
-		accept:     rate.NewLimiter(rate.Limit(cfg.AcceptRate), cfg.AcceptRate),
-		closeLog:   newCloseLogger(cfg.Logger),
-		fetchSlots: make(chan struct{}, cfg.Fetches),
+		cfg:      cfg,
+		metrics:  metrics.New(cfg.Registerer, cfg.Tracer != nil),
+		clients:  newRegistry(cfg.MaxConnections, cfg.MaxConnectionsPerAccount),
+		tasks:    newTasks(cfg.Logger),
+		accept:   rate.NewLimiter(rate.Limit(cfg.AcceptRate), cfg.AcceptRate),
+		closeLog: newCloseLogger(cfg.Logger),
+		fetcher: fetch.New(snapshots, history, fetch.Limits{
+			Timeout:   cfg.FetchTimeout,
+			Calls:     cfg.Fetches,
+			MaxEvents: cfg.MaxReplay,
+		}),
 	}
 
 	h.server = netconn.NewServer(netconn.Config{
@@ -171,7 +170,7 @@ func (h *Hub) Recheck(ctx context.Context) error {
 }
 
 func (h *Hub) recheckTopic(ctx context.Context, s *shard, t *topic) error {
-	b, err := h.fetchState(ctx, t.account, 0)
+	b, err := h.fetcher.FetchState(ctx, t.account, 0)
 	if err != nil {
 		return fmt.Errorf("recheck account: %w", err)
 	}

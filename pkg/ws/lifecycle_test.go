@@ -12,6 +12,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/ws/internal/fetch"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
@@ -168,7 +169,11 @@ func (panickingHistory) Balance(context.Context, string) (bus.Balance, bool, err
 
 func TestPanicEndsOnlyItsConnection(t *testing.T) {
 	g := newGateway(t, Config{})
-	g.hub.history = panickingHistory{g.ledger}
+	g.hub.fetcher = fetch.New(g.ledger, panickingHistory{g.ledger}, fetch.Limits{
+		Timeout:   testTimeout,
+		Calls:     1,
+		MaxEvents: 1,
+	})
 	other := g.login("user:u1")
 	g.deliverEvents("user:u1", 1)
 	other.subscribe()

@@ -21,7 +21,7 @@ func (h *Hub) openFeed(f *feed, r *request) (feedStart, error) {
 	account := f.topic.account
 	after, resumes := r.after[account]
 	if !resumes {
-		b, err := h.fetchState(h.baseCtx, account, 0)
+		b, err := h.fetcher.FetchState(h.baseCtx, account, 0)
 		if err != nil {
 			return feedStart{}, err
 		}
@@ -35,7 +35,7 @@ func (h *Hub) openFeed(f *feed, r *request) (feedStart, error) {
 		return feedStart{seq: after, recovered: true}, nil
 	}
 
-	b, stateErr := h.fetchState(h.baseCtx, account, 0)
+	b, stateErr := h.fetcher.FetchState(h.baseCtx, account, 0)
 	if stateErr == nil && b.Seq == after {
 		f.startAfter(after, 0)
 		return feedStart{seq: after, recovered: true}, nil
@@ -43,7 +43,7 @@ func (h *Hub) openFeed(f *feed, r *request) (feedStart, error) {
 
 	// Either the client missed events, or after is newer than the events of this gateway, because
 	// another gateway was ahead. The ledger has the newest seq.
-	page, last, historyErr := h.fetchEvents(h.baseCtx, account, after)
+	page, last, historyErr := h.fetcher.FetchEvents(h.baseCtx, account, after)
 	if historyErr == nil {
 		tooMany := last-after > int64(h.cfg.MaxReplay)
 		if tooMany {

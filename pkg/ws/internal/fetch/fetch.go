@@ -1,0 +1,195 @@
+// Package fetch reads balances and past events from the snapshots and the history. It limits the
+// number of concurrent calls and their time.
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/ws/internal/recent"
+)
+
+// pageEvents is the number of events that one call of History requests. It is the maximum of the
+// core's API.
+const pageEvents = 1000
+
+var (
+	errNoHistory = errors.New("no history is configured")
+	// errStale says that a balance is older than the events that the client has received.
+	errStale = errors.New("the balance must include the events that were already sent")
+)
+
+// Snapshots is the interface ws.Snapshots.
+type Snapshots interface {
+	Get(ctx context.Context, account string) (b bus.Balance, ok bool, err error)
+}
+
+// History is the interface ws.History.
+type History interface {
+	Events(
+		ctx context.Context, account string, after int64, limit int,
+	) (events []bus.Delivery, last int64, err error)
+	Balance(ctx context.Context, account string) (b bus.Balance, ok bool, err error)
+}
+
+// Limits are the limits of a Fetcher.
+type Limits struct {
+	Timeout   time.Duration // of one call of Snapshots or History
+	Calls     int           // concurrent calls of History
+	MaxEvents int           // in one page
+}
+
+// A Fetcher reads balances and past events.
+type Fetcher struct {
+	snapshots Snapshots
+	history   History
+	limits    Limits
+	pages     singleflight.Group // calls of fetchPage in progress
+	slots     chan struct{}      // has an element for each call of History in progress
+}
+
+// New returns a Fetcher. snapshots or history may be nil.
+func New(snapshots Snapshots, history History, limits Limits) *Fetcher {
+	return &Fetcher{
+		snapshots: snapshots,
+		history:   history,
+		limits:    limits,
+		slots:     make(chan struct{}, limits.Calls),
+	}
+}
+
+// FetchState returns an account's balance that includes at least the event with seq atLeast. It
+// takes the balance from the snapshots if it is new enough, and otherwise from the ledger. An
+// account that the ledger does not have has zero balances and seq 0.
+func (f *Fetcher) FetchState(
+	ctx context.Context, account string, atLeast int64,
+) (bus.Balance, error) {
+	ctx, cancel := context.WithTimeout(ctx, f.limits.Timeout)
+	defer cancel()
+
+	var snapshotErr error
+	if f.snapshots != nil {
+		b, ok, err := f.snapshots.Get(ctx, account)
+		switch {
+		case err != nil:
+			snapshotErr = fmt.Errorf("read snapshot: %w", err)
+		case ok && b.Seq >= atLeast:
+			return b, nil
+		}
+	}
+
+	b, err := f.fetchBalance(ctx, account)
+	if err != nil {
+		return bus.Balance{}, errors.Join(snapshotErr, err)
+	}
+
+	if b.Seq < atLeast {
+		return bus.Balance{}, errStale
+	}
+
+	return b, nil
+}
+
+// fetchBalance returns the balance from the ledger.
+func (f *Fetcher) fetchBalance(ctx context.Context, account string) (bus.Balance, error) {
+	if f.history == nil {
+		return bus.Balance{}, errNoHistory
+	}
+
+	err := f.acquireSlot(ctx)
+	if err != nil {
+		return bus.Balance{}, err
+	}
+	defer f.releaseSlot()
+
+	b, ok, err := f.history.Balance(ctx, account)
+	if err != nil {
+		return bus.Balance{}, fmt.Errorf("read balance: %w", err)
+	}
+
+	if !ok {
+		return bus.Balance{Account: account}, nil
+	}
+
+	return b, nil
+}
+
+// An eventPage is the result of one call of History. All callers of FetchEvents that asked for the
+// same page share it.
+type eventPage struct {
+	events []*recent.Event
+	last   int64
+}
+
+// FetchEvents returns the account's events after the seq after, oldest first and without a gap, and
+// the newest seq in the ledger. It returns at most one page. Subscribers that met the same gap
+// share one call of History.
+func (f *Fetcher) FetchEvents(
+	ctx context.Context, account string, after int64,
+) (events []*recent.Event, last int64, err error) {
+	if f.history == nil {
+		return nil, 0, errNoHistory
+	}
+
+	key := fmt.Sprintf("%s %d", account, after)
+	result, err, _ := f.pages.Do(key, func() (any, error) {
+		return f.fetchPage(ctx, account, after)
+	})
+
+	page, _ := result.(eventPage)
+	return page.events, page.last, err
+}
+
+func (f *Fetcher) fetchPage(ctx context.Context, account string, after int64) (eventPage, error) {
+	ctx, cancel := context.WithTimeout(ctx, f.limits.Timeout)
+	defer cancel()
+	err := f.acquireSlot(ctx)
+	if err != nil {
+		return eventPage{}, err
+	}
+	defer f.releaseSlot()
+
+	limit := min(pageEvents, f.limits.MaxEvents)
+	deliveries, last, err := f.history.Events(ctx, account, after, limit)
+	if err != nil {
+		return eventPage{}, fmt.Errorf("read history: %w", err)
+	}
+
+	page := eventPage{
+		last:   last,
+		events: make([]*recent.Event, 0, len(deliveries)),
+	}
+
+	for i := range deliveries {
+		d := &deliveries[i]
+		want := after + 1 + int64(i)
+		if d.Seq != want || d.Account != account {
+			return eventPage{}, fmt.Errorf("read history: got seq %d, want %d", d.Seq, want)
+		}
+
+		e := recent.NewEvent(d, d.ForAccount())
+		e.Millis = 0 // the latency of an old event must not be measured
+		page.events = append(page.events, e)
+	}
+
+	return page, nil
+}
+
+// acquireSlot waits until fewer than Limits.Calls calls of History are in progress.
+func (f *Fetcher) acquireSlot(ctx context.Context) error {
+	select {
+	case f.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for a call of the history: %w", ctx.Err())
+	}
+}
+
+func (f *Fetcher) releaseSlot() {
+	<-f.slots
+}
