@@ -129,7 +129,7 @@ func (s *session) replayStep(f *feed, page []*event) (rest []*event, n int, resu
 
 	for _, e := range events {
 		f.nextSeq = e.Seq + 1
-		if f.sub.filter.allowsEvent(e) {
+		if f.sub.filter.AllowsEvent(e) {
 			s.enqueueEvent(f.sub, e)
 		}
 	}

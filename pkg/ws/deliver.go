@@ -137,7 +137,7 @@ func (s *shard) deliverToFeeds(d *deliverState, kept, shown *event) bool {
 
 // queueEvent queues the event for the subscription if its filter allows the event.
 func (d *deliverState) queueEvent(sub *subscription, e *event) {
-	if !sub.filter.allowsEvent(e) {
+	if !sub.filter.AllowsEvent(e) {
 		return
 	}
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/redroomrewards/realtime/pkg/ws/internal/metrics"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
+	"github.com/redroomrewards/realtime/pkg/ws/internal/request"
 )
 
 // Events returns the handler of GET /v1/events. It serves one subscription as server-sent events,
@@ -94,16 +95,16 @@ func (st *stream) admitAndSubscribe(identity *Identity, q *protocol.StreamQuery)
 
 	if len(accounts) > s.hub.cfg.MaxAccounts {
 		s.hub.metrics.CountLimit(metrics.LimitAccounts)
-		return invalidRequestError(accountsMessage(s.hub.cfg.MaxAccounts))
+		return invalidRequestError(s.hub.validator.AccountsMessage())
 	}
 
-	accounts = removeDuplicates(accounts)
+	accounts = request.RemoveDuplicates(accounts)
 	problem := q.SetAfter(accounts)
 	if problem != "" {
 		return invalidRequestError(problem)
 	}
 
-	if !isAllAccounts(accounts) {
+	if !request.IsAllAccounts(accounts) {
 		st.format.Position = protocol.NewPosition(accounts)
 	}
 

@@ -80,15 +80,15 @@ func checkAcceptedFrame(t *testing.T, h *Hub, f *protocol.ClientFrame) {
 		return
 	}
 	identity := &Identity{Subject: "user:u1", Accounts: []string{"user:u1"}}
-	r, refused := h.validateSubscribe(f, identity)
+	r, refused := h.validator.ValidateSubscribe(f, identity.tokenScope())
 	if refused != nil {
 		return
 	}
-	checkValidJSON(t, protocol.Quote(r.name))
-	if len(r.accounts) != 1 {
-		t.Fatalf("accounts: got %q, want one", r.accounts)
+	checkValidJSON(t, protocol.Quote(r.Name))
+	if len(r.Accounts) != 1 {
+		t.Fatalf("accounts: got %q, want one", r.Accounts)
 	}
-	checkEqual(t, "account", r.accounts[0], "user:u1")
+	checkEqual(t, "account", r.Accounts[0], "user:u1")
 }
 
 // checkPlainJSON checks an accepted message with another JSON parser.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/redroomrewards/realtime/pkg/ws/internal/metrics"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
+	"github.com/redroomrewards/realtime/pkg/ws/internal/request"
 )
 
 // A frameBucket is a token bucket for the frames of one client.
@@ -57,7 +58,7 @@ func (c *conn) handleFrame(f *protocol.ClientFrame, refused *protocol.Refusal) b
 		refused = c.session.handleSubscribe(f)
 	case protocol.OpUnsubscribe:
 		if f.Sub == nil {
-			refused = badRequest("sub is required")
+			refused = protocol.Refuse(protocol.CodeBadRequest, "sub is required")
 		} else {
 			refused = c.session.handleUnsubscribe(*f.Sub)
 		}
@@ -84,7 +85,7 @@ func (c *conn) refuseFrame(sub *string, r *protocol.Refusal) bool {
 		}
 	}
 
-	if sub != nil && len(*sub) > maxSubName {
+	if sub != nil && len(*sub) > request.MaxNameBytes {
 		sub = nil // do not repeat a name that is too long
 	}
 
@@ -170,7 +171,7 @@ func (sub *subscription) isCoveredBy(identity *Identity) bool {
 	}
 
 	for _, f := range sub.feeds {
-		if !identity.coversAccount(f.topic.account) {
+		if !identity.tokenScope().CoversAccount(f.topic.account) {
 			return false
 		}
 	}

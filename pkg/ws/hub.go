@@ -17,19 +17,21 @@ import (
 	"github.com/redroomrewards/realtime/pkg/ws/internal/metrics"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/netconn"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
+	"github.com/redroomrewards/realtime/pkg/ws/internal/request"
 )
 
 // A Hub delivers events to the subscriptions of this gateway's clients. Create it with NewHub, keep
 // Run running, call Deliver with the events, and serve Handler and Events.
 type Hub struct {
-	cfg      Config
-	fetcher  *fetch.Fetcher
-	metrics  *metrics.Metrics
-	clients  *registry
-	tasks    *tasks
-	server   *netconn.Server
-	accept   *rate.Limiter
-	closeLog *closeLogger
+	cfg       Config
+	fetcher   *fetch.Fetcher
+	metrics   *metrics.Metrics
+	clients   *registry
+	tasks     *tasks
+	server    *netconn.Server
+	accept    *rate.Limiter
+	closeLog  *closeLogger
+	validator *request.Validator
 
 	// baseCtx is the context of work for clients. It ends when all connections are closed, or when
 	// the hub stops waiting for them.
@@ -58,6 +60,12 @@ func NewHub(cfg Config, snapshots Snapshots, history History) *Hub {
 			Calls:     cfg.Fetches,
 			MaxEvents: cfg.MaxReplay,
 		}),
+	}
+
+	h.validator = &request.Validator{
+		MaxAccounts:     cfg.MaxAccounts,
+		MaxFilterValues: cfg.MaxFilterValues,
+		Metrics:         h.metrics,
 	}
 
 	h.server = netconn.NewServer(netconn.Config{

@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/request"
 )
 
 // An Identity describes a client and the events that it may see.
@@ -19,9 +20,12 @@ type Identity struct {
 	ExpiresAt   time.Time // when the connection ends; required
 }
 
-// coversAccount reports whether the client may see the account's events.
-func (id *Identity) coversAccount(account string) bool {
-	return id.AllAccounts || slices.Contains(id.Accounts, account)
+// tokenScope returns the accounts that the client may see.
+func (id *Identity) tokenScope() request.Scope {
+	return request.Scope{
+		Accounts:    id.Accounts,
+		AllAccounts: id.AllAccounts,
+	}
 }
 
 // An Authenticator checks the tokens of clients. Several goroutines may call it at the same time.

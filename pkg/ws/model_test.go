@@ -17,6 +17,7 @@ import (
 
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
+	"github.com/redroomrewards/realtime/pkg/ws/internal/request"
 )
 
 // TestModel runs random actions on a model and checks the frames of all clients. Clients subscribe,
@@ -67,10 +68,10 @@ type modelClient struct {
 var (
 	modelAccounts = []string{"user:u1", "model:m1"}
 	modelNames    = []string{"all", "holds", "large"}
-	modelFilters  = map[string]filter{
+	modelFilters  = map[string]request.Filter{
 		"all":   {},
-		"holds": {types: []string{"wallet.escrow_held"}},
-		"large": {minAmount: 100, reasons: []string{"admin_credit"}},
+		"holds": {Types: []string{"wallet.escrow_held"}},
+		"large": {MinAmount: 100, Reasons: []string{"admin_credit"}},
 	}
 )
 
@@ -180,11 +181,11 @@ func newModelFrame(sub string, accounts []string) *protocol.ClientFrame {
 	f := &protocol.ClientFrame{
 		Sub:      &sub,
 		Accounts: accounts,
-		Types:    flt.types,
-		Reasons:  flt.reasons,
+		Types:    flt.Types,
+		Reasons:  flt.Reasons,
 	}
-	if flt.minAmount > 0 {
-		f.MinAmount = &flt.minAmount
+	if flt.MinAmount > 0 {
+		f.MinAmount = &flt.MinAmount
 	}
 	return f
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/recent"
+	"github.com/redroomrewards/realtime/pkg/ws/internal/request"
 )
 
 // A serverFrame has the members of a server frame that the model checks.
@@ -35,12 +36,12 @@ type watches map[string]map[string]*watch
 // once and in order, or a resync.
 type frameChecker struct {
 	ledger  *ledger
-	filters map[string]filter
+	filters map[string]request.Filter
 	open    watches
 }
 
 // checkFrames checks the frames of one client. It returns the open subscriptions.
-func checkFrames(frames []string, l *ledger, filters map[string]filter) (watches, error) {
+func checkFrames(frames []string, l *ledger, filters map[string]request.Filter) (watches, error) {
 	c := &frameChecker{
 		ledger:  l,
 		filters: filters,
@@ -68,9 +69,9 @@ func filterName(sub string) string {
 }
 
 // allowsSeq reports whether the account's event passes the filter of the subscription.
-func allowsSeq(l *ledger, filters map[string]filter, sub, account string, seq int64) bool {
+func allowsSeq(l *ledger, filters map[string]request.Filter, sub, account string, seq int64) bool {
 	f := filters[filterName(sub)]
-	return f.allowsEvent(recent.NewEvent(&l.events[account][seq-1], nil))
+	return f.AllowsEvent(recent.NewEvent(&l.events[account][seq-1], nil))
 }
 
 func (c *frameChecker) checkFrame(f *serverFrame, raw string) error {
@@ -149,7 +150,7 @@ func (c *frameChecker) checkEvent(f *serverFrame, w *watch, raw string) error {
 // checkComplete checks that the open subscriptions have received all events up to the given seq of
 // each account.
 func checkComplete(
-	open watches, l *ledger, filters map[string]filter, upTo map[string]int64,
+	open watches, l *ledger, filters map[string]request.Filter, upTo map[string]int64,
 ) error {
 	for sub, accounts := range open {
 		for account, w := range accounts {

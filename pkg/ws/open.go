@@ -5,6 +5,7 @@ import (
 
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/metrics"
+	"github.com/redroomrewards/realtime/pkg/ws/internal/request"
 )
 
 // A feedStart describes where an account of a new subscription begins.
@@ -17,9 +18,9 @@ type feedStart struct {
 }
 
 // openFeed finds the start of a feed and sets its next seq. The feed is still catching up.
-func (h *Hub) openFeed(f *feed, r *request) (feedStart, error) {
+func (h *Hub) openFeed(f *feed, r *request.Request) (feedStart, error) {
 	account := f.topic.account
-	after, resumes := r.after[account]
+	after, resumes := r.After[account]
 	if !resumes {
 		b, err := h.fetcher.FetchState(h.baseCtx, account, 0)
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/ws/internal/metrics"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/netconn"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
+	"github.com/redroomrewards/realtime/pkg/ws/internal/request"
 )
 
 // A transport is the connection of a session: a WebSocket or an event stream.
@@ -59,7 +60,7 @@ type subscription struct {
 	session     *session
 	name        string
 	quotedName  []byte // as JSON
-	filter      filter
+	filter      request.Filter
 	feeds       []*feed // one for each account; none for ["*"]
 	allAccounts bool    // ["*"]
 }

@@ -6,22 +6,23 @@ import (
 
 	"github.com/redroomrewards/realtime/pkg/ws/internal/metrics"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
+	"github.com/redroomrewards/realtime/pkg/ws/internal/request"
 )
 
 // handleSubscribe handles a subscribe frame. It returns nil when the feeds of the subscription are
 // open, or a refusal when nothing was opened.
 func (s *session) handleSubscribe(f *protocol.ClientFrame) *protocol.Refusal {
-	r, refused := s.hub.validateSubscribe(f, s.currentIdentity())
+	r, refused := s.hub.validator.ValidateSubscribe(f, s.currentIdentity().tokenScope())
 	if refused != nil {
 		return refused
 	}
 
 	sub := &subscription{
 		session:     s,
-		name:        r.name,
-		quotedName:  protocol.Quote(r.name),
-		filter:      r.filter,
-		allAccounts: r.accounts == nil,
+		name:        r.Name,
+		quotedName:  protocol.Quote(r.Name),
+		filter:      r.Filter,
+		allAccounts: r.Accounts == nil,
 	}
 
 	refused = s.addSub(sub)
@@ -30,7 +31,7 @@ func (s *session) handleSubscribe(f *protocol.ClientFrame) *protocol.Refusal {
 	}
 
 	if sub.allAccounts {
-		accounts := []protocol.SubscribedAccount{{Account: allAccountsName}}
+		accounts := []protocol.SubscribedAccount{{Account: request.AllAccounts}}
 		s.enqueueFrame(protocol.SubscribedFrame(sub.quotedName, accounts))
 		s.hub.addAllAccounts(sub)
 		s.transport.flushQueue()
@@ -41,10 +42,10 @@ func (s *session) handleSubscribe(f *protocol.ClientFrame) *protocol.Refusal {
 }
 
 // openFeeds finds the start of each account and catches up its feed.
-func (s *session) openFeeds(sub *subscription, r *request) *protocol.Refusal {
+func (s *session) openFeeds(sub *subscription, r *request.Request) *protocol.Refusal {
 	// The feeds are added first. Earlier deliveries are then included in the snapshot, and later
 	// deliveries are in the memory.
-	for _, account := range r.accounts {
+	for _, account := range r.Accounts {
 		shard := &s.hub.shards[shardOf(account)]
 		sub.feeds = append(sub.feeds, shard.addFeed(sub, account))
 	}
@@ -59,7 +60,7 @@ func (s *session) openFeeds(sub *subscription, r *request) *protocol.Refusal {
 		starts[i] = start
 	}
 
-	s.enqueueStarts(sub, starts, r.snapshot)
+	s.enqueueStarts(sub, starts, r.Snapshot)
 
 	for i, feed := range sub.feeds {
 		err := s.catchUp(s.hub.baseCtx, feed, starts[i].page, s.transport.flushQueue)
