@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/redroomrewards/realtime/pkg/ws/internal/request"
+	"github.com/redroomrewards/realtime/pkg/ws/internal/revocation"
 )
 
 // An Identity describes a client and the events that it may see.
@@ -25,6 +26,15 @@ func (id *Identity) tokenScope() request.Scope {
 	return request.Scope{
 		Accounts:    id.Accounts,
 		AllAccounts: id.AllAccounts,
+	}
+}
+
+// revocableToken returns the fields of the token on which a revocation depends.
+func (id *Identity) revocableToken() revocation.Token {
+	return revocation.Token{
+		ID:       id.TokenID,
+		Accounts: id.Accounts,
+		IssuedAt: id.IssuedAt,
 	}
 }
 

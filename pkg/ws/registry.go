@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/redroomrewards/realtime/pkg/ws/internal/revocation"
 )
 
 var (
@@ -23,7 +25,7 @@ type registry struct {
 	all       []*session
 	byID      map[string]*session
 	byAccount map[string][]*session // by the accounts that a token names
-	revoked   revocations
+	revoked   revocation.List
 	closed    bool          // no more clients are admitted
 	empty     chan struct{} // closed when closed is true and there is no session
 }
@@ -34,7 +36,7 @@ func newRegistry(maxAll, maxAccount int) *registry {
 		maxAccount: maxAccount,
 		byID:       map[string]*session{},
 		byAccount:  map[string][]*session{},
-		revoked:    newRevocations(),
+		revoked:    revocation.NewList(),
 		empty:      make(chan struct{}),
 	}
 }
@@ -73,7 +75,7 @@ func (r *registry) checkAdmission(identity *Identity) error {
 		return errTooManyConnections
 	case identity == nil:
 		return nil
-	case r.revoked.isRevoked(identity, time.Now()):
+	case r.revoked.IsRevoked(identity.revocableToken(), time.Now()):
 		return errRevoked
 	}
 
@@ -216,7 +218,7 @@ func (r *registry) addRevocations(list []Revocation) []*session {
 
 	anyNew := false
 	for _, v := range list {
-		isNew := r.revoked.addRevocation(v)
+		isNew := r.revoked.AddRevocation(revocation.Revocation(v))
 		anyNew = anyNew || isNew
 	}
 
@@ -235,7 +237,7 @@ func (r *registry) addRevocations(list []Revocation) []*session {
 		}
 
 		// Whole seconds, because iat and Revocation.At in Redis have whole seconds.
-		if r.revoked.isRevoked(identity, setAt.Truncate(time.Second)) {
+		if r.revoked.IsRevoked(identity.revocableToken(), setAt.Truncate(time.Second)) {
 			found = append(found, s)
 		}
 	}

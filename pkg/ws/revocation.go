@@ -1,7 +1,6 @@
 package ws
 
 import (
-	"maps"
 	"time"
 
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
@@ -36,7 +35,7 @@ func (h *Hub) Revoked(identity *Identity) bool {
 	h.clients.mu.Lock()
 	defer h.clients.mu.Unlock()
 
-	return h.clients.revoked.isRevoked(identity, time.Now())
+	return h.clients.revoked.IsRevoked(identity.revocableToken(), time.Now())
 }
 
 // Revocations lists the revocations that have not ended.
@@ -44,102 +43,10 @@ func (h *Hub) Revocations() []Revocation {
 	h.clients.mu.Lock()
 	defer h.clients.mu.Unlock()
 
-	return h.clients.revoked.listActive()
-}
-
-// revocations are the revocations of a gateway. The registry's mutex protects them.
-type revocations struct {
-	tokens   map[string]Revocation
-	accounts map[string]Revocation
-	sweepAt  int // number of revocations at which ended ones are removed
-}
-
-// minSweep is the minimum of revocations.sweepAt.
-const minSweep = 1024
-
-func newRevocations() revocations {
-	return revocations{
-		tokens:   map[string]Revocation{},
-		accounts: map[string]Revocation{},
-		sweepAt:  minSweep,
-	}
-}
-
-// addRevocation adds a revocation. It returns false if the revocation changes nothing.
-func (r *revocations) addRevocation(v Revocation) bool {
-	if len(r.tokens)+len(r.accounts) >= r.sweepAt {
-		r.removeEnded()
-	}
-
-	if v.TokenID != "" {
-		isLonger := v.Until.After(r.tokens[v.TokenID].Until)
-		if isLonger {
-			r.tokens[v.TokenID] = v
-		}
-
-		return isLonger
-	}
-
-	old, exists := r.accounts[v.Account]
-	if exists { // the combination is at least as strict as each of the two
-		if old.At.After(v.At) {
-			v.At = old.At
-		}
-		if old.Until.After(v.Until) {
-			v.Until = old.Until
-		}
-	}
-
-	r.accounts[v.Account] = v
-	return v != old
-}
-
-func (r *revocations) removeEnded() {
-	now := time.Now()
-	hasEnded := func(_ string, v Revocation) bool { return !v.Until.After(now) }
-	maps.DeleteFunc(r.tokens, hasEnded)
-	maps.DeleteFunc(r.accounts, hasEnded)
-	r.sweepAt = max(minSweep, 2*(len(r.tokens)+len(r.accounts)))
-}
-
-// isRevoked reports whether a token is revoked. The token was used at the time usedAt, so it was
-// issued by then.
-func (r *revocations) isRevoked(identity *Identity, usedAt time.Time) bool {
-	now := time.Now()
-	v, exists := r.tokens[identity.TokenID]
-	if exists && v.Until.After(now) {
-		return true
-	}
-
-	if len(r.accounts) == 0 {
-		return false
-	}
-
-	issued := identity.IssuedAt
-	if usedAt.Before(issued) {
-		issued = usedAt
-	}
-
-	for _, account := range identity.Accounts {
-		v, exists := r.accounts[account]
-		isActive := exists && v.Until.After(now)
-		if isActive && !issued.After(v.At) {
-			return true
-		}
-	}
-
-	return false
-}
-
-func (r *revocations) listActive() []Revocation {
-	now := time.Now()
-	list := make([]Revocation, 0, len(r.tokens)+len(r.accounts))
-	for _, m := range []map[string]Revocation{r.tokens, r.accounts} {
-		for _, v := range m {
-			if v.Until.After(now) {
-				list = append(list, v)
-			}
-		}
+	active := h.clients.revoked.ListActive()
+	list := make([]Revocation, 0, len(active))
+	for _, v := range active {
+		list = append(list, Revocation(v))
 	}
 
 	return list

@@ -1,7 +1,6 @@
 package ws
 
 import (
-	"fmt"
 	"net/http"
 	"testing"
 	"time"
@@ -141,57 +140,4 @@ func newHubWithSession(t *testing.T) *Hub {
 		t.Fatal(err)
 	}
 	return h
-}
-
-func TestEndedRevocationsAreRemoved(t *testing.T) {
-	r := newRevocations()
-	now := time.Now()
-	for i := range 5000 {
-		r.addRevocation(Revocation{TokenID: fmt.Sprint(i), Until: now.Add(-time.Second)})
-	}
-	if len(r.tokens) > minSweep {
-		t.Errorf("revocations: got %d, want at most %d", len(r.tokens), minSweep)
-	}
-	checkEqual(t, "revoked", r.isRevoked(&Identity{TokenID: "4999"}, now), false)
-}
-
-// Two revocations of an account are combined into one that is as strict as each.
-func TestRevocationsOfAccountAreCombined(t *testing.T) {
-	now := time.Now()
-	hour := now.Add(time.Hour)
-	r := newRevocations()
-	r.addRevocation(Revocation{Account: "user:u1", At: now, Until: now.Add(time.Minute)})
-	r.addRevocation(Revocation{Account: "user:u1", At: now.Add(-time.Hour), Until: hour})
-	v := r.accounts["user:u1"]
-	if !v.At.Equal(now) {
-		t.Errorf("At: got %v, want %v", v.At, now)
-	}
-	if !v.Until.Equal(hour) {
-		t.Errorf("Until: got %v, want %v", v.Until, hour)
-	}
-	checkEqual(t, "active revocations", len(r.listActive()), 1)
-}
-
-func TestIsRevoked(t *testing.T) {
-	now := time.Now()
-	later := now.Add(time.Second)
-	r := newRevocations()
-	r.addRevocation(Revocation{Account: "user:u1", At: now, Until: now.Add(time.Hour)})
-	for name, tc := range map[string]struct {
-		issuedAt time.Time
-		usedAt   time.Time
-		want     bool
-	}{
-		"without iat":     {time.Time{}, now, true},
-		"issued later":    {later, later, false},
-		"issuer is ahead": {later, now, true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			identity := &Identity{
-				Accounts: []string{"user:u1"},
-				IssuedAt: tc.issuedAt,
-			}
-			checkEqual(t, "revoked", r.isRevoked(identity, tc.usedAt), tc.want)
-		})
-	}
 }
