@@ -53,7 +53,7 @@ func (f *fixture) publishEvent(id, eventType, feature string, amount int64, time
 // runDuring runs the program while do runs.
 func (f *fixture) runDuring(do func()) {
 	f.t.Helper()
-	err := exampletest.While(f.t, func(ctx context.Context) error { return run(ctx, f.flags) }, do)
+	err := exampletest.RunDuring(f.t, func(ctx context.Context) error { return run(ctx, f.flags) }, do)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -115,9 +115,9 @@ func TestRedeliveredEventCountsOnce(t *testing.T) {
 	settled := row{second, "wallet.escrow_settled", "r", "", 1, 10}
 	for range 3 { // each round redelivers all events to a running process and to a new one
 		f.runDuring(func() {
-			f.Settled()
+			f.WaitAcknowledged()
 			f.Redeliver()
-			f.Settled()
+			f.WaitAcknowledged()
 			f.wantRows("", append(held, settled)...)
 			f.wantRows("type=wallet.escrow_settled", settled)
 			f.wantRows("to="+second.Format(time.RFC3339), held...)
@@ -141,9 +141,9 @@ func TestKilledProgramCountsEachEventOnce(t *testing.T) {
 	}
 	for round := range 4 {
 		p := exampletest.Start(t, args...)
-		read := f.Read()
+		read := f.CountRead()
 		publish()
-		exampletest.Until(t, "the program reads", func() bool { return f.Read() > read })
+		exampletest.WaitUntil(t, "the program reads", func() bool { return f.CountRead() > read })
 		for range 40 + 10*round { // the kill comes while the program counts some of these
 			publish()
 		}
@@ -151,7 +151,7 @@ func TestKilledProgramCountsEachEventOnce(t *testing.T) {
 	}
 	f.Redeliver()
 	p := exampletest.Start(t, args...)
-	f.Settled()
+	f.WaitAcknowledged()
 	f.wantRows("", row{minute, "wallet.escrow_held", "r", "", n, 2 * n})
 	p.Stop()
 }
@@ -162,7 +162,7 @@ func TestEventOlderThanRememberedIDsIsDeadLetter(t *testing.T) {
 	f.publishEvent("old", "wallet.escrow_held", "", 1, now.Add(-3*time.Hour))
 	f.publishEvent("new", "wallet.escrow_held", "", 1, now)
 	f.runDuring(func() {
-		f.Settled()
+		f.WaitAcknowledged()
 		f.wantRows("from=2020-01-01T00:00:00Z", row{now, "wallet.escrow_held", "r", "", 1, 1})
 	})
 	letters := f.DeadLetters()

@@ -57,10 +57,10 @@ func (f *fixture) publishSettlements(n int) {
 	}
 }
 
-// runUntilSettled runs the program until its group has finished all events, and returns its error.
-func (f *fixture) runUntilSettled() error {
+// runUntilAcknowledged runs the program until its group has finished all events, and returns its error.
+func (f *fixture) runUntilAcknowledged() error {
 	f.t.Helper()
-	return exampletest.While(f.t, func(ctx context.Context) error { return run(ctx, f.flags) }, f.Settled)
+	return exampletest.RunDuring(f.t, func(ctx context.Context) error { return run(ctx, f.flags) }, f.WaitAcknowledged)
 }
 
 // wantAllRecords checks that the file has each published delivery once, in order of seq for each
@@ -100,7 +100,7 @@ func TestEachDeliveryIsWrittenOnceAfterRedeliveryAndRestart(t *testing.T) {
 	f := newFixture(t)
 	f.publishSettlements(20)
 	for range 2 {
-		if err := f.runUntilSettled(); err != nil {
+		if err := f.runUntilAcknowledged(); err != nil {
 			t.Fatal(err)
 		}
 		f.wantAllRecords()
@@ -112,7 +112,7 @@ func TestEachDeliveryIsWrittenOnceAfterRedeliveryAndRestart(t *testing.T) {
 		f.Redeliver()
 		f.publishSettlements(20)
 	}
-	if err := f.runUntilSettled(); err != nil {
+	if err := f.runUntilAcknowledged(); err != nil {
 		t.Fatal(err)
 	}
 	f.wantAllRecords()
@@ -124,7 +124,7 @@ func TestKilledProgramWritesEachDeliveryOnce(t *testing.T) {
 		p := exampletest.Start(t, f.args...)
 		last := fmt.Sprintf(`"seq":%d,`, f.n+1)
 		f.publishSettlements(1)
-		exampletest.Until(t, "the program writes", func() bool {
+		exampletest.WaitUntil(t, "the program writes", func() bool {
 			content, err := os.ReadFile(f.flags.File)
 			return err == nil && strings.Contains(string(content), last)
 		})
@@ -133,7 +133,7 @@ func TestKilledProgramWritesEachDeliveryOnce(t *testing.T) {
 	}
 	f.publishSettlements(1)
 	p := exampletest.Start(t, f.args...)
-	f.Settled()
+	f.WaitAcknowledged()
 	p.Stop()
 	f.wantAllRecords()
 }
@@ -145,7 +145,7 @@ func TestHoleIsReportedUntilItIsFilled(t *testing.T) {
 	deleted := f.deleteEntry(stream, "model:m", "4")
 
 	p := exampletest.Start(t, f.args...)
-	f.Settled()
+	f.WaitAcknowledged()
 	if err := p.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -167,13 +167,13 @@ func TestHoleIsReportedUntilItIsFilled(t *testing.T) {
 	}
 
 	f.Redeliver()
-	if err := f.runUntilSettled(); !errors.Is(err, errMissing) {
+	if err := f.runUntilAcknowledged(); !errors.Is(err, errMissing) {
 		t.Errorf("after a restart: got error %v, want %v", err, errMissing)
 	}
 	if err := f.Redis.XAdd(t.Context(), &redis.XAddArgs{Stream: stream, Values: deleted.Values}).Err(); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.runUntilSettled(); err != nil {
+	if err := f.runUntilAcknowledged(); err != nil {
 		t.Errorf("after the missing delivery arrived: got error %v, want none", err)
 	}
 }
@@ -284,7 +284,7 @@ func TestFailedWriteAcknowledgesNothing(t *testing.T) {
 	if pending == 0 {
 		t.Error("got 0 unacknowledged events, want some")
 	}
-	if read := f.Read(); pending != read {
+	if read := f.CountRead(); pending != read {
 		t.Errorf("got %d unacknowledged events, want all %d that were read", pending, read)
 	}
 }

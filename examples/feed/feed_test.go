@@ -107,10 +107,10 @@ func TestRedeliveredEventHasOneRow(t *testing.T) {
 	f := newFixture(t)
 	f.publishSettlements(100)
 	for range 2 { // each round redelivers all events to a running process and to a new one
-		err := exampletest.While(t, func(ctx context.Context) error { return run(ctx, f.flags()) }, func() {
-			f.Settled()
+		err := exampletest.RunDuring(t, func(ctx context.Context) error { return run(ctx, f.flags()) }, func() {
+			f.WaitAcknowledged()
 			f.Redeliver()
-			f.Settled()
+			f.WaitAcknowledged()
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -146,7 +146,7 @@ func TestHandlerThatFailsAfterTheInsertWritesOneRow(t *testing.T) {
 	}
 
 	f.publishSettlements(100)
-	if err := exampletest.While(t, b.Run, f.Settled); err != nil {
+	if err := exampletest.RunDuring(t, b.Run, f.WaitAcknowledged); err != nil {
 		t.Fatal(err)
 	}
 	if len(calls) != 100 {
@@ -177,11 +177,11 @@ func TestKilledProgramWritesOneRowPerEvent(t *testing.T) {
 
 	f.publishSettlements(99)
 	p := exampletest.Start(t, args...)
-	exampletest.Until(t, "99 rows are written", func() bool {
+	exampletest.WaitUntil(t, "99 rows are written", func() bool {
 		return f.count(`SELECT count(*) FROM activity_feed`) == 99
 	})
 	f.Publish(settlement(99))
-	exampletest.Until(t, "the insert of e99 waits", func() bool {
+	exampletest.WaitUntil(t, "the insert of e99 waits", func() bool {
 		return f.count(`SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) == 1
 	})
 	p.Kill()
@@ -191,7 +191,7 @@ func TestKilledProgramWritesOneRowPerEvent(t *testing.T) {
 
 	f.Redeliver() // all events, as if the program had died before it acknowledged any of them
 	p = exampletest.Start(t, args...)
-	f.Settled()
+	f.WaitAcknowledged()
 	p.Stop()
 	f.wantRows(100)
 }

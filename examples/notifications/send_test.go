@@ -112,7 +112,7 @@ func (f *fixture) publishSettlements(from, to int) {
 // runDuring runs the sender while do runs.
 func (f *fixture) runDuring(do func()) {
 	f.t.Helper()
-	if err := exampletest.While(f.t, f.send.Run, do); err != nil {
+	if err := exampletest.RunDuring(f.t, f.send.Run, do); err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -149,9 +149,9 @@ func TestRedeliveredEventIsPrintedOnce(t *testing.T) {
 	f.publishSettlements(0, 40)
 	for range 2 {
 		f.runDuring(func() {
-			f.Settled()
+			f.WaitAcknowledged()
 			f.Redeliver()
-			f.Settled()
+			f.WaitAcknowledged()
 		})
 		f.Redeliver()
 	}
@@ -174,7 +174,7 @@ func TestThirdAttemptSucceeds(t *testing.T) {
 		return false
 	}
 	f.publishSettlements(0, 7)
-	f.runDuring(f.Settled)
+	f.runDuring(f.WaitAcknowledged)
 	wantLines(t, f.printedText(), 7)
 	f.wantNoDeadLetters()
 }
@@ -194,7 +194,7 @@ func TestDeadLettersCanBeReplayed(t *testing.T) {
 	}
 	f.publishSettlements(0, 4)
 	f.runDuring(func() {
-		f.Settled()
+		f.WaitAcknowledged()
 		got := map[string]string{}
 		for _, l := range f.DeadLetters() {
 			got[l.Event.ID] = fmt.Sprintf("%d: %s", l.Attempts, l.Error)
@@ -214,7 +214,7 @@ func TestDeadLettersCanBeReplayed(t *testing.T) {
 		if n != 2 {
 			t.Fatalf("got %d replayed dead letters, want 2", n)
 		}
-		exampletest.Until(t, "the replayed events are printed", func() bool {
+		exampletest.WaitUntil(t, "the replayed events are printed", func() bool {
 			return strings.Count(f.printedText(), "\n") == 4
 		})
 	})
@@ -242,7 +242,7 @@ func TestKilledSenderLosesNoEvent(t *testing.T) {
 	p.Kill()
 	releaseOnce() // the receiver prints the event, but the sender does not get the answer
 	p = exampletest.Start(t, args...)
-	f.Settled()
+	f.WaitAcknowledged()
 	p.Stop()
 	wantLines(t, f.printedText(), 40)
 	if got := f.attemptsOf("e20"); got != 2 {
@@ -271,13 +271,13 @@ func TestKilledReceiverLosesNoEvent(t *testing.T) {
 		for n := 0; n < 15; n += 5 {
 			f.publishSettlements(n, n+1)
 			p := exampletest.Start(t, args...)
-			exampletest.Until(t, "the receiver prints", func() bool { return strings.Contains(p.Output(), "\n") })
+			exampletest.WaitUntil(t, "the receiver prints", func() bool { return strings.Contains(p.Output(), "\n") })
 			f.publishSettlements(n+1, n+5) // the kill comes while the receiver prints some of these
 			p.Kill()
 			collect(p)
 		}
 		p := exampletest.Start(t, args...)
-		f.Settled()
+		f.WaitAcknowledged()
 		p.Stop()
 		collect(p)
 	})

@@ -33,12 +33,12 @@ func processCPU(b *testing.B) time.Duration {
 func measurePerEvent(b *testing.B, rdb redis.UniversalClient, f func()) {
 	b.Helper()
 	ownBefore := processCPU(b)
-	redisBefore := streamtest.RedisCPU(b, rdb)
+	redisBefore := streamtest.ReadRedisCPU(b, rdb)
 	b.ResetTimer()
 	f()
 	b.StopTimer()
 	b.ReportMetric(float64((processCPU(b)-ownBefore).Nanoseconds())/float64(b.N), "cpu-ns/event")
-	b.ReportMetric(1000*(streamtest.RedisCPU(b, rdb)-redisBefore)/float64(b.N), "redis-cpu-ns/event")
+	b.ReportMetric(1000*(streamtest.ReadRedisCPU(b, rdb)-redisBefore)/float64(b.N), "redis-cpu-ns/event")
 }
 
 const benchBatch = 500

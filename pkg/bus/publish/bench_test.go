@@ -29,9 +29,9 @@ func BenchmarkPublish(b *testing.B) {
 		b.Run(fmt.Sprintf("groups=%d/events=%d/partitions=%d", c.batch, c.events, c.partitions), func(b *testing.B) {
 			rdb := streamtest.Open(b, testenv.RedisServer(b).URL())
 			p := publish.New(rdb, publish.Config{Keys: bus.Keys{Partitions: c.partitions}, MaxLen: 20_000})
-			pubs := streamtest.BenchGroups(b.N/c.events+1, c.events)
+			pubs := streamtest.NewBenchPublications(b.N/c.events+1, c.events)
 			b.ReportAllocs()
-			before := streamtest.RedisCPU(b, rdb)
+			before := streamtest.ReadRedisCPU(b, rdb)
 			b.ResetTimer()
 			for len(pubs) > 0 {
 				n := min(c.batch, len(pubs))
@@ -39,7 +39,7 @@ func BenchmarkPublish(b *testing.B) {
 				pubs = pubs[n:]
 			}
 			b.StopTimer()
-			b.ReportMetric((streamtest.RedisCPU(b, rdb)-before)/float64(b.N), "redis-µs/op")
+			b.ReportMetric((streamtest.ReadRedisCPU(b, rdb)-before)/float64(b.N), "redis-µs/op")
 		})
 	}
 }
@@ -48,8 +48,8 @@ func BenchmarkPublish(b *testing.B) {
 // hashes.
 func BenchmarkPublishBare(b *testing.B) {
 	rdb := streamtest.Open(b, testenv.RedisServer(b).URL())
-	pubs := streamtest.BenchGroups(b.N, 1)
-	before := streamtest.RedisCPU(b, rdb)
+	pubs := streamtest.NewBenchPublications(b.N, 1)
+	before := streamtest.ReadRedisCPU(b, rdb)
 	b.ResetTimer()
 	for len(pubs) > 0 {
 		n := min(100, len(pubs))
@@ -72,5 +72,5 @@ func BenchmarkPublishBare(b *testing.B) {
 		pubs = pubs[n:]
 	}
 	b.StopTimer()
-	b.ReportMetric((streamtest.RedisCPU(b, rdb)-before)/float64(b.N), "redis-µs/op")
+	b.ReportMetric((streamtest.ReadRedisCPU(b, rdb)-before)/float64(b.N), "redis-µs/op")
 }

@@ -11,7 +11,7 @@ import (
 )
 
 func TestPublishCallsEachClusterPartitionSeparately(t *testing.T) {
-	server := streamtest.ClusterOfOne(t)
+	server := streamtest.StartClusterOfOne(t)
 	for _, url := range []string{"redis+cluster://" + server.Addr(), server.URL()} {
 		scheme, _, _ := strings.Cut(url, ":")
 		t.Run(scheme, func(t *testing.T) {

@@ -35,7 +35,7 @@ func requireOutcomes(t testing.TB, p *publish.Publisher, pubs []publish.Publicat
 // requireSeqs compares the account's seqs in its stream.
 func requireSeqs(t testing.TB, rdb redis.UniversalClient, keys bus.Keys, account, want string) {
 	t.Helper()
-	got := fmt.Sprint(streamtest.Stream(t, rdb, keys, account))
+	got := fmt.Sprint(streamtest.ListStreamSeqs(t, rdb, keys, account))
 	if got != want {
 		t.Errorf("%s: got seqs %s, want %s", account, got, want)
 	}
@@ -161,7 +161,7 @@ func TestPublishSplitsLargeBatchesAndReloadsTheScript(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got := len(streamtest.Stream(t, rdb, keys, "user:3")); got != 40 {
+		if got := len(streamtest.ListStreamSeqs(t, rdb, keys, "user:3")); got != 40 {
 			t.Errorf("got %d entries, want 40", got)
 		}
 	})
@@ -219,7 +219,7 @@ func TestPublishTrimsTheStream(t *testing.T) {
 		for first := int64(1); first < 2000; first += 100 {
 			streamtest.MustPublish(t, p, streamtest.NewPublication("user:a", first, 100))
 		}
-		if n := len(streamtest.Stream(t, rdb, keys, "user:a")); n < 500 || n > 700 {
+		if n := len(streamtest.ListStreamSeqs(t, rdb, keys, "user:a")); n < 500 || n > 700 {
 			t.Errorf("got %d entries, want about 500", n)
 		}
 	})
@@ -240,7 +240,7 @@ func TestPublishAgainAfterALostReplyAddsNothingTwice(t *testing.T) {
 		failed <- err
 	}()
 	streamtest.WaitFor(t, "the end of the script", func() bool {
-		return len(streamtest.Stream(t, direct, keys, "user:a")) == 4
+		return len(streamtest.ListStreamSeqs(t, direct, keys, "user:a")) == 4
 	})
 	proxy.Cut()
 	proxy.Resume()

@@ -47,7 +47,7 @@ func TestBrokenStreamDoesNotBlockOtherPartitions(t *testing.T) {
 		}
 		waitForSeqs(t, rdb, keys, good, 1, 100)
 		waitForSeqs(t, rdb, keys, model, 1, 100)
-		streamtest.WaitFor(t, "a backlog of 50", func() bool { return streamtest.MetricSum(t, reg, "relay_outbox_backlog") == 50 })
+		streamtest.WaitFor(t, "a backlog of 50", func() bool { return streamtest.SumMetric(t, reg, "relay_outbox_backlog") == 50 })
 		rdb.Del(t.Context(), broken)
 		streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
 		waitForSeqs(t, rdb, keys, bad, 1, 50)
@@ -64,12 +64,12 @@ func TestOnlyABrokenStreamIsLeftToTheSweep(t *testing.T) {
 		rdb.Set(t.Context(), keys.Stream(keys.Partition(bad)), "no stream", 0)
 		r, _ := startRelay(t, src, rdb, keys, relay.Config{Registerer: reg})
 		src.commitAndOffer(r, 1, bad)
-		streamtest.WaitFor(t, "the first failure", func() bool { return streamtest.MetricSum(t, reg, "relay_deferred_total") == 1 })
+		streamtest.WaitFor(t, "the first failure", func() bool { return streamtest.SumMetric(t, reg, "relay_deferred_total") == 1 })
 		for seq := range int64(50) {
 			src.commitAndOffer(r, 1, good)
 			waitForSeqs(t, rdb, keys, good, 1, seq+1)
 		}
-		if got := streamtest.MetricSum(t, reg, "relay_deferred_total"); got != 1 {
+		if got := streamtest.SumMetric(t, reg, "relay_deferred_total"); got != 1 {
 			t.Errorf("got relay_deferred_total %v, want 1", got)
 		}
 	})

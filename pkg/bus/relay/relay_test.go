@@ -24,7 +24,7 @@ import (
 func startRelay(t testing.TB, src relay.Source, rdb redis.UniversalClient, keys bus.Keys, cfg relay.Config) (*relay.Relay, func()) {
 	t.Helper()
 	if cfg.Logger == nil {
-		cfg.Logger = streamtest.Quiet()
+		cfg.Logger = streamtest.DiscardLogger()
 	}
 	setIfZero(&cfg.Sweep, 20*time.Millisecond)
 	setIfZero(&cfg.Check, 20*time.Millisecond)
@@ -53,7 +53,7 @@ func setIfZero(d *time.Duration, value time.Duration) {
 // readSeqs lists an account's seqs in its stream, including repeats.
 func readSeqs(t testing.TB, rdb redis.UniversalClient, keys bus.Keys, account string) (list []int64) {
 	t.Helper()
-	for _, text := range streamtest.Stream(t, rdb, keys, account) {
+	for _, text := range streamtest.ListStreamSeqs(t, rdb, keys, account) {
 		seq, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
 			t.Fatal(err)
@@ -74,7 +74,7 @@ func waitForSeqs(t testing.TB, rdb redis.UniversalClient, keys bus.Keys, account
 	}()
 	streamtest.WaitFor(t, account+"'s stream", func() bool {
 		got = readSeqs(t, rdb, keys, account)
-		return slices.Equal(got, streamtest.UpTo(first, last))
+		return slices.Equal(got, streamtest.SeqRange(first, last))
 	})
 }
 
@@ -92,8 +92,8 @@ func TestRelayPublishesOffersAndEmptiesTheOutbox(t *testing.T) {
 			waitForSeqs(t, rdb, keys, a, 1, src.lastSeq(a))
 		}
 		// After a reply that came too late, the events count as duplicates.
-		published := streamtest.MetricSum(t, reg, "wallet_event_published_total")
-		failures := streamtest.MetricSum(t, reg, "wallet_event_publish_error_total")
+		published := streamtest.SumMetric(t, reg, "wallet_event_published_total")
+		failures := streamtest.SumMetric(t, reg, "wallet_event_publish_error_total")
 		if published > 1998 {
 			t.Errorf("got wallet_event_published_total %v, want 1998", published)
 		}
@@ -140,7 +140,7 @@ func TestQueueIsBoundedInBytes(t *testing.T) {
 		for range 3 {
 			src.commitAndOffer(r, 1, "user:a")
 		}
-		if got := streamtest.MetricSum(t, reg, "relay_deferred_total"); got != 2 {
+		if got := streamtest.SumMetric(t, reg, "relay_deferred_total"); got != 2 {
 			t.Errorf("got relay_deferred_total %v after 3 offers, want 2", got)
 		}
 		ctx, stop := context.WithCancel(t.Context())
@@ -150,9 +150,9 @@ func TestQueueIsBoundedInBytes(t *testing.T) {
 		defer stop()
 		streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
 		streamtest.WaitFor(t, "room in the queue", func() bool {
-			before := streamtest.MetricSum(t, reg, "relay_deferred_total")
+			before := streamtest.SumMetric(t, reg, "relay_deferred_total")
 			src.commitAndOffer(r, 1, "user:a")
-			return streamtest.MetricSum(t, reg, "relay_deferred_total") == before
+			return streamtest.SumMetric(t, reg, "relay_deferred_total") == before
 		})
 	})
 }
@@ -165,7 +165,7 @@ func TestRelayPublishesTheQueueWhenItStops(t *testing.T) {
 			src.commitAndOffer(r, 1, "user:a")
 		}
 		stop()
-		if got := readSeqs(t, rdb, keys, "user:a"); !slices.Equal(got, streamtest.UpTo(1, 200)) {
+		if got := readSeqs(t, rdb, keys, "user:a"); !slices.Equal(got, streamtest.SeqRange(1, 200)) {
 			t.Errorf("got seqs %v, want 1 to 200", got)
 		}
 		if !src.isEmpty() {
@@ -217,7 +217,7 @@ func TestRelayRefillsAnEmptyRedis(t *testing.T) {
 	waitForRise := func(account string, first, last int64) {
 		streamtest.WaitFor(t, account+"'s stream", func() bool {
 			got := readSeqs(t, rdb, keys, account)
-			return len(got) > 0 && got[0] <= first && slices.Equal(got, streamtest.UpTo(got[0], last))
+			return len(got) > 0 && got[0] <= first && slices.Equal(got, streamtest.SeqRange(got[0], last))
 		})
 	}
 	waitForRise("user:long", 51, 60)
@@ -268,7 +268,7 @@ func TestRelayRepublishesUpdatesLostInAFailover(t *testing.T) {
 		streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
 		waitForSeqs(t, rdb, keys, "user:a", 1, 401)
 		waitForSeqs(t, rdb, keys, "user:b", 1, 10)
-		if got := streamtest.MetricSum(t, reg, "relay_republished_total"); got < 151 {
+		if got := streamtest.SumMetric(t, reg, "relay_republished_total"); got < 151 {
 			t.Errorf("got relay_republished_total %v, want at least 151", got)
 		}
 	})
@@ -314,7 +314,7 @@ func TestOnlyTheFirstOutboxRowIsAStartingPoint(t *testing.T) {
 		for range 100 {
 			src.commitAndOffer(nil, 1, "user:a")
 		}
-		published := streamtest.UpTo(1, 90)
+		published := streamtest.SeqRange(1, 90)
 		if err := src.Published(t.Context(), published); err != nil {
 			t.Fatal(err)
 		}
@@ -338,7 +338,7 @@ func TestBadAccountDoesNotBlockOtherAccounts(t *testing.T) {
 		}
 		waitForSeqs(t, rdb, keys, "user:a", 1, 50)
 		waitForSeqs(t, rdb, keys, "model:m", 1, 100)
-		streamtest.WaitFor(t, "a backlog of 50", func() bool { return streamtest.MetricSum(t, reg, "relay_outbox_backlog") == 50 })
+		streamtest.WaitFor(t, "a backlog of 50", func() bool { return streamtest.SumMetric(t, reg, "relay_outbox_backlog") == 50 })
 		rdb.Del(t.Context(), keys.BalanceHash("user:bad"))
 		streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
 		waitForSeqs(t, rdb, keys, "user:bad", 1, 50)
@@ -363,8 +363,8 @@ func TestOfferDoesNotWaitForAHangingRedis(t *testing.T) {
 	if duration := time.Since(start); duration > 2*time.Second {
 		t.Errorf("got %v for 1000 offers, want at most 2 s", duration)
 	}
-	streamtest.WaitFor(t, "the backlog gauge", func() bool { return streamtest.MetricSum(t, reg, "relay_outbox_backlog") == 1000 })
-	streamtest.WaitFor(t, "the age gauge", func() bool { return streamtest.MetricSum(t, reg, "relay_outbox_oldest_age_seconds") > 0.05 })
+	streamtest.WaitFor(t, "the backlog gauge", func() bool { return streamtest.SumMetric(t, reg, "relay_outbox_backlog") == 1000 })
+	streamtest.WaitFor(t, "the age gauge", func() bool { return streamtest.SumMetric(t, reg, "relay_outbox_oldest_age_seconds") > 0.05 })
 	server.Continue()
 	streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
 	waitForSeqs(t, direct, keys, "user:a", 1, 1001)
@@ -377,7 +377,7 @@ func TestRelayReportsARedisAheadOfTheLedger(t *testing.T) {
 		src.commitAndOffer(nil, 5, "user:a")
 		rdb.HSet(t.Context(), keys.BalanceHash("user:a"), "seq", 9)
 		startRelay(t, src, rdb, keys, relay.Config{Registerer: reg})
-		streamtest.WaitFor(t, "relay_ahead_total", func() bool { return streamtest.MetricSum(t, reg, "relay_ahead_total") > 0 })
+		streamtest.WaitFor(t, "relay_ahead_total", func() bool { return streamtest.SumMetric(t, reg, "relay_ahead_total") > 0 })
 	})
 }
 
@@ -396,7 +396,7 @@ func TestRelayReportsALedgerThatLostCommits(t *testing.T) {
 		src.updates["user:a"] = src.updates["user:a"][:5] // without 6 to 9
 		src.mu.Unlock()
 		src.commitAndOffer(r, 1, "user:a") // another 6
-		streamtest.WaitFor(t, "relay_ahead_total", func() bool { return streamtest.MetricSum(t, reg, "relay_ahead_total") > 0 })
+		streamtest.WaitFor(t, "relay_ahead_total", func() bool { return streamtest.SumMetric(t, reg, "relay_ahead_total") > 0 })
 	})
 }
 
@@ -416,7 +416,7 @@ func TestRepeatedRowIsNotReportedAsARollback(t *testing.T) {
 		r.Offer(rows[:5])
 		streamtest.WaitFor(t, "a check in the ledger", func() bool { return src.updateReads("user:a") > reads })
 		waitForWatermarks(t, rdb, keys, time.Now()) // the pass is over
-		if got := streamtest.MetricSum(t, reg, "relay_ahead_total"); got != 0 {
+		if got := streamtest.SumMetric(t, reg, "relay_ahead_total"); got != 0 {
 			t.Errorf("got relay_ahead_total %v, want 0", got)
 		}
 	})

@@ -108,7 +108,7 @@ func TestRelayReplacesInvalidWatermarks(t *testing.T) {
 		src := newMemorySource()
 		src.commitAndOffer(nil, 5, "user:a")
 		src.commitAndOffer(nil, 5, "user:b")
-		if err := src.Published(context.Background(), streamtest.UpTo(1, 2)); err != nil {
+		if err := src.Published(context.Background(), streamtest.SeqRange(1, 2)); err != nil {
 			t.Fatal(err)
 		}
 		startRelay(t, src, rdb, keys, relay.Config{})
@@ -121,7 +121,7 @@ func TestRelayReplacesInvalidWatermarks(t *testing.T) {
 }
 
 func TestRelayWritesTheWatermarkOfEachClusterPartition(t *testing.T) {
-	server := streamtest.ClusterOfOne(t)
+	server := streamtest.StartClusterOfOne(t)
 	tests := []struct{ name, url string }{
 		{"cluster client", "redis+cluster://" + server.Addr()},
 		{"single client", server.URL()},

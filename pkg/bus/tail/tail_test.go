@@ -34,7 +34,7 @@ func TestTailRefillsThenFollows(t *testing.T) {
 		}
 		for _, a := range []string{"user:a", "user:b", "model:m"} {
 			history, live := f.Seqs(a)
-			if len(history) == 0 || !slices.Equal(history, streamtest.UpTo(history[0], 30)) {
+			if len(history) == 0 || !slices.Equal(history, streamtest.SeqRange(history[0], 30)) {
 				t.Errorf("%s: got history %v, want it to rise by one up to 30", a, history)
 			}
 			if len(live) > 0 {
@@ -97,7 +97,7 @@ func TestTailSkipsInvalidEntries(t *testing.T) {
 		}
 		streamtest.MustPublish(t, publish.New(rdb, publish.Config{Keys: keys}), streamtest.NewPublication("user:a", 1, 2))
 		f.WaitLive(t, "user:a", 1, 2)
-		if got := streamtest.MetricSum(t, reg, "stream_malformed_total"); got != 5 {
+		if got := streamtest.SumMetric(t, reg, "stream_malformed_total"); got != 5 {
 			t.Errorf("got stream_malformed_total %v, want 5", got)
 		}
 	})
@@ -127,7 +127,7 @@ func TestTailContinuesAfterRestartsAndCuts(t *testing.T) {
 
 	server.Kill()
 	server.Start() // empty
-	streamtest.WaitFor(t, "the reset", func() bool { return streamtest.MetricSum(t, reg, "stream_resets_total") > 0 })
+	streamtest.WaitFor(t, "the reset", func() bool { return streamtest.SumMetric(t, reg, "stream_resets_total") > 0 })
 	streamtest.MustPublish(t, p, publish.Publication{Update: streamtest.NewUpdate("user:a", 11, 2), AsStartingPoint: true})
 	f.WaitLive(t, "user:a", 1, 12)
 }
@@ -195,7 +195,7 @@ func TestTailFollowsAStreamThatWentBack(t *testing.T) {
 		addEntry("*", 3)
 		addEntry("*", 4)
 		f.WaitLive(t, "user:a", 1, 4)
-		if streamtest.MetricSum(t, reg, "stream_resets_total") == 0 {
+		if streamtest.SumMetric(t, reg, "stream_resets_total") == 0 {
 			t.Error("got stream_resets_total 0, want at least 1")
 		}
 	})
@@ -245,7 +245,7 @@ func TestBatchIsValidDuringDeliverWithReuse(t *testing.T) {
 			Count:  7,
 			Block:  20 * time.Millisecond,
 			Reuse:  true,
-			Logger: streamtest.Quiet(),
+			Logger: streamtest.DiscardLogger(),
 		})
 		var seq int64
 		var reads errgroup.Group
@@ -279,17 +279,17 @@ func BenchmarkTail(b *testing.B) {
 	keys := bus.Keys{Namespace: namespace, Partitions: 16}
 	p := publish.New(rdb, publish.Config{Keys: keys})
 	const events = 96_000
-	pubs := streamtest.BenchGroups(events/3, 3)
+	pubs := streamtest.NewBenchPublications(events/3, 3)
 	for group := range slices.Chunk(pubs, 1000) {
 		streamtest.MustPublish(b, p, group...)
 	}
 	b.ReportAllocs()
-	before := streamtest.RedisCPU(b, rdb)
+	before := streamtest.ReadRedisCPU(b, rdb)
 	total := 0
 	for b.Loop() {
 		ctx, cancel := context.WithCancel(b.Context())
 		n := 0
-		err := tail.New(rdb, tail.Config{Keys: keys, Refill: events, Block: time.Millisecond, Logger: streamtest.Quiet()}).Run(ctx, func(batch tail.Batch) {
+		err := tail.New(rdb, tail.Config{Keys: keys, Refill: events, Block: time.Millisecond, Logger: streamtest.DiscardLogger()}).Run(ctx, func(batch tail.Batch) {
 			if n += len(batch.Deliveries); n == events {
 				cancel()
 			}
@@ -300,7 +300,7 @@ func BenchmarkTail(b *testing.B) {
 		total += n
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(total), "ns/entry")
-	b.ReportMetric((streamtest.RedisCPU(b, rdb)-before)/float64(total), "redis-µs/entry")
+	b.ReportMetric((streamtest.ReadRedisCPU(b, rdb)-before)/float64(total), "redis-µs/entry")
 }
 
 // Entries are trimmed before a tail has read them, although Redis answers all the time.
@@ -333,7 +333,7 @@ func TestTailReportsTrimmedEntries(t *testing.T) {
 				goOn := sync.OnceFunc(f.Mu.Unlock)
 				t.Cleanup(goOn)
 				streamtest.MustPublish(t, p, streamtest.NewPublication("user:a", 2, 1))
-				streamtest.WaitFor(t, "the second event", func() bool { return streamtest.MetricSum(t, reg, "stream_entries_total") == 2 })
+				streamtest.WaitFor(t, "the second event", func() bool { return streamtest.SumMetric(t, reg, "stream_entries_total") == 2 })
 				streamtest.MustPublish(t, p, streamtest.NewPublication("user:quiet", 1, 1), streamtest.NewPublication("user:a", 3, 1))
 				if err := rdb.XTrimMaxLen(t.Context(), keys.Stream(0), 1).Err(); err != nil {
 					t.Fatal(err)
@@ -346,7 +346,7 @@ func TestTailReportsTrimmedEntries(t *testing.T) {
 				goOn()
 				f.WaitLive(t, "user:a", 1, 3)
 				streamtest.WaitFor(t, "the call of Lost", func() bool { return lost.Load() == 1 })
-				if got := streamtest.MetricSum(t, reg, "stream_trimmed_total"); got != 1 {
+				if got := streamtest.SumMetric(t, reg, "stream_trimmed_total"); got != 1 {
 					t.Errorf("got stream_trimmed_total %v, want 1", got)
 				}
 			})
