@@ -163,7 +163,8 @@ func (a *api) sendWrite(wr write) (answer, error) {
 		at:       time.Now(),
 		duration: time.Since(start),
 	}
-	return got, got.decodeBody(received)
+	err = got.decodeBody(received)
+	return got, err
 }
 
 // decodeBody decodes a receipt or a problem.

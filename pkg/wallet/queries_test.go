@@ -130,11 +130,12 @@ func TestEscrowPagesWithARareStatus(t *testing.T) {
 func makeEscrowsOfEachStatus(t *testing.T, l *Ledger) {
 	t.Helper()
 	mustCommit(t, l, newCredit("user:u", escrowsInPages*10, "c"), newCredit("user:other", 10, "o"))
-	holds := make([]Op, escrowsInPages)
-	for i := range holds {
-		holds[i] = newHold("user:u", 10, fmt.Sprint(i))
+	var holds []Op
+	for i := range escrowsInPages {
+		holds = append(holds, newHold("user:u", 10, fmt.Sprint(i)))
 	}
-	receipts := mustCommit(t, l, append(holds, newHold("user:other", 10, "other"))...)
+	holds = append(holds, newHold("user:other", 10, "other"))
+	receipts := mustCommit(t, l, holds...)
 
 	var closes []Op
 	for i, r := range receipts[:escrowsInPages] {
