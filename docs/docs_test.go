@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"unicode/utf8"
 )
 
 func readFile(t *testing.T, name string) string {
@@ -120,22 +119,4 @@ func headingAnchors(page string) []string {
 		anchors = append(anchors, strings.ReplaceAll(name, " ", "-"))
 	}
 	return anchors
-}
-
-// Code, tables and lines with a link may be longer.
-func TestTextWrapsAt100Columns(t *testing.T) {
-	for _, page := range listFiles(t, "../*.md", "*.md") {
-		t.Run(page, func(t *testing.T) {
-			inCode := false
-			for i, line := range strings.Split(readFile(t, page), "\n") {
-				if strings.HasPrefix(strings.TrimSpace(line), "```") {
-					inCode = !inCode
-				}
-				exempt := inCode || strings.HasPrefix(line, "|") || strings.Contains(line, "](")
-				if columns := utf8.RuneCountInString(line); !exempt && columns > 100 {
-					t.Errorf("line %d has %d columns, want at most 100", i+1, columns)
-				}
-			}
-		})
-	}
 }
