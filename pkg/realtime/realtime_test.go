@@ -23,9 +23,9 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }
 
-// startCore opens a core, adds the subscription and runs the core. stop stops the core and checks its
-// errors.
-func startCore(t *testing.T, cfg realtime.Config, s bus.Subscription) (core *realtime.Core, stop func()) {
+// startCore opens a core, adds the subscription and runs the core. The returned function stops the
+// core and checks its errors.
+func startCore(t *testing.T, cfg realtime.Config, s bus.Subscription) (*realtime.Core, func()) {
 	t.Helper()
 	cfg.Database = wallettest.SQLite(t)
 	cfg.Logger = slog.New(slog.DiscardHandler)
