@@ -32,6 +32,5 @@ func ExampleNew() {
 		return b.Run(ctx)
 	}
 	fmt.Println(serve(context.Background(), "no-redis://"))
-	// Output: redis url: scheme "no-redis" is unknown; use redis://, rediss://, redis+cluster:// or
-	// redis+sentinel://
+	// Output: redis url: scheme "no-redis" is unknown; use redis://, rediss://, redis+cluster:// or redis+sentinel://
 }
