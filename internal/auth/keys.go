@@ -10,7 +10,14 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"net/url"
+	"slices"
+
+	"github.com/golang-jwt/jwt/v5"
 )
+
+// minSecretBytes is the least size of an HS256 key (RFC 7518 section 3.2).
+const minSecretBytes = 32
 
 // minRSABits is the least size of an RS256 key (RFC 7518 section 3.3).
 const minRSABits = 2048
@@ -53,4 +60,62 @@ func algorithmOf(key crypto.PublicKey) (string, error) {
 		return algEdDSA, nil
 	}
 	return "", fmt.Errorf("keys of type %T are not supported", key)
+}
+
+// addSecret allows HS256 with the secret, if there is one.
+func (v *Verifier) addSecret(secret []byte) error {
+	if len(secret) == 0 {
+		return nil
+	}
+	err := validateSecret(secret)
+	if err != nil {
+		return err
+	}
+
+	v.static[algHS256] = []jwt.VerificationKey{slices.Clone(secret)}
+	v.algorithms = append(v.algorithms, algHS256)
+	return nil
+}
+
+func validateSecret(secret []byte) error {
+	if len(secret) < minSecretBytes {
+		return fmt.Errorf("the HS256 secret must have at least %d bytes, got %d", minSecretBytes, len(secret))
+	}
+	return nil
+}
+
+// addPublicKey allows the one algorithm that the key is for.
+func (v *Verifier) addPublicKey(pem []byte) error {
+	key, err := parsePublicKey(pem)
+	if err != nil {
+		return err
+	}
+	alg, err := algorithmOf(key)
+	if err != nil {
+		return err
+	}
+
+	v.static[alg] = append(v.static[alg], key)
+	if !slices.Contains(v.algorithms, alg) {
+		v.algorithms = append(v.algorithms, alg)
+	}
+	return nil
+}
+
+// addJWKS allows all asymmetric algorithms, since the published keys are not known yet. Each key
+// still verifies the one algorithm of its own type.
+func (v *Verifier) addJWKS(cfg Config) error {
+	u, err := url.Parse(cfg.JWKSURL)
+	isHTTP := err == nil && (u.Scheme == "https" || u.Scheme == "http")
+	if !isHTTP || u.Host == "" {
+		return errors.New("the JWKS URL must be an http or https URL")
+	}
+
+	v.jwks = newJWKS(cfg)
+	for _, alg := range []string{algRS256, algES256, algEdDSA} {
+		if !slices.Contains(v.algorithms, alg) {
+			v.algorithms = append(v.algorithms, alg)
+		}
+	}
+	return nil
 }

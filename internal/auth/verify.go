@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -19,9 +18,6 @@ import (
 // MaxBytes is the longest token that Verify accepts. The limit keeps a hostile client from making
 // the process decode megabytes of base64 and JSON.
 const MaxBytes = 8 << 10
-
-// minSecretBytes is the least size of an HS256 key (RFC 7518 section 3.2).
-const minSecretBytes = 32
 
 // The algorithms, as tokens name them.
 const (
@@ -267,64 +263,6 @@ func Bearer(authorization string) string {
 		return ""
 	}
 	return strings.TrimSpace(raw)
-}
-
-// addSecret allows HS256 with the secret, if there is one.
-func (v *Verifier) addSecret(secret []byte) error {
-	if len(secret) == 0 {
-		return nil
-	}
-	err := validateSecret(secret)
-	if err != nil {
-		return err
-	}
-
-	v.static[algHS256] = []jwt.VerificationKey{slices.Clone(secret)}
-	v.algorithms = append(v.algorithms, algHS256)
-	return nil
-}
-
-func validateSecret(secret []byte) error {
-	if len(secret) < minSecretBytes {
-		return fmt.Errorf("the HS256 secret must have at least %d bytes, got %d", minSecretBytes, len(secret))
-	}
-	return nil
-}
-
-// addPublicKey allows the one algorithm that the key is for.
-func (v *Verifier) addPublicKey(pem []byte) error {
-	key, err := parsePublicKey(pem)
-	if err != nil {
-		return err
-	}
-	alg, err := algorithmOf(key)
-	if err != nil {
-		return err
-	}
-
-	v.static[alg] = append(v.static[alg], key)
-	if !slices.Contains(v.algorithms, alg) {
-		v.algorithms = append(v.algorithms, alg)
-	}
-	return nil
-}
-
-// addJWKS allows all asymmetric algorithms, since the published keys are not known yet. Each key
-// still verifies the one algorithm of its own type.
-func (v *Verifier) addJWKS(cfg Config) error {
-	u, err := url.Parse(cfg.JWKSURL)
-	isHTTP := err == nil && (u.Scheme == "https" || u.Scheme == "http")
-	if !isHTTP || u.Host == "" {
-		return errors.New("the JWKS URL must be an http or https URL")
-	}
-
-	v.jwks = newJWKS(cfg)
-	for _, alg := range []string{algRS256, algES256, algEdDSA} {
-		if !slices.Contains(v.algorithms, alg) {
-			v.algorithms = append(v.algorithms, alg)
-		}
-	}
-	return nil
 }
 
 // verificationKeys returns the keys that may have signed the token. They are chosen by the
