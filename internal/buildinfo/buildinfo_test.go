@@ -46,6 +46,7 @@ func TestFilesNameVersion(t *testing.T) {
 	for name, text := range map[string]string{
 		"Dockerfile":         `org.opencontainers.image.version="` + buildinfo.Version + `"`,
 		"docker-compose.yml": "image: realtime:" + buildinfo.Version + "\n",
+		"CHANGELOG.md":       "## [" + buildinfo.Version + "]",
 	} {
 		t.Run(name, func(t *testing.T) {
 			if !strings.Contains(readFile(t, name), text) {
