@@ -1,11 +1,9 @@
 package cache_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -350,104 +348,6 @@ func TestAccountsExpire(t *testing.T) {
 	})
 }
 
-func TestSeenDuringRead(t *testing.T) {
-	server := testenv.RedisServer(t)
-	proxy := testenv.NewProxy(t, server.Addr())
-	p := publish.New(openRedis(t, server.URL()), publish.Config{})
-	publishState(t, p, "user:a", 1)
-	reg := prometheus.NewRegistry()
-	slow := openRedis(t, "redis://"+proxy.Addr())
-	err := slow.Ping(t.Context()).Err()
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := cache.New(slow, cache.Config{Registerer: reg})
-	proxy.PauseReplies()
-	const callers = 20
-	seqs := make(chan int64, callers)
-	for range callers {
-		go func() {
-			balance, _, err := b.Get(context.Background(), "user:a")
-			if err != nil {
-				t.Error(err)
-			}
-			seqs <- balance.Seq
-		}()
-	}
-	waitUntil(t, "all callers", func() bool { return readCounter(t, reg, "balance_cache_misses_total") == callers })
-
-	publishState(t, p, "user:a", 2)
-	b.Seen("user:a", 2)
-	proxy.Resume()
-	for range callers {
-		seq := <-seqs
-		if seq < 2 {
-			t.Errorf("got seq %d after Seen of 2", seq)
-		}
-	}
-}
-
-// waitUntil polls a condition that has no signal.
-func waitUntil(t testing.TB, object string, condition func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(time.Minute)
-	defer deadline.Stop()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !condition() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("waited one minute for %s", object)
-		}
-	}
-}
-
-// A writer publishes states and calls Seen, while readers compare. The LRU is small, so that accounts
-// are evicted all the time.
-func TestGetIsNeverOlderThanSeen(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
-		p := publish.New(rdb, publish.Config{Keys: keys})
-		b := cache.New(rdb, cache.Config{Keys: keys, Size: 4})
-		var seen [12]atomic.Int64
-		stop := make(chan struct{})
-		var readers sync.WaitGroup
-		for range 4 {
-			readers.Go(func() {
-				for i := 0; ; i++ {
-					select {
-					case <-stop:
-						return
-					default:
-					}
-					n := i % len(seen)
-					floor := seen[n].Load()
-					balance, ok, err := b.Get(context.Background(), fmt.Sprintf("user:%d", n))
-					if err != nil {
-						t.Errorf("user:%d: %v", n, err)
-						return
-					}
-					isMissing := !ok && floor > 0
-					if isMissing || ok && balance.Seq < floor {
-						t.Errorf("user:%d: got seq %d, ok %v, want at least %d", n, balance.Seq, ok, floor)
-						return
-					}
-				}
-			})
-		}
-		for seq := int64(1); seq <= 60; seq++ {
-			for n := range seen {
-				account := fmt.Sprintf("user:%d", n)
-				publishState(t, p, account, seq)
-				b.Seen(account, seq)
-				seen[n].Store(seq)
-			}
-		}
-		close(stop)
-		readers.Wait()
-	})
-}
-
 // The default configuration does not need Seen: each Get reads Redis.
 func TestDefaultConfigReadsRedis(t *testing.T) {
 	redisURL, namespace := testenv.Redis(t)
@@ -469,48 +369,5 @@ func TestDefaultConfigReadsRedis(t *testing.T) {
 		if got != 10*seq {
 			t.Errorf("got available %d, want %d", got, 10*seq)
 		}
-	}
-}
-
-// newFilledCache returns a cache, and a function that publishes an account and reads it.
-func newFilledCache(b *testing.B) (c *cache.Balances, fill func(account string)) {
-	b.Helper()
-	url, namespace := testenv.Redis(b)
-	rdb := openRedis(b, url)
-	keys := bus.Keys{Namespace: namespace, Partitions: 4}
-	p := publish.New(rdb, publish.Config{Keys: keys})
-	c = cache.New(rdb, cache.Config{Keys: keys, Current: isCurrent})
-	return c, func(account string) {
-		publishState(b, p, account, 1)
-		mustGet(b, c, account)
-	}
-}
-
-func BenchmarkSeen(b *testing.B) {
-	const accounts = 4096
-	c, fill := newFilledCache(b)
-	for i := range accounts {
-		fill(fmt.Sprintf("user:cached-%d", i))
-	}
-	for _, kind := range []string{"cached", "absent"} {
-		names := make([]string, accounts)
-		for i := range names {
-			names[i] = fmt.Sprintf("user:%s-%d", kind, i)
-		}
-		b.Run(kind, func(b *testing.B) {
-			b.ReportAllocs()
-			for i := 0; b.Loop(); i++ {
-				c.Seen(names[i%len(names)], int64(i))
-			}
-		})
-	}
-}
-
-func BenchmarkGetHit(b *testing.B) {
-	c, fill := newFilledCache(b)
-	fill("user:a")
-	b.ReportAllocs()
-	for b.Loop() {
-		_, _, _ = c.Get(b.Context(), "user:a")
 	}
 }

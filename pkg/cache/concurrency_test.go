@@ -1,0 +1,116 @@
+package cache_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redroomrewards/realtime/internal/testenv"
+	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/publish"
+	"github.com/redroomrewards/realtime/pkg/cache"
+)
+
+func TestSeenDuringRead(t *testing.T) {
+	server := testenv.RedisServer(t)
+	proxy := testenv.NewProxy(t, server.Addr())
+	p := publish.New(openRedis(t, server.URL()), publish.Config{})
+	publishState(t, p, "user:a", 1)
+	reg := prometheus.NewRegistry()
+	slow := openRedis(t, "redis://"+proxy.Addr())
+	err := slow.Ping(t.Context()).Err()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := cache.New(slow, cache.Config{Registerer: reg})
+	proxy.PauseReplies()
+	const callers = 20
+	seqs := make(chan int64, callers)
+	for range callers {
+		go func() {
+			balance, _, err := b.Get(context.Background(), "user:a")
+			if err != nil {
+				t.Error(err)
+			}
+			seqs <- balance.Seq
+		}()
+	}
+	waitUntil(t, "all callers", func() bool { return readCounter(t, reg, "balance_cache_misses_total") == callers })
+
+	publishState(t, p, "user:a", 2)
+	b.Seen("user:a", 2)
+	proxy.Resume()
+	for range callers {
+		seq := <-seqs
+		if seq < 2 {
+			t.Errorf("got seq %d after Seen of 2", seq)
+		}
+	}
+}
+
+// waitUntil polls a condition that has no signal.
+func waitUntil(t testing.TB, object string, condition func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(time.Minute)
+	defer deadline.Stop()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("waited one minute for %s", object)
+		}
+	}
+}
+
+// A writer publishes states and calls Seen, while readers compare. The LRU is small, so that accounts
+// are evicted all the time.
+func TestGetIsNeverOlderThanSeen(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		p := publish.New(rdb, publish.Config{Keys: keys})
+		b := cache.New(rdb, cache.Config{Keys: keys, Size: 4})
+		var seen [12]atomic.Int64
+		stop := make(chan struct{})
+		var readers sync.WaitGroup
+		for range 4 {
+			readers.Go(func() {
+				for i := 0; ; i++ {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					n := i % len(seen)
+					floor := seen[n].Load()
+					balance, ok, err := b.Get(context.Background(), fmt.Sprintf("user:%d", n))
+					if err != nil {
+						t.Errorf("user:%d: %v", n, err)
+						return
+					}
+					isMissing := !ok && floor > 0
+					if isMissing || ok && balance.Seq < floor {
+						t.Errorf("user:%d: got seq %d, ok %v, want at least %d", n, balance.Seq, ok, floor)
+						return
+					}
+				}
+			})
+		}
+		for seq := int64(1); seq <= 60; seq++ {
+			for n := range seen {
+				account := fmt.Sprintf("user:%d", n)
+				publishState(t, p, account, seq)
+				b.Seen(account, seq)
+				seen[n].Store(seq)
+			}
+		}
+		close(stop)
+		readers.Wait()
+	})
+}
