@@ -7,10 +7,10 @@
 // unexpected algorithm and a public key misused as an HMAC secret are refused before a signature is
 // checked.
 //
-// golang-jwt parses tokens and verifies their signatures. Before that, Verify checks what the
-// library leaves open: a token has at most 8 KiB and its header at most 1 KiB, its JSON nests at
-// most 8 levels deep, base64url is strict, no member of the header or the claims comes twice, names
-// are exact, and crit is refused.
+// golang-jwt parses tokens and verifies their signatures. Verify adds the checks that the library
+// does not make. A token has at most 8 KiB and its header at most 1 KiB. Its JSON nests at most 8
+// levels deep, and base64url is strict. Member names are exact, and no member of the header or the
+// claims comes twice. The header crit is refused.
 //
 // # Keys from a URL
 //

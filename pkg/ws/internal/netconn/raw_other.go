@@ -4,8 +4,8 @@ package netconn
 
 import "net"
 
-// A rawWriter writes to a socket without waiting. It is not implemented for this system, so each
-// connection that has something to write uses a goroutine.
+// A rawWriter writes to a socket without waiting. Only Unix systems have one. On other systems each
+// connection writes in a goroutine of its own.
 type rawWriter struct{}
 
 func newRawWriter(net.Conn) *rawWriter { return nil }
