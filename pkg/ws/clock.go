@@ -20,7 +20,7 @@ const expiredTokenLifetime = 30 * time.Second
 type clock struct {
 	authBy time.Time // the client must have sent a token
 	ping   time.Time // the next heartbeat
-	notice time.Time // the token_expiring frame
+	notice time.Time // the token_expiring frame; sent once for each token
 	expire time.Time // the token expires
 }
 
@@ -95,8 +95,17 @@ func (s *session) setIdentity(identity *Identity) {
 
 	s.clock.authBy = time.Time{}
 	s.clock.expire = s.expiresAt
-	s.clock.notice = s.expiresAt.Add(-s.hub.cfg.ExpiryNotice)
+	s.clock.notice = noticeTime(now, s.expiresAt, s.hub.cfg.ExpiryNotice)
 	s.due.Store(s.clock.earliestDeadline())
+}
+
+// noticeTime returns the time of the token_expiring frame for a token that was accepted at now. It
+// is notice before the token expires. When the token lasts for less than twice as long, it is half
+// of that time before. So a client that renews on each token_expiring frame never does so at once,
+// however short its tokens last.
+func noticeTime(now, expires time.Time, notice time.Duration) time.Time {
+	remaining := expires.Sub(now)
+	return expires.Add(-min(notice, remaining/2))
 }
 
 // welcomeFrame returns the frame that tells the client that it is authenticated.

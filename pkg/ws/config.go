@@ -34,8 +34,8 @@ type Config struct {
 	// MessageTimeout is the maximum time from the start to the end of a client message, so that no
 	// client sends fragments without end. Defaults to 10 s.
 	MessageTimeout time.Duration
-	// ExpiryNotice is the time between the token_expiring frame and the end of the token. Defaults
-	// to 30 s.
+	// ExpiryNotice is the maximum time between the token_expiring frame and the end of the token.
+	// It is half of the token's remaining time when that is less. Defaults to 30 s.
 	ExpiryNotice time.Duration
 	// WriteTimeout is the maximum time of one write to a client. Defaults to 20 s.
 	WriteTimeout time.Duration
