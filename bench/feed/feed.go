@@ -105,8 +105,8 @@ func (f *Feed) nextEvent(n int, now time.Time) bus.AccountUpdate {
 	b = append(b, `","reason":"promotional_award","source":"wallet-core","version":"1.0",`...)
 	b = append(b, Marker...)
 	b = append(b, id...)
-	b = append(b, `","accountId":"`...)
-	b = append(b, account...)
+	b = append(b, `","accountId":"u`...) // the bare id
+	b = strconv.AppendInt(b, int64(n), 10)
 	b = append(b, `","balanceState":"available","balanceBefore":`...)
 	b = strconv.AppendInt(b, seq-1, 10)
 	b = append(b, `,"balanceAfter":`...)

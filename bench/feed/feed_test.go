@@ -27,8 +27,8 @@ func TestEventsAreNumberedAndStamped(t *testing.T) {
 		if e.EventID != d.ID {
 			t.Errorf("got eventId %s, want %s", e.EventID, d.ID)
 		}
-		if e.AccountID != "user:u7" {
-			t.Errorf("got accountId %s, want user:u7", e.AccountID)
+		if e.AccountID != "u7" {
+			t.Errorf("got accountId %s, want u7", e.AccountID)
 		}
 		if want := int64(i) + 1; e.BalanceAfter != want || d.Seq != want {
 			t.Errorf("got balanceAfter %d and seq %d, want %d", e.BalanceAfter, d.Seq, want)

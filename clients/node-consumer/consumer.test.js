@@ -29,7 +29,8 @@ after(async () => {
 // Adds an entry as docs/streams.md describes it.
 async function addEntry(p, account, seq, more = {}) {
   const id = randomUUID();
-  const data = JSON.stringify({ eventId: id, eventType: 'wallet.balance_updated', accountId: account });
+  const [accountType, accountId] = account.split(':');
+  const data = JSON.stringify({ eventId: id, eventType: 'wallet.balance_updated', accountId, accountType });
   const entry = { id, type: 'wallet.balance_updated', account, seq, key: randomUUID(), amount: 5, data, ...more };
   await redis.xadd(streams[p], '*', ...Object.entries(entry).flat());
 }

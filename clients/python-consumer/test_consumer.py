@@ -17,7 +17,8 @@ class Consumer(unittest.TestCase):
     def add_entry(self, stream, account, seq, **more):
         """Adds an entry as docs/streams.md describes it, and returns its id in the stream."""
         id = str(uuid.uuid4())
-        event = {"eventId": id, "eventType": "wallet.balance_updated", "accountId": account}
+        account_type, account_id = account.split(":")
+        event = {"eventId": id, "eventType": "wallet.balance_updated", "accountId": account_id, "accountType": account_type}
         entry = {"id": id, "type": event["eventType"], "account": account, "seq": seq, "key": str(uuid.uuid4()), "amount": 5}
         return self.redis.xadd(stream, {**entry, "data": json.dumps(event), **more})
 

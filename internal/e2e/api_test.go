@@ -286,3 +286,9 @@ func (a *api) readBalance(account string) balance {
 }
 
 func isModel(account string) bool { return strings.HasPrefix(account, "model:") }
+
+// bareID returns the account's id without its type, as events and balances have it.
+func bareID(account string) string {
+	_, id, _ := strings.Cut(account, ":")
+	return id
+}

@@ -298,6 +298,7 @@ func (c *client) applyEvent(f *frame) {
 	var e struct {
 		EventType     string `json:"eventType"`
 		AccountID     string `json:"accountId"`
+		AccountType   string `json:"accountType"`
 		BalanceState  string `json:"balanceState"`
 		BalanceBefore int64  `json:"balanceBefore"`
 		BalanceAfter  int64  `json:"balanceAfter"`
@@ -312,7 +313,7 @@ func (c *client) applyEvent(f *frame) {
 	}
 	name := fmt.Sprintf("client %s: event %d of %s: ", c.name, f.Seq, f.Account)
 	balances := c.balances[f.Account]
-	checkEqual(c.w, name+"account", e.AccountID, f.Account)
+	checkEqual(c.w, name+"account", e.AccountType+":"+e.AccountID, f.Account)
 	checkEqual(c.w, name+e.BalanceState+" before", e.BalanceBefore, balances[e.BalanceState])
 	checkEqual(c.w, name+e.BalanceState+" after", e.BalanceAfter, e.BalanceBefore+e.ChangeAmount)
 	balances[e.BalanceState] = e.BalanceAfter

@@ -36,7 +36,7 @@ func withOrder(event object) object {
 func balanceEvent(account, accountType, state string, before, after int64) object {
 	return object{
 		"eventType":     "wallet.balance_updated",
-		"accountId":     account,
+		"accountId":     bareID(account),
 		"accountType":   accountType,
 		"balanceState":  state,
 		"balanceBefore": before,
@@ -60,7 +60,7 @@ func earnedEvent(before, after int64) object {
 func heldEvent(amount, available int64) object {
 	return object{
 		"eventType":            "wallet.escrow_held",
-		"userId":               userAccount,
+		"userId":               bareID(userAccount),
 		"amount":               amount,
 		"queueItemId":          "q1",
 		"featureType":          "chip_menu",
@@ -112,7 +112,7 @@ func listPathSteps() []pathStep {
 		{
 			name: "partial settlement",
 			write: func(escrow string) write {
-				return withFields(newPartialSettle(escrow, modelAccount, 120, 180), orderFields)
+				return withFields(newPartialSettle(escrow, bareID(modelAccount), 120, 180), orderFields)
 			},
 			events: []object{
 				withOrder(partiallySettledEvent()),
@@ -141,8 +141,8 @@ func listPathSteps() []pathStep {
 func settledEvent() object {
 	return object{
 		"eventType":          "wallet.escrow_settled",
-		"userId":             userAccount,
-		"modelId":            modelAccount,
+		"userId":             bareID(userAccount),
+		"modelId":            bareID(modelAccount),
 		"amount":             100,
 		"queueItemId":        "q1",
 		"modelEarnedBalance": 100,
@@ -152,7 +152,7 @@ func settledEvent() object {
 func refundedEvent() object {
 	return object{
 		"eventType":            "wallet.escrow_refunded",
-		"userId":               userAccount,
+		"userId":               bareID(userAccount),
 		"amount":               200,
 		"queueItemId":          "q1",
 		"userAvailableBalance": 900,
@@ -163,8 +163,8 @@ func refundedEvent() object {
 func partiallySettledEvent() object {
 	return object{
 		"eventType":            "wallet.escrow_partial_settled",
-		"userId":               userAccount,
-		"modelId":              modelAccount,
+		"userId":               bareID(userAccount),
+		"modelId":              bareID(modelAccount),
 		"refundAmount":         120,
 		"settleAmount":         180,
 		"queueItemId":          "q1",

@@ -17,35 +17,48 @@ const (
 	SystemPayout   Account = "system:payout"
 )
 
-// AccountType is the type of an account: "user" or "model".
+// AccountType is the type of an account: the part of its name before the colon.
 type AccountType string
 
-// The types of accounts that hold points.
+// The types of accounts. Users and models hold points.
 const (
-	TypeUser  AccountType = "user"
-	TypeModel AccountType = "model"
+	TypeUser   AccountType = "user"
+	TypeModel  AccountType = "model"
+	TypeSystem AccountType = "system"
 )
+
+// UserAccount returns the account of the user with an id, such as the userId of an event. It does
+// not validate the id.
+func UserAccount(id string) Account { return Account("user:" + id) }
+
+// ModelAccount returns the account of the model with an id, such as the modelId of an event. It
+// does not validate the id.
+func ModelAccount(id string) Account { return Account("model:" + id) }
 
 // ParseAccount returns s as an account. The text must be user:<id> or model:<id>, where <id>
 // matches [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}. The error is an *InvalidError.
 func ParseAccount(s string) (Account, error) {
+	account := Account(s)
+	holdsPoints := account.IsUser() || account.IsModel()
 	switch {
-	case Account(s).Type() == "":
+	case !holdsPoints:
 		return "", invalidField("/account", "account must be user:<id> or model:<id>")
 	case !bus.ValidAccount(s):
 		return "", invalidField("/account", "account id must match [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}")
 	}
 
-	return Account(s), nil
+	return account, nil
 }
 
-// Type returns the account's type. It returns an empty type for a system account.
+// Type returns the account's type. It returns an empty type if the account has none of the types.
 func (a Account) Type() AccountType {
 	switch {
 	case strings.HasPrefix(string(a), "user:"):
 		return TypeUser
 	case strings.HasPrefix(string(a), "model:"):
 		return TypeModel
+	case strings.HasPrefix(string(a), "system:"):
+		return TypeSystem
 	}
 
 	return ""
@@ -57,7 +70,7 @@ func (a Account) IsUser() bool { return a.Type() == TypeUser }
 // IsModel reports whether the account holds earned points.
 func (a Account) IsModel() bool { return a.Type() == TypeModel }
 
-// ID returns the part after the colon.
+// ID returns the bare id: the part after the colon.
 func (a Account) ID() string {
 	_, id, _ := strings.Cut(string(a), ":")
 	return id

@@ -180,9 +180,9 @@ func (w *eventWriter) buildEscrowPayload(id, eventType string, showUser, showMod
 	}
 
 	b := w.openPayload(id, eventType)
-	b = appendField(b, "userId", string(user.Account))
+	b = appendField(b, "userId", user.Account.ID())
 	if model != nil {
-		b = appendField(b, "modelId", string(model.Account))
+		b = appendField(b, "modelId", model.Account.ID())
 	}
 
 	b = appendField(b, "escrowId", tx.EscrowID.String())
@@ -225,7 +225,7 @@ func (w *eventWriter) buildBalanceDelivery(p *Party, l leg, seq int64) bus.Deliv
 
 	after := p.balanceIn(l.state)
 	b := w.openPayload(d.ID, d.Type)
-	b = appendField(b, "accountId", string(p.Account))
+	b = appendField(b, "accountId", p.Account.ID())
 	b = appendField(b, "accountType", string(p.Account.Type()))
 	b = appendField(b, "balanceState", string(l.state))
 	b = appendNumber(b, "balanceBefore", after-l.amount)

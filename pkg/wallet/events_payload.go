@@ -35,10 +35,11 @@ func (h *EventHeader) Check() error {
 }
 
 // EscrowHeld is the event of a hold: a user's points moved into an escrow. The balances are those
-// after the operation.
+// after the operation. In all events UserID and ModelID are bare ids; UserAccount and ModelAccount
+// return their accounts.
 type EscrowHeld struct {
 	EventHeader
-	UserID               Account   `json:"userId"`
+	UserID               string    `json:"userId"`
 	EscrowID             uuid.UUID `json:"escrowId"`
 	Amount               int64     `json:"amount"`
 	QueueItemID          string    `json:"queueItemId"`
@@ -51,8 +52,8 @@ type EscrowHeld struct {
 // that after the operation.
 type EscrowSettled struct {
 	EventHeader
-	UserID             Account   `json:"userId"`
-	ModelID            Account   `json:"modelId"`
+	UserID             string    `json:"userId"`
+	ModelID            string    `json:"modelId"`
 	EscrowID           uuid.UUID `json:"escrowId"`
 	Amount             int64     `json:"amount"`
 	QueueItemID        string    `json:"queueItemId"`
@@ -63,7 +64,7 @@ type EscrowSettled struct {
 // are those after the operation.
 type EscrowRefunded struct {
 	EventHeader
-	UserID               Account   `json:"userId"`
+	UserID               string    `json:"userId"`
 	EscrowID             uuid.UUID `json:"escrowId"`
 	Amount               int64     `json:"amount"`
 	QueueItemID          string    `json:"queueItemId"`
@@ -75,8 +76,8 @@ type EscrowRefunded struct {
 // points, and the rest returned to the user. The balances are those after the operation.
 type EscrowPartialSettled struct {
 	EventHeader
-	UserID               Account   `json:"userId"`
-	ModelID              Account   `json:"modelId"`
+	UserID               string    `json:"userId"`
+	ModelID              string    `json:"modelId"`
 	EscrowID             uuid.UUID `json:"escrowId"`
 	RefundAmount         int64     `json:"refundAmount"`
 	SettleAmount         int64     `json:"settleAmount"`
@@ -86,16 +87,21 @@ type EscrowPartialSettled struct {
 	ModelEarnedBalance   int64     `json:"modelEarnedBalance"`
 }
 
-// BalanceUpdated is the event of one changed balance of an account.
+// BalanceUpdated is the event of one changed balance of an account. AccountID is the bare id.
 type BalanceUpdated struct {
 	EventHeader
-	AccountID     Account      `json:"accountId"`
+	AccountID     string       `json:"accountId"`
 	AccountType   AccountType  `json:"accountType"`
 	BalanceState  BalanceState `json:"balanceState"`
 	BalanceBefore int64        `json:"balanceBefore"`
 	BalanceAfter  int64        `json:"balanceAfter"`
 	ChangeAmount  int64        `json:"changeAmount"` // signed
 	LedgerEntryID uuid.UUID    `json:"ledgerEntryId"`
+}
+
+// Account returns the account whose balance changed.
+func (e *BalanceUpdated) Account() Account {
+	return Account(string(e.AccountType) + ":" + e.AccountID)
 }
 
 // OnEscrowHeld returns a handler that calls handle for each EventEscrowHeld. It is meant for a

@@ -66,6 +66,56 @@ func readDeliveries(t *testing.T, l *wallet.Ledger, accounts ...wallet.Account) 
 	return deliveries
 }
 
+// TestPayloadsHaveBareIDs checks the ids of all parties, and that they lead back to the accounts.
+func TestPayloadsHaveBareIDs(t *testing.T) {
+	t.Parallel()
+	l := wallettest.Open(t, wallettest.SQLite(t), wallet.Config{})
+	doEachOperation(t, l)
+	userID := testUser.ID()
+	modelID := testModel.ID()
+	account := ""
+	b := membus.New(bus.Config{Synchronous: true})
+	_, err := b.Subscribe(bus.Subscription{ID: "all", Handler: bus.Route(
+		wallet.OnEscrowHeld(func(_ context.Context, e wallet.EscrowHeld) error {
+			checkEqual(t, "user of a hold", e.UserID, userID)
+			return nil
+		}),
+		wallet.OnEscrowRefunded(func(_ context.Context, e wallet.EscrowRefunded) error {
+			checkEqual(t, "user of a refund", e.UserID, userID)
+			return nil
+		}),
+		wallet.OnEscrowSettled(func(_ context.Context, e wallet.EscrowSettled) error {
+			checkEqual(t, "user of a settlement", e.UserID, userID)
+			checkEqual(t, "model of a settlement", e.ModelID, modelID)
+			return nil
+		}),
+		wallet.OnEscrowPartialSettled(func(_ context.Context, e wallet.EscrowPartialSettled) error {
+			checkEqual(t, "account of userId", wallet.UserAccount(e.UserID), testUser)
+			checkEqual(t, "account of modelId", wallet.ModelAccount(e.ModelID), testModel)
+			return nil
+		}),
+		wallet.OnBalanceUpdated(func(_ context.Context, e wallet.BalanceUpdated) error {
+			checkEqual(t, "bare accountId", e.AccountID, wallet.Account(account).ID())
+			checkEqual(t, "account of a balance", string(e.Account()), account)
+			return nil
+		}),
+	)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range readDeliveries(t, l, testUser, testModel) {
+		account = d.Account
+		err := b.Deliver(t.Context(), d)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	err = b.Close(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // payloads are the payloads that typed handlers received, encoded again, by event id.
 type payloads map[string][]byte
 

@@ -27,11 +27,11 @@ func ExampleOnEscrowHeld() {
 		panic(err)
 	}
 	_, err = b.Publish(context.Background(),
-		bus.Event{Type: wallet.EventEscrowHeld, Account: "user:u1", Data: []byte(`{"version":"1.0","userId":"user:u1","amount":50,"featureType":"chip_menu"}`)},
-		bus.Event{Type: wallet.EventEscrowSettled, Account: "user:u1", Data: []byte(`{"version":"1.0","modelId":"model:m1","amount":50}`)})
+		bus.Event{Type: wallet.EventEscrowHeld, Account: "user:u1", Data: []byte(`{"version":"1.0","userId":"u1","amount":50,"featureType":"chip_menu"}`)},
+		bus.Event{Type: wallet.EventEscrowSettled, Account: "user:u1", Data: []byte(`{"version":"1.0","modelId":"m1","amount":50}`)})
 	fmt.Println(err)
 	// Output:
-	// user:u1 holds 50 for chip_menu
-	// model:m1 earned 50
+	// u1 holds 50 for chip_menu
+	// m1 earned 50
 	// <nil>
 }

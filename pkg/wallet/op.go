@@ -32,7 +32,7 @@ type Op struct {
 	Account Account // credit, debit, hold: the account that changes
 
 	EscrowID uuid.UUID // settle, refund, partial_settle
-	Model    Account   // settle, partial_settle: the account that earns
+	Model    Account   // settle, partial_settle: the account that earns, model:<id>
 
 	Amount       int64 // all operations but partial_settle: whole points
 	RefundAmount int64 // partial_settle: points that return to the user

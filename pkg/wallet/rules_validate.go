@@ -128,9 +128,8 @@ func (v *validator) validateModel(op *Op) {
 		return
 	}
 
-	v.validateAccount("/modelId", op.Model)
-	if op.Model.IsUser() {
-		v.addProblem("/modelId", "modelId must be model:<id>")
+	if !op.Model.IsModel() || !bus.ValidAccount(string(op.Model)) {
+		v.addProblem("/modelId", "must be model:<id> or the bare <id>; the id must match [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}")
 	}
 }
 

@@ -43,7 +43,7 @@ func BenchmarkAppendMessages(b *testing.B) {
 const sampleEvent = `{"op":"event","sub":"wallet","account":"user:u1","seq":3,"event":{` +
 	`"eventId":"1bb37aad-3cb7-57de-8ed3-f2bdf2224a9b","eventType":"wallet.balance_updated",` +
 	`"timestamp":"2026-11-28T10:51:12.429Z","transactionId":"01a221c7-cead-72b9-ac1d-05ca6fd3a651",` +
-	`"reason":"admin_credit","source":"wallet-core","version":"1.0","accountId":"user:u1",` +
+	`"reason":"admin_credit","source":"wallet-core","version":"1.0","accountId":"u1",` +
 	`"accountType":"user","balanceState":"available","balanceBefore":700,"balanceAfter":705,` +
 	`"changeAmount":5,"ledgerEntryId":"42199e17-ea20-5b47-95f1-cbaac937d4bc"}}`
 
