@@ -195,7 +195,9 @@ var exportColumns = []struct {
 }{
 	{"entryId", func(e *wallet.Entry) string { return e.ID.String() }},
 	{"transactionId", func(e *wallet.Entry) string { return e.TransactionID.String() }},
-	{"accountId", func(e *wallet.Entry) string { return string(e.Account) }},
+	{"account", func(e *wallet.Entry) string { return string(e.Account) }},
+	{"accountId", func(e *wallet.Entry) string { return e.Account.ID() }},
+	{"accountType", func(e *wallet.Entry) string { return string(e.Account.Type()) }},
 	{"balanceState", func(e *wallet.Entry) string { return string(e.State) }},
 	{"amount", func(e *wallet.Entry) string { return strconv.FormatInt(e.Amount, 10) }},
 	{"balanceBefore", func(e *wallet.Entry) string { return strconv.FormatInt(e.BalanceBefore, 10) }},

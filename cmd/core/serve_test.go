@@ -222,7 +222,7 @@ func TestVerifyAndExportReadPostgres(t *testing.T) {
 	s.stop()
 	for command, want := range map[string]string{
 		"verify": "no findings",
-		"export": ",user:u1,available,1,0,1,1,credit,",
+		"export": ",user:u1,u1,user,available,1,0,1,1,credit,",
 	} {
 		t.Run(command, func(t *testing.T) {
 			p := launchCommand(t, command, "--account", "user:u1", "--database-url", database)

@@ -79,8 +79,8 @@ func TestEscrowsShowTheirState(t *testing.T) {
 		escrow := h.expect(http.StatusOK, request{path: "/v1/escrows/" + split}).json
 		h.expectFields(escrow, item{
 			"status":       "partially_settled",
-			"userId":       "user:u1",
-			"modelId":      "model:m1",
+			"userId":       "u1",
+			"modelId":      "m1",
 			"amount":       30.0,
 			"refundAmount": 10.0,
 			"settleAmount": 20.0,

@@ -124,6 +124,12 @@ func TestBadHeaders(t *testing.T) {
 	})
 }
 
+// badModelIDs are neither the bare id of a model nor its full form.
+var badModelIDs = []string{
+	"", "user:u1", "a b", "model:", "model:model:m1", "model:a b", "system:payout", ":m1", "-m1", "m1:",
+	strings.Repeat("m", 129), "model:" + strings.Repeat("m", 129),
+}
+
 func TestBadIDs(t *testing.T) {
 	onEachDatabase(t, func(h *harness) {
 		for _, id := range []string{
@@ -139,12 +145,17 @@ func TestBadIDs(t *testing.T) {
 		for _, path := range []string{"/v1/escrows/nonsense", "/v1/transactions/nonsense"} {
 			h.runCase(path, func(h *harness) { h.expectInvalid(request{path: path}) })
 		}
-		for _, modelID := range []string{"", "user:u1", "a b", "model:", "system:payout"} {
-			h.runCase("model "+strconv.Quote(modelID), func(h *harness) {
-				body := settleBody(1)
-				body["modelId"] = modelID
-				h.expectInvalid(request{path: "/v1/escrows/01936f5e-7c1a-7b3e-9f00-3a5d8f0c1b2a/settle", body: body})
-			})
+		for _, modelID := range badModelIDs {
+			for call, body := range map[string]item{"settle": settleBody(1), "partial-settle": partialSettleBody(1, 1)} {
+				h.runCase(call+" with model "+strconv.Quote(modelID), func(h *harness) {
+					body["modelId"] = modelID
+					path := "/v1/escrows/01936f5e-7c1a-7b3e-9f00-3a5d8f0c1b2a/" + call
+					problem := h.expectInvalid(request{path: path, body: body})
+					if got := h.firstPointer(problem.json); got != "/modelId" {
+						h.Errorf("got pointer %s, want /modelId", got)
+					}
+				})
+			}
 		}
 	})
 }

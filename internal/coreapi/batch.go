@@ -29,7 +29,7 @@ type batchItem struct {
 	IdempotencyKey   string `json:"idempotencyKey" pattern:"^[!-~]{1,255}$" example:"order-4711-hold" doc:"The key of this operation. It has the same meaning and the same scope as the Idempotency-Key header of a single call."`
 	Account          string `json:"account,omitempty" example:"user:u1" doc:"For credit, debit and hold."`
 	EscrowID         string `json:"escrowId,omitempty" format:"uuid" doc:"For settle, refund and partial_settle."`
-	ModelID          string `json:"modelId,omitempty" example:"model:m1" doc:"For settle and partial_settle: model:<id>, or the bare <id>."`
+	ModelID          string `json:"modelId,omitempty" example:"m1" doc:"For settle and partial_settle: the bare <id>, or model:<id>. Both are the same request."`
 	Amount           int64  `json:"amount,omitempty" minimum:"1" maximum:"9007199254740991" example:"100" doc:"For all operations except partial_settle."`
 	RefundAmount     int64  `json:"refundAmount,omitempty" minimum:"1" maximum:"9007199254740991" doc:"For partial_settle."`
 	SettleAmount     int64  `json:"settleAmount,omitempty" minimum:"1" maximum:"9007199254740991" doc:"For partial_settle."`

@@ -206,7 +206,7 @@ func modelAccount(id string) wallet.Account {
 	if id == "" || strings.Contains(id, ":") {
 		return wallet.Account(id)
 	}
-	return wallet.Account("model:" + id)
+	return wallet.ModelAccount(id)
 }
 
 // holdDuration returns the duration of a hold. nil means that the hold does not expire. For a

@@ -14,7 +14,9 @@ import (
 type entryShape struct {
 	EntryID       uuid.UUID `json:"entryId" format:"uuid"`
 	TransactionID uuid.UUID `json:"transactionId" format:"uuid"`
-	AccountID     string    `json:"accountId" example:"user:u1"`
+	Account       string    `json:"account" example:"user:u1" doc:"The account that the entry changes. In a transaction also a system account: system:issuance or system:payout."`
+	AccountID     string    `json:"accountId" example:"u1" doc:"The bare id of the account."`
+	AccountType   string    `json:"accountType" enum:"user,model,system"`
 	BalanceState  string    `json:"balanceState" enum:"available,escrow,earned,system" doc:"The balance that the entry changes."`
 	Amount        int64     `json:"amount" example:"-100" doc:"Signed. The amounts of a transaction sum to zero."`
 	BalanceBefore int64     `json:"balanceBefore" example:"500" doc:"0 for a system account, because it has no running balance."`
@@ -36,7 +38,9 @@ func newEntryShape(e *wallet.Entry) entryShape {
 	return entryShape{
 		EntryID:       e.ID,
 		TransactionID: e.TransactionID,
-		AccountID:     string(e.Account),
+		Account:       string(e.Account),
+		AccountID:     e.Account.ID(),
+		AccountType:   string(e.Account.Type()),
 		BalanceState:  string(e.State),
 		Amount:        e.Amount,
 		BalanceBefore: e.BalanceBefore,

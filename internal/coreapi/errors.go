@@ -107,7 +107,9 @@ func addMembers(d *problem.Details, err error) {
 			balance = "earnedBalance"
 		}
 		d.Extra = map[string]any{
-			"accountId":       funds.Account,
+			"account":         funds.Account,
+			"accountId":       funds.Account.ID(),
+			"accountType":     funds.Account.Type(),
 			balance:           funds.Available,
 			"requestedAmount": funds.Requested,
 		}

@@ -10,7 +10,7 @@ import (
 // escrowShape is an escrow in an answer. Optional members are absent, never null or "".
 type escrowShape struct {
 	EscrowID           uuid.UUID `json:"escrowId" format:"uuid"`
-	UserID             string    `json:"userId" example:"user:u1" doc:"The account whose points are held."`
+	UserID             string    `json:"userId" example:"u1" doc:"The bare id of the user whose points are held."`
 	Amount             int64     `json:"amount" example:"100"`
 	Status             string    `json:"status" enum:"held,settled,refunded,partially_settled"`
 	Reason             string    `json:"reason" example:"chip_menu_purchase" doc:"The reason of the hold."`
@@ -19,7 +19,7 @@ type escrowShape struct {
 	CreatedAt          string    `json:"createdAt" format:"date-time"`
 	ExpiresAt          string    `json:"expiresAt,omitempty" format:"date-time"`
 	ClosedAt           string    `json:"closedAt,omitempty" format:"date-time"`
-	ModelID            string    `json:"modelId,omitempty" example:"model:m1" doc:"The model that earned the points."`
+	ModelID            string    `json:"modelId,omitempty" example:"m1" doc:"The bare id of the model that earned the points."`
 	RefundAmount       int64     `json:"refundAmount,omitempty" example:"40" doc:"The points that were returned to the user."`
 	SettleAmount       int64     `json:"settleAmount,omitempty" example:"60" doc:"The points that the model earned."`
 	HoldTransactionID  uuid.UUID `json:"holdTransactionId" format:"uuid"`
@@ -29,7 +29,7 @@ type escrowShape struct {
 func newEscrowShape(e *wallet.Escrow) escrowShape {
 	return escrowShape{
 		EscrowID:           e.ID,
-		UserID:             string(e.User),
+		UserID:             e.User.ID(),
 		Amount:             e.Amount,
 		Status:             string(e.Status),
 		Reason:             e.Reason,
@@ -38,7 +38,7 @@ func newEscrowShape(e *wallet.Escrow) escrowShape {
 		CreatedAt:          formatTime(e.CreatedAt),
 		ExpiresAt:          optionalTime(e.ExpiresAt),
 		ClosedAt:           optionalTime(e.ClosedAt),
-		ModelID:            string(e.Model),
+		ModelID:            e.Model.ID(),
 		RefundAmount:       e.RefundAmount,
 		SettleAmount:       e.SettleAmount,
 		HoldTransactionID:  e.HeldBy,

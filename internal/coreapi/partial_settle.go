@@ -9,7 +9,7 @@ import (
 
 // partialSettleBody is the body of a partial settlement. wallet.Op.Validate validates it.
 type partialSettleBody struct {
-	ModelID       string `json:"modelId" example:"model:m1" doc:"The model that earns the points: model:<id>, or the bare <id>."`
+	ModelID       string `json:"modelId" example:"m1" doc:"The model that earns the points: the bare <id>, or model:<id>. Both are the same request."`
 	RefundAmount  int64  `json:"refundAmount" minimum:"1" maximum:"9007199254740991" example:"40" doc:"The points that are returned to the user. The sum of refundAmount and settleAmount must equal the escrow's amount."`
 	SettleAmount  int64  `json:"settleAmount" minimum:"1" maximum:"9007199254740991" example:"60" doc:"The points that the model earns."`
 	Reason        string `json:"reason" pattern:"^[a-z][a-z0-9_]{0,63}$" example:"partial_performance" doc:"The reason, as a structured code."`

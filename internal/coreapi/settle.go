@@ -9,7 +9,7 @@ import (
 
 // settleBody is the body of a settlement. wallet.Op.Validate validates it.
 type settleBody struct {
-	ModelID       string `json:"modelId" example:"model:m1" doc:"The model that earns the points: model:<id>, or the bare <id>."`
+	ModelID       string `json:"modelId" example:"m1" doc:"The model that earns the points: the bare <id>, or model:<id>. Both are the same request."`
 	Amount        int64  `json:"amount" minimum:"1" maximum:"9007199254740991" example:"100" doc:"The full amount of the escrow."`
 	Reason        string `json:"reason" pattern:"^[a-z][a-z0-9_]{0,63}$" example:"performance_completed" doc:"The reason, as a structured code."`
 	QueueItemID   string `json:"queueItemId" minLength:"1" maxLength:"255" example:"queue-1" doc:"The queue item that closes the escrow."`
