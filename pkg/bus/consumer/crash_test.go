@@ -231,7 +231,12 @@ func testRestart(t *testing.T, keepsData bool, args ...string) {
 	if !keepsData {
 		return
 	}
-	streamtest.WaitFor(t, "all events", func() bool { return countPending(t, rdb, keys) == 0 })
+	streamtest.WaitFor(t, "all events", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(handled) == events+1
+	})
+	streamtest.WaitFor(t, "all acknowledgements", func() bool { return countPending(t, rdb, keys) == 0 })
 	for i := range events {
 		if n := countCalls(fmt.Sprint("e", i)); n != 1 {
 			t.Errorf("e%d: got %d calls, want 1", i, n)
