@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -140,7 +141,7 @@ func (b *bench) fillBalances(ctx context.Context, db *sql.DB, namespace string, 
 
 	rows, err := db.QueryContext(
 		ctx,
-		`SELECT account, available, escrow, seq, updated_at FROM wallets WHERE account = ANY($1)`,
+		`SELECT account, available, escrow, seq, hash, updated_at FROM wallets WHERE account = ANY($1)`,
 		pq.StringArray(names),
 	)
 	if err != nil {
@@ -153,8 +154,9 @@ func (b *bench) fillBalances(ctx context.Context, db *sql.DB, namespace string, 
 		for rows.Next() {
 			var account string
 			var available, escrow, seq int64
+			var hash []byte
 			var updatedAt time.Time
-			err := rows.Scan(&account, &available, &escrow, &seq, &updatedAt)
+			err := rows.Scan(&account, &available, &escrow, &seq, &hash, &updatedAt)
 			if err != nil {
 				return err
 			}
@@ -163,6 +165,7 @@ func (b *bench) fillBalances(ctx context.Context, db *sql.DB, namespace string, 
 				"available", available,
 				"escrow", escrow,
 				"seq", seq,
+				"chain", hex.EncodeToString(hash[:8]),
 				"updatedAt", updatedAt.UTC().Format(bus.TimeFormat))
 		}
 

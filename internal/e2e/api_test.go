@@ -45,11 +45,12 @@ type receipt struct {
 }
 
 type balance struct {
-	AccountID        string `json:"accountId"`
+	Account          string `json:"account"`
 	AvailableBalance int64  `json:"availableBalance"`
 	EscrowBalance    int64  `json:"escrowBalance"`
 	EarnedBalance    int64  `json:"earnedBalance"`
 	Seq              int64  `json:"seq"`
+	Chain            string `json:"chain"`
 }
 
 func (a answer) isDone() bool {

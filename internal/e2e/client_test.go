@@ -261,7 +261,7 @@ func (c *client) handleResync(f *frame) {
 
 // setBalance sets the balance of an account from a snapshot.
 func (c *client) setBalance(account string, b *balance, seq int64) {
-	checkEqual(c.w, "client "+c.name+": account of the snapshot", b.AccountID, account)
+	checkEqual(c.w, "client "+c.name+": account of the snapshot", b.Account, account)
 	checkEqual(c.w, "client "+c.name+": seq of the snapshot of "+account, b.Seq, seq)
 	c.balances[account] = map[string]int64{
 		"available": b.AvailableBalance,

@@ -85,8 +85,8 @@ func doPath(t *testing.T, a *api) *pathEvents {
 			want.parties[modelAccount].addEvent(s.events[i], hiddenFromModel, isOriginal, got.at)
 		}
 		for _, b := range got.receipt.Balances {
-			name := s.name + ": seq of " + b.AccountID + " in the receipt"
-			checkEqual(t, name, b.Seq, int64(len(want.parties[b.AccountID].views)))
+			name := s.name + ": seq of " + b.Account + " in the receipt"
+			checkEqual(t, name, b.Seq, int64(len(want.parties[b.Account].views)))
 		}
 	}
 	return want

@@ -206,20 +206,23 @@ func (w *world) readHash(account string) map[string]string {
 // checkHash compares the account's balance hash with the ledger's balance.
 func (w *world) checkHash(b balance) {
 	w.Helper()
-	want := map[string]string{"seq": strconv.FormatInt(b.Seq, 10)}
-	if isModel(b.AccountID) {
+	want := map[string]string{
+		"seq":   strconv.FormatInt(b.Seq, 10),
+		"chain": b.Chain,
+	}
+	if isModel(b.Account) {
 		want["earned"] = strconv.FormatInt(b.EarnedBalance, 10)
 	} else {
 		want["available"] = strconv.FormatInt(b.AvailableBalance, 10)
 		want["escrow"] = strconv.FormatInt(b.EscrowBalance, 10)
 	}
-	got := w.readHash(b.AccountID)
+	got := w.readHash(b.Account)
 	if got["updatedAt"] == "" {
-		w.Errorf("balance hash of %s: got no updatedAt", b.AccountID)
+		w.Errorf("balance hash of %s: got no updatedAt", b.Account)
 	}
 	delete(got, "updatedAt")
 	if !reflect.DeepEqual(got, want) {
-		w.Errorf("balance hash of %s: got %v, want %v", b.AccountID, got, want)
+		w.Errorf("balance hash of %s: got %v, want %v", b.Account, got, want)
 	}
 }
 

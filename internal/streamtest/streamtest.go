@@ -3,6 +3,8 @@ package streamtest
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"log/slog"
 	"net"
@@ -76,7 +78,12 @@ func DiscardLogger() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // NewUpdate returns an update with n deliveries to an account, with seqs from first on.
 func NewUpdate(account string, first int64, n int) bus.AccountUpdate {
-	update := bus.AccountUpdate{Key: fmt.Sprintf("tx-%d:%s", first, account), Account: account}
+	update := bus.AccountUpdate{
+		Key:     fmt.Sprintf("tx-%d:%s", first, account),
+		Account: account,
+		Before:  ChainAt(account, first-1),
+	}
+
 	for i := range n {
 		seq := first + int64(i)
 		update.Deliveries = append(update.Deliveries, bus.Delivery{
@@ -84,6 +91,7 @@ func NewUpdate(account string, first int64, n int) bus.AccountUpdate {
 			Type:    "wallet.balance_updated",
 			Account: account,
 			Seq:     seq,
+			Chain:   ChainAt(account, seq),
 			Amount:  5,
 			Reason:  "admin_credit",
 			Data:    fmt.Appendf(nil, `{"seq":%d,"account":%q}`, seq, account),
@@ -91,7 +99,13 @@ func NewUpdate(account string, first int64, n int) bus.AccountUpdate {
 	}
 
 	last := first + int64(n) - 1
-	update.Balance = bus.Balance{Account: account, Seq: last, UpdatedAt: time.UnixMilli(1_700_000_000_000 + last)}
+	update.Balance = bus.Balance{
+		Account:   account,
+		Seq:       last,
+		Chain:     ChainAt(account, last),
+		UpdatedAt: time.UnixMilli(1_700_000_000_000 + last),
+	}
+
 	if strings.HasPrefix(account, "model:") {
 		update.Balance.Earned = 10 * last
 	} else {
@@ -100,6 +114,16 @@ func NewUpdate(account string, first int64, n int) bus.AccountUpdate {
 	}
 
 	return update
+}
+
+// ChainAt returns the chain that NewUpdate gives to an account's event.
+func ChainAt(account string, seq int64) bus.Chain {
+	if seq == 0 {
+		return 0
+	}
+
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", account, seq))
+	return bus.Chain(binary.BigEndian.Uint64(sum[:]))
 }
 
 // NewPublication returns n deliveries to the account, with seqs from first on.

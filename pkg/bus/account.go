@@ -35,6 +35,12 @@ func ValidAccount(s string) bool {
 	return true
 }
 
+// AccountID returns the <id> of an account user:<id> or model:<id>.
+func AccountID(account string) string {
+	_, id, _ := strings.Cut(account, ":")
+	return id
+}
+
 func isAlphanumeric(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 }

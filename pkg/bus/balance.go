@@ -17,6 +17,7 @@ type Balance struct {
 	Escrow    int64
 	Earned    int64
 	Seq       int64     // seq of the newest event that these amounts include; 0: the account is unknown
+	Chain     Chain     // of the same event
 	UpdatedAt time.Time // zero: never
 }
 
@@ -32,14 +33,16 @@ func (b Balance) MarshalJSON() ([]byte, error) { return b.AppendJSON(nil), nil }
 
 // AppendJSON appends the balance of the wire contract:
 //
-//	{"accountId","accountType","availableBalance"?,"escrowBalance"?,"earnedBalance"?,
-//	"currency":"points","seq","lastUpdated"}
+//	{"account","accountId","accountType","availableBalance"?,"escrowBalance"?,"earnedBalance"?,
+//	"currency":"points","seq","chain","lastUpdated"}
 //
 // lastUpdated is 1970-01-01T00:00:00.000Z if the account never changed. No other function writes the
 // JSON of a balance. It does not use reflection, which takes ten times as long.
 func (b *Balance) AppendJSON(dst []byte) []byte {
-	dst = append(dst, `{"accountId":`...)
+	dst = append(dst, `{"account":`...)
 	dst = appendAccount(dst, b.Account)
+	dst = append(dst, `,"accountId":`...)
+	dst = appendAccountID(dst, b.Account)
 	if b.IsModel() {
 		dst = append(dst, `,"accountType":"model","earnedBalance":`...)
 		dst = strconv.AppendInt(dst, b.Earned, 10)
@@ -52,7 +55,9 @@ func (b *Balance) AppendJSON(dst []byte) []byte {
 
 	dst = append(dst, `,"currency":"points","seq":`...)
 	dst = strconv.AppendInt(dst, b.Seq, 10)
-	dst = append(dst, `,"lastUpdated":"`...)
+	dst = append(dst, `,"chain":"`...)
+	dst = b.Chain.AppendHex(dst)
+	dst = append(dst, `","lastUpdated":"`...)
 	at := b.UpdatedAt
 	if at.IsZero() {
 		at = time.UnixMilli(0)
@@ -65,8 +70,7 @@ func (b *Balance) AppendJSON(dst []byte) []byte {
 // appendAccount appends the account as a JSON string. A valid account needs no escaping.
 func appendAccount(dst []byte, account string) []byte {
 	if !ValidAccount(account) {
-		quoted, _ := json.Marshal(account) // a string can always be marshaled
-		return append(dst, quoted...)
+		return appendQuoted(dst, account)
 	}
 
 	dst = append(dst, '"')
@@ -74,16 +78,33 @@ func appendAccount(dst []byte, account string) []byte {
 	return append(dst, '"')
 }
 
+// appendAccountID appends the account's id as a JSON string.
+func appendAccountID(dst []byte, account string) []byte {
+	if !ValidAccount(account) {
+		return appendQuoted(dst, AccountID(account))
+	}
+
+	dst = append(dst, '"')
+	dst = append(dst, AccountID(account)...)
+	return append(dst, '"')
+}
+
+func appendQuoted(dst []byte, s string) []byte {
+	quoted, _ := json.Marshal(s) // a string can always be marshaled
+	return append(dst, quoted...)
+}
+
 // UnmarshalJSON decodes the output of MarshalJSON. It returns an error if an amount of the
 // account's type is missing, since a missing amount must never be shown as zero.
 func (b *Balance) UnmarshalJSON(data []byte) error {
 	var w struct {
-		AccountID        string    `json:"accountId"`
+		Account          string    `json:"account"`
 		AccountType      string    `json:"accountType"`
 		AvailableBalance *int64    `json:"availableBalance"`
 		EscrowBalance    *int64    `json:"escrowBalance"`
 		EarnedBalance    *int64    `json:"earnedBalance"`
 		Seq              int64     `json:"seq"`
+		Chain            Chain     `json:"chain"`
 		LastUpdated      time.Time `json:"lastUpdated"`
 	}
 
@@ -92,7 +113,7 @@ func (b *Balance) UnmarshalJSON(data []byte) error {
 		return err
 	}
 
-	*b = Balance{Account: w.AccountID, Seq: w.Seq}
+	*b = Balance{Account: w.Account, Seq: w.Seq, Chain: w.Chain}
 	if w.LastUpdated.UnixMilli() != 0 {
 		b.UpdatedAt = w.LastUpdated
 	}
@@ -104,7 +125,7 @@ func (b *Balance) UnmarshalJSON(data []byte) error {
 	case w.AccountType == "model" && w.EarnedBalance != nil:
 		b.Earned = *w.EarnedBalance
 	default:
-		return fmt.Errorf("balance of %q must have a known type and all of its amounts", w.AccountID)
+		return fmt.Errorf("balance of %q must have a known type and all of its amounts", w.Account)
 	}
 
 	return nil

@@ -2,6 +2,8 @@ package bus
 
 import (
 	"encoding/json"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,24 +20,30 @@ func TestBalanceHasTheJSONOfTheContract(t *testing.T) {
 			updated = b.UpdatedAt
 		}
 		lastUpdated := updated.UTC().Format(TimeFormat)
+		_, id, _ := strings.Cut(b.Account, ":")
+		chain := fmt.Sprintf("%016x", uint64(b.Chain))
 		var contract any = struct {
+			Account          string `json:"account"`
 			AccountID        string `json:"accountId"`
 			AccountType      string `json:"accountType"`
 			AvailableBalance int64  `json:"availableBalance"`
 			EscrowBalance    int64  `json:"escrowBalance"`
 			Currency         string `json:"currency"`
 			Seq              int64  `json:"seq"`
+			Chain            string `json:"chain"`
 			LastUpdated      string `json:"lastUpdated"`
-		}{b.Account, "user", b.Available, b.Escrow, "points", b.Seq, lastUpdated}
+		}{b.Account, id, "user", b.Available, b.Escrow, "points", b.Seq, chain, lastUpdated}
 		if b.IsModel() {
 			contract = struct {
+				Account       string `json:"account"`
 				AccountID     string `json:"accountId"`
 				AccountType   string `json:"accountType"`
 				EarnedBalance int64  `json:"earnedBalance"`
 				Currency      string `json:"currency"`
 				Seq           int64  `json:"seq"`
+				Chain         string `json:"chain"`
 				LastUpdated   string `json:"lastUpdated"`
-			}{b.Account, "model", b.Earned, "points", b.Seq, lastUpdated}
+			}{b.Account, id, "model", b.Earned, "points", b.Seq, chain, lastUpdated}
 		}
 		want, err := json.Marshal(contract)
 		if err != nil {
@@ -63,6 +71,7 @@ func drawBalance(t *rapid.T) Balance {
 		Escrow:    number.Draw(t, "escrow"),
 		Earned:    number.Draw(t, "earned"),
 		Seq:       number.Draw(t, "seq"),
+		Chain:     Chain(rapid.Uint64().Draw(t, "chain")),
 	}
 	if rapid.Bool().Draw(t, "malformed account") {
 		b.Account = "user:" + rapid.String().Draw(t, "id")

@@ -62,6 +62,8 @@ type Event struct {
 	// Seq numbers the ledger's events of one account: 1, 2, 3 … without a hole. In events of other
 	// producers it must be 0.
 	Seq int64
+	// Chain identifies the account's history up to this event. It is 0 in events of other producers.
+	Chain Chain
 	// Key is an idempotency key: two events with the same Key are the same event, even if their IDs
 	// differ. It is at most 255 visible ASCII characters; empty: the event has none. The ledger's
 	// events of one transaction and account share a Key.

@@ -7,6 +7,7 @@ type Delivery struct {
 	Type        string // event type, such as wallet.escrow_held
 	Account     string // user:<id> or model:<id>
 	Seq         int64  // number among the account's events: 1, 2, 3 … without a hole
+	Chain       Chain  // identifies the account's history up to this event
 	Amount      int64  // whole points; 0: the event has none
 	Reason      string // reason code; empty: the event has none
 	Feature     string // featureType; empty: the event has none
@@ -36,6 +37,7 @@ func (d *Delivery) ForAccount() []byte {
 type AccountUpdate struct {
 	Key        string     // deduplication key, unique per transaction and account
 	Account    string     // account of all deliveries
+	Before     Chain      // Chain of the account's event before the first delivery; 0: there is none
 	Deliveries []Delivery // at least one; Seq rises by one from each to the next
 	Balance    Balance    // the account's balance after the last delivery
 }
@@ -45,6 +47,9 @@ func (u *AccountUpdate) First() int64 { return u.Deliveries[0].Seq }
 
 // Last returns the seq of the last delivery.
 func (u *AccountUpdate) Last() int64 { return u.Deliveries[len(u.Deliveries)-1].Seq }
+
+// Chain returns the chain of the last delivery.
+func (u *AccountUpdate) Chain() Chain { return u.Deliveries[len(u.Deliveries)-1].Chain }
 
 // deliveryOverhead is about how many bytes a delivery takes besides its payload: ids, names,
 // reasons.

@@ -9,8 +9,9 @@ type OutboxRow struct {
 	Updates     []AccountUpdate // one for each party, the user's first
 }
 
-// Position is an account and the seq of its newest event.
+// Position is an account with the seq and the chain of one of its events, usually the newest one.
 type Position struct {
 	Account string
 	Seq     int64
+	Chain   Chain
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/redroomrewards/realtime/internal/streamtest"
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/bus/publish"
@@ -58,6 +59,7 @@ func publishState(t testing.TB, p *publish.Publisher, account string, seq int64)
 			Type:    "t",
 			Account: account,
 			Seq:     seq,
+			Chain:   streamtest.ChainAt(account, seq),
 			Data:    []byte("{}"),
 		}},
 		Balance: bus.Balance{
@@ -131,8 +133,21 @@ func TestGetReadsHash(t *testing.T) {
 		publishState(t, p, "user:a", 7)
 		publishState(t, p, "model:m", 3)
 		for _, want := range []bus.Balance{
-			{Account: "user:a", Available: 700, Escrow: 7, Seq: 7, UpdatedAt: updatedAt(7)},
-			{Account: "model:m", Earned: 30, Seq: 3, UpdatedAt: updatedAt(3)},
+			{
+				Account:   "user:a",
+				Available: 700,
+				Escrow:    7,
+				Seq:       7,
+				Chain:     streamtest.ChainAt("user:a", 7),
+				UpdatedAt: updatedAt(7),
+			},
+			{
+				Account:   "model:m",
+				Earned:    30,
+				Seq:       3,
+				Chain:     streamtest.ChainAt("model:m", 3),
+				UpdatedAt: updatedAt(3),
+			},
 		} {
 			got := mustGet(t, b, want.Account)
 			if got != want {
@@ -188,8 +203,8 @@ func TestGetReportsIncompleteHash(t *testing.T) {
 		}
 		t.Run("absent", func(t *testing.T) { checkIncomplete(t, b, "user:a") })
 		for account, fields := range map[string][]string{
-			"user:a":  {"available", "escrow", "seq", "updatedAt"},
-			"model:m": {"earned", "seq", "updatedAt"},
+			"user:a":  {"available", "escrow", "seq", "chain", "updatedAt"},
+			"model:m": {"earned", "seq", "chain", "updatedAt"},
 		} {
 			for _, field := range fields {
 				for _, value := range []string{"", "x", "-1", "1.5", "99999999999999999999"} {
@@ -359,6 +374,7 @@ func TestDefaultConfigReadsRedis(t *testing.T) {
 			"available": 10 * seq,
 			"escrow":    0,
 			"seq":       seq,
+			"chain":     streamtest.ChainAt("user:a", seq).String(),
 			"updatedAt": "2026-11-29T00:00:00.000Z",
 		}
 		err := rdb.HSet(t.Context(), keys.BalanceHash("user:a"), fields).Err()

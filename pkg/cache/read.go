@@ -12,10 +12,10 @@ import (
 // fields of the account's type in the publisher's format.
 func (b *Balances) readHash(ctx context.Context, name string) (balance bus.Balance, ok bool, err error) {
 	balance.Account = name
-	fields := []string{"seq", "updatedAt", "available", "escrow"}
+	fields := []string{"seq", "chain", "updatedAt", "available", "escrow"}
 	amounts := []*int64{&balance.Available, &balance.Escrow}
 	if balance.IsModel() {
-		fields = []string{"seq", "updatedAt", "earned"}
+		fields = []string{"seq", "chain", "updatedAt", "earned"}
 		amounts = []*int64{&balance.Earned}
 	}
 
@@ -24,7 +24,13 @@ func (b *Balances) readHash(ctx context.Context, name string) (balance bus.Balan
 		return bus.Balance{}, false, err
 	}
 
-	updatedAt, _ := values[1].(string)
+	chain, _ := values[1].(string)
+	balance.Chain, err = bus.ParseChain(chain)
+	if err != nil {
+		return bus.Balance{}, false, nil //nolint:nilerr // the hash is incomplete: the caller asks the ledger
+	}
+
+	updatedAt, _ := values[2].(string)
 	balance.UpdatedAt, err = time.Parse(time.RFC3339, updatedAt)
 	if err != nil {
 		return bus.Balance{}, false, nil //nolint:nilerr // the hash is incomplete: the caller asks the ledger
@@ -34,7 +40,7 @@ func (b *Balances) readHash(ctx context.Context, name string) (balance bus.Balan
 		return bus.Balance{}, false, nil
 	}
 	for i, amount := range amounts {
-		if !parseAmount(values[2+i], amount) {
+		if !parseAmount(values[3+i], amount) {
 			return bus.Balance{}, false, nil
 		}
 	}

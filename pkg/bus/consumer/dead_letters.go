@@ -187,11 +187,13 @@ func (l *redisDeadLetters) decodeLetter(partition int, message redis.XMessage) b
 }
 
 func decodeLetterEvent(fields map[string]string) bus.Event {
+	chain, _ := bus.ParseChain(fields["chain"]) // 0: another producer's event
 	return bus.Event{
 		ID:          fields["id"],
 		Type:        fields["type"],
 		Account:     fields["account"],
 		Seq:         max(0, streamentry.ParseNumber([]byte(fields["seq"]))),
+		Chain:       chain,
 		Key:         fields["key"],
 		Amount:      max(0, streamentry.ParseNumber([]byte(fields["amount"]))),
 		Reason:      fields["reason"],

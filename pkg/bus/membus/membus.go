@@ -88,6 +88,7 @@ func (b *Bus) Deliver(ctx context.Context, deliveries ...bus.Delivery) error {
 			Amount:      d.Amount,
 			Reason:      d.Reason,
 			Feature:     d.Feature,
+			Chain:       d.Chain,
 			TraceParent: d.TraceParent,
 			Data:        d.Data,
 		})

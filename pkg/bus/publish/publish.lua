@@ -19,27 +19,27 @@ for g = 1, tonumber(A[3]) do
       status = 3
     else
       local body = i + 6
-      local balances = tonumber(A[body + 1])
+      local balances = tonumber(A[body + 2])
       status = 2
       if call('SET', K[3 * g], '1', 'NX', 'EX', ttl) then
         status = 1
         local account, key = A[i], A[i + 1]
-        local d = body + balances + 3
+        local d = body + balances + 4
         local add = pcall
         for _ = 1, tonumber(A[d - 1]) do
-          local shape, added = A[d + 3]
+          local shape, added = A[d + 4]
           if shape == '0' then
-            added = add('XADD', stream, '*', 'id', A[d], 'type', A[d + 1], 'account', account, 'seq', A[d + 2], 'key', key,
-              'amount', A[d + 4], 'reason', A[d + 5], 'feature', A[d + 6], 'data', A[d + 7])
-            d = d + 8
+            added = add('XADD', stream, '*', 'id', A[d], 'type', A[d + 1], 'account', account, 'seq', A[d + 2], 'chain', A[d + 3], 'key', key,
+              'amount', A[d + 5], 'reason', A[d + 6], 'feature', A[d + 7], 'data', A[d + 8])
+            d = d + 9
           elseif shape == '1' then
-            added = add('XADD', stream, '*', 'id', A[d], 'type', A[d + 1], 'account', account, 'seq', A[d + 2], 'key', key,
-              'amount', A[d + 4], 'reason', A[d + 5], 'data', A[d + 6])
-            d = d + 7
+            added = add('XADD', stream, '*', 'id', A[d], 'type', A[d + 1], 'account', account, 'seq', A[d + 2], 'chain', A[d + 3], 'key', key,
+              'amount', A[d + 5], 'reason', A[d + 6], 'data', A[d + 7])
+            d = d + 8
           else
-            local stop = d + 3 + tonumber(shape)
-            added = add('XADD', stream, '*', 'id', A[d], 'type', A[d + 1], 'account', account, 'seq', A[d + 2], 'key', key,
-              unpack(A, d + 4, stop))
+            local stop = d + 4 + tonumber(shape)
+            added = add('XADD', stream, '*', 'id', A[d], 'type', A[d + 1], 'account', account, 'seq', A[d + 2], 'chain', A[d + 3], 'key', key,
+              unpack(A, d + 5, stop))
             d = stop + 1
           end
           if add == pcall then
@@ -58,9 +58,10 @@ for g = 1, tonumber(A[3]) do
       if status == 0 then
         -- nothing was written
       elseif balances == 2 then
-        call('HSET', hash, 'available', A[body + 2], 'escrow', A[body + 3], 'seq', A[i + 3], 'updatedAt', A[body])
+        call('HSET', hash, 'available', A[body + 3], 'escrow', A[body + 4], 'seq', A[i + 3],
+          'chain', A[body + 1], 'updatedAt', A[body])
       else
-        call('HSET', hash, 'earned', A[body + 2], 'seq', A[i + 3], 'updatedAt', A[body])
+        call('HSET', hash, 'earned', A[body + 3], 'seq', A[i + 3], 'chain', A[body + 1], 'updatedAt', A[body])
       end
     end
   end

@@ -66,11 +66,13 @@ func TestPublishComparesTheSeq(t *testing.T) {
 		requireSeqs(t, rdb, keys, account, "[1 2 3 4]")
 		requireHash(t, rdb, keys, account, map[string]string{
 			"available": "400",
+			"chain":     streamtest.ChainAt(account, 4).String(),
 			"escrow":    "4",
 			"seq":       "4",
 			"updatedAt": "2023-11-14T22:13:20.004Z",
 		})
 		requireHash(t, rdb, keys, "model:m", map[string]string{
+			"chain":     streamtest.ChainAt("model:m", 1).String(),
 			"earned":    "10",
 			"seq":       "1",
 			"updatedAt": "2023-11-14T22:13:20.001Z",
@@ -98,12 +100,13 @@ func TestPublishWritesTheFieldsOfTheContract(t *testing.T) {
 		want := []map[string]any{
 			{
 				"id": first.ID, "type": "wallet.balance_updated", "account": account, "seq": "1", "key": u.Key,
+				"chain":  first.Chain.String(),
 				"amount": "5", "reason": "admin_credit", "feature": "wheel", "data": string(first.Data),
 				"view": `{"v":1}`, "copy": "1", "traceparent": first.TraceParent,
 			},
 			{
 				"id": second.ID, "type": "wallet.balance_updated", "account": account, "seq": "2", "key": u.Key,
-				"data": string(second.Data),
+				"chain": second.Chain.String(), "data": string(second.Data),
 			},
 		}
 		for i := range want {

@@ -16,8 +16,8 @@ import (
 //	ARGV  maxlen, ttl in seconds, number of updates; then for each update:
 //	      account, key, first seq, last seq, starting point (0 or 1),
 //	      number of the following arguments of this update,
-//	      updatedAt, n, n balances (1: earned, 2: available and escrow),
-//	      number of deliveries, and for each delivery: id, type, seq, shape, then
+//	      updatedAt, chain, n, n balances (1: earned, 2: available and escrow),
+//	      number of deliveries, and for each delivery: id, type, seq, chain, shape, then
 //	        shape 0: amount, reason, feature, data
 //	        shape 1: amount, reason, data
 //	        otherwise the shape is the number of fields and values that follow
@@ -37,7 +37,7 @@ import (
 // stream is trimmed in proportion to its new entries. A stream therefore has about maxlen entries
 // plus those of some calls.
 //
-// The hash gets seq, the balances of the account's type, and updatedAt in bus.TimeFormat.
+// The hash gets seq, chain, the balances of the account's type, and updatedAt in bus.TimeFormat.
 //
 //go:embed publish.lua
 var publishSource string
@@ -50,8 +50,8 @@ func (p *Publisher) buildArgs(pubs []Publication, items []int) []any {
 	texts := 0
 	for _, i := range items {
 		deliveries := len(pubs[i].Update.Deliveries)
-		size += 3 + 6 + 4 + 1 + 18*deliveries
-		texts += 2 + 1 + 2*deliveries
+		size += 3 + 6 + 5 + 1 + 19*deliveries
+		texts += 2 + 2 + 3*deliveries
 	}
 
 	args := make([]any, 0, size)
@@ -87,7 +87,7 @@ func appendUpdate(args []any, pub *Publication, text func(string) *string) []any
 
 	args = append(args, &u.Account, &u.Key, first, last, startingPoint, nil)
 	rest := len(args) // the number of the following arguments is at rest-1
-	args = append(args, text(u.Balance.UpdatedAt.UTC().Format(bus.TimeFormat)))
+	args = append(args, text(u.Balance.UpdatedAt.UTC().Format(bus.TimeFormat)), text(u.Chain().String()))
 	if strings.HasPrefix(u.Account, "model:") {
 		args = append(args, 1, &u.Balance.Earned)
 	} else {

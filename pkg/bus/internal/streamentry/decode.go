@@ -12,6 +12,7 @@ type Decoder struct {
 	interned   map[string]string // types, reasons and features, which have few different values
 	Deliveries []bus.Delivery    // reused from read to read
 	Malformed  int               // entries of the last read that are not valid
+	invalid    bool              // a field of the current entry is not valid
 }
 
 // maxInterned bounds the interned strings. Further strings are copied each time.
@@ -65,6 +66,7 @@ func (dec *Decoder) nextDelivery(id ID) *bus.Delivery {
 	}
 
 	d := &dec.Deliveries[:n+1][n]
+	dec.invalid = false
 	*d = bus.Delivery{StreamMillis: int64(id.Millis)} //nolint:gosec // milliseconds since 1970
 	return d
 }
@@ -77,7 +79,7 @@ func (dec *Decoder) keepDelivery(d *bus.Delivery) {
 		return
 	}
 
-	if !isEvent || d.Account == "" || d.Seq < 1 || d.Amount < 0 {
+	if !isEvent || dec.invalid || d.Account == "" || d.Seq < 1 || d.Amount < 0 {
 		dec.Malformed++
 		return
 	}
@@ -97,6 +99,12 @@ func (dec *Decoder) setField(d *bus.Delivery, name, value []byte) {
 		d.Account = string(value)
 	case "seq":
 		d.Seq = ParseNumber(value)
+	case "chain":
+		var err error
+		d.Chain, err = bus.ParseChain(value)
+		if err != nil {
+			dec.invalid = true
+		}
 	case "amount":
 		d.Amount = ParseNumber(value)
 	case "reason":

@@ -32,3 +32,27 @@ func TestMessageAndRawEntryDecodeToTheSameDelivery(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
+
+func TestEntryWithMalformedChainIsMalformed(t *testing.T) {
+	for chain, malformed := range map[string]int{
+		"9f3ab2c1d4e5f607": 0,
+		"9F3AB2C1D4E5F607": 1,
+		"9f3a":             1,
+		"":                 1,
+	} {
+		t.Run(chain, func(t *testing.T) {
+			var dec Decoder
+			values := map[string]any{"id": "x", "type": "t", "account": "user:a", "chain": chain, "seq": "7", "data": "{}"}
+			_, err := dec.DecodeMessage("5-1", values)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if dec.Malformed != malformed {
+				t.Errorf("got %d malformed entries, want %d", dec.Malformed, malformed)
+			}
+			if event := dec.DecodeEvent(values); event.Valid != (malformed == 0) {
+				t.Errorf("consumer: got valid %t", event.Valid)
+			}
+		})
+	}
+}

@@ -44,11 +44,11 @@ func AppendEventFields(args []any, e *bus.Event, text func(string) *string) []an
 	return append(args, "data", text(UnsafeString(e.Data)))
 }
 
-// AppendDelivery appends a delivery as arguments of publish.lua: id, type, seq, shape and the
+// AppendDelivery appends a delivery as arguments of publish.lua: id, type, seq, chain, shape and the
 // fields. Nearly all deliveries have one of two shapes that need no field names. This saves a
 // seventh of the time that Redis needs for an event.
 func AppendDelivery(args []any, d *bus.Delivery, text func(string) *string) []any {
-	args = append(args, &d.ID, &d.Type, &d.Seq, nil)
+	args = append(args, &d.ID, &d.Type, &d.Seq, text(d.Chain.String()), nil)
 	fields := len(args) // the shape is at fields-1
 	data := text(UnsafeString(d.Data))
 	if hasUsualFields(d) {

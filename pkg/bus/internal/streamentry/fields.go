@@ -30,6 +30,7 @@ func EventFields(e *bus.Event) map[string]string {
 
 	if e.Seq > 0 {
 		fields["seq"] = strconv.FormatInt(e.Seq, 10)
+		fields["chain"] = e.Chain.String()
 	}
 
 	if e.Amount > 0 {

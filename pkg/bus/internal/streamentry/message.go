@@ -37,6 +37,7 @@ type Event struct {
 func (dec *Decoder) DecodeEvent(values map[string]any) Event {
 	var d bus.Delivery
 	var event Event
+	dec.invalid = false
 	for name, value := range values {
 		text, _ := value.(string)
 		switch name {
@@ -49,12 +50,13 @@ func (dec *Decoder) DecodeEvent(values map[string]any) Event {
 		}
 	}
 
-	event.Valid = isValidEvent(&d)
+	event.Valid = isValidEvent(&d) && !dec.invalid
 	event.SecondParty = d.SecondParty
 	event.ID = d.ID
 	event.Type = d.Type
 	event.Account = d.Account
 	event.Seq = max(0, d.Seq)
+	event.Chain = d.Chain
 	event.Amount = max(0, d.Amount)
 	event.Reason = d.Reason
 	event.Feature = d.Feature
