@@ -6,6 +6,8 @@ import (
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
 const (
@@ -32,7 +34,7 @@ func validateForm(raw string) error {
 		switch {
 		case err != nil:
 			return errMalformed
-		case nestsDeeperThan(data, maxNesting):
+		case bus.NestsDeeper(data, maxNesting):
 			return newRefusal("the token's JSON must nest at most 8 levels deep")
 		}
 		if segment == header {
@@ -60,28 +62,4 @@ func validateHeader(data []byte) error {
 		return newRefusal("the token must not have critical extensions (crit)")
 	}
 	return nil
-}
-
-// nestsDeeperThan reports whether the arrays and objects in data nest deeper than limit. It only
-// counts brackets outside of strings: whether data is JSON is for the parser to say.
-func nestsDeeperThan(data []byte, limit int) bool {
-	depth := 0
-	inString := false
-	for i := 0; i < len(data); i++ {
-		switch c := data[i]; {
-		case inString && c == '\\':
-			i++ // the next byte is escaped
-		case c == '"':
-			inString = !inString
-		case inString:
-		case c == '{' || c == '[':
-			depth++
-			if depth > limit {
-				return true
-			}
-		case c == '}' || c == ']':
-			depth--
-		}
-	}
-	return false
 }

@@ -294,11 +294,11 @@ func (w *world) checkTooManySubscriptions(doc *document) {
 // checkExpiringTokens connects with tokens that expire soon. The core is unavailable.
 func (w *world) checkExpiringTokens(doc *document) {
 	w.Helper()
-	s := w.dialChecked(doc, w.tokenFor(20*time.Second, "", "user:nobody"))
+	s := w.dialChecked(doc, w.tokenFor(6*time.Second, "", "user:nobody"))
 	s.expectFrames("welcome", "token_expiring")
 	s.sendValid(`{"op":"subscribe","sub":"wallet"}`)
 	s.expectError("snapshot_unavailable")
-	stream := w.openStream(doc, w.tokenFor(20*time.Second, "", "user:u1"), nil)
+	stream := w.openStream(doc, w.tokenFor(6*time.Second, "", "user:u1"), nil)
 	stream.expectFrames("welcome", "subscribed", "token_expiring")
 }
 

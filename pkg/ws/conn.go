@@ -50,6 +50,15 @@ func (c *conn) runReader(identity *Identity) {
 
 // handleMessage handles the frames of one message. It returns false when the connection ends.
 func (c *conn) handleMessage(isText bool, message []byte) bool {
+	if c.session.currentIdentity() == nil {
+		rest, open := c.handleFirstFrame(isText, message)
+		if !open || len(rest) == 0 {
+			return open
+		}
+
+		message = rest
+	}
+
 	if !isText {
 		return c.refuseFrame(nil, protocol.Malformed("a message must be text"))
 	}
@@ -69,6 +78,11 @@ func (c *conn) closeOnReadError(err error) {
 	switch {
 	case errors.Is(err, netconn.ErrTooBig):
 		c.session.hub.metrics.CountLimit(metrics.LimitMessageBytes)
+		if c.session.currentIdentity() == nil {
+			c.closeWith(protocol.CloseUnauthorized, authFirst)
+			return
+		}
+
 		c.closeWith(protocol.CloseTooBig, "")
 	case netconn.IsTimeout(err):
 		c.session.hub.metrics.CountLimit(metrics.LimitMessageTime)

@@ -49,13 +49,14 @@
 //     without an amount passes.
 //   - An empty list is refused; omit it to match everything. Unknown fields, fields of other ops,
 //     null and duplicate names are refused. Accounts that are named twice count once.
-//   - Only frames that are not JSON objects or have an unknown op count towards 4400. The fifth
-//     closes the connection without an error frame. Refused subscriptions do not count.
+//   - Only frames that are not JSON objects, nest too deep or have an unknown op count towards 4400.
+//     The fifth closes the connection without an error frame. Refused subscriptions do not count.
 //   - Client messages may contain several frames, separated by any white space.
-//   - Before auth, any other well-formed frame closes the connection with 4401. A bad token in a
-//     renewal does the same. A renewal with another sub gets the error forbidden. A renewal whose
-//     token covers fewer accounts ends the subscriptions that it does not cover: the error
-//     forbidden, then unsubscribed.
+//   - Before authentication, a message that does not begin with an auth frame closes the connection
+//     with 4401, and no parser sees it if it is too large or nests. A bad token in a renewal closes
+//     with 4401, too. A renewal with another sub gets the error forbidden. A renewal whose token
+//     covers fewer accounts ends the subscriptions that it does not cover: the error forbidden,
+//     then unsubscribed.
 //   - A connection ends when its token expires, without the leeway that a new token is granted. A
 //     connection whose token was accepted within the leeway lasts 30 s.
 //   - A connection counts towards the limit of the accounts that its token names, not of the

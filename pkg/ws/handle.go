@@ -34,7 +34,28 @@ func (b *frameBucket) takeToken(now time.Time, perSecond, burst int) bool {
 	return true
 }
 
-// handleFrame handles a client frame, or answers a frame that was refused. It returns false when
+// authFirst is the reason for closing the connection of a client that sends anything else before it
+// has authenticated.
+const authFirst = "the first frame must be auth"
+
+// handleFirstFrame authenticates the client with the first frame of its first message. It returns
+// the rest of the message. open is false when the connection ends.
+func (c *conn) handleFirstFrame(isText bool, message []byte) (rest []byte, open bool) {
+	if !c.admitFrame() {
+		c.closeWith(protocol.CloseRateLimited, "too many frames")
+		return nil, false
+	}
+
+	token, rest, isAuth := protocol.ParseAuthFrame(message)
+	if !isText || !isAuth {
+		c.closeWith(protocol.CloseUnauthorized, authFirst)
+		return nil, false
+	}
+
+	return rest, c.handleAuth(token)
+}
+
+// handleFrame handles a frame of a client that has authenticated, or answers a frame that was refused. It returns false when
 // the connection ends.
 func (c *conn) handleFrame(f *protocol.ClientFrame, refused *protocol.Refusal) bool {
 	if !c.admitFrame() {
@@ -46,14 +67,13 @@ func (c *conn) handleFrame(f *protocol.ClientFrame, refused *protocol.Refusal) b
 		return c.refuseFrame(f.Sub, refused)
 	}
 
-	if f.Op != protocol.OpAuth && c.session.currentIdentity() == nil {
-		c.closeWith(protocol.CloseUnauthorized, "the first frame must be auth")
-		return false
-	}
-
 	switch f.Op {
 	case protocol.OpAuth:
-		return c.handleAuth(f)
+		if f.Token == nil {
+			return c.handleAuth("")
+		}
+
+		return c.handleAuth(*f.Token)
 	case protocol.OpSubscribe:
 		refused = c.session.handleSubscribe(f)
 	case protocol.OpUnsubscribe:
@@ -93,14 +113,10 @@ func (c *conn) refuseFrame(sub *string, r *protocol.Refusal) bool {
 	return true
 }
 
-// handleAuth handles an auth frame, with the first token or a token that renews it.
-func (c *conn) handleAuth(f *protocol.ClientFrame) bool {
+// handleAuth handles the first token or a token that renews it. It returns false when the
+// connection ends.
+func (c *conn) handleAuth(token string) bool {
 	s := c.session
-	token := ""
-	if f.Token != nil {
-		token = *f.Token
-	}
-
 	identity, err := c.authenticator.Authenticate(s.hub.baseCtx, token)
 	if err != nil {
 		refused := asAuthError(err)
@@ -118,7 +134,7 @@ func (c *conn) handleAuth(f *protocol.ClientFrame) bool {
 	old := s.currentIdentity()
 	if old != nil && old.Subject != identity.Subject {
 		otherSubject := protocol.Refuse(protocol.CodeForbidden, "the new token must have the same sub")
-		return c.refuseFrame(f.Sub, otherSubject)
+		return c.refuseFrame(nil, otherSubject)
 	}
 
 	return c.welcomeClient(identity)

@@ -9,6 +9,8 @@ import (
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
 // The ops of client frames.
@@ -105,39 +107,15 @@ func ForEachFrame(message []byte, handle func(f ClientFrame, refused *Refusal) b
 }
 
 // cutDeepFrame returns the part of a message that precedes its first frame that nests deeper than
-// MaxNesting, and reports whether there is such a frame. The scan only counts brackets, so that no
-// parser recurses into a hostile message. It does not validate the message.
+// MaxNesting, and reports whether there is such a frame. No parser sees that frame, because parsers
+// recurse or allocate for each level.
 func cutDeepFrame(message []byte) (shallow []byte, hasDeepFrame bool) {
-	depth := 0
-	frameStart := 0
-	inString := false
-	for i := 0; i < len(message); i++ {
-		c := message[i]
-		switch {
-		case inString:
-			switch c {
-			case '\\':
-				i++
-			case '"':
-				inString = false
-			}
-		case c == '"':
-			inString = true
-		case c == '{' || c == '[':
-			if depth == 0 {
-				frameStart = i
-			}
-
-			depth++
-			if depth > MaxNesting {
-				return message[:frameStart], true
-			}
-		case c == '}' || c == ']':
-			depth = max(0, depth-1)
-		}
+	start := bus.FindDeeper(message, MaxNesting)
+	if start < 0 {
+		return message, false
 	}
 
-	return message, false
+	return message[:start], true
 }
 
 var errNull = errors.New("a value must not be null")
