@@ -94,8 +94,8 @@ const (
 	lockWalletSQL   = `SELECT available, escrow, seq, hash FROM wallets WHERE account = $1 FOR UPDATE`
 	updateWalletSQL = `UPDATE wallets SET available = $2, escrow = $3, seq = $4, hash = $5, updated_at = $6 WHERE account = $1`
 	insertTxSQL     = `INSERT INTO transactions (id, operation, amount, refund_amount, settle_amount, reason, escrow_id, queue_item_id,
-		feature_type, correlation_id, request_id, metadata, user_account, user_seq, user_available, user_escrow, created_at)
-		VALUES ($1, 'hold', $2, 0, 0, $3, $4, $5, $6, NULLIF($7, ''), $8, NULLIF($9, ''), $10, $11, $12, $13, $14)`
+		feature_type, correlation_id, request_id, metadata, user_account, user_seq, user_available, user_escrow, created_at, chains)
+		VALUES ($1, 'hold', $2, 0, 0, $3, $4, $5, $6, NULLIF($7, ''), $8, NULLIF($9, ''), $10, $11, $12, $13, $14, $15)`
 	insertEntriesSQL = `INSERT INTO entries (account, seq, transaction_id, place, state, amount, balance_before, balance_after, hash, created_at)
 		VALUES ($1, $2, $3, 0, 'available', $4, $5, $6, $7, $13), ($1, $8, $3, 1, 'escrow', $9, $10, $11, $12, $13)`
 	insertEscrowSQL = `INSERT INTO escrows (id, user_account, amount, status, reason, queue_item_id, feature_type, held_by, created_at)
@@ -142,7 +142,7 @@ func (l *ledger) createHold(ctx context.Context, account, key, requestID string,
 		{"update wallet", l.updateWallet, []any{account, available - r.Amount, held + r.Amount, seq + 3, hash2, now}},
 		{"insert transaction", l.insertTx, []any{
 			id, r.Amount, r.Reason, escrow, r.QueueItemID, r.FeatureType, r.CorrelationID, requestID, string(r.Metadata),
-			account, seq + 3, available - r.Amount, held + r.Amount, now,
+			account, seq + 3, available - r.Amount, held + r.Amount, now, holdChains(hash, hash1, hash2, id),
 		}},
 		{"insert entries", l.insertEntries, []any{
 			account, seq + 2, id, -r.Amount, available, available - r.Amount, hash1,
@@ -213,4 +213,16 @@ func entryHash(previous []byte, id uuid.UUID, account string, r *holdRequest, se
 
 	sum := sha256.Sum256(b)
 	return sum[:]
+}
+
+// holdChains returns the chains of a hold's events, as the core stores them: that before the hold,
+// that of its own event, and those of its entries.
+func holdChains(before, hash1, hash2 []byte, id uuid.UUID) []byte {
+	own := sha256.Sum256(append(before[:len(before):len(before)], id[:]...))
+	chains := make([]byte, 0, 4*8)
+	for _, hash := range [...][]byte{before, own[:], hash1, hash2} {
+		chains = append(chains, hash[:8]...)
+	}
+
+	return chains
 }

@@ -169,6 +169,7 @@ func TestBalance(t *testing.T) {
 				Escrow:    balance.Escrow,
 				Earned:    balance.Earned,
 				Seq:       balance.Seq,
+				Chain:     balance.Chain,
 				UpdatedAt: balance.UpdatedAt.UTC().Truncate(time.Millisecond),
 			}
 			got, ok, err := c.Balance(t.Context(), string(account))

@@ -109,8 +109,11 @@ type round struct {
 	feature   string
 	item      string // queue item, as an expression
 	escrow    string // its id, as an expression
-	previous  string // hash of the user's previous entry, as an expression
 	state     string
+
+	// The hashes of the previous entries, as expressions.
+	previous      string // the user's
+	modelPrevious string // the model's
 
 	// The user's entry.
 	seq    int64
@@ -126,6 +129,8 @@ type round struct {
 	available int64
 	held      int64
 	party     string
+
+	chains string // of the events, as an expression
 
 	more string // further statements
 }
@@ -147,6 +152,7 @@ func (s *Size) buildStatements(n int64) string {
 		"{item}", r.item,
 		"{escrow}", r.escrow,
 		"{previous}", r.previous,
+		"{modelPrevious}", r.modelPrevious,
 		"{state}", r.state,
 		"{seq}", fmt.Sprint(r.seq),
 		"{amount}", fmt.Sprint(r.amount),
@@ -157,6 +163,7 @@ func (s *Size) buildStatements(n int64) string {
 		"{available}", fmt.Sprint(r.available),
 		"{held}", fmt.Sprint(r.held),
 		"{party}", r.party,
+		"{chains}", r.chains,
 		"{more}", r.more,
 	).Replace(roundSQL)
 }

@@ -17,21 +17,23 @@ const noModel = "NULL, NULL::bigint, NULL::bigint"
 // creditRound credits each user.
 func creditRound() round {
 	return round{
-		operation: "credit",
-		reason:    "user_signup_bonus",
-		item:      "''",
-		escrow:    "NULL::uuid",
-		previous:  "''::bytea",
-		state:     "available",
-		seq:       creditSeqs,
-		amount:    StartAmount,
-		before:    0,
-		second:    fmt.Sprintf("pg_temp.hash('', summary, 'system:issuance', 'system', 1, 0, %d, 0)", -StartAmount),
-		entry:     fmt.Sprintf("'system:issuance', NULL, id, 1, 'system', %d, 0, 0", -StartAmount),
-		userSeq:   creditSeqs,
-		available: StartAmount,
-		held:      0,
-		party:     noModel,
+		operation:     "credit",
+		reason:        "user_signup_bonus",
+		item:          "''",
+		escrow:        "NULL::uuid",
+		previous:      "''::bytea",
+		modelPrevious: "NULL",
+		state:         "available",
+		seq:           creditSeqs,
+		amount:        StartAmount,
+		before:        0,
+		second:        fmt.Sprintf("pg_temp.hash('', summary, 'system:issuance', 'system', 1, 0, %d, 0)", -StartAmount),
+		entry:         fmt.Sprintf("'system:issuance', NULL, id, 1, 'system', %d, 0, 0", -StartAmount),
+		userSeq:       creditSeqs,
+		available:     StartAmount,
+		held:          0,
+		party:         noModel,
+		chains:        "decode('0000000000000000', 'hex') || substr(hash, 1, 8)",
 	}
 }
 
@@ -40,22 +42,24 @@ func holdRound(pair int64) round {
 	previous := creditSeqs + pairSeqs*(pair-1)
 	available := StartAmount - HoldAmount*pair
 	return round{
-		operation: "hold",
-		reason:    "chip_menu_purchase",
-		feature:   "chip_menu",
-		item:      "'q-' || i",
-		escrow:    "pg_temp.id(ms, 1, i)",
-		previous:  selectHash("summed.account", previous),
-		state:     "available",
-		seq:       previous + 2,
-		amount:    -HoldAmount,
-		before:    available + HoldAmount,
-		second:    fmt.Sprintf("pg_temp.hash(hash, summary, account, 'escrow', 1, %d, %d, 0)", previous+3, HoldAmount),
-		entry:     fmt.Sprintf("account, %d, id, 1, 'escrow', %d, 0, %[2]d", previous+3, HoldAmount),
-		userSeq:   previous + holdSeqs,
-		available: available,
-		held:      HoldAmount,
-		party:     noModel,
+		operation:     "hold",
+		reason:        "chip_menu_purchase",
+		feature:       "chip_menu",
+		item:          "'q-' || i",
+		escrow:        "pg_temp.id(ms, 1, i)",
+		previous:      selectHash("named.account", previous),
+		modelPrevious: "NULL",
+		state:         "available",
+		seq:           previous + 2,
+		amount:        -HoldAmount,
+		before:        available + HoldAmount,
+		second:        fmt.Sprintf("pg_temp.hash(hash, summary, account, 'escrow', 1, %d, %d, 0)", previous+3, HoldAmount),
+		entry:         fmt.Sprintf("account, %d, id, 1, 'escrow', %d, 0, %[2]d", previous+3, HoldAmount),
+		userSeq:       previous + holdSeqs,
+		available:     available,
+		held:          HoldAmount,
+		party:         noModel,
+		chains:        "pg_temp.own(previous, id) || substr(hash, 1, 8) || substr(second, 1, 8)",
 	}
 }
 
@@ -65,20 +69,23 @@ func settleRound(pair int64) round {
 	earned := HoldAmount * pair
 	modelSeq := modelSeqs * pair
 	return round{
-		operation: "settle",
-		reason:    "performance_completed",
-		previous:  selectHash("summed.account", previous),
-		state:     "escrow",
-		seq:       previous + 2,
-		amount:    -HoldAmount,
-		before:    HoldAmount,
-		second: fmt.Sprintf("pg_temp.hash(coalesce(%s, ''), summary, model, 'earned', 1, %d, %d, %d)",
-			selectHash("hashed.model", modelSeq-modelSeqs), modelSeq, HoldAmount, earned-HoldAmount),
+		operation:     "settle",
+		reason:        "performance_completed",
+		previous:      selectHash("named.account", previous),
+		modelPrevious: selectHash("named.model", modelSeq-modelSeqs),
+		state:         "escrow",
+		seq:           previous + 2,
+		amount:        -HoldAmount,
+		before:        HoldAmount,
+		second: fmt.Sprintf("pg_temp.hash(coalesce(model_previous, ''), summary, model, 'earned', 1, %d, %d, %d)",
+			modelSeq, HoldAmount, earned-HoldAmount),
 		entry:     fmt.Sprintf("model, %d, id, 1, 'earned', %d, %d, %d", modelSeq, HoldAmount, earned-HoldAmount, earned),
 		userSeq:   previous + 2,
 		available: StartAmount - HoldAmount*pair,
 		held:      0,
 		party:     fmt.Sprintf("model, %d, %d", modelSeq, earned),
+		chains: "pg_temp.own(previous, id) || substr(hash, 1, 8)" +
+			" || pg_temp.own(coalesce(model_previous, decode(repeat('00', 32), 'hex')), id) || substr(second, 1, 8)",
 	}
 }
 

@@ -21,6 +21,7 @@ const (
 	CheckBefore  Check = "balance_before"  // a balance before equals the previous balance after
 	CheckSeq     Check = "seq"             // the seqs of an account have no gap and match its events
 	CheckHash    Check = "hash"            // the hash chain of an account is intact
+	CheckChain   Check = "chain"           // the chains of a transaction's events match the hashes of the entries
 	CheckEscrow  Check = "escrow"          // an escrow balance equals the sum of the held escrows; an escrow matches its transactions
 	CheckTotal   Check = "total"           // issued = available + escrow + earned + paid out
 	CheckStray   Check = "stray_entry"     // an entry belongs to a transaction

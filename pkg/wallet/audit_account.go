@@ -85,6 +85,9 @@ func hasSameBalances(a, b *wallet) bool {
 type accountWalk struct {
 	sums  wallet // the sums of the amounts, and the seq and hash of the newest entry
 	after wallet // the balances after the newest entries
+
+	// chains holds the chains that the transaction of the newest entry must have, up to this entry.
+	chains eventChains
 }
 
 // auditRow is an entry with its transaction.
@@ -106,7 +109,7 @@ const auditSQL = `SELECT e.seq, e.place, e.state, e.amount AS entry_amount, e.ba
 		e.transaction_id, t.id IS NOT NULL AS found, coalesce(t.id, e.transaction_id) AS id, coalesce(t.operation, '') AS operation,
 		coalesce(t.amount, 0) AS amount, coalesce(t.refund_amount, 0) AS refund_amount, coalesce(t.settle_amount, 0) AS settle_amount,
 		coalesce(t.reason, '') AS reason, t.escrow_id, t.queue_item_id, t.feature_type, t.correlation_id, t.request_id, t.metadata,
-		t.user_account, t.user_seq, t.user_available, t.user_escrow, t.model_account, t.model_seq, t.model_earned, t.created_at
+		t.user_account, t.user_seq, t.user_available, t.user_escrow, t.model_account, t.model_seq, t.model_earned, t.created_at, t.chains
 	FROM (SELECT account, seq, transaction_id, place, state, amount, balance_before, balance_after, hash, created_at
 		FROM entries WHERE account = $1 AND seq > $2 ORDER BY seq LIMIT $3) e
 	LEFT JOIN transactions t ON t.id = e.transaction_id ORDER BY e.seq`
@@ -191,6 +194,12 @@ func (c *entryCheck) checkAgainstTransaction() {
 		c.checkAgainstDerived(&derived[place])
 	}
 
+	isFirstOfParty := place <= 0 || derived[place-1].Account != c.e.Account
+	if isFirstOfParty {
+		c.startChains()
+	}
+
+	c.walk.chains.appendChain(hashChain(c.e.Hash))
 	c.checkParty()
 	hasSameTime := c.e.CreatedAt.Equal(c.tx.CreatedAt) && c.tx.CreatedAt.Equal(idTime(c.tx.ID))
 	if !hasSameTime {
@@ -198,7 +207,6 @@ func (c *entryCheck) checkAgainstTransaction() {
 	}
 
 	next := c.walk.sums.Seq + 1
-	isFirstOfParty := place <= 0 || derived[place-1].Account != c.e.Account
 	if c.tx.isEscrowOperation() && isFirstOfParty {
 		next++ // the operation's own event has the seq before the party's first entry
 	}
@@ -217,10 +225,22 @@ func (c *entryCheck) checkAgainstDerived(d *Entry) {
 	}
 }
 
-// checkParty compares the balances after a party's last entry with the balances in the transaction.
+// startChains starts the chains that the transaction must have for the entry's account.
+func (c *entryCheck) startChains() {
+	before := c.walk.sums.Hash
+	c.walk.chains = c.walk.chains[:0]
+	c.walk.chains.appendChain(hashChain(before))
+	if c.tx.isEscrowOperation() {
+		c.walk.chains.appendChain(ownEventChain(before, c.tx.ID))
+	}
+}
+
+// checkParty compares the chains up to a party's last entry, and the balances after it, with those
+// in the transaction.
 func (c *entryCheck) checkParty() {
 	after := &c.walk.after
-	for _, p := range c.tx.Parties {
+	for i := range c.tx.Parties {
+		p := &c.tx.Parties[i]
 		if p.Account != after.Account || p.Seq != c.e.Seq {
 			continue
 		}
@@ -228,6 +248,11 @@ func (c *entryCheck) checkParty() {
 		verifiesOneAccount := c.v.opts.Account != ""
 		if verifiesOneAccount { // otherwise checkTransactions checks all transactions
 			c.v.checkTransaction(c.tx)
+		}
+
+		chains := c.tx.partyChains(p)
+		if !bytes.Equal(chains, c.walk.chains) {
+			c.addEntryFinding(CheckChain, "the chains in the transaction are %x; the entries have %x", []byte(chains), []byte(c.walk.chains))
 		}
 
 		isEqual := p.Available == after.Available && p.Escrow == after.Escrow && p.Earned == after.Earned

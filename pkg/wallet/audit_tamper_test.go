@@ -161,6 +161,30 @@ var transactionTamperings = []tampering{
 		account:   "user:u1",
 	},
 	{
+		name:      "the chain before a credit",
+		statement: `UPDATE transactions SET chains = (SELECT chains FROM transactions WHERE operation = 'debit' AND model_account = 'model:m1') WHERE operation = 'credit' AND user_account = 'user:u1'`,
+		check:     wallet.CheckChain,
+		account:   "user:u1",
+	},
+	{
+		name:      "the chains of a hold's events",
+		statement: `UPDATE transactions SET chains = (SELECT chains FROM transactions WHERE operation = 'hold' AND amount = 50) WHERE operation = 'hold' AND amount = 100`,
+		check:     wallet.CheckChain,
+		account:   "user:u1",
+	},
+	{
+		name:      "a settlement's chains without the model's",
+		statement: `UPDATE transactions SET chains = substr(chains, 1, 24) WHERE operation = 'settle'`,
+		check:     wallet.CheckChain,
+		account:   "model:m1",
+	},
+	{
+		name:      "a refund without chains",
+		statement: `UPDATE transactions SET chains = substr(chains, 1, 0) WHERE operation = 'refund'`,
+		check:     wallet.CheckChain,
+		account:   "user:u1",
+	},
+	{
 		name:      "a transaction deleted",
 		statement: `DELETE FROM transactions WHERE operation = 'refund'`,
 		check:     wallet.CheckStray,

@@ -142,6 +142,13 @@ func (v *verifier) checkTransaction(tx *Transaction) {
 		v.addFinding(f)
 	}
 
+	stored := len(tx.chains)
+	if stored != tx.chainCount()*chainSize {
+		f.Check = CheckChain
+		f.Detail = fmt.Sprintf("the transaction must have %d chains; got %d bytes", tx.chainCount(), stored)
+		v.addFinding(f)
+	}
+
 	if !tx.hasValidParts() {
 		f.Check = CheckEntries
 		f.Detail = fmt.Sprintf("a %s of %d points cannot refund %d and settle %d", tx.Operation, tx.Amount, tx.RefundAmount, tx.SettleAmount)

@@ -6,12 +6,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
+	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/google/uuid"
 	"github.com/lib/pq"
 	"pgregory.net/rapid"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
 // TestLedgerAgainstModel does random operations on two cores of one database, with retries, reused
@@ -38,6 +42,7 @@ func TestLedgerAgainstModel(t *testing.T) {
 					"retry":     m.retryOperation,
 					"":          m.checkBalances,
 				})
+				m.checkChains(rt)
 			})
 			checkLedger(t, cores[0].ledger)
 		})
@@ -46,20 +51,45 @@ func TestLedgerAgainstModel(t *testing.T) {
 
 // modelCore is one of the cores that are tested.
 type modelCore struct {
-	store  *faultyStore
-	ledger *Ledger
+	store     *faultyStore
+	ledger    *Ledger
+	announced *announcements
+}
+
+// announcements are the updates that a core announced after its commits, by key.
+type announcements struct {
+	mu      sync.Mutex
+	updates map[string]bus.AccountUpdate
+}
+
+func (a *announcements) addRows(rows []bus.OutboxRow) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, row := range rows {
+		for _, u := range row.Updates {
+			a.updates[u.Key] = u
+		}
+	}
+}
+
+func (a *announcements) find(key string) (bus.AccountUpdate, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	u, ok := a.updates[key]
+	return u, ok
 }
 
 func openModelCore(t *testing.T, url string) modelCore {
 	t.Helper()
-	l, err := Open(t.Context(), url, Config{})
+	announced := &announcements{updates: map[string]bus.AccountUpdate{}}
+	l, err := Open(t.Context(), url, Config{Committed: announced.addRows})
 	if err != nil {
 		t.Fatal(err)
 	}
 	f := &faultyStore{store: l.store}
 	l.store = f
 	runUntilCleanup(t, l)
-	return modelCore{store: f, ledger: l}
+	return modelCore{store: f, ledger: l, announced: announced}
 }
 
 // answeredOp is an operation that was done, with its encoded receipt.
@@ -73,6 +103,7 @@ type model struct {
 	cores   [2]modelCore
 	prefix  string // separates the accounts and keys of the cases in one database
 	wallets map[Account]*wallet
+	chains  map[Account]bus.Chain // of the newest receipt
 	escrows map[uuid.UUID]*Escrow
 	known   map[keyRef]answeredOp
 	ids     []uuid.UUID // of the escrows
@@ -84,6 +115,7 @@ func newModel(cores [2]modelCore, prefix string) *model {
 		cores:   cores,
 		prefix:  prefix,
 		wallets: map[Account]*wallet{},
+		chains:  map[Account]bus.Chain{},
 		escrows: map[uuid.UUID]*Escrow{},
 		known:   map[keyRef]answeredOp{},
 	}
@@ -154,6 +186,7 @@ func (m *model) doOperation(t *rapid.T, op Op) {
 		t.Fatalf("%+v: got a replayed receipt, want a new one", op)
 	}
 	for _, b := range got.Balances {
+		m.chains[Account(b.Account)] = b.Chain
 		m.compareBalance(t, Account(b.Account), b)
 	}
 	m.known[ref] = answeredOp{op, encodeReceipt(t, got)}
@@ -296,6 +329,25 @@ func (m *model) checkBalances(t *rapid.T) {
 	}
 }
 
+// checkChains checks the chains of each account, and that the cores announced the stored updates.
+func (m *model) checkChains(t *rapid.T) {
+	for a := range m.wallets {
+		CheckChains(t, m.cores[0].ledger, a)
+		updates, err := m.cores[0].ledger.UpdatesAfter(context.Background(), string(a), 0, 1000)
+		if err != nil {
+			t.Fatalf("updates of %s: %v", a, err)
+		}
+		for _, stored := range updates {
+			for _, core := range m.cores {
+				announced, ok := core.announced.find(stored.Key)
+				if ok && !reflect.DeepEqual(announced, stored) {
+					t.Fatalf("update %s:\nannounced %+v\nstored    %+v", stored.Key, announced, stored)
+				}
+			}
+		}
+	}
+}
+
 func (m *model) compareBalance(t *rapid.T, a Account, got Balance) {
 	w := m.wallets[a]
 	want := Balance{
@@ -304,6 +356,7 @@ func (m *model) compareBalance(t *rapid.T, a Account, got Balance) {
 		Escrow:    w.Escrow,
 		Earned:    w.Earned,
 		Seq:       w.Seq,
+		Chain:     m.chains[a],
 		UpdatedAt: got.UpdatedAt,
 	}
 	if got != want {

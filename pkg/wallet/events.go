@@ -96,6 +96,7 @@ type eventWriter struct {
 	timestamp     string
 	metadata      []byte
 	place         int    // Entry.Place of the next leg
+	chain         int    // index in tx.chains of the next chain
 	buf           []byte // holds the payloads one after the other; full buffers are replaced
 }
 
@@ -107,6 +108,7 @@ func (w *eventWriter) buildUpdate(party int) bus.AccountUpdate {
 	update := bus.AccountUpdate{
 		Key:        w.transactionID + ":" + string(p.Account.Type()),
 		Account:    string(p.Account),
+		Before:     w.nextChain(),
 		Deliveries: make([]bus.Delivery, 0, len(legs)+1),
 		Balance:    p.toBalance(tx.CreatedAt),
 	}
@@ -123,6 +125,13 @@ func (w *eventWriter) buildUpdate(party int) bus.AccountUpdate {
 	}
 
 	return update
+}
+
+// nextChain returns the next chain of the transaction.
+func (w *eventWriter) nextChain() bus.Chain {
+	chain := w.tx.chains.chainAt(w.chain)
+	w.chain++
+	return chain
 }
 
 // escrowEventType returns the type of an escrow operation's own event.
@@ -147,6 +156,7 @@ func (w *eventWriter) buildEscrowDelivery(party int, seq int64) bus.Delivery {
 		Type:        escrowEventType(tx.Operation),
 		Account:     string(tx.Parties[party].Account),
 		Seq:         seq,
+		Chain:       w.nextChain(),
 		Amount:      tx.Amount,
 		Reason:      tx.Reason,
 		SecondParty: party > 0,
@@ -218,6 +228,7 @@ func (w *eventWriter) buildBalanceDelivery(p *Party, l leg, seq int64) bus.Deliv
 		Type:        EventBalanceUpdated,
 		Account:     string(p.Account),
 		Seq:         seq,
+		Chain:       w.nextChain(),
 		Amount:      max(l.amount, -l.amount),
 		Reason:      tx.Reason,
 		TraceParent: tx.Trace,

@@ -97,3 +97,43 @@ func (l *Ledger) ChangedSince(
 
 	return page, next, nil
 }
+
+// ChainsAt implements relay.Source. It is one query.
+func (l *Ledger) ChainsAt(ctx context.Context, positions []bus.Position) (chains []bus.Chain, found []bool, err error) {
+	if len(positions) == 0 {
+		return nil, nil, nil
+	}
+
+	chains, found, err = l.store.findChains(ctx, positions)
+	if err != nil {
+		return nil, nil, l.queryError("read chains", err)
+	}
+
+	return chains, found, nil
+}
+
+// Positions implements relay.Source. It is one query.
+func (l *Ledger) Positions(ctx context.Context, accounts []string) ([]bus.Position, error) {
+	if len(accounts) == 0 {
+		return nil, nil
+	}
+
+	stored, err := l.store.listPositions(ctx, accounts)
+	if err != nil {
+		return nil, l.queryError("read positions", err)
+	}
+
+	byAccount := make(map[string]bus.Position, len(stored))
+	for _, p := range stored {
+		byAccount[p.Account] = p
+	}
+
+	positions := make([]bus.Position, len(accounts))
+	for i, account := range accounts {
+		p := byAccount[account]
+		p.Account = account // of an account that does not exist, too
+		positions[i] = p
+	}
+
+	return positions, nil
+}

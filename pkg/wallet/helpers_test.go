@@ -166,8 +166,8 @@ func checkLedger(t testing.TB, l *wallet.Ledger) {
 	}
 }
 
-// checkAccounts checks through the public API that the balance, the entries, the escrows and the
-// events of each account agree. It skips accounts that do not exist.
+// checkAccounts checks through the public API that the balance, the entries, the escrows, the events
+// and the chains of each account agree. It skips accounts that do not exist.
 func checkAccounts(t testing.TB, l *wallet.Ledger, accounts ...wallet.Account) {
 	t.Helper()
 	for _, a := range accounts {
@@ -182,6 +182,7 @@ func checkAccounts(t testing.TB, l *wallet.Ledger, accounts ...wallet.Account) {
 		checkEntries(t, a, balance, entries)
 		checkHeldEscrows(t, l, a, balance)
 		checkEvents(t, l, a, balance, entries)
+		wallet.CheckChains(t, l, a)
 	}
 }
 

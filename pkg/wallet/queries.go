@@ -104,6 +104,7 @@ func (l *Ledger) Events(ctx context.Context, a Account, after int64, limit int) 
 			events = append(events, AccountEvent{
 				Account: a,
 				Seq:     d.Seq,
+				Chain:   d.Chain,
 				Event:   d.ForAccount(),
 			})
 			newest = max(newest, d.Seq)

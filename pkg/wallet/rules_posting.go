@@ -11,8 +11,10 @@ type posting struct {
 // its own. This event has the seq before the party's first entry.
 func (p *posting) openParty(w *wallet, hasOwnEvent bool) {
 	p.w = w
+	p.tx.chains.appendChain(hashChain(w.Hash))
 	if hasOwnEvent {
 		w.Seq++
+		p.tx.chains.appendChain(ownEventChain(w.Hash, p.tx.ID))
 	}
 }
 
@@ -36,6 +38,7 @@ func (p *posting) postEntry(s BalanceState, amount int64) {
 	e.Hash = hashEntry(w.Hash, p.summary, &e)
 	*balance = e.BalanceAfter
 	w.Hash = e.Hash
+	p.tx.chains.appendChain(hashChain(e.Hash))
 	p.tx.Entries = append(p.tx.Entries, e)
 }
 

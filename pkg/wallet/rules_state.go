@@ -30,6 +30,7 @@ func (w *wallet) toParty() Party {
 	return Party{
 		Account:   w.Account,
 		Seq:       w.Seq,
+		Chain:     hashChain(w.Hash),
 		Available: w.Available,
 		Escrow:    w.Escrow,
 		Earned:    w.Earned,

@@ -77,6 +77,13 @@ type store interface {
 	// more.
 	listChangedSince(ctx context.Context, from, after uuid.UUID, limit int) (accounts []bus.Position, last uuid.UUID, err error)
 
+	// findChains returns the chain at each position. found is false for a position that the ledger
+	// does not have. Each account has the chain 0 at seq 0.
+	findChains(ctx context.Context, positions []bus.Position) (chains []bus.Chain, found []bool, err error)
+
+	// listPositions returns the newest position of each account that exists, in no order.
+	listPositions(ctx context.Context, accounts []string) ([]bus.Position, error)
+
 	// listDueEscrows returns escrows that have expired by now, in the order of expiry. It starts
 	// with the escrow that follows after.
 	listDueEscrows(ctx context.Context, now time.Time, after dueEscrow, limit int) ([]dueEscrow, error)

@@ -121,6 +121,11 @@ func newProvider(databaseURL string) (*goose.Provider, error) {
 	}
 
 	if driver == driverSQLite {
+		err := registerSHA256()
+		if err != nil {
+			return nil, err
+		}
+
 		return openProvider(goose.DialectSQLite3, driver, sqliteDSN(dsn), "migrations/sqlite")
 	}
 

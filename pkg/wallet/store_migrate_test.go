@@ -1,110 +1,165 @@
 package wallet
 
 import (
+	"context"
+	"encoding/hex"
+	"errors"
 	"fmt"
-	"sync"
+	"maps"
+	"strings"
 	"testing"
 
-	"github.com/redroomrewards/realtime/internal/testenv"
+	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
 )
 
-// oldestVersion is the oldest schema that this program can work with.
-const oldestVersion = 2
-
-// TestMigrateWhileAnOlderCoreRuns has a core do operations on the oldest schema while two programs
-// migrate the database. No operation fails.
-func TestMigrateWhileAnOlderCoreRuns(t *testing.T) {
+// TestMigrationGivesOldTransactionsTheirChains takes the schema of a ledger back to the version
+// before chains, and migrates it again. Each transaction then has the chains that the ledger itself
+// had stored.
+func TestMigrationGivesOldTransactionsTheirChains(t *testing.T) {
 	t.Parallel()
-	url := testenv.Postgres(t, testenv.Schema{})
-	l := runOnOldestSchema(t, url)
-	migrated := make(chan struct{})
-	begun := make(chan struct{})
-	callers := startCallers(t, l, begun, migrated)
-	for range callers.count {
-		<-begun
-	}
+	forEachDatabase(t, func(t *testing.T, url string) {
+		version := int64(3)
+		if strings.HasPrefix(url, "sqlite:") {
+			version = 1
+		}
+		useLedger(t, url, func(l *Ledger) { doSeveralOfEachOperation(t, l) })
+		db := openTestDatabase(t, url)
+		want := readStoredChains(t, db)
+		checkEqual(t, "transactions", len(want), 8*operationsInHistory)
 
-	var migrators sync.WaitGroup
-	for range 2 {
-		migrators.Go(func() { checkError(t, "migrate", migrateDatabase(t.Context(), url), nil) })
+		migrateDown(t, url, version)
+		_, err := db.QueryxContext(t.Context(), `SELECT chains FROM transactions`)
+		if err == nil {
+			t.Fatal("the column must not exist in the old schema")
+		}
+		checkError(t, "migrate", migrateDatabase(t.Context(), url), nil)
+
+		got := readStoredChains(t, db)
+		if !maps.Equal(got, want) {
+			t.Errorf("stored chains:\ngot  %v\nwant %v", got, want)
+		}
+		_, err = db.ExecContext(t.Context(), `UPDATE transactions SET reason = 'x'`)
+		if err == nil {
+			t.Error("transactions can be changed after the migration")
+		}
+		useLedger(t, url, func(l *Ledger) {
+			mustDoBatch(t, l, []Op{newCredit("user:u0", 1, "after")})
+			checkLedger(t, l)
+			CheckChains(t, l, "user:u0")
+			CheckChains(t, l, "model:m0")
+		})
+	})
+}
+
+// TestMigrationOfAnEmptyLedger migrates a ledger without transactions down and up.
+func TestMigrationOfAnEmptyLedger(t *testing.T) {
+	t.Parallel()
+	forEachDatabase(t, func(t *testing.T, url string) {
+		migrateDown(t, url, 1)
+		checkError(t, "migrate", migrateDatabase(t.Context(), url), nil)
+		useLedger(t, url, func(l *Ledger) {
+			mustDoBatch(t, l, []Op{newCredit("user:u0", 1, "c")})
+			checkLedger(t, l)
+		})
+	})
+}
+
+const operationsInHistory = 20
+
+// doSeveralOfEachOperation does each of the six operations several times. A settlement pays models
+// that have a history, and models that have none.
+func doSeveralOfEachOperation(t *testing.T, l *Ledger) {
+	t.Helper()
+	for i := range operationsInHistory {
+		user := Account(fmt.Sprint("user:u", i%3))
+		model := Account(fmt.Sprint("model:m", i%5))
+		key := fmt.Sprint(i)
+		debit := newCredit(user, 1, "d"+key)
+		debit.Operation = OpDebit
+		held := mustDoBatch(t, l, []Op{
+			newCredit(user, 1000, "c"+key),
+			newHold(user, 10, "h1"+key),
+			newHold(user, 20, "h2"+key),
+			newHold(user, 30, "h3"+key),
+			debit,
+		})
+		partial := newSettle(held[3].EscrowID, model, 0, "p"+key)
+		partial.Operation = OpPartialSettle
+		partial.RefundAmount = 12
+		partial.SettleAmount = 18
+		mustDoBatch(t, l, []Op{
+			newSettle(held[1].EscrowID, model, 10, "s"+key),
+			newRefund(held[2].EscrowID, 20, "r"+key),
+			partial,
+		})
 	}
-	migrators.Wait()
-	close(migrated)
-	callers.wg.Wait()
-	states, err := Migrations(t.Context(), url)
+}
+
+// useLedger runs a ledger while use runs.
+func useLedger(t *testing.T, url string, use func(l *Ledger)) {
+	t.Helper()
+	l, err := Open(t.Context(), url, Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range states {
-		if m.AppliedAt.IsZero() {
-			t.Errorf("migration %s was not applied", m.Name)
-		}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- l.Run(ctx) }()
+	use(l)
+	cancel()
+	err = errors.Join(<-ended, l.Close())
+	if err != nil {
+		t.Fatal(err)
 	}
-	checkLedger(t, l)
 }
 
-// runOnOldestSchema creates the oldest schema and runs a ledger on it. Open would refuse a schema
-// that is older than the program.
-func runOnOldestSchema(t *testing.T, url string) *Ledger {
+func migrateDown(t *testing.T, url string, version int64) {
 	t.Helper()
 	provider, err := newProvider(url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = provider.Close() })
-	_, err = provider.UpTo(t.Context(), oldestVersion)
+	defer func() { _ = provider.Close() }()
+	_, err = provider.DownTo(t.Context(), version)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := openPostgres(t.Context(), url, 8)
+}
+
+// openTestDatabase opens the database without the ledger.
+func openTestDatabase(t *testing.T, url string) *sqlx.DB {
+	t.Helper()
+	driver, dsn, err := splitURL(url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := newLedger(s, Config{}.withDefaults())
-	runUntilCleanup(t, l)
-	return l
-}
-
-// migrationCallers are goroutines that do operations while the schema changes.
-type migrationCallers struct {
-	count int
-	wg    sync.WaitGroup
-}
-
-// startCallers starts callers that do operations until migrated is closed. Each caller sends on
-// begun when it has done some operations, or when one has failed.
-func startCallers(t *testing.T, l *Ledger, begun chan<- struct{}, migrated <-chan struct{}) *migrationCallers {
-	const before = 20 // operations of a caller before the migration
-	const atLeast = 40
-	callers := &migrationCallers{count: 8}
-	for c := range callers.count {
-		callers.wg.Go(func() {
-			reported := false
-			for i := 0; i < atLeast || !isClosed(migrated); i++ {
-				if i == before {
-					begun <- struct{}{}
-					reported = true
-				}
-				op := newCredit(Account(fmt.Sprint("user:", c)), 1, fmt.Sprint(c, "-", i))
-				_, err := l.Do(t.Context(), op)
-				if err != nil {
-					t.Errorf("operation %d of caller %d: %v", i, c, err)
-					break
-				}
-			}
-			if !reported {
-				begun <- struct{}{}
-			}
-		})
+	if driver == driverSQLite {
+		dsn = sqliteDSN(dsn)
 	}
-	return callers
+	db, err := sqlx.Open(driver, dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	return db
 }
 
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
+// readStoredChains returns the chains of all transactions in hexadecimal.
+func readStoredChains(t *testing.T, db *sqlx.DB) map[uuid.UUID]string {
+	t.Helper()
+	var rows []struct {
+		ID     uuid.UUID `db:"id"`
+		Chains []byte    `db:"chains"`
 	}
+	err := db.SelectContext(t.Context(), &rows, `SELECT id, chains FROM transactions`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chains := make(map[uuid.UUID]string, len(rows))
+	for _, r := range rows {
+		chains[r.ID] = hex.EncodeToString(r.Chains)
+	}
+	return chains
 }

@@ -153,6 +153,7 @@ var transactionTable = []column[*transactionRecord]{
 	partyColumn("model_seq", modelParty, func(p *Party) int64 { return p.Seq }),
 	partyColumn("model_earned", modelParty, func(p *Party) int64 { return p.Earned }),
 	timeColumn("created_at", func(r *transactionRecord) time.Time { return r.CreatedAt }),
+	byteaColumn("chains", func(r *transactionRecord) []byte { return r.chains }),
 }
 
 // keyTable has the columns of the table idempotency_keys that are not in transactionTable. The

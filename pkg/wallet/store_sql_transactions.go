@@ -12,7 +12,7 @@ import (
 
 const transactionColumns = `t.id, t.operation, t.amount, t.refund_amount, t.settle_amount, t.reason, t.escrow_id,
 	t.queue_item_id, t.feature_type, t.correlation_id, t.request_id, t.metadata, t.user_account, t.user_seq,
-	t.user_available, t.user_escrow, t.model_account, t.model_seq, t.model_earned, t.created_at`
+	t.user_available, t.user_escrow, t.model_account, t.model_seq, t.model_earned, t.created_at, t.chains`
 
 type transactionRow struct {
 	ID            uuid.UUID     `db:"id"`
@@ -35,6 +35,7 @@ type transactionRow struct {
 	ModelSeq      dbNumber      `db:"model_seq"`
 	ModelEarned   dbNumber      `db:"model_earned"`
 	CreatedAt     dbTime        `db:"created_at"`
+	Chains        []byte        `db:"chains"`
 }
 
 func (r *transactionRow) toTransaction() Transaction {
@@ -51,6 +52,7 @@ func (r *transactionRow) toTransaction() Transaction {
 		CorrelationID: string(r.CorrelationID),
 		RequestID:     string(r.RequestID),
 		CreatedAt:     r.CreatedAt.Time,
+		chains:        r.Chains,
 	}
 
 	if r.Metadata != "" {
@@ -74,6 +76,7 @@ func (r *transactionRow) toTransaction() Transaction {
 		})
 	}
 
+	t.setPartyChains()
 	return t
 }
 
@@ -109,7 +112,7 @@ func (s *sqlStore) listTransactionsAfter(ctx context.Context, a Account, after i
 // changedSinceSQL returns the number of transactions of the page and their last id in each row. It
 // reads the wallets one by one, in the order of the page. CROSS JOIN makes SQLite keep this order.
 const changedSinceSQL = `WITH page AS (SELECT id, user_account, model_account FROM transactions WHERE id >= $1 AND id > $2 ORDER BY id LIMIT $3)
-	SELECT w.account, w.seq, (SELECT count(*) FROM page) AS looked, (SELECT id FROM page ORDER BY id DESC LIMIT 1) AS last
+	SELECT w.account, w.seq, w.hash, (SELECT count(*) FROM page) AS looked, (SELECT id FROM page ORDER BY id DESC LIMIT 1) AS last
 	FROM (SELECT user_account AS account FROM page UNION SELECT model_account FROM page) a CROSS JOIN wallets w
 	WHERE w.account = a.account`
 
@@ -117,20 +120,16 @@ func (s *sqlStore) listChangedSince(
 	ctx context.Context, from, after uuid.UUID, limit int,
 ) (accounts []bus.Position, last uuid.UUID, err error) {
 	var rows []struct {
-		Account string    `db:"account"`
-		Seq     int64     `db:"seq"`
-		Looked  int       `db:"looked"`
-		Last    uuid.UUID `db:"last"`
+		positionRow
+		Looked int       `db:"looked"`
+		Last   uuid.UUID `db:"last"`
 	}
 
 	err = s.db.SelectContext(ctx, &rows, changedSinceSQL, from, after, limit)
 	accounts = make([]bus.Position, len(rows))
-	for i, r := range rows {
-		accounts[i] = bus.Position{
-			Account: r.Account,
-			Seq:     r.Seq,
-		}
-
+	for i := range rows {
+		r := &rows[i]
+		accounts[i] = r.toPosition()
 		pageIsFull := r.Looked == limit
 		if pageIsFull {
 			last = r.Last

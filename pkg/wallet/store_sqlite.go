@@ -2,13 +2,16 @@ package wallet
 
 import (
 	"context"
+	"crypto/sha256"
+	"database/sql/driver"
 	"fmt"
 	"net/url"
 	"strings"
+	"sync"
 
 	"github.com/google/uuid"
 	"github.com/jmoiron/sqlx"
-	_ "modernc.org/sqlite" // registers the driver
+	"modernc.org/sqlite"
 )
 
 const driverSQLite = "sqlite"
@@ -30,6 +33,22 @@ type sqliteStore struct {
 	deleteExpiry      *sqlx.Stmt
 	insertOutbox      *sqlx.Stmt
 	deleteOutbox      *sqlx.Stmt
+}
+
+// registerSHA256 adds the function sha256 to SQLite, which a migration needs. Postgres has it.
+var registerSHA256 = sync.OnceValue(func() error {
+	return sqlite.RegisterDeterministicScalarFunction("sha256", 1, hashSQLiteValue)
+})
+
+// hashSQLiteValue returns the SHA-256 hash of a blob.
+func hashSQLiteValue(_ *sqlite.FunctionContext, arguments []driver.Value) (driver.Value, error) {
+	blob, ok := arguments[0].([]byte)
+	if !ok {
+		return nil, fmt.Errorf("the argument of sha256 must be a blob; got %T", arguments[0])
+	}
+
+	sum := sha256.Sum256(blob)
+	return sum[:], nil
 }
 
 // sqliteDSN returns the DSN of a file. Commits are durable: SQLite syncs its write-ahead log at

@@ -100,6 +100,7 @@ func (w *sqliteWriter) writeTransaction(tx *Transaction) {
 		modelSeq,
 		modelEarned,
 		tx.CreatedAt.UnixMilli(),
+		[]byte(tx.chains),
 	)
 
 	for i := range tx.Entries {

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
 // EscrowStatus is the status of an escrow. It is held at first. It changes only once, to one of the
@@ -100,12 +102,15 @@ type Transaction struct {
 	// Trace is the Op's Trace. It is not stored. Events that are derived from a stored transaction
 	// have no trace context.
 	Trace string
+
+	chains eventChains
 }
 
 // Party is an account's state after a transaction.
 type Party struct {
 	Account   Account
-	Seq       int64 // seq of the account's last event in the transaction
+	Seq       int64     // seq of the account's last event in the transaction
+	Chain     bus.Chain // of the same event
 	Available int64
 	Escrow    int64
 	Earned    int64
@@ -118,6 +123,7 @@ func (p *Party) toBalance(t time.Time) Balance {
 		Escrow:    p.Escrow,
 		Earned:    p.Earned,
 		Seq:       p.Seq,
+		Chain:     p.Chain,
 		UpdatedAt: t,
 	}
 }
@@ -171,5 +177,6 @@ type EntryFilter struct {
 type AccountEvent struct {
 	Account Account         `json:"account"`
 	Seq     int64           `json:"seq"`
+	Chain   bus.Chain       `json:"chain"`
 	Event   json.RawMessage `json:"event"`
 }
