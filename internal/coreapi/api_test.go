@@ -115,6 +115,19 @@ func TestListEvents(t *testing.T) {
 			h.Fatalf("got %d events, want 2: %s", len(page), events.raw)
 		}
 		h.expectFields(page[0].(item), item{"seq": 2.0, "account": "user:u1"})
+		updates, err := h.ledger.UpdatesAfter(h.Context(), "user:u1", 1, 1)
+		if err != nil {
+			h.Fatal(err)
+		}
+		for i := range page {
+			h.expectFields(page[i].(item), item{"chain": updates[0].Deliveries[i].Chain.String()})
+		}
+		balance := h.expect(http.StatusOK, request{path: "/v1/accounts/user:u1/balance"})
+		position, err := h.ledger.Positions(h.Context(), []string{"user:u1"})
+		if err != nil {
+			h.Fatal(err)
+		}
+		h.expectFields(balance.json, item{"seq": 18.0, "chain": position[0].Chain.String()})
 		// The credit has 1 event, each of 3 holds has 3, the settlement 2, the refund 3, the partial
 		// settlement 3.
 		h.expectFields(events.json, item{"last": 18.0})

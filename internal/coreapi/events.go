@@ -14,6 +14,7 @@ import (
 type eventShape struct {
 	Account string         `json:"account" example:"user:u1"`
 	Seq     int64          `json:"seq" example:"42" doc:"The number of the event among this account's events: 1, 2, 3 and so on, without a gap."`
+	Chain   string         `json:"chain" example:"9f3ab2c1d4e5f607" pattern:"^[0-9a-f]{16}$" doc:"Identifies the account's history up to this event. It differs if the ledger went back to an earlier time and gave the same seq to another event."`
 	Event   map[string]any `json:"event" doc:"The event in the form for this account: eventId, eventType, timestamp, transactionId, reason, source, version and the fields of its type."`
 }
 
@@ -89,7 +90,9 @@ func appendEvents(b []byte, events []wallet.AccountEvent, last int64) []byte {
 		b = append(b, events[i].Account...)
 		b = append(b, `","seq":`...)
 		b = strconv.AppendInt(b, events[i].Seq, 10)
-		b = append(b, `,"event":`...)
+		b = append(b, `,"chain":"`...)
+		b = events[i].Chain.AppendHex(b)
+		b = append(b, `","event":`...)
 		b = append(b, events[i].Event...)
 		b = append(b, '}')
 	}

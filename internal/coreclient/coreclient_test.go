@@ -150,8 +150,9 @@ func routedFields(d *bus.Delivery) any {
 	return struct {
 		id, eventType, account string
 		seq, amount            int64
+		chain                  bus.Chain
 		reason, feature, view  string
-	}{d.ID, d.Type, d.Account, d.Seq, d.Amount, d.Reason, d.Feature, string(d.ForAccount())}
+	}{d.ID, d.Type, d.Account, d.Seq, d.Amount, d.Chain, d.Reason, d.Feature, string(d.ForAccount())}
 }
 
 func TestBalance(t *testing.T) {
@@ -223,7 +224,13 @@ func TestOtherServers(t *testing.T) {
 			_, _ = w.Write([]byte(`{"accountId":"user:u1","accountType":"user","availableBalance":1}`))
 		},
 		"gap": func(w http.ResponseWriter, _ *http.Request) {
-			_, _ = w.Write([]byte(`{"events":[{"account":"user:u1","seq":1,"event":{}},{"account":"user:u1","seq":3,"event":{}}],"last":3}`))
+			_, _ = w.Write([]byte(`{"events":[{"account":"user:u1","seq":1,"chain":"9f3ab2c1d4e5f607","event":{}},{"account":"user:u1","seq":3,"chain":"9f3ab2c1d4e5f608","event":{}}],"last":3}`))
+		},
+		"no chain": func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte(`{"events":[{"account":"user:u1","seq":1,"event":{}}],"last":1}`))
+		},
+		"malformed chain": func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte(`{"events":[{"account":"user:u1","seq":1,"chain":"9F3AB2C1D4E5F607","event":{}}],"last":1}`))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

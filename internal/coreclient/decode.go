@@ -15,6 +15,7 @@ type page struct {
 	Events []struct {
 		Account string         `json:"account"`
 		Seq     int64          `json:"seq"`
+		Chain   *bus.Chain     `json:"chain"`
 		Event   jsontext.Value `json:"event"`
 	} `json:"events"`
 	Last *int64 `json:"last"`
@@ -46,6 +47,7 @@ func (r *routing) eventAmount() int64 {
 var (
 	errNotCore  = errors.New("the answer does not come from a core")
 	errSequence = errors.New("the events must belong to the account and have consecutive seqs")
+	errNoChain  = errors.New("each event must have a chain")
 )
 
 func decodeEvents(account string, body []byte) ([]bus.Delivery, int64, error) {
@@ -65,6 +67,9 @@ func decodeEvents(account string, body []byte) ([]bus.Delivery, int64, error) {
 		if e.Account != account || !isConsecutive {
 			return nil, 0, errSequence
 		}
+		if e.Chain == nil {
+			return nil, 0, errNoChain
+		}
 
 		var r routing
 		err := json.Unmarshal(e.Event, &r)
@@ -76,6 +81,7 @@ func decodeEvents(account string, body []byte) ([]bus.Delivery, int64, error) {
 			Type:    r.EventType,
 			Account: account,
 			Seq:     e.Seq,
+			Chain:   *e.Chain,
 			Amount:  r.eventAmount(),
 			Reason:  r.Reason,
 			Feature: r.FeatureType,
