@@ -9,10 +9,14 @@ import (
 // commitCache holds wallets and held escrows as the last batches committed them, so that the next
 // batch does not need to read them. Other cores write to the same database, so the cache may be out
 // of date. If a batch uses an outdated wallet or escrow, its write fails.
+//
+// The cache has rows of only one generation of the store. When the store reaches another database,
+// the cache is emptied.
 type commitCache struct {
-	mu      sync.Mutex
-	wallets boundedMap[Account, wallet]
-	escrows boundedMap[uuid.UUID, Escrow]
+	mu         sync.Mutex
+	generation uint64
+	wallets    boundedMap[Account, wallet]
+	escrows    boundedMap[uuid.UUID, Escrow]
 }
 
 // cacheLimit bounds the number of wallets and the number of escrows in the cache. Each of them
@@ -52,6 +56,20 @@ func (c *commitCache) loadInto(st *state, batch []*request) (escrows []uuid.UUID
 	return escrows, accounts
 }
 
+// startGeneration empties the cache if its rows are of an earlier generation.
+func (c *commitCache) startGeneration(generation uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+
+	if generation <= c.generation {
+		return
+	}
+
+	c.generation = generation
+	c.wallets = boundedMap[Account, wallet]{}
+	c.escrows = boundedMap[uuid.UUID, Escrow]{}
+}
+
 // copyWallet copies a wallet into the state, unless the state has it already. It returns false if
 // the cache does not have the wallet.
 func (c *commitCache) copyWallet(st *state, a Account) bool {
@@ -85,10 +103,15 @@ func (c *commitCache) copyEscrow(st *state, id uuid.UUID) (user Account, ok bool
 	return cached.User, true
 }
 
-// storeBatch stores the wallets and escrows of a committed batch.
-func (c *commitCache) storeBatch(m *mutations) {
+// storeBatch stores the wallets and escrows of a committed batch that began in the generation. It
+// does nothing if the cache has rows of another generation.
+func (c *commitCache) storeBatch(m *mutations, generation uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+
+	if generation != c.generation {
+		return
+	}
 
 	for _, w := range m.wallets {
 		w.created = false

@@ -211,7 +211,7 @@ func fillCommitCache(c *commitCache, first, end int) {
 		m.wallets = append(m.wallets, &wallet{Account: Account(fmt.Sprint("user:", i)), Seq: int64(i)})
 		m.opened = append(m.opened, &Escrow{ID: numberedID(i), User: "user:e", Status: StatusHeld})
 	}
-	c.storeBatch(m)
+	c.storeBatch(m, 0)
 }
 
 func numberedID(i int) uuid.UUID {

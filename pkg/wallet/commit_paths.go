@@ -27,7 +27,7 @@ var errRetryLocked = errors.New("batch must be committed with locks")
 // missing points, and a retried settlement finds its escrow already closed. commitOptimistic
 // returns errRetryLocked after a conflict and after a refusal.
 func (c *committer) commitOptimistic(ctx context.Context, batch []*request) error {
-	start := time.Now()
+	start := c.startCommit()
 	tx, err := c.store.beginBatch(ctx, false)
 	if err != nil {
 		return fmt.Errorf("begin batch: %w", err)
@@ -60,6 +60,26 @@ func (c *committer) commitOptimistic(ctx context.Context, batch []*request) erro
 	return c.finishCommit(tx, start, batch, m, outboxIDs)
 }
 
+// commitStart is the time at which a commit began, and the store's generation at that time.
+type commitStart struct {
+	at         time.Time
+	generation uint64
+}
+
+// startCommit also empties the cache if the store has reached another database.
+func (c *committer) startCommit() commitStart {
+	start := commitStart{
+		at:         time.Now(),
+		generation: c.store.generation(),
+	}
+
+	if c.cache != nil {
+		c.cache.startGeneration(start.generation)
+	}
+
+	return start
+}
+
 // avoidConflicts makes the next batches more careful after a conflict. If the batch used the cache,
 // the cache may have been out of date, so it is enough to read.
 func (c *committer) avoidConflicts(usedCache bool) {
@@ -78,7 +98,7 @@ func (c *committer) avoidConflicts(usedCache bool) {
 // same moment, this request then gets the receipt and is not refused. So every refusal follows a
 // read under locks.
 func (c *committer) commitLocked(ctx context.Context, batch []*request) error {
-	start := time.Now()
+	start := c.startCommit()
 	c.metrics.locked.Inc()
 	tx, err := c.store.beginBatch(ctx, true)
 	if err != nil {
@@ -114,17 +134,17 @@ func (c *committer) commitLocked(ctx context.Context, batch []*request) error {
 }
 
 // finishCommit commits the transaction, announces the events and updates the cache.
-func (c *committer) finishCommit(tx batchTx, start time.Time, batch []*request, m *mutations, outboxIDs []int64) error {
+func (c *committer) finishCommit(tx batchTx, start commitStart, batch []*request, m *mutations, outboxIDs []int64) error {
 	err := tx.commit()
 	if err != nil {
 		return fmt.Errorf("commit batch: %w", err)
 	}
 
-	c.metrics.commitSeconds.Observe(time.Since(start).Seconds())
+	c.metrics.commitSeconds.Observe(time.Since(start.at).Seconds())
 	c.metrics.batchSize.Observe(float64(len(batch)))
 	c.announceEvents(m.transactions, outboxIDs)
 	if c.cache != nil {
-		c.cache.storeBatch(m)
+		c.cache.storeBatch(m, start.generation)
 	}
 
 	return nil

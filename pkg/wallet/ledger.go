@@ -148,6 +148,12 @@ func (l *Ledger) Close() error { return l.store.close() }
 // Ping checks that the database answers.
 func (l *Ledger) Ping(ctx context.Context) error { return l.store.ping(ctx) }
 
+// Generation returns a number, at least 1, that grows when the ledger's new connections reach
+// another database than the earlier ones: after a restart of the server, a failover, or when a
+// backup was restored. The other database may lack transactions that were committed and announced
+// before, and have other ones with the same seqs. On SQLite the number does not grow.
+func (l *Ledger) Generation() uint64 { return l.store.generation() }
+
 // Do commits one operation and returns its receipt. The errors are those of this package.
 //
 // If Do returns ErrUnavailable or the error of ctx, the operation may have been done. A retry with

@@ -22,6 +22,10 @@ type store interface {
 	// are still as the batch has them. Only then may a batch use the commit cache.
 	optimisticWrites() bool
 
+	// generation returns a number that grows when new connections reach another database than the
+	// earlier ones. Connections to the earlier database are then not used again.
+	generation() uint64
+
 	// committerCount returns the number of batches that may run at the same time.
 	committerCount() int
 

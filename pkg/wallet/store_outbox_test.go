@@ -169,11 +169,11 @@ func TestPartlyPublishedRowIsPendingForOtherCores(t *testing.T) {
 func TestPublishedRowsForgetCompleteRows(t *testing.T) {
 	t.Parallel()
 	var p publishedRows
-	done := p.markPublished([]int64{outboxID(7, 1023, 1024)})
+	done := p.markPublished(1, outboxIDs(1, 7, 1024)[1023:])
 	checkEqual(t, "complete rows", len(done), 0)
 	checkEqual(t, "remembered rows", len(p.rows), 1)
 
-	done = p.markPublished(outboxIDs(7, 1024))
+	done = p.markPublished(1, outboxIDs(1, 7, 1024))
 	if want := []int64{7}; !slices.Equal(done, want) {
 		t.Errorf("complete rows: got %v, want %v", done, want)
 	}

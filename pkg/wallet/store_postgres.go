@@ -3,14 +3,12 @@ package wallet
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"fmt"
 	"net/url"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jmoiron/sqlx"
-	"github.com/lib/pq"
 )
 
 const driverPostgres = "postgres"
@@ -25,6 +23,7 @@ type postgresStore struct {
 	lockWallets   *sqlx.Stmt
 	writes        preparedWrites
 	published     publishedRows
+	generations   generations
 }
 
 // connectionSettings are the settings of every connection. The URL may override them.
@@ -54,11 +53,12 @@ func openPostgres(ctx context.Context, dsn string, maxConns int) (*postgresStore
 		return nil, err
 	}
 
-	db := sqlx.NewDb(sql.OpenDB(connector{dsn}), driverPostgres)
+	s := &postgresStore{}
+	db := sqlx.NewDb(sql.OpenDB(connector{dsn, &s.generations}), driverPostgres)
 	db.SetMaxOpenConns(maxConns)
 	db.SetMaxIdleConns(maxConns)
 	db.SetConnMaxIdleTime(5 * time.Minute)
-	s := &postgresStore{sqlStore: sqlStore{db: db}}
+	s.sqlStore = sqlStore{db: db}
 	err = s.prepareStatements(ctx)
 	if err != nil {
 		_ = db.Close()
@@ -67,23 +67,6 @@ func openPostgres(ctx context.Context, dsn string, maxConns int) (*postgresStore
 
 	return s, nil
 }
-
-// connector marks the errors of connecting with errConnect, so that isRetryable can distinguish
-// them from the errors of statements.
-type connector struct{ dsn string }
-
-// Connect implements driver.Connector.
-func (c connector) Connect(context.Context) (driver.Conn, error) {
-	conn, err := pq.Open(c.dsn)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errConnect, err)
-	}
-
-	return conn, nil
-}
-
-// Driver implements driver.Connector.
-func (connector) Driver() driver.Driver { return &pq.Driver{} }
 
 // withSettings adds the settings to the URL. It does not change settings that the URL already has.
 func withSettings(dsn string, settings map[string]string) (string, error) {
@@ -135,8 +118,9 @@ func (s *postgresStore) prepareStatements(ctx context.Context) error {
 // beginBatch begins a transaction only if the batch is locked. Without locks the write is a single
 // statement, which commits itself.
 func (s *postgresStore) beginBatch(ctx context.Context, locked bool) (batchTx, error) {
+	generation := s.generation()
 	if !locked {
-		return &postgresTx{store: s}, nil
+		return &postgresTx{store: s, generation: generation}, nil
 	}
 
 	tx, err := s.db.BeginTxx(ctx, nil)
@@ -144,10 +128,12 @@ func (s *postgresStore) beginBatch(ctx context.Context, locked bool) (batchTx, e
 		return nil, err
 	}
 
-	return &postgresTx{store: s, tx: tx}, nil
+	return &postgresTx{store: s, generation: generation, tx: tx}, nil
 }
 
 func (s *postgresStore) optimisticWrites() bool { return true }
+
+func (s *postgresStore) generation() uint64 { return s.generations.newest.Load() }
 
 // committerCount returns 2. One committer writes while the other one waits for the disk or sends
 // its results. More committers would make the batches smaller, and each batch has a fixed cost.
@@ -155,8 +141,9 @@ func (s *postgresStore) committerCount() int { return 2 }
 
 // postgresTx is the transaction of one batch.
 type postgresTx struct {
-	store *postgresStore
-	tx    *sqlx.Tx // nil if the batch is not locked; then writeBatch commits
+	store      *postgresStore
+	generation uint64   // of the store when the batch began
+	tx         *sqlx.Tx // nil if the batch is not locked; then writeBatch commits
 }
 
 func (t *postgresTx) commit() error {

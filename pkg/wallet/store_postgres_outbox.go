@@ -13,36 +13,70 @@ import (
 // row for each transaction would be slower: writing and deleting the rows and their index entries
 // took a tenth of Postgres' time.
 //
-// The relay does not know about batches. It gets one id for each transaction. The id contains the
-// id of the row, the transaction's place in the row and the number of transactions in the row. A
+// The relay does not know about batches. It gets one id for each transaction (see outboxPlace). A
 // row is deleted when all of its transactions are published. Until then this process does not list
 // the published ones again. Otherwise, if one account could not be published, every sweep would
 // publish the other transactions of its row again.
+
+// outboxPlace is the place of a transaction in the outbox. In the order of the fields it is packed
+// into the id by which the relay knows the transaction.
+//
+// The number of a row means another row after the store has reached another database. So the id
+// also has the store's generation at the time of the row's write or read. It has only the last bits
+// of it, because the ids of earlier generations are soon forgotten.
+type outboxPlace struct {
+	generation uint64 // modulo 2^outboxGenerationBits
+	row        int64
+	place      int // of the transaction in the row
+	count      int // of transactions in the row
+}
+
+// The bits of an id. Together they are 63.
 const (
-	outboxPlaceBits = 10 // for maxBatch transactions in a row
-	outboxRowShift  = 2 * outboxPlaceBits
-	outboxPlaceMask = 1<<outboxPlaceBits - 1
+	outboxGenerationBits = 4
+	outboxRowBits        = 39 // 1000 batches a second for 17 years
+	outboxPlaceBits      = 10 // for maxBatch transactions in a row; also the bits of count
+
+	outboxRowShift        = 2 * outboxPlaceBits
+	outboxGenerationShift = outboxRowShift + outboxRowBits
 )
 
-func outboxID(row int64, place, count int) int64 {
-	return row<<outboxRowShift | int64(place)<<outboxPlaceBits | int64(count-1)
+func (p outboxPlace) toID() int64 {
+	generation := int64(p.generation) & lowBits(outboxGenerationBits) //nolint:gosec // only low bits
+	return generation<<outboxGenerationShift | p.row<<outboxRowShift | int64(p.place)<<outboxPlaceBits | int64(p.count-1)
+}
+
+// splitOutboxID is the inverse of toID.
+func splitOutboxID(id int64) outboxPlace {
+	return outboxPlace{
+		generation: uint64(id >> outboxGenerationShift), //nolint:gosec // ids are positive
+		row:        id >> outboxRowShift & lowBits(outboxRowBits),
+		place:      int(id >> outboxPlaceBits & lowBits(outboxPlaceBits)),
+		count:      int(id&lowBits(outboxPlaceBits)) + 1,
+	}
+}
+
+func lowBits(n int) int64 { return 1<<n - 1 }
+
+// isOf reports whether the place is of the store's generation.
+func (p outboxPlace) isOf(generation uint64) bool {
+	return p.generation == generation&uint64(lowBits(outboxGenerationBits)) //nolint:gosec // positive
 }
 
 // outboxIDs returns the ids of a row with count transactions.
-func outboxIDs(row int64, count int) []int64 {
+func outboxIDs(generation uint64, row int64, count int) []int64 {
 	ids := make([]int64, count)
 	for i := range ids {
-		ids[i] = outboxID(row, i, count)
+		p := outboxPlace{
+			generation: generation,
+			row:        row,
+			place:      i,
+			count:      count,
+		}
+		ids[i] = p.toID()
 	}
-	return ids
-}
 
-// splitOutboxID is the inverse of outboxID.
-func splitOutboxID(id int64) (row int64, place, count int) {
-	row = id >> outboxRowShift
-	place = int(id >> outboxPlaceBits & outboxPlaceMask)
-	count = int(id&outboxPlaceMask) + 1
-	return row, place, count
+	return ids
 }
 
 // outboxBatchesSQL returns rows with id >= $1 until they have $2 transactions. transaction_id is
@@ -55,11 +89,16 @@ const outboxBatchesSQL = `SELECT id, transactions FROM
 const transactionsByIDSQL = `SELECT ` + transactionColumns + ` FROM transactions t WHERE t.id = ANY($1::uuid[])`
 
 func (s *postgresStore) listOutboxRows(ctx context.Context, after int64, limit int) ([]outboxRow, error) {
+	generation := s.generation()
+	if !splitOutboxID(after).isOf(generation) {
+		after = 0
+	}
+
 	rows := make([]outboxRow, 0, limit)
 	more := true
 	for more && len(rows) < limit {
 		var err error
-		rows, after, more, err = s.appendOutboxRows(ctx, rows, after, limit)
+		rows, after, more, err = s.appendOutboxRows(ctx, rows, generation, after, limit)
 		if err != nil {
 			return nil, err
 		}
@@ -79,27 +118,29 @@ func (s *postgresStore) listOutboxRows(ctx context.Context, after int64, limit i
 
 // appendOutboxRows reads the outbox after an id. It appends the transactions that are not known to
 // be published, until there are limit rows. The appended rows have only the ids of their
-// transactions. It returns the last id that it read, and whether there may be more.
+// transactions. after is 0 or an id of the generation. It returns the last id that it read, and
+// whether there may be more.
 func (s *postgresStore) appendOutboxRows(
-	ctx context.Context, rows []outboxRow, after int64, limit int,
+	ctx context.Context, rows []outboxRow, generation uint64, after int64, limit int,
 ) (_ []outboxRow, last int64, more bool, err error) {
 	var batches []struct {
 		ID           int64          `db:"id"`
 		Transactions pq.StringArray `db:"transactions"`
 	}
 
-	firstRow, place, _ := splitOutboxID(after)
-	readAgain := place + 1 // the transactions of the first row that are not after the id
-	err = s.db.SelectContext(ctx, &batches, outboxBatchesSQL, firstRow, limit+readAgain)
+	first := splitOutboxID(after)
+	readAgain := first.place + 1 // the transactions of the first row that are not after the id
+	err = s.db.SelectContext(ctx, &batches, outboxBatchesSQL, first.row, limit+readAgain)
 	if err != nil {
 		return nil, 0, false, err
 	}
 
 	read := 0
 	for _, b := range batches {
-		published := s.published.placesOf(b.ID)
+		published := s.published.placesOf(generation, b.ID)
+		ids := outboxIDs(generation, b.ID, len(b.Transactions))
 		for place, text := range b.Transactions {
-			last = outboxID(b.ID, place, len(b.Transactions))
+			last = ids[place]
 			isListed := last > after && !published.has(place)
 			if !isListed || len(rows) == limit {
 				continue
@@ -153,15 +194,18 @@ func (s *postgresStore) loadTransactions(ctx context.Context, rows []outboxRow) 
 	return nil
 }
 
-const deleteOutboxSQL = `DELETE FROM outbox WHERE id = ANY($1)`
+// deleteOutboxSQL does nothing in another database than the one with the identity $2.
+const deleteOutboxSQL = `DELETE FROM outbox WHERE id = ANY($1) AND (SELECT ` + identityExpression + `) = $2`
 
+// deleteOutboxRows ignores the ids of earlier generations.
 func (s *postgresStore) deleteOutboxRows(ctx context.Context, ids []int64) error {
-	rows := s.published.markPublished(ids)
+	generation, identity := s.generations.current()
+	rows := s.published.markPublished(generation, ids)
 	if len(rows) == 0 {
 		return nil
 	}
 
-	_, err := s.db.ExecContext(ctx, deleteOutboxSQL, pq.Int64Array(rows))
+	_, err := s.db.ExecContext(ctx, deleteOutboxSQL, pq.Int64Array(rows), identity)
 	return err
 }
 
@@ -178,11 +222,13 @@ func (s *postgresStore) measureBacklog(ctx context.Context) (int64, uuid.UUID, e
 }
 
 // publishedRows records the published transactions of each row until all of them are published. The
-// record is lost after a restart, and it is cleared when it has too many rows. Then the relay's
-// sweep publishes these transactions again, and Redis drops the duplicates.
+// record is lost after a restart, and it is cleared when it has too many rows or when the store
+// reaches another database. Then the relay's sweep publishes these transactions again, and Redis
+// drops the duplicates.
 type publishedRows struct {
-	mu   sync.Mutex
-	rows map[int64]*publishedRow
+	mu         sync.Mutex
+	generation uint64 // of the rows
+	rows       map[int64]*publishedRow
 }
 
 type publishedRow struct {
@@ -200,12 +246,12 @@ func (p *publishedPlaces) set(place int) { p[place/64] |= placeBit(place) }
 func placeBit(place int) uint64 { return 1 << (place % 64) }
 
 // placesOf returns the places of a row that are known to be published.
-func (p *publishedRows) placesOf(row int64) publishedPlaces {
+func (p *publishedRows) placesOf(generation uint64, row int64) publishedPlaces {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 
 	progress := p.rows[row]
-	if progress == nil {
+	if progress == nil || generation != p.generation {
 		return publishedPlaces{}
 	}
 
@@ -216,21 +262,26 @@ func (p *publishedRows) placesOf(row int64) publishedPlaces {
 const maxPublishedRows = 1 << 14
 
 // markPublished records that the transactions with these ids are published. It returns the rows of
-// which all transactions are published.
-func (p *publishedRows) markPublished(ids []int64) []int64 {
+// which all transactions are published. It ignores the ids of other generations.
+func (p *publishedRows) markPublished(generation uint64, ids []int64) []int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 
+	if generation != p.generation {
+		p.generation = generation
+		p.rows = nil
+	}
+
 	var done []int64
 	for _, id := range ids {
-		row, place, count := splitOutboxID(id)
-		isDone := len(done) > 0 && done[len(done)-1] == row
-		if isDone {
-			continue // ids contains the id twice
+		place := splitOutboxID(id)
+		isDone := len(done) > 0 && done[len(done)-1] == place.row
+		if isDone || !place.isOf(generation) {
+			continue // ids contains the id twice, or the row is not in this database
 		}
 
-		if p.markPlace(row, place, count) {
-			done = append(done, row)
+		if p.markPlace(place) {
+			done = append(done, place.row)
 		}
 	}
 
@@ -238,18 +289,18 @@ func (p *publishedRows) markPublished(ids []int64) []int64 {
 }
 
 // markPlace records that one transaction of a row is published. It reports whether all of them are.
-func (p *publishedRows) markPlace(row int64, place, count int) bool {
-	if count == 1 {
+func (p *publishedRows) markPlace(place outboxPlace) bool {
+	if place.count == 1 {
 		return true
 	}
 
-	progress := p.rows[row]
+	progress := p.rows[place.row]
 	if progress == nil {
-		progress = p.addRow(row, count)
+		progress = p.addRow(place.row, place.count)
 	}
 
-	if !progress.places.has(place) {
-		progress.places.set(place)
+	if !progress.places.has(place.place) {
+		progress.places.set(place.place)
 		progress.remaining--
 	}
 
@@ -257,7 +308,7 @@ func (p *publishedRows) markPlace(row int64, place, count int) bool {
 		return false
 	}
 
-	delete(p.rows, row)
+	delete(p.rows, place.row)
 	return true
 }
 

@@ -139,12 +139,13 @@ func listBatchStatements(t *testing.T, s *postgresStore, conn *sql.Conn, size le
 	}
 	write, writeArgs := captureWrite(t, newScaleLedger(s), ops)
 	ids := queryTexts(t, conn, `SELECT id FROM transactions LIMIT 64`)
+	identity := queryTexts(t, conn, `SELECT `+identityExpression)[0]
 	return []frequentStatement{
 		{"Idempotency keys of 64 operations, half of them known", selectKeysSQL, []string{quoteList(operations), quoteList(keys)}},
 		{"Lock 64 escrows", selectEscrowsSQL + forUpdate, []string{quoteList(escrows)}},
 		{"Lock 64 wallets", selectWalletsSQL + forUpdate, []string{quoteList(accounts)}},
 		{"Write a batch of 64 holds", write, writeArgs},
-		{"Delete published rows of the outbox", deleteOutboxSQL, []string{"'{1,2,3}'"}},
+		{"Delete published rows of the outbox", deleteOutboxSQL, []string{"'{1,2,3}'", quoteText(identity)}},
 		{"Outbox", outboxBatchesSQL, []string{"0", "1000"}},
 		{"Transactions by id", transactionsByIDSQL, []string{quoteList(ids)}},
 	}

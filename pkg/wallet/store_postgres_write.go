@@ -234,5 +234,5 @@ func (t *postgresTx) writeBatch(ctx context.Context, m *mutations) ([]int64, err
 		return nil, err
 	}
 
-	return outboxIDs(row, len(m.transactions)), nil
+	return outboxIDs(t.generation, row, len(m.transactions)), nil
 }

@@ -132,6 +132,9 @@ func (s *sqliteStore) committerCount() int { return 1 }
 
 func (s *sqliteStore) optimisticWrites() bool { return false }
 
+// generation returns 1, because the process keeps the file open.
+func (s *sqliteStore) generation() uint64 { return 1 }
+
 // beginBatch begins a transaction. The transaction always takes the write lock of the database.
 func (s *sqliteStore) beginBatch(ctx context.Context, _ bool) (batchTx, error) {
 	tx, err := s.db.BeginTxx(ctx, nil)

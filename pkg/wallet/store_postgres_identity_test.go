@@ -1,0 +1,289 @@
+package wallet
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
+)
+
+// databaseSwap replaces the database of a running ledger with an older copy.
+type databaseSwap struct {
+	admin *sql.DB
+	name  string
+}
+
+func newDatabaseSwap(t *testing.T, databaseURL string) *databaseSwap {
+	t.Helper()
+	u, err := url.Parse(databaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin, err := sql.Open(driverPostgres, os.Getenv("TEST_DATABASE_URL"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = admin.Close() })
+	s := &databaseSwap{admin: admin, name: strings.TrimPrefix(u.Path, "/")}
+	t.Cleanup(func() {
+		for _, suffix := range []string{"_copy", "_old"} {
+			statement := fmt.Sprintf(`DROP DATABASE IF EXISTS "%s%s" WITH (FORCE)`, s.name, suffix)
+			_, err := admin.ExecContext(context.Background(), statement)
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	return s
+}
+
+// execWhileClosed disconnects all clients of the database and keeps them away while the statements
+// run.
+func (s *databaseSwap) execWhileClosed(t *testing.T, statements ...string) {
+	t.Helper()
+	s.exec(t, `ALTER DATABASE "{name}" ALLOW_CONNECTIONS false`)
+	s.exec(t, `SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'`)
+	for _, statement := range statements {
+		s.exec(t, statement)
+	}
+}
+
+func (s *databaseSwap) exec(t *testing.T, statement string) {
+	t.Helper()
+	statement = strings.ReplaceAll(statement, "{name}", s.name)
+	_, err := s.admin.ExecContext(t.Context(), statement)
+	if err != nil {
+		t.Fatalf("%s: %v", statement, err)
+	}
+}
+
+// makeCopy copies the database. The ledger loses its connections, but not its database.
+func (s *databaseSwap) makeCopy(t *testing.T) {
+	t.Helper()
+	s.execWhileClosed(
+		t,
+		`CREATE DATABASE "{name}_copy" TEMPLATE "{name}"`,
+		`ALTER DATABASE "{name}" ALLOW_CONNECTIONS true`,
+	)
+}
+
+// swapIn gives the copy the name of the database.
+func (s *databaseSwap) swapIn(t *testing.T) {
+	t.Helper()
+	s.execWhileClosed(
+		t,
+		`ALTER DATABASE "{name}" RENAME TO "{name}_old"`,
+		`ALTER DATABASE "{name}_copy" RENAME TO "{name}"`,
+	)
+}
+
+// TestLedgerGoesOnWithAnOlderCopyOfItsDatabase copies the database, does more operations, and then
+// replaces the database with the copy. Everything that the ledger remembers of these operations is
+// wrong from then on.
+func TestLedgerGoesOnWithAnOlderCopyOfItsDatabase(t *testing.T) {
+	t.Parallel()
+	url := newPostgresDatabase(t)
+	announced := &announcedIDs{}
+	l, err := Open(t.Context(), url, Config{Committed: announced.addRows})
+	if err != nil {
+		t.Fatal(err)
+	}
+	runUntilCleanup(t, l)
+	swap := newDatabaseSwap(t, url)
+
+	kept := mustDoBatch(t, l, []Op{newCredit("user:a", 100, "c1"), newHold("user:a", 10, "h1"), newHold("user:a", 20, "h2")})
+	checkEqual(t, "first generation", l.Generation(), 1)
+	swap.makeCopy(t)
+	announced.takeIDs()
+	lostCredit := newCredit("user:a", 500, "c2")
+	lost := mustDoBatch(t, l, []Op{
+		lostCredit,
+		newHold("user:a", 30, "h3"),
+		newSettle(kept[1].EscrowID, "model:m", 10, "s1"),
+		newCredit("user:b", 5, "c3"),
+	})
+	checkEqual(t, "generation after other connections to the same database", l.Generation(), 1)
+	lostIDs := announced.takeIDs()
+	swap.swapIn(t)
+
+	checkBalance(t, l, "user:a", Balance{Available: 70, Escrow: 30, Seq: 7})
+	checkEqual(t, "generation with the copy", l.Generation(), 2)
+	checkOperationsOnTheCopy(t, l, kept, lost, lostCredit)
+	checkEqual(t, "generation after operations", l.Generation(), 2)
+
+	pending := listPendingIDs(t, l)
+	err = l.Published(t.Context(), lostIDs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkEqual(t, "pending transactions after the lost ones were published", len(listPendingIDs(t, l)), len(pending))
+	err = l.Published(t.Context(), pending)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkEqual(t, "pending transactions", len(listPendingIDs(t, l)), 0)
+
+	for _, a := range []Account{"user:a", "model:m"} {
+		CheckChains(t, l, a)
+	}
+	checkLedger(t, l)
+}
+
+// checkOperationsOnTheCopy does operations whose answers would be others in the lost history.
+func checkOperationsOnTheCopy(t *testing.T, l *Ledger, kept, lost []Receipt, lostCredit Op) {
+	t.Helper()
+	debit := newCredit("user:a", 300, "d1")
+	debit.Operation = OpDebit
+	_, err := l.Do(t.Context(), debit)
+	checkError(t, "debit of lost points", err, ErrInsufficientFunds)
+	_, err = l.Do(t.Context(), newSettle(lost[1].EscrowID, "model:m", 30, "s2"))
+	checkError(t, "settlement of a lost escrow", err, ErrEscrowNotFound)
+	debit.Account = "user:b"
+	_, err = l.Do(t.Context(), debit)
+	checkError(t, "debit of a lost account", err, ErrAccountNotFound)
+
+	again := mustDoBatch(t, l, []Op{newCredit("user:a", 100, "c1")})[0]
+	checkEqual(t, "repeat of a kept operation is replayed", again.Replayed, true)
+	checkEqual(t, "chain of the replayed receipt", again.Balances[0].Chain, kept[0].Balances[0].Chain)
+	repeated := mustDoBatch(t, l, []Op{lostCredit, newRefund(kept[1].EscrowID, 10, "r1"), newSettle(kept[2].EscrowID, "model:m", 20, "s3")})
+	checkEqual(t, "repeat of a lost operation is replayed", repeated[0].Replayed, false)
+	if repeated[0].Balances[0].Chain == lost[0].Balances[0].Chain {
+		t.Error("the repeated operation has the chain of the lost one")
+	}
+	checkBalance(t, l, "user:a", Balance{Available: 70 + 500 + 10, Seq: 7 + 1 + 3 + 2})
+	checkBalance(t, l, "model:m", Balance{Earned: 20, Seq: 2})
+}
+
+// announcedIDs collects the outbox ids of committed transactions.
+type announcedIDs struct {
+	mu  sync.Mutex
+	ids []int64
+}
+
+func (a *announcedIDs) addRows(rows []bus.OutboxRow) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, r := range rows {
+		a.ids = append(a.ids, r.ID)
+	}
+}
+
+func (a *announcedIDs) takeIDs() []int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	ids := a.ids
+	a.ids = nil
+	return ids
+}
+
+func listPendingIDs(t *testing.T, l *Ledger) []int64 {
+	t.Helper()
+	rows, err := l.Pending(t.Context(), 0, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := make([]int64, len(rows))
+	for i := range rows {
+		ids[i] = rows[i].ID
+	}
+	return ids
+}
+
+// TestConnectionsToAnEarlierDatabaseAreNotUsedAgain has two pools of connections with common
+// generations. When one of them reaches another database, the other one must not use its idle
+// connection, and must not keep its busy one.
+func TestConnectionsToAnEarlierDatabaseAreNotUsedAgain(t *testing.T) {
+	t.Parallel()
+	g := &generations{}
+	first := openWithGenerations(t, newPostgresDatabase(t), g)
+	second := openWithGenerations(t, newPostgresDatabase(t), g)
+
+	busy, err := first.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	idlePID := readPID(t, first)
+	busyPID := readPID(t, busy)
+	checkEqual(t, "pid of the idle connection", readPID(t, first), idlePID)
+	checkEqual(t, "generation of the first database", g.newest.Load(), 1)
+
+	readPID(t, second)
+	checkEqual(t, "generation of the second database", g.newest.Load(), 2)
+	checkEqual(t, "pid of the busy connection", readPID(t, busy), busyPID)
+	err = busy.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkEqual(t, "connections that are kept", first.Stats().Idle, 1)
+	pid := readPID(t, first) // reaches the first database again
+	if pid == idlePID || pid == busyPID {
+		t.Errorf("got the pid %d of an earlier connection, want a new one", pid)
+	}
+	checkEqual(t, "generation of the first database again", g.newest.Load(), 3)
+}
+
+func openWithGenerations(t *testing.T, dsn string, g *generations) *sql.DB {
+	t.Helper()
+	db := sql.OpenDB(connector{dsn, g})
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+type rowQuerier interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+func readPID(t *testing.T, q rowQuerier) (pid int) {
+	t.Helper()
+	err := q.QueryRowContext(t.Context(), `SELECT pg_backend_pid()`).Scan(&pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
+func TestCommitCacheIsEmptiedInANewGeneration(t *testing.T) {
+	t.Parallel()
+	var c commitCache
+	stored := func() *mutations {
+		return &mutations{
+			wallets: []*wallet{{Account: "user:a"}},
+			opened:  []*Escrow{{ID: uuid.Max, User: "user:a", Status: StatusHeld}},
+		}
+	}
+	c.startGeneration(1)
+	c.storeBatch(stored(), 1)
+	c.startGeneration(1)
+	checkEqual(t, "wallet is cached", c.wallets.get("user:a") != nil, true)
+	checkEqual(t, "user of the cached escrow", c.escrowUser(uuid.Max), "user:a")
+
+	c.startGeneration(2)
+	checkEqual(t, "wallet of the earlier generation is cached", c.wallets.get("user:a") != nil, false)
+	checkEqual(t, "user of an escrow of the earlier generation", c.escrowUser(uuid.Max), "")
+	c.storeBatch(stored(), 1) // began before the new generation
+	checkEqual(t, "wallet of a batch of the earlier generation is cached", c.wallets.get("user:a") != nil, false)
+	c.startGeneration(1)
+	c.storeBatch(stored(), 2)
+	checkEqual(t, "wallet of the new generation is cached", c.wallets.get("user:a") != nil, true)
+}
+
+// TestOutboxIDsKeepTheirParts packs and unpacks the largest parts.
+func TestOutboxIDsKeepTheirParts(t *testing.T) {
+	t.Parallel()
+	for _, p := range []outboxPlace{
+		{generation: 0, row: 1, place: 0, count: 1},
+		{generation: 15, row: 1<<39 - 1, place: 1023, count: 1024},
+		{generation: 3, row: 70_000, place: 5, count: 9},
+	} {
+		checkEqual(t, fmt.Sprintf("parts of %+v", p), splitOutboxID(p.toID()), p)
+		checkEqual(t, fmt.Sprintf("id of %+v is positive", p), p.toID() > 0, true)
+	}
+}
