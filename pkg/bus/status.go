@@ -20,4 +20,7 @@ const (
 	// Unwritable means that the account's balance key is not a hash, or that the update is empty or
 	// not numbered consecutively. Nothing was added.
 	Unwritable
+	// Forked means that Redis has another history of the account: the chain of its newest event
+	// differs from the chain of the update at that seq. Nothing was added.
+	Forked
 )

@@ -197,7 +197,7 @@ func (p *EventPublisher) countStatuses(events []bus.Event, statuses []bus.Status
 			published[p.metrics.TypeLabel(events[i].Type)]++
 		case bus.Duplicate:
 			duplicate[p.metrics.TypeLabel(events[i].Type)]++
-		case bus.Unknown, bus.Gap, bus.PartlyPublished, bus.Unwritable:
+		case bus.Unknown, bus.Gap, bus.PartlyPublished, bus.Unwritable, bus.Forked:
 		}
 	}
 

@@ -36,7 +36,7 @@ func (m *publisherMetrics) countOutcomes(pubs []Publication, outcomes []Outcome)
 			metrics.CountTypes(published, &pubs[i].Update)
 		case bus.Duplicate:
 			metrics.CountTypes(duplicate, &pubs[i].Update)
-		case bus.Unknown, bus.Gap, bus.PartlyPublished, bus.Unwritable:
+		case bus.Unknown, bus.Gap, bus.PartlyPublished, bus.Unwritable, bus.Forked:
 		}
 	}
 

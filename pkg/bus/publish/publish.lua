@@ -5,20 +5,24 @@ local res, r, i = {}, 1, 4
 for g = 1, tonumber(A[3]) do
   local stream, hash = K[3 * g - 2], K[3 * g - 1]
   local first, last = tonumber(A[i + 2]), tonumber(A[i + 3])
-  local have = pcall('HGET', hash, 'seq')
+  local have = pcall('HMGET', hash, 'seq', 'chain')
   local status, seq
-  if type(have) == 'table' then
+  if have.err then
     status, seq = 5, -1
   else
-    seq = have and tonumber(have) or -1
-    if seq >= last then
+    seq = have[1] and tonumber(have[1]) or -1
+    if seq > last then
       status = 2
+    elseif seq == last then
+      status = have[2] == A[i + 8] and 2 or 6
     elseif seq >= first then
       status = 4
     elseif first > seq + 1 and (seq ~= -1 or (first ~= 1 and A[i + 4] == '0')) then
       status = 3
+    elseif seq ~= -1 and have[2] ~= A[i + 5] then
+      status = 6
     else
-      local body = i + 6
+      local body = i + 7
       local balances = tonumber(A[body + 2])
       status = 2
       if call('SET', K[3 * g], '1', 'NX', 'EX', ttl) then
@@ -67,7 +71,7 @@ for g = 1, tonumber(A[3]) do
   end
   res[r], res[r + 1] = status, seq
   r = r + 2
-  i = i + 6 + tonumber(A[i + 5])
+  i = i + 7 + tonumber(A[i + 6])
 end
 pcall('XTRIM', K[1], 'MAXLEN', '~', maxlen)
 return res

@@ -14,7 +14,7 @@ import (
 //
 //	KEYS  for each update: stream, balance hash, dedup key
 //	ARGV  maxlen, ttl in seconds, number of updates; then for each update:
-//	      account, key, first seq, last seq, starting point (0 or 1),
+//	      account, key, first seq, last seq, starting point (0 or 1), chain before the first seq,
 //	      number of the following arguments of this update,
 //	      updatedAt, chain, n, n balances (1: earned, 2: available and escrow),
 //	      number of deliveries, and for each delivery: id, type, seq, chain, shape, then
@@ -28,7 +28,11 @@ import (
 // It returns two integers for each update: a Status and the account's seq before the call (-1:
 // none). The status Unknown means that the key of the update's stream holds another type.
 //
-// All steps that can fail come before an update's first entry is added: HGET fails if the balance
+// The script writes an update only if it continues the history in the hash: the hash must have the
+// seq and the chain of the event before the update's first one. A repeat of the newest update must
+// have the chain of the hash, too. Otherwise the status is Forked.
+//
+// All steps that can fail come before an update's first entry is added: HMGET fails if the balance
 // key is not a hash, the first XADD fails if the stream's key is not a stream (the dedup key is
 // then deleted), and Redis refuses the first write if it is out of memory. An update is therefore
 // written completely or not at all.
@@ -50,8 +54,8 @@ func (p *Publisher) buildArgs(pubs []Publication, items []int) []any {
 	texts := 0
 	for _, i := range items {
 		deliveries := len(pubs[i].Update.Deliveries)
-		size += 3 + 6 + 5 + 1 + 19*deliveries
-		texts += 2 + 2 + 3*deliveries
+		size += 3 + 7 + 5 + 1 + 19*deliveries
+		texts += 2 + 3 + 3*deliveries
 	}
 
 	args := make([]any, 0, size)
@@ -85,10 +89,10 @@ func appendUpdate(args []any, pub *Publication, text func(string) *string) []any
 		startingPoint = "1"
 	}
 
-	args = append(args, &u.Account, &u.Key, first, last, startingPoint, nil)
+	args = append(args, &u.Account, &u.Key, first, last, startingPoint, text(u.Before.String()), nil)
 	rest := len(args) // the number of the following arguments is at rest-1
 	args = append(args, text(u.Balance.UpdatedAt.UTC().Format(bus.TimeFormat)), text(u.Chain().String()))
-	if strings.HasPrefix(u.Account, "model:") {
+	if isModel(u.Account) {
 		args = append(args, 1, &u.Balance.Earned)
 	} else {
 		args = append(args, 2, &u.Balance.Available, &u.Balance.Escrow)
@@ -102,6 +106,8 @@ func appendUpdate(args []any, pub *Publication, text func(string) *string) []any
 	args[rest-1] = len(args) - rest
 	return args
 }
+
+func isModel(account string) bool { return strings.HasPrefix(account, "model:") }
 
 // keyPrefixes contains the key of a partition's stream and the prefixes of its other keys.
 type keyPrefixes struct{ stream, balance, dedup string }

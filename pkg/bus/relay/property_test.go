@@ -47,14 +47,17 @@ func TestStreamsHaveNoHoleAfterRandomFailures(t *testing.T) {
 
 // loseNewestScript deletes an account's newest updates, as a failover to a lagging replica does.
 var loseNewestScript = redis.NewScript(`
-local lost, first = {}, nil
+local lost, first, chain = {}, nil, nil
 local n = 0
 for _, e in ipairs(redis.call('XREVRANGE', KEYS[1], '+', '-')) do
   local f = {}
   for i = 1, #e[2], 2 do f[e[2][i]] = e[2][i + 1] end
   if f.account == ARGV[1] then
     if not lost[f.key] then
-      if n >= tonumber(ARGV[3]) then break end
+      if n >= tonumber(ARGV[3]) then
+        chain = f.chain
+        break
+      end
       lost[f.key], n = true, n + 1
     end
     redis.call('XDEL', KEYS[1], e[1])
@@ -62,10 +65,10 @@ for _, e in ipairs(redis.call('XREVRANGE', KEYS[1], '+', '-')) do
     first = tonumber(f.seq)
   end
 end
-if first == 1 then
+if first and not chain then
   redis.call('DEL', KEYS[2])
 elseif first and redis.call('EXISTS', KEYS[2]) == 1 then
-  redis.call('HSET', KEYS[2], 'seq', first - 1)
+  redis.call('HSET', KEYS[2], 'seq', first - 1, 'chain', chain)
 end
 return n
 `)

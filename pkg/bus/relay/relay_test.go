@@ -238,8 +238,12 @@ func loseEventsAfter(t testing.TB, rdb redis.UniversalClient, keys bus.Keys, acc
 	if err != nil {
 		t.Fatal(err)
 	}
+	chain := ""
 	for _, e := range entries {
 		n, _ := strconv.ParseInt(fmt.Sprint(e.Values["seq"]), 10, 64)
+		if e.Values["account"] == account && n == seq {
+			chain = fmt.Sprint(e.Values["chain"])
+		}
 		if e.Values["account"] == account && n > seq {
 			rdb.XDel(t.Context(), keys.Stream(partition), e.ID)
 			rdb.Del(t.Context(), keys.Dedup(partition, fmt.Sprint(e.Values["key"])))
@@ -248,7 +252,7 @@ func loseEventsAfter(t testing.TB, rdb redis.UniversalClient, keys bus.Keys, acc
 	if seq == 0 {
 		rdb.Del(t.Context(), keys.BalanceHash(account))
 	} else {
-		rdb.HSet(t.Context(), keys.BalanceHash(account), "seq", seq)
+		rdb.HSet(t.Context(), keys.BalanceHash(account), "seq", seq, "chain", chain)
 	}
 }
 
@@ -301,7 +305,7 @@ func TestRelayPublishesTheRestOfAPartlyPublishedUpdate(t *testing.T) {
 		src := newMemorySource()
 		src.commitAndOffer(nil, 5, "user:a")
 		src.commitAndOffer(nil, 2, "user:a")
-		rdb.HSet(t.Context(), keys.BalanceHash("user:a"), "seq", 3)
+		rdb.HSet(t.Context(), keys.BalanceHash("user:a"), "seq", 3, "chain", src.updates["user:a"][0].Deliveries[2].Chain.String())
 		startRelay(t, src, rdb, keys, relay.Config{})
 		streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
 		waitForSeqs(t, rdb, keys, "user:a", 4, 7)

@@ -128,8 +128,9 @@ func (s *sweeper) republishUpdates(ctx context.Context, account string, last, up
 // trimUpdate removes the deliveries up to seq last. The update gets another key, since its
 // deduplication key may exist in Redis.
 func trimUpdate(u bus.AccountUpdate, last int64) bus.AccountUpdate {
-	skip := int(last - u.First() + 1)
-	u.Deliveries = u.Deliveries[min(skip, len(u.Deliveries)):]
+	skip := min(int(last-u.First()+1), len(u.Deliveries))
+	u.Before = u.Deliveries[skip-1].Chain
+	u.Deliveries = u.Deliveries[skip:]
 	u.Key += "+rest"
 	return u
 }
