@@ -79,6 +79,10 @@ func (k Keys) Done(partition int, group, event string) string {
 // Control returns the Pub/Sub channel from the admin API to all gateways.
 func (k Keys) Control() string { return k.Namespace + ":control" }
 
+// Forked returns the key that exists while Redis may have events that the ledger does not have. It is
+// deleted when all balance hashes were compared with the ledger.
+func (k Keys) Forked() string { return k.Namespace + ":forked" }
+
 // Revoked returns the key of the sorted set of revoked tokens. Gateways refuse a token until its
 // score, in seconds since 1970.
 func (k Keys) Revoked() string { return k.Namespace + ":revoked" }

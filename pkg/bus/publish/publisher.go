@@ -50,6 +50,7 @@ type Publisher struct {
 	rdb        redis.UniversalClient
 	cfg        Config
 	script     script
+	rewind     script
 	prefixes   []keyPrefixes // by partition
 	ttlSeconds int64
 	metrics    publisherMetrics
@@ -67,6 +68,7 @@ func New(rdb redis.UniversalClient, cfg Config) *Publisher {
 		rdb:        rdb,
 		cfg:        cfg,
 		script:     newScript(publishSource),
+		rewind:     newScript(rewindSource),
 		prefixes:   newKeyPrefixes(cfg.Keys),
 		ttlSeconds: max(1, int64(cfg.DedupTTL/time.Second)),
 		metrics:    newPublisherMetrics(cfg.Registerer),
@@ -183,7 +185,7 @@ func (c *scriptCall) readOutcomes(outcomes []Outcome) error {
 	}
 
 	for k, i := range c.items {
-		status := bus.Status(reply[2*k]) //nolint:gosec // 0 to 5
+		status := bus.Status(reply[2*k]) //nolint:gosec // 0 to 6
 		if status == bus.Unknown {
 			err = ErrNoStream
 			continue

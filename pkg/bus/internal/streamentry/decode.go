@@ -72,14 +72,19 @@ func (dec *Decoder) nextDelivery(id ID) *bus.Delivery {
 }
 
 // keepDelivery adds d to Deliveries if it is valid. Events of producers other than the ledger have
-// no seq. They are skipped and do not count as malformed.
+// no seq. They are skipped and do not count as malformed. A marker may have the seq 0.
 func (dec *Decoder) keepDelivery(d *bus.Delivery) {
 	isEvent := d.ID != "" && d.Type != "" && len(d.Data) > 0
-	if isEvent && d.Seq == 0 {
+	minSeq := int64(1)
+	if d.Type == bus.TypeHistoryChanged {
+		minSeq = 0
+	}
+
+	if isEvent && d.Seq == 0 && minSeq > 0 {
 		return
 	}
 
-	if !isEvent || dec.invalid || d.Account == "" || d.Seq < 1 || d.Amount < 0 {
+	if !isEvent || dec.invalid || d.Account == "" || d.Seq < minSeq || d.Amount < 0 {
 		dec.Malformed++
 		return
 	}

@@ -1,0 +1,127 @@
+package publish
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
+)
+
+// rewindSource takes one account back to the common point of two histories.
+//
+//	KEYS  stream, balance hash, dedup keys to delete
+//	ARGV  seq and chain that the hash must have (empty: the field must not exist),
+//	      id, type, account, seq, chain and data of the marker, names and values of the hash's other
+//	      fields
+//
+// It returns 1, or 0 if the hash has another seq or chain. Then it has written nothing. All steps
+// that can fail come before the first write, as in publishSource.
+//
+//go:embed rewind.lua
+var rewindSource string
+
+// A Rewind takes an account back to an event that the histories in Redis and in the ledger have in
+// common.
+type Rewind struct {
+	Account string
+	// HashSeq and HashChain are the fields of the account's balance hash as they were read; empty:
+	// the field did not exist. If the hash has changed since, nothing is written.
+	HashSeq, HashChain string
+	// To is the account's state after the common event. If its Seq is 0, the hash is deleted.
+	To bus.Balance
+	// Again are the deduplication keys of updates that follow the common event in the ledger and may
+	// have been published before. They are deleted, so that the updates are published again.
+	Again []string
+}
+
+// Rewind adds a marker of the type bus.TypeHistoryChanged to each account's stream and sets its
+// balance hash to the common point. It returns which accounts were rewound, in the order given. Each
+// account is rewound completely or not at all, independently of the others.
+//
+// An error means that some calls failed. Their accounts are rewound or not.
+func (p *Publisher) Rewind(ctx context.Context, rewinds []Rewind) ([]bool, error) {
+	done := make([]bool, len(rewinds))
+	calls := make([]*scriptCall, len(rewinds))
+	for i := range rewinds {
+		args, err := p.buildRewindArgs(&rewinds[i])
+		if err != nil {
+			return done, err
+		}
+
+		calls[i] = &scriptCall{args: args}
+	}
+
+	if len(calls) == 0 {
+		return done, nil
+	}
+
+	p.rewind.runCalls(ctx, p.rdb, calls)
+	var failed error
+	for i, call := range calls {
+		reply, err := call.cmd.Result()
+		if err != nil {
+			failed = fmt.Errorf("rewind: %w", err)
+			continue
+		}
+
+		done[i] = len(reply) == 1 && reply[0] == 1
+	}
+
+	return done, failed
+}
+
+func (p *Publisher) buildRewindArgs(r *Rewind) ([]any, error) {
+	id := uuid.NewString()
+	data, err := encodeMarker(id, &r.To, r.Account)
+	if err != nil {
+		return nil, err
+	}
+
+	partition := p.cfg.Keys.Partition(r.Account)
+	args := []any{
+		"evalsha", p.rewind.hash, 2 + len(r.Again),
+		p.cfg.Keys.Stream(partition), p.cfg.Keys.BalanceHash(r.Account),
+	}
+
+	for _, key := range r.Again {
+		args = append(args, p.cfg.Keys.Dedup(partition, key))
+	}
+
+	args = append(args, r.HashSeq, r.HashChain, id, bus.TypeHistoryChanged, r.Account, r.To.Seq, r.To.Chain.String(), data)
+	args = append(args, "updatedAt", r.To.UpdatedAt.UTC().Format(bus.TimeFormat))
+	if isModel(r.Account) {
+		return append(args, "earned", r.To.Earned), nil
+	}
+
+	return append(args, "available", r.To.Available, "escrow", r.To.Escrow), nil
+}
+
+// encodeMarker returns the payload of a marker.
+func encodeMarker(id string, to *bus.Balance, account string) ([]byte, error) {
+	accountType := "user"
+	if isModel(account) {
+		accountType = "model"
+	}
+
+	return json.Marshal(struct {
+		bus.HistoryChanged
+		Timestamp string `json:"timestamp"` // always with milliseconds
+	}{
+		HistoryChanged: bus.HistoryChanged{
+			EventID:     id,
+			EventType:   bus.TypeHistoryChanged,
+			AccountID:   bus.AccountID(account),
+			AccountType: accountType,
+			Seq:         to.Seq,
+			Chain:       to.Chain,
+			Source:      "wallet-core",
+			Version:     "1.0",
+		},
+		Timestamp: time.Now().UTC().Format(bus.TimeFormat),
+	})
+}
