@@ -27,7 +27,7 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 		return err
 	}
 
-	verifier, err := auth.NewVerifier(auth.Config{HS256Secret: []byte(getenv("JWT_HS256_SECRET"))})
+	verifier, err := auth.NewVerifier(auth.Config{HS256Secret: []byte(getenv("REALTIME_JWT_HS256_SECRET"))})
 	if err != nil {
 		return err
 	}

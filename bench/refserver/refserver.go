@@ -48,7 +48,7 @@ func run(
 		return err
 	}
 
-	verifier, err := auth.NewVerifier(auth.Config{HS256Secret: []byte(getenv("JWT_HS256_SECRET"))})
+	verifier, err := auth.NewVerifier(auth.Config{HS256Secret: []byte(getenv("REALTIME_JWT_HS256_SECRET"))})
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func run(
 
 	admin := httpserver.NewAdmin()
 	tail := tail.New(rdb, tail.Config{
-		Keys:       bus.Keys{Namespace: getenv("NAMESPACE")},
+		Keys:       bus.Keys{Namespace: getenv("REALTIME_NAMESPACE")},
 		Pause:      4 * time.Millisecond, // the same as in internal/gateway
 		Registerer: admin.Registry,
 	})

@@ -52,9 +52,9 @@ func (c *Config) environ() []string {
 	return []string{
 		"DATABASE_URL=" + c.DatabaseURL,
 		"REDIS_URL=" + c.RedisURL,
-		"NAMESPACE=" + c.Namespace,
-		"JWT_HS256_SECRET=" + string(c.Secret),
-		"LOG_FORMAT=json",
+		"REALTIME_NAMESPACE=" + c.Namespace,
+		"REALTIME_JWT_HS256_SECRET=" + string(c.Secret),
+		"REALTIME_LOG_FORMAT=json",
 	}
 }
 

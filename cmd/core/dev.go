@@ -20,16 +20,17 @@ import (
 )
 
 type devCmd struct {
-	Data           string  `default:"./.realtime-dev" help:"Directory of the embedded ledger. Its data survives restarts."`
-	HTTP           string  `name:"http" default:"127.0.0.1:8080" help:"Address of the core's HTTP API and of the live page."`
-	Gateway        string  `default:"127.0.0.1:8081" help:"Address of the gateway."`
-	Admin          string  `default:"127.0.0.1:9080" help:"Address of the core's admin listener."`
-	GatewayAdmin   string  `default:"127.0.0.1:9081" help:"Address of the gateway's admin listener."`
-	Redis          string  `default:"127.0.0.1:6390" help:"Address of the embedded Redis. It is empty after a restart; the core fills it again as needed."`
-	Traffic        float64 `default:"0" help:"Random operations a second: credits, holds, settlements, refunds."`
-	JWTHS256Secret string  `name:"jwt-hs256-secret" default:"${devSecret}" help:"Secret to sign tokens with. The default is public: use it on this machine only."`
-	LogLevel       string  `default:"warn" enum:"debug,info,warn,error" help:"Lowest level to log: ${enum}." group:"Logs"`
-	LogFormat      string  `default:"auto" enum:"auto,json,text" help:"Format of log lines: ${enum}. auto is text on a terminal and json elsewhere." group:"Logs"`
+	Data               string  `default:"./.realtime-dev" help:"Directory of the embedded ledger. Its data survives restarts."`
+	HTTP               string  `name:"http" default:"127.0.0.1:8080" help:"Address of the core's HTTP API and of the live page."`
+	Gateway            string  `default:"127.0.0.1:8081" help:"Address of the gateway."`
+	Admin              string  `default:"127.0.0.1:9080" help:"Address of the core's admin listener."`
+	GatewayAdmin       string  `default:"127.0.0.1:9081" help:"Address of the gateway's admin listener."`
+	Redis              string  `default:"127.0.0.1:6390" help:"Address of the embedded Redis. It is empty after a restart; the core fills it again as needed."`
+	Traffic            float64 `default:"0" help:"Random operations a second: credits, holds, settlements, refunds."`
+	JWTHS256Secret     string  `name:"jwt-hs256-secret" default:"${devSecret}" help:"Secret to sign tokens with. The default is public: use it on this machine only."`
+	JWTHS256SecretFile string  `name:"jwt-hs256-secret-file" placeholder:"FILE" help:"File with the secret."`
+	LogLevel           string  `default:"warn" enum:"debug,info,warn,error" help:"Lowest level to log: ${enum}." group:"Logs"`
+	LogFormat          string  `default:"auto" enum:"auto,json,text" help:"Format of log lines: ${enum}. auto is text on a terminal and json elsewhere." group:"Logs"`
 }
 
 // Help describes the output.

@@ -32,27 +32,33 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
 }
 
-// run is main without the process. It returns the exit code.
-func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	var commands struct {
-		Serve   serveCmd       `cmd:"" help:"Run the ledger: HTTP API, relay to Redis, admin listener."`
-		Dev     devCmd         `cmd:"" help:"Run everything in one process, with an embedded ledger and Redis, to try it out."`
-		Migrate migrateCmd     `cmd:"" help:"Apply migrations to the database, or list them."`
-		Verify  verifyCmd      `cmd:"" help:"Verify the ledger: balances, entries, seq, hash chains, escrows, idempotency keys, totals."`
-		Export  exportCmd      `cmd:"" help:"Write an account's entries as CSV or JSON Lines."`
-		Dead    deadLettersCmd `cmd:"" name:"dead-letters" help:"List, show and replay the events that subscribers failed to handle."`
-		Token   tokenCmd       `cmd:"" help:"Print a token signed with a shared secret."`
-		Version versionCmd     `cmd:"" help:"Print the version."`
+// grammar has the commands.
+type grammar struct {
+	Serve   serveCmd       `cmd:"" help:"Run the ledger: HTTP API, relay to Redis, admin listener."`
+	Dev     devCmd         `cmd:"" help:"Run everything in one process, with an embedded ledger and Redis, to try it out."`
+	Migrate migrateCmd     `cmd:"" help:"Apply migrations to the database, or list them."`
+	Verify  verifyCmd      `cmd:"" help:"Verify the ledger: balances, entries, seq, hash chains, escrows, idempotency keys, totals."`
+	Export  exportCmd      `cmd:"" help:"Write an account's entries as CSV or JSON Lines."`
+	Dead    deadLettersCmd `cmd:"" name:"dead-letters" help:"List, show and replay the events that subscribers failed to handle."`
+	Token   tokenCmd       `cmd:"" help:"Print a token signed with a shared secret."`
+	Version versionCmd     `cmd:"" help:"Print the version."`
 
-		ShowVersion kong.VersionFlag `name:"version" help:"Print the version and exit."`
-	}
-	env := cli.Env{Context: ctx, Stdout: stdout, Stderr: stderr}
-	app := cli.App{
+	ShowVersion kong.VersionFlag `name:"version" help:"Print the version and exit."`
+}
+
+// describeApp returns the name and the help of the program.
+func describeApp() cli.App {
+	return cli.App{
 		Name: "core",
 		Vars: map[string]string{"devSecret": cli.DevSecret},
-		Description: "The points ledger. Every flag can be set by an environment variable with the flag's name in capitals and _ " +
+		Description: "The points ledger. Every flag can be set by an environment variable: REALTIME_ and the flag's name in capitals, with _ " +
 			"instead of -. A flag overrides its variable.\n\n" +
 			"To try it out, run core dev: it needs no other program.",
 	}
-	return cli.Main(env, app, &commands, args, getenv)
+}
+
+// run is main without the process. It returns the exit code.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	env := cli.Env{Context: ctx, Stdout: stdout, Stderr: stderr}
+	return cli.Main(env, describeApp(), &grammar{}, args, getenv)
 }

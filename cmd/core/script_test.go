@@ -142,8 +142,8 @@ func addDeadLetters(ts *testscript.TestScript, t *testing.T, group string) {
 	const partitions = 4
 	url, namespace := testenv.Redis(t)
 	ts.Setenv("REDIS_URL", url)
-	ts.Setenv("NAMESPACE", namespace)
-	ts.Setenv("PARTITIONS", strconv.Itoa(partitions))
+	ts.Setenv("REALTIME_NAMESPACE", namespace)
+	ts.Setenv("REALTIME_PARTITIONS", strconv.Itoa(partitions))
 	rdb, err := redisconn.Open(url)
 	ts.Check(err)
 	defer func() { _ = rdb.Close() }()

@@ -31,7 +31,7 @@ type serveCmd struct {
 // Help returns an example.
 func (serveCmd) Help() string {
 	return "Example:\n\n  export DATABASE_URL=postgres://core:…@db/points REDIS_URL=redis://redis:6379/0\n" +
-		"  export JWT_HS256_SECRET=$(openssl rand -hex 32)\n" +
+		"  export REALTIME_JWT_HS256_SECRET=$(openssl rand -hex 32)\n" +
 		"  core migrate up && core serve\n\n" +
 		"Any number of cores may run on one database. On SIGTERM, /readyz turns to 503, running requests finish, " +
 		"their operations are committed and their events are published. The exit code is 0."

@@ -31,22 +31,28 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
 }
 
-// run is main without the process. It returns the exit code.
-func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	var commands struct {
-		Serve   serveCmd   `cmd:"" help:"Run a gateway: WebSocket, server-sent events, balances over HTTP, admin listener."`
-		Version versionCmd `cmd:"" help:"Print the version."`
+// grammar has the commands.
+type grammar struct {
+	Serve   serveCmd   `cmd:"" help:"Run a gateway: WebSocket, server-sent events, balances over HTTP, admin listener."`
+	Version versionCmd `cmd:"" help:"Print the version."`
 
-		ShowVersion kong.VersionFlag `name:"version" help:"Print the version and exit."`
-	}
-	env := cli.Env{Context: ctx, Stdout: stdout, Stderr: stderr}
-	app := cli.App{
+	ShowVersion kong.VersionFlag `name:"version" help:"Print the version and exit."`
+}
+
+// describeApp returns the name and the help of the program.
+func describeApp() cli.App {
+	return cli.App{
 		Name: "gateway",
-		Description: "Live balances and events over WebSocket. Every flag can be set by an environment variable with the flag's name " +
-			"in capitals and _ instead of -. A flag overrides its variable.\n\n" +
+		Description: "Live balances and events over WebSocket. Every flag can be set by an environment variable: " +
+			"REALTIME_ and the flag's name in capitals, with _ instead of -. A flag overrides its variable.\n\n" +
 			"To try it out, run core dev: it runs everything in one process.",
 	}
-	return cli.Main(env, app, &commands, args, getenv)
+}
+
+// run is main without the process. It returns the exit code.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	env := cli.Env{Context: ctx, Stdout: stdout, Stderr: stderr}
+	return cli.Main(env, describeApp(), &grammar{}, args, getenv)
 }
 
 type versionCmd struct{}

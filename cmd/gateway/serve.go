@@ -19,7 +19,8 @@ type serveCmd struct {
 	HTTP           string   `name:"http" default:"127.0.0.1:8081" help:"Address for clients to connect to."`
 	Admin          string   `default:"127.0.0.1:9081" help:"Address of health, metrics, profiles and the admin API. It must not be reachable from outside."`
 	CoreURL        string   `name:"core-url" default:"http://127.0.0.1:8080" help:"URL of the core, for history and balances that Redis lacks." group:"Core"`
-	CoreToken      string   `required:"" placeholder:"TOKEN" help:"Token for the core with the scope wallet:read. Prefer the environment variable, since flags are visible in the process list." group:"Core"`
+	CoreToken      string   `required:"" placeholder:"TOKEN" help:"Token for the core with the scope wallet:read. Prefer the file or the environment variable, since flags are visible in the process list." group:"Core"`
+	CoreTokenFile  string   `placeholder:"FILE" help:"File with the token." group:"Core"`
 	AllowedOrigins []string `placeholder:"ORIGIN,…" help:"Hosts or origins of web pages that may connect, besides the gateway's own host. * matches any characters. Example: https://*.example.com."`
 	Name           string   `placeholder:"NAME" help:"Name of the gateway in welcome frames. Default: the name of the host."`
 	cli.RedisFlags
@@ -38,8 +39,8 @@ type serveCmd struct {
 
 // Help returns an example.
 func (serveCmd) Help() string {
-	return "Example:\n\n  export REDIS_URL=redis://redis:6379/0 JWT_HS256_SECRET=… CORE_URL=http://core:8080\n" +
-		"  export CORE_TOKEN=$(core token --sub gateway --scope wallet:read --ttl 8760h)\n" +
+	return "Example:\n\n  export REDIS_URL=redis://redis:6379/0 REALTIME_JWT_HS256_SECRET=… REALTIME_CORE_URL=http://core:8080\n" +
+		"  export REALTIME_CORE_TOKEN=$(core token --sub gateway --scope wallet:read --ttl 8760h)\n" +
 		"  gateway serve\n\n" +
 		"Any number of gateways may run. On SIGTERM, /readyz turns to 503 and clients are disconnected with 1012 and reconnect elsewhere. " +
 		"The exit code is 0."

@@ -19,7 +19,7 @@ import (
 const root = "../.."
 
 // settings are the variables that docker-compose.yml needs and deploy/make-env prints.
-var settings = []string{"POSTGRES_PASSWORD", "JWT_HS256_SECRET", "CORE_TOKEN"}
+var settings = []string{"POSTGRES_PASSWORD", "REALTIME_JWT_HS256_SECRET", "REALTIME_CORE_TOKEN"}
 
 // loadProject loads docker-compose.yml with the given environment variables.
 func loadProject(t *testing.T, environment ...string) (*types.Project, error) {
@@ -194,7 +194,7 @@ func TestCommandsAndSettingsExist(t *testing.T) {
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, output)
 	}
-	variables := regexp.MustCompile(`\(\$([A-Z0-9_]+)\)`)
+	variables := regexp.MustCompile(`\$([A-Z0-9_]+)[,)]`)
 	commands := []string{"core serve", "core migrate up", "gateway serve"}
 	for name, s := range builtServices(mustLoad(t)) {
 		command := strings.Join(s.Command, " ")
@@ -224,18 +224,18 @@ func TestGatewaysDrainLongerThanHAProxyNeedsToNotice(t *testing.T) {
 	p := mustLoad(t)
 	for _, name := range []string{"gateway-1", "gateway-2"} {
 		s := findService(t, p, name)
-		delay, err := time.ParseDuration(setting(s, "DRAIN_DELAY"))
+		delay, err := time.ParseDuration(setting(s, "REALTIME_DRAIN_DELAY"))
 		if err != nil {
-			t.Fatalf("%s: DRAIN_DELAY: %v", name, err)
+			t.Fatalf("%s: REALTIME_DRAIN_DELAY: %v", name, err)
 		}
 		if delay <= noticeTime {
-			t.Errorf("%s: got DRAIN_DELAY %v, want more than %v", name, delay, noticeTime)
+			t.Errorf("%s: got REALTIME_DRAIN_DELAY %v, want more than %v", name, delay, noticeTime)
 		}
 		if got := time.Duration(*s.StopGracePeriod); got <= 2*delay {
 			t.Errorf("%s: got grace period %v, want more than %v", name, got, 2*delay)
 		}
-		if got := setting(s, "NAME"); got != name {
-			t.Errorf("%s: got NAME %q, want %q", name, got, name)
+		if got := setting(s, "REALTIME_NAME"); got != name {
+			t.Errorf("%s: got REALTIME_NAME %q, want %q", name, got, name)
 		}
 	}
 }
@@ -245,13 +245,13 @@ var gatewayNames = []string{"gateway-1", "gateway-2"}
 func TestGatewaysUseTheSettingsOfTheCore(t *testing.T) {
 	p := mustLoad(t)
 	core := findService(t, p, "core")
-	coreURL := "http://core:" + portOf(setting(core, "HTTP"))
+	coreURL := "http://core:" + portOf(setting(core, "REALTIME_HTTP"))
 	for _, name := range gatewayNames {
 		gateway := findService(t, p, name)
-		if got := setting(gateway, "CORE_URL"); got != coreURL {
-			t.Errorf("%s: got CORE_URL %q, want %q", name, got, coreURL)
+		if got := setting(gateway, "REALTIME_CORE_URL"); got != coreURL {
+			t.Errorf("%s: got REALTIME_CORE_URL %q, want %q", name, got, coreURL)
 		}
-		for _, variable := range []string{"REDIS_URL", "JWT_HS256_SECRET", "NAMESPACE", "PARTITIONS"} {
+		for _, variable := range []string{"REDIS_URL", "REALTIME_JWT_HS256_SECRET", "REALTIME_NAMESPACE", "REALTIME_PARTITIONS"} {
 			if got, want := setting(gateway, variable), setting(core, variable); got != want {
 				t.Errorf("%s: got %s %q, want %q as in the core", name, variable, got, want)
 			}
@@ -270,7 +270,7 @@ func TestCoreAndMigrateUseTheSameDatabase(t *testing.T) {
 
 func TestListenersAreReachableFromOtherContainers(t *testing.T) {
 	for name, s := range builtServices(mustLoad(t)) {
-		for _, listener := range []string{"HTTP", "ADMIN"} {
+		for _, listener := range []string{"REALTIME_HTTP", "REALTIME_ADMIN"} {
 			address := setting(s, listener)
 			if address != "" && !strings.HasPrefix(address, "0.0.0.0:") {
 				t.Errorf("%s: got %s %s, want an address on 0.0.0.0", name, listener, address)
@@ -281,7 +281,7 @@ func TestListenersAreReachableFromOtherContainers(t *testing.T) {
 
 func TestHealthChecksUseTheAdminListener(t *testing.T) {
 	for name, s := range builtServices(mustLoad(t)) {
-		admin := setting(s, "ADMIN")
+		admin := setting(s, "REALTIME_ADMIN")
 		if admin == "" {
 			continue
 		}

@@ -65,8 +65,8 @@ func TestHAProxyUsesTheServicesAndTheirPorts(t *testing.T) {
 	for name, services := range want {
 		var addresses []string
 		for _, s := range services {
-			addresses = append(addresses, s+":"+portOf(setting(findService(t, p, s), "HTTP")))
-			if admin := portOf(setting(findService(t, p, s), "ADMIN")); admin != adminPorts[name] {
+			addresses = append(addresses, s+":"+portOf(setting(findService(t, p, s), "REALTIME_HTTP")))
+			if admin := portOf(setting(findService(t, p, s), "REALTIME_ADMIN")); admin != adminPorts[name] {
 				t.Errorf("backend %s: got checks on port %s, want %s, the admin listener of %s", name, adminPorts[name], admin, s)
 			}
 		}
@@ -90,7 +90,7 @@ func TestPrometheusScrapesCoreAndGateways(t *testing.T) {
 	p := mustLoad(t)
 	config := readFile(t, "deploy/prometheus.yml")
 	for _, name := range []string{"core", "gateway-1", "gateway-2"} {
-		target := `"` + name + ":" + portOf(setting(findService(t, p, name), "ADMIN")) + `"`
+		target := `"` + name + ":" + portOf(setting(findService(t, p, name), "REALTIME_ADMIN")) + `"`
 		if !strings.Contains(config, target) {
 			t.Errorf("prometheus.yml must have the target %s", target)
 		}
@@ -113,23 +113,23 @@ func TestMakeEnvPrintsTheSettingsOfCompose(t *testing.T) {
 		Accounts []string `json:"accounts"`
 		Scope    string   `json:"scope"`
 	}
-	secret := setting(findService(t, loaded, "core"), "JWT_HS256_SECRET")
+	secret := setting(findService(t, loaded, "core"), "REALTIME_JWT_HS256_SECRET")
 	if len(secret) < 32 {
 		t.Errorf("got a secret of %d characters, want at least 32", len(secret))
 	}
-	_, err = jwt.ParseWithClaims(setting(gateway, "CORE_TOKEN"), &claims, func(*jwt.Token) (any, error) {
+	_, err = jwt.ParseWithClaims(setting(gateway, "REALTIME_CORE_TOKEN"), &claims, func(*jwt.Token) (any, error) {
 		return []byte(secret), nil
 	}, jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired())
 	if err != nil {
-		t.Fatalf("CORE_TOKEN must be valid: %v", err)
+		t.Fatalf("REALTIME_CORE_TOKEN must be valid: %v", err)
 	}
 	if claims.Scope != "wallet:read" {
-		t.Errorf("CORE_TOKEN: got scope %q, want wallet:read", claims.Scope)
+		t.Errorf("REALTIME_CORE_TOKEN: got scope %q, want wallet:read", claims.Scope)
 	}
 	if claims.Subject == "" {
-		t.Error("CORE_TOKEN: got no subject, want one")
+		t.Error("REALTIME_CORE_TOKEN: got no subject, want one")
 	}
 	if len(claims.Accounts) != 0 {
-		t.Errorf("CORE_TOKEN: got accounts %v, want none", claims.Accounts)
+		t.Errorf("REALTIME_CORE_TOKEN: got accounts %v, want none", claims.Accounts)
 	}
 }

@@ -1,6 +1,7 @@
-// Package cli is the command line that both commands share. Every flag has an environment variable.
-// An error names the flag and the fix. The exit code is 0 after a stop on request, 1 after a
-// failure and 2 after wrong usage.
+// Package cli is the command line that both commands share. Every flag has an environment variable
+// with the prefix REALTIME_. A flag that holds a secret has a second flag for a file. An error names
+// the flag and the fix. The exit code is 0 after a stop on request, 1 after a failure and 2 after
+// wrong usage.
 package cli
 
 import (
@@ -71,17 +72,7 @@ func Main(env Env, app App, grammar any, args []string, getenv func(string) stri
 		}
 	}()
 
-	parser, err := kong.New(grammar,
-		kong.Name(app.Name),
-		kong.Description(app.Description),
-		kong.Vars{"version": app.Name + " " + buildinfo.String()},
-		kong.Vars(app.Vars),
-		kong.Writers(env.Stdout, env.Stderr),
-		kong.Exit(func(code int) { panic(exitCode(code)) }),
-		kong.Resolvers(resolveVariables(getenv)),
-		kong.ValueFormatter(formatHelp),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
-	)
+	parser, err := NewParser(env, app, grammar, getenv)
 	if err != nil {
 		return reportError(env.Stderr, app.Name, err)
 	}
@@ -89,7 +80,26 @@ func Main(env Env, app App, grammar any, args []string, getenv func(string) stri
 	if err != nil {
 		return reportError(env.Stderr, app.Name, err)
 	}
+	err = refuseSecretsGivenTwice(command)
+	if err != nil {
+		return reportError(env.Stderr, app.Name, err)
+	}
 	return reportError(env.Stderr, app.Name, command.Run(&env))
+}
+
+// NewParser returns the parser of Main. Tests compare its flags with their environment variables.
+func NewParser(env Env, app App, grammar any, getenv func(string) string) (*kong.Kong, error) {
+	return kong.New(grammar,
+		kong.Name(app.Name),
+		kong.Description(app.Description),
+		kong.Vars{"version": app.Name + " " + buildinfo.String()},
+		kong.Vars(app.Vars),
+		kong.Writers(env.Stdout, env.Stderr),
+		kong.Exit(func(code int) { panic(exitCode(code)) }),
+		kong.Resolvers(environment(getenv)),
+		kong.ValueFormatter(formatHelp),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+	)
 }
 
 // reportError prints err, if any, and returns the exit code.
@@ -109,6 +119,10 @@ func reportError(stderr io.Writer, name string, err error) int {
 
 // explainError adds the environment variables to kong's error for missing flags.
 func explainError(err error) string {
+	var usage *UsageError
+	if errors.As(err, &usage) { // without kong's prefix, which repeats the flag
+		return usage.Error()
+	}
 	text := err.Error()
 	list, ok := strings.CutPrefix(text, "missing flags: ")
 	if !ok {
@@ -118,45 +132,17 @@ func explainError(err error) string {
 	var fixes []string
 	for _, flag := range strings.Split(list, ", ") {
 		flag, _, _ = strings.Cut(flag, "=")
-		variable := variableOf(strings.TrimPrefix(flag, "--"))
-		fixes = append(fixes, fmt.Sprintf("%s is required: give the flag or set %s", flag, variable))
+		variables := strings.Join(listVariables(strings.TrimPrefix(flag, "--")), " or ")
+		fixes = append(fixes, fmt.Sprintf("%s is required: give the flag or set %s", flag, variables))
 	}
 	return strings.Join(fixes, "; ")
 }
 
-// variableOf returns the environment variable of a flag.
-func variableOf(flag string) string {
-	return strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
-}
-
-// standardVariables are the names that other programs use for the same setting.
-var standardVariables = map[string]string{"otlp-endpoint": "OTEL_EXPORTER_OTLP_ENDPOINT"}
-
-// isBuiltIn reports whether a flag has no environment variable.
-func isBuiltIn(flag string) bool { return flag == "help" || flag == "version" }
-
-// resolveVariables takes the values of flags from environment variables.
-func resolveVariables(getenv func(string) string) kong.Resolver {
-	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-		if isBuiltIn(flag.Name) {
-			return nil, nil
-		}
-		value := getenv(variableOf(flag.Name))
-		if value == "" && standardVariables[flag.Name] != "" {
-			value = getenv(standardVariables[flag.Name])
-		}
-
-		if value == "" {
-			return nil, nil
-		}
-		return value, nil
-	})
-}
-
-// formatHelp adds the environment variable to a flag's help.
+// formatHelp adds the environment variables to a flag's help.
 func formatHelp(v *kong.Value) string {
 	if v.Flag == nil || isBuiltIn(v.Name) {
 		return v.Help
 	}
-	return strings.TrimSuffix(v.Help, ".") + " ($" + variableOf(v.Name) + ")."
+	variables := strings.Join(listVariables(v.Name), ", $")
+	return strings.TrimSuffix(v.Help, ".") + " ($" + variables + ")."
 }

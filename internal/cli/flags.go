@@ -59,7 +59,7 @@ func (f TLSFlags) Certificate(log *slog.Logger) (*httpserver.Certificate, error)
 
 // TraceFlags choose where traces go.
 type TraceFlags struct {
-	OTLPEndpoint string `name:"otlp-endpoint" placeholder:"URL" help:"OpenTelemetry collector for traces, OTLP over HTTP. Example: http://collector:4318. Also read from OTEL_EXPORTER_OTLP_ENDPOINT; other OTEL_* variables apply as well. Default: no traces." group:"Traces"`
+	OTLPEndpoint string `name:"otlp-endpoint" placeholder:"URL" help:"OpenTelemetry collector for traces, OTLP over HTTP. Example: http://collector:4318. The other OTEL_* variables apply as well. Default: no traces." group:"Traces"`
 }
 
 // stopTimeout is the time limit for sending the last spans.
@@ -86,9 +86,10 @@ func (f TraceFlags) Tracer(ctx context.Context, service, instance string, log *s
 
 // RedisFlags choose the Redis that carries the events, and the layout of its keys.
 type RedisFlags struct {
-	RedisURL   string `name:"redis-url" default:"redis://127.0.0.1:6379/0" help:"URL of the Redis that carries the events: redis://, rediss://, redis+cluster:// or redis+sentinel://." group:"Redis"`
-	Namespace  string `default:"rt" help:"First part of every Redis key." group:"Redis"`
-	Partitions int    `default:"16" help:"Number of event streams that accounts are spread over. It must be the same in every process and can never change." group:"Redis"`
+	RedisURL     string `name:"redis-url" default:"redis://127.0.0.1:6379/0" help:"URL of the Redis that carries the events: redis://, rediss://, redis+cluster:// or redis+sentinel://." group:"Redis"`
+	RedisURLFile string `name:"redis-url-file" placeholder:"FILE" help:"File with the URL, which may contain a password." group:"Redis"`
+	Namespace    string `default:"rt" help:"First part of every Redis key." group:"Redis"`
+	Partitions   int    `default:"16" help:"Number of event streams that accounts are spread over. It must be the same in every process and can never change." group:"Redis"`
 }
 
 // The limits of the key layout.
@@ -135,11 +136,12 @@ func (f RedisFlags) Open() (redis.UniversalClient, error) {
 
 // TokenFlags choose the tokens that are accepted.
 type TokenFlags struct {
-	JWTHS256Secret string   `name:"jwt-hs256-secret" placeholder:"SECRET" help:"Shared secret of tokens signed with HS256, at least 32 bytes. Prefer the environment variable, since flags are visible in the process list." group:"Tokens"`
-	JWTPublicKey   []string `name:"jwt-public-key" placeholder:"FILE" help:"PEM file with a public key of tokens signed with RS256, ES256 or EdDSA. Repeatable." group:"Tokens"`
-	JWKSURL        string   `name:"jwks-url" placeholder:"URL" help:"URL of the JSON Web Key Set with the public keys of tokens. It is fetched again regularly." group:"Tokens"`
-	JWTIssuer      string   `name:"jwt-issuer" placeholder:"ISS" help:"Issuer (iss) that tokens must have. Default: any." group:"Tokens"`
-	JWTAudience    string   `name:"jwt-audience" placeholder:"AUD" help:"Audience (aud) that tokens must have. Default: any." group:"Tokens"`
+	JWTHS256Secret     string   `name:"jwt-hs256-secret" placeholder:"SECRET" help:"Shared secret of tokens signed with HS256, at least 32 bytes. Prefer the file or the environment variable, since flags are visible in the process list." group:"Tokens"`
+	JWTHS256SecretFile string   `name:"jwt-hs256-secret-file" placeholder:"FILE" help:"File with the shared secret." group:"Tokens"`
+	JWTPublicKey       []string `name:"jwt-public-key" placeholder:"FILE" help:"PEM file with a public key of tokens signed with RS256, ES256 or EdDSA. Repeatable." group:"Tokens"`
+	JWKSURL            string   `name:"jwks-url" placeholder:"URL" help:"URL of the JSON Web Key Set with the public keys of tokens. It is fetched again regularly." group:"Tokens"`
+	JWTIssuer          string   `name:"jwt-issuer" placeholder:"ISS" help:"Issuer (iss) that tokens must have. Default: any." group:"Tokens"`
+	JWTAudience        string   `name:"jwt-audience" placeholder:"AUD" help:"Audience (aud) that tokens must have. Default: any." group:"Tokens"`
 }
 
 // DevSecret signs the tokens of core dev. It is public.
@@ -150,7 +152,7 @@ func (f TokenFlags) Verifier(log *slog.Logger) (*auth.Verifier, error) {
 	hasNoKey := f.JWTHS256Secret == "" && len(f.JWTPublicKey) == 0 && f.JWKSURL == ""
 	switch {
 	case hasNoKey:
-		return nil, Usage("", "a key to verify tokens is required: give --jwt-hs256-secret (or JWT_HS256_SECRET), --jwt-public-key or --jwks-url")
+		return nil, Usage("", "a key to verify tokens is required: give --jwt-hs256-secret, --jwt-hs256-secret-file (or set REALTIME_JWT_HS256_SECRET), --jwt-public-key or --jwks-url")
 	case f.JWTHS256Secret == DevSecret:
 		return nil, Usage("--jwt-hs256-secret", "must not be the public secret of core dev; generate one, for example with: openssl rand -hex 32")
 	}

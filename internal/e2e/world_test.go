@@ -107,11 +107,11 @@ func (s *server) startProcess(flags ...string) {
 		"--namespace", s.w.namespace,
 		"--log-format", "text",
 	}
-	env := []string{"JWT_HS256_SECRET=" + secret}
+	env := []string{"REALTIME_JWT_HS256_SECRET=" + secret}
 	if s.program == "core" {
 		args = append(args, "--database-url", s.w.databaseURL)
 	} else {
-		env = append(env, "CORE_TOKEN="+s.w.signToken("gateway", nil, auth.ScopeRead))
+		env = append(env, "REALTIME_CORE_TOKEN="+s.w.signToken("gateway", nil, auth.ScopeRead))
 	}
 	program := filepath.Join(programs, s.program)
 	s.process = testenv.StartProcess(s.w, s.w.TempDir(), program, append(args, flags...), env)

@@ -1,0 +1,225 @@
+// Package clitest checks which environment variables the flags of a command have.
+package clitest
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/redroomrewards/realtime/internal/cli"
+)
+
+// conventional are the only variables without the prefix, by flag.
+var conventional = map[string]string{
+	"database-url":  "DATABASE_URL",
+	"redis-url":     "REDIS_URL",
+	"otlp-endpoint": "OTEL_EXPORTER_OTLP_ENDPOINT",
+}
+
+// secrets are the flags that can be given as a file in each command that has them.
+var secrets = []string{"database-url", "redis-url", "jwt-hs256-secret", "core-token"}
+
+const (
+	prefix     = "REALTIME_"
+	fileSuffix = "-file"
+)
+
+// checker checks the flags of one grammar.
+type checker struct {
+	*testing.T
+	app        cli.App
+	newGrammar func() any
+}
+
+// CheckVariables checks each flag of each command of a grammar. A flag must have the variable with
+// the prefix, and no other but the conventional ones. A secret can be given as a file.
+func CheckVariables(t *testing.T, app cli.App, newGrammar func() any) {
+	t.Helper()
+	c := &checker{T: t, app: app, newGrammar: newGrammar}
+	for _, command := range c.newParser(nil).Model.Leaves(false) {
+		for _, group := range command.AllFlags(false) {
+			for _, flag := range group {
+				if flag.Name == "help" || flag.Name == "version" {
+					continue
+				}
+				t.Run(command.Path()+" --"+flag.Name, func(t *testing.T) {
+					c := &checker{T: t, app: app, newGrammar: newGrammar}
+					c.checkFlag(command, flag)
+				})
+			}
+		}
+	}
+}
+
+func (c *checker) newParser(variables map[string]string) *kong.Kong {
+	c.Helper()
+	env := cli.Env{Context: c.Context(), Stdout: io.Discard, Stderr: io.Discard}
+	getenv := func(name string) string { return variables[name] }
+	parser, err := cli.NewParser(env, c.app, c.newGrammar(), getenv)
+	if err != nil {
+		c.Fatal(err)
+	}
+	return parser
+}
+
+// value returns the value of a flag with the given variables and arguments after the command.
+func (c *checker) value(command *kong.Node, flag string, variables map[string]string, more ...string) string {
+	c.Helper()
+	args := strings.Fields(command.FullPath())[1:]
+	for _, positional := range command.Positional {
+		args = append(args, exampleOf(c.T, positional))
+	}
+	trace, err := kong.Trace(c.newParser(variables), append(args, more...))
+	if err == nil {
+		err = trace.Error
+	}
+	if err == nil {
+		err = trace.Resolve()
+	}
+	if err != nil {
+		c.Fatalf("%v with %v: %v", args, variables, err)
+	}
+	for _, f := range trace.Flags() {
+		if f.Name == flag {
+			return fmt.Sprint(trace.FlagValue(f))
+		}
+	}
+	c.Fatalf("%v has no flag %s", args, flag)
+	return ""
+}
+
+func (c *checker) checkFlag(command *kong.Node, flag *kong.Flag) {
+	c.Helper()
+	if len(flag.Envs) > 0 {
+		c.Errorf("got the tag env with %v, want none: it bypasses the prefix", flag.Envs)
+	}
+	suffix := strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
+	example := exampleOf(c.T, flag.Value)
+	unset := c.value(command, flag.Name, nil)
+
+	set := c.value(command, flag.Name, map[string]string{prefix + suffix: example})
+	if set == unset {
+		c.Errorf("%s=%s: got the value without it, want %s", prefix+suffix, example, example)
+	}
+	c.checkWithoutPrefix(command, flag.Name, suffix, example, unset)
+	other := c.value(command, flag.Name, map[string]string{prefix + suffix: example}, "--"+flag.Name+"="+otherExample(c.T, flag.Value, example))
+	if other == set {
+		c.Errorf("got the variable's value, want the flag's value")
+	}
+
+	if slices.Contains(secrets, flag.Name) {
+		c.checkSecret(command, flag.Name)
+	}
+}
+
+// checkWithoutPrefix checks the variable that has the flag's name, and the conventional one.
+func (c *checker) checkWithoutPrefix(command *kong.Node, flag, suffix, example, unset string) {
+	c.Helper()
+	name := conventional[flag]
+	if name != suffix {
+		if got := c.value(command, flag, map[string]string{suffix: example}); got != unset {
+			c.Errorf("%s=%s: got the value %q, want %q as without it", suffix, example, got, unset)
+		}
+	}
+	if name == "" {
+		return
+	}
+	if got := c.value(command, flag, map[string]string{name: example}); got != example {
+		c.Errorf("%s=%s: got the value %q, want that of the variable", name, example, got)
+	}
+	both := map[string]string{name: example, prefix + suffix: example + "2"}
+	if got := c.value(command, flag, both); got != example+"2" {
+		c.Errorf("%v: got %q, want the value of the variable with the prefix", both, got)
+	}
+}
+
+// checkSecret checks the sources of a secret that can be given as a file.
+func (c *checker) checkSecret(command *kong.Node, flag string) {
+	c.Helper()
+	file := writeFile(c.T, "from the file\n")
+	variable := prefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+	for _, tc := range []struct {
+		name      string
+		variables map[string]string
+		arguments []string
+		want      string
+	}{
+		{"file variable", map[string]string{variable + "_FILE": file}, nil, "from the file"},
+		{"file flag", nil, []string{"--" + flag + "-file", file}, "from the file"},
+		{"file flag and variable", map[string]string{variable: "v"}, []string{"--" + flag + "-file", file}, "from the file"},
+		{"flag and file variable", map[string]string{variable + "_FILE": file}, []string{"--" + flag, "v"}, "v"},
+		{"file variable and conventional variable", map[string]string{variable + "_FILE": file, conventional[flag]: "v"}, nil, "from the file"},
+	} {
+		got := c.value(command, flag, tc.variables, tc.arguments...)
+		if got != tc.want {
+			c.Errorf("%s: got %q, want %q", tc.name, got, tc.want)
+		}
+	}
+}
+
+// exampleOf returns a valid value that is not the default.
+func exampleOf(t *testing.T, v *kong.Value) string {
+	t.Helper()
+	if v.Enum != "" {
+		return chooseOther(v, v.Default)
+	}
+	if strings.HasSuffix(v.Name, fileSuffix) {
+		return writeFile(t, "x")
+	}
+	return numbered(v, "77")
+}
+
+// otherExample returns a valid value that is neither the default nor the example.
+func otherExample(t *testing.T, v *kong.Value, example string) string {
+	t.Helper()
+	switch {
+	case v.Enum != "":
+		return chooseOther(v, example)
+	case strings.HasSuffix(v.Name, fileSuffix):
+		return writeFile(t, "y")
+	case v.IsBool():
+		return "false"
+	}
+	return numbered(v, "78")
+}
+
+// chooseOther returns a choice of an enumeration other than the given one.
+func chooseOther(v *kong.Value, than string) string {
+	for _, choice := range v.EnumSlice() {
+		if choice != than {
+			return choice
+		}
+	}
+	return ""
+}
+
+// numbered returns a value with the number in the form of the flag's type.
+func numbered(v *kong.Value, number string) string {
+	switch v.Target.Interface().(type) {
+	case bool:
+		return "true"
+	case time.Duration:
+		return number + "s"
+	case int, int64, float64:
+		return number
+	default:
+		return "text" + number
+	}
+}
+
+func writeFile(t *testing.T, content string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "file")
+	err := os.WriteFile(file, []byte(content), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
