@@ -21,7 +21,8 @@ type serveCmd struct {
 	cli.TokenFlags
 	cli.TLSFlags
 	MaxQueue        int           `default:"8192" help:"Largest number of operations that wait for a commit. Further requests get 503 at once."`
-	DBConnections   int           `name:"db-connections" default:"16" help:"Largest number of connections to Postgres."`
+	DBConnections   int           `name:"db-connections" default:"8" help:"Largest number of connections to Postgres for commits, the relay and housekeeping. Reads have their own connections."`
+	DBReads         int           `name:"db-read-connections" default:"8" help:"Largest number of connections to the database for reads."`
 	DrainDelay      time.Duration `default:"0s" help:"After a stop signal, how long /readyz answers 503 before new requests are refused. A load balancer can notice it in this time."`
 	ShutdownTimeout time.Duration `default:"10s" help:"After a stop signal, how long running requests may take, and then the publishing of their events."`
 	cli.TraceFlags
@@ -121,6 +122,7 @@ func (c serveCmd) stackConfig(log *slog.Logger) (stackConfig, error) {
 		verifier:    verifier,
 		maxQueue:    c.MaxQueue,
 		maxConns:    c.DBConnections,
+		maxReads:    c.DBReads,
 		drainDelay:  c.DrainDelay,
 		stopTimeout: c.ShutdownTimeout,
 		log:         log,
@@ -134,6 +136,8 @@ func (c serveCmd) validateLimits() error {
 		return cli.Usage("--max-queue", "must be at least 1, got %d", c.MaxQueue)
 	case c.DBConnections < 1:
 		return cli.Usage("--db-connections", "must be at least 1, got %d", c.DBConnections)
+	case c.DBReads < 1:
+		return cli.Usage("--db-read-connections", "must be at least 1, got %d", c.DBReads)
 	case c.DrainDelay < 0:
 		return cli.Usage("--drain-delay", "must not be negative, got %v", c.DrainDelay)
 	case c.ShutdownTimeout < 0:

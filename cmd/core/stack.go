@@ -32,7 +32,8 @@ type stackConfig struct {
 	keys        bus.Keys
 	verifier    *auth.Verifier
 	maxQueue    int
-	maxConns    int            // connections to the database
+	maxConns    int            // connections to Postgres for commits, the relay and housekeeping
+	maxReads    int            // database connections for reads
 	publisher   publish.Config // Keys and Registerer are set by openStack
 	drainDelay  time.Duration  // time between /readyz turning to 503 and the end of new requests
 	stopTimeout time.Duration  // time for running requests, and then for the publishing of their events
@@ -50,6 +51,7 @@ func openStack(ctx context.Context, cfg stackConfig) (*stack, error) {
 		Keys:         cfg.keys,
 		MaxQueue:     cfg.maxQueue,
 		MaxConns:     cfg.maxConns,
+		MaxReadConns: cfg.maxReads,
 		Publisher:    cfg.publisher,
 		DrainTimeout: cfg.stopTimeout,
 		Logger:       cfg.log,

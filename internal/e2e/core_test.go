@@ -251,7 +251,7 @@ func TestPostgresRestarts(t *testing.T) {
 	for range 10 {
 		l.waitForWrites(20)
 		w.queryInt(`SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-			WHERE datname = current_database() AND application_name = 'realtime-core'`)
+			WHERE datname = current_database() AND application_name LIKE 'realtime-core%'`)
 		l.waitForWrites(20)
 		link.PauseReplies()
 		link.Cut()

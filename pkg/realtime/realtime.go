@@ -34,10 +34,11 @@ type Config struct {
 	Keys  bus.Keys // names of the keys in Redis. Defaults to namespace "rt", 16 partitions.
 	Group string   // consumer group of Core.Bus. Defaults to none: Core.Bus is nil, unless Memory is set.
 
-	Bus       bus.Config     // settings of Core.Bus; Open sets Keys, Group, Logger and Registerer
-	MaxQueue  int            // limits the operations that wait for a commit. Defaults to 8192.
-	MaxConns  int            // limits the database connections. Defaults to 16.
-	Publisher publish.Config // settings of the publisher; Open sets Keys and Registerer
+	Bus          bus.Config     // settings of Core.Bus; Open sets Keys, Group, Logger and Registerer
+	MaxQueue     int            // limits the operations that wait for a commit. Defaults to 8192.
+	MaxConns     int            // limits the connections to Postgres for commits and events. Defaults to 8.
+	MaxReadConns int            // limits the database connections for queries. Defaults to 8.
+	Publisher    publish.Config // settings of the publisher; Open sets Keys and Registerer
 
 	// DrainTimeout limits how long Run publishes committed events after its context has ended.
 	// Defaults to 10 s.
@@ -114,11 +115,12 @@ func (c *Core) openRedis() error {
 
 func (c *Core) openLedger(ctx context.Context) error {
 	ledger, err := wallet.Open(ctx, c.cfg.Database, wallet.Config{
-		MaxQueue:   c.cfg.MaxQueue,
-		MaxConns:   c.cfg.MaxConns,
-		Committed:  c.offerRows,
-		Logger:     c.cfg.Logger,
-		Registerer: c.cfg.Registerer,
+		MaxQueue:     c.cfg.MaxQueue,
+		MaxConns:     c.cfg.MaxConns,
+		MaxReadConns: c.cfg.MaxReadConns,
+		Committed:    c.offerRows,
+		Logger:       c.cfg.Logger,
+		Registerer:   c.cfg.Registerer,
 	})
 	c.Ledger = ledger
 	return err

@@ -57,7 +57,14 @@ func (l *Ledger) Backlog(ctx context.Context) (int64, time.Time, error) {
 
 // UpdatesAfter implements relay.Source.
 func (l *Ledger) UpdatesAfter(ctx context.Context, account string, after int64, limit int) ([]bus.AccountUpdate, error) {
-	txs, err := l.store.listTransactionsAfter(ctx, Account(account), after, limit)
+	return l.listUpdates(ctx, l.store.sharedQueries(), account, after, limit)
+}
+
+// listUpdates is UpdatesAfter on the connections of the given queries.
+func (l *Ledger) listUpdates(
+	ctx context.Context, queries *sqlStore, account string, after int64, limit int,
+) ([]bus.AccountUpdate, error) {
+	txs, err := queries.listTransactionsAfter(ctx, Account(account), after, limit)
 	if err != nil {
 		return nil, l.queryError("read events", err)
 	}

@@ -17,7 +17,8 @@ import (
 type Config struct {
 	MaxQueue     int           // operations that may wait for a commit. Defaults to 8192.
 	MaxBatch     int           // operations in one commit. Defaults to 1024, the maximum.
-	MaxConns     int           // database connections (Postgres only). Defaults to 16.
+	MaxConns     int           // connections to Postgres for commits, the relay and housekeeping. Defaults to 8.
+	MaxReadConns int           // further database connections, for the queries of callers. Defaults to 8.
 	KeyRetention time.Duration // time that idempotency keys are kept. Defaults to 24 h, the minimum.
 
 	// Committed is called after each commit with the committed events. It is called from several
@@ -29,6 +30,9 @@ type Config struct {
 	Logger     *slog.Logger          // Defaults to slog.Default().
 	Registerer prometheus.Registerer // Defaults to none; then there are no metrics.
 }
+
+// DefaultReadConns is the default of Config.MaxReadConns.
+const DefaultReadConns = 8
 
 // maxBatch is the largest number of transactions that the ids of one outbox row can number.
 const maxBatch = 1 << outboxPlaceBits
@@ -43,7 +47,11 @@ func (c Config) withDefaults() Config {
 	}
 
 	if c.MaxConns <= 0 {
-		c.MaxConns = 16
+		c.MaxConns = 8
+	}
+
+	if c.MaxReadConns <= 0 {
+		c.MaxReadConns = DefaultReadConns
 	}
 
 	c.KeyRetention = max(c.KeyRetention, 24*time.Hour)
@@ -57,6 +65,7 @@ func (c Config) withDefaults() Config {
 // Ledger commits operations in groups and answers queries about committed operations.
 type Ledger struct {
 	store   store
+	reads   *sqlStore // the queries of callers; they never wait for a commit's connection
 	cfg     Config
 	queue   chan *request
 	calls   atomic.Uint64 // the newest callID
@@ -84,7 +93,7 @@ func Open(ctx context.Context, url string, cfg Config) (*Ledger, error) {
 	}
 
 	cfg = cfg.withDefaults()
-	s, err := openStore(ctx, url, cfg.MaxConns)
+	s, err := openStore(ctx, url, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
@@ -92,22 +101,23 @@ func Open(ctx context.Context, url string, cfg Config) (*Ledger, error) {
 	return newLedger(s, cfg), nil
 }
 
-func openStore(ctx context.Context, url string, maxConns int) (store, error) {
+func openStore(ctx context.Context, url string, cfg Config) (store, error) {
 	driver, dsn, err := splitURL(url)
 	if err != nil {
 		return nil, err
 	}
 
 	if driver == driverSQLite {
-		return openSQLite(ctx, dsn)
+		return openSQLite(ctx, dsn, cfg.MaxReadConns)
 	}
 
-	return openPostgres(ctx, dsn, maxConns)
+	return openPostgres(ctx, dsn, cfg.MaxConns, cfg.MaxReadConns)
 }
 
 func newLedger(s store, cfg Config) *Ledger {
 	l := &Ledger{
 		store:         s,
+		reads:         s.readQueries(),
 		cfg:           cfg,
 		queue:         make(chan *request, cfg.MaxQueue),
 		maxEntryScan:  maxEntryScan,
@@ -116,6 +126,10 @@ func newLedger(s store, cfg Config) *Ledger {
 
 	queueLength := func() float64 { return float64(len(l.queue)) }
 	l.metrics = newMetrics(cfg.Registerer, queueLength)
+	if cfg.Registerer != nil {
+		cfg.Registerer.MustRegister(newPoolMetrics(s))
+	}
+
 	return l
 }
 

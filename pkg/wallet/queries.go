@@ -12,7 +12,7 @@ import (
 
 // Balance returns the account's state, or ErrAccountNotFound.
 func (l *Ledger) Balance(ctx context.Context, a Account) (Balance, error) {
-	w, err := l.store.readWallet(ctx, a)
+	w, err := l.reads.readWallet(ctx, a)
 	if err != nil {
 		return Balance{}, l.queryError("read balance", err)
 	}
@@ -39,7 +39,7 @@ func (l *Ledger) Entries(ctx context.Context, a Account, f EntryFilter, p Page) 
 		return nil, "", err
 	}
 
-	w, err := l.store.readWallet(ctx, a)
+	w, err := l.reads.readWallet(ctx, a)
 	if err != nil {
 		return nil, "", l.queryError("list entries", err)
 	}
@@ -56,7 +56,7 @@ func (l *Ledger) Entries(ctx context.Context, a Account, f EntryFilter, p Page) 
 		scanEnd = max(after, newest-l.maxEntryScan)
 	}
 
-	entries, err := l.store.listEntries(ctx, a, f.Reason, scanEnd, before, limit+1)
+	entries, err := l.reads.listEntries(ctx, a, f.Reason, scanEnd, before, limit+1)
 	switch {
 	case err != nil:
 		return nil, "", l.queryError("list entries", err)
@@ -82,12 +82,12 @@ func (l *Ledger) Events(ctx context.Context, a Account, after int64, limit int) 
 		return nil, 0, invalidField("/after", "after must be 0 or more")
 	}
 
-	w, err := l.store.readWallet(ctx, a)
+	w, err := l.reads.readWallet(ctx, a)
 	if err != nil {
 		return nil, 0, l.queryError("read events", err)
 	}
 
-	updates, err := l.UpdatesAfter(ctx, string(a), after, limit)
+	updates, err := l.listUpdates(ctx, l.reads, string(a), after, limit)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -116,7 +116,7 @@ func (l *Ledger) Events(ctx context.Context, a Account, after int64, limit int) 
 
 // Escrow returns one escrow, or ErrEscrowNotFound.
 func (l *Ledger) Escrow(ctx context.Context, id uuid.UUID) (Escrow, error) {
-	e, err := l.store.readEscrow(ctx, id)
+	e, err := l.reads.readEscrow(ctx, id)
 	if err != nil {
 		return Escrow{}, l.queryError("read escrow", err)
 	}
@@ -149,7 +149,7 @@ func (l *Ledger) Escrows(ctx context.Context, user Account, status EscrowStatus,
 		return nil, "", invalidField("/status", "status must be held, settled, refunded or partially_settled")
 	}
 
-	_, err = l.store.readWallet(ctx, user)
+	_, err = l.reads.readWallet(ctx, user)
 	if err != nil {
 		return nil, "", l.queryError("list escrows", err)
 	}
@@ -159,7 +159,7 @@ func (l *Ledger) Escrows(ctx context.Context, user Account, status EscrowStatus,
 		scan = l.maxEscrowScan
 	}
 
-	escrows, last, err := l.store.listEscrows(ctx, user, status, before, scan, limit+1)
+	escrows, last, err := l.reads.listEscrows(ctx, user, status, before, scan, limit+1)
 	switch {
 	case err != nil:
 		return nil, "", l.queryError("list escrows", err)
@@ -175,12 +175,12 @@ func (l *Ledger) Escrows(ctx context.Context, user Account, status EscrowStatus,
 
 // Transaction returns one transaction with its entries, or ErrTransactionNotFound.
 func (l *Ledger) Transaction(ctx context.Context, id uuid.UUID) (Transaction, error) {
-	tx, err := l.store.readTransaction(ctx, id)
+	tx, err := l.reads.readTransaction(ctx, id)
 	if err != nil {
 		return Transaction{}, l.queryError("read transaction", err)
 	}
 
-	tx.Entries, err = l.store.readTransactionEntries(ctx, tx)
+	tx.Entries, err = l.reads.readTransactionEntries(ctx, tx)
 	if err != nil {
 		return Transaction{}, l.queryError("read transaction", err)
 	}

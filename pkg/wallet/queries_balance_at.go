@@ -15,7 +15,7 @@ import (
 // BalanceAt returns the account's state at the end of the millisecond t. Before the account's first
 // change all balances are zero. If the account does not exist now, the error is ErrAccountNotFound.
 func (l *Ledger) BalanceAt(ctx context.Context, a Account, t time.Time) (Balance, error) {
-	w, err := l.store.readWallet(ctx, a)
+	w, err := l.reads.readWallet(ctx, a)
 	if err != nil {
 		return Balance{}, l.queryError("read balance", err)
 	}
@@ -34,7 +34,7 @@ func (l *Ledger) BalanceAt(ctx context.Context, a Account, t time.Time) (Balance
 		return Balance{Account: string(a)}, nil
 	}
 
-	tx, err := l.store.readTransaction(ctx, last.transaction)
+	tx, err := l.reads.readTransaction(ctx, last.transaction)
 	if err != nil {
 		return Balance{}, l.queryError("read balance", err)
 	}
@@ -53,7 +53,7 @@ func (l *Ledger) BalanceAt(ctx context.Context, a Account, t time.Time) (Balance
 // returns an error, Export stops and returns it. Export keeps one page of entries in memory.
 func (l *Ledger) Export(ctx context.Context, a Account, filter EntryFilter, f func(*Entry) error) error {
 	const pageSize = 1000
-	w, err := l.store.readWallet(ctx, a)
+	w, err := l.reads.readWallet(ctx, a)
 	if err != nil {
 		return l.queryError("export entries", err)
 	}
@@ -64,7 +64,7 @@ func (l *Ledger) Export(ctx context.Context, a Account, filter EntryFilter, f fu
 	}
 
 	for {
-		entries, err := l.store.listEntriesForward(ctx, a, filter.Reason, after, before, pageSize)
+		entries, err := l.reads.listEntriesForward(ctx, a, filter.Reason, after, before, pageSize)
 		if err != nil {
 			return l.queryError("export entries", err)
 		}
@@ -124,7 +124,7 @@ func (l *Ledger) findLastEntryBefore(ctx context.Context, w *wallet, bound uuid.
 	high := w.Seq   // the entries with seq > high are not before the bound
 	for low < high {
 		middle := low + (high-low+1)/2
-		entry, err := l.store.findEntryUpTo(ctx, w.Account, middle)
+		entry, err := l.reads.findEntryUpTo(ctx, w.Account, middle)
 		if err != nil {
 			return entryPosition{}, err
 		}

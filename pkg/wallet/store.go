@@ -29,44 +29,16 @@ type store interface {
 	// committerCount returns the number of batches that may run at the same time.
 	committerCount() int
 
-	// sharedQueries returns the queries that both databases have in common.
+	// sharedQueries returns the queries that both databases have in common, on the connections of
+	// commits, the relay and housekeeping.
 	sharedQueries() *sqlStore
+
+	// readQueries returns the same queries on the connections of reads, which cannot write. However
+	// many reads wait for these connections, no commit waits for them.
+	readQueries() *sqlStore
 
 	ping(ctx context.Context) error
 	close() error
-
-	// readWallet returns the account's wallet or ErrAccountNotFound.
-	readWallet(ctx context.Context, a Account) (*wallet, error)
-
-	// listEntries returns entries with after < seq < before, newest first. An empty reason selects
-	// all entries.
-	listEntries(ctx context.Context, a Account, reason string, after, before int64, limit int) ([]Entry, error)
-
-	// listEntriesForward returns the same entries, oldest first.
-	listEntriesForward(ctx context.Context, a Account, reason string, after, before int64, limit int) ([]Entry, error)
-
-	// findEntryUpTo returns the position of the account's entry with the largest seq that is not
-	// greater than the given one. It returns the zero position if there is none.
-	findEntryUpTo(ctx context.Context, a Account, seq int64) (entryPosition, error)
-
-	// readEscrow returns an escrow or ErrEscrowNotFound.
-	readEscrow(ctx context.Context, id uuid.UUID) (*Escrow, error)
-
-	// listEscrows searches at most scan of the user's escrows with ids less than before, newest
-	// first. It returns at most limit escrows with the status. last is the id of the last escrow
-	// that it searched. It is uuid.Nil if there are no more escrows or if limit was reached first.
-	listEscrows(
-		ctx context.Context, user Account, status EscrowStatus, before uuid.UUID, scan, limit int,
-	) (escrows []Escrow, last uuid.UUID, err error)
-
-	// readTransaction returns a transaction without its entries, or ErrTransactionNotFound.
-	readTransaction(ctx context.Context, id uuid.UUID) (*Transaction, error)
-
-	readTransactionEntries(ctx context.Context, tx *Transaction) ([]Entry, error)
-
-	// listTransactionsAfter returns the transactions of the account's first limit entries with a
-	// seq greater than after, oldest first.
-	listTransactionsAfter(ctx context.Context, a Account, after int64, limit int) ([]Transaction, error)
 
 	// listOutboxRows returns rows with ids greater than after, in order.
 	listOutboxRows(ctx context.Context, after int64, limit int) ([]outboxRow, error)

@@ -3,7 +3,9 @@ package wallet
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"time"
 
@@ -16,6 +18,7 @@ const driverPostgres = "postgres"
 // postgresStore is the store on Postgres, for production.
 type postgresStore struct {
 	sqlStore
+	reads         sqlStore
 	selectKeys    *sqlx.Stmt
 	selectEscrows *sqlx.Stmt
 	lockEscrows   *sqlx.Stmt
@@ -47,26 +50,51 @@ var connectionSettings = map[string]string{
 	"idle_in_transaction_session_timeout": "10000",
 }
 
-func openPostgres(ctx context.Context, dsn string, maxConns int) (*postgresStore, error) {
-	dsn, err := withSettings(dsn, connectionSettings)
+// readSettings are the settings that differ on the connections of reads.
+var readSettings = map[string]string{
+	"application_name":              "realtime-core-reads",
+	"default_transaction_read_only": "on",
+}
+
+// openPostgres opens one pool for the commits and the ledger's own work, and one pool for reads.
+func openPostgres(ctx context.Context, dsn string, maxConns, maxReadConns int) (*postgresStore, error) {
+	ownDSN, err := withSettings(dsn, connectionSettings)
+	if err != nil {
+		return nil, err
+	}
+
+	settings := maps.Clone(connectionSettings)
+	maps.Copy(settings, readSettings)
+	readDSN, err := withSettings(dsn, settings)
 	if err != nil {
 		return nil, err
 	}
 
 	s := &postgresStore{}
-	db := sqlx.NewDb(sql.OpenDB(connector{dsn, &s.generations}), driverPostgres)
-	db.SetMaxOpenConns(maxConns)
-	db.SetMaxIdleConns(maxConns)
-	db.SetConnMaxIdleTime(5 * time.Minute)
-	s.sqlStore = sqlStore{db: db}
+	s.sqlStore = sqlStore{db: s.openPool(ownDSN, maxConns)}
+	s.reads = sqlStore{db: s.openPool(readDSN, maxReadConns)}
 	err = s.prepareStatements(ctx)
 	if err != nil {
-		_ = db.Close()
+		_ = s.close()
 		return nil, err
 	}
 
 	return s, nil
 }
+
+// openPool returns a pool of connections to Postgres. It does not connect. A connection of any pool
+// notices another database for all of them.
+func (s *postgresStore) openPool(dsn string, maxConns int) *sqlx.DB {
+	db := sqlx.NewDb(sql.OpenDB(connector{dsn, &s.generations}), driverPostgres)
+	db.SetMaxOpenConns(maxConns)
+	db.SetMaxIdleConns(maxConns)
+	db.SetConnMaxIdleTime(5 * time.Minute)
+	return db
+}
+
+func (s *postgresStore) readQueries() *sqlStore { return &s.reads }
+
+func (s *postgresStore) close() error { return errors.Join(s.sqlStore.close(), s.reads.close()) }
 
 // withSettings adds the settings to the URL. It does not change settings that the URL already has.
 func withSettings(dsn string, settings map[string]string) (string, error) {

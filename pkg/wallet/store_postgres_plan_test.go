@@ -60,7 +60,7 @@ func listPlannedStatements() []plannedStatement {
 // plans that they keep. On an empty table a generic plan may keep a sequential scan for ever.
 func TestPlansStayOnIndexes(t *testing.T) {
 	t.Parallel()
-	s, err := openPostgres(t.Context(), newPostgresDatabase(t), 2)
+	s, err := openPostgres(t.Context(), newPostgresDatabase(t), 2, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func explainGenericPlan(t *testing.T, conn *sql.Conn, statement string) string {
 // the user's, with and without statistics.
 func TestEscrowPagesBeginWithTheirFirstEscrow(t *testing.T) {
 	t.Parallel()
-	s, err := openPostgres(t.Context(), newPostgresDatabase(t), 1)
+	s, err := openPostgres(t.Context(), newPostgresDatabase(t), 1, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -80,7 +80,7 @@ func openWithHistory(t *testing.T) (*postgresStore, ledgerseed.Size) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := openPostgres(t.Context(), url, 4)
+	s, err := openPostgres(t.Context(), url, 4, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

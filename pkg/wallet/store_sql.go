@@ -107,6 +107,7 @@ func (r *walletRow) toWallet() wallet {
 
 const walletSQL = `SELECT ` + walletColumns + ` FROM wallets WHERE account = $1`
 
+// readWallet returns the account's wallet or ErrAccountNotFound.
 func (s *sqlStore) readWallet(ctx context.Context, a Account) (*wallet, error) {
 	var r walletRow
 	err := s.db.GetContext(ctx, &r, walletSQL, string(a))
@@ -165,6 +166,7 @@ func (r *escrowRow) toEscrow() Escrow {
 
 const escrowSQL = `SELECT ` + escrowColumns + ` FROM escrows WHERE id = $1`
 
+// readEscrow returns an escrow or ErrEscrowNotFound.
 func (s *sqlStore) readEscrow(ctx context.Context, id uuid.UUID) (*Escrow, error) {
 	var r escrowRow
 	err := s.db.GetContext(ctx, &r, escrowSQL, id)
@@ -188,6 +190,9 @@ const escrowsSQL = `SELECT ` + escrowColumns + `, place FROM (
 		FROM escrows WHERE user_account = $1 AND id < $2 ORDER BY id DESC LIMIT $3) x
 	WHERE $4 = '' OR status = $4 OR place = $3 ORDER BY id DESC LIMIT $5`
 
+// listEscrows searches at most scan of the user's escrows with ids less than before, newest first.
+// It returns at most limit escrows with the status. last is the id of the last escrow that it
+// searched. It is uuid.Nil if there are no more escrows or if limit was reached first.
 func (s *sqlStore) listEscrows(
 	ctx context.Context, user Account, status EscrowStatus, before uuid.UUID, scan, limit int,
 ) (escrows []Escrow, last uuid.UUID, err error) {

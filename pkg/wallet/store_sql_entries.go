@@ -66,6 +66,8 @@ const entriesSQL = `SELECT ` + entryColumns + ` FROM entries e JOIN transactions
 		WHERE e.account = $1 AND e.seq > $2 AND e.seq < $3 AND ($4 = '' OR t.reason = $4)
 		ORDER BY e.seq DESC LIMIT $5`
 
+// listEntries returns entries with after < seq < before, newest first. An empty reason selects all
+// entries.
 func (s *sqlStore) listEntries(ctx context.Context, a Account, reason string, after, before int64, limit int) ([]Entry, error) {
 	var rows []entryRow
 	err := s.db.SelectContext(ctx, &rows, entriesSQL, string(a), after, before, reason, limit)
@@ -76,6 +78,7 @@ const entriesForwardSQL = `SELECT ` + entryColumns + ` FROM entries e JOIN trans
 		WHERE e.account = $1 AND e.seq > $2 AND e.seq < $3 AND ($4 = '' OR t.reason = $4)
 		ORDER BY e.seq LIMIT $5`
 
+// listEntriesForward returns the same entries, oldest first.
 func (s *sqlStore) listEntriesForward(ctx context.Context, a Account, reason string, after, before int64, limit int) ([]Entry, error) {
 	var rows []entryRow
 	err := s.db.SelectContext(ctx, &rows, entriesForwardSQL, string(a), after, before, reason, limit)
@@ -110,6 +113,8 @@ func (s *sqlStore) readTransactionEntries(ctx context.Context, tx *Transaction) 
 
 const findEntryUpToSQL = `SELECT seq, transaction_id FROM entries WHERE account = $1 AND seq <= $2 ORDER BY seq DESC LIMIT 1`
 
+// findEntryUpTo returns the position of the account's entry with the largest seq that is not greater
+// than the given one. It returns the zero position if there is none.
 func (s *sqlStore) findEntryUpTo(ctx context.Context, a Account, seq int64) (entryPosition, error) {
 	var p entryPosition
 	err := s.db.QueryRowxContext(ctx, findEntryUpToSQL, string(a), seq).Scan(&p.seq, &p.transaction)

@@ -82,6 +82,7 @@ func (r *transactionRow) toTransaction() Transaction {
 
 const transactionSQL = `SELECT ` + transactionColumns + ` FROM transactions t WHERE t.id = $1`
 
+// readTransaction returns a transaction without its entries, or ErrTransactionNotFound.
 func (s *sqlStore) readTransaction(ctx context.Context, id uuid.UUID) (*Transaction, error) {
 	var r transactionRow
 	err := s.db.GetContext(ctx, &r, transactionSQL, id)
@@ -103,6 +104,8 @@ const transactionsAfterSQL = `SELECT ` + transactionColumns + ` FROM
 			GROUP BY transaction_id) f
 		JOIN transactions t ON t.id = f.transaction_id ORDER BY f.first`
 
+// listTransactionsAfter returns the transactions of the account's first limit entries with a seq
+// greater than after, oldest first.
 func (s *sqlStore) listTransactionsAfter(ctx context.Context, a Account, after int64, limit int) ([]Transaction, error) {
 	var rows []transactionRow
 	err := s.db.SelectContext(ctx, &rows, transactionsAfterSQL, string(a), after, limit)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -19,6 +20,7 @@ const driverSQLite = "sqlite"
 // sqliteStore is the store on SQLite, for a single machine.
 type sqliteStore struct {
 	sqlStore
+	reads             sqlStore
 	selectKey         *sqlx.Stmt
 	selectEscrow      *sqlx.Stmt
 	selectWallet      *sqlx.Stmt
@@ -53,35 +55,66 @@ func hashSQLiteValue(_ *sqlite.FunctionContext, arguments []driver.Value) (drive
 
 // sqliteDSN returns the DSN of a file. Commits are durable: SQLite syncs its write-ahead log at
 // each commit. A transaction takes the write lock when it begins, so it cannot fail to get the lock
-// later.
-func sqliteDSN(path string) string {
+// later. The pragmas are added to those of every connection.
+func sqliteDSN(path string, pragmas ...string) string {
 	q := url.Values{
 		"_txlock": {"immediate"},
 		"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)"},
 	}
+	q["_pragma"] = append(q["_pragma"], pragmas...)
 	return "file:" + sqlitePath(path) + "?" + q.Encode()
 }
 
 // sqlitePath escapes the characters that the path of a URI must not contain.
 func sqlitePath(path string) string { return (&url.URL{Path: path}).EscapedPath() }
 
-func openSQLite(ctx context.Context, path string) (*sqliteStore, error) {
-	db, err := sqlx.Open(driverSQLite, sqliteDSN(path))
+// sqliteConns is the number of connections for the commits, the relay and housekeeping. Only one of
+// them can write at a time.
+const sqliteConns = 4
+
+// openSQLite opens one pool for the commits and the ledger's own work, and one pool for reads. In
+// the WAL mode a read does not block a write.
+func openSQLite(ctx context.Context, path string, maxReadConns int) (*sqliteStore, error) {
+	db, err := openSQLitePool(sqliteDSN(path), sqliteConns)
 	if err != nil {
 		return nil, err
 	}
 
-	db.SetMaxOpenConns(8)
-	db.SetMaxIdleConns(8)
-	s := &sqliteStore{sqlStore: sqlStore{db: db}}
+	readDB, err := openSQLitePool(sqliteDSN(path, "query_only(ON)"), maxReadConns)
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+
+	s := &sqliteStore{
+		sqlStore: sqlStore{db: db},
+		reads:    sqlStore{db: readDB},
+	}
+
 	err = s.prepareStatements(ctx)
 	if err != nil {
-		_ = db.Close()
+		_ = s.close()
 		return nil, err
 	}
 
 	return s, nil
 }
+
+func openSQLitePool(dsn string, maxConns int) (*sqlx.DB, error) {
+	db, err := sqlx.Open(driverSQLite, dsn)
+	if err != nil {
+		return nil, err
+	}
+
+	db.SetMaxOpenConns(maxConns)
+	db.SetMaxIdleConns(maxConns)
+	return db, nil
+}
+
+func (s *sqliteStore) readQueries() *sqlStore { return &s.reads }
+
+// close closes the pools. A connection that can write is closed last, because the last one empties
+// the write-ahead log.
+func (s *sqliteStore) close() error { return errors.Join(s.reads.close(), s.sqlStore.close()) }
 
 func (s *sqliteStore) prepareStatements(ctx context.Context) error {
 	statements := []struct {
