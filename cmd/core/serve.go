@@ -22,7 +22,7 @@ type serveCmd struct {
 	cli.TLSFlags
 	MaxQueue        int           `default:"8192" help:"Largest number of operations that wait for a commit. Further requests get 503 at once."`
 	DBConnections   int           `name:"db-connections" default:"8" help:"Largest number of connections to Postgres for commits, the relay and housekeeping. Reads have their own connections."`
-	DBReads         int           `name:"db-read-connections" default:"8" help:"Largest number of connections to the database for reads."`
+	DBReads         int           `name:"db-read-connections" default:"8" help:"Largest number of connections to the database for reads. As many reads run at the same time; further ones wait for at most a second and then get 503."`
 	DrainDelay      time.Duration `default:"0s" help:"After a stop signal, how long /readyz answers 503 before new requests are refused. A load balancer can notice it in this time."`
 	ShutdownTimeout time.Duration `default:"10s" help:"After a stop signal, how long running requests may take, and then the publishing of their events."`
 	cli.TraceFlags

@@ -33,7 +33,7 @@ type stackConfig struct {
 	verifier    *auth.Verifier
 	maxQueue    int
 	maxConns    int            // connections to Postgres for commits, the relay and housekeeping
-	maxReads    int            // database connections for reads
+	maxReads    int            // database connections for reads, and reads that run at the same time
 	publisher   publish.Config // Keys and Registerer are set by openStack
 	drainDelay  time.Duration  // time between /readyz turning to 503 and the end of new requests
 	stopTimeout time.Duration  // time for running requests, and then for the publishing of their events
@@ -63,6 +63,7 @@ func openStack(ctx context.Context, cfg stackConfig) (*stack, error) {
 	}
 	s.core = core
 	s.api = coreapi.New(core.Ledger, cfg.verifier, coreapi.Config{
+		MaxReads:   cfg.maxReads,
 		Keys:       cfg.keys,
 		Logger:     cfg.log,
 		Registerer: reg,

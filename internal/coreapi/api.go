@@ -1,6 +1,7 @@
 package coreapi
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"log/slog"
@@ -40,6 +41,7 @@ type Verifier = httpserver.Verifier
 // Config has the optional settings of an API.
 type Config struct {
 	Timeout    time.Duration         // limits how long a request waits for the ledger. Defaults to 10 s.
+	MaxReads   int                   // limits the reads that run at the same time. Defaults to the ledger's default number of connections for reads.
 	Keys       bus.Keys              // names the event streams. Defaults to namespace "rt", 16 partitions.
 	Logger     *slog.Logger          // Defaults to slog.Default().
 	Registerer prometheus.Registerer // Defaults to no metrics.
@@ -55,6 +57,7 @@ type API struct {
 	mux       *http.ServeMux
 	huma      huma.API
 	metrics   *metrics
+	reads     *readQueue
 	unmatched operationMetrics // metrics of requests that match no route
 	buffers   buffers
 }
@@ -76,6 +79,7 @@ func New(l Ledger, v Verifier, cfg Config) *API {
 		mux:      http.NewServeMux(),
 		metrics:  newMetrics(cfg.Registerer),
 	}
+	a.reads = newReadQueue(cmp.Or(cfg.MaxReads, wallet.DefaultReadConns), a.metrics)
 	a.unmatched = a.metrics.ofOperation("unmatched")
 	a.huma = humago.New(a.mux, newDocument())
 	a.addRoutes()

@@ -1,6 +1,7 @@
 package coreapi
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/redroomrewards/realtime/pkg/wallet"
@@ -55,14 +56,15 @@ func getBalance(c *call) error {
 		return query.err
 	}
 
-	ctx, cancel := c.queryContext()
-	defer cancel()
 	var balance wallet.Balance
-	if asOf.IsZero() {
-		balance, err = c.api.ledger.Balance(ctx, account)
-	} else {
-		balance, err = c.api.ledger.BalanceAt(ctx, account, asOf)
-	}
+	err = c.readLedger(func(ctx context.Context) (err error) {
+		if asOf.IsZero() {
+			balance, err = c.api.ledger.Balance(ctx, account)
+		} else {
+			balance, err = c.api.ledger.BalanceAt(ctx, account, asOf)
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}

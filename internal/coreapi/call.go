@@ -86,10 +86,38 @@ func isPrintable(s string) bool {
 	return len(s) <= maxRequestID
 }
 
-// queryContext returns the context of a read. It ends when the client disconnects, so that the
-// query is cancelled.
+// readLedger calls read when its turn has come. If there are too many reads, the error is
+// errTooManyReads and read is not called. read must not write the answer, because it would keep its
+// slot while a slow client receives it.
+func (c *call) readLedger(read func(ctx context.Context) error) error {
+	group := groupUsers
+	if c.claims.Has(auth.ScopeRead) {
+		group = groupServices
+	}
+	done, err := c.api.reads.admitRead(c.ctx, group, c.claims.Subject)
+	if err != nil {
+		return err
+	}
+	defer done()
+
+	ctx, cancel := c.queryContext()
+	defer cancel()
+	return read(ctx)
+}
+
+// cancelDelay is the time from the disconnect of a client until its query is cancelled. A cancelled
+// query costs a new connection to the database. That is more than the rest of a short query.
+const cancelDelay = 100 * time.Millisecond
+
+// queryContext returns the context of a read. It ends soon after the client has disconnected, so
+// that a long query is cancelled.
 func (c *call) queryContext() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(c.ctx, c.api.cfg.Timeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), c.api.cfg.Timeout)
+	stop := context.AfterFunc(c.ctx, func() { time.AfterFunc(cancelDelay, cancel) })
+	return ctx, func() {
+		stop()
+		cancel()
+	}
 }
 
 // commitContext returns the context of a write. It does not end when the client disconnects: an

@@ -49,7 +49,12 @@ func (a announcingLedger) DoBatch(ctx context.Context, ops []wallet.Op) []wallet
 
 func newBlockedLedger(t *testing.T) *blockedLedger {
 	t.Helper()
-	url := ledgerdb.Postgres(t)
+	return newBlockedAPI(t, ledgerdb.Postgres(t), coreapi.Config{})
+}
+
+// newBlockedAPI is newBlockedLedger with a database and with settings of the API.
+func newBlockedAPI(t *testing.T, url string, cfg coreapi.Config) *blockedLedger {
+	t.Helper()
 	quiet := slog.New(slog.DiscardHandler)
 	ledger := wallettest.Open(t, url, wallet.Config{Logger: quiet})
 	verifier, err := auth.NewVerifier(auth.Config{HS256Secret: secret})
@@ -61,8 +66,9 @@ func newBlockedLedger(t *testing.T) *blockedLedger {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	b := &blockedLedger{db: db, called: make(chan struct{}, 10), disconnected: make(chan struct{}, 10)}
-	api := coreapi.New(announcingLedger{ledger, b.called}, verifier, coreapi.Config{Logger: quiet})
+	b := &blockedLedger{db: db, called: make(chan struct{}, 100), disconnected: make(chan struct{}, 100)}
+	cfg.Logger = quiet
+	api := coreapi.New(announcingLedger{ledger, b.called}, verifier, cfg)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		stop := context.AfterFunc(r.Context(), func() { b.disconnected <- struct{}{} })
 		defer stop()

@@ -17,6 +17,9 @@
 //
 // Requests are checked in this order: 401, 403, then 400 and 413, then the rules of the ledger.
 //
+// read_queue.go bounds the queries that run at the same time and shares them fairly between the
+// readers. Writes are not in this queue.
+//
 // If the client of a query disconnects, the query is cancelled. An operation is not cancelled: once
 // the ledger has it, it completes, and a retry with the same Idempotency-Key returns its result.
 package coreapi

@@ -1,6 +1,7 @@
 package coreapi
 
 import (
+	"context"
 	"encoding/hex"
 	"net/http"
 
@@ -107,9 +108,12 @@ func listEntries(c *call) error {
 		return query.err
 	}
 
-	ctx, cancel := c.queryContext()
-	defer cancel()
-	entries, next, err := c.api.ledger.Entries(ctx, account, filter, page)
+	var entries []wallet.Entry
+	var next string
+	err = c.readLedger(func(ctx context.Context) (err error) {
+		entries, next, err = c.api.ledger.Entries(ctx, account, filter, page)
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,9 @@ import (
 var (
 	errUnauthorized = errors.New("unauthorized")
 	errForbidden    = errors.New("forbidden")
+
+	// errTooManyReads means that a read was refused. It did not begin.
+	errTooManyReads = errors.New("too many reads are running or waiting")
 )
 
 // errorTable maps errors to statuses and codes. The first match is used.
@@ -36,6 +39,7 @@ var errorTable = []struct {
 	{wallet.ErrAmountMismatch, http.StatusUnprocessableEntity, "amount_mismatch", "Amount mismatch", 0},
 	{wallet.ErrTooLarge, http.StatusRequestEntityTooLarge, "request_too_large", "Request too large", 0},
 	{wallet.ErrOverloaded, http.StatusServiceUnavailable, "overloaded", "Overloaded", 1},
+	{errTooManyReads, http.StatusServiceUnavailable, "overloaded", "Overloaded", 1},
 	{wallet.ErrUnavailable, http.StatusServiceUnavailable, "unavailable", "Ledger unavailable", 2},
 	{auth.ErrUnavailable, http.StatusServiceUnavailable, "unavailable", "Tokens cannot be checked", auth.RetryAfterSeconds},
 	{context.DeadlineExceeded, http.StatusServiceUnavailable, "unavailable", "Ledger unavailable", 2},
@@ -43,8 +47,9 @@ var errorTable = []struct {
 }
 
 const (
-	detailOverloaded  = "the ledger's queue is full; nothing was done; try again later"
-	detailUnavailable = "the ledger did not answer in time; a write may or may not have been done; " +
+	detailOverloaded   = "the ledger's queue is full; nothing was done; try again later"
+	detailTooManyReads = "too many reads are running or waiting; try again later"
+	detailUnavailable  = "the ledger did not answer in time; a write may or may not have been done; " +
 		"a retry with the same Idempotency-Key returns its result and does nothing twice"
 	detailKeyReused = "each new request must have a new Idempotency-Key; " +
 		"this key was used for another request of the same operation"
@@ -70,6 +75,9 @@ func DescribeError(err error) *problem.Details {
 func errorDetail(err error, code string) string {
 	if errors.Is(err, auth.ErrUnavailable) {
 		return auth.Reason(err)
+	}
+	if errors.Is(err, errTooManyReads) {
+		return detailTooManyReads
 	}
 	switch code {
 	case "overloaded":

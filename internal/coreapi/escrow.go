@@ -1,6 +1,8 @@
 package coreapi
 
 import (
+	"context"
+
 	"github.com/google/uuid"
 
 	"github.com/redroomrewards/realtime/internal/auth"
@@ -79,9 +81,11 @@ func getEscrow(c *call) error {
 		return err
 	}
 
-	ctx, cancel := c.queryContext()
-	defer cancel()
-	escrow, err := c.api.ledger.Escrow(ctx, id)
+	var escrow wallet.Escrow
+	err = c.readLedger(func(ctx context.Context) (err error) {
+		escrow, err = c.api.ledger.Escrow(ctx, id)
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,8 @@
 package coreapi
 
 import (
+	"context"
+
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
@@ -56,9 +58,12 @@ func listEscrows(c *call) error {
 		return query.err
 	}
 
-	ctx, cancel := c.queryContext()
-	defer cancel()
-	escrows, next, err := c.api.ledger.Escrows(ctx, account, status, page)
+	var escrows []wallet.Escrow
+	var next string
+	err = c.readLedger(func(ctx context.Context) (err error) {
+		escrows, next, err = c.api.ledger.Escrows(ctx, account, status, page)
+		return err
+	})
 	if err != nil {
 		return err
 	}

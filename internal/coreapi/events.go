@@ -1,6 +1,7 @@
 package coreapi
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 
@@ -67,9 +68,12 @@ func listEvents(c *call) error {
 		return query.err
 	}
 
-	ctx, cancel := c.queryContext()
-	defer cancel()
-	events, last, err := c.api.ledger.Events(ctx, account, after, limit)
+	var events []wallet.AccountEvent
+	var last int64
+	err = c.readLedger(func(ctx context.Context) (err error) {
+		events, last, err = c.api.ledger.Events(ctx, account, after, limit)
+		return err
+	})
 	if err != nil {
 		return err
 	}

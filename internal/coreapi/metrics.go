@@ -12,6 +12,10 @@ import (
 type metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+
+	readsRunning *prometheus.GaugeVec
+	readsWaiting *prometheus.GaugeVec
+	readsRefused *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -26,11 +30,40 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			// A read takes about 1 ms, and a write takes one commit. A request times out after 10 s.
 			Buckets: []float64{.0005, .001, .002, .003, .005, .0075, .01, .015, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"operation"}),
+		readsRunning: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "http_reads_running",
+			Help: "Reads that run in the ledger's database, by the group of their readers.",
+		}, []string{"readers"}),
+		readsWaiting: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "http_reads_waiting",
+			Help: "Reads that wait for other reads, by the group of their readers.",
+		}, []string{"readers"}),
+		readsRefused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "http_reads_refused_total",
+			Help: "Reads that were refused, by the group of their readers and the reason.",
+		}, []string{"readers", "reason"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.requests, m.seconds)
+		reg.MustRegister(m.requests, m.seconds, m.readsRunning, m.readsWaiting, m.readsRefused)
 	}
 	return m
+}
+
+// readMetrics has the metrics of the reads of one group of readers.
+type readMetrics struct {
+	running        prometheus.Gauge
+	waiting        prometheus.Gauge
+	refusedFull    prometheus.Counter
+	refusedTimeout prometheus.Counter
+}
+
+func (m *metrics) ofReaders(group string) readMetrics {
+	return readMetrics{
+		running:        m.readsRunning.WithLabelValues(group),
+		waiting:        m.readsWaiting.WithLabelValues(group),
+		refusedFull:    m.readsRefused.WithLabelValues(group, "full"),
+		refusedTimeout: m.readsRefused.WithLabelValues(group, "timeout"),
+	}
 }
 
 // operationMetrics has the metrics of one operation.

@@ -1,6 +1,7 @@
 package coreapi
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/google/uuid"
@@ -75,9 +76,11 @@ func getTransaction(c *call) error {
 		return err
 	}
 
-	ctx, cancel := c.queryContext()
-	defer cancel()
-	transaction, err := c.api.ledger.Transaction(ctx, id)
+	var transaction wallet.Transaction
+	err = c.readLedger(func(ctx context.Context) (err error) {
+		transaction, err = c.api.ledger.Transaction(ctx, id)
+		return err
+	})
 	if err != nil {
 		return err
 	}
