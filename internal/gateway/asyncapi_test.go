@@ -228,8 +228,8 @@ func (w *world) checkSubscriptions(doc *document) {
 	w.Helper()
 	own := w.dialChecked(doc, w.tokenFor(time.Hour, "", "user:u1", "model:m1"))
 	own.expectFrames("welcome")
-	own.sendValid(`{"op":"subscribe","sub":"wallet","snapshot":true}`)
-	own.expectFrames("subscribed")
+	own.sendValid(`{"op":"subscribe","sub":"wallet","accounts":["user:u1","model:m1"],"snapshot":true}`)
+	chain := firstChain(own.expectFrames("subscribed"))
 	all := w.dialChecked(doc, "")
 	all.sendValid(`{"op":"auth","token":"` + w.tokenFor(time.Hour, auth.ScopeEvents) + `"}`)
 	all.expectFrames("welcome")
@@ -241,7 +241,8 @@ func (w *world) checkSubscriptions(doc *document) {
 	all.expectEvents(18 + 2)
 
 	own.sendValid(`{"op":"subscribe","sub":"holds","accounts":["user:u1"],"types":["wallet.escrow_held"],` +
-		`"reasons":["chip_menu_purchase"],"features":["chip_menu"],"minAmount":100,"after":{"user:u1":1},"snapshot":false}`)
+		`"reasons":["chip_menu_purchase"],"features":["chip_menu"],"minAmount":100,"after":{"user:u1":1},` +
+		`"chain":{"user:u1":"` + chain + `"},"snapshot":false}`)
 	own.expectFrames("subscribed")
 	own.expectEvents(3)
 	own.sendValid(`{"op":"unsubscribe","sub":"holds"}`)
@@ -251,6 +252,14 @@ func (w *world) checkSubscriptions(doc *document) {
 	own.checkRefusals()
 	own.sendValid(`{"op":"auth","token":"` + w.tokenFor(time.Hour, "", "model:m1") + `"}`)
 	own.expectFrames("welcome", "error", "unsubscribed")
+}
+
+// firstChain returns the chain of the first account in a subscribed frame.
+func firstChain(subscribed map[string]any) string {
+	accounts, _ := subscribed["accounts"].([]any)
+	first, _ := accounts[0].(map[string]any)
+	chain, _ := first["chain"].(string)
+	return chain
 }
 
 // checkRefusals sends frames that the gateway refuses. The client has the subscription "wallet".
@@ -272,6 +281,7 @@ func (s *checkedSocket) checkRefusals() {
 		`{"op":"subscribe","sub":"x","types":[]}`,
 		`{"op":"subscribe","sub":"x","minAmount":0}`,
 		`{"op":"subscribe","sub":"x","after":{"user:u1":-1}}`,
+		`{"op":"subscribe","sub":"x","after":{"user:u1":1},"chain":{"user:u1":"9F3AB2C1D4E5F607"}}`,
 		`{"op":"unsubscribe"}`,
 	} {
 		s.sendInvalid(frame)

@@ -110,7 +110,7 @@ func (s *session) replayStep(f *feed, page []*event) (rest []*event, n int, resu
 
 	limit := max(1, min(stepEvents, s.hub.cfg.QueueEvents/4))
 	size := min(stepBytes, s.hub.cfg.QueueBytes/4)
-	chain := &f.topic.chain
+	run := &f.topic.run
 	var array [stackEvents]*event
 	var events []*event
 	switch {
@@ -118,8 +118,8 @@ func (s *session) replayStep(f *feed, page []*event) (rest []*event, n int, resu
 		n = recent.CountFitting(page, limit, size)
 		events = page[:n]
 		page = page[n:]
-	case chain.Holds(f.nextSeq):
-		events = f.shard.memory.AppendSince(array[:0], chain, f.nextSeq, limit, size)
+	case run.Holds(f.nextSeq):
+		events = f.shard.memory.AppendSince(array[:0], run, f.nextSeq, limit, size)
 	case f.isUpToDate():
 		f.state = live
 		return nil, 0, stepDone
@@ -160,7 +160,7 @@ func (s *session) resyncFeed(ctx context.Context, f *feed) error {
 	f.nextSeq = b.Seq + 1
 	f.knownSeq = b.Seq
 	s.hub.metrics.Resyncs.Inc()
-	s.enqueueFrame(protocol.ResyncFrame(f.sub.quotedName, b))
+	s.enqueueFrame(protocol.ResyncFrame(f.sub.quotedName, b, protocol.HistoryUnavailable))
 
 	return nil
 }

@@ -109,7 +109,7 @@ func (s *shard) deliverToFeeds(d *deliverState, kept, shown *event) bool {
 	defer s.mu.Unlock()
 
 	t := s.findOrAddTopic(kept.Account)
-	if kept.Seq <= t.chain.Newest() {
+	if kept.Seq <= t.run.Newest() {
 		// No feed needs this event. A live feed waits for a newer one, and a feed that catches up
 		// reads the memory or the history.
 		d.duplicates++

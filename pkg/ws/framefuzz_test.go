@@ -29,6 +29,7 @@ func FuzzFrames(f *testing.F) {
 		`{"op":"subscribe","sub":"s","after":{"a":null}}`,
 		`{"op":"subscribe","sub":"s","accounts":["user:u1"],"types":["a"],"minAmount":5,` +
 			`"after":{"user:u1":4},"snapshot":false}`,
+		`{"op":"subscribe","sub":"s","after":{"user:u1":4},"chain":{"user:u1":"9f3ab2c1d4e5f607"}}`,
 		`{"op":"subscribe","sub":"s","accounts":[],"reasons":["a","b"],"features":["c"],` +
 			`"after":{},"snapshot":true}`,
 		`{"snapshot":true,"op":"subscribe","sub":"s","types":null}`,
@@ -89,6 +90,12 @@ func checkAcceptedFrame(t *testing.T, h *Hub, f *protocol.ClientFrame) {
 		t.Fatalf("accounts: got %q, want one", r.Accounts)
 	}
 	checkEqual(t, "account", r.Accounts[0], "user:u1")
+	for account := range r.Chain {
+		_, hasAfter := r.After[account]
+		if !hasAfter {
+			t.Errorf("chain of %s: got accepted, want refused without after", account)
+		}
+	}
 }
 
 // checkPlainJSON checks an accepted message with another JSON parser.

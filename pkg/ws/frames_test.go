@@ -117,6 +117,21 @@ func TestInvalidAfterIsRefused(t *testing.T) {
 	})
 }
 
+func TestInvalidChainIsRefused(t *testing.T) {
+	const chain = `"0123456789abcdef"`
+	checkRefusals(t, protocol.CodeBadRequest, map[string]string{
+		"without after":  `{"op":"subscribe","sub":"s","chain":{"user:u1":` + chain + `}}`,
+		"other account":  `{"op":"subscribe","sub":"s","after":{"user:u1":1},"chain":{"user:u2":` + chain + `}}`,
+		"15 digits":      `{"op":"subscribe","sub":"s","after":{"user:u1":1},"chain":{"user:u1":"0123456789abcde"}}`,
+		"17 digits":      `{"op":"subscribe","sub":"s","after":{"user:u1":1},"chain":{"user:u1":"0123456789abcdef0"}}`,
+		"capital digits": `{"op":"subscribe","sub":"s","after":{"user:u1":1},"chain":{"user:u1":"0123456789ABCDEF"}}`,
+		"number":         `{"op":"subscribe","sub":"s","after":{"user:u1":1},"chain":{"user:u1":1}}`,
+		"null":           `{"op":"subscribe","sub":"s","after":{"user:u1":1},"chain":{"user:u1":null}}`,
+		"all accounts":   `{"op":"subscribe","sub":"s","accounts":["*"],"chain":{"user:u1":` + chain + `}}`,
+		"unsubscribe":    `{"op":"unsubscribe","sub":"s","chain":{}}`,
+	})
+}
+
 func TestUncoveredAccountIsForbidden(t *testing.T) {
 	other := mintToken(t, Identity{Subject: "other", Accounts: []string{"user:u1"}})
 	checkRefusals(t, protocol.CodeForbidden, map[string]string{

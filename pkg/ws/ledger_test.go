@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"slices"
 	"sync"
 
@@ -17,18 +18,19 @@ var errUnavailable = errors.New("unavailable")
 type ledger struct {
 	mu            sync.Mutex // protects the fields below
 	events        map[string][]bus.Delivery
-	snapshotSeq   map[string]int64 // seq of each snapshot
-	noSnapshots   bool             // Snapshots returns ok = false
-	snapshotsDown bool             // Snapshots fails
-	coreDown      bool             // History fails
-	historyAfter  int64            // History lacks the events up to here
-	block         chan struct{}    // History waits for it; nil: does not wait
+	histories     int // number of times that the ledger went back
+	snapshots     map[string]bus.Balance
+	noSnapshots   bool          // Snapshots returns ok = false
+	snapshotsDown bool          // Snapshots fails
+	coreDown      bool          // History fails
+	historyAfter  int64         // History lacks the events up to here
+	block         chan struct{} // History waits for it; nil: does not wait
 }
 
 func newLedger() *ledger {
 	return &ledger{
-		events:      map[string][]bus.Delivery{},
-		snapshotSeq: map[string]int64{},
+		events:    map[string][]bus.Delivery{},
+		snapshots: map[string]bus.Balance{},
 	}
 }
 
@@ -43,16 +45,18 @@ func (l *ledger) commitEvent(account string) bus.Delivery {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	seq := int64(len(l.events[account]) + 1)
+	id := l.eventID(account, seq)
 	d := bus.Delivery{
-		ID:      fmt.Sprintf("%s-%d", account, seq),
+		ID:      id,
 		Type:    eventTypes[seq%int64(len(eventTypes))],
 		Account: account,
 		Seq:     seq,
+		Chain:   chainOf(id),
 		Amount:  seq * 10,
 		Reason:  "admin_credit",
 		Feature: "chips",
-		Data:    fmt.Appendf(nil, `{"eventId":"%s-%d","full":true}`, account, seq),
-		View:    fmt.Appendf(nil, `{"eventId":"%s-%d"}`, account, seq),
+		Data:    fmt.Appendf(nil, `{"eventId":%q,"full":true}`, id),
+		View:    fmt.Appendf(nil, `{"eventId":%q}`, id),
 	}
 	l.events[account] = append(l.events[account], d)
 	return d
@@ -66,7 +70,7 @@ func (l *ledger) publishEvents(account string, n int) []bus.Delivery {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.snapshotSeq[account] = int64(len(l.events[account]))
+	l.snapshots[account] = l.balance(account)
 	return list
 }
 
@@ -90,8 +94,31 @@ func (l *ledger) stopAll() {
 	})
 }
 
-func balanceAt(account string, seq int64) bus.Balance {
-	return bus.Balance{Account: account, Available: seq * 10, Seq: seq}
+// eventID returns the id of the account's event with the seq in the present history.
+func (l *ledger) eventID(account string, seq int64) string {
+	if l.histories == 0 {
+		return fmt.Sprintf("%s-%d", account, seq)
+	}
+	return fmt.Sprintf("%s-%d-in-%d", account, seq, l.histories)
+}
+
+// chainOf returns the chain of an event. Ids are different in different histories.
+func chainOf(id string) bus.Chain {
+	hash := fnv.New64a()
+	_, _ = hash.Write([]byte(id))
+	return bus.Chain(hash.Sum64())
+}
+
+// balance returns the account's balance. The caller holds mu.
+func (l *ledger) balance(account string) bus.Balance {
+	b := bus.Balance{Account: account}
+	all := l.events[account]
+	if len(all) > 0 {
+		b.Seq = all[len(all)-1].Seq
+		b.Chain = all[len(all)-1].Chain
+		b.Available = b.Seq * 10
+	}
+	return b
 }
 
 // Get implements Snapshots.
@@ -101,11 +128,11 @@ func (l *ledger) Get(_ context.Context, account string) (bus.Balance, bool, erro
 	if l.snapshotsDown {
 		return bus.Balance{}, false, errUnavailable
 	}
-	seq := l.snapshotSeq[account]
-	if l.noSnapshots || seq == 0 {
+	b := l.snapshots[account]
+	if l.noSnapshots || b.Seq == 0 {
 		return bus.Balance{}, false, nil
 	}
-	return balanceAt(account, seq), true, nil
+	return b, true, nil
 }
 
 // Balance implements History.
@@ -119,8 +146,8 @@ func (l *ledger) Balance(ctx context.Context, account string) (bus.Balance, bool
 	if l.coreDown {
 		return bus.Balance{}, false, errUnavailable
 	}
-	seq := int64(len(l.events[account]))
-	return balanceAt(account, seq), seq > 0, nil
+	b := l.balance(account)
+	return b, b.Seq > 0, nil
 }
 
 // Events implements History.

@@ -111,7 +111,7 @@ func (m *model) runAction(a action) {
 func (l *ledger) lastPublished(account string, n int) []bus.Delivery {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	all := slices.Clone(l.events[account][:l.snapshotSeq[account]])
+	all := slices.Clone(l.events[account][:l.snapshots[account].Seq])
 	return all[max(0, len(all)-n):]
 }
 

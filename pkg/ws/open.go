@@ -11,6 +11,7 @@ import (
 // A feedStart describes where an account of a new subscription begins.
 type feedStart struct {
 	seq       int64
+	chain     bus.Chain   // at seq
 	recovered bool        // the events after the client's after are available
 	balance   bus.Balance // unless recovered
 	resync    bool        // the client asked for events that are not available
@@ -28,30 +29,38 @@ func (h *Hub) openFeed(f *feed, r *request.Request) (feedStart, error) {
 		}
 
 		f.startAfter(b.Seq, b.Seq)
-		return feedStart{seq: b.Seq, balance: b}, nil
+		return feedStart{seq: b.Seq, chain: b.Chain, balance: b}, nil
 	}
 
-	if h.cfg.Current(account) && f.isInMemory(after) {
-		f.startAfter(after, 0)
-		return feedStart{seq: after, recovered: true}, nil
+	if h.cfg.Current(account) {
+		chain, isInMemory := f.chainInMemory(after)
+		if isInMemory {
+			f.startAfter(after, 0)
+			return feedStart{seq: after, chain: chain, recovered: true}, nil
+		}
 	}
 
 	b, stateErr := h.fetcher.FetchState(h.baseCtx, account, 0)
 	if stateErr == nil && b.Seq == after {
 		f.startAfter(after, 0)
-		return feedStart{seq: after, recovered: true}, nil
+		return feedStart{seq: after, chain: b.Chain, recovered: true}, nil
 	}
 
 	// Either the client missed events, or after is newer than the events of this gateway, because
 	// another gateway was ahead. The ledger has the newest seq.
-	page, last, historyErr := h.fetcher.FetchEvents(h.baseCtx, account, after)
+	page, last, historyErr := h.fetcher.FetchEvents(h.baseCtx, account, max(0, after-1))
 	if historyErr == nil {
 		tooMany := last-after > int64(h.cfg.MaxReplay)
 		if tooMany {
 			h.metrics.CountLimit(metrics.LimitReplay)
-		} else if len(page) > 0 || last == after {
+		} else if after == 0 || (len(page) > 0 && page[0].Seq == after) {
 			f.startAfter(after, max(b.Seq, last))
-			return feedStart{seq: after, recovered: true, page: page}, nil
+			start := feedStart{seq: after, recovered: true, page: page}
+			if after > 0 {
+				start.chain = page[0].Chain
+			}
+
+			return start, nil
 		}
 	}
 
@@ -60,13 +69,18 @@ func (h *Hub) openFeed(f *feed, r *request.Request) (feedStart, error) {
 	}
 
 	f.startAfter(b.Seq, b.Seq)
-	return feedStart{seq: b.Seq, balance: b, resync: true}, nil
+	return feedStart{seq: b.Seq, chain: b.Chain, balance: b, resync: true}, nil
 }
 
-// isInMemory reports whether all events after the seq are in memory.
-func (f *feed) isInMemory(after int64) bool {
+// chainInMemory returns the chain at the seq. known is false unless it and all events after the seq
+// are in memory.
+func (f *feed) chainInMemory(after int64) (chain bus.Chain, known bool) {
 	f.shard.mu.Lock()
 	defer f.shard.mu.Unlock()
 
-	return f.topic.chain.HoldsAfter(after)
+	if !f.topic.run.HoldsAfter(after) {
+		return 0, false
+	}
+
+	return f.shard.memory.ChainAt(&f.topic.run, after)
 }

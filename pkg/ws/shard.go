@@ -24,7 +24,7 @@ type shard struct {
 // A topic has the feeds of an account and its events in memory. It is removed when it has neither.
 type topic struct {
 	account string
-	chain   recent.Chain
+	run     recent.Run // its events in memory
 	feeds   []*feed
 }
 
@@ -76,12 +76,12 @@ func (s *shard) findOrAddTopic(account string) *topic {
 // addToMemory adds the event to the memory and removes the oldest events if it is full. The caller
 // holds mu.
 func (s *shard) addToMemory(t *topic, e *event) {
-	s.memory.Add(&t.chain, e)
+	s.memory.Add(&t.run, e)
 	for s.memory.IsFull() {
 		oldest, position := s.memory.RemoveOldest()
 		t := s.topics[oldest.Account]
 		if t != nil {
-			t.chain.Forget(oldest, position)
+			t.run.Forget(oldest, position)
 			s.removeUnused(t)
 		}
 	}
@@ -89,7 +89,7 @@ func (s *shard) addToMemory(t *topic, e *event) {
 
 // removeUnused removes a topic without feeds and events. The caller holds mu.
 func (s *shard) removeUnused(t *topic) {
-	if len(t.feeds) == 0 && t.chain.IsEmpty() {
+	if len(t.feeds) == 0 && t.run.IsEmpty() {
 		delete(s.topics, t.account)
 	}
 }
@@ -157,7 +157,7 @@ func (f *feed) isUpToDate() bool {
 // newestKnown returns the seq of the newest event that is known to exist. The caller holds the
 // mutex of the shard.
 func (f *feed) newestKnown() int64 {
-	return max(f.topic.chain.Newest(), f.knownSeq)
+	return max(f.topic.run.Newest(), f.knownSeq)
 }
 
 // startAfter makes the feed start after the event with the seq. known is the seq of an event that

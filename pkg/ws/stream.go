@@ -134,7 +134,7 @@ func (st *stream) appendItem(dst []byte, it netconn.Item) []byte {
 
 	e, isEvent := it.Event.(*event)
 	if isEvent {
-		return st.format.AppendEvent(dst, e.Account, e.Seq, it.Frame)
+		return st.format.AppendEvent(dst, e.Account, e.Seq, e.Chain, it.Frame)
 	}
 
 	return st.format.AppendFrame(dst, it.Frame)

@@ -171,11 +171,11 @@ func TestStreamStartsWithSnapshot(t *testing.T) {
 	a := subscribedAccount(s.expectFrame("subscribed"), 0)
 	checkField(t, a, "seq", 2.0)
 	checkSnapshot(t, a)
-	checkEqual(t, "id", s.lastID, "user:u1=2")
+	checkEqual(t, "id", s.lastID, "user:u1=2:"+chainOf("user:u1-2").String())
 
 	g.deliverEvents("user:u1", 2)
 	s.expectEvents("user:u1", 3, 4)
-	checkEqual(t, "id", s.lastID, "user:u1=4")
+	checkEqual(t, "id", s.lastID, "user:u1=4:"+chainOf("user:u1-4").String())
 	s.close()
 	g.waitForConnections(0)
 }

@@ -120,6 +120,7 @@ func (s *session) enqueueStarts(sub *subscription, starts []feedStart, snapshots
 		start := &starts[i]
 		accounts[i].Account = sub.feeds[i].topic.account
 		accounts[i].Seq = start.seq
+		accounts[i].Chain = start.chain
 		accounts[i].Recovered = start.recovered
 		if snapshots && !start.recovered {
 			accounts[i].Snapshot = &start.balance
@@ -131,7 +132,8 @@ func (s *session) enqueueStarts(sub *subscription, starts []feedStart, snapshots
 	for i := range starts {
 		if starts[i].resync {
 			s.hub.metrics.Resyncs.Inc()
-			s.enqueueFrame(protocol.ResyncFrame(sub.quotedName, starts[i].balance))
+			reason := protocol.HistoryUnavailable
+			s.enqueueFrame(protocol.ResyncFrame(sub.quotedName, starts[i].balance, reason))
 		}
 	}
 }

@@ -27,16 +27,17 @@ const MaxAmount = 1<<53 - 1
 
 // A ClientFrame is any frame that a client sends. An absent member is nil.
 type ClientFrame struct {
-	Op        string           `json:"op"`
-	Token     *string          `json:"token"`
-	Sub       *string          `json:"sub"`
-	Accounts  []string         `json:"accounts"`
-	Types     []string         `json:"types"`
-	Reasons   []string         `json:"reasons"`
-	Features  []string         `json:"features"`
-	MinAmount *int64           `json:"minAmount"`
-	After     map[string]int64 `json:"after"`
-	Snapshot  *bool            `json:"snapshot"`
+	Op        string               `json:"op"`
+	Token     *string              `json:"token"`
+	Sub       *string              `json:"sub"`
+	Accounts  []string             `json:"accounts"`
+	Types     []string             `json:"types"`
+	Reasons   []string             `json:"reasons"`
+	Features  []string             `json:"features"`
+	MinAmount *int64               `json:"minAmount"`
+	After     map[string]int64     `json:"after"`
+	Chain     map[string]bus.Chain `json:"chain"`
+	Snapshot  *bool                `json:"snapshot"`
 }
 
 // A Refusal says why a frame is refused.
@@ -200,6 +201,7 @@ func (f *ClientFrame) refuseMisplaced() *Refusal {
 		{"features", f.Features != nil, []string{OpSubscribe}},
 		{"minAmount", f.MinAmount != nil, []string{OpSubscribe}},
 		{"after", f.After != nil, []string{OpSubscribe}},
+		{"chain", f.Chain != nil, []string{OpSubscribe}},
 		{"snapshot", f.Snapshot != nil, []string{OpSubscribe}},
 	} {
 		if member.present && !slices.Contains(member.ops, f.Op) {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"strconv"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
 // StreamSub is the name of the only subscription of an event stream.
@@ -21,8 +23,10 @@ func (s *EventStream) AppendHeartbeat(dst []byte) []byte {
 }
 
 // AppendEvent appends an event frame of the account.
-func (s *EventStream) AppendEvent(dst []byte, account string, seq int64, frame []byte) []byte {
-	s.Position.Set(account, seq)
+func (s *EventStream) AppendEvent(
+	dst []byte, account string, seq int64, chain bus.Chain, frame []byte,
+) []byte {
+	s.Position.Set(account, seq, chain)
 	dst = s.appendID(dst)
 
 	return appendData(dst, frame)
@@ -59,7 +63,7 @@ func (s *EventStream) setSubscribed(frame []byte) {
 	}
 
 	for _, a := range subscribed.Accounts {
-		s.Position.Set(a.Account, a.Seq)
+		s.Position.Set(a.Account, a.Seq, a.Chain)
 	}
 }
 
@@ -71,7 +75,7 @@ func (s *EventStream) setResynced(frame []byte) {
 		return
 	}
 
-	s.Position.Set(resync.Account, resync.Seq)
+	s.Position.Set(resync.Account, resync.Seq, resync.Chain)
 }
 
 // appendRetry appends the reconnection delay of a reconnect frame as a retry field.

@@ -21,8 +21,14 @@ const (
 	CodeSnapshotUnavailable   = "snapshot_unavailable"
 )
 
-// HistoryUnavailable is the reason of every resync frame.
-const HistoryUnavailable = "history_unavailable"
+// The reasons of resync frames.
+const (
+	// HistoryUnavailable says that events are missing. The state that the client had was true.
+	HistoryUnavailable = "history_unavailable"
+	// HistoryChanged says that the ledger went back: events that the client was shown never
+	// happened.
+	HistoryChanged = "history_changed"
+)
 
 // Event frames and the frames that every new connection gets are appended by hand, for speed. The
 // JSON library encodes balances and errors.
@@ -57,6 +63,7 @@ func WelcomeFrame(connection, gateway string, heartbeat time.Duration, expires t
 type SubscribedAccount struct {
 	Account   string
 	Seq       int64
+	Chain     bus.Chain
 	Recovered bool
 	Snapshot  *bus.Balance // nil: the frame has no snapshot
 }
@@ -64,7 +71,7 @@ type SubscribedAccount struct {
 // SubscribedFrame returns the first frame of a subscription. quotedSub is the name of the
 // subscription as JSON.
 func SubscribedFrame(quotedSub []byte, accounts []SubscribedAccount) []byte {
-	b := make([]byte, 0, 64+len(quotedSub)+96*len(accounts))
+	b := make([]byte, 0, 64+len(quotedSub)+128*len(accounts))
 	b = append(b, `{"op":"subscribed","sub":`...)
 	b = append(b, quotedSub...)
 	b = append(b, `,"accounts":[`...)
@@ -84,6 +91,7 @@ func (a *SubscribedAccount) appendTo(b []byte) []byte {
 	b = append(b, a.Account...) // an account never needs quoting
 	b = append(b, `","seq":`...)
 	b = strconv.AppendInt(b, a.Seq, 10)
+	b = appendChain(b, a.Chain)
 	b = append(b, `,"recovered":`...)
 	b = strconv.AppendBool(b, a.Recovered)
 	if a.Snapshot != nil {
@@ -94,18 +102,29 @@ func (a *SubscribedAccount) appendTo(b []byte) []byte {
 	return append(b, '}')
 }
 
+// appendChain appends the member chain.
+func appendChain(b []byte, chain bus.Chain) []byte {
+	b = append(b, `,"chain":"`...)
+	b = chain.AppendHex(b)
+
+	return append(b, '"')
+}
+
 // EventFrame returns the frame for an event of an account. quotedSub is the name of the
 // subscription as JSON. body is the JSON of the event as the account may see it.
-func EventFrame(quotedSub []byte, account string, seq int64, body []byte) []byte {
+func EventFrame(
+	quotedSub []byte, account string, seq int64, chain bus.Chain, body []byte,
+) []byte {
 	const (
 		head        = `{"op":"event","sub":`
 		accountName = `,"account":"`
 		seqName     = `","seq":`
+		chainMember = `,"chain":"0123456789abcdef"`
 		eventName   = `,"event":`
 		maxDigits   = 20
 	)
-	size := len(head) + len(accountName) + len(seqName) + len(eventName) + len(`}`)
-	size += len(quotedSub) + len(account) + maxDigits + len(body)
+	size := len(head) + len(accountName) + len(seqName) + len(chainMember) + len(eventName)
+	size += len(quotedSub) + len(account) + maxDigits + len(body) + len(`}`)
 
 	b := make([]byte, 0, size)
 	b = append(b, head...)
@@ -114,20 +133,22 @@ func EventFrame(quotedSub []byte, account string, seq int64, body []byte) []byte
 	b = append(b, account...) // an account never needs quoting
 	b = append(b, seqName...)
 	b = strconv.AppendInt(b, seq, 10)
+	b = appendChain(b, chain)
 	b = append(b, eventName...)
 	b = append(b, body...)
 
 	return append(b, '}')
 }
 
-// ResyncFrame returns the frame that tells the client that events are missing. It carries the
-// balance after the missing events.
-func ResyncFrame(quotedSub []byte, b bus.Balance) []byte {
+// ResyncFrame returns the frame that replaces the client's state by the balance. reason is
+// HistoryUnavailable or HistoryChanged.
+func ResyncFrame(quotedSub []byte, b bus.Balance, reason string) []byte {
 	type resyncFrame struct {
 		Op       string         `json:"op"`
 		Sub      jsontext.Value `json:"sub"`
 		Account  string         `json:"account"`
 		Seq      int64          `json:"seq"`
+		Chain    bus.Chain      `json:"chain"`
 		Snapshot bus.Balance    `json:"snapshot"`
 		Reason   string         `json:"reason"`
 	}
@@ -137,8 +158,9 @@ func ResyncFrame(quotedSub []byte, b bus.Balance) []byte {
 		Sub:      quotedSub,
 		Account:  b.Account,
 		Seq:      b.Seq,
+		Chain:    b.Chain,
 		Snapshot: b,
-		Reason:   HistoryUnavailable,
+		Reason:   reason,
 	})
 }
 

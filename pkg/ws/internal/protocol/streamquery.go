@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
 // lastEventID is the header in which a browser returns the id of the last event that it received.
@@ -15,7 +17,7 @@ const lastEventID = "Last-Event-ID"
 // A StreamQuery is the parsed query of a request for an event stream.
 type StreamQuery struct {
 	Token     string      // access_token; empty when absent
-	Subscribe ClientFrame // without After, which SetAfter fills
+	Subscribe ClientFrame // without After and Chain, which SetAfter fills
 
 	position       string // empty when absent
 	positionSource string // the parameter or header that gave the position
@@ -110,8 +112,8 @@ func (q *StreamQuery) listField(name string) *[]string {
 	return nil
 }
 
-// SetAfter sets Subscribe.After from the position in the request, if there is one. It returns an
-// error text, or "".
+// SetAfter sets Subscribe.After and Subscribe.Chain from the position in the request, if there is
+// one. It returns an error text, or "".
 //
 // The browser sends Last-Event-ID by itself, so the header may name accounts that the client no
 // longer subscribes to. SetAfter ignores them.
@@ -126,11 +128,19 @@ func (q *StreamQuery) SetAfter(accounts []string) (problem string) {
 	}
 
 	if q.positionSource == lastEventID {
-		maps.DeleteFunc(after, func(account string, _ int64) bool {
+		maps.DeleteFunc(after, func(account string, _ Point) bool {
 			return !slices.Contains(accounts, account)
 		})
 	}
 
-	q.Subscribe.After = after
+	q.Subscribe.After = map[string]int64{}
+	q.Subscribe.Chain = map[string]bus.Chain{}
+	for account, point := range after {
+		q.Subscribe.After[account] = point.Seq
+		if point.HasChain {
+			q.Subscribe.Chain[account] = point.Chain
+		}
+	}
+
 	return ""
 }

@@ -14,6 +14,7 @@ import (
 type Event struct {
 	Account string
 	Seq     int64
+	Chain   bus.Chain // identifies the account's history up to this event
 	Type    string
 	Reason  string
 	Feature string
@@ -48,6 +49,7 @@ func NewEvent(d *bus.Delivery, body []byte) *Event {
 	return &Event{
 		Account: d.Account,
 		Seq:     d.Seq,
+		Chain:   d.Chain,
 		Type:    d.Type,
 		Reason:  d.Reason,
 		Feature: d.Feature,
@@ -88,7 +90,7 @@ func (e *Event) Frame(sub string, quotedSub []byte) []byte {
 
 	f := &namedFrame{
 		sub:   sub,
-		bytes: protocol.EventFrame(quotedSub, e.Account, e.Seq, e.Body),
+		bytes: protocol.EventFrame(quotedSub, e.Account, e.Seq, e.Chain, e.Body),
 		next:  first,
 	}
 

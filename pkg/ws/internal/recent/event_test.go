@@ -7,7 +7,7 @@ import (
 
 // Subscriptions with the same name share a frame.
 func TestFrameIsShared(t *testing.T) {
-	e := &Event{Account: "user:u1", Seq: 7, Body: []byte(`{"a":1}`)}
+	e := &Event{Account: "user:u1", Seq: 7, Chain: 0xabc, Body: []byte(`{"a":1}`)}
 	first := e.Frame("wallet", []byte(`"wallet"`))
 	second := e.Frame("wallet", []byte(`"wallet"`))
 	if &second[0] != &first[0] {
@@ -17,13 +17,13 @@ func TestFrameIsShared(t *testing.T) {
 
 // Names beyond maxSharedFrames get correct frames too.
 func TestFrameOfManyNames(t *testing.T) {
-	e := &Event{Account: "user:u1", Seq: 7, Body: []byte(`{"a":1}`)}
+	e := &Event{Account: "user:u1", Seq: 7, Chain: 0xabc, Body: []byte(`{"a":1}`)}
 	for i := range 1 + 2*maxSharedFrames {
 		name := fmt.Sprint("sub", i)
 		t.Run(name, func(t *testing.T) {
 			quoted := fmt.Appendf(nil, "%q", name)
 			got := string(e.Frame(name, quoted))
-			want := `{"op":"event","sub":"` + name + `","account":"user:u1","seq":7,"event":{"a":1}}`
+			want := `{"op":"event","sub":"` + name + `","account":"user:u1","seq":7,"chain":"0000000000000abc","event":{"a":1}}`
 			if got != want {
 				t.Errorf("got %s, want %s", got, want)
 			}
@@ -39,7 +39,7 @@ func TestDetachBodyCopies(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			buffer := []byte(`{"a":1}`)
-			e := &Event{Account: "user:u1", Seq: 7, Body: buffer}
+			e := &Event{Account: "user:u1", Seq: 7, Chain: 0xabc, Body: buffer}
 			if buildFrame {
 				e.Frame("wallet", []byte(`"wallet"`))
 			}

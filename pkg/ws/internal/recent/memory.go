@@ -1,6 +1,10 @@
 package recent
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
+)
 
 // A Memory keeps recent events in the order of their arrival. The events of each account are linked
 // from newest to oldest. A client that was disconnected for a short time is therefore served
@@ -23,44 +27,80 @@ type slot struct {
 
 const firstSlots = 16
 
-// A Chain is the part of a Memory that belongs to one account: the events from first to newest,
-// without a gap.
-type Chain struct {
-	newest int64  // seq of the newest event that was ever added; 0: none
-	first  int64  // seq of the oldest event in memory, if last is not 0
-	last   uint64 // 1 + position of the newest event; 0: it is not in memory
+// A Run is the part of a Memory that belongs to one account: the events from first to newest,
+// without a gap. It also has the chain of the event before the first one, if that is known.
+type Run struct {
+	newest      int64     // seq of the newest event that was added since the last reset; 0: none
+	newestChain bus.Chain // of the newest event
+	first       int64     // seq of the oldest event in memory, if last is not 0
+	before      bus.Chain // of the event before the first one, if beforeKnown
+	beforeKnown bool
+	start       uint64 // no event of the run has a lower position
+	last        uint64 // 1 + position of the newest event; 0: it is not in memory
 }
 
-// Newest returns the seq of the newest event that was ever added, or 0 if there was none.
-func (c *Chain) Newest() int64 {
-	return c.newest
+// Newest returns the seq of the newest event, or 0 if there was none.
+func (r *Run) Newest() int64 {
+	return r.newest
 }
 
 // IsEmpty reports whether no event of the account is in memory.
-func (c *Chain) IsEmpty() bool {
-	return c.last == 0
+func (r *Run) IsEmpty() bool {
+	return r.last == 0
+}
+
+// Reset empties the run. Events after seq continue it, and chain is the chain at seq. The run is
+// empty and knows no event if seq is 0.
+func (r *Run) Reset(seq int64, chain bus.Chain) {
+	*r = Run{newest: seq, newestChain: chain}
 }
 
 // Holds reports whether all events from next up to the newest are in memory. It is false when next
 // is greater than the newest seq.
-func (c *Chain) Holds(next int64) bool {
-	return c.last != 0 && next >= c.first && next <= c.newest
+func (r *Run) Holds(next int64) bool {
+	return r.last != 0 && next >= r.first && next <= r.newest
 }
 
 // HoldsAfter reports whether all events after seq are in memory. There may be none.
-func (c *Chain) HoldsAfter(seq int64) bool {
-	isNewest := c.last != 0 && c.newest == seq
-	return isNewest || c.Holds(seq+1)
+func (r *Run) HoldsAfter(seq int64) bool {
+	isNewest := r.last != 0 && r.newest == seq
+	return isNewest || r.Holds(seq+1)
 }
 
-// Add adds the event as the newest of its chain. If its seq does not follow the newest seq, the
-// chain starts again with this event.
-func (m *Memory) Add(c *Chain, e *Event) {
+// ChainAt returns the chain of the event with the seq. known is false when neither the event nor
+// its successor is in memory. The chain at seq 0 is always known.
+func (m *Memory) ChainAt(r *Run, seq int64) (chain bus.Chain, known bool) {
+	switch {
+	case seq == r.newest:
+		return r.newestChain, true
+	case seq == 0:
+		return 0, true
+	case r.last == 0 || seq < r.first-1 || seq > r.newest:
+		return 0, false
+	case seq == r.first-1:
+		return r.before, r.beforeKnown
+	}
+
+	p := r.last
+	for n := r.newest - seq; n > 0; n-- {
+		p = m.slotAt(p - 1).previous
+	}
+
+	return m.slotAt(p - 1).event.Chain, true
+}
+
+// Add adds the event as the newest of its run. If its seq does not follow the newest seq, the run
+// starts again with this event.
+func (m *Memory) Add(r *Run, e *Event) {
 	s := slot{event: e}
-	if c.last != 0 && e.Seq == c.newest+1 {
-		s.previous = c.last
+	continues := e.Seq == r.newest+1
+	if r.last != 0 && continues {
+		s.previous = r.last
 	} else {
-		c.first = e.Seq
+		r.first = e.Seq
+		r.before = r.newestChain
+		r.beforeKnown = continues
+		r.start = m.tail
 	}
 
 	if m.Len() == len(m.slots) {
@@ -71,8 +111,9 @@ func (m *Memory) Add(c *Chain, e *Event) {
 	m.tail++
 	m.bytes += e.memorySize()
 
-	c.newest = e.Seq
-	c.last = m.tail
+	r.newest = e.Seq
+	r.newestChain = e.Chain
+	r.last = m.tail
 }
 
 // Len returns the number of events in memory.
@@ -105,7 +146,7 @@ func (m *Memory) IsFull() bool {
 }
 
 // RemoveOldest removes the oldest event. The caller must pass the result to Forget of the event's
-// chain.
+// run.
 func (m *Memory) RemoveOldest() (e *Event, position uint64) {
 	s := m.slotAt(m.head)
 	e = s.event
@@ -117,22 +158,26 @@ func (m *Memory) RemoveOldest() (e *Event, position uint64) {
 }
 
 // Forget records that RemoveOldest removed an event of the account.
-func (c *Chain) Forget(e *Event, position uint64) {
+func (r *Run) Forget(e *Event, position uint64) {
 	switch {
-	case c.last == position:
-		c.last = 0
-	case e.Seq >= c.first: // a lower seq is from before the chain started again
-		c.first = e.Seq + 1
+	case r.last == 0 || position <= r.start:
+		// The event is from before the run started again.
+	case r.last == position:
+		r.last = 0
+	default:
+		r.first = e.Seq + 1
+		r.before = e.Chain
+		r.beforeKnown = true
 	}
 }
 
 // AppendSince appends the events from next on to dst, oldest first: at most limit events and about
-// maxBytes, but at least one event. The chain must hold next.
-func (m *Memory) AppendSince(dst []*Event, c *Chain, next int64, limit, maxBytes int) []*Event {
+// maxBytes, but at least one event. The run must hold next.
+func (m *Memory) AppendSince(dst []*Event, r *Run, next int64, limit, maxBytes int) []*Event {
 	start := len(dst)
-	p := c.last
+	p := r.last
 	// The loop ends at next, because the link before next may be stale.
-	for n := int(c.newest-next) + 1; n > 0; n-- {
+	for n := int(r.newest-next) + 1; n > 0; n-- {
 		s := m.slotAt(p - 1)
 		if n <= limit {
 			dst = append(dst, s.event)

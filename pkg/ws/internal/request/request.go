@@ -26,6 +26,7 @@ type Request struct {
 	Accounts []string // nil: all accounts
 	Filter   Filter
 	After    map[string]int64
+	Chain    map[string]bus.Chain // of some accounts of After
 	Snapshot bool
 }
 
@@ -67,6 +68,7 @@ func (v *Validator) ValidateSubscribe(
 	r := &Request{
 		Name:     *f.Sub,
 		After:    f.After,
+		Chain:    f.Chain,
 		Snapshot: f.Snapshot == nil || *f.Snapshot,
 		Filter: Filter{
 			Types:    f.Types,
@@ -90,7 +92,7 @@ func (v *Validator) ValidateSubscribe(
 	}
 
 	if slices.Contains(names, AllAccounts) {
-		return r, validateAllAccounts(names, f.After, scope)
+		return r, validateAllAccounts(names, f, scope)
 	}
 
 	refused = v.validateAccounts(names, scope)
@@ -99,7 +101,12 @@ func (v *Validator) ValidateSubscribe(
 	}
 
 	r.Accounts = RemoveDuplicates(names)
-	return r, validateAfter(f.After, r.Accounts)
+	refused = validateAfter(f.After, r.Accounts)
+	if refused != nil {
+		return nil, refused
+	}
+
+	return r, validateChain(f.Chain, f.After)
 }
 
 func isValidSubName(name string) bool {
@@ -166,12 +173,12 @@ func (v *Validator) validateList(name string, values []string) *protocol.Refusal
 }
 
 // validateAllAccounts validates a subscription to ["*"].
-func validateAllAccounts(names []string, after map[string]int64, scope Scope) *protocol.Refusal {
+func validateAllAccounts(names []string, f *protocol.ClientFrame, scope Scope) *protocol.Refusal {
 	switch {
 	case len(names) != 1:
 		return badRequest(`"*" must be the only entry of accounts`)
-	case len(after) > 0:
-		return badRequest(`after must be absent when accounts is ["*"]`)
+	case len(f.After) > 0 || len(f.Chain) > 0:
+		return badRequest(`after and chain must be absent when accounts is ["*"]`)
 	case !scope.AllAccounts:
 		return protocol.Refuse(protocol.CodeForbidden, "the token does not cover all accounts")
 	}
@@ -209,6 +216,18 @@ func validateAfter(after map[string]int64, accounts []string) *protocol.Refusal 
 		inRange := seq >= 0 && seq <= protocol.MaxAmount
 		if !inRange || !slices.Contains(accounts, account) {
 			return badRequest("after must map accounts of the subscription to a seq of at least 0")
+		}
+	}
+
+	return nil
+}
+
+// validateChain validates the chains of a subscribe frame. Their form was validated by the decoder.
+func validateChain(chain map[string]bus.Chain, after map[string]int64) *protocol.Refusal {
+	for account := range chain {
+		_, hasAfter := after[account]
+		if !hasAfter {
+			return badRequest("chain must name only accounts that are in after")
 		}
 	}
 
