@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 )
 
@@ -28,6 +29,8 @@ func pluralize(n int64, noun string) string {
 		return "1 " + noun
 	case noun == "entry":
 		return fmt.Sprintf("%d entries", n)
+	case strings.HasSuffix(noun, "sh"):
+		return fmt.Sprintf("%d %ses", n, noun)
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/bus/consumer"
+	"github.com/redroomrewards/realtime/pkg/bus/publish"
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
@@ -52,6 +53,7 @@ func TestScripts(t *testing.T) {
 			"listen":      openPort,
 			"fill":        fillLedger,
 			"tamper":      tamperLedger,
+			"streams":     func(ts *testscript.TestScript, _ bool, args []string) { publishLedger(ts, t, args[0]) },
 			"deadletters": func(ts *testscript.TestScript, _ bool, args []string) { addDeadLetters(ts, t, args[0]) },
 		},
 	})
@@ -133,6 +135,33 @@ func tamperLedger(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	defer func() { _ = db.Close() }()
 	_, err = db.ExecContext(context.Background(), args[1])
+	ts.Check(err)
+}
+
+// publishLedger publishes the events of user:u1 to a namespace of 4 partitions. It sets STREAMS to the
+// URL of Redis and SPACE to the namespace: streams ledger.db.
+func publishLedger(ts *testscript.TestScript, t *testing.T, file string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	url, namespace := testenv.Redis(t)
+	ts.Setenv("STREAMS", url)
+	ts.Setenv("SPACE", namespace)
+	rdb, err := redisconn.Open(url)
+	ts.Check(err)
+	defer func() { _ = rdb.Close() }()
+	keys := bus.Keys{Namespace: namespace, Partitions: 4}
+	ts.Check(redisconn.CheckLayout(ctx, rdb, keys))
+
+	l, err := wallet.Open(ctx, "sqlite:"+ts.MkAbs(file), wallet.Config{})
+	ts.Check(err)
+	defer func() { _ = l.Close() }()
+	updates, err := l.UpdatesAfter(ctx, "user:u1", 0, 1000)
+	ts.Check(err)
+	pubs := make([]publish.Publication, len(updates))
+	for i := range updates {
+		pubs[i].Update = updates[i]
+	}
+	_, err = publish.New(rdb, publish.Config{Keys: keys}).Publish(ctx, pubs)
 	ts.Check(err)
 }
 

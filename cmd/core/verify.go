@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -17,8 +18,10 @@ import (
 
 type verifyCmd struct {
 	databaseFlag
+	cli.RedisFlags
 	Account string `placeholder:"ACCOUNT" help:"Verify only this account, user:<id> or model:<id>. Default: all accounts and all transactions."`
-	JSON    bool   `name:"json" help:"Print the report as JSON, as in the answer of POST /admin/reconcile."`
+	Against string `placeholder:"TARGET" help:"Find what Redis or a file has and the ledger lacks, instead of verifying the ledger. TARGET is redis, or a file: an export, or events or receipts as JSON Lines."`
+	JSON    bool   `name:"json" help:"Print the report as JSON. Without --against it is the answer of POST /admin/reconcile."`
 }
 
 // Help explains the checks and the exit codes.
@@ -30,10 +33,19 @@ func (verifyCmd) Help() string {
 		"  - escrow balances are the sums of held escrows, and each escrow is the result of its transactions,\n" +
 		"  - each idempotency key belongs to one transaction of its operation, and no other key does,\n" +
 		"  - all points issued are available, in escrow, earned or paid out.\n\n" +
-		"Exit codes: 0, no findings; 1, findings, which are printed, or the ledger could not be read; 2, wrong usage."
+		"After a failover to an asynchronous standby, or after a restored backup, the ledger may lack transactions whose receipts and events exist. Find them:\n\n" +
+		"  core verify --against redis\n" +
+		"  core verify --against u1-2026-11.csv\n\n" +
+		"The first reads all streams and balance hashes of --redis-url and --namespace. It prints each event whose transaction the ledger lacks, and each balance hash that differs. " +
+		"The second reads a file of core export, or JSON Lines of events or receipts. Both use bounded memory and list all findings. --account limits them to one account.\n\n" +
+		"Exit codes, as of diff: 0, no findings; 1, findings, which are printed; 2, wrong usage, or the ledger, Redis or the file could not be read."
 }
 
-// Run verifies the ledger and prints a report.
+// errFindings is the error of a verification that found something.
+var errFindings = errors.New("findings")
+
+// Run verifies the ledger, or compares something with it, and prints a report. Any error but
+// errFindings means that it could not look.
 func (c verifyCmd) Run(env *cli.Env) error {
 	account, err := parseOptionalAccount(c.Account)
 	if err != nil {
@@ -41,10 +53,23 @@ func (c verifyCmd) Run(env *cli.Env) error {
 	}
 	l, err := c.openLedger(env.Context)
 	if err != nil {
-		return err
+		return cli.Unable(err)
 	}
 	defer func() { _ = l.Close() }()
 
+	if c.Against != "" {
+		err = c.compare(env, l, account)
+	} else {
+		err = c.verify(env, l, account)
+	}
+	if err != nil && !errors.Is(err, errFindings) {
+		return cli.Unable(err)
+	}
+	return err
+}
+
+// verify verifies the ledger itself.
+func (c verifyCmd) verify(env *cli.Env, l *wallet.Ledger, account wallet.Account) error {
 	progress, finish := showProgress(env.Stderr)
 	report, err := coreadmin.VerifyLedger(env.Context, l, wallet.VerifyOptions{
 		Account:  account,
@@ -64,10 +89,17 @@ func (c verifyCmd) Run(env *cli.Env) error {
 		return err
 	}
 	if !report.OK {
-		return fmt.Errorf("the ledger is inconsistent: %s", pluralize(report.FindingCount, "finding"))
+		return fmt.Errorf("the ledger is inconsistent: %w", findingsError(report.FindingCount))
 	}
 	return nil
 }
+
+// findingsError is errFindings with a number.
+type findingsError int64
+
+func (n findingsError) Error() string { return pluralize(int64(n), "finding") }
+
+func (n findingsError) Is(target error) bool { return target == errFindings }
 
 // openLedger opens the ledger for reading. It commits nothing unless its Run is called.
 func (f databaseFlag) openLedger(ctx context.Context) (*wallet.Ledger, error) {

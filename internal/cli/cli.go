@@ -48,6 +48,15 @@ func Usage(flag, format string, args ...any) error {
 	return &UsageError{Flag: flag, Fix: fmt.Sprintf(format, args...)}
 }
 
+// Unable marks an error of a command that looks for something: it could not look. The exit code is 2,
+// as of diff and grep, since 1 means that it looked and found something.
+func Unable(err error) error { return &unableError{err} }
+
+type unableError struct{ err error }
+
+func (e *unableError) Error() string { return e.err.Error() }
+func (e *unableError) Unwrap() error { return e.err }
+
 // App describes a command.
 type App struct {
 	Name        string
@@ -106,6 +115,7 @@ func NewParser(env Env, app App, grammar any, getenv func(string) string) (*kong
 func reportError(stderr io.Writer, name string, err error) int {
 	var parse *kong.ParseError
 	var usage *UsageError
+	var unable *unableError
 	switch {
 	case err == nil:
 		return exitOK
@@ -114,6 +124,9 @@ func reportError(stderr io.Writer, name string, err error) int {
 		return exitUsage
 	}
 	_, _ = fmt.Fprintf(stderr, "%s: %s\n", name, err)
+	if errors.As(err, &unable) {
+		return exitUsage
+	}
 	return exitFailed
 }
 
