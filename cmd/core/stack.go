@@ -79,6 +79,8 @@ func (s *stack) registerAdmin() {
 	// Without Redis the core continues to commit. Taking it out of service would turn a delay into
 	// an outage.
 	s.admin.AddCheck(httpserver.Check{Name: "redis", Ping: s.core.CheckRedis, Degrades: true})
+	// The ledger is right, and the core repairs Redis. Out of service it could not even commit.
+	s.admin.AddCheck(httpserver.Check{Name: "history", Ping: s.core.CheckHistory, Degrades: true})
 	s.admin.AddKeys(s.cfg.verifier)
 	coreadmin.New(coreadmin.Config{
 		Ledger:     s.core.Ledger,

@@ -241,5 +241,15 @@ func (c *Core) CheckRedis(ctx context.Context) error {
 	return c.layout.Check(ctx)
 }
 
+// CheckHistory returns an error while Redis may have events that the ledger does not have: the ledger
+// was restored from a backup, or its database failed over and lost commits, and not all accounts
+// have been compared yet. The core works meanwhile. With Config.Memory it always returns nil.
+func (c *Core) CheckHistory(context.Context) error {
+	if c.relay == nil {
+		return nil
+	}
+	return c.relay.CheckHistory()
+}
+
 // Close closes the ledger, and Redis if Open opened it. Call it after Run has returned.
 func (c *Core) Close() error { return errors.Join(c.Ledger.Close(), c.closeRDB()) }

@@ -40,12 +40,7 @@ func (r *Relay) runAcknowledge(ctx context.Context, finished <-chan struct{}) {
 			delay.Stop()
 		}
 
-		r.mu.Lock()
-		ids := r.acks
-		r.acks = nil
-		r.mu.Unlock()
-
-		err := r.deleteRows(ctx, ids)
+		err := r.deleteAcknowledged(ctx)
 		if err != nil && ctx.Err() == nil {
 			r.logLimit.Do(func() {
 				r.cfg.Logger.Warn("deleting published outbox rows failed; the sweep will retry", "error", err)
@@ -56,6 +51,24 @@ func (r *Relay) runAcknowledge(ctx context.Context, finished <-chan struct{}) {
 			return
 		}
 	}
+}
+
+// deleteAcknowledged deletes the queued rows, unless the ledger's database was replaced: there, their
+// ids may be those of other rows.
+func (r *Relay) deleteAcknowledged(ctx context.Context) error {
+	r.deleting.Lock()
+	defer r.deleting.Unlock()
+
+	r.mu.Lock()
+	ids := r.acks
+	r.acks = nil
+	r.mu.Unlock()
+
+	if r.isLedgerReplaced() {
+		return nil
+	}
+
+	return r.deleteRows(ctx, ids)
 }
 
 // deleteRows deletes rows from the outbox, at most ackChunk in one call.

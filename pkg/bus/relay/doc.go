@@ -37,7 +37,23 @@
 //   - An account's hash alone is lost (deleted by hand, evicted): the relay does the same as for an
 //     empty Redis, but updates whose deduplication key still exists are not added again. Redis
 //     should run with maxmemory-policy noeviction.
-//   - The ledger lost commits (a restored backup, a failover): its new events reuse numbers that
-//     Redis has already, so they count as duplicates. The relay logs this and counts
-//     relay_ahead_total. The remedy is to delete the namespace's keys (rollback.go).
+//   - The ledger lost commits (a restored backup, a failover): Redis has events that never happened,
+//     and the ledger gives their numbers to other events. See below.
+//
+// # A ledger that went back
+//
+// Each event carries the chain of its account's history. The relay compares it with the ledger:
+// when the script answers Forked, or has a higher seq than an update (fork.go); for the newest
+// entries of all streams at the start, when Source.Generation changes, and every Config.Check
+// (tips.go); and for accounts that changed recently (reconcile.go). What was read from a former
+// database is never published (generation.go).
+//
+// If an account differs, the relay finds the newest event that both histories have by reading the
+// stream backwards (common_point.go). One script call sets the hash back to it and adds a marker,
+// bus.TypeHistoryChanged, if the hash is still the one that was compared (rewind.go). Then the relay
+// publishes what follows in the ledger. Several relays may do this at the same time.
+//
+// One fork means that quiet accounts may differ, too. The relay sets the key bus.Keys.Forked,
+// compares all balance hashes, repairs the forks, and deletes the key (comparison.go). Another relay
+// goes on if this one dies. CheckHistory returns an error meanwhile.
 package relay

@@ -9,6 +9,7 @@ import (
 // gapQueue contains rows whose predecessors Redis did not have, in order.
 type gapQueue struct {
 	rows     []gapRow
+	ledger   uint64              // generation of the source that the rows belong to
 	accounts map[string]int      // number of queued updates by account
 	since    map[int64]time.Time // gapRow.since of the rows being retried, by row id
 }

@@ -15,7 +15,9 @@ type relayMetrics struct {
 	deferred    prometheus.Counter
 	gaps        prometheus.Counter
 	republished prometheus.Counter
-	ahead       prometheus.Counter
+	forks       prometheus.Counter
+	comparisons prometheus.Counter
+	comparing   prometheus.Gauge
 	sweeps      prometheus.Counter
 	backlog     prometheus.Gauge
 	oldest      prometheus.Gauge
@@ -48,11 +50,14 @@ func newRelayMetrics(reg prometheus.Registerer) relayMetrics {
 			"Account updates that Redis refused at first because it lacked an earlier update of the account."),
 		republished: newCounter("relay_republished_total",
 			"Account updates derived from the ledger and published, because Redis had lost them or because a comparison ran before their first publish."),
-		ahead: newCounter("relay_ahead_total",
-			"Accounts with a higher seq in Redis than in the ledger: the ledger was restored from a backup, or a failover of its database lost commits."),
-		sweeps:  newCounter("relay_sweeps_total", "Passes through the outbox."),
-		backlog: newGauge("relay_outbox_backlog", "Committed transactions in the outbox."),
-		oldest:  newGauge("relay_outbox_oldest_age_seconds", "Age of the oldest row in the outbox; 0 when it is empty."),
+		forks: newCounter("relay_forked_accounts_total",
+			"Accounts of which Redis had events that the ledger does not have, and that were set back to the newest common event: "+
+				"the ledger was restored from a backup, or a failover of its database lost commits."),
+		comparisons: newCounter("relay_history_comparisons_total", "Completed comparisons of all balance hashes with the ledger."),
+		comparing:   newGauge("relay_history_comparison_running", "1 while a comparison of all balance hashes with the ledger is required or running."),
+		sweeps:      newCounter("relay_sweeps_total", "Passes through the outbox."),
+		backlog:     newGauge("relay_outbox_backlog", "Committed transactions in the outbox."),
+		oldest:      newGauge("relay_outbox_oldest_age_seconds", "Age of the oldest row in the outbox; 0 when it is empty."),
 		delay: f.NewHistogram(prometheus.HistogramOpts{
 			Name: "relay_publish_delay_seconds",
 			Help: "Time from the commit of a transaction until its events are in the streams.",

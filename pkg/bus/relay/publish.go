@@ -69,7 +69,7 @@ func (r *Relay) publishRows(ctx context.Context, rows []bus.OutboxRow, unavailab
 			o := outcomes[next]
 			next++
 			if o.Status == bus.Duplicate && o.Last > u.Last() {
-				r.suspectRollback(u.Account, o.Last)
+				r.suspectFork(u.Account, false)
 			}
 
 			if o.Done() {
@@ -133,7 +133,7 @@ func (r *Relay) publishOffers(ctx, working context.Context) {
 		}
 
 		before := len(gaps.rows)
-		r.publishBatch(working, r.nextBatch(), &gaps, retryGaps)
+		r.publishBatch(working, &gaps, retryGaps)
 		if before == 0 && len(gaps.rows) > 0 {
 			retry.Reset(gapRetryInterval)
 		} else if len(gaps.rows) == 0 {
@@ -141,10 +141,11 @@ func (r *Relay) publishOffers(ctx, working context.Context) {
 		}
 	}
 
-	batch := r.nextBatch()
-	for len(batch) > 0 && working.Err() == nil && !r.redisDown.Load() {
-		r.publishBatch(working, batch, &gaps, true)
-		batch = r.nextBatch()
+	for working.Err() == nil && !r.redisDown.Load() {
+		published := r.publishBatch(working, &gaps, true)
+		if published == 0 {
+			return
+		}
 	}
 }
 
@@ -171,9 +172,30 @@ func (r *Relay) nextBatch() []bus.OutboxRow {
 	return batch
 }
 
-// publishBatch publishes new rows. If retryGaps is true, it publishes the rows of the gap queue
-// before them.
-func (r *Relay) publishBatch(ctx context.Context, batch []bus.OutboxRow, gaps *gapQueue, retryGaps bool) {
+// publishBatch publishes one batch of new rows and returns their number. If retryGaps is true, it
+// publishes the rows of the gap queue before them. Rows of a former database are discarded.
+func (r *Relay) publishBatch(ctx context.Context, gaps *gapQueue, retryGaps bool) int {
+	r.publishing.Lock()
+	defer r.publishing.Unlock()
+
+	batch := r.nextBatch()
+	if gaps.ledger != r.ledger.Load() {
+		gaps.discardRows()
+		gaps.ledger = r.ledger.Load()
+	}
+
+	if r.isLedgerReplaced() {
+		r.metrics.deferred.Add(float64(len(batch)))
+		sendToken(r.sweepNow)
+		return 0
+	}
+
+	r.publishOffered(ctx, batch, gaps, retryGaps)
+	return len(batch)
+}
+
+// publishOffered publishes a batch and, if retryGaps is true, the gap queue. r.publishing is held.
+func (r *Relay) publishOffered(ctx context.Context, batch []bus.OutboxRow, gaps *gapQueue, retryGaps bool) {
 	now := time.Now()
 	rows := batch
 	if len(gaps.rows) > 0 {

@@ -2,15 +2,9 @@ package relay
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"math"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/bus/publish"
@@ -22,15 +16,11 @@ const (
 	// maxCompared bounds the accounts that a comparison remembers in order to compare each one
 	// once.
 	maxCompared = 1 << 20
-	// maxRollbackChecks bounds the accounts that one comparison and one pass check for a rollback
-	// of the ledger. Usually a suspected account has just changed.
-	maxRollbackChecks = 20
 )
 
 // reconciliation is the state of one comparison of accounts with their balance hashes.
 type reconciliation struct {
 	complete bool            // no account needs another comparison
-	checks   int             // rollback checks made
 	compared map[string]bool // accounts
 }
 
@@ -45,9 +35,9 @@ func (s *sweeper) reconcileAccounts(ctx context.Context, t time.Time) (complete 
 	rec := reconciliation{complete: true, compared: map[string]bool{}}
 	cursor := ""
 	for {
-		page, next, err := s.src.ChangedSince(ctx, t, cursor, comparePage)
+		page, next, err := s.readChanges(ctx, t, cursor)
 		if err != nil {
-			return false, s.wrapSourceError("list changed accounts", err)
+			return false, err
 		}
 
 		page = slices.DeleteFunc(page, func(p bus.Position) bool { return rec.compared[p.Account] })
@@ -74,21 +64,25 @@ func (s *sweeper) reconcileAccounts(ctx context.Context, t time.Time) (complete 
 
 // reconcilePage compares one page of accounts.
 func (s *sweeper) reconcilePage(ctx context.Context, page []bus.Position, rec *reconciliation) error {
-	seqs, err := s.readHashSeqs(ctx, page)
+	accounts := make([]string, len(page))
+	for i, p := range page {
+		accounts[i] = p.Account
+	}
+
+	hashes, err := s.readHashes(ctx, accounts)
 	if err != nil {
 		return err
 	}
 
 	missing := map[string]int64{} // seq in the ledger of accounts without a hash
 	for i, p := range page {
-		seq := seqs[i]
+		seq := hashes[i].seq
 		switch {
-		case seq == p.Seq || seq == seqInvalid:
-		case seq > p.Seq:
-			rec.checks++
-			if rec.checks <= maxRollbackChecks {
-				err = s.checkRollback(ctx, p.Account, seq)
-			}
+		case seq == seqInvalid:
+		case seq == p.Seq && hashes[i].hasChain && hashes[i].chain == p.Chain:
+		case seq >= p.Seq: // usually the account has just changed
+			s.suspectFork(p.Account, false)
+			sendToken(s.sweepNow)
 		case seq >= 0:
 			err = s.republishUpdates(ctx, p.Account, seq, p.Seq)
 		case p.Seq <= fewEvents:
@@ -113,58 +107,6 @@ func (s *sweeper) reconcilePage(ctx context.Context, page []bus.Position, rec *r
 
 	rec.complete = rec.complete && len(missing) == 0
 	return nil
-}
-
-// Results of readHashSeqs that are not a seq.
-const (
-	seqAbsent  = -1 // the hash does not exist or has no valid seq
-	seqInvalid = -2 // the key is not a hash
-	seqUnknown = -3 // Redis did not answer
-)
-
-// readHashSeqs reads the seq of each account's balance hash.
-func (s *sweeper) readHashSeqs(ctx context.Context, accounts []bus.Position) ([]int64, error) {
-	limited, cancel := context.WithTimeout(ctx, publishTimeout)
-	defer cancel()
-
-	pipe := s.rdb.Pipeline()
-	cmds := make([]*redis.StringCmd, len(accounts))
-
-	for i, p := range accounts {
-		cmds[i] = pipe.HGet(limited, s.keys.BalanceHash(p.Account), "seq")
-	}
-
-	_, _ = pipe.Exec(limited) // each command has its own error
-
-	seqs := make([]int64, len(accounts))
-	unanswered := map[int]bool{} // partitions
-	var failed error
-
-	for i, cmd := range cmds {
-		text, err := cmd.Result()
-		switch {
-		case errors.Is(err, redis.Nil):
-			seqs[i] = seqAbsent
-		case err != nil && strings.HasPrefix(err.Error(), "WRONGTYPE"):
-			seqs[i] = seqInvalid
-		case err != nil:
-			seqs[i] = seqUnknown
-			unanswered[s.keys.Partition(accounts[i].Account)] = true
-			failed = fmt.Errorf("read balance hashes: %w", err)
-		default:
-			seqs[i], err = strconv.ParseInt(text, 10, 64)
-			if err != nil || seqs[i] < 0 {
-				seqs[i] = seqAbsent // as publish.lua does
-			}
-		}
-	}
-
-	if failed != nil && ctx.Err() == nil {
-		anyAnswered := slices.ContainsFunc(seqs, func(seq int64) bool { return seq != seqUnknown })
-		failed = s.markUnavailable(unanswered, anyAnswered, failed)
-	}
-
-	return seqs, failed
 }
 
 // startQuietAccounts publishes the newest update of accounts that Redis does not know, and removes
@@ -193,9 +135,9 @@ func (s *sweeper) startQuietAccounts(ctx context.Context, missing map[string]int
 			continue
 		}
 
-		updates, err := s.src.UpdatesAfter(ctx, account, seq-1, 1)
+		updates, err := s.readUpdates(ctx, account, seq-1, 1)
 		if err != nil {
-			return s.wrapSourceError("derive updates", err)
+			return err
 		}
 
 		if len(updates) == 1 {

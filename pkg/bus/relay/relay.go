@@ -64,12 +64,18 @@ type Relay struct {
 	cfg     Config
 	metrics relayMetrics
 
-	mu          sync.Mutex       // protects the fields up to suspects
-	queue       []bus.OutboxRow  // offered rows that are not in a batch yet
-	queueBytes  int              // payload of the queue
-	acks        []int64          // rows to be deleted from the outbox
-	unavailable map[int]bool     // partitions that do not answer; they are left to the sweep
-	suspects    map[string]int64 // seq in Redis of accounts of which the ledger may have lost events
+	publishing sync.Mutex // held while offered rows are published
+	deleting   sync.Mutex // held while rows are deleted from the outbox
+
+	mu          sync.Mutex      // protects the fields up to suspects; locked after publishing and deleting
+	queue       []bus.OutboxRow // offered rows that are not in a batch yet
+	queueBytes  int             // payload of the queue
+	acks        []int64         // rows to be deleted from the outbox
+	unavailable map[int]bool    // partitions that do not answer; they are left to the sweep
+	suspects    map[string]bool // accounts to be compared with the ledger; true: their stream differs
+
+	ledger  atomic.Uint64                   // generation of the source that the rows in memory belong to
+	history atomic.Pointer[historyProgress] // of a required full comparison; nil: none is required
 
 	queueReady chan struct{} // holds a token when queue is not empty
 	acksReady  chan struct{} // holds a token when acks is not empty
@@ -77,6 +83,7 @@ type Relay struct {
 
 	redisDown atomic.Bool // Redis failed and has not answered since; offers are left to the sweep
 	logLimit  rate.Sometimes
+	forkLog   rate.Sometimes // of forks, since there may be thousands
 }
 
 // New returns a relay that publishes the rows of src with pub. It does nothing until Run.
@@ -93,7 +100,7 @@ func New(src Source, pub *publish.Publisher, cfg Config) *Relay {
 	cfg.Drain = cmp.Or(cfg.Drain, time.Second)
 	cfg.Logger = cmp.Or(cfg.Logger, slog.Default())
 
-	return &Relay{
+	r := &Relay{
 		src:        src,
 		pub:        pub,
 		rdb:        pub.Client(),
@@ -104,7 +111,11 @@ func New(src Source, pub *publish.Publisher, cfg Config) *Relay {
 		acksReady:  make(chan struct{}, 1),
 		sweepNow:   make(chan struct{}, 1),
 		logLimit:   rate.Sometimes{First: 1, Interval: 10 * time.Second},
+		forkLog:    rate.Sometimes{First: 100, Interval: time.Second},
 	}
+
+	r.ledger.Store(src.Generation())
+	return r
 }
 
 // Offer queues transactions right after their commit, so that they are published without waiting
@@ -112,7 +123,7 @@ func New(src Source, pub *publish.Publisher, cfg Config) *Relay {
 // not change it afterwards. Offers of one account must come in the order of seq.
 //
 // The sweep publishes the rows that do not fit into the queue, and those offered while Redis is
-// unavailable.
+// unavailable or after the ledger's database was replaced.
 func (r *Relay) Offer(rows []bus.OutboxRow) {
 	if r.redisDown.Load() {
 		r.metrics.deferred.Add(float64(len(rows)))
@@ -121,7 +132,8 @@ func (r *Relay) Offer(rows []bus.OutboxRow) {
 
 	r.mu.Lock()
 	accepted := 0
-	for accepted < len(rows) && r.hasRoom(accepted) {
+	isReplaced := r.isLedgerReplaced()
+	for accepted < len(rows) && !isReplaced && r.hasRoom(accepted) {
 		r.queueBytes += payloadBytes(&rows[accepted])
 		accepted++
 	}

@@ -2,6 +2,8 @@ package relay
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/bus/publish"
@@ -18,11 +20,16 @@ const (
 
 // repairGaps publishes the missing updates before each refused one, account by account.
 func (s *sweeper) repairGaps(ctx context.Context, refusals []refusal) error {
+	repaired, err := s.repairRefused(ctx, refusals)
+	if err != nil {
+		return err
+	}
+
 	seen := map[string]bool{}
 	unknown := map[string]int64{} // refused outbox row of accounts that need a starting point
 	for _, refused := range refusals {
 		account := refused.update.Account
-		if seen[account] {
+		if seen[account] || repaired[account] {
 			continue // the account's later refusals follow from its first one
 		}
 
@@ -35,6 +42,7 @@ func (s *sweeper) repairGaps(ctx context.Context, refusals []refusal) error {
 		switch {
 		case refused.outcome.Status == bus.Unwritable:
 			s.reportUnwritable(refused)
+		case refused.outcome.Status == bus.Forked: // another process has repaired it
 		case refused.outcome.Status == bus.PartlyPublished:
 			s.reportPartlyPublished(refused)
 			err = s.republishUpdates(ctx, account, last, refused.update.Last())
@@ -59,6 +67,21 @@ func (s *sweeper) repairGaps(ctx context.Context, refusals []refusal) error {
 	return s.startFromOutbox(ctx, unknown)
 }
 
+// repairRefused compares the accounts whose refusal may mean that Redis has another history, and
+// repairs the forks. It returns the accounts that are repaired.
+func (s *sweeper) repairRefused(ctx context.Context, refusals []refusal) (repaired map[string]bool, err error) {
+	suspects := map[string]bool{}
+	for _, refused := range refusals {
+		switch refused.outcome.Status {
+		case bus.Forked, bus.PartlyPublished:
+			suspects[refused.update.Account] = false
+		default:
+		}
+	}
+
+	return s.repairSuspects(ctx, slices.Collect(maps.Keys(suspects)), nil)
+}
+
 func (s *sweeper) reportUnwritable(refused refusal) {
 	s.metrics.errors.WithLabelValues("unwritable").Inc()
 	s.logLimit.Do(func() {
@@ -79,9 +102,9 @@ func (s *sweeper) reportPartlyPublished(refused refusal) {
 // and publishes them. If Redis has some events of an update, only the other ones are published.
 func (s *sweeper) republishUpdates(ctx context.Context, account string, last, upTo int64) error {
 	for last < upTo {
-		updates, err := s.src.UpdatesAfter(ctx, account, last, derivePage)
+		updates, err := s.readUpdates(ctx, account, last, derivePage)
 		if err != nil {
-			return s.wrapSourceError("derive updates", err)
+			return err
 		}
 
 		var pubs []publish.Publication
@@ -107,9 +130,10 @@ func (s *sweeper) republishUpdates(ctx context.Context, account string, last, up
 		}
 
 		before := last
+		s.countRepublished(outcomes)
 		for i, o := range outcomes {
-			if o.Status == bus.Published {
-				s.metrics.republished.Inc()
+			if o.Status == bus.Forked {
+				s.suspectFork(account, false)
 			}
 
 			if o.Done() {
@@ -174,9 +198,9 @@ func (s *sweeper) startFromOutbox(ctx context.Context, unknown map[string]int64)
 func (s *sweeper) scanOutbox(ctx context.Context, upTo int64, visit func(*bus.OutboxRow)) error {
 	after := int64(0)
 	for {
-		page, err := s.src.Pending(ctx, after, s.cfg.Page)
+		page, err := s.readPending(ctx, after)
 		if err != nil {
-			return s.wrapSourceError("read outbox", err)
+			return err
 		}
 
 		for i := range page {

@@ -1,11 +1,16 @@
 package relay_test
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redroomrewards/realtime/internal/streamtest"
@@ -22,7 +27,10 @@ type memorySource struct {
 	changed map[string]time.Time
 	outbox  map[int64]bus.OutboxRow
 	lastID  int64
-	reads   map[string]int // calls of UpdatesAfter by account
+	reads   map[string]int // reads of positions by account
+
+	transactions int           // committed ones; unlike outbox ids, never used again
+	generation   atomic.Uint64 // grows when the database is replaced
 
 	// hidden rows are missing from the next result of Pending, as if they were not visible yet.
 	hidden map[int64]bool
@@ -52,14 +60,123 @@ func (m *memorySource) commit(id int64, events int, accounts ...string) bus.Outb
 	defer m.mu.Unlock()
 	row := bus.OutboxRow{ID: id, CommittedAt: time.Now()}
 	for _, account := range accounts {
-		u := streamtest.NewUpdate(account, m.lastSeqLocked(account)+1, events)
-		u.Key = fmt.Sprintf("tx-%d:%s", id, account)
+		u := m.newUpdateLocked(account, events)
 		m.updates[account] = append(m.updates[account], u)
 		m.changed[account] = row.CommittedAt
 		row.Updates = append(row.Updates, u)
 	}
 	m.outbox[id] = row
 	return row
+}
+
+// newUpdateLocked returns the account's next update. Its chains depend on the account's history, and
+// on a transaction that exists only once. m.mu is held.
+func (m *memorySource) newUpdateLocked(account string, events int) bus.AccountUpdate {
+	m.transactions++
+	u := streamtest.NewUpdate(account, m.lastSeqLocked(account)+1, events)
+	u.Key = fmt.Sprintf("tx-%d:%s", m.transactions, account)
+	u.Before = m.newestLocked(account).Chain
+	chain := u.Before
+	for i := range u.Deliveries {
+		sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %d", chain, u.Key, i))
+		chain = bus.Chain(binary.BigEndian.Uint64(sum[:]))
+		u.Deliveries[i].Chain = chain
+		u.Deliveries[i].ID = fmt.Sprintf("%s/%d", u.Key, i)
+	}
+
+	u.Balance.Chain = chain
+	u.Balance.Available += 1000 * int64(m.transactions) // differs between histories
+	return u
+}
+
+// ledgerCopy is a copy of a memorySource's data, such as a backup or a standby.
+type ledgerCopy struct {
+	updates map[string][]bus.AccountUpdate
+	changed map[string]time.Time
+	outbox  map[int64]bus.OutboxRow
+	lastID  int64
+}
+
+// copyData returns a copy of the data.
+func (m *memorySource) copyData() ledgerCopy {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := ledgerCopy{
+		updates: map[string][]bus.AccountUpdate{},
+		changed: maps.Clone(m.changed),
+		outbox:  maps.Clone(m.outbox),
+		lastID:  m.lastID,
+	}
+	for account, updates := range m.updates {
+		c.updates[account] = slices.Clone(updates)
+	}
+	return c
+}
+
+// replaceData puts a copy in the place of the data. The generation stays the same, as if nobody
+// noticed.
+func (m *memorySource) replaceData(c ledgerCopy) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.updates = map[string][]bus.AccountUpdate{}
+	for account, updates := range c.updates {
+		m.updates[account] = slices.Clone(updates)
+	}
+	m.changed = maps.Clone(c.changed)
+	m.outbox = maps.Clone(c.outbox)
+	m.lastID = c.lastID
+}
+
+// failOver replaces the data and lets the relay know.
+func (m *memorySource) failOver(c ledgerCopy) {
+	m.replaceData(c)
+	m.generation.Add(1)
+}
+
+// newestLocked returns the position of the account's newest event. m.mu is held.
+func (m *memorySource) newestLocked(account string) bus.Position {
+	p := bus.Position{Account: account}
+	updates := m.updates[account]
+	if len(updates) > 0 {
+		p.Seq = updates[len(updates)-1].Last()
+		p.Chain = updates[len(updates)-1].Chain()
+	}
+	return p
+}
+
+func (m *memorySource) newest(account string) bus.Position {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.newestLocked(account)
+}
+
+func (m *memorySource) Generation() uint64 { return m.generation.Load() }
+
+func (m *memorySource) Positions(_ context.Context, accounts []string) ([]bus.Position, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	positions := make([]bus.Position, len(accounts))
+	for i, account := range accounts {
+		positions[i] = m.newestLocked(account)
+		m.reads[account]++
+	}
+	return positions, nil
+}
+
+func (m *memorySource) ChainsAt(_ context.Context, positions []bus.Position) (chains []bus.Chain, found []bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	chains = make([]bus.Chain, len(positions))
+	found = make([]bool, len(positions))
+	for i, p := range positions {
+		updates := m.updates[p.Account]
+		k, _ := slices.BinarySearchFunc(updates, p.Seq, func(u bus.AccountUpdate, seq int64) int { return cmp.Compare(u.Last(), seq) })
+		if k < len(updates) && p.Seq >= updates[k].First() {
+			chains[i] = updates[k].Deliveries[p.Seq-updates[k].First()].Chain
+			found[i] = true
+		}
+	}
+	return chains, found, nil
 }
 
 // commitAndOffer makes a transaction and offers it to r. If r is nil, it only commits.
@@ -85,8 +202,8 @@ func (m *memorySource) lastSeq(account string) int64 {
 	return m.lastSeqLocked(account)
 }
 
-// updateReads counts the calls of UpdatesAfter for an account.
-func (m *memorySource) updateReads(account string) int {
+// positionReads counts how often an account's position was read.
+func (m *memorySource) positionReads(account string) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.reads[account]
@@ -136,7 +253,6 @@ func (m *memorySource) Backlog(context.Context) (int64, time.Time, error) {
 func (m *memorySource) UpdatesAfter(_ context.Context, account string, after int64, limit int) ([]bus.AccountUpdate, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.reads[account]++
 	var updates []bus.AccountUpdate
 	for _, u := range m.updates[account] {
 		if u.Last() > after && len(updates) < limit {
@@ -153,7 +269,7 @@ func (m *memorySource) ChangedSince(_ context.Context, t time.Time, cursor strin
 	var list []bus.Position
 	for account, changed := range m.changed {
 		if account > cursor && !changed.Before(t) {
-			list = append(list, bus.Position{Account: account, Seq: m.lastSeqLocked(account)})
+			list = append(list, m.newestLocked(account))
 		}
 	}
 	slices.SortFunc(list, func(a, b bus.Position) int { return strings.Compare(a.Account, b.Account) })

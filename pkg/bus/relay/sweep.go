@@ -27,6 +27,8 @@ type sweeper struct {
 	ignoreAge       bool      // the next pass includes rows younger than Config.MinAge
 	watermarks      []int64   // last known watermark of each partition
 	watermarksMoved time.Time // when moveWatermarks last ran
+	tips            tipCheck
+	comparison      comparison
 
 	// The current pass: partitions that have not answered, and the last error.
 	failedPartitions map[int]bool
@@ -42,6 +44,7 @@ func (r *Relay) keepSweeping(ctx context.Context) {
 		compare:    true,
 		ignoreAge:  true,
 		watermarks: slices.Repeat([]int64{noWatermark}, r.keys.Partitions),
+		tips:       tipCheck{checked: make([]string, r.keys.Partitions)},
 	}
 
 	retry := backoff.ExponentialBackOff{
@@ -97,7 +100,8 @@ func (s *sweeper) handlePassError(err error) {
 	})
 }
 
-// runPass goes through the outbox once. It then compares quiet accounts if a comparison is due.
+// runPass goes through the outbox once. Before, it looks for events that the ledger has lost. It then
+// compares quiet accounts if a comparison is due.
 func (s *sweeper) runPass(ctx context.Context) error {
 	if s.redisDown.Load() {
 		err := s.pingRedis(ctx)
@@ -111,7 +115,13 @@ func (s *sweeper) runPass(ctx context.Context) error {
 		s.requestComparison()
 	}
 
-	err := s.checkSuspects(ctx)
+	s.noticeReplacedLedger()
+	err := s.checkTips(ctx)
+	if err != nil {
+		return err
+	}
+
+	err = s.checkSuspects(ctx)
 	if err != nil {
 		return err
 	}
@@ -143,6 +153,7 @@ func (s *sweeper) runPass(ctx context.Context) error {
 		s.moveWatermarks(ctx)
 	}
 
+	s.runComparison(ctx)
 	return nil
 }
 
@@ -205,9 +216,9 @@ func (s *sweeper) sweepOutbox(ctx context.Context, minAge time.Duration) error {
 	after := int64(0)
 
 	for {
-		page, err := s.src.Pending(ctx, after, s.cfg.Page)
+		page, err := s.readPending(ctx, after)
 		if err != nil {
-			return s.wrapSourceError("read outbox", err)
+			return err
 		}
 
 		if len(page) == 0 {
@@ -307,6 +318,10 @@ func (s *sweeper) publishPage(ctx context.Context, rows []bus.OutboxRow) error {
 // publishAndDelete publishes rows and deletes the published ones from the outbox.
 func (s *sweeper) publishAndDelete(ctx context.Context, rows []bus.OutboxRow) (publishResult, error) {
 	result, err := s.publishRows(ctx, rows, s.failedPartitions)
+	if s.isLedgerReplaced() {
+		return result, errLedgerReplaced // the ids may be those of other rows now
+	}
+
 	deleteErr := s.deleteRows(ctx, result.published)
 	if deleteErr != nil && err == nil {
 		err = fmt.Errorf("delete published rows: %w", deleteErr)
