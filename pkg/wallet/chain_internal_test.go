@@ -130,7 +130,7 @@ func checkPositionChains(t checkerT, l *Ledger, a Account, history []historicEve
 		{Account: unknown, Seq: 1},
 		{Account: unknown, Seq: 0},
 	}
-	wantChains := make([]bus.Chain, 4)
+	wantChains := []bus.Chain{0, 0, 0, 0}
 	wantFound := []bool{false, true, false, true}
 	for _, e := range slices.Backward(history) {
 		positions = append(positions, bus.Position{Account: string(a), Seq: e.seq})

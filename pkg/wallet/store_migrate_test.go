@@ -29,7 +29,7 @@ func TestMigrationGivesOldTransactionsTheirChains(t *testing.T) {
 		checkEqual(t, "transactions", len(want), 8*operationsInHistory)
 
 		migrateDown(t, url, version)
-		_, err := db.QueryxContext(t.Context(), `SELECT chains FROM transactions`)
+		_, err := db.ExecContext(t.Context(), `SELECT chains FROM transactions`)
 		if err == nil {
 			t.Fatal("the column must not exist in the old schema")
 		}

@@ -4,86 +4,15 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"net/url"
-	"os"
-	"strings"
+	"slices"
 	"sync"
 	"testing"
 
 	"github.com/google/uuid"
 
+	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
-
-// databaseSwap replaces the database of a running ledger with an older copy.
-type databaseSwap struct {
-	admin *sql.DB
-	name  string
-}
-
-func newDatabaseSwap(t *testing.T, databaseURL string) *databaseSwap {
-	t.Helper()
-	u, err := url.Parse(databaseURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	admin, err := sql.Open(driverPostgres, os.Getenv("TEST_DATABASE_URL"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = admin.Close() })
-	s := &databaseSwap{admin: admin, name: strings.TrimPrefix(u.Path, "/")}
-	t.Cleanup(func() {
-		for _, suffix := range []string{"_copy", "_old"} {
-			statement := fmt.Sprintf(`DROP DATABASE IF EXISTS "%s%s" WITH (FORCE)`, s.name, suffix)
-			_, err := admin.ExecContext(context.Background(), statement)
-			if err != nil {
-				t.Error(err)
-			}
-		}
-	})
-	return s
-}
-
-// execWhileClosed disconnects all clients of the database and keeps them away while the statements
-// run.
-func (s *databaseSwap) execWhileClosed(t *testing.T, statements ...string) {
-	t.Helper()
-	s.exec(t, `ALTER DATABASE "{name}" ALLOW_CONNECTIONS false`)
-	s.exec(t, `SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'`)
-	for _, statement := range statements {
-		s.exec(t, statement)
-	}
-}
-
-func (s *databaseSwap) exec(t *testing.T, statement string) {
-	t.Helper()
-	statement = strings.ReplaceAll(statement, "{name}", s.name)
-	_, err := s.admin.ExecContext(t.Context(), statement)
-	if err != nil {
-		t.Fatalf("%s: %v", statement, err)
-	}
-}
-
-// makeCopy copies the database. The ledger loses its connections, but not its database.
-func (s *databaseSwap) makeCopy(t *testing.T) {
-	t.Helper()
-	s.execWhileClosed(
-		t,
-		`CREATE DATABASE "{name}_copy" TEMPLATE "{name}"`,
-		`ALTER DATABASE "{name}" ALLOW_CONNECTIONS true`,
-	)
-}
-
-// swapIn gives the copy the name of the database.
-func (s *databaseSwap) swapIn(t *testing.T) {
-	t.Helper()
-	s.execWhileClosed(
-		t,
-		`ALTER DATABASE "{name}" RENAME TO "{name}_old"`,
-		`ALTER DATABASE "{name}_copy" RENAME TO "{name}"`,
-	)
-}
 
 // TestLedgerGoesOnWithAnOlderCopyOfItsDatabase copies the database, does more operations, and then
 // replaces the database with the copy. Everything that the ledger remembers of these operations is
@@ -97,22 +26,24 @@ func TestLedgerGoesOnWithAnOlderCopyOfItsDatabase(t *testing.T) {
 		t.Fatal(err)
 	}
 	runUntilCleanup(t, l)
-	swap := newDatabaseSwap(t, url)
 
 	kept := mustDoBatch(t, l, []Op{newCredit("user:a", 100, "c1"), newHold("user:a", 10, "h1"), newHold("user:a", 20, "h2")})
 	checkEqual(t, "first generation", l.Generation(), 1)
-	swap.makeCopy(t)
+	backup := testenv.BackUpPostgres(t, url)
 	announced.takeIDs()
 	lostCredit := newCredit("user:a", 500, "c2")
-	lost := mustDoBatch(t, l, []Op{
+	var lost []Receipt
+	for _, op := range []Op{
 		lostCredit,
 		newHold("user:a", 30, "h3"),
 		newSettle(kept[1].EscrowID, "model:m", 10, "s1"),
 		newCredit("user:b", 5, "c3"),
-	})
+	} {
+		lost = append(lost, mustDoBatch(t, l, []Op{op})...) // each has its own outbox row
+	}
 	checkEqual(t, "generation after other connections to the same database", l.Generation(), 1)
 	lostIDs := announced.takeIDs()
-	swap.swapIn(t)
+	backup.Restore()
 
 	checkBalance(t, l, "user:a", Balance{Available: 70, Escrow: 30, Seq: 7})
 	checkEqual(t, "generation with the copy", l.Generation(), 2)
@@ -120,6 +51,9 @@ func TestLedgerGoesOnWithAnOlderCopyOfItsDatabase(t *testing.T) {
 	checkEqual(t, "generation after operations", l.Generation(), 2)
 
 	pending := listPendingIDs(t, l)
+	if !haveCommonRow(lostIDs, pending) {
+		t.Fatal("the copy must have an outbox row with the number of a lost row")
+	}
 	err = l.Published(t.Context(), lostIDs)
 	if err != nil {
 		t.Fatal(err)
@@ -195,6 +129,14 @@ func listPendingIDs(t *testing.T, l *Ledger) []int64 {
 		ids[i] = rows[i].ID
 	}
 	return ids
+}
+
+func haveCommonRow(a, b []int64) bool {
+	rows := map[int64]bool{}
+	for _, id := range a {
+		rows[splitOutboxID(id).row] = true
+	}
+	return slices.ContainsFunc(b, func(id int64) bool { return rows[splitOutboxID(id).row] })
 }
 
 // TestConnectionsToAnEarlierDatabaseAreNotUsedAgain has two pools of connections with common

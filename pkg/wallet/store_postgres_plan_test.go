@@ -44,6 +44,8 @@ func listPlannedStatements() []plannedStatement {
 		{name: "transaction entries", sql: transactionEntriesSQL},
 		{name: "entries after", sql: entriesForwardSQL},
 		{name: "entry up to", sql: findEntryUpToSQL},
+		{name: "chains at positions", sql: chainsAtSQL},
+		{name: "positions", sql: positionsSQL},
 		{name: "escrows of a user", sql: escrowsSQL},
 	}
 	for _, shape := range writeShapes() {

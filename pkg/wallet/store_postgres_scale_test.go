@@ -122,10 +122,12 @@ const operationsInBatch = 64
 func listBatchStatements(t *testing.T, s *postgresStore, conn *sql.Conn, size ledgerseed.Size) []frequentStatement {
 	t.Helper()
 	accounts := make([]string, operationsInBatch)
+	seqs := make([]string, operationsInBatch)
 	ops := make([]Op, operationsInBatch)
 	for i := range ops {
 		a := seededAccount(int64(i) * size.Accounts / operationsInBatch)
 		accounts[i] = string(a)
+		seqs[i] = "2" // a hold's own event, which has no entry
 		ops[i] = newHold(a, 1, fmt.Sprint("scale-", i))
 	}
 	escrows := queryTexts(t, conn, `SELECT e.id FROM unnest(`+quoteList(accounts)+`::text[]) AS a, LATERAL (SELECT id FROM escrows WHERE user_account = a LIMIT 1) AS e`)
@@ -145,6 +147,8 @@ func listBatchStatements(t *testing.T, s *postgresStore, conn *sql.Conn, size le
 		{"Lock 64 escrows", selectEscrowsSQL + forUpdate, []string{quoteList(escrows)}},
 		{"Lock 64 wallets", selectWalletsSQL + forUpdate, []string{quoteList(accounts)}},
 		{"Write a batch of 64 holds", write, writeArgs},
+		{"Chains at 64 positions", chainsAtSQL, []string{quoteList(accounts), quoteList(seqs)}},
+		{"Newest positions of 64 accounts", positionsSQL, []string{quoteList(accounts)}},
 		{"Delete published rows of the outbox", deleteOutboxSQL, []string{"'{1,2,3}'", quoteText(identity)}},
 		{"Outbox", outboxBatchesSQL, []string{"0", "1000"}},
 		{"Transactions by id", transactionsByIDSQL, []string{quoteList(ids)}},
