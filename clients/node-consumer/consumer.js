@@ -124,8 +124,9 @@ class Worker {
     if (entry.copy === '1' && !this.copies) return true;
     let event;
     try {
+      if (/[\r\n]/.test(entry.data + (entry.view ?? ''))) throw new Error('line break');
       event = JSON.parse(entry.data);
-    } catch {
+    } catch { // malformed: it would fail each time
       this.warn(`${stream}: ${id} is not an event and was skipped`);
       return true;
     }

@@ -132,6 +132,18 @@ test('an entry that is not an event is reported and skipped', async () => {
   assert.equal(await pendingCount(), 0);
 });
 
+test('an entry with a line break is reported and skipped', async () => {
+  await addEntry(0, 'user:a', 1, { data: '{}\n{}' });
+  await addEntry(0, 'user:a', 1, { data: '{\n}' });
+  await addEntry(0, 'user:a', 1, { data: '{\r}' });
+  await addEntry(0, 'user:a', 1, { data: '{}', view: '{\n}' });
+  await addEntry(0, 'user:a', 2);
+  const { handled, warnings } = await runWorker(doNothing, (list) => list.length === 1);
+  assert.deepEqual(handled, ['user:a 2']);
+  assert.equal(warnings.filter((text) => text.includes('is not an event and was skipped')).length, 4);
+  assert.equal(await pendingCount(), 0);
+});
+
 test('the entries of a dead worker go to another worker', async () => {
   await addEntry(0, 'user:a', 1);
   await redis.xgroup('CREATE', streams[0], group, '0');

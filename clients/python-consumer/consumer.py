@@ -11,11 +11,22 @@ streams = [f"{namespace}:{{{p}}}:events" for p in range(partitions)]
 def handle(event, entry):  # must accept a second event with the same entry["id"]
     print(entry["account"], entry.get("seq"), event["eventType"], entry["id"], flush=True)
 
+def handle_entry(stream, id, entry):
+    if entry.get("copy") == "1":
+        return
+    try:
+        if any(c in entry["data"] + entry.get("view", "") for c in "\r\n"):
+            raise ValueError("line break")
+        event = json.loads(entry["data"])
+    except (KeyError, ValueError, RecursionError) as error:  # malformed: it would fail each time
+        print(stream, id, "is not an event and was skipped:", repr(error), file=sys.stderr, flush=True)
+        return
+    handle(event, entry)
+
 def handle_entries(stream, entries):
     for id, entry in entries:
         try:
-            if entry.get("copy") != "1":
-                handle(json.loads(entry["data"]), entry)
+            handle_entry(stream, id, entry)
         except Exception as error:  # the entry stays pending and comes again
             print(stream, id, "failed:", repr(error), file=sys.stderr, flush=True)
         else:

@@ -37,7 +37,9 @@ class Consumer(unittest.TestCase):
         self.redis.xdel(first, trimmed)
         self.add_entry(first, "user:a", 2)
         self.add_entry(first, "model:m", 1, copy="1")
-        broken = self.add_entry(second, "user:b", 1, data="{")
+        failing = self.add_entry(second, "user:b", 1, data="{}")
+        malformed = [self.add_entry(second, "user:b", 1, **payload) for payload in
+                     ({"data": "{"}, {"data": "{\n}"}, {"data": "{\r}"}, {"data": "{}", "view": "{\n}"})]
         self.add_entry(second, "user:b", 2)
 
         env = {**os.environ, "REDIS_URL": os.environ["TEST_REDIS_URL"], "NAMESPACE": self.namespace, "GROUP": "g"}
@@ -45,7 +47,7 @@ class Consumer(unittest.TestCase):
             child = subprocess.Popen([sys.executable, PROGRAM], env=env, stdout=out, stderr=err)
             try:
                 deadline = time.monotonic() + TIMEOUT
-                while [self.pending(s) for s in self.streams] != [[], [broken]] or not self.read_all():
+                while [self.pending(s) for s in self.streams] != [[], [failing]] or not self.read_all():
                     self.assertIsNone(child.poll(), "the program has exited")
                     self.assertLess(time.monotonic(), deadline, "the program has not handled all entries")
                     time.sleep(0.02)
@@ -60,7 +62,9 @@ class Consumer(unittest.TestCase):
                          ["user:a 1 wallet.balance_updated", "user:a 2 wallet.balance_updated"])
         self.assertEqual([line for line in lines if not line.startswith("user:a")], ["user:b 2 wallet.balance_updated"])
         self.assertIn(f"{first} {trimmed} was trimmed", warnings)
-        self.assertIn(f"{second} {broken} failed", warnings)
+        self.assertIn(f"{second} {failing} failed", warnings)
+        for id in malformed:
+            self.assertIn(f"{second} {id} is not an event and was skipped", warnings)
 
     def test_redis_without_a_core_is_an_error(self):
         env = {**os.environ, "REDIS_URL": os.environ["TEST_REDIS_URL"], "NAMESPACE": f"{self.namespace}-other"}

@@ -75,7 +75,8 @@ type Event struct {
 	// TraceParent is the W3C trace context of the request that caused the event. It is at most 255
 	// visible ASCII characters; empty: the event has none.
 	TraceParent string
-	// Data is the complete event as JSON, at most 1 MiB. Handlers share it and must not change it.
+	// Data is the complete event as JSON on one line, at most 1 MiB. Handlers share it and must not
+	// change it.
 	Data []byte
 }
 

@@ -11,8 +11,8 @@ type Delivery struct {
 	Amount      int64  // whole points; 0: the event has none
 	Reason      string // reason code; empty: the event has none
 	Feature     string // featureType; empty: the event has none
-	Data        []byte // complete event, JSON
-	View        []byte // the account's view of the event, JSON; nil: it equals Data
+	Data        []byte // complete event, JSON on one line
+	View        []byte // the account's view of the event, JSON on one line; nil: it equals Data
 	SecondParty bool   // the second party's delivery, which consumers of business events skip
 
 	// TraceParent is the W3C trace context of the request that caused the event. It is empty if the
@@ -31,6 +31,10 @@ func (d *Delivery) ForAccount() []byte {
 	}
 	return d.Data
 }
+
+// HasLineBreak reports whether Data or View contains a line break. Such a delivery is malformed: it
+// is neither published nor delivered.
+func (d *Delivery) HasLineBreak() bool { return HasLineBreak(d.Data) || HasLineBreak(d.View) }
 
 // An AccountUpdate contains the deliveries of one transaction to one account. Their seq is
 // consecutive, and they are published together or not at all.
@@ -56,7 +60,7 @@ func (u *AccountUpdate) Chain() Chain { return u.Deliveries[len(u.Deliveries)-1]
 const deliveryOverhead = 200
 
 // PayloadSize returns about how many bytes the update takes in Redis. valid is false if its
-// deliveries are not numbered consecutively from at least 1.
+// deliveries are not numbered consecutively from at least 1, or if a payload contains a line break.
 func (u *AccountUpdate) PayloadSize() (size int, valid bool) {
 	if len(u.Deliveries) == 0 || u.First() < 1 {
 		return 0, false
@@ -64,7 +68,7 @@ func (u *AccountUpdate) PayloadSize() (size int, valid bool) {
 
 	for i := range u.Deliveries {
 		d := &u.Deliveries[i]
-		if d.Seq != u.First()+int64(i) {
+		if d.Seq != u.First()+int64(i) || d.HasLineBreak() {
 			return 0, false
 		}
 

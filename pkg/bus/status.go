@@ -17,8 +17,8 @@ const (
 	// this: something else wrote the hash, or the ledger and Redis have different histories.
 	// Nothing was added.
 	PartlyPublished
-	// Unwritable means that the account's balance key is not a hash, or that the update is empty or
-	// not numbered consecutively. Nothing was added.
+	// Unwritable means that the account's balance key is not a hash, or that the update is empty,
+	// not numbered consecutively or has a payload with a line break. Nothing was added.
 	Unwritable
 	// Forked means that Redis has another history of the account: the chain of its newest event
 	// differs from the chain of the update at that seq. Nothing was added.

@@ -3,6 +3,7 @@ package bus
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/google/uuid"
@@ -60,6 +61,8 @@ func validateEvent(e *Event) error {
 		return fmt.Errorf("data must be at most %d bytes", maxDataBytes)
 	case !ValidObject(e.Data):
 		return fmt.Errorf("data must be a JSON object; got %.40q", e.Data)
+	case HasLineBreak(e.Data):
+		return errors.New("data must be JSON on one line, without line breaks")
 	}
 
 	return nil
@@ -68,6 +71,13 @@ func validateEvent(e *Event) error {
 // ValidObject reports whether data is a JSON object.
 func ValidObject(data []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{")) && json.Valid(data)
+}
+
+// HasLineBreak reports whether a payload contains a line feed or a carriage return. Line breaks
+// separate the frames of a WebSocket message and the fields of a server-sent event, so a payload
+// that contains one could forge frames.
+func HasLineBreak(payload []byte) bool {
+	return bytes.IndexByte(payload, '\n') >= 0 || bytes.IndexByte(payload, '\r') >= 0
 }
 
 // ValidText reports whether s is 1 to MaxTextBytes visible ASCII characters.

@@ -88,6 +88,8 @@ func testInvalidEvents(t *testing.T, newBus Maker) {
 		"negative amount":    func(e *bus.Event) { e.Amount = -1 },
 		"no data":            func(e *bus.Event) { e.Data = nil },
 		"no JSON":            func(e *bus.Event) { e.Data = []byte(`{"a":`) },
+		"line feed in data":  func(e *bus.Event) { e.Data = []byte("{\n}") },
+		"carriage return":    func(e *bus.Event) { e.Data = []byte("{\r}") },
 		"no JSON object":     func(e *bus.Event) { e.Data = []byte(`[]`) },
 		"large data":         func(e *bus.Event) { e.Data = []byte(`{"a":"` + strings.Repeat("x", 1<<20) + `"}`) },
 	}

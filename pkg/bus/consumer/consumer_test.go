@@ -73,6 +73,41 @@ func relayDeliveries(t *testing.T, rdb redis.UniversalClient, keys bus.Keys, del
 	}
 }
 
+// A payload with a line break could forge frames. Its entry becomes a dead letter, and the group
+// goes on.
+func TestEntryWithLineBreakBecomesDeadLetter(t *testing.T) {
+	t.Parallel()
+	rdb, keys := openRedis(t)
+	b := newBus(t, rdb, bus.Config{Keys: keys, Group: "g", Logger: streamtest.DiscardLogger()})
+	handled := make(chan string, 10)
+	mustSubscribe(t, b, "s", func(_ context.Context, e *bus.Event) error {
+		handled <- e.ID
+		return nil
+	})
+	streamtest.RunBus(t, b)
+	partition := keys.Partition("user:a")
+	payloads := [][]string{
+		{"data", "{\n}"},
+		{"data", "{\r}"},
+		{"data", "{}", "view", "{\n}"},
+	}
+	for _, payload := range payloads {
+		entry := append([]string{"id", "forged", "type", "t", "account", "user:a", "seq", "1"}, payload...)
+		err := rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: keys.Stream(partition), Values: entry}).Err()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	publishEvent(t, b, "after", "user:a")
+	if id := <-handled; id != "after" {
+		t.Errorf("got event %s first, want the one after the malformed entries", id)
+	}
+	streamtest.WaitFor(t, "the dead letters", func() bool {
+		return rdb.XLen(t.Context(), keys.Dead(partition, "g")).Val() == int64(len(payloads))
+	})
+	streamtest.WaitFor(t, "all acknowledgements", func() bool { return countPending(t, rdb, keys) == 0 })
+}
+
 // A bus with another number of partitions than the publishers would miss events.
 func TestRunFailsWithAnotherPartitionCount(t *testing.T) {
 	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {

@@ -177,15 +177,21 @@ func TestInvalidUpdateDoesNotAffectOthers(t *testing.T) {
 		rdb.Set(t.Context(), keys.BalanceHash("user:bad"), "no hash", 0)
 		withHole := streamtest.NewPublication("user:c", 1, 3)
 		withHole.Update.Deliveries[1].Seq = 7
+		withLineFeed := streamtest.NewPublication("user:d", 1, 1)
+		withLineFeed.Update.Deliveries[0].Data = []byte("{}\n{}")
+		withReturn := streamtest.NewPublication("user:d", 1, 1)
+		withReturn.Update.Deliveries[0].View = []byte("{}\r{}")
 		pubs := []publish.Publication{
 			streamtest.NewPublication("user:a", 1, 1),
 			streamtest.NewPublication("user:bad", 1, 1),
 			{}, // without deliveries
 			withHole,
+			withLineFeed,
+			withReturn,
 			streamtest.NewPublication("user:b", 1, 1),
 		}
 		unwritable := publish.Outcome{Status: bus.Unwritable, Last: -1}
-		requireOutcomes(t, p, pubs, published(-1), unwritable, unwritable, unwritable, published(-1))
+		requireOutcomes(t, p, pubs, published(-1), unwritable, unwritable, unwritable, unwritable, unwritable, published(-1))
 	})
 }
 

@@ -90,6 +90,10 @@ func TestTailSkipsInvalidEntries(t *testing.T) {
 			{"id", "x", "type", "t", "account", "user:a", "seq", "99999999999999999999", "data", "{}"},
 			{"id", "x", "type", "t", "account", "user:a", "seq", "1", "data", ""},
 			{"id", "x", "type", "t", "account", "user:a", "seq", "1", "amount", "-5", "data", "{}"},
+			{"id", "x", "type", "t", "account", "user:a", "seq", "1", "data", "{}\n{}"},
+			{"id", "x", "type", "t", "account", "user:a", "seq", "1", "data", "{}\r{}"},
+			{"id", "x", "type", "t", "account", "user:a", "seq", "1", "data", "{}", "view", "{}\n{}"},
+			{"id", "x", "type", "t", "account", "user:a", "data", "{\n}"},
 		} {
 			if err := rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: key, Values: values}).Err(); err != nil {
 				t.Fatal(err)
@@ -97,8 +101,8 @@ func TestTailSkipsInvalidEntries(t *testing.T) {
 		}
 		streamtest.MustPublish(t, publish.New(rdb, publish.Config{Keys: keys}), streamtest.NewPublication("user:a", 1, 2))
 		f.WaitLive(t, "user:a", 1, 2)
-		if got := streamtest.SumMetric(t, reg, "stream_malformed_total"); got != 5 {
-			t.Errorf("got stream_malformed_total %v, want 5", got)
+		if got := streamtest.SumMetric(t, reg, "stream_malformed_total"); got != 9 {
+			t.Errorf("got stream_malformed_total %v, want 9", got)
 		}
 	})
 }

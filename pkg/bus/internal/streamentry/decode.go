@@ -74,7 +74,7 @@ func (dec *Decoder) nextDelivery(id ID) *bus.Delivery {
 // keepDelivery adds d to Deliveries if it is valid. Events of producers other than the ledger have
 // no seq. They are skipped and do not count as malformed. A marker may have the seq 0.
 func (dec *Decoder) keepDelivery(d *bus.Delivery) {
-	isEvent := d.ID != "" && d.Type != "" && len(d.Data) > 0
+	isEvent := d.ID != "" && d.Type != "" && len(d.Data) > 0 && !d.HasLineBreak()
 	minSeq := int64(1)
 	if d.Type == bus.TypeHistoryChanged {
 		minSeq = 0

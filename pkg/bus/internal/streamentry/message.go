@@ -29,7 +29,7 @@ type Event struct {
 	bus.Event
 	SecondParty bool   // the entry is the second party's delivery of an event with two parties
 	Subscriber  string // in a replayed dead letter, the subscription that failed
-	Valid       bool   // the entry has an id, a type and data, and its numbers are valid
+	Valid       bool   // the entry has an id, a type and payloads on one line, and its numbers are valid
 }
 
 // DecodeEvent decodes the fields of an entry that go-redis parsed. Of an invalid entry it decodes
@@ -70,5 +70,5 @@ func isValidEvent(d *bus.Delivery) bool {
 	if d.ID == "" || len(d.Data) == 0 || !bus.ValidName(d.Type, bus.MaxTypeBytes) {
 		return false
 	}
-	return d.Seq >= 0 && d.Amount >= 0
+	return d.Seq >= 0 && d.Amount >= 0 && !d.HasLineBreak()
 }
