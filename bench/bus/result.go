@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/redroomrewards/realtime/bench/report"
+	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
 // outcome holds the results of all rounds.
@@ -81,9 +82,9 @@ func (*outcome) Name() string { return "bus" }
 
 // Text implements report.Document.
 func (o *outcome) Text(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "%s\n\n%s events in each trial, %d in each publishing call. Payloads of %d bytes, 1,000 accounts, 16 partitions. %d rounds%s.%s "+
+	_, err := fmt.Fprintf(w, "%s\n\n%s events in each trial, %d in each publishing call. Payloads of %d bytes, 1,000 accounts, %d partitions. %d rounds%s.%s "+
 		"Done markers written for each event: %.2f with four subscriptions, %.2f if one of them fails at the first attempt.\n\n",
-		&o.Environment, report.Number(float64(o.Events)), o.Batch, payloadBytes, o.Rounds, report.Repeated(o.Repeated), o.busyNote(),
+		&o.Environment, report.Number(float64(o.Events)), o.Batch, payloadBytes, bus.DefaultPartitions, o.Rounds, report.Repeated(o.Repeated), o.busyNote(),
 		o.spreadOf(bus4, doneMarkers).Median, o.spreadOf(retry4, doneMarkers).Median)
 	if err != nil {
 		return err

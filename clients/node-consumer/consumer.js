@@ -47,9 +47,9 @@ class Worker {
   }
 
   async run() {
-    const partitions = Number(await this.redis.get(`${this.namespace}:layout`));
-    if (!partitions) throw new Error(`${this.namespace}:layout is missing: is this the core's Redis, and has a core run?`);
-    this.streams = Array.from({ length: partitions }, (_, p) => `${this.namespace}:{${p}}:events`);
+    const tags = await this.redis.hget(`${this.namespace}:layout`, 'tags');
+    if (!tags) throw new Error(`${this.namespace}:layout is missing: is this the core's Redis, and has a core run?`);
+    this.streams = JSON.parse(tags).map((tag) => `${this.namespace}:{${tag}}:events`);
     await this.createGroups();
     const extending = setInterval(() => this.extendClaims().catch((error) => this.warnGroup(error)), this.claimAfter / 3);
     try {

@@ -13,16 +13,17 @@ assert.ok(url, 'TEST_REDIS_URL must be set: in the repository, run scripts/servi
 const redis = new Redis(url);
 const namespaces = [];
 const group = 'g';
+const tags = ['32816', '1296'];
 let namespace, streams;
 
 beforeEach(async () => {
   namespace = `node-${randomUUID()}`;
   namespaces.push(namespace);
-  streams = [0, 1].map((p) => `${namespace}:{${p}}:events`);
-  await redis.set(`${namespace}:layout`, 2);
+  streams = tags.map((tag) => `${namespace}:{${tag}}:events`);
+  await redis.hset(`${namespace}:layout`, { partitions: tags.length, tags: JSON.stringify(tags), version: '2' });
 });
 after(async () => {
-  for (const name of namespaces) await redis.del(`${name}:layout`, `${name}:{0}:events`, `${name}:{1}:events`);
+  for (const name of namespaces) await redis.del(`${name}:layout`, ...tags.map((tag) => `${name}:{${tag}}:events`));
   redis.disconnect();
 });
 

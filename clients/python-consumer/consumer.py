@@ -5,8 +5,8 @@ import redis
 r = redis.Redis.from_url(os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0"), decode_responses=True, socket_timeout=10)
 namespace, group = os.environ.get("NAMESPACE", "rt"), os.environ.get("GROUP", "python-example")
 worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-partitions = int(r.get(f"{namespace}:layout") or sys.exit(f"{namespace}:layout is missing: is this the core's Redis, and has a core run?"))
-streams = [f"{namespace}:{{{p}}}:events" for p in range(partitions)]
+tags = json.loads(r.hget(f"{namespace}:layout", "tags") or sys.exit(f"{namespace}:layout is missing: is this the core's Redis, and has a core run?"))
+streams = [f"{namespace}:{{{tag}}}:events" for tag in tags]
 
 def handle(event, entry):  # must accept a second event with the same entry["id"]
     print(entry["account"], entry.get("seq"), event["eventType"], entry["id"], flush=True)

@@ -10,8 +10,9 @@ class Consumer(unittest.TestCase):
         self.redis = redis.Redis.from_url(os.environ["TEST_REDIS_URL"], decode_responses=True)
         self.addCleanup(self.redis.close)
         self.namespace = f"python-{uuid.uuid4()}"
-        self.streams = [f"{self.namespace}:{{{p}}}:events" for p in range(2)]
-        self.redis.set(f"{self.namespace}:layout", 2)
+        tags = ["32816", "1296"]
+        self.streams = [f"{self.namespace}:{{{tag}}}:events" for tag in tags]
+        self.redis.hset(f"{self.namespace}:layout", mapping={"partitions": 2, "tags": json.dumps(tags), "version": "2"})
         self.addCleanup(self.redis.delete, f"{self.namespace}:layout", *self.streams)
 
     def add_entry(self, stream, account, seq, **more):

@@ -16,7 +16,7 @@ import (
 // claimedPartitions returns the partitions that Redis has for a namespace, or "" if it has none.
 func claimedPartitions(t *testing.T, rdb redis.UniversalClient, namespace string) string {
 	t.Helper()
-	partitions, err := rdb.Get(t.Context(), bus.Keys{Namespace: namespace}.Layout()).Result()
+	partitions, err := rdb.HGet(t.Context(), bus.Keys{Namespace: namespace}.Layout(), "partitions").Result()
 	if err != nil && !errors.Is(err, redis.Nil) {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func TestServeWithOtherLayoutChangesNothing(t *testing.T) {
 	}
 	for name, tc := range map[string]struct{ namespace, partitions string }{
 		"other partitions": {ns, "8"},
-		"other namespace":  {otherNS, "16"},
+		"other namespace":  {otherNS, "64"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			refusal{
@@ -78,13 +78,13 @@ func TestServeWithOtherLayoutChangesNothing(t *testing.T) {
 				redisURL:   redisURL,
 				namespace:  tc.namespace,
 				partitions: tc.partitions,
-				wantError:  "--namespace must be " + ns + " and --partitions must be 16",
+				wantError:  "--namespace must be " + ns + " and --partitions must be 64",
 			}.expect(t)
 		})
 	}
 	got := claimedPartitions(t, rdb, ns)
-	if got != "" && got != "16" { // the core that runs may have claimed them again
-		t.Errorf("claimed partitions: got %s, want 16 or none", got)
+	if got != "" && got != "64" { // the core that runs may have claimed them again
+		t.Errorf("claimed partitions: got %s, want 64 or none", got)
 	}
 	if got := claimedPartitions(t, rdb, otherNS); got != "" {
 		t.Errorf("claimed partitions of the other namespace: got %s, want none", got)
@@ -106,7 +106,7 @@ func TestServeRefusedDoesNotBindLedger(t *testing.T) {
 		redisURL:   redisURL,
 		namespace:  ns,
 		partitions: "8",
-		wantError:  "--partitions 16",
+		wantError:  "--partitions 64",
 	}.expect(t)
 	launchServe(t, database, "--redis-url", redisURL, "--namespace", ns).stop()
 	s.stop()

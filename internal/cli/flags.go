@@ -89,19 +89,16 @@ type RedisFlags struct {
 	RedisURL     string `name:"redis-url" default:"redis://127.0.0.1:6379/0" help:"URL of the Redis that carries the events: redis://, rediss://, redis+cluster:// or redis+sentinel://." group:"Redis"`
 	RedisURLFile string `name:"redis-url-file" placeholder:"FILE" help:"File with the URL, which may contain a password." group:"Redis"`
 	Namespace    string `default:"rt" help:"First part of every Redis key." group:"Redis"`
-	Partitions   int    `default:"16" help:"Number of event streams that accounts are spread over. It must be the same in every process and can never change." group:"Redis"`
+	Partitions   int    `default:"64" help:"Number of event streams that accounts are spread over. It must be the same in every process and can never change." group:"Redis"`
 }
 
-// The limits of the key layout.
-const (
-	maxPartitions     = 1024
-	maxNamespaceBytes = 64
-)
+// maxNamespaceBytes is the largest length of a namespace.
+const maxNamespaceBytes = 64
 
 // Keys returns the layout of the keys.
 func (f RedisFlags) Keys() (bus.Keys, error) {
-	if f.Partitions < 1 || f.Partitions > maxPartitions {
-		return bus.Keys{}, Usage("--partitions", "must be from 1 to %d, got %d", maxPartitions, f.Partitions)
+	if f.Partitions < 1 || f.Partitions > bus.MaxPartitions {
+		return bus.Keys{}, Usage("--partitions", "must be from 1 to %d, got %d", bus.MaxPartitions, f.Partitions)
 	}
 	if !isNamespace(f.Namespace) {
 		return bus.Keys{}, Usage("--namespace", "must be 1 to %d letters, digits, dots, dashes or underscores, got %q", maxNamespaceBytes, f.Namespace)

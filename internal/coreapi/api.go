@@ -42,7 +42,7 @@ type Verifier = httpserver.Verifier
 type Config struct {
 	Timeout    time.Duration         // limits how long a request waits for the ledger. Defaults to 10 s.
 	MaxReads   int                   // limits the reads that run at the same time. Defaults to the ledger's default number of connections for reads.
-	Keys       bus.Keys              // names the event streams. Defaults to namespace "rt", 16 partitions.
+	Keys       bus.Keys              // names the event streams. Defaults to namespace "rt", 64 partitions.
 	Logger     *slog.Logger          // Defaults to slog.Default().
 	Registerer prometheus.Registerer // Defaults to no metrics.
 	Tracer     trace.Tracer          // Defaults to no traces.

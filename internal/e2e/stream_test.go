@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"hash/fnv"
 	"reflect"
 	"strconv"
@@ -10,7 +11,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-const partitions = 16
+// partitions is the number of partitions of a core by default.
+const partitions = 64
 
 // streamReader reads all streams from their beginning, as a program does that knows only the
 // contract. It fails the test if a seq is missing, repeated or in the wrong stream.
@@ -49,8 +51,32 @@ func (w *world) newStreamReader() *streamReader {
 	return r
 }
 
+// streamKey returns the key of a partition's stream. It reads the tags from the layout, as a
+// program does that knows only the contract.
 func (w *world) streamKey(partition int) string {
-	return w.namespace + ":{" + strconv.Itoa(partition) + "}:events"
+	return w.namespace + ":{" + w.readTags()[partition] + "}:events"
+}
+
+// readTags returns the hash tags of the partitions. They never change, so it reads them once.
+func (w *world) readTags() []string {
+	w.tagsMu.Lock()
+	defer w.tagsMu.Unlock()
+	if w.tags != nil {
+		return w.tags
+	}
+	var text string
+	w.waitUntil("Redis has a layout", func() bool {
+		var err error
+		text, err = w.rdb.HGet(context.Background(), w.namespace+":layout", "tags").Result()
+		return err == nil
+	})
+	var tags []string
+	err := json.Unmarshal([]byte(text), &tags)
+	if err != nil || len(tags) != partitions {
+		w.Fatalf("tags in the layout: got %s (%v), want %d", text, err, partitions)
+	}
+	w.tags = tags
+	return tags
 }
 
 func partitionOf(account string) int {
@@ -195,7 +221,7 @@ func (r *streamReader) checkCopies() {
 // readHash returns the account's balance hash.
 func (w *world) readHash(account string) map[string]string {
 	w.Helper()
-	key := w.namespace + ":{" + strconv.Itoa(partitionOf(account)) + "}:balance:" + account
+	key := w.namespace + ":{" + w.readTags()[partitionOf(account)] + "}:balance:" + account
 	hash, err := w.rdb.HGetAll(w.Context(), key).Result()
 	if err != nil {
 		w.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -34,6 +35,9 @@ type world struct {
 	databaseURL string
 	redisURL    string
 	namespace   string
+
+	tagsMu sync.Mutex // protects tags
+	tags   []string   // hash tags of the partitions; nil until readTags
 
 	// The test's own connections, which use no proxy.
 	db   *sql.DB

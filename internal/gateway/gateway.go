@@ -45,7 +45,7 @@ const (
 // Config is a gateway's settings. All of them are optional.
 type Config struct {
 	Name           string           // name in welcome frames. Defaults to "gateway".
-	Keys           bus.Keys         // Defaults to namespace "rt", 16 partitions.
+	Keys           bus.Keys         // Defaults to namespace "rt", 64 partitions.
 	AllowedOrigins []string         // origins of web pages, besides the gateway's own. Defaults to none.
 	Cache          cache.Config     // balance cache; New sets Keys, Registerer and Current.
 	Hub            ws.Config        // limits and compression; New sets the other fields. Defaults to the contract's limits.

@@ -39,8 +39,8 @@ type Bus interface {
 	// and waits for the events in flight, for Config.DrainTimeout or as long as Close waits. It may
 	// be called once. The memory bus also works without it.
 	//
-	// The error is ErrLayout if Redis has another number of partitions than Config.Keys, since this
-	// bus would miss events. If Redis is unavailable, Run waits for it.
+	// The error is ErrLayout if Redis has other partitions than Config.Keys, since this bus would
+	// miss events. If Redis is unavailable, Run waits for it.
 	Run(ctx context.Context) error
 
 	// Close ends Run and waits for the events in flight until ctx ends. Then it cancels the
@@ -120,8 +120,9 @@ var (
 	ErrInvalidEvent = errors.New("invalid event")
 	// ErrNoDeadLetter means that no dead letter with this id exists.
 	ErrNoDeadLetter = errors.New("no such dead letter")
-	// ErrLayout means that Redis has data of the same namespace with another number of partitions.
-	ErrLayout = errors.New("another partition count is in use")
+	// ErrLayout means that Redis has data of the same namespace with another number of partitions,
+	// or from another version of this program.
+	ErrLayout = errors.New("another layout of the partitions is in use")
 )
 
 // Permanent marks an error that a retry cannot fix: the event becomes a dead letter at once.

@@ -11,7 +11,7 @@ import (
 // Config is a bus' settings. The zero value works for the memory bus. The Redis bus needs a Group
 // to subscribe.
 type Config struct {
-	Keys Keys // Defaults to namespace "rt", 16 partitions.
+	Keys Keys // Defaults to namespace "rt", 64 partitions.
 
 	// Group is the consumer group. Buses with the same Group share the events and must have the
 	// same subscriptions. It is 1 to 64 of A-Z a-z 0-9 . _ -. A bus that only publishes needs none.

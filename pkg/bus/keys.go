@@ -1,18 +1,22 @@
 package bus
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
 // Keys names all keys and channels of the system in Redis. The braces in a key are a Redis Cluster
-// hash tag: all keys of a partition are in one slot.
+// hash tag: all keys of a partition are in one slot. The tags are computed so that the partitions
+// spread evenly over the masters of a cluster.
 type Keys struct {
 	Namespace  string // Defaults to "rt".
-	Partitions int    // Defaults to 16.
+	Partitions int    // 1 to MaxPartitions. Defaults to 64.
 }
 
 // Defaults of the fields of Keys.
 const (
 	DefaultNamespace  = "rt"
-	DefaultPartitions = 16
+	DefaultPartitions = 64
 )
 
 // WithDefaults returns a copy with the defaults of the zero fields.
@@ -28,7 +32,7 @@ func (k Keys) WithDefaults() Keys {
 	return k
 }
 
-// String returns namespace/partitions, such as rt/16.
+// String returns namespace/partitions, such as rt/64.
 func (k Keys) String() string { return k.Namespace + "/" + strconv.Itoa(k.Partitions) }
 
 // Partition returns the partition of an account: FNV-1a-32(account) mod Partitions.
@@ -44,36 +48,36 @@ func hashFNV1a(s string) uint32 {
 }
 
 // Stream returns the key of a partition's event stream.
-func (k Keys) Stream(partition int) string { return k.partitionTag(partition) + ":events" }
+func (k Keys) Stream(partition int) string { return k.Prefix(partition) + ":events" }
 
 // BalanceHash returns the key of an account's balance snapshot.
 func (k Keys) BalanceHash(account string) string {
-	return k.partitionTag(k.Partition(account)) + ":balance:" + account
+	return k.Prefix(k.Partition(account)) + ":balance:" + account
 }
 
 // Relayed returns the key of a partition's watermark: the time, in ms since 1970, up to which all
 // commits were published.
-func (k Keys) Relayed(partition int) string { return k.partitionTag(partition) + ":relayed" }
+func (k Keys) Relayed(partition int) string { return k.Prefix(partition) + ":relayed" }
 
 // Dedup returns the deduplication key of an event or an account update.
 func (k Keys) Dedup(partition int, key string) string {
-	return k.partitionTag(partition) + ":dedup:" + key
+	return k.Prefix(partition) + ":dedup:" + key
 }
 
 // Dead returns the key of the stream of a consumer group's dead letters.
 func (k Keys) Dead(partition int, group string) string {
-	return k.partitionTag(partition) + ":dead:" + group
+	return k.Prefix(partition) + ":dead:" + group
 }
 
 // Replay returns the key of the stream of a consumer group's replayed dead letters.
 func (k Keys) Replay(partition int, group string) string {
-	return k.partitionTag(partition) + ":replay:" + group
+	return k.Prefix(partition) + ":replay:" + group
 }
 
 // Done returns the key of an event's done markers: the set of a consumer group's subscriptions that
 // are done with the event while others are not.
 func (k Keys) Done(partition int, group, event string) string {
-	return k.partitionTag(partition) + ":done:" + group + ":" + event
+	return k.Prefix(partition) + ":done:" + group + ":" + event
 }
 
 // Control returns the Pub/Sub channel from the admin API to all gateways.
@@ -87,10 +91,14 @@ func (k Keys) Forked() string { return k.Namespace + ":forked" }
 // score, in seconds since 1970.
 func (k Keys) Revoked() string { return k.Namespace + ":revoked" }
 
-// Layout returns the key of the partition count in use. A process with another count refuses to
-// start.
+// Layout returns the key of the hash that describes the partitions in use. A process with another
+// layout refuses to start.
 func (k Keys) Layout() string { return k.Namespace + ":layout" }
 
-func (k Keys) partitionTag(partition int) string {
-	return k.Namespace + ":{" + strconv.Itoa(partition) + "}"
+// Tags returns the hash tag of each partition.
+func (k Keys) Tags() []string { return slices.Clone(tagsOf(k.Partitions)) }
+
+// Prefix returns the prefix of all keys of a partition, such as rt:{12}.
+func (k Keys) Prefix(partition int) string {
+	return k.Namespace + ":{" + tagsOf(k.Partitions)[partition] + "}"
 }

@@ -16,7 +16,7 @@ import (
 
 // Config has the optional settings of the cache.
 type Config struct {
-	Keys     bus.Keys      // Defaults to namespace "rt", 16 partitions.
+	Keys     bus.Keys      // Defaults to namespace "rt", 64 partitions.
 	Disabled bool          // true: each Get reads Redis. Defaults to false: the LRU is used.
 	Size     int           // the number of accounts in the LRU. Defaults to 10,000.
 	TTL      time.Duration // limits how long an account stays in the LRU. Defaults to 1 h.

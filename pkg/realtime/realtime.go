@@ -31,7 +31,7 @@ type Config struct {
 	Redis    redis.UniversalClient // a client that the caller closes, in place of RedisURL
 	Memory   bool                  // true: run without Redis and keep events in the process, for tests
 
-	Keys  bus.Keys // names of the keys in Redis. Defaults to namespace "rt", 16 partitions.
+	Keys  bus.Keys // names of the keys in Redis. Defaults to namespace "rt", 64 partitions.
 	Group string   // consumer group of Core.Bus. Defaults to none: Core.Bus is nil, unless Memory is set.
 
 	Bus          bus.Config     // settings of Core.Bus; Open sets Keys, Group, Logger and Registerer

@@ -165,7 +165,7 @@ func (r *reader) runStep(ctx context.Context) error {
 }
 
 // createGroups creates the groups that do not exist. Before the first time it checks that
-// publishers use the same partition count.
+// publishers use the same layout.
 func (r *reader) createGroups(ctx context.Context) error {
 	if !r.groupsExisted {
 		err := redisconn.CheckLayout(ctx, r.b.rdb, r.b.cfg.Keys)

@@ -16,7 +16,7 @@ import (
 
 // Config is the publisher's optional settings.
 type Config struct {
-	Keys bus.Keys // Defaults to namespace "rt", 16 partitions.
+	Keys bus.Keys // Defaults to namespace "rt", 64 partitions.
 	// MaxLen is about how many entries a stream keeps. Each call trims the stream of its first
 	// update. Defaults to 1,000,000.
 	MaxLen     int64

@@ -2,7 +2,6 @@ package publish
 
 import (
 	_ "embed"
-	"strconv"
 	"strings"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
@@ -116,10 +115,9 @@ type keyPrefixes struct{ stream, balance, dedup string }
 func newKeyPrefixes(keys bus.Keys) []keyPrefixes {
 	prefixes := make([]keyPrefixes, keys.Partitions)
 	for i := range prefixes {
-		tag := keys.Namespace + ":{" + strconv.Itoa(i) + "}"
 		prefixes[i] = keyPrefixes{
 			stream:  keys.Stream(i),
-			balance: tag + ":balance:",
+			balance: keys.Prefix(i) + ":balance:",
 			dedup:   keys.Dedup(i, ""),
 		}
 	}

@@ -102,7 +102,7 @@ func (w *Watch) Run(ctx context.Context) error {
 			interval = w.cfg.Retry
 			unavailable = true
 		case w.isKnown():
-			w.cfg.Logger.Error("another process uses another number of partitions", "namespace", w.keys.Namespace, "error", err)
+			w.cfg.Logger.Error("another process uses another layout of the partitions", "namespace", w.keys.Namespace, "error", err)
 		default:
 			return w.wrapMismatch(err)
 		}

@@ -19,7 +19,7 @@ import (
 
 // Config is the tail's optional settings.
 type Config struct {
-	Keys bus.Keys // Defaults to namespace "rt", 16 partitions.
+	Keys bus.Keys // Defaults to namespace "rt", 64 partitions.
 	// Refill is how many entries per partition from before Run are delivered first. Defaults to
 	// 4096; negative: none.
 	Refill int
