@@ -7,6 +7,10 @@ type OutboxRow struct {
 	ID          int64           // outbox id; the ids of one account are in the order of seq
 	CommittedAt time.Time       // time of the transaction
 	Updates     []AccountUpdate // one for each party, the user's first
+
+	// Generation is the source's generation when the transaction began; 0: unknown. Another
+	// generation is another database, which may lack the transaction.
+	Generation uint64
 }
 
 // Position is an account with the seq and the chain of one of its events, usually the newest one.

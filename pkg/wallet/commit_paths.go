@@ -142,7 +142,7 @@ func (c *committer) finishCommit(tx batchTx, start commitStart, batch []*request
 
 	c.metrics.commitSeconds.Observe(time.Since(start.at).Seconds())
 	c.metrics.batchSize.Observe(float64(len(batch)))
-	c.announceEvents(m.transactions, outboxIDs)
+	c.announceEvents(m.transactions, outboxIDs, start.generation)
 	if c.cache != nil {
 		c.cache.storeBatch(m, start.generation)
 	}
@@ -153,7 +153,7 @@ func (c *committer) finishCommit(tx batchTx, start commitStart, batch []*request
 // announceEvents passes the committed events to Config.Committed. It runs in the committing
 // goroutine, before the scheduler starts other requests for the same accounts. So the events of an
 // account are announced in the order of the commits.
-func (c *committer) announceEvents(txs []Transaction, outboxIDs []int64) {
+func (c *committer) announceEvents(txs []Transaction, outboxIDs []int64, generation uint64) {
 	if c.cfg.Committed == nil {
 		return
 	}
@@ -164,6 +164,7 @@ func (c *committer) announceEvents(txs []Transaction, outboxIDs []int64) {
 			ID:          outboxIDs[i],
 			CommittedAt: txs[i].CreatedAt,
 			Updates:     deriveUpdates(&txs[i]),
+			Generation:  generation,
 		}
 	}
 

@@ -388,7 +388,8 @@ func TestRelayGoesOnAfterACrashInTheMiddle(t *testing.T) {
 	})
 }
 
-// Rows that were committed at the former database and wait in memory must never be published.
+// Rows that were committed at the former database and wait in memory, or are announced only now, must
+// never be published.
 func TestQueuedRowsOfTheFormerDatabaseAreDiscarded(t *testing.T) {
 	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		src := newMemorySource()
@@ -403,27 +404,34 @@ func TestQueuedRowsOfTheFormerDatabaseAreDiscarded(t *testing.T) {
 			Check:  10 * time.Millisecond,
 		})
 		void := map[string]bool{}
-		for range 3 {
-			row := src.commit(src.reserveID(), 1, "user:a")
+		commitVoid := func(account string) bus.OutboxRow {
+			row := src.commit(src.reserveID(), 1, account)
 			void[row.Updates[0].Chain().String()] = true
-			r.Offer([]bus.OutboxRow{row})
+			return row
 		}
+		for range 3 {
+			r.Offer([]bus.OutboxRow{commitVoid("user:a")})
+		}
+		announcedLate := commitVoid("user:late")
 		src.failOver(backup)
-		late := src.commit(src.reserveID(), 1, "user:a") // its id is that of a void row
+		src.commit(src.reserveID(), 1, "user:a") // its id is that of a void row
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- r.Run(ctx) }()
 		waitHealed(t, rdb, keys, src, nil, "user:a")
 		streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
-		r.Offer([]bus.OutboxRow{late})
-		waitHealed(t, rdb, keys, src, nil, "user:a")
+		r.Offer([]bus.OutboxRow{announcedLate})
+		src.commitAndOffer(r, 1, "user:a", "user:late")
+		waitHealed(t, rdb, keys, src, nil, "user:a", "user:late")
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
-		for _, e := range rdb.XRange(t.Context(), keys.Stream(keys.Partition("user:a")), "-", "+").Val() {
-			if void[fmt.Sprint(e.Values["chain"])] {
-				t.Errorf("got void event %v in the stream", e.Values)
+		for i := range keys.Partitions {
+			for _, e := range rdb.XRange(t.Context(), keys.Stream(i), "-", "+").Val() {
+				if void[fmt.Sprint(e.Values["chain"])] {
+					t.Errorf("got void event %v in the stream", e.Values)
+				}
 			}
 		}
 	})
@@ -476,4 +484,26 @@ func publishAll(t *testing.T, src *memorySource, rdb redis.UniversalClient, keys
 		}
 		_ = src.Published(t.Context(), []int64{row.ID})
 	}
+}
+
+// A cluster is compared master by master.
+func TestRelayHealsAForkOnACluster(t *testing.T) {
+	server := streamtest.StartClusterOfOne(t)
+	rdb := streamtest.Open(t, "redis+cluster://"+server.Addr())
+	keys := bus.Keys{}.WithDefaults()
+	src := newMemorySource()
+	r, _ := startRelay(t, src, rdb, keys, relay.Config{})
+	var accounts []string
+	for i := range 200 {
+		accounts = append(accounts, fmt.Sprint("user:", i))
+		src.commitAndOffer(r, 2, accounts[i])
+	}
+	streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
+	backup := src.copyData()
+	for _, account := range accounts {
+		src.commitAndOffer(r, 2, account)
+	}
+	streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
+	src.failOver(backup)
+	waitHealed(t, rdb, keys, src, nil, accounts...)
 }

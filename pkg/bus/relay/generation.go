@@ -1,5 +1,7 @@
 package relay
 
+import "github.com/redroomrewards/realtime/pkg/bus"
+
 // The ledger's database may be replaced while the relay runs: a standby takes over, or a backup is
 // restored. The new database may lack commits of the former one. So what was read from the former
 // one must not be published any more, and its outbox ids mean other rows.
@@ -10,6 +12,12 @@ package relay
 
 // isLedgerReplaced reports whether the source has another generation than the rows in memory.
 func (r *Relay) isLedgerReplaced() bool { return r.src.Generation() != r.ledger.Load() }
+
+// isFormer reports whether a row was committed at another database than the rows in memory. Its
+// transaction may have been announced only after the database was replaced.
+func (r *Relay) isFormer(row *bus.OutboxRow) bool {
+	return row.Generation != 0 && row.Generation != r.ledger.Load()
+}
 
 // noticeReplacedLedger discards what is in memory if the source's database was replaced. It waits
 // for a batch that is being published and for rows that are being deleted. After it returns, nothing

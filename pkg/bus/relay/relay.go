@@ -133,7 +133,7 @@ func (r *Relay) Offer(rows []bus.OutboxRow) {
 	r.mu.Lock()
 	accepted := 0
 	isReplaced := r.isLedgerReplaced()
-	for accepted < len(rows) && !isReplaced && r.hasRoom(accepted) {
+	for accepted < len(rows) && !isReplaced && !r.isFormer(&rows[accepted]) && r.hasRoom(accepted) {
 		r.queueBytes += payloadBytes(&rows[accepted])
 		accepted++
 	}

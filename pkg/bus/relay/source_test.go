@@ -37,13 +37,15 @@ type memorySource struct {
 }
 
 func newMemorySource() *memorySource {
-	return &memorySource{
+	m := &memorySource{
 		updates: map[string][]bus.AccountUpdate{},
 		changed: map[string]time.Time{},
 		outbox:  map[int64]bus.OutboxRow{},
 		reads:   map[string]int{},
 		hidden:  map[int64]bool{},
 	}
+	m.generation.Store(1)
+	return m
 }
 
 // reserveID assigns an outbox id, as an open transaction does.
@@ -58,7 +60,7 @@ func (m *memorySource) reserveID() int64 {
 func (m *memorySource) commit(id int64, events int, accounts ...string) bus.OutboxRow {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	row := bus.OutboxRow{ID: id, CommittedAt: time.Now()}
+	row := bus.OutboxRow{ID: id, CommittedAt: time.Now(), Generation: m.generation.Load()}
 	for _, account := range accounts {
 		u := m.newUpdateLocked(account, events)
 		m.updates[account] = append(m.updates[account], u)
