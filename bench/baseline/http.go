@@ -34,6 +34,7 @@ type receipt struct {
 }
 
 type balance struct {
+	Account     string `json:"account"`
 	AccountID   string `json:"accountId"`
 	AccountType string `json:"accountType"`
 	Available   int64  `json:"availableBalance"`

@@ -35,7 +35,7 @@ type operation struct {
 type receipt struct {
 	EscrowID string `json:"escrowId"`
 	Balances []struct {
-		Account string `json:"accountId"`
+		Account string `json:"account"`
 		Seq     int64  `json:"seq"`
 	} `json:"balances"`
 }

@@ -10,7 +10,7 @@ import (
 // balanceShape describes a balance in the OpenAPI document. wallet.Balance encodes it.
 type balanceShape struct {
 	Account          string `json:"account" example:"user:u1"`
-	AccountID        string `json:"accountId" example:"u1"`
+	AccountID        string `json:"accountId" example:"u1" doc:"The bare id of the account."`
 	AccountType      string `json:"accountType" enum:"user,model"`
 	AvailableBalance int64  `json:"availableBalance,omitempty" example:"400" doc:"The points that a user can spend. Absent for a model."`
 	EscrowBalance    int64  `json:"escrowBalance,omitempty" example:"100" doc:"The points of a user that are held. Absent for a model."`

@@ -221,7 +221,7 @@ func TestOtherServers(t *testing.T) {
 		"page":        func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) },
 		"redirect":    func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/login", http.StatusFound) },
 		"incomplete balance": func(w http.ResponseWriter, _ *http.Request) {
-			_, _ = w.Write([]byte(`{"accountId":"user:u1","accountType":"user","availableBalance":1}`))
+			_, _ = w.Write([]byte(`{"account":"user:u1","accountId":"u1","accountType":"user","availableBalance":1}`))
 		},
 		"gap": func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write([]byte(`{"events":[{"account":"user:u1","seq":1,"chain":"9f3ab2c1d4e5f607","event":{}},{"account":"user:u1","seq":3,"chain":"9f3ab2c1d4e5f608","event":{}}],"last":3}`))

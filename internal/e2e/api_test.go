@@ -251,6 +251,7 @@ func (w *world) getBody(url, bearer string, wantStatus int) []byte {
 type accountEvent struct {
 	Account string          `json:"account"`
 	Seq     int64           `json:"seq"`
+	Chain   string          `json:"chain"`
 	Event   json.RawMessage `json:"event"`
 }
 

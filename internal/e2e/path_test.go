@@ -165,12 +165,15 @@ func (w *world) checkHistory(a *api, account string, want []object) {
 		Entries []struct {
 			EntryID string `json:"entryId"`
 			Seq     int64  `json:"seq"`
+			Hash    string `json:"hash"`
 		} `json:"entries"`
 	}
 	a.getJSON("/v1/accounts/"+account+"/entries?limit=1000", &list)
 	entryIDs := map[int64]string{}
+	chains := map[int64]string{}
 	for _, e := range list.Entries {
 		entryIDs[e.Seq] = e.EntryID
+		chains[e.Seq] = e.Hash[:16]
 	}
 	for i, e := range a.readHistory(account) {
 		name := "event " + strconv.Itoa(i+1) + " of " + account
@@ -178,6 +181,9 @@ func (w *world) checkHistory(a *api, account string, want []object) {
 		w.checkEvent(name, got, want[i])
 		id, _ := got["ledgerEntryId"].(string)
 		checkEqual(w, name+": ledgerEntryId", id, entryIDs[e.Seq])
+		if id != "" {
+			checkEqual(w, name+": chain", e.Chain, chains[e.Seq])
+		}
 	}
 }
 
@@ -211,6 +217,7 @@ func (w *world) expectedFields(e streamEntry, account string, seq int, isOrigina
 		"data":    e.fields["data"],
 		"key":     e.fields["key"],
 		"amount":  e.fields["amount"],
+		"chain":   e.fields["chain"],
 	}
 	if amount, ok := data["amount"].(float64); ok {
 		fields["amount"] = strconv.Itoa(int(amount))

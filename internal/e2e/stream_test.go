@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"hash/fnv"
 	"reflect"
 	"strconv"
@@ -197,6 +198,8 @@ func (r *streamReader) checkAccount(account string, history []accountEvent) {
 		return
 	}
 	for _, e := range list {
+		name := fmt.Sprintf("chain of event %d of %s in the stream", e.seq, account)
+		checkEqual(r.w, name, e.fields["chain"], history[e.seq-1].Chain)
 		if want := string(history[e.seq-1].Event); e.accountView() != want {
 			r.w.Errorf("event %d of %s in the stream:\ngot  %s\nwant %s", e.seq, account, e.accountView(), want)
 		}

@@ -166,12 +166,14 @@ func shownPattern(shown string) *regexp.Regexp {
 	pattern := regexp.QuoteMeta(removeSpace(shown))
 	pattern = strings.ReplaceAll(pattern, "…", `.*?`)
 	pattern = shownID.ReplaceAllLiteralString(pattern, `[0-9a-f-]{36}`)
+	pattern = shownChain.ReplaceAllLiteralString(pattern, `"chain":"[0-9a-f]{16}"`)
 	pattern = shownTime.ReplaceAllLiteralString(pattern, `\d{4}-\d\d-\d\dT[\d:.]+Z`)
 	return regexp.MustCompile(`^` + pattern + `$`)
 }
 
 var (
-	shownID = regexp.MustCompile(`[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
+	shownID    = regexp.MustCompile(`[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
+	shownChain = regexp.MustCompile(`"chain":"[0-9a-f]{16}"`)
 	// In a quoted pattern the point has a backslash.
 	shownTime = regexp.MustCompile(`\d{4}-\d\d-\d\dT[\d:]+\\?\.\d+Z`)
 )
