@@ -50,7 +50,7 @@ func (g *Gateway) findBalance(ctx context.Context, account string) (b bus.Balanc
 
 	// The core's answer is not cached. The next answer would claim to be from Redis, and without
 	// Redis nothing would mark it as outdated.
-	b, ok, err = g.core.Balance(ctx, account)
+	b, ok, err = g.coreBalances.readBalance(ctx, account)
 	if err != nil || !ok {
 		return bus.Balance{}, sourceNone, err
 	}

@@ -76,6 +76,7 @@ type Gateway struct {
 	cfg             Config
 	verifier        *auth.Verifier
 	core            *coreclient.Client
+	coreBalances    *coreBalances
 	tail            *tail.Tail
 	cache           *cache.Balances
 	hub             *ws.Hub
@@ -104,6 +105,7 @@ func New(ctx context.Context, rdb redis.UniversalClient, core *coreclient.Client
 		recheck:  make(chan struct{}, 1),
 		draining: make(chan struct{}),
 	}
+	g.coreBalances = newCoreBalances(core.Balance)
 	g.limitLog.Interval = streamLogInterval
 	g.layout = redisconn.NewWatch(rdb, cfg.Keys, redisconn.WatchConfig{
 		Logger:   cfg.Logger,
