@@ -75,6 +75,7 @@ func (c *conn) handleMessage(isText bool, message []byte) bool {
 // closeOnReadError ends the connection after the reader has failed.
 func (c *conn) closeOnReadError(err error) {
 	code, closedByClient := netconn.CloseStatus(err)
+	var violation *netconn.ProtocolError
 	switch {
 	case errors.Is(err, netconn.ErrTooBig):
 		c.session.hub.metrics.CountLimit(metrics.LimitMessageBytes)
@@ -87,6 +88,8 @@ func (c *conn) closeOnReadError(err error) {
 	case netconn.IsTimeout(err):
 		c.session.hub.metrics.CountLimit(metrics.LimitMessageTime)
 		c.closeWith(protocol.CloseAuthTimeout, protocol.MessageTimeout)
+	case errors.As(err, &violation):
+		c.closeWith(protocol.CloseProtocol, violation.Error())
 	case closedByClient:
 		c.setCloseCode(protocol.CloseCode(code), "closed by the client")
 	default:
@@ -185,6 +188,9 @@ func closeFrameText(code protocol.CloseCode, reason string) string {
 		return protocol.Truncate(code.Reason()+": "+reason, maxCloseText)
 	case code == protocol.CloseAuthTimeout && reason == protocol.MessageTimeout:
 		return protocol.MessageTimeout
+	case code == protocol.CloseProtocol:
+		// The library names the violation in the close frames that it sends by itself.
+		return protocol.Truncate(reason, maxCloseText)
 	}
 
 	return code.Reason()

@@ -66,7 +66,7 @@
 //     is refused with 400.
 //   - The text of a close frame is the reason in docs/protocol.md. For 4410 the administrator's
 //     reason follows it. For 4408 it is message_timeout when a message is not completed in time.
-//     The library closes with 1002 and a text of its own.
+//     For 1002 it names the violation.
 //   - WebSocket pings and pongs of the client count as frames.
 //   - A stream of server-sent events is one subscription named wallet. Its last frame is closed,
 //     with the close code that a WebSocket client would receive.

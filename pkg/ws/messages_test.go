@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
@@ -31,8 +33,8 @@ func TestTooLargeMessageClosesConnection(t *testing.T) {
 	checkEqual(t, "close text", c.expectClose(protocol.CloseTooBig), "message_too_big")
 }
 
-// An incomplete message and an invalid WebSocket frame are answered with a close frame.
-func TestBrokenMessageIsAnsweredWithCloseFrame(t *testing.T) {
+// An incomplete message is answered with a close frame.
+func TestIncompleteMessageIsAnsweredWithCloseFrame(t *testing.T) {
 	g := newGateway(t, Config{MessageTimeout: 100 * time.Millisecond})
 	for name, tc := range map[string]struct {
 		sent []byte
@@ -49,26 +51,6 @@ func TestBrokenMessageIsAnsweredWithCloseFrame(t *testing.T) {
 			code: 4408,
 			text: "message_timeout",
 		},
-		"reserved bits": {
-			sent: []byte{0xf1, 0x80, 0, 0, 0, 0},
-			code: 1002,
-			text: "rsv",
-		},
-		"unknown opcode": {
-			sent: rawFrame(true, 3, ""),
-			code: 1002,
-			text: "opcode",
-		},
-		"fragmented ping": {
-			sent: rawFrame(false, 9, ""),
-			code: 1002,
-			text: "fragmented",
-		},
-		"continuation of nothing": {
-			sent: rawFrame(true, 0, "x"),
-			code: 1002,
-			text: "continuation",
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			conn := g.dialRaw("user:u1")
@@ -78,12 +60,62 @@ func TestBrokenMessageIsAnsweredWithCloseFrame(t *testing.T) {
 			}
 			code, text := readCloseFrame(t, conn)
 			checkEqual(t, "close code", code, tc.code)
-			if !strings.Contains(text, tc.text) {
-				t.Errorf("close text: got %q, want text with %q", text, tc.text)
-			}
+			checkEqual(t, "close text", text, tc.text)
 			_ = conn.Close()
 		})
 	}
+}
+
+// A frame that violates RFC 6455 is answered with close code 1002 and a text that names the
+// violation, before and after authentication.
+func TestInvalidFrameIsAnsweredWithProtocolError(t *testing.T) {
+	impossible := binary.BigEndian.AppendUint64([]byte{0x81, 0x80 | 127}, 1<<63)
+	var masked [4]byte
+	reg := prometheus.NewRegistry()
+	g := newGateway(t, Config{Registerer: reg})
+	connections := 0
+	for name, tc := range map[string]struct {
+		sent []byte
+		text string // a part of the close text
+	}{
+		"unmasked":                  {[]byte{0x81, 2, '{', '}'}, "unmasked"},
+		"unmasked ping":             {[]byte{0x89, 0}, "unmasked"},
+		"unmasked in a message":     {append(rawFrame(false, 1, "{"), 0x80, 1, '}'), "unmasked"},
+		"length with the top bit":   {append(impossible, masked[:]...), "length"},
+		"all bits of the length":    {bytes.Repeat([]byte{0xff}, 14), "length"},
+		"ping of 126 bytes":         {rawFrame(true, 9, strings.Repeat("p", 126)), "length"},
+		"close of 126 bytes":        {rawFrame(true, 8, strings.Repeat("c", 126)), "length"},
+		"close of one byte":         {rawFrame(true, 8, "c"), "too small"},
+		"close with code 1005":      {rawFrame(true, 8, "\x03\xed"), "status code"},
+		"fragmented ping":           {rawFrame(false, 9, ""), "fragmented"},
+		"reserved bits":             {[]byte{0xf1, 0x80, 0, 0, 0, 0}, "rsv"},
+		"compression was not asked": {[]byte{0xc1, 0x80, 0, 0, 0, 0}, "rsv"},
+		"unknown opcode":            {rawFrame(true, 3, ""), "opcode"},
+		"unknown control opcode":    {rawFrame(true, 11, ""), "opcode"},
+		"continuation of nothing":   {rawFrame(true, 0, "x"), "continuation"},
+		"message in a message":      {append(rawFrame(false, 1, "{"), rawFrame(true, 1, "}")...), "previous message"},
+	} {
+		for when, accounts := range map[string][]string{
+			"before authentication": nil,
+			"after authentication":  {"user:u1"},
+		} {
+			t.Run(name+" "+when, func(t *testing.T) {
+				conn := g.dialRaw(accounts...)
+				connections++
+				_, err := conn.Write(tc.sent)
+				if err != nil {
+					t.Fatal(err)
+				}
+				code, text := readCloseFrame(t, conn)
+				checkEqual(t, "close code", code, 1002)
+				if !strings.Contains(text, tc.text) {
+					t.Errorf("close text: got %q, want text with %q", text, tc.text)
+				}
+				_ = conn.Close()
+			})
+		}
+	}
+	waitForMetric(t, reg, "gateway_closes_total", "1002", float64(connections))
 }
 
 // readCloseFrame reads until a close frame has arrived. All other frames must be ASCII.

@@ -53,6 +53,24 @@ func (c *Conn) WasActive() bool {
 // ErrTooBig is returned by ReadMessages when a message has more than Config.MaxMessageBytes.
 var ErrTooBig = errors.New("the message is too big")
 
+// A ProtocolError is returned by ReadMessages when a frame of the client violates RFC 6455.
+type ProtocolError struct {
+	cause error // of the library
+}
+
+// Error implements error. It names the violation.
+func (e *ProtocolError) Error() string {
+	innermost := e.cause
+	for {
+		cause := errors.Unwrap(innermost)
+		if cause == nil {
+			return innermost.Error()
+		}
+
+		innermost = cause
+	}
+}
+
 // IsTimeout reports whether a read or a write exceeded its deadline.
 func IsTimeout(err error) bool {
 	var netErr net.Error

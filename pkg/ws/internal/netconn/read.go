@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"sync"
 	"time"
 
@@ -22,20 +23,39 @@ var messages = sync.Pool{
 // message is valid until handle returns.
 //
 // The error is ErrTooBig for a message that is too long, an IsTimeout error for a message that the
-// client does not complete in time, an error that CloseStatus recognizes when the client closed, or
-// another error of the connection.
+// client does not complete in time, an error that CloseStatus recognizes when the client closed, a
+// *ProtocolError for a frame that violates the WebSocket protocol, or another error of the
+// connection.
 func (c *Conn) ReadMessages(handle func(isText bool, message []byte) bool) error {
 	for {
 		kind, r, err := c.ws.Reader(context.Background())
 		if err != nil {
-			return err
+			return c.explainReadError(err)
 		}
 
 		open, err := c.readMessage(kind, r, handle)
-		if err != nil || !open {
-			return err
+		if err != nil {
+			return c.explainReadError(err)
+		}
+		if !open {
+			return nil
 		}
 	}
+}
+
+// explainReadError returns a *ProtocolError if the library refused a frame of the client. The
+// library has no type for these errors, and it sends a close frame for some of them only. They are
+// the errors that are left when the socket works and neither side has closed the connection.
+func (c *Conn) explainReadError(err error) error {
+	_, closedByClient := CloseStatus(err)
+	switch {
+	case closedByClient, errors.Is(err, ErrTooBig):
+		return err
+	case c.socket.failed.Load(), c.closing.Load(), errors.Is(err, net.ErrClosed):
+		return err
+	}
+
+	return &ProtocolError{cause: err}
 }
 
 // readMessage reads one message and calls handle. It returns the result of handle.

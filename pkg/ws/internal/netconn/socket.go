@@ -32,6 +32,7 @@ type socket struct {
 	net.Conn
 	readAhead []byte      // bytes that the HTTP server read after the handshake request
 	received  atomic.Bool // the client sent something
+	failed    atomic.Bool // the library could not read or write
 	raw       *rawWriter  // nil: this kind of connection cannot be written to without waiting
 
 	mu        sync.Mutex // held while writing; protects the fields below
@@ -72,6 +73,9 @@ func (s *socket) Read(p []byte) (int, error) {
 	if n > 0 && !s.received.Load() {
 		s.received.Store(true)
 	}
+	if err != nil {
+		s.failed.Store(true)
+	}
 
 	return n, err
 }
@@ -83,6 +87,16 @@ const (
 
 // Write implements net.Conn. Only the library calls it, with one control frame.
 func (s *socket) Write(p []byte) (int, error) {
+	n, err := s.writeControl(p)
+	if err != nil {
+		s.failed.Store(true)
+	}
+
+	return n, err
+}
+
+// writeControl writes a control frame.
+func (s *socket) writeControl(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 

@@ -9,6 +9,7 @@ type CloseCode int
 const (
 	CloseNormal       CloseCode = 1000
 	CloseGoingAway    CloseCode = 1001
+	CloseProtocol     CloseCode = 1002 // its text names the violation
 	CloseAbnormal     CloseCode = 1006 // never sent: the connection broke
 	CloseTooBig       CloseCode = 1009
 	CloseInternal     CloseCode = 1011
@@ -62,7 +63,7 @@ func (c CloseCode) Reason() string {
 		return "slow_consumer"
 	case CloseRateLimited:
 		return "rate_limited"
-	case CloseNormal, CloseAbnormal:
+	case CloseNormal, CloseProtocol, CloseAbnormal:
 	}
 
 	return ""
