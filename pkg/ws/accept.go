@@ -57,6 +57,7 @@ func (h *Hub) admitHandshake(r *http.Request, a Authenticator) (*Identity, *HTTP
 // checkRequest makes the checks that do not depend on the identity of the client.
 func (h *Hub) checkRequest(r *http.Request) *HTTPError {
 	hasOrigin := r.Header.Get("Origin") != ""
+	hasTwoTokens := len(r.Header["Authorization"]) > 1
 	switch {
 	case r.Method != http.MethodGet: // a route for GET also receives HEAD
 		return &HTTPError{
@@ -71,6 +72,10 @@ func (h *Hub) checkRequest(r *http.Request) *HTTPError {
 		return overloadedError(http.StatusServiceUnavailable, "too many new connections")
 	case hasOrigin && !h.cfg.CheckOrigin(r):
 		return forbiddenError("the origin is not allowed")
+	case hasTwoTokens: // which of them counts would depend on the reader
+		refused := invalidRequestError("the Authorization header must be given only once")
+		refused.Pointer = "/authorization"
+		return refused
 	}
 
 	return nil

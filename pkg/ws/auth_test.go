@@ -165,6 +165,18 @@ func invalidTokens(t *testing.T) map[string]string {
 	}
 }
 
+func TestTwoAuthorizationHeadersAreRefused(t *testing.T) {
+	g := newGateway(t, Config{})
+	token := "Bearer " + mintTokenFor(t, "user:u1")
+	resp := g.expectRefused(http.Header{"Authorization": {token, token}}, http.StatusBadRequest)
+	var body HTTPError
+	err := json.NewDecoder(resp.Body).Decode(&body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkEqual(t, "pointer", body.Pointer, "/authorization")
+}
+
 func TestInvalidTokenInHeaderIsRefused(t *testing.T) {
 	g := newGateway(t, Config{})
 	for name, token := range invalidTokens(t) {

@@ -11,7 +11,7 @@ type HTTPError struct {
 	Status  int    // HTTP status
 	Code    string // for programs, such as unauthorized
 	Detail  string // for people
-	Pointer string // JSON pointer to the invalid query parameter; "/": the whole query; "": none
+	Pointer string // JSON pointer to the invalid parameter or header; "/": the whole query; "": none
 
 	retryAfter time.Duration // for the header Retry-After; 0: no header
 }

@@ -41,6 +41,7 @@ func TestInvalidStreamQueryIsRefused(t *testing.T) {
 		header http.Header
 	}{
 		"two tokens":          {"access_token=" + token, header},
+		"two headers":         {"", http.Header{"Authorization": {"Bearer " + token, "Bearer " + token}}},
 		"invalid account":     {"accounts=nonsense", header},
 		"65 accounts":         {"accounts=" + queryList(65, "user:u%d"), header},
 		"33 types":            {"types=" + queryList(33, "t%d"), header},
