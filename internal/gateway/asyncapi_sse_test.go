@@ -79,12 +79,13 @@ func (w *world) checkParameters(doc *document, query map[string]any) {
 }
 
 var (
-	idLine    = regexp.MustCompile(`^id: \S+$`)
-	retryLine = regexp.MustCompile(`^retry: \d+$`)
+	idLine      = regexp.MustCompile(`^id: \S+$`)
+	normalRetry = regexp.MustCompile(`^retry: 3000$`)
+	drainRetry  = regexp.MustCompile(`^retry: \d{4,}$`)
 )
 
 // expectFrames reads frames with these ops, in that order. It also checks the lines before their
-// data: an id if the frame changes the client's position, and retry with the frame reconnect.
+// data: an id if the frame changes the client's position, and retry with welcome and reconnect.
 func (s *checkedStream) expectFrames(ops ...string) {
 	s.Helper()
 	for _, op := range ops {
@@ -128,8 +129,10 @@ func (s *checkedStream) checkLines(op string, lines []string) {
 		if s.hasIDs {
 			want = idLine
 		}
+	case "welcome":
+		want = normalRetry
 	case "reconnect":
-		want = retryLine
+		want = drainRetry
 	}
 	if want == nil {
 		if len(lines) > 0 {
@@ -156,6 +159,10 @@ func (w *world) checkServerSentEvents(doc *document) {
 		"snapshot":  false,
 	})
 	filtered.expectFrames("welcome", "subscribed", "event", "event", "event")
+	for _, name := range []string{"lastEventId", "Last-Event-ID"} {
+		resumed := w.openStream(doc, own, map[string]any{name: "user:u1=18"})
+		resumed.expectFrames("welcome", "subscribed", "event")
+	}
 	inQuery := w.openStream(doc, "", map[string]any{"access_token": own, "snapshot": true})
 	inQuery.expectFrames("welcome", "subscribed")
 	all := w.openStream(doc, w.tokenFor(time.Hour, auth.ScopeEvents), map[string]any{"accounts": "*"})

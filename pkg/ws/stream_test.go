@@ -188,6 +188,32 @@ func TestStreamResumes(t *testing.T) {
 		s.expectSubscribed(4, true)
 		s.expectEvents("user:u1", 5, 7)
 	})
+	for _, name := range []string{"lastEventId", "Last-Event-ID"} {
+		t.Run("after the parameter "+name, func(t *testing.T) { // it is newer than after
+			s := g.openStreamFor(t, "after=user:u1=1&"+name+"=user:u1%3D5", "", "user:u1")
+			s.expectSubscribed(5, true)
+			s.expectEvents("user:u1", 6, 7)
+		})
+		t.Run("after the header instead of "+name, func(t *testing.T) {
+			s := g.openStreamFor(t, name+"=user:u1=5", "user:u1=4", "user:u1")
+			s.expectSubscribed(4, true)
+			s.expectEvents("user:u1", 5, 7)
+		})
+		t.Run("after the accounts of "+name, func(t *testing.T) {
+			s := g.openStreamFor(t, name+"=user:u1=6,user:u9=1", "", "user:u1")
+			s.expectSubscribed(6, true)
+			s.expectEvents("user:u1", 7, 7)
+		})
+		t.Run("after an empty "+name, func(t *testing.T) { // before the first event
+			s := g.openStreamFor(t, "after=user:u1=6&"+name+"=", "", "user:u1")
+			s.expectSubscribed(6, true)
+			s.expectEvents("user:u1", 7, 7)
+		})
+	}
+	t.Run("after two equal parameters", func(t *testing.T) {
+		s := g.openStreamFor(t, "lastEventId=user:u1=6&Last-Event-ID=user:u1=6", "", "user:u1")
+		s.expectSubscribed(6, true)
+	})
 	t.Run("after the parameter", func(t *testing.T) {
 		s := g.openStreamFor(t, "after=user:u1=6&snapshot=false", "", "user:u1")
 		s.expectFrame("subscribed")
@@ -297,6 +323,13 @@ func TestStreamEndsWithDrain(t *testing.T) {
 	s := g.openExpiringStream(t, time.Hour)
 	g.hub.Drain(t.Context(), 5*time.Millisecond)
 	s.expectFrame("reconnect")
-	checkEqual(t, "retry", s.retry, "5")
+	checkEqual(t, "retry", s.retry, "1000") // not 5
 	s.expectEnd(protocol.CloseRestart)
+}
+
+// A browser keeps the delay of its last stream, so each stream sets it.
+func TestStreamStartsWithNormalRetry(t *testing.T) {
+	g := newGateway(t, Config{})
+	s := g.openExpiringStream(t, time.Hour)
+	checkEqual(t, "retry", s.retry, "3000")
 }

@@ -57,6 +57,9 @@ func TestInvalidStreamQueryIsRefused(t *testing.T) {
 		"id of two digits":    {"", addLastEventID(token, "17")},
 		"id of eight letters": {"", addLastEventID(token, "nonsense")},
 		"id without seqs":     {"", addLastEventID(token, "0123abcd")},
+		"id in a parameter":   {"lastEventId=17", header},
+		"id twice":            {"lastEventId=user:u1=1&lastEventId=user:u1=1", header},
+		"two different ids":   {"lastEventId=user:u1=1&Last-Event-ID=user:u1=2", header},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g.checkStreamRefusal(t, tc.query, tc.header, http.StatusBadRequest)

@@ -32,7 +32,17 @@ func (s *EventStream) AppendEvent(
 	return appendData(dst, frame)
 }
 
+// The delays after which a client of server-sent events connects again, in milliseconds. A browser
+// keeps a delay until it gets another one, and uses it for failed connections, too. So the first
+// frame of each stream sets it back to normalRetry, and the delay of a drain is never below
+// minRetry.
+const (
+	normalRetry = 3000
+	minRetry    = 1000
+)
+
 var (
+	welcomePrefix    = []byte(`{"op":"welcome"`)
 	subscribedPrefix = []byte(`{"op":"subscribed"`)
 	resyncPrefix     = []byte(`{"op":"resync"`)
 	reconnectPrefix  = []byte(`{"op":"reconnect"`)
@@ -41,6 +51,8 @@ var (
 // AppendFrame appends a frame that is not an event frame.
 func (s *EventStream) AppendFrame(dst, frame []byte) []byte {
 	switch {
+	case bytes.HasPrefix(frame, welcomePrefix): // the first frame
+		dst = appendRetry(dst, normalRetry)
 	case bytes.HasPrefix(frame, subscribedPrefix):
 		s.setSubscribed(frame)
 		dst = s.appendID(dst)
@@ -48,7 +60,7 @@ func (s *EventStream) AppendFrame(dst, frame []byte) []byte {
 		s.setResynced(frame)
 		dst = s.appendID(dst)
 	case bytes.HasPrefix(frame, reconnectPrefix):
-		dst = appendRetry(dst, frame)
+		dst = appendReconnect(dst, frame)
 	}
 
 	return appendData(dst, frame)
@@ -78,16 +90,21 @@ func (s *EventStream) setResynced(frame []byte) {
 	s.Position.Set(resync.Account, resync.Seq, resync.Chain)
 }
 
-// appendRetry appends the reconnection delay of a reconnect frame as a retry field.
-func appendRetry(dst, frame []byte) []byte {
+// appendReconnect appends the delay of a reconnect frame as a retry field.
+func appendReconnect(dst, frame []byte) []byte {
 	var reconnect struct{ AfterMs int64 }
 	err := json.Unmarshal(frame, &reconnect)
 	if err != nil {
 		return dst
 	}
 
+	return appendRetry(dst, max(minRetry, reconnect.AfterMs))
+}
+
+// appendRetry appends a retry field.
+func appendRetry(dst []byte, milliseconds int64) []byte {
 	dst = append(dst, "retry: "...)
-	dst = strconv.AppendInt(dst, reconnect.AfterMs, 10)
+	dst = strconv.AppendInt(dst, milliseconds, 10)
 
 	return append(dst, '\n')
 }

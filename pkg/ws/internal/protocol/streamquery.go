@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"cmp"
 	"maps"
 	"net/http"
 	"net/url"
@@ -12,15 +13,19 @@ import (
 )
 
 // lastEventID is the header in which a browser returns the id of the last event that it received.
-const lastEventID = "Last-Event-ID"
+// Clients that cannot set headers send it as a query parameter of this name or of the other one.
+const (
+	lastEventID      = "Last-Event-ID"
+	lastEventIDParam = "lastEventId"
+)
 
 // A StreamQuery is the parsed query of a request for an event stream.
 type StreamQuery struct {
 	Token     string      // access_token; empty when absent
 	Subscribe ClientFrame // without After and Chain, which SetAfter fills
 
-	position       string // empty when absent
-	positionSource string // the parameter or header that gave the position
+	after  string // the parameter after; empty when absent
+	lastID string // the id of the last event that the client received; empty when absent
 }
 
 // A QueryError says why a query is refused.
@@ -46,11 +51,10 @@ func ParseStreamQuery(r *http.Request) (*StreamQuery, *QueryError) {
 		}
 	}
 
-	// The browser keeps the URL of the first request, so the header is newer than the parameter.
+	// A client may keep the URL of an earlier request, so the header is newer than the parameters.
 	id := r.Header.Get(lastEventID)
 	if id != "" {
-		q.position = id
-		q.positionSource = lastEventID
+		q.lastID = id
 	}
 
 	return q, nil
@@ -85,8 +89,14 @@ func (q *StreamQuery) setParameter(name string, values []string) (problem string
 		snapshot := value == "true"
 		q.Subscribe.Snapshot = &snapshot
 	case "after":
-		q.position = value
-		q.positionSource = name
+		q.after = value
+	case lastEventID, lastEventIDParam:
+		bothDiffer := q.lastID != "" && value != "" && q.lastID != value
+		if bothDiffer {
+			return lastEventID + " and " + lastEventIDParam + " must be equal if both are given"
+		}
+
+		q.lastID = cmp.Or(q.lastID, value)
 	case "access_token":
 		q.Token = value
 	default:
@@ -115,19 +125,24 @@ func (q *StreamQuery) listField(name string) *[]string {
 // SetAfter sets Subscribe.After and Subscribe.Chain from the position in the request, if there is
 // one. It returns an error text, or "".
 //
-// The browser sends Last-Event-ID by itself, so the header may name accounts that the client no
-// longer subscribes to. SetAfter ignores them.
+// The client's library sends the id of the last event by itself, and that is newer than after. The
+// id may name accounts that the client no longer subscribes to. SetAfter ignores them.
 func (q *StreamQuery) SetAfter(accounts []string) (problem string) {
-	if q.position == "" {
+	position := cmp.Or(q.lastID, q.after)
+	if position == "" {
 		return ""
 	}
 
-	after, ok := ParsePosition(q.position, accounts)
-	if !ok {
-		return q.positionSource + " must be an event id of this stream"
+	after, ok := ParsePosition(position, accounts)
+	switch {
+	case ok:
+	case q.lastID != "":
+		return lastEventID + " must be an event id of this stream"
+	default:
+		return "after must be an event id of this stream"
 	}
 
-	if q.positionSource == lastEventID {
+	if q.lastID != "" {
 		maps.DeleteFunc(after, func(account string, _ Point) bool {
 			return !slices.Contains(accounts, account)
 		})
