@@ -14,9 +14,9 @@
 //
 // # Keys from a URL
 //
-// Run fetches the JWKS at once and whenever it is older than JWKSRefresh. A token with an unknown
-// kid also causes a fetch, at most one per JWKSRetry whatever clients send. While the URL cannot be
-// reached the known keys stay valid. As long as it never answered, a token that no other key
+// Run fetches the JWKS at once and whenever it is older than JWKSRefresh. A token also causes a
+// fetch if no key verifies it and none has its kid, or if it has no kid: at most one per JWKSRetry
+// whatever clients send. While the URL cannot be reached the known keys stay valid. As long as it never answered, a token that no other key
 // verifies is refused with ErrUnavailable. Published reports the state.
 //
 // # The token cache

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -118,10 +119,11 @@ func (v *Verifier) Published() Published {
 	return p
 }
 
-// findKeys returns the keys for an algorithm: those with the given kid, or all of them when the token
-// has no kid. A fetch that fails leaves the known keys as they are.
+// findKeys returns the keys for an algorithm that fit a token: those with its kid and those without
+// kid, or all of them when the token has no kid. It fetches the keys if it knows none, or if they
+// are old. A fetch that fails leaves the known keys as they are.
 func (j *jwks) findKeys(ctx context.Context, alg, kid string) []jwt.VerificationKey {
-	found, fresh, never := j.knownKeys(alg, kid)
+	found, fresh := j.knownKeys(alg, kid)
 	switch {
 	case len(found) > 0 && fresh:
 		return found
@@ -134,12 +136,32 @@ func (j *jwks) findKeys(ctx context.Context, alg, kid string) []jwt.Verification
 	default:
 		// There is no key to verify with. If somebody fetches already, wait: the missing key may
 		// be in that answer.
-		if never || !fresh || kid != "" {
-			j.fetchLocked(context.WithoutCancel(ctx))
-		}
+		j.fetchLocked(context.WithoutCancel(ctx))
 	}
-	found, _, _ = j.knownKeys(alg, kid)
+	found, _ = j.knownKeys(alg, kid)
 	return found
+}
+
+// fetchNewKeys fetches the keys for a token that no known key verifies. It reports whether the keys
+// have been fetched again since the given version, so that the token must be verified again. If a
+// key has the token's kid, it does nothing: the signature is wrong then.
+func (j *jwks) fetchNewKeys(ctx context.Context, alg, kid string, since keysVersion) bool {
+	if j == nil || j.hasKey(alg, kid) {
+		return false
+	}
+
+	j.fetchLocked(context.WithoutCancel(ctx))
+	return j.currentVersion().number != since.number
+}
+
+// hasKey reports whether a known key has the token's kid.
+func (j *jwks) hasKey(alg, kid string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+
+	return kid != "" && slices.ContainsFunc(j.keys, func(k publishedKey) bool {
+		return k.alg == alg && k.kid == kid
+	})
 }
 
 // refreshKeys fetches the keys whenever they are old, until ctx ends.
@@ -165,8 +187,8 @@ func (j *jwks) fetchLocked(ctx context.Context) {
 }
 
 // knownKeys returns the known keys for findKeys. It reports whether the keys need not be fetched
-// again, and whether no keys were ever fetched.
-func (j *jwks) knownKeys(alg, kid string) (found []jwt.VerificationKey, fresh, never bool) {
+// again.
+func (j *jwks) knownKeys(alg, kid string) (found []jwt.VerificationKey, fresh bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 
@@ -175,7 +197,7 @@ func (j *jwks) knownKeys(alg, kid string) (found []jwt.VerificationKey, fresh, n
 			found = append(found, k.key)
 		}
 	}
-	return found, j.isFresh(), j.fetched.IsZero()
+	return found, j.isFresh()
 }
 
 // fetchKeys fetches the keys, unless somebody tried within the retry interval. The caller holds

@@ -3,6 +3,9 @@ package auth_test
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -329,4 +332,91 @@ func TestRunFetchesKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// A token that no known key verifies causes a fetch if its key may be new: it has a kid that no key
+// has, or no kid. Keys without kid, which fit every token, do not prevent that. There is at most
+// one fetch in the retry interval.
+func TestTokensOfNewKeysCauseOneFetch(t *testing.T) {
+	k := testKeys()
+	newKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	withoutKid := func(key jwk) jwk {
+		delete(key, "kid")
+		return key
+	}
+	method := jwt.SigningMethodES256
+	for name, tc := range map[string]struct {
+		before, after jwk
+		kid           string // of the token that the new key signs
+	}{
+		"kid, keys without kid":           {withoutKid(ecJWK(k.ec, "")), ecJWK(newKey, "new"), "new"},
+		"kid, both keys without kid":      {withoutKid(ecJWK(k.ec, "")), withoutKid(ecJWK(newKey, "")), "new"},
+		"kid, keys with kid":              {ecJWK(k.ec, "old"), ecJWK(newKey, "new"), "new"},
+		"no kid, keys without kid":        {withoutKid(ecJWK(k.ec, "")), withoutKid(ecJWK(newKey, "")), ""},
+		"no kid, keys with kid":           {ecJWK(k.ec, "old"), ecJWK(newKey, "new"), ""},
+		"no kid, keys for other algs":     {rsaJWK(k.rsa, "old"), ecJWK(newKey, "new"), ""},
+		"kid, keys for other algs":        {rsaJWK(k.rsa, "old"), ecJWK(newKey, "new"), "new"},
+		"kid of a key for another alg":    {rsaJWK(k.rsa, "new"), ecJWK(newKey, "new"), "new"},
+		"no kid, no kids and other algs":  {withoutKid(rsaJWK(k.rsa, "")), withoutKid(ecJWK(newKey, "")), ""},
+		"kid, an empty kid is not a kid":  {ecJWK(k.ec, ""), ecJWK(newKey, "new"), "new"},
+		"no kid, an empty kid is no kid":  {ecJWK(k.ec, ""), ecJWK(newKey, ""), ""},
+		"kid, the new key has no kid yet": {ecJWK(k.ec, "old"), withoutKid(ecJWK(newKey, "")), "new"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := newJWKSServer(t, tc.before)
+			clock := newClock()
+			v := newVerifier(t, auth.Config{JWKSURL: server.URL, HTTPClient: server.Client(), Now: clock.now})
+			signed := signToken(t, method, newKey, tc.kid, nil)
+			forged := signed[:len(signed)-8] + "AAAAAAAA"
+			for range 10 {
+				expectVerify(t, v, "new key before its publication", signed, auth.ErrInvalid)
+			}
+			expectFetches(t, server, 1)
+
+			server.setKeys(tc.after)
+			expectVerify(t, v, "new key within the retry interval", signed, auth.ErrInvalid)
+			clock.advance(11 * time.Second)
+			expectVerify(t, v, "new key after the retry interval", signed, nil)
+			expectFetches(t, server, 2)
+
+			for range 10 {
+				expectVerify(t, v, "forged token", forged, auth.ErrInvalid)
+			}
+			expectFetches(t, server, 2)
+		})
+	}
+}
+
+func expectFetches(t *testing.T, server *jwksServer, want int) {
+	t.Helper()
+	got := server.requestCount()
+	if got != want {
+		t.Errorf("fetches: got %d, want %d", got, want)
+	}
+}
+
+// A forged token whose kid a key has causes no fetch, and neither does a token that a key verifies.
+func TestTokensOfKnownKeysCauseNoFetch(t *testing.T) {
+	k := testKeys()
+	server := newJWKSServer(t, ecJWK(k.ec, "ec-1"), edJWK(k.ed, ""))
+	clock := newClock()
+	v := newVerifier(t, auth.Config{
+		JWKSURL:      server.URL,
+		HTTPClient:   server.Client(),
+		Now:          clock.now,
+		CachedTokens: -1,
+	})
+	signed := signToken(t, jwt.SigningMethodES256, k.ec, "ec-1", nil)
+	expectVerify(t, v, "first token", signed, nil)
+	for range 3 {
+		clock.advance(11 * time.Second)
+		expectVerify(t, v, "known kid", signed, nil)
+		expectVerify(t, v, "forged", signed[:len(signed)-8]+"AAAAAAAA", auth.ErrInvalid)
+		expectVerify(t, v, "no kid", signToken(t, jwt.SigningMethodES256, k.ec, "", nil), nil)
+		expectVerify(t, v, "kid of a key without kid", signToken(t, jwt.SigningMethodEdDSA, k.ed, "x", nil), nil)
+	}
+	expectFetches(t, server, 1)
 }

@@ -188,14 +188,38 @@ func (v *Verifier) parseToken(ctx context.Context, raw string) (*Claims, error) 
 		return nil, err
 	}
 
-	claims := new(tokenClaims)
-	token, err := v.parser.ParseWithClaims(raw, claims, func(token *jwt.Token) (any, error) {
-		return v.verificationKeys(ctx, token)
-	})
+	keys := v.jwks.currentVersion()
+	claims, token, err := v.parseSigned(ctx, raw)
+	if errors.Is(err, jwt.ErrTokenSignatureInvalid) && v.fetchNewKeys(ctx, token, keys) {
+		claims, token, err = v.parseSigned(ctx, raw)
+	}
 	if err != nil {
 		return nil, v.refuseToken(token, err)
 	}
 	return claims.toClaims()
+}
+
+// parseSigned checks the token's signature and claims. The token is not nil if its signature is not
+// valid.
+func (v *Verifier) parseSigned(ctx context.Context, raw string) (*tokenClaims, *jwt.Token, error) {
+	claims := new(tokenClaims)
+	token, err := v.parser.ParseWithClaims(raw, claims, func(token *jwt.Token) (any, error) {
+		return v.verificationKeys(ctx, token)
+	})
+	return claims, token, err
+}
+
+// fetchNewKeys fetches the published keys if a new one may verify the token. It reports whether the
+// token must be verified again.
+func (v *Verifier) fetchNewKeys(ctx context.Context, token *jwt.Token, since keysVersion) bool {
+	alg := token.Method.Alg()
+	return alg != algHS256 && v.jwks.fetchNewKeys(ctx, alg, keyID(token), since)
+}
+
+// keyID returns the kid of the token's header, or "".
+func keyID(token *jwt.Token) string {
+	kid, _ := token.Header["kid"].(string)
+	return kid
 }
 
 // refuseToken turns the parser's errors, some of which quote the token, into our own.
@@ -271,8 +295,7 @@ func (v *Verifier) verificationKeys(ctx context.Context, token *jwt.Token) (any,
 	alg := token.Method.Alg()
 	keys := slices.Clone(v.static[alg])
 	if v.jwks != nil && alg != algHS256 {
-		kid, _ := token.Header["kid"].(string)
-		keys = append(keys, v.jwks.findKeys(ctx, alg, kid)...)
+		keys = append(keys, v.jwks.findKeys(ctx, alg, keyID(token))...)
 	}
 
 	switch {
