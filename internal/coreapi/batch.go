@@ -37,7 +37,7 @@ type batchItem struct {
 	QueueItemID      string `json:"queueItemId,omitempty" minLength:"1" maxLength:"255" example:"queue-1" doc:"For hold, settle, refund and partial_settle."`
 	FeatureType      string `json:"featureType,omitempty" minLength:"1" maxLength:"64" example:"chip_menu" doc:"For hold."`
 	ExpiresInSeconds *int64 `json:"expiresInSeconds,omitempty" minimum:"1" maximum:"31536000" doc:"For hold."`
-	Metadata         object `json:"metadata,omitempty" doc:"Any JSON object of at most 8 KiB."`
+	Metadata         object `json:"metadata,omitempty" doc:"Any JSON object of at most 8 KiB that nests at most 16 levels deep."`
 	CorrelationID    string `json:"correlationId,omitempty" maxLength:"255" doc:"Your own reference for the operation. The default is the traceparent header."`
 }
 

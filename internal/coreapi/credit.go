@@ -11,7 +11,7 @@ import (
 type creditBody struct {
 	Amount        int64  `json:"amount" minimum:"1" maximum:"9007199254740991" example:"500" doc:"Whole points. 1.0, 1e3 and \"1\" are refused."`
 	Reason        string `json:"reason" pattern:"^[a-z][a-z0-9_]{0,63}$" example:"promotional_award" doc:"The reason, as a structured code."`
-	Metadata      object `json:"metadata,omitempty" doc:"Any JSON object of at most 8 KiB. It is stored with the ledger entries and sent with the events."`
+	Metadata      object `json:"metadata,omitempty" doc:"Any JSON object of at most 8 KiB that nests at most 16 levels deep. It is stored with the ledger entries and sent with the events."`
 	CorrelationID string `json:"correlationId,omitempty" maxLength:"255" example:"order-4711" doc:"Your own reference for the operation. It is stored with the ledger entries and sent with the events. The default is the traceparent header."`
 }
 

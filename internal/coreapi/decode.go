@@ -17,6 +17,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/redroomrewards/realtime/internal/httpserver"
+	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
@@ -173,20 +174,50 @@ type object []byte
 // UnmarshalJSONFrom accepts any JSON value. The ledger requires an object. A value that is nested
 // too deeply for the decoder also has too many bytes.
 func (o *object) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
-	start := dec.InputOffset()
-	value, err := dec.ReadValue()
+	before := dec.InputOffset()
+	value, err := readObject(dec)
 	var syntax *jsontext.SyntacticError
 	switch {
-	case errors.As(err, &syntax) && syntax.ByteOffset-start > wallet.MaxMetadata:
+	case errors.As(err, &syntax) && syntax.ByteOffset-before > wallet.MaxMetadata:
 		return errMetadataTooLarge
 	case err != nil:
 		return err
 	}
 
 	if value.Kind() != 'n' {
-		*o = slices.Clone([]byte(value))
+		*o = object(value)
 	}
 	return nil
+}
+
+// readObject returns a copy of the next value. If the ledger refuses it because it nests too deep,
+// readObject skips it without recursion and returns only as much of it as the ledger looks at.
+func readObject(dec *jsontext.Decoder) (jsontext.Value, error) {
+	kind := dec.PeekKind()
+	if kind == '{' || kind == '[' {
+		rest := dec.UnreadBuffer() // all of the body that follows
+		start, _, isDeep := bus.ScanValue(rest, wallet.MaxMetadataNesting)
+		if isDeep {
+			return skipDeepValue(dec, rest[start:])
+		}
+	}
+
+	value, err := dec.ReadValue()
+	return value.Clone(), err
+}
+
+// skipDeepValue skips the next value, which rest begins with. It returns a copy of its first bytes:
+// all of them, unless they are more than metadata may have.
+func skipDeepValue(dec *jsontext.Decoder, rest []byte) (jsontext.Value, error) {
+	first := jsontext.Value(rest[:min(len(rest), wallet.MaxMetadata+1)]).Clone()
+	err := dec.SkipValue()
+	if err != nil {
+		return nil, err
+	}
+
+	after := len(dec.UnreadBuffer())
+	size := len(rest) - after
+	return first[:min(len(first), size)], nil
 }
 
 // rawJSON returns the object in the ledger's type.

@@ -14,7 +14,7 @@ type holdBody struct {
 	QueueItemID      string `json:"queueItemId" minLength:"1" maxLength:"255" example:"queue-1" doc:"The queue item that the points are held for."`
 	FeatureType      string `json:"featureType" minLength:"1" maxLength:"64" example:"chip_menu" doc:"The feature that requests the hold."`
 	ExpiresInSeconds *int64 `json:"expiresInSeconds,omitempty" minimum:"1" maximum:"31536000" example:"3600" doc:"The core refunds the hold after this time, with the reason rope_drop_timeout. By default the hold does not expire."`
-	Metadata         object `json:"metadata,omitempty" doc:"Any JSON object of at most 8 KiB. It is stored with the ledger entries and sent with the events."`
+	Metadata         object `json:"metadata,omitempty" doc:"Any JSON object of at most 8 KiB that nests at most 16 levels deep. It is stored with the ledger entries and sent with the events."`
 	CorrelationID    string `json:"correlationId,omitempty" maxLength:"255" example:"order-4711" doc:"Your own reference for the operation. The default is the traceparent header."`
 }
 

@@ -65,3 +65,67 @@ func TestMetadataKeepsItsBytes(t *testing.T) {
 		}
 	})
 }
+
+// nestMetadata returns a JSON object that nests that many levels deep.
+func nestMetadata(levels int) string {
+	return strings.Repeat(`{"a":`, levels-1) + "{}" + strings.Repeat("}", levels-1)
+}
+
+// Metadata may nest 16 levels deep, because consumers of events in other languages fail on more.
+func TestDeepMetadataIsRefused(t *testing.T) {
+	onEachDatabase(t, func(h *harness) {
+		send := func(metadata string) request {
+			return request{
+				path: "/v1/accounts/user:u1/credits",
+				body: `{"amount":1,"reason":"admin_credit","metadata" : ` + metadata + `,"correlationId":"c"}`,
+			}
+		}
+		h.expect(http.StatusCreated, send(nestMetadata(16)))
+		h.expect(http.StatusCreated, send(`{"a":"`+strings.Repeat("[", 1000)+`"}`))
+		for name, metadata := range map[string]string{
+			"17 levels":    nestMetadata(17),
+			"1,000 levels": nestMetadata(1000),
+			"arrays":       `{"a":` + strings.Repeat("[", 4000) + strings.Repeat("]", 4000) + "}",
+			"an array":     strings.Repeat("[", 17) + strings.Repeat("]", 17),
+		} {
+			h.runCase(name, func(h *harness) {
+				a := h.expectInvalid(send(metadata))
+				if got := h.firstPointer(a.json); got != "/metadata" {
+					h.Errorf("pointer: got %s, want /metadata", got)
+				}
+			})
+		}
+		h.checkBalance("user:u1", 2, 0)
+	})
+}
+
+// In a batch, an operation whose metadata nest too deep is refused by itself.
+func TestDeepMetadataInBatchIsRefused(t *testing.T) {
+	onEachDatabase(t, func(h *harness) {
+		withMetadata := func(key, metadata string) item {
+			i := creditItem(key, 1)
+			i["metadata"] = json.RawMessage(metadata)
+			return i
+		}
+		results := h.sendBatch("",
+			withMetadata("k1", nestMetadata(16)),
+			withMetadata("k2", nestMetadata(17)),
+			withMetadata("k3", nestMetadata(1000)),
+			withMetadata("k4", `{"a":"`+strings.Repeat("m", 9<<10)+`","b":`+nestMetadata(16)+`}`),
+			withMetadata("k5", `{"a":`+strings.Repeat("[", 5000)+strings.Repeat("]", 5000)+"}"),
+			withMetadata("k6", "{}"),
+		)
+		for i, want := range []float64{201, 400, 400, 413, 413, 201} {
+			if got := results[i]["status"]; got != want {
+				h.Errorf("result %d: got %v, want status %v", i, results[i], want)
+			}
+		}
+		for i, want := range map[int]string{1: "/operations/1/metadata", 2: "/operations/2/metadata"} {
+			details, _ := results[i]["problem"].(map[string]any)
+			if got := h.firstPointer(details); got != want {
+				h.Errorf("pointer of result %d: got %s, want %s", i, got, want)
+			}
+		}
+		h.checkBalance("user:u1", 2, 0)
+	})
+}

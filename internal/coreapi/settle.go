@@ -13,7 +13,7 @@ type settleBody struct {
 	Amount        int64  `json:"amount" minimum:"1" maximum:"9007199254740991" example:"100" doc:"The full amount of the escrow."`
 	Reason        string `json:"reason" pattern:"^[a-z][a-z0-9_]{0,63}$" example:"performance_completed" doc:"The reason, as a structured code."`
 	QueueItemID   string `json:"queueItemId" minLength:"1" maxLength:"255" example:"queue-1" doc:"The queue item that closes the escrow."`
-	Metadata      object `json:"metadata,omitempty" doc:"Any JSON object of at most 8 KiB."`
+	Metadata      object `json:"metadata,omitempty" doc:"Any JSON object of at most 8 KiB that nests at most 16 levels deep."`
 	CorrelationID string `json:"correlationId,omitempty" maxLength:"255" example:"order-4711" doc:"Your own reference for the operation. The default is the traceparent header."`
 }
 

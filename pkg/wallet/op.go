@@ -42,7 +42,7 @@ type Op struct {
 	QueueItemID   string          // hold, settle, refund, partial_settle: 1 to 255 bytes
 	FeatureType   string          // hold: 1 to 64 bytes
 	ExpiresIn     time.Duration   // hold: time until the refund, in whole seconds. 0 means never.
-	Metadata      json.RawMessage // optional, a JSON object of at most MaxMetadata bytes
+	Metadata      json.RawMessage // optional, a JSON object of at most MaxMetadata bytes and MaxMetadataNesting levels
 	CorrelationID string          // optional, at most 255 bytes
 
 	// RequestID is optional and has at most 255 bytes. A retry may have another request id.

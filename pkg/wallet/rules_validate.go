@@ -20,6 +20,10 @@ const (
 	maxCorrelationID = 255 // also the limit of request ids and trace contexts
 )
 
+// MaxMetadataNesting is the number of levels that metadata may nest. JSON parsers in other languages
+// fail on deep nesting, and consumers of the events use them.
+const MaxMetadataNesting = 16
+
 // maxExpiresIn is 365 days.
 const maxExpiresIn = 31536000 * time.Second
 
@@ -252,6 +256,9 @@ func (v *validator) validateMetadata(m json.RawMessage) {
 	case m == nil:
 	case len(m) > MaxMetadata:
 		v.tooLarge = true
+	case bus.NestsDeeper(m, MaxMetadataNesting):
+		detail := fmt.Sprintf("metadata must nest at most %d levels deep", MaxMetadataNesting)
+		v.addProblem("/metadata", detail)
 	case !bus.ValidObject(m) || !utf8.Valid(m):
 		v.addProblem("/metadata", "metadata must be a JSON object")
 	}
