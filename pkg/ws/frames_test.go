@@ -195,7 +195,8 @@ func TestRefusedSubscriptionDoesNotCount(t *testing.T) {
 func TestFifthMalformedFrameClosesConnection(t *testing.T) {
 	g := newGateway(t, Config{})
 	c := g.login("user:u1")
-	for _, frame := range []string{`x`, `{"op":"nope"}`, `[]`, `{`} {
+	nested := `{"op":` + strings.Repeat("[", 8) + strings.Repeat("]", 8) + `}`
+	for _, frame := range []string{`x`, `{"op":"nope"}`, `[]`, nested} {
 		c.sendFrame(frame)
 		c.expectError(protocol.CodeBadRequest)
 	}

@@ -79,3 +79,37 @@ func TestHostileFirstFramesAllocateNothing(t *testing.T) {
 		})
 	}
 }
+
+// An auth frame that ParseAuthFrame accepts is the same frame to ForEachFrame.
+func FuzzParseAuthFrame(f *testing.F) {
+	f.Add([]byte(`{"op":"auth","token":"t"}` + "\n" + `{"op":"ping"}`))
+	f.Add([]byte(` {"token":"\u007b}\"","op":"auth"}x`))
+	f.Add([]byte(`{"op":"auth","token":null}`))
+	f.Fuzz(func(t *testing.T, message []byte) {
+		token, rest, ok := ParseAuthFrame(message)
+		if !ok {
+			return
+		}
+
+		var first *ClientFrame
+		ForEachFrame(message, func(f ClientFrame, refused *Refusal) bool {
+			if refused == nil {
+				first = &f
+			}
+			return false
+		})
+		if first == nil || first.Op != OpAuth {
+			t.Fatalf("got %v as the first frame of %q, want auth", first, message)
+		}
+		want := ""
+		if first.Token != nil {
+			want = *first.Token
+		}
+		if token != want {
+			t.Errorf("token: got %q, want %q", token, want)
+		}
+		if len(rest) >= len(message) {
+			t.Errorf("rest: got %q of %q, want less", rest, message)
+		}
+	})
+}
