@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -75,7 +76,11 @@ func checkHealed(t testing.TB, rdb redis.UniversalClient, keys bus.Keys, src *me
 	histories := readHistories(t, rdb, keys)
 	for _, account := range accounts {
 		newest := src.newest(account)
-		hash := rdb.HMGet(t.Context(), keys.BalanceHash(account), "seq", "chain", "available").Val()
+		amount := "available"
+		if strings.HasPrefix(account, "model:") {
+			amount = "earned"
+		}
+		hash := rdb.HMGet(t.Context(), keys.BalanceHash(account), "seq", "chain", amount).Val()
 		if newest.Seq == 0 {
 			if hash[0] != nil || len(histories[account]) > 0 {
 				return fmt.Errorf("%s: got hash %v and history %v of an unknown account", account, hash, histories[account])
@@ -83,7 +88,8 @@ func checkHealed(t testing.TB, rdb redis.UniversalClient, keys bus.Keys, src *me
 			continue
 		}
 		updates, _ := src.UpdatesAfter(t.Context(), account, newest.Seq-1, 1)
-		want := []any{fmt.Sprint(newest.Seq), newest.Chain.String(), fmt.Sprint(updates[0].Balance.Available)}
+		balance := updates[0].Balance
+		want := []any{fmt.Sprint(newest.Seq), newest.Chain.String(), fmt.Sprint(balance.Available + balance.Earned)}
 		if !slices.Equal(hash, want) {
 			return fmt.Errorf("%s: got hash %v, want %v", account, hash, want)
 		}

@@ -87,7 +87,11 @@ func (m *memorySource) newUpdateLocked(account string, events int) bus.AccountUp
 	}
 
 	u.Balance.Chain = chain
-	u.Balance.Available += 1000 * int64(m.transactions) // differs between histories
+	if strings.HasPrefix(account, "model:") {
+		u.Balance.Earned += 1000 * int64(m.transactions) // differs between histories
+	} else {
+		u.Balance.Available += 1000 * int64(m.transactions)
+	}
 	return u
 }
 
