@@ -3,7 +3,9 @@ package wallet
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"testing"
@@ -228,4 +230,71 @@ func TestOutboxIDsKeepTheirParts(t *testing.T) {
 		checkEqual(t, fmt.Sprintf("parts of %+v", p), splitOutboxID(p.toID()), p)
 		checkEqual(t, fmt.Sprintf("id of %+v is positive", p), p.toID() > 0, true)
 	}
+}
+
+// TestRestoreUnderLoad restores an older copy while callers do operations. A receipt that a caller
+// gets after it has seen the new generation is a receipt of the copy.
+func TestRestoreUnderLoad(t *testing.T) {
+	t.Parallel()
+	url := newPostgresDatabase(t)
+	l, err := Open(t.Context(), url, Config{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	runUntilCleanup(t, l)
+	const callers = 8
+	ops := make([]Op, callers)
+	for i := range ops {
+		ops[i] = newCredit(callerAccount(i), 1000, fmt.Sprint("first-", i))
+	}
+	mustDoBatch(t, l, ops)
+	backup := testenv.BackUpPostgres(t, url)
+
+	var wg sync.WaitGroup
+	kept := make([][]uuid.UUID, callers)
+	lost := make(chan struct{}, callers) // gets a value when a caller has done operations that will be lost
+	for i := range callers {
+		wg.Go(func() { kept[i] = creditAcrossRestore(t, l, i, lost) })
+	}
+	for range callers {
+		<-lost
+	}
+	backup.Restore()
+	wg.Wait()
+
+	for i, ids := range kept {
+		for _, id := range ids {
+			_, err := l.Transaction(t.Context(), id)
+			checkError(t, "transaction with a receipt of the copy", err, nil)
+		}
+		CheckChains(t, l, callerAccount(i))
+	}
+	checkEqual(t, "generation", l.Generation(), 2)
+	checkLedger(t, l)
+}
+
+func callerAccount(i int) Account { return Account(fmt.Sprint("user:caller", i)) }
+
+// creditAcrossRestore does operations until 20 of them have begun in the second generation. It
+// returns the transactions of these.
+func creditAcrossRestore(t *testing.T, l *Ledger, caller int, lost chan<- struct{}) []uuid.UUID {
+	t.Helper()
+	var kept []uuid.UUID
+	for n := 0; len(kept) < 20; n++ {
+		if n == 20 {
+			lost <- struct{}{}
+		}
+		generation := l.Generation()
+		receipt, err := l.Do(t.Context(), newCredit(callerAccount(caller), 1, fmt.Sprint(caller, "-", n)))
+		if err != nil && !errors.Is(err, ErrUnavailable) {
+			t.Errorf("operation %d of caller %d: %v", n, caller, err)
+		}
+		if t.Context().Err() != nil {
+			break
+		}
+		if err == nil && generation == 2 {
+			kept = append(kept, receipt.TransactionID)
+		}
+	}
+	return kept
 }
