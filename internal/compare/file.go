@@ -184,7 +184,7 @@ func parseRow(header, row []string) (*fileRecord, error) {
 // addRecord adds one record of the file.
 func (c *comparison) addRecord(record *fileRecord, n int) error {
 	isFrame := record.Op != "" && record.Op != "event"
-	if isFrame || record.Type == typeHistoryChanged || record.EventType == typeHistoryChanged {
+	if isFrame || record.Type == bus.TypeHistoryChanged || record.EventType == bus.TypeHistoryChanged {
 		c.report.Skipped++
 		return nil
 	}

@@ -14,10 +14,6 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
-// typeHistoryChanged is the type of a marker: what the stream has of the account after its seq never
-// happened.
-const typeHistoryChanged = "wallet.history_changed"
-
 // entryPage is how many stream entries are read at once.
 const entryPage = 500
 
@@ -95,7 +91,7 @@ func (c *comparison) addEntry(stream string, entry *redis.XMessage) error {
 		text, _ := entry.Values[name].(string)
 		return text
 	}
-	if fields("seq") == "" || fields("type") == typeHistoryChanged {
+	if fields("seq") == "" || fields("type") == bus.TypeHistoryChanged {
 		c.report.Skipped++
 		return nil
 	}

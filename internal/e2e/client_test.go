@@ -50,6 +50,7 @@ type frame struct {
 	Sub      string              `json:"sub"`
 	Account  string              `json:"account"`
 	Seq      int64               `json:"seq"`
+	Chain    string              `json:"chain"`
 	Event    json.RawMessage     `json:"event"`
 	Snapshot *balance            `json:"snapshot"`
 	Reason   string              `json:"reason"`
@@ -61,6 +62,7 @@ type frame struct {
 type subscribedAccount struct {
 	Account   string   `json:"account"`
 	Seq       int64    `json:"seq"`
+	Chain     string   `json:"chain"`
 	Recovered bool     `json:"recovered"`
 	Snapshot  *balance `json:"snapshot"`
 }

@@ -221,11 +221,15 @@ func (r *streamReader) checkCopies() {
 	}
 }
 
+// hashKey returns the key of the account's balance hash.
+func (w *world) hashKey(account string) string {
+	return w.namespace + ":{" + w.readTags()[partitionOf(account)] + "}:balance:" + account
+}
+
 // readHash returns the account's balance hash.
 func (w *world) readHash(account string) map[string]string {
 	w.Helper()
-	key := w.namespace + ":{" + w.readTags()[partitionOf(account)] + "}:balance:" + account
-	hash, err := w.rdb.HGetAll(w.Context(), key).Result()
+	hash, err := w.rdb.HGetAll(w.Context(), w.hashKey(account)).Result()
 	if err != nil {
 		w.Fatal(err)
 	}
