@@ -247,6 +247,11 @@ func (w *world) checkSubscriptions(doc *document) {
 	own.expectEvents(3)
 	own.sendValid(`{"op":"unsubscribe","sub":"holds"}`)
 	own.expectFrames("unsubscribed")
+	own.sendValid(`{"op":"subscribe","sub":"other","accounts":["user:u1"],"after":{"user:u1":1},` +
+		`"chain":{"user:u1":"ffffffffffffffff"}}`)
+	own.expectFrames("subscribed", "resync")
+	own.sendValid(`{"op":"unsubscribe","sub":"other"}`)
+	own.expectFrames("unsubscribed")
 	own.sendValid(`{"op":"ping"}`)
 	own.expectFrames("pong")
 	own.checkRefusals()

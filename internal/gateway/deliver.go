@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/redroomrewards/realtime/pkg/bus/tail"
@@ -37,10 +38,26 @@ func (g *Gateway) deliverBatch(b tail.Batch) {
 }
 
 // handleLostEntries is called before the tail continues after an interruption. The balances in the
-// cache may be older than the lost entries.
-func (g *Gateway) handleLostEntries() {
+// cache may be older than the lost entries. If the streams may be others than before, so may be the
+// history in them, and no client gets an event until the ledger has confirmed its history.
+func (g *Gateway) handleLostEntries(other bool) {
 	g.cache.Forget()
+	if other {
+		g.hub.ForgetMemory()
+		g.otherStreams.Store(true)
+	}
+
+	g.losses.Add(1)
 	g.requestRecheck()
+}
+
+// checkHistory reports whether the clients' accounts have been compared after entries may have been
+// lost.
+func (g *Gateway) checkHistory(context.Context) error {
+	if g.compared.Load() < g.losses.Load() {
+		return errors.New("the clients' accounts are being compared after stream entries may have been lost")
+	}
+	return nil
 }
 
 // requestRecheck makes runRecheck compare the clients' accounts with the ledger soon.
@@ -68,10 +85,16 @@ func (g *Gateway) runRecheck(ctx context.Context) error {
 		}
 
 		g.cache.Forget()
-		err := g.hub.Recheck(ctx)
+		losses := g.losses.Load()
+		other := g.otherStreams.Swap(false)
+		err := g.hub.Recheck(ctx, other)
 		if err == nil || ctx.Err() != nil {
+			g.compared.Store(losses)
 			delay = minRecheckDelay
 			continue
+		}
+		if other {
+			g.otherStreams.Store(true)
 		}
 		delay = min(2*delay, maxRecheckDelay)
 		g.cfg.Logger.Warn("rechecking accounts after an outage of Redis failed; retrying", "delay", delay, "error", err)

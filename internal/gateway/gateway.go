@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -87,7 +88,11 @@ type Gateway struct {
 	balanceRequests *prometheus.CounterVec
 	limitLog        rate.Sometimes // limits the log lines about streams that are not the core's
 
-	recheck   chan struct{} // holds one signal: entries may have been missed
+	recheck      chan struct{} // holds one signal: entries may have been missed
+	losses       atomic.Int64  // number of times that entries may have been missed
+	compared     atomic.Int64  // number of losses after which all accounts were compared
+	otherStreams atomic.Bool   // the next recheck must ask the ledger
+
 	draining  chan struct{} // closed when a drain begins
 	drainOnce sync.Once
 }

@@ -191,6 +191,21 @@ func (b *Balances) Seen(name string, seq int64) {
 	}
 }
 
+// Rewind reports that the account's events after seq may never have happened. A later Get does not
+// return a balance that was read before, and does not wait for a read that was started before. It
+// may return a balance that is older than events that Seen reported before, but not older than seq.
+func (b *Balances) Rewind(name string, seq int64) {
+	old, ok := b.accounts.GetEntryQuietly(name)
+	if !ok {
+		return
+	}
+
+	// A read in progress stores its balance in the old state.
+	a := &account{addedAt: old.Value.addedAt}
+	a.floor.Store(min(seq, old.Value.floor.Load()))
+	b.accounts.Set(name, a)
+}
+
 // Forget removes all balances from the LRU, so that each Get reads Redis again. Call it if events
 // may have been missed. Balances older than a reported Seen are still not returned.
 func (b *Balances) Forget() {

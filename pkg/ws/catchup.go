@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/redroomrewards/realtime/pkg/ws/internal/fetch"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/metrics"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/recent"
@@ -20,13 +21,20 @@ const (
 	stackEvents = 16
 )
 
+// An eventPage has events from the history that follow a feed's last event. They must not be used
+// when the topic has another generation.
+type eventPage struct {
+	events     []*event
+	generation uint64
+}
+
 // catchUp queues the events that a feed lacks and makes the feed live. The events come from page if
 // it has them, then from the memory, then from the history. If that fails, it queues a resync. It
 // calls flush whenever it has queued frames. It returns nil when the connection is closing.
 //
 // After an error the feed is still catching up and no event is lost. Only one goroutine may catch
 // up a feed.
-func (s *session) catchUp(ctx context.Context, f *feed, page []*event, flush func()) error {
+func (s *session) catchUp(ctx context.Context, f *feed, page eventPage, flush func()) error {
 	replayed := 0
 	for {
 		if !s.queue.WaitForRoom(s.ended, s.hub.cfg.WriteTimeout) {
@@ -52,13 +60,14 @@ func (s *session) catchUp(ctx context.Context, f *feed, page []*event, flush fun
 		}
 
 		flush() // before waiting for the history
+		var verdict pageVerdict
 		var err error
-		page, err = s.fetchMissing(ctx, f, s.hub.cfg.MaxReplay-replayed)
-		if err == nil && len(page) > 0 {
+		page, verdict, err = s.fetchMissing(ctx, f, s.hub.cfg.MaxReplay-replayed)
+		if err == nil && verdict == pageContinues {
 			continue
 		}
 
-		resyncErr := s.resyncFeed(ctx, f)
+		resyncErr := s.resyncFeed(ctx, f, verdict, err)
 		if resyncErr != nil {
 			return errors.Join(err, resyncErr)
 		}
@@ -67,21 +76,115 @@ func (s *session) catchUp(ctx context.Context, f *feed, page []*event, flush fun
 	}
 }
 
-// fetchMissing gets the next events of the feed from the history. The page is empty when there are
-// none, or when the feed lacks more than limit events.
-func (s *session) fetchMissing(ctx context.Context, f *feed, limit int) ([]*event, error) {
-	next, newest := f.readProgress()
-	if newest-next >= int64(limit) {
+// A pageVerdict says how a page of the history relates to a feed.
+type pageVerdict uint8
+
+const (
+	pageContinues  pageVerdict = iota // the feed continues with the page, or looks again
+	pageIncomplete                    // events are missing
+	pageOther                         // the ledger does not have what the client was shown
+)
+
+// fetchMissing gets the next events of the feed from the history. It reads the feed's last event
+// too, which proves that the page continues the feed's history. The page is empty when the feed
+// lacks more than limit events.
+func (s *session) fetchMissing(
+	ctx context.Context, f *feed, limit int,
+) (page eventPage, verdict pageVerdict, err error) {
+	p := f.readProgress()
+	key := fetch.PageKey{
+		Account:    f.topic.account,
+		After:      max(0, p.last.seq-1),
+		Limit:      s.hub.cfg.MaxReplay + 1,
+		Generation: p.generation,
+	}
+
+	if p.newest-p.last.seq > int64(limit) {
+		key.Limit = 1 // only to compare the histories
+	}
+
+	fetched, err := s.hub.fetcher.FetchEvents(ctx, key)
+	if err != nil {
+		return eventPage{}, pageIncomplete, err
+	}
+
+	page, verdict = s.acceptPage(f, p, fetched)
+	isProven := verdict == pageContinues && page.generation != 0
+	switch {
+	case !isProven:
+		return page, verdict, nil
+	case fetched.Last-p.last.seq > int64(limit):
 		s.hub.metrics.CountLimit(metrics.LimitReplay)
-		return nil, nil
+		return eventPage{}, pageIncomplete, nil
+	case key.Limit > 1 && fetched.Last > p.last.seq && !hasEventAfter(page.events, p.last.seq):
+		return eventPage{}, pageIncomplete, nil
 	}
 
-	page, last, err := s.hub.fetcher.FetchEvents(ctx, f.topic.account, next-1)
-	if err != nil || last-next >= int64(limit) {
-		return nil, err
+	return page, verdict, nil
+}
+
+func hasEventAfter(events []*event, seq int64) bool {
+	return len(events) > 0 && events[len(events)-1].Seq > seq
+}
+
+// acceptPage compares the page with the feed's history. The page begins with the feed's last event,
+// unless that is at seq 0. The page is empty and its generation is 0 when the feed must look again.
+func (s *session) acceptPage(f *feed, p progress, fetched fetch.Page) (eventPage, pageVerdict) {
+	f.shard.mu.Lock()
+	t := f.topic
+	if f.state == removed || t.generation != p.generation {
+		f.shard.mu.Unlock()
+		return eventPage{}, pageContinues
 	}
 
-	return page, nil
+	verdict := compareHistory(f.last, fetched)
+	switch {
+	case verdict == pageContinues:
+		f.suspect = false
+		f.fromLedger = true
+		f.knownSeq = min(f.knownSeq, fetched.Last)
+	case verdict == pageOther:
+		f.suspect = true
+		if f.shown != f.last {
+			f.last = f.shown // the ledger may have what the client was shown
+			verdict = pageContinues
+			p.generation = 0
+		}
+	}
+
+	gaps := s.hub.checkMemory(f.shard, t, f, &ledgerPage{
+		points:     pointsOf(fetched.Events, t.run.Newest()),
+		last:       fetched.Last,
+		readBefore: p.inStream,
+	})
+	if p.generation != 0 {
+		p.generation = t.generation
+	}
+	f.shard.mu.Unlock()
+
+	s.hub.repairFeeds(gaps)
+	if p.generation == 0 {
+		return eventPage{}, verdict
+	}
+
+	return eventPage{events: fetched.Events, generation: p.generation}, verdict
+}
+
+// compareHistory compares the last event of a client with a page that begins with the event.
+func compareHistory(last point, page fetch.Page) pageVerdict {
+	hasEvent := len(page.Events) > 0 && page.Events[0].Seq == last.seq
+	switch {
+	case page.Last < last.seq || (last.seq == 0 && last.chain != 0):
+		return pageOther
+	case last.seq == 0 && (len(page.Events) > 0 || page.Last == 0):
+		return pageContinues
+	case !hasEvent:
+		return pageIncomplete
+	case page.Events[0].Chain != last.chain:
+		return pageOther
+	}
+
+	return pageContinues
 }
 
 // A stepResult says how a replay continues.
@@ -96,71 +199,144 @@ const (
 // replayStep queues the next events of a feed that catches up, from the page or from the memory. It
 // makes the feed live when no event is missing. It returns the rest of the page and the number of
 // events that it processed.
-func (s *session) replayStep(f *feed, page []*event) (rest []*event, n int, result stepResult) {
+func (s *session) replayStep(
+	f *feed, page eventPage,
+) (rest eventPage, n int, result stepResult) {
 	f.shard.mu.Lock()
 	defer f.shard.mu.Unlock()
 
 	if f.state == removed {
-		return nil, 0, stepDone
+		return eventPage{}, 0, stepDone
 	}
 
-	for len(page) > 0 && page[0].Seq < f.nextSeq {
-		page = page[1:]
+	if f.suspect {
+		return eventPage{}, 0, stepFetch
+	}
+
+	if page.generation != f.topic.generation {
+		page = eventPage{}
+	}
+
+	for len(page.events) > 0 && page.events[0].Seq <= f.last.seq {
+		page.events = page.events[1:]
 	}
 
 	limit := max(1, min(stepEvents, s.hub.cfg.QueueEvents/4))
 	size := min(stepBytes, s.hub.cfg.QueueBytes/4)
 	run := &f.topic.run
+	next := f.last.seq + 1
 	var array [stackEvents]*event
 	var events []*event
 	switch {
-	case len(page) > 0 && page[0].Seq == f.nextSeq:
-		n = recent.CountFitting(page, limit, size)
-		events = page[:n]
-		page = page[n:]
-	case run.Holds(f.nextSeq):
-		events = f.shard.memory.AppendSince(array[:0], run, f.nextSeq, limit, size)
+	case len(page.events) > 0 && page.events[0].Seq == next:
+		n = recent.CountFitting(page.events, limit, size)
+		events = page.events[:n]
+		page.events = page.events[n:]
+	case f.canReadMemory():
+		events = f.shard.memory.AppendSince(array[:0], run, next, limit, size)
 	case f.isUpToDate():
 		f.state = live
-		return nil, 0, stepDone
+		return eventPage{}, 0, stepDone
 	default:
-		return nil, 0, stepFetch
+		f.suspect = f.contradictsMemory()
+		return eventPage{}, 0, stepFetch
 	}
 
 	for _, e := range events {
-		f.nextSeq = e.Seq + 1
+		f.last = pointOf(e)
 		if f.sub.filter.AllowsEvent(e) {
+			f.shown = f.last
 			s.enqueueEvent(f.sub, e)
 		}
 	}
 
-	if len(page) == 0 && f.isUpToDate() {
+	if len(page.events) == 0 && f.isUpToDate() {
 		f.state = live
-		return nil, len(events), stepDone
+		return eventPage{}, len(events), stepDone
 	}
 
 	return page, len(events), stepMore
 }
 
+var errUnproven = errors.New("the ledger must confirm the history before the feed continues")
+
 // resyncFeed sends the client the current balance. The events of the feed continue after it.
-func (s *session) resyncFeed(ctx context.Context, f *feed) error {
-	next, newest := f.readProgress()
-	b, err := s.hub.fetcher.FetchState(ctx, f.topic.account, max(next-1, newest))
+// fetchErr is not nil if the history is not available. A feed whose history must be compared with
+// the ledger waits until it is available.
+func (s *session) resyncFeed(
+	ctx context.Context, f *feed, verdict pageVerdict, fetchErr error,
+) error {
+	p := f.readProgress()
+	isSuspect := p.suspect || verdict == pageOther
+	hasNoLedger := errors.Is(fetchErr, fetch.ErrNoHistory)
+	if isSuspect && fetchErr != nil && !hasNoLedger {
+		return errUnproven
+	}
+
+	var b fetch.State
+	var err error
+	if isSuspect {
+		b, err = s.hub.fetcher.FetchLedgerState(ctx, f.topic.account)
+	} else {
+		b, err = s.hub.fetcher.FetchState(ctx, f.topic.account, max(p.last.seq, p.newest))
+	}
+
 	if err != nil {
 		return err
 	}
 
+	s.hub.repairFeeds(s.setState(f, p, b, verdict))
+	return nil
+}
+
+// setState makes the feed continue after the state, and queues the resync frame. If the state was
+// read in an earlier generation, or if it cannot be used, it does nothing and the feed looks again.
+// It returns other feeds that must be repaired.
+func (s *session) setState(
+	f *feed, p progress, b fetch.State, verdict pageVerdict,
+) (gaps []*feed) {
 	f.shard.mu.Lock()
 	defer f.shard.mu.Unlock()
 
-	if f.state == removed {
+	if f.state == removed || f.topic.generation != p.generation {
 		return nil
 	}
 
-	f.nextSeq = b.Seq + 1
-	f.knownSeq = b.Seq
-	s.hub.metrics.Resyncs.Inc()
-	s.enqueueFrame(protocol.ResyncFrame(f.sub.quotedName, b, protocol.HistoryUnavailable))
+	state := statePoint(&b.Balance)
+	isChanged := verdict == pageOther || state.seq < f.shown.seq || isOtherHistory(state, f.shown)
+	isProven := f.suspect || verdict == pageOther
+	if isChanged && !isProven {
+		f.suspect = true // the ledger decides
+		return nil
+	}
 
-	return nil
+	if b.FromLedger {
+		gaps = s.hub.checkMemory(f.shard, f.topic, f, &ledgerPage{
+			points:     []point{state},
+			last:       b.Seq,
+			readBefore: p.inStream,
+		})
+	}
+
+	f.last = state
+	f.shown = state
+	f.knownSeq = b.Seq
+	f.suspect = false
+	f.fromLedger = b.FromLedger
+	s.enqueueFrame(s.hub.resyncFrame(f.sub, b, isChanged))
+
+	return gaps
+}
+
+// resyncFrame returns a resync frame and counts it.
+func (h *Hub) resyncFrame(sub *subscription, b fetch.State, isChanged bool) []byte {
+	reason := protocol.HistoryUnavailable
+	if isChanged {
+		reason = protocol.HistoryChanged
+		h.metrics.HistoryChanges.Inc()
+	} else {
+		h.metrics.Resyncs.Inc()
+	}
+
+	return protocol.ResyncFrame(sub.quotedName, b.Balance, reason)
 }

@@ -170,13 +170,16 @@ type Snapshots interface {
 	// Get returns the account's balance. The balance includes all events that were passed to
 	// Hub.Deliver before the call. ok is false when the balance is not available here.
 	Get(ctx context.Context, account string) (b bus.Balance, ok bool, err error)
+	// Rewind says that the account's events after seq may never have happened. A later Get must not
+	// return a balance that was read before. Rewind must not wait, and must not call the hub.
+	Rewind(account string, seq int64)
 }
 
 // History returns data that only the ledger has reliably.
 type History interface {
 	// Events returns the account's deliveries with a seq greater than after, oldest first and at
-	// most limit. They have their routing fields (Type, Reason, Feature, Amount), and the account's
-	// own view as Data or View. last is the account's newest seq, or 0 for an account that the
+	// most limit. They have their Chain, their routing fields (Type, Reason, Feature, Amount), and
+	// the account's own view as Data or View. last is the account's newest seq, or 0 for an account that the
 	// ledger does not have.
 	Events(
 		ctx context.Context, account string, after int64, limit int,

@@ -28,6 +28,9 @@ var deliverStates = sync.Pool{New: func() any { return new(deliverState) }}
 // refill marks entries that are read again after a start, to fill the memory. They are not live:
 // ["*"] subscriptions do not receive them, and their latency is not measured. Other subscriptions
 // handle them by seq like any delivery.
+//
+// A delivery with the type bus.TypeHistoryChanged is a marker: the events of its account after its
+// seq that were delivered before it never happened.
 func (h *Hub) Deliver(batch []bus.Delivery, refill bool) {
 	d, _ := deliverStates.Get().(*deliverState)
 	allAccounts := *h.allAccounts.Load()
@@ -63,6 +66,11 @@ func (h *Hub) Deliver(batch []bus.Delivery, refill bool) {
 func (h *Hub) deliverOne(
 	d *deliverState, del *bus.Delivery, allAccounts []*subscription, refill bool,
 ) {
+	if del.Type == bus.TypeHistoryChanged {
+		h.rewindAccount(d, del)
+		return
+	}
+
 	kept := recent.NewEvent(del, del.ForAccount())
 	shown := kept
 	if refill {
@@ -72,7 +80,7 @@ func (h *Hub) deliverOne(
 	}
 
 	s := &h.shards[shardOf(del.Account)]
-	if !s.deliverToFeeds(d, kept, shown) {
+	if !h.deliverToFeeds(d, s, kept, shown) {
 		return
 	}
 
@@ -104,28 +112,42 @@ func (h *Hub) deliverOne(
 
 // deliverToFeeds adds kept to the memory and queues shown for the account's feeds. It returns false
 // for an event that was delivered before.
-func (s *shard) deliverToFeeds(d *deliverState, kept, shown *event) bool {
+func (h *Hub) deliverToFeeds(d *deliverState, s *shard, kept, shown *event) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 
 	t := s.findOrAddTopic(kept.Account)
 	if kept.Seq <= t.run.Newest() {
-		// No feed needs this event. A live feed waits for a newer one, and a feed that catches up
-		// reads the memory or the history.
-		d.duplicates++
-		return false
+		chain, isKnown := s.memory.ChainAt(&t.run, kept.Seq)
+		if !isKnown || chain == kept.Chain {
+			// No feed needs this event. A live feed waits for a newer one, and a feed that catches
+			// up reads the memory or the history.
+			d.duplicates++
+			return false
+		}
+
+		// Only the ledger knows which of the two events happened.
+		h.fetcher.RewindSnapshot(t.account, kept.Seq-1)
+		d.gaps = s.forkTopic(d.gaps, t)
 	}
 
+	before, isKnown := s.memory.ChainAt(&t.run, kept.Seq-1)
 	kept.Account = t.account // all events of the account share one string
 	s.addToMemory(t, kept)
 	for _, f := range t.feeds {
 		switch {
-		case f.state != live || kept.Seq < f.nextSeq:
+		case f.state != live || kept.Seq < f.last.seq:
 			// The feed reads the event from the memory, or has it already.
-		case kept.Seq == f.nextSeq:
-			f.nextSeq++
-			d.queueEvent(f.sub, shown)
+		case kept.Seq == f.last.seq+1 && f.canFollow(before, isKnown):
+			f.last = pointOf(kept)
+			f.fromLedger = false
+			if d.queueEvent(f.sub, shown) {
+				f.shown = f.last
+			}
+		case kept.Seq == f.last.seq && kept.Chain == f.last.chain:
+			// The stream was behind the feed.
 		default:
+			f.suspect = f.suspect || kept.Seq <= f.last.seq+1
 			f.state = catchingUp
 			d.gaps = append(d.gaps, f)
 		}
@@ -135,10 +157,26 @@ func (s *shard) deliverToFeeds(d *deliverState, kept, shown *event) bool {
 	return true
 }
 
-// queueEvent queues the event for the subscription if its filter allows the event.
-func (d *deliverState) queueEvent(sub *subscription, e *event) {
+// canFollow reports whether the next event of the stream continues the feed's history. before is
+// the chain before the event, if it is known. If not, the events of the stream continue the balance
+// in Redis. The caller holds the mutex of the shard.
+func (f *feed) canFollow(before bus.Chain, isKnown bool) bool {
+	if f.suspect {
+		return false
+	}
+
+	if !isKnown {
+		return !f.fromLedger
+	}
+
+	return before == f.last.chain
+}
+
+// queueEvent queues the event for the subscription if its filter allows the event. It returns false
+// if it does not.
+func (d *deliverState) queueEvent(sub *subscription, e *event) bool {
 	if !sub.filter.AllowsEvent(e) {
-		return
+		return false
 	}
 
 	if e.Span != nil {
@@ -150,4 +188,5 @@ func (d *deliverState) queueEvent(sub *subscription, e *event) {
 	}
 
 	d.queued++
+	return true
 }

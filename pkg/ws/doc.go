@@ -12,7 +12,8 @@
 // The hub assumes only one thing about the calls of Deliver: one goroutine at a time delivers the
 // entries of an account. The hub drops a seq that it has seen before, and fills a gap from the
 // History before it sends a later event. If the tail loses the newest entries of an account, the
-// hub notices it with the account's next event. Call Recheck when the tail may have lost entries.
+// hub notices it with the account's next event. Call Recheck when the tail may have lost entries,
+// and ForgetMemory before it when the streams may be others than before.
 //
 // Subscriptions to ["*"] are live only. They receive the first delivery of each event with the full
 // payload. Gaps are not filled. A consumer that needs every event reads the streams with a consumer
@@ -44,6 +45,12 @@
 //   - An after that is newer than all events of this gateway is checked with the ledger, because
 //     another gateway may have been ahead. It is a resync only if the ledger does not have that seq
 //     or does not answer.
+//   - An account whose events never happened, because the ledger went back, gets a resync with the
+//     reason history_changed if the client was shown one of them. If the filter dropped all of them,
+//     the subscription continues with the events that replace them. Only the ledger decides this:
+//     while it does not answer, the feed waits.
+//   - A gateway remembers the accounts that went back, up to a limit, so that a client that resumes
+//     without a chain after a later event is told too.
 //   - A replay of more than Config.MaxReplay events is a resync.
 //   - An event that lacks a field never passes a filter on that field. With minAmount, no event
 //     without an amount passes.

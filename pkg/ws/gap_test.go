@@ -55,7 +55,7 @@ func TestRecheckFindsLostEvents(t *testing.T) {
 	c := g.login("user:u1")
 	c.subscribe()
 	g.ledger.publishEvents("user:u1", 3)
-	err := g.hub.Recheck(t.Context())
+	err := g.hub.Recheck(t.Context(), false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -58,7 +58,7 @@ func NewHub(cfg Config, snapshots Snapshots, history History) *Hub {
 		fetcher: fetch.New(snapshots, history, fetch.Limits{
 			Timeout:   cfg.FetchTimeout,
 			Calls:     cfg.Fetches,
-			MaxEvents: cfg.MaxReplay,
+			MaxEvents: cfg.MaxReplay + 1, // and the event before them
 		}),
 	}
 
@@ -161,42 +161,80 @@ func (h *Hub) awaitEmpty(ctx context.Context) {
 	<-h.clients.empty
 }
 
-// Recheck compares every subscribed account with its snapshot and catches up the accounts that are
-// behind. Call it when the tail may have lost entries, for example after a trim or a failover.
-// Without it, such an account stays behind until its next event. Recheck continues after an error
-// and returns the first one.
-func (h *Hub) Recheck(ctx context.Context) error {
+// Recheck compares every subscribed account with the ledger, or with its snapshot if fromLedger is
+// false. It catches up the accounts that are behind, and repairs those whose history changed. Call
+// it when the tail may have lost entries: with fromLedger after ForgetMemory, and without after a
+// short interruption. Without it, such an account stays behind until its next event. Recheck
+// continues after an error and returns the first one.
+func (h *Hub) Recheck(ctx context.Context, fromLedger bool) error {
 	var g errgroup.Group
-	g.SetLimit(h.cfg.Fetches)
+	g.SetLimit(max(1, h.cfg.Fetches/2)) // the other calls are for clients that subscribe
 	for i := range h.shards {
 		for _, t := range h.shards[i].subscribedTopics() {
-			g.Go(func() error { return h.recheckTopic(ctx, &h.shards[i], t) })
+			g.Go(func() error { return h.recheckTopic(ctx, &h.shards[i], t, fromLedger) })
 		}
 	}
 
 	return g.Wait()
 }
 
-func (h *Hub) recheckTopic(ctx context.Context, s *shard, t *topic) error {
-	b, err := h.fetcher.FetchState(ctx, t.account, 0)
+func (h *Hub) recheckTopic(ctx context.Context, s *shard, t *topic, fromLedger bool) error {
+	s.mu.Lock()
+	generation := t.generation
+	inStream := t.run.Newest()
+	s.mu.Unlock()
+
+	fetchState := h.fetcher.FetchLedgerState
+	if !fromLedger {
+		fetchState = func(ctx context.Context, account string) (fetch.State, error) {
+			return h.fetcher.FetchState(ctx, account, 0)
+		}
+	}
+
+	b, err := fetchState(ctx, t.account)
 	if err != nil {
 		return fmt.Errorf("recheck account: %w", err)
 	}
 
 	var gaps []*feed
 	s.mu.Lock()
-	for _, f := range t.feeds {
-		if f.state == live && f.nextSeq <= b.Seq {
-			f.state = catchingUp
-			f.knownSeq = b.Seq
-			gaps = append(gaps, f)
-		}
+	if t.generation == generation {
+		gaps = h.compareFeeds(s, t, b, inStream)
 	}
 
 	s.mu.Unlock()
 	h.repairFeeds(gaps)
 
 	return nil
+}
+
+// compareFeeds compares the live feeds of a topic with the state. It returns the feeds that must be
+// repaired. The caller holds the mutex of the shard.
+func (h *Hub) compareFeeds(s *shard, t *topic, b fetch.State, inStream int64) (gaps []*feed) {
+	state := statePoint(&b.Balance)
+	if b.FromLedger {
+		page := ledgerPage{points: []point{state}, last: b.Seq, readBefore: inStream}
+		gaps = h.checkMemory(s, t, nil, &page)
+	}
+
+	for _, f := range t.feeds {
+		switch {
+		case f.state != live:
+			continue
+		case f.last == state:
+			f.suspect = f.suspect && !b.FromLedger
+			continue
+		case f.last.seq < state.seq:
+			f.knownSeq = state.seq
+		default:
+			f.suspect = true
+		}
+
+		f.state = catchingUp
+		gaps = append(gaps, f)
+	}
+
+	return gaps
 }
 
 // addAllAccounts adds a ["*"] subscription. It replaces the slice, because Deliver reads it without

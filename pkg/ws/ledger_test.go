@@ -20,17 +20,27 @@ type ledger struct {
 	events        map[string][]bus.Delivery
 	histories     int // number of times that the ledger went back
 	snapshots     map[string]bus.Balance
-	noSnapshots   bool          // Snapshots returns ok = false
-	snapshotsDown bool          // Snapshots fails
-	coreDown      bool          // History fails
-	historyAfter  int64         // History lacks the events up to here
-	block         chan struct{} // History waits for it; nil: does not wait
+	stream        map[string][]bus.Delivery  // all published entries, with markers
+	forked        map[string]int64           // common seq of accounts that went back, until the marker
+	byChain       map[bus.Chain]bus.Delivery // all events of all histories
+	parents       map[bus.Chain]bus.Chain
+	void          map[bus.Chain]bool // events that never happened
+	noSnapshots   bool               // Snapshots returns ok = false
+	snapshotsDown bool               // Snapshots fails
+	coreDown      bool               // History fails
+	historyAfter  int64              // History lacks the events up to here
+	block         chan struct{}      // History waits for it; nil: does not wait
 }
 
 func newLedger() *ledger {
 	return &ledger{
 		events:    map[string][]bus.Delivery{},
 		snapshots: map[string]bus.Balance{},
+		stream:    map[string][]bus.Delivery{},
+		forked:    map[string]int64{},
+		byChain:   map[bus.Chain]bus.Delivery{},
+		parents:   map[bus.Chain]bus.Chain{},
+		void:      map[bus.Chain]bool{},
 	}
 }
 
@@ -58,8 +68,54 @@ func (l *ledger) commitEvent(account string) bus.Delivery {
 		Data:    fmt.Appendf(nil, `{"eventId":%q,"full":true}`, id),
 		View:    fmt.Appendf(nil, `{"eventId":%q}`, id),
 	}
+	l.parents[d.Chain] = l.balance(account).Chain
+	l.byChain[d.Chain] = d
 	l.events[account] = append(l.events[account], d)
 	return d
+}
+
+// goBack removes the account's newest n events, as a restored backup does. The streams and the
+// snapshots still have them.
+func (l *ledger) goBack(account string, n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := l.events[account]
+	common := max(0, len(all)-n)
+	for _, d := range all[common:] {
+		l.void[d.Chain] = true
+	}
+	l.histories++
+	l.events[account] = slices.Clip(all[:common])
+	old, wasForked := l.forked[account]
+	if !wasForked || int64(common) < old {
+		l.forked[account] = int64(common)
+	}
+}
+
+// repair publishes a marker and the events after the common point, as the relay does when it notices
+// that the ledger went back. It returns nothing if the ledger did not.
+func (l *ledger) repair(account string) []bus.Delivery {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	common, isForked := l.forked[account]
+	if !isForked {
+		return nil
+	}
+	delete(l.forked, account)
+	marker := bus.Delivery{
+		ID:      "marker",
+		Type:    bus.TypeHistoryChanged,
+		Account: account,
+		Seq:     common,
+		Data:    []byte("{}"),
+	}
+	if common > 0 {
+		marker.Chain = l.events[account][common-1].Chain
+	}
+	list := append([]bus.Delivery{marker}, l.events[account][common:]...)
+	l.stream[account] = append(l.stream[account], list...)
+	l.snapshots[account] = l.balance(account)
+	return list
 }
 
 // publishEvents commits n events and includes them in the snapshot, as the relay does.
@@ -70,6 +126,7 @@ func (l *ledger) publishEvents(account string, n int) []bus.Delivery {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.stream[account] = append(l.stream[account], list...)
 	l.snapshots[account] = l.balance(account)
 	return list
 }
@@ -134,6 +191,9 @@ func (l *ledger) Get(_ context.Context, account string) (bus.Balance, bool, erro
 	}
 	return b, true, nil
 }
+
+// Rewind implements Snapshots.
+func (l *ledger) Rewind(string, int64) {}
 
 // Balance implements History.
 func (l *ledger) Balance(ctx context.Context, account string) (bus.Balance, bool, error) {

@@ -36,6 +36,11 @@ var actionKinds = []string{
 	"lag",
 	"repeat",
 	"refill",
+	"go back",
+	"go back",
+	"commit",
+	"repair",
+	"reread",
 	"subscribe",
 	"subscribe",
 	"subscribe",
@@ -71,10 +76,32 @@ func (m *model) runAction(a action) {
 	c := m.clients[a.Client]
 	switch a.Kind {
 	case "publish":
+		m.repair(account)
 		m.deliverTo(m.nodes[:], l.publishEvents(account, a.N), false)
+	case "go back":
+		l.goBack(account, a.N)
+	case "commit":
+		l.mu.Lock()
+		_, isForked := l.forked[account]
+		l.mu.Unlock()
+		if isForked { // otherwise the events would be published at once
+			l.commitEvent(account)
+		}
+	case "repair":
+		m.repair(account)
+	case "reread":
+		for _, n := range m.nodes {
+			n.hub.ForgetMemory()
+		}
+		m.deliverTo(m.nodes[:], l.lastPublished(account, 3*a.N), false)
+		for _, n := range m.nodes {
+			_ = n.hub.Recheck(context.Background(), true) // fails while the core is down
+		}
 	case "lose":
+		m.repair(account)
 		l.publishEvents(account, a.N)
 	case "lag":
+		m.repair(account)
 		i := a.Client % 2
 		m.deliverTo(m.nodes[i:i+1], l.publishEvents(account, a.N), false)
 	case "repeat":
@@ -100,18 +127,23 @@ func (m *model) runAction(a action) {
 		l.update(func(l *ledger) { l.historyAfter += int64(a.N) })
 	case "recheck":
 		for _, n := range m.nodes {
-			_ = n.hub.Recheck(context.Background()) // fails while the core is down
+			_ = n.hub.Recheck(context.Background(), a.Both) // fails while the core is down
 		}
 	case "wait":
 		synctest.Wait()
 	}
 }
 
-// lastPublished returns the account's last n published events.
+// repair makes the relay notice that the ledger went back.
+func (m *model) repair(account string) {
+	m.deliverTo(m.nodes[:], m.ledger.repair(account), false)
+}
+
+// lastPublished returns the account's last n published entries.
 func (l *ledger) lastPublished(account string, n int) []bus.Delivery {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	all := slices.Clone(l.events[account][:l.snapshots[account].Seq])
+	all := slices.Clone(l.stream[account])
 	return all[max(0, len(all)-n):]
 }
 
@@ -128,8 +160,18 @@ func (m *model) drawnFrame(a action) *protocol.ClientFrame {
 	if a.After != -1 {
 		m.ledger.mu.Lock()
 		newest := len(m.ledger.events[account])
+		after := max(0, newest-a.After)
+		f.After = map[string]int64{account: int64(after)}
+		switch {
+		case a.N%3 == 0: // without chain
+		case after == 0:
+			f.Chain = map[string]bus.Chain{account: 0}
+		case after <= newest && a.N%3 == 1:
+			f.Chain = map[string]bus.Chain{account: m.ledger.events[account][after-1].Chain}
+		case a.N == 2:
+			f.Chain = map[string]bus.Chain{account: 1} // no event has it
+		}
 		m.ledger.mu.Unlock()
-		f.After = map[string]int64{account: max(0, int64(newest-a.After))}
 	}
 	return f
 }

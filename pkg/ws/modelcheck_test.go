@@ -18,6 +18,8 @@ type serverFrame struct {
 	Code     string
 	Account  string
 	Seq      int64
+	Chain    bus.Chain
+	Reason   string
 	Snapshot *bus.Balance
 	Accounts []protocol.SubscribedAccount
 	Event    struct{ EventID string }
@@ -25,7 +27,9 @@ type serverFrame struct {
 
 // A watch is the progress of one account of an open subscription.
 type watch struct {
-	shown int64 // seq of the newest event that was received or is included in the snapshot
+	shown point // the newest event that was received or is included in the snapshot
+	// claim is what the client named when it subscribed, until it was told a resync or an event.
+	claim *claim
 }
 
 // watches are the open subscriptions of a client, by subscription and account.
@@ -33,19 +37,25 @@ type watches map[string]map[string]*watch
 
 // A frameChecker checks the frames of one client against the guarantee of the package: after
 // subscribed, the client receives the events with a higher seq that pass the filter, each event
-// once and in order, or a resync.
+// once and in order, or a resync. It is told that the history changed exactly if it was shown an
+// event that never happened.
 type frameChecker struct {
-	ledger  *ledger
-	filters map[string]request.Filter
-	open    watches
+	ledger   *ledger
+	filters  map[string]request.Filter
+	requests map[string]*protocol.ClientFrame
+	open     watches
 }
 
 // checkFrames checks the frames of one client. It returns the open subscriptions.
-func checkFrames(frames []string, l *ledger, filters map[string]request.Filter) (watches, error) {
+func (k *sink) checkFrames(l *ledger, filters map[string]request.Filter) (watches, error) {
+	frames := k.frames()
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	c := &frameChecker{
-		ledger:  l,
-		filters: filters,
-		open:    watches{},
+		ledger:   l,
+		filters:  filters,
+		requests: k.requests,
+		open:     watches{},
 	}
 	for i, raw := range frames {
 		var f serverFrame
@@ -68,10 +78,10 @@ func filterName(sub string) string {
 	return name
 }
 
-// allowsSeq reports whether the account's event passes the filter of the subscription.
-func allowsSeq(l *ledger, filters map[string]request.Filter, sub, account string, seq int64) bool {
+// allows reports whether the event passes the filter of the subscription.
+func allows(filters map[string]request.Filter, sub string, d bus.Delivery) bool {
 	f := filters[filterName(sub)]
-	return f.AllowsEvent(recent.NewEvent(&l.events[account][seq-1], nil))
+	return f.AllowsEvent(recent.NewEvent(&d, nil))
 }
 
 func (c *frameChecker) checkFrame(f *serverFrame, raw string) error {
@@ -87,7 +97,7 @@ func (c *frameChecker) checkFrame(f *serverFrame, raw string) error {
 			return fmt.Errorf("got %s of %s, which is not open", f.Op, f.Sub)
 		}
 		if f.Op == "resync" {
-			return checkResync(f, w)
+			return c.checkResync(f, w)
 		}
 		return c.checkEvent(f, w, raw)
 	case "error", "pong", "reconnect":
@@ -96,69 +106,140 @@ func (c *frameChecker) checkFrame(f *serverFrame, raw string) error {
 	return fmt.Errorf("got %s, want a known op", raw)
 }
 
+// claimOf returns what the client named for the account when it subscribed, or nil.
+func (c *frameChecker) claimOf(sub, account string) *claim {
+	r := c.requests[sub]
+	after, resumes := r.After[account]
+	if !resumes {
+		return nil
+	}
+	chain, hasChain := r.Chain[account]
+	return &claim{point: point{seq: after, chain: chain}, hasChain: hasChain}
+}
+
 func (c *frameChecker) checkSubscribed(f *serverFrame) error {
 	if c.open[f.Sub] != nil {
 		return fmt.Errorf("got subscribed to %s, which is already open", f.Sub)
 	}
 	c.open[f.Sub] = map[string]*watch{}
 	for _, a := range f.Accounts {
-		if a.Snapshot != nil && a.Snapshot.Seq != a.Seq {
-			return fmt.Errorf("seq of the snapshot: got %d, want %d", a.Snapshot.Seq, a.Seq)
+		at := point{seq: a.Seq, chain: a.Chain}
+		if a.Snapshot != nil && statePoint(a.Snapshot) != at {
+			return fmt.Errorf("snapshot: got %+v, want it at %+v", a.Snapshot, at)
 		}
-		c.open[f.Sub][a.Account] = &watch{shown: a.Seq}
+		w := &watch{shown: at}
+		c.open[f.Sub][a.Account] = w
+		claimed := c.claimOf(f.Sub, a.Account)
+		switch {
+		case claimed == nil:
+			continue
+		case !a.Recovered:
+			w.claim = claimed // a resync must follow
+		case claimed.seq != at.seq || !claimed.fits(at.chain):
+			return fmt.Errorf("recovered: got %+v, want %+v", at, *claimed)
+		}
 	}
 	return nil
 }
 
-func checkResync(f *serverFrame, w *watch) error {
-	if f.Seq < w.shown {
-		return fmt.Errorf("seq of the resync: got %d, want at least %d", f.Seq, w.shown)
+// isTrue reports whether the ledger always had the point.
+func (c *frameChecker) isTrue(p point) bool {
+	if p.seq == 0 {
+		return p.chain == 0
+	}
+	d, exists := c.ledger.byChain[p.chain]
+	return exists && d.Seq == p.seq && !c.ledger.void[p.chain]
+}
+
+func (c *frameChecker) checkResync(f *serverFrame, w *watch) error {
+	isChanged := f.Reason == protocol.HistoryChanged
+	before := w.shown
+	isExact := true
+	if w.claim != nil {
+		before = w.claim.point
+		isExact = w.claim.hasChain
+		w.claim = nil
+	}
+	if isChanged && isExact && c.isTrue(before) {
+		return fmt.Errorf("got %s after %+v, which always happened", f.Reason, before)
+	}
+	if !isChanged && f.Seq < before.seq {
+		return fmt.Errorf("seq of the resync: got %d, want at least %d", f.Seq, before.seq)
 	}
 	if f.Snapshot == nil {
 		return fmt.Errorf("got a resync without a snapshot")
 	}
-	if f.Snapshot.Seq != f.Seq {
-		return fmt.Errorf("seq of the snapshot: got %d, want %d", f.Snapshot.Seq, f.Seq)
+	w.shown = point{seq: f.Seq, chain: f.Chain}
+	if statePoint(f.Snapshot) != w.shown {
+		return fmt.Errorf("snapshot: got %+v, want it at %+v", f.Snapshot, w.shown)
 	}
-	w.shown = f.Seq
 	return nil
 }
 
 func (c *frameChecker) checkEvent(f *serverFrame, w *watch, raw string) error {
-	if f.Seq <= w.shown {
-		return fmt.Errorf("seq of %s: got %d again or late, want more than %d", f.Account, f.Seq, w.shown)
+	if w.claim != nil {
+		return fmt.Errorf("got event %d, want a resync before it", f.Seq)
 	}
-	if !allowsSeq(c.ledger, c.filters, f.Sub, f.Account, f.Seq) {
+	if f.Seq <= w.shown.seq {
+		return fmt.Errorf("seq of %s: got %d again or late, want more than %d",
+			f.Account, f.Seq, w.shown.seq)
+	}
+	d := c.ledger.byChain[f.Chain]
+	if d.Account != f.Account || d.Seq != f.Seq {
+		return fmt.Errorf("chain of event %d: got %s, want that of the event", f.Seq, f.Chain)
+	}
+	if !allows(c.filters, f.Sub, d) {
 		return fmt.Errorf("got event %d, which does not pass the filter of %s", f.Seq, f.Sub)
 	}
-	for seq := w.shown + 1; seq < f.Seq; seq++ {
-		if allowsSeq(c.ledger, c.filters, f.Sub, f.Account, seq) {
-			return fmt.Errorf("%s %s: got event %d, want %d before it", f.Sub, f.Account, f.Seq, seq)
-		}
-	}
-	want := fmt.Sprintf("%s-%d", f.Account, f.Seq)
-	if f.Event.EventID != want {
-		return fmt.Errorf("event id: got %s, want %s", f.Event.EventID, want)
+	if f.Event.EventID != d.ID {
+		return fmt.Errorf("event id: got %s, want %s", f.Event.EventID, d.ID)
 	}
 	if strings.Contains(raw, "full") {
 		return fmt.Errorf("got the full payload %s, want the account's view", raw)
 	}
-	w.shown = f.Seq
+	err := c.checkMissing(f.Sub, w, point{seq: f.Seq - 1, chain: c.ledger.parents[f.Chain]})
+	if err != nil {
+		return err
+	}
+	w.shown = point{seq: f.Seq, chain: f.Chain}
 	return nil
 }
 
-// checkComplete checks that the open subscriptions have received all events up to the given seq of
-// each account.
-func checkComplete(
-	open watches, l *ledger, filters map[string]request.Filter, upTo map[string]int64,
-) error {
-	for sub, accounts := range open {
+// checkMissing checks that no event after the watch's up to the point passes the filter, and that
+// the point continues the history that the client was shown.
+func (c *frameChecker) checkMissing(sub string, w *watch, upTo point) error {
+	for upTo.seq > w.shown.seq {
+		d := c.ledger.byChain[upTo.chain]
+		if allows(c.filters, sub, d) {
+			return fmt.Errorf("%s %s: got events up to %d, want event %s",
+				sub, d.Account, w.shown.seq, d.ID)
+		}
+		upTo = point{seq: upTo.seq - 1, chain: c.ledger.parents[upTo.chain]}
+	}
+	if upTo != w.shown {
+		return fmt.Errorf("%s: got a history with %+v, want it to continue %+v", sub, upTo, w.shown)
+	}
+	return nil
+}
+
+// checkComplete checks that the open subscriptions have received all events of the present history
+// up to the given seq of each account.
+func (c *frameChecker) checkComplete(upTo map[string]int64) error {
+	for sub, accounts := range c.open {
 		for account, w := range accounts {
-			for seq := w.shown + 1; seq <= upTo[account]; seq++ {
-				if allowsSeq(l, filters, sub, account, seq) {
-					return fmt.Errorf("%s %s: got events up to %d, want event %d",
-						sub, account, w.shown, seq)
-				}
+			all := c.ledger.events[account]
+			seq := min(max(upTo[account], w.shown.seq), int64(len(all)))
+			end := point{seq: seq}
+			if seq > 0 {
+				end.chain = all[seq-1].Chain
+			}
+			if w.shown.seq > seq {
+				return fmt.Errorf("%s %s: got events up to %d, want at most %d",
+					sub, account, w.shown.seq, seq)
+			}
+			err := c.checkMissing(sub, w, end)
+			if err != nil {
+				return err
 			}
 		}
 	}

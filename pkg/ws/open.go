@@ -4,72 +4,224 @@ import (
 	"errors"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/ws/internal/fetch"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/metrics"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/request"
 )
 
+// A startKind says how an account of a new subscription begins.
+type startKind uint8
+
+const (
+	startSnapshot    startKind = iota // with the balance, since the client named no seq
+	startRecovered                    // with the events after the client's after
+	startUnavailable                  // with a resync: these events are not available
+	startChanged                      // with a resync: the ledger does not have the client's history
+)
+
 // A feedStart describes where an account of a new subscription begins.
 type feedStart struct {
-	seq       int64
-	chain     bus.Chain   // at seq
-	recovered bool        // the events after the client's after are available
-	balance   bus.Balance // unless recovered
-	resync    bool        // the client asked for events that are not available
-	page      []*event    // the first events, if they were read from the history
+	kind       startKind
+	at         point
+	balance    fetch.State // unless recovered
+	fromLedger bool        // at was read from the ledger
+	page       eventPage   // the first events, if they were read from the history
+	ledger     *ledgerPage // what the ledger said; nil if it was not asked
+	generation uint64      // of the topic before the reads
 }
 
-// openFeed finds the start of a feed and sets its next seq. The feed is still catching up.
+// openFeed finds the start of a feed. The feed is then catching up. It looks again if the account's
+// history changed in the meantime.
 func (h *Hub) openFeed(f *feed, r *request.Request) (feedStart, error) {
-	account := f.topic.account
-	after, resumes := r.After[account]
-	if !resumes {
-		b, err := h.fetcher.FetchState(h.baseCtx, account, 0)
+	for {
+		p := f.readProgress()
+		start, err := h.findStart(f, r, p)
 		if err != nil {
 			return feedStart{}, err
 		}
 
-		f.startAfter(b.Seq, b.Seq)
-		return feedStart{seq: b.Seq, chain: b.Chain, balance: b}, nil
+		start.generation = p.generation
+		if h.startFeed(f, &start) {
+			return start, nil
+		}
+	}
+}
+
+// startFeed makes the feed catch up from the start. It returns false if the start was read before
+// the account's history changed.
+func (h *Hub) startFeed(f *feed, start *feedStart) bool {
+	f.shard.mu.Lock()
+	t := f.topic
+	if t.generation != start.generation {
+		f.shard.mu.Unlock()
+		return false
+	}
+
+	var gaps []*feed
+	if start.ledger != nil {
+		gaps = h.checkMemory(f.shard, t, f, start.ledger)
+	}
+
+	start.page.generation = t.generation
+	f.last = start.at
+	f.shown = start.at
+	f.knownSeq = start.at.seq
+	f.fromLedger = start.fromLedger
+	f.suspect = false
+	if start.ledger != nil && start.kind == startRecovered {
+		f.knownSeq = start.ledger.last
+	}
+
+	if f.state == opening {
+		f.state = catchingUp
+	}
+	f.shard.mu.Unlock()
+
+	h.repairFeeds(gaps)
+	return true
+}
+
+// startAtState returns the start with the balance.
+func startAtState(kind startKind, b fetch.State) feedStart {
+	return feedStart{
+		kind:       kind,
+		at:         statePoint(&b.Balance),
+		balance:    b,
+		fromLedger: b.FromLedger,
+	}
+}
+
+// A claim is what a client says about the point that it has reached.
+type claim struct {
+	point
+
+	hasChain bool
+}
+
+// fits reports whether the claim can be true in a history that has the chain at the claim's seq.
+func (c claim) fits(chain bus.Chain) bool {
+	return !c.hasChain || c.chain == chain
+}
+
+// findStart finds the start of a feed, from the memory, the balance in Redis or the ledger.
+func (h *Hub) findStart(f *feed, r *request.Request, p progress) (feedStart, error) {
+	account := f.topic.account
+	after, resumes := r.After[account]
+	if !resumes {
+		b, err := h.fetcher.FetchState(h.baseCtx, account, 0)
+		return startAtState(startSnapshot, b), err
+	}
+
+	chain, hasChain := r.Chain[account]
+	c := claim{point: point{seq: after, chain: chain}, hasChain: hasChain}
+	if !hasChain && f.wasRewound(after) {
+		b, err := h.fetcher.FetchState(h.baseCtx, account, 0)
+		return startAtState(startChanged, b), err
 	}
 
 	if h.cfg.Current(account) {
 		chain, isInMemory := f.chainInMemory(after)
-		if isInMemory {
-			f.startAfter(after, 0)
-			return feedStart{seq: after, chain: chain, recovered: true}, nil
+		if isInMemory && c.fits(chain) {
+			return feedStart{kind: startRecovered, at: point{seq: after, chain: chain}}, nil
 		}
 	}
 
 	b, stateErr := h.fetcher.FetchState(h.baseCtx, account, 0)
-	if stateErr == nil && b.Seq == after {
-		f.startAfter(after, 0)
-		return feedStart{seq: after, chain: b.Chain, recovered: true}, nil
+	if stateErr == nil && b.Seq == after && c.fits(b.Chain) {
+		return feedStart{
+			kind:       startRecovered,
+			at:         statePoint(&b.Balance),
+			fromLedger: b.FromLedger,
+		}, nil
 	}
 
-	// Either the client missed events, or after is newer than the events of this gateway, because
-	// another gateway was ahead. The ledger has the newest seq.
-	page, last, historyErr := h.fetcher.FetchEvents(h.baseCtx, account, max(0, after-1))
-	if historyErr == nil {
-		tooMany := last-after > int64(h.cfg.MaxReplay)
-		if tooMany {
-			h.metrics.CountLimit(metrics.LimitReplay)
-		} else if after == 0 || (len(page) > 0 && page[0].Seq == after) {
-			f.startAfter(after, max(b.Seq, last))
-			start := feedStart{seq: after, recovered: true, page: page}
-			if after > 0 {
-				start.chain = page[0].Chain
-			}
+	// Either the client missed events, or it has other events than this gateway, because another
+	// gateway was ahead or because the ledger went back. The ledger knows.
+	key := fetch.PageKey{
+		Account:    account,
+		After:      max(0, after-1),
+		Limit:      h.cfg.MaxReplay + 1,
+		Generation: p.generation,
+	}
+	page, historyErr := h.fetcher.FetchEvents(h.baseCtx, key)
+	if historyErr != nil {
+		return startWithoutLedger(c, b, stateErr, historyErr)
+	}
 
-			return start, nil
+	start, err := h.startFromPage(account, c, page)
+	if err != nil {
+		return feedStart{}, errors.Join(stateErr, err)
+	}
+
+	start.ledger = &ledgerPage{
+		points:     pointsOf(page.Events, p.inStream),
+		last:       page.Last,
+		readBefore: p.inStream,
+	}
+
+	return start, nil
+}
+
+// startFromPage finds the start of a client that resumes, with a page of the history that begins
+// with the client's newest event.
+func (h *Hub) startFromPage(account string, c claim, page fetch.Page) (feedStart, error) {
+	known := c.point
+	if !c.hasChain {
+		known.chain = 0
+		if len(page.Events) > 0 && page.Events[0].Seq == c.seq {
+			known.chain = page.Events[0].Chain
 		}
 	}
 
-	if stateErr != nil {
-		return feedStart{}, errors.Join(stateErr, historyErr)
+	verdict := compareHistory(known, page)
+	isTooMuch := page.Last-c.seq > int64(h.cfg.MaxReplay)
+	switch {
+	case verdict == pageOther:
+		b, err := h.fetcher.FetchLedgerState(h.baseCtx, account)
+		return startAtState(startChanged, b), err
+	case verdict == pageContinues && !isTooMuch:
+		return feedStart{
+			kind:       startRecovered,
+			at:         known,
+			fromLedger: true,
+			page:       eventPage{events: page.Events},
+		}, nil
+	case isTooMuch:
+		h.metrics.CountLimit(metrics.LimitReplay)
 	}
 
-	f.startAfter(b.Seq, b.Seq)
-	return feedStart{seq: b.Seq, chain: b.Chain, balance: b, resync: true}, nil
+	b, err := h.fetcher.FetchState(h.baseCtx, account, c.seq)
+	return startAtState(startUnavailable, b), err
+}
+
+var errBehind = errors.New("the balance must include the event that the client resumes after")
+
+// startWithoutLedger finds the start of a client that resumes while the ledger is not available. b
+// is the balance in Redis, unless stateErr is not nil.
+func startWithoutLedger(
+	c claim, b fetch.State, stateErr, historyErr error,
+) (feedStart, error) {
+	hasNoLedger := errors.Is(historyErr, fetch.ErrNoHistory)
+	switch {
+	case stateErr != nil:
+		return feedStart{}, errors.Join(stateErr, historyErr)
+	case b.Seq > c.seq:
+		return startAtState(startUnavailable, b), nil
+	case hasNoLedger:
+		return startAtState(startChanged, b), nil
+	}
+
+	// Another gateway may have been ahead, so the balance in Redis does not show whether the
+	// ledger went back. The client must not be shown an older balance.
+	return feedStart{}, errors.Join(errBehind, historyErr)
+}
+
+// wasRewound reports whether the event with the seq may be one that never happened.
+func (f *feed) wasRewound(seq int64) bool {
+	f.shard.mu.Lock()
+	defer f.shard.mu.Unlock()
+
+	return f.shard.rewinds.isVoid(f.topic.account, seq)
 }
 
 // chainInMemory returns the chain at the seq. known is false unless it and all events after the seq

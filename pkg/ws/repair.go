@@ -77,7 +77,7 @@ func (s *session) repairGap(ctx context.Context, f *feed) {
 	deadline := time.Now().Add(s.hub.cfg.RetryFor)
 	delay := minRepairDelay
 	for {
-		err := s.catchUp(ctx, f, nil, s.transport.wakeWriter)
+		err := s.catchUp(ctx, f, eventPage{}, s.transport.wakeWriter)
 		if err == nil {
 			s.hub.metrics.Repaired.Inc()
 			return

@@ -19,6 +19,9 @@ type shard struct {
 	mu     sync.Mutex // protects the shard and its feeds; send queues are locked while it is held
 	topics map[string]*topic
 	memory recent.Memory
+
+	generation uint64 // of the newest topic or rewind
+	rewinds    rewindList
 }
 
 // A topic has the feeds of an account and its events in memory. It is removed when it has neither.
@@ -26,12 +29,16 @@ type topic struct {
 	account string
 	run     recent.Run // its events in memory
 	feeds   []*feed
+	// generation changes when the history of the account changes. A state or a page that was read
+	// in an earlier generation must not be used.
+	generation uint64
 }
 
 type feedState uint8
 
 const (
-	catchingUp feedState = iota // the feed reads events from the memory or the history
+	opening    feedState = iota // the start of the feed is being read
+	catchingUp                  // the feed reads events from the memory or the history
 	live                        // the feed receives deliveries
 	removed                     // the feed was unsubscribed
 )
@@ -43,12 +50,20 @@ type feed struct {
 	shard *shard
 	topic *topic
 	state feedState
-	// nextSeq is the seq of the next event. Events before it were queued or filtered out, or are
-	// included in the snapshot.
-	nextSeq int64
+	// last is the point that the next event follows. The events up to it were queued or filtered
+	// out, or are included in the snapshot.
+	last point
+	// shown is the newest point that the client was shown, in a subscribed, event or resync frame.
+	shown point
 	// knownSeq is the seq of an event that is known to exist. The feed must not become live before
 	// it.
 	knownSeq int64
+	// suspect is true if the ledger may not have the history that the client was shown. Then last
+	// must be compared with the ledger before the next event.
+	suspect bool
+	// fromLedger is true if last was read from the ledger. Then the stream may still be behind, and
+	// may still have a marker for events that the client was never shown.
+	fromLedger bool
 }
 
 // shardOf returns the index of the account's shard.
@@ -66,7 +81,7 @@ func shardOf(account string) uint32 {
 func (s *shard) findOrAddTopic(account string) *topic {
 	t := s.topics[account]
 	if t == nil {
-		t = &topic{account: account}
+		t = &topic{account: account, generation: s.nextGeneration()}
 		s.topics[account] = t
 	}
 
@@ -94,7 +109,7 @@ func (s *shard) removeUnused(t *topic) {
 	}
 }
 
-// addFeed adds a feed for the account. The feed is catching up.
+// addFeed adds a feed for the account. The feed is opening.
 func (s *shard) addFeed(sub *subscription, account string) *feed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -148,10 +163,32 @@ func (f *feed) leaveShard() {
 	s.removeUnused(f.topic)
 }
 
-// isUpToDate reports whether no event is missing before the next delivery. The caller holds the
-// mutex of the shard.
+// isUpToDate reports whether no event is missing before the next delivery, and whether the next
+// delivery will continue the feed's history. The caller holds the mutex of the shard.
 func (f *feed) isUpToDate() bool {
-	return f.nextSeq > f.newestKnown()
+	if f.last.seq < f.newestKnown() {
+		return false
+	}
+
+	return !f.contradictsMemory()
+}
+
+// contradictsMemory reports whether the memory has another history than the feed. The caller holds
+// the mutex of the shard.
+func (f *feed) contradictsMemory() bool {
+	chain, isKnown := f.shard.memory.ChainAt(&f.topic.run, f.last.seq)
+	return isKnown && chain != f.last.chain
+}
+
+// canReadMemory reports whether the memory has the next events of the feed's history. The caller
+// holds the mutex of the shard.
+func (f *feed) canReadMemory() bool {
+	if !f.topic.run.Holds(f.last.seq + 1) {
+		return false
+	}
+
+	chain, isKnown := f.shard.memory.ChainAt(&f.topic.run, f.last.seq)
+	return f.canFollow(chain, isKnown)
 }
 
 // newestKnown returns the seq of the newest event that is known to exist. The caller holds the
@@ -160,20 +197,25 @@ func (f *feed) newestKnown() int64 {
 	return max(f.topic.run.Newest(), f.knownSeq)
 }
 
-// startAfter makes the feed start after the event with the seq. known is the seq of an event that
-// is known to exist.
-func (f *feed) startAfter(seq, known int64) {
-	f.shard.mu.Lock()
-	defer f.shard.mu.Unlock()
-
-	f.nextSeq = seq + 1
-	f.knownSeq = known
+// A progress is the progress of a feed at one moment.
+type progress struct {
+	last       point
+	newest     int64 // the newest event that is known to exist
+	inStream   int64 // the newest event of the topic
+	suspect    bool
+	generation uint64
 }
 
-// readProgress returns the seq of the next event and of the newest event that is known to exist.
-func (f *feed) readProgress() (next, newest int64) {
+// readProgress returns the progress of the feed.
+func (f *feed) readProgress() progress {
 	f.shard.mu.Lock()
 	defer f.shard.mu.Unlock()
 
-	return f.nextSeq, f.newestKnown()
+	return progress{
+		last:       f.last,
+		newest:     f.newestKnown(),
+		inStream:   f.topic.run.Newest(),
+		suspect:    f.suspect,
+		generation: f.topic.generation,
+	}
 }

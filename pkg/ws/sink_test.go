@@ -16,10 +16,11 @@ type sink struct {
 	received []string
 	code     protocol.CloseCode
 	isSlow   bool // the client does not read
+	requests map[string]*protocol.ClientFrame
 }
 
 func newSink(h *Hub, identity *Identity) *sink {
-	k := &sink{}
+	k := &sink{requests: map[string]*protocol.ClientFrame{}}
 	k.session = newSession(h, "test")
 	k.session.transport = k
 	k.session.identity = identity

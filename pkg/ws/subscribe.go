@@ -119,21 +119,20 @@ func (s *session) enqueueStarts(sub *subscription, starts []feedStart, snapshots
 	for i := range starts {
 		start := &starts[i]
 		accounts[i].Account = sub.feeds[i].topic.account
-		accounts[i].Seq = start.seq
-		accounts[i].Chain = start.chain
-		accounts[i].Recovered = start.recovered
-		if snapshots && !start.recovered {
-			accounts[i].Snapshot = &start.balance
+		accounts[i].Seq = start.at.seq
+		accounts[i].Chain = start.at.chain
+		accounts[i].Recovered = start.kind == startRecovered
+		if snapshots && start.kind != startRecovered {
+			accounts[i].Snapshot = &start.balance.Balance
 		}
 	}
 
 	s.enqueueFrame(protocol.SubscribedFrame(sub.quotedName, accounts))
 
 	for i := range starts {
-		if starts[i].resync {
-			s.hub.metrics.Resyncs.Inc()
-			reason := protocol.HistoryUnavailable
-			s.enqueueFrame(protocol.ResyncFrame(sub.quotedName, starts[i].balance, reason))
+		start := &starts[i]
+		if start.kind == startUnavailable || start.kind == startChanged {
+			s.enqueueFrame(s.hub.resyncFrame(sub, start.balance, start.kind == startChanged))
 		}
 	}
 }

@@ -43,7 +43,7 @@ func (r *reader) checkStreams(ctx context.Context) error {
 
 	serverChanged := serverID != "" && r.serverID != "" && serverID != r.serverID
 	rewind := uint64((r.t.cfg.Rewind + time.Since(r.lastGood)).Milliseconds()) //nolint:gosec // positive
-	mayHaveLost := r.checkNow
+	isOther := false
 
 	for i := range r.positions {
 		end, err := redisconn.FirstID(endCmds[i].Val())
@@ -52,7 +52,7 @@ func (r *reader) checkStreams(ctx context.Context) error {
 		}
 
 		if r.rewindPosition(&r.positions[i], end, serverChanged, rewind) {
-			mayHaveLost = true
+			isOther = true
 		}
 	}
 
@@ -60,10 +60,11 @@ func (r *reader) checkStreams(ctx context.Context) error {
 		r.serverID = serverID
 	}
 
+	mayHaveLost := r.checkNow || isOther
 	r.lastCheck = time.Now()
 	r.checkNow = false
 	if mayHaveLost && r.t.cfg.Lost != nil {
-		r.t.cfg.Lost()
+		r.t.cfg.Lost(isOther)
 	}
 
 	return nil
@@ -123,6 +124,7 @@ func (r *reader) detectTrimming(ctx context.Context, stalled bool) {
 	}
 
 	_, _ = pipe.Exec(ctx) // each command has its own error
+	isTrimmed := false
 
 	for i, p := range late {
 		first, err := redisconn.FirstID(startCmds[i].Val())
@@ -135,9 +137,13 @@ func (r *reader) detectTrimming(ctx context.Context, stalled bool) {
 			continue
 		}
 
-		r.checkNow = true
+		isTrimmed = true
 		r.t.metrics.trimmed.Inc()
 		r.t.cfg.Logger.Warn("entries may have been trimmed before they were read", "partition", p.partition,
 			"from", p.id.String(), "entry", first.String())
+	}
+
+	if isTrimmed && r.t.cfg.Lost != nil {
+		r.t.cfg.Lost(true)
 	}
 }

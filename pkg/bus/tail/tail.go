@@ -42,10 +42,12 @@ type Config struct {
 	// Reuse overwrites the bytes of a read with the next one, which avoids garbage. ID, Data, View
 	// and TraceParent of a Delivery must then be copied to be kept. Defaults to false.
 	Reuse bool
-	// Lost is called when entries may have been missed, because Redis was unavailable or a stream
-	// was trimmed, emptied or replaced. An account without further events would not show the hole.
-	// Lost must not block. Defaults to none.
-	Lost       func()
+	// Lost is called when entries may have been missed. An account without further events would not
+	// show the hole. other is true if the streams may not be those that were read before: a stream
+	// was emptied, replaced or went back, the server is another one, or entries were trimmed before
+	// they were read. It is false after an interruption. Lost is called before the next entries are
+	// delivered. It must not block. Defaults to none.
+	Lost       func(other bool)
 	Logger     *slog.Logger          // Defaults to slog.Default().
 	Registerer prometheus.Registerer // Defaults to no metrics.
 }

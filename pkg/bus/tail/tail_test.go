@@ -144,7 +144,7 @@ func TestReadingIsFalseUntilMissedEventsAreDelivered(t *testing.T) {
 	p := publish.New(streamtest.Open(t, server.URL()), publish.Config{})
 	streamtest.MustPublish(t, p, streamtest.NewPublication("user:a", 1, 1))
 	var lost atomic.Int32
-	f := streamtest.Follow(t, streamtest.Open(t, "redis://"+proxy.Addr()+"?read_timeout=500ms"), tail.Config{Count: 1, Lost: func() { lost.Add(1) }})
+	f := streamtest.Follow(t, streamtest.Open(t, "redis://"+proxy.Addr()+"?read_timeout=500ms"), tail.Config{Count: 1, Lost: func(bool) { lost.Add(1) }})
 	f.WaitCaughtUp(t)
 	if !f.Reading("user:a") {
 		t.Error("after catch-up: got Reading false, want true")
@@ -327,7 +327,7 @@ func TestTailReportsTrimmedEntries(t *testing.T) {
 					Keys:       keys,
 					Count:      test.count,
 					Check:      time.Hour,
-					Lost:       func() { lost.Add(1) },
+					Lost:       func(bool) { lost.Add(1) },
 					Registerer: reg,
 				})
 				f.WaitCaughtUp(t)

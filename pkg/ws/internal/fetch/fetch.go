@@ -19,7 +19,8 @@ import (
 const pageEvents = 1000
 
 var (
-	errNoHistory = errors.New("no history is configured")
+	// ErrNoHistory says that the fetcher has no History.
+	ErrNoHistory = errors.New("no history is configured")
 	// errStale says that a balance is older than the events that the client has received.
 	errStale = errors.New("the balance must include the events that were already sent")
 )
@@ -27,6 +28,7 @@ var (
 // Snapshots is the interface ws.Snapshots.
 type Snapshots interface {
 	Get(ctx context.Context, account string) (b bus.Balance, ok bool, err error)
+	Rewind(account string, seq int64)
 }
 
 // History is the interface ws.History.
@@ -63,12 +65,19 @@ func New(snapshots Snapshots, history History, limits Limits) *Fetcher {
 	}
 }
 
+// A State is an account's balance.
+type State struct {
+	bus.Balance
+
+	FromLedger bool // it was read from the ledger, and not from the snapshots
+}
+
 // FetchState returns an account's balance that includes at least the event with seq atLeast. It
 // takes the balance from the snapshots if it is new enough, and otherwise from the ledger. An
 // account that the ledger does not have has zero balances and seq 0.
 func (f *Fetcher) FetchState(
 	ctx context.Context, account string, atLeast int64,
-) (bus.Balance, error) {
+) (State, error) {
 	ctx, cancel := context.WithTimeout(ctx, f.limits.Timeout)
 	defer cancel()
 
@@ -79,26 +88,47 @@ func (f *Fetcher) FetchState(
 		case err != nil:
 			snapshotErr = fmt.Errorf("read snapshot: %w", err)
 		case ok && b.Seq >= atLeast:
-			return b, nil
+			return State{Balance: b}, nil
 		}
 	}
 
 	b, err := f.fetchBalance(ctx, account)
 	if err != nil {
-		return bus.Balance{}, errors.Join(snapshotErr, err)
+		return State{}, errors.Join(snapshotErr, err)
 	}
 
 	if b.Seq < atLeast {
-		return bus.Balance{}, errStale
+		return State{}, errStale
 	}
 
-	return b, nil
+	return State{Balance: b, FromLedger: true}, nil
+}
+
+// FetchLedgerState returns an account's balance from the ledger. Without a History it returns the
+// snapshot.
+func (f *Fetcher) FetchLedgerState(ctx context.Context, account string) (State, error) {
+	if f.history == nil {
+		return f.FetchState(ctx, account, 0)
+	}
+
+	ctx, cancel := context.WithTimeout(ctx, f.limits.Timeout)
+	defer cancel()
+	b, err := f.fetchBalance(ctx, account)
+
+	return State{Balance: b, FromLedger: true}, err
+}
+
+// RewindSnapshot makes the snapshots forget the account's events after seq.
+func (f *Fetcher) RewindSnapshot(account string, seq int64) {
+	if f.snapshots != nil {
+		f.snapshots.Rewind(account, seq)
+	}
 }
 
 // fetchBalance returns the balance from the ledger.
 func (f *Fetcher) fetchBalance(ctx context.Context, account string) (bus.Balance, error) {
 	if f.history == nil {
-		return bus.Balance{}, errNoHistory
+		return bus.Balance{}, ErrNoHistory
 	}
 
 	err := f.acquireSlot(ctx)
@@ -119,62 +149,67 @@ func (f *Fetcher) fetchBalance(ctx context.Context, account string) (bus.Balance
 	return b, nil
 }
 
-// An eventPage is the result of one call of History. All callers of FetchEvents that asked for the
-// same page share it.
-type eventPage struct {
-	events []*recent.Event
-	last   int64
+// A Page is the result of one call of History. All callers of FetchEvents that asked for the same
+// page share it.
+type Page struct {
+	Events []*recent.Event // oldest first and without a gap
+	Last   int64           // the newest seq in the ledger
 }
 
-// FetchEvents returns the account's events after the seq after, oldest first and without a gap, and
-// the newest seq in the ledger. It returns at most one page. Subscribers that met the same gap
-// share one call of History.
-func (f *Fetcher) FetchEvents(
-	ctx context.Context, account string, after int64,
-) (events []*recent.Event, last int64, err error) {
+// A PageKey says which events are asked for. Callers with the same key share one call of History.
+type PageKey struct {
+	Account    string
+	After      int64  // the page begins with the event after this seq
+	Limit      int    // the maximum number of events
+	Generation uint64 // of the account's history; a call of an earlier generation is not shared
+}
+
+// FetchEvents returns one page of an account's events. Subscribers that met the same gap share one
+// call of History.
+func (f *Fetcher) FetchEvents(ctx context.Context, key PageKey) (Page, error) {
 	if f.history == nil {
-		return nil, 0, errNoHistory
+		return Page{}, ErrNoHistory
 	}
 
-	key := fmt.Sprintf("%s %d", account, after)
-	result, err, _ := f.pages.Do(key, func() (any, error) {
-		return f.fetchPage(ctx, account, after)
+	key.Limit = min(key.Limit, pageEvents, f.limits.MaxEvents)
+	name := fmt.Sprintf("%s %d %d %d", key.Account, key.After, key.Limit, key.Generation)
+	result, err, _ := f.pages.Do(name, func() (any, error) {
+		return f.fetchPage(ctx, key)
 	})
 
-	page, _ := result.(eventPage)
-	return page.events, page.last, err
+	page, _ := result.(Page)
+	return page, err
 }
 
-func (f *Fetcher) fetchPage(ctx context.Context, account string, after int64) (eventPage, error) {
+func (f *Fetcher) fetchPage(ctx context.Context, key PageKey) (Page, error) {
 	ctx, cancel := context.WithTimeout(ctx, f.limits.Timeout)
 	defer cancel()
 	err := f.acquireSlot(ctx)
 	if err != nil {
-		return eventPage{}, err
+		return Page{}, err
 	}
 	defer f.releaseSlot()
 
-	limit := min(pageEvents, f.limits.MaxEvents)
-	deliveries, last, err := f.history.Events(ctx, account, after, limit)
+	deliveries, last, err := f.history.Events(ctx, key.Account, key.After, key.Limit)
 	if err != nil {
-		return eventPage{}, fmt.Errorf("read history: %w", err)
+		return Page{}, fmt.Errorf("read history: %w", err)
 	}
 
-	page := eventPage{
-		last:   last,
-		events: make([]*recent.Event, 0, len(deliveries)),
+	page := Page{
+		Last:   last,
+		Events: make([]*recent.Event, 0, len(deliveries)),
 	}
 
 	for i := range deliveries {
 		d := &deliveries[i]
-		want := after + 1 + int64(i)
-		if d.Seq != want || d.Account != account {
-			return eventPage{}, fmt.Errorf("read history: got seq %d, want %d", d.Seq, want)
+		want := key.After + 1 + int64(i)
+		if d.Seq != want || d.Account != key.Account {
+			return Page{}, fmt.Errorf("read history: got seq %d, want %d", d.Seq, want)
 		}
 
 		e := recent.NewEvent(d, d.ForAccount())
 		e.Millis = 0 // the latency of an old event must not be measured
-		page.events = append(page.events, e)
+		page.Events = append(page.Events, e)
 	}
 
 	return page, nil

@@ -14,15 +14,16 @@ import (
 
 // Metrics are the metrics of the gateway. No label is an account, an event or a connection.
 type Metrics struct {
-	Connections   prometheus.Gauge
-	Subscriptions prometheus.Gauge
-	Deliveries    prometheus.Counter
-	Duplicates    prometheus.Counter // dropped stream entries that were delivered before
-	Gaps          prometheus.Counter
-	Repaired      prometheus.Counter
-	Resyncs       prometheus.Counter
-	AuthFailures  prometheus.Counter
-	HandedOver    prometheus.Counter
+	Connections    prometheus.Gauge
+	Subscriptions  prometheus.Gauge
+	Deliveries     prometheus.Counter
+	Duplicates     prometheus.Counter // dropped stream entries that were delivered before
+	Gaps           prometheus.Counter
+	Repaired       prometheus.Counter
+	Resyncs        prometheus.Counter
+	HistoryChanges prometheus.Counter
+	AuthFailures   prometheus.Counter
+	HandedOver     prometheus.Counter
 
 	traced   bool // events may have spans
 	drops    *prometheus.CounterVec
@@ -63,10 +64,12 @@ const (
 	helpDeliveries    = "Live events queued for subscriptions."
 	helpDrops         = "Dropped stream entries that were delivered before (duplicate), and dropped " +
 		"frames of clients that were too slow (slow_consumer)."
-	helpGaps     = "Gaps in the events of an account, counted for each subscription."
-	helpRepaired = "Gaps filled from the history or by a resync."
-	helpResyncs  = "Resync frames sent because the history was not available."
-	helpCloses   = "Closed connections by close code. 1006 is a connection without a close frame; " +
+	helpGaps           = "Gaps in the events of an account, counted for each subscription."
+	helpRepaired       = "Gaps filled from the history or by a resync."
+	helpResyncs        = "Resync frames sent because the history was not available."
+	helpHistoryChanges = "Resync frames sent because the ledger went back: the client was shown " +
+		"events that never happened."
+	helpCloses = "Closed connections by close code. 1006 is a connection without a close frame; " +
 		"other is a code that the protocol does not define."
 	helpRefusals     = "Refused requests by HTTP status."
 	helpLimits       = "Exceeded limits by name of the limit."
@@ -81,19 +84,20 @@ const (
 // spans.
 func New(r prometheus.Registerer, traced bool) *Metrics {
 	m := &Metrics{
-		traced:        traced,
-		Connections:   newGauge("gateway_connections", helpConnections),
-		Subscriptions: newGauge("gateway_subscriptions", helpSubscriptions),
-		Deliveries:    newCounter("gateway_deliveries_total", helpDeliveries),
-		drops:         newCounterVec("gateway_drops_total", helpDrops, "reason"),
-		Gaps:          newCounter("gateway_gaps_total", helpGaps),
-		Repaired:      newCounter("gateway_gaps_healed_total", helpRepaired),
-		Resyncs:       newCounter("gateway_resyncs_total", helpResyncs),
-		closes:        newCounterVec("gateway_closes_total", helpCloses, "code"),
-		refusals:      newCounterVec("gateway_refusals_total", helpRefusals, "status"),
-		limits:        newCounterVec("gateway_limits_total", helpLimits, "limit"),
-		AuthFailures:  newCounter("gateway_auth_failures_total", helpAuthFailures),
-		HandedOver:    newCounter("gateway_writes_handed_over_total", helpHandedOver),
+		traced:         traced,
+		Connections:    newGauge("gateway_connections", helpConnections),
+		Subscriptions:  newGauge("gateway_subscriptions", helpSubscriptions),
+		Deliveries:     newCounter("gateway_deliveries_total", helpDeliveries),
+		drops:          newCounterVec("gateway_drops_total", helpDrops, "reason"),
+		Gaps:           newCounter("gateway_gaps_total", helpGaps),
+		Repaired:       newCounter("gateway_gaps_healed_total", helpRepaired),
+		Resyncs:        newCounter("gateway_resyncs_total", helpResyncs),
+		HistoryChanges: newCounter("gateway_history_changes_total", helpHistoryChanges),
+		closes:         newCounterVec("gateway_closes_total", helpCloses, "code"),
+		refusals:       newCounterVec("gateway_refusals_total", helpRefusals, "status"),
+		limits:         newCounterVec("gateway_limits_total", helpLimits, "limit"),
+		AuthFailures:   newCounter("gateway_auth_failures_total", helpAuthFailures),
+		HandedOver:     newCounter("gateway_writes_handed_over_total", helpHandedOver),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "gateway_stream_to_socket_seconds",
 			Help: helpLatency,
@@ -113,6 +117,7 @@ func New(r prometheus.Registerer, traced bool) *Metrics {
 			m.Gaps,
 			m.Repaired,
 			m.Resyncs,
+			m.HistoryChanges,
 			m.closes,
 			m.refusals,
 			m.limits,

@@ -139,6 +139,13 @@ func (m *Memory) growSlots() {
 	}
 }
 
+// Clear removes all events. The caller must reset the runs.
+func (m *Memory) Clear() {
+	clear(m.slots)
+	m.head = m.tail
+	m.bytes = 0
+}
+
 // IsFull reports whether the oldest event must be removed.
 func (m *Memory) IsFull() bool {
 	tooLarge := m.bytes > m.MaxBytes && m.Len() > 0

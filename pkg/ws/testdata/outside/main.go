@@ -88,6 +88,9 @@ func (l *ledger) Balance(_ context.Context, account string) (bus.Balance, bool, 
 // snapshots is a ws.Snapshots that reads the ledger.
 type snapshots struct{ *ledger }
 
+// Rewind implements ws.Snapshots. There is nothing to forget, because Get reads the ledger.
+func (s snapshots) Rewind(string, int64) {}
+
 // Get implements ws.Snapshots.
 func (s snapshots) Get(ctx context.Context, account string) (bus.Balance, bool, error) {
 	return s.Balance(ctx, account)
