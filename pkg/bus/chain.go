@@ -25,10 +25,10 @@ func ParseChain[T string | []byte](text T) (Chain, error) {
 		return 0, errChain(text)
 	}
 
-	value := uint64(0)
+	var value uint64
 	for i := range len(text) {
 		c := text[i]
-		digit := uint64(0)
+		var digit uint64
 		switch {
 		case c >= '0' && c <= '9':
 			digit = uint64(c - '0')
