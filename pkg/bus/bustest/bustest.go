@@ -15,7 +15,8 @@ import (
 )
 
 // A Maker makes a bus for one test, in a namespace of its own, and closes it at the end of the
-// test. deliver publishes deliveries of the ledger with their seq, as the relay does.
+// test. deliver publishes deliveries of the ledger with their seq, as the relay does. It rewinds the
+// account for a delivery of the type bus.TypeHistoryChanged.
 type Maker func(t *testing.T, cfg bus.Config) (b bus.Bus, deliver func(...bus.Delivery))
 
 // Run runs the suite.
@@ -28,6 +29,7 @@ func Run(t *testing.T, newBus Maker) {
 		"InvalidSubscriptions": testInvalidSubscriptions,
 		"LedgerEvents":         testLedgerEvents,
 		"Copies":               testCopies,
+		"Markers":              testMarkers,
 		"SubscribeTwice":       testSubscribeTwice,
 		"UnsubscribeWaits":     testUnsubscribeWaits,
 		"UnsubscribeInHandler": testUnsubscribeInHandler,

@@ -232,6 +232,68 @@ func testCopies(t *testing.T, newBus Maker) {
 }
 
 // testOrder checks that each account's events are handled in order by both priorities.
+// A marker goes to the subscriptions that name its type or all types, in the order of its account. It
+// is no second delivery.
+func testMarkers(t *testing.T, newBus Maker) {
+	b, deliver := newBus(t, fastConfig())
+	var all, named recorder
+	record := func(r *recorder) bus.Handler {
+		return bus.HandlerFunc(func(_ context.Context, e *bus.Event) error {
+			r.recordCall(fmt.Sprint(e.Type, " ", e.Seq, " ", e.Chain))
+			return nil
+		})
+	}
+
+	markers := make(chan bus.HistoryChanged, 1)
+	mustSubscribe(t, b, bus.Subscription{ID: "all", Handler: record(&all)})
+	mustSubscribe(t, b, bus.Subscription{ID: "named", Types: []string{"t"}, Handler: record(&named)})
+	mustSubscribe(t, b, bus.Subscription{
+		ID: "markers",
+		Handler: bus.OnHistoryChanged(func(_ context.Context, e bus.HistoryChanged) error {
+			markers <- e
+			return nil
+		}),
+	})
+
+	newDelivery := func(id, eventType string, seq int64, chain bus.Chain) bus.Delivery {
+		return bus.Delivery{
+			ID:      id,
+			Type:    eventType,
+			Account: "user:u",
+			Seq:     seq,
+			Chain:   chain,
+			Data:    fmt.Appendf(nil, `{"eventType":%q,"accountId":"u","seq":%d,"chain":"%s"}`, eventType, seq, chain),
+		}
+	}
+
+	deliver(
+		newDelivery("e1", "t", 1, 1),
+		newDelivery("e2", "t", 2, 2),
+		newDelivery("m", bus.TypeHistoryChanged, 1, 1),
+		newDelivery("e3", "t", 2, 3),
+	)
+
+	marker := waitForSignal(t, "the marker", markers)
+	if marker.AccountID != "u" || marker.Seq != 1 || marker.Chain != 1 {
+		t.Errorf("got marker %+v, want seq 1 of u with chain 1", marker)
+	}
+
+	waitUntil(t, "all are handled", func() bool { return all.callCount() == 4 && named.callCount() == 3 })
+	mustClose(t, b)
+	want := []string{
+		"t 1 0000000000000001",
+		"t 2 0000000000000002",
+		bus.TypeHistoryChanged + " 1 0000000000000001",
+		"t 2 0000000000000003",
+	}
+
+	if got := all.callIDs(); !slices.Equal(got, want) {
+		t.Errorf("got calls %v, want %v", got, want)
+	}
+
+	requireCalls(t, "named", &named, 3)
+}
+
 func testOrder(t *testing.T, newBus Maker) {
 	const (
 		accounts         = 20

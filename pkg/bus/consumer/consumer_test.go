@@ -57,9 +57,17 @@ func relayDeliveries(t *testing.T, rdb redis.UniversalClient, keys bus.Keys, del
 	t.Helper()
 	p := publish.New(rdb, publish.Config{Keys: keys})
 	for _, d := range deliveries {
+		hash := rdb.HGetAll(t.Context(), keys.BalanceHash(d.Account)).Val()
+		if d.Type == bus.TypeHistoryChanged {
+			rewindAccount(t, p, &d, hash)
+			continue
+		}
+
+		before, _ := bus.ParseChain(hash["chain"]) // 0: the account has no event
 		update := bus.AccountUpdate{
 			Key:        d.ID + d.Account,
 			Account:    d.Account,
+			Before:     before,
 			Deliveries: []bus.Delivery{d},
 			Balance:    bus.Balance{Account: d.Account, Seq: d.Seq},
 		}
@@ -70,6 +78,20 @@ func relayDeliveries(t *testing.T, rdb redis.UniversalClient, keys bus.Keys, del
 		if outcomes[0].Status != bus.Published {
 			t.Fatalf("publish %+v: got status %v, want Published", d, outcomes[0].Status)
 		}
+	}
+}
+
+// rewindAccount adds a marker, as the ledger's relay does.
+func rewindAccount(t *testing.T, p *publish.Publisher, marker *bus.Delivery, hash map[string]string) {
+	t.Helper()
+	done, err := p.Rewind(context.WithoutCancel(t.Context()), []publish.Rewind{{
+		Account:   marker.Account,
+		HashSeq:   hash["seq"],
+		HashChain: hash["chain"],
+		To:        bus.Balance{Account: marker.Account, Seq: marker.Seq, Chain: marker.Chain},
+	}})
+	if err != nil || !done[0] {
+		t.Fatalf("rewind %+v: got %v, %v", marker, done, err)
 	}
 }
 

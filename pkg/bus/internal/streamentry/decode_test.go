@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/bus/internal/resp"
 )
 
@@ -54,5 +55,27 @@ func TestEntryWithMalformedChainIsMalformed(t *testing.T) {
 				t.Errorf("consumer: got valid %t", event.Valid)
 			}
 		})
+	}
+}
+
+// A marker of an account that the ledger does not have any more has the seq 0. Events of other
+// producers have none and are skipped.
+func TestMarkerWithSeqZeroIsKept(t *testing.T) {
+	var dec Decoder
+	marker := map[string]any{
+		"id": "m", "type": bus.TypeHistoryChanged, "account": "user:a", "seq": "0", "chain": "0000000000000000", "data": "{}",
+	}
+	other := map[string]any{"id": "o", "type": "t", "account": "user:a", "data": "{}"}
+	for _, values := range []map[string]any{marker, other} {
+		_, err := dec.DecodeMessage("5-1", values)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if dec.Malformed != 0 {
+		t.Errorf("got %d malformed entries, want none", dec.Malformed)
+	}
+	if len(dec.Deliveries) != 1 || dec.Deliveries[0].ID != "m" {
+		t.Errorf("got deliveries %v, want the marker", dec.Deliveries)
 	}
 }
