@@ -54,6 +54,7 @@ func publishState(t testing.TB, p *publish.Publisher, account string, seq int64)
 	update := bus.AccountUpdate{
 		Key:     fmt.Sprintf("%s-%d", account, seq),
 		Account: account,
+		Before:  streamtest.ChainAt(account, seq-1),
 		Deliveries: []bus.Delivery{{
 			ID:      "id",
 			Type:    "t",
@@ -386,4 +387,31 @@ func TestDefaultConfigReadsRedis(t *testing.T) {
 			t.Errorf("got available %d, want %d", got, 10*seq)
 		}
 	}
+}
+
+// After Rewind, Get returns neither the cached balance nor that of a read in progress, and accepts
+// an older balance.
+func TestRewindForgetsBalance(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		p := publish.New(rdb, publish.Config{Keys: keys})
+		b := cache.New(rdb, cache.Config{Keys: keys, Current: isCurrent})
+		publishState(t, p, "user:a", 1)
+		publishState(t, p, "user:a", 2)
+		b.Seen("user:a", 2)
+		checkSeq(t, b, "user:a", 2)
+
+		err := rdb.Del(t.Context(), keys.BalanceHash("user:a")).Err()
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkSeq(t, b, "user:a", 2) // from the cache
+		err = rdb.Del(t.Context(), keys.Dedup(keys.Partition("user:a"), "user:a-1")).Err()
+		if err != nil {
+			t.Fatal(err)
+		}
+		publishState(t, p, "user:a", 1)
+		b.Rewind("user:a", 1)
+		checkSeq(t, b, "user:a", 1)
+		b.Rewind("user:unknown", 1) // nothing to forget
+	})
 }

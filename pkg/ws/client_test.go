@@ -170,15 +170,21 @@ func (c *client) expectResumed(after int64) {
 }
 
 // expectResync reads a subscribed frame that begins at the seq, and the resync frame after it.
-func (c *client) expectResync(seq int64) {
+func (c *client) expectResync(seq int64, reason string) {
 	c.t.Helper()
 	a := subscribedAccount(c.expectFrame("subscribed"), 0)
 	checkField(c.t, a, "seq", float64(seq))
 	checkField(c.t, a, "recovered", false)
 
+	c.expectResyncFrame(seq, reason)
+}
+
+// expectResyncFrame reads a resync frame of user:u1.
+func (c *client) expectResyncFrame(seq int64, reason string) {
+	c.t.Helper()
 	f := c.expectFrame("resync")
 	checkField(c.t, f, "seq", float64(seq))
-	checkField(c.t, f, "reason", protocol.HistoryUnavailable)
+	checkField(c.t, f, "reason", reason)
 	checkField(c.t, f, "account", "user:u1")
 	checkField(c.t, f, "sub", "s")
 	checkSnapshot(c.t, f)
