@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
 // record is one line of the file.
@@ -111,11 +113,12 @@ func readRecords(r io.Reader) (track tracker, size int64, err error) {
 		if err != nil {
 			return track, size, fmt.Errorf("line %d: %w", n, err)
 		}
-		if rec.Account == "" || rec.Seq < 1 {
+		isEvent := rec.Seq > 0 || rec.Type == bus.TypeHistoryChanged
+		if rec.Account == "" || !isEvent {
 			return track, size, fmt.Errorf("line %d must have an account and a seq", n)
 		}
 
-		if isNew, _ := track.addSeq(rec.Account, rec.Seq); !isNew {
+		if isNew, _ := track.addRecord(&rec); !isNew {
 			return track, size, fmt.Errorf("line %d repeats seq %d of %s", n, rec.Seq, rec.Account)
 		}
 
@@ -126,10 +129,10 @@ func readRecords(r io.Reader) (track tracker, size int64, err error) {
 // appendLine returns when the line and all lines before it are on disk. Concurrent calls share one
 // sync. It does not write a record that the file has already. hole is the gap that the record
 // revealed.
-func (f *auditFile) appendLine(account string, seq int64, line []byte) (hole span, err error) {
+func (f *auditFile) appendLine(rec *record, line []byte) (hole span, err error) {
 	f.mu.Lock()
 	b := f.open
-	isNew, hole := f.track.addSeq(account, seq)
+	isNew, hole := f.track.addRecord(rec)
 	if isNew {
 		b.lines = append(b.lines, line...)
 		b.lines = append(b.lines, '\n')

@@ -6,6 +6,8 @@
 //   - It asks the bus for the second party's copies. The second party's delivery has a seq of its
 //     own, and without it the account's history would have a hole.
 //   - It checks the seq of each delivery. It leaves out duplicates and reports holes.
+//   - It obeys markers: after the ledger went back in time, the events of the account that follow a
+//     marker (wallet.history_changed) have their numbers again. The void events stay in the file.
 //   - It always uses the same consumer name. After a crash the bus first delivers the events that
 //     were not finished, and then newer ones.
 //
@@ -154,23 +156,25 @@ type auditor struct {
 
 // Handle implements bus.Handler.
 func (a *auditor) Handle(ctx context.Context, e *bus.Event) error {
-	if e.Seq == 0 {
+	if e.Seq == 0 && e.Type != bus.TypeHistoryChanged {
 		return nil // another producer's event: it belongs to no account's history
 	}
 
-	line, err := json.Marshal(record{
+	rec := record{
 		Account: e.Account,
 		Seq:     e.Seq,
 		ID:      e.ID,
 		Type:    e.Type,
 		Key:     e.Key,
 		Data:    e.Data,
-	})
+	}
+
+	line, err := json.Marshal(rec)
 	if err != nil {
 		return bus.Permanent(err)
 	}
 
-	hole, err := a.file.appendLine(e.Account, e.Seq, line)
+	hole, err := a.file.appendLine(&rec, line)
 	if err != nil {
 		a.stop()
 		<-ctx.Done() // the program ends, so the event is neither acknowledged nor retried

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -250,7 +251,7 @@ func TestFailedWriteAcknowledgesNothing(t *testing.T) {
 	defer func() { _ = opened.Close() }()
 	file := &auditFile{file: opened, track: tracker{accounts: map[string]*account{}}, open: newBatch()}
 	for i, seq := range []int64{1, 1, 2} { // the second call repeats a line that is not on disk
-		if _, err := file.appendLine("user:u", seq, []byte("{}")); err == nil {
+		if _, err := file.appendLine(&record{Account: "user:u", Seq: seq}, []byte("{}")); err == nil {
 			t.Errorf("appendLine call %d: got no error, want one", i+1)
 		}
 	}
@@ -286,5 +287,60 @@ func TestFailedWriteAcknowledgesNothing(t *testing.T) {
 	}
 	if read := f.CountRead(); pending != read {
 		t.Errorf("got %d unacknowledged events, want all %d that were read", pending, read)
+	}
+}
+
+// After a marker the account's events have their numbers again. A repeated marker changes nothing.
+func TestFileObeysMarkers(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	records := []record{
+		{Account: "user:u", Seq: 1, ID: "e1", Type: "t"},
+		{Account: "user:u", Seq: 4, ID: "e4", Type: "t"}, // 2 and 3 are missing
+		{Account: "user:u", Seq: 1, ID: "m", Type: bus.TypeHistoryChanged},
+		{Account: "user:u", Seq: 2, ID: "e2", Type: "t"},
+		{Account: "user:u", Seq: 1, ID: "m", Type: bus.TypeHistoryChanged},
+		{Account: "user:u", Seq: 2, ID: "e2", Type: "t"},
+		{Account: "user:u", Seq: 0, ID: "lost", Type: bus.TypeHistoryChanged},
+		{Account: "user:u", Seq: 1, ID: "new", Type: "t"},
+	}
+	file, err := openAuditFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range records {
+		records[i].Data = []byte("{}")
+		line, err := json.Marshal(records[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := file.appendLine(&records[i], line); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := file.close(); err != nil {
+		t.Fatal(err)
+	}
+
+	content, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = content.Close() }()
+	track, _, err := readRecords(content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := track.checkComplete(); err != nil {
+		t.Error(err)
+	}
+	if last := track.accounts["user:u"].last; last != 1 {
+		t.Errorf("got last seq %d, want 1", last)
+	}
+	written, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(written), "\n"); n != 6 {
+		t.Errorf("got %d lines, want 6", n)
 	}
 }

@@ -1,6 +1,10 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
+)
 
 // span is a gap in an account's seq: all numbers in [from, to] are missing. The zero span is empty.
 type span struct{ from, to int64 }
@@ -19,8 +23,57 @@ type tracker struct {
 }
 
 type account struct {
-	last  int64
-	holes []span // ascending
+	last   int64
+	holes  []span // ascending
+	marker string // id of the newest marker
+}
+
+// addRecord records an event or a marker. It reports whether it is new, and returns the gap that it
+// revealed.
+func (t *tracker) addRecord(rec *record) (isNew bool, hole span) {
+	if rec.Type == bus.TypeHistoryChanged {
+		return t.rewind(rec.Account, rec.Seq, rec.ID)
+	}
+	return t.addSeq(rec.Account, rec.Seq)
+}
+
+// rewind records a marker: the ledger went back, and the account's events after seq never happened.
+// They stay in the file before the marker, and the events after it have their numbers again.
+func (t *tracker) rewind(name string, seq int64, marker string) (isNew bool, hole span) {
+	a := t.accounts[name]
+	if a == nil {
+		a = &account{}
+		t.accounts[name] = a
+	}
+	if a.marker == marker {
+		return false, span{}
+	}
+
+	if seq > a.last {
+		hole = span{from: a.last + 1, to: seq}
+		a.holes = append(a.holes, hole)
+		t.missing += hole.size()
+	}
+
+	a.marker = marker
+	a.last = seq
+	t.dropHoles(a)
+	return true, hole
+}
+
+// dropHoles removes the parts of the account's holes that are after its last event.
+func (t *tracker) dropHoles(a *account) {
+	var holes []span
+	for _, h := range a.holes {
+		t.missing -= h.size()
+		h.to = min(h.to, a.last)
+		if h.from <= h.to {
+			t.missing += h.size()
+			holes = append(holes, h)
+		}
+	}
+
+	a.holes = holes
 }
 
 // addSeq records a seq. It reports whether the seq is new, and returns the gap that the seq

@@ -120,22 +120,30 @@ func (m *memorySource) copyData() ledgerCopy {
 }
 
 // replaceData puts a copy in the place of the data. The generation stays the same, as if nobody
-// noticed.
+// noticed. No outbox id is used again, since rows of the same generation have different ids.
 func (m *memorySource) replaceData(c ledgerCopy) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.replaceLocked(c)
+	m.lastID = max(m.lastID, c.lastID)
+}
+
+// replaceLocked replaces all data but the last id. m.mu is held.
+func (m *memorySource) replaceLocked(c ledgerCopy) {
 	m.updates = map[string][]bus.AccountUpdate{}
 	for account, updates := range c.updates {
 		m.updates[account] = slices.Clone(updates)
 	}
 	m.changed = maps.Clone(c.changed)
 	m.outbox = maps.Clone(c.outbox)
-	m.lastID = c.lastID
 }
 
-// failOver replaces the data and lets the relay know.
+// failOver replaces the data and lets the relay know. Outbox ids are used again.
 func (m *memorySource) failOver(c ledgerCopy) {
-	m.replaceData(c)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.replaceLocked(c)
+	m.lastID = c.lastID
 	m.generation.Add(1)
 }
 
