@@ -142,7 +142,7 @@ func (s *session) acceptPage(f *feed, p progress, fetched fetch.Page) (eventPage
 	case verdict == pageContinues:
 		f.suspect = false
 		f.fromLedger = true
-		f.knownSeq = min(f.knownSeq, fetched.Last)
+		f.knownSeq = fetched.Last
 	case verdict == pageOther:
 		f.suspect = true
 		if f.shown != f.last {

@@ -190,6 +190,16 @@ func (h *Hub) startFromPage(account string, c claim, page fetch.Page) (feedStart
 		h.metrics.CountLimit(metrics.LimitReplay)
 	}
 
+	if verdict == pageIncomplete && c.hasChain {
+		b, err := h.fetcher.FetchLedgerState(h.baseCtx, account)
+		kind := startUnavailable
+		if b.Seq < c.seq || isOtherHistory(statePoint(&b.Balance), c.point) {
+			kind = startChanged
+		}
+
+		return startAtState(kind, b), err
+	}
+
 	b, err := h.fetcher.FetchState(h.baseCtx, account, c.seq)
 	return startAtState(startUnavailable, b), err
 }

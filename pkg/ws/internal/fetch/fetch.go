@@ -195,6 +195,11 @@ func (f *Fetcher) fetchPage(ctx context.Context, key PageKey) (Page, error) {
 		return Page{}, fmt.Errorf("read history: %w", err)
 	}
 
+	isCut := len(deliveries) > 0 && deliveries[0].Seq > key.After+1
+	if isCut {
+		return Page{Last: last}, nil // the history does not have the first events
+	}
+
 	page := Page{
 		Last:   last,
 		Events: make([]*recent.Event, 0, len(deliveries)),
