@@ -315,7 +315,7 @@ type historyProgress struct {
 func (r *Relay) setHistoryProgress(p *historyProgress) { r.history.Store(p) }
 
 // ErrHistory is the error of CheckHistory.
-var ErrHistory = errors.New("Redis had events that the ledger does not have")
+var ErrHistory = errors.New("the streams had events that the ledger does not have")
 
 // CheckHistory returns an error while Redis may have events that the ledger does not have, because
 // not all accounts have been compared yet.

@@ -183,6 +183,13 @@ var forkCases = []forkCase{
 		src.commitAndOffer(r, 5, "user:a")
 		return nil
 	}},
+	{"nobody notices, and nothing is published", func(t *testing.T, src *memorySource, r *relay.Relay, rdb redis.UniversalClient, keys bus.Keys) map[string]int64 {
+		backup := src.copyData()
+		commitSome(t, src, r, 2)
+		waitForWatermarks(t, rdb, keys, time.Now().Add(40*time.Millisecond)) // the events were checked
+		src.replaceData(backup)
+		return nil
+	}},
 	{"the former database comes back", func(t *testing.T, src *memorySource, r *relay.Relay, rdb redis.UniversalClient, keys bus.Keys) map[string]int64 {
 		standby := src.copyData()
 		commitSome(t, src, r, 3)
@@ -454,7 +461,7 @@ func TestCheckHistoryNamesTheProgress(t *testing.T) {
 		publishAll(t, src, rdb, keys)
 		r, _ := startRelay(t, gated, rdb, keys, relay.Config{})
 		streamtest.WaitFor(t, "a failing check", func() bool { return r.CheckHistory() != nil })
-		want := "Redis had events that the ledger does not have; comparing all balance hashes with the ledger: " +
+		want := "the streams had events that the ledger does not have; comparing all balance hashes with the ledger: " +
 			"0 compared, 0 accounts repaired; see docs/history.md"
 		if got := r.CheckHistory().Error(); got != want {
 			t.Errorf("got %q, want %q", got, want)

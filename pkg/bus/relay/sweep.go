@@ -44,7 +44,7 @@ func (r *Relay) keepSweeping(ctx context.Context) {
 		compare:    true,
 		ignoreAge:  true,
 		watermarks: slices.Repeat([]int64{noWatermark}, r.keys.Partitions),
-		tips:       tipCheck{checked: make([]string, r.keys.Partitions)},
+		tips:       tipCheck{checked: make([]string, r.keys.Partitions), newest: make([]tip, r.keys.Partitions)},
 	}
 
 	retry := backoff.ExponentialBackOff{

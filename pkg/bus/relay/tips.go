@@ -21,27 +21,36 @@ const (
 // these are the newest ones, so their entries are the newest in their streams.
 type tipCheck struct {
 	checked []string // id of the newest entry that was compared, by partition; empty: none
+	newest  []tip    // the newest one of the ledger's entries that were compared, by partition
 	due     time.Time
 }
 
 // restart makes the next check compare entries that were compared before.
 func (t *tipCheck) restart() {
 	clear(t.checked)
+	clear(t.newest)
 	t.due = time.Time{}
 }
 
 // checkTips compares the newest entries with the ledger if that is due. If one differs, all balance
-// hashes must be compared.
+// hashes must be compared. The newest entry of each stream is compared every time: the database may
+// be replaced behind a connection pooler, so that the source does not notice it.
 func (s *sweeper) checkTips(ctx context.Context) error {
 	if time.Now().Before(s.tips.due) {
 		return nil
 	}
 
 	s.readForkedKey(ctx)
-	tips, newest := s.readTips(ctx)
-	positions := make([]bus.Position, 0, len(tips))
+	tips, checked := s.readTips(ctx)
+	positions := make([]bus.Position, 0, len(tips)+len(s.tips.newest))
 	for _, t := range tips {
 		if t.Seq > 0 {
+			positions = append(positions, t.Position)
+		}
+	}
+
+	for partition, t := range s.tips.newest {
+		if t.Seq > 0 && checked[partition].id == "" { // the stream has no newer entry
 			positions = append(positions, t.Position)
 		}
 	}
@@ -65,20 +74,30 @@ func (s *sweeper) checkTips(ctx context.Context) error {
 		})
 
 		s.requireFullComparison(ctx)
+		clear(s.tips.newest) // the same entries must not require another comparison
 	}
 
-	for partition, id := range newest {
-		s.tips.checked[partition] = id
+	for partition, c := range checked {
+		s.tips.checked[partition] = c.id
+		if differ == 0 && c.newest.Account != "" {
+			s.tips.newest[partition] = c.newest
+		}
 	}
 
 	s.tips.due = time.Now().Add(s.cfg.Check)
 	return nil
 }
 
+// checkedTip is what tipCheck remembers of a partition.
+type checkedTip struct {
+	id     string // of the newest entry
+	newest tip    // of the newest entry that comes from the ledger
+}
+
 // readTips returns the newest history of each account among the entries that are compared next, and
-// the id of the newest entry of each partition. It skips partitions that do not answer: a lasting
-// failure shows when the relay publishes.
-func (s *sweeper) readTips(ctx context.Context) (map[string]tip, map[int]string) {
+// what to remember of each partition with new entries. It skips partitions that do not answer: a
+// lasting failure shows when the relay publishes.
+func (s *sweeper) readTips(ctx context.Context) (map[string]tip, map[int]checkedTip) {
 	limited, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 
@@ -98,24 +117,30 @@ func (s *sweeper) readTips(ctx context.Context) (map[string]tip, map[int]string)
 	_, _ = pipe.Exec(limited) // each command has its own error
 
 	tips := map[string]tip{}
-	newest := map[int]string{}
+	checked := map[int]checkedTip{}
 	for i, cmd := range cmds {
 		entries, err := cmd.Result()
 		if err != nil || len(entries) == 0 {
 			continue
 		}
 
-		newest[i] = entries[0].ID
+		c := checkedTip{id: entries[0].ID}
 		for k := range entries {
 			t, ok := parseTip(&entries[k])
+			if ok && c.newest.Account == "" {
+				c.newest = t
+			}
+
 			_, isKnown := tips[t.Account]
 			if ok && !isKnown {
 				tips[t.Account] = t
 			}
 		}
+
+		checked[i] = c
 	}
 
-	return tips, newest
+	return tips, checked
 }
 
 // readForkedKey starts a full comparison if another process, or this one before a restart, has not
