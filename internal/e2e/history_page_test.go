@@ -17,6 +17,7 @@ func TestCommandsInHistoryPage(t *testing.T) {
 	core := w.startCore()
 	a := w.newAPI(core)
 	a.mustDo(newCredit(user, 100))
+	w.waitUntilPublished()
 	backup := w.backUpLedger(core)
 	a.mustDo(newCredit(user, 500))
 	w.waitUntilPublished()

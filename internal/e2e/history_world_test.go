@@ -68,7 +68,6 @@ func (tr truth) newest() position { return position{tr.balance.Seq, tr.balance.C
 // backUpLedger copies the ledger as it is now. The cores lose their connections for a moment.
 func (w *world) backUpLedger(cores ...*server) *testenv.Backup {
 	w.Helper()
-	w.waitUntilPublished()
 	backup := testenv.BackUpPostgres(w, w.databaseURL)
 	w.dropConnections()
 	for _, core := range cores {
