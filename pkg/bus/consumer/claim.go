@@ -24,8 +24,20 @@ func (r *reader) claimIfDue(ctx context.Context) error {
 		return nil
 	}
 
+	// from is where each stream that has more entries continues. Usually no stream has any, and the
+	// first round trip is the only one.
+	from := make(map[int]string, len(r.streams))
 	for _, n := range r.streams {
-		err := r.claimStream(ctx, n)
+		from[n] = "0-0"
+	}
+
+	for len(from) > 0 {
+		count, err := r.waitForShare(ctx, len(from))
+		if err != nil {
+			return nil //nolint:nilerr // ctx ended
+		}
+
+		from, err = r.claimStreams(ctx, from, min(count, claimCount))
 		if err != nil {
 			return err
 		}
@@ -35,33 +47,33 @@ func (r *reader) claimIfDue(ctx context.Context) error {
 	return nil
 }
 
-// claimStream claims the entries of stream n whose consumers stopped.
-func (r *reader) claimStream(ctx context.Context, n int) error {
-	stream := r.b.streams[n]
-	from := "0-0"
-	for {
-		room, err := r.waitForRoom(ctx)
-		if err != nil {
-			return nil //nolint:nilerr // ctx ended
-		}
+// claimStreams claims up to count entries of each stream whose consumers stopped, with one round
+// trip for all streams. It returns where the streams that have more entries continue.
+func (r *reader) claimStreams(ctx context.Context, from map[int]string, count int) (next map[int]string, err error) {
+	cmds, err := r.sendAutoClaims(ctx, from, count)
+	if err != nil {
+		return nil, err
+	}
 
-		messages, next, err := r.sendAutoClaim(ctx, stream.key, from, min(room, claimCount))
-		if err != nil {
-			return err
-		}
-
+	next = map[int]string{}
+	for n, cmd := range cmds {
+		messages, start := cmd.Val()
 		tasks, _, err := r.makeTasks(n, messages, time.Now())
 		if err != nil {
-			return err
+			return nil, err
 		}
 
-		err = r.readmitTasks(ctx, stream, tasks)
-		if err != nil || next == "0-0" {
-			return err
+		err = r.readmitTasks(ctx, r.b.streams[n], tasks)
+		if err != nil {
+			return nil, err
 		}
 
-		from = next
+		if start != "0-0" {
+			next[n] = start
+		}
 	}
+
+	return next, nil
 }
 
 // readOwnPending reads the entries of stream n again that Redis had handed out to this consumer and
@@ -104,6 +116,13 @@ func (r *reader) readOwnPending(ctx context.Context, n int) error {
 
 		from = last
 	}
+}
+
+// waitForShare waits until events of that many streams may start, and returns how many of each
+// stream. The error is ctx's.
+func (r *reader) waitForShare(ctx context.Context, streams int) (int, error) {
+	room, err := r.b.d.InFlight.WaitForRoom(ctx, max(1, r.b.cfg.MaxInFlight-streams+1))
+	return max(1, (room+streams-1)/streams), err
 }
 
 // waitForRoom waits until an event may start, and returns how many may start. The error is ctx's.

@@ -43,11 +43,18 @@ func (r *reader) sendReadGroup(ctx context.Context, count int, block time.Durati
 	return cmd.Result()
 }
 
-// sendAutoClaim claims entries of the stream that have been idle for Config.ClaimAfter. It returns
-// the id from which the next call must continue.
-func (r *reader) sendAutoClaim(ctx context.Context, stream, from string, count int) ([]redis.XMessage, string, error) {
-	cmd := claimCommand{redis.NewXAutoClaimCmd(ctx,
-		"xautoclaim", stream, r.b.cfg.Group, r.b.cfg.Consumer, r.b.cfg.ClaimAfter.Milliseconds(), from, "count", count)}
-	_ = r.b.rdb.Process(ctx, cmd) // the command has the error
-	return cmd.Result()
+// sendAutoClaims claims entries that have been idle for Config.ClaimAfter, up to count of each
+// stream. from is the id at which each stream begins. It sends one pipeline. A pipeline with such a
+// command is not repeated either.
+func (r *reader) sendAutoClaims(ctx context.Context, from map[int]string, count int) (map[int]claimCommand, error) {
+	pipe := r.b.rdb.Pipeline()
+	cmds := make(map[int]claimCommand, len(from))
+	for n, start := range from {
+		cmds[n] = claimCommand{redis.NewXAutoClaimCmd(ctx,
+			"xautoclaim", r.b.streams[n].key, r.b.cfg.Group, r.b.cfg.Consumer, r.b.cfg.ClaimAfter.Milliseconds(), start, "count", count)}
+		_ = pipe.Process(ctx, cmds[n]) // only queues the command
+	}
+
+	_, err := pipe.Exec(ctx)
+	return cmds, err
 }

@@ -154,14 +154,12 @@ func (r *reader) runStep(ctx context.Context) error {
 		return err
 	}
 
-	streams := len(r.streams)
-	room, err := r.b.d.InFlight.WaitForRoom(ctx, max(1, r.b.cfg.MaxInFlight-streams+1))
+	count, err := r.waitForShare(ctx, len(r.streams))
 	if err != nil {
 		return nil //nolint:nilerr // ctx ended
 	}
 
-	perStream := max(1, (room+streams-1)/streams)
-	return r.readNew(ctx, min(perStream, maxCount))
+	return r.readNew(ctx, min(count, maxCount))
 }
 
 // createGroups creates the groups that do not exist. Before the first time it checks that
