@@ -11,7 +11,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/consumer"
 )
 
-const maxLen = 1_000_000 // the default of the bus
+const maxLen = 250_000 // the default of the bus
 
 // The publishing variants, in the order of their trials.
 const (

@@ -35,7 +35,7 @@ type Config struct {
 
 	AllowDuplicates bool          // Publish does not check for duplicates. Defaults to false.
 	DedupTTL        time.Duration // how long an event's ID and Key are remembered. Defaults to 1 h.
-	MaxLen          int64         // approximate number of entries that a stream keeps. Defaults to 1,000,000.
+	MaxLen          int64         // approximate number of entries that a stream keeps. Defaults to 250,000.
 
 	// Attempts is the largest number of handler calls for one event. Defaults to 3.
 	Attempts int
@@ -82,7 +82,7 @@ type Config struct {
 func (c Config) WithDefaults() Config {
 	c.Keys = c.Keys.WithDefaults()
 	c.DedupTTL = cmp.Or(c.DedupTTL, time.Hour)
-	c.MaxLen = cmp.Or(c.MaxLen, 1_000_000)
+	c.MaxLen = cmp.Or(c.MaxLen, 250_000)
 	c.Attempts = cmp.Or(c.Attempts, 3)
 	c.FirstDelay = cmp.Or(c.FirstDelay, time.Second)
 	c.MaxDelay = cmp.Or(c.MaxDelay, 30*time.Second)

@@ -18,7 +18,7 @@ import (
 type Config struct {
 	Keys bus.Keys // Defaults to namespace "rt", 64 partitions.
 	// MaxLen is about how many entries a stream keeps. Each call trims the stream of its first
-	// update. Defaults to 1,000,000.
+	// update. Defaults to 250,000.
 	MaxLen     int64
 	DedupTTL   time.Duration         // how long an update's dedup key lives. Defaults to 1 h.
 	MaxUpdates int                   // updates in one script call, so that Redis can serve other clients in between. Defaults to 64.
@@ -60,7 +60,7 @@ type Publisher struct {
 // New returns a publisher on the given client.
 func New(rdb redis.UniversalClient, cfg Config) *Publisher {
 	cfg.Keys = cfg.Keys.WithDefaults()
-	cfg.MaxLen = cmp.Or(cfg.MaxLen, 1_000_000)
+	cfg.MaxLen = cmp.Or(cfg.MaxLen, 250_000)
 	cfg.DedupTTL = cmp.Or(cfg.DedupTTL, time.Hour)
 	cfg.MaxUpdates = cmp.Or(cfg.MaxUpdates, 64)
 	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, 1<<20)

@@ -21,7 +21,7 @@ import (
 type Config struct {
 	Keys bus.Keys // Defaults to namespace "rt", 64 partitions.
 	// Refill is how many entries per partition from before Run are delivered first. Defaults to
-	// 4096; negative: none.
+	// 1024; negative: none.
 	Refill int
 	// Count bounds the entries per partition in one read. Defaults to 1000.
 	Count int
@@ -81,7 +81,7 @@ type Tail struct {
 // New returns a tail on the given client. It does nothing until Run, which may be called once.
 func New(rdb redis.UniversalClient, cfg Config) *Tail {
 	cfg.Keys = cfg.Keys.WithDefaults()
-	cfg.Refill = cmp.Or(cfg.Refill, 4096)
+	cfg.Refill = cmp.Or(cfg.Refill, 1024)
 	cfg.Count = cmp.Or(cfg.Count, 1000)
 	cfg.Block = cmp.Or(cfg.Block, 500*time.Millisecond)
 	cfg.Check = cmp.Or(cfg.Check, 2*time.Second)
