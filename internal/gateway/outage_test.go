@@ -127,6 +127,28 @@ func TestReadinessWithoutRedis(t *testing.T) {
 	w.awaitReady()
 }
 
+// After Redis was replaced, /readyz says that the clients' accounts are still being compared with the
+// ledger, and the gateway stays ready.
+func TestReadinessWhileAccountsAreCompared(t *testing.T) {
+	srv := testenv.RedisServer(t)
+	w := newWorldOn(t, srv.URL(), bus.Keys{}, gateway.Config{})
+	w.awaitReady()
+	w.creditPoints("user:u1", 100, "k1")
+	own := w.signToken("user:u1", "")
+	w.awaitAvailable("user:u1", own, "redis", 100)
+	conn, _ := w.currentNode().dial(own)
+	f := &frameReader{w: w, conn: conn}
+	f.expectSnapshot("wallet", 1, 100)
+
+	w.core.Close()
+	srv.Kill()
+	srv.Start()
+	w.awaitReadiness("degraded", func(r reply) bool {
+		checks := r.checks()
+		return r.status == http.StatusOK && checks["redis"] == "ok" && checks["history"] != "ok"
+	})
+}
+
 // During an outage of Redis, the state of an account comes from the core. Nothing that Redis said
 // before is used. After the outage, subscriptions continue without a loss.
 func TestOutageOfRedisShowsNothingOld(t *testing.T) {
