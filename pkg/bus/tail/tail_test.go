@@ -144,7 +144,15 @@ func TestReadingIsFalseUntilMissedEventsAreDelivered(t *testing.T) {
 	p := publish.New(streamtest.Open(t, server.URL()), publish.Config{})
 	streamtest.MustPublish(t, p, streamtest.NewPublication("user:a", 1, 1))
 	var lost atomic.Int32
-	f := streamtest.Follow(t, streamtest.Open(t, "redis://"+proxy.Addr()+"?read_timeout=500ms"), tail.Config{Count: 1, Lost: func(bool) { lost.Add(1) }})
+	f := streamtest.Follow(t, streamtest.Open(t, "redis://"+proxy.Addr()+"?read_timeout=500ms"), tail.Config{
+		Count: 1,
+		Lost: func(other bool) {
+			if other {
+				t.Error("Lost after an interruption: got other true, want false")
+			}
+			lost.Add(1)
+		},
+	})
 	f.WaitCaughtUp(t)
 	if !f.Reading("user:a") {
 		t.Error("after catch-up: got Reading false, want true")
@@ -171,6 +179,15 @@ func TestReadingIsFalseUntilMissedEventsAreDelivered(t *testing.T) {
 	streamtest.WaitFor(t, "ReadingAll to be true", f.ReadingAll)
 }
 
+// countIfOther returns a function for Config.Lost that counts its calls with other.
+func countIfOther(n *atomic.Int32) func(bool) {
+	return func(other bool) {
+		if other {
+			n.Add(1)
+		}
+	}
+}
+
 func TestTailFollowsAStreamThatWentBack(t *testing.T) {
 	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		addEntry := func(id string, seq int) {
@@ -187,7 +204,13 @@ func TestTailFollowsAStreamThatWentBack(t *testing.T) {
 		}
 		ahead := time.Now().Add(time.Hour).UnixMilli() // the server's clock is an hour fast
 		reg := prometheus.NewRegistry()
-		f := streamtest.Follow(t, rdb, tail.Config{Keys: keys, Check: 10 * time.Millisecond, Registerer: reg})
+		var others atomic.Int32
+		f := streamtest.Follow(t, rdb, tail.Config{
+			Keys:       keys,
+			Check:      10 * time.Millisecond,
+			Lost:       countIfOther(&others),
+			Registerer: reg,
+		})
 		f.WaitCaughtUp(t)
 		addEntry(fmt.Sprintf("%d-0", ahead), 1)
 		addEntry(fmt.Sprintf("%d-0", ahead+1), 2)
@@ -199,6 +222,9 @@ func TestTailFollowsAStreamThatWentBack(t *testing.T) {
 		addEntry("*", 3)
 		addEntry("*", 4)
 		f.WaitLive(t, "user:a", 1, 4)
+		if others.Load() == 0 {
+			t.Error("got no call of Lost with other, want one before the entries of the other stream")
+		}
 		if streamtest.SumMetric(t, reg, "stream_resets_total") == 0 {
 			t.Error("got stream_resets_total 0, want at least 1")
 		}
@@ -327,7 +353,7 @@ func TestTailReportsTrimmedEntries(t *testing.T) {
 					Keys:       keys,
 					Count:      test.count,
 					Check:      time.Hour,
-					Lost:       func(bool) { lost.Add(1) },
+					Lost:       countIfOther(&lost),
 					Registerer: reg,
 				})
 				f.WaitCaughtUp(t)
