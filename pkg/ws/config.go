@@ -179,8 +179,8 @@ type Snapshots interface {
 type History interface {
 	// Events returns the account's deliveries with a seq greater than after, oldest first and at
 	// most limit. They have their Chain, their routing fields (Type, Reason, Feature, Amount), and
-	// the account's own view as Data or View. last is the account's newest seq, or 0 for an account that the
-	// ledger does not have.
+	// the account's own view as Data or View. last is the account's newest seq, or 0 for an account
+	// that the ledger does not have.
 	Events(
 		ctx context.Context, account string, after int64, limit int,
 	) (events []bus.Delivery, last int64, err error)

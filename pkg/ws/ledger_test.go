@@ -92,8 +92,8 @@ func (l *ledger) goBack(account string, n int) {
 	}
 }
 
-// repair publishes a marker and the events after the common point, as the relay does when it notices
-// that the ledger went back. It returns nothing if the ledger did not.
+// repair publishes a marker and the events after the common point, as the relay does when it
+// notices that the ledger went back. It returns nothing if the ledger did not.
 func (l *ledger) repair(account string) []bus.Delivery {
 	l.mu.Lock()
 	defer l.mu.Unlock()
