@@ -1,10 +1,12 @@
 package e2e
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -44,14 +46,35 @@ func TestEachEventReachesClientsStreamsAndHistory(t *testing.T) {
 	}
 	ofAll.waitUntil("all events", func() bool { return len(ofAll.allEvents) >= len(want.all) })
 	checkEqual(t, "events of the client of all accounts", len(ofAll.allEvents), len(want.all))
-	for i := range min(len(ofAll.allEvents), len(want.all)) {
-		w.checkEvent("event of all accounts", w.decodeObject(ofAll.allEvents[i]), want.all[i])
+	got := make([]object, len(ofAll.allEvents))
+	for i := range got {
+		got[i] = w.decodeObject(ofAll.allEvents[i])
 	}
+	groupByParty(got)
+	groupByParty(want.all)
+	for i := range min(len(got), len(want.all)) {
+		w.checkEvent("event of all accounts", got[i], want.all[i])
+	}
+}
+
+// groupByParty puts the model's events after those of the user and keeps the order of each. Only
+// events of the same account have an order, since the accounts are in different partitions.
+func groupByParty(events []object) {
+	slices.SortStableFunc(events, func(a, b object) int {
+		return cmp.Compare(partyOrder(a), partyOrder(b))
+	})
+}
+
+func partyOrder(event object) int {
+	if event["accountType"] == "model" {
+		return 1
+	}
+	return 0
 }
 
 // pathEvents are the events that the operations of the path must have.
 type pathEvents struct {
-	all     []object // in the order of the subscription to all accounts
+	all     []object // in the order of the operations
 	parties map[string]*partyEvents
 }
 
