@@ -139,20 +139,16 @@ func (p *EventPublisher) buildArgs(events []bus.Event, items []int) []any {
 	prefixes := &p.prefixes[p.partitionOf(&events[items[0]])]
 	keys := 1
 	args := make([]any, argFirstKey, argFirstKey+1+4+len(items)*(2+2+18))
-	arena := make([]string, 0, 3*len(items)) // never grows, since the arguments point into it
-	text := func(s string) *string {
-		arena = append(arena, s)
-		return &arena[len(arena)-1]
-	}
+	texts := streamentry.NewTexts(3*len(items), 0)
 
 	args = append(args, &prefixes.stream)
 	if !p.cfg.AllowDuplicates {
 		for _, i := range items {
 			e := &events[i]
-			args = append(args, text(prefixes.dedup+"id:"+e.ID))
+			args = append(args, texts.AddText(prefixes.dedup+"id:"+e.ID))
 			keys++
 			if e.Key != "" {
-				args = append(args, text(prefixes.dedup+"key:"+e.Key))
+				args = append(args, texts.AddText(prefixes.dedup+"key:"+e.Key))
 				keys++
 			}
 		}
@@ -165,13 +161,13 @@ func (p *EventPublisher) buildArgs(events []bus.Event, items []int) []any {
 	callNumber := 1_000_000_000 + rand.Int64N(9_000_000_000)
 	args = append(args, p.cfg.MaxLen, p.ttlSeconds, callNumber, len(items))
 	for _, i := range items {
-		args = p.appendEvent(args, &events[i], text)
+		args = p.appendEvent(args, &events[i], texts)
 	}
 
 	return args
 }
 
-func (p *EventPublisher) appendEvent(args []any, e *bus.Event, text func(string) *string) []any {
+func (p *EventPublisher) appendEvent(args []any, e *bus.Event, texts *streamentry.Texts) []any {
 	dedupKeys := 1
 	switch {
 	case p.cfg.AllowDuplicates:
@@ -182,7 +178,7 @@ func (p *EventPublisher) appendEvent(args []any, e *bus.Event, text func(string)
 
 	args = append(args, dedupKeys, nil)
 	fields := len(args) // the number of fields and values is at fields-1
-	args = streamentry.AppendEventFields(args, e, text)
+	args = streamentry.AppendEventFields(args, e, texts)
 	args[fields-1] = len(args) - fields
 
 	return args

@@ -50,36 +50,34 @@ var publishSource string
 // ten thousand of them.
 func (p *Publisher) buildArgs(pubs []Publication, items []int) []any {
 	size := argFirstKey + 3
-	texts := 0
+	textCount := 0
+	chainCount := 0
 	for _, i := range items {
 		deliveries := len(pubs[i].Update.Deliveries)
 		size += 3 + 7 + 5 + 1 + 19*deliveries
-		texts += 2 + 3 + 3*deliveries
+		textCount += 2 + 1 + 2*deliveries
+		chainCount += 2 + deliveries
 	}
 
 	args := make([]any, 0, size)
-	arena := make([]string, 0, texts) // never grows, since the arguments point into it
-	text := func(s string) *string {
-		arena = append(arena, s)
-		return &arena[len(arena)-1]
-	}
+	texts := streamentry.NewTexts(textCount+chainCount, chainCount)
 
 	args = append(args, "evalsha", p.script.hash, 3*len(items))
 	for _, i := range items {
 		u := &pubs[i].Update
 		prefixes := &p.prefixes[p.cfg.Keys.Partition(u.Account)]
-		args = append(args, &prefixes.stream, text(prefixes.balance+u.Account), text(prefixes.dedup+u.Key))
+		args = append(args, &prefixes.stream, texts.AddText(prefixes.balance+u.Account), texts.AddText(prefixes.dedup+u.Key))
 	}
 
 	args = append(args, p.cfg.MaxLen, p.ttlSeconds, len(items))
 	for _, i := range items {
-		args = appendUpdate(args, &pubs[i], text)
+		args = appendUpdate(args, &pubs[i], texts)
 	}
 
 	return args
 }
 
-func appendUpdate(args []any, pub *Publication, text func(string) *string) []any {
+func appendUpdate(args []any, pub *Publication, texts *streamentry.Texts) []any {
 	u := &pub.Update
 	first := &u.Deliveries[0].Seq
 	last := &u.Deliveries[len(u.Deliveries)-1].Seq
@@ -88,9 +86,9 @@ func appendUpdate(args []any, pub *Publication, text func(string) *string) []any
 		startingPoint = "1"
 	}
 
-	args = append(args, &u.Account, &u.Key, first, last, startingPoint, text(u.Before.String()), nil)
+	args = append(args, &u.Account, &u.Key, first, last, startingPoint, texts.AddChain(u.Before), nil)
 	rest := len(args) // the number of the following arguments is at rest-1
-	args = append(args, text(u.Balance.UpdatedAt.UTC().Format(bus.TimeFormat)), text(u.Chain().String()))
+	args = append(args, texts.AddText(u.Balance.UpdatedAt.UTC().Format(bus.TimeFormat)), texts.AddChain(u.Chain()))
 	if isModel(u.Account) {
 		args = append(args, 1, &u.Balance.Earned)
 	} else {
@@ -99,7 +97,7 @@ func appendUpdate(args []any, pub *Publication, text func(string) *string) []any
 
 	args = append(args, len(u.Deliveries))
 	for i := range u.Deliveries {
-		args = streamentry.AppendDelivery(args, &u.Deliveries[i], text)
+		args = streamentry.AppendDelivery(args, &u.Deliveries[i], texts)
 	}
 
 	args[rest-1] = len(args) - rest

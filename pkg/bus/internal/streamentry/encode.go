@@ -13,9 +13,9 @@ const (
 	shapeNoFeature   = 1 // amount, reason, data
 )
 
-// AppendEventFields appends the names and values of an event's fields as arguments of XADD. text
-// returns a pointer to its argument.
-func AppendEventFields(args []any, e *bus.Event, text func(string) *string) []any {
+// AppendEventFields appends the names and values of an event's fields as arguments of XADD. It adds
+// one text.
+func AppendEventFields(args []any, e *bus.Event, texts *Texts) []any {
 	args = append(args, "id", &e.ID, "type", &e.Type)
 	if e.Account != "" {
 		args = append(args, "account", &e.Account)
@@ -41,16 +41,16 @@ func AppendEventFields(args []any, e *bus.Event, text func(string) *string) []an
 		args = append(args, "traceparent", &e.TraceParent)
 	}
 
-	return append(args, "data", text(UnsafeString(e.Data)))
+	return append(args, "data", texts.AddText(UnsafeString(e.Data)))
 }
 
 // AppendDelivery appends a delivery as arguments of publish.lua: id, type, seq, chain, shape and the
 // fields. Nearly all deliveries have one of two shapes that need no field names. This saves a
 // seventh of the time that Redis needs for an event.
-func AppendDelivery(args []any, d *bus.Delivery, text func(string) *string) []any {
-	args = append(args, &d.ID, &d.Type, &d.Seq, text(d.Chain.String()), nil)
+func AppendDelivery(args []any, d *bus.Delivery, texts *Texts) []any {
+	args = append(args, &d.ID, &d.Type, &d.Seq, texts.AddChain(d.Chain), nil)
 	fields := len(args) // the shape is at fields-1
-	data := text(UnsafeString(d.Data))
+	data := texts.AddText(UnsafeString(d.Data))
 	if hasUsualFields(d) {
 		if d.Feature != "" {
 			args[fields-1] = shapeWithFeature
@@ -75,7 +75,7 @@ func AppendDelivery(args []any, d *bus.Delivery, text func(string) *string) []an
 
 	args = append(args, "data", data)
 	if d.View != nil {
-		args = append(args, "view", text(UnsafeString(d.View)))
+		args = append(args, "view", texts.AddText(UnsafeString(d.View)))
 	}
 
 	if d.SecondParty {
