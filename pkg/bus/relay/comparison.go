@@ -3,15 +3,15 @@ package relay
 import (
 	"cmp"
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -58,10 +58,11 @@ func (c *comparison) restart() {
 }
 
 // deleteForkedScript deletes a key if it has a value. It returns the value that the key has now.
-var deleteForkedScript = redis.NewScript(`
-if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
-return redis.call('GET', KEYS[1]) or ''
-`)
+//
+//go:embed delete_forked.lua
+var deleteForkedSource string
+
+var deleteForkedScript = redis.NewScript(deleteForkedSource)
 
 // requireFullComparison stores in Redis that all accounts must be compared, and starts this. The
 // value is a new one each time: a process that finishes a comparison deletes the key only if no fork
@@ -70,7 +71,7 @@ return redis.call('GET', KEYS[1]) or ''
 // If the key cannot be stored, because its server does not answer, the accounts of other servers are
 // repaired all the same.
 func (s *sweeper) requireFullComparison(ctx context.Context) {
-	value := strconv.FormatInt(time.Now().UnixMilli(), 10) + "-" + strconv.FormatUint(rand.Uint64(), 36) //nolint:gosec // no secret
+	value := uuid.NewString()
 	if !s.comparison.isRequired {
 		s.startComparison(value)
 	}
