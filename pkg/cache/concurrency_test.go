@@ -32,14 +32,17 @@ func TestSeenDuringRead(t *testing.T) {
 	proxy.PauseReplies()
 	const callers = 20
 	seqs := make(chan int64, callers)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer proxy.Resume() // also if the test fails before its own call
 	for range callers {
-		go func() {
+		running.Go(func() {
 			balance, _, err := b.Get(context.Background(), "user:a")
 			if err != nil {
 				t.Error(err)
 			}
 			seqs <- balance.Seq
-		}()
+		})
 	}
 	waitUntil(t, "all callers", func() bool { return readCounter(t, reg, "balance_cache_misses_total") == callers })
 

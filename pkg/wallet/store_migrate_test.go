@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jmoiron/sqlx"
+	"golang.org/x/sync/errgroup"
 )
 
 // TestMigrationGivesOldTransactionsTheirChains takes the schema of a ledger back to the version
@@ -104,12 +105,13 @@ func useLedger(t *testing.T, url string, use func(l *Ledger)) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
+	var running errgroup.Group
+	running.Go(func() error { return l.Run(ctx) })
+	defer func() { _ = running.Wait() }() // also if use fails the test
 	defer cancel()
-	ended := make(chan error, 1)
-	go func() { ended <- l.Run(ctx) }()
 	use(l)
 	cancel()
-	err = errors.Join(<-ended, l.Close())
+	err = errors.Join(running.Wait(), l.Close())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/redroomrewards/realtime/internal/streamtest"
 	"github.com/redroomrewards/realtime/internal/testenv"
@@ -425,15 +426,17 @@ func TestQueuedRowsOfTheFormerDatabaseAreDiscarded(t *testing.T) {
 		src.failOver(backup)
 		src.commit(src.reserveID(), 1, "user:a") // its id is that of a void row
 		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan error, 1)
-		go func() { ended <- r.Run(ctx) }()
+		var running errgroup.Group
+		running.Go(func() error { return r.Run(ctx) })
+		defer func() { _ = running.Wait() }()
+		defer cancel()
 		waitHealed(t, rdb, keys, src, nil, "user:a")
 		streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
 		r.Offer([]bus.OutboxRow{announcedLate})
 		src.commitAndOffer(r, 1, "user:a", "user:late")
 		waitHealed(t, rdb, keys, src, nil, "user:a", "user:late")
 		cancel()
-		if err := <-ended; err != nil {
+		if err := running.Wait(); err != nil {
 			t.Error(err)
 		}
 		for i := range keys.Partitions {
