@@ -47,7 +47,7 @@ type Finding struct {
 	Detail        string `json:"detail"`
 }
 
-// Report counts what was compared and what was found. The findings themselves go to Options.Found.
+// Report counts the compared records and the findings. The findings themselves go to Options.Found.
 type Report struct {
 	OK               bool    `json:"ok"`
 	Events           int64   `json:"events"`  // stream entries or records that were compared

@@ -32,8 +32,8 @@ func (d *Delivery) ForAccount() []byte {
 	return d.Data
 }
 
-// HasLineBreak reports whether Data or View contains a line break. Such a delivery is malformed: it
-// is neither published nor delivered.
+// HasLineBreak reports whether Data or View contains a line break. A delivery with a line break is
+// malformed: it is neither published nor delivered.
 func (d *Delivery) HasLineBreak() bool { return HasLineBreak(d.Data) || HasLineBreak(d.View) }
 
 // An AccountUpdate contains the deliveries of one transaction to one account. Their seq is

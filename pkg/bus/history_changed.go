@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// TypeHistoryChanged is the type of a marker: what was published for its account after its Seq
-// never happened. The relay publishes it when the ledger itself went back in time, because a backup
+// TypeHistoryChanged is the type of a marker: the events that were published for its account after
+// its Seq never happened. The relay publishes it when the ledger itself went back in time, because a backup
 // was restored or a failover of its database lost commits.
 //
 // A marker is an entry of the account's stream. Its Seq and Chain are those of the newest event that

@@ -26,7 +26,7 @@ type feedStart struct {
 	balance    fetch.State // unless recovered
 	fromLedger bool        // at was read from the ledger
 	page       eventPage   // the first events, if they were read from the history
-	ledger     *ledgerPage // what the ledger said; nil if it was not asked
+	ledger     *ledgerPage // the answer of the ledger; nil if it was not asked
 	generation uint64      // of the topic before the reads
 }
 

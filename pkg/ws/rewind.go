@@ -138,8 +138,8 @@ func (s *shard) nextGeneration() uint64 {
 }
 
 // forkTopic drops the memory of a topic that does not belong to the ledger's history. Every feed of
-// the topic compares its history with the ledger. Those that were live are appended to gaps. The
-// caller holds mu.
+// the topic compares its history with the ledger. The live ones are appended to gaps. The caller
+// holds mu.
 func (s *shard) forkTopic(gaps []*feed, t *topic) []*feed {
 	s.resetRun(t, point{})
 	for _, f := range t.feeds {

@@ -45,8 +45,8 @@
 // Each event carries the chain of its account's history. The relay compares it with the ledger:
 // when the script answers Forked, or has a higher seq than an update (fork.go); for the newest
 // entries of all streams at the start, when Source.Generation changes, and every Config.Check
-// (tips.go); and for accounts that changed recently (reconcile.go). What was read from a former
-// database is never published (generation.go).
+// (tips.go); and for accounts that changed recently (reconcile.go). Rows that were read from a
+// former database are never published (generation.go).
 //
 // If an account differs, the relay finds the newest event that both histories have by reading the
 // stream backwards (common_point.go). One script call sets the hash back to it and adds a marker,

@@ -9,7 +9,7 @@ import (
 )
 
 // errLedgerReplaced means that the source's connections reach another database than at the start of
-// the pass. What was read before must not be published.
+// the pass. Rows that were read before must not be published.
 var errLedgerReplaced = errors.New("the ledger's database was replaced")
 
 // checkRead returns the error of a read from the source. It also returns an error if the source
