@@ -60,7 +60,12 @@ func forEachDatabase(t *testing.T, test func(t *testing.T, url string)) {
 
 func newPostgresDatabase(t *testing.T) string {
 	t.Helper()
-	return testenv.Postgres(t, testenv.Schema{Version: testenv.HashFS(t, migrations), Migrate: migrateDatabase})
+	return testenv.Postgres(t, testenv.Schema{Version: testenv.HashFS(t, migrations) + versionTable, Migrate: migrateDatabase})
+}
+
+func newEmptyPostgresDatabase(t *testing.T) string {
+	t.Helper()
+	return testenv.Postgres(t, testenv.Schema{})
 }
 
 func newSQLiteDatabase(t *testing.T) string {

@@ -32,14 +32,19 @@ var ErrNotMigrated = errors.New("the database schema is not current")
 // ErrNoFile means that the SQLite file does not exist. Only Migrate creates it.
 var ErrNoFile = errors.New("no such file")
 
+// ErrUnsuitableDatabase means that the database cannot hold a ledger. The error says why and what to
+// do.
+var ErrUnsuitableDatabase = errors.New("the database cannot hold a ledger")
+
 // Migrate migrates the database at the URL to the current schema and returns the migrations that it
-// applied. Several processes may call Migrate at the same time.
+// applied. Several processes may call Migrate at the same time. It returns ErrUnsuitableDatabase
+// and changes nothing if the database cannot hold a ledger.
 func Migrate(ctx context.Context, databaseURL string) ([]MigrationStatus, error) {
-	p, err := newProvider(databaseURL)
+	m, err := openMigrator(databaseURL)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = p.Close() }()
+	defer func() { _ = m.close() }()
 
 	unlock, err := lockSQLite(ctx, databaseURL)
 	if err != nil {
@@ -47,7 +52,17 @@ func Migrate(ctx context.Context, databaseURL string) ([]MigrationStatus, error)
 	}
 	defer unlock()
 
-	results, err := p.Up(ctx)
+	_, err = m.checkTables(ctx)
+	if err != nil {
+		return nil, err
+	}
+
+	err = m.takeOverVersions(ctx)
+	if err != nil {
+		return nil, err
+	}
+
+	results, err := m.provider.Up(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("apply migrations: %w", err)
 	}
@@ -61,23 +76,34 @@ func Migrate(ctx context.Context, databaseURL string) ([]MigrationStatus, error)
 		}
 	}
 
-	return applied, nil
+	_, err = m.checkTables(ctx)
+	return applied, err
 }
 
-// Migrations returns all schema migrations. It returns ErrNoFile if the SQLite file does not exist.
+// Migrations returns all schema migrations. It writes nothing. It returns ErrNoFile if the SQLite
+// file does not exist.
 func Migrations(ctx context.Context, databaseURL string) ([]MigrationStatus, error) {
 	err := requireFile(databaseURL)
 	if err != nil {
 		return nil, err
 	}
 
-	p, err := newProvider(databaseURL)
+	m, err := openMigrator(databaseURL)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = p.Close() }()
+	defer func() { _ = m.close() }()
 
-	states, err := p.Status(ctx)
+	hasVersions, err := m.checkTables(ctx)
+	if err != nil {
+		return nil, err
+	}
+
+	if !hasVersions {
+		return m.listMissing(), nil // goose would create the version table
+	}
+
+	states, err := m.provider.Status(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read migrations: %w", err)
 	}
@@ -113,8 +139,30 @@ func requireFile(databaseURL string) error {
 // Schema returns the embedded migration files. It has one directory for each type of database.
 func Schema() fs.FS { return migrations }
 
-// newProvider returns the migrations of one database. It does not connect to the database.
-func newProvider(databaseURL string) (*goose.Provider, error) {
+// migrator migrates one database.
+type migrator struct {
+	provider *goose.Provider
+	db       *sqlx.DB
+}
+
+func (m *migrator) close() error { return m.provider.Close() }
+
+// listMissing returns all migrations as missing.
+func (m *migrator) listMissing() []MigrationStatus {
+	sources := m.provider.ListSources()
+	all := make([]MigrationStatus, len(sources))
+	for i, s := range sources {
+		all[i] = MigrationStatus{
+			Version: s.Version,
+			Name:    s.Path,
+		}
+	}
+
+	return all
+}
+
+// openMigrator returns the migrator of one database. It does not connect to the database.
+func openMigrator(databaseURL string) (*migrator, error) {
 	driver, dsn, err := splitURL(databaseURL)
 	if err != nil {
 		return nil, err
@@ -126,7 +174,7 @@ func newProvider(databaseURL string) (*goose.Provider, error) {
 			return nil, err
 		}
 
-		return openProvider(goose.DialectSQLite3, driver, sqliteDSN(dsn), "migrations/sqlite")
+		return newMigrator(goose.DialectSQLite3, driver, sqliteDSN(dsn), "migrations/sqlite")
 	}
 
 	dsn, err = withSettings(dsn, migrationSettings)
@@ -140,10 +188,10 @@ func newProvider(databaseURL string) (*goose.Provider, error) {
 		return nil, err
 	}
 
-	return openProvider(goose.DialectPostgres, driver, dsn, "migrations/postgres", goose.WithSessionLocker(locker))
+	return newMigrator(goose.DialectPostgres, driver, dsn, "migrations/postgres", goose.WithSessionLocker(locker))
 }
 
-func openProvider(dialect goose.Dialect, driver, dsn, dir string, opts ...goose.ProviderOption) (*goose.Provider, error) {
+func newMigrator(dialect goose.Dialect, driver, dsn, dir string, opts ...goose.ProviderOption) (*migrator, error) {
 	files, err := fs.Sub(migrations, dir)
 	if err != nil {
 		return nil, err
@@ -154,13 +202,14 @@ func openProvider(dialect goose.Dialect, driver, dsn, dir string, opts ...goose.
 		return nil, errMalformedURL
 	}
 
+	opts = append(opts, goose.WithTableName(versionTable))
 	p, err := goose.NewProvider(dialect, db.DB, files, opts...)
 	if err != nil {
 		_ = db.Close()
 		return nil, err
 	}
 
-	return p, nil
+	return &migrator{provider: p, db: db}, nil
 }
 
 // migrationSettings are the settings of the connection that migrates. The lock timeout is short,

@@ -119,12 +119,12 @@ func useLedger(t *testing.T, url string, use func(l *Ledger)) {
 
 func migrateDown(t *testing.T, url string, version int64) {
 	t.Helper()
-	provider, err := newProvider(url)
+	m, err := openMigrator(url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = provider.Close() }()
-	_, err = provider.DownTo(t.Context(), version)
+	defer func() { _ = m.close() }()
+	_, err = m.provider.DownTo(t.Context(), version)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -328,7 +328,7 @@ func describeTables(t *testing.T, conn *sql.Conn, out *strings.Builder) {
 	t.Helper()
 	rows, err := conn.QueryContext(t.Context(), `SELECT t.relname, t.reltuples::bigint, pg_size_pretty(pg_table_size(t.oid)), coalesce(i.relname, ''), coalesce(pg_size_pretty(pg_relation_size(i.oid)), '')
 		FROM pg_class t LEFT JOIN pg_index x ON x.indrelid = t.oid LEFT JOIN pg_class i ON i.oid = x.indexrelid
-		WHERE t.relkind = 'r' AND t.relnamespace = 'public'::regnamespace AND t.relname NOT LIKE 'goose%' ORDER BY pg_table_size(t.oid) DESC, pg_relation_size(i.oid) DESC`)
+		WHERE t.relkind = 'r' AND t.relnamespace = 'public'::regnamespace AND t.relname <> 'realtime_migrations' ORDER BY pg_table_size(t.oid) DESC, pg_relation_size(i.oid) DESC`)
 	if err != nil {
 		t.Fatal(err)
 	}

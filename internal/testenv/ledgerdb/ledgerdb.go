@@ -15,7 +15,8 @@ import (
 // that is migrated once per server. That is faster than a migration for each test.
 func Postgres(t testing.TB) string {
 	t.Helper()
-	schema := testenv.Schema{Version: testenv.HashFS(t, wallet.Schema()), Migrate: migrateLedger}
+	version := testenv.HashFS(t, wallet.Schema()) + "realtime_migrations" // the version table is not in the files
+	schema := testenv.Schema{Version: version, Migrate: migrateLedger}
 	return testenv.Postgres(t, schema)
 }
 
