@@ -15,12 +15,14 @@ const (
 	firstTips = 100
 	// nextTips is how many are compared every Config.Check, if there are new entries.
 	nextTips = 16
+	// beforeFirst is an id before that of any entry.
+	beforeFirst = "0-0"
 )
 
 // tipCheck compares the newest entries of the streams with the ledger. If the ledger lost commits,
 // these are the newest ones, so their entries are the newest in their streams.
 type tipCheck struct {
-	checked []string // id of the newest entry that was compared, by partition; empty: none
+	checked []string // id of the newest entry that was compared, by partition; empty: none was read
 	newest  []tip    // the newest one of the ledger's entries that were compared, by partition
 	due     time.Time
 }
@@ -90,7 +92,7 @@ func (s *sweeper) checkTips(ctx context.Context) error {
 
 // checkedTip is what tipCheck remembers of a partition.
 type checkedTip struct {
-	id     string // of the newest entry
+	id     string // of the newest entry, or beforeFirst
 	newest tip    // of the newest entry that comes from the ledger
 }
 
@@ -120,7 +122,15 @@ func (s *sweeper) readTips(ctx context.Context) (map[string]tip, map[int]checked
 	checked := map[int]checkedTip{}
 	for i, cmd := range cmds {
 		entries, err := cmd.Result()
-		if err != nil || len(entries) == 0 {
+		if err != nil {
+			continue
+		}
+
+		if len(entries) == 0 {
+			if s.tips.checked[i] == "" {
+				checked[i] = checkedTip{id: beforeFirst}
+			}
+
 			continue
 		}
 
