@@ -1,7 +1,10 @@
 package bustest
 
 import (
+	"context"
+	"fmt"
 	"strings"
+	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
@@ -53,5 +56,86 @@ func metricValues(family string, m *dto.Metric) map[string]float64 {
 	return map[string]float64{
 		family + "_count" + suffix: float64(h.GetSampleCount()),
 		family + "_sum" + suffix:   h.GetSampleSum(),
+	}
+}
+
+func testMetrics(t *testing.T, newBus Maker) {
+	cfg, read := withRegistry(fastConfig())
+	b, _ := newBus(t, cfg)
+	var calls recorder
+	flaky := func(_ context.Context, e *bus.Event) error {
+		switch calls.recordCall(e.ID) {
+		case 1:
+			return errTest
+		case 2:
+			panic("test")
+		}
+
+		return nil
+	}
+
+	dead := func(context.Context, *bus.Event) error { return bus.Permanent(errTest) }
+	mustSubscribe(t, b, bus.Subscription{ID: "flaky", Types: []string{"a"}, Handler: bus.HandlerFunc(flaky)})
+	mustSubscribe(t, b, bus.Subscription{ID: "dead", Types: []string{"a"}, Handler: bus.HandlerFunc(dead)})
+	mustPublish(t, b,
+		newEvent("1", "a", "user:u"),
+		newEvent("1", "a", "user:u"),
+		newEvent("2", "b", "user:u"))
+	waitUntil(t, "the event is handled", func() bool { return calls.callCount() == 3 })
+	mustClose(t, b)
+	wants := map[string]float64{
+		`event_published_total{type=a}`:                        1,
+		`event_published_total{type=b}`:                        1,
+		`event_duplicate_detected_total{type=a}`:               1,
+		`event_no_subscribers_total{type=b}`:                   1,
+		`event_handler_success_total{subscriber=flaky,type=a}`: 1,
+		`event_handler_error_total{subscriber=flaky,type=a}`:   2,
+		`event_handler_error_total{subscriber=dead,type=a}`:    1,
+		`event_dead_letters_total{subscriber=dead,type=a}`:     1,
+		`event_dead_letters_total{subscriber=flaky,type=a}`:    0,
+		`event_handler_seconds_count{subscriber=flaky,type=a}`: 3,
+		`event_handler_attempts_sum{subscriber=flaky}`:         3,
+		`event_handler_running{subscriber=flaky}`:              0,
+		`event_subscriber_paused{subscriber=flaky}`:            0,
+		`event_in_flight{group=suite}`:                         0,
+	}
+
+	for name, want := range wants {
+		got := read(name)
+		if got != want {
+			t.Errorf("%s: got %v, want %v", name, got, want)
+		}
+	}
+}
+
+// testMetricsOfManyTypes publishes more event types than have metrics of their own.
+func testMetricsOfManyTypes(t *testing.T, newBus Maker) {
+	const (
+		types      = 300
+		otherTypes = types - 256
+	)
+
+	cfg, read := withRegistry(fastConfig())
+	b, _ := newBus(t, cfg)
+	for range 2 {
+		for i := range types {
+			mustPublish(t, b, newEvent(fmt.Sprint("e", i), fmt.Sprint("type", i), "user:u"))
+		}
+	}
+
+	waitUntil(t, "all events are read", func() bool {
+		return read(`event_no_subscribers_total{type=other}`) == otherTypes
+	})
+
+	for _, name := range []string{"event_published_total", "event_duplicate_detected_total", "event_no_subscribers_total"} {
+		first := read(name + "{type=type0}")
+		if first != 1 {
+			t.Errorf("%s of the first type: got %v, want 1", name, first)
+		}
+
+		other := read(name + "{type=other}")
+		if other != otherTypes {
+			t.Errorf("%s of other types: got %v, want %d", name, other, otherTypes)
+		}
 	}
 }
