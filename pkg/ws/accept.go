@@ -131,8 +131,8 @@ func (h *Hub) upgradeRequest(
 ) *HTTPError {
 	c := &conn{authenticator: a}
 	c.session = newSession(h, r.RemoteAddr)
-	c.session.transport = c
-	accepted, err := h.server.Accept(w, r, &c.session.queue, c)
+	c.session.setTransport(c)
+	accepted, err := h.server.Accept(w, r, &c.session.Queue, c)
 	if err != nil {
 		return handshakeError(err)
 	}
@@ -162,7 +162,7 @@ func (c *conn) closeRejected(err error) {
 		code = protocol.CloseGoingAway
 	}
 
-	c.closeWith(code, err.Error())
+	c.CloseWith(code, err.Error())
 }
 
 // handshakeError returns the response to a request that is not a valid handshake.

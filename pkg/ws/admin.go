@@ -28,14 +28,10 @@ func (h *Hub) Stats() Stats {
 		s.mu.Unlock()
 	}
 
-	for i := range h.shards {
-		s := &h.shards[i]
-		stats.Accounts += len(s.subscribedTopics())
-		s.mu.Lock()
-		stats.MemoryEvents += s.memory.Len()
-		stats.MemoryBytes += s.memory.Bytes()
-		s.mu.Unlock()
-	}
+	feeds := h.feeds.Stats()
+	stats.Accounts = feeds.Accounts
+	stats.MemoryEvents = feeds.MemoryEvents
+	stats.MemoryBytes = feeds.MemoryBytes
 
 	return stats
 }
@@ -70,7 +66,7 @@ func (h *Hub) Connections(account string, limit int) (infos []ConnectionInfo, to
 // connectionInfo describes the connection of the session.
 func (s *session) connectionInfo() ConnectionInfo {
 	info := ConnectionInfo{
-		ID:            s.id,
+		ID:            s.ID,
 		Accounts:      []string{},
 		Remote:        s.remote,
 		Transport:     s.transport.kindName(),
@@ -78,7 +74,7 @@ func (s *session) connectionInfo() ConnectionInfo {
 		Subscriptions: []string{},
 	}
 
-	info.QueuedFrames, info.QueuedBytes = s.queue.Waiting()
+	info.QueuedFrames, info.QueuedBytes = s.Queue.Waiting()
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,7 +86,7 @@ func (s *session) connectionInfo() ConnectionInfo {
 	}
 
 	for _, sub := range s.subs {
-		info.Subscriptions = append(info.Subscriptions, sub.name)
+		info.Subscriptions = append(info.Subscriptions, sub.Name)
 	}
 
 	return info
@@ -111,7 +107,7 @@ func (h *Hub) Disconnect(account, connection, reason string) int {
 	}
 
 	for _, s := range sessions {
-		s.transport.closeWith(protocol.CloseDisconnected, reason)
+		s.transport.CloseWith(protocol.CloseDisconnected, reason)
 	}
 
 	return len(sessions)
@@ -135,7 +131,7 @@ func (h *Hub) Drain(ctx context.Context, window time.Duration) {
 	for i, s := range sessions {
 		delay := window * time.Duration(i+1) / time.Duration(len(sessions))
 		s.sendNotice(protocol.ReconnectFrame(delay))
-		s.transport.closeWith(protocol.CloseRestart, "")
+		s.transport.CloseWith(protocol.CloseRestart, "")
 	}
 
 	h.awaitEmpty(ctx)

@@ -19,21 +19,21 @@ type discardTransport struct {
 func newDiscardSession(h *Hub, identity *Identity) *session {
 	d := &discardTransport{}
 	d.session = newSession(h, "")
-	d.session.transport = d
+	d.session.setTransport(d)
 	d.session.identity = identity
 	return d.session
 }
 
-func (d *discardTransport) wakeWriter() {
-	for d.buf.FillFrom(&d.session.queue) {
+func (d *discardTransport) WakeWriter() {
+	for d.buf.FillFrom(&d.session.Queue) {
 		continue
 	}
 }
 
-func (d *discardTransport) flushQueue()                          { d.wakeWriter() }
+func (d *discardTransport) FlushQueue()                          { d.WakeWriter() }
 func (d *discardTransport) wasActive() bool                      { return true }
 func (d *discardTransport) kindName() string                     { return "discard" }
-func (d *discardTransport) closeWith(protocol.CloseCode, string) { panic("closed") }
+func (d *discardTransport) CloseWith(protocol.CloseCode, string) { panic("closed") }
 
 // BenchmarkDeliver measures one delivery of 300 bytes, in batches of 100, until the send queue of
 // each subscriber of its account was emptied.

@@ -115,7 +115,7 @@ func (s *session) welcomeFrame() []byte {
 	s.mu.Unlock()
 	cfg := &s.hub.cfg
 
-	return protocol.WelcomeFrame(s.id, cfg.Gateway, cfg.HeartbeatInterval, expiresAt)
+	return protocol.WelcomeFrame(s.ID, cfg.Gateway, cfg.HeartbeatInterval, expiresAt)
 }
 
 // handleTick handles the deadlines that have passed. It never waits.
@@ -136,10 +136,10 @@ func (s *session) handleTick(now time.Time) {
 	switch {
 	case authTimedOut:
 		s.hub.metrics.CountLimit(metrics.LimitAuthTimeout)
-		s.transport.closeWith(protocol.CloseAuthTimeout, "")
+		s.transport.CloseWith(protocol.CloseAuthTimeout, "")
 		return
 	case expired:
-		s.transport.closeWith(protocol.CloseUnauthorized, "the token has expired")
+		s.transport.CloseWith(protocol.CloseUnauthorized, "the token has expired")
 		return
 	case notifyExpiry:
 		s.sendNotice(protocol.ExpiringFrame(expires))
@@ -150,7 +150,7 @@ func (s *session) handleTick(now time.Time) {
 	}
 
 	if !s.transport.wasActive() {
-		s.transport.closeWith(protocol.CloseAbnormal, "no data for two heartbeats")
+		s.transport.CloseWith(protocol.CloseAbnormal, "no data for two heartbeats")
 		return
 	}
 

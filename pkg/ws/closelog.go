@@ -38,9 +38,9 @@ func (l *closeLogger) logClose(s *session, code protocol.CloseCode, reason strin
 		return
 	}
 
-	frames, bytes := s.queue.Sent()
+	frames, bytes := s.Queue.Sent()
 	l.log.Info("connection ended",
-		"connection", s.id,
+		"connection", s.ID,
 		"transport", s.transport.kindName(),
 		"code", int(code),
 		"reason", reason,

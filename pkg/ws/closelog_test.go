@@ -20,8 +20,8 @@ func TestCloseLogger(t *testing.T) {
 		var out bytes.Buffer
 		l := newCloseLogger(slog.New(slog.NewJSONHandler(&out, nil)))
 		k := newSink(NewHub(Config{}, nil, nil), &Identity{Subject: "user:u1"})
-		k.session.enqueueItem(netconn.Item{Frame: []byte("12345")})
-		k.flushQueue()
+		k.session.EnqueueItem(netconn.Item{Frame: []byte("12345")})
+		k.FlushQueue()
 		const closes = 1000
 		for range closes {
 			l.logClose(k.session, protocol.CloseRestart, "test")
@@ -35,7 +35,7 @@ func TestCloseLogger(t *testing.T) {
 		if len(lines) != closeLogBurst+1 {
 			t.Fatalf("lines: got %d, want %d", len(lines), closeLogBurst+1)
 		}
-		checkCloseLine(t, lines[0], k.session.id)
+		checkCloseLine(t, lines[0], k.session.ID)
 		var last struct{ Count int }
 		unmarshalLine(t, lines[closeLogBurst], &last)
 		checkEqual(t, "count", last.Count, closes-closeLogBurst)

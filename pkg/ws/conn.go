@@ -80,16 +80,16 @@ func (c *conn) closeOnReadError(err error) {
 	case errors.Is(err, netconn.ErrTooBig):
 		c.session.hub.metrics.CountLimit(metrics.LimitMessageBytes)
 		if c.session.currentIdentity() == nil {
-			c.closeWith(protocol.CloseUnauthorized, authFirst)
+			c.CloseWith(protocol.CloseUnauthorized, authFirst)
 			return
 		}
 
-		c.closeWith(protocol.CloseTooBig, "")
+		c.CloseWith(protocol.CloseTooBig, "")
 	case netconn.IsTimeout(err):
 		c.session.hub.metrics.CountLimit(metrics.LimitMessageTime)
-		c.closeWith(protocol.CloseAuthTimeout, protocol.MessageTimeout)
+		c.CloseWith(protocol.CloseAuthTimeout, protocol.MessageTimeout)
 	case errors.As(err, &violation):
-		c.closeWith(protocol.CloseProtocol, violation.Error())
+		c.CloseWith(protocol.CloseProtocol, violation.Error())
 	case closedByClient:
 		c.setCloseCode(protocol.CloseCode(code), "closed by the client")
 	default:
@@ -106,11 +106,11 @@ func (c *conn) Wrote(items []netconn.Item) {
 func (c *conn) WriteFailed(err error) {
 	if netconn.IsTimeout(err) {
 		c.session.hub.metrics.CountLimit(metrics.LimitWriteTimeout)
-		c.closeWith(protocol.CloseSlowConsumer, "write timed out")
+		c.CloseWith(protocol.CloseSlowConsumer, "write timed out")
 		return
 	}
 
-	c.closeWith(protocol.CloseAbnormal, err.Error())
+	c.CloseWith(protocol.CloseAbnormal, err.Error())
 }
 
 // AllowControl implements netconn.Owner. Pings and pongs count as frames, so that a flood of them
@@ -125,7 +125,7 @@ func (c *conn) AllowControl() bool {
 		return true
 	}
 
-	c.closeWith(protocol.CloseRateLimited, "too many control frames")
+	c.CloseWith(protocol.CloseRateLimited, "too many control frames")
 	return false
 }
 
@@ -150,9 +150,9 @@ func (c *conn) setCloseCode(code protocol.CloseCode, reason string) bool {
 	return true
 }
 
-// closeWith implements transport. A goroutine makes the closing handshake. CloseAbnormal closes the
+// CloseWith implements transport. A goroutine makes the closing handshake. CloseAbnormal closes the
 // network connection without a handshake, even while another close is running.
-func (c *conn) closeWith(code protocol.CloseCode, reason string) {
+func (c *conn) CloseWith(code protocol.CloseCode, reason string) {
 	isFirst := c.setCloseCode(code, reason)
 	if code == protocol.CloseAbnormal {
 		c.net.Abort()
@@ -202,7 +202,7 @@ func (c *conn) endConn() {
 	if p := recover(); p != nil {
 		stack := string(debug.Stack())
 		s.hub.cfg.Logger.Error("connection panicked", "panic", p, "stack", stack)
-		c.closeWith(protocol.CloseInternal, "panic")
+		c.CloseWith(protocol.CloseInternal, "panic")
 	}
 
 	s.endSession()
@@ -223,11 +223,11 @@ func (c *conn) endConn() {
 	s.reportEnd(protocol.CloseCode(c.code.Load()), reason)
 }
 
-// wakeWriter implements transport.
-func (c *conn) wakeWriter() { c.net.Wake() }
+// WakeWriter implements transport.
+func (c *conn) WakeWriter() { c.net.Wake() }
 
-// flushQueue implements transport.
-func (c *conn) flushQueue() { c.net.Flush() }
+// FlushQueue implements transport.
+func (c *conn) FlushQueue() { c.net.Flush() }
 
 // wasActive implements transport.
 func (c *conn) wasActive() bool { return c.net.WasActive() }

@@ -40,7 +40,7 @@ func (h *Hub) serveStream(w http.ResponseWriter, r *http.Request, a Authenticato
 
 	s := newSession(h, r.RemoteAddr)
 	st := newStream(s, w)
-	s.transport = st
+	s.setTransport(st)
 	s.startClock(time.Now())
 	err := h.clients.addSession(s)
 	if err != nil {
@@ -56,7 +56,7 @@ func (h *Hub) serveStream(w http.ResponseWriter, r *http.Request, a Authenticato
 	}
 
 	_ = st.control.SetReadDeadline(time.Time{}) // the deadline of the request would end the stream
-	st.flushQueue()
+	st.FlushQueue()
 	st.writeUntilClosed(r.Context())
 
 	return nil
@@ -108,7 +108,7 @@ func (st *stream) admitAndSubscribe(identity *Identity, q *protocol.StreamQuery)
 		st.format.Position = protocol.NewPosition(accounts)
 	}
 
-	s.enqueueFrame(s.welcomeFrame())
+	s.EnqueueFrame(s.welcomeFrame())
 	refused := s.handleSubscribe(&q.Subscribe)
 	switch {
 	case refused == nil || st.responseStarted:

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/redroomrewards/realtime/pkg/ws/internal/feed"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/metrics"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/request"
@@ -42,13 +43,13 @@ const authFirst = "the first frame must be auth"
 // the rest of the message. open is false when the connection ends.
 func (c *conn) handleFirstFrame(isText bool, message []byte) (rest []byte, open bool) {
 	if !c.admitFrame() {
-		c.closeWith(protocol.CloseRateLimited, "too many frames")
+		c.CloseWith(protocol.CloseRateLimited, "too many frames")
 		return nil, false
 	}
 
 	token, rest, isAuth := protocol.ParseAuthFrame(message)
 	if !isText || !isAuth {
-		c.closeWith(protocol.CloseUnauthorized, authFirst)
+		c.CloseWith(protocol.CloseUnauthorized, authFirst)
 		return nil, false
 	}
 
@@ -59,7 +60,7 @@ func (c *conn) handleFirstFrame(isText bool, message []byte) (rest []byte, open 
 // the connection ends.
 func (c *conn) handleFrame(f *protocol.ClientFrame, refused *protocol.Refusal) bool {
 	if !c.admitFrame() {
-		c.closeWith(protocol.CloseRateLimited, "too many frames")
+		c.CloseWith(protocol.CloseRateLimited, "too many frames")
 		return false
 	}
 
@@ -100,7 +101,7 @@ func (c *conn) refuseFrame(sub *string, r *protocol.Refusal) bool {
 		c.badFrames++
 		if c.badFrames >= c.session.hub.cfg.MaxBadFrames {
 			c.session.hub.metrics.CountLimit(metrics.LimitBadFrames)
-			c.closeWith(protocol.CloseBadRequest, r.Message)
+			c.CloseWith(protocol.CloseBadRequest, r.Message)
 			return false
 		}
 	}
@@ -122,12 +123,12 @@ func (c *conn) handleAuth(token string) bool {
 		refused := asAuthError(err)
 		if refused.RetryAfter > 0 {
 			// This code asks the client to reconnect after a pause.
-			c.closeWith(protocol.CloseInternal, refused.Reason)
+			c.CloseWith(protocol.CloseInternal, refused.Reason)
 			return false
 		}
 
 		s.hub.metrics.AuthFailures.Inc()
-		c.closeWith(protocol.CloseUnauthorized, refused.Reason)
+		c.CloseWith(protocol.CloseUnauthorized, refused.Reason)
 		return false
 	}
 
@@ -147,50 +148,35 @@ func (c *conn) welcomeClient(identity *Identity) bool {
 	err := s.admitIdentity(identity)
 	switch {
 	case errors.Is(err, errRevoked):
-		c.closeWith(protocol.CloseForbidden, err.Error())
+		c.CloseWith(protocol.CloseForbidden, err.Error())
 		return false
 	case err != nil:
 		s.hub.metrics.CountLimit(metrics.LimitAccountConnections)
-		c.closeWith(protocol.CloseRateLimited, err.Error())
+		c.CloseWith(protocol.CloseRateLimited, err.Error())
 		return false
 	}
 
 	s.sendReply(s.welcomeFrame())
 	notCovered := protocol.Refuse(protocol.CodeForbidden, "the new token must cover the accounts")
 	for _, sub := range s.uncoveredSubs(identity) {
-		s.sendReply(protocol.ErrorFrame(&sub.name, notCovered))
-		s.handleUnsubscribe(sub.name)
+		s.sendReply(protocol.ErrorFrame(&sub.Name, notCovered))
+		s.handleUnsubscribe(sub.Name)
 	}
 
 	return true
 }
 
 // uncoveredSubs lists the subscriptions that the identity does not cover.
-func (s *session) uncoveredSubs(identity *Identity) []*subscription {
+func (s *session) uncoveredSubs(identity *Identity) []*feed.Subscription {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 
-	var list []*subscription
+	var list []*feed.Subscription
 	for _, sub := range s.subs {
-		if !sub.isCoveredBy(identity) {
+		if !sub.IsCoveredBy(identity.tokenScope()) {
 			list = append(list, sub)
 		}
 	}
 
 	return list
-}
-
-// isCoveredBy reports whether the identity covers all accounts of the subscription.
-func (sub *subscription) isCoveredBy(identity *Identity) bool {
-	if sub.allAccounts {
-		return identity.AllAccounts
-	}
-
-	for _, f := range sub.feeds {
-		if !identity.tokenScope().CoversAccount(f.topic.account) {
-			return false
-		}
-	}
-
-	return true
 }

@@ -4,15 +4,12 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"fmt"
-	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
+	"github.com/redroomrewards/realtime/pkg/ws/internal/feed"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/fetch"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/metrics"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/netconn"
@@ -24,7 +21,7 @@ import (
 // Run running, call Deliver with the events, and serve Handler and Events.
 type Hub struct {
 	cfg       Config
-	fetcher   *fetch.Fetcher
+	feeds     *feed.Index
 	metrics   *metrics.Metrics
 	clients   *registry
 	tasks     *tasks
@@ -37,11 +34,6 @@ type Hub struct {
 	// the hub stops waiting for them.
 	baseCtx    context.Context
 	cancelBase context.CancelFunc
-
-	shards [shardCount]shard
-
-	allAccountsMu sync.Mutex                      // held while changing allAccounts
-	allAccounts   atomic.Pointer[[]*subscription] // the ["*"] subscriptions; the slice is immutable
 }
 
 // NewHub returns a hub. It starts no goroutines: Run does. snapshots or history may be nil. If both
@@ -55,11 +47,6 @@ func NewHub(cfg Config, snapshots Snapshots, history History) *Hub {
 		tasks:    newTasks(cfg.Logger),
 		accept:   rate.NewLimiter(rate.Limit(cfg.AcceptRate), cfg.AcceptRate),
 		closeLog: newCloseLogger(cfg.Logger),
-		fetcher: fetch.New(snapshots, history, fetch.Limits{
-			Timeout:   cfg.FetchTimeout,
-			Calls:     cfg.Fetches,
-			MaxEvents: cfg.MaxReplay + 1, // and the event before them
-		}),
 	}
 
 	h.validator = &request.Validator{
@@ -80,12 +67,27 @@ func NewHub(cfg Config, snapshots Snapshots, history History) *Hub {
 	})
 
 	h.baseCtx, h.cancelBase = context.WithCancel(context.Background())
-	h.allAccounts.Store(&[]*subscription{})
-	for i := range h.shards {
-		h.shards[i].topics = map[string]*topic{}
-		h.shards[i].memory.MaxEvents = max(1, cfg.MemoryEvents/shardCount)
-		h.shards[i].memory.MaxBytes = max(1, cfg.MemoryBytes/shardCount)
-	}
+	h.feeds = feed.NewIndex(feed.Config{
+		QueueEvents:  cfg.QueueEvents,
+		QueueBytes:   cfg.QueueBytes,
+		MemoryEvents: cfg.MemoryEvents,
+		MemoryBytes:  cfg.MemoryBytes,
+		MaxReplay:    cfg.MaxReplay,
+		Rechecks:     max(1, cfg.Fetches/2), // the other calls are for clients that subscribe
+		WriteTimeout: cfg.WriteTimeout,
+		RetryFor:     cfg.RetryFor,
+		Current:      cfg.Current,
+		Context:      h.baseCtx,
+		Metrics:      h.metrics,
+		Logger:       cfg.Logger,
+		Tracer:       cfg.Tracer,
+		Go:           h.tasks.startTask,
+		Fetcher: fetch.New(snapshots, history, fetch.Limits{
+			Timeout:   cfg.FetchTimeout,
+			Calls:     cfg.Fetches,
+			MaxEvents: cfg.MaxReplay + 1, // and the event before them
+		}),
+	})
 
 	return h
 }
@@ -138,7 +140,7 @@ func (h *Hub) runClock(ctx context.Context) error {
 func (h *Hub) Close(ctx context.Context) {
 	h.clients.stopAdmission()
 	for _, s := range h.clients.listSessions("") {
-		s.transport.closeWith(protocol.CloseGoingAway, "")
+		s.transport.CloseWith(protocol.CloseGoingAway, "")
 	}
 
 	h.awaitEmpty(ctx)
@@ -155,110 +157,10 @@ func (h *Hub) awaitEmpty(ctx context.Context) {
 
 	h.cancelBase() // cancel calls of Snapshots and History
 	for _, s := range h.clients.listSessions("") {
-		s.transport.closeWith(protocol.CloseAbnormal, "closed without a handshake")
+		s.transport.CloseWith(protocol.CloseAbnormal, "closed without a handshake")
 	}
 
 	<-h.clients.empty
-}
-
-// Recheck compares every subscribed account with the ledger, or with its snapshot if fromLedger is
-// false. It catches up the accounts that are behind, and repairs those whose history changed. Call
-// it when the tail may have lost entries: with fromLedger after ForgetMemory, and without after a
-// short interruption. Without it, such an account stays behind until its next event. Recheck
-// continues after an error and returns the first one.
-func (h *Hub) Recheck(ctx context.Context, fromLedger bool) error {
-	var g errgroup.Group
-	g.SetLimit(max(1, h.cfg.Fetches/2)) // the other calls are for clients that subscribe
-	for i := range h.shards {
-		for _, t := range h.shards[i].subscribedTopics() {
-			g.Go(func() error { return h.recheckTopic(ctx, &h.shards[i], t, fromLedger) })
-		}
-	}
-
-	return g.Wait()
-}
-
-func (h *Hub) recheckTopic(ctx context.Context, s *shard, t *topic, fromLedger bool) error {
-	s.mu.Lock()
-	generation := t.generation
-	inStream := t.run.Newest()
-	s.mu.Unlock()
-
-	fetchState := h.fetcher.FetchLedgerState
-	if !fromLedger {
-		fetchState = func(ctx context.Context, account string) (fetch.State, error) {
-			return h.fetcher.FetchState(ctx, account, 0)
-		}
-	}
-
-	b, err := fetchState(ctx, t.account)
-	if err != nil {
-		return fmt.Errorf("recheck account: %w", err)
-	}
-
-	var gaps []*feed
-	s.mu.Lock()
-	if t.generation == generation {
-		gaps = h.compareFeeds(s, t, b, inStream)
-	}
-
-	s.mu.Unlock()
-	h.repairFeeds(gaps)
-
-	return nil
-}
-
-// compareFeeds compares the live feeds of a topic with the state. It returns the feeds that must be
-// repaired. The caller holds the mutex of the shard.
-func (h *Hub) compareFeeds(s *shard, t *topic, b fetch.State, inStream int64) (gaps []*feed) {
-	state := statePoint(&b.Balance)
-	if b.FromLedger {
-		page := ledgerPage{points: []point{state}, last: b.Seq, readBefore: inStream}
-		gaps = h.checkMemory(s, t, nil, &page)
-	}
-
-	for _, f := range t.feeds {
-		switch {
-		case f.state != live:
-			continue
-		case f.last == state:
-			f.suspect = f.suspect && !b.FromLedger
-			continue
-		case f.last.seq < state.seq:
-			f.knownSeq = state.seq
-		default:
-			f.suspect = true
-		}
-
-		f.state = catchingUp
-		gaps = append(gaps, f)
-	}
-
-	return gaps
-}
-
-// addAllAccounts adds a ["*"] subscription. It replaces the slice, because Deliver reads it without
-// a lock.
-func (h *Hub) addAllAccounts(sub *subscription) {
-	h.allAccountsMu.Lock()
-	defer h.allAccountsMu.Unlock()
-
-	list := append(slices.Clone(*h.allAccounts.Load()), sub)
-	h.allAccounts.Store(&list)
-}
-
-// removeAllAccounts removes a ["*"] subscription. It replaces the slice too.
-func (h *Hub) removeAllAccounts(sub *subscription) {
-	h.allAccountsMu.Lock()
-	defer h.allAccountsMu.Unlock()
-
-	list := slices.Clone(*h.allAccounts.Load())
-	i := slices.Index(list, sub)
-	if i >= 0 {
-		list = slices.Delete(list, i, i+1)
-	}
-
-	h.allAccounts.Store(&list)
 }
 
 // newID returns a random connection id.

@@ -28,6 +28,7 @@ type ledger struct {
 	noSnapshots   bool               // Snapshots returns ok = false
 	snapshotsDown bool               // Snapshots fails
 	coreDown      bool               // History fails
+	balancePanics bool               // Balance of the History panics
 	historyAfter  int64              // History lacks the events up to here
 	block         chan struct{}      // History waits for it; nil: does not wait
 }
@@ -205,6 +206,9 @@ func (l *ledger) Balance(ctx context.Context, account string) (bus.Balance, bool
 	defer l.mu.Unlock()
 	if l.coreDown {
 		return bus.Balance{}, false, errUnavailable
+	}
+	if l.balancePanics {
+		panic("boom")
 	}
 	b := l.balance(account)
 	return b, b.Seq > 0, nil

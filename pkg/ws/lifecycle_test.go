@@ -11,8 +11,6 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/redroomrewards/realtime/pkg/bus"
-	"github.com/redroomrewards/realtime/pkg/ws/internal/fetch"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
@@ -160,20 +158,9 @@ func TestDrainWithoutWindow(t *testing.T) {
 	wg.Wait()
 }
 
-// A panickingHistory is a History that panics.
-type panickingHistory struct{ *ledger }
-
-func (panickingHistory) Balance(context.Context, string) (bus.Balance, bool, error) {
-	panic("boom")
-}
-
 func TestPanicEndsOnlyItsConnection(t *testing.T) {
 	g := newGateway(t, Config{})
-	g.hub.fetcher = fetch.New(g.ledger, panickingHistory{g.ledger}, fetch.Limits{
-		Timeout:   testTimeout,
-		Calls:     1,
-		MaxEvents: 1,
-	})
+	g.ledger.update(func(l *ledger) { l.balancePanics = true })
 	other := g.login("user:u1")
 	g.deliverEvents("user:u1", 1)
 	other.subscribe()

@@ -170,15 +170,15 @@ func TestDefaultQueueLimits(t *testing.T) {
 			k := newSink(h, &Identity{})
 			k.isSlow = true
 			for range tc.frames {
-				k.session.enqueueItem(netconn.Item{Frame: make([]byte, tc.frameSize)})
+				k.session.EnqueueItem(netconn.Item{Frame: make([]byte, tc.frameSize)})
 			}
-			frames, _ := k.session.queue.Waiting()
+			frames, _ := k.session.Queue.Waiting()
 			checkEqual(t, "queued frames", frames, tc.frames)
-			checkEqual(t, "sealed", k.session.queue.IsSealed(), false)
+			checkEqual(t, "sealed", k.session.Queue.IsSealed(), false)
 
-			k.session.enqueueItem(netconn.Item{Frame: []byte("x")})
+			k.session.EnqueueItem(netconn.Item{Frame: []byte("x")})
 			checkEqual(t, "close code", k.code, protocol.CloseSlowConsumer)
-			frames, bytes := k.session.queue.Waiting()
+			frames, bytes := k.session.Queue.Waiting()
 			checkEqual(t, "queued frames after the close", frames, 0)
 			checkEqual(t, "queued bytes after the close", bytes, 0)
 		})

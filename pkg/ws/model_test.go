@@ -16,6 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/ws/internal/feed"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/request"
 )
@@ -79,7 +80,7 @@ func newModel(seed uint64, perShard int) *model {
 	m := &model{
 		ledger: newLedger(),
 		config: Config{
-			MemoryEvents: perShard * shardCount,
+			MemoryEvents: perShard * feed.ShardCount,
 			RetryFor:     time.Hour,
 			MaxReplay:    25,
 		},
@@ -130,7 +131,7 @@ func (c *modelClient) currentSink() *sink {
 func (c *modelClient) closeSink() {
 	s := c.currentSink().session
 	s.endSession()
-	if s.hub.clients.findSession(s.id) != nil {
+	if s.hub.clients.findSession(s.ID) != nil {
 		s.hub.clients.removeSession(s, nil)
 	}
 }
@@ -180,7 +181,7 @@ func (c *modelClient) subscribe(f *protocol.ClientFrame) {
 func (c *modelClient) unsubscribe(i int) {
 	s := c.currentSink().session
 	if len(s.subs) > 0 {
-		_ = s.handleUnsubscribe(s.subs[i%len(s.subs)].name)
+		_ = s.handleUnsubscribe(s.subs[i%len(s.subs)].Name)
 	}
 }
 
@@ -272,12 +273,9 @@ func (m *model) checkAfterRecovery() error {
 
 // checkNoFeeds checks that no feed is left.
 func (n *modelNode) checkNoFeeds() error {
-	for i := range n.hub.shards {
-		for account, t := range n.hub.shards[i].topics {
-			if len(t.feeds) > 0 {
-				return fmt.Errorf("feeds of %s: got %d, want none", account, len(t.feeds))
-			}
-		}
+	accounts := n.hub.Stats().Accounts
+	if accounts > 0 {
+		return fmt.Errorf("accounts with feeds: got %d, want none", accounts)
 	}
 	return nil
 }

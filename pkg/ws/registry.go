@@ -57,7 +57,7 @@ func (r *registry) addSession(s *session) error {
 
 	s.position = len(r.all)
 	r.all = append(r.all, s)
-	r.byID[s.id] = s
+	r.byID[s.ID] = s
 
 	return nil
 }
@@ -139,7 +139,7 @@ func (r *registry) removeSession(s *session, identity *Identity) {
 	defer r.mu.Unlock()
 
 	r.unindexAccounts(s, identity)
-	delete(r.byID, s.id)
+	delete(r.byID, s.ID)
 
 	// The last session moves to the free position.
 	last := len(r.all) - 1

@@ -24,7 +24,7 @@ type Revocation struct {
 func (h *Hub) Revoke(list ...Revocation) int {
 	sessions := h.clients.addRevocations(list)
 	for _, s := range sessions {
-		s.transport.closeWith(protocol.CloseForbidden, "revoked")
+		s.transport.CloseWith(protocol.CloseForbidden, "revoked")
 	}
 
 	return len(sessions)

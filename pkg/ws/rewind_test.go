@@ -212,17 +212,3 @@ func TestEventAfterStreamsChanged(t *testing.T) {
 		c.expectResyncFrame(4, protocol.HistoryChanged)
 	})
 }
-
-// The list of rewound accounts is bounded, and keeps the lowest common seq of an account.
-func TestRewindListIsBounded(t *testing.T) {
-	var l rewindList
-	l.remember("user:a", 5)
-	l.remember("user:a", 7)
-	checkEqual(t, "after 6", l.isVoid("user:a", 6), true)
-	checkEqual(t, "after 5", l.isVoid("user:a", 5), false)
-	for i := range maxRewound {
-		l.remember(fmt.Sprint("user:", i), 1)
-	}
-	checkEqual(t, "oldest", l.isVoid("user:a", 6), false)
-	checkEqual(t, "accounts", len(l.common), maxRewound)
-}

@@ -22,21 +22,21 @@ type sink struct {
 func newSink(h *Hub, identity *Identity) *sink {
 	k := &sink{requests: map[string]*protocol.ClientFrame{}}
 	k.session = newSession(h, "test")
-	k.session.transport = k
+	k.session.setTransport(k)
 	k.session.identity = identity
 	return k
 }
 
-func (k *sink) wakeWriter()      { k.flushQueue() }
+func (k *sink) WakeWriter()      { k.FlushQueue() }
 func (k *sink) wasActive() bool  { return true }
 func (k *sink) kindName() string { return "sink" }
 
-func (k *sink) flushQueue() {
+func (k *sink) FlushQueue() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for !k.isSlow {
 		var buf netconn.Buffer
-		if !buf.FillFrom(&k.session.queue) {
+		if !buf.FillFrom(&k.session.Queue) {
 			return
 		}
 		for _, it := range buf.Items {
@@ -45,9 +45,9 @@ func (k *sink) flushQueue() {
 	}
 }
 
-func (k *sink) closeWith(code protocol.CloseCode, _ string) {
-	k.session.queue.Seal(true)
-	if k.mu.TryLock() { // flushQueue does not close
+func (k *sink) CloseWith(code protocol.CloseCode, _ string) {
+	k.session.Queue.Seal(true)
+	if k.mu.TryLock() { // FlushQueue does not close
 		if k.code == 0 {
 			k.code = code
 		}

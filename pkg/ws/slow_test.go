@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/redroomrewards/realtime/pkg/ws/internal/feed"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
@@ -51,7 +52,7 @@ func TestReplayFollowsClient(t *testing.T) {
 func TestReplayFitsSmallQueue(t *testing.T) {
 	for name, memoryEvents := range map[string]int{
 		"from memory":  1 << 20,
-		"from history": shardCount,
+		"from history": feed.ShardCount,
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newGateway(t, Config{

@@ -10,6 +10,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/ws/internal/metrics"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/netconn"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
+	"github.com/redroomrewards/realtime/pkg/ws/internal/recent"
 )
 
 // closeWriteTimeout is the maximum time of the writes after a stream was closed.
@@ -22,7 +23,7 @@ type stream struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
 	wake    chan struct{} // has a capacity of one
-	closing chan struct{} // closed by the first closeWith
+	closing chan struct{} // closed by the first CloseWith
 
 	mu            sync.Mutex         // protects the fields below
 	code          protocol.CloseCode // how the stream ended; 0: it is open
@@ -52,16 +53,16 @@ func (st *stream) kindName() string { return "sse" }
 // wasActive implements transport. A client of server-sent events never sends anything.
 func (st *stream) wasActive() bool { return true }
 
-// wakeWriter implements transport.
-func (st *stream) wakeWriter() {
+// WakeWriter implements transport.
+func (st *stream) WakeWriter() {
 	select {
 	case st.wake <- struct{}{}:
 	default:
 	}
 }
 
-// closeWith implements transport. CloseAbnormal also interrupts a write in progress.
-func (st *stream) closeWith(code protocol.CloseCode, reason string) {
+// CloseWith implements transport. CloseAbnormal also interrupts a write in progress.
+func (st *stream) CloseWith(code protocol.CloseCode, reason string) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 
@@ -95,23 +96,23 @@ func (st *stream) writeUntilClosed(ctx context.Context) {
 	for {
 		select {
 		case <-st.wake:
-			st.flushQueue()
+			st.FlushQueue()
 		case <-ctx.Done():
-			st.closeWith(protocol.CloseAbnormal, "closed by the client")
+			st.CloseWith(protocol.CloseAbnormal, "closed by the client")
 			return
 		case <-st.closing:
-			st.flushQueue()
+			st.FlushQueue()
 			st.writeClosedFrame()
 			return
 		}
 	}
 }
 
-// flushQueue implements transport. It writes all queued frames and waits for the client.
-func (st *stream) flushQueue() {
+// FlushQueue implements transport. It writes all queued frames and waits for the client.
+func (st *stream) FlushQueue() {
 	buf := netconn.GetBuffer()
 	defer buf.Release()
-	for buf.FillFrom(&st.session.queue) {
+	for buf.FillFrom(&st.session.Queue) {
 		for _, it := range buf.Items {
 			buf.Bytes = st.appendItem(buf.Bytes, it)
 		}
@@ -132,7 +133,7 @@ func (st *stream) appendItem(dst []byte, it netconn.Item) []byte {
 		return st.format.AppendHeartbeat(dst)
 	}
 
-	e, isEvent := it.Event.(*event)
+	e, isEvent := it.Event.(*recent.Event)
 	if isEvent {
 		return st.format.AppendEvent(dst, e.Account, e.Seq, e.Chain, it.Frame)
 	}
@@ -146,11 +147,11 @@ func (st *stream) closeOnWriteError(err error) {
 	timedOut := netconn.IsTimeout(err) || !time.Now().Before(st.deadline)
 	if timedOut {
 		st.session.hub.metrics.CountLimit(metrics.LimitWriteTimeout)
-		st.closeWith(protocol.CloseSlowConsumer, "write timed out")
+		st.CloseWith(protocol.CloseSlowConsumer, "write timed out")
 		return
 	}
 
-	st.closeWith(protocol.CloseAbnormal, err.Error())
+	st.CloseWith(protocol.CloseAbnormal, err.Error())
 }
 
 // startResponse writes the response header.

@@ -1,4 +1,4 @@
-package ws
+package feed
 
 import (
 	"slices"
@@ -7,12 +7,12 @@ import (
 	"github.com/redroomrewards/realtime/pkg/ws/internal/recent"
 )
 
-// An event is a delivery in the hub.
+// An event is a delivery in the index.
 type event = recent.Event
 
-// shardCount is the number of parts of the account index. Accounts are spread over the shards, so
+// ShardCount is the number of parts of the account index. Accounts are spread over the shards, so
 // that ten thousand clients that subscribe at once do not delay deliveries.
-const shardCount = 64
+const ShardCount = 64
 
 // A shard is a part of the index from accounts to feeds, with the memory of the same accounts.
 type shard struct {
@@ -28,7 +28,7 @@ type shard struct {
 type topic struct {
 	account string
 	run     recent.Run // its events in memory
-	feeds   []*feed
+	feeds   []*Feed
 	// generation changes when the history of the account changes. A state or a page that was read
 	// in an earlier generation must not be used.
 	generation uint64
@@ -43,10 +43,10 @@ const (
 	removed                     // the feed was unsubscribed
 )
 
-// A feed is one account of one subscription. The mutex of the shard protects the fields that
+// A Feed is one account of one subscription. The mutex of the shard protects the fields that
 // change. While the feed catches up, one goroutine works on it.
-type feed struct {
-	sub   *subscription
+type Feed struct {
+	sub   *Subscription
 	shard *shard
 	topic *topic
 	state feedState
@@ -74,7 +74,7 @@ func shardOf(account string) uint32 {
 	}
 
 	// Partitions use the low bits of the same hash, so mix in the high bits.
-	return (h ^ h>>16 ^ h>>8) % shardCount
+	return (h ^ h>>16 ^ h>>8) % ShardCount
 }
 
 // findOrAddTopic returns the account's topic. The caller holds mu.
@@ -110,12 +110,12 @@ func (s *shard) removeUnused(t *topic) {
 }
 
 // addFeed adds a feed for the account. The feed is opening.
-func (s *shard) addFeed(sub *subscription, account string) *feed {
+func (s *shard) addFeed(sub *Subscription, account string) *Feed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 
 	t := s.findOrAddTopic(account)
-	f := &feed{
+	f := &Feed{
 		sub:   sub,
 		shard: s,
 		topic: t,
@@ -141,7 +141,7 @@ func (s *shard) subscribedTopics() []*topic {
 }
 
 // leaveShard removes the feed. No event is queued for it afterwards.
-func (f *feed) leaveShard() {
+func (f *Feed) leaveShard() {
 	s := f.shard
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -165,7 +165,7 @@ func (f *feed) leaveShard() {
 
 // isUpToDate reports whether no event is missing before the next delivery, and whether the next
 // delivery will continue the feed's history. The caller holds the mutex of the shard.
-func (f *feed) isUpToDate() bool {
+func (f *Feed) isUpToDate() bool {
 	if f.last.seq < f.newestKnown() {
 		return false
 	}
@@ -175,14 +175,14 @@ func (f *feed) isUpToDate() bool {
 
 // contradictsMemory reports whether the memory has another history than the feed. The caller holds
 // the mutex of the shard.
-func (f *feed) contradictsMemory() bool {
+func (f *Feed) contradictsMemory() bool {
 	chain, isKnown := f.shard.memory.ChainAt(&f.topic.run, f.last.seq)
 	return isKnown && chain != f.last.chain
 }
 
 // canReadMemory reports whether the memory has the next events of the feed's history. The caller
 // holds the mutex of the shard.
-func (f *feed) canReadMemory() bool {
+func (f *Feed) canReadMemory() bool {
 	if !f.topic.run.Holds(f.last.seq + 1) {
 		return false
 	}
@@ -193,7 +193,7 @@ func (f *feed) canReadMemory() bool {
 
 // newestKnown returns the seq of the newest event that is known to exist. The caller holds the
 // mutex of the shard.
-func (f *feed) newestKnown() int64 {
+func (f *Feed) newestKnown() int64 {
 	return max(f.topic.run.Newest(), f.knownSeq)
 }
 
@@ -207,7 +207,7 @@ type progress struct {
 }
 
 // readProgress returns the progress of the feed.
-func (f *feed) readProgress() progress {
+func (f *Feed) readProgress() progress {
 	f.shard.mu.Lock()
 	defer f.shard.mu.Unlock()
 

@@ -1,4 +1,4 @@
-package ws
+package feed
 
 import (
 	"context"
@@ -15,57 +15,57 @@ const (
 )
 
 // repairFeeds starts the repair of feeds that met a gap. The feeds are catching up.
-func (h *Hub) repairFeeds(gaps []*feed) {
+func (x *Index) repairFeeds(gaps []*Feed) {
 	for _, f := range gaps {
-		h.metrics.Gaps.Inc()
-		f.sub.session.startRepair(f)
+		x.cfg.Metrics.Gaps.Inc()
+		f.sub.Client.startRepair(f)
 	}
 }
 
-// startRepair repairs the feed in a goroutine. A session has at most one such goroutine.
-func (s *session) startRepair(f *feed) {
-	s.mu.Lock()
-	s.gaps = append(s.gaps, f)
-	isRunning := s.repairing
-	s.repairing = true
-	s.mu.Unlock()
+// startRepair repairs the feed in a goroutine. A client has at most one such goroutine.
+func (c *Client) startRepair(f *Feed) {
+	c.mu.Lock()
+	c.gaps = append(c.gaps, f)
+	isRunning := c.repairing
+	c.repairing = true
+	c.mu.Unlock()
 	if isRunning {
 		return
 	}
 
-	started := s.hub.tasks.startTask(func() { s.repairGaps(s.hub.baseCtx) })
+	started := c.index.cfg.Go(func() { c.repairGaps(c.index.cfg.Context) })
 	if !started {
-		s.mu.Lock()
-		s.repairing = false
-		s.mu.Unlock()
+		c.mu.Lock()
+		c.repairing = false
+		c.mu.Unlock()
 	}
 }
 
-func (s *session) repairGaps(ctx context.Context) {
+func (c *Client) repairGaps(ctx context.Context) {
 	for {
-		f := s.nextGap()
+		f := c.nextGap()
 		if f == nil {
 			return
 		}
 
-		s.repairGap(ctx, f)
+		c.repairGap(ctx, f)
 	}
 }
 
 // nextGap removes and returns the next feed with a gap. It returns nil when there is none, and the
 // calling goroutine must then end.
-func (s *session) nextGap() *feed {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (c *Client) nextGap() *Feed {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 
-	if len(s.gaps) == 0 {
-		s.gaps = nil
-		s.repairing = false
+	if len(c.gaps) == 0 {
+		c.gaps = nil
+		c.repairing = false
 		return nil
 	}
 
-	f := s.gaps[0]
-	s.gaps = s.gaps[1:]
+	f := c.gaps[0]
+	c.gaps = c.gaps[1:]
 
 	return f
 }
@@ -73,28 +73,28 @@ func (s *session) nextGap() *feed {
 // repairGap catches up a feed that met a gap. It retries while neither history nor state is
 // available. After Config.RetryFor it closes the connection, so that the client does not assume
 // that it is up to date.
-func (s *session) repairGap(ctx context.Context, f *feed) {
-	deadline := time.Now().Add(s.hub.cfg.RetryFor)
+func (c *Client) repairGap(ctx context.Context, f *Feed) {
+	deadline := time.Now().Add(c.index.cfg.RetryFor)
 	delay := minRepairDelay
 	for {
-		err := s.catchUp(ctx, f, eventPage{}, s.transport.wakeWriter)
+		err := c.catchUp(ctx, f, eventPage{}, c.Transport.WakeWriter)
 		if err == nil {
-			s.hub.metrics.Repaired.Inc()
+			c.index.cfg.Metrics.Repaired.Inc()
 			return
 		}
 		if time.Now().After(deadline) {
-			s.hub.cfg.Logger.Error("repairing a gap failed; closing the connection",
-				"connection", s.id,
+			c.index.cfg.Logger.Error("repairing a gap failed; closing the connection",
+				"connection", c.ID,
 				"error", fmt.Errorf("catch up: %w", err),
 			)
-			s.transport.closeWith(protocol.CloseInternal, "repairing a gap failed")
+			c.Transport.CloseWith(protocol.CloseInternal, "repairing a gap failed")
 			return
 		}
 
 		timer := time.NewTimer(delay)
 		select {
 		case <-timer.C:
-		case <-s.ended:
+		case <-c.ended:
 			timer.Stop()
 			return
 		case <-ctx.Done():

@@ -1,4 +1,4 @@
-package ws
+package feed
 
 import (
 	"errors"
@@ -32,16 +32,16 @@ type feedStart struct {
 
 // openFeed finds the start of a feed. The feed is then catching up. It looks again if the account's
 // history changed in the meantime.
-func (h *Hub) openFeed(f *feed, r *request.Request) (feedStart, error) {
+func (x *Index) openFeed(f *Feed, r *request.Request) (feedStart, error) {
 	for {
 		p := f.readProgress()
-		start, err := h.findStart(f, r, p)
+		start, err := x.findStart(f, r, p)
 		if err != nil {
 			return feedStart{}, err
 		}
 
 		start.generation = p.generation
-		if h.startFeed(f, &start) {
+		if x.startFeed(f, &start) {
 			return start, nil
 		}
 	}
@@ -49,7 +49,7 @@ func (h *Hub) openFeed(f *feed, r *request.Request) (feedStart, error) {
 
 // startFeed makes the feed catch up from the start. It returns false if the start was read before
 // the account's history changed.
-func (h *Hub) startFeed(f *feed, start *feedStart) bool {
+func (x *Index) startFeed(f *Feed, start *feedStart) bool {
 	f.shard.mu.Lock()
 	t := f.topic
 	if t.generation != start.generation {
@@ -57,9 +57,9 @@ func (h *Hub) startFeed(f *feed, start *feedStart) bool {
 		return false
 	}
 
-	var gaps []*feed
+	var gaps []*Feed
 	if start.ledger != nil {
-		gaps = h.checkMemory(f.shard, t, f, start.ledger)
+		gaps = x.checkMemory(f.shard, t, f, start.ledger)
 	}
 
 	start.page.generation = t.generation
@@ -77,7 +77,7 @@ func (h *Hub) startFeed(f *feed, start *feedStart) bool {
 	}
 	f.shard.mu.Unlock()
 
-	h.repairFeeds(gaps)
+	x.repairFeeds(gaps)
 	return true
 }
 
@@ -104,29 +104,29 @@ func (c claim) fits(chain bus.Chain) bool {
 }
 
 // findStart finds the start of a feed, from the memory, the balance in Redis or the ledger.
-func (h *Hub) findStart(f *feed, r *request.Request, p progress) (feedStart, error) {
+func (x *Index) findStart(f *Feed, r *request.Request, p progress) (feedStart, error) {
 	account := f.topic.account
 	after, resumes := r.After[account]
 	if !resumes {
-		b, err := h.fetcher.FetchState(h.baseCtx, account, 0)
+		b, err := x.cfg.Fetcher.FetchState(x.cfg.Context, account, 0)
 		return startAtState(startSnapshot, b), err
 	}
 
 	chain, hasChain := r.Chain[account]
 	c := claim{point: point{seq: after, chain: chain}, hasChain: hasChain}
 	if !hasChain && f.wasRewound(after) {
-		b, err := h.fetcher.FetchState(h.baseCtx, account, 0)
+		b, err := x.cfg.Fetcher.FetchState(x.cfg.Context, account, 0)
 		return startAtState(startChanged, b), err
 	}
 
-	if h.cfg.Current(account) {
+	if x.cfg.Current(account) {
 		chain, isInMemory := f.chainInMemory(after)
 		if isInMemory && c.fits(chain) {
 			return feedStart{kind: startRecovered, at: point{seq: after, chain: chain}}, nil
 		}
 	}
 
-	b, stateErr := h.fetcher.FetchState(h.baseCtx, account, 0)
+	b, stateErr := x.cfg.Fetcher.FetchState(x.cfg.Context, account, 0)
 	if stateErr == nil && b.Seq == after && c.fits(b.Chain) {
 		return feedStart{
 			kind:       startRecovered,
@@ -140,15 +140,15 @@ func (h *Hub) findStart(f *feed, r *request.Request, p progress) (feedStart, err
 	key := fetch.PageKey{
 		Account:    account,
 		After:      max(0, after-1),
-		Limit:      h.cfg.MaxReplay + 1,
+		Limit:      x.cfg.MaxReplay + 1,
 		Generation: p.generation,
 	}
-	page, historyErr := h.fetcher.FetchEvents(h.baseCtx, key)
+	page, historyErr := x.cfg.Fetcher.FetchEvents(x.cfg.Context, key)
 	if historyErr != nil {
 		return startWithoutLedger(c, b, stateErr, historyErr)
 	}
 
-	start, err := h.startFromPage(account, c, page)
+	start, err := x.startFromPage(account, c, page)
 	if err != nil {
 		return feedStart{}, errors.Join(stateErr, err)
 	}
@@ -164,7 +164,7 @@ func (h *Hub) findStart(f *feed, r *request.Request, p progress) (feedStart, err
 
 // startFromPage finds the start of a client that resumes, with a page of the history that begins
 // with the client's newest event.
-func (h *Hub) startFromPage(account string, c claim, page fetch.Page) (feedStart, error) {
+func (x *Index) startFromPage(account string, c claim, page fetch.Page) (feedStart, error) {
 	known := c.point
 	if !c.hasChain {
 		known.chain = 0
@@ -174,10 +174,10 @@ func (h *Hub) startFromPage(account string, c claim, page fetch.Page) (feedStart
 	}
 
 	verdict := compareHistory(known, page)
-	isTooMuch := page.Last-c.seq > int64(h.cfg.MaxReplay)
+	isTooMuch := page.Last-c.seq > int64(x.cfg.MaxReplay)
 	switch {
 	case verdict == pageOther:
-		b, err := h.fetcher.FetchLedgerState(h.baseCtx, account)
+		b, err := x.cfg.Fetcher.FetchLedgerState(x.cfg.Context, account)
 		return startAtState(startChanged, b), err
 	case verdict == pageContinues && !isTooMuch:
 		return feedStart{
@@ -187,11 +187,11 @@ func (h *Hub) startFromPage(account string, c claim, page fetch.Page) (feedStart
 			page:       eventPage{events: page.Events},
 		}, nil
 	case isTooMuch:
-		h.metrics.CountLimit(metrics.LimitReplay)
+		x.cfg.Metrics.CountLimit(metrics.LimitReplay)
 	}
 
 	if verdict == pageIncomplete && c.hasChain {
-		b, err := h.fetcher.FetchLedgerState(h.baseCtx, account)
+		b, err := x.cfg.Fetcher.FetchLedgerState(x.cfg.Context, account)
 		kind := startUnavailable
 		if b.Seq < c.seq || isOtherHistory(statePoint(&b.Balance), c.point) {
 			kind = startChanged
@@ -200,7 +200,7 @@ func (h *Hub) startFromPage(account string, c claim, page fetch.Page) (feedStart
 		return startAtState(kind, b), err
 	}
 
-	b, err := h.fetcher.FetchState(h.baseCtx, account, c.seq)
+	b, err := x.cfg.Fetcher.FetchState(x.cfg.Context, account, c.seq)
 	return startAtState(startUnavailable, b), err
 }
 
@@ -227,7 +227,7 @@ func startWithoutLedger(
 }
 
 // wasRewound reports whether the event with the seq may be one that never happened.
-func (f *feed) wasRewound(seq int64) bool {
+func (f *Feed) wasRewound(seq int64) bool {
 	f.shard.mu.Lock()
 	defer f.shard.mu.Unlock()
 
@@ -236,7 +236,7 @@ func (f *feed) wasRewound(seq int64) bool {
 
 // chainInMemory returns the chain at the seq. known is false unless it and all events after the seq
 // are in memory.
-func (f *feed) chainInMemory(after int64) (chain bus.Chain, known bool) {
+func (f *Feed) chainInMemory(after int64) (chain bus.Chain, known bool) {
 	f.shard.mu.Lock()
 	defer f.shard.mu.Unlock()
 

@@ -1,4 +1,4 @@
-package ws
+package feed
 
 import (
 	"context"
@@ -34,18 +34,18 @@ type eventPage struct {
 //
 // After an error the feed is still catching up and no event is lost. Only one goroutine may catch
 // up a feed.
-func (s *session) catchUp(ctx context.Context, f *feed, page eventPage, flush func()) error {
+func (c *Client) catchUp(ctx context.Context, f *Feed, page eventPage, flush func()) error {
 	replayed := 0
 	for {
-		if !s.queue.WaitForRoom(s.ended, s.hub.cfg.WriteTimeout) {
-			s.hub.metrics.CountLimit(metrics.LimitWriteTimeout)
-			s.transport.closeWith(protocol.CloseSlowConsumer, "the client reads a replay too slowly")
+		if !c.Queue.WaitForRoom(c.ended, c.index.cfg.WriteTimeout) {
+			c.index.cfg.Metrics.CountLimit(metrics.LimitWriteTimeout)
+			c.Transport.CloseWith(protocol.CloseSlowConsumer, "the client reads a replay too slowly")
 		}
-		if s.queue.IsSealed() {
+		if c.Queue.IsSealed() {
 			return nil
 		}
 
-		rest, n, result := s.replayStep(f, page)
+		rest, n, result := c.replayStep(f, page)
 		page = rest
 		replayed += n
 		if n > 0 {
@@ -62,12 +62,12 @@ func (s *session) catchUp(ctx context.Context, f *feed, page eventPage, flush fu
 		flush() // before waiting for the history
 		var verdict pageVerdict
 		var err error
-		page, verdict, err = s.fetchMissing(ctx, f, s.hub.cfg.MaxReplay-replayed)
+		page, verdict, err = c.fetchMissing(ctx, f, c.index.cfg.MaxReplay-replayed)
 		if err == nil && verdict == pageContinues {
 			continue
 		}
 
-		resyncErr := s.resyncFeed(ctx, f, verdict, err)
+		resyncErr := c.resyncFeed(ctx, f, verdict, err)
 		if resyncErr != nil {
 			return errors.Join(err, resyncErr)
 		}
@@ -88,14 +88,14 @@ const (
 // fetchMissing gets the next events of the feed from the history. It reads the feed's last event
 // too, which proves that the page continues the feed's history. The page is empty when the feed
 // lacks more than limit events.
-func (s *session) fetchMissing(
-	ctx context.Context, f *feed, limit int,
+func (c *Client) fetchMissing(
+	ctx context.Context, f *Feed, limit int,
 ) (page eventPage, verdict pageVerdict, err error) {
 	p := f.readProgress()
 	key := fetch.PageKey{
 		Account:    f.topic.account,
 		After:      max(0, p.last.seq-1),
-		Limit:      s.hub.cfg.MaxReplay + 1,
+		Limit:      c.index.cfg.MaxReplay + 1,
 		Generation: p.generation,
 	}
 
@@ -103,18 +103,18 @@ func (s *session) fetchMissing(
 		key.Limit = 1 // only to compare the histories
 	}
 
-	fetched, err := s.hub.fetcher.FetchEvents(ctx, key)
+	fetched, err := c.index.cfg.Fetcher.FetchEvents(ctx, key)
 	if err != nil {
 		return eventPage{}, pageIncomplete, err
 	}
 
-	page, verdict = s.acceptPage(f, p, fetched)
+	page, verdict = c.acceptPage(f, p, fetched)
 	isProven := verdict == pageContinues && page.generation != 0
 	switch {
 	case !isProven:
 		return page, verdict, nil
 	case fetched.Last-p.last.seq > int64(limit):
-		s.hub.metrics.CountLimit(metrics.LimitReplay)
+		c.index.cfg.Metrics.CountLimit(metrics.LimitReplay)
 		return eventPage{}, pageIncomplete, nil
 	case key.Limit > 1 && fetched.Last > p.last.seq && !hasEventAfter(page.events, p.last.seq):
 		return eventPage{}, pageIncomplete, nil
@@ -129,7 +129,7 @@ func hasEventAfter(events []*event, seq int64) bool {
 
 // acceptPage compares the page with the feed's history. The page begins with the feed's last event,
 // unless that is at seq 0. The page is empty and its generation is 0 when the feed must look again.
-func (s *session) acceptPage(f *feed, p progress, fetched fetch.Page) (eventPage, pageVerdict) {
+func (c *Client) acceptPage(f *Feed, p progress, fetched fetch.Page) (eventPage, pageVerdict) {
 	f.shard.mu.Lock()
 	t := f.topic
 	if f.state == removed || t.generation != p.generation {
@@ -152,7 +152,7 @@ func (s *session) acceptPage(f *feed, p progress, fetched fetch.Page) (eventPage
 		}
 	}
 
-	gaps := s.hub.checkMemory(f.shard, t, f, &ledgerPage{
+	gaps := c.index.checkMemory(f.shard, t, f, &ledgerPage{
 		points:     pointsOf(fetched.Events, t.run.Newest()),
 		last:       fetched.Last,
 		readBefore: p.inStream,
@@ -162,7 +162,7 @@ func (s *session) acceptPage(f *feed, p progress, fetched fetch.Page) (eventPage
 	}
 	f.shard.mu.Unlock()
 
-	s.hub.repairFeeds(gaps)
+	c.index.repairFeeds(gaps)
 	if p.generation == 0 {
 		return eventPage{}, verdict
 	}
@@ -199,8 +199,8 @@ const (
 // replayStep queues the next events of a feed that catches up, from the page or from the memory. It
 // makes the feed live when no event is missing. It returns the rest of the page and the number of
 // events that it processed.
-func (s *session) replayStep(
-	f *feed, page eventPage,
+func (c *Client) replayStep(
+	f *Feed, page eventPage,
 ) (rest eventPage, n int, result stepResult) {
 	f.shard.mu.Lock()
 	defer f.shard.mu.Unlock()
@@ -221,8 +221,8 @@ func (s *session) replayStep(
 		page.events = page.events[1:]
 	}
 
-	limit := max(1, min(stepEvents, s.hub.cfg.QueueEvents/4))
-	size := min(stepBytes, s.hub.cfg.QueueBytes/4)
+	limit := max(1, min(stepEvents, c.index.cfg.QueueEvents/4))
+	size := min(stepBytes, c.index.cfg.QueueBytes/4)
 	run := &f.topic.run
 	next := f.last.seq + 1
 	var array [stackEvents]*event
@@ -244,9 +244,9 @@ func (s *session) replayStep(
 
 	for _, e := range events {
 		f.last = pointOf(e)
-		if f.sub.filter.AllowsEvent(e) {
+		if f.sub.Filter.AllowsEvent(e) {
 			f.shown = f.last
-			s.enqueueEvent(f.sub, e)
+			c.enqueueEvent(f.sub, e)
 		}
 	}
 
@@ -263,8 +263,8 @@ var errUnproven = errors.New("the ledger must confirm the history before the fee
 // resyncFeed sends the client the current balance. The events of the feed continue after it.
 // fetchErr is not nil if the history is not available. A feed whose history must be compared with
 // the ledger waits until it is available.
-func (s *session) resyncFeed(
-	ctx context.Context, f *feed, verdict pageVerdict, fetchErr error,
+func (c *Client) resyncFeed(
+	ctx context.Context, f *Feed, verdict pageVerdict, fetchErr error,
 ) error {
 	p := f.readProgress()
 	isSuspect := p.suspect || verdict == pageOther
@@ -276,25 +276,25 @@ func (s *session) resyncFeed(
 	var b fetch.State
 	var err error
 	if isSuspect {
-		b, err = s.hub.fetcher.FetchLedgerState(ctx, f.topic.account)
+		b, err = c.index.cfg.Fetcher.FetchLedgerState(ctx, f.topic.account)
 	} else {
-		b, err = s.hub.fetcher.FetchState(ctx, f.topic.account, max(p.last.seq, p.newest))
+		b, err = c.index.cfg.Fetcher.FetchState(ctx, f.topic.account, max(p.last.seq, p.newest))
 	}
 
 	if err != nil {
 		return err
 	}
 
-	s.hub.repairFeeds(s.setState(f, p, b, verdict))
+	c.index.repairFeeds(c.setState(f, p, b, verdict))
 	return nil
 }
 
 // setState makes the feed continue after the state, and queues the resync frame. If the state was
 // read in an earlier generation, or if it cannot be used, it does nothing and the feed looks again.
 // It returns other feeds that must be repaired.
-func (s *session) setState(
-	f *feed, p progress, b fetch.State, verdict pageVerdict,
-) (gaps []*feed) {
+func (c *Client) setState(
+	f *Feed, p progress, b fetch.State, verdict pageVerdict,
+) (gaps []*Feed) {
 	f.shard.mu.Lock()
 	defer f.shard.mu.Unlock()
 
@@ -311,7 +311,7 @@ func (s *session) setState(
 	}
 
 	if b.FromLedger {
-		gaps = s.hub.checkMemory(f.shard, f.topic, f, &ledgerPage{
+		gaps = c.index.checkMemory(f.shard, f.topic, f, &ledgerPage{
 			points:     []point{state},
 			last:       b.Seq,
 			readBefore: p.inStream,
@@ -323,20 +323,20 @@ func (s *session) setState(
 	f.knownSeq = b.Seq
 	f.suspect = false
 	f.fromLedger = b.FromLedger
-	s.enqueueFrame(s.hub.resyncFrame(f.sub, b, isChanged))
+	c.EnqueueFrame(c.index.resyncFrame(f.sub, b, isChanged))
 
 	return gaps
 }
 
 // resyncFrame returns a resync frame and counts it.
-func (h *Hub) resyncFrame(sub *subscription, b fetch.State, isChanged bool) []byte {
+func (x *Index) resyncFrame(sub *Subscription, b fetch.State, isChanged bool) []byte {
 	reason := protocol.HistoryUnavailable
 	if isChanged {
 		reason = protocol.HistoryChanged
-		h.metrics.HistoryChanges.Inc()
+		x.cfg.Metrics.HistoryChanges.Inc()
 	} else {
-		h.metrics.Resyncs.Inc()
+		x.cfg.Metrics.Resyncs.Inc()
 	}
 
-	return protocol.ResyncFrame(sub.quotedName, b.Balance, reason)
+	return protocol.ResyncFrame(sub.QuotedName, b.Balance, reason)
 }

@@ -1,4 +1,4 @@
-package ws
+package feed
 
 import (
 	"github.com/redroomrewards/realtime/pkg/bus"
@@ -60,13 +60,13 @@ func (l *rewindList) isVoid(account string, seq int64) bool {
 // rewindAccount handles a marker: the events of the account that were published after the marker's
 // seq never happened. A feed that was shown one of them compares its history with the ledger. The
 // others continue after the marker.
-func (h *Hub) rewindAccount(d *deliverState, marker *bus.Delivery) {
-	s := &h.shards[shardOf(marker.Account)]
+func (x *Index) rewindAccount(d *deliverState, marker *bus.Delivery) {
+	s := &x.shards[shardOf(marker.Account)]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 
 	s.rewinds.remember(marker.Account, marker.Seq)
-	h.fetcher.RewindSnapshot(marker.Account, marker.Seq)
+	x.cfg.Fetcher.RewindSnapshot(marker.Account, marker.Seq)
 	t := s.topics[marker.Account]
 	if t == nil {
 		return
@@ -86,7 +86,7 @@ func (h *Hub) rewindAccount(d *deliverState, marker *bus.Delivery) {
 // rewindTo moves the feed back to the common point if it is after it. It returns true if the feed
 // was live and must now compare its history with the ledger, or catch up. The caller holds the mutex
 // of the shard.
-func (f *feed) rewindTo(common point) (mustRepair bool) {
+func (f *Feed) rewindTo(common point) (mustRepair bool) {
 	shownVoid := f.shown.seq > common.seq || isOtherHistory(f.shown, common)
 	switch {
 	case f.state == opening:
@@ -114,7 +114,7 @@ func isOtherHistory(a, b point) bool {
 // suspectHistory makes the feed compare its history with the ledger before its next event. It
 // returns true if the feed was live, so that it must now be repaired. The caller holds the mutex of
 // the shard.
-func (f *feed) suspectHistory() (mustRepair bool) {
+func (f *Feed) suspectHistory() (mustRepair bool) {
 	f.suspect = true
 	if f.state != live {
 		return false
@@ -140,7 +140,7 @@ func (s *shard) nextGeneration() uint64 {
 // forkTopic drops the memory of a topic that does not belong to the ledger's history. Every feed of
 // the topic compares its history with the ledger. The live ones are appended to gaps. The caller
 // holds mu.
-func (s *shard) forkTopic(gaps []*feed, t *topic) []*feed {
+func (s *shard) forkTopic(gaps []*Feed, t *topic) []*Feed {
 	s.resetRun(t, point{})
 	for _, f := range t.feeds {
 		if f.suspectHistory() {
@@ -179,12 +179,12 @@ func (s *shard) contradicts(t *topic, page *ledgerPage) bool {
 // checkMemory drops the memory of the topic if the ledger contradicts it. It returns the feeds that
 // must be repaired. reader is the feed that asked the ledger, and is not changed. The caller holds
 // mu.
-func (h *Hub) checkMemory(s *shard, t *topic, reader *feed, page *ledgerPage) (gaps []*feed) {
+func (x *Index) checkMemory(s *shard, t *topic, reader *Feed, page *ledgerPage) (gaps []*Feed) {
 	if !s.contradicts(t, page) {
 		return nil
 	}
 
-	h.fetcher.RewindSnapshot(t.account, page.last)
+	x.cfg.Fetcher.RewindSnapshot(t.account, page.last)
 	isSuspect := reader != nil && reader.suspect
 	gaps = s.forkTopic(nil, t)
 	if reader != nil {
@@ -210,13 +210,10 @@ func pointsOf(events []*event, newest int64) []point {
 	return points
 }
 
-// ForgetMemory drops the memory of recent events, and makes every feed compare its history with the
-// ledger before its next event. Call it when the streams may be others than before: when Redis was
-// emptied, replaced or restored, and when entries were trimmed before they were read. Call Recheck
-// afterwards.
-func (h *Hub) ForgetMemory() {
-	for i := range h.shards {
-		h.shards[i].forgetMemory()
+// ForgetMemory implements ws.Hub.ForgetMemory.
+func (x *Index) ForgetMemory() {
+	for i := range x.shards {
+		x.shards[i].forgetMemory()
 	}
 }
 
