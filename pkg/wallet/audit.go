@@ -8,6 +8,8 @@ import (
 	"math/big"
 
 	"github.com/jmoiron/sqlx"
+
+	"github.com/redroomrewards/realtime/pkg/wallet/internal/pgconn"
 )
 
 // Check names a property that Verify checks.
@@ -130,7 +132,11 @@ func (s *sqlStore) openSnapshot(ctx context.Context) (*sqlx.Tx, error) {
 		return s.db.BeginTxx(ctx, &sql.TxOptions{ReadOnly: true})
 	}
 
-	tx, err := s.db.BeginTxx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+	options := &sql.TxOptions{
+		Isolation: sql.LevelRepeatableRead,
+		ReadOnly:  true,
+	}
+	tx, err := s.db.BeginTxx(pgconn.WithoutLimit(ctx), options)
 	if err != nil {
 		return nil, err
 	}

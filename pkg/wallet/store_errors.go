@@ -9,9 +9,12 @@ import (
 	"github.com/lib/pq"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/redroomrewards/realtime/pkg/wallet/internal/pgconn"
 )
 
-// No other file reads SQLSTATEs or the error codes of SQLite.
+// No other file of the package reads SQLSTATEs or the error codes of SQLite. pgconn reads those after
+// which a connection is not used again.
 
 // The SQLSTATEs that the ledger distinguishes.
 const (
@@ -43,16 +46,13 @@ func isLostRace(err error) bool {
 	return pe.Code == stateDivisionByZero
 }
 
-// errConnect marks the errors of connecting to the database.
-var errConnect = errors.New("connect")
-
 // isRetryable reports whether the same work may succeed after the error. These errors are
 // retryable: a lost connection, a server that starts or stops, a serialization failure, a deadlock,
 // a lock timeout, a read-only server and a database that does not accept connections.
 func isRetryable(err error) bool {
 	var pe *pq.Error
 	if errors.As(err, &pe) {
-		return isRetryablePostgres(pe, errors.Is(err, errConnect))
+		return isRetryablePostgres(pe, errors.Is(err, pgconn.ErrConnect))
 	}
 
 	var se *sqlite.Error

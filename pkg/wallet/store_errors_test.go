@@ -7,6 +7,8 @@ import (
 
 	"github.com/lib/pq"
 	"github.com/lib/pq/pqerror"
+
+	"github.com/redroomrewards/realtime/pkg/wallet/internal/pgconn"
 )
 
 // TestOutagesAreRetried wraps errors of a database that starts, stops, is full, or is a replica
@@ -49,7 +51,7 @@ func TestOutagesAreRetried(t *testing.T) {
 func TestRefusedConnectionsAreRetried(t *testing.T) {
 	for _, code := range []pqerror.Code{"55000", "28P01", "28000", "3D000"} {
 		t.Run(string(code), func(t *testing.T) {
-			err := fmt.Errorf("begin: %w: %w", errConnect, &pq.Error{Code: code})
+			err := fmt.Errorf("begin: %w: %w", pgconn.ErrConnect, &pq.Error{Code: code})
 			checkEqual(t, "retried", isRetryable(err), true)
 		})
 	}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jmoiron/sqlx"
+
+	"github.com/redroomrewards/realtime/pkg/wallet/internal/pgconn"
 )
 
 const driverPostgres = "postgres"
@@ -26,7 +28,7 @@ type postgresStore struct {
 	lockWallets   *sqlx.Stmt
 	writes        preparedWrites
 	published     publishedRows
-	generations   generations
+	server        pgconn.Server
 }
 
 // connectionSettings are the settings of every connection. The URL may override them.
@@ -50,11 +52,23 @@ var connectionSettings = map[string]string{
 	"idle_in_transaction_session_timeout": "10000",
 }
 
+// roundTripLimit is a bit more than statement_timeout. It ends the wait for a silent server, and the
+// wait of a commit for the server's standby.
+const roundTripLimit = 8500 * time.Millisecond
+
 // readSettings are the settings that differ on the connections of reads.
 var readSettings = map[string]string{
 	"application_name":              "realtime-core-reads",
 	"default_transaction_read_only": "on",
 }
+
+// The end of a query's context closes the connection. The server then ends a read. It must never end
+// a write: a commit that waits for its standby would become visible, and a failover would lose it.
+// Servers before version 14 do not know the setting, and statement_timeout ends their reads.
+var (
+	writeCheck = map[string]string{"client_connection_check_interval": "0"}
+	readCheck  = map[string]string{"client_connection_check_interval": "500ms"}
+)
 
 // openPostgres opens one pool for the commits and the ledger's own work, and one pool for reads.
 func openPostgres(ctx context.Context, dsn string, maxConns, maxReadConns int) (*postgresStore, error) {
@@ -71,8 +85,8 @@ func openPostgres(ctx context.Context, dsn string, maxConns, maxReadConns int) (
 	}
 
 	s := &postgresStore{}
-	s.sqlStore = sqlStore{db: s.openPool(ownDSN, maxConns)}
-	s.reads = sqlStore{db: s.openPool(readDSN, maxReadConns)}
+	s.sqlStore = sqlStore{db: s.openPool(ownDSN, writeCheck, maxConns)}
+	s.reads = sqlStore{db: s.openPool(readDSN, readCheck, maxReadConns)}
 	err = s.prepareStatements(ctx)
 	if err != nil {
 		_ = s.close()
@@ -84,8 +98,14 @@ func openPostgres(ctx context.Context, dsn string, maxConns, maxReadConns int) (
 
 // openPool returns a pool of connections to Postgres. It does not connect. A connection of any pool
 // notices another database for all of them.
-func (s *postgresStore) openPool(dsn string, maxConns int) *sqlx.DB {
-	db := sqlx.NewDb(sql.OpenDB(connector{dsn, &s.generations}), driverPostgres)
+func (s *postgresStore) openPool(dsn string, settings map[string]string, maxConns int) *sqlx.DB {
+	connector := &pgconn.Connector{
+		DSN:       dsn,
+		Server:    &s.server,
+		Settings:  settings,
+		RoundTrip: roundTripLimit,
+	}
+	db := sqlx.NewDb(sql.OpenDB(connector), driverPostgres)
 	db.SetMaxOpenConns(maxConns)
 	db.SetMaxIdleConns(maxConns)
 	db.SetConnMaxIdleTime(5 * time.Minute)
@@ -161,7 +181,7 @@ func (s *postgresStore) beginBatch(ctx context.Context, locked bool) (batchTx, e
 
 func (s *postgresStore) optimisticWrites() bool { return true }
 
-func (s *postgresStore) generation() uint64 { return s.generations.newest.Load() }
+func (s *postgresStore) generation() uint64 { return s.server.Generation() }
 
 // committerCount returns 2. One committer writes while the other one waits for the disk or sends
 // its results. More committers would make the batches smaller, and each batch has a fixed cost.

@@ -1,8 +1,6 @@
 package wallet
 
 import (
-	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -139,59 +137,6 @@ func haveCommonRow(a, b []int64) bool {
 		rows[splitOutboxID(id).row] = true
 	}
 	return slices.ContainsFunc(b, func(id int64) bool { return rows[splitOutboxID(id).row] })
-}
-
-// TestConnectionsToAnEarlierDatabaseAreNotUsedAgain has two pools of connections with common
-// generations. When one of them reaches another database, the other one must not use its idle
-// connection, and must not keep its busy one.
-func TestConnectionsToAnEarlierDatabaseAreNotUsedAgain(t *testing.T) {
-	t.Parallel()
-	g := &generations{}
-	first := openWithGenerations(t, newPostgresDatabase(t), g)
-	second := openWithGenerations(t, newPostgresDatabase(t), g)
-
-	busy, err := first.Conn(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	idlePID := readPID(t, first)
-	busyPID := readPID(t, busy)
-	checkEqual(t, "pid of the idle connection", readPID(t, first), idlePID)
-	checkEqual(t, "generation of the first database", g.newest.Load(), 1)
-
-	readPID(t, second)
-	checkEqual(t, "generation of the second database", g.newest.Load(), 2)
-	checkEqual(t, "pid of the busy connection", readPID(t, busy), busyPID)
-	err = busy.Close()
-	if err != nil {
-		t.Fatal(err)
-	}
-	checkEqual(t, "connections that are kept", first.Stats().Idle, 1)
-	pid := readPID(t, first) // reaches the first database again
-	if pid == idlePID || pid == busyPID {
-		t.Errorf("got the pid %d of an earlier connection, want a new one", pid)
-	}
-	checkEqual(t, "generation of the first database again", g.newest.Load(), 3)
-}
-
-func openWithGenerations(t *testing.T, dsn string, g *generations) *sql.DB {
-	t.Helper()
-	db := sql.OpenDB(connector{dsn, g})
-	t.Cleanup(func() { _ = db.Close() })
-	return db
-}
-
-type rowQuerier interface {
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
-}
-
-func readPID(t *testing.T, q rowQuerier) (pid int) {
-	t.Helper()
-	err := q.QueryRowContext(t.Context(), `SELECT pg_backend_pid()`).Scan(&pid)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pid
 }
 
 func TestCommitCacheIsEmptiedInANewGeneration(t *testing.T) {

@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/lib/pq"
+
+	"github.com/redroomrewards/realtime/pkg/wallet/internal/pgconn"
 )
 
 // On Postgres the outbox has one row for each batch, with the batch's transactions in order. One
@@ -195,11 +197,11 @@ func (s *postgresStore) loadTransactions(ctx context.Context, rows []outboxRow) 
 }
 
 // deleteOutboxSQL does nothing in another database than the one with the identity $2.
-const deleteOutboxSQL = `DELETE FROM outbox WHERE id = ANY($1) AND (SELECT ` + identityExpression + `) = $2`
+const deleteOutboxSQL = `DELETE FROM outbox WHERE id = ANY($1) AND (SELECT ` + pgconn.IdentityExpression + `) = $2`
 
 // deleteOutboxRows ignores the ids of earlier generations.
 func (s *postgresStore) deleteOutboxRows(ctx context.Context, ids []int64) error {
-	generation, identity := s.generations.current()
+	generation, identity := s.server.Current()
 	rows := s.published.markPublished(generation, ids)
 	if len(rows) == 0 {
 		return nil

@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/redroomrewards/realtime/internal/ledgerseed"
+	"github.com/redroomrewards/realtime/pkg/wallet/internal/pgconn"
 )
 
 // scripts/scale sets these flags to make docs/ledger-scale.md.
@@ -141,7 +142,7 @@ func listBatchStatements(t *testing.T, s *postgresStore, conn *sql.Conn, size le
 	}
 	write, writeArgs := captureWrite(t, newScaleLedger(s), ops)
 	ids := queryTexts(t, conn, `SELECT id FROM transactions LIMIT 64`)
-	identity := queryTexts(t, conn, `SELECT `+identityExpression)[0]
+	identity := queryTexts(t, conn, `SELECT `+pgconn.IdentityExpression)[0]
 	return []frequentStatement{
 		{"Idempotency keys of 64 operations, half of them known", selectKeysSQL, []string{quoteList(operations), quoteList(keys)}},
 		{"Lock 64 escrows", selectEscrowsSQL + forUpdate, []string{quoteList(escrows)}},

@@ -1,0 +1,378 @@
+package pgconn_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/lib/pq"
+	"github.com/lib/pq/pqerror"
+	"go.uber.org/goleak"
+
+	"github.com/redroomrewards/realtime/internal/testenv"
+	"github.com/redroomrewards/realtime/pkg/wallet/internal/pgconn"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// noLimit is the limit of a round trip in tests that are not about it.
+const noLimit = time.Duration(0)
+
+// openPool returns a pool whose connections have the settings that the ledger needs.
+func openPool(t *testing.T, databaseURL string, server *pgconn.Server, limit time.Duration) *sql.DB {
+	t.Helper()
+	connector := &pgconn.Connector{
+		DSN:       databaseURL,
+		Server:    server,
+		RoundTrip: limit,
+	}
+	db := sql.OpenDB(connector)
+	db.SetMaxIdleConns(8)
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+func newDatabase(t *testing.T) string {
+	t.Helper()
+	return testenv.Postgres(t, testenv.Schema{})
+}
+
+// openThroughProxy returns a pool that reaches a fresh database through a proxy.
+func openThroughProxy(t *testing.T, limit time.Duration) (*sql.DB, *testenv.Proxy) {
+	t.Helper()
+	databaseURL := newDatabase(t)
+	u, err := url.Parse(databaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := testenv.NewProxy(t, u.Host)
+	u.Host = proxy.Addr()
+	return openPool(t, u.String(), &pgconn.Server{}, limit), proxy
+}
+
+type rowQuerier interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+func readPID(t *testing.T, q rowQuerier) (pid int) {
+	t.Helper()
+	err := q.QueryRowContext(t.Context(), `SELECT pg_backend_pid()`).Scan(&pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
+func mustExec(t *testing.T, db *sql.DB, statement string) {
+	t.Helper()
+	_, err := db.ExecContext(t.Context(), statement)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func checkCode(t *testing.T, what string, err error, want pqerror.Code) {
+	t.Helper()
+	var pe *pq.Error
+	if !errors.As(err, &pe) || pe.Code != want {
+		t.Errorf("%s: got %v, want SQLSTATE %s", what, err, want)
+	}
+}
+
+// TestConnectionsToAnEarlierDatabaseAreNotUsedAgain has two pools of connections to one Server.
+// When one of them reaches another database, the other one must not use its idle connection, and
+// must not keep its busy one.
+func TestConnectionsToAnEarlierDatabaseAreNotUsedAgain(t *testing.T) {
+	t.Parallel()
+	server := &pgconn.Server{}
+	first := openPool(t, newDatabase(t), server, noLimit)
+	second := openPool(t, newDatabase(t), server, noLimit)
+	busy, err := first.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	idlePID := readPID(t, first)
+	busyPID := readPID(t, busy)
+	if readPID(t, first) != idlePID || server.Generation() != 1 {
+		t.Fatalf("generation %d of the first database: want 1 and a connection that is used again", server.Generation())
+	}
+
+	readPID(t, second)
+	if server.Generation() != 2 || readPID(t, busy) != busyPID {
+		t.Errorf("generation %d of the second database: want 2 and a busy connection that stays", server.Generation())
+	}
+	err = busy.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first.Stats().Idle != 1 {
+		t.Errorf("connections that are kept: got %d, want 1", first.Stats().Idle)
+	}
+	pid := readPID(t, first) // reaches the first database again
+	if pid == idlePID || pid == busyPID {
+		t.Errorf("got the pid %d of an earlier connection, want a new one", pid)
+	}
+	if server.Generation() != 3 {
+		t.Errorf("generation of the first database again: got %d, want 3", server.Generation())
+	}
+}
+
+// TestSilenceEndsCalls makes all connections silent. The call that waits gets an error after the
+// limit, and the other connections are thrown away, too: the next call does not wait.
+func TestSilenceEndsCalls(t *testing.T) {
+	t.Parallel()
+	const limit = 300 * time.Millisecond
+	db, proxy := openThroughProxy(t, limit)
+	mustExec(t, db, `SELECT pg_sleep(0.1)`)
+	openIdleConnections(t, db, 3)
+
+	proxy.PauseReplies()
+	start := time.Now()
+	_, err := db.ExecContext(t.Context(), `SELECT 1`)
+	took := time.Since(start)
+	var silence *pgconn.SilenceError
+	if !errors.As(err, &silence) || took < limit || took > 10*limit {
+		t.Fatalf("statement of a silent server: got %v after %v, want a SilenceError after %v", err, took, limit)
+	}
+	proxy.Cut() // what is held back is lost; the server is there again
+	proxy.Resume()
+	mustExec(t, db, `SELECT 1`)
+	if opened := db.Stats().OpenConnections; opened != 1 {
+		t.Errorf("connections after the silence: got %d, want the new one", opened)
+	}
+}
+
+// openIdleConnections opens connections and leaves them idle.
+func openIdleConnections(t *testing.T, db *sql.DB, count int) {
+	t.Helper()
+	var conns []*sql.Conn
+	for range count {
+		conn, err := db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		readPID(t, conn)
+		conns = append(conns, conn)
+	}
+	for _, conn := range conns {
+		_ = conn.Close()
+	}
+}
+
+// TestSilenceEndsEveryKindOfCall makes a connection silent before each kind of call.
+func TestSilenceEndsEveryKindOfCall(t *testing.T) {
+	t.Parallel()
+	calls := map[string]func(ctx context.Context, conn *sql.Conn, tx *sql.Tx, stmt *sql.Stmt) error{
+		"ping": func(ctx context.Context, conn *sql.Conn, _ *sql.Tx, _ *sql.Stmt) error { return conn.PingContext(ctx) },
+		"begin": func(ctx context.Context, conn *sql.Conn, _ *sql.Tx, _ *sql.Stmt) error {
+			_, err := conn.BeginTx(ctx, nil)
+			return err
+		},
+		"commit":   func(_ context.Context, _ *sql.Conn, tx *sql.Tx, _ *sql.Stmt) error { return tx.Commit() },
+		"rollback": func(_ context.Context, _ *sql.Conn, tx *sql.Tx, _ *sql.Stmt) error { return tx.Rollback() },
+		"prepare": func(ctx context.Context, conn *sql.Conn, _ *sql.Tx, _ *sql.Stmt) error {
+			_, err := conn.PrepareContext(ctx, `SELECT 2`)
+			return err
+		},
+		"statement": func(ctx context.Context, _ *sql.Conn, _ *sql.Tx, stmt *sql.Stmt) error {
+			var n int
+			return stmt.QueryRowContext(ctx).Scan(&n)
+		},
+	}
+	for name, call := range calls {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db, proxy := openThroughProxy(t, 300*time.Millisecond)
+			conn, err := db.Conn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			stmt, err := conn.PrepareContext(t.Context(), `SELECT 1`)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var tx *sql.Tx
+			if name == "commit" || name == "rollback" {
+				tx, err = conn.BeginTx(t.Context(), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+
+			proxy.PauseRequests()
+			err = call(t.Context(), conn, tx, stmt)
+			if err == nil {
+				t.Error("call of a silent server: got no error")
+			}
+			if conn.PingContext(t.Context()) == nil {
+				t.Error("the silent connection is used again")
+			}
+		})
+	}
+}
+
+// TestIdleConnectionsAndLongTransactionsHaveNoLimit waits for longer than the limit of a round trip:
+// between two statements, and in a statement of a transaction without a limit.
+func TestIdleConnectionsAndLongTransactionsHaveNoLimit(t *testing.T) {
+	t.Parallel()
+	const limit = 300 * time.Millisecond
+	databaseURL := newDatabase(t)
+	db := openPool(t, databaseURL, &pgconn.Server{}, limit)
+	other := openPool(t, databaseURL, &pgconn.Server{}, noLimit)
+	pid := readPID(t, db)
+	mustExec(t, other, `SELECT pg_sleep(0.5)`)
+	if again := readPID(t, db); again != pid {
+		t.Errorf("pid after the connection was idle: got %d, want %d", again, pid)
+	}
+
+	tx, err := db.BeginTx(pgconn.WithoutLimit(t.Context()), &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = tx.ExecContext(t.Context(), `SELECT pg_sleep(0.5)`)
+	if err != nil {
+		t.Fatalf("slow statement without a limit: %v", err)
+	}
+	err = tx.Rollback()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = db.ExecContext(t.Context(), `SELECT pg_sleep(0.5)`)
+	var silence *pgconn.SilenceError
+	if !errors.As(err, &silence) {
+		t.Errorf("slow statement with a limit: got %v, want a SilenceError", err)
+	}
+}
+
+// TestTheEndOfAContextCancelsNothing ends the context of a write while the server works on it. The
+// write must go on in the server, because it may already wait for a standby.
+func TestTheEndOfAContextCancelsNothing(t *testing.T) {
+	t.Parallel()
+	writes := map[string]func(ctx context.Context, db *sql.DB) error{
+		"statement": func(ctx context.Context, db *sql.DB) error {
+			_, err := db.ExecContext(ctx, `INSERT INTO done SELECT 1 FROM pg_sleep(0.3)`)
+			return err
+		},
+		"query": func(ctx context.Context, db *sql.DB) error {
+			var n int
+			return db.QueryRowContext(ctx, `INSERT INTO done SELECT $1::int FROM pg_sleep(0.3) RETURNING n`, 1).Scan(&n)
+		},
+		"prepared statement": func(ctx context.Context, db *sql.DB) error {
+			stmt, err := db.PrepareContext(ctx, `INSERT INTO done SELECT 1 FROM pg_sleep(0.3) RETURNING n`)
+			if err != nil {
+				return err
+			}
+			defer stmt.Close()
+			var n int
+			return stmt.QueryRowContext(ctx).Scan(&n)
+		},
+		"commit": func(ctx context.Context, db *sql.DB) error {
+			tx, err := db.BeginTx(ctx, nil)
+			if err != nil {
+				return err
+			}
+			_, err = tx.ExecContext(ctx, `INSERT INTO done_at_commit VALUES (1)`)
+			if err != nil {
+				return err
+			}
+			return tx.Commit()
+		},
+	}
+	for name, write := range writes {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := openPool(t, newDatabase(t), &pgconn.Server{}, noLimit)
+			mustExec(t, db, `CREATE TABLE done (n int)`)
+			mustExec(t, db, `CREATE TABLE done_at_commit (n int)`)
+			mustExec(t, db, `CREATE FUNCTION finish() RETURNS trigger LANGUAGE plpgsql AS
+				'BEGIN PERFORM pg_sleep(0.3); INSERT INTO done VALUES (1); RETURN NULL; END'`)
+			mustExec(t, db, `CREATE CONSTRAINT TRIGGER finish AFTER INSERT ON done_at_commit
+				DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION finish()`)
+
+			ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
+			defer cancel()
+			err := write(ctx, db)
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("write at the end of its context: got %v, want its error", err)
+			}
+			waitForRow(t, db)
+		})
+	}
+}
+
+// waitForRow waits until the table done has a row.
+func waitForRow(t *testing.T, db *sql.DB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for rows := 0; rows == 0; {
+		err := db.QueryRowContext(ctx, `SELECT count(*) FROM done, pg_sleep(0.01)`).Scan(&rows)
+		if err != nil {
+			t.Fatalf("wait for the row of the write: %v", err)
+		}
+	}
+}
+
+// TestLossesAreNoted looks at LastLoss after a round trip that ended and after one that did not.
+func TestLossesAreNoted(t *testing.T) {
+	t.Parallel()
+	server := &pgconn.Server{}
+	db := openPool(t, newDatabase(t), server, noLimit)
+	mustExec(t, db, `SELECT 1`)
+	if !server.LastLoss().IsZero() {
+		t.Error("LastLoss without a loss: want the zero time")
+	}
+	start := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := db.ExecContext(ctx, `SELECT pg_sleep(1)`)
+	if err == nil || server.LastLoss().Before(start) {
+		t.Errorf("LastLoss after the error %v: got %v, want a time after %v", err, server.LastLoss(), start)
+	}
+}
+
+// TestReadOnlyIsNotOverridden freezes the database for writes while a connection is open. No
+// transaction may override that, and the connection is thrown away.
+func TestReadOnlyIsNotOverridden(t *testing.T) {
+	t.Parallel()
+	db := openPool(t, newDatabase(t), &pgconn.Server{}, noLimit)
+	mustExec(t, db, `CREATE TABLE written (n int)`)
+	mustExec(t, db, `SET default_transaction_read_only = on`)
+	pid := readPID(t, db)
+
+	tx, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = tx.ExecContext(t.Context(), `INSERT INTO written VALUES (1)`)
+	checkCode(t, "insert while the database is read-only", err, "25006")
+	_ = tx.Rollback()
+	if readPID(t, db) == pid {
+		t.Error("the connection is used again after it could not write")
+	}
+}
+
+// TestStatementsUnknownToTheServerEndTheConnection deallocates a prepared statement, as a pooler
+// does in effect when it gives the session to another client.
+func TestStatementsUnknownToTheServerEndTheConnection(t *testing.T) {
+	t.Parallel()
+	db := openPool(t, newDatabase(t), &pgconn.Server{}, noLimit)
+	stmt, err := db.PrepareContext(t.Context(), `SELECT pg_backend_pid()`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stmt.Close()
+	pid := readPID(t, db)
+	mustExec(t, db, `DEALLOCATE ALL`)
+	var again int
+	err = stmt.QueryRowContext(t.Context()).Scan(&again)
+	checkCode(t, "statement that the server does not know", err, "26000")
+	err = stmt.QueryRowContext(t.Context()).Scan(&again)
+	if err != nil || again == pid {
+		t.Errorf("the statement after that: got %v on the backend %d, want none on another backend", err, again)
+	}
+}
