@@ -50,7 +50,8 @@
 //     the subscription continues with the events that replace them. Only the ledger decides this:
 //     while it does not answer, the feed waits.
 //   - A gateway remembers the accounts that went back, up to a limit, so that a client that resumes
-//     without a chain after a later event is told too.
+//     without a chain after a later event is told too. The resync has the ledger's balance: Redis
+//     may be behind what another gateway has shown.
 //   - A replay of more than Config.MaxReplay events is a resync.
 //   - An event that lacks a field never passes a filter on that field. With minAmount, no event
 //     without an amount passes.

@@ -132,6 +132,22 @@ func (l *ledger) publishEvents(account string, n int) []bus.Delivery {
 	return list
 }
 
+// setBackSnapshot makes the snapshot older by n events, as a failover of Redis does that loses data.
+func (l *ledger) setBackSnapshot(account string, n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := l.snapshots[account]
+	for range n {
+		if b.Seq <= 1 {
+			break
+		}
+		b.Seq--
+		b.Chain = l.parents[b.Chain]
+		b.Available = b.Seq * 10
+	}
+	l.snapshots[account] = b
+}
+
 // update calls f with the mutex held.
 func (l *ledger) update(f func(l *ledger)) {
 	l.mu.Lock()

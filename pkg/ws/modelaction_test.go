@@ -12,7 +12,6 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
-	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 )
 
 // An action is a step of a model. It is drawn before the model runs.
@@ -51,6 +50,7 @@ var actionKinds = []string{
 	"toggle core",
 	"toggle snapshots",
 	"toggle known snapshots",
+	"set back snapshots",
 	"cut history",
 	"recheck",
 	"wait",
@@ -109,8 +109,8 @@ func (m *model) runAction(a action) {
 	case "refill":
 		m.deliverTo(m.nodes[:], l.lastPublished(account, a.N), true)
 	case "subscribe":
-		f := m.drawnFrame(a)
-		c.todo <- func() { c.subscribe(f) }
+		r := m.drawnRequest(a)
+		c.todo <- func() { c.subscribe(r) }
 	case "unsubscribe":
 		c.todo <- func() { c.unsubscribe(a.N) }
 	case "roam":
@@ -123,6 +123,8 @@ func (m *model) runAction(a action) {
 		l.update(func(l *ledger) { l.snapshotsDown = !l.snapshotsDown })
 	case "toggle known snapshots":
 		l.update(func(l *ledger) { l.noSnapshots = !l.noSnapshots })
+	case "set back snapshots":
+		l.setBackSnapshot(account, a.N)
 	case "cut history":
 		l.update(func(l *ledger) { l.historyAfter += int64(a.N) })
 	case "recheck":
@@ -147,8 +149,9 @@ func (l *ledger) lastPublished(account string, n int) []bus.Delivery {
 	return all[max(0, len(all)-n):]
 }
 
-// drawnFrame returns the subscribe frame of an action.
-func (m *model) drawnFrame(a action) *protocol.ClientFrame {
+// drawnRequest returns the subscribe frame of an action. A client that resumes has been shown the
+// ledger's event with the seq, if there is one.
+func (m *model) drawnRequest(a action) *modelRequest {
 	m.opened++
 	account := modelAccounts[a.Account]
 	accounts := []string{account}
@@ -156,24 +159,29 @@ func (m *model) drawnFrame(a action) *protocol.ClientFrame {
 		accounts = modelAccounts
 	}
 	sub := fmt.Sprintf("%s#%d", modelNames[a.Name], m.opened)
-	f := newModelFrame(sub, accounts)
-	if a.After != -1 {
-		m.ledger.mu.Lock()
-		newest := len(m.ledger.events[account])
-		after := max(0, newest-a.After)
-		f.After = map[string]int64{account: int64(after)}
-		switch {
-		case a.N%3 == 0: // without chain
-		case after == 0:
-			f.Chain = map[string]bus.Chain{account: 0}
-		case after <= newest && a.N%3 == 1:
-			f.Chain = map[string]bus.Chain{account: m.ledger.events[account][after-1].Chain}
-		case a.N == 2:
-			f.Chain = map[string]bus.Chain{account: 1} // no event has it
-		}
-		m.ledger.mu.Unlock()
+	r := &modelRequest{ClientFrame: newModelFrame(sub, accounts)}
+	if a.After == -1 {
+		return r
 	}
-	return f
+
+	m.ledger.mu.Lock()
+	defer m.ledger.mu.Unlock()
+	events := m.ledger.events[account]
+	after := max(0, len(events)-a.After)
+	r.After = map[string]int64{account: int64(after)}
+	if 0 < after && after <= len(events) {
+		r.shown = map[string]point{account: {seq: int64(after), chain: events[after-1].Chain}}
+	}
+	switch {
+	case a.N%3 == 0: // without chain
+	case after == 0:
+		r.Chain = map[string]bus.Chain{account: 0}
+	case after <= len(events) && a.N%3 == 1:
+		r.Chain = map[string]bus.Chain{account: events[after-1].Chain}
+	case a.N == 2:
+		r.Chain = map[string]bus.Chain{account: 1} // no event has it
+	}
+	return r
 }
 
 // A slowLedger delays the answers of a ledger, so that events are delivered in the meantime.

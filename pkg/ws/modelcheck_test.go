@@ -36,6 +36,15 @@ type claim struct {
 	point
 
 	hasChain bool
+	shown    point // the event with the seq that the client was shown, if known
+}
+
+// A modelRequest is a subscribe frame, and the events that its client was shown, by account. The
+// frame may name less.
+type modelRequest struct {
+	*protocol.ClientFrame
+
+	shown map[string]point
 }
 
 // A watch is the progress of one account of an open subscription.
@@ -55,7 +64,7 @@ type watches map[string]map[string]*watch
 type frameChecker struct {
 	ledger   *ledger
 	filters  map[string]request.Filter
-	requests map[string]*protocol.ClientFrame
+	requests map[string]*modelRequest
 	open     watches
 }
 
@@ -127,7 +136,11 @@ func (c *frameChecker) claimOf(sub, account string) *claim {
 		return nil
 	}
 	chain, hasChain := r.Chain[account]
-	return &claim{point: point{seq: after, chain: chain}, hasChain: hasChain}
+	return &claim{
+		point:    point{seq: after, chain: chain},
+		hasChain: hasChain,
+		shown:    r.shown[account],
+	}
 }
 
 func (c *frameChecker) checkSubscribed(f *serverFrame) error {
@@ -171,6 +184,10 @@ func (c *frameChecker) checkResync(f *serverFrame, w *watch) error {
 	if w.claim != nil {
 		before = w.claim.point
 		isExact = w.claim.hasChain
+		shown := w.claim.shown
+		if shown.seq > f.Seq && c.isTrue(shown) {
+			return fmt.Errorf("seq of the resync: got %d, want at least %d", f.Seq, shown.seq)
+		}
 		w.claim = nil
 	}
 	if isChanged && isExact && c.isTrue(before) {

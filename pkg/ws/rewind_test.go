@@ -2,6 +2,7 @@ package ws
 
 import (
 	"fmt"
+	"net/http"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -164,6 +165,29 @@ func TestResumeWithoutChainAfterRewind(t *testing.T) {
 		c.sendResume(2)
 		c.expectResumed(2)
 		c.expectEvents("s", "user:u1", 3, 8)
+	})
+}
+
+// A client of an account that went back has newer events than Redis, because another gateway was
+// ahead or because Redis lost data. It is not shown an older balance than it has.
+func TestResumeWithoutChainAfterRewindWhileRedisIsBehind(t *testing.T) {
+	g := newGateway(t, Config{})
+	g.deliverEvents("user:u1", 5)
+	g.goBack(3, 6)
+	g.ledger.setBackSnapshot("user:u1", 3)
+	t.Run("core is down", func(t *testing.T) {
+		g.ledger.stopCore()
+		c := g.login("user:u1")
+		c.sendResume(7)
+		c.expectError(protocol.CodeSnapshotUnavailable)
+		header := bearerHeader(mintTokenFor(t, "user:u1"))
+		g.checkStreamRefusal(t, "after=user:u1%3D7", header, http.StatusServiceUnavailable)
+	})
+	t.Run("core is up", func(t *testing.T) {
+		g.ledger.update(func(l *ledger) { l.coreDown = false })
+		c := g.login("user:u1")
+		c.sendResume(7)
+		c.expectResync(8, protocol.HistoryChanged)
 	})
 }
 

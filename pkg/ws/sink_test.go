@@ -16,11 +16,11 @@ type sink struct {
 	received []string
 	code     protocol.CloseCode
 	isSlow   bool // the client does not read
-	requests map[string]*protocol.ClientFrame
+	requests map[string]*modelRequest
 }
 
 func newSink(h *Hub, identity *Identity) *sink {
-	k := &sink{requests: map[string]*protocol.ClientFrame{}}
+	k := &sink{requests: map[string]*modelRequest{}}
 	k.session = newSession(h, "test")
 	k.session.setTransport(k)
 	k.session.identity = identity

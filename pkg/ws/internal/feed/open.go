@@ -115,7 +115,9 @@ func (x *Index) findStart(f *Feed, r *request.Request, p progress) (feedStart, e
 	chain, hasChain := r.Chain[account]
 	c := claim{point: point{seq: after, chain: chain}, hasChain: hasChain}
 	if !hasChain && f.wasRewound(after) {
-		b, err := x.cfg.Fetcher.FetchState(x.cfg.Context, account, 0)
+		// The client may also have events that replaced those that never happened, and Redis may be
+		// behind them. Only the ledger's balance is never older than what the client was shown.
+		b, err := x.cfg.Fetcher.FetchLedgerState(x.cfg.Context, account)
 		return startAtState(startChanged, b), err
 	}
 
