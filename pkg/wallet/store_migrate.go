@@ -52,6 +52,11 @@ func Migrate(ctx context.Context, databaseURL string) ([]MigrationStatus, error)
 	}
 	defer unlock()
 
+	err = m.prepareServer(ctx)
+	if err != nil {
+		return nil, err
+	}
+
 	_, err = m.checkTables(ctx)
 	if err != nil {
 		return nil, err
@@ -93,6 +98,11 @@ func Migrations(ctx context.Context, databaseURL string) ([]MigrationStatus, err
 		return nil, err
 	}
 	defer func() { _ = m.close() }()
+
+	err = m.prepareServer(ctx)
+	if err != nil {
+		return nil, err
+	}
 
 	hasVersions, err := m.checkTables(ctx)
 	if err != nil {
@@ -212,9 +222,8 @@ func newMigrator(dialect goose.Dialect, driver, dsn, dir string, opts ...goose.P
 	return &migrator{provider: p, db: db}, nil
 }
 
-// migrationSettings are the settings of the connection that migrates. The lock timeout is short,
-// because later statements on a table wait behind a migration that waits for a lock on it. A failed
-// migration can be run again.
+// migrationSettings are the settings of the connection that migrates. prepareServer adds its time
+// limits. RESET lock_timeout in a migration restores the one that is set here.
 var migrationSettings = map[string]string{
 	"application_name": "realtime-migrate",
 	"connect_timeout":  "5",
