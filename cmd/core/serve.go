@@ -23,6 +23,7 @@ type serveCmd struct {
 	MaxQueue        int           `default:"8192" help:"Largest number of operations that wait for a commit. Further requests get 503 at once."`
 	DBConnections   int           `name:"db-connections" default:"8" help:"Largest number of connections to Postgres for commits, the relay and housekeeping. Reads have their own connections."`
 	DBReads         int           `name:"db-read-connections" default:"8" help:"Largest number of connections to the database for reads. As many reads run at the same time; further ones wait for at most a second and then get 503."`
+	MaxConnections  int           `default:"4096" help:"Largest number of open connections to --http. A further one takes the place of the one that has been idle for the longest time, or is closed."`
 	DrainDelay      time.Duration `default:"0s" help:"After a stop signal, how long /readyz answers 503 before new requests are refused. A load balancer can notice it in this time."`
 	ShutdownTimeout time.Duration `default:"10s" help:"After a stop signal, how long running requests may take, and then the publishing of their events."`
 	cli.TraceFlags
@@ -123,6 +124,7 @@ func (c serveCmd) stackConfig(log *slog.Logger) (stackConfig, error) {
 		maxQueue:    c.MaxQueue,
 		maxConns:    c.DBConnections,
 		maxReads:    c.DBReads,
+		maxOpen:     c.MaxConnections,
 		drainDelay:  c.DrainDelay,
 		stopTimeout: c.ShutdownTimeout,
 		log:         log,
@@ -138,6 +140,8 @@ func (c serveCmd) validateLimits() error {
 		return cli.Usage("--db-connections", "must be at least 1, got %d", c.DBConnections)
 	case c.DBReads < 1:
 		return cli.Usage("--db-read-connections", "must be at least 1, got %d", c.DBReads)
+	case c.MaxConnections < 1:
+		return cli.Usage("--max-connections", "must be at least 1, got %d", c.MaxConnections)
 	case c.DrainDelay < 0:
 		return cli.Usage("--drain-delay", "must not be negative, got %v", c.DrainDelay)
 	case c.ShutdownTimeout < 0:

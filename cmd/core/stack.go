@@ -34,6 +34,7 @@ type stackConfig struct {
 	maxQueue    int
 	maxConns    int            // connections to Postgres for commits, the relay and housekeeping
 	maxReads    int            // database connections for reads, and reads that run at the same time
+	maxOpen     int            // open connections to the HTTP API; 0: not limited
 	publisher   publish.Config // Keys and Registerer are set by openStack
 	drainDelay  time.Duration  // time between /readyz turning to 503 and the end of new requests
 	stopTimeout time.Duration  // time for running requests, and then for the publishing of their events
@@ -109,8 +110,10 @@ func (s *stack) stages(public, admin net.Listener) []func(context.Context) error
 
 func (s *stack) serveAPI(ctx context.Context, ln net.Listener) error {
 	return httpserver.Serve(ctx, ln, httpserver.Recover(s.api, s.cfg.log), httpserver.Config{
-		StopTimeout: s.cfg.stopTimeout,
-		Logger:      s.cfg.log,
+		MaxConnections: s.cfg.maxOpen,
+		MaxRequests:    s.cfg.maxOpen, // one for each connection of HTTP/1
+		StopTimeout:    s.cfg.stopTimeout,
+		Logger:         s.cfg.log,
 	})
 }
 

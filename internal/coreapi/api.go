@@ -42,6 +42,7 @@ type Verifier = httpserver.Verifier
 type Config struct {
 	Timeout    time.Duration         // limits how long a request waits for the ledger. Defaults to 10 s.
 	MaxReads   int                   // limits the reads that run at the same time. Defaults to the ledger's default number of connections for reads.
+	MaxBytes   int                   // limits the bytes of large requests and answers that are in memory. Defaults to 64 MiB.
 	Keys       bus.Keys              // names the event streams. Defaults to namespace "rt", 64 partitions.
 	Logger     *slog.Logger          // Defaults to slog.Default().
 	Registerer prometheus.Registerer // Defaults to no metrics.
@@ -58,6 +59,7 @@ type API struct {
 	huma      huma.API
 	metrics   *metrics
 	reads     *readQueue
+	transfers *transfers
 	unmatched operationMetrics // metrics of requests that match no route
 	buffers   buffers
 }
@@ -80,6 +82,7 @@ func New(l Ledger, v Verifier, cfg Config) *API {
 		metrics:  newMetrics(cfg.Registerer),
 	}
 	a.reads = newReadQueue(cmp.Or(cfg.MaxReads, wallet.DefaultReadConns), a.metrics)
+	a.transfers = newTransfers(cmp.Or(cfg.MaxBytes, defaultMaxTransfers), a.metrics)
 	a.unmatched = a.metrics.ofOperation("unmatched")
 	a.huma = humago.New(a.mux, newDocument())
 	a.addRoutes()

@@ -24,8 +24,9 @@ type call struct {
 	r         *http.Request
 	claims    *auth.Claims // set by authenticate
 	requestID string
-	buffer    *[]byte // the body of the request, later the answer
-	status    int     // status of the answer
+	buffer    *[]byte   // the body of the request, later the answer
+	transfer  *transfer // of the buffer if it is large; nil: it does not count
+	status    int       // status of the answer
 }
 
 // addRoute registers a call in the OpenAPI document, on the mux and in the metrics. The error that
@@ -42,8 +43,9 @@ func (a *API) addRoute(op huma.Operation, handle func(*call) error) {
 			ctx:    ctx,
 			w:      w,
 			r:      r,
-			buffer: a.buffers.getBuffer(),
+			buffer: a.buffers.getBuffer(0),
 		}
+		defer c.endTransfer() // also after a panic
 		c.setRequestID()
 
 		err := handle(&c)
@@ -141,14 +143,17 @@ func (c *call) commitOperation(op *wallet.Op) (wallet.Receipt, error) {
 
 // writeBody answers with a JSON body. The body becomes the call's buffer.
 func (c *call) writeBody(status int, body []byte) {
+	body = c.keepBody(append(body, '\n')) // for terminals
+	isRead := c.r.Method == http.MethodGet
+	err := c.sendLarge(cap(body), isRead)
+	if err != nil {
+		*c.buffer = nil
+		c.writeError(err)
+		return
+	}
 	c.status = status
-	body = append(body, '\n') // for terminals
-	*c.buffer = body
 	httpserver.WriteBody(c.w, status, body)
 }
-
-// newBody returns the call's buffer with length zero. The answer overwrites the request's body.
-func (c *call) newBody() []byte { return (*c.buffer)[:0] }
 
 // writeValue answers a read with the JSON of v.
 func (c *call) writeValue(v any) error {

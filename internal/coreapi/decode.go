@@ -9,7 +9,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -33,33 +32,6 @@ var (
 	errMetadataTooLarge = fmt.Errorf("%w: metadata must not exceed %d bytes", wallet.ErrTooLarge, wallet.MaxMetadata)
 )
 
-// buffers is a pool of buffers for the bodies of requests and answers.
-type buffers struct {
-	pool sync.Pool
-}
-
-// maxKeptBuffer is the capacity of the largest buffer that is kept for later calls. The answer to a
-// batch fits into it.
-const maxKeptBuffer = maxBody
-
-func (b *buffers) getBuffer() *[]byte {
-	p, ok := b.pool.Get().(*[]byte)
-	if ok {
-		return p
-	}
-
-	buffer := make([]byte, 0, 1024)
-	return &buffer
-}
-
-func (b *buffers) putBuffer(p *[]byte) {
-	if cap(*p) > maxKeptBuffer {
-		return
-	}
-	*p = (*p)[:0]
-	b.pool.Put(p)
-}
-
 // decodeBody decodes the request's body, a JSON object, into dst. dst does not refer to the call's
 // buffer.
 func (c *call) decodeBody(dst any) error {
@@ -68,12 +40,31 @@ func (c *call) decodeBody(dst any) error {
 		return invalidField("", refusal.Detail)
 	}
 
-	body, err := readBody(c.r, c.newBody())
+	err := c.receiveLarge(bodySize(c.r))
+	if err != nil {
+		return err
+	}
+	body, err := readBody(c.r, c.newBodyFor(bodySize(c.r)))
 	*c.buffer = body
+	aborted := c.finishReceiving()
+	if aborted != nil {
+		return aborted
+	}
 	if err != nil {
 		return err
 	}
 	return unmarshalStrictly(body, dst)
+}
+
+// bodySize returns how many bytes of the body of a request can be in memory.
+func bodySize(r *http.Request) int {
+	switch {
+	case r.ContentLength < 0: // unknown
+		return maxBody
+	case r.ContentLength > maxBody: // it is refused
+		return 0
+	}
+	return int(r.ContentLength)
 }
 
 // readBody appends the request's body to buffer.

@@ -118,7 +118,7 @@ func listEntries(c *call) error {
 		return err
 	}
 
-	body := append(c.newBody(), `{"entries":`...)
+	body := append(c.newBodyFor(minTransfer), `{"entries":`...)
 	body, err = appendEntries(body, entries)
 	if err != nil {
 		return err

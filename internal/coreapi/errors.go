@@ -17,6 +17,10 @@ var (
 
 	// errTooManyReads means that a read was refused. It did not begin.
 	errTooManyReads = errors.New("too many reads are running or waiting")
+
+	// errTooManyBytes means that a request did nothing, because its body or its answer did not fit
+	// into the memory for large ones.
+	errTooManyBytes = errors.New("too many large requests and answers are in memory")
 )
 
 // errorTable maps errors to statuses and codes. The first match is used.
@@ -40,6 +44,7 @@ var errorTable = []struct {
 	{wallet.ErrTooLarge, http.StatusRequestEntityTooLarge, "request_too_large", "Request too large", 0},
 	{wallet.ErrOverloaded, http.StatusServiceUnavailable, "overloaded", "Overloaded", 1},
 	{errTooManyReads, http.StatusServiceUnavailable, "overloaded", "Overloaded", 1},
+	{errTooManyBytes, http.StatusServiceUnavailable, "overloaded", "Overloaded", 1},
 	{wallet.ErrUnavailable, http.StatusServiceUnavailable, "unavailable", "Ledger unavailable", 2},
 	{auth.ErrUnavailable, http.StatusServiceUnavailable, "unavailable", "Tokens cannot be checked", auth.RetryAfterSeconds},
 	{context.DeadlineExceeded, http.StatusServiceUnavailable, "unavailable", "Ledger unavailable", 2},
@@ -49,7 +54,9 @@ var errorTable = []struct {
 const (
 	detailOverloaded   = "the ledger's queue is full; nothing was done; try again later"
 	detailTooManyReads = "too many reads are running or waiting; try again later"
-	detailUnavailable  = "the ledger did not answer in time; a write may or may not have been done; " +
+	detailTooManyBytes = "too many large requests and answers are on their way; nothing was done; " +
+		"read answers to their end, ask for smaller pages or batches, and try again later"
+	detailUnavailable = "the ledger did not answer in time; a write may or may not have been done; " +
 		"a retry with the same Idempotency-Key returns its result and does nothing twice"
 	detailKeyReused = "each new request must have a new Idempotency-Key; " +
 		"this key was used for another request of the same operation"
@@ -78,6 +85,9 @@ func errorDetail(err error, code string) string {
 	}
 	if errors.Is(err, errTooManyReads) {
 		return detailTooManyReads
+	}
+	if errors.Is(err, errTooManyBytes) {
+		return detailTooManyBytes
 	}
 	switch code {
 	case "overloaded":

@@ -78,7 +78,7 @@ func listEvents(c *call) error {
 		return err
 	}
 
-	c.writeBody(http.StatusOK, appendEvents(c.newBody(), events, last))
+	c.writeBody(http.StatusOK, appendEvents(c.newBodyFor(minTransfer), events, last))
 	return nil
 }
 

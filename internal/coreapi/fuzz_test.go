@@ -20,7 +20,14 @@ func newCall(t *testing.T, body []byte) *call {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &call{r: r, buffer: new(buffers).getBuffer()}
+	api := new(API)
+	api.transfers = newTransfers(defaultMaxTransfers, newMetrics(nil))
+	return &call{
+		api:    api,
+		r:      r,
+		claims: new(auth.Claims),
+		buffer: api.buffers.getBuffer(0),
+	}
 }
 
 // checkRefusal requires that a body was refused with an error for the client.

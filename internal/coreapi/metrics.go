@@ -16,6 +16,9 @@ type metrics struct {
 	readsRunning *prometheus.GaugeVec
 	readsWaiting *prometheus.GaugeVec
 	readsRefused *prometheus.CounterVec
+
+	transferBytes  prometheus.Gauge
+	transfersEnded *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -42,9 +45,18 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "http_reads_refused_total",
 			Help: "Reads that were refused, by the group of their readers and the reason.",
 		}, []string{"readers", "reason"}),
+		transferBytes: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "http_transfer_bytes",
+			Help: "Bytes of large requests and answers that are in memory, on their way from or to clients.",
+		}),
+		transfersEnded: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "http_transfers_ended_total",
+			Help: "Large requests and answers that did not fit into memory, by what happened to them.",
+		}, []string{"result"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.requests, m.seconds, m.readsRunning, m.readsWaiting, m.readsRefused)
+		reg.MustRegister(m.requests, m.seconds, m.readsRunning, m.readsWaiting, m.readsRefused,
+			m.transferBytes, m.transfersEnded)
 	}
 	return m
 }

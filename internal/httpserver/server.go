@@ -22,6 +22,8 @@ type Config struct {
 	WriteTimeout      time.Duration // limits the time from the header to the end of the answer. Defaults to 60 s.
 	IdleTimeout       time.Duration // limits the time between two requests of a connection. Defaults to 2 min.
 	MaxHeaderBytes    int           // limits the size of a header. Defaults to 32 KiB.
+	MaxConnections    int           // limits the open connections, except hijacked ones. 0 does not limit them.
+	MaxRequests       int           // limits the requests that run at the same time. 0 does not limit them.
 	StopTimeout       time.Duration // limits how long a stop waits for running requests. Defaults to 10 s.
 	Logger            *slog.Logger  // Defaults to slog.Default().
 }
@@ -77,6 +79,9 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, cfg Config) err
 	// The contexts of requests do not end with ctx, so that a graceful stop lets requests finish.
 	base, cancelRequests := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancelRequests()
+	if cfg.MaxRequests > 0 {
+		h = limitRequests(h, cfg.MaxRequests)
+	}
 	srv := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: cfg.ReadHeaderTimeout,
@@ -86,6 +91,9 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, cfg Config) err
 		MaxHeaderBytes:    cfg.MaxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return base },
+	}
+	if cfg.MaxConnections > 0 {
+		srv.ConnState = newConnectionLimit(cfg.MaxConnections).noteState
 	}
 
 	g, gctx := errgroup.WithContext(ctx)
