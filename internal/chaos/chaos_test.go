@@ -1,0 +1,41 @@
+package chaos
+
+import (
+	"flag"
+	"fmt"
+	"testing"
+	"time"
+)
+
+var (
+	minutes = flag.Float64("minutes", 0, "how long to run; 0: one short episode")
+	seed    = flag.Uint64("seed", 1, "seed of the first episode; each further one has the next seed")
+)
+
+const (
+	shortEpisode = 22 * time.Second
+	longEpisode  = time.Minute
+)
+
+// TestChaos runs episodes until the time is over or a promise is broken. An episode of its own seed
+// reproduces the faults of an episode of a longer run.
+func TestChaos(t *testing.T) {
+	if *minutes == 0 {
+		t.Parallel()
+	}
+	r := newReport()
+	began := time.Now()
+	length := time.Duration(*minutes * float64(time.Minute))
+	for n := uint64(0); n == 0 || time.Since(began) < length; n++ {
+		o := episodeOptions{seed: *seed + n, length: longEpisode, report: r}
+		if *minutes == 0 {
+			o.length = shortEpisode
+		}
+		ok := t.Run(fmt.Sprint("seed ", o.seed), func(t *testing.T) { runEpisode(t, o) })
+		if !ok {
+			t.Errorf("to reproduce it: scripts/chaos --seed %d --minutes 1", o.seed)
+			break
+		}
+	}
+	t.Logf("%s", r)
+}

@@ -1,0 +1,164 @@
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
+)
+
+// episode is one world with its workers, clients and faults.
+type episode struct {
+	w       *world
+	load    *load
+	viewers []*viewer
+	keys    bus.Keys
+	report  *report
+
+	lostStreams bool // a fault has deleted entries of streams
+	probes      int
+}
+
+// probeAccounts are credited after each fault, to measure the recovery.
+var probeAccounts = []string{"user:probe-0", "user:probe-1"}
+
+const probePrefix = "probe-"
+
+// episodeOptions are the options of one episode.
+type episodeOptions struct {
+	seed   uint64
+	length time.Duration
+	report *report
+}
+
+// runEpisode runs one episode.
+func runEpisode(t *testing.T, o episodeOptions) {
+	j := newJournal(t)
+	w := newWorld(t, j)
+	e := &episode{w: w, load: newLoad(w, 6, 3, false), keys: bus.Keys{Namespace: namespace}.WithDefaults(), report: o.report}
+	e.load.createAccounts()
+	e.creditProbes(w.cores)
+	e.startViewers()
+	before := e.measurePrograms()
+	monitor := e.startMonitor()
+	e.load.start(o.seed, 6)
+	e.runSchedule(newSchedule(o.seed, e.kinds(), burstSize{3 * time.Second, 3, 10}), o.length)
+	e.load.stop()
+	monitor.stop()
+	if j.isBroken() {
+		return
+	}
+	e.checkEverything()
+	e.checkPrograms(before)
+	e.report.addEpisode(e)
+}
+
+func (e *episode) kinds() []*faultKind {
+	var all []*faultKind
+	all = append(all, processFaults()...)
+	all = append(all, dataFaults()...)
+	return append(all, singleRedisFaults()...)
+}
+
+// startViewers starts the clients. Each of them watches all accounts.
+func (e *episode) startViewers() {
+	accounts := append(e.load.accounts(), probeAccounts...)
+	for i, o := range []viewerOptions{
+		{first: 0, tokenTTL: time.Hour},
+		{first: 1, tokenTTL: time.Hour, omitsChain: true},
+		{first: 0, tokenTTL: 7 * time.Second},
+		{first: 1, tokenTTL: time.Hour, sse: true},
+	} {
+		e.viewers = append(e.viewers, startViewer(e.w, e.load, fmt.Sprint("viewer-", i), o, accounts))
+	}
+}
+
+// runSchedule injects faults until the time is over: one at a time and bursts of overlapping ones, in
+// turn. Each of them ends with the recovery of the whole system.
+func (e *episode) runSchedule(s *schedule, length time.Duration) {
+	for n := 0; time.Since(e.w.journal.start) < length && e.w.journal.violationCount() == 0; n++ {
+		if n%3 == 2 {
+			e.runBurst(s.drawBurst(e))
+		} else {
+			e.runFault(s.drawKind(func(*faultKind) bool { return true }).newFault(e, s.rand))
+		}
+	}
+}
+
+// runFault injects one fault and measures the recovery.
+func (e *episode) runFault(f *fault) {
+	e.w.journal.note("begin %s", f)
+	f.inject()
+	if f.heal != nil {
+		pause(f.hold)
+		f.heal()
+		e.w.journal.note("end   %s", f)
+	}
+	e.report.addFaults(f.kind, 1)
+	e.report.addRecovery(f.kind, e.recover())
+}
+
+// runBurst injects faults that overlap.
+func (e *episode) runBurst(list []timedFault) {
+	e.w.journal.note("burst of %d faults", len(list))
+	began := time.Now()
+	for _, m := range moments(list) {
+		pause(m.at - time.Since(began))
+		e.w.journal.note("  %s", m.text)
+		m.act()
+	}
+	for _, f := range list {
+		e.report.addFaults(f.kind, 1)
+	}
+	e.report.addRecovery("burst of overlapping faults", e.recover())
+}
+
+// recovery is how long the system takes after the end of a fault.
+type recovery struct {
+	writes  time.Duration // until each core has done a write
+	clients time.Duration // until all clients have been shown these writes
+	ready   time.Duration // until all programs are ready
+}
+
+// recover waits until everything works again.
+func (e *episode) recover() recovery {
+	began := time.Now()
+	var r recovery
+	seqs := e.creditProbes(e.w.cores)
+	r.writes = time.Since(began)
+	for i, account := range probeAccounts {
+		for _, v := range e.viewers {
+			e.w.waitUntil(fmt.Sprintf("%s has event %d of %s", v.name, seqs[i], account), func() bool {
+				return v.seqOf(account) >= seqs[i]
+			})
+		}
+	}
+	r.clients = time.Since(began)
+	for _, p := range e.w.programs() {
+		p.waitUntilReady()
+	}
+	r.ready = time.Since(began)
+	e.w.journal.note("      writes after %s, clients after %s, ready after %s",
+		r.writes.Round(time.Millisecond), r.clients.Round(time.Millisecond), r.ready.Round(time.Millisecond))
+	return r
+}
+
+// creditProbes credits one account at each core and returns the seqs.
+func (e *episode) creditProbes(cores []*program) []int64 {
+	seqs := make([]int64, len(cores))
+	for i, core := range cores {
+		e.probes++
+		key := fmt.Sprint(probePrefix, e.probes)
+		e.w.waitUntil("a write is done by "+core.name, func() bool {
+			seq, ok := e.load.credit(context.Background(), core, probeAccounts[i], key)
+			seqs[i] = seq
+			return ok
+		})
+	}
+	return seqs
+}
+
+func isProbeKey(key string) bool { return strings.HasPrefix(key, probePrefix) }

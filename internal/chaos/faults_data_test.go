@@ -1,0 +1,123 @@
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// dataFaults are the faults of Postgres and Redis that need no other servers.
+func dataFaults() []*faultKind {
+	const second = time.Second
+	return []*faultKind{
+		{name: "end connections of Postgres", isSmall: true, plan: func(e *episode, _ *rand.Rand) fault {
+			return fault{target: "postgres", inject: e.endBackends}
+		}},
+		{name: "end connections of Redis", isSmall: true, plan: func(e *episode, _ *rand.Rand) fault {
+			return e.redisFault("CLIENT", "KILL", "TYPE", "normal")
+		}},
+		{name: "empty Redis", plan: func(e *episode, _ *rand.Rand) fault {
+			f := e.redisFault("FLUSHALL")
+			f.target = "redis"
+			return e.losing(f)
+		}},
+		{name: "trim a stream", plan: func(e *episode, r *rand.Rand) fault {
+			stream := e.keys.Stream(e.keys.Partition(e.pickAccount(r)))
+			return e.losing(e.redisFault("XTRIM", stream, "MAXLEN", fmt.Sprint(r.IntN(5))))
+		}},
+		{name: "evict a balance hash", plan: func(e *episode, r *rand.Rand) fault {
+			return e.losing(e.redisFault("DEL", e.keys.BalanceHash(e.pickAccount(r))))
+		}},
+		{name: "evict a stream", plan: func(e *episode, r *rand.Rand) fault {
+			return e.losing(e.redisFault("DEL", e.keys.Stream(e.keys.Partition(e.pickAccount(r)))))
+		}},
+		{name: "Redis out of memory", minHold: second / 5, maxHold: 2 * second, plan: func(e *episode, _ *rand.Rand) fault {
+			return e.redisSetting("maxmemory", "1", "0")
+		}},
+		{name: "Redis read-only", minHold: second / 5, maxHold: 2 * second, plan: func(e *episode, _ *rand.Rand) fault {
+			return e.redisSetting("min-replicas-to-write", "9", "0")
+		}},
+	}
+}
+
+// singleRedisFaults are the faults of the process of a Redis that keeps nothing on disk.
+func singleRedisFaults() []*faultKind {
+	const second = time.Second
+	return []*faultKind{
+		{name: "suspend Redis", minHold: second / 10, maxHold: 3 * second, plan: func(e *episode, _ *rand.Rand) fault {
+			return fault{target: "redis", inject: e.w.redis.Stop, heal: e.w.redis.Continue}
+		}},
+		{name: "restart Redis empty", maxHold: second, plan: func(e *episode, _ *rand.Rand) fault {
+			return e.losing(fault{target: "redis", inject: e.w.redis.Kill, heal: e.w.redis.Start})
+		}},
+	}
+}
+
+func (e *episode) pickAccount(r *rand.Rand) string {
+	accounts := e.load.accounts()
+	return accounts[r.IntN(len(accounts))]
+}
+
+// losing marks a fault after which the streams are not complete.
+func (e *episode) losing(f fault) fault {
+	inject := f.inject
+	f.inject = func() {
+		e.lostStreams = true
+		inject()
+	}
+	return f
+}
+
+// endBackends ends all connections to the ledger's database.
+func (e *episode) endBackends() {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	_, err := e.w.db.ExecContext(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+		WHERE datname = current_database() AND pid <> pg_backend_pid()`)
+	if err != nil {
+		e.w.journal.note("end the connections of Postgres: %v", err)
+	}
+}
+
+// redisFault sends a command to Redis. Under other faults it may fail.
+func (e *episode) redisFault(words ...string) fault {
+	return fault{target: "command", inject: func() { e.sendCommand(words...) }}
+}
+
+// redisSetting changes a setting for a time.
+func (e *episode) redisSetting(name, during, after string) fault {
+	return fault{
+		target: "setting " + name,
+		inject: func() { e.sendCommand("CONFIG", "SET", name, during) },
+		heal: func() {
+			e.w.waitUntil("Redis accepts "+name, func() bool { return e.sendCommand("CONFIG", "SET", name, after) })
+		},
+	}
+}
+
+// sendCommand sends a command to each node of Redis that may have the key. It returns false if none
+// has accepted it.
+func (e *episode) sendCommand(words ...string) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	args := make([]any, len(words))
+	for i, word := range words {
+		args[i] = word
+	}
+	done := false
+	for _, node := range e.w.redisNodes() {
+		err := node.Do(ctx, args...).Err()
+		if err != nil && !strings.HasPrefix(err.Error(), "MOVED") && !strings.HasPrefix(err.Error(), "READONLY") {
+			e.w.journal.note("%s: %v", strings.Join(words, " "), err)
+		}
+		done = done || err == nil
+	}
+	return done
+}
+
+// redisNodes returns a client of each node.
+func (w *world) redisNodes() []redis.UniversalClient { return []redis.UniversalClient{w.rdb} }
