@@ -100,15 +100,21 @@ func (s *slowServer) fillAccount() {
 	})
 }
 
-// requestWithoutReading asks for a large page on a connection of its own and reads nothing.
-func (s *slowServer) requestWithoutReading(token string) net.Conn {
+func (s *slowServer) dial() net.Conn {
 	s.Helper()
 	conn, err := net.Dial("tcp", s.address)
 	if err != nil {
 		s.Fatal(err)
 	}
 	s.Cleanup(func() { _ = conn.Close() })
-	err = conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+	return conn
+}
+
+// requestWithoutReading asks for a large page on a connection of its own and reads nothing.
+func (s *slowServer) requestWithoutReading(token string) net.Conn {
+	s.Helper()
+	conn := s.dial()
+	err := conn.(*net.TCPConn).SetReadBuffer(4 << 10)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -145,6 +151,7 @@ func (s *slowServer) countReads() float64 {
 
 func heapBytes() uint64 {
 	runtime.GC()
+	runtime.GC() // a pool keeps its buffers until the second collection
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
