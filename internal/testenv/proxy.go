@@ -3,21 +3,25 @@ package testenv
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // Proxy forwards TCP connections to a target and can hold their bytes back. Tests use it to make
 // the network fail. Its methods may be called from several goroutines.
 type Proxy struct {
-	target   string
 	listener net.Listener
-	requests *gate // client to target
-	replies  *gate // target to client
+	requests *gate        // client to target
+	replies  *gate        // target to client
+	delay    atomic.Int64 // of each piece, a time.Duration
 	wg       sync.WaitGroup
 
-	mu     sync.Mutex // protects links and closed
-	links  map[*link]struct{}
-	closed bool
+	mu      sync.Mutex // protects the fields below
+	target  string
+	links   map[*link]struct{}
+	refuses bool
+	closed  bool
 }
 
 // NewProxy starts a proxy on a free port of 127.0.0.1 that forwards to target (host:port). It runs
@@ -68,6 +72,41 @@ func (p *Proxy) Cut() {
 	}
 }
 
+// SilenceLinks makes the present connections silent for ever: the proxy takes their bytes and passes
+// none on, and closes nothing. So they look as if a firewall had forgotten them. The proxy still
+// forwards new connections.
+func (p *Proxy) SilenceLinks() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for l := range p.links {
+		l.silent.Store(true)
+	}
+}
+
+// Delay holds each piece of data back for a time, in both directions. With 0 it ends.
+func (p *Proxy) Delay(d time.Duration) { p.delay.Store(int64(d)) }
+
+// Refuse closes each new connection at once, until it is called with false.
+func (p *Proxy) Refuse(refuses bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refuses = refuses
+}
+
+// SetTarget makes new connections lead to another server. The present ones stay as they are.
+func (p *Proxy) SetTarget(target string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = target
+}
+
+// newTarget returns where a new connection leads. It reports false if it is refused.
+func (p *Proxy) newTarget() (target string, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.target, !p.refuses
+}
+
 func (p *Proxy) closeProxy() {
 	p.mu.Lock()
 	p.closed = true
@@ -91,7 +130,12 @@ func (p *Proxy) acceptClients() {
 func (p *Proxy) serveClient(client net.Conn) {
 	defer client.Close()
 
-	server, err := net.Dial("tcp", p.target)
+	target, ok := p.newTarget()
+	if !ok {
+		return
+	}
+
+	server, err := net.Dial("tcp", target)
 	if err != nil {
 		return // the client's connection ends
 	}
@@ -105,8 +149,8 @@ func (p *Proxy) serveClient(client net.Conn) {
 	defer p.removeLink(l)
 
 	var wg sync.WaitGroup
-	wg.Go(func() { l.forwardBytes(server, client, p.requests) })
-	wg.Go(func() { l.forwardBytes(client, server, p.replies) })
+	wg.Go(func() { l.forwardBytes(server, client, p.requests, &p.delay) })
+	wg.Go(func() { l.forwardBytes(client, server, p.replies, &p.delay) })
 	wg.Wait()
 }
 
@@ -135,6 +179,7 @@ type link struct {
 	server net.Conn
 	once   sync.Once
 	done   chan struct{} // closed by closeLink
+	silent atomic.Bool   // bytes are taken and not passed on
 }
 
 // closeLink closes both connections. There are no half-closed links.
@@ -146,7 +191,7 @@ func (l *link) closeLink() {
 	})
 }
 
-func (l *link) forwardBytes(to, from net.Conn, g *gate) {
+func (l *link) forwardBytes(to, from net.Conn, g *gate, delay *atomic.Int64) {
 	defer l.closeLink()
 
 	buffer := make([]byte, 32*1024)
@@ -162,10 +207,31 @@ func (l *link) forwardBytes(to, from net.Conn, g *gate) {
 			return
 		}
 
+		d := time.Duration(delay.Load())
+		if d > 0 && !l.waitDelay(d) {
+			return
+		}
+
+		if l.silent.Load() {
+			continue
+		}
+
 		_, err = to.Write(buffer[:n])
 		if err != nil {
 			return
 		}
+	}
+}
+
+// waitDelay waits. It reports false if the link is closed meanwhile.
+func (l *link) waitDelay(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-l.done:
+		return false
 	}
 }
 

@@ -165,3 +165,57 @@ func TestProxyClosesTheClientIfTheTargetIsUnreachable(t *testing.T) {
 	}
 	expectEnd(t, dialTCP(t, testenv.NewProxy(t, closed).Addr()))
 }
+
+func TestProxySilencesPresentConnectionsOnly(t *testing.T) {
+	target, received := startEcho(t)
+	proxy := testenv.NewProxy(t, target)
+	old := dialTCP(t, proxy.Addr())
+	writeText(t, old, "one")
+	expectLine(t, old, "one")
+	expectReceived(t, received, "one")
+	proxy.SilenceLinks()
+	writeText(t, old, "lost")
+	expectSilence(t, old)
+	fresh := dialTCP(t, proxy.Addr())
+	writeText(t, fresh, "two")
+	expectLine(t, fresh, "two")
+	expectReceived(t, received, "two")
+}
+
+func TestProxyDelaysEachPiece(t *testing.T) {
+	target, _ := startEcho(t)
+	proxy := testenv.NewProxy(t, target)
+	conn := dialTCP(t, proxy.Addr())
+	proxy.Delay(silence)
+	start := time.Now()
+	writeText(t, conn, "slow")
+	expectLine(t, conn, "slow")
+	if took := time.Since(start); took < 2*silence {
+		t.Errorf("request and reply took %s, want at least %s", took, 2*silence)
+	}
+}
+
+func TestProxyRefusesNewConnectionsForATime(t *testing.T) {
+	target, _ := startEcho(t)
+	proxy := testenv.NewProxy(t, target)
+	proxy.Refuse(true)
+	expectEnd(t, dialTCP(t, proxy.Addr()))
+	proxy.Refuse(false)
+	conn := dialTCP(t, proxy.Addr())
+	writeText(t, conn, "again")
+	expectLine(t, conn, "again")
+}
+
+func TestProxyLeadsNewConnectionsToAnotherTarget(t *testing.T) {
+	first, receivedByFirst := startEcho(t)
+	second, receivedBySecond := startEcho(t)
+	proxy := testenv.NewProxy(t, first)
+	old := dialTCP(t, proxy.Addr())
+	writeText(t, old, "one")
+	expectReceived(t, receivedByFirst, "one")
+	proxy.SetTarget(second)
+	writeText(t, dialTCP(t, proxy.Addr()), "two")
+	expectReceived(t, receivedBySecond, "two")
+	writeText(t, old, "three")
+	expectReceived(t, receivedByFirst, "three")
+}
