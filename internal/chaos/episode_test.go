@@ -45,7 +45,7 @@ func runEpisode(t *testing.T, o episodeOptions) {
 	before := e.measurePrograms()
 	monitor := e.startMonitor()
 	e.load.start(o.seed, 6)
-	e.runSchedule(newSchedule(o.seed, e.kinds(), burstSize{3 * time.Second, 3, 10}), o.length)
+	e.runSchedule(newSchedule(o.seed, e.kinds()), o.length)
 	e.load.stop()
 	monitor.stop()
 	if j.isBroken() {
@@ -60,6 +60,7 @@ func (e *episode) kinds() []*faultKind {
 	var all []*faultKind
 	all = append(all, processFaults()...)
 	all = append(all, dataFaults()...)
+	all = append(all, networkFaults()...)
 	return append(all, singleRedisFaults()...)
 }
 
@@ -80,9 +81,12 @@ func (e *episode) startViewers() {
 // turn. Each of them ends with the recovery of the whole system.
 func (e *episode) runSchedule(s *schedule, length time.Duration) {
 	for n := 0; time.Since(e.w.journal.start) < length && e.w.journal.violationCount() == 0; n++ {
-		if n%3 == 2 {
-			e.runBurst(s.drawBurst(e))
-		} else {
+		switch n % 4 {
+		case 2:
+			e.runBurst(mixedBurst, s.drawBurst(e, mixedBurst))
+		case 3:
+			e.runBurst(smallBurst, s.drawBurst(e, smallBurst))
+		default:
 			e.runFault(s.drawKind(func(*faultKind) bool { return true }).newFault(e, s.rand))
 		}
 	}
@@ -102,7 +106,7 @@ func (e *episode) runFault(f *fault) {
 }
 
 // runBurst injects faults that overlap.
-func (e *episode) runBurst(list []timedFault) {
+func (e *episode) runBurst(b burst, list []timedFault) {
 	e.w.journal.note("burst of %d faults", len(list))
 	began := time.Now()
 	for _, m := range moments(list) {
@@ -113,7 +117,7 @@ func (e *episode) runBurst(list []timedFault) {
 	for _, f := range list {
 		e.report.addFaults(f.kind, 1)
 	}
-	e.report.addRecovery("burst of overlapping faults", e.recover())
+	e.report.addRecovery(b.name, e.recover())
 }
 
 // recovery is how long the system takes after the end of a fault.

@@ -12,18 +12,23 @@ type schedule struct {
 	rand  *rand.Rand
 	kinds []*faultKind
 	deck  []*faultKind // kinds that have not had their turn yet
-	burst burstSize
 }
 
-// burstSize says how many faults overlap.
-type burstSize struct {
+// burst says how many faults overlap, and for how long.
+type burst struct {
+	name   string
 	length time.Duration
 	large  int
 	small  int
 }
 
-func newSchedule(seed uint64, kinds []*faultKind, burst burstSize) *schedule {
-	return &schedule{rand: rand.New(rand.NewPCG(seed, 0)), kinds: kinds, burst: burst}
+var (
+	mixedBurst = burst{name: "burst: 3 faults and 10 small ones in 3 s", length: 3 * time.Second, large: 3, small: 10}
+	smallBurst = burst{name: "burst: 100 small faults in 4 s", length: 4 * time.Second, small: 100}
+)
+
+func newSchedule(seed uint64, kinds []*faultKind) *schedule {
+	return &schedule{rand: rand.New(rand.NewPCG(seed, 0)), kinds: kinds}
 }
 
 // drawKind deals the kinds like cards, so that each of them has its turn.
@@ -48,11 +53,11 @@ type timedFault struct {
 }
 
 // drawBurst draws faults that overlap. Those of one target follow each other.
-func (s *schedule) drawBurst(e *episode) []timedFault {
+func (s *schedule) drawBurst(e *episode, b burst) []timedFault {
 	var list []timedFault
 	busy := map[string]time.Duration{} // by target, until when
 	add := func(kind *faultKind) {
-		f := timedFault{time.Duration(s.rand.Int64N(int64(s.burst.length))), kind.newFault(e, s.rand)}
+		f := timedFault{time.Duration(s.rand.Int64N(int64(b.length))), kind.newFault(e, s.rand)}
 		until, found := busy[f.target]
 		if found {
 			f.at = max(f.at, until)
@@ -60,10 +65,10 @@ func (s *schedule) drawBurst(e *episode) []timedFault {
 		busy[f.target] = f.at + f.hold + time.Millisecond
 		list = append(list, f)
 	}
-	for range s.burst.large {
+	for range b.large {
 		add(s.drawKind(func(k *faultKind) bool { return !k.isSmall }))
 	}
-	for range s.burst.small {
+	for range b.small {
 		add(s.drawKind(func(k *faultKind) bool { return k.isSmall }))
 	}
 	slices.SortStableFunc(list, func(a, b timedFault) int { return cmp.Compare(a.at, b.at) })
