@@ -2,7 +2,6 @@ package consumer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -88,29 +87,18 @@ func (r *reader) readOwnPending(ctx context.Context, n int) error {
 			return nil //nolint:nilerr // ctx ended
 		}
 
-		replies, err := r.b.rdb.XReadGroup(ctx, &redis.XReadGroupArgs{
-			Group:    r.b.cfg.Group,
-			Consumer: r.b.cfg.Consumer,
-			Streams:  []string{stream.key, from.String()},
-			Count:    int64(min(room, claimCount)),
-			Block:    -1,
-		}).Result()
-		if errors.Is(err, redis.Nil) || (err == nil && len(replies) == 0) {
-			return nil
-		}
-
-		if err != nil {
+		messages, err := r.sendReadPending(ctx, n, from, min(room, claimCount))
+		if err != nil || len(messages) == 0 {
 			return err
 		}
 
-		messages := replies[0].Messages
 		tasks, last, err := r.makeTasks(n, messages, time.Now())
 		if err != nil {
 			return err
 		}
 
 		err = r.readmitTasks(ctx, stream, tasks)
-		if err != nil || len(messages) == 0 {
+		if err != nil {
 			return err
 		}
 
@@ -139,6 +127,9 @@ func (r *reader) readmitTasks(ctx context.Context, stream groupStream, tasks []*
 	if len(tasks) == 0 {
 		return nil
 	}
+
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 
 	pipe := b.rdb.Pipeline()
 	pendingCmd := pipe.XPendingExt(ctx, &redis.XPendingExtArgs{

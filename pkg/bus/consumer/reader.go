@@ -92,7 +92,7 @@ func (r *reader) run(ctx context.Context) error {
 		InitialInterval:     20 * time.Millisecond,
 		Multiplier:          2,
 		RandomizationFactor: 0.5,
-		MaxInterval:         2 * time.Second,
+		MaxInterval:         time.Second,
 	}
 
 	for ctx.Err() == nil {
@@ -165,6 +165,9 @@ func (r *reader) runStep(ctx context.Context) error {
 // createGroups creates the groups that do not exist. Before the first time it checks that
 // publishers use the same layout.
 func (r *reader) createGroups(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+
 	if !r.groupsExisted {
 		err := redisconn.CheckLayout(ctx, r.b.rdb, r.b.cfg.Keys)
 		if err != nil {

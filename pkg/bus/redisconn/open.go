@@ -59,7 +59,8 @@ func Open(rawURL string) (redis.UniversalClient, error) {
 	u.Scheme = scheme
 	q := u.Query()
 	for name, value := range defaultParameters() {
-		if !q.Has(name) {
+		isRepeatedElsewhere := kind == "cluster" && name == "max_retries" // max_redirects bounds repeats, too
+		if !q.Has(name) && !isRepeatedElsewhere {
 			q.Set(name, value)
 		}
 	}
@@ -104,7 +105,11 @@ func openCluster(u *url.URL, q url.Values) (redis.UniversalClient, error) {
 	o.DisableIdentity = true
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 
-	return redis.NewClusterClient(o), nil
+	o.ClusterStateReloadInterval = slotsInterval
+
+	rdb := redis.NewClusterClient(o)
+	followCluster(rdb)
+	return rdb, nil
 }
 
 func openSentinel(u *url.URL, q url.Values) (redis.UniversalClient, error) {

@@ -10,8 +10,9 @@ import (
 
 const (
 	// publishTimeout bounds one publish, including the retries of go-redis. A Redis that hangs must
-	// not block a batch for longer.
-	publishTimeout = 3 * time.Second
+	// not block a batch for longer, and a call to a node of a cluster that hangs must end before the
+	// next one can go to the node that takes its place.
+	publishTimeout = 2 * time.Second
 	// gapTimeout is how long a row that Redis answered Gap waits in memory. Usually another process
 	// is publishing its predecessor at the same time. After that the row is left to the sweep.
 	gapTimeout = 100 * time.Millisecond

@@ -41,7 +41,7 @@ type Config struct {
 	// starts. The relay compares after Redis was unavailable or was replaced. Defaults to 15 min.
 	Quiet time.Duration
 	// MaxBackoff bounds the pause between attempts while Redis or the source is unavailable.
-	// Defaults to 2 s.
+	// Defaults to 1 s.
 	MaxBackoff time.Duration
 	// Drain is how long Run publishes queued rows after its ctx ended. Defaults to 1 s.
 	Drain      time.Duration
@@ -96,7 +96,7 @@ func New(src Source, pub *publish.Publisher, cfg Config) *Relay {
 	cfg.MinAge = cmp.Or(cfg.MinAge, time.Second)
 	cfg.Check = cmp.Or(cfg.Check, 5*time.Second)
 	cfg.Quiet = cmp.Or(cfg.Quiet, 15*time.Minute)
-	cfg.MaxBackoff = cmp.Or(cfg.MaxBackoff, 2*time.Second)
+	cfg.MaxBackoff = cmp.Or(cfg.MaxBackoff, time.Second)
 	cfg.Drain = cmp.Or(cfg.Drain, time.Second)
 	cfg.Logger = cmp.Or(cfg.Logger, slog.Default())
 

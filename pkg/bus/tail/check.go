@@ -10,18 +10,29 @@ import (
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
+// checkTimeout bounds a check, including the retries of go-redis. If a node of a cluster hangs, the
+// next check goes to the one that has taken its place.
+const checkTimeout = 2 * time.Second
+
 // checkStreams checks that the positions still belong to the server and its streams. A stream that
 // does not exist any more is read from its start. If a stream ends before its position, or if the
 // server has another run id, the streams may have lost entries. The relay adds lost entries again,
 // and their new ids may be below the position, so reading starts again some minutes earlier.
 func (r *reader) checkStreams(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+
 	server, err := redisconn.ClientFor(ctx, r.t.rdb, r.positions[0].stream)
 	if err != nil {
 		return err
 	}
 
-	pipe := server.Pipeline()
-	info := pipe.Info(ctx, "server")
+	serverID, err := redisconn.ParseRunID(server.Info(ctx, "server"))
+	if err != nil {
+		return err
+	}
+
+	pipe := r.t.rdb.Pipeline() // on a cluster, this client follows redirections
 	endCmds := make([]*redis.XMessageSliceCmd, len(r.positions))
 
 	for i := range r.positions {
@@ -29,11 +40,6 @@ func (r *reader) checkStreams(ctx context.Context) error {
 	}
 
 	_, _ = pipe.Exec(ctx) // each command has its own error
-	serverID, err := redisconn.ParseRunID(info)
-	if err != nil {
-		return err
-	}
-
 	for _, cmd := range endCmds {
 		err := cmd.Err()
 		if err != nil {
@@ -116,6 +122,9 @@ func (r *reader) detectTrimming(ctx context.Context, stalled bool) {
 	if len(late) == 0 {
 		return
 	}
+
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
 
 	pipe := r.t.rdb.Pipeline()
 	startCmds := make([]*redis.XMessageSliceCmd, len(late))

@@ -88,7 +88,7 @@ func (r *reader) run(ctx context.Context) error {
 		InitialInterval:     20 * time.Millisecond,
 		Multiplier:          2,
 		RandomizationFactor: 0.5,
-		MaxInterval:         2 * time.Second,
+		MaxInterval:         time.Second,
 	}
 
 	for ctx.Err() == nil {
