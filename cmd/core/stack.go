@@ -77,6 +77,8 @@ func openStack(ctx context.Context, cfg stackConfig) (*stack, error) {
 // registerAdmin adds the checks of /readyz and the admin API.
 func (s *stack) registerAdmin() {
 	s.admin.AddCheck(httpserver.Check{Name: "database", Ping: s.core.Ledger.Ping})
+	// Another core would wait for the same database.
+	s.admin.AddCheck(httpserver.Check{Name: "commits", Ping: s.core.Ledger.CheckCommits, Degrades: true})
 	// Without Redis the core continues to commit. Taking it out of service would turn a delay into
 	// an outage.
 	s.admin.AddCheck(httpserver.Check{Name: "redis", Ping: s.core.CheckRedis, Degrades: true})

@@ -220,6 +220,30 @@ func TestReadiness(t *testing.T) {
 	}
 }
 
+// A check that never returns does not keep /readyz from answering.
+func TestReadinessWithASilentCheck(t *testing.T) {
+	silent := make(chan struct{})
+	defer close(silent)
+	a := httpserver.NewAdmin(
+		httpserver.Check{Name: "database", Ping: func(context.Context) error { <-silent; return nil }},
+		httpserver.Check{Name: "redis", Ping: func(context.Context) error { return nil }},
+	)
+	rec := httptest.NewRecorder()
+	start := time.Now()
+	a.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+	if took := time.Since(start); took > 1900*time.Millisecond {
+		t.Errorf("got the answer after %v, want it within 1.9 s", took)
+	}
+	var body struct{ Checks map[string]string }
+	err := json.Unmarshal(rec.Body.Bytes(), &body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rec.Code != http.StatusServiceUnavailable || body.Checks["database"] == "ok" || body.Checks["redis"] != "ok" {
+		t.Errorf("got status %d and checks %v, want 503 because of the database", rec.Code, body.Checks)
+	}
+}
+
 func TestAdminPaths(t *testing.T) {
 	a := httpserver.NewAdmin()
 	for path, want := range map[string]int{

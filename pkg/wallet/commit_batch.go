@@ -15,6 +15,7 @@ type committer struct {
 	store   store
 	cfg     Config
 	metrics *metrics
+	running *runningBatches
 	cache   *commitCache // shared by all committers; nil if the store has no optimistic writes
 
 	// These fields belong to the scheduler.
@@ -45,6 +46,9 @@ func (c *committer) commitBatch(batch []*request) {
 	c.lockedFor = max(c.lockedFor-1, 0)
 	c.skipCacheFor = max(c.skipCacheFor-1, 0)
 	clear(c.attempts)
+
+	c.running.addBatch(c)
+	defer c.running.removeBatch(c)
 
 	live := c.live[:0]
 	for _, r := range batch {

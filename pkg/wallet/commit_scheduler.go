@@ -75,6 +75,7 @@ func newCommitter(l *Ledger, cache *commitCache) *committer {
 		store:    l.store,
 		cfg:      l.cfg,
 		metrics:  l.metrics,
+		running:  &l.running,
 		cache:    cache,
 		attempts: make(map[uuid.UUID]*request),
 	}

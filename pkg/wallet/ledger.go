@@ -70,6 +70,7 @@ type Ledger struct {
 	queue   chan *request
 	calls   atomic.Uint64 // the newest callID
 	metrics *metrics
+	running runningBatches
 
 	maxEntryScan  int64 // the constant maxEntryScan; smaller in tests
 	maxEscrowScan int   // the constant maxEscrowScan; smaller in tests
@@ -125,7 +126,8 @@ func newLedger(s store, cfg Config) *Ledger {
 	}
 
 	queueLength := func() float64 { return float64(len(l.queue)) }
-	l.metrics = newMetrics(cfg.Registerer, queueLength)
+	longestCommit := func() float64 { return l.running.longest().Seconds() }
+	l.metrics = newMetrics(cfg.Registerer, queueLength, longestCommit)
 	if cfg.Registerer != nil {
 		cfg.Registerer.MustRegister(newPoolMetrics(s))
 	}
@@ -159,7 +161,8 @@ func (l *Ledger) Run(ctx context.Context) error {
 // Close closes the database. It must be called after Run has returned.
 func (l *Ledger) Close() error { return l.store.close() }
 
-// Ping checks that the database answers.
+// Ping checks that the database answers. On Postgres it has its own connections, so that it does not
+// wait for those of commits and reads.
 func (l *Ledger) Ping(ctx context.Context) error { return l.store.ping(ctx) }
 
 // Generation returns a number, at least 1, that grows when the ledger's new connections reach

@@ -24,7 +24,7 @@ var commitBuckets = []float64{
 }
 
 // newMetrics creates the metrics and registers them unless reg is nil.
-func newMetrics(reg prometheus.Registerer, queueLength func() float64) *metrics {
+func newMetrics(reg prometheus.Registerer, queueLength, longestCommit func() float64) *metrics {
 	m := &metrics{
 		operations: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "ledger_operations_total",
@@ -55,8 +55,14 @@ func newMetrics(reg prometheus.Registerer, queueLength func() float64) *metrics 
 		Help: "Operations that wait for a commit.",
 	}, queueLength)
 
+	longestGauge := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "ledger_commit_running_seconds",
+		Help: "For how long the oldest running commit has run; 0: none runs.",
+	}, longestCommit)
+
 	if reg != nil {
-		reg.MustRegister(m.operations, m.batchSize, m.commitSeconds, m.locked, m.retries, m.splits, m.overloaded, queueGauge)
+		reg.MustRegister(m.operations, m.batchSize, m.commitSeconds, m.locked, m.retries, m.splits, m.overloaded,
+			queueGauge, longestGauge)
 	}
 
 	return m

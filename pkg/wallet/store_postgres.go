@@ -21,6 +21,7 @@ const driverPostgres = "postgres"
 type postgresStore struct {
 	sqlStore
 	reads         sqlStore
+	health        sqlStore
 	selectKeys    *sqlx.Stmt
 	selectEscrows *sqlx.Stmt
 	lockEscrows   *sqlx.Stmt
@@ -70,7 +71,15 @@ var (
 	readCheck  = map[string]string{"client_connection_check_interval": "500ms"}
 )
 
-// openPostgres opens one pool for the commits and the ledger's own work, and one pool for reads.
+// Health checks have their own connections, so that they never wait behind a silent one. A second
+// one serves a check while the first one waits for its limit.
+const (
+	maxHealthConns = 2
+	healthLimit    = time.Second
+)
+
+// openPostgres opens one pool for the commits and the ledger's own work, one pool for reads, and one
+// for health checks.
 func openPostgres(ctx context.Context, dsn string, maxConns, maxReadConns int) (*postgresStore, error) {
 	ownDSN, err := withSettings(dsn, connectionSettings)
 	if err != nil {
@@ -78,6 +87,12 @@ func openPostgres(ctx context.Context, dsn string, maxConns, maxReadConns int) (
 	}
 
 	settings := maps.Clone(connectionSettings)
+	settings["application_name"] = "realtime-core-health"
+	healthDSN, err := withSettings(dsn, settings)
+	if err != nil {
+		return nil, err
+	}
+
 	maps.Copy(settings, readSettings)
 	readDSN, err := withSettings(dsn, settings)
 	if err != nil {
@@ -85,8 +100,16 @@ func openPostgres(ctx context.Context, dsn string, maxConns, maxReadConns int) (
 	}
 
 	s := &postgresStore{}
-	s.sqlStore = sqlStore{db: s.openPool(ownDSN, writeCheck, maxConns)}
-	s.reads = sqlStore{db: s.openPool(readDSN, readCheck, maxReadConns)}
+	writes := s.newConnector(ownDSN)
+	writes.Settings = writeCheck
+	reads := s.newConnector(readDSN)
+	reads.Settings = readCheck
+	health := s.newConnector(healthDSN)
+	health.RoundTrip = healthLimit
+	health.IsProbe = true
+	s.sqlStore = sqlStore{db: openPool(writes, maxConns)}
+	s.reads = sqlStore{db: openPool(reads, maxReadConns)}
+	s.health = sqlStore{db: openPool(health, maxHealthConns)}
 	err = s.prepareStatements(ctx)
 	if err != nil {
 		_ = s.close()
@@ -96,15 +119,18 @@ func openPostgres(ctx context.Context, dsn string, maxConns, maxReadConns int) (
 	return s, nil
 }
 
-// openPool returns a pool of connections to Postgres. It does not connect. A connection of any pool
-// notices another database for all of them.
-func (s *postgresStore) openPool(dsn string, settings map[string]string, maxConns int) *sqlx.DB {
-	connector := &pgconn.Connector{
+// newConnector returns a connector of one pool. A connection of any pool notices another database for
+// all of them.
+func (s *postgresStore) newConnector(dsn string) *pgconn.Connector {
+	return &pgconn.Connector{
 		DSN:       dsn,
 		Server:    &s.server,
-		Settings:  settings,
 		RoundTrip: roundTripLimit,
 	}
+}
+
+// openPool returns a pool of connections to Postgres. It does not connect.
+func openPool(connector *pgconn.Connector, maxConns int) *sqlx.DB {
 	db := sqlx.NewDb(sql.OpenDB(connector), driverPostgres)
 	db.SetMaxOpenConns(maxConns)
 	db.SetMaxIdleConns(maxConns)
@@ -114,7 +140,11 @@ func (s *postgresStore) openPool(dsn string, settings map[string]string, maxConn
 
 func (s *postgresStore) readQueries() *sqlStore { return &s.reads }
 
-func (s *postgresStore) close() error { return errors.Join(s.sqlStore.close(), s.reads.close()) }
+func (s *postgresStore) ping(ctx context.Context) error { return s.health.ping(ctx) }
+
+func (s *postgresStore) close() error {
+	return errors.Join(s.sqlStore.close(), s.reads.close(), s.health.close())
+}
 
 // withSettings adds the settings to the URL. It does not change settings that the URL already has.
 func withSettings(dsn string, settings map[string]string) (string, error) {

@@ -27,6 +27,10 @@ type Connector struct {
 	// RoundTrip limits each round trip. It should be a bit longer than statement_timeout, so that a
 	// server that answers can end a slow statement itself. Defaults to none.
 	RoundTrip time.Duration
+
+	// IsProbe says that a silence on a connection of this pool says nothing about the others,
+	// because its RoundTrip is short.
+	IsProbe bool
 }
 
 // setupTimeout bounds the setup of a connection: dialing, the handshakes and the first query.
@@ -49,7 +53,7 @@ func (c *Connector) setUp(ctx context.Context) (*Conn, error) {
 		return nil, err
 	}
 
-	d := &dialer{server: c.Server}
+	d := &dialer{server: c.Server, isProbe: c.IsProbe}
 	opener.Dialer(d)
 
 	// The driver looks at the context only while it dials.

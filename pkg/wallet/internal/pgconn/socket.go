@@ -31,8 +31,9 @@ func (*SilenceError) Unwrap() error { return os.ErrDeadlineExceeded }
 // may be called from others.
 type socket struct {
 	net.Conn
-	server *Server
-	limit  time.Duration // of a round trip; 0 before the connection is set up, and for no limit
+	server  *Server
+	isProbe bool
+	limit   time.Duration // of a round trip; 0 before the connection is set up, and for no limit
 
 	waiting  bool         // a request was sent, and no byte of an answer has come
 	lastRead atomic.Int64 // time of the last answer, in Unix nanoseconds
@@ -115,8 +116,11 @@ func (s *socket) breakOff(operation string, err error) error {
 	}
 
 	isSilent := s.limit > 0 && !wasAborted && errors.Is(err, os.ErrDeadlineExceeded)
-	if isSilent {
+	if isSilent && !s.isProbe {
 		s.server.noteSilence()
+	}
+
+	if isSilent {
 		return s.opError(operation, &SilenceError{s.limit})
 	}
 
@@ -149,7 +153,8 @@ var keepAlive = net.KeepAliveConfig{
 
 // dialer opens the socket of one connection. It implements pq.Dialer and pq.DialerContext.
 type dialer struct {
-	server *Server
+	server  *Server
+	isProbe bool
 
 	// socket is the newest one. The driver dials again if sslmode is allow or prefer.
 	socket atomic.Pointer[socket]
@@ -167,8 +172,9 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 	}
 
 	s := &socket{
-		Conn:   conn,
-		server: d.server,
+		Conn:    conn,
+		server:  d.server,
+		isProbe: d.isProbe,
 	}
 	s.lastRead.Store(time.Now().UnixNano())
 	d.socket.Store(s)

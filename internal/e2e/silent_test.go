@@ -1,0 +1,146 @@
+package e2e
+
+import (
+	"encoding/json"
+	"io"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestPostgresFallsSilent makes the core's connections to Postgres silent under load, without
+// closing them: first the present ones, then all of them, also new ones.
+func TestPostgresFallsSilent(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	proxy, proxyURL := w.startProxy(w.databaseURL)
+	core := w.startCore("--database-url", proxyURL)
+	a := w.newAPI(core)
+	users := accountNames("user", 3)
+	models := accountNames("model", 2)
+	l := w.startLoad(8, []*api{a}, users, models)
+	l.waitForWrites(50)
+	observed := core.observeReadiness()
+
+	proxy.SilenceLinks()
+	start := time.Now()
+	l.waitForWrites(50)
+	took := time.Since(start)
+	t.Logf("writes went on after %v", took.Round(time.Millisecond))
+	if took > 11*time.Second { // 10 s, and the 50 writes
+		t.Errorf("writes after the present connections fell silent: want them within 10 s, got them after %v", took)
+	}
+	if !observed.hasSeen("degraded") && !observed.hasSeen("not_ready") {
+		t.Error("/readyz said ready while no write was done")
+	}
+	w.waitUntilReadyz(core, "ready", "")
+	w.waitUntilPublished() // the relay's loops have gone on, too
+
+	proxy.PauseRequests()
+	proxy.PauseReplies()
+	w.waitUntilReadyz(core, "not_ready", "database")
+	proxy.Cut() // what is held back is lost
+	proxy.Resume()
+	start = time.Now()
+	l.waitForWrites(50)
+	took = time.Since(start)
+	if took > 11*time.Second {
+		t.Errorf("writes after Postgres was silent also for new connections: want them within 10 s, got them after %v", took)
+	}
+	w.waitUntilReadyz(core, "ready", "")
+	observed.stopObserver()
+	if observed.slowest > 2*time.Second {
+		t.Errorf("slowest answer of /readyz: got %v, want at most 2 s", observed.slowest)
+	}
+	l.checkRetries(a)
+	w.checkAgreement(a, w.newStreamReader(), slices.Concat(users, models))
+}
+
+// readiness is an answer of /readyz.
+type readiness struct {
+	Status string
+	Checks map[string]string
+}
+
+func (s *server) readReadiness() (readiness, error) {
+	resp, err := s.w.http.Get("http://" + s.admin + "/readyz")
+	if err != nil {
+		return readiness{}, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return readiness{}, err
+	}
+	var r readiness
+	err = json.Unmarshal(body, &r)
+	return r, err
+}
+
+// waitUntilReadyz waits until /readyz has the status. The failing check, if it is named, must say
+// something else than ok.
+func (w *world) waitUntilReadyz(s *server, status, failing string) {
+	w.Helper()
+	w.waitUntil("/readyz says "+status, func() bool {
+		r, err := s.readReadiness()
+		return err == nil && r.Status == status && (failing == "" || r.Checks[failing] != "ok")
+	})
+}
+
+// readinessObserver asks for /readyz again and again.
+type readinessObserver struct {
+	stop chan struct{}
+	wg   sync.WaitGroup
+
+	slowest time.Duration // read it after stopObserver
+
+	mu   sync.Mutex // protects seen
+	seen []string   // statuses
+}
+
+func (s *server) observeReadiness() *readinessObserver {
+	s.w.Helper()
+	o := &readinessObserver{stop: make(chan struct{})}
+	o.wg.Go(func() { o.observe(s) })
+	s.w.Cleanup(o.stopObserver)
+	return o
+}
+
+func (o *readinessObserver) observe(s *server) {
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-o.stop:
+			return
+		case <-tick.C:
+		}
+		start := time.Now()
+		r, err := s.readReadiness()
+		o.slowest = max(o.slowest, time.Since(start))
+		if err != nil {
+			s.w.Errorf("GET /readyz: %v", err)
+			return
+		}
+		o.mu.Lock()
+		o.seen = append(o.seen, r.Status)
+		o.mu.Unlock()
+	}
+}
+
+func (o *readinessObserver) hasSeen(status string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Contains(o.seen, status)
+}
+
+// stopObserver may be called twice.
+func (o *readinessObserver) stopObserver() {
+	select {
+	case <-o.stop:
+	default:
+		close(o.stop)
+	}
+	o.wg.Wait()
+}
