@@ -14,18 +14,21 @@ import (
 //
 // Every call has a timeout, so that a Redis that hangs does not block a goroutine forever. The read
 // timeout is longer than a tail's BLOCK. Connections are opened when needed; on a cluster the tail
-// uses one for each partition. The protocol is RESP2: the project does not use push messages, and
+// uses one for each partition. An idle connection is not used again after 5 s: if a firewall has
+// forgotten the connections, only those that were used in the last 5 s need a timeout to notice it.
+// The protocol is RESP2: the project does not use push messages, and
 // with RESP3 go-redis looks for them before each reply.
 func defaultParameters() map[string]string {
 	return map[string]string{
-		"dial_timeout":      "2s",
-		"read_timeout":      "5s",
-		"write_timeout":     "5s",
-		"max_retries":       "2",
-		"min_retry_backoff": "8ms",
-		"max_retry_backoff": "128ms",
-		"pool_size":         "64",
-		"protocol":          "2",
+		"dial_timeout":       "2s",
+		"read_timeout":       "5s",
+		"write_timeout":      "5s",
+		"max_retries":        "2",
+		"min_retry_backoff":  "8ms",
+		"max_retry_backoff":  "128ms",
+		"pool_size":          "64",
+		"protocol":           "2",
+		"conn_max_idle_time": "5s",
 	}
 }
 

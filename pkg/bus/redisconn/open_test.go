@@ -1,6 +1,7 @@
 package redisconn_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
@@ -93,5 +95,39 @@ func TestOpenRefusesInvalidURLsWithoutShowingThePassword(t *testing.T) {
 				t.Errorf("got error %v, want it without the password", err)
 			}
 		})
+	}
+}
+
+// TestSilentConnectionsAreReplaced makes many idle connections silent, as a firewall does that has
+// forgotten them. New ones work.
+func TestSilentConnectionsAreReplaced(t *testing.T) {
+	t.Parallel()
+	proxy := testenv.NewProxy(t, testenv.RedisServer(t).Addr())
+	rdb := openURL(t, "redis://"+proxy.Addr()).(*redis.Client)
+	var conns []*redis.Conn
+	for range 20 {
+		conn := rdb.Conn()
+		conns = append(conns, conn)
+		err := conn.Ping(t.Context()).Err()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, conn := range conns {
+		_ = conn.Close() // returns it to the pool
+	}
+	proxy.SilenceLinks()
+	start := time.Now()
+	for {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		err := rdb.Ping(ctx).Err()
+		cancel()
+		if err == nil {
+			break
+		}
+	}
+	took := time.Since(start)
+	if took > 10*time.Second {
+		t.Errorf("got an answer after %s, want at most 10 s", took)
 	}
 }
