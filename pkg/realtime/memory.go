@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/bus/membus"
 	"github.com/redroomrewards/realtime/pkg/bus/relay"
@@ -20,7 +22,8 @@ type deliverer struct {
 	source  relay.Source
 	bus     *membus.Bus
 	log     *slog.Logger
-	arrived chan struct{} // has a value if there are new rows
+	limit   *rate.Sometimes // of lines about failures
+	arrived chan struct{}   // has a value if there are new rows
 }
 
 func newDeliverer(source relay.Source, b *membus.Bus, log *slog.Logger) *deliverer {
@@ -28,6 +31,7 @@ func newDeliverer(source relay.Source, b *membus.Bus, log *slog.Logger) *deliver
 		source:  source,
 		bus:     b,
 		log:     log,
+		limit:   &rate.Sometimes{First: 1, Interval: time.Minute},
 		arrived: make(chan struct{}, 1),
 	}
 }
@@ -59,7 +63,9 @@ func (d *deliverer) runDeliveries(ctx context.Context) error {
 func (d *deliverer) deliverOrLog(ctx context.Context) {
 	err := d.deliverOutbox(ctx)
 	if err != nil {
-		d.log.Warn("delivering the outbox failed; retrying", "error", err)
+		d.limit.Do(func() {
+			d.log.Warn("delivering the outbox failed; retrying", "error", err)
+		})
 	}
 }
 

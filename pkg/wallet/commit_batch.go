@@ -16,6 +16,7 @@ type committer struct {
 	cfg     Config
 	metrics *metrics
 	running *runningBatches
+	writes  *writeHealth // shared by all committers
 	cache   *commitCache // shared by all committers; nil if the store has no optimistic writes
 
 	// These fields belong to the scheduler.
@@ -99,9 +100,11 @@ func (c *committer) commitOrSplit(ctx context.Context, batch []*request) {
 func (c *committer) failBatch(batch []*request, err error) {
 	if isTransient(err) {
 		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
+		c.writes.noteFailure(len(batch), err)
+	} else {
+		c.cfg.Logger.Error("committing a batch failed", "operations", len(batch), "error", err)
 	}
 
-	c.cfg.Logger.Error("committing a batch failed", "operations", len(batch), "error", err)
 	for _, r := range batch {
 		r.sendResult(result{err: err}, c.metrics)
 	}
@@ -139,7 +142,7 @@ func (c *committer) commitWithRetry(ctx context.Context, batch []*request) error
 			conflicts++
 		}
 
-		if !isTransient(err) || conflicts > maxConflicts {
+		if !isTransient(err) || isLasting(err) || conflicts > maxConflicts {
 			return struct{}{}, backoff.Permanent(err)
 		}
 

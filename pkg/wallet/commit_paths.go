@@ -140,6 +140,7 @@ func (c *committer) finishCommit(tx batchTx, start commitStart, batch []*request
 		return fmt.Errorf("commit batch: %w", err)
 	}
 
+	c.writes.noteSuccess()
 	c.metrics.commitSeconds.Observe(time.Since(start.at).Seconds())
 	c.metrics.batchSize.Observe(float64(len(batch)))
 	c.announceEvents(m.transactions, outboxIDs, start.generation)

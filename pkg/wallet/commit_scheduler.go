@@ -76,6 +76,7 @@ func newCommitter(l *Ledger, cache *commitCache) *committer {
 		cfg:      l.cfg,
 		metrics:  l.metrics,
 		running:  &l.running,
+		writes:   l.writes,
 		cache:    cache,
 		attempts: make(map[uuid.UUID]*request),
 	}

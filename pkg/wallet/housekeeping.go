@@ -18,6 +18,8 @@ func (l *Ledger) runHousekeeping(ctx context.Context) {
 	tick := time.NewTicker(escrowInterval)
 	defer tick.Stop()
 
+	refundLogLimit := newFailureLogLimit()
+	keyLogLimit := newFailureLogLimit()
 	var keysRemovedAt time.Time
 	for {
 		select {
@@ -26,7 +28,9 @@ func (l *Ledger) runHousekeeping(ctx context.Context) {
 		case now := <-tick.C:
 			err := l.refundExpired(ctx, now)
 			if err != nil && ctx.Err() == nil {
-				l.cfg.Logger.Warn("refunding expired escrows failed; retrying in a second", "error", err)
+				refundLogLimit.Do(func() {
+					l.cfg.Logger.Warn("refunding expired escrows failed; retrying each second", "error", err)
+				})
 			}
 
 			if now.Sub(keysRemovedAt) < keyInterval {
@@ -36,7 +40,9 @@ func (l *Ledger) runHousekeeping(ctx context.Context) {
 			keysRemovedAt = now
 			err = l.removeOldKeys(ctx, now)
 			if err != nil && ctx.Err() == nil {
-				l.cfg.Logger.Warn("removing old idempotency keys failed; retrying in a minute", "error", err)
+				keyLogLimit.Do(func() {
+					l.cfg.Logger.Warn("removing old idempotency keys failed; retrying each minute", "error", err)
+				})
 			}
 		}
 	}

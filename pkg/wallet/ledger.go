@@ -71,6 +71,7 @@ type Ledger struct {
 	calls   atomic.Uint64 // the newest callID
 	metrics *metrics
 	running runningBatches
+	writes  *writeHealth
 
 	maxEntryScan  int64 // the constant maxEntryScan; smaller in tests
 	maxEscrowScan int   // the constant maxEscrowScan; smaller in tests
@@ -121,6 +122,7 @@ func newLedger(s store, cfg Config) *Ledger {
 		reads:         s.readQueries(),
 		cfg:           cfg,
 		queue:         make(chan *request, cfg.MaxQueue),
+		writes:        newWriteHealth(cfg.Logger),
 		maxEntryScan:  maxEntryScan,
 		maxEscrowScan: maxEscrowScan,
 	}
@@ -160,10 +162,6 @@ func (l *Ledger) Run(ctx context.Context) error {
 
 // Close closes the database. It must be called after Run has returned.
 func (l *Ledger) Close() error { return l.store.close() }
-
-// Ping checks that the database answers. On Postgres it has its own connections, so that it does not
-// wait for those of commits and reads.
-func (l *Ledger) Ping(ctx context.Context) error { return l.store.ping(ctx) }
 
 // Generation returns a number, at least 1, that grows when the ledger's new connections reach
 // another database than the earlier ones: after a restart of the server, a failover, or when a

@@ -38,6 +38,10 @@ type store interface {
 	readQueries() *sqlStore
 
 	ping(ctx context.Context) error
+
+	// commitProbe commits a transaction that changes nothing.
+	commitProbe(ctx context.Context) error
+
 	close() error
 
 	// listOutboxRows returns rows with ids greater than after, in order.

@@ -18,15 +18,16 @@ import (
 
 // The SQLSTATEs that the ledger distinguishes.
 const (
-	stateUniqueViolation      = "23505"
-	stateDivisionByZero       = "22012" // the write statement aborts with it; see abortUnless
-	stateLockNotAvailable     = "55P03"
-	stateIdleInTransaction    = "25P03"
-	stateReadOnlyTransaction  = "25006" // a write on a replica
-	stateFeatureNotSupported  = "0A000" // a transaction that may write, begun on a replica
-	constraintIdempotencyKeys = "idempotency_keys_pkey"
-	constraintWallets         = "wallets_pkey"
-	constraintEntrySeq        = "entries_account_seq"
+	stateUniqueViolation       = "23505"
+	stateDivisionByZero        = "22012" // the write statement aborts with it; see abortUnless
+	stateLockNotAvailable      = "55P03"
+	stateIdleInTransaction     = "25P03"
+	stateReadOnlyTransaction   = "25006" // a write on a replica
+	stateInsufficientPrivilege = "42501"
+	stateFeatureNotSupported   = "0A000" // a transaction that may write, begun on a replica
+	constraintIdempotencyKeys  = "idempotency_keys_pkey"
+	constraintWallets          = "wallets_pkey"
+	constraintEntrySeq         = "entries_account_seq"
 )
 
 // isLostRace reports whether a write failed because another process committed first. Both processes
@@ -57,8 +58,12 @@ func isRetryable(err error) bool {
 
 	var se *sqlite.Error
 	if errors.As(err, &se) {
-		code := se.Code() & 0xff
-		return code == sqlite3.SQLITE_BUSY || code == sqlite3.SQLITE_LOCKED
+		switch primaryCode(se) {
+		case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
+			return true
+		}
+
+		return isLasting(err)
 	}
 
 	connectionErrors := [...]error{
@@ -78,11 +83,34 @@ func isRetryable(err error) bool {
 	return errors.As(err, &ne)
 }
 
+// primaryCode returns the error code without its details.
+func primaryCode(err *sqlite.Error) int { return err.Code() & 0xff }
+
+// isLasting reports whether SQLite cannot write before somebody mends its disk or its file. It is
+// not worth the wait to retry a batch. A later batch may succeed.
+func isLasting(err error) bool {
+	var se *sqlite.Error
+	if !errors.As(err, &se) {
+		return false
+	}
+
+	switch primaryCode(se) {
+	case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR:
+		return true
+	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM:
+		return true
+	}
+
+	return false
+}
+
 // isRetryablePostgres is isRetryable for an error of Postgres. connecting reports whether the error
 // occurred while connecting.
 func isRetryablePostgres(err *pq.Error, connecting bool) bool {
 	switch err.Code.Class() {
 	case "08", "53", "57": // connection exception, insufficient resources, operator intervention
+		return true
+	case "58": // an error of the server's operating system, such as an I/O error
 		return true
 	case "40": // serialization failure, deadlock
 		return true
@@ -93,6 +121,8 @@ func isRetryablePostgres(err *pq.Error, connecting bool) bool {
 	}
 
 	switch err.Code {
+	case stateInsufficientPrivilege:
+		return connecting // CONNECT was revoked
 	case stateLockNotAvailable, stateIdleInTransaction:
 		return true
 	case stateReadOnlyTransaction, stateFeatureNotSupported: // the replica may be promoted soon

@@ -27,6 +27,7 @@ func TestOutagesAreRetried(t *testing.T) {
 		{"40001", true}, // serialization failure
 		{"40P01", true}, // deadlock
 		{"55P03", true}, // lock not available
+		{"58030", true}, // I/O error
 		{"25P03", true}, // idle in transaction timeout
 		{"25006", true}, // an INSERT on a replica
 		{"0A000", true}, // a transaction for writes on a replica
@@ -34,6 +35,7 @@ func TestOutagesAreRetried(t *testing.T) {
 		{"28P01", false}, // invalid password
 		{"28000", false}, // invalid authorization
 		{"3D000", false}, // unknown database
+		{"42501", false}, // insufficient privilege
 		{"23514", false}, // check violation
 		{"22003", false}, // out of range
 		{"42P01", false}, // unknown table
@@ -49,7 +51,7 @@ func TestOutagesAreRetried(t *testing.T) {
 
 // TestRefusedConnectionsAreRetried wraps errors that are an outage only while connecting.
 func TestRefusedConnectionsAreRetried(t *testing.T) {
-	for _, code := range []pqerror.Code{"55000", "28P01", "28000", "3D000"} {
+	for _, code := range []pqerror.Code{"55000", "28P01", "28000", "3D000", "42501"} {
 		t.Run(string(code), func(t *testing.T) {
 			err := fmt.Errorf("begin: %w: %w", pgconn.ErrConnect, &pq.Error{Code: code})
 			checkEqual(t, "retried", isRetryable(err), true)

@@ -209,6 +209,13 @@ func (s *postgresStore) beginBatch(ctx context.Context, locked bool) (batchTx, e
 	return &postgresTx{store: s, generation: generation, tx: tx}, nil
 }
 
+// commitProbe commits an empty message to the log. A synchronous standby has then everything that was
+// committed before.
+func (s *postgresStore) commitProbe(ctx context.Context) error {
+	_, err := s.health.db.ExecContext(ctx, `SELECT pg_logical_emit_message(true, 'realtime', '')`)
+	return err
+}
+
 func (s *postgresStore) optimisticWrites() bool { return true }
 
 func (s *postgresStore) generation() uint64 { return s.server.Generation() }

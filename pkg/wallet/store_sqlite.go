@@ -168,6 +168,35 @@ func (s *sqliteStore) optimisticWrites() bool { return false }
 // generation returns 1, because the process keeps the file open.
 func (s *sqliteStore) generation() uint64 { return 1 }
 
+// probeSize is more than what usual batches add to the file.
+const probeSize = 64 << 10
+
+// commitProbe also needs free space in the file or on the disk, as a batch does.
+func (s *sqliteStore) commitProbe(ctx context.Context) error {
+	tx, err := s.db.BeginTxx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing after a commit
+
+	added, err := tx.ExecContext(ctx, `INSERT INTO outbox (transaction_id) VALUES (CAST(zeroblob($1) AS TEXT))`, probeSize)
+	if err != nil {
+		return err
+	}
+
+	id, err := added.LastInsertId()
+	if err != nil {
+		return err
+	}
+
+	_, err = tx.ExecContext(ctx, `DELETE FROM outbox WHERE id = $1`, id)
+	if err != nil {
+		return err
+	}
+
+	return tx.Commit()
+}
+
 // beginBatch begins a transaction. The transaction always takes the write lock of the database.
 func (s *sqliteStore) beginBatch(ctx context.Context, _ bool) (batchTx, error) {
 	tx, err := s.db.BeginTxx(ctx, nil)
