@@ -54,6 +54,7 @@ func (g *Gateway) findBalance(ctx context.Context, account string) (b bus.Balanc
 	if err != nil || !ok {
 		return bus.Balance{}, sourceNone, err
 	}
+	g.cache.RequireSeq(account, b.Seq)
 	return b, sourceCore, nil
 }
 

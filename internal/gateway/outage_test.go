@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -43,9 +44,11 @@ func (f *frameReader) send(frame string) {
 func (f *frameReader) expectFrame(op string) (frame serverFrame) {
 	f.w.Helper()
 	if len(f.pending) == 0 {
-		_, message, err := f.conn.Read(f.w.Context())
+		ctx, cancel := context.WithTimeout(f.w.Context(), testTimeout)
+		defer cancel()
+		_, message, err := f.conn.Read(ctx)
 		if err != nil {
-			f.w.Fatal(err)
+			f.w.Fatalf("read frame %s: %v", op, err)
 		}
 		f.pending = strings.Split(string(message), "\n")
 	}
@@ -181,4 +184,35 @@ func TestOutageOfRedisShowsNothingOld(t *testing.T) {
 		w.awaitAvailable("user:u1", own, "redis", available)
 		f.expectEvents(seq, seq) // the subscription from before the outage
 	}
+}
+
+// setMemoryLimit makes Redis refuse writes (limit 1), or accept them again (limit 0).
+func (w *world) setMemoryLimit(bytes string) {
+	w.Helper()
+	err := w.rdb.ConfigSet(w.Context(), "maxmemory", bytes).Err()
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
+// The balance over HTTP includes the events that a client got from the core's history, although
+// Redis does not have them.
+func TestBalanceIncludesEventsFromTheCore(t *testing.T) {
+	srv := testenv.RedisServer(t)
+	w := newWorldOn(t, srv.URL(), bus.Keys{}, gateway.Config{})
+	own := w.signToken("user:u1", "")
+	w.creditPoints("user:u1", 100, "k1")
+	w.awaitAvailable("user:u1", own, "redis", 100)
+	w.setMemoryLimit("1")
+	w.creditPoints("user:u1", 100, "k2")
+	w.creditPoints("user:u1", 100, "k3")
+
+	conn, _ := w.currentNode().dial(own)
+	f := &frameReader{w: w, conn: conn}
+	f.send(`{"op":"subscribe","sub":"resumed","after":{"user:u1":2}}`) // from another gateway
+	f.expectFrame("subscribed")
+	f.expectEvents(3, 3)
+	r := w.get(w.balanceURL("user:u1"), own)
+	r.expectStatus(t, http.StatusOK)
+	r.expectJSON(t, "seq", 3.0)
 }

@@ -17,7 +17,7 @@ import (
 // Config has the optional settings of the cache.
 type Config struct {
 	Keys     bus.Keys      // Defaults to namespace "rt", 64 partitions.
-	Disabled bool          // true: each Get reads Redis. Defaults to false: the LRU is used.
+	Disabled bool          // true: each Get reads Redis. Defaults to false: the LRU answers, too.
 	Size     int           // the number of accounts in the LRU. Defaults to 10,000.
 	TTL      time.Duration // limits how long an account stays in the LRU. Defaults to 1 h.
 
@@ -98,9 +98,7 @@ func New(rdb redis.UniversalClient, cfg Config) *Balances {
 // for one account share a read.
 func (b *Balances) Get(ctx context.Context, name string) (balance bus.Balance, ok bool, err error) {
 	a := b.cachedAccount(name)
-	if b.disabled {
-		defer b.accounts.Invalidate(name)
-	} else {
+	if !b.disabled {
 		balance, ok = b.lookUp(name, a)
 		if ok {
 			return balance, true, nil
@@ -189,6 +187,13 @@ func (b *Balances) Seen(name string, seq int64) {
 	if ok {
 		entry.Value.raiseFloor(seq)
 	}
+}
+
+// RequireSeq reports that the ledger has the event seq of the account, and that someone is shown it
+// who did not get it from Redis. A later Get does not return an older balance. Unlike Seen, it also
+// adds an account that is not in the LRU, since Redis may not have the event yet.
+func (b *Balances) RequireSeq(name string, seq int64) {
+	b.cachedAccount(name).raiseFloor(seq)
 }
 
 // Rewind reports that the account's events after seq may never have happened. A later Get does not

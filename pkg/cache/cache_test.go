@@ -353,6 +353,28 @@ func TestDisabledReadsRedis(t *testing.T) {
 	})
 }
 
+// RequireSeq also counts for an account that was never read, and without the LRU.
+func TestRequireSeqRefusesOlderBalance(t *testing.T) {
+	for name, disabled := range map[string]bool{"cache": false, "no cache": true} {
+		t.Run(name, func(t *testing.T) {
+			onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+				p := publish.New(rdb, publish.Config{Keys: keys})
+				publishState(t, p, "user:a", 1)
+				b := cache.New(rdb, cache.Config{Keys: keys, Disabled: disabled, Current: isCurrent})
+				b.RequireSeq("user:a", 2)
+				for range 2 {
+					_, _, err := b.Get(t.Context(), "user:a")
+					if !errors.Is(err, cache.ErrStale) {
+						t.Errorf("got error %v, want ErrStale", err)
+					}
+				}
+				publishState(t, p, "user:a", 2)
+				checkSeq(t, b, "user:a", 2)
+			})
+		})
+	}
+}
+
 func TestAccountsExpire(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := publish.New(rdb, publish.Config{Keys: keys})

@@ -2,7 +2,7 @@
 // balances in an LRU in the process.
 //
 // A balance from Get is never older than the newest event that this process reported with Seen
-// before it called Get. If the hash in Redis is absent or incomplete, ok is false, and the caller
+// or RequireSeq before it called Get. If the hash in Redis is absent or incomplete, ok is false, and the caller
 // must ask the ledger.
 //
 // If Redis is unavailable, Get returns its error. Balances in the LRU are used only while

@@ -170,6 +170,10 @@ type Snapshots interface {
 	// Get returns the account's balance. The balance includes all events that were passed to
 	// Hub.Deliver before the call. ok is false when the balance is not available here.
 	Get(ctx context.Context, account string) (b bus.Balance, ok bool, err error)
+	// RequireSeq says that the ledger has the account's event seq, and that clients may be shown it.
+	// A later Get must not return an older balance. RequireSeq must not wait, and must not call the
+	// hub.
+	RequireSeq(account string, seq int64)
 	// Rewind says that the account's events after seq may never have happened. A later Get must not
 	// return a balance that was read before. Rewind must not wait, and must not call the hub.
 	Rewind(account string, seq int64)

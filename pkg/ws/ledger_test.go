@@ -209,6 +209,9 @@ func (l *ledger) Get(_ context.Context, account string) (bus.Balance, bool, erro
 	return b, true, nil
 }
 
+// RequireSeq implements Snapshots.
+func (l *ledger) RequireSeq(string, int64) {}
+
 // Rewind implements Snapshots.
 func (l *ledger) Rewind(string, int64) {}
 

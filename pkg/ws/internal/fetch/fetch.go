@@ -28,6 +28,7 @@ var (
 // Snapshots is the interface ws.Snapshots.
 type Snapshots interface {
 	Get(ctx context.Context, account string) (b bus.Balance, ok bool, err error)
+	RequireSeq(account string, seq int64)
 	Rewind(account string, seq int64)
 }
 
@@ -146,7 +147,16 @@ func (f *Fetcher) fetchBalance(ctx context.Context, account string) (bus.Balance
 		return bus.Balance{Account: account}, nil
 	}
 
+	f.requireSeq(account, b.Seq)
 	return b, nil
+}
+
+// requireSeq makes the snapshots include the ledger's event with the seq, because clients will be
+// shown it.
+func (f *Fetcher) requireSeq(account string, seq int64) {
+	if f.snapshots != nil && seq > 0 {
+		f.snapshots.RequireSeq(account, seq)
+	}
 }
 
 // A Page is the result of one call of History. All callers of FetchEvents that asked for the same
@@ -215,6 +225,10 @@ func (f *Fetcher) fetchPage(ctx context.Context, key PageKey) (Page, error) {
 		e := recent.NewEvent(d, d.ForAccount())
 		e.Millis = 0 // the latency of an old event must not be measured
 		page.Events = append(page.Events, e)
+	}
+
+	if len(page.Events) > 0 {
+		f.requireSeq(key.Account, page.Events[len(page.Events)-1].Seq)
 	}
 
 	return page, nil

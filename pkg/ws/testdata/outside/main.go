@@ -89,7 +89,8 @@ func (l *ledger) Balance(_ context.Context, account string) (bus.Balance, bool, 
 type snapshots struct{ *ledger }
 
 // Rewind implements ws.Snapshots. There is nothing to forget, because Get reads the ledger.
-func (s snapshots) Rewind(string, int64) {}
+func (s snapshots) RequireSeq(string, int64) {}
+func (s snapshots) Rewind(string, int64)     {}
 
 // Get implements ws.Snapshots.
 func (s snapshots) Get(ctx context.Context, account string) (bus.Balance, bool, error) {
