@@ -120,11 +120,7 @@ func (s *stack) serveAPI(ctx context.Context, ln net.Listener) error {
 }
 
 func (s *stack) serveAdmin(ctx context.Context, ln net.Listener) error {
-	return httpserver.Serve(ctx, ln, httpserver.Recover(s.admin, s.cfg.log), httpserver.Config{
-		WriteTimeout: 5 * time.Minute, // a profile takes as long as its caller asked for
-		StopTimeout:  time.Second,
-		Logger:       s.cfg.log,
-	})
+	return httpserver.Serve(ctx, ln, httpserver.Recover(s.admin, s.cfg.log), httpserver.AdminConfig(s.cfg.log))
 }
 
 // awaitDrain makes /readyz answer 503 when ctx ends, and returns after the drain delay.

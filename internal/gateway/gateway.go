@@ -37,10 +37,6 @@ const (
 	// streamLogInterval is the least time between two log lines about streams that are not the
 	// core's.
 	streamLogInterval = time.Minute
-
-	// adminWriteTimeout is long, since a profile takes as long as its caller asked for.
-	adminWriteTimeout = 5 * time.Minute
-	adminStopTimeout  = time.Second
 )
 
 // Config is a gateway's settings. All of them are optional.
@@ -205,11 +201,7 @@ func (g *Gateway) servePublic(ctx context.Context, ln net.Listener) error {
 }
 
 func (g *Gateway) serveAdmin(ctx context.Context, ln net.Listener) error {
-	return httpserver.Serve(ctx, ln, httpserver.Recover(g.admin, g.cfg.Logger), httpserver.Config{
-		WriteTimeout: adminWriteTimeout,
-		StopTimeout:  adminStopTimeout,
-		Logger:       g.cfg.Logger,
-	})
+	return httpserver.Serve(ctx, ln, httpserver.Recover(g.admin, g.cfg.Logger), httpserver.AdminConfig(g.cfg.Logger))
 }
 
 // drainHub disconnects the clients when the process stops, or when the admin API starts a drain.

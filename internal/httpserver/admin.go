@@ -3,6 +3,7 @@ package httpserver
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/pprof"
 	"strings"
@@ -82,6 +83,18 @@ func (a *Admin) Handle(pattern string, h http.Handler) {
 		problem.Write(w, problem.New(http.StatusMethodNotAllowed, "method_not_allowed", "",
 			"the method must be "+method))
 	})
+}
+
+// AdminConfig returns the settings of an admin listener. It answers even while the process has no
+// file descriptor left.
+func AdminConfig(log *slog.Logger) Config {
+	return Config{
+		WriteTimeout:   5 * time.Minute, // a profile takes as long as its caller asked for
+		StopTimeout:    time.Second,
+		MaxConnections: 64,
+		ReservedFiles:  8,
+		Logger:         log,
+	}
 }
 
 // Drain makes /readyz return 503.

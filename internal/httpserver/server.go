@@ -24,6 +24,7 @@ type Config struct {
 	MaxHeaderBytes    int           // limits the size of a header. Defaults to 32 KiB.
 	MaxConnections    int           // limits the open connections, except hijacked ones. 0 does not limit them.
 	MaxRequests       int           // limits the requests that run at the same time. 0 does not limit them.
+	ReservedFiles     int           // file descriptors that are kept for connections while the process has no others. Defaults to none.
 	StopTimeout       time.Duration // limits how long a stop waits for running requests. Defaults to 10 s.
 	Logger            *slog.Logger  // Defaults to slog.Default().
 }
@@ -82,6 +83,14 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, cfg Config) err
 	if cfg.MaxRequests > 0 {
 		h = limitRequests(h, cfg.MaxRequests)
 	}
+	accepting := &descriptorListener{
+		Listener: ln,
+		log:      cfg.Logger,
+	}
+	if cfg.ReservedFiles > 0 {
+		accepting.reserve = &descriptorReserve{size: cfg.ReservedFiles}
+		defer accepting.reserve.close()
+	}
 	srv := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: cfg.ReadHeaderTimeout,
@@ -91,14 +100,12 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, cfg Config) err
 		MaxHeaderBytes:    cfg.MaxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return base },
-	}
-	if cfg.MaxConnections > 0 {
-		srv.ConnState = newConnectionLimit(cfg.MaxConnections).noteState
+		ConnState:         cfg.watchConnections(accepting.reserve),
 	}
 
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		err := srv.Serve(ln)
+		err := srv.Serve(accepting)
 		if !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve on %s: %w", ln.Addr(), err)
 		}
@@ -119,4 +126,19 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, cfg Config) err
 		return nil
 	})
 	return g.Wait()
+}
+
+// watchConnections returns the ConnState of a server: it bounds the connections and keeps the
+// reserve full.
+func (c Config) watchConnections(reserve *descriptorReserve) func(net.Conn, http.ConnState) {
+	var limit *connectionLimit
+	if c.MaxConnections > 0 {
+		limit = newConnectionLimit(c.MaxConnections)
+	}
+	return func(conn net.Conn, state http.ConnState) {
+		if limit != nil {
+			limit.noteState(conn, state)
+		}
+		reserve.noteState(conn, state)
+	}
 }

@@ -70,6 +70,9 @@ func (p *Process) Kill() {
 // Signal sends a signal to the process.
 func (p *Process) Signal(s os.Signal) error { return p.process.Signal(s) }
 
+// ID returns the process id.
+func (p *Process) ID() int { return p.process.Pid }
+
 // Exited returns a channel that is closed when the process has ended.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
 
