@@ -35,7 +35,8 @@ func TestPostgresFallsSilent(t *testing.T) {
 		t.Error("/readyz said ready while no write was done")
 	}
 	w.waitUntilReadyz(core, "ready", "")
-	w.waitUntilPublished() // the relay's loops have gone on, too
+	w.waitUntilPublished()
+	w.waitForLoops(core, start.Add(took))
 
 	proxy.PauseRequests()
 	proxy.PauseReplies()
@@ -55,6 +56,22 @@ func TestPostgresFallsSilent(t *testing.T) {
 	}
 	l.checkRetries(a)
 	w.checkAgreement(a, w.newStreamReader(), slices.Concat(users, models))
+}
+
+// waitForLoops waits until each background loop of the core has succeeded after a time.
+func (w *world) waitForLoops(core *server, after time.Time) {
+	w.Helper()
+	for _, loop := range []string{
+		`ledger_loop_last_success_timestamp_seconds{loop="escrow_expiry"}`,
+		`relay_loop_last_success_timestamp_seconds{loop="sweep"}`,
+		`relay_loop_last_success_timestamp_seconds{loop="acknowledge"}`,
+		`relay_loop_last_success_timestamp_seconds{loop="backlog"}`,
+		`relay_loop_last_success_timestamp_seconds{loop="watermarks"}`,
+	} {
+		w.waitUntil(loop+" grows", func() bool {
+			return w.readMetric(core, loop) > float64(after.UnixMilli())/1000
+		})
+	}
 }
 
 // readiness is an answer of /readyz.

@@ -15,6 +15,8 @@ func (l *Ledger) runHousekeeping(ctx context.Context) {
 		keyInterval    = time.Minute
 	)
 
+	l.metrics.noteSuccess(loopEscrowExpiry)
+	l.metrics.noteSuccess(loopKeyDeletion)
 	tick := time.NewTicker(escrowInterval)
 	defer tick.Stop()
 
@@ -54,9 +56,14 @@ func (l *Ledger) removeOldKeys(ctx context.Context, now time.Time) error {
 	const pageSize = 1000
 	for {
 		removed, err := l.store.deleteOldKeys(ctx, now, l.cfg.KeyRetention, pageSize)
-		isLastPage := removed < pageSize
-		if err != nil || isLastPage || ctx.Err() != nil {
+		if err != nil {
 			return err
+		}
+
+		isLastPage := removed < pageSize
+		if isLastPage || ctx.Err() != nil {
+			l.metrics.noteSuccess(loopKeyDeletion)
+			return nil
 		}
 	}
 }
@@ -92,6 +99,10 @@ func (l *Ledger) refundExpired(ctx context.Context, now time.Time) error {
 		}
 
 		if len(due) < pageSize || ctx.Err() != nil {
+			if firstErr == nil {
+				l.metrics.noteSuccess(loopEscrowExpiry)
+			}
+
 			return firstErr
 		}
 

@@ -15,7 +15,17 @@ type metrics struct {
 	retries       prometheus.Counter
 	splits        prometheus.Counter
 	overloaded    prometheus.Counter
+	lastSuccess   *prometheus.GaugeVec // by loop
 }
+
+// The values of the label loop.
+const (
+	loopEscrowExpiry = "escrow_expiry"
+	loopKeyDeletion  = "key_deletion"
+)
+
+// noteSuccess records that a loop has just succeeded.
+func (m *metrics) noteSuccess(loop string) { m.lastSuccess.WithLabelValues(loop).SetToCurrentTime() }
 
 // commitBuckets are finest from 1 to 100 ms, the usual duration of a commit. A batch fails after
 // 10 s.
@@ -48,6 +58,10 @@ func newMetrics(reg prometheus.Registerer, queueLength, longestCommit func() flo
 			"Batches that were split in half to isolate a failing operation."),
 		overloaded: newCounter("ledger_overloaded_total",
 			"Operations rejected because the queue was full."),
+		lastSuccess: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "ledger_loop_last_success_timestamp_seconds",
+			Help: "When each background loop of the ledger last succeeded, in seconds since 1970.",
+		}, []string{"loop"}),
 	}
 
 	queueGauge := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -62,7 +76,7 @@ func newMetrics(reg prometheus.Registerer, queueLength, longestCommit func() flo
 
 	if reg != nil {
 		reg.MustRegister(m.operations, m.batchSize, m.commitSeconds, m.locked, m.retries, m.splits, m.overloaded,
-			queueGauge, longestGauge)
+			queueGauge, longestGauge, m.lastSuccess)
 	}
 
 	return m

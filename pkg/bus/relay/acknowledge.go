@@ -20,10 +20,14 @@ func (r *Relay) acknowledgeRows(ids []int64) {
 // runAcknowledge deletes the queued rows from the outbox until finished is closed, and then once
 // more. A row that cannot be deleted is published again by the sweep and answered Duplicate.
 func (r *Relay) runAcknowledge(ctx context.Context, finished <-chan struct{}) {
+	idle := time.NewTicker(r.cfg.Check)
+	defer idle.Stop()
+
 	for ending := false; ; {
 		if !ending {
 			select {
 			case <-r.acksReady:
+			case <-idle.C:
 			case <-finished:
 				ending = true
 			}
@@ -45,6 +49,10 @@ func (r *Relay) runAcknowledge(ctx context.Context, finished <-chan struct{}) {
 			r.logLimit.Do(func() {
 				r.cfg.Logger.Warn("deleting published outbox rows failed; the sweep will retry", "error", err)
 			})
+		}
+
+		if err == nil {
+			r.metrics.noteSuccess(loopAcknowledge)
 		}
 
 		if ending {

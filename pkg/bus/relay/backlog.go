@@ -35,6 +35,7 @@ func (r *Relay) measureBacklog(ctx context.Context) {
 		age = max(0, time.Since(oldest).Seconds())
 	}
 
+	r.metrics.noteSuccess(loopBacklog)
 	r.metrics.backlog.Set(float64(rows))
 	r.metrics.oldest.Set(age)
 }

@@ -22,6 +22,27 @@ type relayMetrics struct {
 	backlog     prometheus.Gauge
 	oldest      prometheus.Gauge
 	delay       prometheus.Histogram
+	lastSuccess *prometheus.GaugeVec // by loop
+}
+
+// The values of the label loop.
+const (
+	loopSweep       = "sweep"
+	loopAcknowledge = "acknowledge"
+	loopBacklog     = "backlog"
+	loopWatermarks  = "watermarks"
+)
+
+// startLoops lets the time of the last success of each loop begin now.
+func (m *relayMetrics) startLoops() {
+	for _, loop := range []string{loopSweep, loopAcknowledge, loopBacklog, loopWatermarks} {
+		m.noteSuccess(loop)
+	}
+}
+
+// noteSuccess records that a loop has just succeeded, or had nothing to do.
+func (m *relayMetrics) noteSuccess(loop string) {
+	m.lastSuccess.WithLabelValues(loop).SetToCurrentTime()
 }
 
 func newRelayMetrics(reg prometheus.Registerer) relayMetrics {
@@ -58,6 +79,10 @@ func newRelayMetrics(reg prometheus.Registerer) relayMetrics {
 		sweeps:      newCounter("relay_sweeps_total", "Passes through the outbox."),
 		backlog:     newGauge("relay_outbox_backlog", "Committed transactions in the outbox."),
 		oldest:      newGauge("relay_outbox_oldest_age_seconds", "Age of the oldest row in the outbox; 0 when it is empty."),
+		lastSuccess: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "relay_loop_last_success_timestamp_seconds",
+			Help: "When each background loop of the relay last succeeded, or had nothing to do, in seconds since 1970.",
+		}, []string{"loop"}),
 		delay: f.NewHistogram(prometheus.HistogramOpts{
 			Name: "relay_publish_delay_seconds",
 			Help: "Time from the commit of a transaction until its events are in the streams.",

@@ -177,6 +177,7 @@ func (r *Relay) Run(ctx context.Context) error {
 
 	defer stopDrainTimer()
 
+	r.metrics.startLoops()
 	var publishers, acknowledger sync.WaitGroup
 	publishers.Go(func() { r.publishOffers(ctx, working) })
 	publishers.Go(func() { r.keepSweeping(ctx) })

@@ -149,6 +149,7 @@ func (s *sweeper) runPass(ctx context.Context) error {
 
 	s.clearUnavailable()
 	s.lastGood = time.Now()
+	s.metrics.noteSuccess(loopSweep)
 	if watermarksDue {
 		s.moveWatermarks(ctx)
 	}

@@ -45,15 +45,21 @@ func (s *sweeper) moveWatermarks(ctx context.Context) {
 	_, _ = pipe.Exec(ctx) // each command has its own error
 
 	wentBack := false
+	failed := false
 	for i, cmd := range cmds {
 		found, err := cmd.Int64()
 		switch {
 		case err != nil: // a lasting failure shows when the relay publishes
+			failed = true
 		case found < s.watermarks[i]:
 			wentBack = true // keep the known watermark until a comparison has read the new one
 		default:
 			s.watermarks[i] = max(found, target)
 		}
+	}
+
+	if !failed {
+		s.metrics.noteSuccess(loopWatermarks)
 	}
 
 	if wentBack {
