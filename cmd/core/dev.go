@@ -93,6 +93,9 @@ func (c devCmd) Run(env *cli.Env) (err error) {
 		log:         log,
 		publisher:   publish.Config{MaxLen: devStreamLength, DedupTTL: devDedupTTL},
 	})
+	if ctx.Err() != nil {
+		return stopWhileStarting(core, err, log)
+	}
 	if err != nil {
 		return err
 	}

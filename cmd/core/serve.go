@@ -79,6 +79,9 @@ func (c serveCmd) Run(env *cli.Env) error {
 	defer func() { _ = admin.Close() }()
 
 	s, err := openStack(ctx, cfg)
+	if ctx.Err() != nil {
+		return stopWhileStarting(s, err, log)
+	}
 	if err != nil {
 		return err
 	}
@@ -96,6 +99,16 @@ func (c serveCmd) Run(env *cli.Env) error {
 	err = lifecycle.Run(ctx, append(stages, certificate.Run)...)
 	log.Info("core stopped")
 	return errors.Join(err, s.close())
+}
+
+// stopWhileStarting closes what openStack opened before the signal. The errors come from the signal,
+// or no longer matter.
+func stopWhileStarting(s *stack, openErr error, log *slog.Logger) error {
+	log.Info("core stopped while it started", "error", openErr)
+	if s == nil {
+		return nil
+	}
+	return s.close()
 }
 
 // stackConfig validates the flags and returns the settings of the stack, without its Redis client

@@ -95,6 +95,10 @@ func (c serveCmd) Run(env *cli.Env) error {
 	cfg.Logger = log
 	cfg.Tracer = tracer
 	g, err := gateway.New(ctx, rdb, core, verifier, cfg)
+	if ctx.Err() != nil {
+		log.Info("gateway stopped while it started", "error", err) // the signal has caused the error
+		return nil
+	}
 	if err != nil {
 		return err
 	}

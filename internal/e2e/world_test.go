@@ -99,9 +99,16 @@ func (w *world) startGateway(coreURL string, flags ...string) *server {
 
 func (s *server) baseURL() string { return "http://" + s.http }
 
-// startProcess runs the program and returns when it is ready. The test fails if the program's
-// output reports a data race or a panic.
+// startProcess runs the program and returns when it is ready.
 func (s *server) startProcess(flags ...string) {
+	s.w.Helper()
+	s.launchProcess(flags...)
+	s.waitUntilReady()
+}
+
+// launchProcess runs the program. The test fails if the program's output reports a data race or a
+// panic.
+func (s *server) launchProcess(flags ...string) {
 	s.w.Helper()
 	args := []string{
 		"serve",
@@ -120,7 +127,6 @@ func (s *server) startProcess(flags ...string) {
 	program := filepath.Join(programs, s.program)
 	s.process = testenv.StartProcess(s.w, s.w.TempDir(), program, append(args, flags...), env)
 	s.checkOutputAtCleanup()
-	s.waitUntilReady()
 }
 
 func (s *server) checkOutputAtCleanup() {

@@ -142,12 +142,18 @@ func (b *logBuffer) count(text string) int {
 func setOnAllConnections(t *testing.T, l *Ledger, statement string) {
 	t.Helper()
 	db := l.store.sharedQueries().db
+	var conns []*sql.Conn
+	defer func() {
+		for _, conn := range conns {
+			_ = conn.Close()
+		}
+	}()
 	for range db.Stats().MaxOpenConnections {
 		conn, err := db.Conn(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer func() { _ = conn.Close() }()
+		conns = append(conns, conn)
 		_, err = conn.ExecContext(t.Context(), statement)
 		if err != nil {
 			t.Fatal(err)

@@ -2,6 +2,7 @@ package wallet
 
 import (
 	"context"
+	"database/sql"
 	"embed"
 	"errors"
 	"fmt"
@@ -14,6 +15,8 @@ import (
 	"github.com/jmoiron/sqlx"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
+
+	"github.com/redroomrewards/realtime/pkg/wallet/internal/pgconn"
 )
 
 //go:embed migrations
@@ -52,7 +55,7 @@ func Migrate(ctx context.Context, databaseURL string) ([]MigrationStatus, error)
 	}
 	defer unlock()
 
-	err = m.prepareServer(ctx)
+	err = m.checkServer(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +102,7 @@ func Migrations(ctx context.Context, databaseURL string) ([]MigrationStatus, err
 	}
 	defer func() { _ = m.close() }()
 
-	err = m.prepareServer(ctx)
+	err = m.checkServer(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -184,12 +187,23 @@ func openMigrator(databaseURL string) (*migrator, error) {
 			return nil, err
 		}
 
-		return newMigrator(goose.DialectSQLite3, driver, sqliteDSN(dsn), "migrations/sqlite")
+		db, err := sqlx.Open(driverSQLite, sqliteDSN(dsn))
+		if err != nil {
+			return nil, errMalformedURL
+		}
+
+		return newMigrator(goose.DialectSQLite3, db, "migrations/sqlite")
 	}
 
 	dsn, err = withSettings(dsn, migrationSettings)
 	if err != nil {
 		return nil, err
+	}
+
+	connector := &pgconn.Connector{
+		DSN:      dsn,
+		Server:   &pgconn.Server{},
+		Settings: migrationLimits,
 	}
 
 	// The session lock makes a second migrator wait for the first one.
@@ -198,18 +212,16 @@ func openMigrator(databaseURL string) (*migrator, error) {
 		return nil, err
 	}
 
-	return newMigrator(goose.DialectPostgres, driver, dsn, "migrations/postgres", goose.WithSessionLocker(locker))
+	db := sqlx.NewDb(sql.OpenDB(connector), driverPostgres)
+	return newMigrator(goose.DialectPostgres, db, "migrations/postgres", goose.WithSessionLocker(locker))
 }
 
-func newMigrator(dialect goose.Dialect, driver, dsn, dir string, opts ...goose.ProviderOption) (*migrator, error) {
+// newMigrator returns a migrator that closes db.
+func newMigrator(dialect goose.Dialect, db *sqlx.DB, dir string, opts ...goose.ProviderOption) (*migrator, error) {
 	files, err := fs.Sub(migrations, dir)
 	if err != nil {
+		_ = db.Close()
 		return nil, err
-	}
-
-	db, err := sqlx.Open(driver, dsn)
-	if err != nil {
-		return nil, errMalformedURL
 	}
 
 	opts = append(opts, goose.WithTableName(versionTable))
@@ -222,8 +234,8 @@ func newMigrator(dialect goose.Dialect, driver, dsn, dir string, opts ...goose.P
 	return &migrator{provider: p, db: db}, nil
 }
 
-// migrationSettings are the settings of the connection that migrates. prepareServer adds its time
-// limits. RESET lock_timeout in a migration restores the one that is set here.
+// migrationSettings are the settings of a connection that migrates. RESET lock_timeout in a migration
+// restores the one that is set here.
 var migrationSettings = map[string]string{
 	"application_name": "realtime-migrate",
 	"connect_timeout":  "5",

@@ -7,24 +7,24 @@ import (
 	"github.com/jmoiron/sqlx"
 )
 
-// limitsOfMigrationsSQL sets the time limits of a session that migrates, whatever the server, the
-// role, the database and the URL say. A migration may take hours. Its lock timeout is short, because
-// later statements on a table wait behind a migration that waits for a lock on it. A failed
-// migration can be run again. A server does not have the settings of newer versions.
-const limitsOfMigrationsSQL = `SELECT count(set_config(name, CASE name WHEN 'lock_timeout' THEN '3s' ELSE '0' END, false)) FROM pg_settings
-	WHERE name IN ('lock_timeout', 'statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout')`
+// migrationLimits are the time limits of a session that migrates, whatever the server, the role, the
+// database and the URL say. A migration may take hours. Its lock timeout is short, because later
+// statements on a table wait behind a migration that waits for a lock on it. A failed migration can
+// be run again. If the process ends, the server ends the migration.
+var migrationLimits = map[string]string{
+	"lock_timeout":                        "3s",
+	"statement_timeout":                   "0",
+	"transaction_timeout":                 "0",
+	"idle_in_transaction_session_timeout": "0",
+	"idle_session_timeout":                "0",
+	"client_connection_check_interval":    "500ms",
+}
 
-// prepareServer sets the time limits of the connection. It returns ErrUnsuitableDatabase if the
-// server cannot hold a ledger. It does nothing on SQLite.
-func (m *migrator) prepareServer(ctx context.Context) error {
+// checkServer returns ErrUnsuitableDatabase if the server cannot hold a ledger. It does nothing on
+// SQLite.
+func (m *migrator) checkServer(ctx context.Context) error {
 	if m.db.DriverName() == driverSQLite {
 		return nil
-	}
-
-	m.db.SetMaxOpenConns(1) // the limits belong to the session
-	_, err := m.db.ExecContext(ctx, limitsOfMigrationsSQL)
-	if err != nil {
-		return fmt.Errorf("set time limits: %w", err)
 	}
 
 	server, err := readServer(ctx, m.db)
