@@ -26,11 +26,18 @@ const maxOutput = 1 << 20
 func StartProcess(t testing.TB, dir, program string, args, env []string) *Process {
 	t.Helper()
 
-	p := &Process{exited: make(chan struct{}), output: new(outputBuffer)}
 	cmd := exec.Command(program, args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), env...)
 	cmd.SysProcAttr = dieWithParent()
+	return startCommand(t, cmd)
+}
+
+// startCommand starts a command that is ready but for its output.
+func startCommand(t testing.TB, cmd *exec.Cmd) *Process {
+	t.Helper()
+
+	p := &Process{exited: make(chan struct{}), output: new(outputBuffer)}
 	cmd.Stdout = p.output
 	cmd.Stderr = p.output
 
@@ -52,7 +59,7 @@ func StartProcess(t testing.TB, dir, program string, args, env []string) *Proces
 	}()
 	err := <-started
 	if err != nil {
-		t.Fatalf("start %s: %v", program, err)
+		t.Fatalf("start %s: %v", cmd.Path, err)
 	}
 
 	p.process = cmd.Process
