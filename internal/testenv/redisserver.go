@@ -31,6 +31,15 @@ type Server struct {
 func RedisServer(t testing.TB, args ...string) *Server {
 	t.Helper()
 
+	s := &Server{t: t, program: findRedis(t), args: args, port: reservePort(t), dir: t.TempDir()}
+	s.Start()
+	return s
+}
+
+// findRedis returns the path of a redis-server.
+func findRedis(t testing.TB) string {
+	t.Helper()
+
 	program := os.Getenv("TEST_REDIS_SERVER")
 	if program == "" {
 		found, err := exec.LookPath("redis-server")
@@ -42,9 +51,7 @@ func RedisServer(t testing.TB, args ...string) *Server {
 		program = found
 	}
 
-	s := &Server{t: t, program: program, args: args, port: reservePort(t), dir: t.TempDir()}
-	s.Start()
-	return s
+	return program
 }
 
 // Addr returns the server's host:port. Start after Kill uses the same one.
