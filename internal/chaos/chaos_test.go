@@ -13,7 +13,7 @@ var (
 )
 
 const (
-	shortEpisode = 22 * time.Second
+	shortEpisode = 15 * time.Second
 	longEpisode  = time.Minute
 )
 

@@ -56,7 +56,7 @@ func (w *world) queryInt(query string) int64 {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	var n int64
-	err := w.db.QueryRowContext(ctx, query).Scan(&n)
+	err := w.database.db.QueryRowContext(ctx, query).Scan(&n)
 	if err != nil {
 		w.journal.note("%s: %v", query, err)
 		return -1
@@ -160,7 +160,7 @@ func (e *episode) checkEntry(entry redis.XMessage, histories map[string]*history
 func (e *episode) runVerify(flags ...string) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	args := append([]string{"verify", "--database-url", e.w.databaseURL, "--redis-url", e.w.redisURL, "--namespace", namespace}, flags...)
+	args := append([]string{"verify", "--database-url", e.w.database.url, "--redis-url", e.w.redisURL, "--namespace", namespace}, flags...)
 	output, err := exec.CommandContext(ctx, filepath.Join(programs, "core"), args...).CombinedOutput()
 	if err != nil {
 		e.w.journal.violate("core verify %v: %v\n%s", flags, err, lastBytes(string(output), 4000))

@@ -59,7 +59,8 @@ func runEpisode(t *testing.T, o episodeOptions) {
 func (e *episode) kinds() []*faultKind {
 	var all []*faultKind
 	all = append(all, processFaults()...)
-	all = append(all, dataFaults()...)
+	all = append(all, databaseFaults()...)
+	all = append(all, redisFaults()...)
 	all = append(all, networkFaults()...)
 	return append(all, singleRedisFaults()...)
 }
@@ -80,7 +81,8 @@ func (e *episode) startViewers() {
 // runSchedule injects faults until the time is over: one at a time and bursts of overlapping ones, in
 // turn. Each of them ends with the recovery of the whole system.
 func (e *episode) runSchedule(s *schedule, length time.Duration) {
-	for n := 0; time.Since(e.w.journal.start) < length && e.w.journal.violationCount() == 0; n++ {
+	began := time.Now()
+	for n := 0; time.Since(began) < length && e.w.journal.violationCount() == 0; n++ {
 		switch n % 4 {
 		case 2:
 			e.runBurst(mixedBurst, s.drawBurst(e, mixedBurst))
@@ -103,6 +105,15 @@ func (e *episode) runFault(f *fault) {
 	}
 	e.report.addFaults(f.kind, 1)
 	e.report.addRecovery(f.kind, e.recover())
+	e.restore(f)
+}
+
+// restore makes the fault possible again.
+func (e *episode) restore(f *fault) {
+	if f.restore != nil {
+		f.restore()
+		e.w.journal.note("restored after %s", f.kind)
+	}
 }
 
 // runBurst injects faults that overlap.
@@ -118,6 +129,9 @@ func (e *episode) runBurst(b burst, list []timedFault) {
 		e.report.addFaults(f.kind, 1)
 	}
 	e.report.addRecovery(b.name, e.recover())
+	for _, f := range list {
+		e.restore(f.fault)
+	}
 }
 
 // recovery is how long the system takes after the end of a fault.

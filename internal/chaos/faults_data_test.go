@@ -10,13 +10,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// dataFaults are the faults of Postgres and Redis that need no other servers.
-func dataFaults() []*faultKind {
+// redisFaults are the faults of what Redis holds, of its settings and its connections.
+func redisFaults() []*faultKind {
 	const second = time.Second
 	return []*faultKind{
-		{name: "end connections of Postgres", isSmall: true, plan: func(e *episode, _ *rand.Rand) fault {
-			return fault{target: "postgres", inject: e.endBackends}
-		}},
 		{name: "end connections of Redis", isSmall: true, plan: func(e *episode, _ *rand.Rand) fault {
 			return e.redisFault("CLIENT", "KILL", "TYPE", "normal")
 		}},
@@ -70,17 +67,6 @@ func (e *episode) losing(f fault) fault {
 		inject()
 	}
 	return f
-}
-
-// endBackends ends all connections to the ledger's database.
-func (e *episode) endBackends() {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	_, err := e.w.db.ExecContext(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-		WHERE datname = current_database() AND pid <> pg_backend_pid()`)
-	if err != nil {
-		e.w.journal.note("end the connections of Postgres: %v", err)
-	}
 }
 
 // redisFault sends a command to Redis. Under other faults it may fail.

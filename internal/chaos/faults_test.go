@@ -17,6 +17,10 @@ type fault struct {
 	hold   time.Duration
 	inject func()
 	heal   func() // nil: the fault needs no end
+
+	// restore makes the fault possible again, after the recovery was measured. A burst has at most
+	// one fault that needs it.
+	restore func()
 }
 
 func (f *fault) String() string { return fmt.Sprintf("%s: %s for %s", f.kind, f.target, f.hold) }
@@ -50,7 +54,7 @@ func processFaults() []*faultKind {
 			return killFault(pickProgram(r, e.w.cores))
 		}},
 		{name: "kill a gateway", maxHold: second, plan: func(e *episode, r *rand.Rand) fault {
-			return e.killGatewayFault(r)
+			return killFault(pickProgram(r, e.w.gateways))
 		}},
 		{name: "suspend a core", minHold: second / 10, maxHold: 3 * second, plan: func(e *episode, r *rand.Rand) fault {
 			return suspendFault(pickProgram(r, e.w.cores))
@@ -63,16 +67,13 @@ func processFaults() []*faultKind {
 			return fault{target: p.name, inject: p.terminate, heal: p.start}
 		}},
 		{name: "stop a gateway", maxHold: second, plan: func(e *episode, r *rand.Rand) fault {
-			i := r.IntN(len(e.w.gateways))
-			p := e.w.gateways[i]
-			return fault{target: p.name, inject: func() { p.terminate(); e.load.seen.forget(i) }, heal: p.start}
+			p := pickProgram(r, e.w.gateways)
+			return fault{target: p.name, inject: p.terminate, heal: p.start}
 		}},
 		{name: "drain a gateway", minHold: second, maxHold: 2 * second, plan: func(e *episode, r *rand.Rand) fault {
-			i := r.IntN(len(e.w.gateways))
-			p := e.w.gateways[i]
+			p := pickProgram(r, e.w.gateways)
 			heal := func() {
 				p.terminate()
-				e.load.seen.forget(i)
 				p.start()
 			}
 			return fault{target: p.name, inject: func() { e.callAdmin(p, "/admin/drain", nil) }, heal: heal}
@@ -89,16 +90,6 @@ func processFaults() []*faultKind {
 func pickProgram(r *rand.Rand, list []*program) *program { return list[r.IntN(len(list))] }
 
 func killFault(p *program) fault { return fault{target: p.name, inject: p.kill, heal: p.start} }
-
-func (e *episode) killGatewayFault(r *rand.Rand) fault {
-	i := r.IntN(len(e.w.gateways))
-	f := killFault(e.w.gateways[i])
-	f.inject = func() {
-		e.w.gateways[i].kill()
-		e.load.seen.forget(i)
-	}
-	return f
-}
 
 func suspendFault(p *program) fault { return fault{target: p.name, inject: p.suspend, heal: p.resume} }
 

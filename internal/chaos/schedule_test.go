@@ -56,8 +56,13 @@ type timedFault struct {
 func (s *schedule) drawBurst(e *episode, b burst) []timedFault {
 	var list []timedFault
 	busy := map[string]time.Duration{} // by target, until when
+	needsRestore := false
 	add := func(kind *faultKind) {
 		f := timedFault{time.Duration(s.rand.Int64N(int64(b.length))), kind.newFault(e, s.rand)}
+		if f.restore != nil && needsRestore {
+			return
+		}
+		needsRestore = needsRestore || f.restore != nil
 		until, found := busy[f.target]
 		if found {
 			f.at = max(f.at, until)

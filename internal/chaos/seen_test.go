@@ -15,42 +15,30 @@ type seenBalances struct {
 
 func newSeenBalances() *seenBalances { return &seenBalances{seqs: map[string]int64{}} }
 
-func seenKey(gateway int, account string) string { return fmt.Sprint(gateway, " ", account) }
+// seenKey names an account at one process of a gateway. Another process may be behind at first.
+func seenKey(p *program, starts int, account string) string {
+	return fmt.Sprint(p.name, " ", starts, " ", account)
+}
 
-// add records that the gateway has delivered an event.
-func (s *seenBalances) add(gateway int, account string, seq int64) {
+// add records that a process of the gateway has delivered an event.
+func (s *seenBalances) add(p *program, starts int, account string, seq int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	key := seenKey(gateway, account)
+	key := seenKey(p, starts, account)
 	s.seqs[key] = max(s.seqs[key], seq)
 }
 
-func (s *seenBalances) newest(gateway int, account string) int64 {
+func (s *seenBalances) newest(p *program, starts int, account string) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.seqs[seenKey(gateway, account)]
-}
-
-// forget forgets what a gateway has delivered, because its process has ended.
-func (s *seenBalances) forget(gateway int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for key := range s.seqs {
-		var number int
-		var account string
-		_, _ = fmt.Sscan(key, &number, &account) // seenKey wrote it
-		if number == gateway {
-			delete(s.seqs, key)
-		}
-	}
+	return s.seqs[seenKey(p, starts, account)]
 }
 
 // readGateway reads a balance from a gateway. It must be part of the history, and not older than what
 // the gateway has delivered.
-func (l *load) readGateway(account string, gateway int) {
-	p := l.w.gateways[gateway]
+func (l *load) readGateway(account string, p *program) {
 	starts := p.startCount()
-	atLeast := l.seen.newest(gateway, account)
+	atLeast := l.seen.newest(p, starts, account)
 	got := &read{account: account, source: p.name, began: l.since()}
 	status, body := l.w.get("http://"+p.public+"/v1/accounts/"+account+"/balance", l.token, 5*time.Second)
 	got.ended = l.since()

@@ -29,8 +29,9 @@ type viewer struct {
 
 	mu          sync.Mutex // protects the fields below
 	states      map[string]*viewerState
-	gateway     int    // of the present connection
-	lastEventID string // of the server-sent events
+	gateway     *program // of the present connection
+	starts      int      // of the gateway, before the connection
+	lastEventID string   // of the server-sent events
 	connections int
 	resyncs     int
 }
@@ -89,7 +90,7 @@ type subscribedAccount struct {
 // startViewer starts a viewer and returns when it has a state of each account.
 func startViewer(w *world, l *load, name string, o viewerOptions, accounts []string) *viewer {
 	w.Helper()
-	v := &viewer{w: w, load: l, name: name, accounts: accounts, options: o, states: map[string]*viewerState{}, gateway: o.first}
+	v := &viewer{w: w, load: l, name: name, accounts: accounts, options: o, states: map[string]*viewerState{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	v.cancel = cancel
 	v.ended = make(chan struct{})
@@ -130,11 +131,12 @@ func (v *viewer) keepConnected(ctx context.Context) {
 		run = v.runEventStream
 	}
 	for n := v.options.first; ctx.Err() == nil; n++ {
-		number := n % len(v.w.gateways)
+		gateway := v.w.gateways[n%len(v.w.gateways)]
 		v.mu.Lock()
-		v.gateway = number
+		v.gateway = gateway
+		v.starts = gateway.startCount()
 		v.mu.Unlock()
-		_ = run(ctx, v.w.gateways[number]) // under faults every connection may end
+		_ = run(ctx, gateway) // under faults every connection may end
 		pause(50 * time.Millisecond)
 	}
 }
@@ -236,7 +238,7 @@ func (v *viewer) setState(s *viewerState, b *balance, seq int64, chain string) {
 		"earned":    b.EarnedBalance,
 	}
 	s.shown = append(s.shown, shownState{s.position, s.balanceList(), true, s.changes})
-	v.load.seen.add(v.gateway, b.Account, seq)
+	v.load.seen.add(v.gateway, v.starts, b.Account, seq)
 }
 
 // handleEvent keeps an event. It must be the account's next one and follow from the balance before.
@@ -264,5 +266,5 @@ func (v *viewer) handleEvent(f *frame) {
 		s.balances[e.BalanceState] = e.BalanceAfter
 	}
 	s.shown = append(s.shown, shownState{s.position, s.balanceList(), false, s.changes})
-	v.load.seen.add(v.gateway, f.Account, f.Seq)
+	v.load.seen.add(v.gateway, v.starts, f.Account, f.Seq)
 }

@@ -55,7 +55,7 @@ func (wk *worker) step() {
 	case n < 92:
 		l.readCore(wk.pick(l.accounts()), l.w.cores[wk.rand.IntN(len(l.w.cores))])
 	default:
-		l.readGateway(wk.pick(l.accounts()), wk.rand.IntN(len(l.w.gateways)))
+		l.readGateway(wk.pick(l.accounts()), l.w.gateways[wk.rand.IntN(len(l.w.gateways))])
 	}
 }
 

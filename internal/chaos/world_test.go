@@ -1,19 +1,16 @@
 package chaos
 
 import (
-	"database/sql"
 	"net"
 	"net/http"
 	"net/url"
 	"testing"
 	"time"
 
-	_ "github.com/lib/pq"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/testenv"
-	"github.com/redroomrewards/realtime/internal/testenv/ledgerdb"
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
@@ -35,11 +32,10 @@ type world struct {
 	redis    *testenv.Server
 	links    []*link // all proxies
 
-	databaseURL string // without a proxy
-	redisURL    string // without a proxy
-	db          *sql.DB
-	rdb         redis.UniversalClient // without a proxy
-	http        *http.Client
+	database *database
+	redisURL string                // without a proxy
+	rdb      redis.UniversalClient // without a proxy
+	http     *http.Client
 }
 
 // link is a proxy between two parts of the world.
@@ -51,18 +47,14 @@ type link struct {
 // newWorld starts all servers and programs, and returns when the programs are ready.
 func newWorld(t *testing.T, j *journal) *world {
 	t.Helper()
-	w := &world{T: t, journal: j, databaseURL: ledgerdb.Postgres(t)}
+	w := &world{T: t, journal: j}
 	transport := &http.Transport{MaxIdleConnsPerHost: 16, ResponseHeaderTimeout: patience}
 	w.http = &http.Client{Transport: transport, Timeout: patience}
 	t.Cleanup(transport.CloseIdleConnections)
+	w.database = w.newDatabase()
 	w.redis = testenv.RedisServer(t)
 	w.redisURL = w.redis.URL()
 	var err error
-	w.db, err = sql.Open("postgres", w.databaseURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = w.db.Close() })
 	w.rdb, err = redisconn.Open(w.redis.URL())
 	if err != nil {
 		t.Fatal(err)
@@ -90,9 +82,14 @@ func (w *world) programs() []*program {
 // addLink starts a proxy to an address and returns the address of the proxy.
 func (w *world) addLink(name, target string) string {
 	w.Helper()
+	return w.newLink(name, target).proxy.Addr()
+}
+
+func (w *world) newLink(name, target string) *link {
+	w.Helper()
 	l := &link{name: name, proxy: testenv.NewProxy(w, target)}
 	w.links = append(w.links, l)
-	return l.proxy.Addr()
+	return l
 }
 
 // addLinkURL starts a proxy to the server of a URL and returns the URL that leads through the proxy.
@@ -113,7 +110,7 @@ func (w *world) addLinkURL(name, serverURL string) string {
 func (w *world) newCore(name string) *program {
 	p := w.newProgram(name, "core")
 	p.args = append(p.args,
-		"--database-url", w.addLinkURL(name+" to postgres", w.databaseURL),
+		"--database-url", pointsURL(w.addLink(name+" to postgres", w.database.primary.Addr())),
 		"--redis-url", w.addLinkURL(name+" to redis", w.redis.URL()),
 	)
 	return p
