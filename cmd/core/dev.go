@@ -12,6 +12,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/cli"
 	"github.com/redroomrewards/realtime/internal/coreclient"
 	"github.com/redroomrewards/realtime/internal/gateway"
+	"github.com/redroomrewards/realtime/internal/httpserver"
 	"github.com/redroomrewards/realtime/internal/lifecycle"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/bus/publish"
@@ -29,6 +30,7 @@ type devCmd struct {
 	Traffic            float64 `default:"0" help:"Random operations a second: credits, holds, settlements, refunds."`
 	JWTHS256Secret     string  `name:"jwt-hs256-secret" default:"${devSecret}" help:"Secret to sign tokens with. The default is public: use it on this machine only."`
 	JWTHS256SecretFile string  `name:"jwt-hs256-secret-file" placeholder:"FILE" help:"File with the secret."`
+	AllowRemote        bool    `help:"Listen on addresses that other machines can reach, although the default secret is public and the embedded Redis has no password. Everyone who reaches them can change all balances."`
 	LogLevel           string  `default:"warn" enum:"debug,info,warn,error" help:"Lowest level to log: ${enum}." group:"Logs"`
 	LogFormat          string  `default:"auto" enum:"auto,json,text" help:"Format of log lines: ${enum}. auto is text on a terminal and json elsewhere." group:"Logs"`
 }
@@ -69,6 +71,15 @@ func (c devCmd) Run(env *cli.Env) (err error) {
 	if c.Traffic < 0 || c.Traffic > maxTraffic {
 		return cli.Usage("--traffic", "must be from 0 to %d, got %v", maxTraffic, c.Traffic)
 	}
+	err = c.validateAddresses()
+	if err != nil {
+		return err
+	}
+	unlock, err := c.lockData()
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	l, err := c.openListeners(ctx)
 	defer l.close()
 	if err != nil {
@@ -90,6 +101,7 @@ func (c devCmd) Run(env *cli.Env) (err error) {
 		keys:        bus.Keys{}.WithDefaults(),
 		verifier:    verifier,
 		stopTimeout: devStopTimeout,
+		ownHostOnly: true,
 		log:         log,
 		publisher:   publish.Config{MaxLen: devStreamLength, DedupTTL: devDedupTTL},
 	})
@@ -116,6 +128,7 @@ func (c devCmd) Run(env *cli.Env) (err error) {
 		TailBlock:      devTailBlock,
 		StopTimeout:    devStopTimeout,
 		CloseTimeout:   devStopTimeout,
+		OwnHostOnly:    true,
 		Logger:         log,
 		Observe:        d.observeBatch,
 	})
@@ -136,14 +149,43 @@ func (c devCmd) Run(env *cli.Env) (err error) {
 	return lifecycle.Run(ctx, stages...)
 }
 
+// validateAddresses refuses addresses that other machines can reach, unless that is allowed.
+func (c devCmd) validateAddresses() error {
+	if c.AllowRemote {
+		return nil
+	}
+
+	isPublic := c.JWTHS256Secret == cli.DevSecret
+	for _, listener := range c.listenerFlags() {
+		if isPublic && !httpserver.IsLoopbackAddress(listener.address) {
+			return cli.Usage(listener.flag, "must be a loopback address, because the secret is public; got %s; "+
+				"use another secret, or --allow-remote to listen there nevertheless", listener.address)
+		}
+	}
+	if !httpserver.IsLoopbackAddress(c.Redis) {
+		return cli.Usage("--redis", "must be a loopback address, because the embedded Redis has no password; got %s; "+
+			"use --allow-remote to listen there nevertheless", c.Redis)
+	}
+	return nil
+}
+
+// lockData creates --data and keeps other processes from using it until unlock.
+func (c devCmd) lockData() (unlock func(), err error) {
+	err = os.MkdirAll(c.Data, 0o700)
+	if err != nil {
+		return nil, fmt.Errorf("--data: %w", err)
+	}
+	unlock, err = lockDirectory(c.Data)
+	if err != nil {
+		return nil, fmt.Errorf("--data: %w", err)
+	}
+	return unlock, nil
+}
+
 // migrateDatabase creates the ledger in --data, or migrates it, and returns its URL.
 func (c devCmd) migrateDatabase(ctx context.Context) (string, error) {
-	err := os.MkdirAll(c.Data, 0o700)
-	if err != nil {
-		return "", fmt.Errorf("--data: %w", err)
-	}
 	database := "sqlite:" + filepath.Join(c.Data, devDatabase)
-	_, err = wallet.Migrate(ctx, database)
+	_, err := wallet.Migrate(ctx, database)
 	if err != nil {
 		return "", fmt.Errorf("--data: %w", err)
 	}

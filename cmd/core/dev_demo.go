@@ -124,6 +124,8 @@ func (d *demo) addPages(core *stack, gw *gateway.Gateway) error {
 	core.api.Handle("GET /{$}", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Content-Security-Policy", d.pagePolicy())
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(page))
 	}))
 	gw.Handle("GET /{$}", http.RedirectHandler(d.coreURL+"/", http.StatusFound))

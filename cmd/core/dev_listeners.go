@@ -20,24 +20,31 @@ type listeners struct {
 	redis        *miniredis.Miniredis
 }
 
+// listenerFlag is an address of an HTTP listener, and the flag that sets it.
+type listenerFlag struct {
+	flag    string
+	address string
+}
+
+func (c devCmd) listenerFlags() [4]listenerFlag {
+	return [...]listenerFlag{
+		{"--http", c.HTTP},
+		{"--gateway", c.Gateway},
+		{"--admin", c.Admin},
+		{"--gateway-admin", c.GatewayAdmin},
+	}
+}
+
 // openListeners opens the listeners. On an error it returns those that are open.
 func (c devCmd) openListeners(ctx context.Context) (*listeners, error) {
 	l := &listeners{}
-	for _, listener := range []struct {
-		flag    string
-		address string
-		target  *net.Listener
-	}{
-		{"--http", c.HTTP, &l.http},
-		{"--gateway", c.Gateway, &l.gateway},
-		{"--admin", c.Admin, &l.admin},
-		{"--gateway-admin", c.GatewayAdmin, &l.gatewayAdmin},
-	} {
+	targets := [...]*net.Listener{&l.http, &l.gateway, &l.admin, &l.gatewayAdmin}
+	for i, listener := range c.listenerFlags() {
 		ln, err := httpserver.Listen(ctx, listener.flag, listener.address)
 		if err != nil {
 			return l, err
 		}
-		*listener.target = ln
+		*targets[i] = ln
 	}
 
 	m := miniredis.NewMiniRedis()

@@ -35,6 +35,7 @@ type stackConfig struct {
 	maxConns    int            // connections to Postgres for commits, the relay and housekeeping
 	maxReads    int            // database connections for reads, and reads that run at the same time
 	maxOpen     int            // open connections to the HTTP API; 0: not limited
+	ownHostOnly bool           // refuse requests whose Host is a name of another machine
 	publisher   publish.Config // Keys and Registerer are set by openStack
 	drainDelay  time.Duration  // time between /readyz turning to 503 and the end of new requests
 	stopTimeout time.Duration  // time for running requests, and then for the publishing of their events
@@ -85,6 +86,7 @@ func (s *stack) registerAdmin() {
 	// The ledger is right, and the core repairs Redis. Out of service it could not even commit.
 	s.admin.AddCheck(httpserver.Check{Name: "history", Ping: s.core.CheckHistory, Degrades: true})
 	s.admin.AddKeys(s.cfg.verifier)
+	s.admin.AddProfiles(s.cfg.verifier)
 	coreadmin.New(coreadmin.Config{
 		Ledger:     s.core.Ledger,
 		Redis:      s.cfg.rdb,
@@ -114,13 +116,16 @@ func (s *stack) serveAPI(ctx context.Context, ln net.Listener) error {
 	return httpserver.Serve(ctx, ln, httpserver.Recover(s.api, s.cfg.log), httpserver.Config{
 		MaxConnections: s.cfg.maxOpen,
 		MaxRequests:    s.cfg.maxOpen, // one for each connection of HTTP/1
+		OwnHostOnly:    s.cfg.ownHostOnly,
 		StopTimeout:    s.cfg.stopTimeout,
 		Logger:         s.cfg.log,
 	})
 }
 
 func (s *stack) serveAdmin(ctx context.Context, ln net.Listener) error {
-	return httpserver.Serve(ctx, ln, httpserver.Recover(s.admin, s.cfg.log), httpserver.AdminConfig(s.cfg.log))
+	cfg := httpserver.AdminConfig(s.cfg.log)
+	cfg.OwnHostOnly = s.cfg.ownHostOnly
+	return httpserver.Serve(ctx, ln, httpserver.Recover(s.admin, s.cfg.log), cfg)
 }
 
 // awaitDrain makes /readyz answer 503 when ctx ends, and returns after the drain delay.

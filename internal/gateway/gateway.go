@@ -51,6 +51,7 @@ type Config struct {
 	DrainWindow    time.Duration    // clients of a draining gateway reconnect spread over it. Defaults to 10 s; negative: at once.
 	StopTimeout    time.Duration    // time for running requests to finish. Defaults to 10 s.
 	CloseTimeout   time.Duration    // time for clients to complete the close handshake. Defaults to 3 s.
+	OwnHostOnly    bool             // refuse requests whose Host is a name of another machine.
 	Logger         *slog.Logger     // Defaults to slog.Default().
 	Observe        func(tail.Batch) // called with each batch before clients get it. Defaults to none.
 	Tracer         trace.Tracer     // Defaults to no traces.
@@ -195,13 +196,16 @@ func (g *Gateway) Stages(public, admin net.Listener) []func(context.Context) err
 
 func (g *Gateway) servePublic(ctx context.Context, ln net.Listener) error {
 	return httpserver.Serve(ctx, ln, httpserver.Recover(g.mux, g.cfg.Logger), httpserver.Config{
+		OwnHostOnly: g.cfg.OwnHostOnly,
 		StopTimeout: g.cfg.StopTimeout,
 		Logger:      g.cfg.Logger,
 	})
 }
 
 func (g *Gateway) serveAdmin(ctx context.Context, ln net.Listener) error {
-	return httpserver.Serve(ctx, ln, httpserver.Recover(g.admin, g.cfg.Logger), httpserver.AdminConfig(g.cfg.Logger))
+	cfg := httpserver.AdminConfig(g.cfg.Logger)
+	cfg.OwnHostOnly = g.cfg.OwnHostOnly
+	return httpserver.Serve(ctx, ln, httpserver.Recover(g.admin, g.cfg.Logger), cfg)
 }
 
 // drainHub disconnects the clients when the process stops, or when the admin API starts a drain.

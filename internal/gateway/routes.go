@@ -79,6 +79,7 @@ func (g *Gateway) registerChecks() {
 	// tokens.
 	g.admin.AddCheck(httpserver.Check{Name: "control", Ping: g.control.checkChannel})
 	g.admin.AddKeys(g.verifier)
+	g.admin.AddProfiles(revocationVerifier{g})
 }
 
 // checkStreams reports whether all streams are being read and are those that the core writes.

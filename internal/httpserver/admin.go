@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/http/pprof"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,8 +26,8 @@ type Check struct {
 	Degrades bool
 }
 
-// Admin is the handler of the admin listener. It serves /healthz, /readyz, /metrics, /debug/pprof/
-// and the routes that Handle adds.
+// Admin is the handler of the admin listener. It serves /healthz, /readyz, /metrics, the
+// profiles of AddProfiles and the routes that Handle adds.
 type Admin struct {
 	Registry *prometheus.Registry
 	checks   []Check
@@ -56,11 +55,6 @@ func NewAdmin(checks ...Check) *Admin {
 	}))
 	a.Handle("GET /readyz", http.HandlerFunc(a.serveReadiness))
 	a.Handle("GET /metrics", promhttp.HandlerFor(a.Registry, promhttp.HandlerOpts{}))
-	a.mux.HandleFunc("/debug/pprof/", pprof.Index)
-	a.mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
-	a.mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	a.mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-	a.mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	a.mux.HandleFunc("/", refuseUnknownPath)
 	return a
 }

@@ -25,6 +25,7 @@ type Config struct {
 	MaxConnections    int           // limits the open connections, except hijacked ones. 0 does not limit them.
 	MaxRequests       int           // limits the requests that run at the same time. 0 does not limit them.
 	ReservedFiles     int           // file descriptors that are kept for connections while the process has no others. Defaults to none.
+	OwnHostOnly       bool          // refuses requests whose Host is a name of another machine.
 	StopTimeout       time.Duration // limits how long a stop waits for running requests. Defaults to 10 s.
 	Logger            *slog.Logger  // Defaults to slog.Default().
 }
@@ -82,6 +83,9 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, cfg Config) err
 	defer cancelRequests()
 	if cfg.MaxRequests > 0 {
 		h = limitRequests(h, cfg.MaxRequests)
+	}
+	if cfg.OwnHostOnly {
+		h = requireOwnHost(h)
 	}
 	accepting := &descriptorListener{
 		Listener: ln,
