@@ -83,6 +83,8 @@ func (s *stack) registerAdmin() {
 	// Without Redis the core continues to commit. Taking it out of service would turn a delay into
 	// an outage.
 	s.admin.AddCheck(httpserver.Check{Name: "redis", Ping: s.core.CheckRedis, Degrades: true})
+	// The partitions that can be written are served.
+	s.admin.AddCheck(httpserver.Check{Name: "partitions", Ping: s.core.CheckPartitions, Degrades: true})
 	// The ledger is right, and the core repairs Redis. Out of service it could not even commit.
 	s.admin.AddCheck(httpserver.Check{Name: "history", Ping: s.core.CheckHistory, Degrades: true})
 	s.admin.AddKeys(s.cfg.verifier)

@@ -251,5 +251,15 @@ func (c *Core) CheckHistory(context.Context) error {
 	return c.relay.CheckHistory()
 }
 
+// CheckPartitions returns an error that names the partitions to which events cannot be published at
+// the moment, because a part of Redis does not answer or refuses writes. Their events wait in the
+// ledger. With Config.Memory it always returns nil.
+func (c *Core) CheckPartitions(context.Context) error {
+	if c.relay == nil {
+		return nil
+	}
+	return c.relay.CheckPartitions()
+}
+
 // Close closes the ledger, and Redis if Open opened it. Call it after Run has returned.
 func (c *Core) Close() error { return errors.Join(c.Ledger.Close(), c.closeRDB()) }

@@ -3,6 +3,7 @@ package realtime_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
+	"github.com/redroomrewards/realtime/pkg/bus/relay"
 	"github.com/redroomrewards/realtime/pkg/realtime"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
@@ -133,6 +135,61 @@ func TestCacheIsNeverStale(t *testing.T) {
 		}
 		if balance.Seq < seq {
 			t.Errorf("got a balance with seq %d, want at least %d", balance.Seq, seq)
+		}
+	}
+}
+
+// The checks of a core say which partitions are away, and that accounts are being compared.
+func TestChecksNameWhatIsWrong(t *testing.T) {
+	redisURL, namespace := testenv.Redis(t)
+	keys := bus.Keys{Namespace: namespace, Partitions: 4}.WithDefaults()
+	rdb, err := redisconn.Open(redisURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rdb.Close()
+	partition := keys.Partition("user:u1")
+	stream := keys.Stream(partition)
+	err = rdb.Set(t.Context(), stream, "no stream", 0).Err()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = rdb.Set(t.Context(), keys.Forked(), "another core's comparison", 0).Err()
+	if err != nil {
+		t.Fatal(err)
+	}
+	subscription, _ := collectSeqs()
+	core, stop := startCore(t, realtime.Config{RedisURL: redisURL, Keys: keys, Group: "g"}, subscription)
+	defer stop()
+
+	commitCredit(t, core, "a")
+	want := fmt.Sprintf("1 of 4 partitions cannot be written, and their events wait in the outbox: %d", partition)
+	awaitCheck(t, core.CheckPartitions, func(err error) bool { return err != nil && err.Error() == want })
+	awaitCheck(t, core.CheckHistory, func(err error) bool { return errors.Is(err, relay.ErrHistory) })
+	err = rdb.Del(t.Context(), stream).Err()
+	if err != nil {
+		t.Fatal(err)
+	}
+	isNil := func(err error) bool { return err == nil }
+	awaitCheck(t, core.CheckPartitions, isNil)
+	awaitCheck(t, core.CheckHistory, isNil)
+}
+
+// awaitCheck calls a check until its error is the wanted one.
+func awaitCheck(t *testing.T, check func(context.Context) error, isWanted func(error) bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	timeout := time.After(20 * time.Second)
+	for {
+		err := check(t.Context())
+		if isWanted(err) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-timeout:
+			t.Fatalf("got error %v for 20 s", err)
 		}
 	}
 }

@@ -23,6 +23,9 @@ type relayMetrics struct {
 	oldest      prometheus.Gauge
 	delay       prometheus.Histogram
 	lastSuccess *prometheus.GaugeVec // by loop
+
+	partitionsWritable prometheus.Gauge
+	partitionsFailing  prometheus.Gauge
 }
 
 // The values of the label loop.
@@ -55,7 +58,14 @@ func newRelayMetrics(reg prometheus.Registerer) relayMetrics {
 		return f.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
 	}
 
+	partitions := f.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "relay_partitions",
+		Help: "Partitions by state: writable, or failing: the last write failed, and the events wait in the outbox.",
+	}, []string{"state"})
+
 	return relayMetrics{
+		partitionsWritable: partitions.WithLabelValues("writable"),
+		partitionsFailing:  partitions.WithLabelValues("failing"),
 		published: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "wallet_event_published_total",
 			Help: "Ledger events that this process wrote to the streams. An event with two parties counts once.",

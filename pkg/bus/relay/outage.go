@@ -2,7 +2,9 @@ package relay
 
 import (
 	"errors"
+	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/bus/publish"
@@ -36,6 +38,10 @@ func (r *Relay) markUnavailable(partitions map[int]bool, anyAnswered bool, err e
 	}
 
 	maps.Copy(r.unavailable, partitions)
+	for partition := range partitions {
+		r.setFailingLocked(partition, true)
+	}
+
 	down := len(r.unavailable) == r.keys.Partitions
 	if down {
 		r.unavailable = nil
@@ -72,6 +78,7 @@ func (r *Relay) recordAvailability(pubs []publish.Publication, outcomes []publis
 		default:
 			anyAnswered = true
 			delete(r.unavailable, partition)
+			r.setFailingLocked(partition, false)
 		}
 	}
 
@@ -102,6 +109,39 @@ func (r *Relay) clearUnavailable() {
 	r.mu.Lock()
 	r.unavailable = nil
 	r.mu.Unlock()
+}
+
+// setFailing records whether the last write to a partition failed.
+func (r *Relay) setFailing(partition int, fails bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.setFailingLocked(partition, fails)
+}
+
+func (r *Relay) setFailingLocked(partition int, fails bool) {
+	if fails {
+		r.failing[partition] = true
+	} else {
+		delete(r.failing, partition)
+	}
+
+	r.metrics.partitionsFailing.Set(float64(len(r.failing)))
+	r.metrics.partitionsWritable.Set(float64(r.keys.Partitions - len(r.failing)))
+}
+
+// CheckPartitions returns an error that names the partitions whose last write failed. Their events
+// wait in the outbox. The relay writes to each partition at least every Config.Check.
+func (r *Relay) CheckPartitions() error {
+	r.mu.Lock()
+	failing := slices.Collect(maps.Keys(r.failing))
+	r.mu.Unlock()
+
+	if len(failing) == 0 {
+		return nil
+	}
+
+	return fmt.Errorf("%d of %d partitions cannot be written, and their events wait in the outbox: %s",
+		len(failing), r.keys.Partitions, bus.FormatPartitions(failing))
 }
 
 // isInPartitions reports whether the update belongs to one of the partitions.

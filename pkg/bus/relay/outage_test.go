@@ -84,14 +84,14 @@ func TestOtherMasterIsServedWhileOneIsDown(t *testing.T) {
 	})
 }
 
-func testOneMasterDown(t *testing.T, stopServer, startServer func(*testenv.Server)) {
-	// The cluster client assigns each of two separate servers one half of the slots.
+// openTwoServers returns a client of a cluster that assigns each of two separate servers one half of
+// the slots.
+func openTwoServers(t *testing.T) (*redis.ClusterClient, [2]*testenv.Server) {
+	t.Helper()
 	var servers [2]*testenv.Server
-	var direct [2]redis.UniversalClient
 	var slots []redis.ClusterSlot
 	for i := range servers {
 		servers[i] = testenv.RedisServer(t)
-		direct[i] = streamtest.Open(t, servers[i].URL())
 		slots = append(slots, redis.ClusterSlot{
 			Start: i * 8192,
 			End:   i*8192 + 8191,
@@ -108,9 +108,16 @@ func testOneMasterDown(t *testing.T, stopServer, startServer func(*testenv.Serve
 		ContextTimeoutEnabled: true,
 	})
 	t.Cleanup(func() { _ = rdb.Close() })
+	return rdb, servers
+}
+
+func testOneMasterDown(t *testing.T, stopServer, startServer func(*testenv.Server)) {
+	rdb, servers := openTwoServers(t)
+	direct := [2]redis.UniversalClient{streamtest.Open(t, servers[0].URL()), streamtest.Open(t, servers[1].URL())}
 	keys := bus.Keys{}.WithDefaults()
 	src := newMemorySource()
-	r, _ := startRelay(t, src, rdb, keys, relay.Config{Page: 16, MaxBatch: 16})
+	reg := prometheus.NewRegistry()
+	r, _ := startRelay(t, src, rdb, keys, relay.Config{Page: 16, MaxBatch: 16, Registerer: reg})
 	for i := range 100 {
 		src.commitAndOffer(r, 1, fmt.Sprint("user:", i))
 	}
@@ -137,9 +144,48 @@ func testOneMasterDown(t *testing.T, stopServer, startServer func(*testenv.Serve
 	for i := range 3 {
 		waitForSeqs(t, direct[0], keys, on[0][i], 1, 51)
 	}
+	// Some of these partitions have no events.
+	want := "32 of 64 partitions cannot be written, and their events wait in the outbox: 32 to 63"
+	streamtest.WaitFor(t, want, func() bool {
+		err := r.CheckPartitions()
+		return err != nil && err.Error() == want
+	})
+	if got := streamtest.SumMetric(t, reg, "relay_partitions"); got != 64 {
+		t.Errorf("got relay_partitions %v in all states, want 64", got)
+	}
 	startServer(servers[1])
+	streamtest.WaitFor(t, "all partitions can be written", func() bool { return r.CheckPartitions() == nil })
 	streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
 	waitForSeqs(t, direct[0], keys, on[0][2], 1, 51)
 	waitForSeqs(t, direct[1], keys, on[1][0], 1, 61)
 	waitForSeqs(t, direct[1], keys, on[1][9], 1, 11)
+}
+
+// TestSweepReadsAPartOfTheOutboxWhileAPartitionIsAway fills the outbox with rows that cannot be
+// published. Rows of other partitions behind them are published nevertheless.
+func TestSweepReadsAPartOfTheOutboxWhileAPartitionIsAway(t *testing.T) {
+	rdb, servers := openTwoServers(t)
+	keys := bus.Keys{Partitions: 2}.WithDefaults()
+	src := newMemorySource()
+	reg := prometheus.NewRegistry()
+	good := "user:0"
+	for i := 1; keys.Partition(good) != 0; i++ {
+		good = fmt.Sprint("user:", i)
+	}
+	bad := accountInOtherPartition(keys, "user", good)
+	servers[1].Kill()
+	for range 400 { // 200 pages
+		src.commitAndOffer(nil, 1, bad)
+	}
+	src.commitAndOffer(nil, 1, good)
+	startRelay(t, src, rdb, keys, relay.Config{Registerer: reg, Page: 2})
+	waitForSeqs(t, streamtest.Open(t, servers[0].URL()), keys, good, 1, 1)
+	sweeps := streamtest.SumMetric(t, reg, "relay_sweeps_total")
+	reads := src.pendingReads.Load()
+	if perSweep := float64(reads) / sweeps; perSweep > 70 {
+		t.Errorf("got %v reads of the outbox in a sweep, want at most 70", perSweep)
+	}
+	servers[1].Start()
+	streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
+	waitForSeqs(t, streamtest.Open(t, servers[1].URL()), keys, bad, 1, 400)
 }

@@ -72,6 +72,7 @@ type Relay struct {
 	queueBytes  int             // payload of the queue
 	acks        []int64         // rows to be deleted from the outbox
 	unavailable map[int]bool    // partitions that do not answer; they are left to the sweep
+	failing     map[int]bool    // partitions whose last write failed
 	suspects    map[string]bool // accounts to be compared with the ledger; true: their stream differs
 
 	ledger  atomic.Uint64                   // generation of the source that the rows in memory belong to
@@ -107,6 +108,7 @@ func New(src Source, pub *publish.Publisher, cfg Config) *Relay {
 		keys:       pub.Keys(),
 		cfg:        cfg,
 		metrics:    newRelayMetrics(cfg.Registerer),
+		failing:    map[int]bool{},
 		queueReady: make(chan struct{}, 1),
 		acksReady:  make(chan struct{}, 1),
 		sweepNow:   make(chan struct{}, 1),
@@ -114,6 +116,7 @@ func New(src Source, pub *publish.Publisher, cfg Config) *Relay {
 		forkLog:    rate.Sometimes{First: 100, Interval: time.Second},
 	}
 
+	r.metrics.partitionsWritable.Set(float64(r.keys.Partitions))
 	r.ledger.Store(src.Generation())
 	return r
 }

@@ -30,6 +30,7 @@ type memorySource struct {
 	reads   map[string]int // reads of positions by account
 
 	transactions int           // committed ones; unlike outbox ids, never used again
+	pendingReads atomic.Int64  // calls of Pending
 	generation   atomic.Uint64 // grows when the database is replaced
 
 	// hidden rows are missing from the next result of Pending, as if they were not visible yet.
@@ -230,6 +231,7 @@ func (m *memorySource) isEmpty() bool {
 }
 
 func (m *memorySource) Pending(_ context.Context, after int64, limit int) ([]bus.OutboxRow, error) {
+	m.pendingReads.Add(1)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var rows []bus.OutboxRow

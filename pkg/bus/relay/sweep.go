@@ -18,11 +18,16 @@ import (
 // minSweepPause is the shortest time between two sweeps that sweepNow requested.
 const minSweepPause = 20 * time.Millisecond
 
+// maxFailedPages bounds the pages of the outbox that a pass reads while a partition does not answer.
+// The outbox grows meanwhile, and most of its rows belong to that partition.
+const maxFailedPages = 64
+
 // sweeper is the state that the sweep keeps between its passes.
 type sweeper struct {
 	*Relay
 	serverID        string    // run ids of the Redis servers at the last check
-	lastGood        time.Time // when a pass last succeeded completely
+	lastGood        time.Time // when a pass last succeeded completely; at first, when the relay started
+	hasPassed       bool      // a pass has succeeded completely
 	compare         bool      // the next pass compares quiet accounts with their balance hashes
 	ignoreAge       bool      // the next pass includes rows younger than Config.MinAge
 	watermarks      []int64   // last known watermark of each partition
@@ -33,6 +38,7 @@ type sweeper struct {
 	// The current pass: partitions that have not answered, and the last error.
 	failedPartitions map[int]bool
 	failure          error
+	resumeAfter      int64 // row of the outbox after which the next pass begins; 0: at its beginning
 }
 
 // keepSweeping passes through the outbox at the start, on each tick and on each sweepNow token,
@@ -69,6 +75,10 @@ func (r *Relay) keepSweeping(ctx context.Context) {
 			}
 
 			s.handlePassError(err)
+			if s.hasPassed && time.Since(s.watermarksMoved) >= r.cfg.Check {
+				s.moveWatermarks(ctx) // to the last good pass, in order to find out what can be written
+			}
+
 			wait.Sleep(ctx, retry.NextBackOff())
 			continue
 		}
@@ -149,6 +159,7 @@ func (s *sweeper) runPass(ctx context.Context) error {
 
 	s.clearUnavailable()
 	s.lastGood = time.Now()
+	s.hasPassed = true
 	s.metrics.noteSuccess(loopSweep)
 	if watermarksDue {
 		s.moveWatermarks(ctx)
@@ -209,25 +220,23 @@ func (s *sweeper) checkServerID(ctx context.Context) {
 
 // sweepOutbox publishes the rows of the outbox that are at least minAge old, in the order of their
 // ids. After it skips a row, it skips all later rows of the row's accounts. After a partition does
-// not answer, it skips the partition's updates and returns the error at the end of the outbox.
+// not answer, it skips the partition's updates and returns the error at the end of the outbox, or
+// after maxFailedPages. The next call then continues there.
 func (s *sweeper) sweepOutbox(ctx context.Context, minAge time.Duration) error {
 	s.failedPartitions = map[int]bool{}
 	s.failure = nil
 	young := map[string]struct{}{} // accounts with a skipped row
-	after := int64(0)
+	after := s.resumeAfter
+	s.resumeAfter = 0
+	isFromStart := after == 0
 
-	for {
+	for pages := 1; ; pages++ {
 		page, err := s.readPending(ctx, after)
 		if err != nil {
 			return err
 		}
 
-		if len(page) == 0 {
-			return s.failure
-		}
-
 		isLastPage := len(page) < s.cfg.Page
-
 		rows := page
 		if minAge > 0 {
 			rows = selectOldRows(page, time.Now(), minAge, young)
@@ -242,11 +251,18 @@ func (s *sweeper) sweepOutbox(ctx context.Context, minAge time.Duration) error {
 			return s.failure // the relay is publishing these young rows, so stop here
 		}
 
-		if isLastPage {
+		switch {
+		case isLastPage && (isFromStart || s.failure != nil):
 			return s.failure
+		case isLastPage:
+			after = 0
+			isFromStart = true
+		case s.failure != nil && pages >= maxFailedPages:
+			s.resumeAfter = page[len(page)-1].ID
+			return s.failure
+		default:
+			after = page[len(page)-1].ID
 		}
-
-		after = page[len(page)-1].ID
 	}
 }
 

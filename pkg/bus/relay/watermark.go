@@ -25,7 +25,8 @@ const noWatermark = -1
 //go:embed watermark.lua
 var watermarkScript string
 
-// moveWatermarks advances the watermarks to the last good pass. It requests a comparison when a
+// moveWatermarks advances the watermarks to the last good pass, and records which partitions can be
+// written. It requests a comparison when a
 // watermark is older than before, since Redis has then returned to an older state or was emptied. A
 // watermark that cannot be written stays as it is; a later comparison then starts earlier than
 // necessary.
@@ -48,6 +49,11 @@ func (s *sweeper) moveWatermarks(ctx context.Context) {
 	failed := false
 	for i, cmd := range cmds {
 		found, err := cmd.Int64()
+		isWrongType := redis.HasErrorPrefix(err, "WRONGTYPE") // of the watermark only
+		if !errors.Is(ctx.Err(), context.Canceled) {
+			s.setFailing(i, s.failedPartitions[i] || (err != nil && !isWrongType))
+		}
+
 		switch {
 		case err != nil: // a lasting failure shows when the relay publishes
 			failed = true
