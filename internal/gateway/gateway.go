@@ -53,6 +53,7 @@ type Config struct {
 	CloseTimeout   time.Duration    // time for clients to complete the close handshake. Defaults to 3 s.
 	OwnHostOnly    bool             // refuse requests whose Host is a name of another machine.
 	Logger         *slog.Logger     // Defaults to slog.Default().
+	BehindAfter    time.Duration    // a partition whose watermark does not advance for that long is behind. Defaults to 8 s.
 	Observe        func(tail.Batch) // called with each batch before clients get it. Defaults to none.
 	Tracer         trace.Tracer     // Defaults to no traces.
 }
@@ -63,6 +64,7 @@ func (c Config) withDefaults() Config {
 	c.DrainWindow = cmp.Or(c.DrainWindow, 10*time.Second)
 	c.StopTimeout = cmp.Or(c.StopTimeout, 10*time.Second)
 	c.CloseTimeout = cmp.Or(c.CloseTimeout, 3*time.Second)
+	c.BehindAfter = cmp.Or(c.BehindAfter, defaultBehindAfter)
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -76,7 +78,8 @@ type Gateway struct {
 	core            *coreclient.Client
 	coreBalances    *coreBalances
 	tail            *tail.Tail
-	cache           *cache.Balances
+	cache           snapshots
+	freshness       *freshness
 	hub             *ws.Hub
 	layout          *redisconn.Watch
 	control         *control
@@ -119,7 +122,8 @@ func New(ctx context.Context, rdb redis.UniversalClient, core *coreclient.Client
 	}
 
 	g.tail = g.newTail(rdb)
-	g.cache = g.newCache(rdb)
+	g.freshness = newFreshness(rdb, cfg, core.Ping, g.admin.Registry)
+	g.cache = snapshots{Balances: g.newCache(rdb), freshness: g.freshness}
 	g.hub = g.newHub()
 	g.control = newControl(rdb, cfg.Keys, g.hub, cfg.Logger, g.admin.Registry, g.applyMessage)
 	g.balanceRequests = prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -187,6 +191,7 @@ func (g *Gateway) Stages(public, admin net.Listener) []func(context.Context) err
 		func(ctx context.Context) error { return g.servePublic(ctx, public) },
 		g.runTail,
 		g.runRecheck,
+		g.freshness.run,
 		g.control.run,
 		g.layout.Run,
 		g.verifier.Run,

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -186,10 +187,10 @@ func TestOutageOfRedisShowsNothingOld(t *testing.T) {
 	}
 }
 
-// setMemoryLimit makes Redis refuse writes (limit 1), or accept them again (limit 0).
-func (w *world) setMemoryLimit(bytes string) {
+// configureRedis changes a setting of the running Redis.
+func (w *world) configureRedis(setting, value string) {
 	w.Helper()
-	err := w.rdb.ConfigSet(w.Context(), "maxmemory", bytes).Err()
+	err := w.rdb.ConfigSet(w.Context(), setting, value).Err()
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -203,7 +204,7 @@ func TestBalanceIncludesEventsFromTheCore(t *testing.T) {
 	own := w.signToken("user:u1", "")
 	w.creditPoints("user:u1", 100, "k1")
 	w.awaitAvailable("user:u1", own, "redis", 100)
-	w.setMemoryLimit("1")
+	w.configureRedis("maxmemory", "1")
 	w.creditPoints("user:u1", 100, "k2")
 	w.creditPoints("user:u1", 100, "k3")
 
@@ -215,4 +216,40 @@ func TestBalanceIncludesEventsFromTheCore(t *testing.T) {
 	r := w.get(w.balanceURL("user:u1"), own)
 	r.expectStatus(t, http.StatusOK)
 	r.expectJSON(t, "seq", 3.0)
+}
+
+// While Redis answers reads and refuses writes, balances and snapshots come from the core.
+func TestBalancesWhileRedisRefusesWrites(t *testing.T) {
+	for name, refuse := range map[string]map[string]string{
+		"out of memory":        {"maxmemory": "1"},
+		"replicas are missing": {"min-replicas-to-write": "1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			srv := testenv.RedisServer(t)
+			w := newWorldOn(t, srv.URL(), bus.Keys{}, gateway.Config{BehindAfter: time.Second})
+			own := w.signToken("user:u1", "")
+			w.creditPoints("user:u1", 100, "k1")
+			w.awaitAvailable("user:u1", own, "redis", 100)
+			conn, _ := w.currentNode().dial(own)
+			f := &frameReader{w: w, conn: conn}
+			f.expectSnapshot("before", 1, 100)
+
+			for setting, value := range refuse {
+				w.configureRedis(setting, value)
+			}
+			w.creditPoints("user:u1", 100, "k2")
+			w.awaitAvailable("user:u1", own, "core", 200)
+			f.expectSnapshot("snapshot", 2, 200)
+			f.unsubscribe("snapshot")
+			ready := w.awaitReadiness("degraded", func(r reply) bool { return r.checks()["balances"] != "ok" })
+			ready.expectStatus(t, http.StatusOK)
+
+			for setting := range refuse {
+				w.configureRedis(setting, "0")
+			}
+			w.awaitAvailable("user:u1", own, "redis", 200)
+			f.expectEvents(2, 2)
+		})
+	}
 }

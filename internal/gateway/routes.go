@@ -75,6 +75,8 @@ func (g *Gateway) registerChecks() {
 	// Clients stay connected while their accounts are compared, and those that are behind are caught
 	// up. After an outage of Redis all gateways compare at once, so they must stay ready.
 	g.admin.AddCheck(httpserver.Check{Name: "history", Ping: g.checkHistory, Degrades: true})
+	// The core answers for Redis while Redis lacks committed events. All gateways are affected alike.
+	g.admin.AddCheck(httpserver.Check{Name: "balances", Ping: g.freshness.check, Degrades: true})
 	// Revocations come from Redis, so a gateway without the control channel may accept revoked
 	// tokens.
 	g.admin.AddCheck(httpserver.Check{Name: "control", Ping: g.control.checkChannel})

@@ -95,7 +95,11 @@ func (w *world) runLedger() {
 		Logger:    discardLog,
 		Committed: func(rows []bus.OutboxRow) { r.Offer(rows) },
 	})
-	r = relay.New(w.ledger, publish.New(w.rdb, publish.Config{Keys: w.keys}), relay.Config{Logger: discardLog})
+	r = relay.New(w.ledger, publish.New(w.rdb, publish.Config{Keys: w.keys}), relay.Config{
+		Sweep:  100 * time.Millisecond,
+		Check:  100 * time.Millisecond,
+		Logger: discardLog,
+	})
 	w.runInBackground(r.Run)
 }
 

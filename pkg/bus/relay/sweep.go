@@ -149,7 +149,7 @@ func (s *sweeper) runPass(ctx context.Context) error {
 
 	s.ignoreAge = false
 
-	watermarksDue := s.compare || time.Since(s.watermarksMoved) >= s.cfg.Check
+	watermarksDue := s.compare || time.Since(s.watermarksMoved) >= min(s.cfg.Check, watermarkInterval)
 	if s.compare {
 		err := s.compareAccounts(ctx)
 		if err != nil {

@@ -15,6 +15,10 @@ import (
 // rows of the outbox. Redis stores it beside the data. If Redis returns to an older state, its
 // watermark is older too, and all events that it lacks were published after that time.
 
+// watermarkInterval is the maximum time between two moves of the watermarks, apart from the interval
+// of the sweep. Gateways notice by a watermark that stands still that Redis is not written to.
+const watermarkInterval = 2 * time.Second
+
 // noWatermark is the value of a watermark that does not exist.
 const noWatermark = -1
 
