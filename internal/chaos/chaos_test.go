@@ -3,6 +3,7 @@ package chaos
 import (
 	"flag"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -10,6 +11,7 @@ import (
 var (
 	minutes = flag.Float64("minutes", 0, "how long to run; 0: one short episode")
 	seed    = flag.Uint64("seed", 1, "seed of the first episode; each further one has the next seed")
+	form    = flag.String("redis", "single", "form of Redis: "+strings.Join(redisForms, ", "))
 )
 
 const (
@@ -27,13 +29,13 @@ func TestChaos(t *testing.T) {
 	began := time.Now()
 	length := time.Duration(*minutes * float64(time.Minute))
 	for n := uint64(0); n == 0 || time.Since(began) < length; n++ {
-		o := episodeOptions{seed: *seed + n, length: longEpisode, report: r}
+		o := episodeOptions{seed: *seed + n, redis: *form, length: longEpisode, report: r}
 		if *minutes == 0 {
 			o.length = shortEpisode
 		}
 		ok := t.Run(fmt.Sprint("seed ", o.seed), func(t *testing.T) { runEpisode(t, o) })
 		if !ok {
-			t.Errorf("to reproduce it: scripts/chaos --seed %d --minutes 1", o.seed)
+			t.Errorf("to reproduce it: scripts/chaos --seed %d --minutes 1 --redis %s", o.seed, o.redis)
 			break
 		}
 	}

@@ -93,7 +93,7 @@ func (e *episode) checkHashes(histories map[string]*history) {
 		isEqual := e.w.waitUntil("the balance hash of "+account+" is the ledger's", func() bool {
 			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 			defer cancel()
-			hash, err := e.w.rdb.HGetAll(ctx, e.keys.BalanceHash(account)).Result()
+			hash, err := e.w.redis.rdb.HGetAll(ctx, e.keys.BalanceHash(account)).Result()
 			last = hash
 			return err == nil && hash["seq"] == strconv.FormatInt(h.last(), 10)
 		})
@@ -116,7 +116,7 @@ func (e *episode) checkHashes(histories map[string]*history) {
 func (e *episode) checkStreams(histories map[string]*history) {
 	lasts := map[string]int64{}
 	for p := range e.keys.Partitions {
-		entries, err := e.w.rdb.XRange(context.Background(), e.keys.Stream(p), "-", "+").Result()
+		entries, err := e.w.redis.rdb.XRange(context.Background(), e.keys.Stream(p), "-", "+").Result()
 		if err != nil && !errors.Is(err, redis.Nil) {
 			e.w.journal.violate("read the stream %s: %v", e.keys.Stream(p), err)
 		}
@@ -160,7 +160,7 @@ func (e *episode) checkEntry(entry redis.XMessage, histories map[string]*history
 func (e *episode) runVerify(flags ...string) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	args := append([]string{"verify", "--database-url", e.w.database.url, "--redis-url", e.w.redisURL, "--namespace", namespace}, flags...)
+	args := append([]string{"verify", "--database-url", e.w.database.url, "--redis-url", e.w.redis.checkURL(), "--namespace", namespace}, flags...)
 	output, err := exec.CommandContext(ctx, filepath.Join(programs, "core"), args...).CombinedOutput()
 	if err != nil {
 		e.w.journal.violate("core verify %v: %v\n%s", flags, err, lastBytes(string(output), 4000))

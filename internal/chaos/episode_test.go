@@ -30,6 +30,7 @@ const probePrefix = "probe-"
 // episodeOptions are the options of one episode.
 type episodeOptions struct {
 	seed   uint64
+	redis  string // one of redisForms
 	length time.Duration
 	report *report
 }
@@ -37,7 +38,7 @@ type episodeOptions struct {
 // runEpisode runs one episode.
 func runEpisode(t *testing.T, o episodeOptions) {
 	j := newJournal(t)
-	w := newWorld(t, j)
+	w := newWorld(t, j, o.redis)
 	e := &episode{w: w, load: newLoad(w, 6, 3, false), keys: bus.Keys{Namespace: namespace}.WithDefaults(), report: o.report}
 	e.load.createAccounts()
 	e.creditProbes(w.cores)
@@ -62,7 +63,7 @@ func (e *episode) kinds() []*faultKind {
 	all = append(all, databaseFaults()...)
 	all = append(all, redisFaults()...)
 	all = append(all, networkFaults()...)
-	return append(all, singleRedisFaults()...)
+	return append(all, e.w.redis.faults()...)
 }
 
 // startViewers starts the clients. Each of them watches all accounts.

@@ -6,8 +6,6 @@ import (
 	"math/rand/v2"
 	"strings"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // redisFaults are the faults of what Redis holds, of its settings and its connections.
@@ -37,19 +35,6 @@ func redisFaults() []*faultKind {
 		}},
 		{name: "Redis read-only", minHold: second / 5, maxHold: 2 * second, plan: func(e *episode, _ *rand.Rand) fault {
 			return e.redisSetting("min-replicas-to-write", "9", "0")
-		}},
-	}
-}
-
-// singleRedisFaults are the faults of the process of a Redis that keeps nothing on disk.
-func singleRedisFaults() []*faultKind {
-	const second = time.Second
-	return []*faultKind{
-		{name: "suspend Redis", minHold: second / 10, maxHold: 3 * second, plan: func(e *episode, _ *rand.Rand) fault {
-			return fault{target: "redis", inject: e.w.redis.Stop, heal: e.w.redis.Continue}
-		}},
-		{name: "restart Redis empty", maxHold: second, plan: func(e *episode, _ *rand.Rand) fault {
-			return e.losing(fault{target: "redis", inject: e.w.redis.Kill, heal: e.w.redis.Start})
 		}},
 	}
 }
@@ -95,8 +80,8 @@ func (e *episode) sendCommand(words ...string) bool {
 		args[i] = word
 	}
 	done := false
-	for _, node := range e.w.redisNodes() {
-		err := node.Do(ctx, args...).Err()
+	for _, node := range e.w.redis.nodes {
+		err := node.direct.Do(ctx, args...).Err()
 		if err != nil && !strings.HasPrefix(err.Error(), "MOVED") && !strings.HasPrefix(err.Error(), "READONLY") {
 			e.w.journal.note("%s: %v", strings.Join(words, " "), err)
 		}
@@ -104,6 +89,3 @@ func (e *episode) sendCommand(words ...string) bool {
 	}
 	return done
 }
-
-// redisNodes returns a client of each node.
-func (w *world) redisNodes() []redis.UniversalClient { return []redis.UniversalClient{w.rdb} }

@@ -1,17 +1,12 @@
 package chaos
 
 import (
-	"net"
 	"net/http"
-	"net/url"
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/testenv"
-	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
 // patience bounds every wait. A loaded machine is slow, but not broken, so it is far longer than any
@@ -29,12 +24,10 @@ type world struct {
 
 	cores    []*program
 	gateways []*program
-	redis    *testenv.Server
 	links    []*link // all proxies
 
 	database *database
-	redisURL string                // without a proxy
-	rdb      redis.UniversalClient // without a proxy
+	redis    *redisSystem
 	http     *http.Client
 }
 
@@ -45,21 +38,14 @@ type link struct {
 }
 
 // newWorld starts all servers and programs, and returns when the programs are ready.
-func newWorld(t *testing.T, j *journal) *world {
+func newWorld(t *testing.T, j *journal, form string) *world {
 	t.Helper()
 	w := &world{T: t, journal: j}
 	transport := &http.Transport{MaxIdleConnsPerHost: 16, ResponseHeaderTimeout: patience}
 	w.http = &http.Client{Transport: transport, Timeout: patience}
 	t.Cleanup(transport.CloseIdleConnections)
 	w.database = w.newDatabase()
-	w.redis = testenv.RedisServer(t)
-	w.redisURL = w.redis.URL()
-	var err error
-	w.rdb, err = redisconn.Open(w.redis.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = w.rdb.Close() })
+	w.redis = w.newRedis(form)
 	for _, name := range []string{"core-0", "core-1"} {
 		w.cores = append(w.cores, w.newCore(name))
 	}
@@ -92,26 +78,11 @@ func (w *world) newLink(name, target string) *link {
 	return l
 }
 
-// addLinkURL starts a proxy to the server of a URL and returns the URL that leads through the proxy.
-func (w *world) addLinkURL(name, serverURL string) string {
-	w.Helper()
-	u, err := url.Parse(serverURL)
-	if err != nil {
-		w.Fatal(err)
-	}
-	host := u.Host
-	if u.Port() == "" {
-		host = net.JoinHostPort(u.Hostname(), map[string]string{"postgres": "5432", "redis": "6379"}[u.Scheme])
-	}
-	u.Host = w.addLink(name, host)
-	return u.String()
-}
-
 func (w *world) newCore(name string) *program {
 	p := w.newProgram(name, "core")
 	p.args = append(p.args,
 		"--database-url", pointsURL(w.addLink(name+" to postgres", w.database.primary.Addr())),
-		"--redis-url", w.addLinkURL(name+" to redis", w.redis.URL()),
+		"--redis-url", w.redis.urlFor(name),
 	)
 	return p
 }
@@ -120,7 +91,7 @@ func (w *world) newGateway(name string, core *program) *program {
 	p := w.newProgram(name, "gateway")
 	p.args = append(p.args,
 		"--core-url", "http://"+w.addLink(name+" to "+core.name, core.http),
-		"--redis-url", w.addLinkURL(name+" to redis", w.redis.URL()),
+		"--redis-url", w.redis.urlFor(name),
 		"--drain-window", "500ms",
 		"--name", name,
 	)

@@ -70,12 +70,31 @@ func RedisCluster(t testing.TB, nodeTimeout time.Duration) *Cluster {
 		c.must(node.client.ClusterReplicate(ctx, masters[i].id).Err())
 	}
 
+	c.WaitUntilComplete()
+	return c
+}
+
+// WaitUntilComplete waits until each master has a replica with its data, as all nodes see it.
+func (c *Cluster) WaitUntilComplete() {
+	c.t.Helper()
+
+	ctx, cancel := context.WithTimeout(c.t.Context(), timeout)
+	defer cancel()
+
 	c.waitFor(ctx, "the cluster is complete", c.allNodes(func(node *clusterNode) bool {
 		return isInSync(node.client.Info(ctx, "replication").Val()) && isComplete(node.readSlots(ctx)) &&
 			strings.Contains(node.client.ClusterInfo(ctx).Val(), "cluster_state:ok")
 	}))
+}
 
-	return c
+// Servers returns the servers of all nodes. The first ones began as masters.
+func (c *Cluster) Servers() []*Server {
+	var servers []*Server
+	for _, node := range c.nodes {
+		servers = append(servers, node.Server)
+	}
+
+	return servers
 }
 
 // isInSync reports whether a node is a master or has copied its master's data.

@@ -91,6 +91,15 @@ func (s *Sentinels) URL() string {
 	return "redis+sentinel://" + s.addrs[0] + "/0?master=" + SentinelMaster + "&addr=" + s.addrs[1] + "&addr=" + s.addrs[2]
 }
 
+// Failover makes a replica the master. It returns an error if the sentinels do not allow it now.
+func (s *Sentinels) Failover() error {
+	client := redis.NewSentinelClient(&redis.Options{Addr: s.addrs[0]})
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	return client.Failover(ctx, SentinelMaster).Err()
+}
+
 // Master returns the address of the present master, as the first sentinel sees it.
 func (s *Sentinels) Master() string {
 	s.t.Helper()

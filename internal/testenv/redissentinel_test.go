@@ -20,7 +20,7 @@ func TestSentinelsPromoteTheReplica(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := client.SlaveOf(t.Context(), host, port).Err(); err != nil {
+	if err := client.ReplicaOf(t.Context(), host, port).Err(); err != nil {
 		t.Fatal(err)
 	}
 	sentinels := testenv.RedisSentinels(t, master.Addr(), 1, 500*time.Millisecond)
