@@ -74,9 +74,6 @@ func TestHAProxyUsesTheServicesAndTheirPorts(t *testing.T) {
 			t.Errorf("backend %s: got servers %v, want %v", name, backends[name], addresses)
 		}
 	}
-	if !regexp.MustCompile(`(?m)^\s*acl websocket path /v1/ws$`).MatchString(config) {
-		t.Error("haproxy.cfg must recognize WebSockets by the path /v1/ws")
-	}
 	target := findService(t, p, "haproxy").Ports[0].Target
 	if target != 8080 {
 		t.Errorf("haproxy: got published port for %d, want 8080", target)
