@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 	"github.com/redroomrewards/realtime/pkg/ws"
 )
 
@@ -117,11 +118,12 @@ func (c *control) run(ctx context.Context) error {
 // lost.
 func (c *control) receiveMessages(ctx context.Context) error {
 	for {
+		start := time.Now()
 		err := c.readChannel(ctx)
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(controlRetry):
+		case <-time.After(controlRetry - time.Since(start)): // at once if the channel was read for a time
 			c.log.Debug("reading the control channel failed; retrying", "error", err)
 		}
 	}
@@ -130,7 +132,12 @@ func (c *control) receiveMessages(ctx context.Context) error {
 // readChannel subscribes to the channel and receives messages until the subscription is lost. It
 // pings a silent connection, since a connection can break without an error.
 func (c *control) readChannel(ctx context.Context) error {
-	sub := c.rdb.Subscribe(ctx, c.keys.Control())
+	client, err := redisconn.ChannelClient(ctx, c.rdb, c.keys.Control())
+	if err != nil {
+		return err
+	}
+
+	sub := client.Subscribe(ctx, c.keys.Control())
 	defer c.subscribed.Store(false)
 	defer func() { _ = sub.Close() }()                         // only reads, so there is nothing to flush
 	defer context.AfterFunc(ctx, func() { _ = sub.Close() })() // the end of ctx does not interrupt a read
@@ -198,7 +205,11 @@ func (c *control) publishMessage(ctx context.Context, message controlMessage) (i
 	if err != nil {
 		return 0, fmt.Errorf("encode control message: %w", err)
 	}
-	n, err := c.rdb.Publish(ctx, c.keys.Control(), payload).Result()
+	client, err := redisconn.ChannelClient(ctx, c.rdb, c.keys.Control())
+	if err != nil {
+		return 0, err
+	}
+	n, err := client.Publish(ctx, c.keys.Control(), payload).Result()
 	if err != nil {
 		return 0, fmt.Errorf("publish control message: %w", err)
 	}

@@ -82,6 +82,7 @@ type Gateway struct {
 	freshness       *freshness
 	hub             *ws.Hub
 	layout          *redisconn.Watch
+	isCluster       bool // Redis is a cluster, which may be away in part
 	control         *control
 	admin           *httpserver.Admin
 	mux             *http.ServeMux
@@ -110,6 +111,7 @@ func New(ctx context.Context, rdb redis.UniversalClient, core *coreclient.Client
 		recheck:  make(chan struct{}, 1),
 		draining: make(chan struct{}),
 	}
+	_, g.isCluster = rdb.(*redis.ClusterClient)
 	g.coreBalances = newCoreBalances(core.Balance)
 	g.limitLog.Interval = streamLogInterval
 	g.layout = redisconn.NewWatch(rdb, cfg.Keys, redisconn.WatchConfig{

@@ -14,6 +14,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/gateway"
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
 // frameReader reads the frames of a connection one after the other.
@@ -251,5 +252,59 @@ func TestBalancesWhileRedisRefusesWrites(t *testing.T) {
 			w.awaitAvailable("user:u1", own, "redis", 200)
 			f.expectEvents(2, 2)
 		})
+	}
+}
+
+// TestClientsOfOtherPartitionsAreServedWhileAMasterIsAway kills a master of a cluster and its
+// replica. Connected and new clients of other partitions get events. Clients of the partitions that
+// are away get the core's state. The load balancer keeps the gateway.
+func TestClientsOfOtherPartitionsAreServedWhileAMasterIsAway(t *testing.T) {
+	t.Parallel()
+	cluster := testenv.RedisCluster(t, time.Second)
+	keys := bus.Keys{Partitions: 12}.WithDefaults()
+	w := newWorldOn(t, cluster.URL(), keys, gateway.Config{})
+	w.awaitReady()
+	// The last partition is on another master than the first ones.
+	away := userInPartition(keys, 0)
+	works := userInPartition(keys, keys.Partitions-1)
+	for _, user := range []string{away, works} {
+		w.creditPoints(wallet.Account(user), 100, "before:"+user)
+		w.awaitAvailable(user, w.signToken(user, ""), "redis", 100)
+	}
+	n := w.currentNode()
+	connect := func(user string) *frameReader {
+		conn, _ := n.dial(w.signToken(user, ""))
+		return &frameReader{w: w, conn: conn}
+	}
+	connected := connect(works)
+	connected.expectSnapshot("wallet", 1, 100)
+
+	master := cluster.KillShard(keys.Stream(0))
+	w.awaitReadiness("degraded, with the names of the partitions", func(r reply) bool {
+		want := "the streams of 4 of 12 partitions cannot be read at the moment: 0 to 3"
+		return r.status == http.StatusOK && r.json["status"] == "degraded" && r.checks()["streams"] == want
+	})
+	for _, user := range []string{away, works} {
+		w.creditPoints(wallet.Account(user), 100, "during:"+user)
+	}
+	connected.expectEvents(2, 2)
+	connect(works).expectSnapshot("new", 2, 200)
+	waiting := connect(away)
+	waiting.expectSnapshot("new", 2, 200)
+	w.awaitAvailable(away, w.signToken(away, ""), "core", 200)
+
+	master.Start()
+	w.creditPoints(wallet.Account(away), 100, "after")
+	waiting.expectEvents(3, 3)
+	w.awaitReadiness("ready", func(r reply) bool { return r.json["status"] == "ready" })
+}
+
+// userInPartition returns the account of a user in a partition.
+func userInPartition(keys bus.Keys, partition int) string {
+	for i := 0; ; i++ {
+		user := fmt.Sprint("user:u", i)
+		if keys.Partition(user) == partition {
+			return user
+		}
 	}
 }

@@ -2,6 +2,7 @@ package httpserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -24,6 +25,18 @@ type Check struct {
 	// Degrades marks a dependency that the process can work without. If it fails, the status of
 	// /readyz stays 200.
 	Degrades bool
+}
+
+// degradedError is an error of Check.Ping that does not make the process not ready.
+type degradedError struct{ error }
+
+// Degraded returns an error for Check.Ping that means that the process works without a part of the
+// dependency. The status of /readyz stays 200.
+func Degraded(err error) error { return degradedError{err} }
+
+func isDegraded(err error) bool {
+	var degraded degradedError
+	return errors.As(err, &degraded)
 }
 
 // Admin is the handler of the admin listener. It serves /healthz, /readyz, /metrics, the
@@ -113,7 +126,7 @@ func (a *Admin) serveReadiness(w http.ResponseWriter, r *http.Request) {
 		case errs[i] == nil:
 			result.Checks[c.Name] = "ok"
 			continue
-		case !c.Degrades:
+		case !c.Degrades && !isDegraded(errs[i]):
 			result.Status = "not_ready"
 		case result.Status == "ready":
 			result.Status = "degraded"

@@ -155,6 +155,26 @@ func (c *Cluster) WaitForFailover(key string, crashed *Server) {
 	c.waitFor(ctx, "a replica is the master", func() bool { return c.masterOf(key, crashed) != nil })
 }
 
+// KillShard kills the master that has the key's slot, and first its replica, so that no server takes
+// its place. It returns the master.
+func (c *Cluster) KillShard(key string) *Server {
+	c.t.Helper()
+
+	master := c.masterOf(key, nil)
+	slot := c.slotOf(master, key)
+	for _, r := range master.readSlots(c.t.Context()) {
+		for _, n := range r.Nodes[1:] {
+			i := slices.IndexFunc(c.nodes, func(node *clusterNode) bool { return node.id == n.ID })
+			if r.Start <= slot && slot <= r.End {
+				c.nodes[i].Kill()
+			}
+		}
+	}
+
+	master.Kill()
+	return master.Server
+}
+
 // masterOf returns the node that has the key's slot, or nil. It does not ask the crashed server.
 func (c *Cluster) masterOf(key string, crashed *Server) *clusterNode {
 	c.t.Helper()

@@ -22,7 +22,8 @@ type Config struct {
 	TTL      time.Duration // limits how long an account stays in the LRU. Defaults to 1 h.
 
 	// Timeout limits one read of Redis, so that the caller has time to ask the ledger. After a read
-	// that timed out, Get does not read Redis for the same time. Defaults to 1 s.
+	// that timed out, Get does not read Redis for the same time; on a cluster, only for accounts of
+	// the same partition. Defaults to 1 s.
 	Timeout time.Duration
 
 	// Current reports whether Seen is called for every event of an account. If it returns false,
@@ -56,8 +57,10 @@ type Balances struct {
 	current  func(account string) bool
 	metrics  metrics
 
-	start       time.Time
-	pausedUntil atomic.Int64 // time since start, in nanoseconds, until which Redis is not read
+	start time.Time
+	// pausedUntil is the time since start, in nanoseconds, until which Redis is not read. On a
+	// cluster, of which a part may be away, there is one for each partition, and otherwise only one.
+	pausedUntil []atomic.Int64
 }
 
 // New returns a cache that reads from rdb.
@@ -75,9 +78,16 @@ func New(rdb redis.UniversalClient, cfg Config) *Balances {
 		cfg.Current = func(string) bool { return false }
 	}
 
+	keys := cfg.Keys.WithDefaults()
+	pauses := 1
+	_, isCluster := rdb.(*redis.ClusterClient)
+	if isCluster {
+		pauses = keys.Partitions
+	}
+
 	return &Balances{
 		rdb:  rdb,
-		keys: cfg.Keys.WithDefaults(),
+		keys: keys,
 		accounts: otter.Must(&otter.Options[string, *account]{
 			MaximumSize: cfg.Size,
 			// Eviction runs in the calls that cause it, and cachedAccount checks the TTL. The
@@ -90,6 +100,8 @@ func New(rdb redis.UniversalClient, cfg Config) *Balances {
 		current:  cfg.Current,
 		metrics:  newMetrics(cfg.Registerer),
 		start:    time.Now(),
+
+		pausedUntil: make([]atomic.Int64, pauses),
 	}
 }
 
@@ -150,7 +162,8 @@ func (b *Balances) lookUp(name string, a *account) (balance bus.Balance, ok bool
 // readOrPause reads Redis. After a read that timed out it returns an error at once for a while, so
 // that a caller with many accounts does not wait for the timeout of each one.
 func (b *Balances) readOrPause(ctx context.Context, name string) (balance bus.Balance, ok bool, err error) {
-	if time.Since(b.start) < time.Duration(b.pausedUntil.Load()) {
+	pausedUntil := b.pauseOf(name)
+	if time.Since(b.start) < time.Duration(pausedUntil.Load()) {
 		return bus.Balance{}, false, errPaused
 	}
 
@@ -158,9 +171,17 @@ func (b *Balances) readOrPause(ctx context.Context, name string) (balance bus.Ba
 	defer cancel()
 	balance, ok, err = b.readHash(ctx, name)
 	if err != nil && ctx.Err() != nil {
-		b.pausedUntil.Store(int64(time.Since(b.start) + b.timeout))
+		pausedUntil.Store(int64(time.Since(b.start) + b.timeout))
 	}
 	return balance, ok, err
+}
+
+// pauseOf returns the pause of the account's part of Redis.
+func (b *Balances) pauseOf(name string) *atomic.Int64 {
+	if len(b.pausedUntil) == 1 {
+		return &b.pausedUntil[0]
+	}
+	return &b.pausedUntil[b.keys.Partition(name)]
 }
 
 // cachedAccount returns the account's state in the LRU. It adds the state if it is absent. The state

@@ -3,7 +3,9 @@ package redisconn
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -14,6 +16,8 @@ const (
 	slotsInterval = time.Second
 	// slotsTimeout bounds one read of the map. If a node does not answer, go-redis asks another one.
 	slotsTimeout = time.Second
+	// pingTimeout bounds the search for a node that answers.
+	pingTimeout = time.Second
 )
 
 // followCluster makes the client read the map of slots again as soon as a node answers that it does
@@ -81,4 +85,41 @@ func mayHaveMoved(err error) bool {
 	}
 
 	return false
+}
+
+// ChannelClient returns a client with which to subscribe to a Pub/Sub channel and to publish to it.
+// The nodes of a cluster pass messages on to each other, so any master that answers will do. It is
+// the one of the channel's slot, if that one answers.
+func ChannelClient(ctx context.Context, rdb redis.UniversalClient, channel string) (redis.UniversalClient, error) {
+	cluster, ok := rdb.(*redis.ClusterClient)
+	if !ok {
+		return rdb, nil
+	}
+
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+
+	own, err := cluster.MasterForKey(ctx, channel)
+	if err != nil {
+		return nil, fmt.Errorf("find a node for the channel %s: %w", channel, err)
+	}
+
+	var answering atomic.Pointer[redis.Client]
+	err = cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
+		err := node.Ping(ctx).Err()
+		if err == nil && node == own {
+			answering.Store(own)
+		} else if err == nil {
+			answering.CompareAndSwap(nil, node)
+		}
+
+		return err
+	})
+
+	found := answering.Load()
+	if found == nil {
+		return nil, fmt.Errorf("find a node for the channel %s: %w", channel, err)
+	}
+
+	return found, nil
 }

@@ -110,18 +110,14 @@ func (r *reader) run(ctx context.Context) error {
 func (r *reader) handleError(err error) {
 	r.checkNow = true
 	r.interrupted = true
-	r.setReading(false)
+	for i := range r.positions {
+		r.t.setFailing(r.positions[i].partition)
+	}
+
 	r.t.metrics.errors.Inc()
 	r.t.logLimit.Do(func() {
 		r.t.cfg.Logger.Warn("reading streams failed; retrying", "error", err)
 	})
-}
-
-// setReading sets whether the reader's partitions are being read.
-func (r *reader) setReading(reading bool) {
-	for i := range r.positions {
-		r.t.setReading(r.positions[i].partition, reading)
-	}
 }
 
 // runStep checks the streams if a check is due, refills the streams that are not refilled, and
@@ -275,7 +271,9 @@ func (r *reader) advancePositions() (found int, mayHaveMore bool) {
 func (r *reader) endReached() {
 	if r.interrupted {
 		r.interrupted = false
-		r.setReading(true)
+		for i := range r.positions {
+			r.t.setReading(r.positions[i].partition, true)
+		}
 	}
 
 	if !r.caughtUp {

@@ -73,6 +73,7 @@ type Tail struct {
 	lagging  atomic.Int32  // readers that have not caught up yet
 	unread   atomic.Int32  // partitions that are not being read
 	reading  []atomic.Bool // by partition
+	failing  []atomic.Bool // by partition: reads fail, or the entries added meanwhile are not all delivered
 	logLimit rate.Sometimes
 
 	mu sync.Mutex // held while deliver runs
@@ -95,6 +96,7 @@ func New(rdb redis.UniversalClient, cfg Config) *Tail {
 		metrics:  newMetrics(cfg.Registerer, cfg.Keys.Partitions),
 		caughtUp: make(chan struct{}),
 		reading:  make([]atomic.Bool, cfg.Keys.Partitions),
+		failing:  make([]atomic.Bool, cfg.Keys.Partitions),
 		logLimit: rate.Sometimes{First: 1, Interval: 10 * time.Second},
 	}
 
@@ -149,8 +151,33 @@ func (t *Tail) Reading(account string) bool {
 // ReadingAll reports whether Reading is true for every account.
 func (t *Tail) ReadingAll() bool { return t.unread.Load() == 0 }
 
+// Status returns the partitions that have not been read since Run was called, and those whose reads
+// fail at the moment. The streams of all other partitions are being read.
+func (t *Tail) Status() (starting, failing []int) {
+	for partition := range t.reading {
+		switch {
+		case t.failing[partition].Load():
+			failing = append(failing, partition)
+		case !t.reading[partition].Load():
+			starting = append(starting, partition)
+		}
+	}
+
+	return starting, failing
+}
+
+// setFailing records that the reads of a partition fail. setReading ends this.
+func (t *Tail) setFailing(partition int) {
+	t.failing[partition].Store(true)
+	t.setReading(partition, false)
+}
+
 // setReading sets whether a partition is being read.
 func (t *Tail) setReading(partition int, reading bool) {
+	if reading {
+		t.failing[partition].Store(false)
+	}
+
 	before := t.reading[partition].Swap(reading)
 	switch {
 	case before == reading:
