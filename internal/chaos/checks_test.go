@@ -45,7 +45,7 @@ func (e *episode) checkEverything() {
 // waitForExpiries waits until the core has refunded the holds that expire.
 func (e *episode) waitForExpiries() {
 	e.w.waitUntil("all escrows that expire have ended", func() bool {
-		return e.w.queryInt(`SELECT count(*) FROM escrows WHERE status = 'held' AND expires_at < now()`) == 0
+		return e.w.queryInt(`SELECT count(*) FROM escrows WHERE status = 'held' AND expires_at IS NOT NULL`) == 0
 	})
 }
 
@@ -69,12 +69,26 @@ func (w *world) queryInt(query string) int64 {
 func (v *viewer) checkHistory(histories map[string]*history) {
 	for _, account := range v.accounts {
 		h := histories[account]
-		isCurrent := v.w.waitUntil(v.name+" is at the end of "+account, func() bool { return v.seqOf(account) >= h.last() })
+		if !v.w.waitUntil(v.name+" is at the end of "+account, func() bool { return v.seqOf(account) >= h.last() }) {
+			continue
+		}
 		v.mu.Lock()
 		s := v.states[account]
-		if isCurrent && (s.seq != h.last() || s.balanceList() != h.balances[h.last()]) {
+		if s.seq != h.last() || s.balanceList() != h.balances[h.last()] {
 			v.violate("%s: ends at %v with %v, want seq %d with %v", account, s.position, s.balanceList(), h.last(), h.balances[h.last()])
 		}
+		v.mu.Unlock()
+	}
+	v.checkShown(histories)
+}
+
+// checkShown wants each state that the viewer was shown to be one of the ledger, unless it was told
+// afterwards that the history had changed.
+func (v *viewer) checkShown(histories map[string]*history) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for account, s := range v.states {
+		h := histories[account]
 		for _, shown := range s.shown {
 			isSuperseded := shown.changes < s.changes
 			if !isSuperseded && (!h.has(shown.position) || h.balances[shown.seq] != shown.balances) {
@@ -82,7 +96,6 @@ func (v *viewer) checkHistory(histories map[string]*history) {
 				break
 			}
 		}
-		v.mu.Unlock()
 	}
 }
 

@@ -14,8 +14,8 @@ const maxViolations = 10
 
 // journal records what happened in an episode, and its violations.
 type journal struct {
-	t     *testing.T
-	start time.Time
+	start  time.Time
+	report func(violation string)
 
 	mu         sync.Mutex // protects the fields below
 	lines      []string   // the faults so far
@@ -24,7 +24,7 @@ type journal struct {
 }
 
 func newJournal(t *testing.T) *journal {
-	j := &journal{t: t, start: time.Now()}
+	j := &journal{start: time.Now(), report: func(text string) { t.Error(text) }}
 	t.Cleanup(func() {
 		j.mu.Lock()
 		defer j.mu.Unlock()
@@ -54,8 +54,8 @@ func (j *journal) violate(format string, args ...any) {
 		return
 	}
 	recent := slices.Clone(j.lines[max(0, len(j.lines)-5):])
-	j.t.Errorf("VIOLATION at %.3f s: %s\nlast steps of the schedule:\n%s",
-		time.Since(j.start).Seconds(), fmt.Sprintf(format, args...), strings.Join(recent, "\n"))
+	j.report(fmt.Sprintf("VIOLATION at %.3f s: %s\nlast steps of the schedule:\n%s",
+		time.Since(j.start).Seconds(), fmt.Sprintf(format, args...), strings.Join(recent, "\n")))
 }
 
 // isBroken reports whether there were so many violations that the episode should end.
