@@ -31,6 +31,7 @@ const probePrefix = "probe-"
 type episodeOptions struct {
 	seed   uint64
 	redis  string // one of redisForms
+	lossy  bool   // backups are restored
 	length time.Duration
 	report *report
 }
@@ -39,11 +40,12 @@ type episodeOptions struct {
 func runEpisode(t *testing.T, o episodeOptions) {
 	j := newJournal(t)
 	w := newWorld(t, j, o.redis)
-	e := &episode{w: w, load: newLoad(w, 6, 3, false), keys: bus.Keys{Namespace: namespace}.WithDefaults(), report: o.report}
+	e := &episode{w: w, load: newLoad(w, 6, 3, o.lossy), keys: bus.Keys{Namespace: namespace}.WithDefaults(), report: o.report, lostStreams: o.lossy}
 	e.load.createAccounts()
 	e.creditProbes(w.cores)
 	e.startViewers()
 	before := e.measurePrograms()
+	defer e.report.addEpisode(e)
 	monitor := e.startMonitor()
 	e.load.start(o.seed, 6)
 	e.runSchedule(newSchedule(o.seed, e.kinds()), o.length)
@@ -54,7 +56,6 @@ func runEpisode(t *testing.T, o episodeOptions) {
 	}
 	e.checkEverything()
 	e.checkPrograms(before)
-	e.report.addEpisode(e)
 }
 
 func (e *episode) kinds() []*faultKind {
@@ -63,6 +64,9 @@ func (e *episode) kinds() []*faultKind {
 	all = append(all, databaseFaults()...)
 	all = append(all, redisFaults()...)
 	all = append(all, networkFaults()...)
+	if e.load.lossy {
+		all = append(all, backupFault(), backupFault(), backupFault(), backupFault())
+	}
 	return append(all, e.w.redis.faults()...)
 }
 
@@ -71,7 +75,8 @@ func (e *episode) startViewers() {
 	accounts := append(e.load.accounts(), probeAccounts...)
 	for i, o := range []viewerOptions{
 		{first: 0, tokenTTL: time.Hour},
-		{first: 1, tokenTTL: time.Hour, omitsChain: true},
+		// Without chains a client cannot be told that the history has changed.
+		{first: 1, tokenTTL: time.Hour, omitsChain: !e.load.lossy},
 		{first: 0, tokenTTL: 7 * time.Second},
 		{first: 1, tokenTTL: time.Hour, sse: true},
 	} {
@@ -82,13 +87,17 @@ func (e *episode) startViewers() {
 // runSchedule injects faults until the time is over: one at a time and bursts of overlapping ones, in
 // turn. Each of them ends with the recovery of the whole system.
 func (e *episode) runSchedule(s *schedule, length time.Duration) {
+	small := smallBurst
+	if length <= shortEpisode {
+		small = shortBurst
+	}
 	began := time.Now()
 	for n := 0; time.Since(began) < length && e.w.journal.violationCount() == 0; n++ {
 		switch n % 4 {
 		case 2:
 			e.runBurst(mixedBurst, s.drawBurst(e, mixedBurst))
 		case 3:
-			e.runBurst(smallBurst, s.drawBurst(e, smallBurst))
+			e.runBurst(small, s.drawBurst(e, small))
 		default:
 			e.runFault(s.drawKind(func(*faultKind) bool { return true }).newFault(e, s.rand))
 		}
@@ -137,9 +146,9 @@ func (e *episode) runBurst(b burst, list []timedFault) {
 
 // recovery is how long the system takes after the end of a fault.
 type recovery struct {
-	writes  time.Duration // until each core has done a write
-	clients time.Duration // until all clients have been shown these writes
-	ready   time.Duration // until all programs are ready
+	Writes  time.Duration // until each core has done a write
+	Clients time.Duration // until all clients have been shown these writes
+	Ready   time.Duration // until all programs are ready
 }
 
 // recover waits until everything works again.
@@ -147,7 +156,7 @@ func (e *episode) recover() recovery {
 	began := time.Now()
 	var r recovery
 	seqs := e.creditProbes(e.w.cores)
-	r.writes = time.Since(began)
+	r.Writes = time.Since(began)
 	for i, account := range probeAccounts {
 		for _, v := range e.viewers {
 			e.w.waitUntil(fmt.Sprintf("%s has event %d of %s", v.name, seqs[i], account), func() bool {
@@ -155,13 +164,13 @@ func (e *episode) recover() recovery {
 			})
 		}
 	}
-	r.clients = time.Since(began)
+	r.Clients = time.Since(began)
 	for _, p := range e.w.programs() {
 		p.waitUntilReady()
 	}
-	r.ready = time.Since(began)
+	r.Ready = time.Since(began)
 	e.w.journal.note("      writes after %s, clients after %s, ready after %s",
-		r.writes.Round(time.Millisecond), r.clients.Round(time.Millisecond), r.ready.Round(time.Millisecond))
+		r.Writes.Round(time.Millisecond), r.Clients.Round(time.Millisecond), r.Ready.Round(time.Millisecond))
 	return r
 }
 

@@ -22,7 +22,8 @@ type load struct {
 	token    string
 	users    []string
 	models   []string
-	lossy    bool // a restored backup loses answered operations
+	lossy    bool          // a restored backup loses answered operations
+	restored time.Duration // when the last backup was restored, since the start of the episode
 	stopping chan struct{}
 	workers  sync.WaitGroup
 

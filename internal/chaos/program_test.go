@@ -30,7 +30,10 @@ type program struct {
 	mu         sync.Mutex // protects the fields below
 	process    *testenv.Process
 	isExpected bool // the process is being ended on purpose
+	wasReady   bool // this process was ready at least once
+	endedAt    time.Time
 	starts     int
+	failed     int // starts that failed because a server could not be reached
 }
 
 func (w *world) newProgram(name, kind string) *program {
@@ -63,6 +66,8 @@ func (p *program) start() {
 	p.mu.Lock()
 	p.process = process
 	p.isExpected = false
+	p.wasReady = false
+	p.endedAt = time.Time{}
 	p.starts++
 	p.mu.Unlock()
 	watched := make(chan struct{})
@@ -91,10 +96,31 @@ func (p *program) checkEnd(process *testenv.Process) {
 		}
 	}
 	p.mu.Lock()
-	isExpected := p.isExpected
-	p.mu.Unlock()
-	if !isExpected {
+	defer p.mu.Unlock()
+	switch {
+	case p.isExpected:
+	case !p.wasReady && process.ExitCode() == 1:
+		p.failed++
+		p.endedAt = time.Now()
+	default:
 		p.w.journal.violate("%s ended by itself with exit code %d:\n%s", p.name, process.ExitCode(), lastBytes(output, 3000))
+	}
+}
+
+// restartDelay is the time after which a supervisor starts a program again.
+const restartDelay = 500 * time.Millisecond
+
+// supervise starts programs again that could not start because a server was away, as the supervisor of
+// a real system does.
+func (w *world) supervise() {
+	for _, p := range w.programs() {
+		p.mu.Lock()
+		isDue := !p.isExpected && !p.endedAt.IsZero() && time.Since(p.endedAt) > restartDelay
+		p.mu.Unlock()
+		if isDue {
+			w.journal.note("      %s is started again", p.name)
+			p.start()
+		}
 	}
 }
 
@@ -121,6 +147,11 @@ func (p *program) kill() {
 func (p *program) terminate() {
 	p.expectEnd()
 	process := p.current()
+	select {
+	case <-process.Exited():
+		return // it could not start
+	default:
+	}
 	_ = process.Signal(syscall.SIGTERM)
 	select {
 	case <-process.Exited():
@@ -152,6 +183,11 @@ func (p *program) readReadiness(limit time.Duration) readiness {
 	r.status = status
 	r.text = string(body)
 	_ = json.Unmarshal(body, &r) // the checks are only for messages
+	if r.isReady() {
+		p.mu.Lock()
+		p.wasReady = true
+		p.mu.Unlock()
+	}
 	return r
 }
 

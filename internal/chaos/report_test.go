@@ -1,69 +1,110 @@
 package chaos
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 )
 
-// report counts what a run did.
+// report counts what runs did.
 type report struct {
-	mu         sync.Mutex // protects the fields below
-	faults     map[string]int
-	recoveries map[string][]recovery
-	episodes   int
-	calls      int
-	done       int
-	refused    int
-	abandoned  int
-	repeats    int
-	reads      int
-	shown      int
-	resyncs    int
+	mu sync.Mutex // protects the fields below
+
+	Faults     map[string]int
+	Recoveries map[string][]recovery
+	Episodes   map[string]int // by form of Redis
+	Calls      int
+	Done       int
+	Refused    int
+	Abandoned  int
+	Repeats    int
+	Reads      int
+	Shown      int
+	Resyncs    int
+	Failed     int // starts
+	Violations int
 }
 
-func newReport() *report {
-	return &report{faults: map[string]int{}, recoveries: map[string][]recovery{}}
+// newReport returns a report that goes on with the one in the file, if there is one.
+func newReport(t *testing.T, file string) *report {
+	t.Helper()
+	r := &report{Faults: map[string]int{}, Recoveries: map[string][]recovery{}, Episodes: map[string]int{}}
+	raw, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return r
+	}
+	if err == nil {
+		err = json.Unmarshal(raw, r)
+	}
+	if err != nil {
+		t.Fatalf("-report: %v", err)
+	}
+	return r
+}
+
+// save writes the report to a file.
+func (r *report) save(t *testing.T, file string) {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	raw, err := json.Marshal(r)
+	if err == nil {
+		err = os.WriteFile(file, raw, 0o600)
+	}
+	if err != nil {
+		t.Errorf("-report: %v", err)
+	}
 }
 
 func (r *report) addFaults(kind string, n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.faults[kind] += n
+	r.Faults[kind] += n
 }
 
 func (r *report) addRecovery(kind string, took recovery) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.recoveries[kind] = append(r.recoveries[kind], took)
+	r.Recoveries[kind] = append(r.Recoveries[kind], took)
 }
 
 // addEpisode counts an episode that has ended.
 func (r *report) addEpisode(e *episode) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.episodes++
+	r.Episodes[e.w.redis.form]++
+	r.Violations += e.w.journal.violationCount()
 	for _, c := range e.load.calls {
-		r.calls++
+		r.Calls++
 		if c.done {
-			r.done++
+			r.Done++
 		} else {
-			r.refused++
+			r.Refused++
 		}
 		if c.abandoned {
-			r.abandoned++
+			r.Abandoned++
 		}
 	}
-	r.repeats += e.load.repeats
-	r.reads += len(e.load.reads) + len(e.load.gatewayReads)
+	r.Repeats += e.load.repeats
+	r.Reads += len(e.load.reads) + len(e.load.gatewayReads)
+	for _, p := range e.w.programs() {
+		p.mu.Lock()
+		r.Failed += p.failed
+		p.mu.Unlock()
+	}
 	for _, v := range e.viewers {
 		v.mu.Lock()
-		r.resyncs += v.resyncs
+		r.Resyncs += v.resyncs
 		for _, s := range v.states {
-			r.shown += len(s.shown)
+			r.Shown += len(s.shown)
 		}
 		v.mu.Unlock()
 	}
@@ -74,27 +115,36 @@ func (r *report) String() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	total := 0
-	for _, n := range r.faults {
+	for _, n := range r.Faults {
 		total += n
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d faults in %d episodes. %d operations: %d done, %d refused, %d after attempts without an answer; "+
-		"%d repeated keys, %d balances read, %d states shown to clients, %d resyncs.\n\n",
-		total, r.episodes, r.calls, r.done, r.refused, r.abandoned, r.repeats, r.reads, r.shown, r.resyncs)
+	fmt.Fprintf(&b, "%d faults, %d violations. Episodes by form of Redis: %s.\n\n", total, r.Violations, r.listEpisodes())
+	fmt.Fprintf(&b, "%d operations: %d done, %d refused; %d of them had attempts without an answer. %d repeated keys, "+
+		"%d balances read, %d states shown to clients, %d resyncs, %d starts that failed and were repeated.\n\n",
+		r.Calls, r.Done, r.Refused, r.Abandoned, r.Repeats, r.Reads, r.Shown, r.Resyncs, r.Failed)
 	b.WriteString("| fault | number | measured | writes work, median / max | clients are current, median / max | all are ready, median / max |\n")
 	b.WriteString("|---|--:|--:|--:|--:|--:|\n")
-	kinds := maps.Clone(r.faults)
-	for kind := range r.recoveries {
+	kinds := maps.Clone(r.Faults)
+	for kind := range r.Recoveries {
 		kinds[kind] += 0
 	}
 	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
-		list := r.recoveries[kind]
-		fmt.Fprintf(&b, "| %s | %d | %d | %s | %s | %s |\n", kind, r.faults[kind], len(list),
-			summarize(list, func(v recovery) time.Duration { return v.writes }),
-			summarize(list, func(v recovery) time.Duration { return v.clients }),
-			summarize(list, func(v recovery) time.Duration { return v.ready }))
+		list := r.Recoveries[kind]
+		fmt.Fprintf(&b, "| %s | %d | %d | %s | %s | %s |\n", kind, r.Faults[kind], len(list),
+			summarize(list, func(v recovery) time.Duration { return v.Writes }),
+			summarize(list, func(v recovery) time.Duration { return v.Clients }),
+			summarize(list, func(v recovery) time.Duration { return v.Ready }))
 	}
 	return b.String()
+}
+
+func (r *report) listEpisodes() string {
+	var list []string
+	for _, form := range slices.Sorted(maps.Keys(r.Episodes)) {
+		list = append(list, fmt.Sprintf("%s %d", form, r.Episodes[form]))
+	}
+	return strings.Join(list, ", ")
 }
 
 // summarize returns the median and the maximum in seconds.

@@ -24,7 +24,8 @@ type burst struct {
 
 var (
 	mixedBurst = burst{name: "burst: 3 faults and 10 small ones in 3 s", length: 3 * time.Second, large: 3, small: 10}
-	smallBurst = burst{name: "burst: 100 small faults in 4 s", length: 4 * time.Second, small: 100}
+	smallBurst = burst{name: "burst: 200 small faults in 4 s", length: 4 * time.Second, small: 200}
+	shortBurst = burst{name: "burst: 40 small faults in 2 s", length: 2 * time.Second, small: 40}
 )
 
 func newSchedule(seed uint64, kinds []*faultKind) *schedule {

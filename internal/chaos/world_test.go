@@ -111,7 +111,7 @@ func (w *world) signToken(subject string, ttl time.Duration, accounts []string, 
 }
 
 // waitUntil waits until a condition holds that nothing signals. It reports a violation and returns
-// false if that takes longer than patience.
+// false if that takes longer than patience. It is called by the test's goroutine only.
 func (w *world) waitUntil(condition string, holds func() bool) bool {
 	return w.waitWithin(patience, condition, holds)
 }
@@ -124,6 +124,7 @@ func (w *world) waitWithin(limit time.Duration, condition string, holds func() b
 			w.journal.violate("not within %s: %s", limit, condition)
 			return false
 		}
+		w.supervise()
 		<-tick.C
 	}
 	return true

@@ -242,13 +242,18 @@ func (s *PostgresServer) RequireStandby() {
 func (s *PostgresServer) Exec(statement string) {
 	s.t.Helper()
 
-	err := s.withDatabase(func(ctx context.Context, db *sql.DB) error {
-		_, err := db.ExecContext(ctx, statement)
-		return err
-	})
+	err := s.TryExec(statement)
 	if err != nil {
 		s.t.Fatalf("%s: %v", statement, err)
 	}
+}
+
+// TryExec runs a statement in the database postgres and returns its error.
+func (s *PostgresServer) TryExec(statement string) error {
+	return s.withDatabase(func(ctx context.Context, db *sql.DB) error {
+		_, err := db.ExecContext(ctx, statement)
+		return err
+	})
 }
 
 // queryOne reads one value.
