@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -82,10 +81,8 @@ func (c deadListCmd) Run(env *cli.Env) error {
 }
 
 func printLettersJSON(w io.Writer, letters []coreadmin.DeadLetter) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
 	for i := range letters {
-		err := enc.Encode(&letters[i])
+		err := printEscaped(w, &letters[i], "")
 		if err != nil {
 			return err
 		}
@@ -104,7 +101,8 @@ func printLetters(w io.Writer, letters []coreadmin.DeadLetter) error {
 		l := &letters[i]
 		firstLine, _, _ := strings.Cut(l.Error, "\n")
 		_, _ = fmt.Fprintf(p, "%s\t%s\t%s\t%s\t%s\t%d\t%.100s\n",
-			l.ID, l.FailedAt, l.Subscriber, l.EventType, l.Account, l.Attempts, firstLine)
+			bus.EscapeControls(l.ID), bus.EscapeControls(l.FailedAt), bus.EscapeControls(l.Subscriber),
+			bus.EscapeControls(l.EventType), bus.EscapeControls(l.Account), l.Attempts, bus.EscapeControls(firstLine))
 	}
 	return p.Flush()
 }

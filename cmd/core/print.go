@@ -6,6 +6,8 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
 // newTable aligns columns that are separated by tabs. The caller must call Flush.
@@ -16,10 +18,27 @@ func newTable(w io.Writer) *tabwriter.Writer {
 
 // printJSON writes v as indented JSON.
 func printJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
+	return printEscaped(w, v, "  ")
+}
+
+// printEscaped writes v as JSON. It escapes all control characters, because the reader may be a
+// terminal.
+func printEscaped(w io.Writer, v any, indent string) error {
+	var text strings.Builder
+	enc := json.NewEncoder(&text)
+	enc.SetIndent("", indent)
 	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
+	err := enc.Encode(v)
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(text.String()) {
+		_, err := fmt.Fprintln(w, bus.EscapeControls(strings.TrimSuffix(line, "\n")))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // pluralize returns a number with its noun, such as "1 entry" and "2 entries".

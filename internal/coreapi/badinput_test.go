@@ -373,6 +373,29 @@ func TestMetacharacters(t *testing.T) {
 	})
 }
 
+// C1 and bidi control characters are refused in all texts.
+func TestControlCharacters(t *testing.T) {
+	onEachDatabase(t, func(h *harness) {
+		h.credit("user:u1", 1000)
+		for _, text := range []string{"a\u0085b", "\u009b2J", "\u202egnp.exe", "\u2066x", "\u200f"} {
+			for _, field := range []string{"queueItemId", "featureType", "correlationId"} {
+				body := holdBody(1)
+				body[field] = text
+				refusal := h.expectInvalid(request{path: "/v1/accounts/user:u1/holds", body: body})
+				if got := h.firstPointer(refusal.json); got != "/"+field {
+					t.Errorf("%q: got pointer %s, want /%s", text, got, field)
+				}
+			}
+			h.expectInvalid(request{
+				path:   "/v1/accounts/user:u1/holds",
+				body:   holdBody(1),
+				header: map[string]string{"X-Request-Id": text},
+			})
+		}
+		h.checkBalance("user:u1", 1000, 0)
+	})
+}
+
 func TestEscapesInMetadata(t *testing.T) {
 	onEachDatabase(t, func(h *harness) {
 		h.credit("user:u1", 1000)
@@ -383,6 +406,10 @@ func TestEscapesInMetadata(t *testing.T) {
 			}
 		}
 		h.expectInvalid(withMetadata(`{"a":"\ud800"}`))
-		h.expect(http.StatusCreated, withMetadata(`{"a":"\u0000"}`))
+		h.expect(http.StatusCreated, withMetadata(`{"a":"\n\u0009"}`))
+		for _, text := range []string{`\u0000`, `\u001b[2J`, `\u009b`, "\u009b", `\u202E`, "\u202e"} {
+			h.expectInvalid(withMetadata(`{"a":"` + text + `"}`))
+			h.expectInvalid(withMetadata(`{"` + text + `":1}`))
+		}
 	})
 }

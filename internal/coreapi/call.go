@@ -13,6 +13,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/httpserver"
 	"github.com/redroomrewards/realtime/internal/problem"
+	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
@@ -80,12 +81,7 @@ func (c *call) setRequestID() {
 
 // isPrintable reports whether a header's value is short enough and has no control characters.
 func isPrintable(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] == 0x7f {
-			return false
-		}
-	}
-	return len(s) <= maxRequestID
+	return len(s) <= maxRequestID && bus.PlainText(s)
 }
 
 // readLedger calls read when its turn has come. If there are too many reads, the error is

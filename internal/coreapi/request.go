@@ -5,7 +5,6 @@ import (
 	"regexp"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -59,16 +58,12 @@ func (c *call) readOrigin() (origin, error) {
 func validateOrigin(o origin) error {
 	const detail = "must be at most 255 bytes of UTF-8 without control characters"
 	switch {
-	case !isOriginText(o.requestID):
+	case !isPrintable(o.requestID):
 		return invalidField("/requestId", detail)
-	case !isOriginText(o.traceParent):
+	case !isPrintable(o.traceParent):
 		return invalidField("/traceparent", detail)
 	}
 	return nil
-}
-
-func isOriginText(s string) bool {
-	return isPrintable(s) && utf8.ValidString(s)
 }
 
 // operationHeaders has the values of an operation's headers.

@@ -31,7 +31,7 @@ type operationReceipts struct {
 func doEachOperation(t *testing.T, l *wallet.Ledger) operationReceipts {
 	t.Helper()
 	op := newCredit(testUser, 1000, "c1")
-	op.Metadata = json.RawMessage(`{"a":"\"\\\u0000{}","n":1.0}`)
+	op.Metadata = json.RawMessage(`{"a":"\"\\\u000a{}","n":1.0}`)
 	op.CorrelationID = `corr "1"\`
 	op.RequestID = "req-1"
 	mustDo(t, l, op)
@@ -159,7 +159,7 @@ func TestEventsCarryTheFieldsOfTheRequest(t *testing.T) {
 		first := readEvents(t, l, testUser, 0)[0]
 		checkEqual[any](t, "correlation id", first["correlationId"], `corr "1"\`)
 		metadata, _ := first["metadata"].(map[string]any)
-		checkEqual[any](t, "metadata", metadata["a"], "\"\\\u0000{}")
+		checkEqual[any](t, "metadata", metadata["a"], "\"\\\u000a{}")
 	})
 }
 

@@ -223,32 +223,17 @@ func isLowerLetter(c byte) bool { return c >= 'a' && c <= 'z' }
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
-// validateText rejects control characters, because they break log lines and because Postgres cannot
-// store U+0000.
+// validateText rejects control characters, because they change what terminals and logs show and
+// because Postgres cannot store U+0000.
 func (v *validator) validateText(pointer, s string, minLen, maxLen int) {
 	if len(s) < minLen || len(s) > maxLen {
 		v.addProblem(pointer, fmt.Sprintf("must have %d to %d bytes", minLen, maxLen))
 		return
 	}
 
-	if hasControlCharacter(s) {
-		v.addProblem(pointer, "must not contain control characters")
-		return
+	if !bus.PlainText(s) {
+		v.addProblem(pointer, "must be UTF-8 without control characters")
 	}
-
-	if !utf8.ValidString(s) {
-		v.addProblem(pointer, "must be valid UTF-8")
-	}
-}
-
-func hasControlCharacter(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] == 0x7f {
-			return true
-		}
-	}
-
-	return false
 }
 
 func (v *validator) validateMetadata(m json.RawMessage) {
@@ -261,5 +246,7 @@ func (v *validator) validateMetadata(m json.RawMessage) {
 		v.addProblem("/metadata", detail)
 	case !bus.ValidObject(m) || !utf8.Valid(m):
 		v.addProblem("/metadata", "metadata must be a JSON object")
+	case !bus.PlainJSON(m):
+		v.addProblem("/metadata", "the texts in metadata must not contain control characters, except \\n, \\r and \\t")
 	}
 }
