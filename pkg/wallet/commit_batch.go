@@ -8,6 +8,9 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/google/uuid"
+	"github.com/lib/pq"
+
+	"github.com/redroomrewards/realtime/pkg/wallet/internal/pgconn"
 )
 
 // committer commits batches, one after the other. doc.go has the state chart of a batch.
@@ -137,6 +140,10 @@ func (c *committer) commitWithRetry(ctx context.Context, batch []*request) error
 			return struct{}{}, nil
 		}
 
+		if isLostWrite(err) {
+			c.store.durability().noteLostWrite()
+		}
+
 		c.lockedFor = afterConflict
 		if errors.Is(err, errConflict) {
 			conflicts++
@@ -162,6 +169,11 @@ func (c *committer) commitWithRetry(ctx context.Context, batch []*request) error
 // commitOnce makes one attempt to commit a batch. It tries commitOptimistic first, unless a recent
 // batch had a conflict.
 func (c *committer) commitOnce(ctx context.Context, batch []*request) error {
+	err := c.store.durability().proveAfterLoss(ctx)
+	if err != nil {
+		return err
+	}
+
 	if c.lockedFor == 0 {
 		err := c.commitOptimistic(ctx, batch)
 		if !errors.Is(err, errRetryLocked) {
@@ -175,6 +187,23 @@ func (c *committer) commitOnce(ctx context.Context, batch []*request) error {
 // isTransient reports whether the same batch may succeed after the error.
 func isTransient(err error) bool {
 	return errors.Is(err, errConflict) || errors.Is(err, context.DeadlineExceeded) || isRetryable(err)
+}
+
+// isLostWrite reports whether the batch may have been committed although there was an error. If it
+// was, its session may still wait for the synchronous standby.
+func isLostWrite(err error) bool {
+	for _, target := range []error{errConflict, errUnproven, pgconn.ErrConnect} {
+		if errors.Is(err, target) {
+			return false
+		}
+	}
+
+	var pe *pq.Error
+	if errors.As(err, &pe) {
+		return isSessionEnd(pe)
+	}
+
+	return isTransient(err)
 }
 
 // canSplitAfter reports whether one operation of a batch may have caused the error.

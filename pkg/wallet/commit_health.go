@@ -64,7 +64,8 @@ func (h *writeHealth) noteSuccess() {
 
 // Ping checks that the database answers. On Postgres it has its own connections, so that it does not
 // wait for those of commits and reads. If the newest batch failed because the database was
-// unavailable, Ping also checks that the database accepts writes.
+// unavailable, Ping also checks that the database accepts writes and that its synchronous standby
+// confirms them.
 func (l *Ledger) Ping(ctx context.Context) error {
 	err := l.store.ping(ctx)
 	if err != nil || !l.writes.failing.Load() {

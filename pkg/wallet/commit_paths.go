@@ -122,7 +122,8 @@ func (c *committer) commitLocked(ctx context.Context, batch []*request) error {
 
 	m := c.applyBatch(st, batch, known)
 	if len(m.transactions) == 0 {
-		return nil // all requests were replayed or refused
+		tx.rollback() // ends the locks
+		return c.store.durability().proveVisible(ctx, start.generation, newestTransaction(known))
 	}
 
 	outboxIDs, err := tx.writeBatch(ctx, m)
@@ -133,6 +134,15 @@ func (c *committer) commitLocked(ctx context.Context, batch []*request) error {
 	return c.finishCommit(tx, start, batch, m, outboxIDs)
 }
 
+// newestTransaction returns the time of the newest transaction whose key was used before.
+func newestTransaction(known map[keyRef]*knownKey) (newest time.Time) {
+	for _, k := range known {
+		newest = latest(newest, k.tx.CreatedAt)
+	}
+
+	return newest
+}
+
 // finishCommit commits the transaction, announces the events and updates the cache.
 func (c *committer) finishCommit(tx batchTx, start commitStart, batch []*request, m *mutations, outboxIDs []int64) error {
 	err := tx.commit()
@@ -141,6 +151,7 @@ func (c *committer) finishCommit(tx batchTx, start commitStart, batch []*request
 	}
 
 	c.writes.noteSuccess()
+	c.store.durability().noteConfirmed(start.at, start.generation)
 	c.metrics.commitSeconds.Observe(time.Since(start.at).Seconds())
 	c.metrics.batchSize.Observe(float64(len(batch)))
 	c.announceEvents(m.transactions, outboxIDs, start.generation)

@@ -13,19 +13,31 @@ import (
 
 // Pending implements relay.Source.
 func (l *Ledger) Pending(ctx context.Context, after int64, limit int) ([]bus.OutboxRow, error) {
+	generation := l.store.generation()
 	stored, err := l.store.listOutboxRows(ctx, after, limit)
 	if err != nil {
 		return nil, l.queryError("read outbox", err)
 	}
 
+	var newest time.Time
 	rows := make([]bus.OutboxRow, len(stored))
 	for i := range stored {
 		tx := &stored[i].tx
+		newest = latest(newest, tx.CreatedAt)
 		rows[i] = bus.OutboxRow{
 			ID:          stored[i].id,
 			CommittedAt: tx.CreatedAt,
 			Updates:     deriveUpdates(tx),
 		}
+	}
+
+	if len(rows) == 0 {
+		return nil, nil
+	}
+
+	err = l.store.durability().proveVisible(ctx, generation, newest)
+	if err != nil {
+		return nil, l.queryError("read outbox", err)
 	}
 
 	return rows, nil
@@ -57,20 +69,41 @@ func (l *Ledger) Backlog(ctx context.Context) (int64, time.Time, error) {
 
 // UpdatesAfter implements relay.Source.
 func (l *Ledger) UpdatesAfter(ctx context.Context, account string, after int64, limit int) ([]bus.AccountUpdate, error) {
-	return l.listUpdates(ctx, l.store.sharedQueries(), account, after, limit)
-}
+	generation := l.store.generation()
+	updates, newest, err := l.listUpdates(ctx, l.store.sharedQueries(), account, after, limit)
+	if err != nil || len(updates) == 0 {
+		return nil, err
+	}
 
-// listUpdates is UpdatesAfter on the connections of the given queries.
-func (l *Ledger) listUpdates(
-	ctx context.Context, queries *sqlStore, account string, after int64, limit int,
-) ([]bus.AccountUpdate, error) {
-	txs, err := queries.listTransactionsAfter(ctx, Account(account), after, limit)
+	err = l.store.durability().proveVisible(ctx, generation, newest)
 	if err != nil {
 		return nil, l.queryError("read events", err)
 	}
 
-	updates := make([]bus.AccountUpdate, 0, len(txs))
+	return updates, nil
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+
+	return b
+}
+
+// listUpdates is UpdatesAfter on the connections of the given queries, without a proof. It also
+// returns the time of the newest transaction.
+func (l *Ledger) listUpdates(
+	ctx context.Context, queries *sqlStore, account string, after int64, limit int,
+) (updates []bus.AccountUpdate, newest time.Time, err error) {
+	txs, err := queries.listTransactionsAfter(ctx, Account(account), after, limit)
+	if err != nil {
+		return nil, time.Time{}, l.queryError("read events", err)
+	}
+
+	updates = make([]bus.AccountUpdate, 0, len(txs))
 	for i := range txs {
+		newest = latest(newest, txs[i].CreatedAt)
 		for _, update := range deriveUpdates(&txs[i]) {
 			if update.Account == account {
 				updates = append(updates, update)
@@ -78,7 +111,7 @@ func (l *Ledger) listUpdates(
 		}
 	}
 
-	return updates, nil
+	return updates, newest, nil
 }
 
 // ChangedSince implements relay.Source.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -129,6 +130,18 @@ func execStatement(t *testing.T, l *Ledger, statement string, args ...any) {
 	_, err := l.store.sharedQueries().db.ExecContext(t.Context(), statement, args...)
 	if err != nil {
 		t.Fatalf("%s: %v", statement, err)
+	}
+}
+
+// waitForCondition polls a condition that has no signal. It ends the test after 30 s.
+func waitForCondition(t testing.TB, condition string, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for start := time.Now(); !holds(); <-tick.C {
+		if time.Since(start) > 30*time.Second {
+			t.Fatalf("not within 30 s: %s", condition)
+		}
 	}
 }
 

@@ -147,6 +147,7 @@ func (l *Ledger) Run(ctx context.Context) error {
 		l.runHousekeeping(ctx)
 	}()
 
+	l.store.durability().enable()
 	s := newScheduler(l)
 	s.run(ctx)
 	<-housekeepingDone

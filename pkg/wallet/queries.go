@@ -6,12 +6,21 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"time"
 
 	"github.com/google/uuid"
 )
 
 // Balance returns the account's state, or ErrAccountNotFound.
-func (l *Ledger) Balance(ctx context.Context, a Account) (Balance, error) {
+func (l *Ledger) Balance(ctx context.Context, a Account) (b Balance, err error) {
+	err = l.confirmRead(ctx, func() (time.Time, error) {
+		b, err = l.readBalance(ctx, a)
+		return b.UpdatedAt, err
+	})
+	return b, err
+}
+
+func (l *Ledger) readBalance(ctx context.Context, a Account) (Balance, error) {
 	w, err := l.reads.readWallet(ctx, a)
 	if err != nil {
 		return Balance{}, l.queryError("read balance", err)
@@ -29,7 +38,19 @@ const maxEntryScan = 5000
 //
 // If the filter has a reason, a page searches only a bounded part of the history. So it may have
 // fewer entries than the limit, or none, although there is a next page.
-func (l *Ledger) Entries(ctx context.Context, a Account, f EntryFilter, p Page) ([]Entry, string, error) {
+func (l *Ledger) Entries(ctx context.Context, a Account, f EntryFilter, p Page) (entries []Entry, next string, err error) {
+	err = l.confirmRead(ctx, func() (newest time.Time, _ error) {
+		entries, next, err = l.readEntries(ctx, a, f, p)
+		for i := range entries {
+			newest = latest(newest, entries[i].CreatedAt)
+		}
+
+		return newest, err
+	})
+	return entries, next, err
+}
+
+func (l *Ledger) readEntries(ctx context.Context, a Account, f EntryFilter, p Page) ([]Entry, string, error) {
 	before, err := p.parseSeqCursor()
 	if err != nil {
 		return nil, "", err
@@ -73,28 +94,39 @@ func (l *Ledger) Entries(ctx context.Context, a Account, f EntryFilter, p Page) 
 
 // Events returns the account's events with a seq greater than after, oldest first, and the
 // account's newest seq. limit is the maximum number of events, from 1 to 1000. 0 means 100.
-func (l *Ledger) Events(ctx context.Context, a Account, after int64, limit int) ([]AccountEvent, int64, error) {
-	limit, err := Page{Limit: limit}.pageLimit()
+func (l *Ledger) Events(ctx context.Context, a Account, after int64, limit int) (events []AccountEvent, newest int64, err error) {
+	err = l.confirmRead(ctx, func() (changedAt time.Time, _ error) {
+		events, newest, changedAt, err = l.readEvents(ctx, a, after, limit)
+		return changedAt, err
+	})
+	return events, newest, err
+}
+
+// readEvents also returns the time of the account's newest change.
+func (l *Ledger) readEvents(
+	ctx context.Context, a Account, after int64, limit int,
+) (events []AccountEvent, newest int64, changedAt time.Time, err error) {
+	limit, err = Page{Limit: limit}.pageLimit()
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, time.Time{}, err
 	}
 
 	if after < 0 {
-		return nil, 0, invalidField("/after", "after must be 0 or more")
+		return nil, 0, time.Time{}, invalidField("/after", "after must be 0 or more")
 	}
 
 	w, err := l.reads.readWallet(ctx, a)
 	if err != nil {
-		return nil, 0, l.queryError("read events", err)
+		return nil, 0, time.Time{}, l.queryError("read events", err)
 	}
 
-	updates, err := l.listUpdates(ctx, l.reads, string(a), after, limit)
+	updates, changedAt, err := l.listUpdates(ctx, l.reads, string(a), after, limit)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, time.Time{}, err
 	}
 
-	newest := w.Seq
-	events := make([]AccountEvent, 0, limit)
+	newest = w.Seq
+	events = make([]AccountEvent, 0, limit)
 	for _, update := range updates {
 		for i := range update.Deliveries {
 			d := &update.Deliveries[i]
@@ -112,11 +144,19 @@ func (l *Ledger) Events(ctx context.Context, a Account, after int64, limit int) 
 		}
 	}
 
-	return events, newest, nil
+	return events, newest, latest(changedAt, w.UpdatedAt), nil
 }
 
 // Escrow returns one escrow, or ErrEscrowNotFound.
-func (l *Ledger) Escrow(ctx context.Context, id uuid.UUID) (Escrow, error) {
+func (l *Ledger) Escrow(ctx context.Context, id uuid.UUID) (e Escrow, err error) {
+	err = l.confirmRead(ctx, func() (time.Time, error) {
+		e, err = l.readEscrow(ctx, id)
+		return latest(e.CreatedAt, e.ClosedAt), err
+	})
+	return e, err
+}
+
+func (l *Ledger) readEscrow(ctx context.Context, id uuid.UUID) (Escrow, error) {
 	e, err := l.reads.readEscrow(ctx, id)
 	if err != nil {
 		return Escrow{}, l.queryError("read escrow", err)
@@ -133,7 +173,19 @@ const maxEscrowScan = 5000
 //
 // If there is a status, a page searches only a bounded number of escrows. So it may have fewer
 // escrows than the limit, or none, although there is a next page.
-func (l *Ledger) Escrows(ctx context.Context, user Account, status EscrowStatus, p Page) ([]Escrow, string, error) {
+func (l *Ledger) Escrows(ctx context.Context, user Account, status EscrowStatus, p Page) (escrows []Escrow, next string, err error) {
+	err = l.confirmRead(ctx, func() (newest time.Time, _ error) {
+		escrows, next, err = l.readEscrows(ctx, user, status, p)
+		for i := range escrows {
+			newest = latest(newest, latest(escrows[i].CreatedAt, escrows[i].ClosedAt))
+		}
+
+		return newest, err
+	})
+	return escrows, next, err
+}
+
+func (l *Ledger) readEscrows(ctx context.Context, user Account, status EscrowStatus, p Page) ([]Escrow, string, error) {
 	before, err := p.parseIDCursor()
 	if err != nil {
 		return nil, "", err
@@ -175,7 +227,15 @@ func (l *Ledger) Escrows(ctx context.Context, user Account, status EscrowStatus,
 }
 
 // Transaction returns one transaction with its entries, or ErrTransactionNotFound.
-func (l *Ledger) Transaction(ctx context.Context, id uuid.UUID) (Transaction, error) {
+func (l *Ledger) Transaction(ctx context.Context, id uuid.UUID) (tx Transaction, err error) {
+	err = l.confirmRead(ctx, func() (time.Time, error) {
+		tx, err = l.readTransaction(ctx, id)
+		return tx.CreatedAt, err
+	})
+	return tx, err
+}
+
+func (l *Ledger) readTransaction(ctx context.Context, id uuid.UUID) (Transaction, error) {
 	tx, err := l.reads.readTransaction(ctx, id)
 	if err != nil {
 		return Transaction{}, l.queryError("read transaction", err)
@@ -187,6 +247,32 @@ func (l *Ledger) Transaction(ctx context.Context, id uuid.UUID) (Transaction, er
 	}
 
 	return *tx, nil
+}
+
+// confirmRead runs a query of a caller, which returns the time of the newest transaction that it shows.
+// It returns an error if a failover may lose what the query shows. If the server was replaced
+// meanwhile, the query runs again.
+func (l *Ledger) confirmRead(ctx context.Context, read func() (newest time.Time, err error)) error {
+	var err error
+	for range 2 {
+		var newest time.Time
+		generation := l.store.generation()
+		newest, err = read()
+		if err != nil {
+			return err
+		}
+
+		err = l.store.durability().proveRead(ctx, generation, newest)
+		if err == nil {
+			return nil
+		}
+
+		if generation == l.store.generation() {
+			break
+		}
+	}
+
+	return l.queryError("confirm read", err)
 }
 
 // queryError adds the name of the query to an error. It also adds ErrUnavailable if the database

@@ -14,7 +14,15 @@ import (
 
 // BalanceAt returns the account's state at the end of the millisecond t. Before the account's first
 // change all balances are zero. If the account does not exist now, the error is ErrAccountNotFound.
-func (l *Ledger) BalanceAt(ctx context.Context, a Account, t time.Time) (Balance, error) {
+func (l *Ledger) BalanceAt(ctx context.Context, a Account, t time.Time) (b Balance, err error) {
+	err = l.confirmRead(ctx, func() (time.Time, error) {
+		b, err = l.readBalanceAt(ctx, a, t)
+		return b.UpdatedAt, err
+	})
+	return b, err
+}
+
+func (l *Ledger) readBalanceAt(ctx context.Context, a Account, t time.Time) (Balance, error) {
 	w, err := l.reads.readWallet(ctx, a)
 	if err != nil {
 		return Balance{}, l.queryError("read balance", err)
@@ -64,7 +72,15 @@ func (l *Ledger) Export(ctx context.Context, a Account, filter EntryFilter, f fu
 	}
 
 	for {
-		entries, err := l.reads.listEntriesForward(ctx, a, filter.Reason, after, before, pageSize)
+		var entries []Entry
+		err := l.confirmRead(ctx, func() (newest time.Time, err error) {
+			entries, err = l.reads.listEntriesForward(ctx, a, filter.Reason, after, before, pageSize)
+			if len(entries) > 0 {
+				newest = entries[len(entries)-1].CreatedAt
+			}
+
+			return newest, err
+		})
 		if err != nil {
 			return l.queryError("export entries", err)
 		}

@@ -42,6 +42,10 @@ type store interface {
 	// commitProbe commits a transaction that changes nothing.
 	commitProbe(ctx context.Context) error
 
+	// durability returns what is known about visible rows that a failover may lose. It is nil for a
+	// database without standbys.
+	durability() *proofs
+
 	close() error
 
 	// listOutboxRows returns rows with ids greater than after, in order.

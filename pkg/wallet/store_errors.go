@@ -67,6 +67,8 @@ func isRetryable(err error) bool {
 	}
 
 	connectionErrors := [...]error{
+		errUnproven,
+		pgconn.ErrUnconfirmed,
 		driver.ErrBadConn,
 		io.EOF,
 		io.ErrUnexpectedEOF,
@@ -102,6 +104,13 @@ func isLasting(err error) bool {
 	}
 
 	return false
+}
+
+// isSessionEnd reports whether the error ended the session. If the session was waiting for the
+// synchronous standby, its transaction is committed.
+func isSessionEnd(err *pq.Error) bool {
+	isCancel := err.Code == "57014"
+	return err.Code.Class() == "57" && !isCancel || err.Code.Class() == "08"
 }
 
 // isRetryablePostgres is isRetryable for an error of Postgres. connecting reports whether the error

@@ -30,6 +30,8 @@ type postgresStore struct {
 	writes        preparedWrites
 	published     publishedRows
 	server        pgconn.Server
+	emptyCommits  sqlStore // one connection, whose commits may wait for the standby without a limit
+	proofs        *proofs
 }
 
 // connectionSettings are the settings of every connection. The URL may override them.
@@ -107,9 +109,15 @@ func openPostgres(ctx context.Context, dsn string, maxConns, maxReadConns int) (
 	health := s.newConnector(healthDSN)
 	health.RoundTrip = healthLimit
 	health.IsProbe = true
+	empty := s.newConnector(ownDSN)
+	empty.Settings = writeCheck
+	empty.RoundTrip = 0
 	s.sqlStore = sqlStore{db: openPool(writes, maxConns)}
 	s.reads = sqlStore{db: openPool(reads, maxReadConns)}
 	s.health = sqlStore{db: openPool(health, maxHealthConns)}
+	s.emptyCommits = sqlStore{db: openPool(empty, 1)}
+	s.proofs = newProofs(s.commitEmpty, s.generation)
+
 	err = s.prepareStatements(ctx)
 	if err != nil {
 		_ = s.close()
@@ -143,7 +151,8 @@ func (s *postgresStore) readQueries() *sqlStore { return &s.reads }
 func (s *postgresStore) ping(ctx context.Context) error { return s.health.ping(ctx) }
 
 func (s *postgresStore) close() error {
-	return errors.Join(s.sqlStore.close(), s.reads.close(), s.health.close())
+	s.proofs.close()
+	return errors.Join(s.sqlStore.close(), s.reads.close(), s.health.close(), s.emptyCommits.close())
 }
 
 // withSettings adds the settings to the URL. It does not change settings that the URL already has.
@@ -209,10 +218,17 @@ func (s *postgresStore) beginBatch(ctx context.Context, locked bool) (batchTx, e
 	return &postgresTx{store: s, generation: generation, tx: tx}, nil
 }
 
-// commitProbe commits an empty message to the log. A synchronous standby has then everything that was
-// committed before.
+// commitProbe also waits for a synchronous standby.
 func (s *postgresStore) commitProbe(ctx context.Context) error {
-	_, err := s.health.db.ExecContext(ctx, `SELECT pg_logical_emit_message(true, 'realtime', '')`)
+	return s.proofs.prove(ctx, s.generation())
+}
+
+func (s *postgresStore) durability() *proofs { return s.proofs }
+
+// commitEmpty commits a message in the server's log that nobody reads. The message makes the
+// transaction wait for a synchronous standby.
+func (s *postgresStore) commitEmpty(ctx context.Context) error {
+	_, err := s.emptyCommits.db.ExecContext(ctx, `SELECT pg_logical_emit_message(true, 'realtime', '')`)
 	return err
 }
 

@@ -196,8 +196,12 @@ func (s *postgresStore) loadTransactions(ctx context.Context, rows []outboxRow) 
 	return nil
 }
 
+// withoutStandby is a condition that is true and makes the transaction not wait for a synchronous
+// standby. A failover may undo such a deletion; then it is done again.
+const withoutStandby = `(SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'off' ELSE 'local' END, true)) <> ''`
+
 // deleteOutboxSQL does nothing in another database than the one with the identity $2.
-const deleteOutboxSQL = `DELETE FROM outbox WHERE id = ANY($1) AND (SELECT ` + pgconn.IdentityExpression + `) = $2`
+const deleteOutboxSQL = `DELETE FROM outbox WHERE id = ANY($1) AND (SELECT ` + pgconn.IdentityExpression + `) = $2 AND ` + withoutStandby
 
 // deleteOutboxRows ignores the ids of earlier generations.
 func (s *postgresStore) deleteOutboxRows(ctx context.Context, ids []int64) error {

@@ -241,7 +241,8 @@ func (s *sqlStore) listDueEscrows(ctx context.Context, now time.Time, after dueE
 // not delete new keys.
 const (
 	deleteOldKeysSQL = `DELETE FROM idempotency_keys WHERE (operation, key) IN
-		(SELECT operation, key FROM idempotency_keys WHERE created_at < least($1, now() - $2 * interval '1 millisecond') ORDER BY created_at LIMIT $3)`
+		(SELECT operation, key FROM idempotency_keys WHERE created_at < least($1, now() - $2 * interval '1 millisecond') ORDER BY created_at LIMIT $3)
+		AND ` + withoutStandby
 	deleteOldKeysSQLite = `DELETE FROM idempotency_keys WHERE (operation, key) IN
 		(SELECT operation, key FROM idempotency_keys WHERE created_at < min($1, unixepoch('subsec') * 1000 - $2) ORDER BY created_at LIMIT $3)`
 )

@@ -197,6 +197,8 @@ func (s *sqliteStore) commitProbe(ctx context.Context) error {
 	return tx.Commit()
 }
 
+func (s *sqliteStore) durability() *proofs { return nil }
+
 // beginBatch begins a transaction. The transaction always takes the write lock of the database.
 func (s *sqliteStore) beginBatch(ctx context.Context, _ bool) (batchTx, error) {
 	tx, err := s.db.BeginTxx(ctx, nil)

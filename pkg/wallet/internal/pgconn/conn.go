@@ -1,6 +1,7 @@
 package pgconn
 
 import (
+	"cmp"
 	"context"
 	"database/sql/driver"
 	"errors"
@@ -32,6 +33,8 @@ type Conn struct {
 	server     *Server
 	generation uint64 // of the server when the connection was opened
 	unusable   bool   // a statement has failed in a way that another connection may not
+
+	unconfirmed bool // a commit in this call has not waited for its synchronous standby
 }
 
 // ExecContext implements driver.ExecerContext.
@@ -118,6 +121,13 @@ func (c *Conn) ResetSession(ctx context.Context) error {
 // IsValid implements driver.Validator. database/sql calls it before it keeps a connection.
 func (c *Conn) IsValid() bool { return c.isUsable() && c.postgresConn.IsValid() }
 
+// Close implements driver.Conn. It fails only at telling the server, which then notices the closed
+// socket.
+func (c *Conn) Close() error {
+	_ = c.postgresConn.Close()
+	return nil
+}
+
 func (c *Conn) isUsable() bool {
 	isCurrent := c.generation == c.server.Generation()
 	isHealthy := !c.unusable && !c.socket.broken.Load()
@@ -157,7 +167,7 @@ func isUnusableAfter(code pqerror.Code) bool {
 // that has ended.
 func (c *Conn) noteError(ctx context.Context, err error) error {
 	if err == nil {
-		return nil
+		return c.takeUnconfirmed()
 	}
 
 	var pe *pq.Error
@@ -170,6 +180,29 @@ func (c *Conn) noteError(ctx context.Context, err error) error {
 	}
 
 	return err
+}
+
+// ErrUnconfirmed means that a transaction is committed, but that the server has ended its wait for the
+// synchronous standby, because somebody cancelled or ended the session. A failover may lose the
+// transaction.
+var ErrUnconfirmed = errors.New("the commit was not confirmed by the synchronous standby")
+
+// noteNotice looks for the warning with which the server ends such a wait. Its text depends on the
+// server's language, but the name of the server's function does not.
+func (c *Conn) noteNotice(notice *pq.Error) {
+	if notice.Routine == "SyncRepWaitForLSN" {
+		c.unconfirmed = true
+	}
+}
+
+// takeUnconfirmed returns ErrUnconfirmed once after such a warning.
+func (c *Conn) takeUnconfirmed() error {
+	if !c.unconfirmed {
+		return nil
+	}
+
+	c.unconfirmed = false
+	return ErrUnconfirmed
 }
 
 // rows are the rows of a query. The end of the query's context closes the connection until they are
@@ -198,8 +231,12 @@ func (c *Conn) wrapRows(ctx context.Context, result driver.Rows, err error, stop
 // Next implements driver.Rows.
 func (r *rows) Next(values []driver.Value) error {
 	err := r.Rows.Next(values)
-	if err == nil || err == io.EOF { //nolint:errorlint // the driver's contract
-		return err
+	if err == nil {
+		return nil
+	}
+
+	if err == io.EOF { //nolint:errorlint // the driver's contract
+		return cmp.Or(r.conn.takeUnconfirmed(), io.EOF)
 	}
 
 	return r.conn.noteError(r.ctx, err)

@@ -99,12 +99,14 @@ func (c *Connector) identify(driverConn postgresConn, s *socket) (*Conn, error) 
 		return nil, err
 	}
 
-	return &Conn{
+	conn := &Conn{
 		postgresConn: driverConn,
 		socket:       s,
 		server:       c.Server,
 		generation:   c.Server.addIdentity(identity),
-	}, nil
+	}
+	pq.SetNoticeHandler(driverConn, conn.noteNotice)
+	return conn, nil
 }
 
 // setupQuery returns a query that sets the settings and returns the identity of the database.
