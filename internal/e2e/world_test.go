@@ -54,7 +54,13 @@ func newWorld(t *testing.T) *world {
 
 func newWorldOn(t *testing.T, redisURL, namespace string) *world {
 	t.Helper()
-	w := &world{T: t, databaseURL: ledgerdb.Postgres(t), redisURL: redisURL, namespace: namespace}
+	return newWorldWith(t, ledgerdb.Postgres(t), redisURL, namespace)
+}
+
+// newWorldWith returns a world on a migrated database.
+func newWorldWith(t *testing.T, databaseURL, redisURL, namespace string) *world {
+	t.Helper()
+	w := &world{T: t, databaseURL: databaseURL, redisURL: redisURL, namespace: namespace}
 	var err error
 	w.db, err = sql.Open("postgres", w.databaseURL)
 	if err != nil {
