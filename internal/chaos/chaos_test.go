@@ -11,6 +11,7 @@ import (
 var (
 	minutes    = flag.Float64("minutes", 0, "how long to run; 0: one short episode")
 	seed       = flag.Uint64("seed", 1, "seed of the first episode; each further one has the next seed")
+	only       = flag.String("faults", "", "regular expression: only faults of these kinds, one at a time")
 	reportFile = flag.String("report", "", "file with the report as JSON, to which this run is added")
 	form       = flag.String("redis", "single", "form of Redis: "+strings.Join(redisForms, ", "))
 )

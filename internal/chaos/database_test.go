@@ -121,7 +121,8 @@ func databaseFaults() []*faultKind {
 			l := e.w.database.replication
 			return partitionFault(l.name, l)
 		}},
-		{name: "cut the standby off, then promote it", minHold: second, maxHold: 4 * second, plan: func(e *episode, _ *rand.Rand) fault {
+		// The longest of these are longer than a core waits for a commit.
+		{name: "cut the standby off, then promote it", minHold: second, maxHold: 14 * second, plan: func(e *episode, _ *rand.Rand) fault {
 			var old *testenv.PostgresServer
 			d := e.w.database
 			f := partitionFault("postgres", d.replication)

@@ -3,6 +3,8 @@ package chaos
 import (
 	"context"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,9 +50,10 @@ func runEpisode(t *testing.T, o episodeOptions) {
 	defer e.report.addEpisode(e)
 	monitor := e.startMonitor()
 	e.load.start(o.seed, 6)
-	e.runSchedule(newSchedule(o.seed, e.kinds()), o.length)
+	e.runSchedule(newSchedule(o.seed, e.kinds(o.length)), o.length)
 	e.load.stop()
 	monitor.stop()
+	e.report.addWrong(monitor.longest)
 	if j.isBroken() {
 		return
 	}
@@ -58,16 +61,21 @@ func runEpisode(t *testing.T, o episodeOptions) {
 	e.checkPrograms(before)
 }
 
-func (e *episode) kinds() []*faultKind {
+func (e *episode) kinds(length time.Duration) []*faultKind {
 	var all []*faultKind
 	all = append(all, processFaults()...)
 	all = append(all, databaseFaults()...)
 	all = append(all, redisFaults()...)
 	all = append(all, networkFaults()...)
+	if length > shortEpisode {
+		all = append(all, longFaults()...)
+	}
 	if e.load.lossy {
 		all = append(all, backupFault(), backupFault(), backupFault(), backupFault())
 	}
-	return append(all, e.w.redis.faults()...)
+	all = append(all, e.w.redis.faults()...)
+	wanted := regexp.MustCompile(*only)
+	return slices.DeleteFunc(all, func(k *faultKind) bool { return !wanted.MatchString(k.name) })
 }
 
 // startViewers starts the clients. Each of them watches all accounts.
@@ -93,10 +101,10 @@ func (e *episode) runSchedule(s *schedule, length time.Duration) {
 	}
 	began := time.Now()
 	for n := 0; time.Since(began) < length && e.w.journal.violationCount() == 0; n++ {
-		switch n % 4 {
-		case 2:
+		switch {
+		case n%4 == 2 && *only == "":
 			e.runBurst(mixedBurst, s.drawBurst(e, mixedBurst))
-		case 3:
+		case n%4 == 3 && *only == "":
 			e.runBurst(small, s.drawBurst(e, small))
 		default:
 			e.runFault(s.drawKind(func(*faultKind) bool { return true }).newFault(e, s.rand))

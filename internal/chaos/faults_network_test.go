@@ -56,6 +56,23 @@ func networkFaults() []*faultKind {
 	}
 }
 
+// longFaults last longer than a program may say ready while it serves nothing.
+func longFaults() []*faultKind {
+	const hold = readyGrace + 5*time.Second
+	return []*faultKind{
+		{name: "cut Postgres off for 25 s", minHold: hold, plan: func(e *episode, _ *rand.Rand) fault {
+			return partitionFault("links of postgres", e.w.linksOf("to postgres")...)
+		}},
+		{name: "suspend Postgres for 25 s", minHold: hold, plan: func(e *episode, _ *rand.Rand) fault {
+			d := e.w.database
+			return fault{target: "postgres", inject: func() { d.primary.Suspend() }, heal: func() { d.primary.Continue() }}
+		}},
+		{name: "cut Redis off for 25 s", minHold: hold, plan: func(e *episode, _ *rand.Rand) fault {
+			return partitionFault("links of redis", e.w.linksOf("to redis")...)
+		}},
+	}
+}
+
 func (e *episode) pickLink(r *rand.Rand) *link { return e.w.links[r.IntN(len(e.w.links))] }
 
 func stallFault(l *link) fault {

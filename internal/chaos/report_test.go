@@ -31,6 +31,7 @@ type report struct {
 	Resyncs    int
 	Failed     int // starts
 	Violations int
+	Wrong      time.Duration // the longest time that a program said ready while it served nothing
 }
 
 // newReport returns a report that goes on with the one in the file, if there is one.
@@ -74,6 +75,13 @@ func (r *report) addRecovery(kind string, took recovery) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.Recoveries[kind] = append(r.Recoveries[kind], took)
+}
+
+// addWrong keeps the longest time that a program said ready while it served nothing.
+func (r *report) addWrong(d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.Wrong = max(r.Wrong, d)
 }
 
 // addEpisode counts an episode that has ended.
@@ -121,8 +129,9 @@ func (r *report) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d faults, %d violations. Episodes by form of Redis: %s.\n\n", total, r.Violations, r.listEpisodes())
 	fmt.Fprintf(&b, "%d operations: %d done, %d refused; %d of them had attempts without an answer. %d repeated keys, "+
-		"%d balances read, %d states shown to clients, %d resyncs, %d starts that failed and were repeated.\n\n",
-		r.Calls, r.Done, r.Refused, r.Abandoned, r.Repeats, r.Reads, r.Shown, r.Resyncs, r.Failed)
+		"%d balances read, %d states shown to clients, %d resyncs, %d starts that failed and were repeated. "+
+		"The longest time for which a process said ready while it served nothing: %.1f s.\n\n",
+		r.Calls, r.Done, r.Refused, r.Abandoned, r.Repeats, r.Reads, r.Shown, r.Resyncs, r.Failed, r.Wrong.Seconds())
 	b.WriteString("| fault | number | measured | writes work, median / max | clients are current, median / max | all are ready, median / max |\n")
 	b.WriteString("|---|--:|--:|--:|--:|--:|\n")
 	kinds := maps.Clone(r.Faults)
