@@ -20,6 +20,7 @@ type serveCmd struct {
 	cli.RedisFlags
 	cli.TokenFlags
 	cli.TLSFlags
+	cli.ProxyFlags
 	MaxQueue        int           `default:"8192" help:"Largest number of operations that wait for a commit. Further requests get 503 at once."`
 	DBConnections   int           `name:"db-connections" default:"8" help:"Largest number of connections to Postgres for commits, the relay and housekeeping. Reads have their own connections."`
 	DBReads         int           `name:"db-read-connections" default:"8" help:"Largest number of connections to the database for reads. As many reads run at the same time; further ones wait for at most a second and then get 503."`
@@ -95,7 +96,7 @@ func (c serveCmd) Run(env *cli.Env) error {
 		"namespace", cfg.keys.Namespace,
 		"partitions", cfg.keys.Partitions,
 	)
-	stages := s.stages(certificate.Listener(public), admin)
+	stages := s.stages(certificate.Listener(cfg.proxies.Listener(public)), admin)
 	err = lifecycle.Run(ctx, append(stages, certificate.Run)...)
 	log.Info("core stopped")
 	return errors.Join(err, s.close())
@@ -130,6 +131,10 @@ func (c serveCmd) stackConfig(log *slog.Logger) (stackConfig, error) {
 	if err != nil {
 		return stackConfig{}, err
 	}
+	proxies, err := c.Proxies()
+	if err != nil {
+		return stackConfig{}, err
+	}
 	return stackConfig{
 		databaseURL: c.DatabaseURL,
 		keys:        keys,
@@ -138,6 +143,7 @@ func (c serveCmd) stackConfig(log *slog.Logger) (stackConfig, error) {
 		maxConns:    c.DBConnections,
 		maxReads:    c.DBReads,
 		maxOpen:     c.MaxConnections,
+		proxies:     proxies,
 		drainDelay:  c.DrainDelay,
 		stopTimeout: c.ShutdownTimeout,
 		log:         log,

@@ -32,9 +32,10 @@ type stackConfig struct {
 	keys        bus.Keys
 	verifier    *auth.Verifier
 	maxQueue    int
-	maxConns    int            // connections to Postgres for commits, the relay and housekeeping
-	maxReads    int            // database connections for reads, and reads that run at the same time
-	maxOpen     int            // open connections to the HTTP API; 0: not limited
+	maxConns    int // connections to Postgres for commits, the relay and housekeeping
+	maxReads    int // database connections for reads, and reads that run at the same time
+	maxOpen     int // open connections to the HTTP API; 0: not limited
+	proxies     httpserver.TrustedProxies
 	ownHostOnly bool           // refuse requests whose Host is a name of another machine
 	publisher   publish.Config // Keys and Registerer are set by openStack
 	drainDelay  time.Duration  // time between /readyz turning to 503 and the end of new requests
@@ -118,6 +119,7 @@ func (s *stack) serveAPI(ctx context.Context, ln net.Listener) error {
 	return httpserver.Serve(ctx, ln, httpserver.Recover(s.api, s.cfg.log), httpserver.Config{
 		MaxConnections: s.cfg.maxOpen,
 		MaxRequests:    s.cfg.maxOpen, // one for each connection of HTTP/1
+		TrustedProxies: s.cfg.proxies,
 		OwnHostOnly:    s.cfg.ownHostOnly,
 		StopTimeout:    s.cfg.stopTimeout,
 		Logger:         s.cfg.log,

@@ -26,6 +26,7 @@ type serveCmd struct {
 	cli.RedisFlags
 	cli.TokenFlags
 	cli.TLSFlags
+	cli.ProxyFlags
 	CacheSize       int           `default:"10000" help:"Number of balances kept in memory. With 0, every balance is read from Redis." group:"Cache"`
 	CacheTTL        time.Duration `name:"cache-ttl" default:"1h" help:"How long a balance is kept in memory." group:"Cache"`
 	DrainDelay      time.Duration `default:"0s" help:"After a stop signal, how long /readyz answers 503 before connections are closed. A load balancer can notice it in this time."`
@@ -112,7 +113,7 @@ func (c serveCmd) Run(env *cli.Env) error {
 		"namespace", cfg.Keys.Namespace,
 		"partitions", cfg.Keys.Partitions,
 	)
-	stages := g.Stages(certificate.Listener(public), admin)
+	stages := g.Stages(certificate.Listener(cfg.TrustedProxies.Listener(public)), admin)
 	err = lifecycle.Run(ctx, append(stages, certificate.Run)...)
 	log.Info("gateway stopped")
 	return err
@@ -139,12 +140,18 @@ func (c serveCmd) gatewayConfig() (gateway.Config, error) {
 		return gateway.Config{}, err
 	}
 
+	proxies, err := c.Proxies()
+	if err != nil {
+		return gateway.Config{}, err
+	}
+
 	hub := c.hubConfig()
 	hub.Compression = c.Compression
 	cfg := gateway.Config{
 		Name:           c.Name,
 		Keys:           keys,
 		AllowedOrigins: c.AllowedOrigins,
+		TrustedProxies: proxies,
 		Cache: cache.Config{
 			Disabled: c.CacheSize == 0,
 			Size:     c.CacheSize,

@@ -57,6 +57,20 @@ func (f TLSFlags) Certificate(log *slog.Logger) (*httpserver.Certificate, error)
 	return certificate, nil
 }
 
+// ProxyFlags name the proxies in front of the public listener.
+type ProxyFlags struct {
+	TrustedProxies []string `placeholder:"NETWORK,…" help:"Addresses and networks of proxies whose X-Forwarded-For and PROXY headers are believed. Without it, the address of a client is that of its connection. Example: 10.0.0.0/8."`
+}
+
+// Proxies returns the trusted proxies.
+func (f ProxyFlags) Proxies() (httpserver.TrustedProxies, error) {
+	proxies, err := httpserver.ParseTrustedProxies(f.TrustedProxies)
+	if err != nil {
+		return nil, Usage("--trusted-proxies", "%v", err)
+	}
+	return proxies, nil
+}
+
 // TraceFlags choose where traces go.
 type TraceFlags struct {
 	OTLPEndpoint string `name:"otlp-endpoint" placeholder:"URL" help:"OpenTelemetry collector for traces, OTLP over HTTP. Example: http://collector:4318. The other OTEL_* variables apply as well. Default: no traces." group:"Traces"`

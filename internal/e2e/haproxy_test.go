@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coder/websocket"
+
 	"github.com/redroomrewards/realtime/internal/testenv"
 )
 
@@ -67,7 +69,7 @@ func TestHAProxyRoutes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	core := w.startCore()
-	gateway := w.startGateway(core.baseURL())
+	gateway := w.startGateway(core.baseURL(), "--trusted-proxies", "127.0.0.0/8")
 	proxy := w.startHAProxy(core, gateway)
 	a := w.newAPI(proxy)
 	a.creditTimes(1, "user:u1")
@@ -78,6 +80,15 @@ func TestHAProxyRoutes(t *testing.T) {
 	c.waitForSeq("user:u1", 1)
 	stream := &sseClient{w: w, token: token, accounts: []string{"user:u1"}, lastSeqs: map[string]int64{}}
 	stream.readUntilSeq(proxy, 1)
+
+	t.Run("client address", func(t *testing.T) {
+		// The test is a trusted proxy, too.
+		w.dialFrom(proxy, token, "203.0.113.7")
+		body := w.getBody("http://"+gateway.admin+"/admin/connections", w.signToken("ops", nil, "admin"), http.StatusOK)
+		if !strings.Contains(string(body), `"remote":"203.0.113.7:0"`) {
+			t.Errorf("connections: got %s, want one from 203.0.113.7", body)
+		}
+	})
 
 	for name, tc := range map[string]struct {
 		path   string
@@ -109,6 +120,17 @@ func TestHAProxyRoutes(t *testing.T) {
 			t.Errorf("HAProxy logged the token %s", secret)
 		}
 	}
+}
+
+// dialFrom connects as a proxy does whose client has the address.
+func (w *world) dialFrom(s *server, bearer, address string) {
+	w.Helper()
+	header := http.Header{"Authorization": {"Bearer " + bearer}, "X-Forwarded-For": {address}}
+	ws, _, err := websocket.Dial(w.Context(), s.baseURL()+"/v1/ws", &websocket.DialOptions{HTTPHeader: header})
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(func() { _ = ws.CloseNow() })
 }
 
 // getHeader makes a request and returns the status and the header of the answer.

@@ -41,21 +41,22 @@ const (
 
 // Config is a gateway's settings. All of them are optional.
 type Config struct {
-	Name           string           // name in welcome frames. Defaults to "gateway".
-	Keys           bus.Keys         // Defaults to namespace "rt", 64 partitions.
-	AllowedOrigins []string         // origins of web pages, besides the gateway's own. Defaults to none.
-	Cache          cache.Config     // balance cache; New sets Keys, Registerer and Current.
-	Hub            ws.Config        // limits and compression; New sets the other fields. Defaults to the contract's limits.
-	TailBlock      time.Duration    // how long a read of the streams waits for entries. Defaults to 500 ms.
-	DrainDelay     time.Duration    // time between /readyz turning to 503 and the first closed connection. Defaults to none.
-	DrainWindow    time.Duration    // clients of a draining gateway reconnect spread over it. Defaults to 10 s; negative: at once.
-	StopTimeout    time.Duration    // time for running requests to finish. Defaults to 10 s.
-	CloseTimeout   time.Duration    // time for clients to complete the close handshake. Defaults to 3 s.
-	OwnHostOnly    bool             // refuse requests whose Host is a name of another machine.
-	Logger         *slog.Logger     // Defaults to slog.Default().
-	BehindAfter    time.Duration    // a partition whose watermark does not advance for that long is behind. Defaults to 8 s.
-	Observe        func(tail.Batch) // called with each batch before clients get it. Defaults to none.
-	Tracer         trace.Tracer     // Defaults to no traces.
+	Name           string                    // name in welcome frames. Defaults to "gateway".
+	Keys           bus.Keys                  // Defaults to namespace "rt", 64 partitions.
+	AllowedOrigins []string                  // origins of web pages, besides the gateway's own. Defaults to none.
+	TrustedProxies httpserver.TrustedProxies // their X-Forwarded-For is the address of a client. Defaults to none.
+	Cache          cache.Config              // balance cache; New sets Keys, Registerer and Current.
+	Hub            ws.Config                 // limits and compression; New sets the other fields. Defaults to the contract's limits.
+	TailBlock      time.Duration             // how long a read of the streams waits for entries. Defaults to 500 ms.
+	DrainDelay     time.Duration             // time between /readyz turning to 503 and the first closed connection. Defaults to none.
+	DrainWindow    time.Duration             // clients of a draining gateway reconnect spread over it. Defaults to 10 s; negative: at once.
+	StopTimeout    time.Duration             // time for running requests to finish. Defaults to 10 s.
+	CloseTimeout   time.Duration             // time for clients to complete the close handshake. Defaults to 3 s.
+	OwnHostOnly    bool                      // refuse requests whose Host is a name of another machine.
+	Logger         *slog.Logger              // Defaults to slog.Default().
+	BehindAfter    time.Duration             // a partition whose watermark does not advance for that long is behind. Defaults to 8 s.
+	Observe        func(tail.Batch)          // called with each batch before clients get it. Defaults to none.
+	Tracer         trace.Tracer              // Defaults to no traces.
 }
 
 func (c Config) withDefaults() Config {
@@ -203,9 +204,10 @@ func (g *Gateway) Stages(public, admin net.Listener) []func(context.Context) err
 
 func (g *Gateway) servePublic(ctx context.Context, ln net.Listener) error {
 	return httpserver.Serve(ctx, ln, httpserver.Recover(g.mux, g.cfg.Logger), httpserver.Config{
-		OwnHostOnly: g.cfg.OwnHostOnly,
-		StopTimeout: g.cfg.StopTimeout,
-		Logger:      g.cfg.Logger,
+		TrustedProxies: g.cfg.TrustedProxies,
+		OwnHostOnly:    g.cfg.OwnHostOnly,
+		StopTimeout:    g.cfg.StopTimeout,
+		Logger:         g.cfg.Logger,
 	})
 }
 

@@ -17,17 +17,18 @@ import (
 
 // Config has the settings of a server. The zero value is valid.
 type Config struct {
-	ReadHeaderTimeout time.Duration // limits reading the header of a request. Defaults to 5 s.
-	ReadTimeout       time.Duration // limits reading a request, header and body. Defaults to 20 s.
-	WriteTimeout      time.Duration // limits the time from the header to the end of the answer. Defaults to 60 s.
-	IdleTimeout       time.Duration // limits the time between two requests of a connection. Defaults to 2 min.
-	MaxHeaderBytes    int           // limits the size of a header. Defaults to 32 KiB.
-	MaxConnections    int           // limits the open connections, except hijacked ones. 0 does not limit them.
-	MaxRequests       int           // limits the requests that run at the same time. 0 does not limit them.
-	ReservedFiles     int           // file descriptors that are kept for connections while the process has no others. Defaults to none.
-	OwnHostOnly       bool          // refuses requests whose Host is a name of another machine.
-	StopTimeout       time.Duration // limits how long a stop waits for running requests. Defaults to 10 s.
-	Logger            *slog.Logger  // Defaults to slog.Default().
+	ReadHeaderTimeout time.Duration  // limits reading the header of a request. Defaults to 5 s.
+	ReadTimeout       time.Duration  // limits reading a request, header and body. Defaults to 20 s.
+	WriteTimeout      time.Duration  // limits the time from the header to the end of the answer. Defaults to 60 s.
+	IdleTimeout       time.Duration  // limits the time between two requests of a connection. Defaults to 2 min.
+	MaxHeaderBytes    int            // limits the size of a header. Defaults to 32 KiB.
+	MaxConnections    int            // limits the open connections, except hijacked ones. 0 does not limit them.
+	MaxRequests       int            // limits the requests that run at the same time. 0 does not limit them.
+	ReservedFiles     int            // file descriptors that are kept for connections while the process has no others. Defaults to none.
+	OwnHostOnly       bool           // refuses requests whose Host is a name of another machine.
+	TrustedProxies    TrustedProxies // their X-Forwarded-For is the RemoteAddr of requests. Defaults to none.
+	StopTimeout       time.Duration  // limits how long a stop waits for running requests. Defaults to 10 s.
+	Logger            *slog.Logger   // Defaults to slog.Default().
 }
 
 func (c Config) withDefaults() Config {
@@ -87,6 +88,7 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, cfg Config) err
 	if cfg.OwnHostOnly {
 		h = requireOwnHost(h)
 	}
+	h = cfg.TrustedProxies.setClientAddress(h)
 	accepting := &descriptorListener{
 		Listener: ln,
 		log:      cfg.Logger,

@@ -19,10 +19,20 @@ type rawWriter struct {
 	err  error
 }
 
+// A tcpWrapper is a connection that writes to a TCP connection without a change, such as one that
+// began with a PROXY header.
+type tcpWrapper interface {
+	TCPConn() (conn *net.TCPConn, ok bool)
+}
+
 // newRawWriter returns a writer for the socket of c. It returns nil when the socket does not carry
 // the bytes as they are, as with TLS.
 func newRawWriter(c net.Conn) *rawWriter {
 	tcp, ok := c.(*net.TCPConn)
+	wrapper, isWrapper := c.(tcpWrapper)
+	if isWrapper {
+		tcp, ok = wrapper.TCPConn()
+	}
 	if !ok {
 		return nil
 	}
