@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -114,7 +115,7 @@ func (c exportCmd) writeOutput(stdout io.Writer, write func(io.Writer) error) er
 	if err == nil && !info.Mode().IsRegular() {
 		part = c.Output // a pipe or a device must not be replaced
 	}
-	f, err := os.OpenFile(part, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o666)
+	f, err := os.OpenFile(part, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600) // balances are nobody else's business
 	if err != nil {
 		return cli.Usage("--output", "%v", err)
 	}
@@ -211,13 +212,26 @@ var exportColumns = []struct {
 		}
 		return e.EscrowID.String()
 	}},
-	{"queueItemId", func(e *wallet.Entry) string { return e.QueueItemID }},
-	{"featureType", func(e *wallet.Entry) string { return e.FeatureType }},
-	{"correlationId", func(e *wallet.Entry) string { return e.CorrelationID }},
-	{"requestId", func(e *wallet.Entry) string { return e.RequestID }},
+	{"queueItemId", func(e *wallet.Entry) string { return quoteFormula(e.QueueItemID) }},
+	{"featureType", func(e *wallet.Entry) string { return quoteFormula(e.FeatureType) }},
+	{"correlationId", func(e *wallet.Entry) string { return quoteFormula(e.CorrelationID) }},
+	{"requestId", func(e *wallet.Entry) string { return quoteFormula(e.RequestID) }},
 	{"metadata", func(e *wallet.Entry) string { return string(compactMetadata(e.Metadata)) }},
 	{"hash", func(e *wallet.Entry) string { return hex.EncodeToString(e.Hash) }},
 	{"timestamp", func(e *wallet.Entry) string { return e.CreatedAt.UTC().Format(bus.TimeFormat) }},
+}
+
+// quoteFormula puts an apostrophe in front of a client's text that a spreadsheet would run as a
+// formula. A number stays a number.
+func quoteFormula(text string) string {
+	if text == "" || !strings.ContainsRune("=+-@\t\r", rune(text[0])) {
+		return text
+	}
+	_, err := strconv.ParseFloat(text, 64)
+	if err == nil {
+		return text
+	}
+	return "'" + text
 }
 
 func exportHeader() []string {

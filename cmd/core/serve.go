@@ -51,6 +51,7 @@ func (c serveCmd) Run(env *cli.Env) error {
 	if err != nil {
 		return err
 	}
+	warnUnverifiedDatabase(c.DatabaseURL, log)
 	cfg.rdb, err = c.Open()
 	if err != nil {
 		return err

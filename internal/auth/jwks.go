@@ -54,13 +54,32 @@ type publishedKey struct {
 func newJWKS(cfg Config) *jwks {
 	return &jwks{
 		url:     cfg.JWKSURL,
-		client:  cfg.HTTPClient,
+		client:  refuseInsecureRedirects(cfg.HTTPClient),
 		refresh: cfg.JWKSRefresh,
 		retry:   cfg.JWKSRetry,
 		timeout: cfg.JWKSTimeout,
 		now:     cfg.Now,
 		log:     cfg.Logger,
 	}
+}
+
+// maxRedirects is the number of redirects that a fetch follows.
+const maxRedirects = 5
+
+// refuseInsecureRedirects returns a copy of the client that follows redirects only to https. Else a
+// redirect to http would let anybody on the way choose the keys.
+func refuseInsecureRedirects(client *http.Client) *http.Client {
+	secure := *client
+	secure.CheckRedirect = func(next *http.Request, via []*http.Request) error {
+		switch {
+		case next.URL.Scheme != "https":
+			return errors.New("the JWKS URL must redirect only to https")
+		case len(via) > maxRedirects:
+			return fmt.Errorf("the JWKS URL must redirect at most %d times", maxRedirects)
+		}
+		return nil
+	}
+	return &secure
 }
 
 // keysVersion identifies a set of published keys.

@@ -19,6 +19,10 @@ import (
 // minSecretBytes is the least size of an HS256 key (RFC 7518 section 3.2).
 const minSecretBytes = 32
 
+// minDistinctBytes is the least number of different bytes in an HS256 key. One with a repeated
+// character is a placeholder. A random one of 32 bytes has far more.
+const minDistinctBytes = 5
+
 // minRSABits is the least size of an RS256 key (RFC 7518 section 3.3).
 const minRSABits = 2048
 
@@ -81,7 +85,20 @@ func validateSecret(secret []byte) error {
 	if len(secret) < minSecretBytes {
 		return fmt.Errorf("the HS256 secret must have at least %d bytes, got %d", minSecretBytes, len(secret))
 	}
+	if countDistinct(secret) < minDistinctBytes {
+		return fmt.Errorf("the HS256 secret must have at least %d different characters; generate one, for example with: openssl rand -hex 32",
+			minDistinctBytes)
+	}
 	return nil
+}
+
+// countDistinct returns the number of different bytes.
+func countDistinct(secret []byte) int {
+	distinct := make(map[byte]bool)
+	for _, b := range secret {
+		distinct[b] = true
+	}
+	return len(distinct)
 }
 
 // addPublicKey allows the one algorithm that the key is for.

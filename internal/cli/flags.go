@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net"
+	"net/url"
 	"os"
 	"time"
 
@@ -186,5 +188,17 @@ func (f TokenFlags) Verifier(log *slog.Logger) (*auth.Verifier, error) {
 	if err != nil {
 		return nil, Usage("", "%v", err)
 	}
+	if isInsecureURL(f.JWKSURL) {
+		log.Warn("the JWKS URL is not https; anybody on the way can choose the keys", "url", logging.URL(f.JWKSURL))
+	}
 	return v, nil
+}
+
+// isInsecureURL reports whether a URL leads to another machine without TLS.
+func isInsecureURL(rawURL string) bool {
+	u, err := url.Parse(rawURL)
+	if err != nil || u.Scheme != "http" {
+		return false
+	}
+	return !httpserver.IsLoopbackAddress(net.JoinHostPort(u.Hostname(), "80"))
 }

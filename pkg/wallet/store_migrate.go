@@ -251,7 +251,13 @@ func lockSQLite(ctx context.Context, databaseURL string) (unlock func(), err err
 		return func() {}, err
 	}
 
-	lockDSN := "file:" + sqlitePath(path) + ".migrate-lock?_txlock=immediate&_pragma=busy_timeout(30000)"
+	lockPath := path + ".migrate-lock"
+	err = errors.Join(createPrivateFile(path), createPrivateFile(lockPath))
+	if err != nil {
+		return nil, err
+	}
+
+	lockDSN := "file:" + sqlitePath(lockPath) + "?_txlock=immediate&_pragma=busy_timeout(30000)"
 	db, err := sqlx.Open(driverSQLite, lockDSN)
 	if err != nil {
 		return nil, err
@@ -269,6 +275,18 @@ func lockSQLite(ctx context.Context, databaseURL string) (unlock func(), err err
 	}
 
 	return unlock, nil
+}
+
+// createPrivateFile creates the file of a SQLite database if it does not exist, so that only its
+// owner can read it. SQLite would let everybody read it. It gives the files beside it, such as the
+// write-ahead log, the same permissions.
+func createPrivateFile(path string) error {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+
+	return file.Close()
 }
 
 // splitURL returns the driver and its DSN from postgres://… or sqlite:PATH.
