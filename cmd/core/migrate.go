@@ -3,8 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net/url"
-	"strings"
 	"time"
 
 	"github.com/redroomrewards/realtime/internal/cli"
@@ -21,18 +19,12 @@ type databaseFlag struct {
 	DatabaseURLFile string `name:"database-url-file" placeholder:"FILE" help:"File with the URL, which contains a password."`
 }
 
-// validate requires a URL that can be parsed. The database drivers would quote an invalid one, with
-// its password, in their errors.
+// validate requires a URL that can be used. The database drivers would quote an invalid one, with its
+// password, in their errors.
 func (f databaseFlag) validate() error {
-	if path, ok := strings.CutPrefix(f.DatabaseURL, "sqlite:"); ok && path != "" {
-		return nil
-	}
-	u, err := url.Parse(f.DatabaseURL)
-	switch {
-	case err != nil:
-		return cli.Usage("--database-url", "must be a valid URL; special characters in the user, password and host must be percent-encoded")
-	case u.Scheme != "postgres" && u.Scheme != "postgresql":
-		return cli.Usage("--database-url", "must be postgres://user:password@host/name or sqlite:PATH")
+	err := wallet.CheckURL(f.DatabaseURL)
+	if err != nil {
+		return cli.Usage("--database-url", "%v", err)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -64,6 +65,7 @@ func URL(s string) string {
 		return "sqlite:" + path
 	}
 
+	s, others := cutOtherHosts(s)
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme == "" {
 		return "(unreadable)"
@@ -72,5 +74,20 @@ func URL(s string) string {
 	u.User = nil
 	u.RawQuery = ""
 	u.Fragment = ""
+	u.Host += others
 	return u.String()
+}
+
+// otherHosts matches the hosts after the first one in a URL of Postgres or Redis with several hosts.
+// url.Parse refuses them.
+var otherHosts = regexp.MustCompile(`^(\w+://[^/?#,]*)((?:,[\w.-]+(?::\d+)?)+)($|[/?].*$)`)
+
+// cutOtherHosts removes the hosts after the first one from a URL and returns them.
+func cutOtherHosts(s string) (rest, others string) {
+	parts := otherHosts.FindStringSubmatch(s)
+	if parts == nil {
+		return s, ""
+	}
+
+	return parts[1] + parts[3], parts[2]
 }

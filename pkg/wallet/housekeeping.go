@@ -60,10 +60,13 @@ func (l *Ledger) removeOldKeys(ctx context.Context, now time.Time) error {
 			return err
 		}
 
-		isLastPage := removed < pageSize
-		if isLastPage || ctx.Err() != nil {
+		if removed < pageSize {
 			l.metrics.noteSuccess(loopKeyDeletion)
 			return nil
+		}
+
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 	}
 }

@@ -18,16 +18,18 @@ import (
 
 // The SQLSTATEs that the ledger distinguishes.
 const (
-	stateUniqueViolation       = "23505"
-	stateDivisionByZero        = "22012" // the write statement aborts with it; see abortUnless
-	stateLockNotAvailable      = "55P03"
-	stateIdleInTransaction     = "25P03"
-	stateReadOnlyTransaction   = "25006" // a write on a replica
-	stateInsufficientPrivilege = "42501"
-	stateFeatureNotSupported   = "0A000" // a transaction that may write, begun on a replica
-	constraintIdempotencyKeys  = "idempotency_keys_pkey"
-	constraintWallets          = "wallets_pkey"
-	constraintEntrySeq         = "entries_account_seq"
+	stateUniqueViolation      = "23505"
+	stateDivisionByZero       = "22012" // the write statement aborts with it; see abortUnless
+	stateLockNotAvailable     = "55P03"
+	stateIdleInTransaction    = "25P03"
+	stateReadOnlyTransaction  = "25006" // a write on a replica
+	stateFailedTransaction    = "25P02"
+	stateUnknownStatement     = "26000"
+	stateDuplicateStatement   = "42P05"
+	stateFeatureNotSupported  = "0A000" // a transaction that may write, begun on a replica
+	constraintIdempotencyKeys = "idempotency_keys_pkey"
+	constraintWallets         = "wallets_pkey"
+	constraintEntrySeq        = "entries_account_seq"
 )
 
 // isLostRace reports whether a write failed because another process committed first. Both processes
@@ -49,11 +51,16 @@ func isLostRace(err error) bool {
 
 // isRetryable reports whether the same work may succeed after the error. These errors are
 // retryable: a lost connection, a server that starts or stops, a serialization failure, a deadlock,
-// a lock timeout, a read-only server and a database that does not accept connections.
+// a lock timeout, a read-only server, a session that a pooler has mixed up, and every failure to
+// connect.
 func isRetryable(err error) bool {
+	if errors.Is(err, pgconn.ErrConnect) {
+		return true // a setting that can never work keeps the ledger from opening
+	}
+
 	var pe *pq.Error
 	if errors.As(err, &pe) {
-		return isRetryablePostgres(pe, errors.Is(err, pgconn.ErrConnect))
+		return isRetryablePostgres(pe)
 	}
 
 	var se *sqlite.Error
@@ -113,9 +120,8 @@ func isSessionEnd(err *pq.Error) bool {
 	return err.Code.Class() == "57" && !isCancel || err.Code.Class() == "08"
 }
 
-// isRetryablePostgres is isRetryable for an error of Postgres. connecting reports whether the error
-// occurred while connecting.
-func isRetryablePostgres(err *pq.Error, connecting bool) bool {
+// isRetryablePostgres is isRetryable for the error of a statement.
+func isRetryablePostgres(err *pq.Error) bool {
 	switch err.Code.Class() {
 	case "08", "53", "57": // connection exception, insufficient resources, operator intervention
 		return true
@@ -123,18 +129,14 @@ func isRetryablePostgres(err *pq.Error, connecting bool) bool {
 		return true
 	case "40": // serialization failure, deadlock
 		return true
-	case "28", "3D", "55": // authorization, missing database, database that accepts no connections
-		if connecting {
-			return true // as the error of a statement it would be a bug
-		}
 	}
 
 	switch err.Code {
-	case stateInsufficientPrivilege:
-		return connecting // CONNECT was revoked
 	case stateLockNotAvailable, stateIdleInTransaction:
 		return true
 	case stateReadOnlyTransaction, stateFeatureNotSupported: // the replica may be promoted soon
+		return true
+	case stateFailedTransaction, stateUnknownStatement, stateDuplicateStatement: // of another client of a pooler
 		return true
 	}
 

@@ -31,6 +31,9 @@ func TestOutagesAreRetried(t *testing.T) {
 		{"25P03", true}, // idle in transaction timeout
 		{"25006", true}, // an INSERT on a replica
 		{"0A000", true}, // a transaction for writes on a replica
+		{"26000", true}, // unknown prepared statement
+		{"42P05", true}, // duplicate prepared statement
+		{"25P02", true}, // failed transaction
 		{"55000", false},
 		{"28P01", false}, // invalid password
 		{"28000", false}, // invalid authorization

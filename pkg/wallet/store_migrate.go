@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -70,22 +69,34 @@ func Migrate(ctx context.Context, databaseURL string) ([]MigrationStatus, error)
 		return nil, err
 	}
 
-	results, err := m.provider.Up(ctx)
+	applied, err := m.applyMissing(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("apply migrations: %w", err)
 	}
 
-	applied := make([]MigrationStatus, len(results))
-	for i, r := range results {
-		applied[i] = MigrationStatus{
-			Version:   r.Source.Version,
-			Name:      r.Source.Path,
-			AppliedAt: time.Now(),
-		}
-	}
-
 	_, err = m.checkTables(ctx)
 	return applied, err
+}
+
+// applyMissing applies the missing migrations one by one.
+func (m *migrator) applyMissing(ctx context.Context) ([]MigrationStatus, error) {
+	var applied []MigrationStatus
+	for {
+		result, err := m.provider.UpByOne(ctx)
+		if errors.Is(err, goose.ErrNoNextVersion) {
+			return applied, nil
+		}
+
+		if err != nil {
+			return nil, err
+		}
+
+		applied = append(applied, MigrationStatus{
+			Version:   result.Source.Version,
+			Name:      result.Source.Path,
+			AppliedAt: time.Now(),
+		})
+	}
 }
 
 // Migrations returns all schema migrations. It writes nothing. It returns ErrNoFile if the SQLite
@@ -195,15 +206,17 @@ func openMigrator(databaseURL string) (*migrator, error) {
 		return newMigrator(goose.DialectSQLite3, db, "migrations/sqlite")
 	}
 
-	dsn, err = withSettings(dsn, migrationSettings)
+	target, err := pgconn.ParseURL(dsn)
 	if err != nil {
 		return nil, err
 	}
 
 	connector := &pgconn.Connector{
-		DSN:      dsn,
-		Server:   &pgconn.Server{},
-		Settings: migrationLimits,
+		Target:    target,
+		Server:    &pgconn.Server{},
+		Role:      pgconn.Primary,
+		Settings:  migrationSettings,
+		IsDecided: true,
 	}
 
 	// The session lock makes a second migrator wait for the first one.
@@ -212,7 +225,10 @@ func openMigrator(databaseURL string) (*migrator, error) {
 		return nil, err
 	}
 
+	// Each migration gets a connection of its own, because RESET in a migration sets the time limits of
+	// the server.
 	db := sqlx.NewDb(sql.OpenDB(connector), driverPostgres)
+	db.SetMaxIdleConns(-1)
 	return newMigrator(goose.DialectPostgres, db, "migrations/postgres", goose.WithSessionLocker(locker))
 }
 
@@ -232,14 +248,6 @@ func newMigrator(dialect goose.Dialect, db *sqlx.DB, dir string, opts ...goose.P
 	}
 
 	return &migrator{provider: p, db: db}, nil
-}
-
-// migrationSettings are the settings of a connection that migrates. RESET lock_timeout in a migration
-// restores the one that is set here.
-var migrationSettings = map[string]string{
-	"application_name": "realtime-migrate",
-	"connect_timeout":  "5",
-	"lock_timeout":     "3000",
 }
 
 // lockSQLite makes a second migrator of a SQLite file wait. It is needed because goose has session
@@ -301,12 +309,19 @@ func splitURL(databaseURL string) (driver, dsn string, err error) {
 		return "", "", errors.New("the database URL must be postgres://… or sqlite:PATH")
 	}
 
-	_, err = url.Parse(databaseURL)
+	_, err = pgconn.ParseURL(databaseURL)
 	if err != nil {
-		return "", "", errMalformedURL
+		return "", "", err
 	}
 
 	return driverPostgres, databaseURL, nil
+}
+
+// CheckURL returns an error that says what to do if the database URL cannot be used. It does not
+// connect. The error never contains the password.
+func CheckURL(databaseURL string) error {
+	_, _, err := splitURL(databaseURL)
+	return err
 }
 
 // errMalformedURL does not contain the parser's error, because it would show the password.

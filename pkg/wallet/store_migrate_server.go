@@ -7,11 +7,12 @@ import (
 	"github.com/jmoiron/sqlx"
 )
 
-// migrationLimits are the time limits of a session that migrates, whatever the server, the role, the
-// database and the URL say. A migration may take hours. Its lock timeout is short, because later
+// migrationSettings are the settings of a session that migrates. They hold whatever the server, the
+// role, the database and the URL say. A migration may take hours. Its lock timeout is short, because later
 // statements on a table wait behind a migration that waits for a lock on it. A failed migration can
 // be run again. If the process ends, the server ends the migration.
-var migrationLimits = map[string]string{
+var migrationSettings = map[string]string{
+	"application_name":                    "realtime-migrate",
 	"lock_timeout":                        "3s",
 	"statement_timeout":                   "0",
 	"transaction_timeout":                 "0",

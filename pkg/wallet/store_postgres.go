@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/url"
 	"time"
 
 	"github.com/google/uuid"
@@ -41,9 +40,13 @@ type postgresStore struct {
 // the whole table, or use a hash join. The settings disable these plans, so that a generic plan
 // always uses the index. Without the generic plan, Postgres would plan the batch statement for
 // every batch, which takes a quarter of its time.
+//
+// The end of a query's context closes the connection. The server must not notice that before the
+// end of a write, which may wait for its standby: the commit would become visible, and a failover
+// would lose it. So client_connection_check_interval is 0.
 var connectionSettings = map[string]string{
 	"application_name":                    "realtime-core",
-	"connect_timeout":                     "5",
+	"client_connection_check_interval":    "0",
 	"plan_cache_mode":                     "force_generic_plan",
 	"enable_seqscan":                      "off",
 	"enable_hashjoin":                     "off",
@@ -59,19 +62,16 @@ var connectionSettings = map[string]string{
 // wait of a commit for the server's standby.
 const roundTripLimit = 8500 * time.Millisecond
 
-// readSettings are the settings that differ on the connections of reads.
+// readSettings are the settings that differ on the connections of reads. The server ends a read whose
+// client has gone. Versions before 14 cannot; statement_timeout ends their reads.
 var readSettings = map[string]string{
-	"application_name":              "realtime-core-reads",
-	"default_transaction_read_only": "on",
+	"application_name":                 "realtime-core-reads",
+	"client_connection_check_interval": "500ms",
+	"default_transaction_read_only":    "on",
 }
 
-// The end of a query's context closes the connection. The server then ends a read. It must never end
-// a write: a commit that waits for its standby would become visible, and a failover would lose it.
-// Servers before version 14 do not know the setting, and statement_timeout ends their reads.
-var (
-	writeCheck = map[string]string{"client_connection_check_interval": "0"}
-	readCheck  = map[string]string{"client_connection_check_interval": "500ms"}
-)
+// healthSettings are the settings that differ on the connections of health checks.
+var healthSettings = map[string]string{"application_name": "realtime-core-health"}
 
 // Health checks have their own connections, so that they never wait behind a silent one. A second
 // one serves a check while the first one waits for its limit.
@@ -82,35 +82,22 @@ const (
 
 // openPostgres opens one pool for the commits and the ledger's own work, one pool for reads, and one
 // for health checks.
-func openPostgres(ctx context.Context, dsn string, maxConns, maxReadConns int) (*postgresStore, error) {
-	ownDSN, err := withSettings(dsn, connectionSettings)
-	if err != nil {
-		return nil, err
-	}
-
-	settings := maps.Clone(connectionSettings)
-	settings["application_name"] = "realtime-core-health"
-	healthDSN, err := withSettings(dsn, settings)
-	if err != nil {
-		return nil, err
-	}
-
-	maps.Copy(settings, readSettings)
-	readDSN, err := withSettings(dsn, settings)
+func openPostgres(ctx context.Context, databaseURL string, maxConns, maxReadConns int) (*postgresStore, error) {
+	target, err := pgconn.ParseURL(databaseURL)
 	if err != nil {
 		return nil, err
 	}
 
 	s := &postgresStore{}
-	writes := s.newConnector(ownDSN)
-	writes.Settings = writeCheck
-	reads := s.newConnector(readDSN)
-	reads.Settings = readCheck
-	health := s.newConnector(healthDSN)
+	writes := s.newConnector(target, nil)
+	writes.Role = pgconn.Writable
+	reads := s.newConnector(target, readSettings)
+	reads.Role = pgconn.Primary
+	health := s.newConnector(target, healthSettings)
 	health.RoundTrip = healthLimit
 	health.IsProbe = true
-	empty := s.newConnector(ownDSN)
-	empty.Settings = writeCheck
+	empty := s.newConnector(target, nil)
+	empty.Role = pgconn.Writable
 	empty.RoundTrip = 0
 	s.sqlStore = sqlStore{db: openPool(writes, maxConns)}
 	s.reads = sqlStore{db: openPool(reads, maxReadConns)}
@@ -127,12 +114,15 @@ func openPostgres(ctx context.Context, dsn string, maxConns, maxReadConns int) (
 	return s, nil
 }
 
-// newConnector returns a connector of one pool. A connection of any pool notices another database for
-// all of them.
-func (s *postgresStore) newConnector(dsn string) *pgconn.Connector {
+// newConnector returns a connector of one pool with connectionSettings, except for other settings.
+// A connection of any pool notices another database for all of them.
+func (s *postgresStore) newConnector(target *pgconn.Target, other map[string]string) *pgconn.Connector {
+	settings := maps.Clone(connectionSettings)
+	maps.Copy(settings, other)
 	return &pgconn.Connector{
-		DSN:       dsn,
+		Target:    target,
 		Server:    &s.server,
+		Settings:  settings,
 		RoundTrip: roundTripLimit,
 	}
 }
@@ -148,30 +138,20 @@ func openPool(connector *pgconn.Connector, maxConns int) *sqlx.DB {
 
 func (s *postgresStore) readQueries() *sqlStore { return &s.reads }
 
-func (s *postgresStore) ping(ctx context.Context) error { return s.health.ping(ctx) }
+// ping checks that the database answers and that it can be written.
+func (s *postgresStore) ping(ctx context.Context) error {
+	var inRecovery, readOnly string
+	err := s.health.db.QueryRowxContext(ctx, pgconn.RoleQuery).Scan(&inRecovery, &readOnly)
+	if err != nil {
+		return err
+	}
+
+	return pgconn.CheckRole(pgconn.Writable, inRecovery, readOnly)
+}
 
 func (s *postgresStore) close() error {
 	s.proofs.close()
 	return errors.Join(s.sqlStore.close(), s.reads.close(), s.health.close(), s.emptyCommits.close())
-}
-
-// withSettings adds the settings to the URL. It does not change settings that the URL already has.
-func withSettings(dsn string, settings map[string]string) (string, error) {
-	u, err := url.Parse(dsn)
-	if err != nil {
-		return "", errMalformedURL
-	}
-
-	q := u.Query()
-	for name, value := range settings {
-		if !q.Has(name) {
-			q.Set(name, value)
-		}
-	}
-
-	q.Set("binary_parameters", "yes") // required by pgArray
-	u.RawQuery = q.Encode()
-	return u.String(), nil
 }
 
 func (s *postgresStore) prepareStatements(ctx context.Context) error {

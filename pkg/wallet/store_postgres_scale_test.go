@@ -33,17 +33,15 @@ var parallelPlan = regexp.MustCompile(`Parallel`)
 // Postgres ran them.
 func TestPlansWithHistory(t *testing.T) {
 	t.Parallel()
-	s, size := openWithHistory(t)
-	conn, err := s.db.Conn(t.Context())
+	s, patient, size := openWithHistory(t)
+	conn, err := patient.Conn(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	for _, statement := range []string{`SET statement_timeout = 0`, `VACUUM (ANALYZE)`} {
-		_, err := conn.ExecContext(t.Context(), statement)
-		if err != nil {
-			t.Fatal(err)
-		}
+	_, err = conn.ExecContext(t.Context(), `VACUUM (ANALYZE)`)
+	if err != nil {
+		t.Fatal(err)
 	}
 
 	var out strings.Builder
@@ -70,8 +68,9 @@ func TestPlansWithHistory(t *testing.T) {
 	}
 }
 
-// openWithHistory opens a ledger database and fills it with years of history.
-func openWithHistory(t *testing.T) (*postgresStore, ledgerseed.Size) {
+// openWithHistory opens a ledger database and fills it with years of history. patient is a pool with
+// the ledger's settings, but without time limits.
+func openWithHistory(t *testing.T) (s *postgresStore, patient *sql.DB, size ledgerseed.Size) {
 	t.Helper()
 	url := *scaleDatabase
 	if url == "" {
@@ -81,23 +80,31 @@ func openWithHistory(t *testing.T) (*postgresStore, ledgerseed.Size) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := openPostgres(t.Context(), url, 4, 1)
+	s, err = openPostgres(t.Context(), url, 4, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.close() })
+	target, err := pgconn.ParseURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	connector := s.newConnector(target, map[string]string{"statement_timeout": "0", "lock_timeout": "0"})
+	connector.RoundTrip = 0
+	patient = sql.OpenDB(connector)
+	t.Cleanup(func() { _ = patient.Close() })
 	to := time.Date(2026, time.November, 23, 0, 0, 0, 0, time.UTC)
-	size := ledgerseed.Size{
+	size = ledgerseed.Size{
 		Accounts: *scaleAccounts,
 		Rounds:   *scaleRounds,
 		From:     to.AddDate(-7, 0, 0),
 		To:       to,
 	}
-	err = ledgerseed.Fill(t.Context(), s.db.DB, size, func(round int64) { t.Logf("round %d is done", round) })
+	err = ledgerseed.Fill(t.Context(), patient, size, func(round int64) { t.Logf("round %d is done", round) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s, size
+	return s, patient, size
 }
 
 // frequentStatement is a statement that the ledger runs often, with literal arguments.

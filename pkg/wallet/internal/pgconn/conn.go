@@ -31,6 +31,7 @@ type Conn struct {
 	postgresConn
 	socket     *socket
 	server     *Server
+	role       Role   // that the server must have
 	generation uint64 // of the server when the connection was opened
 	unusable   bool   // a statement has failed in a way that another connection may not
 
@@ -148,12 +149,14 @@ func (c *Conn) closeAtEnd(ctx context.Context) (stop func()) {
 	}
 }
 
+const readOnlyTransaction = "25006"
+
 // isUnusableAfter reports whether a connection must not be used again after an error of the server.
 // Another connection may reach another server, or a session of its own behind a pooler. After the
 // errors that end a session, the driver knows that by itself.
 func isUnusableAfter(code pqerror.Code) bool {
 	switch code {
-	case "25006", // read-only transaction
+	case readOnlyTransaction,
 		"25P02", // failed transaction
 		"26000", // unknown prepared statement
 		"42P05": // prepared statement exists
@@ -173,6 +176,9 @@ func (c *Conn) noteError(ctx context.Context, err error) error {
 	var pe *pq.Error
 	if errors.As(err, &pe) && isUnusableAfter(pe.Code) {
 		c.unusable = true
+		if pe.Code == readOnlyTransaction && c.role == Writable {
+			c.server.suspectOthers() // they would need a failed write each
+		}
 	}
 
 	if c.socket.broken.Load() {

@@ -5,8 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
+	"math/rand/v2"
 	"time"
 
 	"github.com/lib/pq"
@@ -17,15 +16,21 @@ var ErrConnect = errors.New("connect")
 
 // Connector opens the connections of one pool. It implements driver.Connector.
 type Connector struct {
-	DSN    string
+	Target *Target
 	Server *Server // shared by the pools of one database
 
-	// Settings are set on each connection after it was opened. A server that does not know a setting
-	// ignores it.
+	// Role is what the server must be. Servers with another role are not used.
+	Role Role
+
+	// Settings are set on each connection after it was opened, so that poolers need not know them.
+	// A setting in the URL overrides them. A server that does not know a setting ignores it.
 	Settings map[string]string
 
-	// RoundTrip limits each round trip. It should be a bit longer than statement_timeout, so that a
-	// server that answers can end a slow statement itself. Defaults to none.
+	// IsDecided says that Settings override those in the URL.
+	IsDecided bool
+
+	// RoundTrip limits each round trip. The limit is at least a bit longer than statement_timeout, so
+	// that a server that answers can end a slow statement itself. Defaults to none.
 	RoundTrip time.Duration
 
 	// IsProbe says that a silence on a connection of this pool says nothing about the others,
@@ -33,31 +38,75 @@ type Connector struct {
 	IsProbe bool
 }
 
-// setupTimeout bounds the setup of a connection: dialing, the handshakes and the first query.
-const setupTimeout = 5 * time.Second
+// defaultSetupTimeout bounds the setup of a connection: dialing, the handshakes and the first
+// query. The parameter connect_timeout of the URL overrides it.
+const defaultSetupTimeout = 5 * time.Second
 
-// Connect implements driver.Connector.
+// Driver implements driver.Connector.
+func (*Connector) Driver() driver.Driver { return &pq.Driver{} }
+
+// Connect implements driver.Connector. It tries the hosts in the order of the URL, but first the one
+// that was used last.
 func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
-	conn, err := c.setUp(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrConnect, err)
+	var errs []error
+	for _, i := range c.orderHosts() {
+		conn, err := c.setUp(ctx, &c.Target.hosts[i])
+		if err == nil {
+			c.Server.lastHost.Store(int64(i))
+			return conn, nil
+		}
+
+		if len(c.Target.hosts) > 1 {
+			err = fmt.Errorf("%s: %w", describeHost(&c.Target.hosts[i]), err)
+		}
+
+		errs = append(errs, err)
+		if ctx.Err() != nil {
+			break
+		}
 	}
 
-	return conn, nil
+	return nil, fmt.Errorf("%w: %w", ErrConnect, errors.Join(errs...))
 }
 
-// setUp connects and finds out which database the connection reaches.
-func (c *Connector) setUp(ctx context.Context) (*Conn, error) {
-	opener, err := pq.NewConnector(c.DSN)
+// orderHosts returns the indexes of the hosts.
+func (c *Connector) orderHosts() []int {
+	count := len(c.Target.hosts)
+	if c.Target.isBalanced {
+		return rand.Perm(count)
+	}
+
+	last := int(c.Server.lastHost.Load())
+	order := []int{last}
+	for i := range count {
+		if i != last {
+			order = append(order, i)
+		}
+	}
+
+	return order
+}
+
+// setUp connects to a host and prepares the session.
+func (c *Connector) setUp(ctx context.Context, host *pq.Config) (*Conn, error) {
+	config := host.Clone()
+	if !c.Target.hasName {
+		config.ApplicationName = c.Settings["application_name"]
+	}
+
+	opener, err := pq.NewConnectorConfig(config)
 	if err != nil {
 		return nil, err
 	}
 
-	d := &dialer{server: c.Server, isProbe: c.IsProbe}
+	d := &dialer{
+		server:  c.Server,
+		isProbe: c.IsProbe,
+	}
 	opener.Dialer(d)
 
 	// The driver looks at the context only while it dials.
-	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.Target.setupTimeout)
 	defer cancel()
 	stop := context.AfterFunc(ctx, d.abort)
 	defer stop()
@@ -67,13 +116,7 @@ func (c *Connector) setUp(ctx context.Context) (*Conn, error) {
 		return nil, joinContext(ctx, err)
 	}
 
-	driverConn, ok := opened.(postgresConn)
-	if !ok {
-		_ = opened.Close()
-		return nil, fmt.Errorf("the connection must have the methods of postgresConn; got %T", opened)
-	}
-
-	conn, err := c.identify(driverConn, d.socket.Load())
+	conn, err := c.startSession(opened, d.socket.Load())
 	if err != nil {
 		_ = opened.Close()
 		return nil, joinContext(ctx, err)
@@ -87,14 +130,25 @@ func (c *Connector) setUp(ctx context.Context) (*Conn, error) {
 	return conn, nil
 }
 
-// identify sets the settings, reads the identity of the database and ends the setup.
-func (c *Connector) identify(driverConn postgresConn, s *socket) (*Conn, error) {
-	identity, err := readText(driverConn, setupQuery(c.Settings))
-	if err != nil {
-		return nil, fmt.Errorf("set up the session: %w", err)
+// startSession sets the settings, checks the server's role, and finds out which database the
+// connection reaches. Then the limit of round trips begins.
+func (c *Connector) startSession(opened driver.Conn, s *socket) (*Conn, error) {
+	driverConn, ok := opened.(postgresConn)
+	if !ok {
+		return nil, fmt.Errorf("the connection must have the methods of postgresConn; got %T", opened)
 	}
 
-	err = s.setLimit(c.RoundTrip)
+	facts, err := c.readSession(driverConn)
+	if err != nil {
+		return nil, err
+	}
+
+	err = CheckRole(c.Role, facts.inRecovery, facts.readOnly)
+	if err != nil {
+		return nil, err
+	}
+
+	err = s.setLimit(c.roundTrip(facts))
 	if err != nil {
 		return nil, err
 	}
@@ -103,50 +157,24 @@ func (c *Connector) identify(driverConn postgresConn, s *socket) (*Conn, error) 
 		postgresConn: driverConn,
 		socket:       s,
 		server:       c.Server,
-		generation:   c.Server.addIdentity(identity),
+		role:         c.Role,
+		generation:   c.Server.addIdentity(facts.identity),
 	}
 	pq.SetNoticeHandler(driverConn, conn.noteNotice)
 	return conn, nil
 }
 
-// setupQuery returns a query that sets the settings and returns the identity of the database.
-func setupQuery(settings map[string]string) string {
-	query := `SELECT ` + IdentityExpression
-	for _, name := range slices.Sorted(maps.Keys(settings)) {
-		quotedName := pq.QuoteLiteral(name)
-		quotedValue := pq.QuoteLiteral(settings[name])
-		query += fmt.Sprintf(",\n\tCASE WHEN current_setting(%s, true) IS NOT NULL THEN set_config(%s, %s, false) END",
-			quotedName, quotedName, quotedValue)
+// answerTime is how long a server may take to report that it has ended a statement.
+const answerTime = 500 * time.Millisecond
+
+// roundTrip returns the limit of round trips. If the URL allows statements more time than usual, the
+// limit must not end them.
+func (c *Connector) roundTrip(facts session) time.Duration {
+	if c.RoundTrip == 0 || c.IsProbe || facts.statementTimeout == 0 {
+		return c.RoundTrip
 	}
 
-	return query
-}
-
-// Driver implements driver.Connector.
-func (*Connector) Driver() driver.Driver { return &pq.Driver{} }
-
-// readText returns the first column of the first row of a query.
-func readText(conn driver.QueryerContext, query string) (string, error) {
-	result, err := conn.QueryContext(context.Background(), query, nil)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = result.Close() }()
-
-	row := make([]driver.Value, len(result.Columns()))
-	err = result.Next(row)
-	if err != nil {
-		return "", err
-	}
-
-	switch text := row[0].(type) {
-	case string:
-		return text, nil
-	case []byte:
-		return string(text), nil
-	}
-
-	return "", fmt.Errorf("the first column must be text; got %T", row[0])
+	return max(c.RoundTrip, facts.statementTimeout+answerTime)
 }
 
 // joinContext adds the error of the context, if it has ended, to an error that it may have caused.

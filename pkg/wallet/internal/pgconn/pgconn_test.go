@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,8 +25,12 @@ const noLimit = time.Duration(0)
 // openPool returns a pool whose connections have the settings that the ledger needs.
 func openPool(t *testing.T, databaseURL string, server *pgconn.Server, limit time.Duration) *sql.DB {
 	t.Helper()
+	target, err := pgconn.ParseURL(databaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
 	connector := &pgconn.Connector{
-		DSN:       databaseURL,
+		Target:    target,
 		Server:    server,
 		RoundTrip: limit,
 	}
@@ -245,6 +250,25 @@ func TestIdleConnectionsAndLongTransactionsHaveNoLimit(t *testing.T) {
 	var silence *pgconn.SilenceError
 	if !errors.As(err, &silence) {
 		t.Errorf("slow statement with a limit: got %v, want a SilenceError", err)
+	}
+}
+
+// TestLimitFollowsTheStatementTimeout allows statements more time in the URL.
+func TestLimitFollowsTheStatementTimeout(t *testing.T) {
+	t.Parallel()
+	db := openPool(t, newDatabase(t)+"&statement_timeout=800ms", &pgconn.Server{}, 300*time.Millisecond)
+	mustExec(t, db, `SELECT pg_sleep(0.5)`)
+	_, err := db.ExecContext(t.Context(), `SELECT pg_sleep(5)`)
+	checkCode(t, "statement that takes longer than the URL allows", err, "57014")
+}
+
+// TestRefusedSettingsAreNamed has a URL with a setting that the server does not know.
+func TestRefusedSettingsAreNamed(t *testing.T) {
+	t.Parallel()
+	db := openPool(t, newDatabase(t)+"&pool_mode=session", &pgconn.Server{}, noLimit)
+	err := db.PingContext(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "pool_mode") || !strings.Contains(err.Error(), "database URL") {
+		t.Errorf("connect with an unknown setting: got %v, want an error that names it and the URL", err)
 	}
 }
 

@@ -10,12 +10,14 @@ import (
 // is ready for use.
 type Server struct {
 	generations
-	silentAt atomic.Int64 // time of the last silence, in Unix nanoseconds
-	lostAt   atomic.Int64 // time of the last lost round trip, in Unix nanoseconds
+	suspectAt atomic.Int64 // time of the last suspectOthers, in Unix nanoseconds
+	lostAt    atomic.Int64 // time of the last lost round trip, in Unix nanoseconds
+	lastHost  atomic.Int64 // index of the host that was connected to last
 }
 
-// noteSilence records that a round trip has reached its time limit.
-func (s *Server) noteSilence() { s.silentAt.Store(time.Now().UnixNano()) }
+// suspectOthers makes connections that are idle now not be used again. A round trip has reached its
+// time limit, or the server cannot be written any more.
+func (s *Server) suspectOthers() { s.suspectAt.Store(time.Now().UnixNano()) }
 
 // noteLoss records that a request was sent and its answer will not be read.
 func (s *Server) noteLoss() { s.lostAt.Store(time.Now().UnixNano()) }
@@ -32,9 +34,8 @@ func (s *Server) LastLoss() time.Time {
 	return time.Unix(0, at)
 }
 
-// isSuspect reports whether the last answer on a connection is older than a silence on another
-// connection.
-func (s *Server) isSuspect(lastRead int64) bool { return lastRead < s.silentAt.Load() }
+// isSuspect reports whether the last answer on a connection is older than the last suspectOthers.
+func (s *Server) isSuspect(lastRead int64) bool { return lastRead < s.suspectAt.Load() }
 
 // IdentityExpression is an SQL expression that differs between two databases, and between two runs
 // of a server. It does not contain the server's address, because one server may have several.

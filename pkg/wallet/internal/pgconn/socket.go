@@ -117,7 +117,7 @@ func (s *socket) breakOff(operation string, err error) error {
 
 	isSilent := s.limit > 0 && !wasAborted && errors.Is(err, os.ErrDeadlineExceeded)
 	if isSilent && !s.isProbe {
-		s.server.noteSilence()
+		s.server.suspectOthers()
 	}
 
 	if isSilent {

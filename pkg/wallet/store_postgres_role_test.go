@@ -1,0 +1,160 @@
+package wallet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redroomrewards/realtime/internal/testenv"
+)
+
+// roleWorld is a ledger whose endpoint is a proxy, as that of a managed Postgres.
+type roleWorld struct {
+	*testing.T
+	ledger  *Ledger
+	primary *testenv.PostgresServer
+	proxy   *testenv.Proxy
+	url     string // through the proxy
+	keys    int
+}
+
+func newRoleWorld(t *testing.T) *roleWorld {
+	t.Helper()
+	primary := testenv.NewPostgresServer(t)
+	err := migrateDatabase(t.Context(), primary.URL("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := testenv.NewProxy(t, primary.Addr())
+	u, err := url.Parse(primary.URL("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Host = proxy.Addr()
+	l, err := Open(t.Context(), u.String(), Config{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	runUntilCleanup(t, l)
+	return &roleWorld{
+		T:       t,
+		ledger:  l,
+		primary: primary,
+		proxy:   proxy,
+		url:     u.String(),
+	}
+}
+
+// credit does a credit of one point with a new key.
+func (w *roleWorld) credit() error {
+	w.keys++
+	_, err := w.ledger.Do(w.Context(), newCredit("user:u", 1, fmt.Sprint("key", w.keys)))
+	return err
+}
+
+// waitForCredit does credits until one succeeds, and returns how long that took.
+func (w *roleWorld) waitForCredit() time.Duration {
+	w.Helper()
+	start := time.Now()
+	for err := w.credit(); err != nil; err = w.credit() {
+		if !errors.Is(err, ErrUnavailable) {
+			w.Fatal(err)
+		}
+		if time.Since(start) > 30*time.Second {
+			w.Fatalf("no credit within 30 s: %v", err)
+		}
+	}
+	return time.Since(start)
+}
+
+func (w *roleWorld) checkPing(want string) {
+	w.Helper()
+	ctx, cancel := context.WithTimeout(w.Context(), 2*time.Second)
+	defer cancel()
+	err := w.ledger.Ping(ctx)
+	if err == nil || !strings.Contains(err.Error(), want) {
+		w.Errorf("ping: got %v, want an error that says %q", err, want)
+	}
+}
+
+// TestReadOnlyDatabaseIsNotWritten freezes the database, as for a cutover or by a provider's disk
+// guard. Nothing is written, by no way. Reads are answered, and writes go on when the freeze ends.
+func TestReadOnlyDatabaseIsNotWritten(t *testing.T) {
+	t.Parallel()
+	w := newRoleWorld(t)
+	checkError(t, "credit before", w.credit(), nil)
+	w.primary.Exec(`ALTER SYSTEM SET default_transaction_read_only = on`)
+	w.primary.Exec(`SELECT pg_reload_conf()`)
+
+	start := time.Now()
+	for range 20 { // the setting arrives at each session a bit later
+		err := w.credit()
+		if errors.Is(err, ErrUnavailable) {
+			break
+		}
+		checkError(t, "credit until the sessions know the setting", err, nil)
+	}
+	for range 2 {
+		checkError(t, "credit of a read-only database", w.credit(), ErrUnavailable)
+	}
+	rows, err := w.ledger.store.sharedQueries().db.ExecContext(t.Context(), `DELETE FROM outbox`)
+	if err == nil {
+		t.Errorf("delete from the outbox of a read-only database: got %v, want an error", rows)
+	}
+	w.checkPing("read-only")
+	_, err = w.ledger.Balance(t.Context(), "user:u")
+	checkError(t, "balance of a read-only database", err, nil)
+	t.Logf("refused after %v", time.Since(start))
+
+	w.primary.Exec(`ALTER SYSTEM RESET default_transaction_read_only`)
+	w.primary.Exec(`SELECT pg_reload_conf()`)
+	if took := w.waitForCredit(); took > 5*time.Second {
+		t.Errorf("credit after the freeze: got it after %v, want within 5 s", took)
+	}
+	checkError(t, "ping after the freeze", w.ledger.Ping(t.Context()), nil)
+	checkLedger(t, w.ledger)
+}
+
+// TestStandbyIsNotUsed points the endpoint at the standby while the connections are opened again, and
+// then back. Not even reads use the standby.
+func TestStandbyIsNotUsed(t *testing.T) {
+	t.Parallel()
+	w := newRoleWorld(t)
+	standby := w.primary.NewStandby(w.primary.Addr())
+	checkError(t, "credit before", w.credit(), nil)
+
+	w.proxy.SetTarget(standby.Addr())
+	w.proxy.Cut()
+	checkError(t, "credit on a standby", w.credit(), ErrUnavailable)
+	_, err := w.ledger.Balance(t.Context(), "user:u")
+	checkError(t, "balance on a standby", err, ErrUnavailable)
+	w.checkPing("standby")
+	_, err = Open(t.Context(), w.url, Config{})
+	if err == nil || !strings.Contains(err.Error(), "standby") {
+		t.Errorf("open a ledger on a standby: got %v, want an error that says so", err)
+	}
+
+	w.proxy.SetTarget(w.primary.Addr())
+	w.proxy.Cut()
+	if took := w.waitForCredit(); took > 5*time.Second {
+		t.Errorf("credit after the endpoint's return: got it after %v, want within 5 s", took)
+	}
+	_, err = w.ledger.Balance(t.Context(), "user:u")
+	checkError(t, "balance after the endpoint's return", err, nil)
+	checkError(t, "ping after the endpoint's return", w.ledger.Ping(t.Context()), nil)
+
+	// With both hosts in the URL, the primary is found.
+	both := strings.Replace(w.primary.URL("postgres"), w.primary.Addr(), standby.Addr()+","+w.primary.Addr(), 1)
+	l, err := Open(t.Context(), both, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	runUntilCleanup(t, l)
+	_, err = l.Do(t.Context(), newCredit("user:u", 1, "both"))
+	checkError(t, "credit with both hosts in the URL", err, nil)
+}
