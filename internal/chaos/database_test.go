@@ -121,8 +121,8 @@ func databaseFaults() []*faultKind {
 			l := e.w.database.replication
 			return partitionFault(l.name, l)
 		}},
-		// The longest of these are longer than a core waits for a commit.
-		{name: "cut the standby off, then promote it", minHold: second, maxHold: 14 * second, plan: func(e *episode, _ *rand.Rand) fault {
+		// This is longer than a core waits for a commit.
+		{name: "cut the standby off for 13 s, then promote it", minHold: 13 * second, plan: func(e *episode, _ *rand.Rand) fault {
 			var old *testenv.PostgresServer
 			d := e.w.database
 			f := partitionFault("postgres", d.replication)
