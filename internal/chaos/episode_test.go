@@ -101,10 +101,11 @@ func (e *episode) runSchedule(s *schedule, length time.Duration) {
 	}
 	began := time.Now()
 	for n := 0; time.Since(began) < length && e.w.journal.violationCount() == 0; n++ {
+		part := n % 5
 		switch {
-		case n%4 == 2 && *only == "":
+		case part == 2 && *only == "":
 			e.runBurst(mixedBurst, s.drawBurst(e, mixedBurst))
-		case n%4 == 3 && *only == "":
+		case part > 2 && *only == "":
 			e.runBurst(small, s.drawBurst(e, small))
 		default:
 			e.runFault(s.drawKind(func(*faultKind) bool { return true }).newFault(e, s.rand))
