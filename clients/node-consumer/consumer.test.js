@@ -23,7 +23,7 @@ beforeEach(async () => {
   await redis.hset(`${namespace}:layout`, { partitions: tags.length, tags: JSON.stringify(tags), version: '2' });
 });
 after(async () => {
-  for (const name of namespaces) await redis.del(`${name}:layout`, ...tags.map((tag) => `${name}:{${tag}}:events`));
+  for (const name of namespaces) await redis.del(`${name}:layout`, ...await redis.keys(`${name}:*`));
   redis.disconnect();
 });
 
@@ -124,16 +124,68 @@ test('a handler that does not return gets an abort signal, and its event comes a
   await aborted;
 });
 
-test('an entry that is not an event is reported and skipped', async () => {
+// Reads the dead letters of a partition.
+async function readLetters(p) {
+  const entries = await redis.xrange(`${namespace}:{${tags[p]}}:dead:${group}`, '-', '+');
+  return entries.map(([, list]) => Object.fromEntries(list.flatMap((name, i) => (i % 2 ? [] : [[name, list[i + 1]]]))));
+}
+
+test('an event that fails each time becomes a dead letter, and others continue', async () => {
+  await addEntry(0, 'user:a', 1, { subscriber: 'of an earlier letter' });
+  await addEntry(0, 'user:b', 1);
+  let tries = 0;
+  const { handled, warnings } = await runWorker(async (event, { account }) => {
+    if (account !== 'user:a') return;
+    tries++;
+    throw new Error('no such account');
+  }, (list, texts) => texts.some((text) => text.includes('became a dead letter')), { maxAttempts: 3 });
+  assert.equal(tries, 3);
+  assert.deepEqual(handled, ['user:b 1']);
+  assert.match(warnings.at(-1), /became a dead letter after 3 attempts: no such account/);
+  const [letter, ...others] = await readLetters(0);
+  assert.deepEqual(others, []);
+  assert.equal(letter.account, 'user:a');
+  assert.equal(letter.seq, '1');
+  assert.equal(JSON.parse(letter.data).eventId, letter.id);
+  assert.deepEqual([letter.subscriber, letter.error, letter.attempts], ['', 'no such account', '3']);
+  assert.match(letter.failedAt, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+  assert.equal(await pendingCount(), 0);
+});
+
+test('an entry whose workers died each time becomes a dead letter without another attempt', async () => {
+  await addEntry(0, 'user:a', 1);
+  await redis.xgroup('CREATE', streams[0], group, '0');
+  const [[, [[id]]]] = await redis.xreadgroup('GROUP', group, 'dead', 'STREAMS', streams[0], '>');
+  await redis.xclaim(streams[0], group, 'dead', 0, id, 'IDLE', 60_000, 'RETRYCOUNT', 3);
+  const { handled } = await runWorker(doNothing, (list, texts) => texts.length > 0, { maxAttempts: 3 });
+  assert.deepEqual(handled, []);
+  const [letter] = await readLetters(0);
+  assert.equal(letter.error, 'the entry was handed out 3 times and never handled');
+});
+
+test('a replayed dead letter is handled and removed', async () => {
+  await addEntry(0, 'user:a', 1);
+  const [[id, fields]] = await redis.xrange(streams[0], '-', '+');
+  await redis.xdel(streams[0], id);
+  const replay = `${namespace}:{${tags[0]}}:replay:${group}`;
+  await redis.xadd(replay, '*', ...fields, 'subscriber', '', 'error', 'x', 'attempts', '3', 'failedAt', '2026-11-29T00:00:00.000Z');
+  const { handled } = await runWorker(doNothing, (list) => list.length === 1);
+  assert.deepEqual(handled, ['user:a 1']);
+  assert.equal(await redis.xlen(replay), 0);
+});
+
+test('an entry that is not an event is reported and becomes a dead letter', async () => {
   await addEntry(0, 'user:a', 1, { data: '{' });
   await addEntry(0, 'user:a', 2);
   const { handled, warnings } = await runWorker(doNothing, (list) => list.length === 1);
   assert.deepEqual(handled, ['user:a 2']);
-  assert.match(warnings[0], /is not an event and was skipped/);
+  assert.match(warnings[0], /became a dead letter after 0 attempts: the entry is not an event/);
+  const [letter] = await readLetters(0);
+  assert.equal(letter.data, '{');
   assert.equal(await pendingCount(), 0);
 });
 
-test('an entry with a line break is reported and skipped', async () => {
+test('an entry with a line break becomes a dead letter', async () => {
   await addEntry(0, 'user:a', 1, { data: '{}\n{}' });
   await addEntry(0, 'user:a', 1, { data: '{\n}' });
   await addEntry(0, 'user:a', 1, { data: '{\r}' });
@@ -141,7 +193,7 @@ test('an entry with a line break is reported and skipped', async () => {
   await addEntry(0, 'user:a', 2);
   const { handled, warnings } = await runWorker(doNothing, (list) => list.length === 1);
   assert.deepEqual(handled, ['user:a 2']);
-  assert.equal(warnings.filter((text) => text.includes('is not an event and was skipped')).length, 4);
+  assert.equal(warnings.filter((text) => text.includes('is not an event: line break')).length, 4);
   assert.equal(await pendingCount(), 0);
 });
 
@@ -238,7 +290,7 @@ test('a Redis that never answers is an error', async () => {
 
 test('main.js prints events and exits with 0 on SIGTERM', async () => {
   await addEntry(1, 'user:b', 7);
-  const env = { ...process.env, REDIS_URL: url, NAMESPACE: namespace, GROUP: group };
+  const env = { ...process.env, REDIS_URL: url, REALTIME_NAMESPACE: namespace, REALTIME_GROUP: group };
   const child = spawn(process.execPath, [new URL('main.js', import.meta.url).pathname], { env, stdio: ['ignore', 'pipe', 'inherit'], timeout: 20_000 });
   const ended = once(child, 'close');
   const [line] = await once(child.stdout.setEncoding('utf8'), 'data');

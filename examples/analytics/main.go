@@ -51,8 +51,8 @@ import (
 
 type flags struct {
 	RedisURL   string        `name:"redis-url" env:"REDIS_URL" default:"redis://127.0.0.1:6390/0" help:"Redis server with the event streams."`
-	Namespace  string        `env:"NAMESPACE" default:"rt" help:"First part of every Redis key."`
-	Partitions int           `env:"PARTITIONS" default:"64" help:"Number of event streams, the same as in the core."`
+	Namespace  string        `env:"REALTIME_NAMESPACE" default:"rt" help:"First part of every Redis key."`
+	Partitions int           `env:"REALTIME_PARTITIONS" default:"64" help:"Number of event streams, the same as in the core."`
 	File       string        `default:"analytics.db" help:"SQLite file with the counts."`
 	Remember   time.Duration `default:"168h" help:"How long event ids are remembered, at least 1m. Older events are not counted."`
 	Listen     string        `default:"127.0.0.1:9092" help:"Address that serves /minutes and /metrics."`

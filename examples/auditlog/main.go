@@ -55,8 +55,8 @@ var errMissing = errors.New("the file lacks events")
 
 type flags struct {
 	RedisURL   string `name:"redis-url" env:"REDIS_URL" default:"redis://127.0.0.1:6390/0" help:"Redis server with the event streams."`
-	Namespace  string `env:"NAMESPACE" default:"rt" help:"First part of every Redis key."`
-	Partitions int    `env:"PARTITIONS" default:"64" help:"Number of event streams, the same as in the core."`
+	Namespace  string `env:"REALTIME_NAMESPACE" default:"rt" help:"First part of every Redis key."`
+	Partitions int    `env:"REALTIME_PARTITIONS" default:"64" help:"Number of event streams, the same as in the core."`
 	File       string `default:"auditlog.jsonl" help:"File to append to."`
 	Check      bool   `help:"Read the file, print its accounts and its holes, and exit."`
 }

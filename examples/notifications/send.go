@@ -24,9 +24,9 @@ type sendCmd struct {
 	URL        string        `name:"url" env:"WEBHOOK_URL" required:"" help:"URL that receives the webhooks: https://… or http://…"`
 	Secrets    []string      `name:"secret" env:"WEBHOOK_SECRET" required:"" help:"Secret that signs the webhooks, whsec_…. With several secrets, each webhook has a signature of each."`
 	RedisURL   string        `name:"redis-url" env:"REDIS_URL" default:"redis://127.0.0.1:6390/0" help:"Redis server with the event streams."`
-	Namespace  string        `env:"NAMESPACE" default:"rt" help:"First part of every Redis key."`
-	Partitions int           `env:"PARTITIONS" default:"64" help:"Number of event streams, the same as in the core."`
-	Consumer   string        `env:"CONSUMER" help:"Name of this process in the consumer group. No two processes may share a name. Default: a new name at each start."`
+	Namespace  string        `env:"REALTIME_NAMESPACE" default:"rt" help:"First part of every Redis key."`
+	Partitions int           `env:"REALTIME_PARTITIONS" default:"64" help:"Number of event streams, the same as in the core."`
+	Consumer   string        `env:"REALTIME_CONSUMER" help:"Name of this process in the consumer group. No two processes may share a name. Default: a new name at each start."`
 	Attempts   int           `default:"8" help:"Attempts to send a webhook before it becomes a dead letter."`
 	FirstDelay time.Duration `default:"5s" help:"Longest delay before the second attempt. It doubles for each further attempt."`
 }

@@ -50,7 +50,6 @@ func (w *world) runHistoryPage(steps []tourStep, core *server) []string {
 		"CORE="+filepath.Join(programs, "core"),
 		"DATABASE_URL="+w.databaseURL,
 		"REDIS_URL="+w.redisURL,
-		"NAMESPACE="+w.namespace,
 		"REALTIME_NAMESPACE="+w.namespace)
 	raw, err := cmd.CombinedOutput()
 	if err != nil {
