@@ -163,7 +163,7 @@ func (e *episode) checkEntry(entry redis.XMessage, histories map[string]*history
 	if e.lostStreams {
 		isNext = seq > last // entries before it may have been deleted
 	}
-	if !isNext && !e.load.lossy {
+	if !isNext && !e.load.lossy && !e.repeatsEntries {
 		e.w.journal.violate("the stream has event %d of %s after event %d", seq, account, last)
 	}
 	lasts[account] = seq

@@ -20,8 +20,9 @@ type episode struct {
 	keys    bus.Keys
 	report  *report
 
-	lostStreams bool // a fault has deleted entries of streams
-	probes      int
+	lostStreams    bool // a fault has deleted entries of streams
+	repeatsEntries bool // a fault has evicted what tells that a stream has an entry already
+	probes         int
 }
 
 // probeAccounts are credited after each fault, to measure the recovery.

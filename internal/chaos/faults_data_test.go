@@ -30,6 +30,21 @@ func redisFaults() []*faultKind {
 		{name: "evict a stream", plan: func(e *episode, r *rand.Rand) fault {
 			return e.losing(e.redisFault("DEL", e.keys.Stream(e.keys.Partition(e.pickAccount(r)))))
 		}},
+		{name: "Redis evicts keys", minHold: second / 5, maxHold: second, plan: func(e *episode, _ *rand.Rand) fault {
+			f := e.redisSetting("maxmemory", "2mb", "0")
+			limit := f.inject
+			f.inject = func() {
+				e.repeatsEntries = true
+				e.sendCommand("CONFIG", "SET", "maxmemory-policy", "allkeys-random")
+				limit()
+			}
+			unlimit := f.heal
+			f.heal = func() {
+				unlimit()
+				e.sendCommand("CONFIG", "SET", "maxmemory-policy", "noeviction")
+			}
+			return e.losing(f)
+		}},
 		{name: "Redis out of memory", minHold: second / 5, maxHold: 2 * second, plan: func(e *episode, _ *rand.Rand) fault {
 			return e.redisSetting("maxmemory", "1", "0")
 		}},
