@@ -96,7 +96,8 @@ func (p *proofs) confirm(began time.Time, generation uint64) {
 	}
 }
 
-// noteLostWrite records that the outcome of a write is unknown.
+// noteLostWrite records that the outcome of a write is unknown. If a proof runs, its connection may
+// be lost, too, so the next proof gets another one.
 func (p *proofs) noteLostWrite() {
 	if p == nil {
 		return
@@ -105,6 +106,9 @@ func (p *proofs) noteLostWrite() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lostAt = time.Now()
+	if p.running != nil {
+		p.running.cancel()
+	}
 }
 
 // proveAfterLoss proves if a write was lost and no commit was confirmed since. Further writes would
@@ -174,8 +178,8 @@ func (p *proofs) findDoubts(generation uint64, newest time.Time) (replaced, youn
 
 // prove returns when a transaction is confirmed that began after the call. It fails if that was in
 // another generation, because then it proves nothing about what was read before. Concurrent calls
-// share one transaction. Only one runs at a time, for as long as the standby is away, so that not each call leaves a
-// waiting session behind.
+// share one transaction, and only one runs at a time. So not each call leaves a session behind that
+// waits for the standby.
 func (p *proofs) prove(ctx context.Context, generation uint64) error {
 	if p == nil {
 		return nil

@@ -200,3 +200,46 @@ func doWhenAvailable(t *testing.T, l *Ledger, op Op) (receipt Receipt) {
 	})
 	return receipt
 }
+
+// TestLostWriteEndsTheRunningProof begins a proof on a connection that is lost with a write.
+func TestLostWriteEndsTheRunningProof(t *testing.T) {
+	begun := make(chan struct{}, 2)
+	p := newProofs(func(ctx context.Context) error {
+		begun <- struct{}{}
+		if len(begun) == 1 {
+			<-ctx.Done()
+		}
+		return ctx.Err()
+	}, func() uint64 { return 1 })
+	lost := p.joinProof()
+	waitForCondition(t, "the proof runs", func() bool { return len(begun) == 1 })
+	next := p.joinProof()
+	p.noteLostWrite()
+	<-lost.done
+	checkError(t, "running proof", lost.err, errUnproven)
+	<-next.done
+	checkError(t, "next proof", next.err, nil)
+	p.close()
+}
+
+// TestLostProofsLeaveOneSession loses the connections of proofs while the standby is suspended.
+func TestLostProofsLeaveOneSession(t *testing.T) {
+	t.Parallel()
+	primary, standby := startReplicatedPostgres(t)
+	l := runLedger(t, primary.URL("postgres"))
+	db := openTestDatabase(t, primary.URL("postgres"))
+	standby.Suspend()
+	p := l.store.durability()
+	const waiting = `SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'realtime-core-proofs%' AND wait_event = 'SyncRep'`
+	for range 3 {
+		proof := p.joinProof()
+		waitForCondition(t, "the proof waits for the standby", func() bool { return countRowsOf(t, db, waiting) == 1 })
+		p.noteLostWrite()
+		<-proof.done
+		checkError(t, "lost proof", proof.err, errUnproven)
+		checkEqual(t, "waiting sessions", countRowsOf(t, db, waiting), 1)
+	}
+	standby.Continue()
+	checkError(t, "proof with the standby", p.prove(t.Context(), l.Generation()), nil)
+	waitForCondition(t, "no session waits", func() bool { return countRowsOf(t, db, waiting) == 0 })
+}

@@ -29,8 +29,8 @@ type postgresStore struct {
 	writes        preparedWrites
 	published     publishedRows
 	server        pgconn.Server
-	emptyCommits  sqlStore // one connection, whose commits may wait for the standby without a limit
 	proofs        *proofs
+	emptyCommits  emptyCommits
 }
 
 // connectionSettings are the settings of every connection. The URL may override them.
@@ -96,14 +96,10 @@ func openPostgres(ctx context.Context, databaseURL string, maxConns, maxReadConn
 	health := s.newConnector(target, healthSettings)
 	health.RoundTrip = healthLimit
 	health.IsProbe = true
-	empty := s.newConnector(target, nil)
-	empty.Role = pgconn.Writable
-	empty.RoundTrip = 0
 	s.sqlStore = sqlStore{db: openPool(writes, maxConns)}
 	s.reads = sqlStore{db: openPool(reads, maxReadConns)}
 	s.health = sqlStore{db: openPool(health, maxHealthConns)}
-	s.emptyCommits = sqlStore{db: openPool(empty, 1)}
-	s.proofs = newProofs(s.commitEmpty, s.generation)
+	s.openProofs(target)
 
 	err = s.prepareStatements(ctx)
 	if err != nil {
@@ -151,7 +147,7 @@ func (s *postgresStore) ping(ctx context.Context) error {
 
 func (s *postgresStore) close() error {
 	s.proofs.close()
-	return errors.Join(s.sqlStore.close(), s.reads.close(), s.health.close(), s.emptyCommits.close())
+	return errors.Join(s.sqlStore.close(), s.reads.close(), s.health.close(), s.emptyCommits.store.close())
 }
 
 func (s *postgresStore) prepareStatements(ctx context.Context) error {
@@ -196,20 +192,6 @@ func (s *postgresStore) beginBatch(ctx context.Context, locked bool) (batchTx, e
 	}
 
 	return &postgresTx{store: s, generation: generation, tx: tx}, nil
-}
-
-// commitProbe also waits for a synchronous standby.
-func (s *postgresStore) commitProbe(ctx context.Context) error {
-	return s.proofs.prove(ctx, s.generation())
-}
-
-func (s *postgresStore) durability() *proofs { return s.proofs }
-
-// commitEmpty commits a message in the server's log that nobody reads. The message makes the
-// transaction wait for a synchronous standby.
-func (s *postgresStore) commitEmpty(ctx context.Context) error {
-	_, err := s.emptyCommits.db.ExecContext(ctx, `SELECT pg_logical_emit_message(true, 'realtime', '')`)
-	return err
 }
 
 func (s *postgresStore) optimisticWrites() bool { return true }

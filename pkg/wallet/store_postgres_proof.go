@@ -1,0 +1,56 @@
+package wallet
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/google/uuid"
+
+	"github.com/redroomrewards/realtime/pkg/wallet/internal/pgconn"
+)
+
+// emptyCommits commits the transactions of proofs on a connection of their own.
+type emptyCommits struct {
+	store     sqlStore
+	statement string      // names this process, so that its sessions can be found
+	isLost    atomic.Bool // the session of the last statement may still wait for the standby
+}
+
+// proofLimit bounds one proof. Its callers wait for at most proofTimeout. The rest of the time makes it
+// more probable that the standby is back, before another proof must begin.
+const proofLimit = 2 * proofTimeout
+
+func (s *postgresStore) openProofs(target *pgconn.Target) {
+	connector := s.newConnector(target, map[string]string{"application_name": "realtime-core-proofs"})
+	connector.Role = pgconn.Primary // a read-only one can also commit a message
+	connector.RoundTrip = proofLimit
+	connector.IsProbe = true
+	s.emptyCommits.store = sqlStore{db: openPool(connector, 1)}
+	s.emptyCommits.statement = `SELECT pg_logical_emit_message(true, 'realtime', '` + uuid.NewString() + `')`
+	s.proofs = newProofs(s.emptyCommits.commit, s.generation)
+}
+
+func (s *postgresStore) durability() *proofs { return s.proofs }
+
+// commitProbe also waits for a synchronous standby.
+func (s *postgresStore) commitProbe(ctx context.Context) error {
+	return s.proofs.prove(ctx, s.generation())
+}
+
+const endLostSQL = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query = $1 AND pid <> pg_backend_pid()`
+
+// commit commits a message in the server's log that nobody reads. The message makes the transaction
+// wait for a synchronous standby. commit first ends the session of the last one if that may still
+// wait. Nobody misses an empty transaction, so this end does no harm.
+func (e *emptyCommits) commit(ctx context.Context) error {
+	if e.isLost.Load() {
+		_, err := e.store.db.ExecContext(ctx, endLostSQL, e.statement)
+		if err != nil {
+			return err
+		}
+	}
+
+	_, err := e.store.db.ExecContext(ctx, e.statement)
+	e.isLost.Store(err != nil)
+	return err
+}
