@@ -9,6 +9,7 @@ import (
 type limitFlags struct {
 	MaxConnections           int `default:"100000" help:"Largest number of open connections. Further ones get 503." group:"Limits"`
 	MaxConnectionsPerAccount int `default:"64" help:"Largest number of open connections whose tokens name the same account. Further ones get 429 or close code 4429." group:"Limits"`
+	MaxConnectionsPerAddress int `default:"1024" help:"Largest number of open connections from one address, or from one IPv6 network of 64 bits. Further ones get 429. Loopback addresses are not limited. Behind a proxy, set --trusted-proxies." group:"Limits"`
 	AcceptRate               int `default:"10000" help:"Largest number of new connections a second. Further ones get 503." group:"Limits"`
 	MaxSubscriptions         int `default:"32" help:"Largest number of subscriptions of a connection. Further ones get too_many_subscriptions." group:"Limits"`
 	MaxAccounts              int `default:"64" help:"Largest number of accounts in a subscription. A longer list gets bad_request." group:"Limits"`
@@ -38,6 +39,7 @@ func (f limitFlags) validateLimits() error {
 	}{
 		{"--max-connections", f.MaxConnections, 1},
 		{"--max-connections-per-account", f.MaxConnectionsPerAccount, 1},
+		{"--max-connections-per-address", f.MaxConnectionsPerAddress, 1},
 		{"--accept-rate", f.AcceptRate, 1},
 		{"--max-subscriptions", f.MaxSubscriptions, 1},
 		{"--max-accounts", f.MaxAccounts, 1},
@@ -63,6 +65,7 @@ func (f limitFlags) hubConfig() ws.Config {
 	return ws.Config{
 		MaxConnections:           f.MaxConnections,
 		MaxConnectionsPerAccount: f.MaxConnectionsPerAccount,
+		MaxConnectionsPerAddress: f.MaxConnectionsPerAddress,
 		AcceptRate:               f.AcceptRate,
 		MaxSubscriptions:         f.MaxSubscriptions,
 		MaxAccounts:              f.MaxAccounts,

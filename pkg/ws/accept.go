@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -67,6 +68,8 @@ func (h *Hub) checkRequest(r *http.Request) *HTTPError {
 		}
 	case h.clients.isClosed():
 		return overloadedError(http.StatusServiceUnavailable, errStopping.Error())
+	case h.clients.checkNetwork(networkOf(r.RemoteAddr)) != nil:
+		return h.refuseClient(errTooManyPerAddress)
 	case !h.accept.Allow():
 		h.metrics.CountLimit(metrics.LimitAcceptRate)
 		return overloadedError(http.StatusServiceUnavailable, "too many new connections")
@@ -116,6 +119,9 @@ func (h *Hub) refuseClient(err error) *HTTPError {
 		return forbiddenError(err.Error())
 	case errors.Is(err, errTooManyPerAccount):
 		h.metrics.CountLimit(metrics.LimitAccountConnections)
+		return overloadedError(http.StatusTooManyRequests, err.Error())
+	case errors.Is(err, errTooManyPerAddress):
+		h.metrics.CountLimit(metrics.LimitAddressConnections)
 		return overloadedError(http.StatusTooManyRequests, err.Error())
 	case errors.Is(err, errTooManyConnections):
 		h.metrics.CountLimit(metrics.LimitConnections)
@@ -186,6 +192,30 @@ func handshakeError(err error) *HTTPError {
 	}
 
 	return refused
+}
+
+// The length of the network that counts as one address.
+const (
+	addressBits4 = 32
+	addressBits6 = 64
+)
+
+// networkOf returns the network to which the client with the remote address belongs. It is zero for
+// a loopback address, and if the address is unknown.
+func networkOf(remote string) netip.Prefix {
+	withPort, err := netip.ParseAddrPort(remote)
+	addr := withPort.Addr().Unmap()
+	if err != nil || addr.IsLoopback() {
+		return netip.Prefix{}
+	}
+
+	bits := addressBits6
+	if addr.Is4() {
+		bits = addressBits4
+	}
+
+	network, _ := addr.WithZone("").Prefix(bits) // fails only for a wrong number of bits
+	return network
 }
 
 // checkSameOrigin is the default of Config.CheckOrigin.

@@ -42,6 +42,7 @@ func (l *closeLogger) logClose(s *session, code protocol.CloseCode, reason strin
 	l.log.Info("connection ended",
 		"connection", s.ID,
 		"transport", s.transport.kindName(),
+		"address", s.remote,
 		"code", int(code),
 		"reason", reason,
 		"duration", time.Since(s.connectedAt).Round(time.Millisecond),

@@ -47,6 +47,7 @@ func checkCloseLine(t *testing.T, line, id string) {
 	var got struct {
 		Connection string
 		Transport  string
+		Address    string
 		Code       int
 		Reason     string
 		Frames     int
@@ -55,6 +56,7 @@ func checkCloseLine(t *testing.T, line, id string) {
 	unmarshalLine(t, line, &got)
 	checkEqual(t, "connection", got.Connection, id)
 	checkEqual(t, "transport", got.Transport, "sink")
+	checkEqual(t, "address", got.Address, "test")
 	checkEqual(t, "code", got.Code, 1012)
 	checkEqual(t, "reason", got.Reason, "test")
 	checkEqual(t, "frames", got.Frames, 1)

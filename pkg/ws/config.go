@@ -75,6 +75,10 @@ type Config struct {
 	// MaxConnectionsPerAccount is the maximum number of connections whose tokens name the same
 	// account. Defaults to 64.
 	MaxConnectionsPerAccount int
+	// MaxConnectionsPerAddress is the maximum number of connections of one address, as given by
+	// http.Request.RemoteAddr. An IPv6 client has a network of 64 bits, so that counts as one
+	// address. Loopback addresses are not limited. Defaults to 1024.
+	MaxConnectionsPerAddress int
 	// AcceptRate is the maximum number of new connections per second, and at once. Defaults to
 	// 10,000.
 	AcceptRate int
@@ -129,6 +133,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.QueueBytes, 1<<20)
 	setDefault(&c.MaxConnections, 100_000)
 	setDefault(&c.MaxConnectionsPerAccount, 64)
+	setDefault(&c.MaxConnectionsPerAddress, 1024)
 	setDefault(&c.AcceptRate, 10_000)
 	setDefault(&c.MemoryEvents, 131_072)
 	setDefault(&c.MemoryBytes, 128<<20)

@@ -43,7 +43,7 @@ func NewHub(cfg Config, snapshots Snapshots, history History) *Hub {
 	h := &Hub{
 		cfg:      cfg,
 		metrics:  metrics.New(cfg.Registerer, cfg.Tracer != nil),
-		clients:  newRegistry(cfg.MaxConnections, cfg.MaxConnectionsPerAccount),
+		clients:  newRegistry(&cfg),
 		tasks:    newTasks(cfg.Logger),
 		accept:   rate.NewLimiter(rate.Limit(cfg.AcceptRate), cfg.AcceptRate),
 		closeLog: newCloseLogger(cfg.Logger),

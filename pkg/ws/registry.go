@@ -2,6 +2,7 @@ package ws
 
 import (
 	"errors"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -13,6 +14,7 @@ var (
 	errStopping           = errors.New("the gateway is shutting down")
 	errTooManyConnections = errors.New("too many connections")
 	errTooManyPerAccount  = errors.New("too many connections of an account")
+	errTooManyPerAddress  = errors.New("too many connections from one address")
 	errRevoked            = errors.New("the token was revoked")
 )
 
@@ -20,22 +22,26 @@ var (
 type registry struct {
 	maxAll     int
 	maxAccount int
+	maxAddress int
 
 	mu        sync.Mutex // protects the fields below, and the position of each session
 	all       []*session
 	byID      map[string]*session
 	byAccount map[string][]*session // by the accounts that a token names
+	byAddress map[netip.Prefix]int  // number of sessions of a network
 	revoked   revocation.List
 	closed    bool          // no more clients are admitted
 	empty     chan struct{} // closed when closed is true and there is no session
 }
 
-func newRegistry(maxAll, maxAccount int) *registry {
+func newRegistry(cfg *Config) *registry {
 	return &registry{
-		maxAll:     maxAll,
-		maxAccount: maxAccount,
+		maxAll:     cfg.MaxConnections,
+		maxAccount: cfg.MaxConnectionsPerAccount,
+		maxAddress: cfg.MaxConnectionsPerAddress,
 		byID:       map[string]*session{},
 		byAccount:  map[string][]*session{},
+		byAddress:  map[netip.Prefix]int{},
 		revoked:    revocation.NewList(),
 		empty:      make(chan struct{}),
 	}
@@ -55,11 +61,34 @@ func (r *registry) addSession(s *session) error {
 		return errTooManyConnections
 	}
 
+	if r.isNetworkFull(s.network) {
+		return errTooManyPerAddress
+	}
+
+	r.byAddress[s.network]++
 	s.position = len(r.all)
 	r.all = append(r.all, s)
 	r.byID[s.ID] = s
 
 	return nil
+}
+
+// checkNetwork returns the error that addSession would currently return for the client's network.
+func (r *registry) checkNetwork(network netip.Prefix) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+
+	if r.isNetworkFull(network) {
+		return errTooManyPerAddress
+	}
+
+	return nil
+}
+
+// isNetworkFull reports whether a network has as many sessions as it may have. The zero network is
+// not limited. The caller holds mu.
+func (r *registry) isNetworkFull(network netip.Prefix) bool {
+	return network.IsValid() && r.byAddress[network] >= r.maxAddress
 }
 
 // checkAdmission returns the error that addSession, or indexAccounts with the identity, would
@@ -140,6 +169,10 @@ func (r *registry) removeSession(s *session, identity *Identity) {
 
 	r.unindexAccounts(s, identity)
 	delete(r.byID, s.ID)
+	r.byAddress[s.network]--
+	if r.byAddress[s.network] == 0 {
+		delete(r.byAddress, s.network)
+	}
 
 	// The last session moves to the free position.
 	last := len(r.all) - 1

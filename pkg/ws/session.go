@@ -1,6 +1,7 @@
 package ws
 
 import (
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,7 @@ type session struct {
 	hub         *Hub
 	transport   transport
 	remote      string
+	network     netip.Prefix // of the remote address, for the limit; zero: not limited
 	connectedAt time.Time
 	position    int // in the registry, whose mutex protects it
 
@@ -50,6 +52,7 @@ func newSession(h *Hub, remote string) *session {
 	s := &session{
 		hub:         h,
 		remote:      remote,
+		network:     networkOf(remote),
 		connectedAt: time.Now(),
 	}
 	h.feeds.InitClient(&s.Client, newID())

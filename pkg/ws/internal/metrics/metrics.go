@@ -38,6 +38,7 @@ const (
 	LimitAcceptRate         = "accept_rate"
 	LimitConnections        = "connections"
 	LimitAccountConnections = "account_connections"
+	LimitAddressConnections = "address_connections"
 	LimitAuthTimeout        = "auth_timeout"
 	LimitSubscriptions      = "subscriptions"
 	LimitAccounts           = "accounts"
