@@ -163,31 +163,23 @@ func (a *acknowledger) addMarker(ctx context.Context, pipe redis.Pipeliner, m do
 }
 
 // writeMarkers writes the markers of events that other subscriptions are not done with. It returns
-// the markers to be retried.
+// the markers to be retried: those of streams whose part of Redis did not answer.
 func (a *acknowledger) writeMarkers(ctx context.Context, markers []doneMarker) (failed []doneMarker) {
-	pipe := a.b.rdb.Pipeline()
+	pipe := a.newStreamPipe()
 	for _, m := range markers {
 		if !m.task.acknowledged && m.task.Remaining.Load() > 0 {
-			a.addMarker(ctx, pipe, m)
+			a.addMarker(ctx, pipe.Pipeliner, m)
+			pipe.endCommands(m.task.stream)
 			m.task.hasMarker = true
 		}
 	}
 
-	if pipe.Len() == 0 {
-		return nil
-	}
-
-	_, err := pipe.Exec(ctx)
-	if err != nil {
-		a.reportError("done markers", err)
-		return markers
-	}
-
-	return nil
+	failedStreams := pipe.execCommands(ctx, "done markers")
+	return slices.DeleteFunc(markers, func(m doneMarker) bool { return !failedStreams[m.task.stream] })
 }
 
 // writeAcks acknowledges entries and tasks and deletes the markers of the tasks. It returns the
-// ones to be retried.
+// ones to be retried: those of streams whose part of Redis did not answer.
 func (a *acknowledger) writeAcks(ctx context.Context, skipped []entryRef, done []*entryTask) ([]entryRef, []*entryTask) {
 	if len(skipped)+len(done) == 0 {
 		return nil, nil
@@ -198,28 +190,39 @@ func (a *acknowledger) writeAcks(ctx context.Context, skipped []entryRef, done [
 		ids[ref.stream] = append(ids[ref.stream], ref.id)
 	}
 
-	pipe := a.b.rdb.Pipeline()
+	pipe := a.newStreamPipe()
 	for _, t := range done {
 		ids[t.stream] = append(ids[t.stream], t.id)
 		if t.hasMarker {
 			pipe.Unlink(ctx, a.doneKey(t))
+			pipe.endCommands(t.stream)
 		}
 	}
 
 	for n, list := range ids {
 		for chunk := range slices.Chunk(list, maxAcks) {
-			a.addAcks(ctx, pipe, a.b.streams[n], chunk)
+			a.addAcks(ctx, pipe.Pipeliner, a.b.streams[n], chunk)
+			pipe.endCommands(n)
 		}
 	}
 
-	_, err := pipe.Exec(ctx)
-	if err != nil {
-		a.reportError("acknowledge", err)
-		return skipped, done
+	failedStreams := pipe.execCommands(ctx, "acknowledge")
+	if len(failedStreams) == 0 {
+		a.endTasks(done)
+		return nil, nil
 	}
 
-	a.endTasks(done)
-	return nil, nil
+	var ended, failed []*entryTask
+	for _, t := range done {
+		if failedStreams[t.stream] {
+			failed = append(failed, t)
+		} else {
+			ended = append(ended, t)
+		}
+	}
+
+	a.endTasks(ended)
+	return slices.DeleteFunc(skipped, func(ref entryRef) bool { return !failedStreams[ref.stream] }), failed
 }
 
 // addAcks adds an XACK of many entries. All their ids share one buffer.
