@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"context"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -90,6 +92,25 @@ func TestHAProxyRoutes(t *testing.T) {
 		}
 	})
 
+	t.Run("PROXY header", func(t *testing.T) {
+		ws := w.dialWithProxyHeader(gateway, token, "PROXY TCP4 203.0.113.9 192.0.2.1 4711 443\r\n")
+		err := ws.Write(t.Context(), websocket.MessageText, []byte(`{"op":"subscribe","sub":"wallet"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for answer := ""; !strings.Contains(answer, `"op":"subscribed"`); {
+			_, message, err := ws.Read(t.Context())
+			if err != nil {
+				t.Fatalf("read after %q: %v", answer, err)
+			}
+			answer = string(message)
+		}
+		body := w.getBody("http://"+gateway.admin+"/admin/connections", w.signToken("ops", nil, "admin"), http.StatusOK)
+		if !strings.Contains(string(body), `"remote":"203.0.113.9:4711"`) {
+			t.Errorf("connections: got %s, want one from 203.0.113.9", body)
+		}
+	})
+
 	for name, tc := range map[string]struct {
 		path   string
 		status int
@@ -131,6 +152,28 @@ func (w *world) dialFrom(s *server, bearer, address string) {
 		w.Fatal(err)
 	}
 	w.Cleanup(func() { _ = ws.CloseNow() })
+}
+
+// dialWithProxyHeader connects as a proxy does that sends the header first.
+func (w *world) dialWithProxyHeader(s *server, bearer, proxyHeader string) *websocket.Conn {
+	w.Helper()
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		_, err = io.WriteString(conn, proxyHeader)
+		return conn, err
+	}}
+	ws, _, err := websocket.Dial(w.Context(), s.baseURL()+"/v1/ws", &websocket.DialOptions{
+		HTTPClient: &http.Client{Transport: transport},
+		HTTPHeader: http.Header{"Authorization": {"Bearer " + bearer}},
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(func() { _ = ws.CloseNow() })
+	return ws
 }
 
 // getHeader makes a request and returns the status and the header of the answer.

@@ -88,6 +88,11 @@ func startTLSServer(t *testing.T) *tlsServer {
 		t.Fatal(err)
 	}
 	s.addr = ln.Addr().String()
+	proxies, err := httpserver.ParseTrustedProxies([]string{"127.0.0.1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln = proxies.Listener(ln)
 
 	ctx, cancel := context.WithCancel(context.Background())
 	var g errgroup.Group
@@ -169,6 +174,25 @@ func TestRequestOverTLS(t *testing.T) {
 	_ = resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		t.Errorf("got status %d, want 200", resp.StatusCode)
+	}
+}
+
+// A PROXY header comes before TLS.
+func TestProxyHeaderBeforeTLS(t *testing.T) {
+	s := startTLSServer(t)
+	conn, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	_, err = conn.Write([]byte("PROXY TCP4 203.0.113.7 192.0.2.1 4711 443\r\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := tls.Client(conn, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // the certificate is self-signed
+	err = client.HandshakeContext(t.Context())
+	if err != nil {
+		t.Fatalf("handshake after a PROXY header: %v", err)
 	}
 }
 
