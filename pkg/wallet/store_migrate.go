@@ -165,8 +165,9 @@ func Schema() fs.FS { return migrations }
 
 // migrator migrates one database.
 type migrator struct {
-	provider *goose.Provider
-	db       *sqlx.DB
+	provider  *goose.Provider
+	db        *sqlx.DB
+	connector *pgconn.Connector // of db; nil on SQLite
 }
 
 func (m *migrator) close() error { return m.provider.Close() }
@@ -229,7 +230,13 @@ func openMigrator(databaseURL string) (*migrator, error) {
 	// the server.
 	db := sqlx.NewDb(sql.OpenDB(connector), driverPostgres)
 	db.SetMaxIdleConns(-1)
-	return newMigrator(goose.DialectPostgres, db, "migrations/postgres", goose.WithSessionLocker(locker))
+	m, err := newMigrator(goose.DialectPostgres, db, "migrations/postgres", goose.WithSessionLocker(locker))
+	if err != nil {
+		return nil, err
+	}
+
+	m.connector = connector
+	return m, nil
 }
 
 // newMigrator returns a migrator that closes db.

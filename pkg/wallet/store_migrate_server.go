@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/jmoiron/sqlx"
+
+	"github.com/redroomrewards/realtime/pkg/wallet/internal/pgconn"
 )
 
 // migrationSettings are the settings of a session that migrates. They hold whatever the server, the
@@ -21,11 +23,16 @@ var migrationSettings = map[string]string{
 	"client_connection_check_interval":    "500ms",
 }
 
-// checkServer returns ErrUnsuitableDatabase if the server cannot hold a ledger. It does nothing on
-// SQLite.
+// checkServer returns ErrUnsuitableDatabase if the server cannot hold a ledger, and an error if the
+// connections do not have sessions of their own. It does nothing on SQLite.
 func (m *migrator) checkServer(ctx context.Context) error {
 	if m.db.DriverName() == driverSQLite {
 		return nil
+	}
+
+	err := pgconn.CheckSessions(ctx, m.db.DB, m.connector)
+	if err != nil {
+		return err
 	}
 
 	server, err := readServer(ctx, m.db)
