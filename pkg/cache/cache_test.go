@@ -411,8 +411,7 @@ func TestDefaultConfigReadsRedis(t *testing.T) {
 	}
 }
 
-// After Rewind, Get returns neither the cached balance nor that of a read in progress, and accepts
-// an older balance.
+// After Rewind, Get does not return the cached balance, and accepts an older one.
 func TestRewindForgetsBalance(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := publish.New(rdb, publish.Config{Keys: keys})

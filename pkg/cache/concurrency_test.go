@@ -3,6 +3,8 @@ package cache_test
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -11,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/redroomrewards/realtime/internal/streamtest"
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/bus/publish"
@@ -116,4 +119,61 @@ func TestGetIsNeverOlderThanSeen(t *testing.T) {
 		close(stop)
 		readers.Wait()
 	})
+}
+
+// A read that is in progress when Rewind is called returns a balance that may never have been true.
+// Neither a later Get nor the cache gets it.
+func TestRewindDuringARead(t *testing.T) {
+	t.Parallel()
+	server := testenv.RedisServer(t)
+	proxy := testenv.NewProxy(t, server.Addr())
+	direct := openRedis(t, server.URL())
+	keys := bus.Keys{Partitions: 4}.WithDefaults()
+	p := publish.New(direct, publish.Config{Keys: keys})
+	b := cache.New(openRedis(t, "redis://"+proxy.Addr()), cache.Config{Keys: keys, Current: isCurrent, Timeout: 20 * time.Second})
+	publishState(t, p, "user:a", 7)
+	publishState(t, p, "user:b", 1)
+	mustGet(t, b, "user:b") // connects
+	reads := countReads(t, direct)
+
+	proxy.PauseReplies()
+	before := make(chan int64, 1)
+	go func() {
+		balance, _, _ := b.Get(context.Background(), "user:a")
+		before <- balance.Seq
+	}()
+	streamtest.WaitFor(t, "the first read", func() bool { return countReads(t, direct) == reads+1 })
+	err := direct.Del(t.Context(), keys.BalanceHash("user:a")).Err()
+	if err != nil {
+		t.Fatal(err)
+	}
+	publishState(t, p, "user:a", 3)
+	b.Rewind("user:a", 3)
+	after := make(chan int64, 1)
+	go func() {
+		balance, _, _ := b.Get(context.Background(), "user:a")
+		after <- balance.Seq
+	}()
+	streamtest.WaitFor(t, "the second read", func() bool { return countReads(t, direct) == reads+2 })
+	proxy.Resume()
+
+	got := <-after
+	if got != 3 {
+		t.Errorf("a Get after Rewind: got seq %d, want 3", got)
+	}
+	<-before
+	checkSeq(t, b, "user:a", 3)
+}
+
+// countReads returns how many balance hashes the server has read.
+func countReads(t *testing.T, rdb redis.UniversalClient) (calls int) {
+	t.Helper()
+	info, err := rdb.Info(t.Context(), "commandstats").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, stats, _ := strings.Cut(info, "cmdstat_hmget:calls=")
+	number, _, _ := strings.Cut(stats, ",")
+	calls, _ = strconv.Atoi(number)
+	return calls
 }
