@@ -252,9 +252,13 @@ func (w *world) countOutbox() int64 {
 	return w.queryInt(`SELECT count(*) FROM outbox`)
 }
 
+// waitUntilPublished waits until the present transactions are published. Others may follow meanwhile.
 func (w *world) waitUntilPublished() {
 	w.Helper()
-	w.waitUntil("the outbox is empty", func() bool { return w.countOutbox() == 0 })
+	newest := w.queryInt(`SELECT coalesce(max(id), 0) FROM outbox`)
+	w.waitUntil("the outbox has only new rows", func() bool {
+		return w.queryInt(`SELECT count(*) FROM outbox WHERE id <= $1`, newest) == 0
+	})
 }
 
 // readMetric returns the value of a metric with its labels. It is 0 if the server does not export
