@@ -93,6 +93,7 @@ func (e *episode) checkLinearizable(histories map[string]*history, found map[*ca
 	for _, account := range e.load.accounts() {
 		operations := e.listSteps(account, histories[account], found)
 		result := porcupine.CheckOperationsTimeout(newAccountModel(), operations, linearTimeout)
+		e.report.addSearch(result != porcupine.Unknown)
 		switch result {
 		case porcupine.Illegal:
 			e.w.journal.violate("the %d operations on %s are not linearizable", len(operations), account)

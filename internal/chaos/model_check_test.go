@@ -59,7 +59,7 @@ func (b *modelBench) check() {
 	found := b.load.checkCalls(histories, isProbeKey)
 	b.load.checkReads(histories)
 	b.viewer.checkShown(histories)
-	(&episode{w: b.load.w, load: b.load}).checkLinearizable(histories, found)
+	(&episode{w: b.load.w, load: b.load, report: newReport(b.load.w.T, "")}).checkLinearizable(histories, found)
 }
 
 func (b *modelBench) show(frames ...string) {

@@ -31,6 +31,8 @@ type report struct {
 	Resyncs    int
 	Failed     int // starts
 	Violations int
+	Searches   int           // accounts whose operations porcupine has put in an order
+	Undecided  int           // accounts for which it found no answer in time
 	Wrong      time.Duration // the longest time that a program said ready while it served nothing
 }
 
@@ -84,6 +86,16 @@ func (r *report) addWrong(d time.Duration) {
 	r.Wrong = max(r.Wrong, d)
 }
 
+// addSearch counts a search of porcupine.
+func (r *report) addSearch(isDecided bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.Searches++
+	if !isDecided {
+		r.Undecided++
+	}
+}
+
 // addEpisode counts an episode that has ended.
 func (r *report) addEpisode(e *episode) {
 	r.mu.Lock()
@@ -130,8 +142,9 @@ func (r *report) String() string {
 	fmt.Fprintf(&b, "%d faults, %d violations. Episodes by form of Redis: %s.\n\n", total, r.Violations, r.listEpisodes())
 	fmt.Fprintf(&b, "%d operations: %d done, %d refused; %d of them had attempts without an answer. %d repeated keys, "+
 		"%d balances read, %d states shown to clients, %d resyncs, %d starts that failed and were repeated. "+
+		"porcupine searched for the order of operations of %d accounts, and for %d of them it found no answer in time. "+
 		"The longest time for which a process said ready while it served nothing: %.1f s.\n\n",
-		r.Calls, r.Done, r.Refused, r.Abandoned, r.Repeats, r.Reads, r.Shown, r.Resyncs, r.Failed, r.Wrong.Seconds())
+		r.Calls, r.Done, r.Refused, r.Abandoned, r.Repeats, r.Reads, r.Shown, r.Resyncs, r.Failed, r.Searches, r.Undecided, r.Wrong.Seconds())
 	b.WriteString("| fault | number | measured | writes work, median / max | clients are current, median / max | all are ready, median / max |\n")
 	b.WriteString("|---|--:|--:|--:|--:|--:|\n")
 	kinds := maps.Clone(r.Faults)
