@@ -18,8 +18,8 @@ import (
 
 const root = "../.."
 
-// settings are the variables that docker-compose.yml needs and deploy/make-env prints.
-var settings = []string{"POSTGRES_PASSWORD", "REALTIME_JWT_HS256_SECRET", "REALTIME_CORE_TOKEN"}
+// settings are the variables that docker-compose.yml needs and deploy/make-env writes.
+var settings = []string{"POSTGRES_PASSWORD", "REDIS_PASSWORD", "REALTIME_JWT_HS256_SECRET", "REALTIME_CORE_TOKEN"}
 
 // loadProject loads docker-compose.yml with the given environment variables.
 func loadProject(t *testing.T, environment ...string) (*types.Project, error) {

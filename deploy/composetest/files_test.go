@@ -94,11 +94,29 @@ func TestPrometheusScrapesCoreAndGateways(t *testing.T) {
 	}
 }
 
-func TestMakeEnvPrintsTheSettingsOfCompose(t *testing.T) {
-	output, err := exec.CommandContext(t.Context(), filepath.Join(root, "deploy", "make-env")).Output()
+func TestMakeEnvWritesTheSettingsOfCompose(t *testing.T) {
+	file := filepath.Join(t.TempDir(), ".env")
+	makeEnv := filepath.Join(root, "deploy", "make-env")
+	err := exec.CommandContext(t.Context(), makeEnv, file).Run()
 	if err != nil {
 		t.Fatalf("make-env: %v", err)
 	}
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm() != 0o600 {
+		t.Errorf("got mode %v, want 0600", info.Mode())
+	}
+	output, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = exec.CommandContext(t.Context(), makeEnv, file).Run()
+	if err == nil {
+		t.Error("make-env overwrites the secrets of a file")
+	}
+
 	lines := strings.Split(strings.TrimSpace(string(output)), "\n")
 	loaded, err := loadProject(t, lines...)
 	if err != nil {
