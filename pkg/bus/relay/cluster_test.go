@@ -38,15 +38,3 @@ func TestMovedSlotIsServedSoon(t *testing.T) {
 	move.Finish()
 	w.waitUntilShown(t, account, w.src.lastSeq(account)+2, 3*time.Second)
 }
-
-// TestSilentConnectionsDelayEventsForSeconds makes all connections silent, as a firewall does that
-// has forgotten them. New ones work.
-func TestSilentConnectionsDelayEventsForSeconds(t *testing.T) {
-	t.Parallel()
-	proxy := testenv.NewProxy(t, testenv.RedisServer(t).Addr())
-	w := newReadersWorld(t, "redis://"+proxy.Addr())
-	proxy.SilenceLinks()
-	for _, account := range w.accounts {
-		w.waitUntilShown(t, account, w.src.lastSeq(account)+1, 10*time.Second)
-	}
-}
