@@ -21,6 +21,7 @@ FROM busybox:1.37.0-musl AS busybox
 FROM gcr.io/distroless/static-debian12:nonroot
 COPY --from=busybox /bin/wget /usr/local/bin/wget
 COPY --from=build /out/core /out/gateway /usr/local/bin/
+COPY LICENSE THIRD_PARTY_LICENSES /licenses/
 LABEL org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.source="https://github.com/redroomrewards/realtime" \
       org.opencontainers.image.licenses="Apache-2.0"
