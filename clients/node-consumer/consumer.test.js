@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { after, beforeEach, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -269,6 +270,28 @@ test('a new group on a trimmed stream has missed nothing', async () => {
   const { handled, warnings } = await runWorker(doNothing, (list) => list.length === 1);
   assert.deepEqual(handled, ['user:a 3']);
   assert.deepEqual(warnings, []);
+});
+
+test('the consumer of docs/redis-acl.md has all rights that a worker needs', async () => {
+  const page = readFileSync(new URL('../../docs/redis-acl.md', import.meta.url), 'utf8');
+  const rules = page.match(/^user consumer (.*)$/m)[1].replaceAll('~rt:', `~${namespace}:`).match(/\([^)]*\)|\S+/g);
+  const user = `consumer-${randomUUID()}`;
+  await redis.acl('SETUSER', user, ...rules);
+  try {
+    await addEntry(0, 'user:a', 1);
+    await addEntry(0, 'user:b', 1);
+    const address = new URL(url);
+    Object.assign(address, { username: user, password: 'CONSUMER_PASSWORD' });
+    const { handled, warnings } = await runWorker(async (event, { account }) => {
+      if (account === 'user:a') throw new Error('failed on purpose');
+    }, (list, texts) => list.length === 1 && texts.length > 0, { url: address.href, maxAttempts: 1 });
+    assert.deepEqual(handled, ['user:b 1']);
+    assert.equal(warnings.length, 1, warnings.join('\n'));
+    assert.equal((await readLetters(0)).length, 1);
+    for (const stream of streams) assert.deepEqual(await redis.xinfo('CONSUMERS', stream, group), []);
+  } finally {
+    await redis.acl('DELUSER', user);
+  }
 });
 
 test('a Redis without a core is an error', async () => {
