@@ -73,7 +73,7 @@ func (m *monitor) watch(ctx context.Context, p *program, serves func(context.Con
 		callCtx, cancel := context.WithTimeout(ctx, 3*time.Second)
 		isServing := serves(callCtx)
 		cancel()
-		isWrong := r.isReady() && !isServing
+		isWrong := r.saysAllWorks() && !isServing
 		switch {
 		case !isWrong:
 			wrongSince = time.Time{}

@@ -171,10 +171,14 @@ func (p *program) resume()  { _ = p.current().Signal(syscall.SIGCONT) }
 type readiness struct {
 	status int // 0: no answer
 	text   string
-	Checks map[string]string `json:"checks"`
+	Status string `json:"status"`
 }
 
+// isReady reports whether a load balancer sends requests to the program.
 func (r readiness) isReady() bool { return r.status == http.StatusOK }
+
+// saysAllWorks reports whether the program says that nothing fails. A degraded one names what does.
+func (r readiness) saysAllWorks() bool { return r.isReady() && r.Status == "ready" }
 
 // readReadiness asks /readyz.
 func (p *program) readReadiness(limit time.Duration) readiness {
@@ -182,7 +186,7 @@ func (p *program) readReadiness(limit time.Duration) readiness {
 	status, body := p.w.get("http://"+p.admin+"/readyz", "", limit)
 	r.status = status
 	r.text = string(body)
-	_ = json.Unmarshal(body, &r) // the checks are only for messages
+	_ = json.Unmarshal(body, &r) // no answer has no status
 	if r.isReady() {
 		p.mu.Lock()
 		p.wasReady = true
