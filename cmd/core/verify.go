@@ -101,13 +101,13 @@ func (n findingsError) Error() string { return pluralize(int64(n), "finding") }
 
 func (n findingsError) Is(target error) bool { return target == errFindings }
 
-// openLedger opens the ledger for reading. It commits nothing unless its Run is called.
+// openLedger opens the ledger for reading, also on a standby that the URL names.
 func (f databaseFlag) openLedger(ctx context.Context) (*wallet.Ledger, error) {
 	err := f.validate()
 	if err != nil {
 		return nil, err
 	}
-	l, err := wallet.Open(ctx, f.DatabaseURL, wallet.Config{MaxConns: 2})
+	l, err := wallet.Open(ctx, f.DatabaseURL, wallet.Config{MaxConns: 2, OnlyRead: true})
 	if err != nil {
 		return nil, explainDatabase(err)
 	}

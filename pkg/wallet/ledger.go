@@ -21,6 +21,10 @@ type Config struct {
 	MaxReadConns int           // further database connections, for the queries of callers. Defaults to 8.
 	KeyRetention time.Duration // time that idempotency keys are kept. Defaults to 24 h, the minimum.
 
+	// OnlyRead allows a standby and a read-only server. Run must not be called then. By default the
+	// ledger uses only a primary that can be written.
+	OnlyRead bool
+
 	// Committed is called after each commit with the committed events. It is called from several
 	// goroutines and must not block. The commits of one account arrive in order, except that a
 	// settlement may overtake another operation of its user. In the core it is the relay's Offer
@@ -113,7 +117,7 @@ func openStore(ctx context.Context, url string, cfg Config) (store, error) {
 		return openSQLite(ctx, dsn, cfg.MaxReadConns)
 	}
 
-	return openPostgres(ctx, dsn, cfg.MaxConns, cfg.MaxReadConns)
+	return openPostgres(ctx, dsn, cfg)
 }
 
 func newLedger(s store, cfg Config) *Ledger {

@@ -42,7 +42,7 @@ var ErrUnsuitableDatabase = errors.New("the database cannot hold a ledger")
 // applied. Several processes may call Migrate at the same time. It returns ErrUnsuitableDatabase
 // and changes nothing if the database cannot hold a ledger.
 func Migrate(ctx context.Context, databaseURL string) ([]MigrationStatus, error) {
-	m, err := openMigrator(databaseURL)
+	m, err := openMigrator(databaseURL, pgconn.Writable)
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +107,7 @@ func Migrations(ctx context.Context, databaseURL string) ([]MigrationStatus, err
 		return nil, err
 	}
 
-	m, err := openMigrator(databaseURL)
+	m, err := openMigrator(databaseURL, pgconn.AnyServer)
 	if err != nil {
 		return nil, err
 	}
@@ -187,7 +187,7 @@ func (m *migrator) listMissing() []MigrationStatus {
 }
 
 // openMigrator returns the migrator of one database. It does not connect to the database.
-func openMigrator(databaseURL string) (*migrator, error) {
+func openMigrator(databaseURL string, role pgconn.Role) (*migrator, error) {
 	driver, dsn, err := splitURL(databaseURL)
 	if err != nil {
 		return nil, err
@@ -215,7 +215,7 @@ func openMigrator(databaseURL string) (*migrator, error) {
 	connector := &pgconn.Connector{
 		Target:    target,
 		Server:    &pgconn.Server{},
-		Role:      pgconn.Primary,
+		Role:      role,
 		Settings:  migrationSettings,
 		IsDecided: true,
 	}

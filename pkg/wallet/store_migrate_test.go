@@ -12,6 +12,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/jmoiron/sqlx"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/redroomrewards/realtime/pkg/wallet/internal/pgconn"
 )
 
 // TestMigrationGivesOldTransactionsTheirChains takes the schema of a ledger back to the version
@@ -119,7 +121,7 @@ func useLedger(t *testing.T, url string, use func(l *Ledger)) {
 
 func migrateDown(t *testing.T, url string, version int64) {
 	t.Helper()
-	m, err := openMigrator(url)
+	m, err := openMigrator(url, pgconn.Writable)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -80,7 +80,7 @@ var pgArrayCases = []struct {
 // with different contents and once without elements.
 func TestPostgresReadsArraysAsTheyWereFilled(t *testing.T) {
 	t.Parallel()
-	s, err := openPostgres(t.Context(), newPostgresDatabase(t), 1, 1)
+	s, err := openPostgres(t.Context(), newPostgresDatabase(t), Config{MaxConns: 1, MaxReadConns: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

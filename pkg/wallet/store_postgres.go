@@ -82,7 +82,7 @@ const (
 
 // openPostgres opens one pool for the commits and the ledger's own work, one pool for reads, and one
 // for health checks.
-func openPostgres(ctx context.Context, databaseURL string, maxConns, maxReadConns int) (*postgresStore, error) {
+func openPostgres(ctx context.Context, databaseURL string, cfg Config) (*postgresStore, error) {
 	target, err := pgconn.ParseURL(databaseURL)
 	if err != nil {
 		return nil, err
@@ -96,8 +96,13 @@ func openPostgres(ctx context.Context, databaseURL string, maxConns, maxReadConn
 	health := s.newConnector(target, healthSettings)
 	health.RoundTrip = healthLimit
 	health.IsProbe = true
-	s.sqlStore = sqlStore{db: openPool(writes, maxConns)}
-	s.reads = sqlStore{db: openPool(reads, maxReadConns)}
+	if cfg.OnlyRead {
+		writes.Role = pgconn.AnyServer
+		reads.Role = pgconn.AnyServer
+	}
+
+	s.sqlStore = sqlStore{db: openPool(writes, cfg.MaxConns)}
+	s.reads = sqlStore{db: openPool(reads, cfg.MaxReadConns)}
 	s.health = sqlStore{db: openPool(health, maxHealthConns)}
 	s.openProofs(target)
 

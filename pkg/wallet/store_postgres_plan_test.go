@@ -62,7 +62,7 @@ func listPlannedStatements() []plannedStatement {
 // plans that they keep. On an empty table a generic plan may keep a sequential scan for ever.
 func TestPlansStayOnIndexes(t *testing.T) {
 	t.Parallel()
-	s, err := openPostgres(t.Context(), newPostgresDatabase(t), 2, 1)
+	s, err := openPostgres(t.Context(), newPostgresDatabase(t), Config{MaxConns: 2, MaxReadConns: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func explainGenericPlan(t *testing.T, conn *sql.Conn, statement string) string {
 // the user's, with and without statistics.
 func TestEscrowPagesBeginWithTheirFirstEscrow(t *testing.T) {
 	t.Parallel()
-	s, err := openPostgres(t.Context(), newPostgresDatabase(t), 1, 1)
+	s, err := openPostgres(t.Context(), newPostgresDatabase(t), Config{MaxConns: 1, MaxReadConns: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

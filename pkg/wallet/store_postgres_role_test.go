@@ -82,6 +82,30 @@ func (w *roleWorld) checkPing(want string) {
 	}
 }
 
+// TestServerDoesNotEndWritesWithoutAClient has a server that ends the statements of clients that have
+// gone. A write must not end, because it may wait for a standby.
+func TestServerDoesNotEndWritesWithoutAClient(t *testing.T) {
+	t.Parallel()
+	databaseURL := newPostgresDatabase(t)
+	db := openTestDatabase(t, databaseURL)
+	_, err := db.ExecContext(t.Context(),
+		`DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET client_connection_check_interval = 100', current_database()); END $$`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := openPostgres(t.Context(), databaseURL, Config{MaxConns: 1, MaxReadConns: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.close() })
+	for pool, want := range map[*sqlStore]string{&s.sqlStore: "0", &s.reads: "500ms"} {
+		var got string
+		err = pool.db.GetContext(t.Context(), &got, `SHOW client_connection_check_interval`)
+		checkError(t, "read the setting", err, nil)
+		checkEqual(t, "client_connection_check_interval", got, want)
+	}
+}
+
 // TestReadOnlyDatabaseIsNotWritten freezes the database, as for a cutover or by a provider's disk
 // guard. Nothing is written, by no way. Reads are answered, and writes go on when the freeze ends.
 func TestReadOnlyDatabaseIsNotWritten(t *testing.T) {
@@ -138,6 +162,13 @@ func TestStandbyIsNotUsed(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "standby") {
 		t.Errorf("open a ledger on a standby: got %v, want an error that says so", err)
 	}
+
+	reader, err := Open(t.Context(), standby.URL("postgres"), Config{OnlyRead: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkLedger(t, reader)
+	checkError(t, "close the reader", reader.Close(), nil)
 
 	w.proxy.SetTarget(w.primary.Addr())
 	w.proxy.Cut()

@@ -80,7 +80,7 @@ func openWithHistory(t *testing.T) (s *postgresStore, patient *sql.DB, size ledg
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err = openPostgres(t.Context(), url, 4, 1)
+	s, err = openPostgres(t.Context(), url, Config{MaxConns: 4, MaxReadConns: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
