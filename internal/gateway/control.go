@@ -152,7 +152,8 @@ func (c *control) readChannel(ctx context.Context) error {
 				continue
 			}
 		}
-		if err != nil {
+		isAlive := err == nil || (pinged && isErrorReply(err))
+		if !isAlive {
 			return err
 		}
 		pinged = false
@@ -165,6 +166,13 @@ func (c *control) readChannel(ctx context.Context) error {
 			c.handleMessage(m.Payload)
 		}
 	}
+}
+
+// isErrorReply reports whether the error is an answer of Redis. A Redis that cannot write to its disk
+// answers pings with an error, and its channel works.
+func isErrorReply(err error) bool {
+	var reply redis.Error
+	return errors.As(err, &reply)
 }
 
 func (c *control) requestReload() {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -221,9 +222,22 @@ func TestBalanceIncludesEventsFromTheCore(t *testing.T) {
 
 // While Redis answers reads and refuses writes, balances and snapshots come from the core.
 func TestBalancesWhileRedisRefusesWrites(t *testing.T) {
-	for name, refuse := range map[string]map[string]string{
-		"out of memory":        {"maxmemory": "1"},
-		"replicas are missing": {"min-replicas-to-write": "1"},
+	for name, tc := range map[string]struct {
+		refuse func(w *world)
+		accept func(w *world)
+	}{
+		"out of memory": {
+			func(w *world) { w.configureRedis("maxmemory", "1") },
+			func(w *world) { w.configureRedis("maxmemory", "0") },
+		},
+		"replicas are missing": {
+			func(w *world) { w.configureRedis("min-replicas-to-write", "1") },
+			func(w *world) { w.configureRedis("min-replicas-to-write", "0") },
+		},
+		"disk fails": {
+			(*world).failBackgroundSave,
+			func(w *world) { w.configureRedis("stop-writes-on-bgsave-error", "no") },
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -236,9 +250,8 @@ func TestBalancesWhileRedisRefusesWrites(t *testing.T) {
 			f := &frameReader{w: w, conn: conn}
 			f.expectSnapshot("before", 1, 100)
 
-			for setting, value := range refuse {
-				w.configureRedis(setting, value)
-			}
+			tc.refuse(w)
+			w.waitUntil("Redis refuses writes", func() bool { return w.rdb.Set(t.Context(), "probe", "x", 0).Err() != nil })
 			w.creditPoints("user:u1", 100, "k2")
 			w.awaitAvailable("user:u1", own, "core", 200)
 			f.expectSnapshot("snapshot", 2, 200)
@@ -246,12 +259,60 @@ func TestBalancesWhileRedisRefusesWrites(t *testing.T) {
 			ready := w.awaitReadiness("degraded", func(r reply) bool { return r.checks()["balances"] != "ok" })
 			ready.expectStatus(t, http.StatusOK)
 
-			for setting := range refuse {
-				w.configureRedis(setting, "0")
-			}
+			tc.accept(w)
 			w.awaitAvailable("user:u1", own, "redis", 200)
 			f.expectEvents(2, 2)
 		})
+	}
+}
+
+// failBackgroundSave makes Redis refuse writes because it could not write its snapshot to disk.
+func (w *world) failBackgroundSave() {
+	w.Helper()
+	directory, err := w.rdb.ConfigGet(w.Context(), "dir").Result()
+	if err != nil {
+		w.Fatal(err)
+	}
+	err = os.RemoveAll(directory["dir"])
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.configureRedis("save", "3600 1")
+	err = w.rdb.BgSave(w.Context()).Err()
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
+// A Redis whose disk fails also refuses pings. The gateway keeps its subscription to the control
+// channel, so that it stays ready.
+func TestControlChannelWhileRedisRefusesPings(t *testing.T) {
+	srv := testenv.RedisServer(t)
+	w := newWorldOn(t, srv.URL(), bus.Keys{}, gateway.Config{})
+	w.awaitReady()
+	w.failBackgroundSave()
+	w.waitUntil("Redis refuses pings", func() bool { return w.rdb.Ping(t.Context()).Err() != nil })
+	// The gateway pings after 3 s of silence.
+	w.waitUntil("the subscription is older than two pings", func() bool {
+		list, err := w.rdb.Do(t.Context(), "CLIENT", "LIST", "TYPE", "PUBSUB").Text()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var age int
+		_, after, _ := strings.Cut(list, " age=")
+		_, _ = fmt.Sscan(after, &age) // 0 if there is no subscriber
+		return age >= 7
+	})
+}
+
+// waitUntil waits until the condition holds.
+func (w *world) waitUntil(condition string, holds func() bool) {
+	w.Helper()
+	deadline := time.Now().Add(testTimeout)
+	for !holds() {
+		if time.Now().After(deadline) {
+			w.Fatalf("not within %s: %s", testTimeout, condition)
+		}
 	}
 }
 

@@ -107,9 +107,11 @@ func ChannelClient(ctx context.Context, rdb redis.UniversalClient, channel strin
 	var answering atomic.Pointer[redis.Client]
 	err = cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
 		err := node.Ping(ctx).Err()
-		if err == nil && node == own {
+		var reply redis.Error // a node that cannot write to its disk answers pings with an error
+		hasAnswered := err == nil || errors.As(err, &reply)
+		if hasAnswered && node == own {
 			answering.Store(own)
-		} else if err == nil {
+		} else if hasAnswered {
 			answering.CompareAndSwap(nil, node)
 		}
 
