@@ -9,43 +9,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/httpserver"
 )
 
-// keepOpen sends a request and leaves the connection open.
-func (s *serving) keepOpen(t *testing.T) *rawConn {
-	t.Helper()
-	c := s.dial(t)
-	c.send(formatPost("/", "x"))
-	status, _, _ := c.readResponse()
-	if status != http.StatusOK {
-		t.Fatalf("got status %d, want 200", status)
-	}
-	return c
-}
-
-// expectOpen requires that the connection still serves requests.
-func (c *rawConn) expectOpen() {
-	c.Helper()
-	c.send(formatPost("/", "y"))
-	status, body, _ := c.readResponse()
-	if status != http.StatusOK || body != "y" {
-		c.Errorf("got answer %d %q, want 200 y", status, body)
-	}
-}
-
-// A new connection takes the place of the one that has been idle for the longest time.
-func TestNewConnectionReplacesIdleOne(t *testing.T) {
-	s := startServer(t, echoHandler, httpserver.Config{MaxConnections: 3})
-	first := s.keepOpen(t)
-	second := s.keepOpen(t)
-	first.expectOpen() // so that the second one is idle for longer
-	third := s.keepOpen(t)
-	fourth := s.keepOpen(t)
-	second.expectClosed()
-	first.expectOpen()
-	third.expectOpen()
-	fourth.expectOpen()
-}
-
-// If all connections have a request, a new connection is closed, and later ones are served.
+// If all connections have a request, a new connection is closed.
 func TestBusyConnectionsAreKept(t *testing.T) {
 	entered := make(chan struct{}, 2)
 	proceed := make(chan struct{})
@@ -72,7 +36,6 @@ func TestBusyConnectionsAreKept(t *testing.T) {
 			t.Errorf("got status %d, want 200", status)
 		}
 	}
-	s.keepOpen(t)
 }
 
 func TestRequestsBeyondTheBoundAreRefused(t *testing.T) {
