@@ -232,23 +232,30 @@ func (u *redisUsers) checkRefusals() {
 		"gateway":  {{"xadd", keys.Stream(0), "*", "a", "b"}, {"hset", keys.BalanceHash("user:u1"), "seq", 9}, {"del", keys.Layout()}, {"publish", "other", "x"}, {"eval", "return 1", 0}},
 		"consumer": {{"hset", keys.BalanceHash("user:u1"), "seq", 9}, {"hgetall", keys.BalanceHash("user:u1")}, {"publish", keys.Control(), "x"}, {"get", keys.Revoked()}, {"del", keys.Stream(0)}},
 	} {
-		options, err := redis.ParseURL(u.urlOf(user))
-		if err != nil {
-			u.Fatal(err)
-		}
-		rdb := redis.NewClient(options)
-		defer func() { _ = rdb.Close() }()
-		for _, command := range commands {
-			err := rdb.Do(u.Context(), command...).Err()
-			if err == nil || !strings.HasPrefix(err.Error(), "NOPERM") {
-				u.Errorf("%s: %v: got error %v, want NOPERM", user, command, err)
-			}
-		}
+		u.checkRefused(user, commands)
 	}
+
 	anonymous := redis.NewClient(&redis.Options{Addr: u.server.Addr()})
 	defer func() { _ = anonymous.Close() }()
 	err := anonymous.Ping(u.Context()).Err()
 	if err == nil {
 		u.Error("a client without a password was accepted")
+	}
+}
+
+// checkRefused requires that a user may do none of the commands.
+func (u *redisUsers) checkRefused(user string, commands [][]any) {
+	u.Helper()
+	options, err := redis.ParseURL(u.urlOf(user))
+	if err != nil {
+		u.Fatal(err)
+	}
+	rdb := redis.NewClient(options)
+	defer func() { _ = rdb.Close() }()
+	for _, command := range commands {
+		err := rdb.Do(u.Context(), command...).Err()
+		if err == nil || !strings.HasPrefix(err.Error(), "NOPERM") {
+			u.Errorf("%s: %v: got error %v, want NOPERM", user, command, err)
+		}
 	}
 }
