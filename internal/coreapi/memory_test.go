@@ -35,7 +35,7 @@ func TestHeadersAreNotKept(t *testing.T) {
 	h.credit("user:u1", 1_000_000)
 
 	const (
-		requests = 500
+		requests = 300
 		large    = 15 << 10
 	)
 	traceParent := "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
