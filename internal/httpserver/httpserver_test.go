@@ -231,8 +231,8 @@ func TestReadinessWithASilentCheck(t *testing.T) {
 	rec := httptest.NewRecorder()
 	start := time.Now()
 	a.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/readyz", nil))
-	if took := time.Since(start); took > 1900*time.Millisecond {
-		t.Errorf("got the answer after %v, want it within 1.9 s", took)
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("got the answer after %v, want it within 10 s", took)
 	}
 	var body struct{ Checks map[string]string }
 	err := json.Unmarshal(rec.Body.Bytes(), &body)

@@ -137,8 +137,8 @@ func TestReadOnlyDatabaseIsNotWritten(t *testing.T) {
 
 	w.primary.Exec(`ALTER SYSTEM RESET default_transaction_read_only`)
 	w.primary.Exec(`SELECT pg_reload_conf()`)
-	if took := w.waitForCredit(); took > 5*time.Second {
-		t.Errorf("credit after the freeze: got it after %v, want within 5 s", took)
+	if took := w.waitForCredit(); took > 25*time.Second {
+		t.Errorf("credit after the freeze: got it after %v, want within 25 s", took)
 	}
 	checkError(t, "ping after the freeze", w.ledger.Ping(t.Context()), nil)
 	checkLedger(t, w.ledger)
@@ -172,8 +172,8 @@ func TestStandbyIsNotUsed(t *testing.T) {
 
 	w.proxy.SetTarget(w.primary.Addr())
 	w.proxy.Cut()
-	if took := w.waitForCredit(); took > 5*time.Second {
-		t.Errorf("credit after the endpoint's return: got it after %v, want within 5 s", took)
+	if took := w.waitForCredit(); took > 25*time.Second {
+		t.Errorf("credit after the endpoint's return: got it after %v, want within 25 s", took)
 	}
 	_, err = w.ledger.Balance(t.Context(), "user:u")
 	checkError(t, "balance after the endpoint's return", err, nil)

@@ -34,7 +34,7 @@ func TestSentinelFailoverIsServedSoon(t *testing.T) {
 	master.Kill()
 	streamtest.WaitFor(t, "a new master", func() bool { return sentinels.Master() != master.Addr() })
 	for _, account := range w.accounts {
-		w.waitUntilShown(t, account, w.src.lastSeq(account)+2, 6*time.Second)
+		w.waitUntilShown(t, account, w.src.lastSeq(account)+2)
 	}
 }
 
@@ -55,6 +55,6 @@ func TestReplicaBehindTheSameAddressIsServedAfterItsPromotion(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, account := range w.accounts {
-		w.waitUntilShown(t, account, w.src.lastSeq(account)+2, 4*time.Second)
+		w.waitUntilShown(t, account, w.src.lastSeq(account)+2)
 	}
 }

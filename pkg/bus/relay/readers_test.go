@@ -80,7 +80,7 @@ func newReadersWorld(t *testing.T, url string) *readersWorld {
 	running.Go(func() { _ = b.Run(ctx) })
 	running.Go(func() { w.commitUntil(ctx) })
 	for _, account := range w.accounts {
-		w.waitUntilShown(t, account, 1, time.Minute)
+		w.waitUntilShown(t, account, 1)
 	}
 	return w
 }
@@ -107,9 +107,13 @@ func (w *readersWorld) record(seqs map[string]int64, account string, seq int64) 
 	seqs[account] = max(seqs[account], seq)
 }
 
-// waitUntilShown waits until the tail, the bus and the cache have the account's event seq, and
-// checks that none takes longer than limit.
-func (w *readersWorld) waitUntilShown(t *testing.T, account string, seq int64, limit time.Duration) {
+// maxDelay is much more than the delays that are promised, because the tests also run on busy
+// machines. The client library alone would take a minute.
+const maxDelay = 25 * time.Second
+
+// waitUntilShown waits until the tail, the bus and the cache have the account's event seq. It logs
+// how long each takes, and checks that none takes longer than maxDelay.
+func (w *readersWorld) waitUntilShown(t *testing.T, account string, seq int64) {
 	t.Helper()
 	start := time.Now()
 	seqOf := map[string]func() int64{
@@ -125,8 +129,9 @@ func (w *readersWorld) waitUntilShown(t *testing.T, account string, seq int64, l
 				continue
 			}
 			took := time.Since(start)
-			if took > limit {
-				t.Errorf("%s has %s's event %d after %s, want at most %s", name, account, seq, took, limit)
+			t.Logf("%s has %s's event %d after %s", name, account, seq, took)
+			if took > maxDelay {
+				t.Errorf("%s has %s's event %d after %s, want at most %s", name, account, seq, took, maxDelay)
 			}
 			delete(seqOf, name)
 		}
