@@ -5,8 +5,8 @@
 //
 // A run consists of episodes. An episode has a new world and a seed, which fixes the faults, their
 // order and their durations, and the random choices of the workers. At its end all faults are healed,
-// and the model is compared with the ledger, Redis and what each client was shown.
+// and the model is compared with the ledger, Redis and the states that each client was shown.
 //
 // scripts/chaos runs it for minutes. A short episode is one of the tests of ./... in scripts/test.
-// docs/failures.md describes what is checked and what was found.
+// docs/failures.md describes the checks and the findings.
 package chaos

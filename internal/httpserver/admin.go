@@ -158,7 +158,8 @@ func (a *Admin) runChecks(ctx context.Context) []error {
 	return errs
 }
 
-// runCheck runs one check. It returns when ctx ends, even if the check does not.
+// runCheck runs one check. It returns when ctx ends, even if the check does not. Nobody waits for
+// such a check: the deadlines of its connection end it.
 func (a *Admin) runCheck(ctx context.Context, c Check) error {
 	done := make(chan error, 1)
 	go func() { done <- c.Ping(ctx) }()

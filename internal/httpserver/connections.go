@@ -30,7 +30,8 @@ func newConnectionLimit(maximum int) *connectionLimit {
 func (l *connectionLimit) noteState(conn net.Conn, state http.ConnState) {
 	surplus := l.updateState(conn, state)
 	if surplus != nil {
-		go func() { _ = surplus.Close() }() // with TLS, Close writes to the client
+		// With TLS, Close writes to the client. It gives up after 5 s, so nobody waits for it.
+		go func() { _ = surplus.Close() }()
 	}
 }
 

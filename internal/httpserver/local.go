@@ -32,8 +32,8 @@ func IsLoopbackAddress(address string) bool {
 	return isLocalhost(host) || ip != nil && ip.IsLoopback()
 }
 
-// requireOwnHost refuses requests whose Host is a name of another machine. Such a request comes from
-// a web page whose name was made to point to this machine (DNS rebinding), and which could read the
+// requireOwnHost refuses requests whose Host is a name of another machine. A web
+// page sends them if its name was made to point to this machine (DNS rebinding). It could read the
 // answers.
 func requireOwnHost(next http.Handler) http.Handler {
 	hostname, _ := os.Hostname() // on failure, there is no such name

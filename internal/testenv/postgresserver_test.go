@@ -62,13 +62,19 @@ func TestPostgresServerCanBeSuspended(t *testing.T) {
 func expectNoCommit(t *testing.T, url string) {
 	t.Helper()
 	db := openDatabase(t, url)
-	done := make(chan error, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	var err error
+	done := make(chan struct{})
 	go func() {
-		_, err := db.ExecContext(context.Background(), `INSERT INTO kept VALUES (99)`)
-		done <- err
+		defer close(done)
+		_, err = db.ExecContext(ctx, `INSERT INTO kept VALUES (99)`)
 	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
 	select {
-	case err := <-done:
+	case <-done:
 		t.Errorf("a commit returned without the standby, with error %v", err)
 	case <-time.After(5 * silence):
 	}

@@ -41,7 +41,7 @@ const endLostSQL = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activit
 
 // commit commits a message in the server's log that nobody reads. The message makes the transaction
 // wait for a synchronous standby. commit first ends the session of the last one if that may still
-// wait. Nobody misses an empty transaction, so this end does no harm.
+// wait. The end does no harm, because that transaction was empty.
 func (e *emptyCommits) commit(ctx context.Context) error {
 	if e.isLost.Load() {
 		_, err := e.store.db.ExecContext(ctx, endLostSQL, e.statement)

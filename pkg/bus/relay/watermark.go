@@ -30,10 +30,9 @@ const noWatermark = -1
 var watermarkScript string
 
 // moveWatermarks advances the watermarks to the last good pass, and records which partitions can be
-// written. It requests a comparison when a
-// watermark is older than before, since Redis has then returned to an older state or was emptied. A
-// watermark that cannot be written stays as it is; a later comparison then starts earlier than
-// necessary.
+// written. It requests a comparison when a watermark is older than before, since Redis has then
+// returned to an older state or was emptied. A watermark that cannot be written stays as it is; a
+// later comparison then starts earlier than necessary.
 func (s *sweeper) moveWatermarks(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()

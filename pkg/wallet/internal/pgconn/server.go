@@ -23,8 +23,8 @@ func (s *Server) suspectOthers() { s.suspectAt.Store(time.Now().UnixNano()) }
 func (s *Server) noteLoss() { s.lostAt.Store(time.Now().UnixNano()) }
 
 // LastLoss returns the time at which a connection was last closed while a request was without its
-// answer. Such a request may have been done, and the server may still be at work on it, for example
-// in a wait for its synchronous standby. LastLoss returns the zero time if there was none.
+// answer. The server may have done the request, or may still be at work on it, for example in a wait
+// for its synchronous standby. LastLoss returns the zero time if there was none.
 func (s *Server) LastLoss() time.Time {
 	at := s.lostAt.Load()
 	if at == 0 {

@@ -14,7 +14,7 @@ import (
 	"github.com/redroomrewards/realtime/pkg/ws/internal/metrics"
 )
 
-// Config has the limits of an Index, and what it uses. The limits are those of ws.Config with the
+// Config has the limits and the dependencies of an Index. The limits are those of ws.Config with the
 // same names. Only Tracer may be nil.
 type Config struct {
 	QueueEvents  int

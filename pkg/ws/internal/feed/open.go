@@ -116,7 +116,7 @@ func (x *Index) findStart(f *Feed, r *request.Request, p progress) (feedStart, e
 	c := claim{point: point{seq: after, chain: chain}, hasChain: hasChain}
 	if !hasChain && f.wasRewound(after) {
 		// The client may also have events that replaced those that never happened, and Redis may be
-		// behind them. Only the ledger's balance is never older than what the client was shown.
+		// behind them. Only the ledger's balance is never older than the client's events.
 		b, err := x.cfg.Fetcher.FetchLedgerState(x.cfg.Context, account)
 		return startAtState(startChanged, b), err
 	}
