@@ -33,6 +33,17 @@ var rules = []rule{
 	{"./pkg/cache", nil, []string{"./pkg/wallet", "./pkg/ws", "./pkg/realtime"}, "cache must depend only on bus"},
 	{"./pkg/realtime", nil, []string{"./pkg/ws"}, "realtime is the core and must not contain a gateway"},
 
+	// Apps compile the client, so it must stay light.
+	{
+		"./pkg/client", nil,
+		[]string{
+			"./pkg/bus", "./pkg/wallet", "./pkg/ws", "./pkg/cache", "./pkg/realtime",
+			"github.com/redis/go-redis", "github.com/jmoiron/sqlx", "github.com/lib/pq", "modernc.org/sqlite",
+			"github.com/prometheus", "go.opentelemetry.io",
+		},
+		"the client must depend on no other package of this module and on no server's library",
+	},
+
 	// Other modules import pkg, and they cannot import internal.
 	{"./pkg", nil, []string{"./internal"}, "pkg must not import internal"},
 

@@ -1,0 +1,2 @@
+// Package client shows live balances and events of a gateway.
+package client
