@@ -61,7 +61,10 @@ func serveAPI(t *testing.T, l *wallet.Ledger, api coreapi.Ledger) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := httptest.NewServer(coreapi.New(api, v, coreapi.Config{Logger: slog.New(slog.DiscardHandler)}))
+	srv := httptest.NewServer(coreapi.New(api, v, coreapi.Config{
+		Timeout: 2 * time.Minute, // the machines of tests are often slow
+		Logger:  slog.New(slog.DiscardHandler),
+	}))
 	t.Cleanup(srv.Close)
 	return &harness{
 		T:      t,

@@ -35,7 +35,10 @@ func serveCore(t *testing.T, scope string) (*wallet.Ledger, *coreclient.Client) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := httptest.NewServer(coreapi.New(l, v, coreapi.Config{Logger: slog.New(slog.DiscardHandler)}))
+	srv := httptest.NewServer(coreapi.New(l, v, coreapi.Config{
+		Timeout: 2 * time.Minute, // the machines of tests are often slow
+		Logger:  slog.New(slog.DiscardHandler),
+	}))
 	t.Cleanup(srv.Close)
 	raw, err := auth.Sign(secret, auth.Request{Subject: "gateway", Scopes: []string{scope}, TTL: time.Hour})
 	if err != nil {

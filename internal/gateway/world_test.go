@@ -81,7 +81,11 @@ func newWorldOn(t *testing.T, redisURL string, keys bus.Keys, cfg gateway.Config
 	}
 	t.Cleanup(func() { _ = w.rdb.Close() })
 	w.runLedger()
-	w.core = httptest.NewServer(coreapi.New(w.ledger, w.verifier, coreapi.Config{Keys: w.keys, Logger: discardLog}))
+	w.core = httptest.NewServer(coreapi.New(w.ledger, w.verifier, coreapi.Config{
+		Timeout: 2 * time.Minute, // the machines of tests are often slow
+		Keys:    w.keys,
+		Logger:  discardLog,
+	}))
 	t.Cleanup(w.core.Close)
 	w.startGateway(cfg)
 	return w

@@ -42,9 +42,6 @@ type committer struct {
 // accounts.
 const afterConflict = 64
 
-// commitTimeout bounds a batch with all of its retries.
-const commitTimeout = 10 * time.Second
-
 // commitBatch commits a batch and sends each request its result.
 func (c *committer) commitBatch(batch []*request) {
 	c.lockedFor = max(c.lockedFor-1, 0)
@@ -67,7 +64,7 @@ func (c *committer) commitBatch(batch []*request) {
 
 	// The commit has its own deadline. A caller that disconnects must not cancel the other
 	// operations of the batch.
-	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), c.cfg.CommitTimeout)
 	defer cancel()
 
 	c.commitOrSplit(ctx, live)

@@ -1,6 +1,7 @@
 package wallet
 
 import (
+	"context"
 	"testing"
 	"time"
 )
@@ -20,4 +21,33 @@ func TestLongCommitsAreReported(t *testing.T) {
 	}
 	l.running.removeBatch(c)
 	checkError(t, "check after the commit", l.CheckCommits(t.Context()), nil)
+}
+
+// TestCommitTimeoutEndsABlockedCommit holds a lock that a commit needs for longer than the limit.
+func TestCommitTimeoutEndsABlockedCommit(t *testing.T) {
+	t.Parallel()
+	url := newPostgresDatabase(t)
+	_, other := openFaulty(t, url)
+	l, err := Open(t.Context(), url, Config{CommitTimeout: 200 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	runUntilCleanup(t, l)
+
+	lock, err := other.store.sharedQueries().db.Beginx()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = lock.Rollback() }()
+	_, err = lock.ExecContext(t.Context(), `LOCK TABLE wallets`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = l.Do(t.Context(), newCredit("user:u", 1, "k"))
+	checkError(t, "credit while the table is locked", err, ErrUnavailable)
+	checkError(t, "its cause", err, context.DeadlineExceeded)
+
+	checkError(t, "rollback", lock.Rollback(), nil)
+	_, err = l.Balance(t.Context(), "user:u")
+	checkError(t, "balance without the lock", err, ErrAccountNotFound)
 }

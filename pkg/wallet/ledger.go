@@ -21,6 +21,10 @@ type Config struct {
 	MaxReadConns int           // further database connections, for the queries of callers. Defaults to 8.
 	KeyRetention time.Duration // time that idempotency keys are kept. Defaults to 24 h, the minimum.
 
+	// CommitTimeout limits a commit of many operations with all of its retries. Afterwards the
+	// callers get ErrUnavailable. Defaults to 10 s.
+	CommitTimeout time.Duration
+
 	// OnlyRead allows a standby and a read-only server. Run must not be called then. By default the
 	// ledger uses only a primary that can be written.
 	OnlyRead bool
@@ -59,6 +63,10 @@ func (c Config) withDefaults() Config {
 	}
 
 	c.KeyRetention = max(c.KeyRetention, 24*time.Hour)
+	if c.CommitTimeout <= 0 {
+		c.CommitTimeout = 10 * time.Second
+	}
+
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}

@@ -3,6 +3,7 @@
 package wallettest
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"database/sql"
@@ -53,9 +54,11 @@ func Postgres(t testing.TB, serverURL string) string {
 	return ledgerURL
 }
 
-// Open opens the ledger at ledgerURL and runs it until the test ends.
+// Open opens the ledger at ledgerURL and runs it until the test ends. CommitTimeout defaults to two
+// minutes here, because the machines of tests are often slow.
 func Open(t testing.TB, ledgerURL string, cfg wallet.Config) *wallet.Ledger {
 	t.Helper()
+	cfg.CommitTimeout = cmp.Or(cfg.CommitTimeout, 2*time.Minute)
 	ledger, err := wallet.Open(t.Context(), ledgerURL, cfg)
 	if err != nil {
 		t.Fatalf("open ledger: %v", err)
