@@ -6,11 +6,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime/debug"
-	"slices"
 )
 
-// BuildPrograms compiles core and gateway into a new directory, which the caller deletes. They have
-// the race detector if the tests have it.
+// BuildPrograms compiles core and gateway into a new directory, which the caller deletes. The flags
+// are those of the tests: -race, and which packages are compiled without it.
 func BuildPrograms() (dir string, err error) {
 	// ./scripts/test sets a directory that is always deleted. Defaults to the system's.
 	dir, err = os.MkdirTemp(os.Getenv("TEST_SERVICES_DIR"), "realtime-programs-")
@@ -20,10 +19,7 @@ func BuildPrograms() (dir string, err error) {
 
 	const module = "github.com/redroomrewards/realtime"
 	args := []string{"build", "-o", dir + string(filepath.Separator)}
-	if hasRaceDetector() {
-		args = append(args, "-race")
-	}
-
+	args = append(args, testFlags()...)
 	args = append(args, module+"/cmd/core", module+"/cmd/gateway")
 	output, err := exec.Command("go", args...).CombinedOutput()
 	if err != nil {
@@ -34,7 +30,21 @@ func BuildPrograms() (dir string, err error) {
 	return dir, nil
 }
 
-func hasRaceDetector() bool {
+// testFlags returns the flags with which go test compiled the tests, as far as they concern the
+// race detector.
+func testFlags() []string {
 	info, found := debug.ReadBuildInfo()
-	return found && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
+	if !found {
+		return nil
+	}
+
+	var flags []string
+	for _, setting := range info.Settings {
+		switch setting.Key {
+		case "-race", "-gcflags":
+			flags = append(flags, setting.Key+"="+setting.Value)
+		}
+	}
+
+	return flags
 }
