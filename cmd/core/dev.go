@@ -135,7 +135,8 @@ func (c devCmd) Run(env *cli.Env) (err error) {
 	if err != nil {
 		return err
 	}
-	err = d.addPages(core, gw)
+	newShop(d, core.api).addRoutes(core.api)
+	err = d.addPages(core.api, gw)
 	if err != nil {
 		return err
 	}

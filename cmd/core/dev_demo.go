@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,7 +14,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/redroomrewards/realtime/internal/auth"
-	"github.com/redroomrewards/realtime/internal/gateway"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
@@ -103,33 +101,19 @@ func reachableAddress(ln net.Listener) string {
 	return fmt.Sprintf("127.0.0.1:%d", addr.Port)
 }
 
-// allowedOrigins returns the hosts under which the live page may be opened.
+// allowedOrigins returns the hosts of the web pages that may connect: those that this machine
+// serves, such as the development server of an app, and the live page.
 func (d *demo) allowedOrigins() []string {
+	origins := []string{"localhost", "localhost:*", "127.0.0.1", "127.0.0.1:*", `\[::1]`, `\[::1]:*`}
 	addr, ok := d.listen.http.Addr().(*net.TCPAddr)
-	if !ok {
-		return nil
+	switch {
+	case !ok:
+	case addr.IP.IsUnspecified():
+		origins = append(origins, fmt.Sprintf("*:%d", addr.Port))
+	default:
+		origins = append(origins, addr.String())
 	}
-	if addr.IP.IsUnspecified() {
-		return []string{fmt.Sprintf("*:%d", addr.Port)}
-	}
-	return []string{addr.String(), fmt.Sprintf("localhost:%d", addr.Port)}
-}
-
-// addPages adds the live page to the core, and a redirect to it to the gateway.
-func (d *demo) addPages(core *stack, gw *gateway.Gateway) error {
-	page, err := d.renderPage()
-	if err != nil {
-		return err
-	}
-	core.api.Handle("GET /{$}", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		w.Header().Set("Cache-Control", "no-store")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		w.Header().Set("Content-Security-Policy", d.pagePolicy())
-		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(page))
-	}))
-	gw.Handle("GET /{$}", http.RedirectHandler(d.coreURL+"/", http.StatusFound))
-	return nil
+	return origins
 }
 
 // run creates the accounts, waits until core and gateway are ready and prints the greeting. Then it

@@ -60,7 +60,7 @@ func TestDevIsHardened(t *testing.T) {
 		_, header, _ := requestWithHost(t, page, "localhost")
 		policy := header.Get("Content-Security-Policy")
 		port := regexp.MustCompile(`:\d+`).FindString(gateway)
-		for _, want := range []string{"default-src 'none'", "frame-ancestors 'none'", "ws://*" + port + ";"} {
+		for _, want := range []string{"default-src 'none'", "frame-ancestors 'none'", "ws://*" + port + " "} {
 			if !strings.Contains(policy, want) {
 				t.Errorf("got policy %q, want %s in it", policy, want)
 			}

@@ -4,19 +4,55 @@ import (
 	"bytes"
 	_ "embed"
 	"html/template"
+	"net/http"
 	"strings"
+	"time"
 )
 
 //go:embed dev.html
 var livePage string
 
-// pagePolicy returns the Content-Security-Policy of the live page. The page connects to the core and
-// to the gateway, and loads nothing.
-func (d *demo) pagePolicy() string {
+// addPages adds the live page to the core, and a redirect to it to the gateway.
+func (d *demo) addPages(core, gateway routes) error {
+	page, err := d.renderPage()
+	if err != nil {
+		return err
+	}
+
+	livePolicy := d.pagePolicy("'self' 'unsafe-inline'")
+	core.Handle("GET /{$}", withPageHeaders(livePolicy, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(page))
+	})))
+	gateway.Handle("GET /{$}", http.RedirectHandler(d.coreURL+"/", http.StatusFound))
+	return nil
+}
+
+// routes is a server that pages can be added to.
+type routes interface {
+	Handle(pattern string, h http.Handler)
+}
+
+// withPageHeaders sets the headers of a page and of its scripts. Browsers ask again each time, so
+// that a reload shows another version of dev.
+func withPageHeaders(policy string, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Cache-Control", "no-store")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Content-Security-Policy", policy)
+		next.ServeHTTP(w, r)
+	})
+}
+
+// pagePolicy returns the Content-Security-Policy of a page. A page connects to the core and to the
+// gateway, by WebSocket or with server-sent events, and loads nothing from elsewhere.
+func (d *demo) pagePolicy(scripts string) string {
 	gatewayPort := d.socketURL[strings.LastIndexByte(d.socketURL, ':'):]
 	gatewayPort, _, _ = strings.Cut(gatewayPort, "/")
-	return "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; " +
-		"connect-src 'self' ws://*" + gatewayPort + "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	return "default-src 'none'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; script-src " + scripts + "; " +
+		"connect-src 'self' ws://*" + gatewayPort + " http://*" + gatewayPort + "; " +
+		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 
 // renderPage returns the live page of the demo accounts. The page contains the demo's tokens. They
