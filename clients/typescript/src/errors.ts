@@ -1,3 +1,5 @@
+import type { TransportEnd } from "./transport.ts";
+
 /** An error that says in its message what to change. */
 export class RealtimeError extends Error {
   /** A word for programs, such as `forbidden`, `snapshot_unavailable` or `unreachable`. */
@@ -11,3 +13,39 @@ export class RealtimeError extends Error {
 
 /** Thrown by getToken if nobody is signed in. It ends the client. */
 export class Unauthorized extends Error {}
+
+/** What developers or operators can change, by the code of the error. */
+const advice: { [code: string]: string } = {
+  unauthorized: "getToken must return a token that has not expired and that the gateway's keys verify",
+  forbidden: "the token was revoked, so sign in again and call client.setUser",
+  disconnected: "an administrator closed the connection",
+  rate_limited: "open fewer connections and subscribe less often",
+  slow_consumer: "the listeners must return sooner",
+};
+
+/**
+ * Returns the error for the end of a connection. isOpened tells whether the gateway had answered.
+ */
+export function describeEnd(end: TransportEnd, url: string, isOpened: boolean): RealtimeError {
+  const { code, reason, status } = end;
+  if (status === 401) return describe("unauthorized", reason);
+  const isBroken = code === 1006 || code === 1000;
+  if (!isBroken) return describe(/^[a-z_]+/.exec(reason)?.[0] ?? `close_${code}`, reason);
+  if (isOpened) return describe("connection_lost", reason || "the network or the gateway ended it");
+
+  const origin = globalThis.location?.origin;
+  const check = [
+    `check the url ${url}, which usually ends in /v1/ws`,
+    "check that the gateway runs",
+    ...(origin ? [`check that the gateway's --allowed-origins has ${origin}`] : []),
+  ].join("; ");
+  return new RealtimeError(
+    "unreachable",
+    `The gateway did not accept the connection${reason && ` (${reason})`}: ${check}.`,
+  );
+}
+
+function describe(code: string, reason: string): RealtimeError {
+  const help = advice[code];
+  return new RealtimeError(code, `The connection ended (${reason || code})${help ? `: ${help}` : ""}.`);
+}

@@ -1,0 +1,71 @@
+import type { Clock } from "./clock.ts";
+
+/** How long a connection may be silent after the gateway's heartbeat, in milliseconds. */
+const SLACK = 10_000;
+
+/** How long the answer to a ping may take, in milliseconds. */
+const PONG_TIMEOUT = 5_000;
+
+export interface WatchdogEvents {
+  ping(): void;
+  dead(): void;
+}
+
+/**
+ * Notices a dead connection by the wall clock, so that it works after a sleep of the computer, when
+ * timers are late.
+ */
+export class Watchdog {
+  readonly #clock: Clock;
+  readonly #events: WatchdogEvents;
+  #silence = 0;
+  #heardAt = 0;
+  #pingedAt: number | undefined;
+  #timer: unknown;
+
+  constructor(clock: Clock, events: WatchdogEvents) {
+    this.#clock = clock;
+    this.#events = events;
+  }
+
+  /** Watches a connection with this time between heartbeats, in milliseconds. */
+  start(heartbeat: number): void {
+    this.#silence = heartbeat + SLACK;
+    this.heard();
+    this.#schedule();
+  }
+
+  stop(): void {
+    this.#clock.clearTimeout(this.#timer);
+    this.#pingedAt = undefined;
+  }
+
+  /** Notes that a frame arrived. */
+  heard(): void {
+    this.#heardAt = this.#clock.now();
+    this.#pingedAt = undefined;
+  }
+
+  /** Pings at once, unless an answer is already awaited. */
+  check(): void {
+    if (this.#pingedAt !== undefined) return;
+    this.#pingedAt = this.#clock.now();
+    this.#events.ping();
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    this.#clock.clearTimeout(this.#timer);
+    this.#timer = this.#clock.setTimeout(() => this.#run(), Math.max(0, this.#due() - this.#clock.now()));
+  }
+
+  #due(): number {
+    return this.#pingedAt === undefined ? this.#heardAt + this.#silence : this.#pingedAt + PONG_TIMEOUT;
+  }
+
+  #run(): void {
+    if (this.#due() > this.#clock.now()) this.#schedule();
+    else if (this.#pingedAt === undefined) this.check();
+    else this.#events.dead();
+  }
+}
