@@ -1,3 +1,4 @@
+export { createClient } from "./client.ts";
 export { RealtimeError, Unauthorized } from "./errors.ts";
 export type * from "./types.ts";
 export type {

@@ -1,0 +1,118 @@
+import { fromSnapshot } from "./balance.ts";
+import { Balances } from "./balances.ts";
+import { systemClock } from "./clock.ts";
+import { Connection } from "./connection.ts";
+import { RealtimeError } from "./errors.ts";
+import type { EventFrame, ResyncFrame } from "./protocol.ts";
+import { Subscription } from "./subscription.ts";
+import { Subscriptions } from "./subscriptions.ts";
+import type { Client, ClientOptions, ConnectionState, EventFilter, EventHandlers } from "./types.ts";
+import { openWebSocket } from "./websocket.ts";
+
+/**
+ * Creates a client of a gateway. It connects as soon as a balance or a subscription is wanted.
+ * Throws a RealtimeError with the code bad_options if the url or getToken cannot be right.
+ */
+export function createClient(options: ClientOptions): Client {
+  const { url, getToken, clock = systemClock, storage } = options;
+  checkOptions(options);
+  const report = (error: unknown) => {
+    try {
+      (options.report ?? console.error)(error);
+    } catch {
+      // Nothing is left to tell.
+    }
+  };
+
+  const listeners = new Set<{ listener: (state: ConnectionState) => void }>();
+  const connection = new Connection({
+    url,
+    getToken,
+    clock,
+    open: openWebSocket,
+    use: { WebSocket: options.WebSocket, fetch: options.fetch },
+    report,
+    changed(state) {
+      for (const entry of [...listeners]) {
+        // A listener may stop another one, or change the state.
+        if (!listeners.has(entry) || connection.state !== state) continue;
+        try {
+          entry.listener(state);
+        } catch (error) {
+          report(error);
+        }
+      }
+    },
+    welcome: (isRenewal) => subscriptions.welcome(isRenewal),
+    frame: (frame) => subscriptions.handle(frame),
+    down() {
+      subscriptions.down();
+      const { state } = connection;
+      if (state.name === "closed" && state.error) subscriptions.end(state.error);
+    },
+  });
+  const subscriptions = new Subscriptions({
+    clock,
+    start: () => connection.start(),
+    send: (frame) => connection.send(frame),
+    report,
+  });
+  const balances = new Balances({ clock, subscriptions, storage, report });
+
+  return {
+    get state() {
+      return connection.state;
+    },
+    balance: (account) => balances.store(account),
+    subscribe(filter, handlers) {
+      const subscription = eventSubscription(filter, handlers);
+      subscriptions.add(subscription);
+      return () => subscriptions.remove(subscription);
+    },
+    on(_name, listener) {
+      const entry = { listener };
+      listeners.add(entry);
+      return () => listeners.delete(entry);
+    },
+    setUser(newGetToken) {
+      const { state } = connection;
+      if (state.name === "closed" && state.reason === "closed") return;
+      subscriptions.forget();
+      connection.setUser(newGetToken);
+    },
+    close() {
+      const { state } = connection;
+      if (state.name === "closed" && state.reason === "closed") return;
+      balances.flush();
+      connection.end("closed");
+    },
+  };
+
+  function eventSubscription(filter: EventFilter, handlers: EventHandlers): Subscription {
+    const sink = {
+      event({ event, account, seq, chain }: EventFrame) {
+        handlers.event(event, { account, seq, chain });
+      },
+      resync({ account, seq, chain, reason, snapshot }: ResyncFrame) {
+        handlers.resync?.({ account, seq, chain, reason, balance: fromSnapshot(snapshot) });
+      },
+      failed(error: RealtimeError) {
+        if (handlers.error) handlers.error(error);
+        else report(error);
+      },
+    };
+    return new Subscription(filter, sink, clock, false);
+  }
+}
+
+function checkOptions({ url, getToken }: ClientOptions): void {
+  if (!/^wss?:\/\/[^/]/.test(url)) {
+    throw new RealtimeError(
+      "bad_options",
+      `url must be a WebSocket address such as wss://gateway.example.com/v1/ws, not ${url}`,
+    );
+  }
+  if (typeof getToken !== "function") {
+    throw new RealtimeError("bad_options", "getToken must be a function that returns a token");
+  }
+}

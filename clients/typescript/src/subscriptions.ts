@@ -1,0 +1,236 @@
+import { Budget } from "./budget.ts";
+import type { Clock } from "./clock.ts";
+import { RealtimeError } from "./errors.ts";
+import type {
+  ClientFrame,
+  ErrorFrame,
+  EventFrame,
+  ResyncFrame,
+  ServerFrame,
+  SubscribedFrame,
+} from "./protocol.ts";
+import type { Subscription } from "./subscription.ts";
+
+/** What subscriptions need of the connection. */
+export interface SubscriptionsSetup {
+  clock: Clock;
+  /** Connects unless that has begun. */
+  start(): void;
+  send(frame: ClientFrame): void;
+  report(error: unknown): void;
+}
+
+/** Failures that pass by themselves. */
+const TEMPORARY = new Set(["snapshot_unavailable", "too_many_subscriptions"]);
+
+/**
+ * The subscriptions of a client. It keeps the gateway's list equal to the client's, and passes on
+ * each event once and in order.
+ *
+ * Every opening of a subscription has a new name on the wire. So frames of an earlier opening are
+ * recognized and ignored.
+ */
+export class Subscriptions {
+  readonly #setup: SubscriptionsSetup;
+  readonly #budget: Budget;
+  readonly #all = new Set<Subscription>();
+  readonly #byName = new Map<string, Subscription>();
+  /** Names that the gateway still has and the client no longer wants. */
+  #abandoned: string[] = [];
+  #names = 0;
+  #isLive = false;
+  #isFlushing = false;
+
+  constructor(setup: SubscriptionsSetup) {
+    this.#setup = setup;
+    this.#budget = new Budget(setup.clock);
+  }
+
+  add(subscription: Subscription): void {
+    this.#all.add(subscription);
+    this.#setup.start();
+    this.#flushSoon();
+  }
+
+  remove(subscription: Subscription): void {
+    this.#all.delete(subscription);
+    this.#abandon(subscription);
+    this.#flushSoon();
+  }
+
+  /** The gateway has accepted a token. Failed subscriptions may be possible now. */
+  welcome(isRenewal: boolean): void {
+    this.#isLive = true;
+    for (const subscription of this.#all) {
+      const mayTry = !isRenewal || subscription.hasFailedForGood;
+      if (mayTry) this.#retry(subscription);
+    }
+    this.#flushSoon();
+  }
+
+  /** The connection has ended. */
+  down(): void {
+    this.#isLive = false;
+    this.#byName.clear();
+    this.#abandoned = [];
+    for (const subscription of [...this.#all]) {
+      this.#close(subscription);
+    }
+  }
+
+  /** Forgets the positions of all subscriptions, for another user. */
+  forget(): void {
+    this.down();
+    for (const subscription of [...this.#all]) {
+      subscription.positions.clear();
+      subscription.errorCode = undefined;
+      this.#guard(() => subscription.sink.forget?.());
+    }
+  }
+
+  /** The client has ended with an error. */
+  end(error: RealtimeError): void {
+    for (const subscription of [...this.#all]) {
+      this.#guard(() => subscription.sink.ended?.(error));
+    }
+  }
+
+  handle(frame: ServerFrame): void {
+    const subscription = "sub" in frame ? this.#byName.get(frame.sub ?? "") : undefined;
+    if (frame.op === "error") return this.#refused(frame, subscription);
+    if (!subscription) return;
+    switch (frame.op) {
+      case "subscribed":
+        return this.#subscribed(frame, subscription);
+      case "event":
+        return this.#event(frame, subscription);
+      case "resync":
+        return this.#resync(frame, subscription);
+      case "unsubscribed":
+        this.#byName.delete(frame.sub);
+        return this.#reopen(subscription);
+    }
+  }
+
+  #subscribed(frame: SubscribedFrame, subscription: Subscription): void {
+    if (subscription.isOpen) return;
+    if (!frame.accounts.every((account) => subscription.acceptStart(account))) {
+      return this.#reopen(subscription);
+    }
+    subscription.isOpen = true;
+    subscription.errorCode = undefined;
+    subscription.backoff.succeed();
+    this.#guard(() => subscription.sink.opened?.(frame.accounts));
+  }
+
+  #event(frame: EventFrame, subscription: Subscription): void {
+    switch (subscription.judge(frame)) {
+      case "next":
+        subscription.moveTo(frame);
+        return this.#guard(() => subscription.sink.event(frame));
+      case "broken":
+        return this.#reopen(subscription);
+    }
+  }
+
+  #resync(frame: ResyncFrame, subscription: Subscription): void {
+    if (!subscription.isOpen) return;
+    subscription.moveTo(frame);
+    this.#guard(() => subscription.sink.resync(frame));
+  }
+
+  #refused(frame: ErrorFrame, subscription: Subscription | undefined): void {
+    const { code, message, sub } = frame;
+    const error = new RealtimeError(code, message);
+    if (!subscription) {
+      // An error about an abandoned name has no effect.
+      if (sub === undefined) this.#setup.report(error);
+      return;
+    }
+
+    this.#byName.delete(subscription.name!);
+    this.#close(subscription);
+    const isTemporary = TEMPORARY.has(code);
+    subscription.hasFailedForGood = !isTemporary;
+    if (isTemporary) this.#retryLater(subscription);
+    if (subscription.errorCode === code) return;
+    subscription.errorCode = code;
+    this.#guard(() => subscription.sink.failed(error, isTemporary));
+  }
+
+  /** Subscribes again, because the gateway's frames have a hole or another history. */
+  #reopen(subscription: Subscription): void {
+    this.#abandon(subscription);
+    this.#close(subscription);
+    // Most often one try heals it, so the first one comes at once.
+    if (subscription.backoff.isFirst()) {
+      subscription.backoff.fail();
+      return this.#flushSoon();
+    }
+    this.#retryLater(subscription);
+  }
+
+  #retryLater(subscription: Subscription): void {
+    const { clock } = this.#setup;
+    clock.clearTimeout(subscription.timer);
+    subscription.isPaused = true;
+    subscription.timer = clock.setTimeout(() => {
+      this.#retry(subscription);
+      this.#flushSoon();
+    }, subscription.backoff.fail());
+  }
+
+  #retry(subscription: Subscription): void {
+    this.#setup.clock.clearTimeout(subscription.timer);
+    subscription.isPaused = false;
+    subscription.hasFailedForGood = false;
+  }
+
+  #abandon(subscription: Subscription): void {
+    this.#setup.clock.clearTimeout(subscription.timer);
+    const { name } = subscription;
+    if (name === undefined || !this.#byName.delete(name)) return;
+    this.#abandoned.push(name);
+  }
+
+  #close(subscription: Subscription): void {
+    subscription.name = undefined;
+    if (!subscription.isOpen) return;
+    subscription.isOpen = false;
+    this.#guard(() => subscription.sink.closed?.());
+  }
+
+  /** Sends what the gateway must know, after the running code has ended. */
+  #flushSoon(): void {
+    if (this.#isFlushing) return;
+    this.#isFlushing = true;
+    queueMicrotask(() => {
+      this.#isFlushing = false;
+      this.#flush();
+    });
+  }
+
+  #flush(): void {
+    if (!this.#isLive) return;
+    while (this.#abandoned.length > 0) {
+      if (!this.#budget.spend(() => this.#flushSoon())) return;
+      this.#setup.send({ op: "unsubscribe", sub: this.#abandoned.shift()! });
+    }
+    for (const subscription of this.#all) {
+      if (!subscription.isWaiting) continue;
+      if (!this.#budget.spend(() => this.#flushSoon())) return;
+      const name = `s${++this.#names}`;
+      subscription.name = name;
+      this.#byName.set(name, subscription);
+      this.#setup.send(subscription.frame(name));
+    }
+  }
+
+  #guard(run: () => void): void {
+    try {
+      run();
+    } catch (error) {
+      this.#setup.report(error);
+    }
+  }
+}
