@@ -135,7 +135,7 @@ export class Connection {
       try {
         this.#handle(JSON.parse(line));
       } catch (error) {
-        this.#setup.report(error);
+        this.#setup.report(new RealtimeError("bad_frame", `a frame cannot be read: ${line}`, error));
       }
       // A listener may have closed the client or switched its user.
       if (!isCurrent()) return;

@@ -16,7 +16,7 @@ export interface Sink {
   opened?(accounts: SubscribedAccount[]): void;
   event(frame: EventFrame): void;
   resync(frame: ResyncFrame): void;
-  /** The subscription is no longer open. The client opens it again. */
+  /** The subscription is no longer open, and may be for a while. Also called when it was not open. */
   closed?(): void;
   failed(error: RealtimeError, isTemporary: boolean): void;
   /** The user was switched. */

@@ -161,12 +161,14 @@ export class Subscriptions {
   /** Subscribes again, because the gateway's frames have a hole or another history. */
   #reopen(subscription: Subscription): void {
     this.#abandon(subscription);
-    this.#close(subscription);
-    // Most often one try heals it, so the first one comes at once.
+    // Most often one try heals it. So the first one comes at once, and the sink does not notice.
     if (subscription.backoff.isFirst()) {
       subscription.backoff.fail();
+      subscription.name = undefined;
+      subscription.isOpen = false;
       return this.#flushSoon();
     }
+    this.#close(subscription);
     this.#retryLater(subscription);
   }
 
@@ -195,7 +197,6 @@ export class Subscriptions {
 
   #close(subscription: Subscription): void {
     subscription.name = undefined;
-    if (!subscription.isOpen) return;
     subscription.isOpen = false;
     this.#guard(() => subscription.sink.closed?.());
   }
