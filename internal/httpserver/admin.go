@@ -2,8 +2,6 @@ package httpserver
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -18,46 +16,25 @@ import (
 	"github.com/redroomrewards/realtime/internal/problem"
 )
 
-// Check is the health check of one dependency.
-type Check struct {
-	Name string
-	Ping func(context.Context) error
-	// Degrades marks a dependency that the process can work without. If it fails, the status of
-	// /readyz stays 200.
-	Degrades bool
-}
-
-// degradedError is an error of Check.Ping that does not make the process not ready.
-type degradedError struct{ error }
-
-// Degraded returns an error for Check.Ping that means that the process works without a part of the
-// dependency. The status of /readyz stays 200.
-func Degraded(err error) error { return degradedError{err} }
-
-func isDegraded(err error) bool {
-	var degraded degradedError
-	return errors.As(err, &degraded)
-}
-
 // Admin is the handler of the admin listener. It serves /healthz, /readyz, /metrics, the
 // profiles of AddProfiles and the routes that Handle adds.
 type Admin struct {
 	Registry *prometheus.Registry
-	checks   []Check
+	checks   []*checker
 	mux      *http.ServeMux
 	draining atomic.Bool
 }
-
-// checkTimeout limits all health checks of one request, so that the answer comes within 2 s.
-const checkTimeout = 1500 * time.Millisecond
 
 // NewAdmin returns an Admin with its own metrics registry.
 func NewAdmin(checks ...Check) *Admin {
 	a := &Admin{
 		Registry: prometheus.NewRegistry(),
-		checks:   checks,
 		mux:      http.NewServeMux(),
 	}
+	for _, c := range checks {
+		a.AddCheck(c)
+	}
+
 	a.Registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -78,7 +55,7 @@ func refuseUnknownPath(w http.ResponseWriter, _ *http.Request) {
 }
 
 // AddCheck adds a dependency. Call it before serving.
-func (a *Admin) AddCheck(c Check) { a.checks = append(a.checks, c) }
+func (a *Admin) AddCheck(c Check) { a.checks = append(a.checks, &checker{Check: c}) }
 
 // Handle adds a route, "METHOD /path". It answers other methods of the path with 405, so a path can
 // have only one route. Call Handle before serving.
@@ -146,34 +123,11 @@ func (a *Admin) serveReadiness(w http.ResponseWriter, r *http.Request) {
 
 // runChecks runs all checks at the same time and returns their errors.
 func (a *Admin) runChecks(ctx context.Context) []error {
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-	defer cancel()
-
 	errs := make([]error, len(a.checks))
 	var wg sync.WaitGroup
 	for i, c := range a.checks {
-		wg.Go(func() { errs[i] = a.runCheck(ctx, c) })
+		wg.Go(func() { errs[i] = c.check(ctx) })
 	}
 	wg.Wait()
 	return errs
-}
-
-// runCheck runs one check. It returns when ctx ends, even if the check does not. Nobody waits for
-// such a check: the deadlines of its connection end it.
-func (a *Admin) runCheck(ctx context.Context, c Check) error {
-	done := make(chan error, 1)
-	go func() { done <- c.Ping(ctx) }()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-	}
-
-	// The check may return at the same moment, with a better error.
-	select {
-	case err := <-done:
-		return err
-	default:
-		return fmt.Errorf("%s must answer within %v", c.Name, checkTimeout)
-	}
 }
