@@ -1,0 +1,142 @@
+// Command run plays the scenarios with an adapter of a client.
+//
+//	run -adapter "node adapter.js" [-list applies.json] [-v] [PART-OF-A-NAME-OR-FILE…]
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/redroomrewards/realtime/clients/scenarios"
+	"github.com/redroomrewards/realtime/clients/scenarios/internal/play"
+	"github.com/redroomrewards/realtime/clients/scenarios/internal/script"
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	command := flag.String("adapter", "", "command that starts the client's adapter")
+	list := flag.String("list", "", "file that says for each scenario whether it applies to the client")
+	verbose := flag.Bool("v", false, "print the transcripts of all scenarios")
+	wait := flag.Duration("wait", 30*time.Second, "how long to wait for something that must happen")
+	adapters := flag.Int("adapters", 4, "how many adapters run at a time")
+	flag.Parse()
+	if *command == "" {
+		return errors.New("-adapter must be the command of an adapter")
+	}
+	all, err := scenarios.Load()
+	if err != nil {
+		return err
+	}
+	if *list != "" {
+		all, err = selectListed(all, *list)
+		if err != nil {
+			return err
+		}
+	}
+	all = selectNamed(all, flag.Args())
+	if len(all) == 0 {
+		return errors.New("the arguments must be parts of the names or files of scenarios")
+	}
+	suite := play.Suite{Command: strings.Fields(*command), Wait: *wait, Adapters: *adapters}
+	return playAll(suite, all, *verbose)
+}
+
+func playAll(suite play.Suite, all []script.Scenario, verbose bool) error {
+	began := time.Now()
+	var passed, failed, skipped int
+	client, features, err := suite.Run(all, func(r play.Result) {
+		switch {
+		case r.Missing != nil:
+			skipped++
+			fmt.Printf("skip  %s: needs %s\n", r.Scenario.Name, strings.Join(r.Missing, ", "))
+		case r.Err != nil:
+			failed++
+			fmt.Printf("FAIL  %v\n\n", r.Err)
+		default:
+			passed++
+			fmt.Printf("ok    %s (%d ms)\n", r.Scenario.Name, r.Took.Milliseconds())
+			if verbose {
+				fmt.Println(r.Transcript)
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%s: %d passed, %d skipped, %d failed (%.1f s)\n", client, passed, skipped, failed, time.Since(began).Seconds())
+	if failed > 0 {
+		return fmt.Errorf("%d scenarios failed", failed)
+	}
+	return checkFeatures(client, features)
+}
+
+// checkFeatures compares the features of a client of this project with shared/clients.json. A client
+// that loses a feature would skip scenarios.
+func checkFeatures(client string, features []string) error {
+	clients, err := scenarios.ClientFeatures()
+	if err != nil {
+		return err
+	}
+	if want, known := clients[client]; known && !slices.Equal(want, features) {
+		return fmt.Errorf("the features of %s must be %q (shared/clients.json), and are %q", client, want, features)
+	}
+	return nil
+}
+
+// selectNamed returns the scenarios whose name or file has one of the parts. Without parts, it
+// returns all.
+func selectNamed(all []script.Scenario, parts []string) []script.Scenario {
+	if len(parts) == 0 {
+		return all
+	}
+	var selected []script.Scenario
+	for _, s := range all {
+		if slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(s.File+" "+s.Name, p) }) {
+			selected = append(selected, s)
+		}
+	}
+	return selected
+}
+
+// selectListed returns the scenarios that apply to a client. The file must list every scenario
+// under "applies", or under "rest" with the reason.
+func selectListed(all []script.Scenario, file string) ([]script.Scenario, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var list struct {
+		Applies []string          `json:"applies"`
+		Rest    map[string]string `json:"rest"`
+	}
+	if err := json.Unmarshal(text, &list); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	var selected []script.Scenario
+	for _, s := range all {
+		reason, left := list.Rest[s.Name]
+		applies := slices.Contains(list.Applies, s.Name)
+		if applies == (left && reason != "") {
+			return nil, fmt.Errorf("%s must have %q either in applies or with a reason in rest", file, s.Name)
+		}
+		if applies {
+			selected = append(selected, s)
+		}
+	}
+	if len(all) != len(list.Applies)+len(list.Rest) {
+		return nil, fmt.Errorf("%s must have only names of scenarios", file)
+	}
+	return selected, nil
+}
