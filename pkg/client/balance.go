@@ -1,6 +1,10 @@
 package client
 
-import "time"
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
 
 // Balance is an account's state, in whole points. A user has Available and Escrow, and a model has
 // Earned. The other amounts are zero.
@@ -19,6 +23,34 @@ type Balance struct {
 
 // IsModel reports whether the balance is a model's.
 func (b *Balance) IsModel() bool { return b.AccountType == "model" }
+
+// UnmarshalJSON decodes a balance. An amount of the account's type must be there, because a missing
+// amount must never be shown as zero.
+func (b *Balance) UnmarshalJSON(data []byte) error {
+	type plain Balance // without this method
+	var w struct {
+		plain
+		Available *int64 `json:"availableBalance"`
+		Escrow    *int64 `json:"escrowBalance"`
+		Earned    *int64 `json:"earnedBalance"`
+	}
+	err := json.Unmarshal(data, &w)
+	if err != nil {
+		return err
+	}
+
+	*b = Balance(w.plain)
+	switch {
+	case b.AccountType == "user" && w.Available != nil && w.Escrow != nil:
+		b.Available = *w.Available
+		b.Escrow = *w.Escrow
+	case b.AccountType == "model" && w.Earned != nil:
+		b.Earned = *w.Earned
+	default:
+		return fmt.Errorf("the balance of %q must have a known type and all of its amounts", b.Account)
+	}
+	return nil
+}
 
 // applyEvent moves the balance on to an event of its account. It takes the balances that the event
 // itself states.
