@@ -1,0 +1,106 @@
+package client_test
+
+import (
+	"log/slog"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redroomrewards/realtime/internal/auth"
+	"github.com/redroomrewards/realtime/internal/coreapi"
+	"github.com/redroomrewards/realtime/internal/testenv"
+	"github.com/redroomrewards/realtime/pkg/client"
+	"github.com/redroomrewards/realtime/pkg/wallet"
+	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
+)
+
+// patience bounds every wait. It is far longer than anything takes on a busy machine.
+const patience = time.Minute
+
+var coreSecret = []byte("a-secret-of-tests-with-more-than-32-bytes")
+
+// core is the API of a real core in front of a real ledger.
+type core struct {
+	*testing.T
+	url string
+}
+
+func startCore(t *testing.T) *core {
+	t.Helper()
+	quiet := slog.New(slog.DiscardHandler)
+	ledger := wallettest.Open(t, wallettest.SQLite(t), wallet.Config{Logger: quiet})
+	verifier, err := auth.NewVerifier(auth.Config{HS256Secret: coreSecret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(coreapi.New(ledger, verifier, coreapi.Config{Logger: quiet}))
+	t.Cleanup(server.Close)
+	return &core{T: t, url: server.URL}
+}
+
+func signServiceToken(t testing.TB) string {
+	t.Helper()
+	token, err := auth.Sign(coreSecret, auth.Request{
+		Subject: "service",
+		Scopes:  []string{auth.ScopeCredit, auth.ScopeDebit, auth.ScopeHold, auth.ScopeSettle, auth.ScopeRead},
+		TTL:     time.Hour,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+// newLedger returns a client with a token of all scopes, unless cfg has another one.
+func newLedger(t testing.TB, url string, cfg client.LedgerConfig) *client.Ledger {
+	t.Helper()
+	if cfg.Token == nil {
+		cfg.Token = client.StaticToken(signServiceToken(t))
+	}
+	ledger, err := client.NewLedger(url, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(ledger.Close)
+	return ledger
+}
+
+// startProxy starts a proxy in front of the core and returns its URL.
+func (c *core) startProxy() (*testenv.Proxy, string) {
+	c.Helper()
+	proxy := testenv.NewProxy(c, strings.TrimPrefix(c.url, "http://"))
+	return proxy, "http://" + proxy.Addr()
+}
+
+// waitUntil waits until a condition holds that nothing signals.
+func (c *core) waitUntil(condition string, holds func() bool) {
+	c.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); !holds(); <-tick.C {
+		if time.Now().After(deadline) {
+			c.Fatalf("not within %s: %s", patience, condition)
+		}
+	}
+}
+
+func (c *core) checkBalance(account string, want client.Balance) {
+	c.Helper()
+	got, err := newLedger(c, c.url, client.LedgerConfig{}).Balance(c.Context(), account)
+	if err != nil {
+		c.Fatal(err)
+	}
+	checkEqual(c, account+" available", got.Available, want.Available)
+	checkEqual(c, account+" escrow", got.Escrow, want.Escrow)
+	checkEqual(c, account+" earned", got.Earned, want.Earned)
+	checkEqual(c, account+" seq", got.Seq, want.Seq)
+}
+
+// checkEqual names the value that differs from the expected one.
+func checkEqual[T comparable](t testing.TB, name string, got, want T) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: got %v, want %v", name, got, want)
+	}
+}
