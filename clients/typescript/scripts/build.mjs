@@ -21,7 +21,7 @@ const options = {
   external: ["react", "@redroomrewards/realtime"],
   sourcemap: true,
 };
-await build({ ...options, format: "esm", splitting: true });
+await build({ ...options, format: "esm" });
 await build({ ...options, format: "cjs", outExtension: { ".js": ".cjs" } });
 
 execFileSync(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "-p", "tsconfig.build.json"], {
