@@ -44,12 +44,14 @@ export class TokenSource {
     this.#running = ended;
     const token = await call;
     if (abort.signal.aborted) throw cancelled();
+    this.#abort = undefined;
     return token;
   }
 
   /** Tells the running call that its token is no longer needed. */
   cancel(): void {
     this.#abort?.abort();
+    this.#abort = undefined;
   }
 
   async #call(reason: TokenReason, signal: AbortSignal): Promise<string> {

@@ -72,5 +72,5 @@ export class VirtualClock implements Clock {
 
 /** Waits until promises that depend on nothing else have settled. */
 export async function settleMicrotasks(): Promise<void> {
-  for (let i = 0; i < 20; i++) await null;
+  for (let i = 0; i < 12; i++) await null;
 }
