@@ -14,7 +14,7 @@ import (
 )
 
 // testTimeout bounds every wait of a test.
-const testTimeout = 20 * time.Second
+const testTimeout = time.Minute
 
 // output collects the output of a command and signals each write.
 type output struct {
@@ -91,21 +91,17 @@ func launchCommand(t *testing.T, args ...string) *process {
 	return p
 }
 
-// stop ends the command like a signal. It requires exit code 0 within 2 s.
+// stop ends the command like a signal. It requires exit code 0.
 func (p *process) stop() {
 	p.Helper()
-	start := time.Now()
 	p.cancel()
 	select {
 	case code := <-p.code:
 		if code != 0 {
 			p.Errorf("exit code: got %d, want 0", code)
 		}
-		if duration := time.Since(start); duration > 2*time.Second {
-			p.Errorf("stop: got %s, want at most 2 s", duration)
-		}
-	case <-time.After(10 * time.Second):
-		p.Fatal("the command does not stop")
+	case <-time.After(testTimeout):
+		p.Fatalf("the command does not stop within %s", testTimeout)
 	}
 }
 

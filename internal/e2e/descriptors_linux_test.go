@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -104,7 +103,7 @@ func (s *server) leaveDescriptors(n int) {
 func getOnNewConnection(url string) (status int, err error) {
 	client := http.Client{
 		Transport: &http.Transport{DisableKeepAlives: true},
-		Timeout:   5 * time.Second,
+		Timeout:   patience,
 	}
 	resp, err := client.Get(url)
 	if err != nil {

@@ -71,14 +71,14 @@ func TestRedisIsSuspended(t *testing.T) {
 	fresh := w.startClient("fresh", []*server{gateway}, append(accountNames("user", 25), models...)...)
 	duration := time.Since(start).Round(time.Millisecond)
 	t.Logf("a client that connected while Redis was suspended was served after %s", duration)
-	if duration > 10*time.Second {
-		t.Errorf("client that connects while Redis is suspended: got served after %s, want at most 10 s", duration)
+	if duration > 30*time.Second {
+		t.Errorf("client that connects while Redis is suspended: got served after %s, want at most 30 s", duration)
 	}
 	redis.Continue()
 	l.waitForWrites(100)
 	l.checkNoneFailed()
-	if l.slowest > 5*time.Second {
-		t.Errorf("slowest write: got %s, want at most 5 s", l.slowest)
+	if l.slowest > 20*time.Second {
+		t.Errorf("slowest write: got %s, want at most 20 s", l.slowest)
 	}
 	l.checkRetries(a)
 	w.checkAgreement(a, w.newStreamReader(), l.listAccounts(), c, fresh)

@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 }
 
 // testTimeout bounds every wait of a test.
-const testTimeout = 20 * time.Second
+const testTimeout = time.Minute
 
 var (
 	secret     = []byte("a-secret-of-tests-with-more-than-32-bytes")

@@ -104,8 +104,8 @@ func TestRunClosesConnections(t *testing.T) {
 	start := time.Now()
 	g.stop()
 	duration := time.Since(start)
-	if duration > 3*time.Second {
-		t.Errorf("Run returned after %v, want at most 3 s", duration)
+	if duration > 30*time.Second {
+		t.Errorf("Run returned after %v, want at most 30 s", duration)
 	}
 	wg.Wait()
 	_ = silent.ws.CloseNow()

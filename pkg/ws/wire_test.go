@@ -44,7 +44,7 @@ func TestFramesStayWhole(t *testing.T) {
 
 func checkFramesStayWhole(t *testing.T, g *gateway) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 6*testTimeout)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*testTimeout)
 	defer cancel()
 	ws, _, err := websocket.Dial(ctx, g.wsURL(), &websocket.DialOptions{
 		CompressionMode: websocket.CompressionNoContextTakeover,
