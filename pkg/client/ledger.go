@@ -79,11 +79,6 @@ func NewLedger(coreURL string, cfg LedgerConfig) (*Ledger, error) {
 	}, nil
 }
 
-// StaticToken returns a token function for a token that never changes.
-func StaticToken(token string) func(context.Context) (string, error) {
-	return func(context.Context) (string, error) { return token, nil }
-}
-
 // Close closes idle connections. Calls that are running are not ended.
 func (l *Ledger) Close() { l.http.CloseIdleConnections() }
 

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// ErrorCode is the code of a Problem. As an error it matches all problems with the code:
+// ErrorCode is the code of a Problem or an Error. As an error it matches all that have the code:
 //
 //	if errors.Is(err, client.ErrInsufficientFunds) { … }
 type ErrorCode string

@@ -1,0 +1,115 @@
+package client
+
+import (
+	"bytes"
+	"encoding/json"
+)
+
+// serverFrame is any frame of the gateway.
+type serverFrame struct {
+	Op               string              `json:"op"`
+	Sub              string              `json:"sub"`
+	Account          string              `json:"account"`
+	Seq              int64               `json:"seq"`
+	Chain            string              `json:"chain"`
+	Event            json.RawMessage     `json:"event"`
+	Accounts         []subscribedAccount `json:"accounts"`
+	Snapshot         *Balance            `json:"snapshot"`
+	Reason           string              `json:"reason"`
+	Code             ErrorCode           `json:"code"`
+	Message          string              `json:"message"`
+	AfterMs          int64               `json:"afterMs"`
+	HeartbeatSeconds int64               `json:"heartbeatSeconds"`
+
+	event Event // decoded from Event
+}
+
+// subscribedAccount says where an account of a new subscription begins.
+type subscribedAccount struct {
+	Account   string   `json:"account"`
+	Seq       int64    `json:"seq"`
+	Chain     string   `json:"chain"`
+	Recovered bool     `json:"recovered"`
+	Snapshot  *Balance `json:"snapshot"`
+}
+
+// subscribeFrame opens a subscription.
+type subscribeFrame struct {
+	Op        string            `json:"op"`
+	Sub       string            `json:"sub"`
+	Accounts  []string          `json:"accounts,omitempty"`
+	Types     []string          `json:"types,omitempty"`
+	Reasons   []string          `json:"reasons,omitempty"`
+	Features  []string          `json:"features,omitempty"`
+	MinAmount int64             `json:"minAmount,omitempty"`
+	After     map[string]int64  `json:"after,omitempty"`
+	Chain     map[string]string `json:"chain,omitempty"`
+}
+
+// decodeMessage returns the frames of a message. Frames with an op that the client does not know
+// are left out.
+func decodeMessage(message []byte) ([]serverFrame, error) {
+	var frames []serverFrame
+	for line := range bytes.SplitSeq(message, []byte("\n")) {
+		var head struct {
+			Op string `json:"op"`
+		}
+		err := json.Unmarshal(line, &head)
+		if err != nil {
+			return frames, err
+		}
+		if !isKnownOp(head.Op) {
+			continue
+		}
+
+		var f serverFrame
+		err = json.Unmarshal(line, &f)
+		if err != nil {
+			return frames, err
+		}
+		if f.Op == "event" {
+			f.event, err = DecodeEvent(f.Event)
+			if err != nil {
+				return frames, err
+			}
+		}
+		frames = append(frames, f)
+	}
+	return frames, nil
+}
+
+func isKnownOp(op string) bool {
+	switch op {
+	case "welcome", "subscribed", "event", "resync", "unsubscribed", "pong", "error", "token_expiring", "reconnect":
+		return true
+	default:
+		return false
+	}
+}
+
+// encodeFrame returns the JSON of a client frame, which always encodes.
+func encodeFrame(frame any) []byte {
+	encoded, err := json.Marshal(frame)
+	if err != nil {
+		panic("client: encode a frame: " + err.Error())
+	}
+	return encoded
+}
+
+// encodeNamedFrame returns a frame that names a subscription.
+func encodeNamedFrame(op, sub string) []byte {
+	return encodeFrame(struct {
+		Op  string `json:"op"`
+		Sub string `json:"sub"`
+	}{op, sub})
+}
+
+var pingFrame = []byte(`{"op":"ping"}`)
+
+// encodeAuthFrame returns the frame that renews the token.
+func encodeAuthFrame(token string) []byte {
+	return encodeFrame(struct {
+		Op    string `json:"op"`
+		Token string `json:"token"`
+	}{"auth", token})
+}
