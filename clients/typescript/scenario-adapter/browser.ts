@@ -47,7 +47,7 @@ interface TokenCall {
 
 /** What one scenario runs in: a clock, a storage and clients. */
 export class Browser {
-  readonly features = ["callbacks", "storage", "frame-auth"];
+  readonly features = ["callbacks", "frame-auth", "http-status", "reopens", "storage"];
   readonly #report: Report;
   #url = "";
   #clock = new VirtualClock(undefined, Math.random);

@@ -44,6 +44,8 @@ export class Connection {
   #transport: Transport | undefined;
   /** Counts the attempts. What belongs to an older one is ignored. */
   #attempt = 0;
+  /** The attempt whose token is being renewed. */
+  #renewing = 0;
   #timer: unknown;
   /** The time before which the gateway wants no connection. */
   #notBefore = 0;
@@ -173,14 +175,19 @@ export class Connection {
 
   #renew(): void {
     const attempt = this.#attempt;
+    if (this.#renewing === attempt) return;
+    this.#renewing = attempt;
+    this.#setup.clock.clearTimeout(this.#timer);
     this.#tokens.request("expiring").then(
       (token) => {
         if (attempt !== this.#attempt) return;
+        this.#renewing = 0;
         this.#renewals.succeed();
         this.send({ op: "auth", token });
       },
       (error) => {
         if (attempt !== this.#attempt) return;
+        this.#renewing = 0;
         if (error instanceof Unauthorized) return this.#tokenFailed(error);
         this.#setup.report(error);
         this.#timer = this.#setup.clock.setTimeout(() => this.#renew(), this.#renewals.fail());
@@ -201,7 +208,7 @@ export class Connection {
     const { code, status, retryAfterMs = 0 } = end;
     const pause = Math.min(retryAfterMs, LONGEST_PAUSE);
     const error = describeEnd(end, this.#setup.url, this.state.name === "live");
-    if (code === 4403) return this.end("forbidden", error);
+    if (code === 4403 || status === 403) return this.end("forbidden", error);
     if (code === 4410) return this.end("disconnected", error);
     if (code === 4401 || status === 401) this.#tokenReason = "rejected";
     this.#retry(error, pause);

@@ -29,20 +29,20 @@ const advice: { [code: string]: string } = {
 export function describeEnd(end: TransportEnd, url: string, isOpened: boolean): RealtimeError {
   const { code, reason, status } = end;
   if (status === 401) return describe("unauthorized", reason);
+  if (status === 403) return new RealtimeError("forbidden", `The gateway refused the token, or the origin: ${allowOrigin()}.`);
   const isBroken = code === 1006 || code === 1000;
   if (!isBroken) return describe(/^[a-z_]+/.exec(reason)?.[0] ?? `close_${code}`, reason);
   if (isOpened) return describe("connection_lost", reason || "the network or the gateway ended it");
 
-  const origin = globalThis.location?.origin;
-  const check = [
-    `check the url ${url}, which usually ends in /v1/ws`,
-    "check that the gateway runs",
-    ...(origin ? [`check that the gateway's --allowed-origins has ${origin}`] : []),
-  ].join("; ");
   return new RealtimeError(
     "unreachable",
-    `The gateway did not accept the connection${reason && ` (${reason})`}: ${check}.`,
+    `The gateway did not accept the connection${reason && ` (${reason})`}: check the url ${url}, ` +
+      `which usually ends in /v1/ws, and that the gateway runs; ${allowOrigin()}.`,
   );
+}
+
+function allowOrigin(): string {
+  return `the gateway's --allowed-origins must have ${globalThis.location?.origin ?? "the origin of the page"}`;
 }
 
 function describe(code: string, reason: string): RealtimeError {

@@ -80,12 +80,12 @@ export class Subscriptions {
 
   /** Forgets the positions of all subscriptions, for another user. */
   forget(): void {
-    this.down();
     for (const subscription of [...this.#all]) {
       subscription.positions.clear();
       subscription.errorCode = undefined;
       this.#guard(() => subscription.sink.forget?.());
     }
+    this.down();
   }
 
   /** The client has ended with an error. */
@@ -170,6 +170,7 @@ export class Subscriptions {
     }
     this.#close(subscription);
     this.#retryLater(subscription);
+    this.#flushSoon();
   }
 
   #retryLater(subscription: Subscription): void {
