@@ -92,7 +92,7 @@ func (c *Client) handleTokenError(err error) {
 // run dials, and reads until the connection ends.
 func (conn *connection) run(ctx context.Context, token string) {
 	c := conn.client
-	socket, err := c.cfg.dial(ctx, dialRequest{url: c.url, token: token, http: c.cfg.HTTPClient, onPing: conn.handlePing})
+	socket, err := c.cfg.dial(ctx, dialRequest{url: c.url, token: token, http: c.cfg.HTTPClient})
 	if err != nil {
 		conn.endWithError(err)
 		return

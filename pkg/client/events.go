@@ -18,6 +18,8 @@ type Item struct {
 	JSON json.RawMessage
 	// Resync is nil for an event.
 	Resync *Resync
+
+	retry error // for Filter.OnRetry, and not an item of the sequence
 }
 
 // ResyncReason says why the state of an account is replaced.
@@ -63,6 +65,9 @@ func (c *Client) Events(ctx context.Context, filter Filter) iter.Seq2[Item, erro
 		for {
 			item, ok, err := c.nextItem(r)
 			switch {
+			case ok && item.retry != nil:
+				filter.OnRetry(item.retry)
+				continue
 			case ok:
 				if !yield(item, nil) {
 					return
@@ -84,12 +89,13 @@ func (c *Client) Events(ctx context.Context, filter Filter) iter.Seq2[Item, erro
 
 // eventReader is one loop over Events. The client's mu protects it.
 type eventReader struct {
-	sub       *subscription
-	withStart bool
-	size      int
-	queue     []Item
-	err       error         // after the queue; nil: not ended
-	wake      chan struct{} // has room for one signal
+	sub            *subscription
+	withStart      bool
+	reportsRetries bool // the filter has OnRetry
+	size           int
+	queue          []Item
+	err            error         // after the queue; nil: not ended
+	wake           chan struct{} // has room for one signal
 }
 
 func (c *Client) addEventReader(filter Filter) (*eventReader, error) {
@@ -99,9 +105,10 @@ func (c *Client) addEventReader(filter Filter) (*eventReader, error) {
 		return nil, c.state.Err
 	}
 	r := &eventReader{
-		withStart: filter.StartWithBalance,
-		size:      c.cfg.QueueSize,
-		wake:      make(chan struct{}, 1),
+		withStart:      filter.StartWithBalance,
+		reportsRetries: filter.OnRetry != nil,
+		size:           c.cfg.QueueSize,
+		wake:           make(chan struct{}, 1),
 	}
 	r.sub = c.addSubscription(filter, r)
 	return r, nil
@@ -165,7 +172,13 @@ func (r *eventReader) fail(err error) {
 	wakeReader(r.wake)
 }
 
-// resume, interrupt and retry implement sink. A loop over events waits meanwhile.
+// retry implements sink. An error has no room in a full queue.
+func (r *eventReader) retry(err error) {
+	if r.reportsRetries {
+		r.addEvent(Item{retry: err})
+	}
+}
+
+// resume and interrupt implement sink. A loop over events waits meanwhile.
 func (r *eventReader) resume(string)       {}
 func (r *eventReader) interrupt(time.Time) {}
-func (r *eventReader) retry(error)         {}

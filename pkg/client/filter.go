@@ -20,12 +20,18 @@ type Filter struct {
 	// StartWithBalance makes the sequence begin with the balance of each account that is not in
 	// After, as a Resync with the reason Started.
 	StartWithBalance bool
+	// OnRetry is called with errors after which the client tries again by itself, such as
+	// ErrUnavailableBalance. The loop over Events calls it, between two items. The default is nil.
+	OnRetry func(err error)
 }
 
 // hasHoles reports whether the seq of the selected events may skip numbers.
 func (f *Filter) hasHoles() bool {
 	return len(f.Types) > 0 || len(f.Reasons) > 0 || len(f.Features) > 0 || f.MinAmount > 0
 }
+
+// followsAll reports whether the filter selects every account.
+func (f *Filter) followsAll() bool { return len(f.Accounts) == 1 && f.Accounts[0] == allAccounts }
 
 // clone returns a copy that the app cannot change.
 func (f Filter) clone() Filter {

@@ -14,6 +14,10 @@ const allAccounts = "*"
 func (s *subscription) handleSubscribed(f *serverFrame) {
 	s.stopTimer()
 	s.isOpen = true
+	if s.filter.followsAll() {
+		s.beginAll()
+		return
+	}
 	s.owedResyncs = map[string]subscribedAccount{}
 	s.forgetOtherAccounts(f.Accounts)
 	for i := range f.Accounts {
@@ -22,6 +26,14 @@ func (s *subscription) handleSubscribed(f *serverFrame) {
 			return // paused, or subscribing again
 		}
 	}
+}
+
+// beginAll begins a subscription to all accounts. Events between two of them may be missing.
+func (s *subscription) beginAll() {
+	if s.wasOpen {
+		s.addResync(Item{Account: allAccounts, Resync: &Resync{Reason: EventsMissed}})
+	}
+	s.wasOpen = true
 }
 
 // forgetOtherAccounts forgets the accounts that the token does not have any more.
@@ -41,8 +53,6 @@ func (s *subscription) beginAccount(a subscribedAccount) {
 	case !isKnown:
 		s.positions[a.Account] = at
 		s.sink.start(a.Account, at, a.Snapshot)
-	case a.Account == allAccounts:
-		s.addResync(Item{Account: allAccounts, Resync: &Resync{Reason: EventsMissed}})
 	case !isResumed:
 		s.replaceAccount(a)
 	case !a.Recovered:
@@ -71,8 +81,7 @@ func (s *subscription) replaceAccount(a subscribedAccount) bool {
 // handleEvent passes the account's next event on. The caller holds mu.
 func (s *subscription) handleEvent(f *serverFrame) {
 	item := Item{Account: f.Account, Seq: f.Seq, Chain: f.Chain, Event: f.event, JSON: f.Event}
-	_, followsAll := s.positions[allAccounts]
-	if followsAll {
+	if s.filter.followsAll() {
 		s.addEvent(item)
 		return
 	}
@@ -105,8 +114,7 @@ func (s *subscription) addEvent(item Item) {
 		return
 	}
 	s.noteProgress()
-	_, followsAll := s.positions[allAccounts]
-	if !followsAll {
+	if !s.filter.followsAll() {
 		s.positions[item.Account] = Position{Seq: item.Seq, Chain: item.Chain}
 	}
 }
@@ -136,7 +144,7 @@ func (s *subscription) addResync(item Item) bool {
 		s.pause()
 		return false
 	}
-	if item.Account != allAccounts {
+	if !s.filter.followsAll() {
 		s.positions[item.Account] = Position{Seq: item.Seq, Chain: item.Chain}
 	}
 	return true

@@ -19,7 +19,7 @@ type Position struct {
 // A sink is the receiving side of a subscription. Its methods are called with the client's mu held
 // and must not block.
 type sink interface {
-	// start gets the first state of an account. balance is nil for a subscription to all accounts.
+	// start gets the first state of an account. balance is nil if the gateway sent none.
 	start(account string, at Position, balance *Balance)
 	// resume says that an account continues after an interruption, and that nothing is missing.
 	resume(account string)
@@ -53,6 +53,7 @@ type subscription struct {
 
 	positions map[string]Position // the newest that the sink has, by account
 	paused    bool                // the sink has no room
+	wasOpen   bool                // before, for all accounts
 
 	name        string                       // on the present connection; empty: none
 	isOpen      bool                         // the gateway has confirmed the name
@@ -110,7 +111,7 @@ func (s *subscription) encodeSubscribe() []byte {
 		Chain:     map[string]string{},
 	}
 	for account, at := range s.positions {
-		if account == allAccounts || s.failures > maxResumes {
+		if s.failures > maxResumes {
 			continue
 		}
 		f.After[account] = at.Seq

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -35,17 +36,21 @@ func (r *tokenRequests) drop() {
 	r.next = nil
 }
 
-// requestToken calls the user's token function and then deliver, which is called with mu held. A call for
-// the same user that is in flight is not repeated: deliver gets its result. The caller holds mu.
+// requestToken calls the user's token function and then deliver, which is called with mu held. A call
+// for the same reason that is in flight is not repeated. After any other call in flight, whose result
+// is dropped, the function is called again: that result may be the token that was just refused. The
+// caller holds mu.
 func (c *Client) requestToken(reason TokenReason, deliver func(token string, err error)) {
 	call := &tokenCall{token: c.token, reason: reason, deliver: deliver}
+	current := c.tokens.call
 	switch {
-	case c.tokens.call == nil:
+	case current == nil:
 		c.startTokenCall(call)
-	case c.tokens.call.deliver == nil: // of another user
-		c.tokens.next = call
+	case current.deliver != nil && current.reason == reason:
+		current.deliver = deliver
 	default:
-		c.tokens.call.deliver = deliver
+		c.tokens.drop()
+		c.tokens.next = call
 	}
 }
 
@@ -84,17 +89,18 @@ func callToken(ctx context.Context, call *tokenCall) (token string, err error) {
 	}()
 	token, err = call.token(context.WithValue(ctx, tokenReasonKey{}, call.reason))
 	if err == nil && !isHeaderValue(token) {
-		err = errors.New("the token function must return a token, without spaces and line breaks")
+		err = errors.New("the token function must return a token without spaces and line breaks around it")
 	}
 	return token, err
 }
 
-// isHeaderValue reports whether a token can be sent in a header.
+// isHeaderValue reports whether a token can be sent in a header as it is. A line break at the end is
+// the usual mistake.
 func isHeaderValue(token string) bool {
 	for i := range len(token) {
-		if token[i] <= ' ' || token[i] >= 0x7f {
+		if token[i] < ' ' || token[i] >= 0x7f {
 			return false
 		}
 	}
-	return token != ""
+	return token != "" && token == strings.TrimSpace(token)
 }

@@ -27,14 +27,13 @@ type socket interface {
 	CloseNow()
 }
 
-// dialFunc opens a connection. onPing is called for each WebSocket ping.
+// dialFunc opens a connection.
 type dialFunc func(ctx context.Context, d dialRequest) (socket, error)
 
 type dialRequest struct {
-	url    string
-	token  string
-	http   *http.Client
-	onPing func()
+	url   string
+	token string
+	http  *http.Client
 }
 
 // handshakeError is the refusal of a handshake.
@@ -59,10 +58,6 @@ func dialWebSocket(ctx context.Context, d dialRequest) (socket, error) {
 		HTTPClient:   d.http,
 		HTTPHeader:   http.Header{"Authorization": {"Bearer " + d.token}},
 		Subprotocols: []string{"wallet.v1"},
-		OnPingReceived: func(context.Context, []byte) bool {
-			d.onPing()
-			return true
-		},
 	})
 	if err != nil && response != nil {
 		return nil, readRefusal(response, err)

@@ -36,15 +36,8 @@ func (conn *connection) endSilent(message string) {
 	}
 }
 
-// handlePing notes a WebSocket ping of the gateway.
-func (conn *connection) handlePing() {
-	c := conn.client
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	conn.noteLife()
-}
-
-// noteLife notes that the gateway was heard. The caller holds mu.
+// noteLife notes that the gateway was heard. WebSocket pings do not count: a browser does not show
+// them, and all clients shall notice a dead network in the same way. The caller holds mu.
 func (conn *connection) noteLife() {
 	conn.lastFrame = conn.client.cfg.clock.Now()
 	if conn.pinged {

@@ -57,9 +57,10 @@ func (t *manualTimer) Stop() bool {
 	return true
 }
 
-// Advance moves the clock and makes the calls that become due, each at its own time. Calls that
-// these calls ask for are made too if they become due.
-func (m *Manual) Advance(d time.Duration) {
+// Advance moves the clock and makes the calls that become due, each at its own time. After each call
+// it calls settle, which returns when everything that the call started has happened. Calls that are
+// asked for meanwhile are made too if they become due.
+func (m *Manual) Advance(d time.Duration, settle func()) {
 	m.mu.Lock()
 	end := m.now.Add(d)
 	m.mu.Unlock()
@@ -70,16 +71,17 @@ func (m *Manual) Advance(d time.Duration) {
 			return
 		}
 		due()
+		settle()
 	}
 }
 
 // Jump moves the clock past all calls that become due, and then makes them. So it is with the
 // timers of a computer that sleeps.
-func (m *Manual) Jump(d time.Duration) {
+func (m *Manual) Jump(d time.Duration, settle func()) {
 	m.mu.Lock()
 	m.now = m.now.Add(d)
 	m.mu.Unlock()
-	m.Advance(0)
+	m.Advance(0, settle)
 }
 
 // takeDue moves the clock to the next call that is due at end, and returns it. Without such a call
