@@ -1,18 +1,17 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"sync"
 
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
+
+	"github.com/redroomrewards/realtime/pkg/client"
 )
 
 // trafficWorkers is the largest number of workers. Each worker has some open escrows.
@@ -25,17 +24,16 @@ const trafficUsers = 5
 // not use user:demo and model:demo, which are for the reader.
 func (d *demo) runTraffic(ctx context.Context) error {
 	limit := rate.NewLimiter(rate.Limit(d.cfg.Traffic), 1)
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: trafficWorkers}}
-	defer client.CloseIdleConnections()
+	ledger, err := client.NewLedger(d.coreURL, client.LedgerConfig{Token: client.StaticToken(d.serviceToken)})
+	if err != nil {
+		return err
+	}
+	defer ledger.Close()
 
 	var g errgroup.Group
 	var turn sync.Mutex // only one worker waits for the limiter, so that the pace is even
 	for i := range min(trafficWorkers, 1+int(d.cfg.Traffic)) {
-		w := worker{
-			demo:   d,
-			client: client,
-			user:   fmt.Sprintf("user:fan-%d", i%trafficUsers+1),
-		}
+		w := worker{ledger: ledger, user: fmt.Sprintf("user:fan-%d", i%trafficUsers+1)}
 		g.Go(func() error {
 			for {
 				turn.Lock()
@@ -44,9 +42,11 @@ func (d *demo) runTraffic(ctx context.Context) error {
 				if err == nil {
 					err = w.makeOperation(ctx)
 				}
+				var noAnswer *client.NoAnswerError
 				switch {
 				case ctx.Err() != nil:
 					return nil //nolint:nilerr // a stop interrupts the operation
+				case errors.As(err, &noAnswer): // the ledger is overloaded for long; the worker goes on
 				case err != nil:
 					return fmt.Errorf("--traffic: %w", err)
 				}
@@ -58,15 +58,9 @@ func (d *demo) runTraffic(ctx context.Context) error {
 
 // worker is a user who spends points, and the queue that serves the user.
 type worker struct {
-	demo    *demo
-	client  *http.Client
+	ledger  *client.Ledger
 	user    string
-	escrows []openEscrow // the oldest first
-}
-
-type openEscrow struct {
-	id     string
-	amount int64
+	escrows []client.Receipt // of the open holds, the oldest first
 }
 
 // makeOperation holds points, or closes the oldest escrow if there are enough of them.
@@ -87,110 +81,58 @@ func (w *worker) holdPoints(ctx context.Context) error {
 		{"spin_wheel", "spin_wheel_play"},
 		{"performance", "performance_request"},
 	}
-	amount := 1 + rand.Int64N(50)
 	chosen := features[rand.IntN(len(features))]
-	status, answer, err := w.postJSON(ctx, "/v1/accounts/"+w.user+"/holds", map[string]any{
-		"amount":      amount,
-		"reason":      chosen.reason,
-		"queueItemId": "q-" + uuid.NewString()[:8],
-		"featureType": chosen.feature,
+	receipt, err := w.ledger.Hold(ctx, client.Hold{
+		Account:     w.user,
+		Amount:      1 + rand.Int64N(50),
+		Reason:      chosen.reason,
+		QueueItemID: "q-" + uuid.NewString()[:8],
+		FeatureType: chosen.feature,
 	})
 	switch {
-	case err != nil:
-		return err
-	case status == http.StatusCreated:
-		w.escrows = append(w.escrows, openEscrow{id: answer.EscrowID, amount: amount})
-		return nil
-	case status == http.StatusPaymentRequired, answer.Code == "account_not_found":
-		return w.creditPoints(ctx)
+	case errors.Is(err, client.ErrInsufficientFunds), errors.Is(err, client.ErrAccountNotFound):
+		_, err = w.ledger.Credit(ctx, client.Credit{
+			Account: w.user,
+			Amount:  500 + rand.Int64N(500),
+			Reason:  "promotional_award",
+		})
+	case err == nil:
+		w.escrows = append(w.escrows, receipt)
 	}
-	return unexpectedAnswer("hold", status, answer)
-}
-
-func (w *worker) creditPoints(ctx context.Context) error {
-	return w.postExpecting(ctx, http.StatusCreated, "/v1/accounts/"+w.user+"/credits", map[string]any{
-		"amount": 500 + rand.Int64N(500),
-		"reason": "promotional_award",
-	})
+	return err
 }
 
 // closeEscrow refunds, splits or settles an escrow. Most escrows are settled.
-func (w *worker) closeEscrow(ctx context.Context, escrow openEscrow) error {
-	path := "/v1/escrows/" + escrow.id
+func (w *worker) closeEscrow(ctx context.Context, escrow client.Receipt) error {
 	model := fmt.Sprintf("model:star-%d", 1+rand.IntN(2))
-	n := rand.IntN(10)
-	switch {
+	var operation client.Operation
+	switch n := rand.IntN(10); {
 	case n < 2:
-		return w.postExpecting(ctx, http.StatusOK, path+"/refund", map[string]any{
-			"queueItemId": "q",
-			"amount":      escrow.amount,
-			"reason":      "performance_abandoned",
-		})
-	case n < 4 && escrow.amount > 1:
-		refund := escrow.amount / 2
-		return w.postExpecting(ctx, http.StatusOK, path+"/partial-settle", map[string]any{
-			"queueItemId":  "q",
-			"modelId":      model,
-			"refundAmount": refund,
-			"settleAmount": escrow.amount - refund,
-			"reason":       "partial_performance",
-		})
+		operation = client.Refund{
+			EscrowID:    escrow.EscrowID,
+			Amount:      escrow.Amount,
+			Reason:      "performance_abandoned",
+			QueueItemID: "q",
+		}
+	case n < 4 && escrow.Amount > 1:
+		refund := escrow.Amount / 2
+		operation = client.PartialSettle{
+			EscrowID:     escrow.EscrowID,
+			ModelID:      model,
+			RefundAmount: refund,
+			SettleAmount: escrow.Amount - refund,
+			Reason:       "partial_performance",
+			QueueItemID:  "q",
+		}
+	default:
+		operation = client.Settle{
+			EscrowID:    escrow.EscrowID,
+			ModelID:     model,
+			Amount:      escrow.Amount,
+			Reason:      "performance_completed",
+			QueueItemID: "q",
+		}
 	}
-	return w.postExpecting(ctx, http.StatusOK, path+"/settle", map[string]any{
-		"queueItemId": "q",
-		"modelId":     model,
-		"amount":      escrow.amount,
-		"reason":      "performance_completed",
-	})
-}
-
-// postExpecting makes a request that must have the given status.
-func (w *worker) postExpecting(ctx context.Context, want int, path string, body map[string]any) error {
-	status, answer, err := w.postJSON(ctx, path, body)
-	if err != nil {
-		return err
-	}
-	if status != want {
-		return unexpectedAnswer(path, status, answer)
-	}
-	return nil
-}
-
-type trafficAnswer struct {
-	EscrowID string
-	Code     string
-	Detail   string
-}
-
-var errTraffic = errors.New("unexpected answer")
-
-// unexpectedAnswer returns an error, except for 503: the ledger is overloaded and the worker makes
-// another operation later.
-func unexpectedAnswer(request string, status int, answer trafficAnswer) error {
-	if status == http.StatusServiceUnavailable {
-		return nil
-	}
-	return fmt.Errorf("%w: %s: %d %s: %s", errTraffic, request, status, answer.Code, answer.Detail)
-}
-
-func (w *worker) postJSON(ctx context.Context, path string, body map[string]any) (int, trafficAnswer, error) {
-	var answer trafficAnswer
-	raw, err := json.Marshal(body)
-	if err != nil {
-		return 0, answer, err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.demo.coreURL+path, bytes.NewReader(raw))
-	if err != nil {
-		return 0, answer, err
-	}
-	req.Header.Set("Authorization", "Bearer "+w.demo.serviceToken)
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Idempotency-Key", "traffic-"+uuid.NewString())
-	resp, err := w.client.Do(req)
-	if err != nil {
-		return 0, answer, err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	err = json.NewDecoder(resp.Body).Decode(&answer)
-	return resp.StatusCode, answer, err
+	_, err := w.ledger.Do(ctx, operation)
+	return err
 }

@@ -92,13 +92,13 @@ func (l *Ledger) sendUntil(ctx context.Context, c call, end time.Time) (answer, 
 }
 
 // newDelays returns the delays between attempts: at random around 50 ms, 100 ms, 200 ms and so on
-// up to 5 s.
+// up to 2 s.
 func newDelays() *backoff.ExponentialBackOff {
 	return &backoff.ExponentialBackOff{
 		InitialInterval:     50 * time.Millisecond,
 		RandomizationFactor: 0.9, // many clients lose a core at the same time, and must not return at the same time
 		Multiplier:          2,
-		MaxInterval:         5 * time.Second,
+		MaxInterval:         2 * time.Second,
 	}
 }
 
