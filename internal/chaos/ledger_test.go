@@ -1,11 +1,11 @@
 package chaos
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
-	"strconv"
-	"time"
+
+	"github.com/redroomrewards/realtime/pkg/client"
 )
 
 // event is an event of the wire contract.
@@ -60,38 +60,22 @@ func (w *world) readHistories(core *program, token string, accounts []string) ma
 
 func (w *world) readHistory(core *program, token, account string) (*history, error) {
 	h := &history{account: account, chains: []string{noChain}, balances: [][3]int64{{}}, events: []event{{}}}
-	for {
-		var page struct {
-			Events []struct {
-				Account string          `json:"account"`
-				Seq     int64           `json:"seq"`
-				Chain   string          `json:"chain"`
-				Event   json.RawMessage `json:"event"`
-			} `json:"events"`
-			Last int64 `json:"last"`
-		}
-		path := "/v1/accounts/" + account + "/events?limit=1000&after=" + strconv.FormatInt(h.last(), 10)
-		err := w.getJSON(core, token, path, &page)
+	ledger := w.newLedger("http://"+core.http, token, client.LedgerConfig{HTTPClient: w.http, RetryFor: patience})
+	for e, err := range ledger.Events(context.Background(), account, 0) {
 		if err != nil {
 			return h, err
 		}
-		for _, e := range page.Events {
-			if e.Seq != h.last()+1 || e.Account != account {
-				return h, fmt.Errorf("got event %d of %s, want event %d", e.Seq, e.Account, h.last()+1)
-			}
-			err := h.add(e.Chain, e.Event)
-			if err != nil {
-				return h, err
-			}
-		}
-		if h.last() >= page.Last {
-			break
-		}
-		if len(page.Events) == 0 {
-			return h, fmt.Errorf("got events up to %d, want them up to %d", h.last(), page.Last)
+		err = h.add(e.Chain, e.JSON)
+		if err != nil {
+			return h, err
 		}
 	}
-	return h, w.checkBalance(core, token, h)
+	b, err := ledger.Balance(context.Background(), account)
+	if err != nil {
+		return h, err
+	}
+	err = h.checkBalance(b)
+	return h, err
 }
 
 // add adds an event and computes the balances after it.
@@ -116,12 +100,7 @@ func (h *history) add(chain string, raw json.RawMessage) error {
 }
 
 // checkBalance compares the present balance with the history.
-func (w *world) checkBalance(core *program, token string, h *history) error {
-	var b balance
-	err := w.getJSON(core, token, "/v1/accounts/"+h.account+"/balance", &b)
-	if err != nil {
-		return err
-	}
+func (h *history) checkBalance(b client.Balance) error {
 	if !h.matches(b) {
 		return fmt.Errorf("the balance is %+v, but the history ends with seq %d, chain %s, %v", b, h.last(), h.chains[h.last()], h.balances[h.last()])
 	}
@@ -132,25 +111,8 @@ func (w *world) checkBalance(core *program, token string, h *history) error {
 }
 
 // matches reports whether a balance is the one after its seq.
-func (h *history) matches(b balance) bool {
-	return h.has(position{b.Seq, b.Chain}) && h.balances[b.Seq] == b.list()
+func (h *history) matches(b client.Balance) bool {
+	return h.has(position{b.Seq, b.Chain}) && h.balances[b.Seq] == listBalances(b)
 }
 
-func (b balance) list() [3]int64 {
-	return [3]int64{b.AvailableBalance, b.EscrowBalance, b.EarnedBalance}
-}
-
-// getJSON reads from a core without a proxy. It retries for a while, because the core may be busy.
-func (w *world) getJSON(core *program, token, path string, into any) error {
-	deadline := time.Now().Add(patience)
-	for {
-		status, body := w.get("http://"+core.http+path, token, 10*time.Second)
-		if status == http.StatusOK {
-			return json.Unmarshal(body, into)
-		}
-		if (status != 0 && status != http.StatusServiceUnavailable) || time.Now().After(deadline) {
-			return fmt.Errorf("GET %s: got %d %.300s", path, status, body)
-		}
-		pause(50 * time.Millisecond)
-	}
-}
+func listBalances(b client.Balance) [3]int64 { return [3]int64{b.Available, b.Escrow, b.Earned} }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/anishathalye/porcupine"
+
+	"github.com/redroomrewards/realtime/pkg/client"
 )
 
 // linearTimeout bounds the search for one account. A history that is too hard is noted, but it is no
@@ -123,7 +125,7 @@ func (e *episode) listSteps(account string, h *history, found map[*call]*transac
 			continue
 		}
 		s.complete(h, tx)
-		if c.operation == opHold {
+		if c.operation == client.OperationHold {
 			s.opens = tx.escrow
 		}
 		if c.done {
@@ -141,7 +143,7 @@ func (e *episode) listSteps(account string, h *history, found map[*call]*transac
 	}
 	for _, r := range e.load.reads {
 		if r.account == account {
-			add(&step{name: "read", isRead: true, seq: r.balance.Seq, balances: r.balance.list()}, r.began, r.ended)
+			add(&step{name: "read", isRead: true, seq: r.balance.Seq, balances: listBalances(r.balance)}, r.began, r.ended)
 		}
 	}
 	return list

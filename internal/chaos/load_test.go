@@ -1,16 +1,20 @@
 package chaos
 
 import (
-	"bytes"
+	"cmp"
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"reflect"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redroomrewards/realtime/internal/auth"
+	"github.com/redroomrewards/realtime/pkg/client"
 )
 
 // startPoints is what each account gets before the faults begin.
@@ -20,6 +24,12 @@ const startPoints = 20_000
 type load struct {
 	w        *world
 	token    string
+	ctx      context.Context // of all calls; ends if calls take too long after the faults
+	cancel   context.CancelFunc
+	ledger   *client.Ledger              // tries the cores in turn until the answer is definite
+	hasty    *client.Ledger              // makes one attempt and waits for a moment only
+	once     map[*program]*client.Ledger // make one attempt
+	direct   map[*program]*client.Ledger // make one attempt without a proxy
 	users    []string
 	models   []string
 	lossy    bool          // a restored backup loses answered operations
@@ -43,7 +53,7 @@ type read struct {
 	source  string
 	began   time.Duration
 	ended   time.Duration
-	balance balance
+	balance client.Balance
 }
 
 func newLoad(w *world, users, models int, lossy bool) *load {
@@ -56,7 +66,54 @@ func newLoad(w *world, users, models int, lossy bool) *load {
 	}
 	l.token = w.signToken("chaos", time.Hour, append(l.accounts(), probeAccounts...),
 		auth.ScopeCredit, auth.ScopeDebit, auth.ScopeHold, auth.ScopeSettle, auth.ScopeRead)
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	w.Cleanup(l.cancel)
+	l.connect()
 	return l
+}
+
+// connect makes the clients of the programs.
+func (l *load) connect() {
+	w := l.w
+	anyCore := &http.Client{Transport: &turnTransport{next: w.http.Transport, programs: w.cores, journal: w.journal}}
+	l.ledger = w.newLedger("http://any-core", l.token, client.LedgerConfig{HTTPClient: anyCore, AttemptTimeout: 5 * time.Second, RetryFor: time.Hour})
+	l.hasty = w.newLedger("http://any-core", l.token, client.LedgerConfig{HTTPClient: anyCore, AttemptTimeout: 5 * time.Millisecond, RetryFor: -1})
+	l.once = map[*program]*client.Ledger{}
+	l.direct = map[*program]*client.Ledger{}
+	for _, p := range w.programs() {
+		l.once[p] = w.newLedger("http://"+p.public, l.token, client.LedgerConfig{HTTPClient: w.http, AttemptTimeout: 5 * time.Second, RetryFor: -1})
+		l.direct[p] = w.newLedger("http://"+p.http, l.token, client.LedgerConfig{HTTPClient: w.http, AttemptTimeout: 3 * time.Second, RetryFor: -1})
+	}
+}
+
+func (w *world) newLedger(url, token string, cfg client.LedgerConfig) *client.Ledger {
+	w.Helper()
+	cfg.Token = client.StaticToken(token)
+	ledger, err := client.NewLedger(url, cfg)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return ledger
+}
+
+// turnTransport sends each attempt to another program, as a load balancer does.
+type turnTransport struct {
+	next     http.RoundTripper
+	programs []*program
+	journal  *journal
+	turn     atomic.Uint64
+}
+
+func (t *turnTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	n := t.turn.Add(1) % uint64(len(t.programs))
+	r = r.Clone(r.Context())
+	r.URL.Host = t.programs[n].public
+	r.Host = r.URL.Host
+	response, err := t.next.RoundTrip(r)
+	if err == nil && response.StatusCode >= 500 && response.StatusCode != http.StatusServiceUnavailable {
+		t.journal.violate("%s %s at %s: got status %d", r.Method, r.URL.Path, t.programs[n].name, response.StatusCode)
+	}
+	return response, err
 }
 
 func (l *load) accounts() []string { return append(l.users[:len(l.users):len(l.users)], l.models...) }
@@ -65,7 +122,7 @@ func (l *load) accounts() []string { return append(l.users[:len(l.users):len(l.u
 func (l *load) createAccounts() {
 	r := rand.New(rand.NewPCG(1, 1))
 	for i, account := range l.accounts() {
-		l.resolve(&call{operation: opCredit, key: fmt.Sprint("first-", i), account: account, amount: startPoints}, r)
+		l.resolve(&call{operation: client.OperationCredit, key: fmt.Sprint("first-", i), account: account, amount: startPoints}, r)
 	}
 }
 
@@ -80,16 +137,12 @@ func (l *load) start(seed uint64, workers int) {
 // stop ends the workers. They resolve the calls that have no definite answer yet.
 func (l *load) stop() {
 	close(l.stopping)
-	l.workers.Wait()
-}
-
-func (l *load) isStopping() bool {
-	select {
-	case <-l.stopping:
-		return true
-	default:
-		return false
+	limit := time.AfterFunc(patience, l.cancel)
+	defer limit.Stop()
+	if l.w.journal.isBroken() {
+		l.cancel()
 	}
+	l.workers.Wait()
 }
 
 func (l *load) since() time.Duration { return time.Since(l.w.journal.start) }
@@ -100,61 +153,56 @@ func (l *load) resolve(c *call, r *rand.Rand) {
 	l.mu.Lock()
 	l.calls = append(l.calls, c)
 	l.mu.Unlock()
-	l.attempt(c.String(), r, func(address string, limit time.Duration) bool {
-		got := l.w.post(address, c.path(), l.token, c.key, c.body(), limit)
-		return l.accept(c, got)
-	})
+	if l.isHasty(r) {
+		_, err := l.hasty.Do(l.ctx, c.request())
+		c.abandoned = mayBeDone(err)
+	}
+	receipt, err := l.ledger.Do(l.ctx, c.request())
+	l.accept(c, receipt, err)
 	c.ended = l.since()
 	l.keepEscrow(c)
 }
 
+// isHasty chooses the calls that are abandoned after a moment at first, as by a client whose user has
+// gone.
+func (l *load) isHasty(r *rand.Rand) bool { return r.IntN(20) == 0 }
+
+// mayBeDone reports whether an operation may have been done although its call has failed.
+func mayBeDone(err error) bool {
+	var missing *client.NoAnswerError
+	if errors.As(err, &missing) {
+		return missing.MayBeDone
+	}
+	var problem *client.Problem
+	return errors.As(err, &problem) && problem.MayBeDone
+}
+
 // resolveBatch sends the calls in one request until all of their answers are definite.
 func (l *load) resolveBatch(calls []*call, r *rand.Rand) {
-	var items []object
+	var operations []client.Operation
 	began := l.since()
 	for _, c := range calls {
 		c.began = began
-		items = append(items, c.item())
+		operations = append(operations, c.request())
 	}
 	l.mu.Lock()
 	l.calls = append(l.calls, calls...)
 	l.mu.Unlock()
-	l.attempt(fmt.Sprintf("batch of %d with %s", len(calls), calls[0]), r, func(address string, limit time.Duration) bool {
-		got := l.w.post(address, "/v1/batch", l.token, "", object{"operations": items}, limit)
-		return l.acceptBatch(calls, got)
-	})
-	for _, c := range calls {
+	if l.isHasty(r) {
+		results, err := l.hasty.Batch(l.ctx, operations)
+		for i, c := range calls {
+			c.abandoned = mayBeDone(err) || mayBeDone(results[i].Err())
+		}
+	}
+	results, err := l.ledger.Batch(l.ctx, operations)
+	for i, c := range calls {
+		if results[i].Receipt != nil {
+			l.accept(c, *results[i].Receipt, nil)
+		} else {
+			l.accept(c, client.Receipt{}, cmp.Or(err, results[i].Err()))
+		}
 		c.ended = l.since()
 		l.keepEscrow(c)
-	}
-}
-
-// attempt calls send with a core in turn until it returns true. A part of the attempts is abandoned
-// after a moment, as by a client whose user has gone.
-func (l *load) attempt(name string, r *rand.Rand, send func(address string, limit time.Duration) bool) {
-	first := r.IntN(len(l.w.cores))
-	isHasty := r.IntN(20) == 0
-	var stoppingSince time.Time
-	for n := 0; ; n++ {
-		limit := 5 * time.Second
-		if isHasty && n == 0 {
-			limit = 5 * time.Millisecond
-		}
-		core := l.w.cores[(first+n)%len(l.w.cores)]
-		if send(core.public, limit) {
-			return
-		}
-		if l.isStopping() && stoppingSince.IsZero() {
-			stoppingSince = time.Now()
-		}
-		if !stoppingSince.IsZero() && time.Since(stoppingSince) > patience {
-			l.w.journal.violate("no definite answer within %s after the faults were healed: %s", patience, name)
-			return
-		}
-		if l.w.journal.isBroken() {
-			return
-		}
-		pause(50 * time.Millisecond)
 	}
 }
 
@@ -165,74 +213,43 @@ func pause(d time.Duration) {
 	<-timer.C
 }
 
-// accept takes the answer to a single call. It returns true if it is definite.
-func (l *load) accept(c *call, got answer) bool {
-	switch {
-	case got.isDone():
-		err := json.Unmarshal(got.raw, &c.receipt)
-		if err != nil {
-			l.w.journal.violate("the answer of %s must be a receipt: %v in %.300s", c, err, got.raw)
-		}
-		c.done = true
-		c.raw = got.raw
-		return true
-	case got.isRefusal():
-		c.code = got.problemCode()
-		return true
-	case got.status == 0:
-		c.abandoned = true
-		return false
-	case got.status == http.StatusServiceUnavailable && got.problemCode() == "overloaded",
-		got.status == http.StatusTooManyRequests:
-		return false // nothing was done
-	case got.status == http.StatusServiceUnavailable && got.problemCode() == "unavailable":
-		c.abandoned = true
-		return false
-	}
-	c.abandoned = true
-	l.w.journal.violate("%s: got the answer %d %.300s", c, got.status, got.raw)
-	return false
+// refusals are the statuses with which a core decides that an operation is not possible.
+var refusals = []int{
+	http.StatusBadRequest, http.StatusPaymentRequired, http.StatusNotFound,
+	http.StatusConflict, http.StatusUnprocessableEntity,
 }
 
-// acceptBatch takes the answer to a batch. It returns true if all results are definite.
-func (l *load) acceptBatch(calls []*call, got answer) bool {
-	var body struct {
-		Results []struct {
-			Status  int             `json:"status"`
-			Receipt json.RawMessage `json:"receipt"`
-			Problem json.RawMessage `json:"problem"`
-		} `json:"results"`
+// accept takes the outcome of a call.
+func (l *load) accept(c *call, receipt client.Receipt, err error) {
+	c.abandoned = c.abandoned || mayBeDone(err)
+	var problem *client.Problem
+	switch {
+	case err == nil:
+		c.done = true
+		c.receipt = receipt
+	case hasNoAnswer(err):
+		l.reportNoAnswer(c.String(), err)
+	case errors.As(err, &problem) && slices.Contains(refusals, problem.Status):
+		c.code = string(problem.Code)
+	default:
+		l.w.journal.violate("%s: got %v", c, err)
 	}
-	if got.isDone() {
-		err := json.Unmarshal(got.raw, &body)
-		if err != nil || len(body.Results) != len(calls) {
-			l.w.journal.violate("a batch of %d: got the answer %.300s", len(calls), got.raw)
-			return true
-		}
+}
+
+func hasNoAnswer(err error) bool {
+	var missing *client.NoAnswerError
+	return errors.As(err, &missing)
+}
+
+func (l *load) reportNoAnswer(name string, err error) {
+	if !l.w.journal.isBroken() {
+		l.w.journal.violate("no definite answer within %s after the faults were healed: %s: %v", patience, name, err)
 	}
-	isDefinite := true
-	for i, c := range calls {
-		if c.done || c.code != "" {
-			continue // an earlier attempt had this answer
-		}
-		single := answer{status: got.status, raw: got.raw}
-		if got.isDone() {
-			single.status = body.Results[i].Status
-			single.raw = body.Results[i].Receipt
-			if len(single.raw) == 0 {
-				single.raw = body.Results[i].Problem
-			}
-		}
-		if !l.accept(c, single) {
-			isDefinite = false
-		}
-	}
-	return isDefinite
 }
 
 // keepEscrow keeps the escrow of a hold, so that workers can close it.
 func (l *load) keepEscrow(c *call) {
-	if c.operation != opHold || !c.done {
+	if c.operation != client.OperationHold || !c.done {
 		return
 	}
 	l.mu.Lock()
@@ -259,45 +276,40 @@ func (l *load) takeEscrow(r *rand.Rand) *escrow {
 }
 
 // repeat sends a call that was done before. It must get the same answer.
-func (l *load) repeat(c *call, r *rand.Rand) {
-	l.attempt("repeat of "+c.String(), r, func(address string, limit time.Duration) bool {
-		got := l.w.post(address, c.path(), l.token, c.key, c.body(), limit)
-		if got.status == 0 || got.status == http.StatusServiceUnavailable {
-			return false
-		}
-		isSame := got.isDone() && got.replayed && bytes.Equal(got.raw, c.raw)
-		if !isSame && !l.lossy {
-			l.w.journal.violate("repeat of %s: got %d (replayed: %t) %s\nwant %s", c, got.status, got.replayed, got.raw, c.raw)
-		}
-		return true
-	})
+func (l *load) repeat(c *call) {
+	got, err := l.ledger.Do(l.ctx, c.request())
+	if hasNoAnswer(err) {
+		l.reportNoAnswer("repeat of "+c.String(), err)
+		return
+	}
+	want := c.receipt
+	want.Replayed = true
+	isSame := err == nil && reflect.DeepEqual(got, want)
+	if !isSame && !l.lossy {
+		l.w.journal.violate("repeat of %s: got %+v, error %v, want %+v", c, got, err, want)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.repeats++
 }
 
-// reuse sends another request with the key of a call that was done before. It must be refused.
-func (l *load) reuse(c *call, r *rand.Rand) {
-	other := c.body()
-	other["amount"] = c.amount + 1
-	l.attempt("reuse of "+c.key, r, func(address string, limit time.Duration) bool {
-		got := l.w.post(address, c.path(), l.token, c.key, other, limit)
-		if got.status == 0 || got.status == http.StatusServiceUnavailable {
-			return false
-		}
-		if got.problemCode() != "idempotency_key_reused" {
-			l.w.journal.violate("another request with the key of %s: got %d %.300s", c, got.status, got.raw)
-		}
-		return true
-	})
+// reuse sends another request with the key of a credit that was done before. It must be refused.
+func (l *load) reuse(c *call) {
+	other := *c
+	other.amount++
+	_, err := l.ledger.Do(l.ctx, other.request())
+	switch {
+	case hasNoAnswer(err):
+		l.reportNoAnswer("reuse of "+c.key, err)
+	case !errors.Is(err, client.ErrIdempotencyKeyReused):
+		l.w.journal.violate("another request with the key of %s: got %v", c, err)
+	}
 }
 
 // readCore reads a balance from a core.
 func (l *load) readCore(account string, core *program) {
-	got := &read{account: account, source: core.name, began: l.since()}
-	status, body := l.w.get("http://"+core.public+"/v1/accounts/"+account+"/balance", l.token, 5*time.Second)
-	got.ended = l.since()
-	if !l.decodeBalance(got, status, body) {
+	got, ok := l.readBalance(account, core)
+	if !ok {
 		return
 	}
 	l.mu.Lock()
@@ -305,37 +317,29 @@ func (l *load) readCore(account string, core *program) {
 	l.reads = append(l.reads, got)
 }
 
-func (l *load) decodeBalance(got *read, status int, body []byte) bool {
+// readBalance reads a balance from a core or a gateway, in one attempt. ok is false if there was no
+// answer.
+func (l *load) readBalance(account string, p *program) (got *read, ok bool) {
+	got = &read{account: account, source: p.name, began: l.since()}
+	balance, err := l.once[p].Balance(l.ctx, account)
+	got.ended = l.since()
+	got.balance = balance
 	switch {
-	case status == 0 || status == http.StatusServiceUnavailable:
-		return false
-	case status == http.StatusNotFound && l.lossy:
-		return false
-	case status != http.StatusOK:
-		l.w.journal.violate("balance of %s at %s: got %d %.300s", got.account, got.source, status, body)
-		return false
+	case err == nil:
+		return got, true
+	case hasNoAnswer(err):
+	case errors.Is(err, client.ErrAccountNotFound) && l.lossy:
+	default:
+		l.w.journal.violate("balance of %s at %s: %v", account, p.name, err)
 	}
-	err := json.Unmarshal(body, &got.balance)
-	if err != nil {
-		l.w.journal.violate("balance of %s at %s: %v in %.300s", got.account, got.source, err, body)
-		return false
-	}
-	return true
+	return nil, false
 }
 
-// credit credits an account at one core, without a proxy, and returns the seq. It is for probes.
+// credit credits an account at one core in one attempt, without a proxy, and returns the seq. It is
+// for probes.
 func (l *load) credit(ctx context.Context, core *program, account, key string) (seq int64, ok bool) {
-	limit := 3 * time.Second
-	deadline, found := ctx.Deadline()
-	if found {
-		limit = min(limit, time.Until(deadline))
-	}
-	c := &call{operation: opCredit, key: key, account: account, amount: 1}
-	got := l.w.post(core.http, c.path(), l.token, c.key, c.body(), limit)
-	if !got.isDone() {
-		return 0, false
-	}
-	err := json.Unmarshal(got.raw, &c.receipt)
-	b, hasBalance := c.receipt.find(account)
+	c := call{operation: client.OperationCredit, key: key, account: account, amount: 1}
+	receipt, err := l.direct[core].Do(ctx, c.request())
+	b, hasBalance := receipt.BalanceOf(account)
 	return b.Seq, err == nil && hasBalance
 }

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redroomrewards/realtime/pkg/client"
 )
 
 // modelBench is a ledger of one user with three operations, and what its clients know about it. Each test
@@ -33,15 +35,15 @@ func newBench(t *testing.T) *modelBench {
 	b.add(t, "c2", `{"eventType":"wallet.escrow_held","transactionId":"t2","correlationId":"k2","escrowId":"e1","amount":20}`)
 	b.add(t, "c3", `{"eventType":"wallet.balance_updated","transactionId":"t2","correlationId":"k2","balanceState":"available","balanceBefore":50,"balanceAfter":30,"changeAmount":-20}`)
 	b.add(t, "c4", `{"eventType":"wallet.balance_updated","transactionId":"t2","correlationId":"k2","balanceState":"escrow","balanceBefore":0,"balanceAfter":20,"changeAmount":20}`)
-	b.credit = &call{operation: opCredit, key: "k1", account: benchUser, amount: 50, done: true, began: 1, ended: 2}
-	b.credit.receipt = receipt{TransactionID: "t1", Balances: []balance{{Account: benchUser, AvailableBalance: 50, Seq: 1, Chain: "c1"}}}
-	b.hold = &call{operation: opHold, key: "k2", account: benchUser, amount: 20, done: true, began: 3, ended: 4}
-	b.hold.receipt = receipt{TransactionID: "t2", EscrowID: "e1", Balances: []balance{{Account: benchUser, AvailableBalance: 30, EscrowBalance: 20, Seq: 4, Chain: "c4"}}}
-	b.refused = &call{operation: opDebit, key: "k3", account: benchUser, amount: 99, code: "insufficient_funds", began: 5, ended: 6}
+	b.credit = &call{operation: client.OperationCredit, key: "k1", account: benchUser, amount: 50, done: true, began: 1, ended: 2}
+	b.credit.receipt = client.Receipt{TransactionID: "t1", Balances: []client.Balance{{Account: benchUser, Available: 50, Seq: 1, Chain: "c1"}}}
+	b.hold = &call{operation: client.OperationHold, key: "k2", account: benchUser, amount: 20, done: true, began: 3, ended: 4}
+	b.hold.receipt = client.Receipt{TransactionID: "t2", EscrowID: "e1", Balances: []client.Balance{{Account: benchUser, Available: 30, Escrow: 20, Seq: 4, Chain: "c4"}}}
+	b.refused = &call{operation: client.OperationDebit, key: "k3", account: benchUser, amount: 99, code: "insufficient_funds", began: 5, ended: 6}
 	b.load.users = []string{benchUser}
 	b.load.calls = []*call{b.credit, b.hold, b.refused}
 	b.viewer = &viewer{w: b.load.w, load: b.load, name: "viewer", accounts: []string{benchUser}, states: map[string]*viewerState{}, gateway: &program{}}
-	b.viewer.handleFrame([]byte(`{"op":"subscribed","sub":"wallet","accounts":[{"account":"user:u","seq":1,"chain":"c1","snapshot":{"account":"user:u","availableBalance":50,"seq":1,"chain":"c1"}}]}`))
+	b.viewer.handleFrame([]byte(`{"op":"subscribed","sub":"wallet","accounts":[{"account":"user:u","seq":1,"chain":"c1","snapshot":{"account":"user:u","accountType":"user","availableBalance":50,"escrowBalance":0,"seq":1,"chain":"c1"}}]}`))
 	return b
 }
 
@@ -72,7 +74,7 @@ func TestChecksAcceptWhatIsRight(t *testing.T) {
 	b := newBench(t)
 	b.show(
 		`{"op":"event","sub":"wallet","account":"user:u","seq":2,"chain":"c2","event":{"eventType":"wallet.escrow_held"}}`,
-		`{"op":"resync","sub":"wallet","account":"user:u","seq":4,"chain":"c4","reason":"history_unavailable","snapshot":{"account":"user:u","availableBalance":30,"escrowBalance":20,"seq":4,"chain":"c4"}}`,
+		`{"op":"resync","sub":"wallet","account":"user:u","seq":4,"chain":"c4","reason":"history_unavailable","snapshot":{"account":"user:u","accountType":"user","availableBalance":30,"escrowBalance":20,"seq":4,"chain":"c4"}}`,
 	)
 	b.load.reads = []*read{{account: benchUser, began: 2, ended: 3, balance: b.credit.receipt.Balances[0]}}
 	b.check()
@@ -102,7 +104,7 @@ func TestChecksFindWhatIsWrong(t *testing.T) {
 		{"a refusal without a reason", func(b *modelBench) { b.refused.code = "escrow_not_found" }, "want one of"},
 		{"a refusal of what was possible", func(b *modelBench) { b.refused.amount = 10 }, "not linearizable"},
 		{"a balance that never was", func(b *modelBench) {
-			b.load.gatewayReads = []*read{{account: benchUser, balance: balance{Seq: 1, Chain: "c1", AvailableBalance: 7}}}
+			b.load.gatewayReads = []*read{{account: benchUser, balance: client.Balance{Seq: 1, Chain: "c1", Available: 7}}}
 		}, "which the ledger never had"},
 		{"a balance that was over", func(b *modelBench) {
 			b.load.reads = []*read{{account: benchUser, began: 5, ended: 6, balance: b.credit.receipt.Balances[0]}}
@@ -111,13 +113,13 @@ func TestChecksFindWhatIsWrong(t *testing.T) {
 		{"an event that came again", func(b *modelBench) { b.show(`{"op":"event","account":"user:u","seq":1,"chain":"c1","event":{}}`) }, "got event 1"},
 		{"an event of another history", func(b *modelBench) { b.show(`{"op":"event","account":"user:u","seq":2,"chain":"c9","event":{}}`) }, "was shown"},
 		{"a resync that goes back", func(b *modelBench) {
-			b.show(`{"op":"resync","account":"user:u","seq":0,"chain":"0000000000000000","reason":"history_unavailable","snapshot":{"account":"user:u","chain":"0000000000000000"}}`)
+			b.show(`{"op":"resync","account":"user:u","seq":0,"chain":"0000000000000000","reason":"history_unavailable","snapshot":{"account":"user:u","accountType":"user","availableBalance":0,"escrowBalance":0,"chain":"0000000000000000"}}`)
 		}, "back to seq 0"},
 		{"a change of the history", func(b *modelBench) {
-			b.show(`{"op":"resync","account":"user:u","seq":1,"chain":"c1","reason":"history_changed","snapshot":{"account":"user:u","availableBalance":50,"seq":1,"chain":"c1"}}`)
+			b.show(`{"op":"resync","account":"user:u","seq":1,"chain":"c1","reason":"history_changed","snapshot":{"account":"user:u","accountType":"user","availableBalance":50,"escrowBalance":0,"seq":1,"chain":"c1"}}`)
 		}, "has lost nothing"},
 		{"a wrong snapshot", func(b *modelBench) {
-			b.show(`{"op":"resync","account":"user:u","seq":4,"chain":"c4","reason":"history_unavailable","snapshot":{"account":"user:u","availableBalance":31,"escrowBalance":20,"seq":4,"chain":"c4"}}`)
+			b.show(`{"op":"resync","account":"user:u","seq":4,"chain":"c4","reason":"history_unavailable","snapshot":{"account":"user:u","accountType":"user","availableBalance":31,"escrowBalance":20,"seq":4,"chain":"c4"}}`)
 		}, "was shown"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -132,7 +134,7 @@ func TestChecksFindWhatIsWrong(t *testing.T) {
 }
 
 func doneCall(key, transaction string) *call {
-	return &call{operation: opCredit, key: key, account: benchUser, amount: 1, done: true, receipt: receipt{TransactionID: transaction}}
+	return &call{operation: client.OperationCredit, key: key, account: benchUser, amount: 1, done: true, receipt: client.Receipt{TransactionID: transaction}}
 }
 
 // An escrow is closed once, and two holds of the last points cannot both succeed.

@@ -3,6 +3,8 @@ package chaos
 import (
 	"slices"
 	"strings"
+
+	"github.com/redroomrewards/realtime/pkg/client"
 )
 
 // expiryReason is the reason of a refund that the core does itself.
@@ -47,20 +49,20 @@ func (c *call) expectedChanges() map[string]int64 {
 	held := c.account + " escrow"
 	earned := c.model + " earned"
 	switch c.operation {
-	case opCredit, opDebit:
+	case client.OperationCredit, client.OperationDebit:
 		state := available
 		if strings.HasPrefix(c.account, "model:") {
 			state = c.account + " earned"
 		}
-		if c.operation == opDebit {
+		if c.operation == client.OperationDebit {
 			return map[string]int64{state: -c.amount}
 		}
 		return map[string]int64{state: c.amount}
-	case opHold:
+	case client.OperationHold:
 		return map[string]int64{available: -c.amount, held: c.amount}
-	case opSettle:
+	case client.OperationSettle:
 		return map[string]int64{held: -c.amount, earned: c.amount}
-	case opRefund:
+	case client.OperationRefund:
 		return map[string]int64{held: -c.amount, available: c.amount}
 	}
 	return map[string]int64{held: -c.amount - c.settled, available: c.amount, earned: c.settled}
@@ -69,9 +71,9 @@ func (c *call) expectedChanges() map[string]int64 {
 // eventCount returns how many events the call makes for an account.
 func (c *call) eventCount(account string) int {
 	switch {
-	case c.operation == opCredit || c.operation == opDebit:
+	case c.operation == client.OperationCredit || c.operation == client.OperationDebit:
 		return 1
-	case account == c.model || c.operation == opSettle:
+	case account == c.model || c.operation == client.OperationSettle:
 		return 2
 	}
 	return 3
@@ -116,7 +118,7 @@ func (l *load) checkExpiry(tx *transaction, count int) {
 		l.w.journal.violate("the escrow %s expired twice; the second transaction is %s", tx.escrow, tx.id)
 	}
 	for _, c := range l.calls {
-		if c.operation == opHold && c.receipt.EscrowID == tx.escrow && c.expires == 0 {
+		if c.operation == client.OperationHold && c.receipt.EscrowID == tx.escrow && c.expires == 0 {
 			l.w.journal.violate("the transaction %s is the expiry of an escrow that does not expire: %s", tx.id, c)
 		}
 	}
@@ -179,15 +181,15 @@ func (l *load) checkAnswer(c *call, tx *transaction, histories map[string]*histo
 func (l *load) checkRefusal(c *call) {
 	possible := []string{"escrow_already_processed"}
 	switch {
-	case c.operation == opCredit:
+	case c.operation == client.OperationCredit:
 		possible = nil
 	case c.amount == 0:
 		possible = []string{"invalid_request"}
-	case c.operation == opDebit || c.operation == opHold:
+	case c.operation == client.OperationDebit || c.operation == client.OperationHold:
 		possible = []string{"insufficient_funds"}
-	case c.operation == opRefund && c.escrow.amount == 1:
+	case c.operation == client.OperationRefund && c.escrow.amount == 1:
 		possible = []string{"escrow_not_found"} // impossibleCall made the id up
-	case c.operation == opRefund && c.amount != c.escrow.amount:
+	case c.operation == client.OperationRefund && c.amount != c.escrow.amount:
 		possible = []string{"amount_mismatch", "escrow_already_processed"}
 	}
 	if l.lossy {

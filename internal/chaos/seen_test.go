@@ -3,7 +3,6 @@ package chaos
 import (
 	"fmt"
 	"sync"
-	"time"
 )
 
 // seenBalances remembers the newest event of each account that a gateway has delivered to a client.
@@ -39,10 +38,8 @@ func (s *seenBalances) newest(p *program, starts int, account string) int64 {
 func (l *load) readGateway(account string, p *program) {
 	starts := p.startCount()
 	atLeast := l.seen.newest(p, starts, account)
-	got := &read{account: account, source: p.name, began: l.since()}
-	status, body := l.w.get("http://"+p.public+"/v1/accounts/"+account+"/balance", l.token, 5*time.Second)
-	got.ended = l.since()
-	if !l.decodeBalance(got, status, body) {
+	got, ok := l.readBalance(account, p)
+	if !ok {
 		return
 	}
 	if got.balance.Seq < atLeast && !l.lossy && p.startCount() == starts {

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/redroomrewards/realtime/pkg/client"
 )
 
 // position is a seq of an account with its chain.
@@ -72,7 +74,7 @@ type frame struct {
 	Seq      int64               `json:"seq"`
 	Chain    string              `json:"chain"`
 	Event    json.RawMessage     `json:"event"`
-	Snapshot *balance            `json:"snapshot"`
+	Snapshot *client.Balance     `json:"snapshot"`
 	Reason   string              `json:"reason"`
 	Code     json.RawMessage     `json:"code"`
 	Message  string              `json:"message"`
@@ -80,11 +82,11 @@ type frame struct {
 }
 
 type subscribedAccount struct {
-	Account   string   `json:"account"`
-	Seq       int64    `json:"seq"`
-	Chain     string   `json:"chain"`
-	Recovered bool     `json:"recovered"`
-	Snapshot  *balance `json:"snapshot"`
+	Account   string          `json:"account"`
+	Seq       int64           `json:"seq"`
+	Chain     string          `json:"chain"`
+	Recovered bool            `json:"recovered"`
+	Snapshot  *client.Balance `json:"snapshot"`
 }
 
 // startViewer starts a viewer and returns when it has a state of each account.
@@ -227,15 +229,15 @@ func (v *viewer) handleResync(f *frame) {
 }
 
 // setState replaces the state of an account by a snapshot.
-func (v *viewer) setState(s *viewerState, b *balance, seq int64, chain string) {
+func (v *viewer) setState(s *viewerState, b *client.Balance, seq int64, chain string) {
 	if b.Seq != seq || b.Chain != chain {
 		v.violate("%s: the snapshot is at seq %d, chain %s; the frame says seq %d, chain %s", b.Account, b.Seq, b.Chain, seq, chain)
 	}
 	s.position = position{seq, chain}
 	s.balances = map[string]int64{
-		"available": b.AvailableBalance,
-		"escrow":    b.EscrowBalance,
-		"earned":    b.EarnedBalance,
+		"available": b.Available,
+		"escrow":    b.Escrow,
+		"earned":    b.Earned,
 	}
 	s.shown = append(s.shown, shownState{s.position, s.balanceList(), true, s.changes})
 	v.load.seen.add(v.gateway, v.starts, b.Account, seq)

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/redroomrewards/realtime/pkg/client"
 )
 
 // workerInterval is the shortest time between two operations of a worker.
@@ -47,7 +49,7 @@ func (wk *worker) step() {
 		}
 		l.resolveBatch(calls, wk.rand)
 	case n < 72 && len(wk.own) > 0:
-		l.repeat(wk.own[wk.rand.IntN(len(wk.own))], wk.rand)
+		l.repeat(wk.own[wk.rand.IntN(len(wk.own))])
 	case n < 74 && len(wk.own) > 0:
 		wk.reuseCredit()
 	case n < 82:
@@ -69,8 +71,8 @@ func (wk *worker) single(c *call) {
 // reuseCredit reuses the key of a credit, if the worker has done one lately.
 func (wk *worker) reuseCredit() {
 	c := wk.own[wk.rand.IntN(len(wk.own))]
-	if c.operation == opCredit && !wk.load.lossy {
-		wk.load.reuse(c, wk.rand)
+	if c.operation == client.OperationCredit && !wk.load.lossy {
+		wk.load.reuse(c)
 	}
 }
 
@@ -96,13 +98,13 @@ func (wk *worker) randomCall() *call {
 		c.amount = e.amount
 		wk.closeEscrow(c)
 	case n < 2:
-		c.operation = opCredit
+		c.operation = client.OperationCredit
 		c.account = wk.pick(l.accounts())
 	case n < 4:
-		c.operation = opDebit
+		c.operation = client.OperationDebit
 		c.account = wk.pick(l.accounts())
 	default:
-		c.operation = opHold
+		c.operation = client.OperationHold
 		c.account = wk.pick(l.users)
 		c.amount++ // so that it can be settled in part
 		if wk.rand.IntN(4) == 0 {
@@ -116,12 +118,12 @@ func (wk *worker) randomCall() *call {
 func (wk *worker) closeEscrow(c *call) {
 	switch wk.rand.IntN(3) {
 	case 0:
-		c.operation = opSettle
+		c.operation = client.OperationSettle
 		c.model = wk.pick(wk.load.models)
 	case 1:
-		c.operation = opRefund
+		c.operation = client.OperationRefund
 	default:
-		c.operation = opPartialSettle
+		c.operation = client.OperationPartialSettle
 		c.model = wk.pick(wk.load.models)
 		c.amount = 1 + wk.rand.Int64N(c.escrow.amount-1)
 		c.settled = c.escrow.amount - c.amount
@@ -139,21 +141,21 @@ func (wk *worker) impossibleCall() *call {
 	}
 	switch {
 	case e != nil:
-		c.operation = opRefund
+		c.operation = client.OperationRefund
 		c.escrow = e
 		c.account = e.user
 		c.amount = e.amount + 1
 		l.returnEscrow(e)
 	case n == 1:
-		c.operation = opRefund
+		c.operation = client.OperationRefund
 		c.escrow = &escrow{id: wk.unknownID(), user: l.users[0], amount: 1}
 		c.account = l.users[0]
 	case n == 2:
-		c.operation = opDebit
+		c.operation = client.OperationDebit
 		c.account = wk.pick(l.accounts())
 		c.amount = 0
 	default:
-		c.operation = opDebit
+		c.operation = client.OperationDebit
 		c.account = wk.pick(l.accounts())
 		c.amount = 1 << 50
 	}
