@@ -110,33 +110,37 @@ func selectNamed(all []script.Scenario, parts []string) []script.Scenario {
 	return selected
 }
 
-// selectListed returns the scenarios that apply to a client. The file must list every scenario
-// under "applies", or under "rest" with the reason.
+// selectListed returns the scenarios that apply to a client. The file must list every scenario, under
+// "applies" or under "rest" with a reason.
 func selectListed(all []script.Scenario, file string) ([]script.Scenario, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
 	var list struct {
-		Applies []string          `json:"applies"`
-		Rest    map[string]string `json:"rest"`
+		Applies []string            `json:"applies"`
+		Rest    map[string][]string `json:"rest"` // names by reason
 	}
 	if err := json.Unmarshal(text, &list); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
+	listed := slices.Clone(list.Applies)
+	for _, names := range list.Rest {
+		listed = append(listed, names...)
+	}
 	var selected []script.Scenario
 	for _, s := range all {
-		reason, left := list.Rest[s.Name]
-		applies := slices.Contains(list.Applies, s.Name)
-		if applies == (left && reason != "") {
-			return nil, fmt.Errorf("%s must have %q either in applies or with a reason in rest", file, s.Name)
+		i := slices.Index(listed, s.Name)
+		if i < 0 {
+			return nil, fmt.Errorf("%s must list %q, in applies or in rest with the reason", file, s.Name)
 		}
-		if applies {
+		listed = slices.Delete(listed, i, i+1)
+		if slices.Contains(list.Applies, s.Name) {
 			selected = append(selected, s)
 		}
 	}
-	if len(all) != len(list.Applies)+len(list.Rest) {
-		return nil, fmt.Errorf("%s must have only names of scenarios", file)
+	if len(listed) > 0 {
+		return nil, fmt.Errorf("%s must list each scenario once and nothing else: %q", file, listed)
 	}
 	return selected, nil
 }
