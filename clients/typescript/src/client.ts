@@ -1,5 +1,6 @@
 import { fromSnapshot } from "./balance.ts";
 import { Balances } from "./balances.ts";
+import { chooseTransport } from "./choose.ts";
 import { systemClock } from "./clock.ts";
 import { Connection } from "./connection.ts";
 import { RealtimeError } from "./errors.ts";
@@ -7,6 +8,7 @@ import type { EventFrame, ResyncFrame } from "./protocol.ts";
 import { Subscription } from "./subscription.ts";
 import { Subscriptions } from "./subscriptions.ts";
 import type { Client, ClientOptions, ConnectionState, EventFilter, EventHandlers } from "./types.ts";
+import { watchPage } from "./wake.ts";
 import { openWebSocket } from "./websocket.ts";
 
 /**
@@ -25,11 +27,12 @@ export function createClient(options: ClientOptions): Client {
   };
 
   const listeners = new Set<{ listener: (state: ConnectionState) => void }>();
+  const transports = chooseTransport(openWebSocket, options, clock);
   const connection = new Connection({
     url,
     getToken,
     clock,
-    open: openWebSocket,
+    open: transports.open,
     use: { WebSocket: options.WebSocket, fetch: options.fetch },
     report,
     changed(state) {
@@ -57,6 +60,15 @@ export function createClient(options: ClientOptions): Client {
     send: (frame) => connection.send(frame),
     report,
   });
+  const unwatchPage = watchPage({
+    online() {
+      transports.reset();
+      connection.wake();
+    },
+    offline: () => connection.offline(),
+    wake: () => connection.wake(),
+    pause: () => connection.pause(),
+  });
   const balances = new Balances({ clock, subscriptions, storage, report });
 
   return {
@@ -83,6 +95,7 @@ export function createClient(options: ClientOptions): Client {
     close() {
       const { state } = connection;
       if (state.name === "closed" && state.reason === "closed") return;
+      unwatchPage();
       balances.flush();
       connection.end("closed");
     },

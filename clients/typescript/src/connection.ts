@@ -5,11 +5,15 @@ import type { ClientFrame, ServerFrame } from "./protocol.ts";
 import { TokenSource } from "./tokens.ts";
 import type { OpenTransport, Transport, TransportEnd, TransportUse } from "./transport.ts";
 import type { ClosedReason, ConnectionState, GetToken, TokenReason } from "./types.ts";
+import { isOffline } from "./wake.ts";
 import { Watchdog } from "./watchdog.ts";
 import { ABNORMAL } from "./websocket.ts";
 
 /** The time from the token to the gateway's welcome, in milliseconds. */
 const CONNECT_TIMEOUT = 15_000;
+
+/** The time between two attempts while the browser says that there is no network. */
+const OFFLINE_PAUSE = 20_000;
 
 /** The longest pause that a gateway may ask for. setTimeout cannot wait for more than 24 days. */
 const LONGEST_PAUSE = 3_600_000;
@@ -77,8 +81,24 @@ export class Connection {
    * asked for it, and checks whether the live connection still works.
    */
   wake(): void {
+    const { name } = this.state;
+    if (name === "live") this.#watchdog.check();
+    const isAsked = this.#setup.clock.now() < this.#notBefore;
+    if (name === "waiting" && !isAsked && !isOffline()) this.#connect();
+  }
+
+  /** The browser says that there is no network. It may be wrong: a live connection is checked. */
+  offline(): void {
     if (this.state.name === "live") this.#watchdog.check();
-    if (this.state.name === "waiting" && this.#setup.clock.now() >= this.#notBefore) this.#connect();
+    if (this.state.name === "waiting") this.#retry(this.state.error!, 0);
+  }
+
+  /** The browser stops the page: ends the connection until the page wakes. */
+  pause(): void {
+    const { name } = this.state;
+    if (name !== "live" && name !== "connecting") return;
+    this.#reported = "paused"; // nothing is wrong
+    this.#retry(new RealtimeError("paused", "The browser has stopped the page."), 0);
   }
 
   /** Ends the connection and begins again with another user's tokens. */
@@ -219,7 +239,11 @@ export class Connection {
     this.#disconnect();
     const now = clock.now();
     const isAsked = this.#notBefore > now;
-    const delay = isAsked ? this.#notBefore - now : retryAfterMs + this.#backoff.fail();
+    let delay = isAsked ? this.#notBefore - now : retryAfterMs + this.#backoff.fail();
+    if (isOffline()) {
+      delay = Math.max(delay, OFFLINE_PAUSE);
+      error = new RealtimeError("offline", "The browser says that there is no network.");
+    }
     if (retryAfterMs > 0) this.#notBefore = now + delay;
     this.#timer = clock.setTimeout(() => this.#connect(), delay);
     this.#reportOnce(error);

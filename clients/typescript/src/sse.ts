@@ -1,6 +1,7 @@
 import type { Clock } from "./clock.ts";
 import { parseEventStream } from "./eventstream.ts";
 import type { OpenTransport } from "./transport.ts";
+import { tryBack } from "./tryback.ts";
 
 /** How long the gateway may take to answer a request, in milliseconds. */
 const answerMs = 15_000;
@@ -184,6 +185,10 @@ export const eventStreams = (clock: Clock): OpenTransport => (url, events, use) 
     close: (code = 1000, reason = "") => end(code, reason),
   };
 };
+
+/** Returns what opens event streams, and leaves them when a WebSocket can be opened again. */
+export const openEvents = (openSocket: OpenTransport, clock: Clock): OpenTransport =>
+  tryBack(eventStreams(clock), openSocket, clock);
 
 /** Returns the URL of the stream of a subscription. `url` is the socket's. */
 function streamURL(url: string, frame: any = {}): string {

@@ -1,5 +1,5 @@
 import type { Clock } from "./clock.ts";
-import { reconnectNow } from "./fallback.ts";
+import { reconnectNow } from "./reconnect.ts";
 import { type Shared, shareTransport } from "./share.ts";
 import type { OpenTransport, TransportEnd } from "./transport.ts";
 

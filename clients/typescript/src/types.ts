@@ -31,7 +31,10 @@ export interface ClientOptions {
   getToken: GetToken;
   /** Replaces the global WebSocket, for platforms without one. */
   WebSocket?: WebSocketConstructor;
-  /** Replaces the global fetch, for platforms without one. */
+  /**
+   * Replaces the global fetch. Server-sent events stand in where WebSockets fail: in browsers, and
+   * elsewhere if there is this fetch. It must be able to stream.
+   */
   fetch?: typeof fetch;
   /** Keeps balances and positions, so that a reload resumes instead of asking for snapshots. */
   storage?: BalanceStorage;

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 import { fallBack, type Fallback } from "../src/fallback.ts";
 import type { Transport } from "../src/transport.ts";
+import { tryBack } from "../src/tryback.ts";
 import { ManualClock } from "./support/manualclock.ts";
 import { type Scripted, scriptTransports, Seen } from "./support/scripted.ts";
 
@@ -18,7 +19,7 @@ beforeEach(() => {
   clock = new ManualClock();
   sockets = scriptTransports();
   streams = scriptTransports();
-  fallback = fallBack(sockets.open, streams.open, clock);
+  fallback = fallBack(sockets.open, tryBack(streams.open, sockets.open, clock));
 });
 
 function connect(): void {
@@ -85,7 +86,7 @@ test("fallback: a socket is tried after five minutes, and taken when it opens", 
   clock.advance(5.1 * minute);
   const attempt = await sockets.opened.take();
   attempt.events.open();
-  assert.equal(attempt.ended!.code, 1000);
+  assert.ok(attempt.ended);
   assert.equal(stream.ended!.code, 1012);
   assert.equal((await seen.frames.take()).op, "welcome");
   const { op, afterMs } = await seen.frames.take();
@@ -96,23 +97,42 @@ test("fallback: a socket is tried after five minutes, and taken when it opens", 
   assert.equal(sockets.opened.size, 1);
 });
 
-test("fallback: tryBack tries a socket at once, one at a time", async () => {
+test("fallback: a stream that ends is followed by a stream", async () => {
   const stream = await connectByEvents();
   stream.receive({ op: "welcome" });
-  fallback.tryBack();
-  fallback.tryBack();
-  assert.equal(sockets.opened.size, 1);
-  const attempt = await sockets.opened.take();
-  transport.close();
-  assert.ok(attempt.ended);
-  assert.ok(stream.ended);
-  assert.equal(clock.waiting, 0);
+  stream.close(1006);
+  connect();
+  assert.equal(streams.opened.size, 1);
 });
 
-test("fallback: tryBack without a connection forgets the failures", async () => {
+test("fallback: a socket is tried when the network is back, one at a time", async () => {
+  const page = new EventTarget();
+  Object.assign(globalThis, {
+    addEventListener: page.addEventListener.bind(page),
+    removeEventListener: page.removeEventListener.bind(page),
+  });
+  try {
+    const stream = await connectByEvents();
+    stream.receive({ op: "welcome" });
+    page.dispatchEvent(new Event("online"));
+    page.dispatchEvent(new Event("online"));
+    assert.equal(sockets.opened.size, 1);
+    const attempt = await sockets.opened.take();
+    transport.close();
+    assert.ok(attempt.ended);
+    assert.ok(stream.ended);
+    assert.equal(clock.waiting, 0);
+    page.dispatchEvent(new Event("online"));
+    assert.equal(sockets.opened.size, 0);
+  } finally {
+    Object.assign(globalThis, { addEventListener: undefined, removeEventListener: undefined });
+  }
+});
+
+test("fallback: reset forgets the failures", async () => {
   await failSocket();
   await failSocket();
-  fallback.tryBack();
+  fallback.reset();
   connect();
   assert.equal(sockets.opened.size, 1);
 });
