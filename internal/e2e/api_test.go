@@ -1,228 +1,152 @@
 package e2e
 
 import (
-	"bytes"
+	"cmp"
 	"context"
-	"encoding/json"
-	"fmt"
+	"errors"
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/redroomrewards/realtime/internal/auth"
+	"github.com/redroomrewards/realtime/pkg/client"
 )
 
 // object is a JSON object of the wire contract, decoded without the types of the programs.
 type object = map[string]any
 
-// write is the request for one operation. A retry sends the same one.
-type write struct {
-	path string
-	key  string
-	body object
+// isRefused reports whether the core has refused an operation because of an outage or of overload.
+func isRefused(err error) bool {
+	return errors.Is(err, client.ErrUnavailable) || errors.Is(err, client.ErrOverloaded)
 }
 
-// answer is the response to a write.
-type answer struct {
-	status   int
-	code     string // of a problem
-	replayed bool
-	receipt  receipt
-	at       time.Time
-	duration time.Duration
+// hasAnswer reports whether the core has answered. A refusal is an answer.
+func hasAnswer(err error) bool {
+	var problem *client.Problem
+	return err == nil || errors.As(err, &problem)
 }
 
-type receipt struct {
-	TransactionID string    `json:"transactionId"`
-	EscrowID      string    `json:"escrowId"`
-	Timestamp     string    `json:"timestamp"`
-	Balances      []balance `json:"balances"`
-}
-
-type balance struct {
-	Account          string `json:"account"`
-	AvailableBalance int64  `json:"availableBalance"`
-	EscrowBalance    int64  `json:"escrowBalance"`
-	EarnedBalance    int64  `json:"earnedBalance"`
-	Seq              int64  `json:"seq"`
-	Chain            string `json:"chain"`
-}
-
-func (a answer) isDone() bool {
-	return a.status == http.StatusOK || a.status == http.StatusCreated
-}
-
-// isRefused reports whether the core has refused the write because of an outage or of overload.
-func (a answer) isRefused() bool {
-	return a.status == http.StatusServiceUnavailable && (a.code == "unavailable" || a.code == "overloaded")
-}
-
-// api calls one core.
+// api calls one core. Each call is one attempt, so that a test sees every answer.
 type api struct {
-	w       *world
-	base    string
-	token   string
-	timeout time.Duration
+	*client.Ledger
+	w *world
 }
 
 func (w *world) newAPI(s *server) *api {
 	w.Helper()
+	return w.newAPIWith(s, w.http)
+}
+
+func (w *world) newAPIWith(s *server, httpClient *http.Client) *api {
+	w.Helper()
 	token := w.signToken("e2e", nil, auth.ScopeCredit, auth.ScopeDebit, auth.ScopeHold, auth.ScopeSettle, auth.ScopeRead)
-	return &api{w: w, base: s.baseURL(), token: token, timeout: patience}
+	ledger, err := client.NewLedger(s.baseURL(), client.LedgerConfig{
+		Token:          client.StaticToken(token),
+		HTTPClient:     httpClient,
+		AttemptTimeout: patience,
+		RetryFor:       -1,
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return &api{Ledger: ledger, w: w}
 }
 
 func newKey() string { return uuid.NewString() }
 
-func newWrite(path string, body object) write {
-	return write{path: path, key: newKey(), body: body}
-}
-
-func newCredit(account string, amount int64) write {
-	return newWrite("/v1/accounts/"+account+"/credits", object{
-		"amount": amount,
-		"reason": "promotional_award",
-	})
-}
-
-func newDebit(account string, amount int64, reason string) write {
-	return newWrite("/v1/accounts/"+account+"/debits", object{
-		"amount": amount,
-		"reason": reason,
-	})
-}
-
-func newHold(user string, amount int64) write {
-	return newWrite("/v1/accounts/"+user+"/holds", object{
-		"amount":      amount,
-		"reason":      "chip_menu_purchase",
-		"queueItemId": "q1",
-		"featureType": "chip_menu",
-	})
-}
-
-func newSettle(escrow, model string, amount int64) write {
-	return newWrite("/v1/escrows/"+escrow+"/settle", object{
-		"modelId":     model,
-		"amount":      amount,
-		"reason":      "performance_completed",
-		"queueItemId": "q1",
-	})
-}
-
-func newRefund(escrow string, amount int64) write {
-	return newWrite("/v1/escrows/"+escrow+"/refund", object{
-		"amount":      amount,
-		"reason":      "performance_abandoned",
-		"queueItemId": "q1",
-	})
-}
-
-func newPartialSettle(escrow, model string, refunded, settled int64) write {
-	return newWrite("/v1/escrows/"+escrow+"/partial-settle", object{
-		"modelId":      model,
-		"refundAmount": refunded,
-		"settleAmount": settled,
-		"reason":       "partial_performance",
-		"queueItemId":  "q1",
-	})
-}
-
-// sendWrite sends the write once. It returns an error if no complete answer arrived.
-func (a *api) sendWrite(wr write) (answer, error) {
-	body, err := json.Marshal(wr.body)
-	if err != nil {
-		return answer{}, err
+func newCredit(account string, amount int64) client.Credit {
+	return client.Credit{
+		Account:        account,
+		Amount:         amount,
+		Reason:         "promotional_award",
+		IdempotencyKey: newKey(),
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), a.timeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.base+wr.path, bytes.NewReader(body))
-	if err != nil {
-		return answer{}, err
-	}
-	req.GetBody = nil // otherwise the HTTP client may retry, because of the Idempotency-Key
-	req.Header.Set("Authorization", "Bearer "+a.token)
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Idempotency-Key", wr.key)
-	start := time.Now()
-	resp, err := a.w.http.Do(req)
-	if err != nil {
-		return answer{}, err
-	}
-	defer resp.Body.Close()
-	received, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return answer{}, err
-	}
-	got := answer{
-		status:   resp.StatusCode,
-		replayed: resp.Header.Get("Idempotent-Replayed") == "true",
-		at:       time.Now(),
-		duration: time.Since(start),
-	}
-	err = got.decodeBody(received)
-	return got, err
 }
 
-// decodeBody decodes a receipt or a problem.
-func (a *answer) decodeBody(body []byte) error {
-	if a.isDone() {
-		return json.Unmarshal(body, &a.receipt)
+func newDebit(account string, amount int64, reason string) client.Debit {
+	return client.Debit{
+		Account:        account,
+		Amount:         amount,
+		Reason:         reason,
+		IdempotencyKey: newKey(),
 	}
-	var problem struct {
-		Code   string
-		Detail string
-	}
-	err := json.Unmarshal(body, &problem)
-	if err != nil || problem.Code == "" {
-		return fmt.Errorf("status %d: the body must be a problem: %.200s", a.status, body)
-	}
-	a.code = problem.Code
-	return nil
 }
 
-// mustDo sends the write and ends the test if it was not done.
-func (a *api) mustDo(wr write) answer {
+func newHold(user string, amount int64) client.Hold {
+	return client.Hold{
+		Account:        user,
+		Amount:         amount,
+		Reason:         "chip_menu_purchase",
+		QueueItemID:    "q1",
+		FeatureType:    "chip_menu",
+		IdempotencyKey: newKey(),
+	}
+}
+
+func newSettle(escrow, model string, amount int64) client.Settle {
+	return client.Settle{
+		EscrowID:       escrow,
+		ModelID:        model,
+		Amount:         amount,
+		Reason:         "performance_completed",
+		QueueItemID:    "q1",
+		IdempotencyKey: newKey(),
+	}
+}
+
+func newRefund(escrow string, amount int64) client.Refund {
+	return client.Refund{
+		EscrowID:       escrow,
+		Amount:         amount,
+		Reason:         "performance_abandoned",
+		QueueItemID:    "q1",
+		IdempotencyKey: newKey(),
+	}
+}
+
+func newPartialSettle(escrow, model string, refunded, settled int64) client.PartialSettle {
+	return client.PartialSettle{
+		EscrowID:       escrow,
+		ModelID:        model,
+		RefundAmount:   refunded,
+		SettleAmount:   settled,
+		Reason:         "partial_performance",
+		QueueItemID:    "q1",
+		IdempotencyKey: newKey(),
+	}
+}
+
+// sendOnce makes one attempt.
+func (a *api) sendOnce(op client.Operation) (client.Receipt, error) {
+	return a.Do(context.Background(), op) // workers also write after the end of the test's context
+}
+
+// mustDo makes one attempt and ends the test if the operation was not done.
+func (a *api) mustDo(op client.Operation) client.Receipt {
 	a.w.Helper()
-	got, err := a.sendWrite(wr)
+	receipt, err := a.sendOnce(op)
 	if err != nil {
-		a.w.Fatalf("POST %s: %v", wr.path, err)
+		a.w.Fatal(err)
 	}
-	if !got.isDone() {
-		a.w.Fatalf("POST %s: got status %d %s, want 200 or 201", wr.path, got.status, got.code)
-	}
-	return got
+	return receipt
 }
 
-// mustDoConcurrently sends n writes at once. Each of them must be done.
-func (a *api) mustDoConcurrently(n int, newWrite func() write) {
+// mustDoConcurrently does n operations at once.
+func (a *api) mustDoConcurrently(n int, newOperation func() client.Operation) {
 	a.w.Helper()
 	var wg sync.WaitGroup
 	for range n {
 		wg.Go(func() {
-			got, err := a.sendWrite(newWrite())
+			_, err := a.sendOnce(newOperation())
 			if err != nil {
-				a.w.Errorf("write: %v", err)
-			} else if !got.isDone() {
-				a.w.Errorf("write: got status %d %s, want 200 or 201", got.status, got.code)
+				a.w.Error(err)
 			}
 		})
 	}
 	wg.Wait()
-}
-
-// getJSON decodes the response to a GET, whose status must be 200.
-func (a *api) getJSON(path string, into any) {
-	a.w.Helper()
-	body := a.w.getBody(a.base+path, a.token, http.StatusOK)
-	err := json.Unmarshal(body, into)
-	if err != nil {
-		a.w.Fatalf("GET %s: %v in %.200s", path, err, body)
-	}
 }
 
 func (w *world) getBody(url, bearer string, wantStatus int) []byte {
@@ -247,43 +171,43 @@ func (w *world) getBody(url, bearer string, wantStatus int) []byte {
 	return body
 }
 
-// accountEvent is one delivery as /events lists it.
-type accountEvent struct {
-	Account string          `json:"account"`
-	Seq     int64           `json:"seq"`
-	Chain   string          `json:"chain"`
-	Event   json.RawMessage `json:"event"`
-}
-
-// readHistory returns all events of the account from the ledger. Their seqs must be 1, 2, 3 …
-func (a *api) readHistory(account string) []accountEvent {
-	a.w.Helper()
-	var all []accountEvent
-	for {
-		var page struct {
-			Events []accountEvent `json:"events"`
-			Last   int64          `json:"last"`
-		}
-		a.getJSON("/v1/accounts/"+account+"/events?limit=1000&after="+strconv.Itoa(len(all)), &page)
-		for _, e := range page.Events {
-			if want := int64(len(all)) + 1; e.Seq != want || e.Account != account {
-				a.w.Fatalf("history of %s: got seq %d of %s, want seq %d", account, e.Seq, e.Account, want)
-			}
-			all = append(all, e)
-		}
-		if int64(len(all)) >= page.Last {
-			return all
-		}
-		if len(page.Events) == 0 {
-			a.w.Fatalf("history of %s: got events up to seq %d, want them up to %d", account, len(all), page.Last)
-		}
+// newCredits returns a credit of each account.
+func newCredits(amount int64, accounts []string) []client.Operation {
+	operations := make([]client.Operation, len(accounts))
+	for i, account := range accounts {
+		operations[i] = newCredit(account, amount)
 	}
+	return operations
 }
 
-func (a *api) readBalance(account string) balance {
+// sendBatch makes one attempt. It returns an error unless all operations were done.
+func (a *api) sendBatch(operations []client.Operation) error {
+	results, err := a.Batch(context.Background(), operations)
+	for i := range results {
+		err = cmp.Or(err, results[i].Err())
+	}
+	return err
+}
+
+// readHistory returns all events of the account from the ledger. Their seqs are 1, 2, 3 …
+func (a *api) readHistory(account string) []client.LedgerEvent {
 	a.w.Helper()
-	var b balance
-	a.getJSON("/v1/accounts/"+account+"/balance", &b)
+	var all []client.LedgerEvent
+	for e, err := range a.Events(context.Background(), account, 0) {
+		if err != nil {
+			a.w.Fatal(err)
+		}
+		all = append(all, e)
+	}
+	return all
+}
+
+func (a *api) readBalance(account string) client.Balance {
+	a.w.Helper()
+	b, err := a.Balance(context.Background(), account)
+	if err != nil {
+		a.w.Fatal(err)
+	}
 	return b
 }
 

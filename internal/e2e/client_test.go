@@ -12,11 +12,13 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/redroomrewards/realtime/pkg/client"
 )
 
-// client is a model of a real client. It keeps the events that it receives and resumes with its
+// rawClient is a model of a real client. It keeps the events that it receives and resumes with its
 // last seqs. It fails the test if an event does not follow from the ones before it.
-type client struct {
+type rawClient struct {
 	w             *world
 	name          string
 	gateways      []string // tried in turn
@@ -52,7 +54,7 @@ type frame struct {
 	Seq      int64               `json:"seq"`
 	Chain    string              `json:"chain"`
 	Event    json.RawMessage     `json:"event"`
-	Snapshot *balance            `json:"snapshot"`
+	Snapshot *client.Balance     `json:"snapshot"`
 	Reason   string              `json:"reason"`
 	Code     string              `json:"code"`
 	Message  string              `json:"message"`
@@ -60,25 +62,25 @@ type frame struct {
 }
 
 type subscribedAccount struct {
-	Account   string   `json:"account"`
-	Seq       int64    `json:"seq"`
-	Chain     string   `json:"chain"`
-	Recovered bool     `json:"recovered"`
-	Snapshot  *balance `json:"snapshot"`
+	Account   string          `json:"account"`
+	Seq       int64           `json:"seq"`
+	Chain     string          `json:"chain"`
+	Recovered bool            `json:"recovered"`
+	Snapshot  *client.Balance `json:"snapshot"`
 }
 
 // startClient connects a client to one of the gateways and returns when it has subscribed to the
 // accounts.
-func (w *world) startClient(name string, gateways []*server, accounts ...string) *client {
+func (w *world) startClient(name string, gateways []*server, accounts ...string) *rawClient {
 	w.Helper()
 	c := w.newClient(name, gateways, accounts...)
 	c.connect()
 	return c
 }
 
-func (w *world) newClient(name string, gateways []*server, accounts ...string) *client {
+func (w *world) newClient(name string, gateways []*server, accounts ...string) *rawClient {
 	w.Helper()
-	c := &client{
+	c := &rawClient{
 		w:          w,
 		name:       name,
 		token:      w.signToken(name, accounts),
@@ -95,7 +97,7 @@ func (w *world) newClient(name string, gateways []*server, accounts ...string) *
 }
 
 // connect connects the client for the first time, or again after disconnect.
-func (c *client) connect() {
+func (c *rawClient) connect() {
 	c.w.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	c.cancel = cancel
@@ -106,13 +108,13 @@ func (c *client) connect() {
 }
 
 // disconnect closes the connection. It may be called twice.
-func (c *client) disconnect() {
+func (c *rawClient) disconnect() {
 	c.cancel()
 	<-c.ended
 }
 
 // keepConnected connects to the gateways in turn until ctx ends.
-func (c *client) keepConnected(ctx context.Context) {
+func (c *rawClient) keepConnected(ctx context.Context) {
 	defer close(c.ended)
 	for n := 0; ctx.Err() == nil; n++ {
 		err := c.runConnection(ctx, c.gateways[n%len(c.gateways)])
@@ -132,7 +134,7 @@ func (c *client) keepConnected(ctx context.Context) {
 }
 
 // runConnection subscribes at one gateway and handles frames until the connection ends.
-func (c *client) runConnection(ctx context.Context, gateway string) error {
+func (c *rawClient) runConnection(ctx context.Context, gateway string) error {
 	dialCtx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	ws, _, err := websocket.Dial(dialCtx, gateway+"/v1/ws", &websocket.DialOptions{
@@ -168,7 +170,7 @@ func (c *client) runConnection(ctx context.Context, gateway string) error {
 }
 
 // encodeSubscribe returns a subscribe frame. It resumes the accounts that were subscribed before.
-func (c *client) encodeSubscribe() ([]byte, error) {
+func (c *rawClient) encodeSubscribe() ([]byte, error) {
 	subscribe := object{"op": "subscribe", "sub": "wallet", "accounts": c.accounts}
 	after := object{}
 	c.mu.Lock()
@@ -183,7 +185,7 @@ func (c *client) encodeSubscribe() ([]byte, error) {
 }
 
 // handleFrame handles one frame. After an error the client connects again.
-func (c *client) handleFrame(line []byte) error {
+func (c *rawClient) handleFrame(line []byte) error {
 	at := time.Now()
 	var f frame
 	err := json.Unmarshal(line, &f)
@@ -214,11 +216,11 @@ func (c *client) handleFrame(line []byte) error {
 	return nil
 }
 
-func (c *client) reportError(format string, args ...any) {
+func (c *rawClient) reportError(format string, args ...any) {
 	c.w.Errorf("client %s: %s", c.name, fmt.Sprintf(format, args...))
 }
 
-func (c *client) handleSubscribed(f *frame) {
+func (c *rawClient) handleSubscribed(f *frame) {
 	clear(c.owesResync)
 	checkEqual(c.w, "client "+c.name+": subscribed accounts", len(f.Accounts), len(c.accounts))
 	for _, a := range f.Accounts {
@@ -239,7 +241,7 @@ func (c *client) handleSubscribed(f *frame) {
 	}
 }
 
-func (c *client) handleResync(f *frame) {
+func (c *rawClient) handleResync(f *frame) {
 	last := c.lastSeqs[f.Account]
 	c.resyncs++
 	delete(c.owesResync, f.Account)
@@ -262,18 +264,18 @@ func (c *client) handleResync(f *frame) {
 }
 
 // setBalance sets the balance of an account from a snapshot.
-func (c *client) setBalance(account string, b *balance, seq int64) {
+func (c *rawClient) setBalance(account string, b *client.Balance, seq int64) {
 	checkEqual(c.w, "client "+c.name+": account of the snapshot", b.Account, account)
 	checkEqual(c.w, "client "+c.name+": seq of the snapshot of "+account, b.Seq, seq)
 	c.balances[account] = map[string]int64{
-		"available": b.AvailableBalance,
-		"escrow":    b.EscrowBalance,
-		"earned":    b.EarnedBalance,
+		"available": b.Available,
+		"escrow":    b.Escrow,
+		"earned":    b.Earned,
 	}
 }
 
 // handleEvent keeps an event. It must be the account's next one, and must change its balance.
-func (c *client) handleEvent(f *frame, at time.Time) {
+func (c *rawClient) handleEvent(f *frame, at time.Time) {
 	if c.accounts[0] == "*" {
 		c.allEvents = append(c.allEvents, f.Event)
 		return
@@ -296,7 +298,7 @@ func (c *client) handleEvent(f *frame, at time.Time) {
 }
 
 // applyEvent applies a balance_updated event to the balance.
-func (c *client) applyEvent(f *frame) {
+func (c *rawClient) applyEvent(f *frame) {
 	var e struct {
 		EventType     string `json:"eventType"`
 		AccountID     string `json:"accountId"`
@@ -322,7 +324,7 @@ func (c *client) applyEvent(f *frame) {
 }
 
 // waitUntil waits until a condition on the client holds.
-func (c *client) waitUntil(condition string, holds func() bool) {
+func (c *rawClient) waitUntil(condition string, holds func() bool) {
 	c.w.Helper()
 	c.w.waitUntil("client "+c.name+": "+condition, func() bool {
 		c.mu.Lock()
@@ -332,13 +334,13 @@ func (c *client) waitUntil(condition string, holds func() bool) {
 }
 
 // waitForSeq waits until the client has the account's event with that seq, or a later one.
-func (c *client) waitForSeq(account string, seq int64) {
+func (c *rawClient) waitForSeq(account string, seq int64) {
 	c.w.Helper()
 	c.waitUntil(fmt.Sprintf("event %d of %s", seq, account), func() bool { return c.lastSeqs[account] >= seq })
 }
 
 // waitForReconnect does the action and waits until the client has connected again.
-func (c *client) waitForReconnect(action func()) {
+func (c *rawClient) waitForReconnect(action func()) {
 	c.w.Helper()
 	c.mu.Lock()
 	before := c.connections
@@ -348,14 +350,14 @@ func (c *client) waitForReconnect(action func()) {
 }
 
 // closeCodes returns the close codes of the client's connections that have ended.
-func (c *client) closeCodes() []websocket.StatusCode {
+func (c *rawClient) closeCodes() []websocket.StatusCode {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.closes)
 }
 
 // checkStayedConnected wants that the client has not lost its first connection.
-func (c *client) checkStayedConnected() {
+func (c *rawClient) checkStayedConnected() {
 	c.w.Helper()
 	if codes := c.closeCodes(); len(codes) > 0 {
 		c.reportError("got connections closed with %v, want none", codes)
@@ -364,7 +366,7 @@ func (c *client) checkStayedConnected() {
 
 // checkAccount compares the client's events with the ledger's history, byte by byte, and its
 // balance with the ledger's.
-func (c *client) checkAccount(account string, history []accountEvent, b balance) {
+func (c *rawClient) checkAccount(account string, history []client.LedgerEvent, b client.Balance) {
 	c.w.Helper()
 	c.waitForSeq(account, int64(len(history)))
 	c.mu.Lock()
@@ -374,14 +376,14 @@ func (c *client) checkAccount(account string, history []accountEvent, b balance)
 			c.reportError("%s: got event %d, which the ledger does not have", account, e.seq)
 			return
 		}
-		if want := history[e.seq-1].Event; !bytes.Equal(e.event, want) {
+		if want := history[e.seq-1].JSON; !bytes.Equal(e.event, want) {
 			c.reportError("%s: event %d:\ngot  %s\nwant %s", account, e.seq, e.event, want)
 		}
 	}
 	name := "client " + c.name + ": " + account
 	balances := c.balances[account]
 	checkEqual(c.w, name+" seq", c.lastSeqs[account], b.Seq)
-	checkEqual(c.w, name+" available", balances["available"], b.AvailableBalance)
-	checkEqual(c.w, name+" escrow", balances["escrow"], b.EscrowBalance)
-	checkEqual(c.w, name+" earned", balances["earned"], b.EarnedBalance)
+	checkEqual(c.w, name+" available", balances["available"], b.Available)
+	checkEqual(c.w, name+" escrow", balances["escrow"], b.Escrow)
+	checkEqual(c.w, name+" earned", balances["earned"], b.Earned)
 }

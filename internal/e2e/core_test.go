@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/redroomrewards/realtime/internal/testenv"
+	"github.com/redroomrewards/realtime/pkg/client"
 )
 
 // TestCoreDiesBetweenCommitAndPublish pauses the network to Redis at the two critical moments and
@@ -74,9 +75,9 @@ func testCoreDiesBeforePublish(t *testing.T, tc crashCase) {
 	a = w.newAPI(survivor)
 	w.waitUntilPublished()
 	again := a.mustDo(wr)
-	checkEqual(t, "retry after the crash is replayed", again.replayed, true)
-	checkEqual(t, "transaction of the retry", again.receipt.TransactionID, got.receipt.TransactionID)
-	a.mustDo(newRefund(got.receipt.EscrowID, 100))
+	checkEqual(t, "retry after the crash is replayed", again.Replayed, true)
+	checkEqual(t, "transaction of the retry", again.TransactionID, got.TransactionID)
+	a.mustDo(newRefund(got.EscrowID, 100))
 	c.waitForSeq(user, 7)
 	w.checkAgreement(a, reader, []string{user}, c)
 }
@@ -167,7 +168,7 @@ func TestTwoCores(t *testing.T) {
 func checkConcurrentRetry(t *testing.T, l *load, user string) {
 	t.Helper()
 	wr := newHold(user, 1)
-	answers := make(chan answer, len(l.apis))
+	answers := make(chan client.Receipt, len(l.apis))
 	for _, a := range l.apis {
 		l.wg.Go(func() {
 			got, _ := l.doWrite(a, wr)
@@ -176,9 +177,9 @@ func checkConcurrentRetry(t *testing.T, l *load, user string) {
 	}
 	one := <-answers
 	other := <-answers
-	checkEqual(t, "transaction of one key at both cores", other.receipt.TransactionID, one.receipt.TransactionID)
-	checkEqual(t, "number of cores that replay", one.replayed != other.replayed, true)
-	l.dropRetries(wr.key)
+	checkEqual(t, "transaction of one key at both cores", other.TransactionID, one.TransactionID)
+	checkEqual(t, "number of cores that replay", one.Replayed != other.Replayed, true)
+	l.dropRetries(wr)
 }
 
 // TestPostgresIsUnreachable disconnects the core from its database. The core refuses writes in
@@ -210,25 +211,23 @@ func TestPostgresIsUnreachable(t *testing.T) {
 	l.waitForWrites(100)
 	first := a.mustDo(wr)
 	second := a.mustDo(wr)
-	checkEqual(t, "transaction of the retry", second.receipt.TransactionID, first.receipt.TransactionID)
-	checkEqual(t, "retry is replayed", second.replayed, true)
+	checkEqual(t, "transaction of the retry", second.TransactionID, first.TransactionID)
+	checkEqual(t, "retry is replayed", second.Replayed, true)
 
 	l.stopWorkers()
-	l.records = append(l.records, &writeRecord{write: wr})
+	l.records = append(l.records, &writeRecord{operation: wr})
 	l.checkRetries(a)
 	w.checkAgreement(a, w.newStreamReader(), l.listAccounts(), c)
 	c.checkStayedConnected()
 }
 
 // checkRefusedInTime sends a write that the core must refuse within 45 s.
-func checkRefusedInTime(t *testing.T, a *api, state string, wr write) {
+func checkRefusedInTime(t *testing.T, a *api, state string, op client.Operation) {
 	t.Helper()
 	start := time.Now()
-	got, err := a.sendWrite(wr)
-	if err != nil {
-		t.Errorf("write while the database is %s: %v", state, err)
-	} else if !got.isRefused() {
-		t.Errorf("write while the database is %s: got status %d %s, want 503", state, got.status, got.code)
+	_, err := a.sendOnce(op)
+	if !isRefused(err) {
+		t.Errorf("write while the database is %s: got %v, want 503", state, err)
 	}
 	if duration := time.Since(start); duration > 45*time.Second {
 		t.Errorf("write while the database is %s: got the answer after %s, want it within 45 s", state, duration)

@@ -12,6 +12,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/redroomrewards/realtime/internal/testenv"
+	"github.com/redroomrewards/realtime/pkg/client"
 )
 
 // TestGatewaysRestart stops and kills gateways while operations are done. Clients connect to
@@ -51,7 +52,7 @@ func TestGatewaysRestart(t *testing.T) {
 	late := w.startClient("after the restarts", gateways[1:], accounts...)
 	l.waitForWrites(50)
 	l.checkRetries(a)
-	clients := []*client{ofFirst, ofBoth, ofSecond, late}
+	clients := []*rawClient{ofFirst, ofBoth, ofSecond, late}
 	w.checkAgreement(a, w.newStreamReader(), accounts, clients...)
 	for _, c := range clients {
 		t.Logf("client %s connected %d times", c.name, c.connections)
@@ -96,7 +97,7 @@ func TestHistoryComesFromTheCore(t *testing.T) {
 	lenient := w.startClient("lenient", []*server{gateway}, user)
 	lenient.allowsResyncs = true
 	a.creditTimes(3, user)
-	for _, c := range []*client{exact, lenient} {
+	for _, c := range []*rawClient{exact, lenient} {
 		c.waitForSeq(user, 3)
 		c.disconnect()
 	}
@@ -182,8 +183,12 @@ func TestSlowClientIsClosed(t *testing.T) {
 func (a *api) creditWithMetadata(user string) int {
 	a.w.Helper()
 	const n = 16
-	metadata := object{"metadata": object{"pad": strings.Repeat("x", 8000)}}
-	a.mustDoConcurrently(n, func() write { return withFields(newCredit(user, 1), metadata) })
+	metadata := object{"pad": strings.Repeat("x", 8000)}
+	a.mustDoConcurrently(n, func() client.Operation {
+		op := newCredit(user, 1)
+		op.Metadata = metadata
+		return op
+	})
 	return n
 }
 

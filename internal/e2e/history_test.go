@@ -52,7 +52,7 @@ func continueHistory(a *api) {
 func (a *api) settleHold(user, model string, amount int64) {
 	a.w.Helper()
 	held := a.mustDo(newHold(user, amount))
-	a.mustDo(newSettle(held.receipt.EscrowID, model, amount))
+	a.mustDo(newSettle(held.EscrowID, model, amount))
 }
 
 // watchAll starts a watcher of each kind at the gateway.

@@ -18,6 +18,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/redroomrewards/realtime/internal/testenv"
+	"github.com/redroomrewards/realtime/pkg/client"
 )
 
 // position is a seq of an account with its chain.
@@ -30,23 +31,20 @@ const noChain = "0000000000000000"
 
 // truth is an account as the ledger has it.
 type truth struct {
-	balance balance
+	balance client.Balance
 	chains  []string // of the events, from seq 1
 }
 
 // readTruth reads an account. An account that the ledger does not know has seq 0.
 func (a *api) readTruth(account string) truth {
 	a.w.Helper()
-	var page struct {
-		Problem string `json:"code"`
-	}
-	body := a.w.getAny(a.base+"/v1/accounts/"+account+"/balance", a.token)
-	err := json.Unmarshal(body, &page)
-	if err != nil {
-		a.w.Fatalf("balance of %s: %v in %.200s", account, err, body)
-	}
-	if page.Problem == "account_not_found" {
-		return truth{balance: balance{Chain: noChain}}
+	var err error
+	a.w.waitUntil("the core answers", func() bool {
+		_, err = a.Balance(context.Background(), account)
+		return hasAnswer(err) && !isRefused(err)
+	})
+	if errors.Is(err, client.ErrAccountNotFound) {
+		return truth{balance: client.Balance{Chain: noChain}}
 	}
 	var chains []string
 	for _, e := range a.readHistory(account) {
@@ -91,15 +89,15 @@ func (w *world) dropConnections() {
 
 // waitUntilDone retries the write until it is done. The core has lost its connections, so it may
 // refuse the first attempts.
-func (a *api) waitUntilDone(wr write) answer {
+func (a *api) waitUntilDone(op client.Operation) client.Receipt {
 	a.w.Helper()
-	var got answer
-	a.w.waitUntil("POST "+wr.path+" is done", func() bool {
+	var receipt client.Receipt
+	a.w.waitUntil(fmt.Sprintf("done: %+v", op), func() bool {
 		var err error
-		got, err = a.sendWrite(wr)
-		return err == nil && got.isDone()
+		receipt, err = a.sendOnce(op)
+		return err == nil
 	})
-	return got
+	return receipt
 }
 
 // readTruths reads accounts.
@@ -110,18 +108,6 @@ func (a *api) readTruths(accounts ...string) map[string]truth {
 		truths[account] = a.readTruth(account)
 	}
 	return truths
-}
-
-// getAny returns the body of the response to a GET, whatever its status is.
-func (w *world) getAny(url, bearer string) []byte {
-	w.Helper()
-	var body []byte
-	w.waitUntil("GET "+url, func() bool {
-		status, got := w.tryGet(url, bearer)
-		body = got
-		return status != 0 && status != http.StatusServiceUnavailable
-	})
-	return body
 }
 
 // tryGet returns the status 0 if there is no complete answer.
@@ -373,58 +359,9 @@ func newPositions(account string, before, after truth) []streamPosition {
 func (a *api) batchCredit(amount int64, accounts []string) {
 	a.w.Helper()
 	for chunk := range slices.Chunk(accounts, 1000) {
-		operations := make([]object, len(chunk))
-		for i, account := range chunk {
-			operations[i] = object{
-				"operation":      "credit",
-				"idempotencyKey": newKey(),
-				"account":        account,
-				"amount":         amount,
-				"reason":         "promotional_award",
-			}
-		}
-		a.mustBatch(object{"operations": operations})
+		operations := newCredits(amount, chunk)
+		a.w.waitUntil("the batch is done", func() bool { return a.sendBatch(operations) == nil })
 	}
-}
-
-// mustBatch sends a batch until all of its operations are done.
-func (a *api) mustBatch(body object) {
-	a.w.Helper()
-	raw, err := json.Marshal(body)
-	if err != nil {
-		a.w.Fatal(err)
-	}
-	a.w.waitUntil("the batch is done", func() bool { return a.tryBatch(raw) })
-}
-
-// tryBatch reports whether all operations are done.
-func (a *api) tryBatch(body []byte) bool {
-	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, a.base+"/v1/batch", strings.NewReader(string(body)))
-	if err != nil {
-		return false
-	}
-	req.Header.Set("Authorization", "Bearer "+a.token)
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := a.w.http.Do(req)
-	if err != nil {
-		return false
-	}
-	defer func() { _ = resp.Body.Close() }()
-	var got struct {
-		Results []struct {
-			Status int `json:"status"`
-		} `json:"results"`
-	}
-	err = json.NewDecoder(resp.Body).Decode(&got)
-	if err != nil || len(got.Results) == 0 {
-		return false
-	}
-	for _, result := range got.Results {
-		if result.Status != http.StatusCreated && result.Status != http.StatusOK {
-			return false
-		}
-	}
-	return true
 }
 
 // readAvailable returns the available points in the balance hashes of users.

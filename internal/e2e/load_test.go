@@ -2,11 +2,14 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/redroomrewards/realtime/pkg/client"
 )
 
 // load keeps writing until it is stopped. It records each write and its answer.
@@ -33,9 +36,9 @@ type load struct {
 
 // writeRecord is one write, and its receipt if the write was answered.
 type writeRecord struct {
-	write
-	answered bool
-	receipt  receipt
+	operation client.Operation
+	answered  bool
+	receipt   client.Receipt
 }
 
 // loadCredit is the credit of each user before the load begins.
@@ -47,9 +50,9 @@ func (w *world) startLoad(workers int, apis []*api, users, models []string) *loa
 	l := &load{w: w, apis: apis, users: users, models: models}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	for _, user := range users {
-		wr := newCredit(user, loadCredit)
-		got := apis[0].mustDo(wr)
-		l.records = append(l.records, &writeRecord{write: wr, answered: true, receipt: got.receipt})
+		op := newCredit(user, loadCredit)
+		receipt := apis[0].mustDo(op)
+		l.records = append(l.records, &writeRecord{operation: op, answered: true, receipt: receipt})
 	}
 	for i := range workers {
 		l.wg.Go(func() { l.runWorker(i) })
@@ -91,7 +94,7 @@ func (l *load) holdAndClose(a *api) bool {
 	if !ok {
 		return false
 	}
-	escrow := held.receipt.EscrowID
+	escrow := held.EscrowID
 	switch rand.IntN(4) {
 	case 0:
 		// The escrow stays held.
@@ -108,31 +111,30 @@ func (l *load) holdAndClose(a *api) bool {
 func pickRandom(from []string) string { return from[rand.IntN(len(from))] }
 
 // doWrite sends the write and records it. It reports false if the write may or may not be done.
-func (l *load) doWrite(a *api, wr write) (answer, bool) {
-	got, err := a.sendWrite(wr)
+func (l *load) doWrite(a *api, op client.Operation) (client.Receipt, bool) {
+	start := time.Now()
+	receipt, err := a.sendOnce(op)
+	duration := time.Since(start)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	record := &writeRecord{write: wr}
+	record := &writeRecord{operation: op}
 	l.records = append(l.records, record)
 	switch {
-	case err != nil:
-		l.unanswered++
-		return got, false
-	case got.isDone():
+	case err == nil:
 		l.done++
-		l.slowest = max(l.slowest, got.duration)
+		l.slowest = max(l.slowest, duration)
 		record.answered = true
-		record.receipt = got.receipt
-		return got, true
-	case got.isRefused():
+		record.receipt = receipt
+		return receipt, true
+	case !hasAnswer(err):
+		l.unanswered++
+	case isRefused(err):
 		l.refused++
-		return got, false
-	case l.ledgerGoesBack && got.code == "escrow_not_found":
-		return got, false
+	case l.ledgerGoesBack && errors.Is(err, client.ErrEscrowNotFound):
 	default:
-		l.w.Errorf("POST %s: got status %d %s", wr.path, got.status, got.code)
-		return got, false
+		l.w.Error(err)
 	}
+	return client.Receipt{}, false
 }
 
 // waitForWrites waits until n more writes are done.
@@ -194,35 +196,31 @@ func (l *load) checkRetries(a *api) {
 }
 
 func (l *load) checkRetry(a *api, record *writeRecord) {
-	name := "retry of " + record.path
-	got, err := a.sendWrite(record.write)
+	name := fmt.Sprintf("retry of %+v", record.operation)
+	got, err := a.sendOnce(record.operation)
 	if err != nil {
 		l.w.Errorf("%s: %v", name, err)
 		return
 	}
-	if !got.isDone() {
-		l.w.Errorf("%s: got status %d %s, want 200 or 201", name, got.status, got.code)
-		return
-	}
 	if !record.answered {
-		record.receipt = got.receipt
+		record.receipt = got
 		return
 	}
-	checkEqual(l.w, name+" is replayed", got.replayed, true)
-	checkEqual(l.w, name+": transaction", got.receipt.TransactionID, record.receipt.TransactionID)
-	checkEqual(l.w, name+": timestamp", got.receipt.Timestamp, record.receipt.Timestamp)
+	checkEqual(l.w, name+" is replayed", got.Replayed, true)
+	checkEqual(l.w, name+": transaction", got.TransactionID, record.receipt.TransactionID)
+	checkEqual(l.w, name+": timestamp", got.Timestamp, record.receipt.Timestamp)
 }
 
 // listAccounts lists the accounts to which the load writes.
 func (l *load) listAccounts() []string { return slices.Concat(l.users, l.models) }
 
-// dropRetries drops all records of the key but the first one.
-func (l *load) dropRetries(key string) {
+// dropRetries drops all records of the operation but the first one.
+func (l *load) dropRetries(op client.Operation) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	found := false
 	l.records = slices.DeleteFunc(l.records, func(record *writeRecord) bool {
-		if record.key != key {
+		if record.operation != op {
 			return false
 		}
 		isRetry := found
@@ -233,7 +231,7 @@ func (l *load) dropRetries(key string) {
 
 // checkAgreement wants the ledger, the streams, the balance hashes and the clients to agree on each
 // account, and the ledger's entries to sum to zero.
-func (w *world) checkAgreement(a *api, reader *streamReader, accounts []string, clients ...*client) {
+func (w *world) checkAgreement(a *api, reader *streamReader, accounts []string, clients ...*rawClient) {
 	w.Helper()
 	w.waitUntilPublished()
 	reader.readAll()

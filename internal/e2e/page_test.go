@@ -51,7 +51,7 @@ func (w *world) publishThreeOperations(core *server) {
 	a := w.newAPI(core)
 	a.mustDo(newCredit("user:u1", 1000))
 	held := a.mustDo(newHold("user:u1", 100))
-	a.mustDo(newSettle(held.receipt.EscrowID, "model:m29", 100))
+	a.mustDo(newSettle(held.EscrowID, "model:m29", 100))
 	w.waitUntil("the operations are published", func() bool {
 		return w.rdb.XLen(w.Context(), w.streamKey(partitionOf("user:u1"))).Val() == 8 && w.countOutbox() == 0
 	})

@@ -1,6 +1,8 @@
 package e2e
 
-import "maps"
+import (
+	"github.com/redroomrewards/realtime/pkg/client"
+)
 
 const (
 	userAccount  = "user:path.u1"
@@ -9,27 +11,23 @@ const (
 
 // pathStep is one operation with the events that the contract lists for it.
 type pathStep struct {
-	name   string
-	write  func(escrow string) write // escrow is the one of the latest hold
-	events []object                  // of both parties, in the order of the subscription to all accounts
-	user   []int                     // the user's events, as indexes of events
-	model  []int                     // the model's events, as indexes of events
+	name      string
+	operation func(escrow string) client.Operation // escrow is the one of the latest hold
+	reason    string                               // of the operation
+	events    []object                             // of both parties, in the order of the subscription to all accounts
+	user      []int                                // the user's events, as indexes of events
+	model     []int                                // the model's events, as indexes of events
 }
 
-// orderFields are optional fields of a request. The events have them, too.
-var orderFields = object{
-	"correlationId": `order "1"`,
-	"metadata":      object{"note": "<b>ünïcode</b>", "n": []any{1.0, nil}},
-}
+// Optional fields of operations. The events have them, too.
+const orderID = `order "1"`
 
-func withFields(w write, fields object) write {
-	maps.Copy(w.body, fields)
-	return w
-}
+var orderMetadata = object{"note": "<b>ünïcode</b>", "n": []any{1.0, nil}}
 
-// withOrder adds orderFields to an expected event.
+// withOrder adds the optional fields to an expected event.
 func withOrder(event object) object {
-	maps.Copy(event, orderFields)
+	event["correlationId"] = orderID
+	event["metadata"] = orderMetadata
 	return event
 }
 
@@ -74,45 +72,65 @@ func listPathSteps() []pathStep {
 	return []pathStep{
 		{
 			name:   "credit",
-			write:  func(string) write { return withFields(newCredit(userAccount, 1000), orderFields) },
+			reason: "promotional_award",
+			operation: func(string) client.Operation {
+				op := newCredit(userAccount, 1000)
+				op.CorrelationID = orderID
+				op.Metadata = orderMetadata
+				return op
+			},
 			events: []object{withOrder(availableEvent(0, 1000))},
 			user:   []int{0},
 		},
 		{
 			name:   "hold to settle",
-			write:  func(string) write { return withFields(newHold(userAccount, 100), orderFields) },
+			reason: "chip_menu_purchase",
+			operation: func(string) client.Operation {
+				op := newHold(userAccount, 100)
+				op.CorrelationID = orderID
+				op.Metadata = orderMetadata
+				return op
+			},
 			events: []object{withOrder(heldEvent(100, 900)), withOrder(availableEvent(1000, 900)), withOrder(escrowEvent(0, 100))},
 			user:   []int{0, 1, 2},
 		},
 		{
-			name:   "settle",
-			write:  func(escrow string) write { return newSettle(escrow, modelAccount, 100) },
-			events: []object{settledEvent(), escrowEvent(100, 0), earnedEvent(0, 100)},
-			user:   []int{0, 1},
-			model:  []int{0, 2},
+			name:      "settle",
+			reason:    "performance_completed",
+			operation: func(escrow string) client.Operation { return newSettle(escrow, modelAccount, 100) },
+			events:    []object{settledEvent(), escrowEvent(100, 0), earnedEvent(0, 100)},
+			user:      []int{0, 1},
+			model:     []int{0, 2},
 		},
 		{
-			name:   "hold to refund",
-			write:  func(string) write { return newHold(userAccount, 200) },
-			events: []object{heldEvent(200, 700), availableEvent(900, 700), escrowEvent(0, 200)},
-			user:   []int{0, 1, 2},
+			name:      "hold to refund",
+			reason:    "chip_menu_purchase",
+			operation: func(string) client.Operation { return newHold(userAccount, 200) },
+			events:    []object{heldEvent(200, 700), availableEvent(900, 700), escrowEvent(0, 200)},
+			user:      []int{0, 1, 2},
 		},
 		{
-			name:   "refund",
-			write:  func(escrow string) write { return newRefund(escrow, 200) },
-			events: []object{refundedEvent(), escrowEvent(200, 0), availableEvent(700, 900)},
-			user:   []int{0, 1, 2},
+			name:      "refund",
+			reason:    "performance_abandoned",
+			operation: func(escrow string) client.Operation { return newRefund(escrow, 200) },
+			events:    []object{refundedEvent(), escrowEvent(200, 0), availableEvent(700, 900)},
+			user:      []int{0, 1, 2},
 		},
 		{
-			name:   "hold to settle in part",
-			write:  func(string) write { return newHold(userAccount, 300) },
-			events: []object{heldEvent(300, 600), availableEvent(900, 600), escrowEvent(0, 300)},
-			user:   []int{0, 1, 2},
+			name:      "hold to settle in part",
+			reason:    "chip_menu_purchase",
+			operation: func(string) client.Operation { return newHold(userAccount, 300) },
+			events:    []object{heldEvent(300, 600), availableEvent(900, 600), escrowEvent(0, 300)},
+			user:      []int{0, 1, 2},
 		},
 		{
-			name: "partial settlement",
-			write: func(escrow string) write {
-				return withFields(newPartialSettle(escrow, bareID(modelAccount), 120, 180), orderFields)
+			name:   "partial settlement",
+			reason: "partial_performance",
+			operation: func(escrow string) client.Operation {
+				op := newPartialSettle(escrow, bareID(modelAccount), 120, 180)
+				op.CorrelationID = orderID
+				op.Metadata = orderMetadata
+				return op
 			},
 			events: []object{
 				withOrder(partiallySettledEvent()),
@@ -124,16 +142,18 @@ func listPathSteps() []pathStep {
 			model: []int{0, 3},
 		},
 		{
-			name:   "debit",
-			write:  func(string) write { return newDebit(userAccount, 20, "admin_debit") },
-			events: []object{availableEvent(720, 700)},
-			user:   []int{0},
+			name:      "debit",
+			reason:    "admin_debit",
+			operation: func(string) client.Operation { return newDebit(userAccount, 20, "admin_debit") },
+			events:    []object{availableEvent(720, 700)},
+			user:      []int{0},
 		},
 		{
-			name:   "payout",
-			write:  func(string) write { return newDebit(modelAccount, 80, "payout") },
-			events: []object{earnedEvent(280, 200)},
-			model:  []int{0},
+			name:      "payout",
+			reason:    "payout",
+			operation: func(string) client.Operation { return newDebit(modelAccount, 80, "payout") },
+			events:    []object{earnedEvent(280, 200)},
+			model:     []int{0},
 		},
 	}
 }

@@ -10,6 +10,9 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/client"
 )
 
 // maxEventDelay bounds the time from the HTTP answer to the event at a client.
@@ -24,7 +27,7 @@ func TestEachEventReachesClientsStreamsAndHistory(t *testing.T) {
 	core := w.startCore()
 	gateways := []*server{w.startGateway(core.baseURL()), w.startGateway(core.baseURL())}
 	a := w.newAPI(core)
-	var clients []*client
+	var clients []*rawClient
 	for _, g := range gateways {
 		for _, account := range []string{userAccount, modelAccount} {
 			clients = append(clients, w.startClient(account+" on "+g.http, []*server{g}, account))
@@ -91,23 +94,23 @@ func doPath(t *testing.T, a *api) *pathEvents {
 	want := &pathEvents{parties: map[string]*partyEvents{userAccount: {}, modelAccount: {}}}
 	escrow := ""
 	for _, s := range listPathSteps() {
-		wr := s.write(escrow)
-		got := a.mustDo(wr)
-		if got.receipt.EscrowID != "" {
-			escrow = got.receipt.EscrowID
+		got := a.mustDo(s.operation(escrow))
+		answeredAt := time.Now()
+		if got.EscrowID != "" {
+			escrow = got.EscrowID
 		}
 		for _, e := range s.events {
-			addRequestFields(e, wr, got.receipt)
+			addRequestFields(e, s.reason, got)
 			want.all = append(want.all, e)
 		}
 		for _, i := range s.user {
-			want.parties[userAccount].addEvent(s.events[i], hiddenFromUser, true, got.at)
+			want.parties[userAccount].addEvent(s.events[i], hiddenFromUser, true, answeredAt)
 		}
 		for _, i := range s.model {
 			isOriginal := len(s.user) == 0 || i > 0
-			want.parties[modelAccount].addEvent(s.events[i], hiddenFromModel, isOriginal, got.at)
+			want.parties[modelAccount].addEvent(s.events[i], hiddenFromModel, isOriginal, answeredAt)
 		}
-		for _, b := range got.receipt.Balances {
+		for _, b := range got.Balances {
 			name := s.name + ": seq of " + b.Account + " in the receipt"
 			checkEqual(t, name, b.Seq, int64(len(want.parties[b.Account].views)))
 		}
@@ -116,12 +119,12 @@ func doPath(t *testing.T, a *api) *pathEvents {
 }
 
 // addRequestFields adds the fields that an event has from its request and its transaction.
-func addRequestFields(e object, wr write, r receipt) {
+func addRequestFields(e object, reason string, r client.Receipt) {
 	e["transactionId"] = r.TransactionID
-	e["timestamp"] = r.Timestamp
+	e["timestamp"] = r.Timestamp.Format(bus.TimeFormat)
 	e["source"] = "wallet-core"
 	e["version"] = "1.0"
-	e["reason"] = wr.body["reason"]
+	e["reason"] = reason
 	if e["accountId"] == nil {
 		e["escrowId"] = r.EscrowID
 	}
@@ -138,7 +141,7 @@ func (p *partyEvents) addEvent(event object, hidden []string, isOriginal bool, a
 }
 
 // checkClientOfPath checks that the client has each event of its account, and has it soon.
-func checkClientOfPath(t *testing.T, c *client, a *api, want *pathEvents) {
+func checkClientOfPath(t *testing.T, c *rawClient, a *api, want *pathEvents) {
 	t.Helper()
 	account := c.accounts[0]
 	c.checkAccount(account, a.readHistory(account), a.readBalance(account))
@@ -184,23 +187,18 @@ func (w *world) checkEvent(name string, got, want object) {
 // events name with the ledger's entries.
 func (w *world) checkHistory(a *api, account string, want []object) {
 	w.Helper()
-	var list struct {
-		Entries []struct {
-			EntryID string `json:"entryId"`
-			Seq     int64  `json:"seq"`
-			Hash    string `json:"hash"`
-		} `json:"entries"`
-	}
-	a.getJSON("/v1/accounts/"+account+"/entries?limit=1000", &list)
 	entryIDs := map[int64]string{}
 	chains := map[int64]string{}
-	for _, e := range list.Entries {
+	for e, err := range a.Entries(w.Context(), account, client.EntriesFilter{}) {
+		if err != nil {
+			w.Fatal(err)
+		}
 		entryIDs[e.Seq] = e.EntryID
 		chains[e.Seq] = e.Hash[:16]
 	}
 	for i, e := range a.readHistory(account) {
 		name := "event " + strconv.Itoa(i+1) + " of " + account
-		got := w.decodeObject(e.Event)
+		got := w.decodeObject(e.JSON)
 		w.checkEvent(name, got, want[i])
 		id, _ := got["ledgerEntryId"].(string)
 		checkEqual(w, name+": ledgerEntryId", id, entryIDs[e.Seq])
@@ -268,7 +266,9 @@ func TestExpiredHoldReachesTheClient(t *testing.T) {
 	a := w.newAPI(core)
 	a.mustDo(newCredit(user, 10))
 	c := w.startClient("expiry", []*server{gateway}, user)
-	a.mustDo(withFields(newHold(user, 10), object{"expiresInSeconds": 1}))
+	expiring := newHold(user, 10)
+	expiring.ExpiresIn = time.Second
+	a.mustDo(expiring)
 	c.waitForSeq(user, 7)
 	events := c.events[user]
 	expiry := events[len(events)-3:]

@@ -22,7 +22,7 @@ func TestRedisRestartsEmpty(t *testing.T) {
 	users := accountNames("user", 3)
 	models := accountNames("model", 2)
 	accounts := slices.Concat(users, models, []string{"user:quiet", "user:quiet2"})
-	var clients []*client
+	var clients []*rawClient
 	for _, g := range gateways {
 		clients = append(clients, w.startClient("app on "+g.http, []*server{g}, accounts...))
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/redroomrewards/realtime/internal/testenv"
+	"github.com/redroomrewards/realtime/pkg/client"
 )
 
 // replicated is a world whose Postgres has a synchronous standby.
@@ -17,7 +18,7 @@ type replicated struct {
 	endpoint    *testenv.Proxy // between the core and the primary
 	core        *server
 	api         *api
-	client      *client
+	client      *rawClient
 }
 
 const standbyUser = "user:u1"
@@ -52,23 +53,12 @@ func newReplicatedWorld(t *testing.T) *replicated {
 }
 
 // checkRefused sends a write that the core must refuse because the standby is away.
-func (r *replicated) checkRefused(name string, wr write) {
+func (r *replicated) checkRefused(name string, op client.Operation) {
 	r.Helper()
-	got, err := r.api.sendWrite(wr)
-	if err != nil || !got.isRefused() {
-		r.Errorf("%s: got status %d %s and error %v, want 503 unavailable", name, got.status, got.code, err)
+	_, err := r.api.sendOnce(op)
+	if !isRefused(err) {
+		r.Errorf("%s: got %v, want 503 unavailable", name, err)
 	}
-}
-
-// retry sends a write until it is done.
-func (r *replicated) retry(wr write) (got answer) {
-	r.Helper()
-	r.waitUntil("the write is done", func() bool {
-		var err error
-		got, err = r.api.sendWrite(wr)
-		return err == nil && got.isDone()
-	})
-	return got
 }
 
 // checkShown checks that the client was shown exactly the ledger's two events.
@@ -76,7 +66,7 @@ func (r *replicated) checkShown() {
 	r.Helper()
 	r.client.waitForSeq(standbyUser, 2)
 	b := r.api.readBalance(standbyUser)
-	checkEqual(r, "balance", b.AvailableBalance, 105)
+	checkEqual(r, "balance", b.Available, 105)
 	checkEqual(r, "seq", b.Seq, 2)
 	r.client.checkAccount(standbyUser, r.api.readHistory(standbyUser), b)
 }
@@ -101,9 +91,9 @@ func TestPromotedStandbyHasAllThatWasShown(t *testing.T) {
 	r.replication.Cut() // the credit on its way to the standby is lost
 	r.standby.Promote()
 	r.endpoint.SetTarget(r.standby.Addr())
-	got := r.retry(wr)
-	checkEqual(t, "retry at the promoted standby is replayed", got.replayed, false)
-	checkEqual(t, "another retry is replayed", r.api.mustDo(wr).replayed, true)
+	got := r.api.waitUntilDone(wr)
+	checkEqual(t, "retry at the promoted standby is replayed", got.Replayed, false)
+	checkEqual(t, "another retry is replayed", r.api.mustDo(wr).Replayed, true)
 	r.checkShown()
 	r.core.waitUntilReady()
 }
@@ -120,8 +110,8 @@ func TestReturningStandbyConfirmsTheCredit(t *testing.T) {
 	checkEqual(t, "credits that are visible", r.queryInt(`SELECT available FROM wallets WHERE account = $1`, standbyUser), 100)
 
 	r.replication.Resume()
-	got := r.retry(wr)
-	checkEqual(t, "retry is replayed", got.replayed, true)
+	got := r.api.waitUntilDone(wr)
+	checkEqual(t, "retry is replayed", got.Replayed, true)
 	r.checkShown()
 	r.core.waitUntilReady()
 }

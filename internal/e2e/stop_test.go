@@ -81,7 +81,7 @@ func TestProgramsStopWithoutTheirServers(t *testing.T) {
 			defer writes.Wait()
 			if test.program == "core" {
 				a := w.newAPI(s)
-				writes.Go(func() { _, _ = a.sendWrite(newCredit("user:u1", 1)) }) // has any outcome
+				writes.Go(func() { _, _ = a.sendOnce(newCredit("user:u1", 1)) }) // has any outcome
 			}
 			link.Refuse(test.isCut)
 			if test.isCut {

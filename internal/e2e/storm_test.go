@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"sync"
@@ -170,47 +169,11 @@ func (a *api) creditAll(accounts []string) {
 	var wg sync.WaitGroup
 	for batch := range slices.Chunk(accounts, 1000) {
 		wg.Go(func() {
-			err := a.creditBatch(batch)
+			err := a.sendBatch(newCredits(1, batch))
 			if err != nil {
 				a.w.Errorf("batch of %d credits: %v", len(batch), err)
 			}
 		})
 	}
 	wg.Wait()
-}
-
-func (a *api) creditBatch(accounts []string) error {
-	operations := make([]object, len(accounts))
-	for i, account := range accounts {
-		operations[i] = object{
-			"operation":      "credit",
-			"idempotencyKey": newKey(),
-			"account":        account,
-			"amount":         1,
-			"reason":         "admin_credit",
-		}
-	}
-	body, err := json.Marshal(object{"operations": operations})
-	if err != nil {
-		return err
-	}
-	req, err := http.NewRequestWithContext(a.w.Context(), http.MethodPost, a.base+"/v1/batch", bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Authorization", "Bearer "+a.token)
-	resp, err := a.w.http.Do(req)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	answer, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
-	}
-	if done := bytes.Count(answer, []byte(`"status":201`)); done != len(accounts) {
-		return fmt.Errorf("status %s: got %d operations done, want %d", resp.Status, done, len(accounts))
-	}
-	return nil
 }

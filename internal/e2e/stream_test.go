@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/redroomrewards/realtime/pkg/client"
 )
 
 // partitions is the number of partitions of a core by default.
@@ -180,7 +182,7 @@ func (r *streamReader) addEntry(stream string, m redis.XMessage) int {
 }
 
 // checkAccount compares the account's entries with the ledger's history.
-func (r *streamReader) checkAccount(account string, history []accountEvent) {
+func (r *streamReader) checkAccount(account string, history []client.LedgerEvent) {
 	r.w.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -200,7 +202,7 @@ func (r *streamReader) checkAccount(account string, history []accountEvent) {
 	for _, e := range list {
 		name := fmt.Sprintf("chain of event %d of %s in the stream", e.seq, account)
 		checkEqual(r.w, name, e.fields["chain"], history[e.seq-1].Chain)
-		if want := string(history[e.seq-1].Event); e.accountView() != want {
+		if want := string(history[e.seq-1].JSON); e.accountView() != want {
 			r.w.Errorf("event %d of %s in the stream:\ngot  %s\nwant %s", e.seq, account, e.accountView(), want)
 		}
 	}
@@ -237,17 +239,17 @@ func (w *world) readHash(account string) map[string]string {
 }
 
 // checkHash compares the account's balance hash with the ledger's balance.
-func (w *world) checkHash(b balance) {
+func (w *world) checkHash(b client.Balance) {
 	w.Helper()
 	want := map[string]string{
 		"seq":   strconv.FormatInt(b.Seq, 10),
 		"chain": b.Chain,
 	}
 	if isModel(b.Account) {
-		want["earned"] = strconv.FormatInt(b.EarnedBalance, 10)
+		want["earned"] = strconv.FormatInt(b.Earned, 10)
 	} else {
-		want["available"] = strconv.FormatInt(b.AvailableBalance, 10)
-		want["escrow"] = strconv.FormatInt(b.EscrowBalance, 10)
+		want["available"] = strconv.FormatInt(b.Available, 10)
+		want["escrow"] = strconv.FormatInt(b.Escrow, 10)
 	}
 	got := w.readHash(b.Account)
 	if got["updatedAt"] == "" {

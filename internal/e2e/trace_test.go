@@ -1,13 +1,10 @@
 package e2e
 
 import (
-	"context"
 	"encoding/hex"
-	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"sync"
 	"testing"
 
@@ -144,31 +141,22 @@ func (c *traceCollector) requireSpan(trace, name, service, parent string) receiv
 	return s
 }
 
-// mustDoTraced sends the write with a traceparent. It must be done.
-func (a *api) mustDoTraced(wr write, traceparent string) {
-	a.w.Helper()
-	body, err := json.Marshal(wr.body)
-	if err != nil {
-		a.w.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), a.timeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.base+wr.path, strings.NewReader(string(body)))
-	if err != nil {
-		a.w.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+a.token)
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Idempotency-Key", wr.key)
-	req.Header.Set("Traceparent", traceparent)
-	resp, err := a.w.http.Do(req)
-	if err != nil {
-		a.w.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusCreated {
-		a.w.Fatalf("POST %s: got status %s, want 201", wr.path, resp.Status)
-	}
+// tracedTransport adds a traceparent to each request.
+type tracedTransport struct {
+	next        http.RoundTripper
+	traceparent string
+}
+
+func (t tracedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("Traceparent", t.traceparent)
+	return t.next.RoundTrip(r)
+}
+
+// newTracedAPI returns an API whose requests have the traceparent.
+func (w *world) newTracedAPI(s *server, traceparent string) *api {
+	w.Helper()
+	return w.newAPIWith(s, &http.Client{Transport: tracedTransport{w.http.Transport, traceparent}})
 }
 
 // TestTraceFollowsARequestToTheSockets sends a request with a sampled trace, one with an unsampled
@@ -187,13 +175,13 @@ func TestTraceFollowsARequestToTheSockets(t *testing.T) {
 	gateway := w.startGateway(core.baseURL(), "--otlp-endpoint", c.url+"/")
 	untraced := w.startGateway(core.baseURL())
 	a := w.newAPI(core)
-	clients := []*client{
+	clients := []*rawClient{
 		w.startClient("phone", []*server{gateway}, user),
 		w.startClient("tablet", []*server{gateway}, user),
 		w.startClient("tv", []*server{untraced}, user),
 	}
-	a.mustDoTraced(newCredit(user, 10), "00-"+sampled+"-"+caller+"-01")
-	a.mustDoTraced(newCredit(user, 10), "00-"+unsampled+"-"+caller+"-00")
+	w.newTracedAPI(core, "00-"+sampled+"-"+caller+"-01").mustDo(newCredit(user, 10))
+	w.newTracedAPI(core, "00-"+unsampled+"-"+caller+"-00").mustDo(newCredit(user, 10))
 	a.mustDo(newCredit(user, 10))
 	for _, cl := range clients {
 		cl.waitForSeq(user, 3)

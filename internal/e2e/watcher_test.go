@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/redroomrewards/realtime/pkg/client"
 )
 
 // watcher is a client that remembers every state that it was shown: each seq with its chain. So a
@@ -295,15 +297,15 @@ func (v *watcher) handleResync(f *frame) {
 }
 
 // setState replaces the state of an account by a snapshot.
-func (v *watcher) setState(s *seenAccount, b *balance, seq int64, chain string) {
+func (v *watcher) setState(s *seenAccount, b *client.Balance, seq int64, chain string) {
 	account := b.Account
 	checkEqual(v.w, v.name+": position of the snapshot of "+account, position{b.Seq, b.Chain}, position{seq, chain})
 	s.position = position{seq, chain}
 	s.shown = append(s.shown, s.position)
 	s.balances = map[string]int64{
-		"available": b.AvailableBalance,
-		"escrow":    b.EscrowBalance,
-		"earned":    b.EarnedBalance,
+		"available": b.Available,
+		"escrow":    b.Escrow,
+		"earned":    b.Earned,
 	}
 }
 
@@ -373,9 +375,9 @@ func (v *watcher) checkAccount(account string, tr truth) {
 	if len(v.options.types) > 0 {
 		return // it lacks the events that its filter drops
 	}
-	checkEqual(v.w, name+" available", s.balances["available"], tr.balance.AvailableBalance)
-	checkEqual(v.w, name+" escrow", s.balances["escrow"], tr.balance.EscrowBalance)
-	checkEqual(v.w, name+" earned", s.balances["earned"], tr.balance.EarnedBalance)
+	checkEqual(v.w, name+" available", s.balances["available"], tr.balance.Available)
+	checkEqual(v.w, name+" escrow", s.balances["escrow"], tr.balance.Escrow)
+	checkEqual(v.w, name+" earned", s.balances["earned"], tr.balance.Earned)
 }
 
 // checkChanges wants the number of times that the watcher was told that an account's history changed.
