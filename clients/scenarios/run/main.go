@@ -79,20 +79,7 @@ func playAll(suite play.Suite, all []script.Scenario, verbose bool) error {
 	if failed > 0 {
 		return fmt.Errorf("%d scenarios failed", failed)
 	}
-	return checkFeatures(client, features)
-}
-
-// checkFeatures compares the features of a client of this project with shared/clients.json. A client
-// that loses a feature would skip scenarios.
-func checkFeatures(client string, features []string) error {
-	clients, err := scenarios.ClientFeatures()
-	if err != nil {
-		return err
-	}
-	if want, known := clients[client]; known && !slices.Equal(want, features) {
-		return fmt.Errorf("the features of %s must be %q (shared/clients.json), and are %q", client, want, features)
-	}
-	return nil
+	return scenarios.CheckFeatures(client, features)
 }
 
 // selectNamed returns the scenarios whose name or file has one of the parts. Without parts, it

@@ -34,6 +34,7 @@ type Adapter struct {
 	answers chan map[string]any
 	ended   chan struct{} // closed when the adapter has closed its output
 	lastID  float64
+	broken  bool // an answer is missing or was wrong
 
 	mu     sync.Mutex
 	errors bytes.Buffer              // the newest standard error
@@ -99,9 +100,20 @@ func (a *Adapter) Listen(sink func(report map[string]any)) {
 	a.mu.Unlock()
 }
 
+// IsUsable tells whether the adapter has answered all commands.
+func (a *Adapter) IsUsable() bool { return !a.broken }
+
 // Send sends a command and returns the answer. The reports before the answer have been passed to
 // the listener.
 func (a *Adapter) Send(command map[string]any, wait time.Duration) (map[string]any, error) {
+	answer, err := a.sendCommand(command, wait)
+	if err != nil {
+		a.broken = true
+	}
+	return answer, err
+}
+
+func (a *Adapter) sendCommand(command map[string]any, wait time.Duration) (map[string]any, error) {
 	a.lastID++
 	message := map[string]any{"id": a.lastID}
 	for name, value := range command {

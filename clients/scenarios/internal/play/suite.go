@@ -59,7 +59,7 @@ func (s Suite) Run(scenarios []script.Scenario, done func(Result)) (client strin
 	return first.Client, first.Features, nil
 }
 
-// work plays the scenarios of the queue, with a new adapter after a failure.
+// work plays the scenarios of the queue, with a new adapter if one does not answer.
 func (s Suite) work(a *adapter.Adapter, queue <-chan script.Scenario, done func(Result)) {
 	defer func() {
 		if a != nil {
@@ -82,7 +82,7 @@ func (s Suite) work(a *adapter.Adapter, queue <-chan script.Scenario, done func(
 		began := time.Now()
 		transcript, err := Run(scenario, a, s.Wait)
 		done(Result{Scenario: scenario, Err: err, Transcript: transcript, Took: time.Since(began)})
-		if err != nil {
+		if !a.IsUsable() {
 			a.Stop()
 			a = nil
 		}

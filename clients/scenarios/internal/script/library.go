@@ -17,6 +17,7 @@ type template struct {
 	Params map[string]any   `json:"params"`
 	Value  any              `json:"value"`
 	Steps  []map[string]any `json:"steps"`
+	names  map[string]bool  // of all parameters
 }
 
 // A library has the named values and steps of the directory shared.
@@ -32,6 +33,16 @@ func loadLibrary(dir fs.FS) (*library, error) {
 	}
 	if err := readJSON(dir, "shared/steps.json", &lib.steps); err != nil {
 		return nil, fmt.Errorf("steps.json: %w", err)
+	}
+	for _, templates := range []map[string]template{lib.values, lib.steps} {
+		for name, t := range templates {
+			names, err := t.findParameters()
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+			t.names = names
+			templates[name] = t
+		}
 	}
 	return &lib, nil
 }
@@ -150,7 +161,7 @@ func (t template) arguments(name string, use map[string]any) (map[string]any, er
 		}
 	}
 	for member := range args {
-		if !t.hasParameter(member) {
+		if !t.names[member] {
 			return nil, fmt.Errorf("%s has no parameter %q (further members are given with \"with\")", name, member)
 		}
 	}
@@ -168,18 +179,17 @@ func (t template) arguments(name string, use map[string]any) (map[string]any, er
 	return args, nil
 }
 
-// hasParameter tells whether the template has {name} somewhere.
-func (t template) hasParameter(name string) bool {
+// findParameters returns the names that stand as {name} in the template.
+func (t template) findParameters() (map[string]bool, error) {
 	text, err := json.Marshal(t)
 	if err != nil {
-		return false
+		return nil, err
 	}
+	names := map[string]bool{}
 	for _, found := range parameter.FindAllStringSubmatch(string(text), -1) {
-		if found[1] == name {
-			return true
-		}
+		names[found[1]] = true
 	}
-	return false
+	return names, nil
 }
 
 // fill replaces {name} in all strings of a value. A string that is only {name} becomes the
