@@ -2,20 +2,21 @@ package main
 
 import (
 	"bytes"
-	"regexp"
 	"runtime"
 )
 
-// goroutineState is the head of a goroutine in a dump, such as "goroutine 7 [chan receive]:".
-var goroutineState = regexp.MustCompile(`(?m)^goroutine \d+ \[([a-zA-Z. ]+)`)
+// goroutineHead begins the first line of a goroutine in a dump: "goroutine 7 [chan receive]:".
+var goroutineHead = []byte("goroutine ")
 
 // quietRounds is how often in a row nothing may run. A goroutine may wait for a message that has
 // arrived: the next round sees it running.
 const quietRounds = 3
 
+// stacks is the room for a dump of all goroutines.
+var stacks = make([]byte, 1<<20)
+
 // settle returns when all other goroutines wait: for the network, for a timer or for the app.
 func settle() {
-	stacks := make([]byte, 1<<20)
 	for quiet := 0; quiet < quietRounds; {
 		runtime.Gosched()
 		n := runtime.Stack(stacks, true)
@@ -29,10 +30,12 @@ func settle() {
 // countRunning returns the number of goroutines in a dump that do not wait.
 func countRunning(stacks []byte) int {
 	running := 0
-	for _, match := range goroutineState.FindAllSubmatch(stacks, -1) {
-		state := match[1]
+	for stack := range bytes.SplitSeq(stacks, []byte("\n\n")) {
+		head, _, _ := bytes.Cut(stack, []byte("\n"))
+		_, state, _ := bytes.Cut(head, []byte("["))
 		isRunning := bytes.HasPrefix(state, []byte("run")) // running or runnable
-		if isRunning || bytes.HasPrefix(state, []byte("sync.Mutex")) {
+		isLocking := bytes.HasPrefix(state, []byte("sync.Mutex"))
+		if bytes.HasPrefix(head, goroutineHead) && (isRunning || isLocking) {
 			running++
 		}
 	}
