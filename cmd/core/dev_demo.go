@@ -232,6 +232,7 @@ const greeting = `
 Points, live. This process runs the ledger (in {data}), an embedded Redis, a core and a gateway.
 
   Live page    {core}/
+  Demo app     {core}/demo/        built from examples/react-balance
   HTTP API     {core}/v1/…        described at {core}/docs
   WebSocket    {socket}
   Redis        redis://{redis}

@@ -2,8 +2,9 @@ package main
 
 import (
 	"bytes"
-	_ "embed"
+	"embed"
 	"html/template"
+	"io/fs"
 	"net/http"
 	"strings"
 	"time"
@@ -12,7 +13,15 @@ import (
 //go:embed dev.html
 var livePage string
 
-// addPages adds the live page to the core, and a redirect to it to the gateway.
+// builtPages has what npm builds for dev: demo/ is the app of examples/react-balance, and
+// live/realtime.js is the TypeScript client for the live page. scripts/test fails if they are not
+// current.
+//
+//go:embed demo live
+var builtPages embed.FS
+
+// addPages adds the live page, the demo app and its back end to the core. The gateway redirects to
+// the live page.
 func (d *demo) addPages(core, gateway routes) error {
 	page, err := d.renderPage()
 	if err != nil {
@@ -24,6 +33,16 @@ func (d *demo) addPages(core, gateway routes) error {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(page))
 	})))
+	core.Handle("GET /live/realtime.js", withPageHeaders(livePolicy, http.FileServerFS(builtPages)))
+	demoPolicy := d.pagePolicy("'self'")
+	core.Handle("GET /demo/{$}", withPageHeaders(demoPolicy, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.ServeFileFS(w, r, builtPages, "demo/index.html")
+	})))
+	assets, err := fs.Sub(builtPages, "demo/assets")
+	if err != nil {
+		return err
+	}
+	core.Handle("GET /demo/assets/", withPageHeaders(demoPolicy, http.StripPrefix("/demo/assets/", http.FileServerFS(assets))))
 	gateway.Handle("GET /{$}", http.RedirectHandler(d.coreURL+"/", http.StatusFound))
 	return nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -149,4 +150,34 @@ func requestFromPage(t *testing.T, client *http.Client, url string, header http.
 	}
 	_ = resp.Body.Close()
 	return resp
+}
+
+func TestDevServesBuiltPages(t *testing.T) {
+	d := &demo{socketURL: "ws://127.0.0.1:8081/v1/ws", coreURL: "http://127.0.0.1:8080"}
+	mux := http.NewServeMux()
+	err := d.addPages(mux, http.NewServeMux())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, kind := range map[string]string{
+		"/":                      "text/html",
+		"/demo/":                 "text/html",
+		"/demo/assets/index.js":  "text/javascript",
+		"/demo/assets/index.css": "text/css",
+		"/live/realtime.js":      "text/javascript",
+	} {
+		t.Run(path, func(t *testing.T) {
+			w := httptest.NewRecorder()
+			mux.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+			if w.Code != http.StatusOK {
+				t.Errorf("status: got %d, want 200", w.Code)
+			}
+			if got := w.Header().Get("Content-Type"); !strings.HasPrefix(got, kind) {
+				t.Errorf("Content-Type: got %q, want %s", got, kind)
+			}
+			if got := w.Header().Get("Content-Security-Policy"); !strings.Contains(got, "default-src 'none'") {
+				t.Errorf("Content-Security-Policy: got %q, want default-src 'none'", got)
+			}
+		})
+	}
 }

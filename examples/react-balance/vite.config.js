@@ -1,0 +1,28 @@
+import { defineConfig } from "vite";
+import react from "@vitejs/plugin-react";
+
+// `core dev` is the app's back end. Set CORE when it listens elsewhere.
+const core = process.env.CORE ?? "http://127.0.0.1:8080";
+
+export default defineConfig({
+  base: "/demo/",
+  plugins: [react()],
+  resolve: { dedupe: ["react", "react-dom"] },
+  server: {
+    proxy: {
+      "/demo/token": core,
+      "/demo/shop": core,
+    },
+  },
+  build: {
+    // The names have no hashes, because the build is committed.
+    rollupOptions: {
+      output: {
+        entryFileNames: "assets/index.js",
+        chunkFileNames: "assets/[name].js",
+        assetFileNames: "assets/[name][extname]",
+      },
+    },
+    modulePreload: false,
+  },
+});
