@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"cmp"
 	"log/slog"
 	"net/http/httptest"
 	"strings"
@@ -34,7 +35,7 @@ func startCore(t *testing.T) *core {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(coreapi.New(ledger, verifier, coreapi.Config{Logger: quiet}))
+	server := httptest.NewServer(coreapi.New(ledger, verifier, coreapi.Config{Logger: quiet, Timeout: patience}))
 	t.Cleanup(server.Close)
 	return &core{T: t, url: server.URL}
 }
@@ -52,12 +53,15 @@ func signServiceToken(t testing.TB) string {
 	return token
 }
 
-// newLedger returns a client with a token of all scopes, unless cfg has another one.
+// newLedger returns a client with a token of all scopes, unless cfg has another one. Its time limits
+// are long, because the machine may be slow.
 func newLedger(t testing.TB, url string, cfg client.LedgerConfig) *client.Ledger {
 	t.Helper()
 	if cfg.Token == nil {
 		cfg.Token = client.StaticToken(signServiceToken(t))
 	}
+	cfg.AttemptTimeout = cmp.Or(cfg.AttemptTimeout, 2*patience)
+	cfg.RetryFor = cmp.Or(cfg.RetryFor, 5*patience)
 	ledger, err := client.NewLedger(url, cfg)
 	if err != nil {
 		t.Fatal(err)

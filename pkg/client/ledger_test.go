@@ -127,7 +127,7 @@ func TestLedgerReadsAllPages(t *testing.T) {
 	ledger := newLedger(t, c.url, client.LedgerConfig{})
 	const batches = 2
 	for range batches {
-		operations := make([]client.Operation, 800)
+		operations := make([]client.Operation, 600)
 		for i := range operations {
 			operations[i] = credit("user:u1", 1)
 		}
@@ -144,7 +144,7 @@ func TestLedgerReadsAllPages(t *testing.T) {
 
 	entries := ledger.Entries(t.Context(), "user:u1", client.EntriesFilter{})
 	for range 2 { // a sequence may be used again
-		seq := int64(batches * 800)
+		seq := int64(batches * 600)
 		for e, err := range entries {
 			if err != nil {
 				t.Fatal(err)
@@ -162,7 +162,7 @@ func TestLedgerReadsAllPages(t *testing.T) {
 		seq++
 		checkEqual(t, "seq of the event", e.Seq, seq)
 	}
-	checkEqual(t, "events", seq, batches*800)
+	checkEqual(t, "events", seq, batches*600)
 	for _, err := range ledger.Entries(t.Context(), "user:unknown", client.EntriesFilter{}) {
 		checkIs(t, err, client.ErrAccountNotFound)
 	}
