@@ -14,6 +14,8 @@ import {
 } from "../src/index.ts";
 import type { WebSocketConstructor } from "../src/transport.ts";
 import { VirtualClock } from "../test/support/clock.ts";
+import { TestPage } from "../test/support/page.ts";
+import { installWebLocks } from "../test/support/weblocks.ts";
 
 /** A command of the runner. clients/scenarios/README.md explains the members. */
 export interface Command {
@@ -25,6 +27,10 @@ export interface Command {
   path?: string;
   storage?: StoredBalance[] | true;
   shareTabs?: boolean;
+  page?: boolean;
+  sse?: boolean;
+  online?: boolean;
+  visible?: boolean;
   as?: string;
   account?: Account;
   filter?: EventFilter;
@@ -47,7 +53,16 @@ interface TokenCall {
 
 /** What one scenario runs in: a clock, a storage and clients. */
 export class Browser {
-  readonly features = ["callbacks", "frame-auth", "http-status", "reopens", "storage"];
+  readonly features = [
+    "callbacks",
+    "frame-auth",
+    "http-status",
+    "page",
+    "reopens",
+    "sse",
+    "storage",
+    "tabs",
+  ];
   readonly #report: Report;
   #url = "";
   #clock = new VirtualClock(undefined, Math.random);
@@ -57,6 +72,8 @@ export class Browser {
   #tokenCalls: TokenCall[] = [];
   #tokenCallCount = 0;
   #stored = new Map<Account, StoredBalance>();
+  #page: TestPage | undefined;
+  #removeLocks: (() => void) | undefined;
 
   constructor(report: Report) {
     this.#report = report;
@@ -94,6 +111,10 @@ export class Browser {
     this.#tokenCalls = [];
     this.#tokenCallCount = 0;
     this.#stored.clear();
+    this.#page?.uninstall();
+    this.#page = undefined;
+    this.#removeLocks?.();
+    this.#removeLocks = undefined;
     this.#url = url;
   }
 
@@ -125,6 +146,12 @@ export class Browser {
       case "token":
         this.#answerToken(command);
         return {};
+      case "network":
+        this.#page!.setOnline(command.online!);
+        return {};
+      case "visible":
+        this.#page!.setHidden(!command.visible);
+        return {};
       case "get":
         return { value: this.#values.get(as)!() };
       case "stored":
@@ -140,8 +167,11 @@ export class Browser {
     return client;
   }
 
-  #create(name: string, { user = name, path = "/v1/ws", storage, shareTabs }: Command): void {
+  #create(name: string, command: Command): void {
+    const { user = name, path = "/v1/ws", storage, shareTabs, page, sse } = command;
     const clock = this.#clock;
+    if (page) this.#page ??= new TestPage().install();
+    if (shareTabs) this.#removeLocks ??= installWebLocks();
     if (Array.isArray(storage)) {
       for (const record of storage) this.#stored.set(record.account, completeRecord(record));
     }
@@ -160,6 +190,7 @@ export class Browser {
         },
       }),
       ...(shareTabs && { shareTabs }),
+      ...(sse && { fetch }),
     });
     const stop = client.on("state", (state) => {
       this.#report({ report: "state", client: name, ...describeState(state, clock) });
@@ -218,9 +249,9 @@ export class Browser {
   }
 }
 
-/** Waits until nothing but the network and timers can go on. */
-function settle(): Promise<void> {
-  return new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+/** Waits until nothing but the network and timers can go on. Other tabs answer in a few rounds. */
+async function settle(): Promise<void> {
+  for (let i = 0; i < 6; i++) await new Promise((resolve) => setImmediate(resolve));
 }
 
 function describeError({ code, message }: RealtimeError): object {
