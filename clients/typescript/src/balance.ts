@@ -1,5 +1,5 @@
-import type { Account, EscrowPartialSettled, EventFrame, Snapshot, WalletEvent } from "./protocol.ts";
-import type { Balance, StoredBalance } from "./types.ts";
+import type { EscrowPartialSettled, EventFrame, Snapshot, WalletEvent } from "./protocol.ts";
+import type { Balance } from "./types.ts";
 
 /** Returns the balance of a snapshot. */
 export function fromSnapshot(snapshot: Snapshot): Balance {
@@ -21,13 +21,4 @@ function newPoints(balance: Balance, event: WalletEvent): Partial<Balance> {
     return userAvailableBalance === undefined ? {} : { available: userAvailableBalance, escrow: userEscrowBalance! };
   }
   return modelEarnedBalance === undefined ? {} : { earned: modelEarnedBalance };
-}
-
-/** Tells whether what a storage returned is the record of this account. */
-export function isStoredBalance(value: unknown, account: Account): value is StoredBalance {
-  const record = value as StoredBalance | null | undefined;
-  const { seq, chain, balance } = record ?? {};
-  if (!balance || balance.account !== account || balance.seq !== seq || balance.chain !== chain) return false;
-  const points = account.startsWith("user:") ? [balance.available, balance.escrow] : [balance.earned];
-  return /^[0-9a-f]{16}$/.test(chain!) && [seq, ...points].every(Number.isSafeInteger);
 }

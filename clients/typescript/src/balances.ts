@@ -1,21 +1,18 @@
-import { applyEvent, fromSnapshot, isStoredBalance } from "./balance.ts";
+import { applyEvent, fromSnapshot } from "./balance.ts";
 import type { Clock } from "./clock.ts";
 import type { RealtimeError } from "./errors.ts";
+import { Listeners, type Guard } from "./listeners.ts";
 import type { Account, EventFrame, ResyncFrame, SubscribedAccount } from "./protocol.ts";
+import type { BalanceKeeper } from "./storage.ts";
 import { Subscription, type Sink } from "./subscription.ts";
 import type { Subscriptions } from "./subscriptions.ts";
 import type { Balance, BalanceOf, BalanceState, BalanceStorage, BalanceStore } from "./types.ts";
-
-/** How long a change may wait until it is stored, in milliseconds. */
-const SAVE_DELAY = 1_000;
-
-/** How long the client waits for the storage before it asks the gateway, in milliseconds. */
-const LOAD_TIMEOUT = 2_000;
 
 export interface BalancesSetup {
   clock: Clock;
   subscriptions: Subscriptions;
   storage: BalanceStorage | undefined;
+  guard: Guard;
   report(error: unknown): void;
 }
 
@@ -25,6 +22,8 @@ const LOADING: BalanceState = { status: "loading" };
 export class Balances {
   readonly #setup: BalancesSetup;
   readonly #read = new Map<Account, LiveBalance>();
+  keeper: BalanceKeeper | undefined;
+  #loading: Promise<void> | undefined;
 
   constructor(setup: BalancesSetup) {
     this.#setup = setup;
@@ -38,61 +37,63 @@ export class Balances {
     return store as unknown as BalanceStore<BalanceOf<A>>;
   }
 
-  /** Stores what was not stored yet. */
-  flush(): void {
-    for (const balance of this.#read.values()) balance.flush();
-  }
-
   #watch(account: Account, listener: () => void): () => void {
+    const { guard, clock, storage } = this.#setup;
     let balance = this.#read.get(account);
     if (!balance) {
-      balance = new LiveBalance(account, this.#setup);
+      balance = new LiveBalance(account, this, guard, clock);
       this.#read.set(account, balance);
-      balance.open();
+      if (storage) void this.#resume(balance, storage);
+      else this.#setup.subscriptions.add(balance.subscription);
     }
 
-    // A function may be given twice, and each time stops alone.
-    const entry = { listener };
     const watched = balance;
-    watched.listeners.add(entry);
+    const remove = watched.listeners.add(listener);
     return () => {
-      if (!watched.listeners.delete(entry) || watched.listeners.size > 0) return;
+      if (!remove() || watched.listeners.size > 0) return;
       this.#read.delete(account);
-      watched.close();
+      this.#setup.subscriptions.remove(watched.subscription);
     };
+  }
+
+  /** Subscribes to a balance after the one in the storage. */
+  async #resume(balance: LiveBalance, storage: BalanceStorage): Promise<void> {
+    // Few applications have a storage, so its code is loaded when it is needed.
+    this.#loading ??= import("./storage.ts").then(
+      ({ BalanceKeeper }) => {
+        this.keeper = new BalanceKeeper(storage, this.#setup.clock, this.#setup.report);
+      },
+      (error) => this.#setup.report(error),
+    );
+    await this.#loading;
+    const stored = await this.keeper?.load(balance.account);
+    if (this.#read.get(balance.account) !== balance) return;
+    if (stored) balance.resumeFrom(stored);
+    this.#setup.subscriptions.add(balance.subscription);
   }
 }
 
 /** A balance that has listeners. */
 class LiveBalance implements Sink {
-  readonly listeners = new Set<{ listener: () => void }>();
+  readonly account: Account;
+  readonly listeners: Listeners;
+  readonly subscription: Subscription;
   state: BalanceState = LOADING;
-  readonly #account: Account;
-  readonly #setup: BalancesSetup;
-  readonly #subscription: Subscription;
-  #isClosed = false;
-  #saveTimer: unknown;
+  readonly #owner: Balances;
+  readonly #clock: Clock;
 
-  constructor(account: Account, setup: BalancesSetup) {
-    this.#account = account;
-    this.#setup = setup;
-    this.#subscription = new Subscription({ accounts: [account] }, this, setup.clock, true);
+  constructor(account: Account, owner: Balances, guard: Guard, clock: Clock) {
+    this.account = account;
+    this.listeners = new Listeners(guard);
+    this.subscription = new Subscription({ accounts: [account] }, this, clock, true);
+    this.#owner = owner;
+    this.#clock = clock;
   }
 
-  open(): void {
-    const { storage } = this.#setup;
-    if (storage) this.#load(storage).finally(() => this.#subscribe());
-    else this.#subscribe();
-  }
-
-  close(): void {
-    this.#isClosed = true;
-    this.flush();
-    this.#setup.subscriptions.remove(this.#subscription);
-  }
-
-  flush(): void {
-    if (this.#saveTimer !== undefined) this.#save();
+  resumeFrom(balance: Balance): void {
+    const { seq, chain } = balance;
+    this.subscription.positions.set(this.account, { seq, chain });
+    this.#change({ status: "stale", balance, since: this.#clock.now() });
   }
 
   opened([start]: SubscribedAccount[]): void {
@@ -111,13 +112,13 @@ class LiveBalance implements Sink {
 
   closed(): void {
     const { status, balance } = this.state;
-    if (status === "live") this.#change({ status: "stale", balance, since: this.#setup.clock.now() });
+    if (status === "live") this.#change({ status: "stale", balance, since: this.#clock.now() });
   }
 
   failed(error: RealtimeError, isTemporary: boolean): void {
     if (isTemporary && this.state.balance) return;
     // What the user may not see is not kept. The next opening begins with a snapshot.
-    this.#subscription.positions.clear();
+    this.subscription.positions.clear();
     this.#change({ status: "error", error });
   }
 
@@ -129,59 +130,13 @@ class LiveBalance implements Sink {
     this.#change(LOADING);
   }
 
-  #subscribe(): void {
-    if (!this.#isClosed) this.#setup.subscriptions.add(this.#subscription);
-  }
-
   #set(balance: Balance): void {
+    this.#owner.keeper?.keep(balance);
     this.#change({ status: "live", balance });
-    if (this.#setup.storage && this.#saveTimer === undefined) {
-      this.#saveTimer = this.#setup.clock.setTimeout(() => this.#save(), SAVE_DELAY);
-    }
   }
 
   #change(state: BalanceState): void {
     this.state = state;
-    for (const entry of [...this.listeners]) {
-      if (!this.listeners.has(entry)) continue;
-      try {
-        entry.listener();
-      } catch (error) {
-        this.#setup.report(error);
-      }
-    }
-  }
-
-  async #load(storage: BalanceStorage): Promise<void> {
-    const { clock, report } = this.#setup;
-    let timer: unknown;
-    const timeout = new Promise<undefined>((resolve) => {
-      timer = clock.setTimeout(() => resolve(undefined), LOAD_TIMEOUT);
-    });
-    try {
-      const stored = await Promise.race([storage.load(this.#account), timeout]);
-      if (this.#isClosed || !isStoredBalance(stored, this.#account)) return;
-      const { seq, chain, balance } = stored;
-      this.#subscription.positions.set(this.#account, { seq, chain });
-      this.#change({ status: "stale", balance, since: clock.now() });
-    } catch (error) {
-      report(error);
-    } finally {
-      clock.clearTimeout(timer);
-    }
-  }
-
-  async #save(): Promise<void> {
-    const { clock, storage, report } = this.#setup;
-    clock.clearTimeout(this.#saveTimer);
-    this.#saveTimer = undefined;
-    const { balance } = this.state;
-    if (!balance) return;
-    const { account, seq, chain } = balance;
-    try {
-      await storage!.save({ account, seq, chain, balance });
-    } catch (error) {
-      report(error);
-    }
+    this.listeners.call();
   }
 }

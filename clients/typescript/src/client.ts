@@ -4,20 +4,26 @@ import { chooseTransport } from "./choose.ts";
 import { systemClock } from "./clock.ts";
 import { Connection } from "./connection.ts";
 import { RealtimeError } from "./errors.ts";
+import { createGuard, Listeners } from "./listeners.ts";
 import type { EventFrame, ResyncFrame } from "./protocol.ts";
 import { Subscription } from "./subscription.ts";
 import { Subscriptions } from "./subscriptions.ts";
-import type { Client, ClientOptions, ConnectionState, EventFilter, EventHandlers } from "./types.ts";
+import type { Client, ClientOptions, EventFilter, EventHandlers } from "./types.ts";
 import { watchPage } from "./wake.ts";
 import { openWebSocket } from "./websocket.ts";
 
 /**
  * Creates a client of a gateway. It connects as soon as a balance or a subscription is wanted.
- * Throws a RealtimeError with the code bad_options if the url or getToken cannot be right.
+ * Throws a RealtimeError with the code bad_url if the url is no address of a WebSocket.
  */
 export function createClient(options: ClientOptions): Client {
   const { url, getToken, clock = systemClock, storage } = options;
-  checkOptions(options);
+  if (!/^wss?:\/\/[^/]/.test(url)) {
+    throw new RealtimeError(
+      "bad_url",
+      `url must be a WebSocket address such as wss://gateway.example.com/v1/ws, not ${url}`,
+    );
+  }
   const report = (error: unknown) => {
     try {
       (options.report ?? console.error)(error);
@@ -26,7 +32,8 @@ export function createClient(options: ClientOptions): Client {
     }
   };
 
-  const listeners = new Set<{ listener: (state: ConnectionState) => void }>();
+  const guard = createGuard(report);
+  const listeners = new Listeners(guard);
   const transports = chooseTransport(openWebSocket, options, clock);
   const connection = new Connection({
     url,
@@ -35,17 +42,7 @@ export function createClient(options: ClientOptions): Client {
     open: transports.open,
     use: { WebSocket: options.WebSocket, fetch: options.fetch },
     report,
-    changed(state) {
-      for (const entry of [...listeners]) {
-        // A listener may stop another one, or change the state.
-        if (!listeners.has(entry) || connection.state !== state) continue;
-        try {
-          entry.listener(state);
-        } catch (error) {
-          report(error);
-        }
-      }
-    },
+    changed: () => listeners.call(),
     welcome: (isRenewal) => subscriptions.welcome(isRenewal),
     frame: (frame) => subscriptions.handle(frame),
     down() {
@@ -58,6 +55,7 @@ export function createClient(options: ClientOptions): Client {
     clock,
     start: () => connection.start(),
     send: (frame) => connection.send(frame),
+    guard,
     report,
   });
   const unwatchPage = watchPage({
@@ -69,7 +67,7 @@ export function createClient(options: ClientOptions): Client {
     wake: () => connection.wake(),
     pause: () => connection.pause(),
   });
-  const balances = new Balances({ clock, subscriptions, storage, report });
+  const balances = new Balances({ clock, subscriptions, storage, guard, report });
 
   return {
     get state() {
@@ -81,14 +79,11 @@ export function createClient(options: ClientOptions): Client {
       subscriptions.add(subscription);
       return () => subscriptions.remove(subscription);
     },
-    on(_name, listener) {
-      const entry = { listener };
-      listeners.add(entry);
-      return () => listeners.delete(entry);
-    },
+    on: (_name, listener) => listeners.add(() => listener(connection.state)),
     setUser(newGetToken) {
       const { state } = connection;
       if (state.name === "closed" && state.reason === "closed") return;
+      balances.keeper?.forget();
       subscriptions.forget();
       connection.setUser(newGetToken);
     },
@@ -96,7 +91,7 @@ export function createClient(options: ClientOptions): Client {
       const { state } = connection;
       if (state.name === "closed" && state.reason === "closed") return;
       unwatchPage();
-      balances.flush();
+      balances.keeper?.flush();
       connection.end("closed");
     },
   };
@@ -115,17 +110,5 @@ export function createClient(options: ClientOptions): Client {
       },
     };
     return new Subscription(filter, sink, clock, false);
-  }
-}
-
-function checkOptions({ url, getToken }: ClientOptions): void {
-  if (!/^wss?:\/\/[^/]/.test(url)) {
-    throw new RealtimeError(
-      "bad_options",
-      `url must be a WebSocket address such as wss://gateway.example.com/v1/ws, not ${url}`,
-    );
-  }
-  if (typeof getToken !== "function") {
-    throw new RealtimeError("bad_options", "getToken must be a function that returns a token");
   }
 }

@@ -27,7 +27,7 @@ export interface ConnectionSetup {
   use: TransportUse;
   report(error: unknown): void;
   /** The state has changed. */
-  changed(state: ConnectionState): void;
+  changed(): void;
   /** The gateway accepted a token: the first one of a connection, or a renewed one. */
   welcome(isRenewal: boolean): void;
   /** A frame about subscriptions arrived. */
@@ -120,7 +120,7 @@ export class Connection {
 
   #change(state: ConnectionState): void {
     this.state = state;
-    this.#setup.changed(state);
+    this.#setup.changed();
   }
 
   #connect(): void {

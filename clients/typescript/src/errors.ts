@@ -16,11 +16,10 @@ export class Unauthorized extends Error {}
 
 /** What developers or operators can change, by the code of the error. */
 const advice: { [code: string]: string } = {
-  unauthorized: "getToken must return a token that has not expired and that the gateway's keys verify",
-  forbidden: "the token was revoked, so sign in again and call client.setUser",
-  disconnected: "an administrator closed the connection",
-  rate_limited: "open fewer connections and subscribe less often",
-  slow_consumer: "the listeners must return sooner",
+  unauthorized: "getToken must return a valid token that has not expired",
+  forbidden: "the token was revoked, so sign in again and call setUser",
+  rate_limited: "open fewer connections",
+  slow_consumer: "listeners must return sooner",
 };
 
 /**

@@ -1,6 +1,7 @@
 import { Budget } from "./budget.ts";
 import type { Clock } from "./clock.ts";
 import { RealtimeError } from "./errors.ts";
+import type { Guard } from "./listeners.ts";
 import type {
   ClientFrame,
   ErrorFrame,
@@ -17,11 +18,9 @@ export interface SubscriptionsSetup {
   /** Connects unless that has begun. */
   start(): void;
   send(frame: ClientFrame): void;
+  guard: Guard;
   report(error: unknown): void;
 }
-
-/** Failures that pass by themselves. */
-const TEMPORARY = new Set(["snapshot_unavailable", "too_many_subscriptions"]);
 
 /**
  * The subscriptions of a client. It keeps the gateway's list equal to the client's, and passes on
@@ -83,7 +82,7 @@ export class Subscriptions {
     for (const subscription of [...this.#all]) {
       subscription.positions.clear();
       subscription.errorCode = undefined;
-      this.#guard(() => subscription.sink.forget?.());
+      this.#setup.guard(() => subscription.sink.forget?.());
     }
     this.down();
   }
@@ -91,7 +90,7 @@ export class Subscriptions {
   /** The client has ended with an error. */
   end(error: RealtimeError): void {
     for (const subscription of [...this.#all]) {
-      this.#guard(() => subscription.sink.ended?.(error));
+      this.#setup.guard(() => subscription.sink.ended?.(error));
     }
   }
 
@@ -120,14 +119,14 @@ export class Subscriptions {
     subscription.isOpen = true;
     subscription.errorCode = undefined;
     subscription.backoff.succeed();
-    this.#guard(() => subscription.sink.opened?.(frame.accounts));
+    this.#setup.guard(() => subscription.sink.opened?.(frame.accounts));
   }
 
   #event(frame: EventFrame, subscription: Subscription): void {
     switch (subscription.judge(frame)) {
       case "next":
         subscription.moveTo(frame);
-        return this.#guard(() => subscription.sink.event(frame));
+        return this.#setup.guard(() => subscription.sink.event(frame));
       case "broken":
         return this.#reopen(subscription);
     }
@@ -136,7 +135,7 @@ export class Subscriptions {
   #resync(frame: ResyncFrame, subscription: Subscription): void {
     if (!subscription.isOpen) return;
     subscription.moveTo(frame);
-    this.#guard(() => subscription.sink.resync(frame));
+    this.#setup.guard(() => subscription.sink.resync(frame));
   }
 
   #refused(frame: ErrorFrame, subscription: Subscription | undefined): void {
@@ -150,12 +149,13 @@ export class Subscriptions {
 
     this.#byName.delete(subscription.name!);
     this.#close(subscription);
-    const isTemporary = TEMPORARY.has(code);
+    // The balance comes back by itself, and other subscriptions may end.
+    const isTemporary = code === "snapshot_unavailable" || code === "too_many_subscriptions";
     subscription.hasFailedForGood = !isTemporary;
     if (isTemporary) this.#retryLater(subscription);
     if (subscription.errorCode === code) return;
     subscription.errorCode = code;
-    this.#guard(() => subscription.sink.failed(error, isTemporary));
+    this.#setup.guard(() => subscription.sink.failed(error, isTemporary));
   }
 
   /** Subscribes again, because the gateway's frames have a hole or another history. */
@@ -199,7 +199,7 @@ export class Subscriptions {
   #close(subscription: Subscription): void {
     subscription.name = undefined;
     subscription.isOpen = false;
-    this.#guard(() => subscription.sink.closed?.());
+    this.#setup.guard(() => subscription.sink.closed?.());
   }
 
   /** Sends what the gateway must know, after the running code has ended. */
@@ -225,14 +225,6 @@ export class Subscriptions {
       subscription.name = name;
       this.#byName.set(name, subscription);
       this.#setup.send(subscription.frame(name));
-    }
-  }
-
-  #guard(run: () => void): void {
-    try {
-      run();
-    } catch (error) {
-      this.#setup.report(error);
     }
   }
 }

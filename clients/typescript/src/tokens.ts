@@ -20,14 +20,14 @@ export class TokenSource {
 
   /**
    * Returns a token. It first waits for the end of a call that was cancelled. The error is an
-   * Unauthorized or a RealtimeError. A request that was cancelled is never settled with a token.
+   * Unauthorized or a RealtimeError. A request that is cancelled while it waits never settles.
    */
   async request(reason: TokenReason): Promise<string> {
     this.cancel();
     const abort = new AbortController();
     this.#abort = abort;
     while (this.#running) await this.#running;
-    if (abort.signal.aborted) throw cancelled();
+    if (abort.signal.aborted) return new Promise(() => {});
 
     let timer: unknown;
     const deadline = new Promise<never>((_, reject) => {
@@ -37,15 +37,13 @@ export class TokenSource {
       }, TOKEN_TIMEOUT);
     });
     const call = Promise.race([this.#call(reason, abort.signal), deadline]);
-    const ended = call.catch(() => {}).then(() => {
+    const end = () => {
       this.#clock.clearTimeout(timer);
       this.#running = undefined;
-    });
-    this.#running = ended;
-    const token = await call;
-    if (abort.signal.aborted) throw cancelled();
-    this.#abort = undefined;
-    return token;
+      if (this.#abort === abort) this.#abort = undefined;
+    };
+    this.#running = call.then(end, end);
+    return call;
   }
 
   /** Tells the running call that its token is no longer needed. */
@@ -55,20 +53,14 @@ export class TokenSource {
   }
 
   async #call(reason: TokenReason, signal: AbortSignal): Promise<string> {
-    let token: unknown;
     try {
-      token = await this.#getToken({ reason, signal });
+      const token: unknown = await this.#getToken({ reason, signal });
+      if (typeof token === "string" && token !== "") return token;
+      throw new Error("it must return a token, a string that is not empty");
     } catch (error) {
       if (error instanceof Unauthorized) throw error;
       const text = (error as Error | undefined)?.message ?? error;
       throw new RealtimeError("token_failed", `getToken failed: ${text}`, error);
     }
-
-    if (typeof token === "string" && token !== "") return token;
-    throw new RealtimeError("token_failed", "getToken must return a token, a string that is not empty");
   }
-}
-
-function cancelled(): RealtimeError {
-  return new RealtimeError("cancelled", "the token is no longer needed");
 }

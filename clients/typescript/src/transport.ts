@@ -4,9 +4,9 @@ export interface TransportEnd {
   code: number;
   reason: string;
   /** The HTTP status of a refused handshake, where the platform shows it. */
-  status?: number;
+  status?: number | undefined;
   /** The Retry-After of a refused handshake, in milliseconds. */
-  retryAfterMs?: number;
+  retryAfterMs?: number | undefined;
 }
 
 /** What a transport tells the client. */

@@ -18,12 +18,7 @@ export const openWebSocket: OpenTransport = (url, events, use) => {
   const end = (code: number, reason: string) => {
     if (ended) return;
     ended = true;
-    events.close({
-      code,
-      reason,
-      ...(status !== undefined && { status }),
-      ...(retryAfterMs !== undefined && { retryAfterMs }),
-    });
+    events.close({ code, reason, status, retryAfterMs });
   };
 
   try {

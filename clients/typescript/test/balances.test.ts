@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { BalanceStorage, StoredBalance } from "../src/index.ts";
-import { goLive, startClient } from "./support/client.ts";
+import { goLive, startClient, waitUntil } from "./support/client.ts";
 import { settleMicrotasks } from "./support/clock.ts";
 import { chainAt, eventFrame, recovered, subscribed } from "./support/gateway.ts";
 
@@ -43,8 +43,7 @@ test("a stored balance is stale at once, and the client resumes from it", async 
   const t = startClient({ storage });
   const balance = t.client.balance("user:u1");
   balance.subscribe(() => {});
-  await settleMicrotasks();
-  assert.equal(balance.get().status, "stale");
+  await waitUntil(() => balance.get().status === "stale");
   const socket = await goLive(t);
   const frame = socket.take()[1]!;
   assert.deepEqual("after" in frame && [frame.after, frame.chain], [{ "user:u1": 7 }, { "user:u1": chainAt(7) }]);
@@ -68,6 +67,7 @@ for (const [name, record] of wrong) {
   test(`a storage with ${name} is ignored`, async () => {
     const t = startClient({ storage: { load: () => record as StoredBalance, save() {} } });
     t.client.balance("user:u1").subscribe(() => {});
+    await waitUntil(() => t.gateway.sockets.length > 0);
     const socket = await goLive(t);
     assert.deepEqual(socket.take()[1], { op: "subscribe", sub: "s1", accounts: ["user:u1"] });
   });
@@ -79,14 +79,21 @@ test("a storage that fails or never answers is left out", async () => {
   };
   const t = startClient({ storage: { load: fail, save: fail } });
   t.client.balance("user:u1").subscribe(() => {});
+  await waitUntil(() => t.gateway.sockets.length > 0);
   const socket = await goLive(t);
   socket.push(subscribed("s1", 7));
   await t.clock.advance(1_000);
   assert.deepEqual(t.reports.map(({ message }) => message), ["the disk is full", "the disk is full"]);
   assert.equal(t.client.balance("user:u1").get().status, "live");
 
-  const slow = startClient({ storage: { load: () => new Promise(() => {}), save() {} } });
+  let isAsked = false;
+  const load = () => {
+    isAsked = true;
+    return new Promise<null>(() => {});
+  };
+  const slow = startClient({ storage: { load, save() {} } });
   slow.client.balance("user:u1").subscribe(() => {});
+  await waitUntil(() => isAsked);
   await slow.clock.advance(1_999);
   assert.equal(slow.gateway.sockets.length, 0);
   await slow.clock.advance(1);

@@ -37,3 +37,12 @@ export async function goLive({ gateway }: TestClient): Promise<TestSocket> {
   await settleMicrotasks();
   return socket;
 }
+
+/** Waits until something that takes real time has happened, such as the loading of a module. */
+export async function waitUntil(isDone: () => boolean): Promise<void> {
+  const end = Date.now() + 60_000;
+  while (!isDone()) {
+    if (Date.now() > end) throw new Error(`did not happen within a minute: ${isDone}`);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
