@@ -81,20 +81,24 @@ export function createClient(options: ClientOptions): Client {
     },
     on: (_name, listener) => listeners.add(() => listener(connection.state)),
     setUser(newGetToken) {
-      const { state } = connection;
-      if (state.name === "closed" && state.reason === "closed") return;
+      if (isClosed()) return;
       balances.keeper?.forget();
       subscriptions.forget();
       connection.setUser(newGetToken);
     },
     close() {
-      const { state } = connection;
-      if (state.name === "closed" && state.reason === "closed") return;
+      if (isClosed()) return;
       unwatchPage();
       balances.keeper?.flush();
       connection.end("closed");
     },
   };
+
+  /** Tells whether the application has ended the client. */
+  function isClosed(): boolean {
+    const { state } = connection;
+    return state.name === "closed" && state.reason === "closed";
+  }
 
   function eventSubscription(filter: EventFilter, handlers: EventHandlers): Subscription {
     const sink = {

@@ -62,7 +62,7 @@ export class Connection {
     this.#tokens = new TokenSource(setup.getToken, setup.clock);
     this.#watchdog = new Watchdog(setup.clock, {
       ping: () => this.send({ op: "ping" }),
-      dead: () => this.#lose({ code: ABNORMAL, reason: "the gateway did not answer a ping" }),
+      dead: () => this.#lose({ code: ABNORMAL, reason: "no answer to a ping" }),
     });
   }
 
@@ -137,7 +137,7 @@ export class Connection {
   #open(token: string, isCurrent: () => boolean): void {
     const { clock, open, url, use } = this.#setup;
     this.#timer = clock.setTimeout(
-      () => this.#lose({ code: ABNORMAL, reason: "the gateway did not answer in time" }),
+      () => this.#lose({ code: ABNORMAL, reason: "no answer in 15 s" }),
       CONNECT_TIMEOUT,
     );
     this.#transport = open(

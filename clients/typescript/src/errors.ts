@@ -18,6 +18,7 @@ export class Unauthorized extends Error {}
 const advice: { [code: string]: string } = {
   unauthorized: "getToken must return a valid token that has not expired",
   forbidden: "the token was revoked, so sign in again and call setUser",
+  disconnected: "an administrator closed it",
   rate_limited: "open fewer connections",
   slow_consumer: "listeners must return sooner",
 };
@@ -28,20 +29,19 @@ const advice: { [code: string]: string } = {
 export function describeEnd(end: TransportEnd, url: string, isOpened: boolean): RealtimeError {
   const { code, reason, status } = end;
   if (status === 401) return describe("unauthorized", reason);
-  if (status === 403) return new RealtimeError("forbidden", `The gateway refused the token, or the origin: ${allowOrigin()}.`);
+  const origin = globalThis.location?.origin ?? "the page";
+  const allow = `the gateway's --allowed-origins must have ${origin}`;
+  if (status === 403) return new RealtimeError("forbidden", `The gateway refused the token or the origin: ${allow}.`);
   const isBroken = code === 1006 || code === 1000;
   if (!isBroken) return describe(/^[a-z_]+/.exec(reason)?.[0] ?? `close_${code}`, reason);
   if (isOpened) return describe("connection_lost", reason || "the network or the gateway ended it");
 
+  const why = reason && ` (${reason})`;
   return new RealtimeError(
     "unreachable",
-    `The gateway did not accept the connection${reason && ` (${reason})`}: check the url ${url}, ` +
-      `which usually ends in /v1/ws, and that the gateway runs; ${allowOrigin()}.`,
+    `The gateway did not accept the connection${why}: check that it runs, and that the url ${url} is ` +
+      `right, which usually ends in /v1/ws; ${allow}.`,
   );
-}
-
-function allowOrigin(): string {
-  return `the gateway's --allowed-origins must have ${globalThis.location?.origin ?? "the origin of the page"}`;
 }
 
 function describe(code: string, reason: string): RealtimeError {

@@ -33,17 +33,20 @@ export interface Position {
   awaitsResync?: boolean;
 }
 
+/**
+ * wanted: it should be sent. sent: the answer has not arrived. open: events arrive. paused: a timer
+ * makes it wanted. refused: the next token may make it possible.
+ */
+export type Phase = "wanted" | "sent" | "open" | "paused" | "refused";
+
 /** One subscription, with its positions and its state on the wire. */
 export class Subscription {
   readonly sink: Sink;
   readonly backoff: Backoff;
   readonly positions = new Map<Account, Position>();
-  /** The name of the opening that was sent last, if it has not ended. */
-  name: string | undefined;
-  isOpen = false;
-  /** A timer will open it. */
-  isPaused = false;
-  hasFailedForGood = false;
+  phase: Phase = "wanted";
+  /** The name of the opening that was sent last. */
+  name = "";
   /** The error that the sink got since the subscription was open last. */
   errorCode: string | undefined;
   timer: unknown;
@@ -63,12 +66,7 @@ export class Subscription {
     this.#isDense = !types && !reasons && !features && minAmount === undefined;
   }
 
-  /** It should be sent. */
-  get isWaiting(): boolean {
-    return this.name === undefined && !this.isPaused && !this.hasFailedForGood;
-  }
-
-  frame(name: string): SubscribeFrame {
+  frame(): SubscribeFrame {
     const after: { [account: string]: number } = {};
     const chain: { [account: string]: string } = {};
     for (const [account, position] of this.positions) {
@@ -77,7 +75,7 @@ export class Subscription {
     }
     return {
       op: "subscribe",
-      sub: name,
+      sub: this.name,
       ...(this.#filter as Partial<SubscribeFrame>),
       ...(this.positions.size > 0 && { after, chain }),
       ...(!this.#snapshot && { snapshot: false }),
@@ -98,7 +96,7 @@ export class Subscription {
 
   /** Decides about an event: it comes next, was there before, or does not fit. */
   judge({ account, seq, chain }: EventFrame): "next" | "repeat" | "broken" {
-    if (!this.isOpen) return "repeat";
+    if (this.phase !== "open") return "repeat";
     if (this.#everyAccount) return "next";
     const position = this.positions.get(account);
     if (!position || position.awaitsResync) return "broken";

@@ -57,12 +57,11 @@ export class Subscriptions {
     this.#flushSoon();
   }
 
-  /** The gateway has accepted a token. Failed subscriptions may be possible now. */
+  /** The gateway has accepted a token. Refused subscriptions may be possible now. */
   welcome(isRenewal: boolean): void {
     this.#isLive = true;
     for (const subscription of this.#all) {
-      const mayTry = !isRenewal || subscription.hasFailedForGood;
-      if (mayTry) this.#retry(subscription);
+      if (!isRenewal || subscription.phase === "refused") subscription.phase = "wanted";
     }
     this.#flushSoon();
   }
@@ -70,11 +69,11 @@ export class Subscriptions {
   /** The connection has ended. */
   down(): void {
     this.#isLive = false;
-    this.#byName.clear();
-    this.#abandoned = [];
     for (const subscription of [...this.#all]) {
+      this.#abandon(subscription);
       this.#close(subscription);
     }
+    this.#abandoned = [];
   }
 
   /** Forgets the positions of all subscriptions, for another user. */
@@ -112,11 +111,11 @@ export class Subscriptions {
   }
 
   #subscribed(frame: SubscribedFrame, subscription: Subscription): void {
-    if (subscription.isOpen) return;
+    if (subscription.phase !== "sent") return;
     if (!frame.accounts.every((account) => subscription.acceptStart(account))) {
       return this.#reopen(subscription);
     }
-    subscription.isOpen = true;
+    subscription.phase = "open";
     subscription.errorCode = undefined;
     subscription.backoff.succeed();
     this.#setup.guard(() => subscription.sink.opened?.(frame.accounts));
@@ -133,7 +132,7 @@ export class Subscriptions {
   }
 
   #resync(frame: ResyncFrame, subscription: Subscription): void {
-    if (!subscription.isOpen) return;
+    if (subscription.phase !== "open") return;
     subscription.moveTo(frame);
     this.#setup.guard(() => subscription.sink.resync(frame));
   }
@@ -147,12 +146,12 @@ export class Subscriptions {
       return;
     }
 
-    this.#byName.delete(subscription.name!);
-    this.#close(subscription);
+    this.#byName.delete(subscription.name);
     // The balance comes back by itself, and other subscriptions may end.
     const isTemporary = code === "snapshot_unavailable" || code === "too_many_subscriptions";
-    subscription.hasFailedForGood = !isTemporary;
-    if (isTemporary) this.#retryLater(subscription);
+    if (isTemporary) this.#pause(subscription);
+    else subscription.phase = "refused";
+    this.#close(subscription);
     if (subscription.errorCode === code) return;
     subscription.errorCode = code;
     this.#setup.guard(() => subscription.sink.failed(error, isTemporary));
@@ -161,44 +160,33 @@ export class Subscriptions {
   /** Subscribes again, because the gateway's frames have a hole or another history. */
   #reopen(subscription: Subscription): void {
     this.#abandon(subscription);
+    this.#flushSoon();
     // Most often one try heals it. So the first one comes at once, and the sink does not notice.
     if (subscription.backoff.isFirst()) {
       subscription.backoff.fail();
-      subscription.name = undefined;
-      subscription.isOpen = false;
-      return this.#flushSoon();
+      return;
     }
+    this.#pause(subscription);
     this.#close(subscription);
-    this.#retryLater(subscription);
-    this.#flushSoon();
   }
 
-  #retryLater(subscription: Subscription): void {
-    const { clock } = this.#setup;
-    clock.clearTimeout(subscription.timer);
-    subscription.isPaused = true;
-    subscription.timer = clock.setTimeout(() => {
-      this.#retry(subscription);
+  /** Opens the subscription later. */
+  #pause(subscription: Subscription): void {
+    subscription.phase = "paused";
+    subscription.timer = this.#setup.clock.setTimeout(() => {
+      subscription.phase = "wanted";
       this.#flushSoon();
     }, subscription.backoff.fail());
   }
 
-  #retry(subscription: Subscription): void {
-    this.#setup.clock.clearTimeout(subscription.timer);
-    subscription.isPaused = false;
-    subscription.hasFailedForGood = false;
-  }
-
+  /** Ends the opening, and a pause. */
   #abandon(subscription: Subscription): void {
     this.#setup.clock.clearTimeout(subscription.timer);
-    const { name } = subscription;
-    if (name === undefined || !this.#byName.delete(name)) return;
-    this.#abandoned.push(name);
+    subscription.phase = "wanted";
+    if (this.#byName.delete(subscription.name)) this.#abandoned.push(subscription.name);
   }
 
   #close(subscription: Subscription): void {
-    subscription.name = undefined;
-    subscription.isOpen = false;
     this.#setup.guard(() => subscription.sink.closed?.());
   }
 
@@ -219,12 +207,12 @@ export class Subscriptions {
       this.#setup.send({ op: "unsubscribe", sub: this.#abandoned.shift()! });
     }
     for (const subscription of this.#all) {
-      if (!subscription.isWaiting) continue;
+      if (subscription.phase !== "wanted") continue;
       if (!this.#budget.spend(() => this.#flushSoon())) return;
-      const name = `s${++this.#names}`;
-      subscription.name = name;
-      this.#byName.set(name, subscription);
-      this.#setup.send(subscription.frame(name));
+      subscription.phase = "sent";
+      subscription.name = `s${++this.#names}`;
+      this.#byName.set(subscription.name, subscription);
+      this.#setup.send(subscription.frame());
     }
   }
 }

@@ -39,7 +39,7 @@ export const openWebSocket: OpenTransport = (url, events, use) => {
   // The `ws` package shows the HTTP answer of a refused handshake. Browsers do not.
   socket.on?.("unexpected-response", (request, response) => {
     status = response.statusCode;
-    retryAfterMs = parseRetryAfter(response.headers["retry-after"]);
+    retryAfterMs = Number(response.headers["retry-after"]) * 1000 || undefined;
     request.destroy();
     end(ABNORMAL, `HTTP status ${status}`);
   });
@@ -56,11 +56,6 @@ export const openWebSocket: OpenTransport = (url, events, use) => {
     },
   };
 };
-
-/** Returns the milliseconds of a Retry-After in seconds. */
-export function parseRetryAfter(header: string | null | undefined): number | undefined {
-  return header && Number(header) >= 0 ? Number(header) * 1000 : undefined;
-}
 
 /** What the sockets of the `ws` package have besides. */
 interface NodeSocket {
