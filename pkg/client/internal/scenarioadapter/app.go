@@ -42,7 +42,9 @@ type filter struct {
 
 // app is the application of a scenario: its clock, its clients and what it reads of them.
 type app struct {
-	report  func(object)
+	write   func(object)
+	report  func(object) // ends with the scenario
+	silence func()       // ends report
 	url     string
 	clock   *clock.Manual
 	clients map[string]*client.Client
@@ -56,8 +58,8 @@ type reader struct {
 	get  func() object // the present value of a balance
 }
 
-func newApp(report func(object)) *app {
-	a := &app{report: report}
+func newApp(write func(object)) *app {
+	a := &app{write: write, silence: func() {}}
 	a.reset("")
 	return a
 }
@@ -70,12 +72,34 @@ func (a *app) reset(url string) {
 	for _, c := range a.clients {
 		c.Close()
 	}
+	a.silence()
+	a.report, a.silence = limitReports(a.write)
 	a.url = strings.Replace(url, "http", "ws", 1)
 	a.clock = clock.NewManual(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
 	clock.Default = a.clock
 	a.clients = map[string]*client.Client{}
 	a.readers = map[string]*reader{}
 	a.tokens = &tokenCalls{report: a.report}
+}
+
+// limitReports returns a function that writes reports until silence is called. The goroutines of an
+// ended client may still have something to tell, which the next scenario must not get.
+func limitReports(write func(object)) (report func(object), silence func()) {
+	var mu sync.Mutex
+	ended := false
+	report = func(o object) {
+		mu.Lock()
+		defer mu.Unlock()
+		if !ended {
+			write(o)
+		}
+	}
+	silence = func() {
+		mu.Lock()
+		defer mu.Unlock()
+		ended = true
+	}
+	return report, silence
 }
 
 // run runs a command and returns the members of its answer.
@@ -166,9 +190,10 @@ func (a *app) create(c *command) error {
 	}
 	a.clients[c.Client] = made
 	now := a.clock.Now
+	report := a.report
 	go func() {
 		for s := range made.States(context.Background()) {
-			a.report(describeState(c.Client, s, now()))
+			report(describeState(c.Client, s, now()))
 		}
 	}()
 	return nil
@@ -178,10 +203,11 @@ func (a *app) create(c *command) error {
 func (a *app) readBalance(as string, b *client.LiveBalance) *reader {
 	ctx, cancel := context.WithCancel(context.Background())
 	now := a.clock.Now
+	report := a.report
 	var ended sync.WaitGroup
 	ended.Go(func() {
 		for s := range b.Changes(ctx) {
-			a.report(object{"report": "balance", "as": as, "value": describeBalance(&s, now())})
+			report(object{"report": "balance", "as": as, "value": describeBalance(&s, now())})
 		}
 	})
 	return &reader{
@@ -200,8 +226,9 @@ func (a *app) readBalance(as string, b *client.LiveBalance) *reader {
 // readEvents reports the items of a subscription.
 func (a *app) readEvents(as string, c *client.Client, f filter) *reader {
 	ctx, cancel := context.WithCancel(context.Background())
+	report := a.report
 	reportError := func(err error) {
-		a.report(object{"report": "error", "as": as, "error": describeError(err)})
+		report(object{"report": "error", "as": as, "error": describeError(err)})
 	}
 	events := c.Events(ctx, client.Filter{
 		Accounts:  f.Accounts,
@@ -219,7 +246,7 @@ func (a *app) readEvents(as string, c *client.Client, f filter) *reader {
 			case err != nil:
 				reportError(err)
 			default:
-				a.report(describeItem(as, &item))
+				report(describeItem(as, &item))
 			}
 		}
 	})
