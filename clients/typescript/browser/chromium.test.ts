@@ -5,7 +5,7 @@ import type { Options } from "./page.ts";
 import { findChromium, launchChromium } from "./support/chromium.ts";
 import { ClientPage } from "./support/clientpage.ts";
 import { PlainChromium } from "./support/devtools.ts";
-import { Core, Gateway, until } from "./support/programs.ts";
+import { Core, Gateway, until, waitMs } from "./support/programs.ts";
 import { Proxy } from "./support/proxy.ts";
 import { Site } from "./support/site.ts";
 
@@ -36,6 +36,7 @@ class Tab extends ClientPage {
   constructor(page: Page) {
     super((expression) => page.evaluate(expression));
     this.page = page;
+    page.setDefaultTimeout(waitMs);
     page.on("websocket", () => this.sockets++);
   }
 
@@ -234,9 +235,9 @@ describe("Chromium", { concurrency: true, timeout: 300_000 }, () => {
     const tab = new Tab(await browser.newPage());
     const { page } = tab;
     await page.goto(`${site.url}/strict?account=${account}&url=${encodeURIComponent(core.gatewayURL)}`);
-    await page.getByText("1 points").waitFor({ timeout: 60_000 });
+    await page.getByText("1 points").waitFor();
     await credit(account, 1);
-    await page.getByText("2 points").waitFor({ timeout: 60_000 });
+    await page.getByText("2 points").waitFor();
     assert.equal(tab.sockets, 1);
     assert.deepEqual(await core.connections(account), ["websocket"]);
     await tab.close();
