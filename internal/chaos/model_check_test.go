@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redroomrewards/realtime/internal/rawclient"
 	"github.com/redroomrewards/realtime/pkg/client"
 )
 
@@ -43,7 +44,7 @@ func newBench(t *testing.T) *modelBench {
 	b.load.users = []string{benchUser}
 	b.load.calls = []*call{b.credit, b.hold, b.refused}
 	b.viewer = &viewer{w: b.load.w, load: b.load, name: "viewer", accounts: []string{benchUser}, states: map[string]*viewerState{}, gateway: &program{}}
-	b.viewer.handleFrame([]byte(`{"op":"subscribed","sub":"wallet","accounts":[{"account":"user:u","seq":1,"chain":"c1","snapshot":{"account":"user:u","accountType":"user","availableBalance":50,"escrowBalance":0,"seq":1,"chain":"c1"}}]}`))
+	b.show(`{"op":"subscribed","sub":"wallet","accounts":[{"account":"user:u","seq":1,"chain":"c1","snapshot":{"account":"user:u","accountType":"user","availableBalance":50,"escrowBalance":0,"seq":1,"chain":"c1"}}]}`)
 	return b
 }
 
@@ -66,7 +67,11 @@ func (b *modelBench) check() {
 
 func (b *modelBench) show(frames ...string) {
 	for _, frame := range frames {
-		b.viewer.handleFrame([]byte(frame))
+		f, err := rawclient.ParseFrame([]byte(frame))
+		if err != nil {
+			b.load.w.Fatal(err)
+		}
+		b.viewer.handleFrame(&f)
 	}
 }
 

@@ -1,17 +1,14 @@
 package chaos
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/coder/websocket"
+	"github.com/redroomrewards/realtime/internal/rawclient"
 )
 
 // silenceLimit is how long a viewer waits for a frame before it connects again. A WebSocket client
@@ -38,40 +35,41 @@ func (v *viewer) runWebSocket(ctx context.Context, gateway *program) error {
 	defer cancel()
 	dog := newWatchdog(cancel)
 	defer dog.stop()
-	ws, _, err := websocket.Dial(ctx, "http://"+gateway.public+"/v1/ws", &websocket.DialOptions{
-		HTTPClient:   v.w.http,
-		HTTPHeader:   http.Header{"Authorization": {"Bearer " + v.signToken()}},
-		Subprotocols: []string{"wallet.v1"},
-	})
+	socket, err := rawclient.Dial(ctx, "http://"+gateway.public, v.signToken(), v.w.http)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = ws.CloseNow() }()
-	ws.SetReadLimit(8 << 20)
-	err = ws.Write(ctx, websocket.MessageText, v.newSubscribe())
+	defer socket.Close()
+	err = socket.Send(ctx, v.newSubscribe())
 	if err != nil {
 		return err
 	}
 	var pings sync.WaitGroup
 	defer pings.Wait()
 	defer cancel()
-	pings.Go(func() { sendPings(ctx, ws) })
+	pings.Go(func() { sendPings(ctx, socket) })
+	return v.readFrames(dog, func() (rawclient.Frame, error) { return socket.Next(ctx) })
+}
+
+// readFrames handles frames until the connection ends or is of no more use.
+func (v *viewer) readFrames(dog *watchdog, next func() (rawclient.Frame, error)) error {
 	for {
-		_, message, err := ws.Read(ctx)
+		f, err := next()
+		if errors.Is(err, rawclient.ErrBadFrame) {
+			v.violate("%v", err)
+		}
 		if err != nil {
 			return err
 		}
 		dog.reset()
-		for line := range bytes.SplitSeq(message, []byte("\n")) {
-			if !v.handleFrame(line) {
-				return fmt.Errorf("got the frame %s", line)
-			}
+		if !v.handleFrame(&f) {
+			return fmt.Errorf("got the frame %s", &f)
 		}
 	}
 }
 
 // sendPings makes the gateway answer, so that a silent connection is noticed.
-func sendPings(ctx context.Context, ws *websocket.Conn) {
+func sendPings(ctx context.Context, socket *rawclient.Socket) {
 	tick := time.NewTicker(silenceLimit / 4)
 	defer tick.Stop()
 	for {
@@ -79,7 +77,7 @@ func sendPings(ctx context.Context, ws *websocket.Conn) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			err := ws.Write(ctx, websocket.MessageText, []byte(`{"op":"ping"}`))
+			err := socket.Ping(ctx)
 			if err != nil {
 				return
 			}
@@ -87,28 +85,19 @@ func sendPings(ctx context.Context, ws *websocket.Conn) {
 	}
 }
 
-// newSubscribe returns the subscribe frame.
-func (v *viewer) newSubscribe() []byte {
+// newSubscribe resumes the accounts that the viewer was shown before.
+func (v *viewer) newSubscribe() rawclient.Subscribe {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	subscribe := object{"op": "subscribe", "sub": "wallet", "accounts": v.accounts}
-	after := map[string]int64{}
-	chains := map[string]string{}
+	subscribe := rawclient.Subscribe{Sub: "wallet", Accounts: v.accounts}
 	for account, s := range v.states {
-		after[account] = s.seq
-		chains[account] = s.chain
-	}
-	if len(after) > 0 {
-		subscribe["after"] = after
-		if !v.options.omitsChain {
-			subscribe["chain"] = chains
+		chain := s.chain
+		if v.options.omitsChain {
+			chain = ""
 		}
+		subscribe.Resume(account, s.seq, chain)
 	}
-	raw, err := json.Marshal(subscribe)
-	if err != nil {
-		panic(err) // it has only texts and numbers
-	}
-	return raw
+	return subscribe
 }
 
 // runEventStream reads server-sent events as an EventSource does: it resumes with the id of the last
@@ -118,57 +107,15 @@ func (v *viewer) runEventStream(ctx context.Context, gateway *program) error {
 	defer cancel()
 	dog := newWatchdog(cancel)
 	defer dog.stop()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+gateway.public+"/v1/events", nil)
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Authorization", "Bearer "+v.signToken())
-	v.mu.Lock()
-	if v.lastEventID != "" {
-		req.Header.Set("Last-Event-ID", v.lastEventID)
-	}
-	v.mu.Unlock()
 	streaming := &http.Client{Transport: v.w.http.Transport} // without a time limit
-	resp, err := streaming.Do(req)
+	stream, err := rawclient.OpenEventStream(ctx, "http://"+gateway.public, v.signToken(), v.lastEventID, streaming)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("got status %d, want 200", resp.StatusCode)
-	}
-	return v.readEventStream(resp, dog)
-}
-
-// readEventStream handles whole messages only: an id belongs to the message with it, which an empty
-// line ends.
-func (v *viewer) readEventStream(resp *http.Response, dog *watchdog) error {
-	lines := bufio.NewScanner(resp.Body)
-	lines.Buffer(nil, 8<<20)
-	var id, data string
-	for lines.Scan() {
-		field, value, _ := strings.Cut(lines.Text(), ": ")
-		switch field {
-		case "id":
-			id = value
-		case "data":
-			data = value
-		case "":
-			if data == "" {
-				continue // a comment, or the end of one
-			}
-			dog.reset()
-			if id != "" {
-				v.mu.Lock()
-				v.lastEventID = id
-				v.mu.Unlock()
-			}
-			if !v.handleFrame([]byte(data)) {
-				return fmt.Errorf("got the frame %s", data)
-			}
-			id = ""
-			data = ""
-		}
-	}
-	return lines.Err()
+	defer stream.Close()
+	return v.readFrames(dog, func() (rawclient.Frame, error) {
+		f, err := stream.Next()
+		v.lastEventID = stream.LastID
+		return f, err
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/redroomrewards/realtime/internal/rawclient"
 	"github.com/redroomrewards/realtime/pkg/client"
 )
 
@@ -29,11 +30,12 @@ type viewer struct {
 	cancel context.CancelFunc
 	ended  chan struct{}
 
+	lastEventID string // of the server-sent events; keepConnected uses it
+
 	mu          sync.Mutex // protects the fields below
 	states      map[string]*viewerState
 	gateway     *program // of the present connection
 	starts      int      // of the gateway, before the connection
-	lastEventID string   // of the server-sent events
 	connections int
 	resyncs     int
 }
@@ -64,29 +66,6 @@ type shownState struct {
 
 func (s *viewerState) balanceList() [3]int64 {
 	return [3]int64{s.balances["available"], s.balances["escrow"], s.balances["earned"]}
-}
-
-// frame is a frame from a gateway.
-type frame struct {
-	Op       string              `json:"op"`
-	Sub      string              `json:"sub"`
-	Account  string              `json:"account"`
-	Seq      int64               `json:"seq"`
-	Chain    string              `json:"chain"`
-	Event    json.RawMessage     `json:"event"`
-	Snapshot *client.Balance     `json:"snapshot"`
-	Reason   string              `json:"reason"`
-	Code     json.RawMessage     `json:"code"`
-	Message  string              `json:"message"`
-	Accounts []subscribedAccount `json:"accounts"`
-}
-
-type subscribedAccount struct {
-	Account   string          `json:"account"`
-	Seq       int64           `json:"seq"`
-	Chain     string          `json:"chain"`
-	Recovered bool            `json:"recovered"`
-	Snapshot  *client.Balance `json:"snapshot"`
 }
 
 // startViewer starts a viewer and returns when it has a state of each account.
@@ -148,37 +127,31 @@ func (v *viewer) violate(format string, args ...any) {
 }
 
 // handleFrame handles one frame. It returns false if the connection is of no more use.
-func (v *viewer) handleFrame(line []byte) bool {
-	var f frame
-	err := json.Unmarshal(line, &f)
+func (v *viewer) handleFrame(f *rawclient.Frame) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if err != nil {
-		v.violate("got a frame that is not JSON: %.200s", line)
-		return false
-	}
 	switch f.Op {
 	case "welcome":
 		v.connections++
 	case "subscribed":
-		v.handleSubscribed(&f)
+		v.handleSubscribed(f)
 	case "event":
-		v.handleEvent(&f)
+		v.handleEvent(f)
 	case "resync":
-		v.handleResync(&f)
+		v.handleResync(f)
 	case "error":
-		if string(f.Code) != `"snapshot_unavailable"` {
-			v.violate("got the frame %.300s", line)
+		if !f.HasCode("snapshot_unavailable") {
+			v.violate("got the frame %s", f)
 		}
 		return false
 	case "reconnect", "closed", "pong", "token_expiring", "unsubscribed":
 	default:
-		v.violate("got the frame %.300s", line)
+		v.violate("got the frame %s", f)
 	}
 	return true
 }
 
-func (v *viewer) handleSubscribed(f *frame) {
+func (v *viewer) handleSubscribed(f *rawclient.Frame) {
 	if len(f.Accounts) != len(v.accounts) {
 		v.violate("subscribed to %d accounts, want %d", len(f.Accounts), len(v.accounts))
 	}
@@ -206,7 +179,7 @@ func (v *viewer) handleSubscribed(f *frame) {
 	}
 }
 
-func (v *viewer) handleResync(f *frame) {
+func (v *viewer) handleResync(f *rawclient.Frame) {
 	s := v.states[f.Account]
 	if s == nil || f.Snapshot == nil {
 		v.violate("got a resync of %s that is not subscribed, or without a snapshot", f.Account)
@@ -244,7 +217,7 @@ func (v *viewer) setState(s *viewerState, b *client.Balance, seq int64, chain st
 }
 
 // handleEvent keeps an event. It must be the account's next one and follow from the balance before.
-func (v *viewer) handleEvent(f *frame) {
+func (v *viewer) handleEvent(f *rawclient.Frame) {
 	s := v.states[f.Account]
 	switch {
 	case s == nil:

@@ -1,5 +1,9 @@
 // Package coreclient is the gateway's HTTP client of the core. It reads events that are no longer
 // in the gateway's memory or in the streams, and balances that are missing in Redis.
+//
+// It is not a client.Ledger, because it needs less: it passes events on as they are instead of
+// decoding them, reads the header with the core's streams, and does not retry. The hub retries
+// itself, for all clients of an account at once.
 package coreclient
 
 import (

@@ -6,13 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/coder/websocket"
 
+	"github.com/redroomrewards/realtime/internal/rawclient"
 	"github.com/redroomrewards/realtime/pkg/client"
 )
 
@@ -45,28 +45,6 @@ type receivedEvent struct {
 	seq   int64
 	event json.RawMessage
 	at    time.Time
-}
-
-type frame struct {
-	Op       string              `json:"op"`
-	Sub      string              `json:"sub"`
-	Account  string              `json:"account"`
-	Seq      int64               `json:"seq"`
-	Chain    string              `json:"chain"`
-	Event    json.RawMessage     `json:"event"`
-	Snapshot *client.Balance     `json:"snapshot"`
-	Reason   string              `json:"reason"`
-	Code     string              `json:"code"`
-	Message  string              `json:"message"`
-	Accounts []subscribedAccount `json:"accounts"`
-}
-
-type subscribedAccount struct {
-	Account   string          `json:"account"`
-	Seq       int64           `json:"seq"`
-	Chain     string          `json:"chain"`
-	Recovered bool            `json:"recovered"`
-	Snapshot  *client.Balance `json:"snapshot"`
 }
 
 // startClient connects a client to one of the gateways and returns when it has subscribed to the
@@ -137,81 +115,63 @@ func (c *rawClient) keepConnected(ctx context.Context) {
 func (c *rawClient) runConnection(ctx context.Context, gateway string) error {
 	dialCtx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	ws, _, err := websocket.Dial(dialCtx, gateway+"/v1/ws", &websocket.DialOptions{
-		HTTPClient:   c.w.http,
-		HTTPHeader:   http.Header{"Authorization": {"Bearer " + c.token}},
-		Subprotocols: []string{"wallet.v1"},
-	})
+	socket, err := rawclient.Dial(dialCtx, gateway, c.token, c.w.http)
 	if err != nil {
 		return err
 	}
-	defer ws.CloseNow()
-	ws.SetReadLimit(8 << 20)
-	subscribe, err := c.encodeSubscribe()
-	if err != nil {
-		return err
-	}
-	err = ws.Write(ctx, websocket.MessageText, subscribe)
+	defer socket.Close()
+	err = socket.Send(ctx, c.newSubscribe())
 	if err != nil {
 		return err
 	}
 	for {
-		_, message, err := ws.Read(ctx)
+		f, err := socket.Next(ctx)
+		if errors.Is(err, rawclient.ErrBadFrame) {
+			c.reportError("%v", err)
+		}
 		if err != nil {
 			return err
 		}
-		for line := range bytes.SplitSeq(message, []byte("\n")) {
-			err := c.handleFrame(line)
-			if err != nil {
-				return err
-			}
+		err = c.handleFrame(&f)
+		if err != nil {
+			return err
 		}
 	}
 }
 
-// encodeSubscribe returns a subscribe frame. It resumes the accounts that were subscribed before.
-func (c *rawClient) encodeSubscribe() ([]byte, error) {
-	subscribe := object{"op": "subscribe", "sub": "wallet", "accounts": c.accounts}
-	after := object{}
+// newSubscribe resumes the accounts that were subscribed before.
+func (c *rawClient) newSubscribe() rawclient.Subscribe {
+	subscribe := rawclient.Subscribe{Sub: "wallet", Accounts: c.accounts}
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	for account, seq := range c.lastSeqs {
-		after[account] = seq
+		subscribe.Resume(account, seq, "")
 	}
-	c.mu.Unlock()
-	if len(after) > 0 {
-		subscribe["after"] = after
-	}
-	return json.Marshal(subscribe)
+	return subscribe
 }
 
 // handleFrame handles one frame. After an error the client connects again.
-func (c *rawClient) handleFrame(line []byte) error {
+func (c *rawClient) handleFrame(f *rawclient.Frame) error {
 	at := time.Now()
-	var f frame
-	err := json.Unmarshal(line, &f)
-	if err != nil {
-		c.reportError("got a frame that is not JSON: %.200s", line)
-		return err
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch f.Op {
 	case "welcome":
 		c.connections++
 	case "subscribed":
-		c.handleSubscribed(&f)
+		c.handleSubscribed(f)
 	case "event":
-		c.handleEvent(&f, at)
+		c.handleEvent(f, at)
 	case "resync":
-		c.handleResync(&f)
+		c.handleResync(f)
 	case "error":
-		if f.Code != "snapshot_unavailable" {
-			c.reportError("got error %s: %s", f.Code, f.Message)
+		if !f.HasCode("snapshot_unavailable") {
+			c.reportError("got the frame %s", f)
 		}
-		return errors.New(f.Code)
+		return errors.New(f.Message)
 	case "reconnect", "pong", "token_expiring":
 	default:
-		c.reportError("got an unknown frame: %.200s", line)
+		c.reportError("got an unknown frame: %s", f)
 	}
 	return nil
 }
@@ -220,7 +180,7 @@ func (c *rawClient) reportError(format string, args ...any) {
 	c.w.Errorf("client %s: %s", c.name, fmt.Sprintf(format, args...))
 }
 
-func (c *rawClient) handleSubscribed(f *frame) {
+func (c *rawClient) handleSubscribed(f *rawclient.Frame) {
 	clear(c.owesResync)
 	checkEqual(c.w, "client "+c.name+": subscribed accounts", len(f.Accounts), len(c.accounts))
 	for _, a := range f.Accounts {
@@ -241,7 +201,7 @@ func (c *rawClient) handleSubscribed(f *frame) {
 	}
 }
 
-func (c *rawClient) handleResync(f *frame) {
+func (c *rawClient) handleResync(f *rawclient.Frame) {
 	last := c.lastSeqs[f.Account]
 	c.resyncs++
 	delete(c.owesResync, f.Account)
@@ -275,7 +235,7 @@ func (c *rawClient) setBalance(account string, b *client.Balance, seq int64) {
 }
 
 // handleEvent keeps an event. It must be the account's next one, and must change its balance.
-func (c *rawClient) handleEvent(f *frame, at time.Time) {
+func (c *rawClient) handleEvent(f *rawclient.Frame, at time.Time) {
 	if c.accounts[0] == "*" {
 		c.allEvents = append(c.allEvents, f.Event)
 		return
@@ -298,7 +258,7 @@ func (c *rawClient) handleEvent(f *frame, at time.Time) {
 }
 
 // applyEvent applies a balance_updated event to the balance.
-func (c *rawClient) applyEvent(f *frame) {
+func (c *rawClient) applyEvent(f *rawclient.Frame) {
 	var e struct {
 		EventType     string `json:"eventType"`
 		AccountID     string `json:"accountId"`

@@ -1,11 +1,9 @@
 package e2e
 
 import (
-	"bytes"
-	"encoding/json"
 	"testing"
 
-	"github.com/coder/websocket"
+	"github.com/redroomrewards/realtime/internal/rawclient"
 )
 
 // TestSubscriptionToAllAccountsAfterTheLedgerWentBack puts an older copy of the ledger in place. A
@@ -18,8 +16,12 @@ func TestSubscriptionToAllAccountsAfterTheLedgerWentBack(t *testing.T) {
 	a := w.newAPI(core)
 	a.creditTimes(2, "user:all")
 	backup := w.backUpLedger(core)
-	ws, _ := w.dialGateway(gateway, w.signToken("app", nil, "events:all"))
-	all := &allReader{w: w, ws: ws}
+	socket, err := rawclient.Dial(t.Context(), gateway.baseURL(), w.signToken("app", nil, "events:all"), w.http)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	all := &allReader{w: w, socket: socket}
 	all.subscribe()
 
 	a.creditTimes(3, "user:all")
@@ -39,46 +41,31 @@ func TestSubscriptionToAllAccountsAfterTheLedgerWentBack(t *testing.T) {
 
 // allReader reads the frames of a subscription to all accounts.
 type allReader struct {
-	w       *world
-	ws      *websocket.Conn
-	pending [][]byte
+	w      *world
+	socket *rawclient.Socket
 }
 
 func (r *allReader) subscribe() {
 	r.w.Helper()
-	err := r.ws.Write(r.w.Context(), websocket.MessageText, []byte(`{"op":"subscribe","sub":"all","accounts":["*"]}`))
+	err := r.socket.Send(r.w.Context(), rawclient.Subscribe{Sub: "all", Accounts: []string{"*"}})
 	if err != nil {
 		r.w.Fatal(err)
 	}
 	for _, op := range []string{"welcome", "subscribed"} {
 		got := r.readFrame()
 		if got.Op != op {
-			r.w.Fatalf("got the frame %+v, want %s", got, op)
+			r.w.Fatalf("got the frame %s, want %s", &got, op)
 		}
 	}
 }
 
-type allFrame struct {
-	Op    string
-	Seq   int64
-	Chain string
-}
-
-func (r *allReader) readFrame() (frame allFrame) {
+func (r *allReader) readFrame() rawclient.Frame {
 	r.w.Helper()
-	if len(r.pending) == 0 {
-		_, message, err := r.ws.Read(r.w.Context())
-		if err != nil {
-			r.w.Fatal(err)
-		}
-		r.pending = bytes.Split(message, []byte("\n"))
-	}
-	err := json.Unmarshal(r.pending[0], &frame)
+	f, err := r.socket.Next(r.w.Context())
 	if err != nil {
-		r.w.Fatalf("decode %s: %v", r.pending[0], err)
+		r.w.Fatal(err)
 	}
-	r.pending = r.pending[1:]
-	return frame
+	return f
 }
 
 // readChains reads events, which must have the seqs, and returns their chains.
@@ -87,7 +74,7 @@ func (r *allReader) readChains(seqs ...int64) (chains []string) {
 	for _, seq := range seqs {
 		frame := r.readFrame()
 		if frame.Op != "event" || frame.Seq != seq {
-			r.w.Fatalf("got the frame %+v, want the event %d", frame, seq)
+			r.w.Fatalf("got the frame %s, want the event %d", &frame, seq)
 		}
 		chains = append(chains, frame.Chain)
 	}

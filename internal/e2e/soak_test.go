@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,6 +18,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/redroomrewards/realtime/internal/auth"
+	"github.com/redroomrewards/realtime/internal/rawclient"
 )
 
 var soak = flag.Duration("soak", 0, "how long TestSoak lasts, with 5,000 connections; 0: for a moment, with 100")
@@ -180,28 +180,24 @@ func (s *soakTest) visitWS(ctx context.Context, i int, stay time.Duration, dials
 	token := s.tokens[i%len(s.tokens)]
 	dials <- struct{}{}
 	dialCtx, cancel := context.WithTimeout(ctx, patience)
-	ws, _, err := websocket.Dial(dialCtx, s.gateway.baseURL()+"/v1/ws", &websocket.DialOptions{
-		HTTPClient:   s.http,
-		HTTPHeader:   http.Header{"Authorization": {"Bearer " + token}},
-		Subprotocols: []string{"wallet.v1"},
-	})
+	socket, err := rawclient.Dial(dialCtx, s.gateway.baseURL(), token, s.http)
 	cancel()
 	<-dials
 	if err != nil {
 		return err
 	}
-	defer func() { _ = ws.CloseNow() }()
-	err = ws.Write(ctx, websocket.MessageText, []byte(`{"op":"subscribe","sub":"wallet"}`))
+	defer socket.Close()
+	err = socket.Send(ctx, rawclient.Subscribe{Sub: "wallet"})
 	if err != nil {
 		return err
 	}
 	stayCtx, cancel := context.WithTimeout(ctx, stay)
 	defer cancel()
 	for {
-		_, _, err := ws.Read(stayCtx)
+		_, err := socket.Next(stayCtx)
 		if stayCtx.Err() != nil {
 			if i%3 == 0 {
-				_ = ws.Close(websocket.StatusNormalClosure, "") // the canceled read has closed the connection
+				_ = socket.WS.Close(websocket.StatusNormalClosure, "") // the canceled read has closed the connection
 			}
 			return nil
 		}
@@ -217,13 +213,7 @@ func (s *soakTest) visitSSE(ctx context.Context, i int, stay time.Duration, dial
 	dials <- struct{}{}
 	stayCtx, cancel := context.WithTimeout(ctx, stay)
 	defer cancel()
-	req, err := http.NewRequestWithContext(stayCtx, http.MethodGet, s.gateway.baseURL()+"/v1/events", nil)
-	if err != nil {
-		<-dials
-		return err
-	}
-	req.Header.Set("Authorization", "Bearer "+s.tokens[i%len(s.tokens)])
-	resp, err := s.http.Do(req)
+	stream, err := rawclient.OpenEventStream(stayCtx, s.gateway.baseURL(), s.tokens[i%len(s.tokens)], "", s.http)
 	<-dials
 	if stayCtx.Err() != nil {
 		return nil
@@ -231,11 +221,9 @@ func (s *soakTest) visitSSE(ctx context.Context, i int, stay time.Duration, dial
 	if err != nil {
 		return err
 	}
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("server-sent events: got status %s, want 200", resp.Status)
-	}
-	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+	defer stream.Close()
+	for err == nil {
+		_, err = stream.Next()
 		s.frames.Add(1)
 	}
 	if stayCtx.Err() == nil {

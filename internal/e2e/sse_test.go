@@ -1,11 +1,9 @@
 package e2e
 
 import (
-	"bufio"
-	"encoding/json"
-	"net/http"
-	"strings"
 	"testing"
+
+	"github.com/redroomrewards/realtime/internal/rawclient"
 )
 
 // sseClient resumes a stream of server-sent events as an EventSource does: with the id of the last
@@ -47,29 +45,19 @@ func TestServerSentEventsResumeAtAnotherGateway(t *testing.T) {
 // readUntilSeq reads the stream until it has shown that seq of each account, and disconnects.
 func (c *sseClient) readUntilSeq(g *server, seq int64) {
 	c.w.Helper()
-	req, err := http.NewRequestWithContext(c.w.Context(), http.MethodGet, g.baseURL()+"/v1/events", nil)
+	stream, err := rawclient.OpenEventStream(c.w.Context(), g.baseURL(), c.token, c.lastID, c.w.http)
 	if err != nil {
 		c.w.Fatal(err)
 	}
-	req.Header.Set("Authorization", "Bearer "+c.token)
-	req.Header.Set("Last-Event-ID", c.lastID)
-	resp, err := c.w.http.Do(req)
-	if err != nil {
-		c.w.Fatal(err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	lines := bufio.NewScanner(resp.Body)
-	for !c.hasSeq(seq) && lines.Scan() {
-		field, value, _ := strings.Cut(lines.Text(), ": ")
-		switch field {
-		case "id":
-			c.lastID = value
-		case "data":
-			c.handleData(value)
-		}
+	defer stream.Close()
+	for err == nil && !c.hasSeq(seq) {
+		var f rawclient.Frame
+		f, err = stream.Next()
+		c.lastID = stream.LastID
+		c.handleFrame(&f)
 	}
 	if !c.hasSeq(seq) {
-		c.w.Fatalf("the stream ended: got seqs %v, want %d", c.lastSeqs, seq)
+		c.w.Fatalf("the stream ended with %v: got seqs %v, want %d", err, c.lastSeqs, seq)
 	}
 }
 
@@ -83,13 +71,8 @@ func (c *sseClient) hasSeq(seq int64) bool {
 	return true
 }
 
-func (c *sseClient) handleData(data string) {
+func (c *sseClient) handleFrame(f *rawclient.Frame) {
 	c.w.Helper()
-	var f frame
-	err := json.Unmarshal([]byte(data), &f)
-	if err != nil {
-		c.w.Fatalf("decode %s: %v", data, err)
-	}
 	switch f.Op {
 	case "subscribed":
 		for _, a := range f.Accounts {
@@ -104,6 +87,6 @@ func (c *sseClient) handleData(data string) {
 		checkEqual(c.w, "next seq of "+f.Account, f.Seq, c.lastSeqs[f.Account]+1)
 		c.lastSeqs[f.Account] = f.Seq
 	case "resync", "error", "closed":
-		c.w.Errorf("got the frame %s", data)
+		c.w.Errorf("got the frame %s", f)
 	}
 }

@@ -1,9 +1,7 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"net/http"
@@ -12,8 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/coder/websocket"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/redroomrewards/realtime/internal/rawclient"
 )
 
 var storm = flag.Int("storm", 500, "how many clients TestStorm connects at once")
@@ -79,26 +78,21 @@ type resumingClient struct {
 	token       string
 	lastSeq     int64
 	failedDials int
-	ws          *websocket.Conn
-	pending     []frame
+	socket      *rawclient.Socket
 }
 
 func closeAll(clients []*resumingClient) {
 	for _, c := range clients {
-		if c.ws != nil {
-			_ = c.ws.CloseNow()
+		if c.socket != nil {
+			c.socket.Close()
 		}
 	}
 }
 
 // resume connects and reads the events that the client missed.
 func (c *resumingClient) resume(ctx context.Context, g *server, httpClient *http.Client) error {
-	for c.ws == nil {
-		ws, _, err := websocket.Dial(ctx, g.baseURL()+"/v1/ws", &websocket.DialOptions{
-			HTTPClient:   httpClient,
-			HTTPHeader:   http.Header{"Authorization": {"Bearer " + c.token}},
-			Subprotocols: []string{"wallet.v1"},
-		})
+	for c.socket == nil {
+		socket, err := rawclient.Dial(ctx, g.baseURL(), c.token, httpClient)
 		switch {
 		case ctx.Err() != nil:
 			return fmt.Errorf("%s: %w", c.account, err)
@@ -107,11 +101,11 @@ func (c *resumingClient) resume(ctx context.Context, g *server, httpClient *http
 			// timeouts.
 			c.failedDials++
 		default:
-			c.ws = ws
+			c.socket = socket
 		}
 	}
-	subscribe := fmt.Sprintf(`{"op":"subscribe","sub":"wallet","after":{%q:%d}}`, c.account, c.lastSeq)
-	err := c.ws.Write(ctx, websocket.MessageText, []byte(subscribe))
+	subscribe := rawclient.Subscribe{Sub: "wallet", After: map[string]int64{c.account: c.lastSeq}}
+	err := c.socket.Send(ctx, subscribe)
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.account, err)
 	}
@@ -121,16 +115,16 @@ func (c *resumingClient) resume(ctx context.Context, g *server, httpClient *http
 // readUntilSeq reads until the client has that seq. A frame other than the next event is an error.
 func (c *resumingClient) readUntilSeq(ctx context.Context, seq int64) error {
 	for c.lastSeq < seq {
-		f, err := c.nextFrame(ctx)
+		f, err := c.socket.Next(ctx)
 		if err != nil {
 			return fmt.Errorf("%s after seq %d: %w", c.account, c.lastSeq, err)
 		}
 		switch {
-		case f.Op == "welcome" || c.isResumed(f):
+		case f.Op == "welcome" || c.isResumed(&f):
 		case f.Op == "event" && f.Account == c.account && f.Seq == c.lastSeq+1:
 			c.lastSeq++
 		default:
-			return fmt.Errorf("%s after seq %d: unexpected frame %+v", c.account, c.lastSeq, f)
+			return fmt.Errorf("%s after seq %d: unexpected frame %s", c.account, c.lastSeq, f.Text)
 		}
 	}
 	return nil
@@ -138,29 +132,8 @@ func (c *resumingClient) readUntilSeq(ctx context.Context, seq int64) error {
 
 // isResumed reports whether the frame confirms that the account resumes after the client's last
 // seq.
-func (c *resumingClient) isResumed(f frame) bool {
+func (c *resumingClient) isResumed(f *rawclient.Frame) bool {
 	return f.Op == "subscribed" && len(f.Accounts) == 1 && f.Accounts[0].Recovered && f.Accounts[0].Seq == c.lastSeq
-}
-
-// nextFrame returns the next frame. A message has one frame on each line.
-func (c *resumingClient) nextFrame(ctx context.Context) (frame, error) {
-	if len(c.pending) == 0 {
-		_, message, err := c.ws.Read(ctx)
-		if err != nil {
-			return frame{}, err
-		}
-		for line := range bytes.SplitSeq(message, []byte("\n")) {
-			var f frame
-			err := json.Unmarshal(line, &f)
-			if err != nil {
-				return frame{}, fmt.Errorf("decode %s: %w", line, err)
-			}
-			c.pending = append(c.pending, f)
-		}
-	}
-	next := c.pending[0]
-	c.pending = c.pending[1:]
-	return next, nil
 }
 
 // creditAll credits each account once, in batches of 1,000 operations.

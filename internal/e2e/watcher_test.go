@@ -1,26 +1,23 @@
 package e2e
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/coder/websocket"
-
+	"github.com/redroomrewards/realtime/internal/rawclient"
 	"github.com/redroomrewards/realtime/pkg/client"
 )
 
 // watcher is a client that remembers every state that it was shown: each seq with its chain. So a
 // test can tell whether it was shown something that the ledger does not have any more. Other than
-// client, it can use server-sent events, and it accepts that the history changes.
+// rawClient, it can use server-sent events, and it accepts that the history changes.
 type watcher struct {
 	w        *world
 	name     string
@@ -31,9 +28,10 @@ type watcher struct {
 	cancel context.CancelFunc // nil while disconnected
 	ended  chan struct{}
 
-	mu          sync.Mutex // protects the fields below
-	seen        map[string]*seenAccount
-	lastEventID string // of the server-sent events
+	lastEventID string // of the server-sent events; keepConnected uses it
+
+	mu   sync.Mutex // protects seen
+	seen map[string]*seenAccount
 }
 
 type watcherOptions struct {
@@ -141,54 +139,38 @@ func (v *watcher) waitForPosition(account string, want position) {
 }
 
 func (v *watcher) runWebSocket(ctx context.Context, gateway *server) error {
-	ws, _, err := websocket.Dial(ctx, gateway.baseURL()+"/v1/ws", &websocket.DialOptions{
-		HTTPClient:   v.w.http,
-		HTTPHeader:   http.Header{"Authorization": {"Bearer " + v.token}},
-		Subprotocols: []string{"wallet.v1"},
-	})
+	socket, err := rawclient.Dial(ctx, gateway.baseURL(), v.token, v.w.http)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = ws.CloseNow() }()
-	ws.SetReadLimit(8 << 20)
-	subscribe, err := json.Marshal(v.newSubscribe())
-	if err != nil {
-		return err
-	}
-	err = ws.Write(ctx, websocket.MessageText, subscribe)
+	defer socket.Close()
+	err = socket.Send(ctx, v.newSubscribe())
 	if err != nil {
 		return err
 	}
 	for {
-		_, message, err := ws.Read(ctx)
+		f, err := socket.Next(ctx)
+		if errors.Is(err, rawclient.ErrBadFrame) {
+			v.reportError("%v", err)
+		}
 		if err != nil {
 			return err
 		}
-		for line := range bytes.SplitSeq(message, []byte("\n")) {
-			v.handleFrame(line)
-		}
+		v.handleFrame(&f)
 	}
 }
 
-// newSubscribe returns the subscribe frame.
-func (v *watcher) newSubscribe() object {
+// newSubscribe resumes the accounts that the watcher was shown before.
+func (v *watcher) newSubscribe() rawclient.Subscribe {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	subscribe := object{"op": "subscribe", "sub": "wallet", "accounts": v.accounts}
-	if len(v.options.types) > 0 {
-		subscribe["types"] = v.options.types
-	}
-	after := object{}
-	chains := object{}
+	subscribe := rawclient.Subscribe{Sub: "wallet", Accounts: v.accounts, Types: v.options.types}
 	for account, s := range v.seen {
-		after[account] = s.seq
-		chains[account] = s.chain
-	}
-	if len(after) > 0 {
-		subscribe["after"] = after
-	}
-	if len(after) > 0 && !v.options.omitsChain {
-		subscribe["chain"] = chains
+		chain := s.chain
+		if v.options.omitsChain {
+			chain = ""
+		}
+		subscribe.Resume(account, s.seq, chain)
 	}
 	return subscribe
 }
@@ -196,65 +178,43 @@ func (v *watcher) newSubscribe() object {
 // runEventStream reads server-sent events as an EventSource does: it resumes with the id of the last
 // event only.
 func (v *watcher) runEventStream(ctx context.Context, gateway *server) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, gateway.baseURL()+"/v1/events", nil)
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Authorization", "Bearer "+v.token)
-	v.mu.Lock()
-	if v.lastEventID != "" {
-		req.Header.Set("Last-Event-ID", v.lastEventID)
-	}
-	v.mu.Unlock()
 	streaming := &http.Client{Transport: v.w.http.Transport} // without a time limit
-	resp, err := streaming.Do(req)
+	stream, err := rawclient.OpenEventStream(ctx, gateway.baseURL(), v.token, v.lastEventID, streaming)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("got status %d, want 200", resp.StatusCode)
-	}
-	lines := bufio.NewScanner(resp.Body)
-	lines.Buffer(nil, 8<<20)
-	for lines.Scan() {
-		field, value, _ := strings.Cut(lines.Text(), ": ")
-		switch field {
-		case "id":
-			v.mu.Lock()
-			v.lastEventID = value
-			v.mu.Unlock()
-		case "data":
-			v.handleFrame([]byte(value))
+	defer stream.Close()
+	for {
+		f, err := stream.Next()
+		v.lastEventID = stream.LastID
+		if errors.Is(err, rawclient.ErrBadFrame) {
+			v.reportError("%v", err)
 		}
+		if err != nil {
+			return err
+		}
+		v.handleFrame(&f)
 	}
-	return lines.Err()
 }
 
 // handleFrame handles one frame.
-func (v *watcher) handleFrame(line []byte) {
-	var f frame
-	err := json.Unmarshal(line, &f)
+func (v *watcher) handleFrame(f *rawclient.Frame) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if err != nil {
-		v.reportError("got a frame that is not JSON: %.200s", line)
-		return
-	}
 	switch f.Op {
 	case "subscribed":
-		v.handleSubscribed(&f)
+		v.handleSubscribed(f)
 	case "event":
-		v.handleEvent(&f)
+		v.handleEvent(f)
 	case "resync":
-		v.handleResync(&f)
+		v.handleResync(f)
 	case "welcome", "reconnect", "closed", "pong", "token_expiring":
 	default:
-		v.reportError("got the frame %.300s", line)
+		v.reportError("got the frame %s", f)
 	}
 }
 
-func (v *watcher) handleSubscribed(f *frame) {
+func (v *watcher) handleSubscribed(f *rawclient.Frame) {
 	for _, a := range f.Accounts {
 		s, resumed := v.seen[a.Account]
 		switch {
@@ -274,7 +234,7 @@ func (v *watcher) handleSubscribed(f *frame) {
 	}
 }
 
-func (v *watcher) handleResync(f *frame) {
+func (v *watcher) handleResync(f *rawclient.Frame) {
 	s := v.seen[f.Account]
 	switch {
 	case s == nil:
@@ -310,7 +270,7 @@ func (v *watcher) setState(s *seenAccount, b *client.Balance, seq int64, chain s
 }
 
 // handleEvent keeps an event. Without a filter it must be the account's next one.
-func (v *watcher) handleEvent(f *frame) {
+func (v *watcher) handleEvent(f *rawclient.Frame) {
 	s := v.seen[f.Account]
 	if s == nil || s.owed {
 		v.reportError("%s: got event %d before it was subscribed or resynced", f.Account, f.Seq)
