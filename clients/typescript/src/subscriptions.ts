@@ -12,6 +12,9 @@ import type {
 } from "./protocol.ts";
 import type { Subscription } from "./subscription.ts";
 
+/** The time that the gateway has for the answer to a subscribe, in milliseconds. */
+const ANSWER_TIMEOUT = 30_000;
+
 /** What subscriptions need of the connection. */
 export interface SubscriptionsSetup {
   clock: Clock;
@@ -112,6 +115,7 @@ export class Subscriptions {
 
   #subscribed(frame: SubscribedFrame, subscription: Subscription): void {
     if (subscription.phase !== "sent") return;
+    this.#setup.clock.clearTimeout(subscription.timer);
     if (!frame.accounts.every((account) => subscription.acceptStart(account))) {
       return this.#reopen(subscription);
     }
@@ -147,8 +151,12 @@ export class Subscriptions {
     }
 
     this.#byName.delete(subscription.name);
+    this.#setup.clock.clearTimeout(subscription.timer);
+    // The token may have other accounts than those that were resumed. So the next try has none.
+    const isOutdated = code === "bad_request" && subscription.positions.size > 0;
+    if (isOutdated) subscription.positions.clear();
     // The balance comes back by itself, and other subscriptions may end.
-    const isTemporary = code === "snapshot_unavailable" || code === "too_many_subscriptions";
+    const isTemporary = isOutdated || code === "snapshot_unavailable" || code === "too_many_subscriptions";
     if (isTemporary) this.#pause(subscription);
     else subscription.phase = "refused";
     this.#close(subscription);
@@ -213,6 +221,7 @@ export class Subscriptions {
       subscription.name = `s${++this.#names}`;
       this.#byName.set(subscription.name, subscription);
       this.#setup.send(subscription.frame());
+      subscription.timer = this.#setup.clock.setTimeout(() => this.#reopen(subscription), ANSWER_TIMEOUT);
     }
   }
 }
