@@ -30,6 +30,33 @@ step() { # HEADING COMMAND…
   printf -- '--- %d s\n' $((SECONDS - begun))
 }
 
+# Runs steps beside those that follow. finish_background prints their output.
+start_background() { # FUNCTION
+  background_output=$(mktemp)
+  trap stop_background EXIT
+  set -m # gives the steps a process group, so that stop_background can end all of it
+  (
+    steps_passed=0
+    "$1"
+    echo "$steps_passed" >"$background_output.passed"
+  ) >"$background_output" 2>&1 </dev/null &
+  background=$!
+  set +m
+}
+
+finish_background() {
+  local rc=0
+  wait "$background" || rc=$?
+  cat "$background_output"
+  [ "$rc" = 0 ] || exit 1
+  steps_passed=$((steps_passed + $(cat "$background_output.passed")))
+}
+
+stop_background() {
+  kill -TERM -- "-$background" 2>/dev/null || true
+  rm -f "$background_output" "$background_output.passed"
+}
+
 # Prints the directories of all Go modules except the root module and tools/, which only pins
 # programs.
 nested_modules() {
@@ -59,7 +86,7 @@ vet() { # MODULE-DIRECTORY
 
 golangci() { # MODULE-DIRECTORY
   cd "$root/$1"
-  "$root/scripts/golangci-lint" run --config "$root/.golangci.yml" ./...
+  nice -n 5 "$root/scripts/golangci-lint" run --config "$root/.golangci.yml" ./...
 }
 
 # Prints the commits that are not on the default branch. If that branch is unknown, prints the newest
@@ -89,13 +116,26 @@ check_subjects() {
   return "$failed"
 }
 
-lint_steps() {
+# The checks of the sources that take seconds.
+source_steps() {
   local module
   step 'commit subjects' check_subjects
   step 'gofmt' check_gofmt
   for module in . $(nested_modules); do
     step "go mod tidy -diff ($module)" check_tidy "$module"
+  done
+}
+
+vet_steps() {
+  local module
+  for module in . $(nested_modules); do
     step "go vet ($module)" vet "$module"
+  done
+}
+
+golangci_steps() {
+  local module
+  for module in . $(nested_modules); do
     step "golangci-lint ($module)" golangci "$module"
   done
 }

@@ -94,7 +94,7 @@ func openPort(ts *testscript.TestScript, _ bool, args []string) {
 func fillLedger(ts *testscript.TestScript, _ bool, args []string) {
 	n, err := strconv.Atoi(args[1])
 	ts.Check(err)
-	l, err := wallet.Open(context.Background(), "sqlite:"+ts.MkAbs(args[0]), wallet.Config{})
+	l, err := wallet.Open(context.Background(), "sqlite:"+ts.MkAbs(args[0]), wallet.Config{CommitTimeout: testTimeout})
 	ts.Check(err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

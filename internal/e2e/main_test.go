@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"testing"
@@ -19,11 +18,7 @@ const parallelTests = "16"
 var programs string
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	parallel := flag.Lookup("test.parallel")
-	if parallel.Value.String() == parallel.DefValue {
-		_ = flag.Set("test.parallel", parallelTests) // the flag exists
-	}
+	testenv.SetParallel(parallelTests)
 	dir, err := testenv.BuildPrograms()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

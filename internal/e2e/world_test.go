@@ -205,7 +205,7 @@ func (w *world) signToken(subject string, accounts []string, scopes ...string) s
 // waitUntil waits until a condition holds that nothing signals.
 func (w *world) waitUntil(condition string, holds func() bool) {
 	w.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(patience); !holds(); {
 		if time.Now().After(deadline) {

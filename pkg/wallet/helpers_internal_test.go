@@ -12,6 +12,9 @@ import (
 	"github.com/redroomrewards/realtime/internal/testenv"
 )
 
+// testCommitTimeout is longer than the default, because the machines of tests are often slow.
+const testCommitTimeout = 2 * time.Minute
+
 // The builders of operations fill in valid values for the fields that most tests do not name.
 
 func newCredit(a Account, amount int64, key string) Op {
@@ -87,7 +90,7 @@ func migrateDatabase(ctx context.Context, url string) error {
 // runLedger opens the ledger and runs it until the test ends.
 func runLedger(t *testing.T, url string) *Ledger {
 	t.Helper()
-	l, err := Open(t.Context(), url, Config{})
+	l, err := Open(t.Context(), url, Config{CommitTimeout: testCommitTimeout})
 	if err != nil {
 		t.Fatal(err)
 	}
