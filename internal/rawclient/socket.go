@@ -20,6 +20,7 @@ type Socket struct {
 
 // Dial connects to a gateway, such as http://127.0.0.1:8081. The token is sent in a header.
 func Dial(ctx context.Context, gatewayURL, token string, httpClient *http.Client) (*Socket, error) {
+	//nolint:bodyclose // websocket.Dial says that the body needs no closing
 	ws, _, err := websocket.Dial(ctx, gatewayURL+"/v1/ws", &websocket.DialOptions{
 		HTTPClient:   httpClient,
 		HTTPHeader:   http.Header{"Authorization": {"Bearer " + token}},
