@@ -110,6 +110,7 @@ test("a silent gateway gets a ping after its heartbeat and 10 s, and is left aft
   t.client.subscribe({}, ignore);
   const socket = await goLive(t);
   socket.take();
+  socket.push({ op: "subscribed", sub: "s1", accounts: [] });
   await t.clock.advance(34_999);
   assert.deepEqual(socket.take(), []);
   await t.clock.advance(1);
@@ -131,6 +132,7 @@ test("after a sleep of the computer the wall clock counts", async () => {
   t.client.subscribe({}, ignore);
   const socket = await goLive(t);
   socket.take();
+  socket.push({ op: "subscribed", sub: "s1", accounts: [] });
   await t.clock.sleep(600_000);
   assert.deepEqual(socket.take(), [{ op: "ping" }]);
   await t.clock.advance(5_000);
