@@ -129,7 +129,7 @@ export class Browser {
         this.#create(name, command);
         return {};
       case "balance":
-        this.#readBalance(as, this.#client(name), command.account!);
+        this.#readBalance(as, this.#client(name), command);
         return {};
       case "subscribe":
         this.#subscribe(as, this.#client(name), command);
@@ -216,13 +216,17 @@ export class Browser {
     else open.reject(unauthorized ? new Unauthorized("nobody is signed in") : new Error(fail));
   }
 
-  #readBalance(as: string, client: Client, account: Account): void {
+  #readBalance(as: string, client: Client, { account, throws }: Command): void {
     const clock = this.#clock;
-    const store = client.balance(account);
+    const store = client.balance(account!);
     const value = () => describeBalance(store.get(), clock);
     const report = () => this.#report({ report: "balance", as, value: value() });
     this.#values.set(as, value);
-    this.#stops.set(as, store.subscribe(report));
+    const stop = store.subscribe(() => {
+      report();
+      if (throws) throw new Error("the listener throws");
+    });
+    this.#stops.set(as, stop);
     report();
   }
 
