@@ -91,6 +91,8 @@ func (p *player) playConn(conn *server.Conn, s script.Step) error {
 		return p.playAuth(conn, s.Value)
 	case "expect":
 		return p.playExpect(conn, s.Value)
+	case "frames":
+		return p.playFrames(conn, s.Value)
 	case "send", "sendJoined", "sendText":
 		return p.playSend(conn, s)
 	case "close":
@@ -143,6 +145,28 @@ func (p *player) playExpect(conn *server.Conn, value any) error {
 		if err != nil {
 			return fmt.Errorf("the server must get %s: %w", match.Text(expected), err)
 		}
+	}
+	return nil
+}
+
+// playFrames takes all frames that the client sends without further time. Each must be as expected,
+// and so must their number.
+func (p *player) playFrames(conn *server.Conn, value any) error {
+	expected, _ := value.(map[string]any)
+	if err := p.settle(); err != nil {
+		return err
+	}
+	p.inbox.mu.Lock()
+	frames := p.inbox.frames[conn]
+	delete(p.inbox.frames, conn)
+	p.inbox.mu.Unlock()
+	for _, f := range frames {
+		if err := match.Compare(expected["each"], f, p.vars); err != nil {
+			return fmt.Errorf("the frame %s: %w", match.Text(f), err)
+		}
+	}
+	if err := match.Compare(expected["count"], float64(len(frames)), p.vars); err != nil {
+		return fmt.Errorf("the number of frames: %w", err)
 	}
 	return nil
 }

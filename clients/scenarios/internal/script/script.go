@@ -31,7 +31,7 @@ type Step struct {
 var verbs = map[string]struct{ as, on bool }{
 	"app": {}, "advance": {}, "sleep": {}, "see": {}, "get": {}, "stored": {}, "quiet": {}, "time": {},
 	"accept": {as: true}, "hang": {as: true}, "stream": {as: true}, "refuse": {},
-	"auth": {on: true}, "expect": {on: true}, "send": {on: true}, "sendJoined": {on: true}, "sendText": {on: true},
+	"auth": {on: true}, "expect": {on: true}, "frames": {on: true}, "send": {on: true}, "sendJoined": {on: true}, "sendText": {on: true},
 	"close": {on: true}, "drop": {on: true}, "silent": {on: true}, "closed": {on: true},
 }
 
