@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	jsonv2 "github.com/go-json-experiment/json"
 )
 
 // The types of events.
@@ -111,13 +113,13 @@ func DecodeEvent(data []byte) (Event, error) {
 	var header struct {
 		EventType string `json:"eventType"`
 	}
-	err := json.Unmarshal(data, &header)
+	err := jsonv2.Unmarshal(data, &header)
 	if err != nil {
 		return nil, fmt.Errorf("decode an event: %w", err)
 	}
 
 	event := newEvent(header.EventType)
-	err = json.Unmarshal(data, event)
+	err = jsonv2.Unmarshal(data, event)
 	if err != nil {
 		return nil, fmt.Errorf("decode an event of type %s: %w", header.EventType, err)
 	}

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 )
@@ -70,17 +71,26 @@ func isSameChain(a, b string) bool { return a == b || a == "" || b == "" }
 
 // replaceAccount makes a resync of a snapshot.
 func (s *subscription) replaceAccount(a subscribedAccount) bool {
-	return s.addResync(Item{
+	last := s.positions[a.Account]
+	reason := HistoryUnavailable
+	if a.Seq < last.Seq || a.Seq == last.Seq && !isSameChain(a.Chain, last.Chain) {
+		reason = HistoryChanged
+	}
+	added := s.addResync(Item{
 		Account: a.Account,
 		Seq:     a.Seq,
 		Chain:   a.Chain,
-		Resync:  &Resync{Reason: HistoryUnavailable, Balance: a.Snapshot},
+		Resync:  &Resync{Reason: reason, Balance: a.Snapshot},
 	})
+	if added {
+		s.failures = min(s.failures, maxResumes) // the account can be resumed from here
+	}
+	return added
 }
 
 // handleEvent passes the account's next event on. The caller holds mu.
 func (s *subscription) handleEvent(f *serverFrame) {
-	item := Item{Account: f.Account, Seq: f.Seq, Chain: f.Chain, Event: f.event, JSON: f.Event}
+	item := Item{Account: f.Account, Seq: f.Seq, Chain: f.Chain, Event: f.event, JSON: json.RawMessage(f.Event)}
 	if s.filter.followsAll() {
 		s.addEvent(item)
 		return

@@ -3,6 +3,9 @@ package client
 import (
 	"bytes"
 	"encoding/json"
+
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // serverFrame is any frame of the gateway.
@@ -12,7 +15,7 @@ type serverFrame struct {
 	Account          string              `json:"account"`
 	Seq              int64               `json:"seq"`
 	Chain            string              `json:"chain"`
-	Event            json.RawMessage     `json:"event"`
+	Event            jsontext.Value      `json:"event"`
 	Accounts         []subscribedAccount `json:"accounts"`
 	Snapshot         *Balance            `json:"snapshot"`
 	Reason           string              `json:"reason"`
@@ -51,31 +54,38 @@ type subscribeFrame struct {
 func decodeMessage(message []byte) ([]serverFrame, error) {
 	var frames []serverFrame
 	for line := range bytes.SplitSeq(message, []byte("\n")) {
+		f, err := decodeFrame(line)
+		if err != nil {
+			return frames, err
+		}
+		if f != nil {
+			frames = append(frames, *f)
+		}
+	}
+	return frames, nil
+}
+
+// decodeFrame returns the frame of a JSON object, or nil if the client does not know its op.
+func decodeFrame(line []byte) (*serverFrame, error) {
+	f := &serverFrame{}
+	err := jsonv2.Unmarshal(line, f)
+	if err != nil {
+		// A frame with an unknown op may have other members with the same names.
 		var head struct {
 			Op string `json:"op"`
 		}
-		err := json.Unmarshal(line, &head)
-		if err != nil {
-			return frames, err
+		if jsonv2.Unmarshal(line, &head) == nil && !isKnownOp(head.Op) {
+			return nil, nil
 		}
-		if !isKnownOp(head.Op) {
-			continue
-		}
-
-		var f serverFrame
-		err = json.Unmarshal(line, &f)
-		if err != nil {
-			return frames, err
-		}
-		if f.Op == "event" {
-			f.event, err = DecodeEvent(f.Event)
-			if err != nil {
-				return frames, err
-			}
-		}
-		frames = append(frames, f)
+		return nil, err
 	}
-	return frames, nil
+	if !isKnownOp(f.Op) {
+		return nil, nil
+	}
+	if f.Op == "event" {
+		f.event, err = DecodeEvent(f.Event)
+	}
+	return f, err
 }
 
 func isKnownOp(op string) bool {
