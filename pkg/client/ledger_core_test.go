@@ -2,24 +2,17 @@ package client_test
 
 import (
 	"cmp"
-	"log/slog"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/redroomrewards/realtime/internal/auth"
-	"github.com/redroomrewards/realtime/internal/coreapi"
+	"github.com/redroomrewards/realtime/internal/coretest"
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/client"
-	"github.com/redroomrewards/realtime/pkg/wallet"
-	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
 )
 
 // patience bounds every wait. It is far longer than anything takes on a busy machine.
 const patience = time.Minute
-
-var coreSecret = []byte("a-secret-of-tests-with-more-than-32-bytes")
 
 // core is the API of a real core in front of a real ledger.
 type core struct {
@@ -29,28 +22,7 @@ type core struct {
 
 func startCore(t *testing.T) *core {
 	t.Helper()
-	quiet := slog.New(slog.DiscardHandler)
-	ledger := wallettest.Open(t, wallettest.SQLite(t), wallet.Config{Logger: quiet})
-	verifier, err := auth.NewVerifier(auth.Config{HS256Secret: coreSecret})
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := httptest.NewServer(coreapi.New(ledger, verifier, coreapi.Config{Logger: quiet, Timeout: patience}))
-	t.Cleanup(server.Close)
-	return &core{T: t, url: server.URL}
-}
-
-func signServiceToken(t testing.TB) string {
-	t.Helper()
-	token, err := auth.Sign(coreSecret, auth.Request{
-		Subject: "service",
-		Scopes:  []string{auth.ScopeCredit, auth.ScopeDebit, auth.ScopeHold, auth.ScopeSettle, auth.ScopeRead},
-		TTL:     time.Hour,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return token
+	return &core{T: t, url: coretest.Start(t)}
 }
 
 // newLedger returns a client with a token of all scopes, unless cfg has another one. Its time limits
@@ -58,7 +30,7 @@ func signServiceToken(t testing.TB) string {
 func newLedger(t testing.TB, url string, cfg client.LedgerConfig) *client.Ledger {
 	t.Helper()
 	if cfg.Token == nil {
-		cfg.Token = client.StaticToken(signServiceToken(t))
+		cfg.Token = client.StaticToken(coretest.ServiceToken(t))
 	}
 	cfg.AttemptTimeout = cmp.Or(cfg.AttemptTimeout, 2*patience)
 	cfg.RetryFor = cmp.Or(cfg.RetryFor, 5*patience)

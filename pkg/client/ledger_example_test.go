@@ -14,6 +14,7 @@ import (
 
 	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/coreapi"
+	"github.com/redroomrewards/realtime/internal/coretest"
 	"github.com/redroomrewards/realtime/pkg/client"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
@@ -40,10 +41,10 @@ func startExampleCore(points int64) (coreURL, token string, stop func()) {
 		Operation: wallet.OpCredit, Account: "user:u1", Amount: points, Reason: "promotional_award", IdempotencyKey: "start",
 	})
 	must(err)
-	verifier, err := auth.NewVerifier(auth.Config{HS256Secret: coreSecret})
+	verifier, err := auth.NewVerifier(auth.Config{HS256Secret: []byte(coretest.Secret)})
 	must(err)
 	server := httptest.NewServer(coreapi.New(ledger, verifier, coreapi.Config{Logger: quiet}))
-	token, err = auth.Sign(coreSecret, auth.Request{
+	token, err = auth.Sign([]byte(coretest.Secret), auth.Request{
 		Subject: "backend",
 		Scopes:  []string{auth.ScopeCredit, auth.ScopeDebit, auth.ScopeHold, auth.ScopeSettle, auth.ScopeRead},
 		TTL:     time.Hour,

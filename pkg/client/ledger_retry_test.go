@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/redroomrewards/realtime/internal/coretest"
 	"github.com/redroomrewards/realtime/pkg/client"
 )
 
@@ -110,7 +111,7 @@ func TestLedgerWaitsForCore(t *testing.T) {
 	proxy, url := c.startProxy()
 	proxy.Refuse(true)
 	var attempts atomic.Int64
-	token := signServiceToken(t)
+	token := coretest.ServiceToken(t)
 	ledger := newLedger(t, url, client.LedgerConfig{Token: func(context.Context) (string, error) {
 		attempts.Add(1)
 		return token, nil

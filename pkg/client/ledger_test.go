@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/redroomrewards/realtime/internal/auth"
+	"github.com/redroomrewards/realtime/internal/coretest"
 	"github.com/redroomrewards/realtime/pkg/client"
 )
 
@@ -295,7 +296,7 @@ func TestLedgerProblems(t *testing.T) {
 func TestLedgerRefusesWrongTokens(t *testing.T) {
 	t.Parallel()
 	c := startCore(t)
-	other, err := auth.Sign(coreSecret, auth.Request{Subject: "user:u1", Accounts: []string{"user:u1"}, TTL: time.Hour})
+	other, err := auth.Sign([]byte(coretest.Secret), auth.Request{Subject: "user:u1", Accounts: []string{"user:u1"}, TTL: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
