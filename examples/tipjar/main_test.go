@@ -60,23 +60,27 @@ func (f *fixture) runDuring(do func()) {
 // send sends a tip once the program listens.
 func (f *fixture) send(body string) (status int, o outcome) {
 	f.Helper()
+	response, err := f.post(body)
+	if err != nil {
+		f.Error(err)
+		return 0, outcome{}
+	}
+	defer response.Body.Close()
+	err = json.NewDecoder(response.Body).Decode(&o)
+	if err != nil {
+		f.Error(err)
+	}
+	return response.StatusCode, o
+}
+
+func (f *fixture) post(body string) (*http.Response, error) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(time.Minute); ; <-tick.C {
 		response, err := http.Post("http://"+f.flags.Listen+"/tips", "application/json", strings.NewReader(body))
-		if err != nil && time.Now().Before(deadline) {
-			continue
+		if err == nil || time.Now().After(deadline) {
+			return response, err
 		}
-		if err != nil {
-			f.Error(err)
-			return 0, outcome{}
-		}
-		defer response.Body.Close()
-		err = json.NewDecoder(response.Body).Decode(&o)
-		if err != nil {
-			f.Error(err)
-		}
-		return response.StatusCode, o
 	}
 }
 
