@@ -34,13 +34,13 @@ export class ClientPage {
   /** Waits until the client is live and has this balance. */
   async waitForBalance(available: number): Promise<void> {
     await until("the balance is " + available, async () => {
-      const { balance } = await this.seen();
+      const balance = await this.evaluate("seen.balance()");
       return balance.status === "live" && balance.available === available;
     });
   }
 
   async waitForEvents(count: number): Promise<void> {
-    await until(`there are ${count} events`, async () => (await this.seen()).events.length >= count);
+    await until(`there are ${count} events`, () => this.evaluate(`seen.events.length >= ${count}`));
   }
 
   /** Waits until the client waits. Returns when that began, in milliseconds since 1970. */

@@ -17,7 +17,7 @@ export class PlainChromium {
   private readonly answers = new Map<number, (answer: any) => void>();
 
   constructor(path: string) {
-    const flags = ["--headless", "--no-sandbox", "--remote-debugging-port=0", "--no-first-run"];
+    const flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-port=0"];
     this.process = spawn(path, [...flags, "--user-data-dir=" + this.directory, "about:blank"], {
       stdio: ["ignore", "ignore", "pipe"],
     });

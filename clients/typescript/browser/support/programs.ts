@@ -38,7 +38,7 @@ export async function until(what: string, check: () => Promise<boolean> | boolea
   const end = Date.now() + waitMs;
   while (!(await check())) {
     if (Date.now() > end) throw new Error("waited too long until " + what);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await new Promise((resolve) => setTimeout(resolve, 200));
   }
 }
 
