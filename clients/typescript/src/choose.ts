@@ -15,7 +15,7 @@ export function chooseTransport(
 ): Fallback {
   const openEvents = loadFirst(async () => (await import("./sse.ts")).openEvents(openSocket, clock));
   const canStream = options.fetch ?? globalThis.document;
-  const fallback = fallBack(openSocket, canStream ? openEvents : openSocket);
+  const fallback = fallBack(openSocket, canStream ? openEvents : openSocket, clock);
   if (!options.shareTabs) return fallback;
   const openShared = loadFirst(async () => (await import("./tabs.ts")).shareTabs(fallback.open, clock));
   return { ...fallback, open: openShared };

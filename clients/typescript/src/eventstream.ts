@@ -39,6 +39,6 @@ export function parseEventStream(
     const lines = (partial + rest).split(/\r\n|\r|\n/);
     partial = lines.pop()!;
     lines.forEach(takeLine);
-    if (partial.length + (data ?? "").length > maxLength) throw new Error("an event is too long");
+    if (partial.length + (data ?? "").length > maxLength) throw new Error("the event is too long");
   };
 }

@@ -92,7 +92,7 @@ export const eventStreams = (clock: Clock): OpenTransport => (url, events, use) 
   const refuse = async ({ frame }: Stream, response: Response) => {
     const { status, headers } = response;
     const problem: any = await response.json().catch(() => ({}));
-    const { code, detail = `GET ${response.url} got HTTP ${status}` } = problem;
+    const { code, detail = `HTTP ${status}` } = problem;
     const error = subscriptionErrors[code];
     if (frame && error) {
       remove(frame.sub);
@@ -106,14 +106,22 @@ export const eventStreams = (clock: Clock): OpenTransport => (url, events, use) 
     end(closeCodes[code] ?? 1006, detail, { status, ...(retryAfterMs && { retryAfterMs }) });
   };
 
+  /** Handles an answer that does not come. */
+  const miss = ({ frame }: Stream) => {
+    const message = "no answer; over HTTP/1.1, browsers open six streams";
+    if (!frame || awaited) return end(1006, message);
+    remove(frame.sub);
+    emit({ op: "error", sub: frame.sub, code: "snapshot_unavailable", message });
+  };
+
   const start = (stream: Stream) => {
     const { frame, id } = stream;
     const controller = new AbortController();
     const { signal } = controller;
     let timer: unknown;
-    const watch = (ms: number) => {
+    const watch = (ms: number, run: () => void) => {
       clock.clearTimeout(timer);
-      timer = clock.setTimeout(() => end(1006, `the gateway was silent for ${ms} ms`), ms);
+      timer = clock.setTimeout(run, ms);
     };
     stream.stop();
     stream.stop = () => {
@@ -138,15 +146,15 @@ export const eventStreams = (clock: Clock): OpenTransport => (url, events, use) 
         else receive(stream, JSON.parse(data));
       });
       while (!signal.aborted) {
-        watch(silenceMs);
+        watch(silenceMs, () => end(1006, "the event stream was silent"));
         const { done, value } = await reader.read();
         if (done) throw new Error("the event stream ended");
         parse(decoder.decode(value, { stream: true }));
       }
     };
 
-    watch(answerMs);
-    read().catch((error) => signal.aborted || end(1006, String(error.message)));
+    watch(answerMs, () => miss(stream));
+    read().catch((error) => signal.aborted || end(1006, error.message));
   };
 
   const open = (sub?: string, frame?: object) => {

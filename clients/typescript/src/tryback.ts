@@ -42,7 +42,7 @@ export function tryBack(
     const moveBack = () => {
       if (ended) return;
       events.message(reconnectNow);
-      transport.close(1012, "a WebSocket can be opened again");
+      transport.close(1012, "a WebSocket opens again");
     };
 
     const wait = () => {

@@ -12,18 +12,20 @@ export interface Wake {
 
 /** Watches the page, if there is one. Returns a function that ends this. */
 export function watchPage({ online, offline, wake, pause }: Wake): () => void {
+  const controller = new AbortController();
+  const listen = (target: EventTarget | undefined, listeners: Record<string, () => void>) => {
+    for (const name in listeners) {
+      target?.addEventListener?.(name, listeners[name]!, controller);
+    }
+  };
   const { document } = globalThis;
-  const listeners: [EventTarget | undefined, string, () => void][] = [
-    [globalThis as unknown as EventTarget, "online", online],
-    [globalThis as unknown as EventTarget, "offline", offline],
-    [globalThis as unknown as EventTarget, "pageshow", wake],
-    [globalThis as unknown as EventTarget, "pagehide", pause],
-    [document, "freeze", pause],
-    [document, "resume", wake],
-    [document, "visibilitychange", () => document.hidden || wake()],
-  ];
-  listeners.forEach(([target, name, run]) => target?.addEventListener?.(name, run));
-  return () => listeners.forEach(([target, name, run]) => target?.removeEventListener?.(name, run));
+  listen(globalThis as unknown as EventTarget, { online, offline, pageshow: wake, pagehide: pause });
+  listen(document, {
+    freeze: pause,
+    resume: wake,
+    visibilitychange: () => document.hidden || wake(),
+  });
+  return () => controller.abort();
 }
 
 /** Tells whether the browser says that there is no network. */

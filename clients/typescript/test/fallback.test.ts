@@ -19,7 +19,7 @@ beforeEach(() => {
   clock = new ManualClock();
   sockets = scriptTransports();
   streams = scriptTransports();
-  fallback = fallBack(sockets.open, tryBack(streams.open, sockets.open, clock));
+  fallback = fallBack(sockets.open, tryBack(streams.open, sockets.open, clock), clock);
 });
 
 function connect(): void {
@@ -65,6 +65,17 @@ test("fallback: an answer of the gateway does not count", async () => {
   for (let i = 0; i < 3; i++) await failSocket(4401);
   connect();
   assert.equal(sockets.opened.size, 1);
+});
+
+test("fallback: a client that changes its mind does not count, one that gives up does", async () => {
+  for (let i = 0; i < 3; i++) await failSocket(1000);
+  for (let i = 0; i < 2; i++) {
+    connect();
+    clock.advance(15_000);
+    transport.close();
+  }
+  connect();
+  assert.equal(streams.opened.size, 1);
 });
 
 test("fallback: events that fail lead to a socket, and to events again", async () => {

@@ -6,6 +6,7 @@ import { after, before, beforeEach, test } from "node:test";
 import { systemClock } from "../src/clock.ts";
 import { eventStreams } from "../src/sse.ts";
 import type { Transport, TransportEnd } from "../src/transport.ts";
+import { ManualClock } from "./support/manualclock.ts";
 import { Queue } from "./support/queue.ts";
 
 /** A request for an event stream, which the test answers. */
@@ -61,7 +62,7 @@ beforeEach(async () => {
   closes = new Queue();
   const opened = new Queue<boolean>();
   transport = eventStreams(systemClock)(
-    `ws://127.0.0.1:${(server.address() as AddressInfo).port}/v1/ws`,
+    transportURL(),
     {
       open: () => opened.put(true),
       message: (text) => text.split("\n").forEach((line) => frames.put(JSON.parse(line))),
@@ -71,6 +72,8 @@ beforeEach(async () => {
   );
   await opened.take();
 });
+
+const transportURL = () => `ws://127.0.0.1:${(server.address() as AddressInfo).port}/v1/ws`;
 
 const send = (frame: object) => transport.send(JSON.stringify(frame));
 
@@ -215,6 +218,29 @@ test("sse: Retry-After may be a date", async () => {
   (await requests.take()).refuse(503, { code: "unavailable" }, { "Retry-After": date });
   const { retryAfterMs } = await closes.take();
   assert.ok(retryAfterMs! > 30_000 && retryAfterMs! <= 60_000, `${retryAfterMs}`);
+});
+
+test("sse: a stream that gets no answer is an error of its subscription only", async () => {
+  const clock = new ManualClock();
+  const opened = new Queue<boolean>();
+  const slow = eventStreams(clock)(
+    transportURL(),
+    { open: () => opened.put(true), message: (text) => frames.put(JSON.parse(text)), close: (end) => closes.put(end) },
+    {},
+  );
+  await opened.take();
+  slow.send('{"op":"auth","token":"t1"}');
+  (await requests.take()).send(welcome);
+  await frames.take();
+  slow.send('{"op":"subscribe","sub":"mine"}');
+  await requests.take();
+  clock.advance(15_000);
+  const { op, sub, code } = await frames.take();
+  assert.deepEqual({ op, sub, code }, { op: "error", sub: "mine", code: "snapshot_unavailable" });
+  slow.send('{"op":"ping"}');
+  await requests.take();
+  clock.advance(15_000);
+  assert.equal((await closes.take()).code, 1006);
 });
 
 test("sse: the end of a stream ends the connection once", async () => {
