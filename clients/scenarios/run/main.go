@@ -1,6 +1,6 @@
 // Command run plays the scenarios with an adapter of a client.
 //
-//	run -adapter "node adapter.js" [-list applies.json] [-v] [PART-OF-A-NAME-OR-FILE…]
+//	run -adapter "node adapter.js" [-list applies.json] [-mutate] [-v] [PART-OF-A-NAME-OR-FILE…]
 package main
 
 import (
@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/redroomrewards/realtime/clients/scenarios"
+	"github.com/redroomrewards/realtime/clients/scenarios/internal/mutate"
 	"github.com/redroomrewards/realtime/clients/scenarios/internal/play"
 	"github.com/redroomrewards/realtime/clients/scenarios/internal/script"
 )
@@ -28,6 +29,7 @@ func main() {
 func run() error {
 	command := flag.String("adapter", "", "command that starts the client's adapter")
 	list := flag.String("list", "", "file that says for each scenario whether it applies to the client")
+	mutants := flag.Bool("mutate", false, "play the scenarios with faults, with which they must fail")
 	verbose := flag.Bool("v", false, "print the transcripts of all scenarios")
 	wait := flag.Duration("wait", 30*time.Second, "how long to wait for something that must happen")
 	adapters := flag.Int("adapters", 4, "how many adapters run at a time")
@@ -50,7 +52,42 @@ func run() error {
 		return errors.New("the arguments must be parts of the names or files of scenarios")
 	}
 	suite := play.Suite{Command: strings.Fields(*command), Wait: *wait, Adapters: *adapters}
+	if *mutants {
+		suite.Wait = mutate.Wait
+		return playMutants(suite, all)
+	}
 	return playAll(suite, all, *verbose)
+}
+
+// playMutants plays scenarios with faults. Each must fail.
+func playMutants(suite play.Suite, all []script.Scenario) error {
+	var mutants []script.Scenario
+	for _, s := range all {
+		of, err := mutate.Mutants(s)
+		if err != nil {
+			return err
+		}
+		mutants = append(mutants, of...)
+	}
+	var failed, passed int
+	_, _, err := suite.Run(mutants, func(r play.Result) {
+		switch {
+		case r.Missing != nil:
+		case r.Err != nil:
+			failed++
+		default:
+			passed++
+			fmt.Printf("PASS  %s, and must fail\n%s\n\n", r.Scenario.Name, r.Transcript)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%d mutants failed, %d passed\n", failed, passed)
+	if passed > 0 || failed == 0 {
+		return errors.New("all mutants must fail, and there must be some")
+	}
+	return nil
 }
 
 func playAll(suite play.Suite, all []script.Scenario, verbose bool) error {
