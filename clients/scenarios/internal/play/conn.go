@@ -65,6 +65,17 @@ func (p *player) open(verb string, request *server.Request) (*server.Conn, error
 	}
 }
 
+func (p *player) playCut(value any) error {
+	request, err := p.takeRequest()
+	if err != nil {
+		return err
+	}
+	if err := match.Compare(value, request.Describe(), p.vars); err != nil {
+		return fmt.Errorf("the request is not as expected: %w", err)
+	}
+	return request.Cut()
+}
+
 func (p *player) playRefuse(value any) error {
 	refusal, _ := value.(map[string]any)
 	request, err := p.takeRequest()

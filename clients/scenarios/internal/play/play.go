@@ -103,6 +103,8 @@ func (p *player) play(s script.Step) error {
 		return p.playOpen(s)
 	case "refuse":
 		return p.playRefuse(s.Value)
+	case "cut":
+		return p.playCut(s.Value)
 	}
 	name := s.On
 	if name == "" {

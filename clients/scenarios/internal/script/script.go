@@ -30,7 +30,7 @@ type Step struct {
 // verbs are the members that say what a step does, and whether the step may have As and On.
 var verbs = map[string]struct{ as, on bool }{
 	"app": {}, "advance": {}, "sleep": {}, "see": {}, "get": {}, "stored": {}, "quiet": {}, "time": {},
-	"accept": {as: true}, "hang": {as: true}, "stream": {as: true}, "refuse": {},
+	"accept": {as: true}, "hang": {as: true}, "stream": {as: true}, "refuse": {}, "cut": {},
 	"auth": {on: true}, "expect": {on: true}, "frames": {on: true}, "send": {on: true}, "sendJoined": {on: true}, "sendText": {on: true},
 	"close": {on: true}, "drop": {on: true}, "silent": {on: true}, "closed": {on: true},
 }

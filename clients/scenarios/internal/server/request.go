@@ -85,6 +85,13 @@ func (q *Request) Refuse(status int, headers map[string]string, code, detail str
 	})
 }
 
+// Cut cuts the connection without an answer.
+func (q *Request) Cut() error {
+	return q.decide(func(http.ResponseWriter, *http.Request) {
+		panic(http.ErrAbortHandler)
+	})
+}
+
 // Hang never answers. The connection's end is noted.
 func (s *Server) Hang(q *Request) (*Conn, error) {
 	c := newConn(s, q)
