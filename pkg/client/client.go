@@ -23,6 +23,7 @@ type Client struct {
 	token        func(ctx context.Context) (string, error)
 	tokens       tokenRequests
 	user         int         // counts the calls of SwitchUser
+	isDial       bool        // the first attempt of Dial has not ended
 	conn         *connection // nil: there is none
 	rejected     bool        // the gateway refused the newest token
 	reconnects   *backoff.ExponentialBackOff
@@ -36,7 +37,10 @@ type Client struct {
 
 // New returns a client of the gateway at the URL, such as wss://gateway.example.com/v1/ws. The
 // client connects in the background, and tries again after failures. Close ends it.
-func New(url string, cfg Config) (*Client, error) {
+func New(url string, cfg Config) (*Client, error) { return newClient(url, cfg, false) }
+
+// newClient returns a client. If isDial is true, it ends when its first attempt fails.
+func newClient(url string, cfg Config, isDial bool) (*Client, error) {
 	err := checkURL(url)
 	if err != nil {
 		return nil, err
@@ -51,6 +55,7 @@ func New(url string, cfg Config) (*Client, error) {
 		cfg:          cfg,
 		stateReaders: map[*stateReader]bool{},
 		token:        cfg.Token,
+		isDial:       isDial,
 		reconnects:   newBackoff(),
 		subs:         map[*subscription]bool{},
 		subsByName:   map[string]*subscription{},
@@ -66,7 +71,7 @@ func New(url string, cfg Config) (*Client, error) {
 // or when ctx ends. Later the client connects again by itself. Use New for a program that may start
 // before its gateway.
 func Dial(ctx context.Context, url string, cfg Config) (*Client, error) {
-	c, err := New(url, cfg)
+	c, err := newClient(url, cfg, true)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +79,7 @@ func Dial(ctx context.Context, url string, cfg Config) (*Client, error) {
 		switch s.Name {
 		case StateLive:
 			return c, nil
-		case StateWaiting, StateClosed:
+		case StateClosed:
 			c.Close()
 			return nil, s.Err
 		}

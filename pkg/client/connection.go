@@ -198,6 +198,10 @@ func (c *Client) waitAndConnect(atLeast time.Duration, err error) {
 
 // waitUntil connects again at a time. The caller holds mu.
 func (c *Client) waitUntil(at time.Time, err error) {
+	if c.isDial {
+		c.end(err)
+		return
+	}
 	c.cfg.Logger.Warn("no connection to the gateway; the client connects again", "delay", at.Sub(c.cfg.clock.Now()), "error", err)
 	c.stopRetryTimer()
 	c.retryTimer = c.cfg.clock.AfterFunc(at.Sub(c.cfg.clock.Now()), func() {
@@ -300,6 +304,7 @@ func (conn *connection) handleWelcome(f *serverFrame) {
 	conn.heartbeat = time.Duration(f.HeartbeatSeconds) * time.Second
 	conn.frames.refill(conn.liveSince)
 	conn.watchSilence()
+	c.isDial = false
 	c.setState(State{Name: StateLive})
 	for s := range c.subs {
 		s.open()

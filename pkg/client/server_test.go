@@ -75,10 +75,15 @@ func (s *server) accept() *serverConn {
 	}
 }
 
-// send sends frames in one message.
+// write sends frames in one message.
+func (c *serverConn) write(frames ...string) error {
+	return c.conn.Write(c.ctx, websocket.MessageText, []byte(strings.Join(frames, "\n")))
+}
+
+// send sends frames in one message, which must succeed.
 func (c *serverConn) send(frames ...string) {
 	c.Helper()
-	err := c.conn.Write(c.ctx, websocket.MessageText, []byte(strings.Join(frames, "\n")))
+	err := c.write(frames...)
 	if err != nil {
 		c.Fatalf("send: %v", err)
 	}
