@@ -17,7 +17,7 @@ const options = {
   outbase: "src",
   outdir: dist,
   bundle: true,
-  target: "es2020",
+  target: "es2022",
   external: ["react", "@redroomrewards/realtime"],
   sourcemap: true,
 };

@@ -108,10 +108,7 @@ export function createClient(options: ClientOptions): Client {
       resync({ account, seq, chain, reason, snapshot }: ResyncFrame) {
         handlers.resync?.({ account, seq, chain, reason, balance: fromSnapshot(snapshot) });
       },
-      failed(error: RealtimeError) {
-        if (handlers.error) handlers.error(error);
-        else report(error);
-      },
+      failed: (error: RealtimeError) => handlers.error?.(error),
     };
     return new Subscription(filter, sink, clock, false);
   }

@@ -15,6 +15,9 @@ const CONNECT_TIMEOUT = 15_000;
 /** The time between two attempts while the browser says that there is no network. */
 const OFFLINE_PAUSE = 20_000;
 
+/** The gateway's heartbeat if it does not say, in seconds. */
+const DEFAULT_HEARTBEAT = 25;
+
 /** The longest pause that a gateway may ask for. setTimeout cannot wait for more than 24 days. */
 const LONGEST_PAUSE = 3_600_000;
 
@@ -167,7 +170,7 @@ export class Connection {
   #handle(frame: ServerFrame): void {
     switch (frame.op) {
       case "welcome":
-        return this.#welcome(frame.heartbeatSeconds);
+        return this.#welcome(frame.heartbeatSeconds || DEFAULT_HEARTBEAT);
       case "token_expiring":
         return this.#renew();
       case "reconnect":
@@ -227,7 +230,10 @@ export class Connection {
   #lose(end: TransportEnd): void {
     const { code, status, retryAfterMs = 0 } = end;
     const pause = Math.min(retryAfterMs, LONGEST_PAUSE);
-    const error = describeEnd(end, this.#setup.url, this.state.name === "live");
+    const wasLive = this.state.name === "live";
+    const error = describeEnd(end, this.#setup.url, wasLive);
+    // Networks and gateways come and go. Developers need not know.
+    if (wasLive && code < 4000) this.#reported = error.code;
     if (code === 4403 || status === 403) return this.end("forbidden", error);
     if (code === 4410) return this.end("disconnected", error);
     if (code === 4401 || status === 401) this.#tokenReason = "rejected";

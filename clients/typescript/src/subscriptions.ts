@@ -162,6 +162,7 @@ export class Subscriptions {
     this.#close(subscription);
     if (subscription.errorCode === code) return;
     subscription.errorCode = code;
+    this.#setup.report(error);
     this.#setup.guard(() => subscription.sink.failed(error, isTemporary));
   }
 

@@ -59,7 +59,9 @@ export class Watchdog {
     this.#timer = this.#clock.setTimeout(() => this.#run(), Math.max(0, this.#due() - this.#clock.now()));
   }
 
+  /** Returns when to act. A wall clock that was set back must not delay that for long. */
   #due(): number {
+    this.#heardAt = Math.min(this.#heardAt, this.#clock.now());
     return this.#pingedAt === undefined ? this.#heardAt + this.#silence : this.#pingedAt + PONG_TIMEOUT;
   }
 

@@ -60,6 +60,27 @@ test("a refused handshake teaches what to check, once", async () => {
   assert.match(t.reports[0]!.message, /wss:\/\/gateway.example.com\/v1\/ws.*usually ends in \/v1\/ws/);
 });
 
+test("the end of a live connection is not reported, unless it can be mended", async () => {
+  const t = startClient();
+  t.client.subscribe({}, ignore);
+  for (const [code, reason] of [[1006, ""], [1012, "restart"], [1001, "going_away"], [4429, "rate_limited"]] as const) {
+    (await goLive(t)).end(code, reason);
+    const { state } = t.client;
+    if (state.name === "waiting") await t.clock.advance(state.retryAt - t.clock.now());
+  }
+  assert.deepEqual(t.reports.map((error) => (error as RealtimeError).code), ["rate_limited"]);
+});
+
+test("a wall clock that is set back does not blind the watchdog", async () => {
+  const t = startClient();
+  t.client.subscribe({}, ignore);
+  const socket = await goLive(t);
+  socket.take();
+  t.clock.set(t.clock.now() - 3_600_000);
+  await t.clock.advance(70_000);
+  assert.deepEqual(socket.take(), [{ op: "ping" }]);
+});
+
 test("a handshake that is never answered is given up after 15 s", async () => {
   const t = startClient();
   t.client.subscribe({}, ignore);

@@ -54,6 +54,12 @@ export class VirtualClock implements Clock {
     await settle();
   }
 
+  /** Sets the wall clock to another time. The timers keep their delays. */
+  set(now: number): void {
+    for (const timer of this.#timers) timer.due += now - this.#now;
+    this.#now = now;
+  }
+
   /** The computer sleeps: the time jumps, and then the timers that are due run. */
   async sleep(milliseconds: number, settle: () => Promise<void> = settleMicrotasks): Promise<void> {
     await settle();
