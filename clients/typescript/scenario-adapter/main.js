@@ -5,6 +5,7 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { buildSync } from "esbuild";
+import { internalNames } from "../scripts/internal-names.mjs";
 
 const folder = fileURLToPath(new URL("../node_modules/.scenario-adapter", import.meta.url));
 const file = `${folder}/${process.pid}.mjs`;
@@ -16,6 +17,7 @@ buildSync({
   platform: "node",
   format: "esm",
   packages: "external",
+  mangleProps: internalNames,
   sourcemap: "inline",
 });
 process.on("exit", () => rmSync(file, { force: true }));

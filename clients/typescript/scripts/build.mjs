@@ -5,6 +5,7 @@ import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "no
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
+import { internalNames } from "./internal-names.mjs";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const dist = join(root, "dist");
@@ -18,6 +19,7 @@ const options = {
   outdir: dist,
   bundle: true,
   target: "es2022",
+  mangleProps: internalNames,
   external: ["react", "@redroomrewards/realtime"],
   sourcemap: true,
 };

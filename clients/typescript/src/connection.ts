@@ -9,6 +9,9 @@ import { isOffline } from "./wake.ts";
 import { Watchdog } from "./watchdog.ts";
 import { ABNORMAL } from "./websocket.ts";
 
+/** The time that getToken may take for a connection, in milliseconds. */
+const TOKEN_TIMEOUT = 30_000;
+
 /** The time from the token to the gateway's welcome, in milliseconds. */
 const CONNECT_TIMEOUT = 15_000;
 
@@ -62,7 +65,7 @@ export class Connection {
     this.#setup = setup;
     this.#backoff = new Backoff(setup.clock);
     this.#renewals = new Backoff(setup.clock);
-    this.#tokens = new TokenSource(setup.getToken, setup.clock);
+    this.#tokens = new TokenSource(setup.getToken);
     this.#watchdog = new Watchdog(setup.clock, {
       ping: () => this.send({ op: "ping" }),
       dead: () => this.#lose({ code: ABNORMAL, reason: "no answer to a ping" }),
@@ -107,7 +110,7 @@ export class Connection {
   /** Ends the connection and begins again with another user's tokens. */
   setUser(getToken: GetToken): void {
     this.#disconnect();
-    this.#tokens = new TokenSource(getToken, this.#setup.clock);
+    this.#tokens = new TokenSource(getToken);
     this.#tokenReason = "connect";
     this.#backoff.reset();
     if (this.state.name !== "idle") this.#connect();
@@ -131,6 +134,10 @@ export class Connection {
     const isCurrent = () => attempt === this.#attempt;
     this.#change({ name: "connecting" });
     if (!isCurrent()) return;
+    this.#timer = this.#setup.clock.setTimeout(() => {
+      this.#tokens.giveUp();
+      this.#retry(new RealtimeError("token_timeout", "getToken must settle within 30 s"), 0);
+    }, TOKEN_TIMEOUT);
     this.#tokens.request(this.#tokenReason).then(
       (token) => isCurrent() && this.#open(token, isCurrent),
       (error) => isCurrent() && this.#tokenFailed(error),
@@ -139,6 +146,7 @@ export class Connection {
 
   #open(token: string, isCurrent: () => boolean): void {
     const { clock, open, url, use } = this.#setup;
+    clock.clearTimeout(this.#timer);
     this.#timer = clock.setTimeout(
       () => this.#lose({ code: ABNORMAL, reason: "no answer in 15 s" }),
       CONNECT_TIMEOUT,
@@ -220,7 +228,7 @@ export class Connection {
 
   #tokenFailed(error: Error): void {
     if (error instanceof Unauthorized) {
-      const message = error.message || "getToken found no user; call client.setUser after a login";
+      const message = error.message || "nobody is signed in";
       return this.end("unauthorized", new RealtimeError("unauthorized", message, error));
     }
     this.#retry(error as RealtimeError, 0);

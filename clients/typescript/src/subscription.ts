@@ -49,6 +49,8 @@ export class Subscription {
   name = "";
   /** The error that the sink got since the subscription was open last. */
   errorCode: string | undefined;
+  /** The accounts whose positions were lost. The next opening begins them with a resync. */
+  readonly lost = new Set<Account>();
   timer: unknown;
   readonly #filter: EventFilter;
   readonly #snapshot: boolean;
@@ -78,8 +80,14 @@ export class Subscription {
       sub: this.name,
       ...(this.#filter as Partial<SubscribeFrame>),
       ...(this.positions.size > 0 && { after, chain }),
-      ...(!this.#snapshot && { snapshot: false }),
+      ...(!this.#snapshot && this.lost.size === 0 && { snapshot: false }),
     };
+  }
+
+  /** Forgets the positions. The application must learn that it may miss events. */
+  loseHistory(): void {
+    for (const account of this.positions.keys()) this.lost.add(account);
+    this.positions.clear();
   }
 
   /** Takes over where an account begins. Returns false if the gateway resumes elsewhere. */

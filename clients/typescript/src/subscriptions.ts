@@ -83,6 +83,7 @@ export class Subscriptions {
   forget(): void {
     for (const subscription of [...this.#all]) {
       subscription.positions.clear();
+      subscription.lost.clear();
       subscription.errorCode = undefined;
       this.#setup.guard(() => subscription.sink.forget?.());
     }
@@ -122,7 +123,13 @@ export class Subscriptions {
     subscription.phase = "open";
     subscription.errorCode = undefined;
     subscription.backoff.succeed();
-    this.#setup.guard(() => subscription.sink.opened?.(frame.accounts));
+    const { lost, sink } = subscription;
+    this.#setup.guard(() => sink.opened?.(frame.accounts));
+    for (const account of frame.accounts) {
+      const resync = { ...account, reason: "history_unavailable" } as unknown as ResyncFrame;
+      if (lost.delete(resync.account)) this.#setup.guard(() => sink.resync(resync));
+    }
+    lost.clear();
   }
 
   #event(frame: EventFrame, subscription: Subscription): void {
@@ -152,9 +159,9 @@ export class Subscriptions {
 
     this.#byName.delete(subscription.name);
     this.#setup.clock.clearTimeout(subscription.timer);
-    // The token may have other accounts than those that were resumed. So the next try has none.
+    // The token may have other accounts than those that were resumed. So the next try begins anew.
     const isOutdated = code === "bad_request" && subscription.positions.size > 0;
-    if (isOutdated) subscription.positions.clear();
+    if (isOutdated) subscription.loseHistory();
     // The balance comes back by itself, and other subscriptions may end.
     const isTemporary = isOutdated || code === "snapshot_unavailable" || code === "too_many_subscriptions";
     if (isTemporary) this.#pause(subscription);

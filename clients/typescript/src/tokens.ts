@@ -1,21 +1,15 @@
-import type { Clock } from "./clock.ts";
 import { RealtimeError, Unauthorized } from "./errors.ts";
 import type { GetToken, TokenReason } from "./types.ts";
-
-/** The time that a call of getToken may take, in milliseconds. */
-const TOKEN_TIMEOUT = 30_000;
 
 /** Calls the getToken of one user, once at a time. */
 export class TokenSource {
   readonly #getToken: GetToken;
-  readonly #clock: Clock;
   /** Settles when the running call of getToken has ended. */
   #running: Promise<unknown> | undefined;
   #abort: AbortController | undefined;
 
-  constructor(getToken: GetToken, clock: Clock) {
+  constructor(getToken: GetToken) {
     this.#getToken = getToken;
-    this.#clock = clock;
   }
 
   /**
@@ -29,20 +23,13 @@ export class TokenSource {
     while (this.#running) await this.#running;
     if (abort.signal.aborted) return new Promise(() => {});
 
-    let timer: unknown;
-    const deadline = new Promise<never>((_, reject) => {
-      timer = this.#clock.setTimeout(() => {
-        reject(new RealtimeError("token_timeout", "getToken must settle within 30 s"));
-        abort.abort();
-      }, TOKEN_TIMEOUT);
-    });
-    const call = Promise.race([this.#call(reason, abort.signal), deadline]);
+    const call = this.#call(reason, abort.signal);
     const end = () => {
-      this.#clock.clearTimeout(timer);
-      this.#running = undefined;
+      if (this.#running === running) this.#running = undefined;
       if (this.#abort === abort) this.#abort = undefined;
     };
-    this.#running = call.then(end, end);
+    const running = call.then(end, end);
+    this.#running = running;
     return call;
   }
 
@@ -50,6 +37,12 @@ export class TokenSource {
   cancel(): void {
     this.#abort?.abort();
     this.#abort = undefined;
+  }
+
+  /** Gives the running call up, because it takes too long. */
+  giveUp(): void {
+    this.cancel();
+    this.#running = undefined;
   }
 
   async #call(reason: TokenReason, signal: AbortSignal): Promise<string> {

@@ -75,6 +75,7 @@ test("a wall clock that is set back does not blind the watchdog", async () => {
   const t = startClient();
   t.client.subscribe({}, ignore);
   const socket = await goLive(t);
+  socket.push(subscribed("s1", 7));
   socket.take();
   t.clock.set(t.clock.now() - 3_600_000);
   await t.clock.advance(70_000);
@@ -130,6 +131,7 @@ test("a silent gateway gets a ping after its heartbeat and 10 s, and is left aft
   const t = startClient();
   t.client.subscribe({}, ignore);
   const socket = await goLive(t);
+  socket.push(subscribed("s1", 7));
   socket.take();
   socket.push({ op: "subscribed", sub: "s1", accounts: [] });
   await t.clock.advance(34_999);
@@ -152,6 +154,7 @@ test("after a sleep of the computer the wall clock counts", async () => {
   const t = startClient();
   t.client.subscribe({}, ignore);
   const socket = await goLive(t);
+  socket.push(subscribed("s1", 7));
   socket.take();
   socket.push({ op: "subscribed", sub: "s1", accounts: [] });
   await t.clock.sleep(600_000);

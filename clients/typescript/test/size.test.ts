@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
+// @ts-expect-error: it has no types.
+import { internalNames } from "../scripts/internal-names.mjs";
 
 /** The most that an application downloads, minified and compressed, in bytes. */
 const LIMIT = 6_000;
@@ -18,6 +20,7 @@ test(`the client has at most ${LIMIT} bytes, and each part on demand ${PART_LIMI
     minify: true,
     format: "esm",
     target: "es2022",
+    mangleProps: internalNames,
     metafile: true,
     write: false,
   });

@@ -127,6 +127,41 @@ test("a refused subscription is tried again with the next token only", async () 
   assert.deepEqual([seen.errors, seen.events], [["forbidden"], [8]]);
 });
 
+test("a position that the gateway refuses is given up with a resync", async () => {
+  const t = startClient();
+  const seen = collect();
+  t.client.subscribe({}, seen.handlers);
+  let socket = await goLive(t);
+  socket.push(subscribed("s1", 7));
+  socket.end(1006);
+  await t.clock.advance(500);
+  socket = await goLive(t);
+  socket.take();
+  socket.push({ op: "error", sub: "s2", code: "bad_request", message: "after must name accounts of the subscription" });
+  await t.clock.advance(500);
+  assert.deepEqual(socket.take(), [{ op: "subscribe", sub: "s3" }], "with snapshots");
+  const accounts = ["user:u1", "user:u2"].map((account) => {
+    const snapshot = userSnapshot(9, 0, account as "user:u1");
+    return { account, seq: 9, chain: snapshot.chain, recovered: false, snapshot };
+  });
+  socket.push({ op: "subscribed", sub: "s3", accounts }, eventFrame("s3", 10));
+  assert.deepEqual(seen.resyncs.map(({ account, seq, reason }) => [account, seq, reason]), [
+    ["user:u1", 9, "history_unavailable"],
+  ]);
+  assert.deepEqual(seen.events, [10]);
+});
+
+test("a subscribe without an answer is repeated after 30 s", async () => {
+  const t = startClient();
+  t.client.subscribe({ accounts: ["user:u1"] }, ignore);
+  const socket = await goLive(t);
+  socket.take();
+  await t.clock.advance(29_999);
+  assert.deepEqual(socket.take(), []);
+  await t.clock.advance(1);
+  assert.deepEqual(socket.take().map(({ op }) => op), ["unsubscribe", "subscribe"]);
+});
+
 test("a frame that cannot be read is reported, and the next one counts", async () => {
   const t = startClient();
   const seen = collect();

@@ -1,0 +1,37 @@
+// Names of members that only this package uses. The build shortens them, like those with `#`. They
+// must be no members of what the application or the platform passes in or gets.
+const names = [
+  "acceptStart",
+  "awaitsResync",
+  "backoff",
+  "changed",
+  "closed",
+  "down",
+  "ended",
+  "errorCode",
+  "failed",
+  "forget",
+  "frame",
+  "giveUp",
+  "guard",
+  "heard",
+  "isFirst",
+  "judge",
+  "keeper",
+  "listeners",
+  "loseHistory",
+  "lost",
+  "moveTo",
+  "opened",
+  "phase",
+  "positions",
+  "resumeFrom",
+  "sink",
+  "spend",
+  "subscription",
+  "subscriptions",
+  "succeed",
+  "welcome",
+];
+
+export const internalNames = new RegExp(`^(${names.join("|")})$`);
