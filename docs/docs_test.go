@@ -120,3 +120,22 @@ func headingAnchors(page string) []string {
 	}
 	return anchors
 }
+
+// The client in protocol.md is there to be read. clients/scenarios/raw plays the scenarios with it.
+func TestRawClientIsShort(t *testing.T) {
+	const limit = 80
+	_, code, found := strings.Cut(readFile(t, "protocol.md"), "```js\nfunction watch(")
+	code, _, closed := strings.Cut(code, "\n```")
+	if !found || !closed {
+		t.Fatal("protocol.md: got no function watch")
+	}
+	lines := strings.Split(code, "\n")
+	if len(lines) > limit {
+		t.Errorf("lines of the client: got %d, want at most %d", len(lines), limit)
+	}
+	for _, line := range lines {
+		if len(line) > 100 {
+			t.Errorf("this line must have at most 100 columns: %s", line)
+		}
+	}
+}

@@ -19,6 +19,9 @@ import (
 // protocolVersion is the version of the commands and reports.
 const protocolVersion = 1
 
+// waitDelay bounds how long the adapter's own children may keep its output open.
+const waitDelay = 5 * time.Second
+
 const (
 	maxLine      = 1 << 20
 	maxErrorText = 16 << 10
@@ -32,7 +35,7 @@ type Adapter struct {
 	cmd     *exec.Cmd
 	input   io.WriteCloser
 	answers chan map[string]any
-	ended   chan struct{} // closed when the adapter has closed its output
+	ended   chan struct{} // closed when the adapter has ended
 	lastID  float64
 	broken  bool // an answer is missing or was wrong
 
@@ -60,6 +63,7 @@ func Start(command []string, wait time.Duration) (*Adapter, error) {
 	}
 	a.input = input
 	a.cmd.Stderr = errorWriter{a}
+	a.cmd.WaitDelay = waitDelay
 	if err := a.cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -144,7 +148,6 @@ func (a *Adapter) Stop() {
 	_ = a.input.Close()
 	_ = a.cmd.Process.Kill()
 	<-a.ended
-	_ = a.cmd.Wait()
 }
 
 func (a *Adapter) readAnswer(wait time.Duration) (map[string]any, error) {
@@ -163,8 +166,10 @@ func (a *Adapter) readAnswer(wait time.Duration) (map[string]any, error) {
 	}
 }
 
+// readOutput reads until the adapter has ended, and all of its standard error is there.
 func (a *Adapter) readOutput(output io.Reader) {
 	defer close(a.ended)
+	defer func() { _ = a.cmd.Wait() }()
 	lines := bufio.NewScanner(output)
 	lines.Buffer(nil, maxLine)
 	for lines.Scan() {
