@@ -33,6 +33,8 @@ func (e *episode) checkEverything() {
 	for _, v := range e.viewers {
 		v.checkHistory(histories)
 	}
+	e.app.checkHistory(histories)
+	e.app.checkBalances(histories)
 	e.checkHashes(histories)
 	e.checkStreams(histories)
 	e.runVerify()

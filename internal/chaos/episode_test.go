@@ -17,6 +17,7 @@ type episode struct {
 	w       *world
 	load    *load
 	viewers []*viewer
+	app     *viewer // may be late: it tries to connect again after up to 20 s, so recoveries do not wait for it
 	keys    bus.Keys
 	report  *report
 
@@ -91,6 +92,7 @@ func (e *episode) startViewers() {
 	} {
 		e.viewers = append(e.viewers, startViewer(e.w, e.load, fmt.Sprint("viewer-", i), o, accounts))
 	}
+	e.app = startViewer(e.w, e.load, "app", viewerOptions{app: true, tokenTTL: time.Hour}, accounts)
 }
 
 // runSchedule injects faults until the time is over: one at a time and bursts of overlapping ones, in

@@ -120,7 +120,7 @@ func (r *report) addEpisode(e *episode) {
 		r.Failed += p.failed
 		p.mu.Unlock()
 	}
-	for _, v := range e.viewers {
+	for _, v := range append(e.viewers, e.app) {
 		v.mu.Lock()
 		r.Resyncs += v.resyncs
 		for _, s := range v.states {

@@ -34,14 +34,16 @@ type viewer struct {
 
 	mu          sync.Mutex // protects the fields below
 	states      map[string]*viewerState
-	gateway     *program // of the present connection
+	gateway     *program // of the present connection; nil: not known
 	starts      int      // of the gateway, before the connection
 	connections int
 	resyncs     int
+	balances    map[string]*client.LiveBalance // of an app
 }
 
 type viewerOptions struct {
 	sse        bool          // server-sent events, otherwise a WebSocket
+	app        bool          // an app with pkg/client, otherwise the frames themselves
 	omitsChain bool          // resumes with after alone
 	first      int           // the gateway that is tried first
 	tokenTTL   time.Duration // the client connects again when its token ends
@@ -111,14 +113,31 @@ func (v *viewer) keepConnected(ctx context.Context) {
 	if v.options.sse {
 		run = v.runEventStream
 	}
+	if v.options.app {
+		run = v.runApp
+	}
 	for n := v.options.first; ctx.Err() == nil; n++ {
 		gateway := v.w.gateways[n%len(v.w.gateways)]
-		v.mu.Lock()
-		v.gateway = gateway
-		v.starts = gateway.startCount()
-		v.mu.Unlock()
+		v.setGateway(gateway)
 		_ = run(ctx, gateway) // under faults every connection may end
 		pause(50 * time.Millisecond)
+	}
+}
+
+// setGateway remembers the gateway of the present connection.
+func (v *viewer) setGateway(gateway *program) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.gateway = gateway
+	if gateway != nil {
+		v.starts = gateway.startCount()
+	}
+}
+
+// markSeen records what the gateway has delivered.
+func (v *viewer) markSeen(account string, seq int64) {
+	if v.gateway != nil {
+		v.load.seen.add(v.gateway, v.starts, account, seq)
 	}
 }
 
@@ -213,7 +232,7 @@ func (v *viewer) setState(s *viewerState, b *client.Balance, seq int64, chain st
 		"earned":    b.Earned,
 	}
 	s.shown = append(s.shown, shownState{s.position, s.balanceList(), true, s.changes})
-	v.load.seen.add(v.gateway, v.starts, b.Account, seq)
+	v.markSeen(b.Account, seq)
 }
 
 // handleEvent keeps an event. It must be the account's next one and follow from the balance before.
@@ -241,5 +260,5 @@ func (v *viewer) handleEvent(f *rawclient.Frame) {
 		s.balances[e.BalanceState] = e.BalanceAfter
 	}
 	s.shown = append(s.shown, shownState{s.position, s.balanceList(), false, s.changes})
-	v.load.seen.add(v.gateway, v.starts, f.Account, f.Seq)
+	v.markSeen(f.Account, f.Seq)
 }
