@@ -1,7 +1,7 @@
 // Package rawhttp is an HTTP/1.1 client that needs very little CPU time. It is for load generators
 // that share a machine with the measured server. A request is built once and changed in place. A
 // response is read into one buffer. The package supports only the features that our servers use:
-// keep-alive and Content-Length.
+// keep-alive and Content-Length. A program that does not measure uses pkg/client.
 package rawhttp
 
 import (
