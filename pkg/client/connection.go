@@ -182,17 +182,18 @@ func (c *Client) replaceConnection(atLeast time.Duration, err *Error) {
 		c.reconnects.Reset()
 	}
 	c.dropConnection()
-	if conn.reconnectAt.IsZero() {
-		c.waitAndConnect(atLeast, err)
+	if conn.reconnectAt.After(now) {
+		c.waitUntil(conn.reconnectAt, err)
 		return
 	}
-	c.waitUntil(conn.reconnectAt, err)
+	// A gateway that asks for no pause at all must not get a storm.
+	c.waitAndConnect(atLeast, err)
 }
 
-// waitAndConnect connects again after a pause with full jitter, or after atLeast if that is longer.
-// The caller holds mu.
+// waitAndConnect connects again after atLeast and a pause with full jitter. Many clients get the same
+// atLeast, and must not come back together. The caller holds mu.
 func (c *Client) waitAndConnect(atLeast time.Duration, err error) {
-	pause := max(c.reconnects.NextBackOff(), atLeast)
+	pause := atLeast + c.reconnects.NextBackOff()
 	c.waitUntil(c.cfg.clock.Now().Add(pause), err)
 }
 
