@@ -15,11 +15,11 @@ export default defineConfig({
     },
   },
   build: {
-    // The names have no hashes, because the build is committed.
+    // One script, and names without hashes, because the build is committed.
     rollupOptions: {
       output: {
+        inlineDynamicImports: true,
         entryFileNames: "assets/index.js",
-        chunkFileNames: "assets/[name].js",
         assetFileNames: "assets/[name][extname]",
       },
     },

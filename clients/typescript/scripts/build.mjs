@@ -1,7 +1,7 @@
 // Builds dist: ESM, CommonJS and declarations of every entry.
 
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
@@ -9,12 +9,11 @@ import { internalNames } from "./internal-names.mjs";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const dist = join(root, "dist");
-const entries = ["src/index.ts", "src/react/index.ts"].filter((entry) => existsSync(join(root, entry)));
+const entries = ["src/index.ts", "src/react/index.ts"];
 
 rmSync(dist, { recursive: true, force: true });
 const options = {
   absWorkingDir: root,
-  entryPoints: entries,
   outbase: "src",
   outdir: dist,
   bundle: true,
@@ -23,8 +22,11 @@ const options = {
   external: ["react", "@redroomrewards/realtime"],
   sourcemap: true,
 };
-await build({ ...options, format: "esm" });
-await build({ ...options, format: "cjs", outExtension: { ".js": ".cjs" } });
+for (const entry of entries) {
+  // The entries share no code. What is imported on demand gets a file of its own.
+  await build({ ...options, entryPoints: [entry], format: "esm", splitting: true });
+  await build({ ...options, entryPoints: [entry], format: "cjs", outExtension: { ".js": ".cjs" } });
+}
 
 execFileSync(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "-p", "tsconfig.build.json"], {
   cwd: root,
