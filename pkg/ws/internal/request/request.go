@@ -180,7 +180,7 @@ func validateAllAccounts(names []string, f *protocol.ClientFrame, scope Scope) *
 	case len(f.After) > 0 || len(f.Chain) > 0:
 		return badRequest(`after and chain must be absent when accounts is ["*"]`)
 	case !scope.AllAccounts:
-		return protocol.Refuse(protocol.CodeForbidden, "the token does not cover all accounts")
+		return protocol.Refuse(protocol.CodeForbidden, "the token does not cover all accounts; its scope must include events:all")
 	}
 
 	return nil
@@ -204,7 +204,7 @@ func (v *Validator) validateAccounts(names []string, scope Scope) *protocol.Refu
 
 	for _, account := range names {
 		if !scope.CoversAccount(account) {
-			return protocol.Refuse(protocol.CodeForbidden, "the token does not cover "+account)
+			return protocol.Refuse(protocol.CodeForbidden, "the token does not cover "+account+"; its sub or its accounts must name it")
 		}
 	}
 
