@@ -25,7 +25,7 @@ function Pill({ kind, text, detail }: { kind: string; text: string; detail?: str
     <p className={`pill ${kind}`}>
       <span className="dot" aria-hidden="true" />
       <span role="status">{text}</span>
-      {detail && <span aria-hidden="true">{detail}</span>}
+      {detail && <span className="detail" aria-hidden="true">{detail}</span>}
     </p>
   );
 }

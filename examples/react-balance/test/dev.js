@@ -10,7 +10,10 @@ const root = fileURLToPath(new URL("../../..", import.meta.url));
 /** How long things may take on a slow machine, in milliseconds. */
 export const timeLimit = 120_000;
 
-/** Builds the core and runs `core dev` on free ports. Returns its URL, without a slash at the end. */
+/**
+ * Builds the core and runs `core dev` on free ports. Returns its URL, without a slash at the end, and
+ * the URL of its gateway.
+ */
 export async function startDev() {
   const directory = mkdtempSync(join(tmpdir(), "react-balance-"));
   const program = join(directory, "core");
@@ -25,8 +28,10 @@ export async function startDev() {
   const output = await readUntil(dev.stdout, /^ready$/m);
   dev.stdout.resume();
   const [, url] = /Live page +(http\S+)\//.exec(output);
+  const [, socket] = /WebSocket +(ws\S+)/.exec(output);
   return {
     url,
+    socket,
     async stop() {
       dev.kill("SIGINT");
       await exit;
