@@ -51,6 +51,7 @@ type Ledger struct {
 	attemptTimeout time.Duration
 	retryFor       time.Duration
 	http           *http.Client
+	ownsHTTP       bool // the client was not given
 }
 
 // NewLedger returns a client of the core at the URL, such as http://core:8080. It does not connect
@@ -76,11 +77,17 @@ func NewLedger(coreURL string, cfg LedgerConfig) (*Ledger, error) {
 		attemptTimeout: cfg.AttemptTimeout,
 		retryFor:       cfg.RetryFor,
 		http:           newHTTPClient(cfg.HTTPClient),
+		ownsHTTP:       cfg.HTTPClient == nil,
 	}, nil
 }
 
-// Close closes idle connections. Calls that are running are not ended.
-func (l *Ledger) Close() { l.http.CloseIdleConnections() }
+// Close closes idle connections, unless LedgerConfig.HTTPClient was given. Calls that are running are
+// not ended.
+func (l *Ledger) Close() {
+	if l.ownsHTTP {
+		l.http.CloseIdleConnections()
+	}
+}
 
 // parseCoreURL returns the URL without a slash at its end.
 func parseCoreURL(coreURL string) (string, error) {

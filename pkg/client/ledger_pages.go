@@ -79,7 +79,11 @@ func (l *Ledger) Events(ctx context.Context, account string, after int64) iter.S
 				}
 				after = e.Seq
 			}
-			if len(p.Events) == 0 || after >= *p.Last {
+			if after >= *p.Last {
+				return
+			}
+			if len(p.Events) == 0 {
+				yield(LedgerEvent{}, fmt.Errorf("client: %s: the events after seq %d must follow, up to %d", name, after, *p.Last))
 				return
 			}
 		}

@@ -112,7 +112,11 @@ type NoAnswerError struct {
 
 func (e *NoAnswerError) Error() string {
 	var text strings.Builder
-	fmt.Fprintf(&text, "client: %s: no final answer after %d attempts: %v", e.Call, e.Attempts, e.Err)
+	attempts := "attempts"
+	if e.Attempts == 1 {
+		attempts = "attempt"
+	}
+	fmt.Fprintf(&text, "client: %s: no final answer after %d %s: %v", e.Call, e.Attempts, attempts, e.Err)
 	switch {
 	case !e.MayBeDone:
 	case len(e.IdempotencyKeys) == 1:

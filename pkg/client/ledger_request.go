@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/url"
+	"strings"
 
 	"github.com/google/uuid"
 )
@@ -140,6 +141,9 @@ func (r request) withOptions(key, correlationID string, metadata any) (request, 
 		}
 		r.IdempotencyKey = random.String()
 	}
+	if !isValidKey(r.IdempotencyKey) {
+		return request{}, fmt.Errorf("client: IdempotencyKey must have 1 to 255 visible ASCII characters, got %.300q", key)
+	}
 	if metadata == nil {
 		return r, nil
 	}
@@ -152,4 +156,10 @@ func (r request) withOptions(key, correlationID string, metadata any) (request, 
 	}
 	r.Metadata = encoded
 	return r, nil
+}
+
+// isValidKey reports whether a key has 1 to 255 visible ASCII characters.
+func isValidKey(key string) bool {
+	isOutside := func(c rune) bool { return c < '!' || c > '~' }
+	return len(key) >= 1 && len(key) <= 255 && !strings.ContainsFunc(key, isOutside)
 }

@@ -340,3 +340,24 @@ func TestBatchRepeatsOverloadedOperations(t *testing.T) {
 		}
 	})
 }
+
+// A history with a hole is an error and not a shorter history.
+func TestLedgerEventsHaveNoHoles(t *testing.T) {
+	const event = `"chain":"9f3ab2c1d4e5f607","event":{"eventType":"wallet.escrow_held"}}`
+	for name, body := range map[string]string{
+		"no events":     `{"events":[],"last":5}`,
+		"a hole":        `{"events":[{"account":"user:u1","seq":3,` + event + `],"last":5}`,
+		"other account": `{"events":[{"account":"user:u2","seq":2,` + event + `],"last":5}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			inFakeTime(t, client.LedgerConfig{}, []scripted{{status: 200, body: body}}, func(t *testing.T, ledger *client.Ledger, _ *script) {
+				items := 0
+				for _, err := range ledger.Events(t.Context(), "user:u1", 1) {
+					items++
+					checkContains(t, err, "must follow")
+				}
+				checkEqual(t, "items", items, 1)
+			})
+		})
+	}
+}

@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -122,8 +123,8 @@ func (l *Ledger) attempt(parent context.Context, c call) attempt {
 	if err != nil {
 		return attempt{err: fmt.Errorf("get a token: %w", err), isFinal: true}
 	}
-	if token == "" {
-		return attempt{err: errors.New("LedgerConfig.Token must return a token, got an empty one"), isFinal: true}
+	if !isHeaderValue(token) {
+		return attempt{err: errors.New("LedgerConfig.Token must return a token, without blanks and line breaks around it"), isFinal: true}
 	}
 	request, err := l.newRequest(ctx, c, token)
 	if err != nil {
@@ -132,6 +133,9 @@ func (l *Ledger) attempt(parent context.Context, c call) attempt {
 
 	a, err := l.receiveAnswer(request)
 	if err != nil {
+		if isMisconfigured(err) {
+			return attempt{err: fmt.Errorf("no connection to %s is possible: %w", l.base, err), isFinal: true}
+		}
 		isTimeout := ctx.Err() != nil && parent.Err() == nil
 		if isTimeout {
 			err = fmt.Errorf("no answer within %s: %w", l.attemptTimeout, err)
@@ -156,6 +160,12 @@ func (l *Ledger) receiveAnswer(request *http.Request) (answer, error) {
 		return answer{}, fmt.Errorf("the answer was cut off: %w", err)
 	}
 	return answer{status: response.StatusCode, header: response.Header, body: body}, nil
+}
+
+// isMisconfigured reports whether the URL or the certificates must be changed. Nothing was sent.
+func isMisconfigured(err error) bool {
+	var certificate *tls.CertificateVerificationError
+	return errors.As(err, &certificate) || errors.Is(err, http.ErrSchemeMismatch)
 }
 
 // isDialError reports whether there was no connection, so that nothing was sent.

@@ -3,6 +3,8 @@ package client_test
 import (
 	"encoding/json"
 	"errors"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -313,9 +315,40 @@ func TestLedgerRefusesWrongTokens(t *testing.T) {
 			checkIs(t, err, test.want)
 		})
 	}
-	ledger := newLedger(t, c.url, client.LedgerConfig{Token: client.StaticToken("")})
-	_, err = ledger.Credit(t.Context(), credit("user:u1", 1))
-	checkContains(t, err, "LedgerConfig.Token must return a token")
+	for _, token := range []string{"", "a.b.c\n"} {
+		ledger := newLedger(t, c.url, client.LedgerConfig{Token: client.StaticToken(token)})
+		_, err = ledger.Credit(t.Context(), credit("user:u1", 1))
+		checkContains(t, err, "LedgerConfig.Token must return a token")
+		checkContains(t, err, "after 1 attempt:")
+	}
+}
+
+// What no retry can mend ends a call at once.
+func TestLedgerTeachesAboutTLS(t *testing.T) {
+	t.Parallel()
+	quiet := log.New(io.Discard, "", 0)
+	plain := httptest.NewServer(http.NotFoundHandler())
+	defer plain.Close()
+	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secure.Config.ErrorLog = quiet
+	secure.StartTLS()
+	defer secure.Close()
+	for name, url := range map[string]string{
+		"HTTPS to an HTTP server":  "https" + strings.TrimPrefix(plain.URL, "http"),
+		"an untrusted certificate": secure.URL,
+	} {
+		t.Run(name, func(t *testing.T) {
+			ledger := newLedger(t, url, client.LedgerConfig{Token: client.StaticToken("x")})
+			_, err := ledger.Credit(t.Context(), credit("user:u1", 1))
+			var missing *client.NoAnswerError
+			if !errors.As(err, &missing) {
+				t.Fatalf("error: got %v, want a *client.NoAnswerError", err)
+			}
+			checkEqual(t, "attempts", missing.Attempts, 1)
+			checkEqual(t, "may be done", missing.MayBeDone, false)
+			checkContains(t, err, url)
+		})
+	}
 }
 
 func TestNewLedgerTeaches(t *testing.T) {
@@ -387,6 +420,8 @@ func TestLedgerRefusesIncompleteOperations(t *testing.T) {
 	checkContains(t, err, "the EscrowID of a settle must be set")
 	_, err = ledger.Credit(t.Context(), client.Credit{Account: "user:u1", Metadata: "text"})
 	checkContains(t, err, "Metadata must give a JSON object")
+	_, err = ledger.Credit(t.Context(), client.Credit{Account: "user:u1", IdempotencyKey: "two words"})
+	checkContains(t, err, "IdempotencyKey must have")
 }
 
 func checkIs(t testing.TB, err, want error) {
