@@ -209,6 +209,40 @@ describe("Chromium", { concurrency: true, timeout: 300_000 }, () => {
     await requireExact(page, account);
   });
 
+  test("a tab that hangs loses the lead, and the others go on", async () => {
+    const account = "user:hangs";
+    await credit(account, 1);
+    const options = { url: core.gatewayURL, accounts: [account], shareTabs: true } as Options;
+    const startTab = async () => {
+      const tab = await plain.openTab(site.url);
+      const page = await new ClientPage((expression) => tab.evaluate(expression)).start(options);
+      return { tab, page };
+    };
+    const leader = await startTab();
+    await leader.page.waitForBalance(1);
+    const follower = await startTab();
+    await follower.page.waitForBalance(1);
+    assert.equal((await core.connections(account)).length, 1);
+
+    await leader.tab.send("Debugger.enable");
+    const hanging = leader.page.evaluate("debugger");
+    await follower.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))");
+    await credit(account, 2);
+    await follower.page.waitForBalance(3);
+    const late = await startTab();
+    await late.page.waitForBalance(3);
+
+    await leader.tab.send("Debugger.resume");
+    await hanging;
+    await leader.page.waitForBalance(3);
+    await until("there is one connection", async () => (await core.connections(account)).length === 1);
+    await credit(account, 1);
+    for (const { page } of [leader, follower, late]) {
+      await page.waitForBalance(4);
+      await requireExact(page, account);
+    }
+  });
+
   test("a page that comes back from the cache of the back button continues", async () => {
     const account = "user:bfcache";
     await credit(account, 1);
