@@ -82,9 +82,7 @@ export function shareTransport(
     send: (member, frames) => frames.split("\n").forEach((text) => send(member, text)),
     remove: (member) =>
       subs.forEach((name) => {
-        if (!name.startsWith(member + " ")) return;
-        subs.delete(name);
-        sendFrame({ op: "unsubscribe", sub: name });
+        if (name.startsWith(member + " ")) sendFrame({ op: "unsubscribe", sub: name });
       }),
     close: () => transport.close(),
   };

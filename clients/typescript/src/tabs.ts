@@ -130,7 +130,6 @@ export function shareTabs(open: OpenTransport, clock: Clock): OpenTransport {
       const { from, to, joined, leads, frames, end: how } = message;
       if (ended || !from || (to && to !== me)) return;
       if (shared) {
-        if (leads) return moveOn(); // taken by force
         if (joined) post({ to: from, leads: true });
         if (!frames) return;
         if (!members.has(from)) {

@@ -141,6 +141,10 @@ test("sse: a ping reopens the streams", async () => {
   assert.equal(second.headers["last-event-id"], "user:u1=1:c1");
   second.send(welcome);
   assert.deepEqual(await frames.take(), { op: "pong" });
+
+  send({ op: "ping" }); // before the second stream has an id
+  const third = await requests.take();
+  assert.equal(third.headers["last-event-id"], "user:u1=1:c1");
 });
 
 test("sse: a drain of several streams is one reconnect", async () => {
