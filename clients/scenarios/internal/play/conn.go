@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/redroomrewards/realtime/clients/scenarios/internal/contract"
 	"github.com/redroomrewards/realtime/clients/scenarios/internal/match"
 	"github.com/redroomrewards/realtime/clients/scenarios/internal/script"
 	"github.com/redroomrewards/realtime/clients/scenarios/internal/server"
@@ -221,6 +222,9 @@ func (p *player) playSend(conn *server.Conn, s script.Step) error {
 	}
 	for _, f := range frames {
 		p.log.add("        server > %s", match.Text(f))
+		if err := contract.CheckServerFrame(f); err != nil {
+			return fmt.Errorf("the scenario's frame must follow docs/asyncapi.json: %w", err)
+		}
 	}
 	if s.Verb == "sendJoined" {
 		return conn.SendFrames(frames)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/redroomrewards/realtime/clients/scenarios/internal/adapter"
+	"github.com/redroomrewards/realtime/clients/scenarios/internal/contract"
 	"github.com/redroomrewards/realtime/clients/scenarios/internal/match"
 	"github.com/redroomrewards/realtime/clients/scenarios/internal/script"
 	"github.com/redroomrewards/realtime/clients/scenarios/internal/server"
@@ -127,6 +128,9 @@ func (p *player) hearClient(n server.Note) {
 		p.log.add("        server < the client closed the connection %s", match.Text(n.Closed))
 	default:
 		p.log.add("        server < %s", match.Text(n.Frame))
+		if err := contract.CheckClientFrame(n.Frame); err != nil {
+			p.inbox.fail(fmt.Errorf("the frame %s must follow docs/asyncapi.json: %w", match.Text(n.Frame), err))
+		}
 	}
 	p.inbox.addNote(n)
 }
