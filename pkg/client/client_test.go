@@ -184,7 +184,7 @@ func TestDialReturnsWhatToChange(t *testing.T) {
 		code   client.ErrorCode
 		text   string
 	}{
-		"not found":     {func(w http.ResponseWriter) bool { w.WriteHeader(404); return true }, "wrong_url", "/v1/ws"},
+		"not found":     {func(w http.ResponseWriter) bool { w.WriteHeader(http.StatusNotFound); return true }, "wrong_url", "/v1/ws"},
 		"a web page":    {func(w http.ResponseWriter) bool { _, _ = w.Write([]byte("<html>")); return true }, "wrong_url", "/v1/ws"},
 		"bad token":     {problem(401, "unauthorized", "the token has expired"), "unauthorized", "the token has expired"},
 		"revoked token": {problem(403, "forbidden", "the token was revoked"), "forbidden", "revoked"},

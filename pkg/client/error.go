@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// ErrClosed is the error of a client after Close.
+// ErrClosed is the error of a Client or a LiveBalance after its Close.
 var ErrClosed = errors.New("client: closed")
 
 // ErrUserSwitched ends the subscriptions and balances of the user before SwitchUser.

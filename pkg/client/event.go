@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
-
-	jsonv2 "github.com/go-json-experiment/json"
 )
 
 // The types of events.
@@ -113,13 +111,13 @@ func DecodeEvent(data []byte) (Event, error) {
 	var header struct {
 		EventType string `json:"eventType"`
 	}
-	err := jsonv2.Unmarshal(data, &header)
+	err := unmarshal(data, &header)
 	if err != nil {
 		return nil, fmt.Errorf("decode an event: %w", err)
 	}
 
 	event := newEvent(header.EventType)
-	err = jsonv2.Unmarshal(data, event)
+	err = unmarshal(data, event)
 	if err != nil {
 		return nil, fmt.Errorf("decode an event of type %s: %w", header.EventType, err)
 	}

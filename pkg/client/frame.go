@@ -49,6 +49,24 @@ type subscribeFrame struct {
 	Chain     map[string]string `json:"chain,omitempty"`
 }
 
+// setPositions makes the subscription resume from the positions, by account.
+func (f *subscribeFrame) setPositions(positions map[string]Position) {
+	f.After = map[string]int64{}
+	f.Chain = map[string]string{}
+	for account, at := range positions {
+		f.After[account] = at.Seq
+		if at.Chain != "" {
+			f.Chain[account] = at.Chain
+		}
+	}
+}
+
+// unmarshal decodes JSON of the gateway. It accepts what the gateway passes on unchanged, such as
+// metadata with a name that occurs twice.
+func unmarshal(data []byte, to any) error {
+	return jsonv2.Unmarshal(data, to, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+}
+
 // decodeMessage returns the frames of a message. Frames with an op that the client does not know
 // are left out.
 func decodeMessage(message []byte) ([]serverFrame, error) {
@@ -68,13 +86,13 @@ func decodeMessage(message []byte) ([]serverFrame, error) {
 // decodeFrame returns the frame of a JSON object, or nil if the client does not know its op.
 func decodeFrame(line []byte) (*serverFrame, error) {
 	f := &serverFrame{}
-	err := jsonv2.Unmarshal(line, f)
+	err := unmarshal(line, f)
 	if err != nil {
 		// A frame with an unknown op may have other members with the same names.
 		var head struct {
 			Op string `json:"op"`
 		}
-		if jsonv2.Unmarshal(line, &head) == nil && !isKnownOp(head.Op) {
+		if unmarshal(line, &head) == nil && !isKnownOp(head.Op) {
 			return nil, nil
 		}
 		return nil, err

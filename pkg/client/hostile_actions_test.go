@@ -167,7 +167,7 @@ func (r *hostileRun) read() {
 func (r *hostileRun) wait() {
 	d := time.Duration(rapid.IntRange(1, 60_000).Draw(r.T, "ms")) * time.Millisecond
 	r.gateway.mu.Unlock()
-	time.Sleep(d)
+	passTime(d)
 	r.gateway.mu.Lock()
 }
 

@@ -31,7 +31,7 @@ type BalanceState struct {
 type LiveBalance struct {
 	client   *Client
 	entry    *balanceEntry
-	released bool // the client's mu protects it
+	isClosed bool // the client's mu protects it
 }
 
 // balanceEntry is the subscription that all LiveBalances of an account share. The client's mu
@@ -47,8 +47,15 @@ type balanceEntry struct {
 
 // balanceReader is one loop over Changes.
 type balanceReader struct {
+	of      *LiveBalance
 	changed bool
 	wake    chan struct{} // has room for one signal
+}
+
+// wakeUp lets the loop read the newest state. The caller holds mu.
+func (r *balanceReader) wakeUp() {
+	r.changed = true
+	wakeReader(r.wake)
 }
 
 // Balance follows the balance of an account, such as user:u1. All callers for one account share one
@@ -82,17 +89,22 @@ func (c *Client) addBalance(account string) *balanceEntry {
 	return e
 }
 
-// Close releases the balance. The last Close for an account ends its subscription. It may be called
-// twice.
+// Close releases the balance, whose error is ErrClosed from then on. The last Close for an account
+// ends its subscription. It may be called twice.
 func (b *LiveBalance) Close() {
 	c := b.client
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if b.released {
+	if b.isClosed {
 		return
 	}
-	b.released = true
+	b.isClosed = true
 	e := b.entry
+	for r := range e.readers {
+		if r.of == b {
+			r.wakeUp()
+		}
+	}
 	e.users--
 	if e.users > 0 || e.sub == nil {
 		return
@@ -110,6 +122,14 @@ func (e *balanceEntry) forget() {
 func (b *LiveBalance) Get() BalanceState {
 	b.client.mu.Lock()
 	defer b.client.mu.Unlock()
+	return b.currentState()
+}
+
+// currentState returns the state for the users of this LiveBalance. The caller holds mu.
+func (b *LiveBalance) currentState() BalanceState {
+	if b.isClosed {
+		return BalanceState{Status: BalanceFailed, Err: ErrClosed, Balance: Balance{Account: b.entry.account}}
+	}
 	return b.entry.state
 }
 
@@ -153,7 +173,7 @@ func (b *LiveBalance) Changes(ctx context.Context) iter.Seq[BalanceState] {
 func (b *LiveBalance) addReader() *balanceReader {
 	b.client.mu.Lock()
 	defer b.client.mu.Unlock()
-	r := &balanceReader{changed: true, wake: make(chan struct{}, 1)}
+	r := &balanceReader{of: b, changed: true, wake: make(chan struct{}, 1)}
 	b.entry.readers[r] = true
 	return r
 }
@@ -170,15 +190,14 @@ func (b *LiveBalance) nextState(r *balanceReader) (BalanceState, bool) {
 	defer b.client.mu.Unlock()
 	changed := r.changed
 	r.changed = false
-	return b.entry.state, changed
+	return b.currentState(), changed
 }
 
 // setState changes the state and wakes the readers.
 func (e *balanceEntry) setState(state BalanceState) {
 	e.state = state
 	for r := range e.readers {
-		r.changed = true
-		wakeReader(r.wake)
+		r.wakeUp()
 	}
 }
 

@@ -33,8 +33,7 @@ type modelGateway struct {
 	noHistory   bool // resumes are answered with a resync
 	noSnapshots bool // subscribes are refused
 	faults      []fault
-	resumes     int
-	resyncs     int
+	frames      int // that clients sent
 }
 
 // modelConn is a connection to a modelGateway. It is the client's socket.
@@ -117,6 +116,7 @@ func (c *modelConn) Write(_ context.Context, message []byte) error {
 	if c.end != nil {
 		return c.end
 	}
+	c.gateway.frames++
 	if !c.silent {
 		c.handle(message)
 	}
@@ -194,7 +194,6 @@ func (c *modelConn) beginAccount(s *modelSub, account string, f *subscribeFrame)
 	case resumes && g.noHistory:
 		rest = []string{c.resyncFrame(s, account, HistoryUnavailable)}
 	case resumes:
-		g.resumes++
 		for _, e := range g.ledger.history[account][after+1:] {
 			if e.held || !s.heldOnly {
 				rest = append(rest, e.frame(s.name))
@@ -209,7 +208,6 @@ func (c *modelConn) beginAccount(s *modelSub, account string, f *subscribeFrame)
 // resyncFrame returns the frame for a resync to the head. It is a barrier: what was shown before does
 // not come again, as on a TCP connection.
 func (c *modelConn) resyncFrame(s *modelSub, account string, reason ResyncReason) string {
-	c.gateway.resyncs++
 	s.swapped = ""
 	c.shown = slices.DeleteFunc(c.shown, func(frame string) bool { return strings.Contains(frame, `"sub":"`+s.name+`"`) })
 	head := c.gateway.ledger.head(account)

@@ -43,12 +43,12 @@ func (q *frameQueue) stop() {
 
 // earnCredit adds the credit of the time since the last call.
 func (q *frameQueue) earnCredit(now time.Time) {
-	ticks := now.Sub(q.refilledAt) / frameTick
+	ticks := int(now.Sub(q.refilledAt) / frameTick)
 	if ticks <= 0 {
 		return
 	}
-	q.refilledAt = q.refilledAt.Add(ticks * frameTick)
-	q.credit = int(min(time.Duration(q.credit)+ticks*framesPerTick, frameBurst))
+	q.refilledAt = q.refilledAt.Add(time.Duration(ticks) * frameTick)
+	q.credit = min(q.credit+ticks*framesPerTick, frameBurst)
 }
 
 // queueFrame sends a frame as soon as the limit allows it. The caller holds mu.

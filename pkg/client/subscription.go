@@ -97,7 +97,11 @@ func (s *subscription) open() {
 	conn.queueSubscribe(s)
 }
 
-// encodeSubscribe returns the frame that subscribes from where the sink is.
+// maxSubscribeSize is below the 16 KiB that a gateway accepts in one message.
+const maxSubscribeSize = 15 << 10
+
+// encodeSubscribe returns the frame that subscribes from where the sink is. Without any progress, and
+// if the positions do not fit into a frame, it asks for snapshots, which the app gets as resyncs.
 func (s *subscription) encodeSubscribe() []byte {
 	f := subscribeFrame{
 		Op:        "subscribe",
@@ -107,20 +111,17 @@ func (s *subscription) encodeSubscribe() []byte {
 		Reasons:   s.filter.Reasons,
 		Features:  s.filter.Features,
 		MinAmount: s.filter.MinAmount,
-		After:     map[string]int64{},
-		Chain:     map[string]string{},
 	}
-	for account, at := range s.positions {
-		if s.failures > maxResumes {
-			continue
-		}
-		f.After[account] = at.Seq
-		if at.Chain != "" {
-			f.Chain[account] = at.Chain
-		}
+	if s.failures <= maxResumes {
+		f.setPositions(s.positions)
+	}
+	frame := encodeFrame(f)
+	if len(frame) > maxSubscribeSize {
+		f.setPositions(nil)
+		frame = encodeFrame(f)
 	}
 	s.sentAfter = f.After
-	return encodeFrame(f)
+	return frame
 }
 
 // leave gives the name on the present connection up. The caller holds mu.

@@ -54,7 +54,7 @@ const maxMessageSize = 8 << 20
 // dialWebSocket opens a WebSocket. The token is in the handshake, so that a refusal is an HTTP
 // answer that says why.
 func dialWebSocket(ctx context.Context, d dialRequest) (socket, error) {
-	conn, response, err := websocket.Dial(ctx, d.url, &websocket.DialOptions{
+	conn, response, err := websocket.Dial(ctx, d.url, &websocket.DialOptions{ //nolint:bodyclose // Dial closes it
 		HTTPClient:   d.http,
 		HTTPHeader:   http.Header{"Authorization": {"Bearer " + d.token}},
 		Subprotocols: []string{"wallet.v1"},
