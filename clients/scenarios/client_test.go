@@ -3,6 +3,7 @@ package scenarios_test
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -56,6 +57,9 @@ func loadScenarios(t *testing.T) []script.Scenario {
 
 // goAdapter builds the adapter once, with the race detector if the test has it.
 var goAdapter = sync.OnceValues(func() (program string, err error) {
+	if err := readSources("../../pkg/client"); err != nil {
+		return "", err
+	}
 	args := []string{"build", "-o", filepath.Join(programs, "adapter")}
 	if hasRaceDetector {
 		args = append(args, "-race")
@@ -67,6 +71,18 @@ var goAdapter = sync.OnceValues(func() (program string, err error) {
 	}
 	return filepath.Join(programs, "adapter"), nil
 })
+
+// readSources reads the client's files, so that go test notices their changes. Otherwise it repeats
+// the old result from its cache.
+func readSources(dir string) error {
+	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".go" {
+			return err
+		}
+		_, err = os.ReadFile(path)
+		return err
+	})
+}
 
 // programs is a directory that is removed after the tests.
 var programs string
