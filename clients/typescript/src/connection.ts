@@ -240,8 +240,8 @@ export class Connection {
     const pause = Math.min(retryAfterMs, LONGEST_PAUSE);
     const wasLive = this.state.name === "live";
     const error = describeEnd(end, this.#setup.url, wasLive);
-    // Networks and gateways come and go. Developers need not know.
-    if (wasLive && code < 4000) this.#reported = error.code;
+    // Networks, gateways and tokens come and go. Developers need not know.
+    if (wasLive && code < 4402 && code !== 4400) this.#reported = error.code;
     if (code === 4403 || status === 403) return this.end("forbidden", error);
     if (code === 4410) return this.end("disconnected", error);
     if (code === 4401 || status === 401) this.#tokenReason = "rejected";
@@ -257,6 +257,7 @@ export class Connection {
     if (isOffline()) {
       delay = Math.max(delay, OFFLINE_PAUSE);
       error = new RealtimeError("offline", "The browser says that there is no network.");
+      this.#reported = error.code;
     }
     if (retryAfterMs > 0) this.#notBefore = now + delay;
     this.#timer = clock.setTimeout(() => this.#connect(), delay);

@@ -63,7 +63,7 @@ test("a refused handshake teaches what to check, once", async () => {
 test("the end of a live connection is not reported, unless it can be mended", async () => {
   const t = startClient();
   t.client.subscribe({}, ignore);
-  for (const [code, reason] of [[1006, ""], [1012, "restart"], [1001, "going_away"], [4429, "rate_limited"]] as const) {
+  for (const [code, reason] of [[1006, ""], [1012, "restart"], [1001, "going_away"], [4401, "unauthorized"], [4429, "rate_limited"]] as const) {
     (await goLive(t)).end(code, reason);
     const { state } = t.client;
     if (state.name === "waiting") await t.clock.advance(state.retryAt - t.clock.now());
