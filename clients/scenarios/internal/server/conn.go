@@ -178,20 +178,20 @@ func eventID(frame any) string {
 
 // Close ends the connection with a code. A stream gets a frame closed, unless the code is 0.
 func (c *Conn) Close(code int, reason string) error {
-	if c.stream != nil && code != 0 {
+	if err := c.markEnded(); err != nil {
+		return err
+	}
+	if c.stream == nil {
+		return c.socket.Close(websocket.StatusCode(code), reason)
+	}
+	if code != 0 {
 		frame := map[string]any{"op": "closed", "code": code, "reason": reason}
 		if err := c.SendFrames([]any{frame}); err != nil {
 			return err
 		}
 	}
-	if err := c.markEnded(); err != nil {
-		return err
-	}
-	if c.stream != nil {
-		c.streamEnd <- false
-		return nil
-	}
-	return c.socket.Close(websocket.StatusCode(code), reason)
+	c.streamEnd <- false // the client may have ended the stream by itself
+	return nil
 }
 
 // Drop cuts the TCP connection.
