@@ -3,12 +3,17 @@
 // handled outside of the read loop, no compression, histories in memory, no calls to Redis for a
 // connection. The flag --write-delay sets the library's option WriteDelay, which joins messages.
 // The server checks the same tokens as the gateway.
+//
+// With --redis the histories are in Redis, as the documentation advises for servers whose clients
+// must recover after a restart. Then --publish=false makes a server that leaves publishing to another
+// one.
 package main
 
 import (
 	"context"
 	"flag"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/centrifugal/centrifuge"
@@ -20,24 +25,42 @@ import (
 
 func main() {
 	flags := flag.NewFlagSet("centrifuge", flag.ExitOnError)
-	delay := flags.Duration("write-delay", 0,
+	var o options
+	flags.DurationVar(&o.delay, "write-delay", 0,
 		"how long messages to a connection are collected; 0: not at all")
+	flags.BoolVar(&o.redis, "redis", false, "keep the histories in the Redis of REDIS_URL")
+	flags.BoolVar(&o.publish, "publish", true, "publish the events of the streams")
+	flags.IntVar(&o.history, "history", 100, "events in the history of an account; the gateway's memory has 100")
 	refserver.Main("centrifuge", flags, func(v *auth.Verifier) (refserver.Server, error) {
-		return newServer(v, *delay)
+		return newServer(v, &o)
 	})
+}
+
+type options struct {
+	delay   time.Duration
+	redis   bool
+	publish bool
+	history int
 }
 
 type claimsKey struct{}
 
 type server struct {
-	node *centrifuge.Node
-	seqs map[string]int64 // by account: seq of the newest event
+	node    *centrifuge.Node
+	options *options
+	seqs    map[string]int64 // by account: seq of the newest event
 }
 
-func newServer(v *auth.Verifier, delay time.Duration) (*server, error) {
+func newServer(v *auth.Verifier, o *options) (*server, error) {
 	node, err := centrifuge.New(centrifuge.Config{})
 	if err != nil {
 		return nil, err
+	}
+	if o.redis {
+		err = keepHistoriesInRedis(node)
+		if err != nil {
+			return nil, err
+		}
 	}
 
 	node.OnConnecting(func(ctx context.Context, e centrifuge.ConnectEvent) (centrifuge.ConnectReply, error) {
@@ -51,8 +74,8 @@ func newServer(v *auth.Verifier, delay time.Duration) (*server, error) {
 			Credentials:       &centrifuge.Credentials{UserID: claims.Subject},
 			ReplyWithoutQueue: true,
 		}
-		if delay > 0 {
-			reply.WriteDelay = delay
+		if o.delay > 0 {
+			reply.WriteDelay = o.delay
 			reply.WriteWithTimer = true
 			reply.MaxMessagesInFrame = -1
 		}
@@ -75,18 +98,41 @@ func newServer(v *auth.Verifier, delay time.Duration) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &server{node: node, seqs: map[string]int64{}}, nil
+	return &server{
+		node:    node,
+		options: o,
+		seqs:    map[string]int64{},
+	}, nil
 }
 
-// Limits of an account's history. They are the limits of the gateway's memory.
-const (
-	historySize = 100
-	historyTTL  = time.Hour
-)
+// keepHistoriesInRedis makes the node publish through Redis. Its keys begin with the namespace.
+func keepHistoriesInRedis(node *centrifuge.Node) error {
+	shard, err := centrifuge.NewRedisShard(node, centrifuge.RedisShardConfig{Address: os.Getenv("REDIS_URL")})
+	if err != nil {
+		return err
+	}
+
+	broker, err := centrifuge.NewRedisBroker(node, centrifuge.RedisBrokerConfig{
+		Prefix: os.Getenv("REALTIME_NAMESPACE") + ".centrifuge",
+		Shards: []*centrifuge.RedisShard{shard},
+	})
+	if err != nil {
+		return err
+	}
+	node.SetBroker(broker)
+	return nil
+}
+
+// historyTTL is how long an event stays in the history of its account, as in the gateway's memory.
+const historyTTL = time.Hour
 
 // Deliver implements refserver.Server. The offsets of a history are the seqs of its account if the
 // history begins with the first event.
 func (p *server) Deliver(b tail.Batch) {
+	if !p.options.publish {
+		return
+	}
+
 	for i := range b.Deliveries {
 		d := &b.Deliveries[i]
 		if d.Seq <= p.seqs[d.Account] {
@@ -94,9 +140,10 @@ func (p *server) Deliver(b tail.Batch) {
 		}
 
 		p.seqs[d.Account] = d.Seq
-		// Publishing in memory fails only after the node has stopped.
+		// Publishing in memory fails only after the node has stopped. If it fails with Redis, a client
+		// misses the event, and the benchmark says so.
 		_, _ = p.node.Publish(d.Account, d.ForAccount(),
-			centrifuge.WithHistory(historySize, historyTTL))
+			centrifuge.WithHistory(p.options.history, historyTTL))
 	}
 }
 
