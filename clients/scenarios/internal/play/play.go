@@ -215,18 +215,23 @@ func (p *player) playQuiet() error {
 func (p *player) settle() error {
 	for range maxRounds {
 		before, _ := p.inbox.state(channel{})
-		for _, conn := range p.conns {
-			conn.Settle(p.wait)
-		}
+		p.pingConns() // then the client has read everything
 		if err := p.command(map[string]any{"do": "sync"}); err != nil {
 			return err
 		}
+		p.pingConns() // then the server has read everything
 		after, _ := p.inbox.state(channel{})
 		if before == after {
 			return nil
 		}
 	}
 	return fmt.Errorf("the client is not quiet after %d rounds", maxRounds)
+}
+
+func (p *player) pingConns() {
+	for _, conn := range p.conns {
+		conn.Settle(p.wait)
+	}
 }
 
 func (p *player) nameOf(conn *server.Conn) string {
