@@ -48,7 +48,7 @@ type modelReader struct {
 func TestHostileGateway(t *testing.T) {
 	checks := 10_000
 	if raceEnabled {
-		checks = 500
+		checks = 300
 	}
 	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
 		_ = flag.Set("rapid.checks", fmt.Sprint(checks))
