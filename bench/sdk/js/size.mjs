@@ -19,7 +19,7 @@ for (const [name, contents] of Object.entries(imports)) {
     minify: true,
     format: "esm",
     platform: "browser",
-    target: "es2020",
+    target: "es2022",
     splitting: true,
     outdir: "out",
     absWorkingDir: directory,
