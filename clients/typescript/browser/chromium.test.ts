@@ -68,7 +68,7 @@ async function credit(account: string, count: number): Promise<void> {
   for (let i = 0; i < count; i++) await core.credit(account);
 }
 
-describe("Chromium", { concurrency: true, timeout: 300_000 }, () => {
+describe("Chromium", { concurrency: true, timeout: 900_000 }, () => {
   test("without a network, the page shows it, and then gets what it missed", async () => {
     const account = "user:offline";
     await credit(account, 1);
@@ -139,14 +139,14 @@ describe("Chromium", { concurrency: true, timeout: 300_000 }, () => {
     const proxy = new Proxy(core.gatewayURL);
     await proxy.start();
     proxy.refusesUpgrades = true;
-    const page = await open({ url: proxy.url, accounts: [account], seconds: 6 });
+    const page = await open({ url: proxy.url, accounts: [account], seconds: 16 });
     await page.waitForEvents(10);
     const transports = await core.connections(account);
     assert.ok(transports.length > 0 && transports.every((transport) => transport === "sse"), transports.join());
 
-    // Each token ends after six seconds, and the streams are opened again with the next one.
+    // Each token ends after 16 seconds, and the streams are opened again with the next one.
     const started = site.tokens.get(account)!;
-    await until("three tokens are renewed", () => site.tokens.get(account)! >= started + 3);
+    await until("two tokens are renewed", () => site.tokens.get(account)! >= started + 2);
     const { events, states } = await page.seen();
     await page.waitForEvents(events.length + 20);
     await requireExact(page, account);
@@ -173,7 +173,8 @@ describe("Chromium", { concurrency: true, timeout: 300_000 }, () => {
     await credit(account, 1);
     const since = await page.evaluate("document.dispatchEvent(new Event('visibilitychange')), Date.now()");
     const noticed = await page.waitForLoss(since);
-    assert.ok(noticed - since < 15_000, `noticed after ${noticed - since} ms`);
+    // 5 s, and much time for a slow machine. Without the check it takes 40 s.
+    assert.ok(noticed - since < 30_000, `noticed after ${noticed - since} ms`);
     await page.waitForBalance(2);
     await requireExact(page, account);
     await page.close();
