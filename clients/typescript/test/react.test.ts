@@ -1,6 +1,6 @@
 // Runs the cases of test/react with React 18 and 19, in a document of happy-dom.
 
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -17,7 +17,7 @@ after(() => window.happyDOM.close());
 
 // The bundles are inside of the package, so that they find its modules.
 const bundles = mkdtempSync(join(root, "node_modules", ".react-test-"));
-after(() => rmSync(bundles, { recursive: true, force: true }));
+process.on("exit", () => rmSync(bundles, { recursive: true, force: true }));
 
 for (const [name, alias] of Object.entries({
   19: {},
@@ -35,5 +35,9 @@ for (const [name, alias] of Object.entries({
     alias,
     banner: { js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);' },
   });
-  await import(pathToFileURL(outfile).href);
 }
+
+// One import defines all tests before the first one runs, and so before the files are removed.
+const all = join(bundles, "all.mjs");
+writeFileSync(all, 'import "./react-19.mjs";\nimport "./react-18.mjs";\n');
+await import(pathToFileURL(all).href);
