@@ -118,6 +118,7 @@ func New(ctx context.Context, rdb redis.UniversalClient, core *coreclient.Client
 	g.layout = redisconn.NewWatch(rdb, cfg.Keys, redisconn.WatchConfig{
 		Logger:   cfg.Logger,
 		Returned: func(context.Context) { g.requestRecheck() },
+		ReadOnly: true,
 	})
 	err := g.layout.Start(ctx)
 	if err != nil {

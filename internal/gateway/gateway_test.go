@@ -11,6 +11,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/gateway"
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
 func TestReadinessNamesChecks(t *testing.T) {
@@ -57,6 +58,10 @@ func TestDrain(t *testing.T) {
 func TestNewRefusesOtherLayout(t *testing.T) {
 	w := newWorld(t, gateway.Config{})
 	core, err := coreclient.New(w.core.URL, "x", coreclient.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = redisconn.CheckLayout(t.Context(), w.rdb, w.keys)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -58,6 +58,13 @@ func CompareLayout(ctx context.Context, rdb redis.UniversalClient, keys bus.Keys
 	return err
 }
 
+// compareStoredLayout is CheckLayout without storing anything. It returns nil if the namespace does
+// not exist.
+func compareStoredLayout(ctx context.Context, rdb redis.UniversalClient, keys bus.Keys) error {
+	_, err := compareLayout(ctx, rdb, keys.WithDefaults())
+	return err
+}
+
 // compareLayout compares the stored layout with that of keys. found is false if there is none.
 func compareLayout(ctx context.Context, rdb redis.UniversalClient, keys bus.Keys) (found bool, err error) {
 	values, err := rdb.HMGet(ctx, keys.Layout(), layoutFields...).Result()

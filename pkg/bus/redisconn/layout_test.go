@@ -165,3 +165,28 @@ func TestRedisClusterAgreesOnSlots(t *testing.T) {
 		}
 	}
 }
+
+// A gateway has no right to write the layout, also on an empty Redis.
+func TestReadOnlyWatchStoresNoLayout(t *testing.T) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+		w := redisconn.NewWatch(rdb, keys, redisconn.WatchConfig{ReadOnly: true})
+		err := w.Check(t.Context())
+		if err != nil {
+			t.Errorf("without a layout: %v", err)
+		}
+		exists, err := rdb.Exists(t.Context(), keys.Layout()).Result()
+		if err != nil || exists != 0 {
+			t.Errorf("layouts: got %d (%v), want 0", exists, err)
+		}
+
+		other := bus.Keys{Namespace: keys.Namespace, Partitions: 8}
+		err = redisconn.CheckLayout(t.Context(), rdb, other)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = w.Check(t.Context())
+		if !errors.Is(err, bus.ErrLayout) {
+			t.Errorf("with another layout: got error %v, want ErrLayout", err)
+		}
+	})
+}

@@ -19,6 +19,9 @@ type WatchConfig struct {
 	Timeout time.Duration // of one check. Defaults to 2 s.
 	Retry   time.Duration // interval of checks while Redis is unavailable. Defaults to 1 s.
 	Recheck time.Duration // interval of checks otherwise, since Redis may be emptied. Defaults to 10 s.
+	// ReadOnly is for processes that publish nothing. They store no layout, so a namespace without
+	// one is right for them.
+	ReadOnly bool
 	// Returned is called by Run when Redis is available again.
 	Returned func(context.Context)
 	Logger   *slog.Logger // Defaults to slog.Default().
@@ -59,7 +62,12 @@ func (w *Watch) Check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, w.cfg.Timeout)
 	defer cancel()
 
-	err := CheckLayout(ctx, w.rdb, w.keys)
+	check := CheckLayout
+	if w.cfg.ReadOnly {
+		check = compareStoredLayout
+	}
+
+	err := check(ctx, w.rdb, w.keys)
 	if err == nil {
 		w.once.Do(func() { close(w.known) })
 	}
