@@ -23,6 +23,7 @@ type checkedSocket struct {
 	doc     *document
 	conn    *websocket.Conn
 	pending []map[string]any
+	last    map[string]any // the newest frame that was read
 }
 
 // dialChecked connects. An empty token connects without one.
@@ -81,9 +82,9 @@ func (s *checkedSocket) readFrame() map[string]any {
 	for len(s.pending) == 0 {
 		s.readMessage()
 	}
-	frame := s.pending[0]
+	s.last = s.pending[0]
 	s.pending = s.pending[1:]
-	return frame
+	return s.last
 }
 
 func (s *checkedSocket) readMessage() {
@@ -92,7 +93,7 @@ func (s *checkedSocket) readMessage() {
 	defer cancel()
 	_, message, err := s.conn.Read(ctx)
 	if err != nil {
-		s.Fatal(err)
+		s.Fatalf("no frame after %v: %v", s.last, err)
 	}
 	for line := range strings.SplitSeq(string(message), "\n") {
 		v := parseJSON(s.T, []byte(line))
