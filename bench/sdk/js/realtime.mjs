@@ -3,6 +3,10 @@
 import WebSocket from "ws";
 import { createClient, RealtimeError } from "../../../clients/typescript/dist/index.js";
 
+// The client is in a page that is visible, as an application with a balance on the screen is. Only then
+// it looks for a dead network more often than the gateway's heartbeat.
+globalThis.document = Object.assign(new EventTarget(), { hidden: false });
+
 // target: {url, token, accounts}
 function connect({ url, token }) {
   // Without report, the client tells the console why each connection ended.

@@ -165,7 +165,7 @@ describe("Chromium", { concurrency: true, timeout: 900_000 }, () => {
     await page.close();
   });
 
-  test("a page that becomes visible notices within seconds that the network is dead", async (t) => {
+  test("a visible page notices within 15 s that the network is dead", async (t) => {
     const account = "user:halfopen";
     await credit(account, 1);
     const proxy = new Proxy(core.gatewayURL);
@@ -175,9 +175,9 @@ describe("Chromium", { concurrency: true, timeout: 900_000 }, () => {
     await page.waitForBalance(1);
     proxy.silence();
     await credit(account, 1);
-    const since = await page.evaluate("document.dispatchEvent(new Event('visibilitychange')), Date.now()");
+    const since = await page.evaluate("Date.now()");
     const noticed = await page.waitForLoss(since);
-    // 5 s, and much time for a slow machine. Without the check it takes 40 s.
+    // 15 s, and much time for a slow machine. A hidden page takes 40 s.
     assert.ok(noticed - since < 30_000, `noticed after ${noticed - since} ms`);
     await page.waitForBalance(2);
     await requireExact(page, account);
@@ -224,6 +224,7 @@ describe("Chromium", { concurrency: true, timeout: 900_000 }, () => {
 
     await leader.tab.send("Debugger.enable");
     const hanging = leader.page.evaluate("debugger");
+    await until("the leader hangs", async () => plain.events.has("Debugger.paused"));
     await follower.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))");
     await credit(account, 2);
     await follower.page.waitForBalance(3);

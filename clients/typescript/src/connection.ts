@@ -1,7 +1,7 @@
 import { Backoff } from "./backoff.ts";
 import type { Clock } from "./clock.ts";
 import { describeEnd, RealtimeError, Unauthorized } from "./errors.ts";
-import type { ClientFrame, ServerFrame } from "./protocol.ts";
+import type { ClientFrame, ServerFrame, WelcomeFrame } from "./protocol.ts";
 import { TokenSource } from "./tokens.ts";
 import type { OpenTransport, Transport, TransportEnd, TransportUse } from "./transport.ts";
 import type { ClosedReason, ConnectionState, GetToken, TokenReason } from "./types.ts";
@@ -178,7 +178,7 @@ export class Connection {
   #handle(frame: ServerFrame): void {
     switch (frame.op) {
       case "welcome":
-        return this.#welcome(frame.heartbeatSeconds || DEFAULT_HEARTBEAT);
+        return this.#welcome(frame);
       case "token_expiring":
         return this.#renew();
       case "reconnect":
@@ -189,9 +189,10 @@ export class Connection {
     }
   }
 
-  #welcome(heartbeatSeconds: number): void {
+  /** isStream is a member of event streams, which make new requests for a ping. */
+  #welcome({ heartbeatSeconds, isStream }: WelcomeFrame & { isStream?: true }): void {
     const isRenewal = this.state.name === "live";
-    this.#watchdog.start(heartbeatSeconds * 1000);
+    this.#watchdog.start((heartbeatSeconds || DEFAULT_HEARTBEAT) * 1000, !isStream);
     if (!isRenewal) {
       this.#setup.clock.clearTimeout(this.#timer);
       this.#backoff.succeed();

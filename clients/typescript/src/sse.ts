@@ -62,7 +62,7 @@ export const eventStreams = (clock: Clock): OpenTransport => (url, events, use) 
   /** Answers the pending `auth` or `ping`. */
   const answer = (welcome: object) => {
     remove();
-    if (awaited) emit(awaited === "ping" ? { op: "pong" } : welcome);
+    if (awaited) emit(awaited === "ping" ? { op: "pong" } : { ...welcome, isStream: true });
     awaited = "";
   };
 
@@ -108,7 +108,7 @@ export const eventStreams = (clock: Clock): OpenTransport => (url, events, use) 
 
   /** Handles an answer that does not come. */
   const miss = ({ frame }: Stream) => {
-    const message = "no answer; over HTTP/1.1, browsers open six streams";
+    const message = "no answer; over HTTP/1.1, a browser has six streams";
     if (!frame || awaited) return end(1006, message);
     remove(frame.sub);
     emit({ op: "error", sub: frame.sub, code: "snapshot_unavailable", message });
@@ -146,9 +146,9 @@ export const eventStreams = (clock: Clock): OpenTransport => (url, events, use) 
         else receive(stream, JSON.parse(data));
       });
       while (!signal.aborted) {
-        watch(silenceMs, () => end(1006, "the event stream was silent"));
+        watch(silenceMs, () => end(1006, "the stream was silent"));
         const { done, value } = await reader.read();
-        if (done) throw new Error("the event stream ended");
+        if (done) throw new Error("the stream ended");
         parse(decoder.decode(value, { stream: true }));
       }
     };

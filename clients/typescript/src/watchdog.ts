@@ -3,6 +3,9 @@ import type { Clock } from "./clock.ts";
 /** How long a connection may be silent after the gateway's heartbeat, in milliseconds. */
 const SLACK = 10_000;
 
+/** How long it may be silent while somebody sees the page, in milliseconds. */
+const VISIBLE_SILENCE = 10_000;
+
 /** How long the answer to a ping may take, in milliseconds. */
 const PONG_TIMEOUT = 5_000;
 
@@ -19,6 +22,7 @@ export class Watchdog {
   readonly #clock: Clock;
   readonly #events: WatchdogEvents;
   #silence = 0;
+  #isCheap = true;
   #heardAt = 0;
   #pingedAt: number | undefined;
   #timer: unknown;
@@ -28,9 +32,13 @@ export class Watchdog {
     this.#events = events;
   }
 
-  /** Watches a connection with this time between heartbeats, in milliseconds. */
-  start(heartbeat: number): void {
+  /**
+   * Watches a connection with this time between heartbeats, in milliseconds. A visible page pings
+   * more often if that is cheap.
+   */
+  start(heartbeat: number, isCheap: boolean): void {
     this.#silence = heartbeat + SLACK;
+    this.#isCheap = isCheap;
     this.heard();
     this.#schedule();
   }
@@ -62,7 +70,9 @@ export class Watchdog {
   /** Returns when to act. A wall clock that was set back must not delay that for long. */
   #due(): number {
     this.#heardAt = Math.min(this.#heardAt, this.#clock.now());
-    return this.#pingedAt === undefined ? this.#heardAt + this.#silence : this.#pingedAt + PONG_TIMEOUT;
+    if (this.#pingedAt !== undefined) return this.#pingedAt + PONG_TIMEOUT;
+    const isSeen = this.#isCheap && globalThis.document?.hidden === false;
+    return this.#heardAt + (isSeen ? VISIBLE_SILENCE : this.#silence);
   }
 
   #run(): void {

@@ -82,7 +82,7 @@ async function subscribe(filter: object = { accounts: ["user:u1"] }): Promise<Re
   send({ op: "auth", token: "t1" });
   const check = await requests.take();
   check.send(welcome);
-  assert.deepEqual(await frames.take(), welcome);
+  assert.deepEqual(await frames.take(), { ...welcome, isStream: true });
   await check.ended;
   send({ op: "subscribe", sub: "mine", ...filter });
   const request = await requests.take();
@@ -129,7 +129,7 @@ test("sse: a new token reopens a stream after its newest event", async () => {
   second.send(welcome);
   second.send(subscribed, "user:u1=2:c2"); // the client does not see it again
   second.send({ ...event(5), op: "resync" }, "user:u1=5:c5");
-  assert.deepEqual(await frames.take(), welcome);
+  assert.deepEqual(await frames.take(), { ...welcome, isStream: true });
   assert.deepEqual(await frames.take(), { ...event(5), op: "resync", sub: "mine" });
 });
 

@@ -31,6 +31,7 @@ function assertOffline(state: ConnectionState): void {
 }
 
 const ops = (frames: { op: string }[]) => frames.map(({ op }) => op);
+const pings = (frames: { op: string }[]) => ops(frames).filter((op) => op === "ping");
 
 for (const [name, wake] of [
   ["the network is back", () => page.setOnline(true)],
@@ -61,6 +62,38 @@ for (const [name, wake] of [
     assert.notEqual(t.client.state.name, "live");
   });
 }
+
+test("wake: a visible page notices within 15 s that the network is dead", async () => {
+  const socket = await goLive(t);
+  socket.take();
+  await t.clock.advance(9_900);
+  assert.deepEqual(ops(socket.take()), []);
+  await t.clock.advance(200);
+  assert.deepEqual(ops(socket.take()), ["ping"]);
+  socket.push({ op: "pong" });
+  await t.clock.advance(10_100);
+  assert.deepEqual(ops(socket.take()), ["ping"]);
+  await t.clock.advance(5_100);
+  assert.notEqual(t.client.state.name, "live");
+});
+
+test("wake: a hidden page leaves it to the gateway's heartbeat", async () => {
+  const socket = await goLive(t);
+  page.setHidden(true);
+  socket.take();
+  await t.clock.advance(34_900);
+  assert.deepEqual(pings(socket.take()), []);
+  await t.clock.advance(200);
+  assert.deepEqual(pings(socket.take()), ["ping"]);
+});
+
+test("wake: an event stream is not made again for a ping every 10 s", async () => {
+  const socket = await goLive(t);
+  socket.push({ op: "welcome", heartbeatSeconds: 25, isStream: true });
+  socket.take();
+  await t.clock.advance(34_900);
+  assert.deepEqual(pings(socket.take()), []);
+});
 
 test("wake: a hidden page wakes nothing", async () => {
   await loseConnection();

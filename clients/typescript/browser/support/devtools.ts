@@ -15,6 +15,8 @@ export class PlainChromium {
   private socket!: WebSocket;
   private lastId = 0;
   private readonly answers = new Map<number, (answer: any) => void>();
+  /** The names of the events that have arrived. */
+  readonly events = new Set<string>();
 
   constructor(path: string) {
     const flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-port=0"];
@@ -37,6 +39,7 @@ export class PlainChromium {
     this.socket = new WebSocket(url);
     this.socket.on("message", (data) => {
       const message = JSON.parse(String(data));
+      if (message.method) this.events.add(message.method);
       this.answers.get(message.id)?.(message);
       this.answers.delete(message.id);
     });
