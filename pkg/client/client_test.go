@@ -72,7 +72,7 @@ func readItems(t testing.TB, c *client.Client, filter client.Filter, n int) []cl
 func TestEventsResumeAfterACut(t *testing.T) {
 	s := startServer(t, nil)
 	c := newClient(t, s.url, client.Config{})
-	go func() {
+	s.run(func() {
 		conn := s.accept()
 		sub := conn.expectSubscribe(41)
 		conn.send(heldFrame(sub, 42), heldFrame(sub, 43))
@@ -84,7 +84,7 @@ func TestEventsResumeAfterACut(t *testing.T) {
 			t.Errorf("got after %v and chain %v, want those of seq 43", f.After, f.Chain)
 		}
 		conn.send(recoveredFrame(f.Sub, 43), heldFrame(f.Sub, 44))
-	}()
+	})
 
 	items := readItems(t, c, client.Filter{Accounts: []string{"user:u1"}}, 3)
 	for i, item := range items {
@@ -107,7 +107,7 @@ func TestSlowReaderResumesFromItsQueue(t *testing.T) {
 	s := startServer(t, nil)
 	c := newClient(t, s.url, client.Config{QueueSize: 2})
 	unsubscribed := make(chan struct{})
-	go func() {
+	s.run(func() {
 		conn := s.accept()
 		for n := 0; ; n++ {
 			f, err := conn.read()
@@ -131,7 +131,7 @@ func TestSlowReaderResumesFromItsQueue(t *testing.T) {
 				conn.send(heldFrame(f.Sub, seq))
 			}
 		}
-	}()
+	})
 
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -154,11 +154,11 @@ func TestSlowReaderResumesFromItsQueue(t *testing.T) {
 func TestResyncReplacesTheState(t *testing.T) {
 	s := startServer(t, nil)
 	c := newClient(t, s.url, client.Config{})
-	go func() {
+	s.run(func() {
 		conn := s.accept()
 		sub := conn.expectSubscribe(41)
 		conn.send(resyncFrame(sub, 30, "history_changed"), heldFrame(sub, 31))
-	}()
+	})
 
 	items := readItems(t, c, client.Filter{StartWithBalance: true}, 3)
 	if items[0].Resync == nil || items[0].Resync.Reason != client.Started || items[0].Resync.Balance.Seq != 41 {
@@ -230,10 +230,10 @@ func TestARefusedStaticTokenEndsTheClient(t *testing.T) {
 	c := newClient(t, s.url, client.Config{})
 	b := c.Balance("user:u1")
 	defer b.Close()
-	go func() {
+	s.run(func() {
 		conn := s.accept()
 		_ = conn.conn.Close(websocket.StatusCode(4401), "unauthorized")
-	}()
+	})
 	_, err := b.Wait(t.Context())
 	if !errors.Is(err, client.ErrUnauthorized) {
 		t.Errorf("got error %v, want ErrUnauthorized", err)
@@ -249,15 +249,15 @@ func TestCloseEndsEverything(t *testing.T) {
 	b := c.Balance("user:u1")
 	defer b.Close()
 	ended := make(chan error, 1)
-	go func() {
+	s.run(func() {
 		for _, err := range c.Events(t.Context(), client.Filter{}) {
 			ended <- err
 		}
-	}()
+	})
 	conn := s.accept()
 	conn.expectSubscribe(41)
 	conn.expectSubscribe(41)
-	go c.Close()
+	s.run(c.Close)
 	_, _, err := conn.conn.Read(conn.ctx)
 	if websocket.CloseStatus(err) != websocket.StatusNormalClosure {
 		t.Errorf("got %v, want the connection to be closed with 1000", err)

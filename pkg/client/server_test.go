@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ type server struct {
 	url         string
 	connections chan *serverConn
 	refuse      func(w http.ResponseWriter) bool // nil: no handshake is refused
+	running     sync.WaitGroup                   // what run has started
 }
 
 // serverConn is one connection to the server.
@@ -52,6 +54,7 @@ func startServer(t testing.TB, refuse func(w http.ResponseWriter) bool) *server 
 	t.Cleanup(func() {
 		cancel()
 		h.Close()
+		s.running.Wait()
 		close(s.connections)
 		for c := range s.connections {
 			c.conn.CloseNow()
@@ -60,6 +63,9 @@ func startServer(t testing.TB, refuse func(w http.ResponseWriter) bool) *server 
 	s.url = "ws" + strings.TrimPrefix(h.URL, "http") + "/v1/ws"
 	return s
 }
+
+// run calls f beside the test, whose end waits for it.
+func (s *server) run(f func()) { s.running.Go(f) }
 
 // accept waits for a connection and welcomes the client.
 func (s *server) accept() *serverConn {
