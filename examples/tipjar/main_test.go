@@ -140,11 +140,6 @@ func TestTipsThroughBadNetwork(t *testing.T) {
 		for _, id := range []string{"a", "a", "b", "b", "c", "c"} {
 			tips.Go(func() { f.expect(http.StatusCreated, `{"id":"`+id+`","user":"u1","amount":10}`) })
 		}
-		done := make(chan struct{})
-		go func() {
-			tips.Wait()
-			close(done)
-		}()
 		tick := time.NewTicker(5 * time.Millisecond)
 		defer tick.Stop()
 		for cuts := 0; cuts < 10; cuts++ {
@@ -153,7 +148,7 @@ func TestTipsThroughBadNetwork(t *testing.T) {
 			f.proxy.Cut()
 			f.proxy.Resume()
 		}
-		<-done
+		tips.Wait()
 		f.checkPoints(70, 30)
 	})
 }

@@ -34,13 +34,11 @@ func (s Suite) Run(scenarios []script.Scenario, done func(Result)) (client strin
 	if err != nil {
 		return "", nil, err
 	}
-	queue := make(chan script.Scenario)
-	go func() {
-		defer close(queue)
-		for _, scenario := range scenarios {
-			queue <- scenario
-		}
-	}()
+	queue := make(chan script.Scenario, len(scenarios))
+	for _, scenario := range scenarios {
+		queue <- scenario
+	}
+	close(queue)
 	var mu sync.Mutex
 	var workers sync.WaitGroup
 	report := func(r Result) {
