@@ -45,7 +45,7 @@ func startNode(ctx context.Context, directory, library string) (*node, error) {
 		changed: make(chan struct{}),
 	}
 	n.cmd.Dir = directory
-	var errs tail
+	var errs firstOutput
 	n.cmd.Stderr = &errs
 	stdin, err := n.cmd.StdinPipe()
 	if err != nil {
@@ -180,24 +180,24 @@ func (n *node) awaitState(ctx context.Context, name string, live bool, after tim
 	}
 }
 
-// tail keeps the beginning of what a process writes to stderr.
-type tail struct {
+// firstOutput keeps the first 4 KiB of a process's output.
+type firstOutput struct {
 	mu   sync.Mutex // protects text
 	text []byte
 }
 
-const maxTail = 4 << 10
+const maxFirstOutput = 4 << 10
 
 // Write implements io.Writer.
-func (t *tail) Write(p []byte) (int, error) {
+func (t *firstOutput) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.text = append(t.text, p[:min(len(p), maxTail-len(t.text))]...)
+	t.text = append(t.text, p[:min(len(p), maxFirstOutput-len(t.text))]...)
 	return len(p), nil
 }
 
 // String implements fmt.Stringer.
-func (t *tail) String() string {
+func (t *firstOutput) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return string(t.text)

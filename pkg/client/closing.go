@@ -10,7 +10,7 @@ import (
 	"github.com/coder/websocket"
 )
 
-// connectionEnd says why a connection ended and what the client does next.
+// connectionEnd is the reason for the end of a connection, with the next steps of the client.
 type connectionEnd struct {
 	err           *Error
 	isFinal       bool // the client ends

@@ -46,7 +46,7 @@ type connection struct {
 	lastFrame   time.Time     // when the gateway was last heard
 	pinged      bool          // a ping waits for its answer
 	watchdog    clock.Timer   // the next check
-	reconnectAt time.Time     // what the gateway asked for; zero: nothing
+	reconnectAt time.Time     // the time of the gateway's frame reconnect, or zero
 	drain       clock.Timer   // at reconnectAt
 }
 

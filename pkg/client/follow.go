@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// This file checks that each frame of a subscription follows from what the app was shown.
+// This file checks that each frame of a subscription follows the ones before it.
 
 // allAccounts stands for every account in a subscription.
 const allAccounts = "*"

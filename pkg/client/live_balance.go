@@ -18,7 +18,7 @@ const (
 	BalanceFailed  BalanceStatus = "error"   // for good, see Err; the amounts mean nothing
 )
 
-// BalanceState is a balance and what is known about it.
+// BalanceState is a balance with its status.
 type BalanceState struct {
 	Balance
 	Status     BalanceStatus

@@ -1,4 +1,4 @@
-// Package match compares what a client did with what a scenario expects.
+// Package match compares the behavior of a client with the expectations of a scenario.
 package match
 
 import (

@@ -14,8 +14,8 @@ import (
 	"github.com/redroomrewards/realtime/clients/scenarios/internal/script"
 )
 
-// Wait is how long a mutant should wait for what must happen. It is short, because most wait in
-// vain. A slow machine can only make a mutant fail, as it must.
+// Wait is the time limit of a mutant's expectations. It is short, because most mutants wait in vain.
+// A slow machine can only make a mutant fail, as it must.
 const Wait = 300 * time.Millisecond
 
 // Mutants returns the scenario with faults, at places that depend on its name: with a changed

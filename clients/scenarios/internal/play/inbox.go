@@ -125,7 +125,7 @@ func withoutTimes(report map[string]any) map[string]any {
 	return copied
 }
 
-// errTimeout says that what a step waits for did not happen.
+// errTimeout is the error of a step that waited in vain.
 var errTimeout = errors.New("it did not happen in time")
 
 // wait calls a function with the lock after every change until it is done or fails.

@@ -1,5 +1,5 @@
-// Package play plays scenarios: it is the server and the app of a client, and compares what they
-// see with what the scenario expects.
+// Package play plays scenarios: it is the server and the app of a client, and compares both sides
+// with the expectations of the scenario.
 package play
 
 import (
@@ -74,7 +74,7 @@ func (p *player) playAll(s script.Scenario) (step int, err error) {
 	if err := p.command(map[string]any{"do": "reset", "url": p.server.URL}); err != nil {
 		return 1, err
 	}
-	p.adapter.Listen(p.hearApp) // what came before is about the scenario before
+	p.adapter.Listen(p.hearApp) // earlier reports belong to the scenario before
 	for i, step := range s.Steps {
 		p.log.add("step %d  %.160s", i+1, step.Source)
 		if err := p.play(step); err != nil {
