@@ -9,8 +9,8 @@
 //
 // The app chooses the id of a tip and repeats the request with the same id until it has an answer.
 // A tip is two operations, a hold and its settlement, and the id is the idempotency key of both. So
-// if this program dies between them, the repeated request settles the hold that is there. Nobody
-// repeats it? Then the hold expires after ten minutes, and the points return to the user.
+// if this program dies between them, the repeated request settles the hold that is there. Without
+// a repeat, the hold expires after ten minutes, and the points return to the user.
 //
 // The client itself repeats what fails on the way to the core. If the core gives no answer for 20
 // seconds, the app gets 503 and repeats the tip later.

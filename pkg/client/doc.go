@@ -18,8 +18,8 @@
 // # Guarantees
 //
 // For each account the loop over Events gets every event after the position where it began, once and
-// in order, also through reconnects and restarts of gateways. When that is not possible, it gets an
-// explicit Resync, whose balance replaces what the app knows of the account. The client checks seq
+// in order, also through reconnects and restarts of gateways. If events cannot be had any more, it
+// gets an explicit Resync, whose balance replaces the state of the account. The client checks seq
 // and chain of each event itself: it drops repeats, and after a hole or with a wrong chain it
 // subscribes again from its position.
 //
