@@ -41,7 +41,11 @@ type link struct {
 func newWorld(t *testing.T, j *journal, form string) *world {
 	t.Helper()
 	w := &world{T: t, journal: j}
-	transport := &http.Transport{MaxIdleConnsPerHost: 16, ResponseHeaderTimeout: patience}
+	transport := &http.Transport{
+		MaxIdleConnsPerHost:   16,
+		IdleConnTimeout:       2 * time.Second, // as in internal/e2e
+		ResponseHeaderTimeout: patience,
+	}
 	w.http = &http.Client{Transport: transport, Timeout: patience}
 	t.Cleanup(transport.CloseIdleConnections)
 	w.database = w.newDatabase()

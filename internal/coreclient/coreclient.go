@@ -47,6 +47,11 @@ const maxAnswer = 32 << 20
 // ErrRefused means that the core does not accept the client's token.
 var ErrRefused = errors.New("the core refused the token")
 
+// idleConnTimeout is the time after which an unused connection is closed. It is less than the 5 s
+// after which the core closes a connection on which it got no request: net/http keeps connections
+// that it dialed and did not need, and a request at the moment of the close gets no answer.
+const idleConnTimeout = 3 * time.Second
+
 // New returns a client of the core at the URL. The token must have the scope wallet:read.
 func New(coreURL, token string, cfg Config) (*Client, error) {
 	u, err := url.Parse(coreURL)
@@ -69,7 +74,7 @@ func New(coreURL, token string, cfg Config) (*Client, error) {
 				Proxy:               nil, // the core is on the same network
 				MaxConnsPerHost:     cfg.MaxConns,
 				MaxIdleConnsPerHost: cfg.MaxConns,
-				IdleConnTimeout:     time.Minute,
+				IdleConnTimeout:     idleConnTimeout,
 			},
 			// The core never redirects, and the token must not be sent to another server.
 			CheckRedirect: func(*http.Request, []*http.Request) error {

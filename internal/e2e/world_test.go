@@ -72,7 +72,12 @@ func newWorldWith(t *testing.T, databaseURL, redisURL, namespace string) *world 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.rdb.Close() })
-	transport := &http.Transport{MaxIdleConnsPerHost: 64}
+	transport := &http.Transport{
+		MaxIdleConnsPerHost: 64,
+		// The programs close a connection on which nothing was sent for 5 s. A write at that moment
+		// would get no answer.
+		IdleConnTimeout: 2 * time.Second,
+	}
 	w.http = &http.Client{Transport: transport, Timeout: patience}
 	t.Cleanup(transport.CloseIdleConnections)
 	return w

@@ -27,7 +27,9 @@ type LedgerConfig struct {
 	RetryFor time.Duration
 
 	// HTTPClient makes the requests. Defaults to one with at most 64 connections. Its CheckRedirect
-	// is not used: a core never redirects, and the token must not be sent to another server.
+	// is not used: a core never redirects, and the token must not be sent to another server. Its
+	// transport should have an IdleConnTimeout of 3 s: the core closes a connection on which nothing
+	// was sent for 5 s, and a request at that moment needs another attempt.
 	HTTPClient *http.Client
 }
 
@@ -120,6 +122,12 @@ func newHTTPClient(given *http.Client) *http.Client {
 	return &c
 }
 
+// idleConnTimeout is the time after which an unused connection is closed. net/http often dials a
+// connection, sends the request on another one that became free, and keeps the new connection for
+// later. The core closes a connection on which it got no request for 5 s. A request that is sent at
+// that moment gets no answer. So the client must close the connection first.
+const idleConnTimeout = 3 * time.Second
+
 func newTransport() *http.Transport {
 	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}
 	return &http.Transport{
@@ -128,7 +136,7 @@ func newTransport() *http.Transport {
 		TLSHandshakeTimeout: 5 * time.Second,
 		MaxConnsPerHost:     defaultConnections,
 		MaxIdleConnsPerHost: defaultConnections,
-		IdleConnTimeout:     30 * time.Second, // less than that of the core and of common proxies
+		IdleConnTimeout:     idleConnTimeout,
 		ForceAttemptHTTP2:   true,
 		// A dead HTTP/2 connection must not be used for the retry.
 		HTTP2: &http.HTTP2Config{SendPingTimeout: 5 * time.Second, PingTimeout: 5 * time.Second},
