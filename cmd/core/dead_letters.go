@@ -51,10 +51,10 @@ func openRedis(ctx context.Context, f cli.RedisFlags) (redis.UniversalClient, bu
 
 type deadListCmd struct {
 	cli.RedisFlags
-	Group string `placeholder:"GROUP" help:"Consumer group. Default: all groups."`
-	After string `placeholder:"ID" help:"Last id of the previous page. Only later dead letters are listed."`
-	Limit int    `default:"100" help:"Largest number to list, from 1 to 1000."`
-	JSON  bool   `name:"json" help:"Print JSON Lines."`
+	Group string `placeholder:"GROUP" help:"Consumer group. Default: all groups." once:""`
+	After string `placeholder:"ID" help:"Last id of the previous page. Only later dead letters are listed." once:""`
+	Limit int    `default:"100" help:"Largest number to list, from 1 to 1000." once:""`
+	JSON  bool   `name:"json" help:"Print JSON Lines." once:""`
 }
 
 // Run lists dead letters.
@@ -129,8 +129,8 @@ func (c deadShowCmd) Run(env *cli.Env) error {
 type deadReplayCmd struct {
 	cli.RedisFlags
 	ID    []string `arg:"" optional:"" help:"Ids of the dead letters, as printed by list."`
-	Group string   `placeholder:"GROUP" help:"With --all, the consumer group to replay."`
-	All   bool     `help:"Replay all dead letters of --group."`
+	Group string   `placeholder:"GROUP" help:"With --all, the consumer group to replay." once:""`
+	All   bool     `help:"Replay all dead letters of --group." once:""`
 }
 
 // Run replays dead letters.

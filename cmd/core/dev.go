@@ -30,7 +30,7 @@ type devCmd struct {
 	Traffic            float64 `default:"0" help:"Random operations a second: credits, holds, settlements, refunds."`
 	JWTHS256Secret     string  `name:"jwt-hs256-secret" default:"${devSecret}" help:"Secret to sign tokens with. The default is public: use it on this machine only."`
 	JWTHS256SecretFile string  `name:"jwt-hs256-secret-file" placeholder:"FILE" help:"File with the secret."`
-	AllowRemote        bool    `help:"Listen on addresses that other machines can reach, although the default secret is public and the embedded Redis has no password. Everyone who reaches them can change all balances."`
+	AllowRemote        bool    `help:"Listen on addresses that other machines can reach, although the default secret is public and the embedded Redis has no password. Everyone who reaches them can change all balances." once:""`
 	LogLevel           string  `default:"warn" enum:"debug,info,warn,error" help:"Lowest level to log: ${enum}." group:"Logs"`
 	LogFormat          string  `default:"auto" enum:"auto,json,text" help:"Format of log lines: ${enum}. auto is text on a terminal and json elsewhere." group:"Logs"`
 }

@@ -26,11 +26,11 @@ const exportBufferBytes = 64 << 10
 
 type exportCmd struct {
 	databaseFlag
-	Account string `required:"" placeholder:"ACCOUNT" help:"Account to export, user:<id> or model:<id>."`
-	From    string `placeholder:"TIME" help:"Export only entries made at this time or later: 2026-11-01 (midnight UTC) or 2026-11-01T08:00:00Z."`
-	To      string `placeholder:"TIME" help:"Export only entries made before this time."`
-	Format  string `default:"csv" enum:"csv,jsonl" help:"Format, one of ${enum}: CSV with a header row (RFC 4180), or JSON Lines with the entries of GET …/entries."`
-	Output  string `default:"-" placeholder:"FILE" help:"File to write; - is standard output. The file appears when it is complete."`
+	Account string `required:"" placeholder:"ACCOUNT" help:"Account to export, user:<id> or model:<id>." once:""`
+	From    string `placeholder:"TIME" help:"Export only entries made at this time or later: 2026-11-01 (midnight UTC) or 2026-11-01T08:00:00Z." once:""`
+	To      string `placeholder:"TIME" help:"Export only entries made before this time." once:""`
+	Format  string `default:"csv" enum:"csv,jsonl" help:"Format, one of ${enum}: CSV with a header row (RFC 4180), or JSON Lines with the entries of GET …/entries." once:""`
+	Output  string `default:"-" placeholder:"FILE" help:"File to write; - is standard output. The file appears when it is complete." once:""`
 }
 
 // Help returns an example.

@@ -10,7 +10,6 @@ import (
 	"runtime/debug"
 	"syscall"
 
-	"github.com/alecthomas/kong"
 	"github.com/google/uuid"
 	redislog "github.com/redis/go-redis/v9/logging"
 
@@ -41,17 +40,17 @@ type grammar struct {
 	Export  exportCmd      `cmd:"" help:"Write an account's entries as CSV or JSON Lines."`
 	Dead    deadLettersCmd `cmd:"" name:"dead-letters" help:"List, show and replay the events that subscribers failed to handle."`
 	Token   tokenCmd       `cmd:"" help:"Print a token signed with a shared secret."`
-	Version versionCmd     `cmd:"" help:"Print the version."`
 
-	ShowVersion kong.VersionFlag `name:"version" help:"Print the version and exit."`
+	cli.Common
 }
 
 // describeApp returns the name and the help of the program.
 func describeApp() cli.App {
 	return cli.App{
-		Name: "core",
-		Vars: map[string]string{"devSecret": cli.DevSecret},
-		Description: "The points ledger. Every flag can be set by an environment variable: REALTIME_ and the flag's name in capitals, with _ " +
+		Name:       "core",
+		NewGrammar: func() any { return &grammar{} },
+		Vars:       map[string]string{"devSecret": cli.DevSecret},
+		Description: "The points ledger. The help of a flag names its environment variable: REALTIME_ and the flag's name in capitals, with _ " +
 			"instead of -. A flag overrides its variable.\n\n" +
 			"To try it out, run core dev: it needs no other program.",
 	}
@@ -60,5 +59,5 @@ func describeApp() cli.App {
 // run is main without the process. It returns the exit code.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	env := cli.Env{Context: ctx, Stdout: stdout, Stderr: stderr}
-	return cli.Main(env, describeApp(), &grammar{}, args, getenv)
+	return cli.Main(env, describeApp(), args, getenv)
 }

@@ -14,10 +14,10 @@ import (
 type tokenCmd struct {
 	JWTHS256Secret     string        `name:"jwt-hs256-secret" required:"" placeholder:"SECRET" help:"Shared secret to sign with, at least 32 bytes."`
 	JWTHS256SecretFile string        `name:"jwt-hs256-secret-file" placeholder:"FILE" help:"File with the shared secret."`
-	Sub                string        `required:"" placeholder:"SUB" help:"Subject (sub) of the token. If it is an account and --account is absent, the token is for that account."`
-	Account            []string      `placeholder:"ACCOUNT" help:"Account that the bearer may see, user:<id> or model:<id>. Repeatable."`
-	Scope              []string      `sep:"none" placeholder:"SCOPE" help:"Scopes, separated by spaces or commas: wallet:credit wallet:debit wallet:hold wallet:settle wallet:read events:all admin. Repeatable."`
-	TTL                time.Duration `name:"ttl" default:"1h" help:"How long the token is valid."`
+	Sub                string        `required:"" placeholder:"SUB" help:"Subject (sub) of the token. If it is an account and --account is absent, the token is for that account." once:""`
+	Account            []string      `placeholder:"ACCOUNT" help:"Account that the bearer may see, user:<id> or model:<id>. Repeatable." once:""`
+	Scope              []string      `sep:"none" placeholder:"SCOPE" help:"Scopes, separated by spaces or commas: wallet:credit wallet:debit wallet:hold wallet:settle wallet:read events:all admin. Repeatable." once:""`
+	TTL                time.Duration `name:"ttl" default:"1h" help:"How long the token is valid." once:""`
 	JWTIssuer          string        `name:"jwt-issuer" placeholder:"ISS" help:"Issuer (iss), if the services require one."`
 	JWTAudience        string        `name:"jwt-audience" placeholder:"AUD" help:"Audience (aud), if the services require one."`
 }

@@ -19,9 +19,9 @@ import (
 type verifyCmd struct {
 	databaseFlag
 	cli.RedisFlags
-	Account string `placeholder:"ACCOUNT" help:"Verify only this account, user:<id> or model:<id>. Default: all accounts and all transactions."`
-	Against string `placeholder:"TARGET" help:"Find what Redis or a file has and the ledger lacks, instead of verifying the ledger. TARGET is redis, or a file: an export, or events or receipts as JSON Lines."`
-	JSON    bool   `name:"json" help:"Print the report as JSON. Without --against it is the answer of POST /admin/reconcile."`
+	Account string `placeholder:"ACCOUNT" help:"Verify only this account, user:<id> or model:<id>. Default: all accounts and all transactions." once:""`
+	Against string `placeholder:"TARGET" help:"Find what Redis or a file has and the ledger lacks, instead of verifying the ledger. TARGET is redis, or a file: an export, or events or receipts as JSON Lines." once:""`
+	JSON    bool   `name:"json" help:"Print the report as JSON. Without --against it is the answer of POST /admin/reconcile." once:""`
 }
 
 // Help explains the checks and the exit codes.

@@ -3,17 +3,14 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"runtime/debug"
 	"syscall"
 
-	"github.com/alecthomas/kong"
 	redislog "github.com/redis/go-redis/v9/logging"
 
-	"github.com/redroomrewards/realtime/internal/buildinfo"
 	"github.com/redroomrewards/realtime/internal/cli"
 )
 
@@ -33,17 +30,17 @@ func main() {
 
 // grammar has the commands.
 type grammar struct {
-	Serve   serveCmd   `cmd:"" help:"Run a gateway: WebSocket, server-sent events, balances over HTTP, admin listener."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Serve serveCmd `cmd:"" help:"Run a gateway: WebSocket, server-sent events, balances over HTTP, admin listener."`
 
-	ShowVersion kong.VersionFlag `name:"version" help:"Print the version and exit."`
+	cli.Common
 }
 
 // describeApp returns the name and the help of the program.
 func describeApp() cli.App {
 	return cli.App{
-		Name: "gateway",
-		Description: "Live balances and events over WebSocket. Every flag can be set by an environment variable: " +
+		Name:       "gateway",
+		NewGrammar: func() any { return &grammar{} },
+		Description: "Live balances and events over WebSocket. The help of a flag names its environment variable: " +
 			"REALTIME_ and the flag's name in capitals, with _ instead of -. A flag overrides its variable.\n\n" +
 			"To try it out, run core dev: it runs everything in one process.",
 	}
@@ -52,13 +49,5 @@ func describeApp() cli.App {
 // run is main without the process. It returns the exit code.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	env := cli.Env{Context: ctx, Stdout: stdout, Stderr: stderr}
-	return cli.Main(env, describeApp(), &grammar{}, args, getenv)
-}
-
-type versionCmd struct{}
-
-// Run prints the version.
-func (versionCmd) Run(env *cli.Env) error {
-	_, err := fmt.Fprintln(env.Stdout, "gateway", buildinfo.String())
-	return err
+	return cli.Main(env, describeApp(), args, getenv)
 }

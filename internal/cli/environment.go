@@ -23,8 +23,19 @@ var conventionalVariables = map[string]string{
 // command has a second flag with this suffix: --core-token and --core-token-file.
 const fileSuffix = "-file"
 
-// isBuiltIn reports whether a flag has no environment variable.
-func isBuiltIn(flag string) bool { return flag == "help" || flag == "version" }
+// onceTag marks a flag that is for one call only, such as --account of core verify. A value that was
+// left in the environment would silently change what the next call does. So these flags can be given
+// on the command line only.
+const onceTag = "once"
+
+// isOnce reports whether a flag can be given on the command line only.
+func isOnce(flag *kong.Flag) bool { return flag.Tag.Has(onceTag) }
+
+// isBuiltIn reports whether kong handles a flag itself.
+func isBuiltIn(flag *kong.Flag) bool { return flag.Name == "help" || flag.Name == "version" }
+
+// hasVariable reports whether a flag has an environment variable.
+func hasVariable(flag *kong.Flag) bool { return !isBuiltIn(flag) && !isOnce(flag) }
 
 // variableOf returns the environment variable of a flag.
 func variableOf(flag string) string {
@@ -52,7 +63,7 @@ func (environment) Validate(*kong.Application) error { return nil }
 // variable with the prefix, the conventional variable. In each of the first two, a secret can be
 // given as a file.
 func (getenv environment) Resolve(command *kong.Context, node *kong.Path, flag *kong.Flag) (any, error) {
-	if isBuiltIn(flag.Name) {
+	if !hasVariable(flag) {
 		return nil, nil
 	}
 

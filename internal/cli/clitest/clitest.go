@@ -34,35 +34,56 @@ const (
 // checker checks the flags of one grammar.
 type checker struct {
 	*testing.T
-	app        cli.App
-	newGrammar func() any
+	app      cli.App
+	settings []string // names of the flags of the services
 }
 
-// CheckVariables checks each flag of each command of a grammar. A flag must have the variable with
-// the prefix, and no other but the conventional ones. A secret can be given as a file.
-func CheckVariables(t *testing.T, app cli.App, newGrammar func() any) {
+// services are the commands that run until they are stopped. Their flags are settings.
+var services = []string{"serve", "dev"}
+
+// CheckVariables checks each flag of each command of a program. A setting must have the variable with
+// the prefix, and no other but the conventional ones. A secret can be given as a file. Each other flag
+// has no variable: a flag of a command that is not a service, unless a service has it too, and a
+// switch of core dev.
+func CheckVariables(t *testing.T, app cli.App) {
 	t.Helper()
-	c := &checker{T: t, app: app, newGrammar: newGrammar}
-	for _, command := range c.newParser(nil).Model.Leaves(false) {
-		for _, group := range command.AllFlags(false) {
-			for _, flag := range group {
-				if flag.Name == "help" || flag.Name == "version" {
-					continue
-				}
-				t.Run(command.Path()+" --"+flag.Name, func(t *testing.T) {
-					c := &checker{T: t, app: app, newGrammar: newGrammar}
-					c.checkFlag(command, flag)
-				})
+	c := &checker{T: t, app: app}
+	commands := c.newParser(nil).Model.Leaves(false)
+	for _, command := range commands {
+		if slices.Contains(services, command.Name) {
+			for _, flag := range listFlags(command) {
+				c.settings = append(c.settings, flag.Name)
 			}
 		}
 	}
+	for _, command := range commands {
+		for _, flag := range listFlags(command) {
+			t.Run(command.Path()+" --"+flag.Name, func(t *testing.T) {
+				c := &checker{T: t, app: app, settings: c.settings}
+				c.checkFlag(command, flag)
+			})
+		}
+	}
+}
+
+// listFlags returns the flags of a command that kong does not handle itself.
+func listFlags(command *kong.Node) []*kong.Flag {
+	var flags []*kong.Flag
+	for _, group := range command.AllFlags(false) {
+		for _, flag := range group {
+			if flag.Name != "help" && flag.Name != "version" {
+				flags = append(flags, flag)
+			}
+		}
+	}
+	return flags
 }
 
 func (c *checker) newParser(variables map[string]string) *kong.Kong {
 	c.Helper()
 	env := cli.Env{Context: c.Context(), Stdout: io.Discard, Stderr: io.Discard}
 	getenv := func(name string) string { return variables[name] }
-	parser, err := cli.NewParser(env, c.app, c.newGrammar(), getenv)
+	parser, err := cli.NewParser(env, c.app, getenv)
 	if err != nil {
 		c.Fatal(err)
 	}
@@ -103,6 +124,10 @@ func (c *checker) checkFlag(command *kong.Node, flag *kong.Flag) {
 	suffix := strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
 	example := exampleOf(c.T, flag.Value)
 	unset := c.value(command, flag.Name, nil)
+	if c.isForOneCall(command, flag) {
+		c.checkOnce(command, flag, suffix, example, unset)
+		return
+	}
 
 	set := c.value(command, flag.Name, map[string]string{prefix + suffix: example})
 	if set == unset {
@@ -117,6 +142,43 @@ func (c *checker) checkFlag(command *kong.Node, flag *kong.Flag) {
 	if slices.Contains(secrets, flag.Name) {
 		c.checkSecret(command, flag.Name)
 	}
+}
+
+// isForOneCall reports whether a flag says what one call does and is no setting.
+func (c *checker) isForOneCall(command *kong.Node, flag *kong.Flag) bool {
+	if command.Name == "dev" {
+		return flag.IsBool()
+	}
+	return !slices.Contains(c.settings, flag.Name)
+}
+
+// checkOnce checks that no variable changes a flag that is for one call only.
+func (c *checker) checkOnce(command *kong.Node, flag *kong.Flag, suffix, example, unset string) {
+	c.Helper()
+	if !flag.Tag.Has("once") {
+		c.Error("the flag is no setting of a service, so it must have the tag once")
+	}
+	for _, variable := range []string{suffix, prefix + suffix} {
+		got := c.value(command, flag.Name, map[string]string{variable: example})
+		if got != unset {
+			c.Errorf("%s=%s: got the value %q, want %q as without it", variable, example, got, unset)
+		}
+	}
+	if strings.Contains(c.help(command), "$"+prefix+suffix) {
+		c.Errorf("got $%s in the help, want none", prefix+suffix)
+	}
+}
+
+// help returns the help of a command.
+func (c *checker) help(command *kong.Node) string {
+	c.Helper()
+	var out strings.Builder
+	env := cli.Env{Context: c.Context(), Stdout: &out, Stderr: io.Discard}
+	code := cli.Main(env, c.app, append(strings.Fields(command.FullPath())[1:], "--help"), func(string) string { return "" })
+	if code != 0 {
+		c.Fatalf("%s --help: got the exit code %d, want 0", command.FullPath(), code)
+	}
+	return out.String()
 }
 
 // checkWithoutPrefix checks the variable that has the flag's name, and the conventional one.
