@@ -3,20 +3,18 @@ package coreapi
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"log/slog"
 	"net/http"
 	"path"
 	"strings"
 	"time"
 
-	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/redroomrewards/realtime/internal/httpserver"
+	"github.com/redroomrewards/realtime/internal/openapi"
 	"github.com/redroomrewards/realtime/internal/problem"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/wallet"
@@ -56,7 +54,7 @@ type API struct {
 	cfg       Config
 	streams   string // the value of X-Event-Streams
 	mux       *http.ServeMux
-	huma      huma.API
+	document  *openapi.Document
 	metrics   *metrics
 	reads     *readQueue
 	transfers *transfers
@@ -84,17 +82,15 @@ func New(l Ledger, v Verifier, cfg Config) *API {
 	a.reads = newReadQueue(cmp.Or(cfg.MaxReads, wallet.DefaultReadConns), a.metrics)
 	a.transfers = newTransfers(cmp.Or(cfg.MaxBytes, defaultMaxTransfers), a.metrics)
 	a.unmatched = a.metrics.ofOperation("unmatched")
-	a.huma = humago.New(a.mux, newDocument())
+	a.document = newDocument()
 	a.addRoutes()
 	a.addDocumentation()
 	a.mux.HandleFunc("/", a.refuseUnmatched)
 	return a
 }
 
-// OpenAPI returns the document of /openapi.json, indented.
-func (a *API) OpenAPI() ([]byte, error) {
-	return json.MarshalIndent(a.huma.OpenAPI(), "", "  ")
-}
+// OpenAPI returns the document of /openapi.json.
+func (a *API) OpenAPI() ([]byte, error) { return a.document.JSON() }
 
 // ServeHTTP answers a request. It refuses paths that ServeMux would redirect, because a POST does
 // not survive a redirect.

@@ -4,22 +4,18 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/redroomrewards/realtime/internal/openapi"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// balanceShape describes a balance in the OpenAPI document. wallet.Balance encodes it.
-type balanceShape struct {
-	Account          string `json:"account" example:"user:u1"`
-	AccountID        string `json:"accountId" example:"u1" doc:"The bare id of the account."`
-	AccountType      string `json:"accountType" enum:"user,model"`
-	AvailableBalance int64  `json:"availableBalance,omitempty" example:"400" doc:"The points that a user can spend. Absent for a model."`
-	EscrowBalance    int64  `json:"escrowBalance,omitempty" example:"100" doc:"The points of a user that are held. Absent for a model."`
-	EarnedBalance    int64  `json:"earnedBalance,omitempty" doc:"The points that a model has earned. Absent for a user."`
-	Currency         string `json:"currency" enum:"points"`
-	Seq              int64  `json:"seq" example:"4" doc:"The seq of the newest event that these amounts include."`
-	Chain            string `json:"chain" pattern:"^[0-9a-f]{16}$" example:"9f3ab2c1d4e5f607" doc:"Identifies the history of the account up to that event."`
-	LastUpdated      string `json:"lastUpdated" format:"date-time" example:"2026-11-23T19:02:58.123Z"`
-}
+// balanceShape describes a balance in the OpenAPI document. wallet.Balance encodes it. Users and
+// models have different balances.
+type balanceShape struct{}
+
+// Schema returns the schema of docs/asyncapi.json.
+func (balanceShape) Schema(huma.Registry) *huma.Schema { return openapi.ReferTo("Balance") }
 
 var balanceDoc = queryDoc{
 	id:      "get-balance",
@@ -27,9 +23,10 @@ var balanceDoc = queryDoc{
 	summary: "An account's balance",
 	description: "The balance as of the last commit, or as of a time in the past. Before the account's " +
 		"first change all amounts are zero.",
-	readers: ownAccount,
-	answer:  balanceShape{},
-	params:  []param{accountParam, asOfParam},
+	readers:  ownAccount,
+	answer:   balanceShape{},
+	notFound: "account_not_found",
+	params:   []param{accountParam, asOfParam},
 }
 
 // getBalance serves GET /v1/accounts/{account}/balance.

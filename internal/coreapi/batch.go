@@ -4,41 +4,39 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/danielgtaylor/huma/v2"
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
 
 	"github.com/redroomrewards/realtime/internal/auth"
-	"github.com/redroomrewards/realtime/internal/problem"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
 // maxOperations is the maximum number of operations in a batch.
 const maxOperations = 1000
 
-// batchBody is the body of a batch.
-type batchBody struct {
-	Operations batchItems `json:"operations" nullable:"false" minItems:"1" maxItems:"1000" doc:"Operations on one account are committed in this order."`
+// decodedBatch is the body of a batch. batchBody describes it in the OpenAPI document.
+type decodedBatch struct {
+	Operations batchItems `json:"operations"`
 }
 
 // batchItem is one operation. It has the body fields of the operation's single call, and the
 // parameters of that call's path and headers.
 type batchItem struct {
-	Operation        string `json:"operation" enum:"credit,debit,hold,settle,refund,partial_settle"`
-	IdempotencyKey   string `json:"idempotencyKey" pattern:"^[!-~]{1,255}$" example:"order-4711-hold" doc:"The key of this operation. It has the same meaning and the same scope as the Idempotency-Key header of a single call."`
-	Account          string `json:"account,omitempty" example:"user:u1" doc:"For credit, debit and hold."`
-	EscrowID         string `json:"escrowId,omitempty" format:"uuid" doc:"For settle, refund and partial_settle."`
-	ModelID          string `json:"modelId,omitempty" example:"m1" doc:"For settle and partial_settle: the bare <id>, or model:<id>. Both are the same request."`
-	Amount           int64  `json:"amount,omitempty" minimum:"1" maximum:"9007199254740991" example:"100" doc:"For all operations except partial_settle."`
-	RefundAmount     int64  `json:"refundAmount,omitempty" minimum:"1" maximum:"9007199254740991" doc:"For partial_settle."`
-	SettleAmount     int64  `json:"settleAmount,omitempty" minimum:"1" maximum:"9007199254740991" doc:"For partial_settle."`
-	Reason           string `json:"reason" pattern:"^[a-z][a-z0-9_]{0,63}$" example:"chip_menu_purchase"`
-	QueueItemID      string `json:"queueItemId,omitempty" minLength:"1" maxLength:"255" example:"queue-1" doc:"For hold, settle, refund and partial_settle."`
-	FeatureType      string `json:"featureType,omitempty" minLength:"1" maxLength:"64" example:"chip_menu" doc:"For hold."`
-	ExpiresInSeconds *int64 `json:"expiresInSeconds,omitempty" minimum:"1" maximum:"31536000" doc:"For hold."`
-	Metadata         object `json:"metadata,omitempty" doc:"Any JSON object of at most 8 KiB that nests at most 16 levels deep."`
-	CorrelationID    string `json:"correlationId,omitempty" maxLength:"255" doc:"Your own reference for the operation. The default is the traceparent header."`
+	Operation        string `json:"operation"`
+	IdempotencyKey   string `json:"idempotencyKey"`
+	Account          string `json:"account,omitempty"`
+	EscrowID         string `json:"escrowId,omitempty"`
+	ModelID          string `json:"modelId,omitempty"`
+	Amount           int64  `json:"amount,omitempty"`
+	RefundAmount     int64  `json:"refundAmount,omitempty"`
+	SettleAmount     int64  `json:"settleAmount,omitempty"`
+	Reason           string `json:"reason"`
+	QueueItemID      string `json:"queueItemId,omitempty"`
+	FeatureType      string `json:"featureType,omitempty"`
+	ExpiresInSeconds *int64 `json:"expiresInSeconds,omitempty"`
+	Metadata         object `json:"metadata,omitempty"`
+	CorrelationID    string `json:"correlationId,omitempty"`
 }
 
 // batchItems is a list of operations. Decoding stops after maxOperations operations, because a body
@@ -96,7 +94,7 @@ func runBatch(c *call) error {
 		return err
 	}
 
-	var body batchBody
+	var body decodedBatch
 	err = c.decodeBody(&body)
 	if err != nil {
 		return err
@@ -260,51 +258,4 @@ func (c *call) appendRefusal(b []byte, i int, err error) ([]byte, error) {
 	b = append(b, `,"problem":`...)
 	b = append(b, text...)
 	return append(b, '}'), nil
-}
-
-// batchResultShape describes a result in the OpenAPI document.
-type batchResultShape struct {
-	Status   int              `json:"status" example:"201" doc:"The status that the single call of this operation would return."`
-	Receipt  *receiptShape    `json:"receipt,omitempty" doc:"Present if the operation was committed."`
-	Problem  *problem.Details `json:"problem,omitempty" doc:"Present if the operation was not committed. Its pointers are relative to the body of the batch. The codes overloaded and unavailable come with retryAfterSeconds."`
-	Replayed bool             `json:"replayed,omitempty" doc:"true if the key was used before. The receipt is the first one."`
-}
-
-// batchAnswerShape describes the answer in the OpenAPI document.
-type batchAnswerShape struct {
-	Results []batchResultShape `json:"results" nullable:"false" doc:"One result for each operation, in the same order."`
-}
-
-const batchDescription = "Up to 1000 operations share one group commit of the ledger. This is the fastest way to " +
-	"run many operations. A batch is not a transaction: each operation succeeds or fails on " +
-	"its own. The answer is 200 with one result for each operation, in order. Operations on " +
-	"one account are committed in their order.\n\n" +
-	"A batch that cannot be decoded fails as a whole, with 400, and nothing is committed. " +
-	"This applies to invalid JSON, an unknown field, a value of a wrong type, an empty list " +
-	"and a list of more than 1000 operations. An operation that can be decoded but is invalid " +
-	"fails alone, for example for an amount of 0 or a scope that the token does not have.\n\n" +
-	"If there was no answer, send the same batch again. Operations that were committed are " +
-	"replayed, and the others are committed now. Each operation has its own key. The " +
-	"Idempotency-Key header is ignored.\n\n" +
-	"Each operation needs the scope of its single call."
-
-// describeBatch describes the call in the OpenAPI document.
-func (d describer) describeBatch() huma.Operation {
-	op := huma.Operation{
-		OperationID: "batch",
-		Method:      http.MethodPost,
-		Path:        "/v1/batch",
-		Tags:        []string{"Operations"},
-		Summary:     "Commit up to 1000 operations, each on its own",
-		Description: batchDescription,
-		Security:    []map[string][]string{{"token": {}}},
-		Parameters:  []param{requestIDParam, traceParam},
-		RequestBody: d.describeBody(batchBody{}),
-	}
-
-	headers := map[string]*huma.Param{"X-Request-Id": requestIDHeader()}
-	refusals := []int{http.StatusRequestEntityTooLarge}
-	op.Responses = d.describeResponses(http.StatusOK, "A result for each operation", batchAnswerShape{}, headers, refusals)
-	delete(op.Responses, strconv.Itoa(http.StatusForbidden))
-	return op
 }

@@ -33,7 +33,7 @@ type call struct {
 // addRoute registers a call in the OpenAPI document, on the mux and in the metrics. The error that
 // handle returns becomes the answer.
 func (a *API) addRoute(op huma.Operation, handle func(*call) error) {
-	a.huma.OpenAPI().AddOperation(&op)
+	a.document.AddOperation(&op)
 	pattern := op.Method + " " + op.Path
 	metrics := a.metrics.ofOperation(op.OperationID)
 	a.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {

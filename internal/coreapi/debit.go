@@ -17,7 +17,7 @@ var debitDoc = operationDoc{
 	status:   http.StatusCreated,
 	body:     creditBody{},
 	target:   accountParam,
-	refusals: []int{http.StatusPaymentRequired, http.StatusNotFound},
+	refusals: fundsRefusals,
 }
 
 // debitAccount serves POST /v1/accounts/{account}/debits.

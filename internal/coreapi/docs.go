@@ -2,9 +2,7 @@ package coreapi
 
 import (
 	_ "embed"
-	"encoding/json"
 	"net/http"
-	"strings"
 )
 
 //go:embed docs.html
@@ -17,10 +15,11 @@ const docsPolicy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'u
 // addDocumentation serves the OpenAPI document and a page that shows it. Both are public. The page
 // does not load anything from other servers.
 func (a *API) addDocumentation() {
-	a.allowNewMembers()
-	document, err := json.Marshal(a.huma.OpenAPI())
+	describer{a.document}.describeDocuments()
+	a.document.Finish()
+	document, err := a.document.JSON()
 	if err != nil {
-		panic(err) // a bug: the document has only types of this package
+		panic(err) // a bug: the document has only types of this project
 	}
 
 	a.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
@@ -36,14 +35,4 @@ func (a *API) addDocumentation() {
 		h.Set("Content-Security-Policy", docsPolicy)
 		_, _ = w.Write(docsPage)
 	})
-}
-
-// allowNewMembers allows additional members in answers, so that later versions can add some. Only
-// requests are strict.
-func (a *API) allowNewMembers() {
-	for name, schema := range a.huma.OpenAPI().Components.Schemas.Map() {
-		if !strings.HasSuffix(name, requestSuffix) {
-			schema.AdditionalProperties = true
-		}
-	}
 }

@@ -73,6 +73,7 @@ var entriesDoc = queryDoc{
 	description: "The order is stable: new entries do not change the pages that follow a cursor.",
 	readers:     ownAccount,
 	answer:      entriesShape{},
+	notFound:    "account_not_found",
 	params:      []param{accountParam, limitParam, beforeParam, reasonParam, fromParam, toParam},
 }
 

@@ -55,6 +55,7 @@ var escrowDoc = queryDoc{
 	description: "A token may read an escrow if one of its accounts is the escrow's user or model.",
 	readers:     ownAccount,
 	answer:      escrowShape{},
+	notFound:    "escrow_not_found",
 	params:      []param{escrowParam},
 }
 

@@ -13,12 +13,13 @@ type escrowsShape struct {
 }
 
 var escrowsDoc = queryDoc{
-	id:      "list-escrows",
-	path:    "/v1/accounts/{account}/escrows",
-	summary: "A user's escrows, newest first",
-	readers: ownAccount,
-	answer:  escrowsShape{},
-	params:  []param{accountParam, statusParam, limitParam, beforeParam},
+	id:       "list-escrows",
+	path:     "/v1/accounts/{account}/escrows",
+	summary:  "A user's escrows, newest first",
+	readers:  ownAccount,
+	answer:   escrowsShape{},
+	notFound: "account_not_found",
+	params:   []param{userParam, statusParam, limitParam, beforeParam},
 }
 
 // listEscrows serves GET /v1/accounts/{account}/escrows.

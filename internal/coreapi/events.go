@@ -8,21 +8,28 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/redroomrewards/realtime/internal/coreclient"
+	"github.com/redroomrewards/realtime/internal/openapi"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// eventShape describes an event in the OpenAPI document.
-type eventShape struct {
-	Account string         `json:"account" example:"user:u1"`
-	Seq     int64          `json:"seq" example:"42" doc:"The number of the event among this account's events: 1, 2, 3 and so on, without a gap."`
-	Chain   string         `json:"chain" example:"9f3ab2c1d4e5f607" pattern:"^[0-9a-f]{16}$" doc:"Identifies the account's history up to this event. It differs if the ledger went back to an earlier time and gave the same seq to another event."`
-	Event   map[string]any `json:"event" doc:"The event in the form for this account: eventId, eventType, timestamp, transactionId, reason, source, version and the fields of its type."`
+// accountEventShape describes an event in the OpenAPI document.
+type accountEventShape struct {
+	Account string     `json:"account" example:"user:u1"`
+	Seq     int64      `json:"seq" example:"42" doc:"The number of the event among this account's events: 1, 2, 3 and so on, without a gap."`
+	Chain   string     `json:"chain" example:"9f3ab2c1d4e5f607" pattern:"^[0-9a-f]{16}$" doc:"Identifies the account's history up to this event. It differs if the ledger went back to an earlier time and gave the same seq to another event."`
+	Event   eventShape `json:"event"`
 }
+
+// eventShape describes an event in the form for one account.
+type eventShape struct{}
+
+// Schema returns the schema of docs/asyncapi.json.
+func (eventShape) Schema(huma.Registry) *huma.Schema { return openapi.ReferTo("Event") }
 
 // eventsShape describes a page of events in the OpenAPI document. appendEvents encodes it.
 type eventsShape struct {
-	Events []eventShape `json:"events" nullable:"false" doc:"The oldest first."`
-	Last   int64        `json:"last" example:"42" doc:"The newest seq of the account. If it is greater than the seq of the last event in this page, there are more events."`
+	Events []accountEventShape `json:"events" nullable:"false" doc:"The oldest first."`
+	Last   int64               `json:"last" example:"42" doc:"The newest seq of the account. If it is greater than the seq of the last event in this page, there are more events."`
 }
 
 var eventsDoc = queryDoc{
@@ -31,14 +38,13 @@ var eventsDoc = queryDoc{
 	summary: "An account's events, oldest first",
 	description: "The events that the WebSocket delivers, read from the ledger. They are in order of " +
 		"seq, without a gap, and they do not expire.",
-	readers: ownAccount,
-	answer:  eventsShape{},
-	params:  []param{accountParam, afterParam, limitParam},
-	headers: map[string]*huma.Param{
-		coreclient.HeaderStreams: {
-			Description: "The place in Redis where the events are published: namespace/partitions.",
-			Schema:      stringSchema(""),
-		},
+	readers:  ownAccount,
+	answer:   eventsShape{},
+	notFound: "account_not_found",
+	params:   []param{accountParam, afterParam, limitParam},
+	headers: map[string]param{
+		coreclient.HeaderStreams: openapi.Header(
+			"The place in Redis where the events are published: namespace/partitions.", openapi.Text("")),
 	},
 }
 

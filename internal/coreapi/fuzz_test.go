@@ -51,7 +51,7 @@ func FuzzBatchBody(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		var body batchBody
+		var body decodedBatch
 		err := newCall(t, raw).decodeBody(&body)
 		if err != nil {
 			checkRefusal(t, raw, err)

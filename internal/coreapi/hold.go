@@ -26,8 +26,8 @@ var holdDoc = operationDoc{
 	description: "Moves points from a user's available balance into a new escrow. The account must be a user.",
 	status:      http.StatusCreated,
 	body:        holdBody{},
-	target:      accountParam,
-	refusals:    []int{http.StatusPaymentRequired, http.StatusNotFound},
+	target:      userParam,
+	refusals:    fundsRefusals,
 }
 
 // holdPoints serves POST /v1/accounts/{account}/holds.

@@ -4,77 +4,37 @@ import (
 	_ "embed"
 	"maps"
 	"net/http"
-	"reflect"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/redroomrewards/realtime/internal/auth"
-	"github.com/redroomrewards/realtime/internal/buildinfo"
-	"github.com/redroomrewards/realtime/internal/problem"
+	"github.com/redroomrewards/realtime/internal/openapi"
 )
 
 //go:embed description.md
 var description string
 
 // newDocument returns the OpenAPI document without its operations.
-func newDocument() huma.Config {
-	return huma.Config{
-		// addDocumentation serves the document and its page. The routes of huma would generate the
-		// document on the first request, without a lock.
-		OpenAPIPath: "",
-		DocsPath:    "",
-		SchemasPath: "",
-		OpenAPI: &huma.OpenAPI{
-			OpenAPI: "3.1.0",
-			Info: &huma.Info{
-				Title:       "Points ledger",
-				Version:     buildinfo.Version,
-				Description: description,
-				License: &huma.License{
-					Name:       "Apache-2.0",
-					Identifier: "Apache-2.0",
-				},
-			},
-			Servers: []*huma.Server{{URL: "/"}},
-			Tags: []*huma.Tag{
-				{Name: "Operations", Description: "Calls that change balances."},
-				{Name: "Queries", Description: "Calls that read balances and their history."},
-			},
-			Components: &huma.Components{
-				Schemas:         huma.NewMapRegistry("#/components/schemas/", schemaName),
-				SecuritySchemes: map[string]*huma.SecurityScheme{"token": tokenScheme()},
-			},
+func newDocument() *openapi.Document {
+	return openapi.New(openapi.Info{
+		Title:       "Points ledger",
+		Description: description,
+		Server:      "http://127.0.0.1:8080",
+		Tags: []*huma.Tag{
+			{Name: "Operations", Description: "Calls that change balances."},
+			{Name: "Queries", Description: "Calls that read balances and their history."},
+			{Name: "Documents", Description: "This description. It needs no token."},
 		},
-	}
-}
-
-func tokenScheme() *huma.SecurityScheme {
-	return &huma.SecurityScheme{
-		Type:         "http",
-		Scheme:       "bearer",
-		BearerFormat: "JWT",
-		Description:  "Claims: sub, accounts, scope, exp.",
-	}
-}
-
-const requestSuffix = "Request"
-
-// schemaName returns the name of a type's schema: Receipt for receiptShape, and HoldRequest for
-// holdBody.
-func schemaName(t reflect.Type, hint string) string {
-	name := huma.DefaultSchemaNamer(t, hint)
-	switch {
-	case name == "Details":
-		return "Problem"
-	case strings.HasSuffix(name, "Shape"):
-		return strings.TrimSuffix(name, "Shape")
-	case strings.HasSuffix(name, "Body"):
-		return strings.TrimSuffix(name, "Body") + requestSuffix
-	}
-	return name
+		Scopes: map[string]string{
+			auth.ScopeCredit: "credit any account",
+			auth.ScopeDebit:  "debit any account",
+			auth.ScopeHold:   "hold points of any user",
+			auth.ScopeSettle: "settle and refund any escrow",
+			auth.ScopeRead:   "read all accounts; a token without it reads its own accounts",
+		},
+	})
 }
 
 // Rights to read, for the description of a query.
@@ -86,6 +46,22 @@ const (
 // scopeNote is the part of a description that all scopes for writing share.
 const scopeNote = "The scope is valid for all accounts, so give it only to services."
 
+// refusals has the codes of the problems of a call, by status.
+type refusals map[int][]string
+
+// fundsRefusals are the refusals of operations that take points from an account.
+var fundsRefusals = refusals{
+	http.StatusPaymentRequired: {"insufficient_funds"},
+	http.StatusNotFound:        {"account_not_found"},
+}
+
+// escrowRefusals are the refusals of operations that close an escrow.
+var escrowRefusals = refusals{
+	http.StatusNotFound:            {"escrow_not_found"},
+	http.StatusConflict:            {"escrow_already_processed"},
+	http.StatusUnprocessableEntity: {"amount_mismatch", "idempotency_key_reused"},
+}
+
 // operationDoc is the description of an operation's call.
 type operationDoc struct {
 	id          string
@@ -93,10 +69,10 @@ type operationDoc struct {
 	scope       string
 	summary     string
 	description string
-	status      int   // status of a receipt
-	body        any   // a value of the request's type
-	target      param // the parameter in the path
-	refusals    []int // statuses in addition to those of all operations
+	status      int      // status of a receipt
+	body        any      // a value of the request's type
+	target      param    // the parameter in the path
+	refusals    refusals // in addition to those of all operations
 }
 
 // queryDoc is the description of a query's call.
@@ -107,30 +83,13 @@ type queryDoc struct {
 	description string
 	readers     string // ownAccount or readScope
 	answer      any    // a value of the answer's type
+	notFound    string // the code of the status 404
 	params      []param
-	headers     map[string]*huma.Param // headers of the answer in addition to X-Request-Id
+	headers     map[string]param // headers of all answers in addition to X-Request-Id
 }
 
-// describer makes the operations of the document, and schemas from Go types.
-type describer struct{ schemas huma.Registry }
-
-func (d describer) schemaOf(v any) *huma.Schema {
-	return d.schemas.Schema(reflect.TypeOf(v), true, "")
-}
-
-// jsonContent describes a body of JSON with the type of v.
-func (d describer) jsonContent(contentType string, v any) map[string]*huma.MediaType {
-	return map[string]*huma.MediaType{
-		contentType: {Schema: d.schemaOf(v)},
-	}
-}
-
-func (d describer) describeBody(v any) *huma.RequestBody {
-	return &huma.RequestBody{
-		Required: true,
-		Content:  d.jsonContent("application/json", v),
-	}
-}
+// describer makes the operations of the document.
+type describer struct{ *openapi.Document }
 
 func (d describer) describeOperation(doc operationDoc) huma.Operation {
 	op := huma.Operation{
@@ -140,17 +99,22 @@ func (d describer) describeOperation(doc operationDoc) huma.Operation {
 		Tags:        []string{"Operations"},
 		Summary:     doc.summary,
 		Description: doc.description + "\n\nRequires the scope `" + doc.scope + "`. " + scopeNote,
-		Security:    []map[string][]string{{"token": {doc.scope}}},
+		Security:    openapi.RequireScopes(doc.scope),
 		Parameters:  []param{doc.target, keyParam, requestIDParam, traceParam},
-		RequestBody: d.describeBody(doc.body),
+		RequestBody: d.JSONBody(doc.body),
 	}
 
-	headers := map[string]*huma.Param{
+	refusals := refusals{
+		http.StatusForbidden:             {"forbidden"},
+		http.StatusRequestEntityTooLarge: {"request_too_large"},
+		http.StatusUnprocessableEntity:   {"idempotency_key_reused"},
+	}
+	maps.Copy(refusals, doc.refusals)
+	op.Responses = d.describeRefusals(refusals, nil)
+	op.Responses[strconv.Itoa(doc.status)] = d.JSONAnswer("The receipt.", receiptShape{}, map[string]param{
 		"Idempotent-Replayed": replayedHeader(),
 		"X-Request-Id":        requestIDHeader(),
-	}
-	refusals := append([]int{http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity}, doc.refusals...)
-	op.Responses = d.describeResponses(doc.status, "The receipt", receiptShape{}, headers, refusals)
+	})
 	return op
 }
 
@@ -162,53 +126,59 @@ func (d describer) describeQuery(doc queryDoc) huma.Operation {
 		Tags:        []string{"Queries"},
 		Summary:     doc.summary,
 		Description: strings.TrimSpace(doc.description + "\n\nRequires " + doc.readers),
-		Security:    []map[string][]string{{"token": {auth.ScopeRead}}},
-		Parameters:  doc.params,
+		Security:    openapi.RequireToken(),
+		Parameters:  append(doc.params, requestIDParam),
+	}
+	if doc.readers == readScope {
+		op.Security = openapi.RequireScopes(auth.ScopeRead)
 	}
 
-	headers := map[string]*huma.Param{"X-Request-Id": requestIDHeader()}
+	op.Responses = d.describeRefusals(refusals{
+		http.StatusForbidden: {"forbidden"},
+		http.StatusNotFound:  {doc.notFound},
+	}, doc.headers)
+	headers := map[string]param{"X-Request-Id": requestIDHeader()}
 	maps.Copy(headers, doc.headers)
-	op.Responses = d.describeResponses(http.StatusOK, "OK", doc.answer, headers, []int{http.StatusNotFound})
+	op.Responses[strconv.Itoa(http.StatusOK)] = d.JSONAnswer("The result.", doc.answer, headers)
 	return op
 }
 
-// describeResponses describes the successful answer and the problems. Each problem lists the codes
-// of its status.
-func (d describer) describeResponses(
-	status int, doc string, body any, headers map[string]*huma.Param, refusals []int,
-) map[string]*huma.Response {
-	out := map[string]*huma.Response{
-		strconv.Itoa(status): {
-			Description: doc,
-			Headers:     headers,
-			Content:     d.jsonContent("application/json", body),
-		},
+// describeRefusals describes the problems of a call: those of all calls, and the given ones.
+func (d describer) describeRefusals(more refusals, headers map[string]param) map[string]*huma.Response {
+	all := refusals{
+		http.StatusBadRequest:          {"invalid_request"},
+		http.StatusUnauthorized:        {"unauthorized"},
+		http.StatusInternalServerError: {"internal"},
+		http.StatusServiceUnavailable:  {"overloaded", "unavailable"},
 	}
+	maps.Copy(all, more)
 
-	statuses := append([]int{
-		http.StatusBadRequest,
-		http.StatusUnauthorized,
-		http.StatusForbidden,
-		http.StatusServiceUnavailable,
-	}, refusals...)
-	for _, refusal := range statuses {
-		out[strconv.Itoa(refusal)] = &huma.Response{
-			Description: listCodes(refusal),
-			Content:     d.jsonContent("application/problem+json", problem.Details{}),
-		}
+	out := map[string]*huma.Response{}
+	for status, codes := range all {
+		shared := map[string]param{"X-Request-Id": requestIDHeader()}
+		out[strconv.Itoa(status)] = d.Problem(status, shared, headers, codes...)
 	}
 	return out
 }
 
-// listCodes lists the codes of a status in the error table.
-func listCodes(status int) string {
-	var codes []string
-	for i := range errorTable {
-		code := "`" + errorTable[i].code + "`"
-		isListed := slices.Contains(codes, code)
-		if errorTable[i].status == status && !isListed {
-			codes = append(codes, code)
-		}
-	}
-	return strings.Join(codes, ", ")
+// describeDocuments describes the calls that return the document.
+func (d describer) describeDocuments() {
+	d.AddOperation(&huma.Operation{
+		OperationID: "get-openapi",
+		Method:      http.MethodGet,
+		Path:        "/openapi.json",
+		Tags:        []string{"Documents"},
+		Summary:     "This document",
+		Security:    openapi.NoToken(),
+		Responses:   map[string]*huma.Response{"200": d.JSONAnswer("The document.", map[string]any{}, nil)},
+	})
+	d.AddOperation(&huma.Operation{
+		OperationID: "get-docs",
+		Method:      http.MethodGet,
+		Path:        "/docs",
+		Tags:        []string{"Documents"},
+		Summary:     "A page that shows this document",
+		Security:    openapi.NoToken(),
+		Responses:   map[string]*huma.Response{"200": openapi.TextAnswer("The page.", "text/html; charset=utf-8")},
+	})
 }

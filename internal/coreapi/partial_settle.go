@@ -28,7 +28,7 @@ var partialSettleDoc = operationDoc{
 	status:   http.StatusOK,
 	body:     partialSettleBody{},
 	target:   escrowParam,
-	refusals: []int{http.StatusNotFound, http.StatusConflict},
+	refusals: escrowRefusals,
 }
 
 // settlePartially serves POST /v1/escrows/{escrowId}/partial-settle.

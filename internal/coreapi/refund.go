@@ -25,7 +25,7 @@ var refundDoc = operationDoc{
 	status:      http.StatusOK,
 	body:        refundBody{},
 	target:      escrowParam,
-	refusals:    []int{http.StatusNotFound, http.StatusConflict},
+	refusals:    escrowRefusals,
 }
 
 // refundEscrow serves POST /v1/escrows/{escrowId}/refund.

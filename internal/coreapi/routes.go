@@ -2,7 +2,7 @@ package coreapi
 
 // addRoutes registers every call of the contract, in the contract's order.
 func (a *API) addRoutes() {
-	d := describer{a.huma.OpenAPI().Components.Schemas}
+	d := describer{a.document}
 
 	a.addRoute(d.describeOperation(creditDoc), creditAccount)
 	a.addRoute(d.describeOperation(debitDoc), debitAccount)

@@ -26,7 +26,7 @@ var settleDoc = operationDoc{
 	status:      http.StatusOK,
 	body:        settleBody{},
 	target:      escrowParam,
-	refusals:    []int{http.StatusNotFound, http.StatusConflict},
+	refusals:    escrowRefusals,
 }
 
 // settleEscrow serves POST /v1/escrows/{escrowId}/settle.

@@ -48,12 +48,13 @@ func newTransactionShape(t *wallet.Transaction) transactionShape {
 }
 
 var transactionDoc = queryDoc{
-	id:      "get-transaction",
-	path:    "/v1/transactions/{transactionId}",
-	summary: "A transaction with its entries",
-	readers: readScope,
-	answer:  transactionShape{},
-	params:  []param{transactionParam},
+	id:       "get-transaction",
+	path:     "/v1/transactions/{transactionId}",
+	summary:  "A transaction with its entries",
+	readers:  readScope,
+	answer:   transactionShape{},
+	notFound: "transaction_not_found",
+	params:   []param{transactionParam},
 }
 
 // getTransaction serves GET /v1/transactions/{transactionId}.
