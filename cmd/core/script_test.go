@@ -156,7 +156,7 @@ func publishLedger(ts *testscript.TestScript, t *testing.T, file string) {
 	keys := bus.Keys{Namespace: namespace, Partitions: 4}
 	ts.Check(redisconn.CheckLayout(ctx, rdb, keys))
 
-	l, err := wallet.Open(ctx, "sqlite:"+ts.MkAbs(file), wallet.Config{})
+	l, err := wallet.Open(ctx, "sqlite:"+ts.MkAbs(file), wallet.Config{CommitTimeout: testTimeout})
 	ts.Check(err)
 	defer func() { _ = l.Close() }()
 	updates, err := l.UpdatesAfter(ctx, "user:u1", 0, 1000)

@@ -49,7 +49,9 @@ func (a announcingLedger) DoBatch(ctx context.Context, ops []wallet.Op) []wallet
 
 func newBlockedLedger(t *testing.T) *blockedLedger {
 	t.Helper()
-	return newBlockedAPI(t, ledgerdb.Postgres(t), coreapi.Config{})
+	// No wait for a lock ends by itself.
+	url := ledgerdb.Postgres(t) + "&lock_timeout=300000&statement_timeout=300000"
+	return newBlockedAPI(t, url, coreapi.Config{Timeout: 5 * time.Minute})
 }
 
 // newBlockedAPI is newBlockedLedger with a database and with settings of the API.
@@ -155,15 +157,10 @@ func TestDisconnectCancelsRead(t *testing.T) {
 		t.Run(tt.path, func(t *testing.T) {
 			unlock := b.lockWith("LOCK TABLE " + tt.table + " IN ACCESS EXCLUSIVE MODE")
 			defer unlock()
-			started := time.Now()
 			disconnect := b.startRequest(http.MethodGet, tt.path, "", "")
 			b.waitForBlocked("FROM "+tt.table, 1)
 			disconnect()
 			b.waitForBlocked("FROM "+tt.table, 0)
-			elapsed := time.Since(started)
-			if elapsed > 4*time.Second { // the lock timeout of the ledger is 5 s
-				t.Errorf("got the end of the query after %v, want less than 4 s", elapsed)
-			}
 			<-b.disconnected
 		})
 	}

@@ -49,7 +49,7 @@ func serveCore(t *testing.T, scope string) (*wallet.Ledger, *coreclient.Client) 
 
 func newClient(t *testing.T, url, raw string) *coreclient.Client {
 	t.Helper()
-	c, err := coreclient.New(url, raw, coreclient.Config{})
+	c, err := coreclient.New(url, raw, coreclient.Config{Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -138,7 +138,7 @@ func (w *world) stopInBackground() (wait func()) {
 // one.
 func (w *world) startGateway(cfg gateway.Config) {
 	w.Helper()
-	core, err := coreclient.New(w.core.URL, w.signToken("gateway", auth.ScopeRead), coreclient.Config{})
+	core, err := coreclient.New(w.core.URL, w.signToken("gateway", auth.ScopeRead), coreclient.Config{Timeout: time.Minute})
 	if err != nil {
 		w.Fatal(err)
 	}

@@ -189,10 +189,7 @@ func waitForLockedSession(t *testing.T, get func(ctx context.Context, dest any, 
 // TestLockedBatchesNeedOneConnection has a pool of one connection. A locked batch that needed a
 // second one would wait for itself.
 func TestLockedBatchesNeedOneConnection(t *testing.T) {
-	l, err := Open(t.Context(), newPostgresDatabase(t), Config{MaxConns: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := openLedger(t, newPostgresDatabase(t), Config{MaxConns: 1})
 	t.Cleanup(func() { _ = l.Close() })
 	f := makeFaulty(l)
 	for _, op := range []Op{newCredit("user:a", 10, "1"), newCredit("user:a", 10, "2"), newHold("user:a", 5, "3")} {

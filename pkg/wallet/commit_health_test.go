@@ -184,14 +184,14 @@ func checkRefusedWrites(t *testing.T, l *Ledger, log *logBuffer, failures []erro
 		checkError(t, "operation", err, ErrUnavailable)
 		checkMentions(t, err, reason)
 	}
-	checkMentions(t, l.Ping(t.Context()), reason)
+	waitForPing(t, l, reason)
 	checkEqual(t, "lines about failed batches", log.count("committing a batch failed"), 1)
 }
 
 // checkAcceptedWrites checks the health and the log after the cause has gone.
 func checkAcceptedWrites(t *testing.T, l *Ledger, log *logBuffer) {
 	t.Helper()
-	checkError(t, "ping", l.Ping(t.Context()), nil)
+	waitForPing(t, l, "")
 	mustDoBatch(t, l, []Op{newCredit("user:u", 1, "last")})
 	checkEqual(t, "lines about recovery", log.count("batches are committed again"), 1)
 	checkLedger(t, l)

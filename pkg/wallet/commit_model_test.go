@@ -82,10 +82,7 @@ func (a *announcements) find(key string) (bus.AccountUpdate, bool) {
 func openModelCore(t *testing.T, url string) modelCore {
 	t.Helper()
 	announced := &announcements{updates: map[string]bus.AccountUpdate{}}
-	l, err := Open(t.Context(), url, Config{CommitTimeout: testCommitTimeout, Committed: announced.addRows})
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := openLedger(t, url, Config{Committed: announced.addRows})
 	f := &faultyStore{store: l.store}
 	l.store = f
 	runUntilCleanup(t, l)

@@ -55,7 +55,7 @@ func TestUnconfirmedCommitsAreNeitherAnsweredNorShown(t *testing.T) {
 	_, err = l.UpdatesAfter(t.Context(), "user:a", 0, 100)
 	checkError(t, "updates", err, ErrUnavailable)
 	checkBalance(t, l, "user:c", Balance{Available: 100, Seq: 1})
-	checkMentions(t, l.Ping(t.Context()), "synchronous standby")
+	waitForPing(t, l, "synchronous standby")
 	if waiting := countRowsOf(t, db, `SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'`); waiting > 3 {
 		t.Errorf("sessions that wait for the standby: got %d, want at most 3", waiting)
 	}
@@ -66,7 +66,7 @@ func TestUnconfirmedCommitsAreNeitherAnsweredNorShown(t *testing.T) {
 	}
 	checkBalance(t, l, "user:a", Balance{Available: 105, Seq: 2})
 	checkBalance(t, l, "user:b", Balance{Available: 107, Seq: 2})
-	checkError(t, "ping", l.Ping(t.Context()), nil)
+	waitForPing(t, l, "")
 	rows, err := l.Pending(t.Context(), 0, 100)
 	checkError(t, "pending", err, nil)
 	checkEqual(t, "pending rows", len(rows), 6)

@@ -130,10 +130,7 @@ func (t *faultyTx) commit() error {
 // openFaulty opens a ledger that does not run. Its batches are committed by commitBatch.
 func openFaulty(t *testing.T, url string, faults ...fault) (*faultyStore, *Ledger) {
 	t.Helper()
-	l, err := Open(t.Context(), url, Config{CommitTimeout: testCommitTimeout})
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := openLedger(t, url, Config{})
 	t.Cleanup(func() { _ = l.Close() })
 	return makeFaulty(l, faults...), l
 }

@@ -102,10 +102,7 @@ func doSeveralOfEachOperation(t *testing.T, l *Ledger) {
 // useLedger runs a ledger while use runs.
 func useLedger(t *testing.T, url string, use func(l *Ledger)) {
 	t.Helper()
-	l, err := Open(t.Context(), url, Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := openLedger(t, url, Config{})
 	ctx, cancel := context.WithCancel(t.Context())
 	var running errgroup.Group
 	running.Go(func() error { return l.Run(ctx) })
@@ -113,7 +110,7 @@ func useLedger(t *testing.T, url string, use func(l *Ledger)) {
 	defer cancel()
 	use(l)
 	cancel()
-	err = errors.Join(running.Wait(), l.Close())
+	err := errors.Join(running.Wait(), l.Close())
 	if err != nil {
 		t.Fatal(err)
 	}

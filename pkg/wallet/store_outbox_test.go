@@ -152,10 +152,7 @@ func TestPartlyPublishedRowIsPendingForOtherCores(t *testing.T) {
 	t.Parallel()
 	f := newOutboxFixture(t)
 	f.markPublished(t, 0, 2, 5)
-	other, err := Open(t.Context(), f.url, Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	other := openLedger(t, f.url, Config{})
 	defer func() { _ = other.Close() }()
 	rows, err := other.Pending(t.Context(), 0, 100)
 	if err != nil {

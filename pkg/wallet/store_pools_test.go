@@ -36,7 +36,7 @@ func TestWritesDoNotUseConnectionsOfReads(t *testing.T) {
 		}
 		checkError(t, "refund expired", l.refundExpired(t.Context(), time.Now().Add(time.Minute)), nil)
 		checkError(t, "remove old keys", l.removeOldKeys(t.Context(), time.Now()), nil)
-		checkError(t, "ping", l.Ping(t.Context()), nil)
+		waitForPing(t, l, "")
 		checkLedger(t, l)
 
 		rows, err := l.Pending(t.Context(), 0, 100)
@@ -108,15 +108,12 @@ func TestConnectionsOfReadsAreReadOnly(t *testing.T) {
 func TestMetricsShowBothPools(t *testing.T) {
 	t.Parallel()
 	reg := prometheus.NewRegistry()
-	l, err := Open(t.Context(), newPostgresDatabase(t), Config{MaxConns: 2, MaxReadConns: 3, Registerer: reg})
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := openLedger(t, newPostgresDatabase(t), Config{MaxConns: 2, MaxReadConns: 3, Registerer: reg})
 	runUntilCleanup(t, l)
 	occupyPool(t, l.reads.db)
 	waiting, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	_, err = l.Balance(waiting, "user:u")
+	_, err := l.Balance(waiting, "user:u")
 	checkError(t, "read without a connection", err, context.DeadlineExceeded)
 
 	gauges, counters := gatherPools(t, reg)

@@ -21,10 +21,7 @@ func TestLedgerGoesOnWithAnOlderCopyOfItsDatabase(t *testing.T) {
 	t.Parallel()
 	url := newPostgresDatabase(t)
 	announced := &announcedIDs{}
-	l, err := Open(t.Context(), url, Config{Committed: announced.addRows})
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := openLedger(t, url, Config{Committed: announced.addRows})
 	runUntilCleanup(t, l)
 
 	kept := mustDoBatch(t, l, []Op{newCredit("user:a", 100, "c1"), newHold("user:a", 10, "h1"), newHold("user:a", 20, "h2")})
@@ -54,7 +51,7 @@ func TestLedgerGoesOnWithAnOlderCopyOfItsDatabase(t *testing.T) {
 	if !haveCommonRow(lostIDs, pending) {
 		t.Fatal("the copy must have an outbox row with the number of a lost row")
 	}
-	err = l.Published(t.Context(), lostIDs)
+	err := l.Published(t.Context(), lostIDs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,10 +179,7 @@ func TestOutboxIDsKeepTheirParts(t *testing.T) {
 func TestRestoreUnderLoad(t *testing.T) {
 	t.Parallel()
 	url := newPostgresDatabase(t)
-	l, err := Open(t.Context(), url, Config{Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := openLedger(t, url, Config{Logger: slog.New(slog.DiscardHandler)})
 	runUntilCleanup(t, l)
 	const callers = 8
 	ops := make([]Op, callers)

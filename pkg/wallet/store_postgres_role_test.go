@@ -1,7 +1,6 @@
 package wallet
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -65,21 +64,11 @@ func (w *roleWorld) waitForCredit() time.Duration {
 		if !errors.Is(err, ErrUnavailable) {
 			w.Fatal(err)
 		}
-		if time.Since(start) > 30*time.Second {
-			w.Fatalf("no credit within 30 s: %v", err)
+		if time.Since(start) > 2*time.Minute {
+			w.Fatalf("no credit within two minutes: %v", err)
 		}
 	}
 	return time.Since(start)
-}
-
-func (w *roleWorld) checkPing(want string) {
-	w.Helper()
-	ctx, cancel := context.WithTimeout(w.Context(), 2*time.Second)
-	defer cancel()
-	err := w.ledger.Ping(ctx)
-	if err == nil || !strings.Contains(err.Error(), want) {
-		w.Errorf("ping: got %v, want an error that says %q", err, want)
-	}
 }
 
 // TestServerDoesNotEndWritesWithoutAClient has a server that ends the statements of clients that have
@@ -130,17 +119,17 @@ func TestReadOnlyDatabaseIsNotWritten(t *testing.T) {
 	if err == nil {
 		t.Errorf("delete from the outbox of a read-only database: got %v, want an error", rows)
 	}
-	w.checkPing("read-only")
+	waitForPing(t, w.ledger, "read-only")
 	_, err = w.ledger.Balance(t.Context(), "user:u")
 	checkError(t, "balance of a read-only database", err, nil)
 	t.Logf("refused after %v", time.Since(start))
 
 	w.primary.Exec(`ALTER SYSTEM RESET default_transaction_read_only`)
 	w.primary.Exec(`SELECT pg_reload_conf()`)
-	if took := w.waitForCredit(); took > 25*time.Second {
-		t.Errorf("credit after the freeze: got it after %v, want within 25 s", took)
+	if took := w.waitForCredit(); took > time.Minute {
+		t.Errorf("credit after the freeze: got it after %v, want within a minute", took)
 	}
-	checkError(t, "ping after the freeze", w.ledger.Ping(t.Context()), nil)
+	waitForPing(t, w.ledger, "")
 	checkLedger(t, w.ledger)
 }
 
@@ -157,7 +146,7 @@ func TestStandbyIsNotUsed(t *testing.T) {
 	checkError(t, "credit on a standby", w.credit(), ErrUnavailable)
 	_, err := w.ledger.Balance(t.Context(), "user:u")
 	checkError(t, "balance on a standby", err, ErrUnavailable)
-	w.checkPing("standby")
+	waitForPing(t, w.ledger, "standby")
 	_, err = Open(t.Context(), w.url, Config{})
 	if err == nil || !strings.Contains(err.Error(), "standby") {
 		t.Errorf("open a ledger on a standby: got %v, want an error that says so", err)
@@ -172,12 +161,12 @@ func TestStandbyIsNotUsed(t *testing.T) {
 
 	w.proxy.SetTarget(w.primary.Addr())
 	w.proxy.Cut()
-	if took := w.waitForCredit(); took > 25*time.Second {
-		t.Errorf("credit after the endpoint's return: got it after %v, want within 25 s", took)
+	if took := w.waitForCredit(); took > time.Minute {
+		t.Errorf("credit after the endpoint's return: got it after %v, want within a minute", took)
 	}
 	_, err = w.ledger.Balance(t.Context(), "user:u")
 	checkError(t, "balance after the endpoint's return", err, nil)
-	checkError(t, "ping after the endpoint's return", w.ledger.Ping(t.Context()), nil)
+	waitForPing(t, w.ledger, "")
 
 	// With both hosts in the URL, the primary is found.
 	both := strings.Replace(w.primary.URL("postgres"), w.primary.Addr(), standby.Addr()+","+w.primary.Addr(), 1)

@@ -217,7 +217,7 @@ func listEntryArgs(t *testing.T, s *postgresStore, transaction, account string) 
 }
 
 func newScaleLedger(s *postgresStore) *Ledger {
-	return newLedger(s, Config{Logger: slog.New(slog.DiscardHandler)}.withDefaults())
+	return newLedger(s, Config{CommitTimeout: testCommitTimeout, Logger: slog.New(slog.DiscardHandler)}.withDefaults())
 }
 
 var errCaptured = errors.New("the batch was captured")

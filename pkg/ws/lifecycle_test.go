@@ -104,8 +104,8 @@ func TestRunClosesConnections(t *testing.T) {
 	start := time.Now()
 	g.stop()
 	duration := time.Since(start)
-	if duration > 30*time.Second {
-		t.Errorf("Run returned after %v, want at most 30 s", duration)
+	if duration > time.Minute {
+		t.Errorf("Run returned after %v, want at most a minute", duration)
 	}
 	wg.Wait()
 	_ = silent.ws.CloseNow()

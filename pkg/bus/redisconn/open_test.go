@@ -127,7 +127,7 @@ func TestSilentConnectionsAreReplaced(t *testing.T) {
 		}
 	}
 	took := time.Since(start)
-	if took > 30*time.Second {
-		t.Errorf("got an answer after %s, want at most 30 s", took)
+	if took > time.Minute {
+		t.Errorf("got an answer after %s, want at most a minute", took)
 	}
 }

@@ -366,8 +366,8 @@ func TestOfferDoesNotWaitForAHangingRedis(t *testing.T) {
 	for range 1000 {
 		src.commitAndOffer(r, 1, "user:a")
 	}
-	if duration := time.Since(start); duration > 30*time.Second {
-		t.Errorf("got %v for 1000 offers, want at most 30 s", duration)
+	if duration := time.Since(start); duration > time.Minute {
+		t.Errorf("got %v for 1000 offers, want at most a minute", duration)
 	}
 	streamtest.WaitFor(t, "the backlog gauge", func() bool { return streamtest.SumMetric(t, reg, "relay_outbox_backlog") == 1000 })
 	streamtest.WaitFor(t, "the age gauge", func() bool { return streamtest.SumMetric(t, reg, "relay_outbox_oldest_age_seconds") > 0.05 })
