@@ -165,6 +165,7 @@ func (g *Gateway) newHub() *ws.Hub {
 	cfg := g.cfg.Hub
 	cfg.Gateway = g.cfg.Name
 	cfg.Current = g.tail.Reading
+	cfg.CaughtUp = g.tail.CaughtUp()
 	cfg.CloseTimeout = g.cfg.CloseTimeout
 	cfg.CheckOrigin = func(r *http.Request) bool {
 		return origin.Allowed(g.cfg.AllowedOrigins, r.Header.Get("Origin"), r.Host)

@@ -12,6 +12,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
+	"github.com/redroomrewards/realtime/pkg/ws"
 )
 
 func TestReadinessNamesChecks(t *testing.T) {
@@ -92,10 +93,17 @@ func TestOtherNamespaceIsNotReady(t *testing.T) {
 func TestStartBeforeRedis(t *testing.T) {
 	srv := testenv.RedisServer(t)
 	srv.Kill()
-	w := newWorldOn(t, srv.URL(), bus.Keys{}, gateway.Config{})
+	w := newWorldOn(t, srv.URL(), bus.Keys{}, gateway.Config{Hub: ws.Config{FetchTimeout: 100 * time.Millisecond}})
 	r := w.get(w.admin+"/readyz", "")
 	r.expectStatus(t, http.StatusServiceUnavailable)
 	r.expectJSON(t, "status", "not_ready")
+
+	// A subscription to all accounts would miss the events of the streams that were not read yet.
+	token := w.signToken("feed", auth.ScopeEvents)
+	c := &frameReader{w: w, conn: w.dialSocket(t, http.Header{"Authorization": {"Bearer " + token}})}
+	c.expectFrame("welcome")
+	c.send(`{"op":"subscribe","sub":"all","accounts":["*"]}`)
+	c.expectFrame("error")
 
 	// Without Redis every balance comes from the core.
 	own := w.signToken("user:u1", "")
@@ -108,6 +116,12 @@ func TestStartBeforeRedis(t *testing.T) {
 	}
 	srv.Start()
 	w.awaitReady()
+
+	c.send(`{"op":"subscribe","sub":"all","accounts":["*"]}`)
+	c.expectFrame("subscribed")
+	w.creditPoints("user:u1", 5, "k3")
+	for c.expectFrame("event").Seq != 3 { // Redis may get the first two only now
+	}
 }
 
 func TestMetricsAreDocumented(t *testing.T) {

@@ -99,6 +99,9 @@ type Config struct {
 	// returns false, clients do not resume from memory. It must not wait. Defaults to true for all
 	// accounts.
 	Current func(account string) bool
+	// CaughtUp is closed when Deliver has received the events from before the start. Subscriptions to
+	// ["*"] wait for it, up to FetchTimeout. Defaults to a closed channel.
+	CaughtUp <-chan struct{}
 	// RetryFor is the maximum time for which a gap stays open while neither history nor state is
 	// available. After that the connection is closed. Defaults to 30 s.
 	RetryFor time.Duration
@@ -153,6 +156,12 @@ func (c Config) withDefaults() Config {
 
 	if c.Current == nil {
 		c.Current = func(string) bool { return true }
+	}
+
+	if c.CaughtUp == nil {
+		closed := make(chan struct{})
+		close(closed)
+		c.CaughtUp = closed
 	}
 
 	if c.Logger == nil {

@@ -76,6 +76,8 @@ func NewHub(cfg Config, snapshots Snapshots, history History) *Hub {
 		Rechecks:     max(1, cfg.Fetches/2), // the other calls are for clients that subscribe
 		WriteTimeout: cfg.WriteTimeout,
 		RetryFor:     cfg.RetryFor,
+		FetchTimeout: cfg.FetchTimeout,
+		CaughtUp:     cfg.CaughtUp,
 		Current:      cfg.Current,
 		Context:      h.baseCtx,
 		Metrics:      h.metrics,

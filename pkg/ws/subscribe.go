@@ -31,29 +31,29 @@ func (s *session) handleSubscribe(f *protocol.ClientFrame) *protocol.Refusal {
 	}
 
 	if sub.AllAccounts {
-		sub.OpenAllAccounts()
+		err := sub.OpenAllAccounts()
+		if err != nil {
+			return s.refuseUnavailable(sub, err, "the gateway has just started and still reads the streams; try again later")
+		}
+
 		return nil
 	}
 
 	err := sub.OpenFeeds(r)
 	if err != nil {
-		return s.refuseUnavailable(sub, err)
+		return s.refuseUnavailable(sub, err, "the balance of an account is temporarily unavailable; try again later")
 	}
 
 	return nil
 }
 
-// refuseUnavailable closes a subscription that cannot be opened because neither the snapshots nor
-// the history are available.
-func (s *session) refuseUnavailable(sub *feed.Subscription, err error) *protocol.Refusal {
-	s.hub.cfg.Logger.Warn("opening a subscription failed; neither snapshot nor history is available",
-		"error", err,
-	)
+// refuseUnavailable closes a subscription that cannot be opened at the moment.
+func (s *session) refuseUnavailable(sub *feed.Subscription, err error, message string) *protocol.Refusal {
+	s.hub.cfg.Logger.Warn("opening a subscription failed", "error", err)
 	if s.removeSub(sub.Name) != nil {
 		s.closeSub(sub)
 	}
 
-	message := "the balance of an account is temporarily unavailable; try again later"
 	return protocol.Refuse(protocol.CodeSnapshotUnavailable, message)
 }
 

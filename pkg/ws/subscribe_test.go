@@ -2,6 +2,7 @@ package ws
 
 import (
 	"testing"
+	"time"
 )
 
 // A subscription starts with a snapshot and continues with the events after it.
@@ -63,6 +64,22 @@ func TestAllAccounts(t *testing.T) {
 	checkField(t, f, "seq", 4.0)
 	payload, _ := f["event"].(map[string]any)
 	checkField(t, payload, "full", true)
+}
+
+// A subscription to ["*"] opens when the events from before the start have been delivered, because
+// none of them reaches it.
+func TestAllAccountsWaitForTheStart(t *testing.T) {
+	const subscribe = `{"op":"subscribe","sub":"all","accounts":["*"]}`
+	caughtUp := make(chan struct{})
+	g := newGateway(t, Config{CaughtUp: caughtUp, FetchTimeout: time.Millisecond})
+	c := g.loginWith(Identity{Subject: "feed", AllAccounts: true})
+	c.sendFrame(subscribe)
+	c.expectError("snapshot_unavailable")
+
+	close(caughtUp)
+	c.subscribeWith(subscribe)
+	g.deliverEvents("user:u1", 1)
+	checkField(t, c.expectFrame("event"), "seq", 1.0)
 }
 
 // A client that may see all accounts can also name an account. It then receives the account's view.

@@ -142,6 +142,11 @@ func (r *reader) runStep(ctx context.Context) error {
 		}
 	}
 
+	if !r.caughtUp {
+		r.caughtUp = true
+		r.t.readerCaughtUp()
+	}
+
 	found, err := r.readEntries(ctx)
 	if err != nil {
 		return fmt.Errorf("read: %w", err)
@@ -274,11 +279,6 @@ func (r *reader) endReached() {
 		for i := range r.positions {
 			r.t.setReading(r.positions[i].partition, true)
 		}
-	}
-
-	if !r.caughtUp {
-		r.caughtUp = true
-		r.t.readerCaughtUp()
 	}
 }
 

@@ -136,8 +136,8 @@ func (t *Tail) Run(ctx context.Context, deliver func(Batch)) error {
 	return readers.Wait()
 }
 
-// CaughtUp returns a channel that is closed when all partitions were refilled and read up to their
-// ends.
+// CaughtUp returns a channel that is closed when all partitions were refilled. All entries that are
+// added later are delivered as new ones.
 func (t *Tail) CaughtUp() <-chan struct{} { return t.caughtUp }
 
 // Reading reports whether the account's stream is being read, so that all entries of the account

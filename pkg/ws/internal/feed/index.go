@@ -25,6 +25,8 @@ type Config struct {
 	Rechecks     int // the maximum number of accounts that Recheck compares at the same time
 	WriteTimeout time.Duration
 	RetryFor     time.Duration
+	FetchTimeout time.Duration
+	CaughtUp     <-chan struct{}
 	Current      func(account string) bool
 
 	Context context.Context // of the work for clients

@@ -1,6 +1,9 @@
 package feed
 
 import (
+	"errors"
+	"time"
+
 	"github.com/redroomrewards/realtime/pkg/ws/internal/protocol"
 	"github.com/redroomrewards/realtime/pkg/ws/internal/request"
 )
@@ -16,12 +19,28 @@ type Subscription struct {
 	feeds []*Feed // one for each account; none for ["*"]
 }
 
-// OpenAllAccounts opens a subscription to ["*"].
-func (sub *Subscription) OpenAllAccounts() {
+var errStarting = errors.New("the events from before the start have not been read from all streams")
+
+// OpenAllAccounts opens a subscription to ["*"]. It waits until Deliver has received the events from
+// before the start, since events that were published meanwhile may be among them and would be
+// missing. After an error the subscription must be closed.
+func (sub *Subscription) OpenAllAccounts() error {
+	c := sub.Client
+	timeout := time.NewTimer(c.index.cfg.FetchTimeout)
+	defer timeout.Stop()
+	select {
+	case <-c.index.cfg.CaughtUp:
+	case <-timeout.C:
+		return errStarting
+	case <-c.index.cfg.Context.Done():
+		return errStarting
+	}
+
 	accounts := []protocol.SubscribedAccount{{Account: request.AllAccounts}}
-	sub.Client.EnqueueFrame(protocol.SubscribedFrame(sub.QuotedName, accounts))
-	sub.Client.index.addAllAccounts(sub)
-	sub.Client.Transport.FlushQueue()
+	c.EnqueueFrame(protocol.SubscribedFrame(sub.QuotedName, accounts))
+	c.index.addAllAccounts(sub)
+	c.Transport.FlushQueue()
+	return nil
 }
 
 // OpenFeeds finds the start of each account and catches up its feed. After an error the
