@@ -18,7 +18,7 @@ import (
 )
 
 // wait bounds how long a scenario waits for something that must happen.
-const wait = time.Minute
+const wait = 5 * time.Minute
 
 // The Go client plays all scenarios. Those of the other clients are played by their own tests, with
 // the same runner.

@@ -14,7 +14,7 @@ import (
 )
 
 // testTimeout bounds every wait of a test.
-const testTimeout = time.Minute
+const testTimeout = 5 * time.Minute
 
 // output collects the output of a command and signals each write.
 type output struct {

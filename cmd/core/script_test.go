@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 	redislog "github.com/redis/go-redis/v9/logging"
@@ -135,7 +134,7 @@ func scriptOperations(credits int) []wallet.Op {
 
 // tamperLedger changes rows without the ledger: tamper ledger.db 'UPDATE …'.
 func tamperLedger(ts *testscript.TestScript, _ bool, args []string) {
-	db, err := sql.Open("sqlite", ts.MkAbs(args[0]))
+	db, err := sql.Open("sqlite", ts.MkAbs(args[0])+"?_pragma=busy_timeout(300000)")
 	ts.Check(err)
 	defer func() { _ = db.Close() }()
 	_, err = db.ExecContext(context.Background(), args[1])
@@ -145,7 +144,7 @@ func tamperLedger(ts *testscript.TestScript, _ bool, args []string) {
 // publishLedger publishes the events of user:u1 to a namespace of 4 partitions. It sets STREAMS to the
 // URL of Redis and SPACE to the namespace: streams ledger.db.
 func publishLedger(ts *testscript.TestScript, t *testing.T, file string) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
 	url, namespace := testenv.Redis(t)
 	ts.Setenv("STREAMS", url)
@@ -195,7 +194,7 @@ func addDeadLetters(ts *testscript.TestScript, t *testing.T, group string) {
 	_, err = b.Subscribe(bus.Subscription{ID: "s", Handler: bus.HandlerFunc(fail)})
 	ts.Check(err)
 
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
 	ran := make(chan error, 1)
 	go func() { ran <- b.Run(ctx) }()

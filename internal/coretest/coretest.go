@@ -17,7 +17,7 @@ import (
 const Secret = "a-secret-of-tests-with-more-than-32-bytes"
 
 // answerLimit is how long a request may wait for the ledger. The machine may be slow.
-const answerLimit = time.Minute
+const answerLimit = 5 * time.Minute
 
 // Start starts a core that runs until the test ends, and returns its URL.
 func Start(t testing.TB) (coreURL string) {

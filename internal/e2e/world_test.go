@@ -25,7 +25,7 @@ import (
 )
 
 // patience bounds every wait. It is far longer than any operation takes on a busy machine.
-const patience = 2 * time.Minute
+const patience = 5 * time.Minute
 
 const secret = "a-secret-of-tests-with-more-than-32-bytes"
 

@@ -40,7 +40,10 @@ func TestMain(m *testing.M) {
 }
 
 // testTimeout bounds every wait of a test.
-const testTimeout = time.Minute
+const testTimeout = 5 * time.Minute
+
+// pollInterval is the pause between two checks of a condition that nothing signals.
+const pollInterval = 5 * time.Millisecond
 
 var (
 	secret     = []byte("a-secret-of-tests-with-more-than-32-bytes")
@@ -316,6 +319,7 @@ func (w *world) awaitReply(what string, ask func() reply, isWanted func(reply) b
 		if time.Now().After(deadline) {
 			w.Fatalf("%s: got %d %v %v after %s", what, r.status, r.header, r.json, testTimeout)
 		}
+		time.Sleep(pollInterval)
 	}
 }
 

@@ -105,8 +105,8 @@ func (f *Follower) WaitCaughtUp(t testing.TB) {
 
 	select {
 	case <-f.CaughtUp():
-	case <-time.After(20 * time.Second):
-		t.Fatal("the tail did not catch up within 20 s")
+	case <-time.After(waitLimit):
+		t.Fatalf("the tail did not catch up within %s", waitLimit)
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 
 // timeout bounds every wait for a server. On a busy machine a server needs a second or two to
 // start.
-const timeout = 30 * time.Second
+const timeout = 5 * time.Minute
 
 // pollInterval is the pause between two checks of a condition that nothing signals.
 const pollInterval = 5 * time.Millisecond

@@ -12,7 +12,7 @@ import (
 )
 
 // patience bounds every wait. It is far longer than anything takes on a busy machine.
-const patience = time.Minute
+const patience = 5 * time.Minute
 
 // core is the API of a real core in front of a real ledger.
 type core struct {

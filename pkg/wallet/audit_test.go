@@ -281,7 +281,7 @@ func openDatabase(t *testing.T, url string) *sql.DB {
 	dsn := url
 	if path, ok := strings.CutPrefix(url, "sqlite:"); ok {
 		driver = "sqlite"
-		dsn = path
+		dsn = path + "?_pragma=busy_timeout(300000)" // the ledger may be writing
 	}
 	db, err := sql.Open(driver, dsn)
 	if err != nil {

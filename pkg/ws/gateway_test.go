@@ -18,7 +18,7 @@ import (
 )
 
 // testTimeout is the maximum time that a test waits for an expected event.
-const testTimeout = time.Minute
+const testTimeout = 5 * time.Minute
 
 // testTokens is the Authenticator of these tests. A token is an Identity as JSON in base64.
 type testTokens struct{}

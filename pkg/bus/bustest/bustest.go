@@ -133,7 +133,7 @@ func waitForSignal[T any](t *testing.T, name string, signal <-chan T) T {
 	select {
 	case v := <-signal:
 		return v
-	case <-time.After(30 * time.Second):
+	case <-time.After(5 * time.Minute):
 		t.Fatalf("timeout while waiting for %s", name)
 		panic("unreachable")
 	}

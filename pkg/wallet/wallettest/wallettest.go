@@ -19,7 +19,7 @@ import (
 )
 
 // serverTimeout bounds the creation and the removal of a database.
-const serverTimeout = time.Minute
+const serverTimeout = 5 * time.Minute
 
 // SQLite returns the URL of a new, migrated SQLite database. The database is removed when the test
 // ends.

@@ -8,7 +8,7 @@ import (
 	"github.com/redroomrewards/realtime/clients/scenarios/internal/adapter"
 )
 
-const wait = time.Minute
+const wait = 5 * time.Minute
 
 const hello = `echo '{"hello":{"protocol":1,"client":"test","features":["b","a"]}}'; `
 

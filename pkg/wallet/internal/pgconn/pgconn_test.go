@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const shortLimit = 3 * time.Second
 
 // patience bounds every wait.
-const patience = time.Minute
+const patience = 5 * time.Minute
 
 // noLimit is the limit of a round trip in tests that are not about it.
 const noLimit = time.Duration(0)
