@@ -77,7 +77,7 @@ func newBlockedAPI(t *testing.T, url string, cfg coreapi.Config) *blockedLedger 
 		api.ServeHTTP(w, r)
 	}))
 	t.Cleanup(server.Close)
-	b.harness = &harness{T: t, url: server.URL, ledger: ledger, token: signToken(t, "service", nil, allScopes)}
+	b.harness = newHarness(t, server.URL, ledger, described())
 	return b
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 
 	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/coreapi"
+	"github.com/redroomrewards/realtime/internal/openapitest"
 	"github.com/redroomrewards/realtime/internal/testenv/ledgerdb"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
@@ -33,7 +35,21 @@ type harness struct {
 	url    string
 	ledger *wallet.Ledger
 	token  string // has all scopes
+	client *http.Client
 }
+
+// described is the OpenAPI document. The harness compares each answer with it.
+var described = sync.OnceValue(func() *openapitest.Document {
+	text, err := coreapi.New(nil, nil, coreapi.Config{}).OpenAPI()
+	if err != nil {
+		panic(err)
+	}
+	document, err := openapitest.Parse(text)
+	if err != nil {
+		panic(err)
+	}
+	return document
+})
 
 // onEachDatabase runs the test on Postgres and on SQLite.
 func onEachDatabase(t *testing.T, test func(h *harness)) {
@@ -66,11 +82,22 @@ func serveAPI(t *testing.T, l *wallet.Ledger, api coreapi.Ledger) *harness {
 		Logger:  slog.New(slog.DiscardHandler),
 	}))
 	t.Cleanup(srv.Close)
+	return newHarness(t, srv.URL, l, described())
+}
+
+// newHarness returns a harness of the server at a URL, which document describes.
+func newHarness(t *testing.T, url string, l *wallet.Ledger, document *openapitest.Document) *harness {
+	t.Helper()
 	return &harness{
 		T:      t,
-		url:    srv.URL,
+		url:    url,
 		ledger: l,
 		token:  signToken(t, "service", nil, allScopes),
+		client: &http.Client{Transport: &openapitest.Transport{
+			Next:       http.DefaultTransport,
+			DocumentOf: func(string) *openapitest.Document { return document },
+			Report:     func(deviation error) { t.Error(deviation) },
+		}},
 	}
 }
 
@@ -110,7 +137,7 @@ type answer struct {
 func (h *harness) send(r request) answer {
 	h.Helper()
 	req := h.newRequest(r)
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := h.client.Do(req)
 	if err != nil {
 		h.Fatalf("%s %s: %v", req.Method, r.path, err)
 	}

@@ -74,12 +74,7 @@ func startSlowServer(t *testing.T) *slowServer {
 		}
 	})
 	return &slowServer{
-		harness: &harness{
-			T:      t,
-			url:    "http://" + ln.Addr().String(),
-			ledger: ledger,
-			token:  signToken(t, "service", nil, allScopes),
-		},
+		harness:  newHarness(t, "http://"+ln.Addr().String(), ledger, described()),
 		address:  ln.Addr().String(),
 		registry: registry,
 	}
