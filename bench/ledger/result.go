@@ -65,9 +65,9 @@ func newResult(r *trial, window *histogram.Histogram, took time.Duration, before
 		AllocBytes:    grown["go_memstats_alloc_bytes_total"] / n,
 		OthersPercent: after.usage.OthersPercent(&before.usage),
 	}
-	if commits := grown["ledger_commit_batch_size_count"]; commits > 0 {
-		res.BatchSize = grown["ledger_commit_batch_size_sum"] / commits
-		res.CommitMS = 1000 * grown["ledger_commit_seconds_sum"] / commits
+	if commits := grown["realtime_ledger_commit_batch_size_count"]; commits > 0 {
+		res.BatchSize = grown["realtime_ledger_commit_batch_size_sum"] / commits
+		res.CommitMS = 1000 * grown["realtime_ledger_commit_seconds_sum"] / commits
 	}
 	return res
 }

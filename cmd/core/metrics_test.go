@@ -37,5 +37,5 @@ func TestMetricsAreDocumented(t *testing.T) {
 	t.Cleanup(func() { _ = s.close() })
 	// The histogram of requests has a label, so it has no buckets before the first request.
 	s.api.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v1/none", nil))
-	testenv.CheckMetrics(t, s.admin.Registry, "Core")
+	testenv.CheckMetrics(t, s.admin.Registry, "Both programs", "Core", "Publishers")
 }

@@ -149,7 +149,7 @@ func TestServePublishesCredit(t *testing.T) {
 	s.expectCredit("k1")
 	s.awaitOutbox(0, true)
 	s.awaitReadiness(http.StatusOK, "ready")
-	if text := s.metricsText(); !strings.Contains(text, `http_requests_total{operation="credit",status="201"} 1`) {
+	if text := s.metricsText(); !strings.Contains(text, `realtime_http_requests_total{operation="credit",status="201"} 1`) {
 		t.Errorf("metrics: got none for the request: %s", text)
 	}
 	s.stop()
@@ -341,7 +341,7 @@ func TestServeWithoutKeys(t *testing.T) {
 			}
 		})
 	}
-	if text := s.metricsText(); !strings.Contains(text, "jwks_fetch_errors_total 1") {
+	if text := s.metricsText(); !strings.Contains(text, "realtime_jwks_fetch_errors_total 1") {
 		t.Errorf("metrics: got none for the failed fetch: %s", text)
 	}
 	s.stop()

@@ -19,11 +19,16 @@ const shownRevision = 12 // characters of a commit's hash
 
 // String returns one line: version, commit if it is known, Go version and platform.
 func String() string {
-	return fmt.Sprintf("%s%s %s %s/%s", Version, commitSuffix(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	commit := Commit()
+	if commit != "" {
+		commit = " " + commit
+	}
+	return fmt.Sprintf("%s%s %s %s/%s", Version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
-// commitSuffix returns the commit with a space before it, or "" when the build did not record it.
-func commitSuffix() string {
+// Commit returns the first characters of the commit's hash, or "" when the build did not record it.
+// It ends in +dirty if the build contained other changes.
+func Commit() string {
 	commit := revision
 	dirty := ""
 	info, _ := debug.ReadBuildInfo()
@@ -42,5 +47,5 @@ func commitSuffix() string {
 	if commit == "" {
 		return ""
 	}
-	return " " + commit[:min(shownRevision, len(commit))] + dirty
+	return commit[:min(shownRevision, len(commit))] + dirty
 }

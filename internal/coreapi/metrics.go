@@ -24,33 +24,33 @@ type metrics struct {
 func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "http_requests_total",
+			Name: "realtime_http_requests_total",
 			Help: "Answered requests, by operation and status.",
 		}, []string{"operation", "status"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "http_request_duration_seconds",
+			Name: "realtime_http_request_duration_seconds",
 			Help: "Seconds from the request header to the answer, by operation.",
 			// A read takes about 1 ms, and a write takes one commit. A request times out after 10 s.
 			Buckets: []float64{.0005, .001, .002, .003, .005, .0075, .01, .015, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"operation"}),
 		readsRunning: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "http_reads_running",
+			Name: "realtime_http_reads_running",
 			Help: "Reads that run in the ledger's database, by the group of their readers.",
 		}, []string{"readers"}),
 		readsWaiting: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "http_reads_waiting",
+			Name: "realtime_http_reads_waiting",
 			Help: "Reads that wait for other reads, by the group of their readers.",
 		}, []string{"readers"}),
 		readsRefused: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "http_reads_refused_total",
+			Name: "realtime_http_reads_refused_total",
 			Help: "Reads that were refused, by the group of their readers and the reason.",
 		}, []string{"readers", "reason"}),
 		transferBytes: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "http_transfer_bytes",
+			Name: "realtime_http_transfer_bytes",
 			Help: "Bytes of large requests and answers that are in memory, on their way from or to clients.",
 		}),
 		transfersEnded: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "http_transfers_ended_total",
+			Name: "realtime_http_transfers_ended_total",
 			Help: "Large requests and answers that did not fit into memory, by what happened to them.",
 		}, []string{"result"}),
 	}

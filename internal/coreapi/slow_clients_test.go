@@ -141,7 +141,7 @@ func (s *slowServer) metric(name string) (sum float64) {
 // countReads returns the number of running and waiting reads.
 func (s *slowServer) countReads() float64 {
 	s.Helper()
-	return s.metric("http_reads_running") + s.metric("http_reads_waiting")
+	return s.metric("realtime_http_reads_running") + s.metric("realtime_http_reads_waiting")
 }
 
 func heapBytes() uint64 {
@@ -168,7 +168,7 @@ func TestClientsThatDoNotReadAreBounded(t *testing.T) {
 	const maxGrowth = maxTransferBytes + 16<<20 // connections, and pages that are just being read
 	growth := int64(heapBytes()) - int64(before)
 	t.Logf("%d clients: the heap grew by %d KiB, %v bytes of answers are in memory",
-		slowClients, growth>>10, s.metric("http_transfer_bytes"))
+		slowClients, growth>>10, s.metric("realtime_http_transfer_bytes"))
 	if growth > maxGrowth {
 		t.Errorf("got a growth of %d bytes, want at most %d", growth, maxGrowth)
 	}
@@ -182,7 +182,7 @@ func TestClientsThatDoNotReadAreBounded(t *testing.T) {
 		t.Errorf("another client got %d entries, want 125", len(page.json["entries"].([]any)))
 	}
 
-	waitUntil(t, func() bool { return s.metric("http_transfer_bytes") == 0 })
+	waitUntil(t, func() bool { return s.metric("realtime_http_transfer_bytes") == 0 })
 	s.checkOutcomes(conns)
 }
 

@@ -161,7 +161,7 @@ func TestSlowClientIsClosed(t *testing.T) {
 	// Fill the gateway's send queue and the buffers of the network. The slow client reads again after
 	// that, so the gateway has time to send a close frame.
 	total := 0
-	for w.readMetric(gateway, `gateway_drops_total{reason="slow_consumer"}`) == 0 {
+	for w.readMetric(gateway, `realtime_gateway_drops_total{reason="slow_consumer"}`) == 0 {
 		total += a.creditWithMetadata(user)
 		c.waitForSeq(user, int64(total)) // the machine may be slow, but this client must get each event
 		if total > 2000 {

@@ -143,7 +143,7 @@ func TestLedgerGoesBack(t *testing.T) {
 	common := maps.Clone(old)
 	delete(common, stillUser)
 	w.checkMarkers(common)
-	checkEqual(t, "accounts that the core set back", w.readMetric(core, "relay_forked_accounts_total"), float64(len(common)))
+	checkEqual(t, "accounts that the core set back", w.readMetric(core, "realtime_relay_forked_accounts_total"), float64(len(common)))
 
 	// The history goes on.
 	a.creditTimes(2, historyAccounts...)

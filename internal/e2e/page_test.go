@@ -30,7 +30,7 @@ func TestTroubleshootingPageShowsTheRealOutput(t *testing.T) {
 	core := w.startCore()
 	g := w.startGateway(core.baseURL())
 	w.publishThreeOperations(core)
-	w.waitUntil("the gateway has read all entries", func() bool { return w.readMetric(g, "stream_entries_total") == 8 })
+	w.waitUntil("the gateway has read all entries", func() bool { return w.readMetric(g, "realtime_stream_entries_total") == 8 })
 	s.env = append(s.env,
 		"TOKEN="+w.signToken("support", nil, auth.ScopeRead),
 		"USER_TOKEN="+w.signToken("user:u1", nil),

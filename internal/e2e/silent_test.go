@@ -70,11 +70,11 @@ func TestPostgresFallsSilent(t *testing.T) {
 func (w *world) waitForLoops(core *server, after time.Time) {
 	w.Helper()
 	for _, loop := range []string{
-		`ledger_loop_last_success_timestamp_seconds{loop="escrow_expiry"}`,
-		`relay_loop_last_success_timestamp_seconds{loop="sweep"}`,
-		`relay_loop_last_success_timestamp_seconds{loop="acknowledge"}`,
-		`relay_loop_last_success_timestamp_seconds{loop="backlog"}`,
-		`relay_loop_last_success_timestamp_seconds{loop="watermarks"}`,
+		`realtime_ledger_loop_last_success_timestamp_seconds{loop="escrow_expiry"}`,
+		`realtime_relay_loop_last_success_timestamp_seconds{loop="sweep"}`,
+		`realtime_relay_loop_last_success_timestamp_seconds{loop="acknowledge"}`,
+		`realtime_relay_loop_last_success_timestamp_seconds{loop="backlog"}`,
+		`realtime_relay_loop_last_success_timestamp_seconds{loop="watermarks"}`,
 	} {
 		w.waitUntil(loop+" grows", func() bool {
 			return w.readMetric(core, loop) > float64(after.UnixMilli())/1000

@@ -115,7 +115,7 @@ type footprint struct {
 // measured right after a collection: pooled buffers and closed sockets live through one or two.
 func (s *soakTest) measureGateway() footprint {
 	s.w.Helper()
-	s.w.waitUntil("all connections are closed", func() bool { return s.w.readMetric(s.gateway, "gateway_connections") == 0 })
+	s.w.waitUntil("all connections are closed", func() bool { return s.w.readMetric(s.gateway, "realtime_gateway_connections") == 0 })
 	var stats struct{ MemoryBytes int64 }
 	body := s.w.getBody("http://"+s.gateway.admin+"/admin/stats", s.w.signToken("ops", nil, auth.ScopeAdmin), http.StatusOK)
 	err := json.Unmarshal(body, &stats)

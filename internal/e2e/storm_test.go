@@ -69,7 +69,7 @@ func TestStorm(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	checkEqual(t, "resyncs", w.readMetric(g, "gateway_resyncs_total"), 0)
+	checkEqual(t, "resyncs", w.readMetric(g, "realtime_gateway_resyncs_total"), 0)
 }
 
 // resumingClient is a client that has its account's events up to lastSeq.

@@ -95,11 +95,11 @@ func newControl(
 		reload:   make(chan struct{}, 1),
 	}
 	c.received = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "gateway_control_orders_total",
+		Name: "realtime_gateway_control_orders_total",
 		Help: "Admin calls received from other gateways.",
 	}, []string{"op"})
 	revocations := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "gateway_revocations",
+		Name: "realtime_gateway_revocations",
 		Help: "Revocations in force.",
 	}, func() float64 { return float64(len(hub.Revocations())) })
 	reg.MustRegister(c.received, revocations)

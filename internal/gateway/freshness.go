@@ -63,7 +63,7 @@ func newFreshness(
 		behind:      make([]atomic.Bool, cfg.Keys.Partitions),
 	}
 	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "gateway_partitions_behind",
+		Name: "realtime_gateway_partitions_behind",
 		Help: "Partitions whose balances in Redis may lack committed events, because the core cannot " +
 			"write to Redis or Redis lost data. Their balances come from the core.",
 	}, func() float64 { return float64(f.count.Load()) }))

@@ -131,7 +131,7 @@ func New(ctx context.Context, rdb redis.UniversalClient, core *coreclient.Client
 	g.hub = g.newHub()
 	g.control = newControl(rdb, cfg.Keys, g.hub, cfg.Logger, g.admin.Registry, g.applyMessage)
 	g.balanceRequests = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "gateway_balance_requests_total",
+		Name: "realtime_gateway_balance_requests_total",
 		Help: "Balance requests over HTTP, by the source of the answer.",
 	}, []string{"source"})
 	g.admin.Registry.MustRegister(g.balanceRequests)

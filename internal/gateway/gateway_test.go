@@ -126,5 +126,5 @@ func TestStartBeforeRedis(t *testing.T) {
 
 func TestMetricsAreDocumented(t *testing.T) {
 	w := newWorld(t, gateway.Config{})
-	testenv.CheckMetrics(t, w.running.Registry(), "Gateway")
+	testenv.CheckMetrics(t, w.running.Registry(), "Both programs", "Gateway")
 }

@@ -56,7 +56,7 @@ func TestForgedFrameNeverReachesClients(t *testing.T) {
 
 	added := w.addForgedEntries("user:u1", "2")
 	streamtest.WaitFor(t, "the malformed entries are counted", func() bool {
-		return streamtest.SumMetric(t, w.running.Registry(), "stream_malformed_total") == added
+		return streamtest.SumMetric(t, w.running.Registry(), "realtime_stream_malformed_total") == added
 	})
 	w.creditPoints("user:u1", 10, "k2")
 	for name, socket := range map[string]*checkedSocket{"own account": own, "all accounts": all} {

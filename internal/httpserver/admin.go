@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/redroomrewards/realtime/internal/buildinfo"
 	"github.com/redroomrewards/realtime/internal/problem"
 )
 
@@ -38,6 +40,7 @@ func NewAdmin(checks ...Check) *Admin {
 	a.Registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		newBuildInfo(),
 	)
 
 	a.Handle("GET /healthz", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -47,6 +50,16 @@ func NewAdmin(checks ...Check) *Admin {
 	a.Handle("GET /metrics", promhttp.HandlerFor(a.Registry, promhttp.HandlerOpts{}))
 	a.mux.HandleFunc("/", refuseUnknownPath)
 	return a
+}
+
+// newBuildInfo returns a metric whose labels say which build runs.
+func newBuildInfo() prometheus.Collector {
+	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "realtime_build_info",
+		Help: "1. The labels are the version of the program, the commit that it was built from, and the version of Go.",
+	}, []string{"version", "commit", "goversion"})
+	g.WithLabelValues(buildinfo.Version, buildinfo.Commit(), runtime.Version()).Set(1)
+	return g
 }
 
 func refuseUnknownPath(w http.ResponseWriter, _ *http.Request) {

@@ -13,11 +13,11 @@ import (
 func (a *Admin) AddKeys(v *auth.Verifier) {
 	a.Registry.MustRegister(
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "jwks_fetch_errors_total",
+			Name: "realtime_jwks_fetch_errors_total",
 			Help: "Failed fetches of the JWKS URL.",
 		}, func() float64 { return float64(v.Published().Failures) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "jwks_keys_age_seconds",
+			Name: "realtime_jwks_keys_age_seconds",
 			Help: "Seconds since the last successful fetch of the JWKS URL. 0 if there was none.",
 		}, func() float64 { return v.Published().Age.Seconds() }),
 	)

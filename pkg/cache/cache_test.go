@@ -169,14 +169,14 @@ func TestGetKeepsBalanceUntilSeen(t *testing.T) {
 			checkSeq(t, b, "user:a", 7)
 			checkSeq(t, b, "model:m", 3)
 		}
-		checkCounter(t, reg, "balance_cache_hits_total", 4)
-		checkCounter(t, reg, "balance_cache_misses_total", 2)
+		checkCounter(t, reg, "realtime_balance_cache_hits_total", 4)
+		checkCounter(t, reg, "realtime_balance_cache_misses_total", 2)
 
 		publishState(t, p, "user:a", 8)
 		checkSeq(t, b, "user:a", 7)
 		b.Seen("user:a", 8)
 		checkSeq(t, b, "user:a", 8)
-		checkCounter(t, reg, "balance_cache_stale_total", 1)
+		checkCounter(t, reg, "realtime_balance_cache_stale_total", 1)
 	})
 }
 

@@ -47,7 +47,7 @@ func TestSeenDuringRead(t *testing.T) {
 			seqs <- balance.Seq
 		})
 	}
-	waitUntil(t, "all callers", func() bool { return readCounter(t, reg, "balance_cache_misses_total") == callers })
+	waitUntil(t, "all callers", func() bool { return readCounter(t, reg, "realtime_balance_cache_misses_total") == callers })
 
 	publishState(t, p, "user:a", 2)
 	b.Seen("user:a", 2)

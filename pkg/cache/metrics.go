@@ -15,15 +15,15 @@ func newMetrics(reg prometheus.Registerer) metrics {
 	factory := promauto.With(reg)
 	return metrics{
 		hits: factory.NewCounter(prometheus.CounterOpts{
-			Name: "balance_cache_hits_total",
+			Name: "realtime_balance_cache_hits_total",
 			Help: "Balances that were returned from memory.",
 		}),
 		misses: factory.NewCounter(prometheus.CounterOpts{
-			Name: "balance_cache_misses_total",
+			Name: "realtime_balance_cache_misses_total",
 			Help: "Balances that were read from Redis.",
 		}),
 		stale: factory.NewCounter(prometheus.CounterOpts{
-			Name: "balance_cache_stale_total",
+			Name: "realtime_balance_cache_stale_total",
 			Help: "Balances that were read again because of a newer event.",
 		}),
 	}

@@ -37,40 +37,40 @@ var commitBuckets = []float64{
 func newMetrics(reg prometheus.Registerer, queueLength, longestCommit func() float64) *metrics {
 	m := &metrics{
 		operations: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "ledger_operations_total",
+			Name: "realtime_ledger_operations_total",
 			Help: "Operations by type and result.",
 		}, []string{"operation", "result"}),
 		batchSize: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name:    "ledger_commit_batch_size",
+			Name:    "realtime_ledger_commit_batch_size",
 			Help:    "Operations per commit.",
 			Buckets: prometheus.ExponentialBuckets(1, 2, 11),
 		}),
 		commitSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name:    "ledger_commit_seconds",
+			Name:    "realtime_ledger_commit_seconds",
 			Help:    "Duration of a batch's transaction, from begin to commit.",
 			Buckets: commitBuckets,
 		}),
-		locked: newCounter("ledger_commit_locked_total",
+		locked: newCounter("realtime_ledger_commit_locked_total",
 			"Attempts to commit a batch that locked its accounts and read its idempotency keys first."),
-		retries: newCounter("ledger_commit_retries_total",
+		retries: newCounter("realtime_ledger_commit_retries_total",
 			"Attempts to commit a batch that failed and were retried."),
-		splits: newCounter("ledger_commit_splits_total",
+		splits: newCounter("realtime_ledger_commit_splits_total",
 			"Batches that were split in half to isolate a failing operation."),
-		overloaded: newCounter("ledger_overloaded_total",
+		overloaded: newCounter("realtime_ledger_overloaded_total",
 			"Operations rejected because the queue was full."),
 		lastSuccess: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "ledger_loop_last_success_timestamp_seconds",
+			Name: "realtime_ledger_loop_last_success_timestamp_seconds",
 			Help: "When each background loop of the ledger last succeeded, in seconds since 1970.",
 		}, []string{"loop"}),
 	}
 
 	queueGauge := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "ledger_queue_length",
+		Name: "realtime_ledger_queue_length",
 		Help: "Operations that wait for a commit.",
 	}, queueLength)
 
 	longestGauge := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "ledger_commit_running_seconds",
+		Name: "realtime_ledger_commit_running_seconds",
 		Help: "For how long the oldest running commit has run; 0: none runs.",
 	}, longestCommit)
 

@@ -27,13 +27,13 @@ func newPoolMetrics(s store) *poolMetrics {
 			poolWrites: s.sharedQueries().db.DB,
 			poolReads:  s.readQueries().db.DB,
 		},
-		connections: prometheus.NewDesc("ledger_connections",
+		connections: prometheus.NewDesc("realtime_ledger_connections",
 			"Open database connections.", []string{"pool", "state"}, nil),
-		limit: prometheus.NewDesc("ledger_connections_limit",
+		limit: prometheus.NewDesc("realtime_ledger_connections_limit",
 			"Largest number of database connections.", []string{"pool"}, nil),
-		waits: prometheus.NewDesc("ledger_connection_waits_total",
+		waits: prometheus.NewDesc("realtime_ledger_connection_waits_total",
 			"Queries that waited for a free database connection.", []string{"pool"}, nil),
-		waitSeconds: prometheus.NewDesc("ledger_connection_wait_seconds_total",
+		waitSeconds: prometheus.NewDesc("realtime_ledger_connection_wait_seconds_total",
 			"Seconds that queries waited for a free database connection.", []string{"pool"}, nil),
 	}
 }

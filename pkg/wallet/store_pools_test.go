@@ -117,12 +117,12 @@ func TestMetricsShowBothPools(t *testing.T) {
 	checkError(t, "read without a connection", err, context.DeadlineExceeded)
 
 	gauges, counters := gatherPools(t, reg)
-	checkEqual(t, "limit of writes", gauges["ledger_connections_limit writes"], 2)
-	checkEqual(t, "limit of reads", gauges["ledger_connections_limit reads"], 3)
-	checkEqual(t, "busy connections of reads", gauges["ledger_connections reads busy"], 3)
-	checkEqual(t, "idle connections of reads", gauges["ledger_connections reads idle"], 0)
-	checkEqual(t, "waits for a connection of reads", counters["ledger_connection_waits_total reads"], 1)
-	if counters["ledger_connection_wait_seconds_total reads"] <= 0 {
+	checkEqual(t, "limit of writes", gauges["realtime_ledger_connections_limit writes"], 2)
+	checkEqual(t, "limit of reads", gauges["realtime_ledger_connections_limit reads"], 3)
+	checkEqual(t, "busy connections of reads", gauges["realtime_ledger_connections reads busy"], 3)
+	checkEqual(t, "idle connections of reads", gauges["realtime_ledger_connections reads idle"], 0)
+	checkEqual(t, "waits for a connection of reads", counters["realtime_ledger_connection_waits_total reads"], 1)
+	if counters["realtime_ledger_connection_wait_seconds_total reads"] <= 0 {
 		t.Error("seconds of waiting for a connection of reads: got 0, want more")
 	}
 }

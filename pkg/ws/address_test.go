@@ -72,7 +72,7 @@ func TestConnectionsPerAddress(t *testing.T) {
 	disconnect := connect("203.0.113.7:1", accepted)
 	connect("[::ffff:203.0.113.7]:2", accepted)
 	connect("203.0.113.7:3", http.StatusTooManyRequests)
-	waitForMetric(t, reg, "gateway_limits_total", metrics.LimitAddressConnections, 1)
+	waitForMetric(t, reg, "realtime_gateway_limits_total", metrics.LimitAddressConnections, 1)
 	connect("203.0.113.8:4", accepted)
 	connect("[2001:db8::1]:5", accepted)
 	connect("[2001:db8::2]:6", accepted)

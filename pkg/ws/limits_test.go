@@ -17,7 +17,7 @@ import (
 
 // A limitTest exceeds a default limit. It runs on a gateway of its own.
 type limitTest struct {
-	limit  string // the label in gateway_limits_total
+	limit  string // the label in realtime_gateway_limits_total
 	exceed func(t *testing.T, g *gateway)
 }
 
@@ -37,7 +37,7 @@ func TestDefaultLimits(t *testing.T) {
 			reg := prometheus.NewRegistry()
 			g := newGateway(t, Config{Registerer: reg, AuthTimeout: 300 * time.Millisecond})
 			tc.exceed(t, g)
-			waitForMetric(t, reg, "gateway_limits_total", tc.limit, 1)
+			waitForMetric(t, reg, "realtime_gateway_limits_total", tc.limit, 1)
 		})
 	}
 }
@@ -143,7 +143,7 @@ func TestAcceptRateOfStreams(t *testing.T) {
 	resp, _ := g.requestStream("", bearerHeader(mintToken(t, Identity{Subject: "user:u1"})))
 	checkEqual(t, "status", resp.StatusCode, http.StatusServiceUnavailable)
 	checkRetryAfter(t, resp)
-	checkMetric(t, reg, "gateway_limits_total", metrics.LimitAcceptRate, 1)
+	checkMetric(t, reg, "realtime_gateway_limits_total", metrics.LimitAcceptRate, 1)
 }
 
 func TestTooManyConnections(t *testing.T) {
@@ -153,7 +153,7 @@ func TestTooManyConnections(t *testing.T) {
 	resp, _ := g.requestStream("", bearerHeader(mintToken(t, Identity{Subject: "user:u1"})))
 	checkEqual(t, "status", resp.StatusCode, http.StatusServiceUnavailable)
 	checkRetryAfter(t, resp)
-	checkMetric(t, reg, "gateway_limits_total", metrics.LimitConnections, 1)
+	checkMetric(t, reg, "realtime_gateway_limits_total", metrics.LimitConnections, 1)
 }
 
 // A queue holds 1024 frames or 1 MiB, whichever is less.

@@ -115,7 +115,7 @@ func TestInvalidFrameIsAnsweredWithProtocolError(t *testing.T) {
 			})
 		}
 	}
-	waitForMetric(t, reg, "gateway_closes_total", "1002", float64(connections))
+	waitForMetric(t, reg, "realtime_gateway_closes_total", "1002", float64(connections))
 }
 
 // readCloseFrame reads until a close frame has arrived. All other frames must be ASCII.

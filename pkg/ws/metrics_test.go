@@ -58,10 +58,10 @@ func TestClientCloseCodesShareOneSeries(t *testing.T) {
 	for _, code := range []websocket.StatusCode{1000, 3000, 4000, 4001, 4401, 4999} {
 		_ = g.login("user:u1").ws.Close(code, "")
 	}
-	waitForMetric(t, reg, "gateway_closes_total", "1000", 1)
-	waitForMetric(t, reg, "gateway_closes_total", "4401", 1)
-	waitForMetric(t, reg, "gateway_closes_total", "other", 4)
-	checkMetric(t, reg, "gateway_closes_total", "3000", 0)
+	waitForMetric(t, reg, "realtime_gateway_closes_total", "1000", 1)
+	waitForMetric(t, reg, "realtime_gateway_closes_total", "4401", 1)
+	waitForMetric(t, reg, "realtime_gateway_closes_total", "other", 4)
+	checkMetric(t, reg, "realtime_gateway_closes_total", "3000", 0)
 }
 
 // The latency of replayed events is not observed.
@@ -85,7 +85,7 @@ func TestLatencyIsOfLiveEvents(t *testing.T) {
 
 	var latency *dto.Histogram
 	waitUntil(t, "the write of the live events is observed", func() bool {
-		metrics := findFamily(t, reg, "gateway_stream_to_socket_seconds")
+		metrics := findFamily(t, reg, "realtime_gateway_stream_to_socket_seconds")
 		latency = metrics[0].GetHistogram()
 		return latency.GetSampleCount() > 0
 	})

@@ -40,8 +40,8 @@ func TestMarkerTellsClient(t *testing.T) {
 	c.expectResyncFrame(3, protocol.HistoryChanged)
 	g.deliverEvents("user:u1", 2)
 	c.expectEvents("s", "user:u1", 4, 5)
-	checkMetric(t, reg, "gateway_history_changes_total", "", 1)
-	checkMetric(t, reg, "gateway_resyncs_total", "", 0)
+	checkMetric(t, reg, "realtime_gateway_history_changes_total", "", 1)
+	checkMetric(t, reg, "realtime_gateway_resyncs_total", "", 0)
 }
 
 // A client whose filter dropped all void events continues silently.

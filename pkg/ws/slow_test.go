@@ -20,7 +20,7 @@ func TestSlowClientIsDisconnected(t *testing.T) {
 
 	const batch = 50
 	var seq int64
-	for readMetric(t, reg, "gateway_drops_total", "slow_consumer") == 0 {
+	for readMetric(t, reg, "realtime_gateway_drops_total", "slow_consumer") == 0 {
 		g.deliverPadded("user:u1", batch, 4<<10)
 		fast.expectEvents("s", "user:u1", seq+1, seq+batch)
 		seq += batch
@@ -32,7 +32,7 @@ func TestSlowClientIsDisconnected(t *testing.T) {
 
 	g.deliverEvents("user:u1", 1)
 	fast.expectEvents("s", "user:u1", seq+1, seq+1)
-	waitForMetric(t, reg, "gateway_closes_total", "4413", 1)
+	waitForMetric(t, reg, "realtime_gateway_closes_total", "4413", 1)
 }
 
 // A long replay proceeds at the pace of the client.

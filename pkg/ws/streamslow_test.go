@@ -91,6 +91,6 @@ func TestSlowHTTP2StreamIsDisconnected(t *testing.T) {
 	})
 	g.openHTTP2Stream(t)
 	g.deliverPadded("user:u1", 2000, 6000) // more than the client's window of 4 MiB
-	waitForMetric(t, reg, "gateway_closes_total", "4413", 1)
-	checkMetric(t, reg, "gateway_limits_total", metrics.LimitWriteTimeout, 1)
+	waitForMetric(t, reg, "realtime_gateway_closes_total", "4413", 1)
+	checkMetric(t, reg, "realtime_gateway_limits_total", metrics.LimitWriteTimeout, 1)
 }

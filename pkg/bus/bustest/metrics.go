@@ -84,20 +84,20 @@ func testMetrics(t *testing.T, newBus Maker) {
 	waitUntil(t, "the event is handled", func() bool { return calls.callCount() == 3 })
 	mustClose(t, b)
 	wants := map[string]float64{
-		`event_published_total{type=a}`:                        1,
-		`event_published_total{type=b}`:                        1,
-		`event_duplicate_detected_total{type=a}`:               1,
-		`event_no_subscribers_total{type=b}`:                   1,
-		`event_handler_success_total{subscriber=flaky,type=a}`: 1,
-		`event_handler_error_total{subscriber=flaky,type=a}`:   2,
-		`event_handler_error_total{subscriber=dead,type=a}`:    1,
-		`event_dead_letters_total{subscriber=dead,type=a}`:     1,
-		`event_dead_letters_total{subscriber=flaky,type=a}`:    0,
-		`event_handler_seconds_count{subscriber=flaky,type=a}`: 3,
-		`event_handler_attempts_sum{subscriber=flaky}`:         3,
-		`event_handler_running{subscriber=flaky}`:              0,
-		`event_subscriber_paused{subscriber=flaky}`:            0,
-		`event_in_flight{group=suite}`:                         0,
+		`realtime_bus_events_published_total{type=a}`:                   1,
+		`realtime_bus_events_published_total{type=b}`:                   1,
+		`realtime_bus_duplicates_total{type=a}`:                         1,
+		`realtime_bus_events_unwanted_total{type=b}`:                    1,
+		`realtime_bus_handler_successes_total{subscriber=flaky,type=a}`: 1,
+		`realtime_bus_handler_errors_total{subscriber=flaky,type=a}`:    2,
+		`realtime_bus_handler_errors_total{subscriber=dead,type=a}`:     1,
+		`realtime_bus_events_dead_total{subscriber=dead,type=a}`:        1,
+		`realtime_bus_events_dead_total{subscriber=flaky,type=a}`:       0,
+		`realtime_bus_handler_seconds_count{subscriber=flaky,type=a}`:   3,
+		`realtime_bus_handler_attempts_sum{subscriber=flaky}`:           3,
+		`realtime_bus_handler_running{subscriber=flaky}`:                0,
+		`realtime_bus_subscriber_paused{subscriber=flaky}`:              0,
+		`realtime_bus_events_in_flight{group=suite}`:                    0,
 	}
 
 	for name, want := range wants {
@@ -124,10 +124,10 @@ func testMetricsOfManyTypes(t *testing.T, newBus Maker) {
 	}
 
 	waitUntil(t, "all events are read", func() bool {
-		return read(`event_no_subscribers_total{type=other}`) == otherTypes
+		return read(`realtime_bus_events_unwanted_total{type=other}`) == otherTypes
 	})
 
-	for _, name := range []string{"event_published_total", "event_duplicate_detected_total", "event_no_subscribers_total"} {
+	for _, name := range []string{"realtime_bus_events_published_total", "realtime_bus_duplicates_total", "realtime_bus_events_unwanted_total"} {
 		first := read(name + "{type=type0}")
 		if first != 1 {
 			t.Errorf("%s of the first type: got %v, want 1", name, first)

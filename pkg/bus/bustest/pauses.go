@@ -47,7 +47,7 @@ func testPause(t *testing.T, newBus Maker) {
 		mustPublish(t, b, newEvent(fmt.Sprintf("%03d", i), "a", fmt.Sprint("user:u", i%3)))
 	}
 
-	isPaused := func() bool { return read(`event_subscriber_paused{subscriber=fails}`) == 1 }
+	isPaused := func() bool { return read(`realtime_bus_subscriber_paused{subscriber=fails}`) == 1 }
 	waitUntil(t, "the others have all events", func() bool {
 		return parallel.callCount() == events && later.callCount() == events
 	})
@@ -105,7 +105,7 @@ func testPauseKeepsOrder(t *testing.T, newBus Maker) {
 	mustPublish(t, b, newEvent("a1", "a", "user:a"))
 	waitForSignal(t, "the handler", started)
 	mustPublish(t, b, newEvent("b1", "a", "user:b"))
-	waitUntil(t, "it is paused", func() bool { return read(`event_subscriber_paused{subscriber=paused}`) == 1 })
+	waitUntil(t, "it is paused", func() bool { return read(`realtime_bus_subscriber_paused{subscriber=paused}`) == 1 })
 	mustPublish(t, b, newEvent("a2", "a", "user:a"))
 	mustPublish(t, b, newEvent("b2", "a", "user:b"))
 	waitUntil(t, "the other account's event is handled", func() bool { return slices.Contains(later.callIDs(), "b2") })

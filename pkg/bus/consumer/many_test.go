@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/redroomrewards/realtime/internal/streamtest"
+	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
@@ -293,7 +294,7 @@ func TestUnreadableEntriesBecomeDeadLetters(t *testing.T) {
 		t.Errorf("got event %s, want poison", id)
 	}
 	streamtest.WaitFor(t, "five dead letters", func() bool { return len(listLetters()) == 5 && countPending(t, rdb, keys) == 0 })
-	streamtest.WaitFor(t, "the metrics", func() bool { return streamtest.SumMetric(t, registry, "event_dead_letters") == 5 })
+	streamtest.WaitFor(t, "the metrics", func() bool { return streamtest.SumMetric(t, registry, "realtime_bus_dead_letters") == 5 })
 	if n := rdb.XLen(ctx, keys.Replay(1, "g")).Val(); n != 0 {
 		t.Errorf("got %d entries in the replay stream, want 0", n)
 	}
@@ -320,10 +321,26 @@ func TestLagMetricsFollowTheGroup(t *testing.T) {
 	}
 	streamtest.RunBus(t, b)
 	streamtest.WaitFor(t, "the lag", func() bool {
-		return streamtest.SumMetric(t, registry, "event_lag_entries") == 50 && streamtest.SumMetric(t, registry, "event_lag_seconds") > 1
+		return streamtest.SumMetric(t, registry, "realtime_bus_lag_entries") == 50 && streamtest.SumMetric(t, registry, "realtime_bus_lag_seconds") > 1
 	})
 	close(goOn)
 	streamtest.WaitFor(t, "no lag", func() bool {
-		return streamtest.SumMetric(t, registry, "event_lag_entries") == 0 && streamtest.SumMetric(t, registry, "event_lag_seconds") == 0
+		return streamtest.SumMetric(t, registry, "realtime_bus_lag_entries") == 0 && streamtest.SumMetric(t, registry, "realtime_bus_lag_seconds") == 0
 	})
+}
+
+func TestMetricsAreDocumented(t *testing.T) {
+	t.Parallel()
+	rdb, keys := openRedis(t)
+	registry := prometheus.NewRegistry()
+	b := newBus(t, rdb, bus.Config{Keys: keys, Group: "g", Registerer: registry})
+	handled := make(chan struct{})
+	mustSubscribe(t, b, "s", func(context.Context, *bus.Event) error {
+		close(handled)
+		return nil
+	})
+	publishEvent(t, b, "e", "user:u")
+	streamtest.RunBus(t, b)
+	<-handled
+	testenv.CheckMetrics(t, registry, "Subscribers of the bus", "Publishers")
 }

@@ -26,11 +26,11 @@ func newGroupMetrics(reg prometheus.Registerer, group string) groupMetrics {
 	}
 
 	return groupMetrics{
-		lagEntries:  newGauge("event_lag_entries", "Stream entries that the group has not handled yet."),
-		lagSeconds:  newGauge("event_lag_seconds", "Age of the oldest entry that the group has not handled yet; 0 if there is none."),
-		deadLetters: newGauge("event_dead_letters", "Dead letters of the group that were not replayed yet."),
-		claimed:     newCounter("event_claimed_total", "Entries claimed from consumers that stopped, or read again after a lost connection."),
-		trimmed:     newCounter("event_trimmed_total", "Entries that the stream trimmed before the group had handled them."),
-		errors:      newCounter("event_redis_errors_total", "Redis calls that failed. They are retried."),
+		lagEntries:  newGauge("realtime_bus_lag_entries", "Stream entries that the group has not handled yet."),
+		lagSeconds:  newGauge("realtime_bus_lag_seconds", "Age of the oldest entry that the group has not handled yet; 0 if there is none."),
+		deadLetters: newGauge("realtime_bus_dead_letters", "Dead letters of the group that were not replayed yet."),
+		claimed:     newCounter("realtime_bus_entries_claimed_total", "Entries claimed from consumers that stopped, or read again after a lost connection."),
+		trimmed:     newCounter("realtime_bus_entries_trimmed_total", "Entries that the stream trimmed before the group had handled them."),
+		errors:      newCounter("realtime_bus_redis_errors_total", "Redis calls that failed. They are retried."),
 	}
 }

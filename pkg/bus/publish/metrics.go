@@ -18,7 +18,7 @@ func newPublisherMetrics(reg prometheus.Registerer) publisherMetrics {
 		published: metrics.PublishedTotal(reg),
 		duplicate: metrics.DuplicateTotal(reg),
 		seconds: metrics.Shared(reg, prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name:    "event_publish_seconds",
+			Name:    "realtime_relay_publish_seconds",
 			Help:    "Duration of one pipeline of script calls.",
 			Buckets: prometheus.ExponentialBuckets(0.0002, 2, 15), // up to the relay's timeout of 3 s
 		})),

@@ -7,7 +7,7 @@
 //     available again. The relay deletes an outbox row only after Redis has acknowledged its
 //     updates.
 //   - Publishing never delays a commit. While Redis is unavailable the outbox grows, which
-//     relay_outbox_backlog and relay_outbox_oldest_age_seconds show.
+//     realtime_relay_outbox_backlog and realtime_relay_outbox_oldest_age_seconds show.
 //   - Relays need no leader. Any number of them may run on one outbox.
 //
 // # The parts

@@ -36,8 +36,8 @@ func TestRelayHealsQuietAccountsAtItsStart(t *testing.T) {
 		reg := prometheus.NewRegistry()
 		startRelay(t, src, rdb, keys, relay.Config{Registerer: reg})
 		waitHealed(t, rdb, keys, src, nil, "user:a", "user:new")
-		if got := streamtest.SumMetric(t, reg, "relay_forked_accounts_total"); got != 3 {
-			t.Errorf("got relay_forked_accounts_total %v, want 3", got)
+		if got := streamtest.SumMetric(t, reg, "realtime_relay_forked_accounts_total"); got != 3 {
+			t.Errorf("got realtime_relay_forked_accounts_total %v, want 3", got)
 		}
 	})
 }
@@ -84,7 +84,7 @@ func TestTwoRelaysHealManyQuietAccounts(t *testing.T) {
 	waitHealed(t, rdb, keys, src, nil, names...)
 	rewound := 0.0
 	for i := range registries {
-		rewound += streamtest.SumMetric(t, registries[i], "relay_forked_accounts_total")
+		rewound += streamtest.SumMetric(t, registries[i], "realtime_relay_forked_accounts_total")
 	}
 	if rewound != accounts {
 		t.Errorf("got %v rewinds, want %v", rewound, accounts)

@@ -149,7 +149,7 @@ func TestRelayHealsAForkedLedger(t *testing.T) {
 				from := c.change(t, src, r, rdb, keys)
 				waitHealed(t, rdb, keys, src, from, "user:a", "user:b", "user:quiet")
 				streamtest.WaitFor(t, "the end of the comparison", func() bool {
-					return r.CheckHistory() == nil && streamtest.SumMetric(t, reg, "relay_history_comparison_running") == 0
+					return r.CheckHistory() == nil && streamtest.SumMetric(t, reg, "realtime_relay_history_comparison_running") == 0
 				})
 				commitSome(t, src, r, 3)
 				waitHealed(t, rdb, keys, src, from, "user:a", "user:b", "user:quiet")

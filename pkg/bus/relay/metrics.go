@@ -59,7 +59,7 @@ func newRelayMetrics(reg prometheus.Registerer) relayMetrics {
 	}
 
 	partitions := f.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "relay_partitions",
+		Name: "realtime_relay_partitions",
 		Help: "Partitions by state: writable, or failing: the last write failed, and the events wait in the outbox.",
 	}, []string{"state"})
 
@@ -67,34 +67,34 @@ func newRelayMetrics(reg prometheus.Registerer) relayMetrics {
 		partitionsWritable: partitions.WithLabelValues("writable"),
 		partitionsFailing:  partitions.WithLabelValues("failing"),
 		published: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "wallet_event_published_total",
+			Name: "realtime_relay_events_published_total",
 			Help: "Ledger events that this process wrote to the streams. An event with two parties counts once.",
 		}, []string{"type"}),
 		errors: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "wallet_event_publish_error_total",
+			Name: "realtime_relay_publish_errors_total",
 			Help: "Errors while publishing ledger events, by reason: redis (a call failed), outbox (the ledger did not answer), " +
 				"partly_published and unwritable (Redis holds data that no publisher wrote; see the log). The relay retries all of them.",
 		}, []string{"reason"}),
-		deferred: newCounter("relay_deferred_total",
+		deferred: newCounter("realtime_relay_deferred_total",
 			"Transactions left to the sweep because the queue was full, or because Redis or the partition was unavailable."),
-		gaps: newCounter("relay_gaps_total",
+		gaps: newCounter("realtime_relay_gaps_total",
 			"Account updates that Redis refused at first because it lacked an earlier update of the account."),
-		republished: newCounter("relay_republished_total",
+		republished: newCounter("realtime_relay_republished_total",
 			"Account updates derived from the ledger and published, because Redis had lost them or because a comparison ran before their first publish."),
-		forks: newCounter("relay_forked_accounts_total",
+		forks: newCounter("realtime_relay_forked_accounts_total",
 			"Accounts of which Redis had events that the ledger does not have, and that were set back to the newest common event: "+
 				"the ledger was restored from a backup, or a failover of its database lost commits."),
-		comparisons: newCounter("relay_history_comparisons_total", "Completed comparisons of all balance hashes with the ledger."),
-		comparing:   newGauge("relay_history_comparison_running", "1 while a comparison of all balance hashes with the ledger is required or running."),
-		sweeps:      newCounter("relay_sweeps_total", "Passes through the outbox."),
-		backlog:     newGauge("relay_outbox_backlog", "Committed transactions in the outbox."),
-		oldest:      newGauge("relay_outbox_oldest_age_seconds", "Age of the oldest row in the outbox; 0 when it is empty."),
+		comparisons: newCounter("realtime_relay_history_comparisons_total", "Completed comparisons of all balance hashes with the ledger."),
+		comparing:   newGauge("realtime_relay_history_comparison_running", "1 while a comparison of all balance hashes with the ledger is required or running."),
+		sweeps:      newCounter("realtime_relay_sweeps_total", "Passes through the outbox."),
+		backlog:     newGauge("realtime_relay_outbox_backlog", "Committed transactions in the outbox."),
+		oldest:      newGauge("realtime_relay_outbox_oldest_age_seconds", "Age of the oldest row in the outbox; 0 when it is empty."),
 		lastSuccess: f.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "relay_loop_last_success_timestamp_seconds",
+			Name: "realtime_relay_loop_last_success_timestamp_seconds",
 			Help: "When each background loop of the relay last succeeded, or had nothing to do, in seconds since 1970.",
 		}, []string{"loop"}),
 		delay: f.NewHistogram(prometheus.HistogramOpts{
-			Name: "relay_publish_delay_seconds",
+			Name: "realtime_relay_publish_delay_seconds",
 			Help: "Time from the commit of a transaction until its events are in the streams.",
 			// The usual delay is milliseconds. After a Redis outage it is minutes to hours.
 			Buckets: append(prometheus.ExponentialBuckets(0.0005, 2, 16), 60, 300, 1800, 7200),

@@ -47,7 +47,7 @@ func TestBrokenStreamDoesNotBlockOtherPartitions(t *testing.T) {
 		}
 		waitForSeqs(t, rdb, keys, good, 1, 100)
 		waitForSeqs(t, rdb, keys, model, 1, 100)
-		streamtest.WaitFor(t, "a backlog of 50", func() bool { return streamtest.SumMetric(t, reg, "relay_outbox_backlog") == 50 })
+		streamtest.WaitFor(t, "a backlog of 50", func() bool { return streamtest.SumMetric(t, reg, "realtime_relay_outbox_backlog") == 50 })
 		rdb.Del(t.Context(), broken)
 		streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
 		waitForSeqs(t, rdb, keys, bad, 1, 50)
@@ -64,13 +64,13 @@ func TestOnlyABrokenStreamIsLeftToTheSweep(t *testing.T) {
 		rdb.Set(t.Context(), keys.Stream(keys.Partition(bad)), "no stream", 0)
 		r, _ := startRelay(t, src, rdb, keys, relay.Config{Registerer: reg})
 		src.commitAndOffer(r, 1, bad)
-		streamtest.WaitFor(t, "the first failure", func() bool { return streamtest.SumMetric(t, reg, "relay_deferred_total") == 1 })
+		streamtest.WaitFor(t, "the first failure", func() bool { return streamtest.SumMetric(t, reg, "realtime_relay_deferred_total") == 1 })
 		for seq := range int64(50) {
 			src.commitAndOffer(r, 1, good)
 			waitForSeqs(t, rdb, keys, good, 1, seq+1)
 		}
-		if got := streamtest.SumMetric(t, reg, "relay_deferred_total"); got != 1 {
-			t.Errorf("got relay_deferred_total %v, want 1", got)
+		if got := streamtest.SumMetric(t, reg, "realtime_relay_deferred_total"); got != 1 {
+			t.Errorf("got realtime_relay_deferred_total %v, want 1", got)
 		}
 	})
 }
@@ -150,8 +150,8 @@ func testOneMasterDown(t *testing.T, stopServer, startServer func(*testenv.Serve
 		err := r.CheckPartitions()
 		return err != nil && err.Error() == want
 	})
-	if got := streamtest.SumMetric(t, reg, "relay_partitions"); got != 64 {
-		t.Errorf("got relay_partitions %v in all states, want 64", got)
+	if got := streamtest.SumMetric(t, reg, "realtime_relay_partitions"); got != 64 {
+		t.Errorf("got realtime_relay_partitions %v in all states, want 64", got)
 	}
 	startServer(servers[1])
 	streamtest.WaitFor(t, "all partitions can be written", func() bool { return r.CheckPartitions() == nil })
@@ -180,7 +180,7 @@ func TestSweepReadsAPartOfTheOutboxWhileAPartitionIsAway(t *testing.T) {
 	src.commitAndOffer(nil, 1, good)
 	startRelay(t, src, rdb, keys, relay.Config{Registerer: reg, Page: 2})
 	waitForSeqs(t, streamtest.Open(t, servers[0].URL()), keys, good, 1, 1)
-	sweeps := streamtest.SumMetric(t, reg, "relay_sweeps_total")
+	sweeps := streamtest.SumMetric(t, reg, "realtime_relay_sweeps_total")
 	reads := src.pendingReads.Load()
 	if perSweep := float64(reads) / sweeps; perSweep > 70 {
 		t.Errorf("got %v reads of the outbox in a sweep, want at most 70", perSweep)

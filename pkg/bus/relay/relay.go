@@ -20,7 +20,7 @@ import (
 // Config is the relay's optional settings.
 type Config struct {
 	// MaxQueue bounds the transactions that wait in memory to be published. The others stay in the
-	// outbox for the sweep (relay_deferred_total). Defaults to 65,536.
+	// outbox for the sweep (realtime_relay_deferred_total). Defaults to 65,536.
 	MaxQueue int
 	// MaxQueueBytes bounds the payloads of these transactions in the same way. Defaults to 128 MiB.
 	MaxQueueBytes int

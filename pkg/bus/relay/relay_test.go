@@ -92,13 +92,13 @@ func TestRelayPublishesOffersAndEmptiesTheOutbox(t *testing.T) {
 			waitForSeqs(t, rdb, keys, a, 1, src.lastSeq(a))
 		}
 		// After a reply that came too late, the events count as duplicates.
-		published := streamtest.SumMetric(t, reg, "wallet_event_published_total")
-		failures := streamtest.SumMetric(t, reg, "wallet_event_publish_error_total")
+		published := streamtest.SumMetric(t, reg, "realtime_relay_events_published_total")
+		failures := streamtest.SumMetric(t, reg, "realtime_relay_publish_errors_total")
 		if published > 1998 {
-			t.Errorf("got wallet_event_published_total %v, want 1998", published)
+			t.Errorf("got realtime_relay_events_published_total %v, want 1998", published)
 		}
 		if published < 1998 && failures == 0 {
-			t.Errorf("got wallet_event_published_total %v without failures, want 1998", published)
+			t.Errorf("got realtime_relay_events_published_total %v without failures, want 1998", published)
 		}
 	})
 }
@@ -140,8 +140,8 @@ func TestQueueIsBoundedInBytes(t *testing.T) {
 		for range 3 {
 			src.commitAndOffer(r, 1, "user:a")
 		}
-		if got := streamtest.SumMetric(t, reg, "relay_deferred_total"); got != 2 {
-			t.Errorf("got relay_deferred_total %v after 3 offers, want 2", got)
+		if got := streamtest.SumMetric(t, reg, "realtime_relay_deferred_total"); got != 2 {
+			t.Errorf("got realtime_relay_deferred_total %v after 3 offers, want 2", got)
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		var running errgroup.Group
@@ -150,9 +150,9 @@ func TestQueueIsBoundedInBytes(t *testing.T) {
 		defer stop()
 		streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
 		streamtest.WaitFor(t, "room in the queue", func() bool {
-			before := streamtest.SumMetric(t, reg, "relay_deferred_total")
+			before := streamtest.SumMetric(t, reg, "realtime_relay_deferred_total")
 			src.commitAndOffer(r, 1, "user:a")
-			return streamtest.SumMetric(t, reg, "relay_deferred_total") == before
+			return streamtest.SumMetric(t, reg, "realtime_relay_deferred_total") == before
 		})
 	})
 }
@@ -274,8 +274,8 @@ func TestRelayRepublishesUpdatesLostInAFailover(t *testing.T) {
 		streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
 		waitForSeqs(t, rdb, keys, "user:a", 1, 401)
 		waitForSeqs(t, rdb, keys, "user:b", 1, 10)
-		if got := streamtest.SumMetric(t, reg, "relay_republished_total"); got < 151 {
-			t.Errorf("got relay_republished_total %v, want at least 151", got)
+		if got := streamtest.SumMetric(t, reg, "realtime_relay_republished_total"); got < 151 {
+			t.Errorf("got realtime_relay_republished_total %v, want at least 151", got)
 		}
 	})
 }
@@ -344,7 +344,7 @@ func TestBadAccountDoesNotBlockOtherAccounts(t *testing.T) {
 		}
 		waitForSeqs(t, rdb, keys, "user:a", 1, 50)
 		waitForSeqs(t, rdb, keys, "model:m", 1, 100)
-		streamtest.WaitFor(t, "a backlog of 50", func() bool { return streamtest.SumMetric(t, reg, "relay_outbox_backlog") == 50 })
+		streamtest.WaitFor(t, "a backlog of 50", func() bool { return streamtest.SumMetric(t, reg, "realtime_relay_outbox_backlog") == 50 })
 		rdb.Del(t.Context(), keys.BalanceHash("user:bad"))
 		streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
 		waitForSeqs(t, rdb, keys, "user:bad", 1, 50)
@@ -369,8 +369,8 @@ func TestOfferDoesNotWaitForAHangingRedis(t *testing.T) {
 	if duration := time.Since(start); duration > time.Minute {
 		t.Errorf("got %v for 1000 offers, want at most a minute", duration)
 	}
-	streamtest.WaitFor(t, "the backlog gauge", func() bool { return streamtest.SumMetric(t, reg, "relay_outbox_backlog") == 1000 })
-	streamtest.WaitFor(t, "the age gauge", func() bool { return streamtest.SumMetric(t, reg, "relay_outbox_oldest_age_seconds") > 0.05 })
+	streamtest.WaitFor(t, "the backlog gauge", func() bool { return streamtest.SumMetric(t, reg, "realtime_relay_outbox_backlog") == 1000 })
+	streamtest.WaitFor(t, "the age gauge", func() bool { return streamtest.SumMetric(t, reg, "realtime_relay_outbox_oldest_age_seconds") > 0.05 })
 	server.Continue()
 	streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
 	waitForSeqs(t, direct, keys, "user:a", 1, 1001)
@@ -392,8 +392,8 @@ func TestRepeatedRowIsNotAFork(t *testing.T) {
 		r.Offer(rows[:5])
 		streamtest.WaitFor(t, "a check in the ledger", func() bool { return src.positionReads("user:a") > reads })
 		waitForWatermarks(t, rdb, keys, time.Now()) // the pass is over
-		if got := streamtest.SumMetric(t, reg, "relay_forked_accounts_total"); got != 0 {
-			t.Errorf("got relay_forked_accounts_total %v, want 0", got)
+		if got := streamtest.SumMetric(t, reg, "realtime_relay_forked_accounts_total"); got != 0 {
+			t.Errorf("got realtime_relay_forked_accounts_total %v, want 0", got)
 		}
 	})
 }

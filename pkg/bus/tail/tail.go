@@ -111,7 +111,7 @@ func New(rdb redis.UniversalClient, cfg Config) *Tail {
 // No entry is lost between the refill and the first live read. After an error, and after Redis
 // restarted or failed over, entries may be delivered again: drop deliveries whose seq is not
 // greater than the last one of the account. A hole in seq means that Redis lost or trimmed entries.
-// Entries that are not valid deliveries are skipped, logged and counted (stream_malformed_total).
+// Entries that are not valid deliveries are skipped, logged and counted (realtime_stream_malformed_total).
 //
 // On a single server one read covers all partitions. On a Redis Cluster a read cannot span slots,
 // so each partition has its own reader.

@@ -101,8 +101,8 @@ func TestTailSkipsInvalidEntries(t *testing.T) {
 		}
 		streamtest.MustPublish(t, publish.New(rdb, publish.Config{Keys: keys}), streamtest.NewPublication("user:a", 1, 2))
 		f.WaitLive(t, "user:a", 1, 2)
-		if got := streamtest.SumMetric(t, reg, "stream_malformed_total"); got != 9 {
-			t.Errorf("got stream_malformed_total %v, want 9", got)
+		if got := streamtest.SumMetric(t, reg, "realtime_stream_malformed_total"); got != 9 {
+			t.Errorf("got realtime_stream_malformed_total %v, want 9", got)
 		}
 	})
 }
@@ -131,7 +131,7 @@ func TestTailContinuesAfterRestartsAndCuts(t *testing.T) {
 
 	server.Kill()
 	server.Start() // empty
-	streamtest.WaitFor(t, "the reset", func() bool { return streamtest.SumMetric(t, reg, "stream_resets_total") > 0 })
+	streamtest.WaitFor(t, "the reset", func() bool { return streamtest.SumMetric(t, reg, "realtime_stream_resets_total") > 0 })
 	streamtest.MustPublish(t, p, publish.Publication{Update: streamtest.NewUpdate("user:a", 11, 2), AsStartingPoint: true})
 	f.WaitLive(t, "user:a", 1, 12)
 }
@@ -225,8 +225,8 @@ func TestTailFollowsAStreamThatWentBack(t *testing.T) {
 		if others.Load() == 0 {
 			t.Error("got no call of Lost with other, want one before the entries of the other stream")
 		}
-		if streamtest.SumMetric(t, reg, "stream_resets_total") == 0 {
-			t.Error("got stream_resets_total 0, want at least 1")
+		if streamtest.SumMetric(t, reg, "realtime_stream_resets_total") == 0 {
+			t.Error("got realtime_stream_resets_total 0, want at least 1")
 		}
 	})
 }
@@ -363,7 +363,7 @@ func TestTailReportsTrimmedEntries(t *testing.T) {
 				goOn := sync.OnceFunc(f.Mu.Unlock)
 				t.Cleanup(goOn)
 				streamtest.MustPublish(t, p, streamtest.NewPublication("user:a", 2, 1))
-				streamtest.WaitFor(t, "the second event", func() bool { return streamtest.SumMetric(t, reg, "stream_entries_total") == 2 })
+				streamtest.WaitFor(t, "the second event", func() bool { return streamtest.SumMetric(t, reg, "realtime_stream_entries_total") == 2 })
 				streamtest.MustPublish(t, p, streamtest.NewPublication("user:quiet", 1, 1), streamtest.NewPublication("user:a", 3, 1))
 				if err := rdb.XTrimMaxLen(t.Context(), keys.Stream(0), 1).Err(); err != nil {
 					t.Fatal(err)
@@ -376,8 +376,8 @@ func TestTailReportsTrimmedEntries(t *testing.T) {
 				goOn()
 				f.WaitLive(t, "user:a", 1, 3)
 				streamtest.WaitFor(t, "the call of Lost", func() bool { return lost.Load() == 1 })
-				if got := streamtest.SumMetric(t, reg, "stream_trimmed_total"); got != 1 {
-					t.Errorf("got stream_trimmed_total %v, want 1", got)
+				if got := streamtest.SumMetric(t, reg, "realtime_stream_trimmed_total"); got != 1 {
+					t.Errorf("got realtime_stream_trimmed_total %v, want 1", got)
 				}
 			})
 		}

@@ -40,34 +40,34 @@ func NewBus(reg prometheus.Registerer, group string) *Bus {
 	return &Bus{
 		Published:     PublishedTotal(reg),
 		Duplicate:     DuplicateTotal(reg),
-		NoSubscribers: Counter(reg, "event_no_subscribers_total", "Events that no subscription wanted.", "type"),
-		success:       Counter(reg, "event_handler_success_total", "Handler calls that succeeded.", handlerLabels...),
-		failure:       Counter(reg, "event_handler_error_total", "Handler calls that failed or panicked.", handlerLabels...),
-		Dead:          Counter(reg, "event_dead_letters_total", "Events that became dead letters.", handlerLabels...),
+		NoSubscribers: Counter(reg, "realtime_bus_events_unwanted_total", "Events that no subscription wanted.", "type"),
+		success:       Counter(reg, "realtime_bus_handler_successes_total", "Handler calls that succeeded.", handlerLabels...),
+		failure:       Counter(reg, "realtime_bus_handler_errors_total", "Handler calls that failed or panicked.", handlerLabels...),
+		Dead:          Counter(reg, "realtime_bus_events_dead_total", "Events that became dead letters.", handlerLabels...),
 		seconds: Shared(reg, prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "event_handler_seconds",
+			Name:    "realtime_bus_handler_seconds",
 			Help:    "Duration of handler calls.",
 			Buckets: []float64{0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50},
 		}, handlerLabels)),
 		attempts: Shared(reg, prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "event_handler_attempts",
+			Name:    "realtime_bus_handler_attempts",
 			Help:    "Handler calls for one event until it succeeded or became a dead letter.",
 			Buckets: []float64{1, 2, 3, 5, 10, 20},
 		}, []string{"subscriber"})),
-		running:  Gauge(reg, "event_handler_running", "Handlers that are running now.", "subscriber"),
-		paused:   Gauge(reg, "event_subscriber_paused", "1 if the subscription is paused because its handler keeps failing.", "subscriber"),
-		InFlight: Gauge(reg, "event_in_flight", "Events that were read and are not handled yet.", "group").WithLabelValues(group),
+		running:  Gauge(reg, "realtime_bus_handler_running", "Handlers that are running now.", "subscriber"),
+		paused:   Gauge(reg, "realtime_bus_subscriber_paused", "1 if the subscription is paused because its handler keeps failing.", "subscriber"),
+		InFlight: Gauge(reg, "realtime_bus_events_in_flight", "Events that were read and are not handled yet.", "group").WithLabelValues(group),
 	}
 }
 
 // PublishedTotal returns the counter of published events, by type.
 func PublishedTotal(reg prometheus.Registerer) *prometheus.CounterVec {
-	return Counter(reg, "event_published_total", "Events written to the streams. An event with two parties counts once.", "type")
+	return Counter(reg, "realtime_bus_events_published_total", "Events written to the streams. An event with two parties counts once.", "type")
 }
 
 // DuplicateTotal returns the counter of events that had been published before, by type.
 func DuplicateTotal(reg prometheus.Registerer) *prometheus.CounterVec {
-	return Counter(reg, "event_duplicate_detected_total", "Events that were not written because they had been published before.", "type")
+	return Counter(reg, "realtime_bus_duplicates_total", "Events that were not written because they had been published before.", "type")
 }
 
 // Counter registers a counter, or returns the one that is registered under its name.

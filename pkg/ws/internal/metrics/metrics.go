@@ -33,7 +33,7 @@ type Metrics struct {
 	latency  prometheus.Histogram
 }
 
-// The limits in gateway_limits_total.
+// The limits in realtime_gateway_limits_total.
 const (
 	LimitAcceptRate         = "accept_rate"
 	LimitConnections        = "connections"
@@ -52,7 +52,7 @@ const (
 	LimitReplay             = "replay"
 )
 
-// The reasons in gateway_drops_total.
+// The reasons in realtime_gateway_drops_total.
 const (
 	dropDuplicate = "duplicate"
 	dropSlow      = "slow_consumer"
@@ -86,21 +86,21 @@ const (
 func New(r prometheus.Registerer, traced bool) *Metrics {
 	m := &Metrics{
 		traced:         traced,
-		Connections:    newGauge("gateway_connections", helpConnections),
-		Subscriptions:  newGauge("gateway_subscriptions", helpSubscriptions),
-		Deliveries:     newCounter("gateway_deliveries_total", helpDeliveries),
-		drops:          newCounterVec("gateway_drops_total", helpDrops, "reason"),
-		Gaps:           newCounter("gateway_gaps_total", helpGaps),
-		Repaired:       newCounter("gateway_gaps_healed_total", helpRepaired),
-		Resyncs:        newCounter("gateway_resyncs_total", helpResyncs),
-		HistoryChanges: newCounter("gateway_history_changes_total", helpHistoryChanges),
-		closes:         newCounterVec("gateway_closes_total", helpCloses, "code"),
-		refusals:       newCounterVec("gateway_refusals_total", helpRefusals, "status"),
-		limits:         newCounterVec("gateway_limits_total", helpLimits, "limit"),
-		AuthFailures:   newCounter("gateway_auth_failures_total", helpAuthFailures),
-		HandedOver:     newCounter("gateway_writes_handed_over_total", helpHandedOver),
+		Connections:    newGauge("realtime_gateway_connections", helpConnections),
+		Subscriptions:  newGauge("realtime_gateway_subscriptions", helpSubscriptions),
+		Deliveries:     newCounter("realtime_gateway_deliveries_total", helpDeliveries),
+		drops:          newCounterVec("realtime_gateway_drops_total", helpDrops, "reason"),
+		Gaps:           newCounter("realtime_gateway_gaps_total", helpGaps),
+		Repaired:       newCounter("realtime_gateway_gaps_healed_total", helpRepaired),
+		Resyncs:        newCounter("realtime_gateway_resyncs_total", helpResyncs),
+		HistoryChanges: newCounter("realtime_gateway_history_changes_total", helpHistoryChanges),
+		closes:         newCounterVec("realtime_gateway_closes_total", helpCloses, "code"),
+		refusals:       newCounterVec("realtime_gateway_refusals_total", helpRefusals, "status"),
+		limits:         newCounterVec("realtime_gateway_limits_total", helpLimits, "limit"),
+		AuthFailures:   newCounter("realtime_gateway_auth_failures_total", helpAuthFailures),
+		HandedOver:     newCounter("realtime_gateway_writes_handed_over_total", helpHandedOver),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "gateway_stream_to_socket_seconds",
+			Name: "realtime_gateway_stream_to_socket_seconds",
 			Help: helpLatency,
 			Buckets: []float64{
 				.0005, .001, .002, .003, .005, .0075, .01, .015, .025, .05, .1, .25, .5, 1, 2.5, 5, 10,
