@@ -3,6 +3,7 @@ package client
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -44,7 +45,7 @@ func TestUnusedConnectionIsClosed(t *testing.T) {
 		}
 		start := time.Now() // of the bubble's clock
 		_, err = reader.ReadByte()
-		if err != io.EOF {
+		if !errors.Is(err, io.EOF) {
 			t.Errorf("got %v, want the end of the connection", err)
 		}
 		if unused := time.Since(start); unused > 4*time.Second {
