@@ -86,7 +86,7 @@ vet() { # MODULE-DIRECTORY
 
 golangci() { # MODULE-DIRECTORY
   cd "$root/$1"
-  nice -n 5 "$root/scripts/golangci-lint" run --config "$root/.golangci.yml" ./...
+  nice -n 5 "$root/scripts/golangci-lint" run --timeout 40m --config "$root/.golangci.yml" ./...
 }
 
 # Prints the commits that are not on the default branch. If that branch is unknown, prints the newest

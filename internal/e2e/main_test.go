@@ -10,9 +10,9 @@ import (
 	"github.com/redroomrewards/realtime/internal/testenv"
 )
 
-// parallelTests is the default of -test.parallel. Most of the time the tests wait for a recovery.
-// One of them takes 50 s in any case, so all of them start together.
-const parallelTests = "16"
+// parallelTests is the default of -test.parallel. Most of the time the tests wait for a recovery. But
+// each has several programs, and more tests at a time would make all of them slow.
+const parallelTests = "8"
 
 // programs is the directory of the built programs.
 var programs string

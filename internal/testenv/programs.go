@@ -19,7 +19,7 @@ func BuildPrograms() (dir string, err error) {
 
 	const module = "github.com/redroomrewards/realtime"
 	args := []string{"build", "-o", dir + string(filepath.Separator)}
-	args = append(args, testFlags()...)
+	args = append(args, BuildFlags()...)
 	args = append(args, module+"/cmd/core", module+"/cmd/gateway")
 	output, err := exec.Command("go", args...).CombinedOutput()
 	if err != nil {
@@ -30,9 +30,9 @@ func BuildPrograms() (dir string, err error) {
 	return dir, nil
 }
 
-// testFlags returns the flags with which go test compiled the tests, as far as they concern the
-// race detector.
-func testFlags() []string {
+// BuildFlags returns the flags with which go test compiled the tests, as far as they concern the race
+// detector. A program that is built with the same flags needs no second compilation of its packages.
+func BuildFlags() []string {
 	info, found := debug.ReadBuildInfo()
 	if !found {
 		return nil

@@ -35,7 +35,8 @@ func buildOutside(t *testing.T) string {
 	writeModFile(t, root, dir)
 
 	program := filepath.Join(dir, "outside")
-	build := exec.CommandContext(t.Context(), "go", "build", "-mod=mod", "-o", program, ".")
+	args := append([]string{"build", "-mod=mod", "-o", program}, testenv.BuildFlags()...)
+	build := exec.CommandContext(t.Context(), "go", append(args, ".")...)
 	build.Dir = dir
 	build.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=", "GOPROXY=off")
 	out, err := build.CombinedOutput()
