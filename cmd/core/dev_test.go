@@ -298,7 +298,7 @@ func TestDevTraffic(t *testing.T) {
 	}
 	p.stop()
 	stderr := p.err.String()
-	if strings.Contains(stderr, "ERR") || strings.Contains(stderr, "core:") {
+	if findError(stderr) != "" || strings.Contains(stderr, "core:") {
 		t.Errorf("stderr: got errors: %s", stderr)
 	}
 }

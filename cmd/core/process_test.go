@@ -143,3 +143,14 @@ func (p *process) request(method, url string, header http.Header, body string) (
 	}
 	return resp.StatusCode, answer
 }
+
+// findError returns a line of a log that reports an error, or an empty text. It ignores outages that
+// the program waits out: on a busy machine Redis may answer too late.
+func findError(log string) string {
+	for line := range strings.Lines(log) {
+		if strings.Contains(line, `"ERROR"`) && !strings.Contains(line, "retrying") {
+			return line
+		}
+	}
+	return ""
+}
