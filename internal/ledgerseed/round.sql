@@ -23,6 +23,9 @@ SELECT e.* FROM round, LATERAL (VALUES
     (account, {seq}::bigint, id, 0, '{state}', {amount}::bigint, {before}::bigint, {before} + {amount}, hash, pg_temp.at(ms)),
     ({entry}, second, pg_temp.at(ms))) AS e(account, seq, id, place, state, amount, before, after, hash, at) ORDER BY i, place;
 
+INSERT INTO journal (transactions)
+SELECT array_agg(id ORDER BY i) FROM round GROUP BY i / 500 ORDER BY i / 500;
+
 -- Keys are kept for a day.
 INSERT INTO idempotency_keys (operation, key, request_hash, transaction_id, created_at)
 SELECT '{operation}', 'history-' || i, substr(hash, 1, 16), id, pg_temp.at(ms) FROM round WHERE ms > {to} - 86400000;

@@ -3,6 +3,7 @@ package wallet
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // The errors that the ledger returns. An error with data has its own type. errors.Is reports that it
@@ -31,6 +32,10 @@ var (
 
 	// ErrTooLarge means that the metadata has more than MaxMetadata bytes.
 	ErrTooLarge = errors.New("request too large")
+
+	// ErrHistoryChanged means that the ledger went back to an earlier time: it does not have the
+	// transaction of the cursor any more. It is a *HistoryChangedError.
+	ErrHistoryChanged = errors.New("history changed")
 
 	// ErrOverloaded means that the queue is full. The operation was not done.
 	ErrOverloaded = errors.New("overloaded")
@@ -108,3 +113,19 @@ func (e *AmountMismatchError) Error() string {
 
 // Is reports whether target is ErrAmountMismatch.
 func (e *AmountMismatchError) Is(target error) bool { return target == ErrAmountMismatch }
+
+// HistoryChangedError has the cursor from which a reader of all events must go on after the ledger
+// went back. It matches ErrHistoryChanged.
+type HistoryChangedError struct {
+	// Next is before all events that the reader does not have. It may be before some that it has.
+	Next string
+	// Since is the time from which on the events that the reader has may never have happened.
+	Since time.Time
+}
+
+func (e *HistoryChangedError) Error() string {
+	return fmt.Sprintf("%v: the ledger does not have the cursor's transaction of %s", ErrHistoryChanged, e.Since.Format(time.RFC3339Nano))
+}
+
+// Is reports whether target is ErrHistoryChanged.
+func (e *HistoryChangedError) Is(target error) bool { return target == ErrHistoryChanged }

@@ -68,6 +68,11 @@ type store interface {
 	// listPositions returns the newest position of each account that exists, in no order.
 	listPositions(ctx context.Context, accounts []string) ([]bus.Position, error)
 
+	// settleJournal reports whether no row can be added to the journal any more at a position that is
+	// less than the given one. A row must have been read at this position in the given generation. It
+	// waits for a short time for running transactions.
+	settleJournal(ctx context.Context, generation uint64, position int64) (bool, error)
+
 	// listDueEscrows returns escrows that have expired by now, in the order of expiry. It starts
 	// with the escrow that follows after.
 	listDueEscrows(ctx context.Context, now time.Time, after dueEscrow, limit int) ([]dueEscrow, error)

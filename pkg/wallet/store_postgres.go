@@ -31,6 +31,7 @@ type postgresStore struct {
 	server        pgconn.Server
 	proofs        *proofs
 	emptyCommits  emptyCommits
+	gaps          journalGaps
 }
 
 // connectionSettings are the settings of every connection. The URL may override them.
@@ -89,6 +90,7 @@ func openPostgres(ctx context.Context, databaseURL string, cfg Config) (*postgre
 	}
 
 	s := &postgresStore{}
+	s.gaps.listWriters = s.listJournalWriters
 	writes := s.newConnector(target, nil)
 	writes.Role = pgconn.Writable
 	reads := s.newConnector(target, readSettings)

@@ -38,6 +38,8 @@ func listPlannedStatements() []plannedStatement {
 		{name: "lock escrows", sql: selectEscrowsSQL + forUpdate, prepared: true},
 		{name: "lock wallets", sql: selectWalletsSQL + forUpdate, prepared: true},
 		{name: "outbox", sql: outboxBatchesSQL},
+		{name: "journal", sql: journalSQL},
+		{name: "first in row", sql: firstInRowSQL},
 		{name: "transactions by id", sql: transactionsByIDSQL},
 		{name: "transactions after", sql: transactionsAfterSQL},
 		{name: "entries", sql: entriesSQL},

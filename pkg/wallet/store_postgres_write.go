@@ -119,6 +119,7 @@ func buildWriteStatement(shape writeShape) writeStatement {
 	}
 
 	b.insertKeys()
+	b.insertJournalRow()
 	b.insertOutboxRow()
 	return b.buildStatement()
 }
@@ -158,6 +159,13 @@ func (b *statementBuilder) insertKeys() {
 	rows := b.unnestColumns(transactionRows, "operation", "key", "request_hash", "id", "created_at")
 	b.addPart("added_keys", `INSERT INTO idempotency_keys (operation, key, request_hash, transaction_id, created_at)
 	SELECT * FROM `+rows+` AS added ORDER BY operation, key`)
+}
+
+// insertJournalRow adds the batch to the journal. Its position is taken after the statement has locked
+// the journal (see journalGaps).
+func (b *statementBuilder) insertJournalRow() {
+	ids := b.arrayPlaceholder(transactionRows, "id")
+	b.addPart("added_journal", `INSERT INTO journal (transactions) VALUES (`+ids+`)`)
 }
 
 // insertOutboxRow adds the batch's outbox row, which has the ids of all its transactions.

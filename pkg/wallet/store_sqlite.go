@@ -33,6 +33,7 @@ type sqliteStore struct {
 	updateEscrow      *sqlx.Stmt
 	insertExpiry      *sqlx.Stmt
 	deleteExpiry      *sqlx.Stmt
+	insertJournal     *sqlx.Stmt
 	insertOutbox      *sqlx.Stmt
 	deleteOutbox      *sqlx.Stmt
 }
@@ -135,6 +136,7 @@ func (s *sqliteStore) prepareStatements(ctx context.Context) error {
 			WHERE id = $1 AND status = 'held'`},
 		{&s.insertExpiry, insertSQL("escrow_expiries", "expires_at", "escrow_id")},
 		{&s.deleteExpiry, `DELETE FROM escrow_expiries WHERE expires_at = $1 AND escrow_id = $2`},
+		{&s.insertJournal, insertSQL("journal", "transaction_id")},
 		{&s.insertOutbox, insertSQL("outbox", "transaction_id")},
 		{&s.deleteOutbox, `DELETE FROM outbox WHERE id = $1`},
 	}
@@ -167,6 +169,9 @@ func (s *sqliteStore) optimisticWrites() bool { return false }
 
 // generation returns 1, because the process keeps the file open.
 func (s *sqliteStore) generation() uint64 { return 1 }
+
+// settleJournal returns true, because SQLite has one writer.
+func (s *sqliteStore) settleJournal(context.Context, uint64, int64) (bool, error) { return true, nil }
 
 // probeSize is more than what usual batches add to the file.
 const probeSize = 64 << 10

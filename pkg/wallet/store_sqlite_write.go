@@ -22,6 +22,7 @@ func (t *sqliteTx) writeBatch(ctx context.Context, m *mutations) ([]int64, error
 		tx := &m.transactions[i]
 		w.writeTransaction(tx)
 		w.writeKey(m.keys[i], m.hashes[i][:], tx)
+		w.execStatement(w.store.insertJournal, tx.ID)
 		outboxIDs = append(outboxIDs, w.writeOutbox(tx))
 	}
 
