@@ -28,6 +28,7 @@ type Ledger interface {
 	BalanceAt(ctx context.Context, a wallet.Account, t time.Time) (wallet.Balance, error)
 	Entries(ctx context.Context, a wallet.Account, f wallet.EntryFilter, p wallet.Page) ([]wallet.Entry, string, error)
 	Events(ctx context.Context, a wallet.Account, after int64, limit int) ([]wallet.AccountEvent, int64, error)
+	AllEvents(ctx context.Context, q wallet.EventQuery) (wallet.EventPage, error)
 	Escrow(ctx context.Context, id uuid.UUID) (wallet.Escrow, error)
 	Escrows(ctx context.Context, user wallet.Account, status wallet.EscrowStatus, p wallet.Page) ([]wallet.Escrow, string, error)
 	Transaction(ctx context.Context, id uuid.UUID) (wallet.Transaction, error)

@@ -39,6 +39,7 @@ var errorTable = []struct {
 	{wallet.ErrEscrowNotFound, http.StatusNotFound, "escrow_not_found", "Escrow not found", 0},
 	{wallet.ErrTransactionNotFound, http.StatusNotFound, "transaction_not_found", "Transaction not found", 0},
 	{wallet.ErrEscrowProcessed, http.StatusConflict, "escrow_already_processed", "Escrow already processed", 0},
+	{wallet.ErrHistoryChanged, http.StatusConflict, "history_changed", "History changed", 0},
 	{wallet.ErrKeyReused, http.StatusUnprocessableEntity, "idempotency_key_reused", "Idempotency key reused", 0},
 	{wallet.ErrAmountMismatch, http.StatusUnprocessableEntity, "amount_mismatch", "Amount mismatch", 0},
 	{wallet.ErrTooLarge, http.StatusRequestEntityTooLarge, "request_too_large", "Request too large", 0},
@@ -107,6 +108,7 @@ func addMembers(d *problem.Details, err error) {
 		funds     *wallet.InsufficientFundsError
 		processed *wallet.EscrowProcessedError
 		mismatch  *wallet.AmountMismatchError
+		changed   *wallet.HistoryChangedError
 	)
 
 	switch {
@@ -134,6 +136,15 @@ func addMembers(d *problem.Details, err error) {
 	case errors.As(err, &processed):
 		d.Detail = fmt.Sprintf("the escrow must be held; it is %s", processed.Status)
 		d.Extra = map[string]any{"escrowStatus": processed.Status}
+	case errors.As(err, &changed):
+		since := formatTime(changed.Since)
+		d.Detail = "the ledger went back to an earlier time and does not have the event of the cursor; " +
+			"of the events that you have, those from about " + since + " on may never have happened; " +
+			"continue with the cursor in next, and compare the chain of each event with the one that you have"
+		d.Extra = map[string]any{
+			"next":  changed.Next,
+			"since": since,
+		}
 	case errors.As(err, &mismatch):
 		d.Detail = fmt.Sprintf("the amount must equal the escrow's amount; the escrow holds %d points, %d were requested",
 			mismatch.EscrowAmount, mismatch.Requested)

@@ -33,6 +33,7 @@ func newDocument() *openapi.Document {
 			auth.ScopeHold:   "hold points of any user",
 			auth.ScopeSettle: "settle and refund any escrow",
 			auth.ScopeRead:   "read all accounts; a token without it reads its own accounts",
+			auth.ScopeEvents: "read the events of all accounts",
 		},
 	})
 }
@@ -41,6 +42,8 @@ func newDocument() *openapi.Document {
 const (
 	ownAccount = "the scope " + auth.ScopeRead + ", or a token for the account."
 	readScope  = "the scope " + auth.ScopeRead + "."
+
+	eventsScope = "the scope " + auth.ScopeEvents + "."
 )
 
 // scopeNote is the part of a description that all scopes for writing share.
@@ -81,9 +84,10 @@ type queryDoc struct {
 	path        string
 	summary     string
 	description string
-	readers     string // ownAccount or readScope
-	answer      any    // a value of the answer's type
-	notFound    string // the code of the status 404
+	readers     string   // ownAccount, readScope or eventsScope
+	answer      any      // a value of the answer's type
+	notFound    string   // the code of the status 404; empty: there is none
+	refusals    refusals // in addition to those of all queries
 	params      []param
 	headers     map[string]param // headers of all answers in addition to X-Request-Id
 }
@@ -129,14 +133,19 @@ func (d describer) describeQuery(doc queryDoc) huma.Operation {
 		Security:    openapi.RequireToken(),
 		Parameters:  append(doc.params, requestIDParam),
 	}
-	if doc.readers == readScope {
+	switch doc.readers {
+	case readScope:
 		op.Security = openapi.RequireScopes(auth.ScopeRead)
+	case eventsScope:
+		op.Security = openapi.RequireScopes(auth.ScopeEvents)
 	}
 
-	op.Responses = d.describeRefusals(refusals{
-		http.StatusForbidden: {"forbidden"},
-		http.StatusNotFound:  {doc.notFound},
-	}, doc.headers)
+	refusals := refusals{http.StatusForbidden: {"forbidden"}}
+	if doc.notFound != "" {
+		refusals[http.StatusNotFound] = []string{doc.notFound}
+	}
+	maps.Copy(refusals, doc.refusals)
+	op.Responses = d.describeRefusals(refusals, doc.headers)
 	headers := map[string]param{"X-Request-Id": requestIDHeader()}
 	maps.Copy(headers, doc.headers)
 	op.Responses[strconv.Itoa(http.StatusOK)] = d.JSONAnswer("The result.", doc.answer, headers)

@@ -65,8 +65,8 @@ func TestDocumentHasAllPaths(t *testing.T) {
 	if doc.OpenAPI != "3.1.0" {
 		t.Errorf("got OpenAPI %s, want 3.1.0", doc.OpenAPI)
 	}
-	if len(doc.Paths) != 15 {
-		t.Errorf("got %d paths, want 15", len(doc.Paths))
+	if len(doc.Paths) != 16 {
+		t.Errorf("got %d paths, want 16", len(doc.Paths))
 	}
 }
 

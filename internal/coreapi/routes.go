@@ -15,6 +15,7 @@ func (a *API) addRoutes() {
 	a.addRoute(d.describeQuery(balanceDoc), getBalance)
 	a.addRoute(d.describeQuery(entriesDoc), listEntries)
 	a.addRoute(d.describeQuery(eventsDoc), listEvents)
+	a.addRoute(d.describeQuery(allEventsDoc), listAllEvents)
 	a.addRoute(d.describeQuery(escrowsDoc), listEscrows)
 	a.addRoute(d.describeQuery(escrowDoc), getEscrow)
 	a.addRoute(d.describeQuery(transactionDoc), getTransaction)

@@ -67,6 +67,11 @@ var problemKinds = []problemKind{
 		members: map[string]*huma.Schema{
 			"escrowStatus": Choice("settled", "refunded", "partially_settled"),
 		}},
+	{code: "history_changed", statuses: []int{409}, description: "The ledger went back to an earlier time.",
+		members: map[string]*huma.Schema{
+			"next":  Text(""),
+			"since": Formatted("date-time"),
+		}},
 	{code: "reconcile_running", statuses: []int{409}, description: "Another reconciliation is running."},
 	{code: "request_too_large", statuses: []int{413}, description: "The body or its metadata is too large."},
 	{code: "idempotency_key_reused", statuses: []int{422}, description: "The key was used for another request."},

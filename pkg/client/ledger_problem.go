@@ -22,6 +22,7 @@ const (
 	ErrEscrowNotFound         = ErrorCode("escrow_not_found")         //
 	ErrTransactionNotFound    = ErrorCode("transaction_not_found")    //
 	ErrEscrowAlreadyProcessed = ErrorCode("escrow_already_processed") // Problem has the status
+	ErrHistoryChanged         = ErrorCode("history_changed")          // the ledger went back; Problem.Next continues
 	ErrIdempotencyKeyReused   = ErrorCode("idempotency_key_reused")   // another request had the key
 	ErrAmountMismatch         = ErrorCode("amount_mismatch")          // Problem has the escrow's amount
 	ErrRequestTooLarge        = ErrorCode("request_too_large")        // a body over 1 MiB, or metadata over 8 KiB
@@ -55,6 +56,10 @@ type Problem struct {
 	EscrowAmount int64 `json:"escrowAmount,omitempty"`
 	// EscrowStatus is a member of ErrEscrowAlreadyProcessed.
 	EscrowStatus string `json:"escrowStatus,omitempty"`
+	// Next and Since are members of ErrHistoryChanged: the cursor from which to continue, and the time
+	// from which on the events that were read may never have happened.
+	Next  string    `json:"next,omitempty"`
+	Since time.Time `json:"since,omitzero"`
 	// RetryAfterSeconds is a member of the problems ErrOverloaded and ErrUnavailable in a batch. A
 	// single call has it from the Retry-After header.
 	RetryAfterSeconds int `json:"retryAfterSeconds,omitempty"`
