@@ -6,13 +6,16 @@ import (
 	"os/exec"
 	"runtime"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // Process is a program that runs for one test. It is killed when the test ends, and when the test
 // process dies. Its methods may be called from several goroutines.
 type Process struct {
 	process *os.Process
+	stops   bool          // ends its child processes when it gets SIGTERM
 	exited  chan struct{} // closed when the process has ended
 	state   *os.ProcessState
 	output  *outputBuffer
@@ -31,6 +34,20 @@ func StartProcess(t testing.TB, dir, program string, args, env []string) *Proces
 	cmd.Env = append(os.Environ(), env...)
 	cmd.SysProcAttr = dieWithParent()
 	return startCommand(t, cmd)
+}
+
+// StartProcessTree starts a program that has child processes and ends them when it gets SIGTERM, such
+// as nginx. Kill and the end of the test process then send this signal.
+func StartProcessTree(t testing.TB, dir, program string, args, env []string) *Process {
+	t.Helper()
+
+	cmd := exec.Command(program, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), env...)
+	cmd.SysProcAttr = stopWithParent()
+	p := startCommand(t, cmd)
+	p.stops = true
+	return p
 }
 
 // startCommand starts a command that is ready but for its output.
@@ -67,9 +84,21 @@ func startCommand(t testing.TB, cmd *exec.Cmd) *Process {
 	return p
 }
 
+// stopTimeout limits how long a process may take to end its child processes.
+const stopTimeout = time.Minute
+
 // Kill ends the process at once, as kill -9 does, and returns when it has ended. It does nothing if
 // the process has ended before.
 func (p *Process) Kill() {
+	if p.stops {
+		_ = p.process.Signal(syscall.SIGTERM) // fails if the process has ended
+		timeout := time.NewTimer(stopTimeout)
+		defer timeout.Stop()
+		select {
+		case <-p.exited:
+		case <-timeout.C:
+		}
+	}
 	_ = p.process.Kill() // fails if the process has ended
 	<-p.exited
 }
