@@ -44,6 +44,36 @@ func TestHAProxyTimeoutsAreLongerThanTwoHeartbeats(t *testing.T) {
 	}
 }
 
+// nginx writes durations like Go.
+func TestNginxTimeoutsAreLongerThanTwoHeartbeats(t *testing.T) {
+	config := readFile(t, "deploy/nginx.conf")
+	for _, name := range []string{"proxy_read_timeout", "proxy_send_timeout", "send_timeout"} {
+		match := regexp.MustCompile(`(?m)^\s*` + name + ` (\S+);$`).FindStringSubmatch(config)
+		if match == nil {
+			t.Errorf("nginx.conf must have %s", name)
+			continue
+		}
+		timeout, err := time.ParseDuration(match[1])
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if timeout <= 2*heartbeat {
+			t.Errorf("%s: got %s, want more than %s", name, timeout, 2*heartbeat)
+		}
+	}
+}
+
+func TestNginxUsesTheServicesAndTheirPorts(t *testing.T) {
+	p := mustLoad(t)
+	config := readFile(t, "deploy/nginx.conf")
+	for _, name := range []string{"core", "gateway-1", "gateway-2"} {
+		server := "server " + name + ":" + portOf(setting(findService(t, p, name), "REALTIME_HTTP"))
+		if strings.Count(config, server) != 1 {
+			t.Errorf("nginx.conf must have %q once", server)
+		}
+	}
+}
+
 func TestHAProxyUsesTheServicesAndTheirPorts(t *testing.T) {
 	p := mustLoad(t)
 	config := readFile(t, "deploy/haproxy.cfg")
