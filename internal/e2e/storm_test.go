@@ -47,7 +47,7 @@ func TestStorm(t *testing.T) {
 	start := time.Now()
 	var running errgroup.Group
 	for _, c := range clients {
-		running.Go(func() error { return c.resume(ctx, g, &http.Client{Transport: transport}) })
+		running.Go(func() error { return c.resume(ctx, g, &http.Client{Transport: transport}, 3) })
 	}
 	err := running.Wait()
 	duration := time.Since(start).Round(time.Millisecond)
@@ -89,8 +89,8 @@ func closeAll(clients []*resumingClient) {
 	}
 }
 
-// resume connects and reads the events that the client missed.
-func (c *resumingClient) resume(ctx context.Context, g *server, httpClient *http.Client) error {
+// resume connects and reads the events that the client missed, up to seq.
+func (c *resumingClient) resume(ctx context.Context, g *server, httpClient *http.Client, seq int64) error {
 	for c.socket == nil {
 		socket, err := rawclient.Dial(ctx, g.baseURL(), c.token, httpClient)
 		switch {
@@ -109,7 +109,7 @@ func (c *resumingClient) resume(ctx context.Context, g *server, httpClient *http
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.account, err)
 	}
-	return c.readUntilSeq(ctx, 3)
+	return c.readUntilSeq(ctx, seq)
 }
 
 // readUntilSeq reads until the client has that seq. A frame other than the next event is an error.
