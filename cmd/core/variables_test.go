@@ -10,3 +10,8 @@ import (
 func TestVariablesOfAllFlags(t *testing.T) {
 	clitest.CheckVariables(t, describeApp())
 }
+
+// The file is an example to copy, so each of its keys must be known.
+func TestExampleOfSettings(t *testing.T) {
+	clitest.CheckExample(t, describeApp(), "../../deploy/core.yaml")
+}

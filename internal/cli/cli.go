@@ -1,8 +1,8 @@
 // Package cli is the command line that both programs share: where settings come from, the help, the
 // errors and the exit codes.
 //
-// A setting comes from a flag, from an environment variable with the prefix REALTIME_, or from its
-// default. A flag that is for one call only (the tag once) has no environment variable. A flag that
+// A setting comes from a flag, from an environment variable with the prefix REALTIME_, from a YAML
+// file, or from its default. A flag that is for one call only (the tag once) can only be on the command line. A flag that
 // holds a secret has a second flag for a file. An error names the flag, the fix and the command's
 // help. The exit code is 0 after a stop on request, 1 after a failure and 2 after wrong usage.
 package cli
@@ -36,9 +36,11 @@ type App struct {
 
 // Common has the flags and commands that all programs have.
 type Common struct {
+	ConfigCommand  configCmd  `cmd:"" name:"config" help:"Print the settings of a command, and where each comes from."`
 	HelpCommand    helpCmd    `cmd:"" name:"help" help:"Explain a command and its flags."`
 	VersionCommand versionCmd `cmd:"" name:"version" help:"Print the version."`
 
+	Settings    string           `name:"config" placeholder:"FILE" help:"YAML file with settings. Its keys are names of flags."`
 	ShowVersion kong.VersionFlag `name:"version" help:"Print the version and exit."`
 }
 
@@ -51,6 +53,8 @@ type invocation struct {
 	env    Env
 	app    App
 	getenv func(string) string
+
+	sources *sources // of the command line that was parsed last
 }
 
 // Main parses args, runs the chosen command and returns the exit code.
@@ -78,7 +82,8 @@ func Main(env Env, app App, args []string, getenv func(string) string) (code int
 
 // parse parses a command line. It returns the command also with an error that kong did not find.
 func (i *invocation) parse(args []string) (*kong.Context, error) {
-	parser, err := NewParser(i.env, i.app, i.getenv)
+	i.sources = newSources(i.getenv)
+	parser, err := newParser(i.env, i.app, i.sources)
 	if err != nil {
 		return nil, err
 	}
@@ -91,6 +96,10 @@ func (i *invocation) parse(args []string) (*kong.Context, error) {
 
 // NewParser returns the parser of Main. Tests compare its flags with their environment variables.
 func NewParser(env Env, app App, getenv func(string) string) (*kong.Kong, error) {
+	return newParser(env, app, newSources(getenv))
+}
+
+func newParser(env Env, app App, s *sources) (*kong.Kong, error) {
 	return kong.New(app.NewGrammar(),
 		kong.Name(app.Name),
 		kong.Description(app.Description),
@@ -98,7 +107,7 @@ func NewParser(env Env, app App, getenv func(string) string) (*kong.Kong, error)
 		kong.Vars(app.Vars),
 		kong.Writers(env.Stdout, env.Stderr),
 		kong.Exit(func(code int) { panic(exitCode(code)) }),
-		kong.Resolvers(environment(getenv)),
+		kong.Resolvers(s),
 		kong.ValueFormatter(formatHelp),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 	)

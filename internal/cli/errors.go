@@ -45,13 +45,13 @@ func (e *unableError) Unwrap() error { return e.err }
 // reportError prints err, if any, and returns the exit code. An error of usage names the help of the
 // command, such as core serve.
 func (i *invocation) reportError(command string, err error) int {
-	var parse *kong.ParseError
 	var usage *UsageError
 	var unable *unableError
+	parse := parseErrorOf(err)
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.As(err, &parse):
+	case parse != nil:
 		i.printUsageError(selectedCommand(parse.Context), err)
 		return exitUsage
 	case errors.As(err, &usage):
@@ -66,7 +66,7 @@ func (i *invocation) reportError(command string, err error) int {
 }
 
 func (i *invocation) printUsageError(command string, err error) {
-	_, _ = fmt.Fprintf(i.env.Stderr, "%s: %s\nrun %s --help for usage\n", i.app.Name, explainError(err), command)
+	_, _ = fmt.Fprintf(i.env.Stderr, "%s: %s\nrun %s --help for usage\n", i.app.Name, i.explainError(err), command)
 }
 
 // selectedCommand returns the command that was parsed last, such as core dead-letters list.
@@ -78,36 +78,55 @@ func selectedCommand(context *kong.Context) string {
 	return node.FullPath()
 }
 
-// explainError adds the environment variables to kong's error for missing flags.
-func explainError(err error) string {
-	var usage *UsageError
-	if errors.As(err, &usage) { // without kong's prefix, which repeats the flag
-		return usage.Error()
+// parseErrorOf returns kong's error, or nil if err has none.
+func parseErrorOf(err error) *kong.ParseError {
+	var parse *kong.ParseError
+	if errors.As(err, &parse) {
+		return parse
 	}
-	text := err.Error()
-	list, ok := strings.CutPrefix(text, "missing flags: ")
-	if !ok {
-		return text
+	return nil
+}
+
+// missingFlags begins kong's error for required flags that were not given.
+const missingFlags = "missing flags: "
+
+func isMissingFlags(err error) bool {
+	return parseErrorOf(err) != nil && strings.HasPrefix(err.Error(), missingFlags)
+}
+
+// explainError adds the environment variables to kong's error for missing flags, and the source to an
+// error about a flag whose value comes from somewhere else.
+func (i *invocation) explainError(err error) string {
+	if isMissingFlags(err) {
+		list := strings.TrimPrefix(err.Error(), missingFlags)
+		return explainMissingFlags(parseErrorOf(err).Context, list)
 	}
 
+	text := err.Error()
+	var usage *UsageError
+	if errors.As(err, &usage) { // without kong's prefix, which repeats the flag
+		text = usage.Error()
+	}
+	source := i.sources.nameSource(text)
+	if source != "" {
+		text += " (set by " + source + ")"
+	}
+	return text
+}
+
+// explainMissingFlags returns the fix for required flags that were not given. The list is kong's, such
+// as --sub=SUB, --database-url=URL.
+func explainMissingFlags(command *kong.Context, list string) string {
 	var fixes []string
 	for _, flag := range strings.Split(list, ", ") {
 		flag, _, _ = strings.Cut(flag, "=")
-		fixes = append(fixes, explainMissing(err, strings.TrimPrefix(flag, "--")))
+		flag = strings.TrimPrefix(flag, "--")
+		fix := fmt.Sprintf("--%s is required", flag)
+		known := findFlag(command.Flags(), flag)
+		if known != nil && hasVariable(known) {
+			fix += ": give the flag or set " + strings.Join(listVariables(flag), " or ")
+		}
+		fixes = append(fixes, fix)
 	}
 	return strings.Join(fixes, "; ")
-}
-
-// explainMissing returns the fix for a required flag that was not given.
-func explainMissing(err error, name string) string {
-	var parse *kong.ParseError
-	if errors.As(err, &parse) {
-		for _, flag := range parse.Context.Flags() {
-			if flag.Name == name && isOnce(flag) {
-				return fmt.Sprintf("--%s is required", name)
-			}
-		}
-	}
-	variables := strings.Join(listVariables(name), " or ")
-	return fmt.Sprintf("--%s is required: give the flag or set %s", name, variables)
 }

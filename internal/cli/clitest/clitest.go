@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -90,14 +91,15 @@ func (c *checker) newParser(variables map[string]string) *kong.Kong {
 	return parser
 }
 
-// value returns the value of a flag with the given variables and arguments after the command.
+// value returns the value of a flag with the given variables and flags.
 func (c *checker) value(command *kong.Node, flag string, variables map[string]string, more ...string) string {
 	c.Helper()
 	args := strings.Fields(command.FullPath())[1:]
+	args = append(args, more...)
 	for _, positional := range command.Positional {
 		args = append(args, exampleOf(c.T, positional))
 	}
-	trace, err := kong.Trace(c.newParser(variables), append(args, more...))
+	trace, err := kong.Trace(c.newParser(variables), args)
 	if err == nil {
 		err = trace.Error
 	}
@@ -139,13 +141,64 @@ func (c *checker) checkFlag(command *kong.Node, flag *kong.Flag) {
 		c.Errorf("got the variable's value, want the flag's value")
 	}
 
+	if flag.Name != "config" {
+		c.checkFile(command, flag, example)
+	}
 	if slices.Contains(secrets, flag.Name) {
 		c.checkSecret(command, flag.Name)
 	}
 }
 
+// checkFile checks a setting in a file: for all commands, and in the section of its command.
+func (c *checker) checkFile(command *kong.Node, flag *kong.Flag, example string) {
+	c.Helper()
+	other := otherExample(c.T, flag.Value, example)
+	key := flag.Name + ": "
+	flat := writeFile(c.T, key+yamlOf(flag.Value, example)+"\n")
+	section := writeFile(c.T, key+yamlOf(flag.Value, other)+"\n"+sectionOf(command, key+yamlOf(flag.Value, example)))
+	want := c.value(command, flag.Name, nil, "--"+flag.Name+"="+example)
+	wantOther := c.value(command, flag.Name, nil, "--"+flag.Name+"="+other)
+	variable := prefix + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
+
+	if got := c.value(command, flag.Name, nil, "--config", flat); got != want {
+		c.Errorf("file: got %q, want %q", got, want)
+	}
+	if got := c.value(command, flag.Name, map[string]string{prefix + "CONFIG": section}); got != want {
+		c.Errorf("section of the file: got %q, want %q", got, want)
+	}
+	if got := c.value(command, flag.Name, map[string]string{variable: other}, "--config", flat); got != wantOther {
+		c.Errorf("file and variable: got %q, want %q", got, wantOther)
+	}
+}
+
+// sectionOf returns the section of a command with one line.
+func sectionOf(command *kong.Node, line string) string {
+	names := strings.Fields(command.FullPath())[1:]
+	var section strings.Builder
+	for depth, name := range names {
+		section.WriteString(strings.Repeat("  ", depth) + name + ":\n")
+	}
+	section.WriteString(strings.Repeat("  ", len(names)) + line + "\n")
+	return section.String()
+}
+
+// yamlOf returns a value of a flag as YAML.
+func yamlOf(v *kong.Value, value string) string {
+	switch v.Target.Interface().(type) {
+	case string, time.Duration:
+		return strconv.Quote(value)
+	case []string:
+		return "[" + strconv.Quote(value) + "]"
+	default:
+		return value
+	}
+}
+
 // isForOneCall reports whether a flag says what one call does and is no setting.
 func (c *checker) isForOneCall(command *kong.Node, flag *kong.Flag) bool {
+	if flag.Name == "config" {
+		return false
+	}
 	if command.Name == "dev" {
 		return flag.IsBool()
 	}
@@ -229,11 +282,13 @@ func (c *checker) checkSecret(command *kong.Node, flag string) {
 // exampleOf returns a valid value that is not the default.
 func exampleOf(t *testing.T, v *kong.Value) string {
 	t.Helper()
-	if v.Enum != "" {
+	switch {
+	case v.Enum != "":
 		return chooseOther(v, v.Default)
-	}
-	if strings.HasSuffix(v.Name, fileSuffix) {
+	case strings.HasSuffix(v.Name, fileSuffix):
 		return writeFile(t, "x")
+	case v.Name == "config":
+		return writeFile(t, "# no settings")
 	}
 	return numbered(v, "77")
 }
@@ -246,6 +301,8 @@ func otherExample(t *testing.T, v *kong.Value, example string) string {
 		return chooseOther(v, example)
 	case strings.HasSuffix(v.Name, fileSuffix):
 		return writeFile(t, "y")
+	case v.Name == "config":
+		return writeFile(t, "# no settings either")
 	case v.IsBool():
 		return "false"
 	}
