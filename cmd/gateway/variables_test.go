@@ -15,3 +15,7 @@ func TestVariablesOfAllFlags(t *testing.T) {
 func TestExampleOfSettings(t *testing.T) {
 	clitest.CheckExample(t, describeApp(), "../../deploy/gateway.yaml")
 }
+
+func TestReferenceOfFlags(t *testing.T) {
+	clitest.CheckReference(t, describeApp(), "../../docs/configuration.md")
+}
