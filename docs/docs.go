@@ -3,8 +3,8 @@ package docs
 
 import _ "embed"
 
-// AsyncAPI describes the gateway's WebSocket protocol: AsyncAPI 3.0, JSON. Nobody
-// changes it.
+// AsyncAPI describes the gateway's WebSocket protocol: AsyncAPI 3.0, JSON. Callers must not change
+// it.
 //
 //go:embed asyncapi.json
 var AsyncAPI []byte

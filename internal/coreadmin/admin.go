@@ -51,6 +51,7 @@ func (a *API) Register(listener *httpserver.Admin) {
 		"GET /admin/dead-letters":              a.listDeadLetters,
 		"POST /admin/dead-letters/{id}/replay": a.replayDeadLetter,
 	}
+	listener.Handle("GET /openapi.json", newDocument().Serve())
 	for pattern, handle := range calls {
 		listener.Handle(pattern, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			refusal := handle(w, r)

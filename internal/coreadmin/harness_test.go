@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/coreadmin"
 	"github.com/redroomrewards/realtime/internal/httpserver"
+	"github.com/redroomrewards/realtime/internal/openapitest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -29,9 +31,13 @@ type object = map[string]any
 // harness is the admin API on a listener, over HTTP.
 type harness struct {
 	*testing.T
-	url   string
-	token string // has the scope admin
+	url    string
+	token  string // has the scope admin
+	client *http.Client
 }
+
+// described is the OpenAPI document. The harness compares each answer with it.
+var described = sync.OnceValue(func() *openapitest.Document { return openapitest.MustParse(coreadmin.OpenAPI) })
 
 // runCase runs a subtest with a copy of the harness.
 func (h *harness) runCase(name string, test func(h *harness)) {
@@ -60,9 +66,10 @@ func serveAdmin(t *testing.T, cfg coreadmin.Config, deadline time.Duration) *har
 	server.Start()
 	t.Cleanup(server.Close)
 	return &harness{
-		T:     t,
-		url:   server.URL,
-		token: signToken(t, auth.ScopeAdmin),
+		T:      t,
+		url:    server.URL,
+		token:  signToken(t, auth.ScopeAdmin),
+		client: openapitest.NewClient(t, described()),
 	}
 }
 
@@ -97,7 +104,7 @@ func (h *harness) request(method, path, body string) answer {
 
 func (h *harness) send(req *http.Request) answer {
 	h.Helper()
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := h.client.Do(req)
 	if err != nil {
 		h.Fatal(err)
 	}

@@ -17,17 +17,7 @@ const docsPolicy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'u
 func (a *API) addDocumentation() {
 	describer{a.document}.describeDocuments()
 	a.document.Finish()
-	document, err := a.document.JSON()
-	if err != nil {
-		panic(err) // a bug: the document has only types of this project
-	}
-
-	a.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		_, _ = w.Write(document)
-	})
-
+	a.mux.Handle("GET /openapi.json", a.document.Serve())
 	a.mux.HandleFunc("GET /docs", func(w http.ResponseWriter, _ *http.Request) {
 		h := w.Header()
 		h.Set("Content-Type", "text/html; charset=utf-8")

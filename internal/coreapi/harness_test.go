@@ -39,17 +39,11 @@ type harness struct {
 }
 
 // described is the OpenAPI document. The harness compares each answer with it.
-var described = sync.OnceValue(func() *openapitest.Document {
-	text, err := coreapi.New(nil, nil, coreapi.Config{}).OpenAPI()
-	if err != nil {
-		panic(err)
-	}
-	document, err := openapitest.Parse(text)
-	if err != nil {
-		panic(err)
-	}
-	return document
-})
+var described = sync.OnceValue(parseDocument)
+
+func parseDocument() *openapitest.Document {
+	return openapitest.MustParse(coreapi.New(nil, nil, coreapi.Config{}).OpenAPI)
+}
 
 // onEachDatabase runs the test on Postgres and on SQLite.
 func onEachDatabase(t *testing.T, test func(h *harness)) {
@@ -93,11 +87,7 @@ func newHarness(t *testing.T, url string, l *wallet.Ledger, document *openapites
 		url:    url,
 		ledger: l,
 		token:  signToken(t, "service", nil, allScopes),
-		client: &http.Client{Transport: &openapitest.Transport{
-			Next:       http.DefaultTransport,
-			DocumentOf: func(string) *openapitest.Document { return document },
-			Report:     func(deviation error) { t.Error(deviation) },
-		}},
+		client: openapitest.NewClient(t, document),
 	}
 }
 

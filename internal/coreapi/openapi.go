@@ -172,22 +172,16 @@ func (d describer) describeRefusals(more refusals, headers map[string]param) map
 
 // describeDocuments describes the calls that return the document.
 func (d describer) describeDocuments() {
-	d.AddOperation(&huma.Operation{
-		OperationID: "get-openapi",
-		Method:      http.MethodGet,
-		Path:        "/openapi.json",
-		Tags:        []string{"Documents"},
-		Summary:     "This document",
-		Security:    openapi.NoToken(),
-		Responses:   map[string]*huma.Response{"200": d.JSONAnswer("The document.", map[string]any{}, nil)},
+	d.AddCall(openapi.Call{
+		ID: "get-openapi", Method: http.MethodGet, Path: "/openapi.json", Tag: "Documents",
+		Summary:  "This document",
+		Security: openapi.NoToken(),
+		Answers:  map[int]*huma.Response{200: d.JSONAnswer("The document.", map[string]any{}, nil)},
 	})
-	d.AddOperation(&huma.Operation{
-		OperationID: "get-docs",
-		Method:      http.MethodGet,
-		Path:        "/docs",
-		Tags:        []string{"Documents"},
-		Summary:     "A page that shows this document",
-		Security:    openapi.NoToken(),
-		Responses:   map[string]*huma.Response{"200": openapi.TextAnswer("The page.", "text/html; charset=utf-8")},
+	d.AddCall(openapi.Call{
+		ID: "get-docs", Method: http.MethodGet, Path: "/docs", Tag: "Documents",
+		Summary:  "A page that shows this document",
+		Security: openapi.NoToken(),
+		Answers:  map[int]*huma.Response{200: openapi.TextAnswer("The page.", "text/html")},
 	})
 }

@@ -2,41 +2,19 @@ package coreapi_test
 
 import (
 	"encoding/json"
-	"flag"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/redroomrewards/realtime/internal/coreapi"
+	"github.com/redroomrewards/realtime/internal/openapitest"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
 )
 
-var update = flag.Bool("update", false, "rewrite docs/openapi.json")
-
-const document = "../../docs/openapi.json"
-
 // docs/openapi.json must be the document that the code generates.
 func TestDocumentIsCurrent(t *testing.T) {
-	got, err := coreapi.New(nil, nil, coreapi.Config{}).OpenAPI()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got = append(got, '\n')
-	if *update {
-		err := os.WriteFile(document, got, 0o644)
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(document)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(got) != string(want) {
-		t.Error("docs/openapi.json differs from the generated document; run: go test ./internal/coreapi -run TestDocumentIsCurrent -update")
-	}
+	openapitest.CheckFile(t, "../../docs/openapi.json", coreapi.New(nil, nil, coreapi.Config{}).OpenAPI)
 }
 
 // openAPIDocument has the parts of the document that the tests check.

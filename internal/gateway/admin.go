@@ -42,6 +42,7 @@ type adminCall func(w http.ResponseWriter, r *http.Request, query url.Values) *p
 
 // registerAdminCalls adds the admin API. Its calls require a token with the scope admin.
 func (g *Gateway) registerAdminCalls() {
+	g.admin.Handle("GET /openapi.json", newAdminDocument().Serve())
 	g.registerAdminCall("GET /admin/stats", g.serveStats)
 	g.registerAdminCall("GET /admin/connections", g.listConnections, "account")
 	g.registerAdminCall("POST /admin/disconnect", g.disconnectClients)

@@ -41,7 +41,7 @@ func (w *world) openStream(doc *document, token string, query map[string]any) *c
 	if query["access_token"] == nil {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Transport: w.newTransport()}
 	resp, err := client.Do(req)
 	if err != nil {
 		cancel()

@@ -39,14 +39,14 @@ func TestHubRefusalsAreProblems(t *testing.T) {
 		pointer string
 	}{
 		"no handshake":          {"/v1/ws", own, nil, 426, "upgrade_required", "Upgrade Required", ""},
-		"other subprotocol":     {"/v1/ws", own, []string{"Sec-WebSocket-Protocol", "other"}, 400, "invalid_request", "Bad Request", ""},
+		"other subprotocol":     {"/v1/ws", own, []string{"Sec-WebSocket-Protocol", "other"}, 400, "invalid_request", "Invalid request", ""},
 		"bad token":             {"/v1/ws", "x.y.z", nil, 401, "unauthorized", "Unauthorized", ""},
 		"foreign page":          {"/v1/ws", own, []string{"Origin", "https://evil.example"}, 403, "forbidden", "Forbidden", ""},
 		"stream, no token":      {"/v1/events", "", nil, 401, "unauthorized", "Unauthorized", ""},
 		"stream, parameter":     {"/v1/events?minAmount=x", own, nil, 400, "invalid_request", "Invalid request", "/minAmount"},
 		"stream, no query":      {"/v1/events?%zz", own, nil, 400, "invalid_request", "Invalid request", "/"},
 		"stream, other account": {"/v1/events?accounts=user:u2", own, nil, 403, "forbidden", "Forbidden", ""},
-		"stream, bad position":  {"/v1/events?after=x", own, nil, 400, "invalid_request", "Bad Request", ""},
+		"stream, bad position":  {"/v1/events?after=x", own, nil, 400, "invalid_request", "Invalid request", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := w.get(w.url+tc.path, tc.token, tc.header...)

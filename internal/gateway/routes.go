@@ -16,7 +16,7 @@ const (
 )
 
 const notFoundDetail = "the path must be one of " + wsPath + " (WebSocket, subprotocol wallet.v1), " + eventsPath +
-	" (server-sent events), " + balancePath + " and /asyncapi.json"
+	" (server-sent events), " + balancePath + ", /asyncapi.json and /openapi.json"
 
 func (g *Gateway) registerRoutes() {
 	g.mux.Handle("GET "+wsPath, g.hub.Handler(g.verifier))
@@ -31,6 +31,7 @@ func (g *Gateway) registerRoutes() {
 		g.mux.HandleFunc("OPTIONS "+path, g.servePreflight)
 	}
 	g.mux.HandleFunc("GET /asyncapi.json", serveAsyncAPI)
+	g.mux.Handle("GET /openapi.json", newDocument().Serve())
 
 	for _, path := range []string{wsPath, eventsPath, balancePath} {
 		g.mux.HandleFunc(path, refuseMethod)
@@ -55,7 +56,7 @@ func refuseMethod(w http.ResponseWriter, _ *http.Request) {
 // errors.
 func writeProblem(w http.ResponseWriter, _ *http.Request, e *ws.HTTPError) {
 	d := problem.New(e.Status, e.Code, "", e.Detail)
-	if e.Pointer != "" {
+	if e.Code == "invalid_request" {
 		d.Title = "Invalid request"
 		d.Errors = []problem.Field{{Pointer: e.Pointer, Detail: e.Detail}}
 	}

@@ -287,7 +287,7 @@ func (w *world) request(method, url, token, body string, headers ...string) repl
 	for i := 0; i < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
 	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	client := http.Client{Transport: w.newTransport()}
 	resp, err := client.Do(req)
 	if err != nil {
 		w.Fatal(err)

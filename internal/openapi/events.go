@@ -3,6 +3,7 @@ package openapi
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -72,6 +73,27 @@ func (d *Document) addEventSchema(name string) {
 	schemas[name] = schema
 	schema.Extensions = d.convertObject(d.events.byName[name])
 	d.addDiscriminator(schema)
+}
+
+// StreamParams returns the parameters of a gateway's GET /v1/events, as docs/asyncapi.json describes
+// them, without the token.
+func (d *Document) StreamParams() []Param {
+	params := []Param{HeaderParam("Last-Event-ID",
+		"The same as lastEventId, as EventSource sends it when it reconnects", Text(""))}
+	for _, name := range sortedKeys(d.events.stream) {
+		schema := maps.Clone(d.events.stream[name])
+		description, _ := schema["description"].(string)
+		delete(schema, "description")
+		param := QueryParam(name, description, &huma.Schema{Extensions: schema})
+		switch name {
+		case "access_token":
+			continue
+		case "accounts", "types", "reasons", "features":
+			param.Schema = &huma.Schema{Type: huma.TypeArray, Items: param.Schema}
+		}
+		params = append(params, param)
+	}
+	return params
 }
 
 // convertSchema returns a part of a schema in the form that generators of clients support best.

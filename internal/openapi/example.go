@@ -7,7 +7,7 @@ import (
 )
 
 // exampleOf returns an example of a schema: its own, or one that consists of the examples of its
-// required members. Of alternatives it uses the first.
+// required members, or of all members if none is required. Of alternatives it uses the first.
 func (d *Document) exampleOf(schema *huma.Schema) any {
 	if schema.Ref != "" {
 		return d.exampleOf(d.Component(schema))
@@ -28,7 +28,8 @@ func (d *Document) exampleOf(schema *huma.Schema) any {
 
 	example := map[string]any{}
 	for name, member := range schema.Properties {
-		if slices.Contains(schema.Required, name) {
+		hasExample := len(schema.Required) == 0 && len(member.Examples) > 0
+		if hasExample || slices.Contains(schema.Required, name) {
 			example[name] = d.exampleOf(member)
 		}
 	}

@@ -29,7 +29,7 @@ func (d *Document) checkHead(r *http.Response) (*operation, *answer, error) {
 	}
 
 	err := a.checkHeader(r.Header)
-	contentType := r.Header.Get("Content-Type")
+	contentType := mediaType(r.Header)
 	if len(a.content) > 0 && a.content[contentType] == nil {
 		err = errors.Join(err, fmt.Errorf("the answer must describe the content type %q", contentType))
 	}
@@ -89,8 +89,8 @@ func (d *Document) checkUnknownCall(r *http.Response) error {
 
 // ordinaryHeaders need no description.
 var ordinaryHeaders = []string{
-	"Cache-Control", "Connection", "Content-Encoding", "Content-Length", "Content-Security-Policy", "Content-Type",
-	"Date", "Transfer-Encoding", "Upgrade", "Vary", "X-Accel-Buffering", "X-Content-Type-Options",
+	"Cache-Control", "Connection", "Content-Disposition", "Content-Encoding", "Content-Length", "Content-Security-Policy", "Content-Type",
+	"Date", "Sec-Websocket-Accept", "Transfer-Encoding", "Upgrade", "Vary", "X-Accel-Buffering", "X-Content-Type-Options",
 }
 
 func (a *answer) checkHeader(h http.Header) error {
@@ -159,7 +159,7 @@ func (op *operation) checkParameters(r *http.Request) error {
 		}
 	}
 	for name := range query {
-		if !known[name] {
+		if !known[name] && !slices.Contains(op.tokens, name) {
 			errs = append(errs, fmt.Errorf("the call must describe the parameter %s", name))
 		}
 	}
@@ -171,7 +171,7 @@ func (d *Document) checkBody(op *operation, a *answer, r *http.Response, body []
 	if r.Request.Method == http.MethodHead {
 		return nil
 	}
-	contentType := r.Header.Get("Content-Type")
+	contentType := mediaType(r.Header)
 	schema := a.content[contentType]
 	if schema == nil {
 		if len(body) > 0 && len(a.content) == 0 {
@@ -198,6 +198,12 @@ func (d *Document) checkBody(op *operation, a *answer, r *http.Response, body []
 	return err
 }
 
+// mediaType returns the content type without its parameters.
+func mediaType(h http.Header) string {
+	name, _, _ := strings.Cut(h.Get("Content-Type"), ";")
+	return name
+}
+
 func isJSON(contentType string) bool {
 	return contentType == "application/json" || contentType == problemType
 }
@@ -216,6 +222,9 @@ func (op *operation) checkRequestBody(r *http.Request, answer any) error {
 	body, err := io.ReadAll(reader)
 	if err != nil {
 		return err
+	}
+	if len(bytes.TrimSpace(body)) == 0 {
+		return nil
 	}
 	if op.body == nil {
 		return fmt.Errorf("%s must describe the body of the request: %.200s", op.id, body)

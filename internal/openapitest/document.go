@@ -28,6 +28,7 @@ type operation struct {
 	method     string
 	segments   []string // of the path; {name} is a parameter
 	parameters []parameter
+	tokens     []string           // parameters of the query that can have a token
 	body       *jsonschema.Schema // of the request; nil: it has none
 	answers    map[string]*answer // by status
 }
@@ -136,6 +137,11 @@ func (p *parser) parseOperation(path, method string) *operation {
 	}
 	op.id, _ = node["operationId"].(string)
 
+	for _, scheme := range object(object(p.root["components"])["securitySchemes"]) {
+		if object(scheme)["in"] == "query" {
+			op.tokens = append(op.tokens, fmt.Sprint(object(scheme)["name"]))
+		}
+	}
 	parameters, _ := node["parameters"].([]any)
 	for i := range parameters {
 		op.parameters = append(op.parameters, p.parseParameter(join(pointer, "parameters", fmt.Sprint(i))))

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"testing"
 )
 
 // Transport is a http.RoundTripper that compares each exchange with a document.
@@ -18,6 +19,15 @@ type Transport struct {
 
 	// Report gets each deviation, also while the caller reads the body of an answer.
 	Report func(error)
+}
+
+// NewClient returns a client of servers that have the document. Each deviation fails the test.
+func NewClient(t testing.TB, document *Document) *http.Client {
+	return &http.Client{Transport: &Transport{
+		Next:       http.DefaultTransport,
+		DocumentOf: func(string) *Document { return document },
+		Report:     func(deviation error) { t.Error(deviation) },
+	}}
 }
 
 // RoundTrip sends a request. The body of the answer is checked when the caller has read all of it.
