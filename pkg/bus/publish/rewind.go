@@ -14,12 +14,13 @@ import (
 
 // rewindSource takes one account back to the common point of two histories.
 //
-//	KEYS  stream, balance hash, dedup keys to delete
+//	KEYS  stream, balance hash, dedup key of the rewind if it has one, dedup keys to delete
 //	ARGV  seq and chain that the hash must have (empty: the field must not exist),
-//	      id, type, account, seq, chain and data of the marker, names and values of the hash's other
-//	      fields
+//	      id, type, account, seq, chain and data of the marker, seconds that the dedup key of the
+//	      rewind lives (0: it has none), names and values of the hash's other fields
 //
-// It returns 1, or 0 if the hash has another seq or chain. Then it has written nothing. All steps
+// It returns 1, or 0 if the hash has another seq or chain, or if there is no hash and the dedup key of
+// the rewind exists. Then it has written nothing. All steps
 // that can fail come before the first write, as in publishSource.
 //
 //go:embed rewind.lua
@@ -32,6 +33,9 @@ type Rewind struct {
 	// HashSeq and HashChain are the fields of the account's balance hash as they were read; empty:
 	// the field did not exist. If the hash has changed since, nothing is written.
 	HashSeq, HashChain string
+	// Once is a deduplication key of the rewind; empty: none. A rewind to Seq 0 deletes the hash. Then
+	// only this key shows other processes, which find no hash, that the account was rewound.
+	Once string
 	// To is the account's state after the common event. If its Seq is 0, the hash is deleted.
 	To bus.Balance
 	// Again are the deduplication keys of updates that follow the common event in the ledger and may
@@ -84,15 +88,23 @@ func (p *Publisher) buildRewindArgs(r *Rewind) ([]any, error) {
 
 	partition := p.cfg.Keys.Partition(r.Account)
 	args := []any{
-		"evalsha", p.rewind.hash, 2 + len(r.Again),
+		"evalsha", p.rewind.hash, nil,
 		p.cfg.Keys.Stream(partition), p.cfg.Keys.BalanceHash(r.Account),
+	}
+
+	onceSeconds := int64(0)
+	if r.Once != "" {
+		onceSeconds = max(1, int64(p.cfg.DedupTTL/time.Second))
+		args = append(args, p.cfg.Keys.Dedup(partition, r.Once))
 	}
 
 	for _, key := range r.Again {
 		args = append(args, p.cfg.Keys.Dedup(partition, key))
 	}
 
+	args[2] = len(args) - 3
 	args = append(args, r.HashSeq, r.HashChain, id, bus.TypeHistoryChanged, r.Account, r.To.Seq, r.To.Chain.String(), data)
+	args = append(args, onceSeconds)
 	args = append(args, "updatedAt", r.To.UpdatedAt.UTC().Format(bus.TimeFormat))
 	if isModel(r.Account) {
 		return append(args, "earned", r.To.Earned), nil

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,6 +43,7 @@ type fork struct {
 	account string
 	hash    hashState
 	newest  bus.Position // in the ledger
+	void    bus.Chain    // of the newest entry in the stream, if the ledger is known not to have it
 	common  bus.Position // once isFound
 	isFound bool         // the common point is known
 
@@ -57,19 +59,19 @@ type lag struct {
 }
 
 // suspectFork records an account whose history in Redis may differ from the ledger's. Usually
-// another process has just published. The next pass of the sweep compares it. inStream is true if
-// the newest entry in the stream is known to differ.
-func (r *Relay) suspectFork(account string, inStream bool) {
+// another process has just published. The next pass of the sweep compares it. void is the chain of the
+// newest entry in the stream, if the ledger is known not to have it. Otherwise it is 0.
+func (r *Relay) suspectFork(account string, void bus.Chain) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 
 	if r.suspects == nil {
-		r.suspects = make(map[string]bool)
+		r.suspects = make(map[string]bus.Chain)
 	}
 
 	_, known := r.suspects[account]
 	if known || len(r.suspects) < maxSuspects {
-		r.suspects[account] = r.suspects[account] || inStream
+		r.suspects[account] = cmp.Or(void, r.suspects[account])
 	}
 }
 
@@ -91,8 +93,8 @@ func (s *sweeper) checkSuspects(ctx context.Context) error {
 
 	_, err := s.repairSuspects(ctx, accounts, suspects)
 	if err != nil {
-		for account, inStream := range suspects {
-			s.suspectFork(account, inStream)
+		for account, void := range suspects {
+			s.suspectFork(account, void)
 		}
 	}
 
@@ -101,10 +103,10 @@ func (s *sweeper) checkSuspects(ctx context.Context) error {
 
 // repairSuspects compares accounts, repairs the forks and returns their accounts. If there is one,
 // other accounts may differ too, so all of them must be compared.
-func (s *sweeper) repairSuspects(ctx context.Context, accounts []string, inStream map[string]bool) (repaired map[string]bool, err error) {
+func (s *sweeper) repairSuspects(ctx context.Context, accounts []string, voids map[string]bus.Chain) (repaired map[string]bool, err error) {
 	repaired = map[string]bool{}
 	for page := range slices.Chunk(accounts, comparePage) {
-		forks, _, err := s.compareHashes(ctx, page, inStream)
+		forks, _, err := s.compareHashes(ctx, page, voids)
 		if err != nil {
 			return repaired, err
 		}
@@ -132,7 +134,7 @@ func (s *sweeper) repairSuspects(ctx context.Context, accounts []string, inStrea
 // compareHashes compares the balance hashes of accounts with the ledger. The ledger is read after
 // the hashes: an event that was published was committed before, so a hash that is ahead is a fork.
 // An account without a hash is a fork only if its stream is known to differ.
-func (s *sweeper) compareHashes(ctx context.Context, accounts []string, inStream map[string]bool) (forks []*fork, lags []lag, err error) {
+func (s *sweeper) compareHashes(ctx context.Context, accounts []string, voids map[string]bus.Chain) (forks []*fork, lags []lag, err error) {
 	hashes, err := s.readHashes(ctx, accounts)
 	if err != nil {
 		return nil, nil, err
@@ -146,12 +148,12 @@ func (s *sweeper) compareHashes(ctx context.Context, accounts []string, inStream
 	var behind []int // indexes of hashes that are behind the ledger
 	var positions []bus.Position
 	addFork := func(i int) {
-		forks = append(forks, &fork{account: accounts[i], hash: hashes[i], newest: newest[i]})
+		forks = append(forks, &fork{account: accounts[i], hash: hashes[i], newest: newest[i], void: voids[accounts[i]]})
 	}
 
 	for i, h := range hashes {
 		switch {
-		case h.seq == seqAbsent && h.seqText == "" && inStream[accounts[i]]:
+		case h.seq == seqAbsent && h.seqText == "" && voids[accounts[i]] != 0:
 			addFork(i)
 		case h.seq < 0:
 		case !h.hasChain || h.seq > newest[i].Seq:

@@ -42,9 +42,9 @@ func TestRelayHealsQuietAccountsAtItsStart(t *testing.T) {
 	})
 }
 
-// Ten thousand quiet accounts lose their newest events. Two relays repair them side by side.
+// Three thousand quiet accounts lose their newest events. Two relays repair them side by side.
 func TestTwoRelaysHealManyQuietAccounts(t *testing.T) {
-	const accounts = 10_000
+	const accounts = 3_000
 	url, namespace := testenv.Redis(t)
 	rdb := streamtest.Open(t, url)
 	keys := bus.Keys{Namespace: namespace}.WithDefaults()

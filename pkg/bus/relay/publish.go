@@ -70,7 +70,7 @@ func (r *Relay) publishRows(ctx context.Context, rows []bus.OutboxRow, unavailab
 			o := outcomes[next]
 			next++
 			if o.Status == bus.Duplicate && o.Last > u.Last() {
-				r.suspectFork(u.Account, false)
+				r.suspectFork(u.Account, 0)
 			}
 
 			if o.Done() {

@@ -109,7 +109,7 @@ func (w *readersWorld) record(seqs map[string]int64, account string, seq int64) 
 
 // maxDelay is much more than the delays that are promised, because the tests also run on busy
 // machines. The client library alone would take a minute.
-const maxDelay = 25 * time.Second
+const maxDelay = 45 * time.Second
 
 // waitUntilShown waits until the tail, the bus and the cache have the account's event seq. It logs
 // how long each takes, and checks that none takes longer than maxDelay.

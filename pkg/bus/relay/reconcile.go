@@ -81,7 +81,7 @@ func (s *sweeper) reconcilePage(ctx context.Context, page []bus.Position, rec *r
 		case seq == seqInvalid:
 		case seq == p.Seq && hashes[i].hasChain && hashes[i].chain == p.Chain:
 		case seq >= p.Seq: // usually the account has just changed
-			s.suspectFork(p.Account, false)
+			s.suspectFork(p.Account, 0)
 			sendToken(s.sweepNow)
 		case seq >= 0:
 			err = s.republishUpdates(ctx, p.Account, seq, p.Seq)

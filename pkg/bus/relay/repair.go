@@ -70,11 +70,11 @@ func (s *sweeper) repairGaps(ctx context.Context, refusals []refusal) error {
 // repairRefused compares the accounts whose refusal may mean that Redis has another history, and
 // repairs the forks. It returns the accounts that are repaired.
 func (s *sweeper) repairRefused(ctx context.Context, refusals []refusal) (repaired map[string]bool, err error) {
-	suspects := map[string]bool{}
+	suspects := map[string]bus.Chain{}
 	for _, refused := range refusals {
 		switch refused.outcome.Status {
 		case bus.Forked, bus.PartlyPublished:
-			suspects[refused.update.Account] = false
+			suspects[refused.update.Account] = 0
 		default:
 		}
 	}
@@ -133,7 +133,7 @@ func (s *sweeper) republishUpdates(ctx context.Context, account string, last, up
 		s.countRepublished(outcomes)
 		for i, o := range outcomes {
 			if o.Status == bus.Forked {
-				s.suspectFork(account, false)
+				s.suspectFork(account, 0)
 			}
 
 			if o.Done() {

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -80,6 +81,7 @@ func (s *sweeper) rewindForks(ctx context.Context, forks []*fork) error {
 			Account:   plan.fork.account,
 			HashSeq:   plan.fork.hash.seqText,
 			HashChain: plan.fork.hash.chainText,
+			Once:      plan.dedupKey(),
 			To:        plan.to,
 			Again:     listKeys(plan.updates),
 		}
@@ -119,7 +121,7 @@ func (s *sweeper) planRewinds(ctx context.Context, forks []*fork) ([]rewindPlan,
 			plans[i] = plan
 			if err == nil && !plan.isValid {
 				skipped.Add(1)
-				s.suspectFork(f.account, true)
+				s.suspectFork(f.account, cmp.Or(f.void, f.hash.chain))
 			}
 
 			return err
@@ -171,6 +173,17 @@ func (s *sweeper) planRewind(ctx context.Context, f *fork) (rewindPlan, error) {
 	return plan, err
 }
 
+// dedupKey returns the deduplication key of a rewind that deletes the hash. It names the newest event
+// that the ledger does not have. It is empty for other rewinds, of which the hash keeps the state.
+func (p *rewindPlan) dedupKey() string {
+	if p.to.Seq > 0 {
+		return ""
+	}
+
+	void := cmp.Or(p.fork.void, p.fork.hash.chain)
+	return "rewind:" + p.fork.account + ":" + void.String()
+}
+
 func listKeys(updates []bus.AccountUpdate) []string {
 	keys := make([]string, len(updates))
 	for i := range updates {
@@ -205,7 +218,7 @@ func (s *sweeper) publishPlans(ctx context.Context, plans []rewindPlan) error {
 	s.countRepublished(outcomes)
 	for i, o := range outcomes {
 		if o.Status == bus.Forked {
-			s.suspectFork(pubs[i].Update.Account, false)
+			s.suspectFork(pubs[i].Update.Account, 0)
 		}
 	}
 

@@ -65,7 +65,7 @@ func (s *sweeper) checkTips(ctx context.Context) error {
 	differ := 0
 	for i, p := range positions {
 		if !same[i] {
-			s.suspectFork(p.Account, true)
+			s.suspectFork(p.Account, p.Chain)
 			differ++
 		}
 	}
