@@ -6,11 +6,11 @@ import (
 	"testing"
 )
 
-// TestManyAccountsGoBack loses an event of 10,000 accounts, half of which have another event
+// TestManyAccountsGoBack loses an event of 4,000 accounts, half of which have another event
 // afterwards.
 func TestManyAccountsGoBack(t *testing.T) {
 	t.Parallel()
-	const count = 10_000
+	const count = 4_000
 	w := newWorld(t)
 	core := w.startCore()
 	gateway := w.startGateway(core.baseURL())

@@ -69,7 +69,7 @@ func (l *load) stopWorkers() {
 
 func (l *load) runWorker(worker int) {
 	// The pauses leave processor time for the programs, and keep failed writes few.
-	const pauseAfterStart = 10 * time.Millisecond
+	const pauseAfterStart = 40 * time.Millisecond
 	const pauseAfterFailure = 100 * time.Millisecond
 	pause := time.NewTimer(0)
 	defer pause.Stop()

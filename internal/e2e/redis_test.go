@@ -65,7 +65,7 @@ func TestRedisIsSuspended(t *testing.T) {
 	l := w.startLoad(8, []*api{a}, users, models)
 	l.waitForWrites(100)
 	redis.Stop()
-	l.waitForWrites(500)
+	l.waitForWrites(200)
 	// The core serves a client that connects now.
 	start := time.Now()
 	fresh := w.startClient("fresh", []*server{gateway}, append(accountNames("user", 25), models...)...)

@@ -65,7 +65,7 @@ func WaitFor(t testing.TB, condition string, holds func() bool) {
 	deadline := time.NewTimer(waitLimit)
 	defer deadline.Stop()
 
-	tick := time.NewTicker(2 * time.Millisecond)
+	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 
 	for !holds() {

@@ -26,7 +26,7 @@ var errFlaky = errors.New("fails now and then")
 func TestFlakySubscriptionsHandleEachEventOnce(t *testing.T) {
 	events := 100_000
 	if raceEnabled {
-		events /= 10
+		events /= 30
 	}
 	rdb, keys := openRedis(t)
 	cfg := bus.Config{
