@@ -48,6 +48,10 @@ func (f failingLedger) Events(context.Context, wallet.Account, int64, int) ([]wa
 	return nil, 0, f.err
 }
 
+func (f failingLedger) AllEvents(context.Context, wallet.EventQuery) (wallet.EventPage, error) {
+	return wallet.EventPage{}, f.err
+}
+
 func (f failingLedger) Escrow(context.Context, uuid.UUID) (wallet.Escrow, error) {
 	return wallet.Escrow{}, f.err
 }
@@ -145,6 +149,7 @@ func (h *harness) sendAcceptedCalls() []request {
 		{path: "/v1/accounts/user:u1/escrows"},
 		{path: "/v1/escrows/" + toSettle},
 		{path: "/v1/transactions/" + transaction},
+		{path: "/v1/events", token: h.eventsToken()},
 	}
 	for _, call := range calls {
 		status := h.send(call).status
@@ -155,6 +160,12 @@ func (h *harness) sendAcceptedCalls() []request {
 	h.send(request{path: "/openapi.json", token: "-"})
 	h.send(request{path: "/docs", token: "-"})
 	return calls
+}
+
+// eventsToken returns a token for the events of all accounts.
+func (h *harness) eventsToken() string {
+	h.Helper()
+	return signToken(h.T, "reader", nil, auth.ScopeEvents)
 }
 
 // sendRefusedCalls makes each call in ways that all calls refuse.
@@ -198,6 +209,7 @@ func (h *harness) sendRefusedOperations() {
 		{path: "/v1/accounts/user:nobody/events"},
 		{path: "/v1/accounts/user:nobody/escrows"},
 		{path: "/v1/transactions/" + uuid.NewString()},
+		{path: "/v1/events?cursor=1.0.1." + uuid.Must(uuid.NewV7()).String(), token: h.eventsToken()},
 		{path: unknown},
 		{path: unknown + "/settle", body: settleBody(1)},
 		{path: unknown + "/refund", body: refundBody(1)},
