@@ -67,7 +67,7 @@ func (f *fixture) getMinutes(query string) (status int, rows []row) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
 	response, err := client.Do(request)
 	if err != nil {
 		f.t.Fatal(err)

@@ -76,7 +76,7 @@ func (f *fixture) send(body string) (status int, o outcome) {
 func (f *fixture) post(body string) (*http.Response, error) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(time.Minute); ; <-tick.C {
+	for deadline := time.Now().Add(5 * time.Minute); ; <-tick.C {
 		response, err := http.Post("http://"+f.flags.Listen+"/tips", "application/json", strings.NewReader(body))
 		if err == nil || time.Now().After(deadline) {
 			return response, err

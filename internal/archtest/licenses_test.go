@@ -87,7 +87,7 @@ func describeLicenses(t *testing.T) string {
 // linkedModules returns the modules of both programs on Linux, and Go itself.
 func linkedModules(t *testing.T) []linkedModule {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps",
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-race=false", "-deps",
 		"-f", "{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}}\t{{.Dir}}{{end}}{{end}}", "./cmd/core", "./cmd/gateway")
 	cmd.Dir = "../.."
 	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=0")

@@ -63,7 +63,7 @@ func TestSeenDuringRead(t *testing.T) {
 // waitUntil polls a condition that has no signal.
 func waitUntil(t testing.TB, object string, condition func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(time.Minute)
+	deadline := time.NewTimer(5 * time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
@@ -71,7 +71,7 @@ func waitUntil(t testing.TB, object string, condition func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			t.Fatalf("waited one minute for %s", object)
+			t.Fatalf("waited five minutes for %s", object)
 		}
 	}
 }

@@ -100,8 +100,8 @@ func TestEventsAreDelivered(t *testing.T) {
 					if got != want {
 						t.Fatalf("got event %d, want %d", got, want)
 					}
-				case <-time.After(time.Minute):
-					t.Fatalf("got no event in a minute, want %d", want)
+				case <-time.After(5 * time.Minute):
+					t.Fatalf("got no event in five minutes, want %d", want)
 				}
 			}
 			stop()
@@ -180,7 +180,7 @@ func awaitCheck(t *testing.T, check func(context.Context) error, isWanted func(e
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	timeout := time.After(time.Minute)
+	timeout := time.After(5 * time.Minute)
 	for {
 		err := check(t.Context())
 		if isWanted(err) {

@@ -34,7 +34,7 @@ func TestNoticeTime(t *testing.T) {
 // that renews a short token on each of these frames does so once for each token.
 func TestShortTokensAreRenewedOnce(t *testing.T) {
 	t.Parallel() // most of the time is spent waiting
-	const lifetime = 2 * time.Second
+	const lifetime = 6 * time.Second
 	g := newGateway(t, Config{})
 	welcomed := time.Now()
 	c := g.loginWith(Identity{Subject: "user:u1", ExpiresAt: welcomed.Add(lifetime)})
