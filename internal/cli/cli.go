@@ -36,9 +36,10 @@ type App struct {
 
 // Common has the flags and commands that all programs have.
 type Common struct {
-	ConfigCommand  configCmd  `cmd:"" name:"config" help:"Print the settings of a command, and where each comes from."`
-	HelpCommand    helpCmd    `cmd:"" name:"help" help:"Explain a command and its flags."`
-	VersionCommand versionCmd `cmd:"" name:"version" help:"Print the version."`
+	ConfigCommand     configCmd     `cmd:"" name:"config" help:"Print the settings of a command, and where each comes from."`
+	CompletionCommand completionCmd `cmd:"" name:"completion" help:"Print a script that completes commands and flags in a shell."`
+	HelpCommand       helpCmd       `cmd:"" name:"help" help:"Explain a command and its flags."`
+	VersionCommand    versionCmd    `cmd:"" name:"version" help:"Print the version."`
 
 	Settings    string           `name:"config" placeholder:"FILE" help:"YAML file with settings. Its keys are names of flags."`
 	ShowVersion kong.VersionFlag `name:"version" help:"Print the version and exit."`
@@ -70,6 +71,9 @@ func Main(env Env, app App, args []string, getenv func(string) string) (code int
 	}()
 
 	i := &invocation{env: env, app: app, getenv: getenv}
+	if isCompletionRequest(args) {
+		return i.reportError(app.Name, i.complete(args))
+	}
 	command, err := i.parse(args)
 	if command == nil {
 		return i.reportError(app.Name, err)

@@ -136,13 +136,15 @@ func (c *checker) checkFlag(command *kong.Node, flag *kong.Flag) {
 		c.Errorf("%s=%s: got the value without it, want %s", prefix+suffix, example, example)
 	}
 	c.checkWithoutPrefix(command, flag.Name, suffix, example, unset)
-	other := c.value(command, flag.Name, map[string]string{prefix + suffix: example}, "--"+flag.Name+"="+otherExample(c.T, flag.Value, example))
+	otherText := otherExample(c.T, flag.Value, example)
+	other := c.value(command, flag.Name, map[string]string{prefix + suffix: example}, "--"+flag.Name+"="+otherText)
 	if other == set {
 		c.Errorf("got the variable's value, want the flag's value")
 	}
 
 	if flag.Name != "config" {
-		c.checkFile(command, flag, example)
+		c.checkFile(command, flag, yamlOf(flag.Value, example), yamlOf(flag.Value, otherText), set)
+		c.checkFileWithVariable(command, flag, yamlOf(flag.Value, example), otherText, other)
 	}
 	if slices.Contains(secrets, flag.Name) {
 		c.checkSecret(command, flag.Name)
@@ -150,24 +152,27 @@ func (c *checker) checkFlag(command *kong.Node, flag *kong.Flag) {
 }
 
 // checkFile checks a setting in a file: for all commands, and in the section of its command.
-func (c *checker) checkFile(command *kong.Node, flag *kong.Flag, example string) {
+func (c *checker) checkFile(command *kong.Node, flag *kong.Flag, text, other, want string) {
 	c.Helper()
-	other := otherExample(c.T, flag.Value, example)
 	key := flag.Name + ": "
-	flat := writeFile(c.T, key+yamlOf(flag.Value, example)+"\n")
-	section := writeFile(c.T, key+yamlOf(flag.Value, other)+"\n"+sectionOf(command, key+yamlOf(flag.Value, example)))
-	want := c.value(command, flag.Name, nil, "--"+flag.Name+"="+example)
-	wantOther := c.value(command, flag.Name, nil, "--"+flag.Name+"="+other)
-	variable := prefix + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
-
+	flat := writeFile(c.T, key+text+"\n")
 	if got := c.value(command, flag.Name, nil, "--config", flat); got != want {
 		c.Errorf("file: got %q, want %q", got, want)
 	}
+	section := writeFile(c.T, key+other+"\n"+sectionOf(command, key+text))
 	if got := c.value(command, flag.Name, map[string]string{prefix + "CONFIG": section}); got != want {
 		c.Errorf("section of the file: got %q, want %q", got, want)
 	}
-	if got := c.value(command, flag.Name, map[string]string{variable: other}, "--config", flat); got != wantOther {
-		c.Errorf("file and variable: got %q, want %q", got, wantOther)
+}
+
+// checkFileWithVariable checks that a variable overrides the file.
+func (c *checker) checkFileWithVariable(command *kong.Node, flag *kong.Flag, text, variableValue, want string) {
+	c.Helper()
+	variable := prefix + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
+	file := writeFile(c.T, flag.Name+": "+text+"\n")
+	got := c.value(command, flag.Name, map[string]string{variable: variableValue}, "--config", file)
+	if got != want {
+		c.Errorf("file and variable: got %q, want %q", got, want)
 	}
 }
 

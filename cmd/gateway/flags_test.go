@@ -13,9 +13,13 @@ func TestVariablesOfAllFlags(t *testing.T) {
 
 // The file is an example to copy, so each of its keys must be known.
 func TestExampleOfSettings(t *testing.T) {
-	clitest.CheckExample(t, describeApp(), "../../deploy/core.yaml")
+	clitest.CheckExample(t, describeApp(), "../../deploy/gateway.yaml")
 }
 
 func TestReferenceOfFlags(t *testing.T) {
 	clitest.CheckReference(t, describeApp(), "../../docs/configuration.md")
+}
+
+func TestCompletion(t *testing.T) {
+	clitest.CheckCompletion(t, describeApp())
 }
