@@ -20,7 +20,7 @@ type serveCmd struct {
 	Admin          string   `default:"127.0.0.1:9081" help:"Address of health, metrics, profiles and the admin API. It must not be reachable from outside."`
 	CoreURL        string   `name:"core-url" default:"http://127.0.0.1:8080" help:"URL of the core, for history and balances that Redis lacks." group:"Core"`
 	CoreToken      string   `required:"" placeholder:"TOKEN" help:"Token for the core with the scope wallet:read. Prefer the file or the environment variable, since flags are visible in the process list." group:"Core"`
-	CoreTokenFile  string   `placeholder:"FILE" help:"File with the token." group:"Core"`
+	CoreTokenFile  string   `placeholder:"FILE" help:"File with the token. It is read again when it changes, and when the core refuses the token." group:"Core"`
 	AllowedOrigins []string `placeholder:"ORIGIN,…" help:"Hosts or origins of web pages that may connect, besides the gateway's own host. * matches any characters. Example: https://*.example.com."`
 	Name           string   `placeholder:"NAME" help:"Name of the gateway in welcome frames. Default: the name of the host."`
 	cli.RedisFlags
@@ -62,7 +62,7 @@ func (c serveCmd) Run(env *cli.Env) error {
 	if err != nil {
 		return err
 	}
-	core, err := coreclient.New(c.CoreURL, c.CoreToken, coreclient.Config{})
+	core, err := coreclient.New(c.CoreURL, c.CoreToken, coreclient.Config{TokenFile: c.CoreTokenFile})
 	if err != nil {
 		return cli.Usage("--core-url", "%v", err)
 	}

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -49,4 +50,21 @@ func (r Request) tokenClaims(now time.Time) *tokenClaims {
 		claims.Accounts = &r.Accounts
 	}
 	return claims
+}
+
+// ReadLifetime returns when a token was issued and when it expires. It does not verify the token.
+// Each time is zero if the token does not have it.
+func ReadLifetime(raw string) (issued, expiry time.Time, err error) {
+	var claims jwt.RegisteredClaims
+	_, _, err = jwt.NewParser().ParseUnverified(raw, &claims)
+	if err != nil {
+		return time.Time{}, time.Time{}, fmt.Errorf("read the token: %w", err)
+	}
+	if claims.IssuedAt != nil {
+		issued = claims.IssuedAt.Time
+	}
+	if claims.ExpiresAt != nil {
+		expiry = claims.ExpiresAt.Time
+	}
+	return issued, expiry, nil
 }

@@ -26,12 +26,16 @@ import (
 type Config struct {
 	Timeout  time.Duration // limits one call. Defaults to 5 s.
 	MaxConns int           // limits the connections to the core. Defaults to 64.
+
+	// TokenFile is a file with the token. The client uses another token in it when Renew finds it,
+	// or when the core refuses the present one. Empty: the token never changes.
+	TokenFile string
 }
 
 // Client calls a core, or a load balancer in front of several cores. It implements ws.History.
 type Client struct {
 	base   string
-	token  string
+	token  tokenFile
 	client *http.Client
 
 	streams atomic.Pointer[string] // the last X-Event-Streams header of the core
@@ -65,9 +69,9 @@ func New(coreURL, token string, cfg Config) (*Client, error) {
 	if cfg.MaxConns == 0 {
 		cfg.MaxConns = 64
 	}
-	return &Client{
+	c := &Client{
 		base:  strings.TrimSuffix(u.String(), "/"),
-		token: token,
+		token: tokenFile{file: cfg.TokenFile},
 		client: &http.Client{
 			Timeout: cfg.Timeout,
 			Transport: &http.Transport{
@@ -81,7 +85,9 @@ func New(coreURL, token string, cfg Config) (*Client, error) {
 				return http.ErrUseLastResponse
 			},
 		},
-	}, nil
+	}
+	c.token.current.Store(newToken(token))
+	return c, nil
 }
 
 func isServerURL(u *url.URL) bool {
@@ -98,6 +104,16 @@ func (c *Client) Close() { c.client.CloseIdleConnections() }
 func (c *Client) Ping(ctx context.Context) error {
 	_, _, err := c.Events(ctx, "user:0", 0, 1)
 	return err
+}
+
+// Renew uses the token in the token file if it differs from the present one and the core accepts it.
+// It reports whether the token was replaced. It does not ask the core about a token that the core
+// has refused before.
+func (c *Client) Renew(ctx context.Context) (renewed bool, err error) {
+	return c.token.tryFile(func(candidate *token) error {
+		_, _, err := c.getWith(ctx, candidate, "/v1/accounts/user:0/events?after=0&limit=1")
+		return err
+	})
 }
 
 // ErrStreams means that the core publishes events to other streams.
@@ -158,13 +174,35 @@ func wrapError(object string, err error) error {
 }
 
 // getJSON returns the body of an answer with status 200. ok is false if the core answers that it
-// does not have the account.
+// does not have the account. If the core refuses the token and there is another one, getJSON tries
+// once more.
 func (c *Client) getJSON(ctx context.Context, path string) (body []byte, ok bool, err error) {
+	t := c.token.current.Load()
+	body, ok, err = c.getWith(ctx, t, path)
+	if !errors.Is(err, ErrRefused) {
+		return body, ok, err
+	}
+
+	renewed := c.token.replaceRefused(t)
+	if renewed == nil {
+		return nil, false, err
+	}
+	return c.getWith(ctx, renewed, path)
+}
+
+// getWith is getJSON with the given token.
+func (c *Client) getWith(ctx context.Context, t *token, path string) (body []byte, ok bool, err error) {
+	body, ok, err = c.send(ctx, t.raw, path)
+	t.noteAnswer(err)
+	return body, ok, err
+}
+
+func (c *Client) send(ctx context.Context, rawToken, path string) (body []byte, ok bool, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
 	if err != nil {
 		return nil, false, err
 	}
-	req.Header.Set("Authorization", "Bearer "+c.token)
+	req.Header.Set("Authorization", "Bearer "+rawToken)
 
 	resp, err := c.client.Do(req)
 	if err != nil {

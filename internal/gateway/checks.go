@@ -16,6 +16,8 @@ func (g *Gateway) registerChecks() {
 	// The core is needed for history only. The gateway serves what it has in memory and in Redis
 	// without it.
 	g.admin.AddCheck(httpserver.Check{Name: "core", Ping: g.core.Ping, Degrades: true})
+	// Nor does the gateway need its token for the core otherwise.
+	g.admin.AddCheck(httpserver.Check{Name: "core_token", Ping: g.coreToken.check, Degrades: true})
 	// Clients stay connected while their accounts are compared, and those that are behind are caught
 	// up. After an outage of Redis all gateways compare at once, so they must stay ready.
 	g.admin.AddCheck(httpserver.Check{Name: "history", Ping: g.checkHistory, Degrades: true})

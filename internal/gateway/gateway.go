@@ -78,6 +78,7 @@ type Gateway struct {
 	verifier        *auth.Verifier
 	core            *coreclient.Client
 	coreBalances    *coreBalances
+	coreToken       *coreToken
 	tail            *tail.Tail
 	cache           snapshots
 	freshness       *freshness
@@ -114,6 +115,7 @@ func New(ctx context.Context, rdb redis.UniversalClient, core *coreclient.Client
 	}
 	_, g.isCluster = rdb.(*redis.ClusterClient)
 	g.coreBalances = newCoreBalances(core.Balance)
+	g.coreToken = newCoreToken(core, cfg.Logger, g.admin.Registry)
 	g.limitLog.Interval = streamLogInterval
 	g.layout = redisconn.NewWatch(rdb, cfg.Keys, redisconn.WatchConfig{
 		Logger:   cfg.Logger,
@@ -197,6 +199,7 @@ func (g *Gateway) Stages(public, admin net.Listener) []func(context.Context) err
 		g.runTail,
 		g.runRecheck,
 		g.freshness.run,
+		g.coreToken.run,
 		g.control.run,
 		g.layout.Run,
 		g.verifier.Run,

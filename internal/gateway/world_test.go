@@ -146,8 +146,14 @@ func (w *world) startGateway(cfg gateway.Config) {
 		w.Fatal(err)
 	}
 	w.Cleanup(core.Close)
-	cfg.Keys = w.keys
 	cfg.Logger = discardLog
+	w.startGatewayWith(core, cfg)
+}
+
+// startGatewayWith is startGateway with a client of the core and a log of the caller.
+func (w *world) startGatewayWith(core *coreclient.Client, cfg gateway.Config) {
+	w.Helper()
+	cfg.Keys = w.keys
 	g, err := gateway.New(w.Context(), w.rdb, core, w.verifier, cfg)
 	if err != nil {
 		w.Fatal(err)
