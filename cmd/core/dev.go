@@ -102,6 +102,7 @@ func (c devCmd) Run(env *cli.Env) (err error) {
 		verifier:    verifier,
 		stopTimeout: devStopTimeout,
 		ownHostOnly: true,
+		origins:     l.allowedOrigins(),
 		log:         log,
 		publisher:   publish.Config{MaxLen: devStreamLength, DedupTTL: devDedupTTL},
 	})
@@ -124,7 +125,7 @@ func (c devCmd) Run(env *cli.Env) (err error) {
 	defer history.Close()
 	gw, err := gateway.New(ctx, rdb, history, verifier, gateway.Config{
 		Name:           "dev",
-		AllowedOrigins: d.allowedOrigins(),
+		AllowedOrigins: l.allowedOrigins(),
 		TailBlock:      devTailBlock,
 		StopTimeout:    devStopTimeout,
 		CloseTimeout:   devStopTimeout,

@@ -101,21 +101,6 @@ func reachableAddress(ln net.Listener) string {
 	return fmt.Sprintf("127.0.0.1:%d", addr.Port)
 }
 
-// allowedOrigins returns the hosts of the web pages that may connect: those that this machine
-// serves, such as the development server of an app, and the live page.
-func (d *demo) allowedOrigins() []string {
-	origins := []string{"localhost", "localhost:*", "127.0.0.1", "127.0.0.1:*", `\[::1]`, `\[::1]:*`}
-	addr, ok := d.listen.http.Addr().(*net.TCPAddr)
-	switch {
-	case !ok:
-	case addr.IP.IsUnspecified():
-		origins = append(origins, fmt.Sprintf("*:%d", addr.Port))
-	default:
-		origins = append(origins, addr.String())
-	}
-	return origins
-}
-
 // run creates the accounts, waits until core and gateway are ready and prints the greeting. Then it
 // prints events and makes operations until ctx ends.
 func (d *demo) run(ctx context.Context, out io.Writer, caughtUp <-chan struct{}) error {

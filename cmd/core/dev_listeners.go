@@ -56,6 +56,21 @@ func (c devCmd) openListeners(ctx context.Context) (*listeners, error) {
 	return l, nil
 }
 
+// allowedOrigins returns the hosts of the web pages that may connect and read: those that this machine
+// serves, such as the development server of an app, and the live page.
+func (l *listeners) allowedOrigins() []string {
+	origins := []string{"localhost", "localhost:*", "127.0.0.1", "127.0.0.1:*", `\[::1]`, `\[::1]:*`}
+	addr, ok := l.http.Addr().(*net.TCPAddr)
+	switch {
+	case !ok:
+	case addr.IP.IsUnspecified():
+		origins = append(origins, fmt.Sprintf("*:%d", addr.Port))
+	default:
+		origins = append(origins, addr.String())
+	}
+	return origins
+}
+
 func (l *listeners) close() {
 	for _, ln := range []net.Listener{l.http, l.gateway, l.admin, l.gatewayAdmin} {
 		if ln != nil {

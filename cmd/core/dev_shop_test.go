@@ -93,7 +93,7 @@ func TestDevShop(t *testing.T) {
 	p.stop()
 }
 
-// An app that has its own development server gets the token and connects.
+// An app that has its own development server gets the token, reads and connects.
 func TestDevServesAppsOfThisMachine(t *testing.T) {
 	p := launchDev(t, t.TempDir())
 	base := strings.TrimSuffix(p.greetingURL("Live page"), "/")
@@ -119,6 +119,10 @@ func TestDevServesAppsOfThisMachine(t *testing.T) {
 			token := requestFromPage(t, client, base+"/demo/token", http.Header{"Origin": {origin}})
 			if got := token.Header.Get("Access-Control-Allow-Origin"); got != want {
 				t.Errorf("Access-Control-Allow-Origin of the token: got %q, want %q", got, want)
+			}
+			balance := requestFromPage(t, client, base+"/v1/accounts/user:demo/balance", http.Header{"Origin": {origin}})
+			if got := balance.Header.Get("Access-Control-Allow-Origin"); got != want {
+				t.Errorf("Access-Control-Allow-Origin of the balance: got %q, want %q", got, want)
 			}
 			socket := requestFromPage(t, client, gateway, http.Header{
 				"Origin":                 {origin},

@@ -11,6 +11,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/httpserver"
 	"github.com/redroomrewards/realtime/internal/lifecycle"
 	"github.com/redroomrewards/realtime/internal/logging"
+	"github.com/redroomrewards/realtime/internal/origin"
 )
 
 type serveCmd struct {
@@ -21,6 +22,7 @@ type serveCmd struct {
 	cli.TokenFlags
 	cli.TLSFlags
 	cli.ProxyFlags
+	AllowedOrigins  []string      `placeholder:"ORIGIN,…" help:"Hosts or origins of web pages that may read with the token of a user, besides the core's own host. They cannot write. * matches any characters. Example: https://*.example.com."`
 	MaxQueue        int           `default:"8192" help:"Largest number of operations that wait for a commit. Further requests get 503 at once."`
 	DBConnections   int           `name:"db-connections" default:"8" help:"Largest number of connections to Postgres for commits, the relay and housekeeping. Reads have their own connections."`
 	DBReads         int           `name:"db-read-connections" default:"8" help:"Largest number of connections to the database for reads. As many reads run at the same time; further ones wait for at most a second and then get 503."`
@@ -132,6 +134,10 @@ func (c serveCmd) stackConfig(log *slog.Logger) (stackConfig, error) {
 	if err != nil {
 		return stackConfig{}, err
 	}
+	err = origin.CheckAll(c.AllowedOrigins)
+	if err != nil {
+		return stackConfig{}, cli.Usage("--allowed-origins", "%v", err)
+	}
 	proxies, err := c.Proxies()
 	if err != nil {
 		return stackConfig{}, err
@@ -145,6 +151,7 @@ func (c serveCmd) stackConfig(log *slog.Logger) (stackConfig, error) {
 		maxReads:    c.DBReads,
 		maxOpen:     c.MaxConnections,
 		proxies:     proxies,
+		origins:     c.AllowedOrigins,
 		drainDelay:  c.DrainDelay,
 		stopTimeout: c.ShutdownTimeout,
 		log:         log,

@@ -36,6 +36,7 @@ type stackConfig struct {
 	maxReads    int // database connections for reads, and reads that run at the same time
 	maxOpen     int // open connections to the HTTP API; 0: not limited
 	proxies     httpserver.TrustedProxies
+	origins     []string       // of web pages that may read, besides the core's own host
 	ownHostOnly bool           // refuse requests whose Host is a name of another machine
 	publisher   publish.Config // Keys and Registerer are set by openStack
 	drainDelay  time.Duration  // time between /readyz turning to 503 and the end of new requests
@@ -66,11 +67,12 @@ func openStack(ctx context.Context, cfg stackConfig) (*stack, error) {
 	}
 	s.core = core
 	s.api = coreapi.New(core.Ledger, cfg.verifier, coreapi.Config{
-		MaxReads:   cfg.maxReads,
-		Keys:       cfg.keys,
-		Logger:     cfg.log,
-		Registerer: reg,
-		Tracer:     cfg.tracer,
+		AllowedOrigins: cfg.origins,
+		MaxReads:       cfg.maxReads,
+		Keys:           cfg.keys,
+		Logger:         cfg.log,
+		Registerer:     reg,
+		Tracer:         cfg.tracer,
 	})
 	s.registerAdmin()
 	return s, nil

@@ -129,11 +129,9 @@ func (c serveCmd) gatewayConfig() (gateway.Config, error) {
 	if err != nil {
 		return gateway.Config{}, err
 	}
-	for _, pattern := range c.AllowedOrigins {
-		err = origin.Check(pattern)
-		if err != nil {
-			return gateway.Config{}, cli.Usage("--allowed-origins", "%v", err)
-		}
+	err = origin.CheckAll(c.AllowedOrigins)
+	if err != nil {
+		return gateway.Config{}, cli.Usage("--allowed-origins", "%v", err)
 	}
 	err = c.validateLimits()
 	if err != nil {

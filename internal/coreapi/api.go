@@ -15,6 +15,7 @@ import (
 
 	"github.com/redroomrewards/realtime/internal/httpserver"
 	"github.com/redroomrewards/realtime/internal/openapi"
+	weborigin "github.com/redroomrewards/realtime/internal/origin"
 	"github.com/redroomrewards/realtime/internal/problem"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/wallet"
@@ -39,13 +40,14 @@ type Verifier = httpserver.Verifier
 
 // Config has the optional settings of an API.
 type Config struct {
-	Timeout    time.Duration         // limits how long a request waits for the ledger. Defaults to 10 s.
-	MaxReads   int                   // limits the reads that run at the same time. Defaults to the ledger's default number of connections for reads.
-	MaxBytes   int                   // limits the bytes of large requests and answers that are in memory. Defaults to 64 MiB.
-	Keys       bus.Keys              // names the event streams. Defaults to namespace "rt", 64 partitions.
-	Logger     *slog.Logger          // Defaults to slog.Default().
-	Registerer prometheus.Registerer // Defaults to no metrics.
-	Tracer     trace.Tracer          // Defaults to no traces.
+	Timeout        time.Duration         // limits how long a request waits for the ledger. Defaults to 10 s.
+	MaxReads       int                   // limits the reads that run at the same time. Defaults to the ledger's default number of connections for reads.
+	AllowedOrigins []string              // web pages, besides those of the core's own host, that may read; see package origin. Defaults to none.
+	MaxBytes       int                   // limits the bytes of large requests and answers that are in memory. Defaults to 64 MiB.
+	Keys           bus.Keys              // names the event streams. Defaults to namespace "rt", 64 partitions.
+	Logger         *slog.Logger          // Defaults to slog.Default().
+	Registerer     prometheus.Registerer // Defaults to no metrics.
+	Tracer         trace.Tracer          // Defaults to no traces.
 }
 
 // API is the HTTP handler of the core.
@@ -55,6 +57,7 @@ type API struct {
 	cfg       Config
 	streams   string // the value of X-Event-Streams
 	mux       *http.ServeMux
+	readers   weborigin.Readers
 	document  *openapi.Document
 	metrics   *metrics
 	reads     *readQueue
@@ -78,6 +81,7 @@ func New(l Ledger, v Verifier, cfg Config) *API {
 		cfg:      cfg,
 		streams:  cfg.Keys.WithDefaults().String(),
 		mux:      http.NewServeMux(),
+		readers:  newReaders(cfg.AllowedOrigins),
 		metrics:  newMetrics(cfg.Registerer),
 	}
 	a.reads = newReadQueue(cmp.Or(cfg.MaxReads, wallet.DefaultReadConns), a.metrics)

@@ -36,8 +36,13 @@ func (a *API) addRoute(op huma.Operation, handle func(*call) error) {
 	a.document.AddOperation(&op)
 	pattern := op.Method + " " + op.Path
 	metrics := a.metrics.ofOperation(op.OperationID)
+	isRead := op.Method == http.MethodGet
+	a.addPreflight(op.Path)
 	a.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
+		if isRead {
+			a.readers.Allow(w, r)
+		}
 		ctx, span := a.startRequestSpan(r, pattern)
 		c := call{
 			api:    a,

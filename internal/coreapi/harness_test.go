@@ -72,8 +72,9 @@ func serveAPI(t *testing.T, l *wallet.Ledger, api coreapi.Ledger) *harness {
 		t.Fatal(err)
 	}
 	srv := httptest.NewServer(coreapi.New(api, v, coreapi.Config{
-		Timeout: 2 * time.Minute, // the machines of tests are often slow
-		Logger:  slog.New(slog.DiscardHandler),
+		Timeout:        2 * time.Minute, // the machines of tests are often slow
+		AllowedOrigins: []string{"https://*.example.com"},
+		Logger:         slog.New(slog.DiscardHandler),
 	}))
 	t.Cleanup(srv.Close)
 	return newHarness(t, srv.URL, l, described())

@@ -26,7 +26,7 @@ func TestFrontDoor(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			core := w.startCore()
+			core := w.startCore("--allowed-origins", pageOrigin)
 			// The address of the proxy itself. Clients have other ones.
 			flags := []string{"--trusted-proxies", "127.0.0.1", "--max-connections-per-account", "2000"}
 			gateways := []*server{
@@ -85,6 +85,12 @@ func (f *frontDoor) testRoutes(t *testing.T) {
 		})
 	}
 
+	t.Run("web page that reads from the core", func(t *testing.T) {
+		header := http.Header{"Origin": {pageOrigin}, "Authorization": {"Bearer " + token}}
+		resp := f.get(t, "/v1/accounts/user:u1/balance", header)
+		checkEqual(t, "status", resp.StatusCode, http.StatusOK)
+		checkEqual(t, "Access-Control-Allow-Origin", resp.Header.Get("Access-Control-Allow-Origin"), pageOrigin)
+	})
 	t.Run("long token and position", func(t *testing.T) {
 		// Both are of the largest sizes that a gateway takes. It refuses the token.
 		secret := strings.Repeat("s", 8<<10)
@@ -98,7 +104,10 @@ func (f *frontDoor) testRoutes(t *testing.T) {
 	})
 }
 
-const tokenInQuery = "a-secret"
+const (
+	tokenInQuery = "a-secret"
+	pageOrigin   = "https://app.example.com"
+)
 
 // testLog wants the requests in the proxy's log, and no token, also if no gateway answers.
 func (f *frontDoor) testLog(t *testing.T) {
@@ -134,6 +143,12 @@ func (f *frontDoor) hasLogged(texts ...string) bool {
 
 func (f *frontDoor) getStatus(t *testing.T, path string, header http.Header) int {
 	t.Helper()
+	return f.get(t, path, header).StatusCode
+}
+
+// get returns the head of the answer.
+func (f *frontDoor) get(t *testing.T, path string, header http.Header) *http.Response {
+	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, f.baseURL()+path, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
@@ -143,8 +158,8 @@ func (f *frontDoor) getStatus(t *testing.T, path string, header http.Header) int
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = resp.Body.Close() }()
-	return resp.StatusCode
+	_ = resp.Body.Close()
+	return resp
 }
 
 // Gateways see the address of a client, whatever the client says itself.

@@ -19,7 +19,7 @@ const (
 
 // serveBalance answers from Redis, or from the core when Redis lacks the account.
 func (g *Gateway) serveBalance(w http.ResponseWriter, r *http.Request) {
-	g.allowOrigin(w, r)
+	g.readers.Allow(w, r)
 	account, refused := g.authorizeAccount(w, r)
 	if refused != nil {
 		problem.Write(w, refused)

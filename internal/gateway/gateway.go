@@ -88,6 +88,7 @@ type Gateway struct {
 	control         *control
 	admin           *httpserver.Admin
 	mux             *http.ServeMux
+	readers         origin.Readers
 	balanceRequests *prometheus.CounterVec
 	limitLog        rate.Sometimes // limits the log lines about streams that are not the core's
 
@@ -110,6 +111,11 @@ func New(ctx context.Context, rdb redis.UniversalClient, core *coreclient.Client
 		core:     core,
 		admin:    httpserver.NewAdmin(),
 		mux:      http.NewServeMux(),
+		readers: origin.Readers{
+			Patterns: cfg.AllowedOrigins,
+			Headers:  "Authorization, Cache-Control, Last-Event-ID",
+			Exposed:  "X-Balance-Source, Retry-After",
+		},
 		recheck:  make(chan struct{}, 1),
 		draining: make(chan struct{}),
 	}

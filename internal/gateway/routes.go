@@ -4,7 +4,6 @@ import (
 	"net/http"
 
 	"github.com/redroomrewards/realtime/docs"
-	"github.com/redroomrewards/realtime/internal/origin"
 	"github.com/redroomrewards/realtime/internal/problem"
 	"github.com/redroomrewards/realtime/pkg/ws"
 )
@@ -22,7 +21,7 @@ func (g *Gateway) registerRoutes() {
 	g.mux.Handle("GET "+wsPath, g.hub.Handler(g.verifier))
 	events := g.hub.Events(g.verifier)
 	g.mux.HandleFunc("GET "+eventsPath, func(w http.ResponseWriter, r *http.Request) {
-		g.allowOrigin(w, r)
+		g.readers.Allow(w, r)
 		events.ServeHTTP(w, r)
 	})
 
@@ -63,25 +62,10 @@ func writeProblem(w http.ResponseWriter, _ *http.Request, e *ws.HTTPError) {
 	problem.Write(w, d)
 }
 
-// allowOrigin allows a web page to read the answer if the page may also connect.
-func (g *Gateway) allowOrigin(w http.ResponseWriter, r *http.Request) bool {
-	h := w.Header()
-	h.Add("Vary", "Origin")
-	from := r.Header.Get("Origin")
-	if from == "" || !origin.Allowed(g.cfg.AllowedOrigins, from, r.Host) {
-		return false
-	}
-
-	h.Set("Access-Control-Allow-Origin", from)
-	h.Set("Access-Control-Expose-Headers", "X-Balance-Source, Retry-After")
-	return true
-}
-
 func (g *Gateway) servePreflight(w http.ResponseWriter, r *http.Request) {
-	if g.allowOrigin(w, r) {
-		w.Header().Set("Access-Control-Allow-Methods", http.MethodGet)
-		w.Header().Set("Access-Control-Allow-Headers", "Authorization, Cache-Control, Last-Event-ID")
-		w.Header().Set("Access-Control-Max-Age", "600")
+	if g.readers.Allow(w, r) {
+		g.readers.AnswerPreflight(w)
+		return
 	}
 	w.WriteHeader(http.StatusNoContent)
 }

@@ -78,7 +78,8 @@ func (op *operation) pathValues(u *url.URL) map[string]string {
 
 // checkUnknownCall checks the answer to a call that the document does not describe.
 func (d *Document) checkUnknownCall(r *http.Response) error {
-	isPreflight := r.Request.Method == http.MethodOptions && r.StatusCode == http.StatusNoContent
+	asksForPage := r.Request.Method == http.MethodOptions && r.Request.Header.Get("Access-Control-Request-Method") != ""
+	isPreflight := asksForPage && (r.StatusCode == http.StatusNoContent || r.StatusCode == http.StatusForbidden)
 	isRefused := r.StatusCode == http.StatusNotFound || r.StatusCode == http.StatusMethodNotAllowed
 	isRedirect := r.StatusCode == http.StatusTemporaryRedirect // of a path with empty segments
 	if isPreflight || isRefused || isRedirect {

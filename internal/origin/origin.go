@@ -1,4 +1,4 @@
-// Package origin decides which web pages may use the gateway.
+// Package origin decides which web pages may use the gateway and read from the core.
 package origin
 
 import (

@@ -68,3 +68,14 @@ func TestAllowed(t *testing.T) {
 		})
 	}
 }
+
+func TestCheckAll(t *testing.T) {
+	err := origin.CheckAll([]string{"https://app.example", "*.example"})
+	if err != nil {
+		t.Errorf("valid patterns: got error %v, want none", err)
+	}
+	err = origin.CheckAll([]string{"https://app.example", "https://app.example/path"})
+	if err == nil {
+		t.Error("invalid pattern: got no error, want one")
+	}
+}
