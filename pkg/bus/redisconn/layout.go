@@ -61,8 +61,13 @@ func CompareLayout(ctx context.Context, rdb redis.UniversalClient, keys bus.Keys
 // compareStoredLayout is CheckLayout without storing anything. It returns nil if the namespace does
 // not exist.
 func compareStoredLayout(ctx context.Context, rdb redis.UniversalClient, keys bus.Keys) error {
-	_, err := compareLayout(ctx, rdb, keys.WithDefaults())
+	_, err := FindLayout(ctx, rdb, keys)
 	return err
+}
+
+// FindLayout is CheckLayout without storing anything. found is false if the namespace does not exist.
+func FindLayout(ctx context.Context, rdb redis.UniversalClient, keys bus.Keys) (found bool, err error) {
+	return compareLayout(ctx, rdb, keys.WithDefaults())
 }
 
 // compareLayout compares the stored layout with that of keys. found is false if there is none.
