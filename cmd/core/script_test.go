@@ -56,6 +56,7 @@ func TestScripts(t *testing.T) {
 			"listen":      openPort,
 			"fill":        fillLedger,
 			"tamper":      tamperLedger,
+			"redis":       func(ts *testscript.TestScript, _ bool, _ []string) { setRedis(ts, t) },
 			"streams":     func(ts *testscript.TestScript, _ bool, args []string) { publishLedger(ts, t, args[0]) },
 			"deadletters": func(ts *testscript.TestScript, _ bool, args []string) { addDeadLetters(ts, t, args[0]) },
 		},
@@ -139,6 +140,13 @@ func tamperLedger(ts *testscript.TestScript, _ bool, args []string) {
 	defer func() { _ = db.Close() }()
 	_, err = db.ExecContext(context.Background(), args[1])
 	ts.Check(err)
+}
+
+// setRedis gives a script a namespace of its own in Redis: redis.
+func setRedis(ts *testscript.TestScript, t *testing.T) {
+	url, namespace := testenv.Redis(t)
+	ts.Setenv("REDIS_URL", url)
+	ts.Setenv("REALTIME_NAMESPACE", namespace)
 }
 
 // publishLedger publishes the events of user:u1 to a namespace of 4 partitions. It sets STREAMS to the
