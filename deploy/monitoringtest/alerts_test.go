@@ -1,49 +1,90 @@
 package monitoringtest_test
 
 import (
-	"log/slog"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/rulefmt"
-	"github.com/prometheus/prometheus/promql/parser"
 	"go.yaml.in/yaml/v3"
 )
 
 // The test parses the rules like `promtool check rules`.
 func TestAlertRulesAreComplete(t *testing.T) {
-	content := readFile(t, "deploy/alerts.yml")
-	groups, errs := rulefmt.Parse(content, false, model.LegacyValidation, parser.NewParser(parser.Options{}), slog.New(slog.DiscardHandler))
-	if len(errs) > 0 {
-		t.Fatal(errs)
-	}
+	alerts, records := readRules(t)
 	metrics := knownMetrics(t)
+	for _, r := range records {
+		checkExpression(t, r.Record, r.Expr, metrics)
+	}
 	var names []string
-	for _, g := range groups.Groups {
-		for _, r := range g.Rules {
-			if r.Alert == "" {
-				t.Errorf("group %s: an alert must have a name", g.Name)
-			}
-			if slices.Contains(names, r.Alert) {
-				t.Errorf("group %s: the name %s must be unique", g.Name, r.Alert)
-			}
-			names = append(names, r.Alert)
-			if s := r.Labels["severity"]; s != "critical" && s != "warning" {
-				t.Errorf("%s: got severity %q, want critical or warning", r.Alert, s)
-			}
-			if r.Annotations["summary"] == "" {
-				t.Errorf("%s must have a summary", r.Alert)
-			}
-			if len(checkExpression(t, r.Alert, r.Expr, metrics)) == 0 {
-				t.Errorf("%s must use a metric", r.Alert)
-			}
+	for _, r := range alerts {
+		if slices.Contains(names, r.Alert) {
+			t.Errorf("the name %s must be unique", r.Alert)
+		}
+		names = append(names, r.Alert)
+		if s := r.Labels["severity"]; s != "critical" && s != "warning" {
+			t.Errorf("%s: got severity %q, want critical or warning", r.Alert, s)
+		}
+		if r.Annotations["summary"] == "" {
+			t.Errorf("%s must have a summary", r.Alert)
+		}
+		if len(checkExpression(t, r.Alert, r.Expr, metrics)) == 0 {
+			t.Errorf("%s must use a metric", r.Alert)
 		}
 	}
 	if len(names) == 0 {
 		t.Error("got no alerts, want some")
+	}
+}
+
+// Each metric that docs/metrics.md marks as an alarm must be in the expression of an alert.
+func TestAlarmsHaveAlerts(t *testing.T) {
+	alerts, _ := readRules(t)
+	metrics := knownMetrics(t)
+	alerted := map[string]bool{}
+	for _, r := range alerts {
+		for _, name := range checkExpression(t, r.Alert, r.Expr, metrics) {
+			alerted[name] = true
+		}
+	}
+	alarms := 0
+	for name, m := range metrics {
+		if !m.isAlarm {
+			continue
+		}
+		alarms++
+		if !alerted[name] {
+			t.Errorf("docs/metrics.md marks %s as an alarm, so deploy/alerts.yml must have an alert with it", name)
+		}
+	}
+	if alarms == 0 {
+		t.Error("docs/metrics.md must mark some metrics as alarms")
+	}
+}
+
+// Each alert must link to its section of the runbook, and each section of the runbook must be about
+// an alert.
+func TestRunbookHasASectionForEachAlert(t *testing.T) {
+	alerts, _ := readRules(t)
+	var sections []string
+	for _, heading := range regexp.MustCompile(`(?m)^### (\w+)$`).FindAllStringSubmatch(string(readFile(t, "docs/runbook.md")), -1) {
+		sections = append(sections, heading[1])
+	}
+	const page = "https://github.com/redroomrewards/realtime/blob/main/docs/runbook.md#"
+	for _, r := range alerts {
+		if got, want := r.Annotations["runbook_url"], page+strings.ToLower(r.Alert); got != want {
+			t.Errorf("%s: got runbook_url %q, want %q", r.Alert, got, want)
+		}
+		if !slices.Contains(sections, r.Alert) {
+			t.Errorf("docs/runbook.md must have a section %s", r.Alert)
+		}
+	}
+	for _, section := range sections {
+		if !slices.ContainsFunc(alerts, func(r rulefmt.Rule) bool { return r.Alert == section }) {
+			t.Errorf("docs/runbook.md has the section %s, but there is no such alert", section)
+		}
 	}
 }
 

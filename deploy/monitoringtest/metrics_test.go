@@ -1,6 +1,7 @@
 package monitoringtest_test
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -26,10 +27,11 @@ type metric struct {
 	kind    string // counter, gauge, histogram, summary
 	section string // of docs/metrics.md
 	labels  []string
+	isAlarm bool
 }
 
 // knownMetrics returns the metrics of docs/metrics.md, which other tests compare with the exported
-// metrics, and some metrics of Prometheus and of its client library.
+// metrics, those of the recording rules, and some metrics of Prometheus and of its client library.
 func knownMetrics(t *testing.T) map[string]metric {
 	t.Helper()
 	found := map[string]metric{
@@ -40,6 +42,10 @@ func knownMetrics(t *testing.T) map[string]metric {
 		"process_max_fds":               {kind: "gauge"},
 		"process_open_fds":              {kind: "gauge"},
 		"process_resident_memory_bytes": {kind: "gauge"},
+	}
+	_, records := readRules(t)
+	for _, r := range records {
+		found[r.Record] = metric{kind: "gauge", labels: slices.Collect(maps.Keys(r.Labels))}
 	}
 	section := ""
 	for line := range strings.Lines(string(readFile(t, "docs/metrics.md"))) {
@@ -52,7 +58,12 @@ func knownMetrics(t *testing.T) map[string]metric {
 		}
 		kinds := strings.Split(cells[1], ", ")
 		for i, name := range regexp.MustCompile("`(\\w+)(?:\\{([\\w,]+)\\})?`").FindAllStringSubmatch(cells[0], -1) {
-			found[name[1]] = metric{kind: kinds[min(i, len(kinds)-1)], section: section, labels: strings.Split(name[2], ",")}
+			found[name[1]] = metric{
+				kind:    kinds[min(i, len(kinds)-1)],
+				section: section,
+				labels:  strings.Split(name[2], ","),
+				isAlarm: strings.Contains(cells[2], "**Alarm**"),
+			}
 		}
 	}
 	return found
