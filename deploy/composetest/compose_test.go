@@ -80,7 +80,7 @@ func setting(s types.ServiceConfig, name string) string {
 }
 
 func TestServices(t *testing.T) {
-	want := []string{"core", "gateway-1", "gateway-2", "haproxy", "migrate", "postgres", "prometheus", "redis"}
+	want := []string{"core", "gateway-1", "gateway-2", "grafana", "haproxy", "migrate", "postgres", "prometheus", "redis"}
 	got := slices.Sorted(maps.Keys(mustLoad(t).Services))
 	if !slices.Equal(got, want) {
 		t.Errorf("got services %v, want %v", got, want)
@@ -125,6 +125,7 @@ func TestServicesWaitForTheirDependencies(t *testing.T) {
 		"gateway-2":  gateway,
 		"haproxy":    {"core": healthy, "gateway-1": healthy, "gateway-2": healthy},
 		"prometheus": {"core": started, "gateway-1": started, "gateway-2": started},
+		"grafana":    {"prometheus": started},
 	}
 	p := mustLoad(t)
 	for name, conditions := range want {
@@ -304,6 +305,7 @@ func TestServicesShareANetworkWithTheServicesThatTheyUse(t *testing.T) {
 		"gateway-2":  {"redis", "core"},
 		"haproxy":    {"core", "gateway-1", "gateway-2"},
 		"prometheus": {"core", "gateway-1", "gateway-2", "haproxy"},
+		"grafana":    {"prometheus"},
 	} {
 		for _, b := range names {
 			if !shareNetwork(findService(t, p, a), findService(t, p, b)) {
