@@ -65,9 +65,12 @@ func forEachDatabase(t *testing.T, test func(t *testing.T, url string)) {
 	t.Run("sqlite", func(t *testing.T) { test(t, newSQLiteDatabase(t)) })
 }
 
+// newPostgresDatabase returns the URL of a new, migrated database. A busy machine gets more time for a
+// statement than the default.
 func newPostgresDatabase(t *testing.T) string {
 	t.Helper()
-	return testenv.Postgres(t, testenv.Schema{Version: testenv.HashFS(t, migrations) + versionTable, Migrate: migrateDatabase})
+	schema := testenv.Schema{Version: testenv.HashFS(t, migrations) + versionTable, Migrate: migrateDatabase}
+	return testenv.Postgres(t, schema) + "&statement_timeout=120000"
 }
 
 func newEmptyPostgresDatabase(t *testing.T) string {

@@ -20,7 +20,7 @@ func TestMigrationHasItsOwnTimeLimits(t *testing.T) {
 	db := openTestDatabase(t, dsn)
 	mustExec(t, db, slowMigrationSQL)
 	mustExec(t, db, `ALTER DATABASE `+nameDatabase(t, dsn)+` SET statement_timeout = '1s'`)
-	err := migrateDatabase(t.Context(), dsn+"&statement_timeout=1000")
+	err := migrateDatabase(t.Context(), strings.Replace(dsn, "statement_timeout=120000", "statement_timeout=1000", 1))
 	checkError(t, "migrate", err, nil)
 }
 
