@@ -94,7 +94,7 @@ func (w *world) startNginx(core *server, gateways []*server) *frontDoor {
 
 func (w *world) newFrontDoor(kind string, core *server, gateways []*server) *frontDoor {
 	w.Helper()
-	s := &server{w: w, program: kind, http: testenv.FreeAddr(w), admin: testenv.FreeAddr(w)}
+	s := w.newServer(kind)
 	return &frontDoor{
 		server:       s,
 		kind:         kind,

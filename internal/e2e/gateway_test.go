@@ -21,7 +21,8 @@ func TestGatewaysRestart(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	core := w.startCore()
-	gateways := []*server{w.startGateway(core.baseURL()), w.startGateway(core.baseURL())}
+	coreURL := w.startComparingProxy(core)
+	gateways := []*server{w.startGateway(coreURL), w.startGateway(coreURL)}
 	a := w.newAPI(core)
 	users := accountNames("user", 3)
 	models := accountNames("model", 2)

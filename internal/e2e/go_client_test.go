@@ -16,7 +16,7 @@ func TestGoClientThroughRestarts(t *testing.T) {
 	const user = "user:u1"
 	w := newWorld(t)
 	core := w.startCore()
-	gateway := w.startGateway(core.baseURL())
+	gateway := w.startGateway(w.startComparingProxy(core))
 	a := w.newAPI(core)
 	a.mustDo(newCredit(user, 1000))
 

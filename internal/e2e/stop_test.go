@@ -28,7 +28,7 @@ func TestProgramsStopWhileTheyStart(t *testing.T) {
 				"--redis-url":    "redis://" + silent.Addr() + "/0",
 				"--core-url":     "http://" + silent.Addr(),
 			}[test.flag]
-			s := &server{w: w, program: test.program, http: testenv.FreeAddr(w), admin: testenv.FreeAddr(w)}
+			s := w.newServer(test.program)
 			flags := []string{test.flag, url}
 			if test.program == "gateway" && test.flag != "--core-url" {
 				flags = append(flags, "--core-url", "http://"+testenv.FreeAddr(w))
@@ -70,7 +70,7 @@ func TestProgramsStopWithoutTheirServers(t *testing.T) {
 				"--core-url":     core.baseURL(),
 			}[test.flag]
 			link, proxied := w.startProxy(url)
-			s := &server{w: w, program: test.program, http: testenv.FreeAddr(w), admin: testenv.FreeAddr(w)}
+			s := w.newServer(test.program)
 			flags := []string{test.flag, proxied, "--shutdown-timeout", "1s"}
 			if test.program == "gateway" && test.flag != "--core-url" {
 				flags = append(flags, "--core-url", core.baseURL())

@@ -43,6 +43,8 @@ type world struct {
 	db   *sql.DB
 	rdb  redis.UniversalClient
 	http *http.Client
+
+	listeners sync.Map // names of the servers' listeners, by their addresses
 }
 
 // newWorld returns a world on the shared Redis.
@@ -78,7 +80,7 @@ func newWorldWith(t *testing.T, databaseURL, redisURL, namespace string) *world 
 		// would get no answer.
 		IdleConnTimeout: 2 * time.Second,
 	}
-	w.http = &http.Client{Transport: transport, Timeout: patience}
+	w.http = &http.Client{Transport: w.compareWithDocuments(transport), Timeout: patience}
 	t.Cleanup(transport.CloseIdleConnections)
 	return w
 }
@@ -92,10 +94,19 @@ type server struct {
 	process *testenv.Process
 }
 
+// newServer returns a server with free addresses. The process is not started.
+func (w *world) newServer(program string) *server {
+	w.Helper()
+	s := &server{w: w, program: program, http: testenv.FreeAddr(w), admin: testenv.FreeAddr(w)}
+	w.listeners.Store(s.http, program)
+	w.listeners.Store(s.admin, program+" admin")
+	return s
+}
+
 // startCore starts a core on the world's servers. The flags override the default ones.
 func (w *world) startCore(flags ...string) *server {
 	w.Helper()
-	s := &server{w: w, program: "core", http: testenv.FreeAddr(w), admin: testenv.FreeAddr(w)}
+	s := w.newServer("core")
 	s.startProcess(flags...)
 	return s
 }
@@ -103,7 +114,7 @@ func (w *world) startCore(flags ...string) *server {
 // startGateway starts a gateway of the core at coreURL. The flags override the default ones.
 func (w *world) startGateway(coreURL string, flags ...string) *server {
 	w.Helper()
-	s := &server{w: w, program: "gateway", http: testenv.FreeAddr(w), admin: testenv.FreeAddr(w)}
+	s := w.newServer("gateway")
 	s.startProcess(append([]string{"--core-url", coreURL}, flags...)...)
 	return s
 }
