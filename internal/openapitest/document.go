@@ -57,6 +57,7 @@ func Parse(text []byte) (*Document, error) {
 	}
 	document := object(root)
 	closeObjects(document["components"])
+	selectAlternatives(root)
 
 	compiler := jsonschema.NewCompiler()
 	compiler.DefaultDraft(jsonschema.Draft2020)
@@ -92,6 +93,42 @@ func closeObjects(node any) {
 			closeObjects(child)
 		}
 	}
+}
+
+// selectAlternatives makes the discriminators of unions select their alternatives. Validation against
+// all alternatives would cost several times more, and its errors would be longer.
+func selectAlternatives(node any) {
+	switch node := node.(type) {
+	case map[string]any:
+		discriminator := object(node["discriminator"])
+		member, _ := discriminator["propertyName"].(string)
+		if member != "" && node["oneOf"] != nil {
+			replaceUnion(node, member, object(discriminator["mapping"]))
+		}
+		for _, child := range node {
+			selectAlternatives(child)
+		}
+	case []any:
+		for _, child := range node {
+			selectAlternatives(child)
+		}
+	}
+}
+
+// replaceUnion replaces a union by one condition for each value of the member.
+func replaceUnion(union map[string]any, member string, mapping map[string]any) {
+	var values, conditions []any
+	for value, ref := range mapping {
+		values = append(values, value)
+		conditions = append(conditions, map[string]any{
+			"if":   map[string]any{"properties": map[string]any{member: map[string]any{"const": value}}},
+			"then": map[string]any{"$ref": ref},
+		})
+	}
+	delete(union, "oneOf")
+	union["required"] = []any{member}
+	union["properties"] = map[string]any{member: map[string]any{"enum": values}}
+	union["allOf"] = conditions
 }
 
 // parser records its first error in err.
