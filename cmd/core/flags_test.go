@@ -18,6 +18,7 @@ func TestExampleOfSettings(t *testing.T) {
 
 func TestReferenceOfFlags(t *testing.T) {
 	clitest.CheckReference(t, describeApp(), "../../docs/configuration.md")
+	clitest.CheckVariableList(t, describeApp(), "../../internal/cli/variables/core.txt")
 }
 
 func TestCompletion(t *testing.T) {

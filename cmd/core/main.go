@@ -28,7 +28,7 @@ func main() {
 	redislog.Disable()    // its unformatted lines repeat errors that the client returns
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // the second signal ends the process at once
-	os.Exit(run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
+	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 
 // grammar has the commands.
@@ -58,7 +58,7 @@ func describeApp() cli.App {
 }
 
 // run is main without the process. It returns the exit code.
-func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	env := cli.Env{Context: ctx, Stdout: stdout, Stderr: stderr}
-	return cli.Main(env, describeApp(), args, getenv)
+func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
+	env := cli.Env{Context: ctx, Environ: environ, Stdout: stdout, Stderr: stderr}
+	return cli.Main(env, describeApp(), args)
 }

@@ -17,8 +17,7 @@ func TestFilesArePrivate(t *testing.T) {
 	database := "sqlite:" + filepath.Join(directory, "ledger.db")
 	runCore := func(args ...string) {
 		t.Helper()
-		noVariables := func(string) string { return "" }
-		code := run(context.Background(), args, noVariables, io.Discard, os.Stderr)
+		code := run(context.Background(), args, nil, io.Discard, os.Stderr)
 		if code != 0 {
 			t.Fatalf("%v: got exit code %d, want 0", args, code)
 		}

@@ -80,8 +80,7 @@ func launchCommand(t *testing.T, args ...string) *process {
 		cancel: cancel,
 		code:   make(chan int, 1),
 	}
-	noVariables := func(string) string { return "" }
-	go func() { p.code <- run(ctx, args, noVariables, p.out, p.err) }()
+	go func() { p.code <- run(ctx, args, nil, p.out, p.err) }()
 	t.Cleanup(func() {
 		cancel()
 		if t.Failed() {

@@ -19,6 +19,7 @@ import (
 // Env is the environment of a command, the argument of its Run method.
 type Env struct {
 	Context context.Context // ends when the process must stop; a field because kong binds arguments by type
+	Environ []string        // environment variables, NAME=value
 	Stdout  io.Writer
 	Stderr  io.Writer
 }
@@ -51,15 +52,13 @@ type exitCode int
 
 // An invocation is one call of a program. The commands of Common use it.
 type invocation struct {
-	env    Env
-	app    App
-	getenv func(string) string
-
+	env     Env
+	app     App
 	sources *sources // of the command line that was parsed last
 }
 
 // Main parses args, runs the chosen command and returns the exit code.
-func Main(env Env, app App, args []string, getenv func(string) string) (code int) {
+func Main(env Env, app App, args []string) (code int) {
 	defer func() {
 		switch v := recover().(type) {
 		case nil:
@@ -70,15 +69,20 @@ func Main(env Env, app App, args []string, getenv func(string) string) (code int
 		}
 	}()
 
-	i := &invocation{env: env, app: app, getenv: getenv}
+	i := &invocation{env: env, app: app}
 	if isCompletionRequest(args) {
 		return i.reportError(app.Name, i.complete(args))
 	}
 	command, err := i.parse(args)
+	parse := parseErrorOf(err)
+	if parse != nil {
+		i.warnOfVariables(parse.Context, nil) // a misspelled variable may be the cause
+	}
 	if command == nil {
 		return i.reportError(app.Name, err)
 	}
 	if err == nil {
+		i.warnOfVariables(command, i.loggerOf(command))
 		err = command.Run(&i.env, i)
 	}
 	return i.reportError(selectedCommand(command), err)
@@ -86,7 +90,7 @@ func Main(env Env, app App, args []string, getenv func(string) string) (code int
 
 // parse parses a command line. It returns the command also with an error that kong did not find.
 func (i *invocation) parse(args []string) (*kong.Context, error) {
-	i.sources = newSources(i.getenv)
+	i.sources = newSources(i.env.Environ)
 	parser, err := newParser(i.env, i.app, i.sources)
 	if err != nil {
 		return nil, err
@@ -99,8 +103,8 @@ func (i *invocation) parse(args []string) (*kong.Context, error) {
 }
 
 // NewParser returns the parser of Main. Tests compare its flags with their environment variables.
-func NewParser(env Env, app App, getenv func(string) string) (*kong.Kong, error) {
-	return newParser(env, app, newSources(getenv))
+func NewParser(env Env, app App) (*kong.Kong, error) {
+	return newParser(env, app, newSources(env.Environ))
 }
 
 func newParser(env Env, app App, s *sources) (*kong.Kong, error) {

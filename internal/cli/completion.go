@@ -47,7 +47,7 @@ func isCompletionRequest(args []string) bool {
 
 // complete prints the words that fit to the arguments so far.
 func (i *invocation) complete(args []string) error {
-	parser, err := NewParser(i.env, i.app, i.getenv)
+	parser, err := NewParser(i.env, i.app)
 	if err != nil {
 		return err
 	}

@@ -51,6 +51,7 @@ func (c configCmd) Run(i *invocation, outer *kong.Context) error {
 	if len(settingsBelow(command.Selected())) == 0 {
 		return Usage("", "%s has no settings", selectedCommand(command))
 	}
+	inner.warnOfVariables(command, nil)
 	return inner.sources.printSettings(i.env.Stdout, command)
 }
 

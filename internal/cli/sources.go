@@ -90,13 +90,19 @@ func (g given) compare(other given) int {
 // the file with settings, and from files with secrets. It implements kong.Resolver. It is for one
 // command line.
 type sources struct {
-	getenv func(string) string
-	file   *settingsFile // nil until a setting is looked up
-	chosen map[*kong.Flag]given
+	variables map[string]string
+	file      *settingsFile // nil until a setting is looked up
+	chosen    map[*kong.Flag]given
 }
 
-func newSources(getenv func(string) string) *sources {
-	return &sources{getenv: getenv, chosen: map[*kong.Flag]given{}}
+// newSources takes environment variables in the form NAME=value.
+func newSources(environ []string) *sources {
+	s := &sources{variables: map[string]string{}, chosen: map[*kong.Flag]given{}}
+	for _, text := range environ {
+		name, value, _ := strings.Cut(text, "=")
+		s.variables[name] = value
+	}
+	return s
 }
 
 // Validate implements kong.Resolver.
@@ -155,13 +161,13 @@ func (s *sources) find(command *kong.Context, flag *kong.Flag) given {
 		return given{value: command.FlagValue(flag), layer: layerFlag, name: "--" + flag.Name}
 	}
 	variable := variableOf(flag.Name)
-	value := s.getenv(variable)
+	value := s.variables[variable]
 	if value != "" {
 		return given{value: value, layer: layerVariable, name: variable}
 	}
 	conventional := conventionalVariables[flag.Name]
 	if conventional != "" {
-		value = s.getenv(conventional)
+		value = s.variables[conventional]
 	}
 	if value != "" {
 		return given{value: value, layer: layerConventionalVariable, name: conventional}

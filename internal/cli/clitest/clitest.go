@@ -83,8 +83,10 @@ func listFlags(command *kong.Node) []*kong.Flag {
 func (c *checker) newParser(variables map[string]string) *kong.Kong {
 	c.Helper()
 	env := cli.Env{Context: c.Context(), Stdout: io.Discard, Stderr: io.Discard}
-	getenv := func(name string) string { return variables[name] }
-	parser, err := cli.NewParser(env, c.app, getenv)
+	for name, value := range variables {
+		env.Environ = append(env.Environ, name+"="+value)
+	}
+	parser, err := cli.NewParser(env, c.app)
 	if err != nil {
 		c.Fatal(err)
 	}
@@ -232,7 +234,7 @@ func (c *checker) help(command *kong.Node) string {
 	c.Helper()
 	var out strings.Builder
 	env := cli.Env{Context: c.Context(), Stdout: &out, Stderr: io.Discard}
-	code := cli.Main(env, c.app, append(strings.Fields(command.FullPath())[1:], "--help"), func(string) string { return "" })
+	code := cli.Main(env, c.app, append(strings.Fields(command.FullPath())[1:], "--help"))
 	if code != 0 {
 		c.Fatalf("%s --help: got the exit code %d, want 0", command.FullPath(), code)
 	}

@@ -36,7 +36,7 @@ func (c *checker) complete(args []string) string {
 	c.Helper()
 	var out strings.Builder
 	env := cli.Env{Context: c.Context(), Stdout: &out, Stderr: io.Discard}
-	code := cli.Main(env, c.app, append([]string{"__complete"}, args...), func(string) string { return "" })
+	code := cli.Main(env, c.app, append([]string{"__complete"}, args...))
 	if code != 0 {
 		c.Fatalf("%q: got the exit code %d, want 0", args, code)
 	}

@@ -25,8 +25,7 @@ func CheckExample(t *testing.T, app cli.App, file string) {
 
 	var out, errors strings.Builder
 	env := cli.Env{Context: t.Context(), Stdout: &out, Stderr: &errors}
-	getenv := func(string) string { return "" }
-	code := cli.Main(env, app, []string{"--config", settings, "config", "serve"}, getenv)
+	code := cli.Main(env, app, []string{"--config", settings, "config", "serve"})
 	if code != 0 {
 		t.Fatalf("config --config %s: got the exit code %d: %s", file, code, errors.String())
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/cli"
 )
 
-var update = flag.Bool("update", false, "write the tables of flags in the documentation")
+var update = flag.Bool("update", false, "write the tables and lists of flags")
 
 // CheckReference checks the tables of a program's flags in a page of the documentation. They are
 // between the comments <!-- NAME flags --> and <!-- /NAME flags -->, where NAME is the program.
@@ -30,15 +30,36 @@ func CheckReference(t *testing.T, app cli.App, page string) {
 
 	c := &checker{T: t, app: app}
 	want := before + begin + "\n" + describeFlags(c.newParser(nil).Model) + end + after
-	if want == text {
-		return
+	compareFile(t, app, page, want)
+}
+
+// CheckVariableList checks the list of a program's variables, which the other programs know from it.
+func CheckVariableList(t *testing.T, app cli.App, file string) {
+	t.Helper()
+	var names []string
+	c := &checker{T: t, app: app}
+	for _, command := range c.newParser(nil).Model.Leaves(false) {
+		for _, f := range listFlags(command) {
+			if !f.Tag.Has("once") {
+				names = append(names, variableOf(f.Name))
+			}
+		}
 	}
-	if !*update {
-		t.Fatalf("%s must have the current flags; run: go test ./cmd/%s -run TestReferenceOfFlags -update", page, app.Name)
+	slices.Sort(names)
+	compareFile(t, app, file, strings.Join(slices.Compact(names), "\n")+"\n")
+}
+
+// compareFile compares a file that is generated from the flags. With -update, it writes the file.
+func compareFile(t *testing.T, app cli.App, file, want string) {
+	t.Helper()
+	if *update {
+		err := os.WriteFile(file, []byte(want), 0o644) //nolint:gosec // everyone may read it
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
-	err := os.WriteFile(page, []byte(want), 0o644) //nolint:gosec // everyone may read the documentation
-	if err != nil {
-		t.Fatal(err)
+	if readFile(t, file) != want {
+		t.Errorf("%s must have the current flags; run: go test ./cmd/%s -run TestReferenceOfFlags -update", file, app.Name)
 	}
 }
 
@@ -81,7 +102,7 @@ func newRow(f *kong.Flag) *row {
 		r.dflt = f.Default
 	}
 	if !f.Tag.Has("once") {
-		r.variable = prefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		r.variable = variableOf(f.Name)
 	}
 	return r
 }
@@ -152,4 +173,9 @@ func (r *row) describeDefault() string {
 		return "–"
 	}
 	return "`" + r.dflt + "`"
+}
+
+// variableOf returns the variable of a setting.
+func variableOf(flag string) string {
+	return prefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
