@@ -37,7 +37,7 @@ type viewOfItem struct{ eventShape }
 type allEventsShape struct {
 	Events []streamEventShape `json:"events" nullable:"false" doc:"In an order that keeps that of each account's seq."`
 	Next   string             `json:"next" doc:"The cursor of the following page. It is always present, and it does not expire."`
-	More   bool               `json:"more" doc:"Whether a further page can be read now. If it is false, ask again later with next to get the events that are committed meanwhile."`
+	More   bool               `json:"more" doc:"If it is false, you have all events that were committed before the request: ask again later with next. If it is true, ask again at once. The page may be empty then."`
 }
 
 var (

@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // A Bus hands events to subscriptions. There are two implementations: package consumer reads a
@@ -92,6 +93,16 @@ type Subscription struct {
 	// the first attempts of those have ended. Defaults to 100. Use -1 for a priority before 1,
 	// since 0 means the default.
 	Priority int
+	// Since selects the ledger's events from this time on, also those that the streams do not have
+	// any more: the subscription gets the history first and then the live events, in the order of
+	// each account. It begins up to a minute earlier, since the clocks of cores differ.
+	// FromFirstEvent selects all events. It needs Config.History and a bus on Redis.
+	//
+	// The history is read once for the group and the ID. A restart continues where it was. If the
+	// group is away for so long that the streams were trimmed, it reads the history of that time.
+	// Then it gets events of about a minute again. While the history is read, the other
+	// subscriptions of the group wait for live events. Defaults to none: only live events.
+	Since time.Time
 	// Handler handles the events.
 	Handler Handler
 }

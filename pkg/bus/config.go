@@ -28,6 +28,10 @@ type Config struct {
 	// at the oldest entry of the streams.
 	FromNow bool
 
+	// History gives the ledger's events to subscriptions with Since. Package history has one that
+	// reads it from the core. Defaults to none.
+	History History
+
 	// Copies includes the second party's delivery of an event: the same ID, with the other party's
 	// Account and Seq. Set it for handlers that follow accounts, since otherwise a model's Seq has
 	// holes. Handlers that count business events would count an event twice. Defaults to false.

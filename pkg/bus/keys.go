@@ -74,6 +74,11 @@ func (k Keys) Replay(partition int, group string) string {
 	return k.Prefix(partition) + ":replay:" + group
 }
 
+// Backfill returns the key of the hash with a partition's state of the backfills of a consumer group.
+func (k Keys) Backfill(partition int, group string) string {
+	return k.Prefix(partition) + ":backfill:" + group
+}
+
 // Done returns the key of an event's done markers: the set of a consumer group's subscriptions that
 // are done with the event while others are not.
 func (k Keys) Done(partition int, group, event string) string {

@@ -2,6 +2,7 @@ package wallet
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -32,8 +33,8 @@ type EventPage struct {
 	Events []StreamEvent
 	// Next is the cursor of the following page. It is never empty, and it stays valid.
 	Next string
-	// More reports that a further page can be read now. If it is false, the reader has all events
-	// that can be read, and Next selects the ones that will be committed later.
+	// More reports that there may be a further page. If it is false, the reader has all events that
+	// were committed before the call, and Next selects the ones that were committed later.
 	More bool
 }
 
@@ -42,7 +43,8 @@ const maxJournalScan = 2000
 
 // AllEvents returns a page of the events of all accounts. The order keeps that of each account's seq,
 // and each event is in exactly one page. A page ends before an event that a running transaction may
-// still precede, so a reader who follows Next gets every event, also while several cores write.
+// still precede, so a reader who follows Next gets every event, also while several cores write. A page
+// waits for a short time for this transaction, and may have no events.
 //
 // If Types is not empty, a page searches only a bounded number of transactions. So it may have fewer
 // events than the limit, or none, although there are more.
@@ -98,7 +100,7 @@ func (l *Ledger) readAllEvents(ctx context.Context, q EventQuery) (EventPage, ti
 	page := EventPage{
 		Events: p.events,
 		Next:   p.next.String(),
-		More:   isFull || (len(places) == scan && !isCut),
+		More:   isFull || isCut || len(places) == scan,
 	}
 	return page, newest, nil
 }
@@ -346,4 +348,32 @@ func (p *pageBuilder) addDeliveries(updates []bus.AccountUpdate) (isFull bool) {
 	}
 
 	return false
+}
+
+// ReadHistory implements bus.History with AllEvents.
+func (l *Ledger) ReadHistory(ctx context.Context, q bus.HistoryQuery) (bus.HistoryPage, error) {
+	page, err := l.AllEvents(ctx, EventQuery{
+		Cursor: q.Cursor,
+		From:   q.From,
+		Limit:  q.Limit,
+	})
+	var changed *HistoryChangedError
+	if errors.As(err, &changed) {
+		return bus.HistoryPage{}, &bus.CursorChangedError{Next: changed.Next, Since: changed.Since}
+	}
+
+	if err != nil {
+		return bus.HistoryPage{}, err
+	}
+
+	events := make([]bus.HistoryEvent, len(page.Events))
+	for i := range page.Events {
+		events[i] = bus.HistoryEvent(page.Events[i])
+	}
+
+	return bus.HistoryPage{
+		Events: events,
+		Next:   page.Next,
+		More:   page.More,
+	}, nil
 }

@@ -37,6 +37,7 @@ type Bus struct {
 	acks    *acknowledger
 	pub     *publish.EventPublisher
 	metrics groupMetrics
+	since   sinceState
 	streams []groupStream // the events of each partition, then the replayed dead letters of each
 
 	mu       sync.Mutex              // protects inFlight
@@ -71,6 +72,7 @@ func New(rdb redis.UniversalClient, cfg bus.Config) (*Bus, error) {
 		idle:     make(chan struct{}),
 		stopped:  make(chan struct{}),
 	}
+	b.since.done = make(chan struct{})
 
 	b.closed, b.close = context.WithCancel(context.Background())
 	b.acks = newAcknowledger(b)
@@ -137,7 +139,16 @@ func (b *Bus) Subscribe(s bus.Subscription) (func(context.Context) error, error)
 	if b.cfg.Group == "" {
 		return nil, errors.New("subscribe: Config.Group must not be empty")
 	}
-	return b.d.Subscribe(s)
+	unsubscribe, err := b.d.Subscribe(s)
+	if err != nil || s.Since.IsZero() {
+		return unsubscribe, err
+	}
+
+	err = b.addSince(s)
+	if err != nil {
+		return nil, errors.Join(err, unsubscribe(context.Background()))
+	}
+	return unsubscribe, nil
 }
 
 // Publish implements Bus.
@@ -189,6 +200,7 @@ func (b *Bus) Run(ctx context.Context) error {
 	}
 
 	readers.Go(func() error { return b.runHousekeeping(reading) })
+	readers.Go(func() error { return b.runBackfills(reading) })
 	err := readers.Wait()
 	close(b.idle)
 

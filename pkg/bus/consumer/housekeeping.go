@@ -31,6 +31,9 @@ func (b *Bus) runHousekeeping(ctx context.Context) error {
 			err = b.extendClaims(ctx)
 		case <-measure.C:
 			err = b.measureLag(ctx)
+			if err == nil {
+				err = b.noteRelayed(ctx)
+			}
 		}
 
 		if err != nil && ctx.Err() == nil {

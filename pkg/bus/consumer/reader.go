@@ -138,6 +138,10 @@ func (r *reader) runStep(ctx context.Context) error {
 		r.groupsExisted = true
 	}
 
+	if !r.replay && !r.b.waitForBackfills(ctx) {
+		return nil // ctx ended
+	}
+
 	if !r.pendingRead {
 		for _, n := range r.streams {
 			err := r.readOwnPending(ctx, n)
@@ -176,7 +180,7 @@ func (r *reader) createGroups(ctx context.Context) error {
 	}
 
 	start := "0"
-	if r.b.cfg.FromNow && !r.groupsExisted {
+	if r.b.cfg.FromNow && !r.groupsExisted && !r.replay {
 		start = "$"
 	}
 
@@ -247,7 +251,7 @@ func (r *reader) makeTasks(n int, messages []redis.XMessage, now time.Time) (tas
 
 // makeTask returns the task of an entry. It acknowledges the entry and returns nil in three cases:
 // the stream trimmed the entry, the entry is a second party's delivery and Config.Copies is false,
-// or no subscription wants the event's type.
+// or no subscription wants the event: its type, or because it got the event with the history.
 func (r *reader) makeTask(ref entryRef, message redis.XMessage, now time.Time) *entryTask {
 	b := r.b
 	replay := b.streams[ref.stream].replay
@@ -264,6 +268,14 @@ func (r *reader) makeTask(ref entryRef, message redis.XMessage, now time.Time) *
 	}
 
 	plan := b.d.PlanFor(event.Type)
+	if !replay && len(plan) > 0 && len(b.since.seams) > 0 {
+		plan = plan.Without(b.since.coveredBy(ref.id, b.streams[ref.stream].partition, &event.Event))
+		if len(plan) == 0 {
+			b.acks.acknowledgeEntry(ref)
+			return nil
+		}
+	}
+
 	if len(plan) == 0 && bus.ValidName(event.Type, bus.MaxTypeBytes) && !replay {
 		m := b.d.Metrics
 		m.NoSubscribers.WithLabelValues(m.TypeLabel(event.Type)).Inc()

@@ -58,6 +58,10 @@ func New(cfg bus.Config) *Bus {
 
 // Subscribe implements Bus.
 func (b *Bus) Subscribe(s bus.Subscription) (func(context.Context) error, error) {
+	if !s.Since.IsZero() {
+		return nil, fmt.Errorf("subscribe %s: Since must be zero on a bus in memory, which has no history", s.ID)
+	}
+
 	return b.d.Subscribe(s)
 }
 
