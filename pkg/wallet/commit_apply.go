@@ -49,9 +49,9 @@ func (c *committer) applyBatch(st *state, batch []*request, known map[keyRef]*kn
 
 // applyRequest applies one request to the state and returns its transaction.
 func (c *committer) applyRequest(st *state, r *request) (Transaction, error) {
-	id, at, now := newIDAfter(st.newestChange(&r.op))
+	id, at, now := newIDAfter(st.newestChange(&r.op), c.cfg.Clock)
 	if r.op.Operation == OpHold {
-		r.op.EscrowID, _ = newID()
+		r.op.EscrowID, _ = newID(c.cfg.Clock)
 	}
 
 	tx, err := applyOp(st, &r.op, id, at, now)

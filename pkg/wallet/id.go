@@ -8,22 +8,32 @@ import (
 	"github.com/google/uuid"
 )
 
-// newID returns a new UUIDv7 and the time that it contains, in whole milliseconds.
-func newID() (uuid.UUID, time.Time) {
+// newID returns a new UUIDv7 and the time that it contains, in whole milliseconds. The time is that of
+// the clock. A nil clock is time.Now.
+func newID(clock func() time.Time) (uuid.UUID, time.Time) {
 	id := uuid.Must(uuid.NewV7())
+	if clock != nil {
+		setIDTime(&id, clock())
+	}
+
 	return id, idTime(id)
 }
 
+// setIDTime changes the time in a UUIDv7.
+func setIDTime(id *uuid.UUID, t time.Time) {
+	from := smallestID(t)
+	copy(id[:6], from[:6])
+}
+
 // newIDAfter returns a new UUIDv7 whose time is t or later. at is the time in the id. now is the
-// clock's time. They differ only if t is later than now.
-func newIDAfter(t time.Time) (id uuid.UUID, at, now time.Time) {
-	id, now = newID()
+// clock's time. They differ only if t is later than now. A nil clock is time.Now.
+func newIDAfter(t time.Time, clock func() time.Time) (id uuid.UUID, at, now time.Time) {
+	id, now = newID(clock)
 	if !now.Before(t) {
 		return id, now, now
 	}
 
-	from := smallestID(t)
-	copy(id[:6], from[:6])
+	setIDTime(&id, t)
 	return id, idTime(id), now
 }
 

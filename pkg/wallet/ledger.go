@@ -25,6 +25,10 @@ type Config struct {
 	// callers get ErrUnavailable. Defaults to 10 s.
 	CommitTimeout time.Duration
 
+	// Clock is the time of new transactions, to write a history into a new ledger. It must not go back.
+	// Defaults to time.Now.
+	Clock func() time.Time
+
 	// OnlyRead allows a standby and a read-only server. Run must not be called then. By default the
 	// ledger uses only a primary that can be written.
 	OnlyRead bool

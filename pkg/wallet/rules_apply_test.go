@@ -294,7 +294,7 @@ func checkField(t *testing.T, name string, event []byte, field string, want bool
 }
 
 func TestIDsCarryTheirTime(t *testing.T) {
-	id, at := newID()
+	id, at := newID(nil)
 	if since := time.Since(at).Abs(); since > time.Minute {
 		t.Errorf("time of a new id: got %v from now, want at most a minute", since)
 	}
@@ -318,7 +318,7 @@ func TestIDsCarryTheirTime(t *testing.T) {
 
 func TestIDsDoNotGoBack(t *testing.T) {
 	future := time.Now().Add(time.Hour).Truncate(time.Millisecond)
-	id, at, now := newIDAfter(future)
+	id, at, now := newIDAfter(future, nil)
 	if !at.Equal(future) {
 		t.Errorf("time of the transaction: got %v, want %v", at, future)
 	}
@@ -330,7 +330,7 @@ func TestIDsDoNotGoBack(t *testing.T) {
 		t.Errorf("clock: got %v from now, want at most a minute", since)
 	}
 
-	_, at, now = newIDAfter(time.Time{})
+	_, at, now = newIDAfter(time.Time{}, nil)
 	if since := time.Since(at); since > time.Minute {
 		t.Errorf("time without a bound: got %v from now, want at most a minute", since)
 	}
