@@ -27,6 +27,9 @@ type devCmd struct {
 	Admin              string  `default:"127.0.0.1:9080" help:"Address of the core's admin listener."`
 	GatewayAdmin       string  `default:"127.0.0.1:9081" help:"Address of the gateway's admin listener."`
 	Redis              string  `default:"127.0.0.1:6390" help:"Address of the embedded Redis. It is empty after a restart; the core fills it again as needed."`
+	Seed               string  `default:"demo" enum:"demo,none" help:"What a new ledger has, one of ${enum}: demo is a week of history of some users and models. user:demo and model:demo, which the pages show, exist in any case."`
+	Reset              bool    `help:"Delete the ledger in --data before the start." once:""`
+	Open               bool    `help:"Open the live page in the browser." once:""`
 	Traffic            float64 `default:"0" help:"Random operations a second: credits, holds, settlements, refunds."`
 	JWTHS256Secret     string  `name:"jwt-hs256-secret" default:"${devSecret}" help:"Secret to sign tokens with. The default is public: use it on this machine only."`
 	JWTHS256SecretFile string  `name:"jwt-hs256-secret-file" placeholder:"FILE" help:"File with the secret."`
@@ -38,7 +41,8 @@ type devCmd struct {
 // Help describes the output.
 func (devCmd) Help() string {
 	return "Prints URLs, tokens and commands to paste, then a line with ready, then one line for each event. Ctrl-C stops everything.\n\n" +
-		"  core dev --traffic 5"
+		"  core dev --open --traffic 5\n" +
+		"  core dev --reset"
 }
 
 // devStopTimeout bounds each step of the stop, so that Ctrl-C takes at most 2 s.
@@ -86,7 +90,18 @@ func (c devCmd) Run(env *cli.Env) (err error) {
 		return err
 	}
 
+	err = c.resetData(env.Stdout)
+	if err != nil {
+		return err
+	}
 	database, err := c.migrateDatabase(ctx)
+	if err != nil {
+		return err
+	}
+	err = c.seedLedger(ctx, database)
+	if ctx.Err() != nil {
+		return stopWhileStarting(nil, err, log)
+	}
 	if err != nil {
 		return err
 	}

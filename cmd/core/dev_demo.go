@@ -61,6 +61,7 @@ type demo struct {
 	serviceToken string
 	userToken    string
 
+	startedAt  time.Time // older events are history, which is not printed
 	printQueue chan receivedEvent
 	skipped    atomic.Int64 // events that did not fit into printQueue
 }
@@ -73,6 +74,7 @@ func newDemo(cfg devCmd, l *listeners, ledger *wallet.Ledger) (*demo, error) {
 		coreURL:    "http://" + reachableAddress(l.http),
 		gatewayURL: "http://" + reachableAddress(l.gateway),
 		socketURL:  "ws://" + reachableAddress(l.gateway) + "/v1/ws",
+		startedAt:  time.Now(),
 		printQueue: make(chan receivedEvent, maxPrintQueue),
 	}
 	var err error
@@ -119,6 +121,9 @@ func (d *demo) run(ctx context.Context, out io.Writer, caughtUp <-chan struct{})
 	err = d.printGreeting(out)
 	if err != nil {
 		return err
+	}
+	if d.cfg.Open {
+		openPage(d.coreURL+"/", out)
 	}
 	return d.runLive(ctx, out)
 }
@@ -197,6 +202,18 @@ func requestOK(ctx context.Context, client *http.Client, url string) error {
 	return nil
 }
 
+// docsURL begins the links to the documentation.
+const docsURL = "https://github.com/redroomrewards/realtime/blob/main/docs/"
+
+// describeHistory returns a paragraph about the accounts of --seed.
+func (d *demo) describeHistory() string {
+	if d.cfg.Seed != seedDemo {
+		return ""
+	}
+	return "A new ledger has a week of history: user:alice, user:bob, user:carol and user:dave, model:luna and model:nova.\n" +
+		"For example, GET /v1/accounts/user:alice/entries with TOKEN.\n\n"
+}
+
 func (d *demo) printGreeting(out io.Writer) error {
 	text := strings.NewReplacer(
 		"{core}", d.coreURL,
@@ -206,6 +223,8 @@ func (d *demo) printGreeting(out io.Writer) error {
 		"{admin}", reachableAddress(d.listen.admin),
 		"{gatewayAdmin}", reachableAddress(d.listen.gatewayAdmin),
 		"{data}", d.cfg.Data,
+		"{docs}", docsURL,
+		"{history}", d.describeHistory(),
 		"{token}", d.serviceToken,
 		"{userToken}", d.userToken,
 	).Replace(greeting)
@@ -223,7 +242,13 @@ Points, live. This process runs the ledger (in {data}), an embedded Redis, a cor
   Redis        redis://{redis}
   Admin        http://{admin}/readyz   http://{gatewayAdmin}/readyz   (and /metrics)
 
-Paste these commands into another terminal. TOKEN is for a service with all scopes, USER_TOKEN for user:demo.
+Three things to try next:
+
+  1. Open {core}/ in two windows and click Hold 100: both show each change at once.
+  2. Paste the commands below. They hold points and settle them, and this terminal prints the events.
+  3. Put a live balance into an app of your own: {docs}live-balance.md
+
+{history}Paste these commands into another terminal. TOKEN is for a service with all scopes, USER_TOKEN for user:demo.
 
   export TOKEN={token}
   export USER_TOKEN={userToken}
@@ -244,7 +269,7 @@ Watch the events as server-sent events, over WebSocket, or on the live page:
 
   (echo '{"op":"subscribe","sub":"wallet"}'; cat) | websocat --protocol wallet.v1 -H "Authorization: Bearer $USER_TOKEN" {socket}
 
-Ctrl-C stops everything. The ledger keeps its data.
+Ctrl-C stops everything. The ledger keeps its data; core dev --reset begins with a new one.
 
 ready
 `

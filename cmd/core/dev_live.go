@@ -59,7 +59,7 @@ func (d *demo) printEvents(ctx context.Context, out io.Writer) error {
 			if skipped > 0 {
 				_, _ = fmt.Fprintf(w, "… %d events skipped, since the terminal is too slow\n", skipped)
 			}
-			_, _ = io.WriteString(w, formatEvent(e))
+			_, _ = io.WriteString(w, formatEvent(e, d.startedAt))
 			if len(d.printQueue) > 0 {
 				continue
 			}
@@ -72,8 +72,8 @@ func (d *demo) printEvents(ctx context.Context, out io.Writer) error {
 }
 
 // formatEvent returns a line with the time, account, seq, type, points and reason of an event, and
-// the time from its commit to its arrival here.
-func formatEvent(received receivedEvent) string {
+// the time from its commit to its arrival here. It returns "" for an event from before the start.
+func formatEvent(received receivedEvent, start time.Time) string {
 	var data struct {
 		Timestamp    time.Time
 		BalanceState string
@@ -86,6 +86,9 @@ func formatEvent(received receivedEvent) string {
 	err := json.Unmarshal(e.Data, &data)
 	if err != nil {
 		return fmt.Sprintf("%s seq %d: decoding the event failed: %v\n", e.Account, e.Seq, err)
+	}
+	if data.Timestamp.Before(start.Truncate(time.Millisecond)) {
+		return ""
 	}
 	points := fmt.Sprintf("%d", e.Amount)
 	switch {

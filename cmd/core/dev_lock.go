@@ -46,7 +46,8 @@ func describeHolder(directory string, file *os.File) error {
 	if err == nil {
 		holder = fmt.Sprintf("process %d", id)
 	}
-	return fmt.Errorf("%s is in use by %s; stop it, or choose another directory", directory, holder)
+	return fmt.Errorf("%s is in use by %s, which must be another core dev; stop that one with Ctrl-C, or choose another directory with --data",
+		directory, holder)
 }
 
 // writeHolder writes the id of this process.
