@@ -136,7 +136,7 @@ func TestRequestsSucceed(t *testing.T) {
 	}
 }
 
-var block = regexp.MustCompile(`(?ms)^([a-z:-]+) \{\n(.*?)^\}$`)
+var block = regexp.MustCompile(`(?s)(?:^|\n)([a-z:-]+) \{\n(.*?\n)\}\n`)
 
 // parseFile returns the blocks of a file.
 func parseFile(t *testing.T, text string) map[string]string {

@@ -18,7 +18,7 @@ type batchBody struct {
 type batchOperation struct{}
 
 // Schema returns a reference to the component that describeBatch adds.
-func (batchOperation) Schema(huma.Registry) *huma.Schema { return openapi.ReferTo("BatchOperation") }
+func (batchOperation) Schema(huma.Registry) *huma.Schema { return openapi.ReferTo("BatchedOperation") }
 
 // describeBatchOperation returns a reference to the schema of an operation in a batch. It has the
 // members of the single call's body, and the parameters of that call's path and headers.
@@ -88,7 +88,7 @@ func (d describer) describeBatch() huma.Operation {
 	} {
 		operations[operation] = d.describeBatchOperation(doc, operation)
 	}
-	d.NameSchema("BatchOperation", openapi.Union("operation", operations))
+	d.NameSchema("BatchedOperation", openapi.Union("operation", operations))
 
 	problems := d.ProblemSchema("invalid_request", "insufficient_funds", "forbidden", "account_not_found",
 		"escrow_not_found", "escrow_already_processed", "request_too_large", "idempotency_key_reused",

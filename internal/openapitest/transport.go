@@ -77,7 +77,7 @@ type checkedBody struct {
 func (b *checkedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.read.Write(p[:n])
-	isComplete := err == io.EOF || int64(b.read.Len()) == b.length //nolint:errorlint // io.Reader returns io.EOF itself
+	isComplete := err == io.EOF || int64(b.read.Len()) == b.length
 	if isComplete && b.check != nil {
 		check := b.check
 		b.check = nil

@@ -82,7 +82,7 @@ export function showEvent({ event }: Schemas["AccountEvent"]): number | undefine
   return event.amount;
 }
 
-export const operations: Schemas["BatchOperation"][] = [
+export const operations: Schemas["BatchedOperation"][] = [
   { operation: "credit", idempotencyKey: "a", account: "user:u1", amount: 1, reason: "r" },
   { operation: "refund", idempotencyKey: "b", escrowId: "e", amount: 1, reason: "r", queueItemId: "q" },
   // @ts-expect-error: a refund has no model
