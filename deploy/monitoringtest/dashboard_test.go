@@ -19,16 +19,25 @@ type panel struct {
 	}
 }
 
-func TestDashboardShowsEveryMetric(t *testing.T) {
-	var dashboard struct {
-		UID, Title    string
-		SchemaVersion int
-		Templating    struct{ List []struct{ Name, Type string } }
-		Panels        []panel
-	}
-	if err := json.Unmarshal(readFile(t, "docs/grafana-dashboard.json"), &dashboard); err != nil {
+type dashboard struct {
+	UID, Title    string
+	SchemaVersion int
+	Templating    struct{ List []struct{ Name, Type string } }
+	Panels        []panel
+}
+
+func readDashboard(t *testing.T) dashboard {
+	t.Helper()
+	var d dashboard
+	err := json.Unmarshal(readFile(t, "docs/grafana-dashboard.json"), &d)
+	if err != nil {
 		t.Fatal(err)
 	}
+	return d
+}
+
+func TestDashboardShowsEveryMetric(t *testing.T) {
+	dashboard := readDashboard(t)
 	variables := []string{"__rate_interval"}
 	for _, v := range dashboard.Templating.List {
 		variables = append(variables, v.Name)

@@ -85,7 +85,7 @@ func (r *Relay) deleteRows(ctx context.Context, ids []int64) error {
 		n := min(len(ids), ackChunk)
 		err := r.src.Published(ctx, ids[:n])
 		if err != nil {
-			r.metrics.errors.WithLabelValues("outbox").Inc()
+			r.metrics.errors.WithLabelValues(reasonOutbox).Inc()
 			return err
 		}
 

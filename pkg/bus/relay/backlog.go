@@ -24,7 +24,7 @@ func (r *Relay) measureBacklog(ctx context.Context) {
 	rows, oldest, err := r.src.Backlog(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
-			r.metrics.errors.WithLabelValues("outbox").Inc()
+			r.metrics.errors.WithLabelValues(reasonOutbox).Inc()
 		}
 
 		return

@@ -36,6 +36,14 @@ const (
 	loopWatermarks  = "watermarks"
 )
 
+// The values of the label reason.
+const (
+	reasonRedis           = "redis"
+	reasonOutbox          = "outbox"
+	reasonUnwritable      = "unwritable"
+	reasonPartlyPublished = "partly_published"
+)
+
 // startLoops lets the time of the last success of each loop begin now.
 func (m *relayMetrics) startLoops() {
 	for _, loop := range []string{loopSweep, loopAcknowledge, loopBacklog, loopWatermarks} {
@@ -63,7 +71,7 @@ func newRelayMetrics(reg prometheus.Registerer) relayMetrics {
 		Help: "Partitions by state: writable, or failing: the last write failed, and the events wait in the outbox.",
 	}, []string{"state"})
 
-	return relayMetrics{
+	m := relayMetrics{
 		partitionsWritable: partitions.WithLabelValues("writable"),
 		partitionsFailing:  partitions.WithLabelValues("failing"),
 		published: f.NewCounterVec(prometheus.CounterOpts{
@@ -100,12 +108,19 @@ func newRelayMetrics(reg prometheus.Registerer) relayMetrics {
 			Buckets: append(prometheus.ExponentialBuckets(0.0005, 2, 16), 60, 300, 1800, 7200),
 		}),
 	}
+
+	// The rate of a counter does not include its first value. So each counter begins with 0.
+	for _, reason := range []string{reasonRedis, reasonOutbox, reasonUnwritable, reasonPartlyPublished} {
+		m.errors.WithLabelValues(reason)
+	}
+
+	return m
 }
 
 // countOutcomes counts the published events by type, and the error.
 func (m *relayMetrics) countOutcomes(pubs []publish.Publication, outcomes []publish.Outcome, err error) {
 	if err != nil {
-		m.errors.WithLabelValues("redis").Inc()
+		m.errors.WithLabelValues(reasonRedis).Inc()
 	}
 
 	published := map[string]int{}

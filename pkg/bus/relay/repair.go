@@ -83,7 +83,7 @@ func (s *sweeper) repairRefused(ctx context.Context, refusals []refusal) (repair
 }
 
 func (s *sweeper) reportUnwritable(refused refusal) {
-	s.metrics.errors.WithLabelValues("unwritable").Inc()
+	s.metrics.errors.WithLabelValues(reasonUnwritable).Inc()
 	s.logLimit.Do(func() {
 		s.cfg.Logger.Error("an account update cannot be written: the balance key is not a hash or the update is invalid; it stays in the outbox",
 			"key", s.keys.BalanceHash(refused.update.Account), "id", refused.update.Key)
@@ -91,7 +91,7 @@ func (s *sweeper) reportUnwritable(refused refusal) {
 }
 
 func (s *sweeper) reportPartlyPublished(refused refusal) {
-	s.metrics.errors.WithLabelValues("partly_published").Inc()
+	s.metrics.errors.WithLabelValues(reasonPartlyPublished).Inc()
 	s.logLimit.Do(func() {
 		s.cfg.Logger.Error("Redis has only some events of an account update, which no publisher causes; the relay publishes the others now",
 			"key", s.keys.BalanceHash(refused.update.Account), "seq", refused.outcome.Last, "id", refused.update.Key)

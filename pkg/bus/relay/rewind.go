@@ -98,7 +98,7 @@ func (s *sweeper) rewindForks(ctx context.Context, forks []*fork) error {
 	}
 
 	if err != nil {
-		s.metrics.errors.WithLabelValues("redis").Inc()
+		s.metrics.errors.WithLabelValues(reasonRedis).Inc()
 		if ctx.Err() == nil {
 			err = s.recordFailedPartition(ctx, s.keys.Partition(forks[0].account), err)
 		}

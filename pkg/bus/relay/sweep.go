@@ -348,6 +348,6 @@ func (s *sweeper) publishAndDelete(ctx context.Context, rows []bus.OutboxRow) (p
 }
 
 func (s *sweeper) wrapSourceError(operation string, err error) error {
-	s.metrics.errors.WithLabelValues("outbox").Inc()
+	s.metrics.errors.WithLabelValues(reasonOutbox).Inc()
 	return fmt.Errorf("%s: %w", operation, err)
 }

@@ -1,0 +1,148 @@
+package monitoringtest_test
+
+import (
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/prometheus/prometheus/model/rulefmt"
+	"github.com/prometheus/prometheus/promql/parser"
+
+	"github.com/redroomrewards/realtime/internal/auth"
+)
+
+// Real programs run into some of the problems of the runbook, and the expressions of the alerts
+// become true. While they are healthy, each query of the dashboard returns data.
+func TestRealPrograms(t *testing.T) {
+	in := startInstallation(t)
+	alerts, records := readRules(t)
+	isTrue := func(name string) bool {
+		i := slices.IndexFunc(alerts, func(r rulefmt.Rule) bool { return r.Alert == name })
+		if i < 0 {
+			t.Fatalf("there is no alert %s", name)
+		}
+		return len(in.query(alerts[i].Expr, time.Now())) > 0
+	}
+	waitFor := func(name string) {
+		in.waitUntil(name, func() bool { return isTrue(name) })
+	}
+
+	waitFor("CoreTokenRefused")
+	in.writeToken(auth.ScopeRead, time.Hour)
+	in.waitUntil("the end of CoreTokenRefused", func() bool { return !isTrue("CoreTokenRefused") })
+
+	in.waitUntil("all programs run", func() bool { return len(in.query("up == 1", time.Now())) == 3 })
+	in.waitUntil("the gateway has read the streams", func() bool { return in.isReady(in.gateway) })
+	in.openEvents()
+	for range 2 { // the rate of a counter needs two samples
+		in.credit()
+		in.post(http.StatusCreated, "/v1/accounts/user:u1/holds", `{"amount":1,"reason":"r","queueItemId":"q","featureType":"chip_menu"}`)
+		in.post(http.StatusPaymentRequired, "/v1/accounts/user:u1/holds", `{"amount":1000000,"reason":"r","queueItemId":"q","featureType":"chip_menu"}`)
+		written := in.sum("realtime_gateway_stream_to_socket_seconds_count")
+		handled := in.sum("realtime_bus_handler_successes_total")
+		in.credit()
+		in.waitUntil("the client and the subscriber get the event", func() bool {
+			return in.sum("realtime_gateway_stream_to_socket_seconds_count") > written && in.sum("realtime_bus_handler_successes_total") > handled
+		})
+	}
+	now := time.Now()
+	in.record(records, now)
+	in.checkDashboard(now)
+	for _, quiet := range []string{
+		"CoreDown", "GatewayDown", "CoreTokenRefused", "CoreTokenExpires", "LedgerFails", "LedgerWentBack",
+		"StreamsUnread", "PublishingFails", "PartitionsUnavailable", "DeadLetters", "SubscriberPaused", "SubscribersLostEntries",
+	} {
+		if isTrue(quiet) {
+			t.Errorf("%s must not be true", quiet)
+		}
+	}
+
+	in.writeToken(auth.ScopeRead, 2*time.Second) // the core allows for clocks that differ by 30 s
+	waitFor("CoreTokenExpires")
+
+	in.redis.Kill()
+	in.credit()
+	waitFor("PublishingFails")
+	waitFor("StreamsUnread")
+	waitFor("EventsLate")
+
+	in.gateway.process.Kill()
+	waitFor("GatewayDown")
+	in.core.process.Kill()
+	waitFor("CoreDown")
+}
+
+// isReady reports whether /readyz of a target answers that it is ready or degraded.
+func (in *installation) isReady(p *target) bool {
+	req, err := http.NewRequestWithContext(in.Context(), http.MethodGet, "http://"+p.metrics+"/readyz", nil)
+	if err != nil {
+		in.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
+}
+
+// sum returns the sum of a metric over its labels. It is 0 if there is no such metric.
+func (in *installation) sum(metric string) float64 {
+	in.Helper()
+	for _, v := range in.query("sum("+metric+")", time.Now()) {
+		return v.F
+	}
+	return 0
+}
+
+// checkDashboard wants each query to return data. The exception are queries of counters with
+// labels, which appear with their first event.
+func (in *installation) checkDashboard(now time.Time) {
+	in.Helper()
+	metrics := knownMetrics(in.T)
+	n := 0
+	for _, p := range readDashboard(in.T).Panels {
+		for _, q := range p.Targets {
+			expression := fillVariables(in.T, p.Title, q.Expr, []string{"core", "gateway", "__rate_interval"})
+			if len(in.query(expression, now)) > 0 {
+				n++
+				continue
+			}
+			if !in.waitsForEvents(expression, metrics) {
+				in.Errorf("%s: got no data for %s", p.Title, expression)
+			}
+		}
+	}
+	if n < 80 {
+		in.Errorf("got data for %d queries, want at least 80", n)
+	}
+}
+
+// waitsForEvents reports whether an expression has a counter with labels that counted no event, or
+// only one since the programs started.
+func (in *installation) waitsForEvents(expression string, metrics map[string]metric) (waits bool) {
+	in.Helper()
+	parsed, err := parser.NewParser(parser.Options{}).ParseExpr(expression)
+	if err != nil {
+		in.Fatal(err)
+	}
+	parser.Inspect(parsed, func(node parser.Node, _ []parser.Node) error {
+		selector, ok := node.(*parser.VectorSelector)
+		if !ok {
+			return nil
+		}
+		m, _ := findMetric(metrics, selector.Name)
+		hasLabels := len(m.labels) > 0 && m.labels[0] != ""
+		set := querier{in.store}.Select(in.Context(), false, nil, selector.LabelMatchers...)
+		sampled := 0
+		for set.Next() {
+			sampled++
+		}
+		if m.kind == "counter" && hasLabels && sampled == 0 {
+			waits = true
+		}
+		return nil
+	})
+	return waits
+}
