@@ -313,7 +313,7 @@ func (w *world) waitUntil(condition string, holds func() bool) {
 		if time.Now().After(deadline) {
 			w.Fatalf("not within %s: %s", testTimeout, condition)
 		}
-		time.Sleep(pollInterval)
+		<-time.After(pollInterval)
 	}
 }
 

@@ -325,7 +325,7 @@ func (w *world) awaitReply(what string, ask func() reply, isWanted func(reply) b
 		if time.Now().After(deadline) {
 			w.Fatalf("%s: got %d %v %v after %s", what, r.status, r.header, r.json, testTimeout)
 		}
-		time.Sleep(pollInterval)
+		<-time.After(pollInterval)
 	}
 }
 
