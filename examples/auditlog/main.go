@@ -54,7 +54,7 @@ import (
 var errMissing = errors.New("the file lacks events")
 
 type flags struct {
-	RedisURL   string `name:"redis-url" env:"REDIS_URL" default:"redis://127.0.0.1:6390/0" help:"Redis server with the event streams."`
+	RedisURL   string `name:"redis-url" env:"REALTIME_REDIS_URL,REDIS_URL" default:"redis://127.0.0.1:6390/0" help:"Redis server with the event streams."`
 	Namespace  string `env:"REALTIME_NAMESPACE" default:"rt" help:"First part of every Redis key."`
 	Partitions int    `env:"REALTIME_PARTITIONS" default:"64" help:"Number of event streams, the same as in the core."`
 	File       string `default:"auditlog.jsonl" help:"File to append to."`

@@ -3,7 +3,7 @@
 //
 // To try it, in three terminals:
 //
-//	export WEBHOOK_SECRET=whsec_$(openssl rand -base64 24)    # the same in all terminals
+//	export REALTIME_WEBHOOK_SECRET=whsec_$(openssl rand -base64 24)    # the same in all terminals
 //	go run ./cmd/core dev --traffic 5
 //	go run ./examples/notifications receive
 //	go run ./examples/notifications send --url http://127.0.0.1:9093/

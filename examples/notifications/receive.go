@@ -17,7 +17,7 @@ import (
 
 type receiveCmd struct {
 	Listen  string   `default:"127.0.0.1:9093" help:"Address to listen on."`
-	Secrets []string `name:"secret" env:"WEBHOOK_SECRET" required:"" help:"The sender's secret, whsec_…. With several secrets, a signature of any of them is valid."`
+	Secrets []string `name:"secret" env:"REALTIME_WEBHOOK_SECRET" required:"" help:"The sender's secret, whsec_…. With several secrets, a signature of any of them is valid."`
 }
 
 // Run receives webhooks until ctx ends.

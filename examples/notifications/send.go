@@ -21,9 +21,9 @@ import (
 )
 
 type sendCmd struct {
-	URL        string        `name:"url" env:"WEBHOOK_URL" required:"" help:"URL that receives the webhooks: https://… or http://…"`
-	Secrets    []string      `name:"secret" env:"WEBHOOK_SECRET" required:"" help:"Secret that signs the webhooks, whsec_…. With several secrets, each webhook has a signature of each."`
-	RedisURL   string        `name:"redis-url" env:"REDIS_URL" default:"redis://127.0.0.1:6390/0" help:"Redis server with the event streams."`
+	URL        string        `name:"url" env:"REALTIME_WEBHOOK_URL" required:"" help:"URL that receives the webhooks: https://… or http://…"`
+	Secrets    []string      `name:"secret" env:"REALTIME_WEBHOOK_SECRET" required:"" help:"Secret that signs the webhooks, whsec_…. With several secrets, each webhook has a signature of each."`
+	RedisURL   string        `name:"redis-url" env:"REALTIME_REDIS_URL,REDIS_URL" default:"redis://127.0.0.1:6390/0" help:"Redis server with the event streams."`
 	Namespace  string        `env:"REALTIME_NAMESPACE" default:"rt" help:"First part of every Redis key."`
 	Partitions int           `env:"REALTIME_PARTITIONS" default:"64" help:"Number of event streams, the same as in the core."`
 	Consumer   string        `env:"REALTIME_CONSUMER" help:"Name of this process in the consumer group. No two processes may share a name. Default: a new name at each start."`

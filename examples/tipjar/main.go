@@ -4,7 +4,7 @@
 // To try it, in three terminals:
 //
 //	go run ./cmd/core dev                                     # it prints TOKEN
-//	CORE_TOKEN=$TOKEN go run ./examples/tipjar
+//	REALTIME_CORE_TOKEN=$TOKEN go run ./examples/tipjar
 //	curl -i 127.0.0.1:9094/tips -d '{"id":"tip-1","user":"demo","amount":5}'
 //
 // The app chooses the id of a tip and repeats the request with the same id until it has an answer.
@@ -35,7 +35,7 @@ import (
 
 type flags struct {
 	CoreURL  string        `name:"core-url" default:"http://127.0.0.1:8080" help:"URL of the core."`
-	Token    string        `name:"core-token" env:"CORE_TOKEN" required:"" help:"Token with the scopes wallet:hold and wallet:settle."`
+	Token    string        `name:"core-token" env:"REALTIME_CORE_TOKEN" required:"" help:"Token with the scopes wallet:hold and wallet:settle."`
 	Model    string        `default:"demo" help:"Bare id of the model that earns the tips."`
 	Listen   string        `default:"127.0.0.1:9094" help:"Address that serves /tips."`
 	RetryFor time.Duration `default:"20s" help:"How long a call of the core is retried."`
