@@ -24,3 +24,7 @@ func TestReferenceOfFlags(t *testing.T) {
 func TestCompletion(t *testing.T) {
 	clitest.CheckCompletion(t, describeApp())
 }
+
+func TestHelpOfFlags(t *testing.T) {
+	clitest.CheckHelp(t, describeApp())
+}

@@ -37,7 +37,7 @@ type grammar struct {
 	Dev     devCmd         `cmd:"" help:"Run everything in one process, with an embedded ledger and Redis, to try it out."`
 	Migrate migrateCmd     `cmd:"" help:"Apply migrations to the database, or list them."`
 	Verify  verifyCmd      `cmd:"" help:"Verify the ledger: balances, entries, seq, hash chains, escrows, idempotency keys, totals."`
-	Doctor  doctorCmd      `cmd:"" help:"Check what core serve would use: database, Redis, rights, clocks, layout, tokens, and gateways."`
+	Doctor  doctorCmd      `cmd:"" like:"serve" help:"Check what core serve would use: database, Redis, rights, clocks, layout, tokens, and gateways."`
 	Export  exportCmd      `cmd:"" help:"Write an account's entries as CSV or JSON Lines."`
 	Dead    deadLettersCmd `cmd:"" name:"dead-letters" help:"List, show and replay the events that subscribers failed to handle."`
 	Token   tokenCmd       `cmd:"" help:"Print a token signed with a shared secret."`

@@ -15,8 +15,8 @@ type migrateCmd struct {
 }
 
 type databaseFlag struct {
-	DatabaseURL     string `name:"database-url" required:"" placeholder:"URL" help:"Database of the ledger: postgres://user:password@host/name or sqlite:PATH."`
-	DatabaseURLFile string `name:"database-url-file" placeholder:"FILE" help:"File with the URL, which contains a password."`
+	DatabaseURL     string `name:"database-url" required:"" placeholder:"URL" help:"Database of the ledger: postgres://user:password@host/name or sqlite:PATH." group:"Database"`
+	DatabaseURLFile string `name:"database-url-file" placeholder:"FILE" help:"File with the URL, which contains a password." group:"Database"`
 }
 
 // validate requires a URL that can be used. The database drivers would quote an invalid one, with its

@@ -15,20 +15,20 @@ import (
 )
 
 type serveCmd struct {
-	HTTP  string `name:"http" default:"127.0.0.1:8080" help:"Address of the HTTP API."`
-	Admin string `default:"127.0.0.1:9080" help:"Address of health, metrics, profiles and the admin API. It must not be reachable from outside."`
+	HTTP  string `name:"http" default:"127.0.0.1:8080" help:"Address of the HTTP API." group:"Listeners"`
+	Admin string `default:"127.0.0.1:9080" help:"Address of health, metrics, profiles and the admin API. It must not be reachable from outside." group:"Listeners"`
 	databaseFlag
 	cli.RedisFlags
 	cli.TokenFlags
 	cli.TLSFlags
 	cli.ProxyFlags
-	AllowedOrigins  []string      `placeholder:"ORIGIN,…" help:"Hosts or origins of web pages that may read with the token of a user, besides the core's own host. They cannot write. * matches any characters. Example: https://*.example.com."`
-	MaxQueue        int           `default:"8192" help:"Largest number of operations that wait for a commit. Further requests get 503 at once."`
-	DBConnections   int           `name:"db-connections" default:"8" help:"Largest number of connections to Postgres for commits, the relay and housekeeping. Reads have their own connections."`
-	DBReads         int           `name:"db-read-connections" default:"8" help:"Largest number of connections to the database for reads. As many reads run at the same time; further ones wait for at most a second and then get 503."`
-	MaxConnections  int           `default:"4096" help:"Largest number of open connections to --http. A further one takes the place of the one that has been idle for the longest time, or is closed."`
-	DrainDelay      time.Duration `default:"0s" help:"After a stop signal, how long /readyz answers 503 before new requests are refused. A load balancer can notice it in this time."`
-	ShutdownTimeout time.Duration `default:"10s" help:"After a stop signal, how long running requests may take, and then the publishing of their events."`
+	AllowedOrigins  []string      `placeholder:"ORIGIN" help:"Hosts or origins of web pages that may read with the token of a user, besides the core's own host. They cannot write. * matches any characters. Example: https://*.example.com." group:"Listeners"`
+	MaxQueue        int           `default:"8192" help:"Largest number of operations that wait for a commit. Further requests get 503 at once." group:"Limits"`
+	DBConnections   int           `name:"db-connections" default:"8" help:"Largest number of connections to Postgres for commits, the relay and housekeeping. Reads have their own connections." group:"Limits"`
+	DBReads         int           `name:"db-read-connections" default:"8" help:"Largest number of connections to the database for reads. As many reads run at the same time; further ones wait for at most a second and then get 503." group:"Limits"`
+	MaxConnections  int           `default:"4096" help:"Largest number of open connections to --http. A further one takes the place of the one that has been idle for the longest time, or is closed." group:"Limits"`
+	DrainDelay      time.Duration `default:"0s" help:"After a stop signal, how long /readyz answers 503 before new requests are refused. A load balancer can notice it in this time." group:"Stop"`
+	ShutdownTimeout time.Duration `default:"10s" help:"After a stop signal, how long running requests may take, and then the publishing of their events." group:"Stop"`
 	cli.TraceFlags
 	cli.LogFlags
 }

@@ -14,14 +14,14 @@ type limitFlags struct {
 	MaxSubscriptions         int `default:"32" help:"Largest number of subscriptions of a connection. Further ones get too_many_subscriptions." group:"Limits"`
 	MaxAccounts              int `default:"64" help:"Largest number of accounts in a subscription. A longer list gets bad_request." group:"Limits"`
 	MaxFilterValues          int `default:"32" help:"Largest number of values in each list of a filter. A longer list gets bad_request." group:"Limits"`
-	MaxFrameBytes            int `default:"16384" help:"Largest message from a client. A larger one closes the connection with 1009." group:"Limits"`
+	MaxFrameBytes            int `default:"16384" help:"Largest message from a client, in bytes. A larger one closes the connection with 1009." group:"Limits"`
 	FrameRate                int `default:"20" help:"Frames that a client may send a second. More close the connection with 4429." group:"Limits"`
 	FrameBurst               int `default:"40" help:"Frames that a client may send at once." group:"Limits"`
 	QueueEvents              int `default:"1024" help:"Largest number of frames in a client's send queue, at least 128. A full queue closes the connection with 4413." group:"Limits"`
-	QueueBytes               int `default:"1048576" help:"Largest size of a client's send queue, at least 65536. A full queue closes the connection with 4413." group:"Limits"`
+	QueueBytes               int `default:"1048576" help:"Largest size of a client's send queue in bytes, at least 65536. A full queue closes the connection with 4413." group:"Limits"`
 	MaxReplay                int `default:"10000" help:"Largest number of an account's events that a reconnecting client gets. Beyond, it gets resync." group:"Limits"`
 	MemoryEvents             int `default:"131072" help:"Number of recent events kept in memory, from which clients resume." group:"Limits"`
-	MemoryBytes              int `default:"134217728" help:"Approximate size of the recent events kept in memory." group:"Limits"`
+	MemoryBytes              int `default:"134217728" help:"Approximate size of the recent events kept in memory, in bytes." group:"Limits"`
 }
 
 // A send queue must have room for the frames of one step and for the largest frame.

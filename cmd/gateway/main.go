@@ -31,7 +31,7 @@ func main() {
 // grammar has the commands.
 type grammar struct {
 	Serve  serveCmd  `cmd:"" help:"Run a gateway: WebSocket, server-sent events, balances over HTTP, admin listener."`
-	Doctor doctorCmd `cmd:"" help:"Check what gateway serve would use: Redis, rights, clocks, layout, tokens, and the core."`
+	Doctor doctorCmd `cmd:"" like:"serve" help:"Check what gateway serve would use: Redis, rights, clocks, layout, tokens, and the core."`
 
 	cli.Common
 }

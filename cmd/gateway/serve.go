@@ -16,23 +16,23 @@ import (
 )
 
 type serveCmd struct {
-	HTTP           string   `name:"http" default:"127.0.0.1:8081" help:"Address for clients to connect to."`
-	Admin          string   `default:"127.0.0.1:9081" help:"Address of health, metrics, profiles and the admin API. It must not be reachable from outside."`
+	HTTP           string   `name:"http" default:"127.0.0.1:8081" help:"Address for clients to connect to." group:"Listeners"`
+	Admin          string   `default:"127.0.0.1:9081" help:"Address of health, metrics, profiles and the admin API. It must not be reachable from outside." group:"Listeners"`
 	CoreURL        string   `name:"core-url" default:"http://127.0.0.1:8080" help:"URL of the core, for history and balances that Redis lacks." group:"Core"`
 	CoreToken      string   `required:"" placeholder:"TOKEN" help:"Token for the core with the scope wallet:read. Prefer the file or the environment variable, since flags are visible in the process list." group:"Core"`
 	CoreTokenFile  string   `placeholder:"FILE" help:"File with the token. It is read again when it changes, and when the core refuses the token." group:"Core"`
-	AllowedOrigins []string `placeholder:"ORIGIN,…" help:"Hosts or origins of web pages that may connect, besides the gateway's own host. * matches any characters. Example: https://*.example.com."`
-	Name           string   `placeholder:"NAME" help:"Name of the gateway in welcome frames. Default: the name of the host."`
+	AllowedOrigins []string `placeholder:"ORIGIN" help:"Hosts or origins of web pages that may connect, besides the gateway's own host. * matches any characters. Example: https://*.example.com." group:"Clients"`
+	Name           string   `placeholder:"NAME" help:"Name of the gateway in welcome frames. Default: the name of the host." group:"Clients"`
 	cli.RedisFlags
 	cli.TokenFlags
 	cli.TLSFlags
 	cli.ProxyFlags
 	CacheSize       int           `default:"10000" help:"Number of balances kept in memory. With 0, every balance is read from Redis." group:"Cache"`
 	CacheTTL        time.Duration `name:"cache-ttl" default:"1h" help:"How long a balance is kept in memory." group:"Cache"`
-	DrainDelay      time.Duration `default:"0s" help:"After a stop signal, how long /readyz answers 503 before connections are closed. A load balancer can notice it in this time."`
-	DrainWindow     time.Duration `default:"10s" help:"When clients are disconnected, their reconnects are spread over this time. With 0s, all reconnect at once."`
-	ShutdownTimeout time.Duration `default:"10s" help:"After a stop signal, how long running requests may take."`
-	Compression     bool          `help:"Compress messages to WebSocket clients that offer permessage-deflate. This saves traffic and costs processor time."`
+	DrainDelay      time.Duration `default:"0s" help:"After a stop signal, how long /readyz answers 503 before connections are closed. A load balancer can notice it in this time." group:"Stop"`
+	DrainWindow     time.Duration `default:"10s" help:"When clients are disconnected, their reconnects are spread over this time. With 0s, all reconnect at once." group:"Stop"`
+	ShutdownTimeout time.Duration `default:"10s" help:"After a stop signal, how long running requests may take." group:"Stop"`
+	Compression     bool          `help:"Compress messages to WebSocket clients that offer permessage-deflate. This saves traffic and costs processor time." group:"Clients"`
 	limitFlags
 	cli.TraceFlags
 	cli.LogFlags

@@ -61,7 +61,7 @@ func (f TLSFlags) Certificate(log *slog.Logger) (*httpserver.Certificate, error)
 
 // ProxyFlags name the proxies in front of the public listener.
 type ProxyFlags struct {
-	TrustedProxies []string `placeholder:"NETWORK,…" help:"Addresses and networks of proxies whose X-Forwarded-For and PROXY headers are believed. Without it, the address of a client is that of its connection. Example: 10.0.0.0/8."`
+	TrustedProxies []string `placeholder:"NETWORK" help:"Addresses and networks of proxies whose X-Forwarded-For and PROXY headers are believed. Without it, the address of a client is that of its connection. Example: 10.0.0.0/8." group:"Listeners"`
 }
 
 // Proxies returns the trusted proxies.

@@ -30,11 +30,28 @@ type fileValue struct {
 	line  int
 }
 
+// likeTag names a command whose section a command uses as well, such as core doctor that of serve.
+const likeTag = "like"
+
 // find returns the value for a flag of a command. The innermost section that has the flag counts.
 func (f *settingsFile) find(command *kong.Node, flag string) given {
+	commands := listCommands(command)
+	found := f.findInSections(commands, flag)
+	if command == nil || !command.Tag.Has(likeTag) || found.depth > 0 {
+		return found
+	}
+	like := f.findInSections([]string{commands[0], command.Tag.Get(likeTag)}, flag)
+	if like.value != nil {
+		return like
+	}
+	return found
+}
+
+// findInSections looks a flag up at the top level and in the sections of nested commands.
+func (f *settingsFile) findInSections(commands []string, flag string) given {
 	var found given
 	s := &f.root
-	for depth, name := range listCommands(command) {
+	for depth, name := range commands {
 		if depth > 0 {
 			s = s.sections[name]
 		}
