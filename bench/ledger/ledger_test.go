@@ -12,7 +12,7 @@ import (
 // right.
 func TestAllScenarios(t *testing.T) {
 	o, err := parseOptions([]string{
-		"--clients", "4", "--pairs", "1", "--accounts", "50,70", "--warmup", "50ms", "--measure", "250ms", "--pool", "4",
+		"--clients", "4", "--pairs", "1", "--accounts", "50,70", "--warmup", "50ms", "--measure", "1s", "--pool", "4",
 		"--scenarios", "baseline,core,core-hot,core-pairs,core-batch,baseline-hot", "--profile", t.TempDir() + "/core",
 	})
 	if err != nil {
