@@ -135,38 +135,31 @@ func (f *frontDoor) testExtendedConnect(t *testing.T, token string) {
 // testReload reloads the proxy while it has 1,000 connections. None of them is lost, each gets the
 // next event, and no new connection fails meanwhile.
 func (f *frontDoor) testReload(t *testing.T, a *api) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	bounded, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
-	token := f.w.signToken("user:u1", nil)
+	clients, ctx := errgroup.WithContext(bounded)
 	seq := a.readBalance("user:u1").Seq
-	clients := make([]*resumingClient, 950)
-	defer closeAll(clients)
-	var opening errgroup.Group
-	opening.SetLimit(32)
-	for i := range clients {
-		clients[i] = &resumingClient{account: "user:u1", token: token, lastSeq: seq}
-		address := fmt.Sprintf("127.0.1.%d", 1+i/50)
-		opening.Go(func() error { return clients[i].resume(ctx, f.server, f.clientFrom(t, address), seq) })
+	const sockets, streams = 950, 50
+	crowd := &crowd{
+		token:     f.w.signToken("user:u1", nil),
+		seq:       seq,
+		isOpening: make(chan struct{}, 32),
+		isOpen:    make(chan struct{}, sockets+streams),
 	}
-	streams := make([]*rawclient.EventStream, 50)
+	for i := range sockets {
+		client := f.clientFrom(t, fmt.Sprintf("127.0.1.%d", 1+i/50))
+		clients.Go(func() error { return crowd.readSocket(ctx, f.server, client) })
+	}
 	overHTTP2 := f.clientOverHTTP2(t, "127.0.2.1")
-	defer func() {
-		for _, stream := range streams {
-			if stream != nil {
-				stream.Close()
-			}
-		}
-	}()
-	for i := range streams {
-		opening.Go(func() error {
-			stream, err := rawclient.OpenEventStream(ctx, "https://"+f.https, token, fmt.Sprintf("user:u1=%d", seq), overHTTP2)
-			streams[i] = stream
-			return err
-		})
+	for range streams {
+		clients.Go(func() error { return crowd.readStream(ctx, "https://"+f.https, overHTTP2) })
 	}
-	err := opening.Wait()
-	if err != nil {
-		t.Fatal(err)
+	for range sockets + streams {
+		select {
+		case <-crowd.isOpen:
+		case <-ctx.Done():
+			t.Fatal(clients.Wait())
+		}
 	}
 	for _, g := range f.gateways {
 		// The gateways have equal shares, unless a check of one was late.
@@ -182,29 +175,59 @@ func (f *frontDoor) testReload(t *testing.T, a *api) {
 		return isDone()
 	})
 	a.creditTimes(1, "user:u1")
-	var reading errgroup.Group
-	for _, c := range clients {
-		reading.Go(func() error { return c.readUntilSeq(ctx, seq+1) })
-	}
-	for _, stream := range streams {
-		reading.Go(func() error {
-			for {
-				frame, err := stream.Next()
-				if err != nil || frame.Op == "event" && frame.Seq == seq+1 {
-					return err
-				}
-			}
-		})
-	}
-	err = reading.Wait()
+	err := clients.Wait()
 	if err != nil {
 		t.Error(err)
 	}
 }
 
+// crowd are clients that connect, a few at a time, and then wait for an event. They read all the
+// time, because the gateway closes clients that do not answer its pings.
+type crowd struct {
+	token     string
+	seq       int64         // before the event
+	isOpening chan struct{} // has a value for each client that connects
+	isOpen    chan struct{} // gets a value from each client that has connected
+}
+
+// readSocket reads the event from a WebSocket.
+func (c *crowd) readSocket(ctx context.Context, s *server, httpClient *http.Client) error {
+	client := &resumingClient{account: "user:u1", token: c.token, lastSeq: c.seq}
+	c.isOpening <- struct{}{}
+	err := client.resume(ctx, s, httpClient, c.seq)
+	<-c.isOpening
+	defer closeAll([]*resumingClient{client})
+	if err != nil {
+		return err
+	}
+	c.isOpen <- struct{}{}
+	return client.readUntilSeq(ctx, c.seq+1)
+}
+
+// readStream reads the event from server-sent events.
+func (c *crowd) readStream(ctx context.Context, url string, httpClient *http.Client) error {
+	c.isOpening <- struct{}{}
+	stream, err := rawclient.OpenEventStream(ctx, url, c.token, fmt.Sprintf("user:u1=%d", c.seq), httpClient)
+	<-c.isOpening
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	c.isOpen <- struct{}{}
+	for {
+		frame, err := stream.Next()
+		if err != nil || frame.Op == "event" && frame.Seq == c.seq+1 {
+			return err
+		}
+	}
+}
+
 // testDrain drains a gateway. Its clients move to the other one, and no new connection fails.
 func (f *frontDoor) testDrain(t *testing.T, a *api) {
-	// Some of them are connected with each gateway, in turn.
+	f.w.waitUntil("the clients of other tests are gone", func() bool {
+		return f.countConnections(f.gateways[0])+f.countConnections(f.gateways[1]) == 0
+	})
+	// Each gateway gets half of them, in turn.
 	clients := make([]*rawClient, 8)
 	for i := range clients {
 		clients[i] = f.w.startClient(fmt.Sprintf("behind %s, %d", f.kind, i), []*server{f.server}, "user:u1")

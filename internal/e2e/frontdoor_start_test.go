@@ -45,15 +45,16 @@ func (w *world) startHAProxy(core *server, gateways []*server) *frontDoor {
 	f.listen = "bind " + f.http
 	f.reloadSignal = syscall.SIGUSR2
 	f.writeFile("haproxy.cfg", map[string]string{
-		"maxconn 20000":            "maxconn 4000", // needs fewer file descriptors
-		"timeout check 5s":         "timeout check 60s",
-		"timeout http-request 10s": "timeout http-request 60s",
-		"bind :8080":               f.listen,
-		"bind :8443":               "bind " + f.https,
-		"bind :8404":               "bind " + f.admin,
-		"gateway-1 gateway-1:8081": "gateway-1 " + gateways[0].http + " port " + portOf(gateways[0].admin),
-		"gateway-2 gateway-2:8081": "gateway-2 " + gateways[1].http + " port " + portOf(gateways[1].admin),
-		"core core:8080":           "core " + core.http + " port " + portOf(core.admin),
+		"maxconn 20000":             "maxconn 4000", // needs fewer file descriptors
+		"timeout check 5s":          "timeout check 60s",
+		"port 9081 inter 2s fall 2": "port 9081 inter 2s fall 4",
+		"timeout http-request 10s":  "timeout http-request 60s",
+		"bind :8080":                f.listen,
+		"bind :8443":                "bind " + f.https,
+		"bind :8404":                "bind " + f.admin,
+		"gateway-1 gateway-1:8081":  "gateway-1 " + gateways[0].http + " port " + portOf(gateways[0].admin),
+		"gateway-2 gateway-2:8081":  "gateway-2 " + gateways[1].http + " port " + portOf(gateways[1].admin),
+		"core core:8080":            "core " + core.http + " port " + portOf(core.admin),
 	})
 	env := []string{
 		"TLS_CERTIFICATE=" + f.writeCertificate(),

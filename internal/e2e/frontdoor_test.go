@@ -165,11 +165,11 @@ func (f *frontDoor) get(t *testing.T, path string, header http.Header) *http.Res
 // Gateways see the address of a client, whatever the client says itself.
 func (f *frontDoor) testAddresses(t *testing.T) {
 	for _, tc := range []struct {
-		name, path string
-		open       func(t *testing.T, c *http.Client)
+		name, address string
+		open          func(t *testing.T, c *http.Client)
 	}{
-		{"WebSocket", "/v1/ws", func(t *testing.T, c *http.Client) { f.dial(t, c, "203.0.113.7") }},
-		{"server-sent events", "/v1/events", func(t *testing.T, c *http.Client) {
+		{"WebSocket", "127.0.0.8", func(t *testing.T, c *http.Client) { f.dial(t, c, "203.0.113.7") }},
+		{"server-sent events", "127.0.0.9", func(t *testing.T, c *http.Client) {
 			stream, err := rawclient.OpenEventStream(t.Context(), f.baseURL(), f.w.signToken("user:u1", nil), "", c)
 			if err != nil {
 				t.Fatal(err)
@@ -178,10 +178,9 @@ func (f *frontDoor) testAddresses(t *testing.T) {
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			const address = "127.0.0.9"
-			tc.open(t, f.clientFrom(t, address))
-			f.w.waitUntil("a gateway has a connection from "+address, func() bool {
-				return strings.Contains(f.connections(), `"remote":"`+address+`:0"`)
+			tc.open(t, f.clientFrom(t, tc.address))
+			f.w.waitUntil("a gateway has a connection from "+tc.address, func() bool {
+				return strings.Contains(f.connections(), `"remote":"`+tc.address+`:0"`)
 			})
 			if strings.Contains(f.connections(), "203.0.113.7") {
 				t.Error("a gateway believes the X-Forwarded-For of a client")
@@ -222,7 +221,7 @@ func (f *frontDoor) clientFrom(t *testing.T, address string) *http.Client {
 	return &http.Client{Transport: transport}
 }
 
-// dial opens a WebSocket for the time of the test.
+// dial opens a WebSocket for the time of the test. It answers pings.
 func (f *frontDoor) dial(t *testing.T, c *http.Client, forwardedFor string) *websocket.Conn {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -231,7 +230,15 @@ func (f *frontDoor) dial(t *testing.T, c *http.Client, forwardedFor string) *web
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = ws.CloseNow() })
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		readToEnd(ws)
+	}()
+	t.Cleanup(func() {
+		_ = ws.CloseNow()
+		<-ended
+	})
 	return ws
 }
 
