@@ -5,7 +5,7 @@ import type { Options } from "./page.ts";
 import { findChromium, launchChromium } from "./support/chromium.ts";
 import { ClientPage } from "./support/clientpage.ts";
 import { PlainChromium } from "./support/devtools.ts";
-import { Core, Gateway, until, waitMs } from "./support/programs.ts";
+import { Core, Gateway, signToken, until, waitMs } from "./support/programs.ts";
 import { Proxy } from "./support/proxy.ts";
 import { Site } from "./support/site.ts";
 
@@ -86,6 +86,29 @@ describe("Chromium", { concurrency: true, timeout: 900_000 }, () => {
     await page.waitForEvents(4);
     await requireExact(page, account);
     await page.close();
+  });
+
+  test("a page reads from the core with its user's token, and cannot write", async () => {
+    const account = "user:reader";
+    await credit(account, 2);
+    const page = await (await browser.newContext()).newPage();
+    await page.goto(site.url);
+    const token = signToken({ sub: account, scope: "wallet:credit" });
+    const url = `${core.url}/v1/accounts/${account}`;
+    const seen = await page.evaluate(async ({ url, token }) => {
+      const headers = { Authorization: "Bearer " + token };
+      const read = await fetch(url + "/entries", { headers });
+      const { entries } = (await read.json()) as { entries: unknown[] };
+      const write = fetch(url + "/credits", {
+        method: "POST",
+        headers: { ...headers, "Content-Type": "application/json", "Idempotency-Key": "page" },
+        body: JSON.stringify({ amount: 1, reason: "promotional_award" }),
+      });
+      const outcome = await write.then(({ status }) => `status ${status}`, ({ name }: Error) => name);
+      return { entries: entries.length, hasId: read.headers.has("X-Request-Id"), outcome };
+    }, { url, token });
+    assert.deepEqual(seen, { entries: 2, hasId: true, outcome: "TypeError" });
+    await page.context().close();
   });
 
   for (const shareTabs of [false, true]) {
