@@ -112,16 +112,24 @@ type deadShowCmd struct {
 	ID string `arg:"" help:"Id of the dead letter, as printed by list."`
 }
 
+// Help explains the exit codes.
+func (deadShowCmd) Help() string {
+	return "Exit codes: 0, printed; 1, there is no such dead letter; 2, wrong usage, or Redis could not be read."
+}
+
 // Run prints one dead letter.
 func (c deadShowCmd) Run(env *cli.Env) error {
 	rdb, keys, err := openRedis(env.Context, c.RedisFlags)
 	if err != nil {
-		return err
+		return cli.Unable(err)
 	}
 	defer func() { _ = rdb.Close() }()
 	l, err := consumer.OpenDeadLetters(rdb, keys, consumer.LetterGroup(c.ID)).Get(env.Context, c.ID)
-	if err != nil {
+	switch {
+	case errors.Is(err, bus.ErrNoDeadLetter):
 		return err
+	case err != nil:
+		return cli.Unable(err)
 	}
 	return printJSON(env.Stdout, coreadmin.NewDeadLetter(&l))
 }

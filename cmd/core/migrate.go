@@ -67,6 +67,14 @@ func (c migrateUpCmd) Run(env *cli.Env) error {
 
 type migrateStatusCmd struct{ databaseFlag }
 
+// Help explains the exit codes.
+func (migrateStatusCmd) Help() string {
+	return "Exit codes: 0, all migrations were applied; 1, some are missing; 2, wrong usage, or the database could not be read."
+}
+
+// errMissingMigrations is the error of a database that is not current.
+var errMissingMigrations = errors.New("migrations are missing; run core migrate up")
+
 // Run lists the migrations.
 func (c migrateStatusCmd) Run(env *cli.Env) error {
 	err := c.validate()
@@ -75,16 +83,25 @@ func (c migrateStatusCmd) Run(env *cli.Env) error {
 	}
 	migrations, err := wallet.Migrations(env.Context, c.DatabaseURL)
 	if err != nil {
-		return explainDatabase(err)
+		return cli.Unable(explainDatabase(err))
 	}
 
+	missing := 0
 	w := newTable(env.Stdout)
 	for _, m := range migrations {
-		at := "missing"
-		if !m.AppliedAt.IsZero() {
-			at = m.AppliedAt.UTC().Format(time.RFC3339)
+		at := m.AppliedAt.UTC().Format(time.RFC3339)
+		if m.AppliedAt.IsZero() {
+			at = "missing"
+			missing++
 		}
 		_, _ = fmt.Fprintf(w, "%d\t%s\t%s\n", m.Version, m.Name, at) // Flush returns the error
 	}
-	return w.Flush()
+	err = w.Flush()
+	switch {
+	case err != nil:
+		return cli.Unable(err)
+	case missing > 0:
+		return fmt.Errorf("%d %w", missing, errMissingMigrations)
+	}
+	return nil
 }
