@@ -36,7 +36,7 @@ func (s *store) record(records []rulefmt.Rule, at time.Time) {
 	s.t.Helper()
 	for _, r := range records {
 		for _, v := range s.query(r.Expr, at) {
-			b := labels.NewBuilder(v.Metric).Set(labels.MetricName, r.Record)
+			b := labels.NewBuilder(v.Metric).Set(model.MetricNameLabel, r.Record)
 			for name, value := range r.Labels {
 				b.Set(name, value)
 			}

@@ -146,7 +146,7 @@ func (in *installation) scrape() {
 		if err != nil {
 			up = 0
 		}
-		in.add(labels.FromStrings(labels.MetricName, "up", "job", p.job, "instance", p.metrics), now, up)
+		in.add(labels.FromStrings(model.MetricNameLabel, "up", "job", p.job, "instance", p.metrics), now, up)
 		for _, v := range vector {
 			b := labels.NewBuilder(labels.EmptyLabels())
 			for name, value := range v.Metric {
