@@ -47,10 +47,13 @@ var CoreRights = Rights{
 			{stream, []any{"xrevrange", stream, "+", "-", "count", "1"}},
 			{stream, []any{"xlen", stream}},
 			{balance, []any{"hmget", balance, "seq"}},
+			{balance, []any{"hget", balance, "seq"}},
 			{balance, []any{"hset", balance, "seq", "1", "odd"}},
+			{balance, []any{"hincrby", balance, "seq", "invalid"}},
 			{dedup, []any{"get", dedup}},
 			{dedup, []any{"set", dedup, "1", "invalid"}},
 			{dedup, []any{"exists", dedup}},
+			{dedup, []any{"pexpire", dedup, "invalid"}},
 			{dedup, []any{"del", dedup}}, // nobody has it
 			{keys.Relayed(0), []any{"set", keys.Relayed(0), "1", "invalid"}},
 			{keys.Forked(), []any{"get", keys.Forked()}},
