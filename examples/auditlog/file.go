@@ -174,6 +174,13 @@ func (f *auditFile) writeBatch(b *batch) {
 	close(b.done)
 }
 
+// hasEvents reports whether the file has events.
+func (f *auditFile) hasEvents() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.track.accounts) > 0
+}
+
 // checkComplete returns nil if the file has all events. Otherwise it returns the write error or an
 // error that wraps errMissing.
 func (f *auditFile) checkComplete() error {

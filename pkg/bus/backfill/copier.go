@@ -54,6 +54,7 @@ type Job struct {
 	From   time.Time `json:"from,omitzero"`
 	Cursor string    `json:"cursor,omitempty"` // of the next page; empty: the first one
 	Added  int64     `json:"added"`            // events
+	Run    int64     `json:"run"`              // tells the pages of this job from those of earlier ones
 }
 
 // Copier copies the history into the replay streams of a group.
@@ -153,6 +154,7 @@ func (c *Copier) Restart(ctx context.Context, from time.Time) error {
 		Phase:  PhaseCopy,
 		From:   from,
 		Cursor: c.cfg.Cursor,
+		Run:    l.fence,
 	})
 }
 
@@ -186,6 +188,7 @@ func (c *Copier) withJob(ctx context.Context, call func(*lock, *Job) error) erro
 			Phase:  PhaseCopy,
 			From:   c.cfg.From,
 			Cursor: c.cfg.Cursor,
+			Run:    l.fence,
 		}
 	}
 
@@ -328,10 +331,7 @@ func (c *Copier) addPage(ctx context.Context, l *lock, job *Job, events []bus.Hi
 		return err
 	}
 
-	start := job.Cursor
-	if start == "" {
-		start = "from " + job.From.UTC().Format(time.RFC3339Nano)
-	}
+	start := fmt.Sprintf("%d %s", job.Run, job.Cursor)
 
 	added := make([]int64, c.cfg.Keys.Partitions)
 	var group errgroup.Group

@@ -38,7 +38,7 @@ var ErrLocked = errors.New("another process reads the history for this name")
 var errLockLost = errors.New("the lock of the backfill has ended")
 
 const (
-	lockTime    = 30 * time.Second
+	lockTime    = 10 * time.Second
 	callTimeout = 5 * time.Second // of a call to Redis
 )
 
