@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
@@ -74,7 +75,7 @@ func startInstallation(t *testing.T) *installation {
 	in.core.process = testenv.StartProcess(t, directory, program("core"),
 		[]string{"serve", "--http", in.core.http, "--admin", in.core.metrics}, env)
 	in.tokenFile = filepath.Join(directory, "core-token")
-	in.writeToken(auth.ScopeHold, time.Hour)
+	in.writeToken(auth.ScopeHold, 0, time.Hour)
 	in.gateway = &target{job: "gateway", http: testenv.FreeAddr(t), metrics: testenv.FreeAddr(t)}
 	in.gateway.process = testenv.StartProcess(t, directory, program("gateway"), []string{
 		"serve", "--http", in.gateway.http, "--admin", in.gateway.metrics,
@@ -94,10 +95,20 @@ func startInstallation(t *testing.T) *installation {
 	return in
 }
 
-// writeToken replaces the file with the gateway's token, as docs/gateway.md says.
-func (in *installation) writeToken(scope string, ttl time.Duration) {
+// writeToken replaces the file with the gateway's token, as docs/gateway.md says. The token has an
+// age and some time left.
+func (in *installation) writeToken(scope string, age, left time.Duration) {
 	in.Helper()
-	err := os.WriteFile(in.tokenFile+".new", []byte(in.sign("gateway", scope, ttl)), 0o600)
+	raw, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		"sub":   "gateway",
+		"scope": scope,
+		"iat":   time.Now().Add(-age).Unix(),
+		"exp":   time.Now().Add(left).Unix(),
+	}).SignedString([]byte(secret))
+	if err != nil {
+		in.Fatal(err)
+	}
+	err = os.WriteFile(in.tokenFile+".new", []byte(raw), 0o600)
 	if err != nil {
 		in.Fatal(err)
 	}
