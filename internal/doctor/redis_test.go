@@ -3,6 +3,7 @@ package doctor_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -186,7 +187,8 @@ func TestRedisThatCannotSave(t *testing.T) {
 
 func TestRedisCluster(t *testing.T) {
 	t.Parallel()
-	w := startRedis(t, "--cluster-enabled", "yes")
+	_, busPort, _ := net.SplitHostPort(testenv.FreeAddr(t)) // by default another program may have it
+	w := startRedis(t, "--cluster-enabled", "yes", "--cluster-port", busPort)
 	finding{doctor.Fail, "redis/cluster", "belongs to a cluster"}.expect(t, w.run())
 
 	w.do("cluster", "addslotsrange", 0, 8000)
