@@ -47,6 +47,7 @@ func newDatabase(t *testing.T, rawURL string) *database {
 	t.Cleanup(func() { _ = db.Close() })
 	d := &database{T: t, url: u, name: strings.TrimPrefix(u.Path, "/"), db: db}
 	d.setParameter("synchronous_commit", "on") // the server of the tests has it off
+	d.setParameter("connect_timeout", "60")    // the machine may be slow
 	return d
 }
 

@@ -57,7 +57,7 @@ func (r *Report) Err() error {
 }
 
 // areaTimeout bounds the checks of one area.
-const areaTimeout = 30 * time.Second
+const areaTimeout = time.Minute
 
 // An Area makes the checks of one part of the installation.
 type Area struct {

@@ -43,7 +43,7 @@ func (w *redisWorld) do(args ...any) {
 
 func (w *redisWorld) config() doctor.RedisConfig {
 	return doctor.RedisConfig{
-		URL:    w.server.URL(),
+		URL:    w.server.URL() + "?dial_timeout=60s&read_timeout=60s", // the machine may be slow
 		Keys:   bus.Keys{}.WithDefaults(),
 		Rights: doctor.CoreRights,
 	}
@@ -194,7 +194,7 @@ func TestRedisCluster(t *testing.T) {
 	w.do("cluster", "addslotsrange", 0, 8000)
 	cfg := w.config()
 	cfg.URL = strings.Replace(cfg.URL, "redis://", "redis+cluster://", 1)
-	cfg.URL = strings.TrimSuffix(cfg.URL, "/0")
+	cfg.URL = strings.Replace(cfg.URL, "/0?", "?", 1)
 	finding{doctor.Fail, "redis/cluster", "only 8001 of 16384 slots"}.expect(t, runArea(t, doctor.Redis(cfg)))
 
 	w.do("cluster", "addslotsrange", 8001, 16383)

@@ -19,7 +19,7 @@ import (
 )
 
 // callTimeout bounds one call to a core or a gateway.
-const callTimeout = 5 * time.Second
+const callTimeout = 15 * time.Second
 
 // CoreConfig describes a core that may be running.
 type CoreConfig struct {

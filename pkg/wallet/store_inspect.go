@@ -50,7 +50,7 @@ type Inspection struct {
 }
 
 // inspectTimeout bounds an inspection of a database that answers slowly.
-const inspectTimeout = 15 * time.Second
+const inspectTimeout = 30 * time.Second
 
 // inspectedSettings are the settings of Inspection.Settings.
 var inspectedSettings = []string{
