@@ -57,8 +57,10 @@ func newWorld(t *testing.T) *world {
 	go func() { ended <- core.Run(ctx) }()
 	t.Cleanup(func() {
 		stop()
-		<-ended
-		_ = core.Close()
+		err := errors.Join(<-ended, core.Close())
+		if err != nil {
+			t.Error(err)
+		}
 	})
 	return &world{
 		T:      t,

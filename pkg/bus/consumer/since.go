@@ -107,7 +107,7 @@ func (b *Bus) runBackfills(ctx context.Context) error {
 			}
 
 			if ctx.Err() != nil {
-				return nil
+				return nil //nolint:nilerr // ctx ended
 			}
 
 			if errors.Is(err, backfill.ErrLocked) {
