@@ -39,6 +39,7 @@ type grammar struct {
 	Verify  verifyCmd      `cmd:"" help:"Verify the ledger: balances, entries, seq, hash chains, escrows, idempotency keys, totals."`
 	Doctor  doctorCmd      `cmd:"" like:"serve" help:"Check what core serve would use: database, Redis, rights, clocks, layout, tokens, and gateways."`
 	Export  exportCmd      `cmd:"" help:"Write an account's entries as CSV or JSON Lines."`
+	Replay  replayCmd      `cmd:"" help:"Give all events of the ledger to a consumer group again, or write them to a file."`
 	Dead    deadLettersCmd `cmd:"" name:"dead-letters" help:"List, show and replay the events that subscribers failed to handle."`
 	Token   tokenCmd       `cmd:"" help:"Print a token signed with a shared secret."`
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/openapi"
@@ -137,7 +138,7 @@ func appendAllEvents(b []byte, page *wallet.EventPage) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendStreamEvent(b, &page.Events[i])
+		b = AppendStreamEvent(b, &page.Events[i])
 	}
 	b = append(b, `],"next":"`...)
 	b = append(b, page.Next...)
@@ -146,7 +147,8 @@ func appendAllEvents(b []byte, page *wallet.EventPage) []byte {
 	return append(b, '}')
 }
 
-func appendStreamEvent(b []byte, e *wallet.StreamEvent) []byte {
+// AppendStreamEvent appends the JSON of an event, in the same form as in the API.
+func AppendStreamEvent(b []byte, e *wallet.StreamEvent) []byte {
 	appendText := func(prefix, text string) {
 		b = append(b, prefix...)
 		b = append(b, text...)
@@ -178,4 +180,15 @@ func appendStreamEvent(b []byte, e *wallet.StreamEvent) []byte {
 		b = append(b, e.View...)
 	}
 	return append(b, '}')
+}
+
+// EventTime returns the time of an event's transaction, or the zero time if its key has none.
+func EventTime(e *wallet.StreamEvent) time.Time {
+	id, _, _ := strings.Cut(e.Key, ":")
+	transaction, ok := parseUUID(id)
+	if !ok {
+		return time.Time{}
+	}
+	seconds, nanoseconds := transaction.Time().UnixTime()
+	return time.Unix(seconds, nanoseconds)
 }
