@@ -59,10 +59,14 @@ type Job struct {
 
 // Copier copies the history into the replay streams of a group.
 type Copier struct {
-	rdb     redis.UniversalClient
-	cfg     Config
-	next    time.Time // when Config.Rate allows further events
-	relayed []int64   // for each partition: transactions before this time, in ms, were published before the seam
+	rdb  redis.UniversalClient
+	cfg  Config
+	next time.Time // when Config.Rate allows further events
+
+	// For each partition, at the seam.
+	relayed    []int64 // transactions before this time, in ms, were published before
+	added      []int64 // entries that were added to the stream
+	hadEntries []bool
 }
 
 // New returns a copier. It does nothing until Run.
@@ -83,6 +87,9 @@ func New(rdb redis.UniversalClient, cfg Config) (*Copier, error) {
 		rdb:     rdb,
 		cfg:     cfg,
 		relayed: make([]int64, cfg.Keys.Partitions),
+
+		added:      make([]int64, cfg.Keys.Partitions),
+		hadEntries: make([]bool, cfg.Keys.Partitions),
 	}
 	return c, nil
 }

@@ -21,6 +21,7 @@ import (
 type Seam struct {
 	keys   bus.Keys
 	ids    []streamentry.ID // of the partitions
+	added  []int64          // for each partition, the entries that were added up to the id; 0: unknown
 	newest map[string]newestEvent
 }
 
@@ -63,8 +64,8 @@ func (c *Copier) newestText(partition int, e *bus.HistoryEvent) string {
 	return strconv.FormatInt(e.Seq, 10) + " " + strconv.FormatInt(ms, 10)
 }
 
-// markSeam returns the id of the newest entry of each partition, and notes up to which time all
-// transactions were published before.
+// markSeam returns the last id of each partition's stream, and notes up to which time all transactions
+// were published before. The entry with the last id may be trimmed.
 func (c *Copier) markSeam(ctx context.Context) ([]streamentry.ID, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -72,8 +73,10 @@ func (c *Copier) markSeam(ctx context.Context) ([]streamentry.ID, error) {
 	pipe := c.rdb.Pipeline()
 	relayed := make([]*redis.StringCmd, c.cfg.Keys.Partitions)
 	newest := make([]*redis.XMessageSliceCmd, c.cfg.Keys.Partitions)
+	streams := make([]*redis.XInfoStreamCmd, c.cfg.Keys.Partitions)
 	for p := range relayed {
 		relayed[p] = pipe.Get(ctx, c.cfg.Keys.Relayed(p))
+		streams[p] = pipe.XInfoStream(ctx, c.cfg.Keys.Stream(p))
 		newest[p] = pipe.XRevRangeN(ctx, c.cfg.Keys.Stream(p), "+", "-", 1)
 	}
 
@@ -87,6 +90,12 @@ func (c *Copier) markSeam(ctx context.Context) ([]streamentry.ID, error) {
 		ids[p], err = redisconn.FirstID(newest[p].Val())
 		if err != nil {
 			return nil, err
+		}
+
+		c.added[p] = streams[p].Val().EntriesAdded
+		c.hadEntries[p] = ids[p] != streamentry.ID{}
+		if !c.hadEntries[p] {
+			ids[p], _ = streamentry.ParseID([]byte(streams[p].Val().LastGeneratedID))
 		}
 
 		ms, err := relayed[p].Int64()
@@ -120,8 +129,7 @@ func (c *Copier) isTrimmedAfter(ctx context.Context, seam []streamentry.ID) (boo
 			return false, err
 		}
 
-		wasEmpty := seam[p] == streamentry.ID{}
-		if !wasEmpty && seam[p].Less(id) {
+		if c.hadEntries[p] && seam[p].Less(id) {
 			return true, nil
 		}
 	}
@@ -131,13 +139,16 @@ func (c *Copier) isTrimmedAfter(ctx context.Context, seam []streamentry.ID) (boo
 
 func (c *Copier) seamField() string { return "seam:" + c.cfg.Name }
 
+// addedField has the number of entries that were added to a stream up to the seam.
+func (c *Copier) addedField() string { return "added:" + c.cfg.Name }
+
 func (c *Copier) storeSeam(ctx context.Context, seam []streamentry.ID) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 
 	pipe := c.rdb.Pipeline()
 	for p, id := range seam {
-		pipe.HSet(ctx, c.hashKey(p), c.seamField(), id.String())
+		pipe.HSet(ctx, c.hashKey(p), c.seamField(), id.String(), c.addedField(), c.added[p])
 	}
 
 	_, err := pipe.Exec(ctx)
@@ -155,9 +166,11 @@ func (c *Copier) ReadSeam(ctx context.Context) (*Seam, error) {
 
 	pipe := c.rdb.Pipeline()
 	ids := make([]*redis.StringCmd, c.cfg.Keys.Partitions)
+	added := make([]*redis.StringCmd, c.cfg.Keys.Partitions)
 	newest := make([]*redis.MapStringStringCmd, c.cfg.Keys.Partitions)
 	for p := range ids {
 		ids[p] = pipe.HGet(ctx, c.hashKey(p), c.seamField())
+		added[p] = pipe.HGet(ctx, c.hashKey(p), c.addedField())
 		newest[p] = pipe.HGetAll(ctx, c.newestKey(p))
 	}
 
@@ -169,6 +182,7 @@ func (c *Copier) ReadSeam(ctx context.Context) (*Seam, error) {
 	seam := &Seam{
 		keys:   c.cfg.Keys,
 		ids:    make([]streamentry.ID, len(ids)),
+		added:  make([]int64, len(ids)),
 		newest: map[string]newestEvent{},
 	}
 	for p := range ids {
@@ -176,6 +190,8 @@ func (c *Copier) ReadSeam(ctx context.Context) (*Seam, error) {
 		if ok {
 			seam.ids[p] = id
 		}
+
+		seam.added[p], _ = added[p].Int64() // 0 if it is absent
 
 		for account, text := range newest[p].Val() {
 			var e newestEvent
@@ -191,6 +207,10 @@ func (c *Copier) ReadSeam(ctx context.Context) (*Seam, error) {
 
 // ID returns the id of the last entry of a partition that the backfill has copied.
 func (s *Seam) ID(partition int) streamentry.ID { return s.ids[partition] }
+
+// Added returns how many entries had been added to a partition's stream up to ID, or 0 if that is
+// unknown.
+func (s *Seam) Added(partition int) int64 { return s.added[partition] }
 
 // Covers reports whether the backfill has copied an event of the ledger that is in an entry. Events
 // of other producers are never covered.

@@ -307,7 +307,8 @@ func (b *Bus) findHole(ctx context.Context, copier *backfill.Copier) (from time.
 			received = last
 		}
 
-		if !isTrimmed(group, streams[n].Val(), first, received) {
+		count := max(group.EntriesRead, seam.Added(b.streams[n].partition))
+		if !isTrimmed(streams[n].Val(), first, received, count) {
 			continue
 		}
 
@@ -340,9 +341,10 @@ func (b *Bus) findGroup(groups []redis.XInfoGroup) redis.XInfoGroup {
 	return redis.XInfoGroup{}
 }
 
-// isTrimmed reports whether entries after the received one were removed from a stream. The embedded
-// Redis of development mode does not count entries; then the answer may be a wrong yes.
-func isTrimmed(group redis.XInfoGroup, stream *redis.XInfoStream, oldest, received streamentry.ID) bool {
+// isTrimmed reports whether entries after the received one were removed from a stream. count is the
+// number of entries up to the received one. The embedded Redis of development mode does not count
+// entries; then the answer may be a wrong yes.
+func isTrimmed(stream *redis.XInfoStream, oldest, received streamentry.ID, count int64) bool {
 	if oldest == (streamentry.ID{}) { // all entries were removed, or there were none
 		oldest, _ = streamentry.ParseID([]byte(stream.LastGeneratedID))
 	}
@@ -351,5 +353,5 @@ func isTrimmed(group redis.XInfoGroup, stream *redis.XInfoStream, oldest, receiv
 		return false
 	}
 
-	return stream.EntriesAdded == 0 || group.EntriesRead < stream.EntriesAdded-stream.Length
+	return stream.EntriesAdded == 0 || count < stream.EntriesAdded-stream.Length
 }
