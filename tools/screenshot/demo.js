@@ -48,6 +48,7 @@ async function takePhone(colorScheme, steps) {
   page.setDefaultTimeout(120_000);
   await page.goto(`${url}demo/`);
   await page.getByText('Live', { exact: true }).waitFor();
+  await page.locator('[aria-busy="false"]').first().waitFor(); // the balance has arrived
   await steps(page, context);
   const picture = await page.screenshot();
   await context.close();

@@ -32,9 +32,10 @@ try {
   await page.getByText('after the click').waitFor();
 
   // The picture ends below a row of the table.
-  const lastRow = await page.locator('#feed tr').nth(8).boundingBox();
+  // The page may replace the row at any time, so it is measured in one step.
+  const bottom = await page.waitForFunction(() => document.querySelectorAll('#feed tr')[8]?.getBoundingClientRect().bottom);
   const width = page.viewportSize().width;
-  const height = Math.ceil(lastRow.y + lastRow.height);
+  const height = Math.ceil(await bottom.jsonValue());
   await page.screenshot({ path: file, clip: { x: 0, y: 0, width, height } });
 } finally {
   await browser.close();

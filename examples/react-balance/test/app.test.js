@@ -43,6 +43,7 @@ function testPage(name, options, run) {
       await cancelOrders();
       await page.goto(`${dev.url}/demo/`);
       await page.getByText("Live", { exact: true }).waitFor();
+      await page.locator('[aria-busy="false"]').first().waitFor(); // the balance has arrived
       await run(page, { context, complaints, sent, countSockets: () => sockets });
       assert.deepEqual(complaints, []);
     } finally {
