@@ -80,7 +80,7 @@ func TestFlakySubscriptionsHandleEachEventOnce(t *testing.T) {
 	producer := newBus(t, rdb, bus.Config{Keys: keys})
 	start := time.Now()
 	for from := 0; from < events; from += 500 {
-		batch := make([]bus.Event, 500)
+		batch := make([]bus.Event, min(500, events-from))
 		for i := range batch {
 			n := from + i
 			batch[i] = bus.Event{
