@@ -153,11 +153,17 @@ func adviseConnection(err error) advice {
 
 func (r *redisCheck) checkReachable() {
 	info := r.masters[0]
+	roundTrip := info.roundTrip.Round(time.Millisecond)
+	if info.fields["redis_version"] == "" { // such as the embedded Redis of core dev
+		r.ok("reachable", "in %s", roundTrip)
+		return
+	}
+
 	kind := info.fields["redis_mode"]
 	if len(r.masters) > 1 {
 		kind += fmt.Sprintf(" of %d masters", len(r.masters))
 	}
-	r.ok("reachable", "Redis %s, %s, in %s", info.fields["redis_version"], kind, info.roundTrip.Round(time.Millisecond))
+	r.ok("reachable", "Redis %s, %s, in %s", info.fields["redis_version"], kind, roundTrip)
 }
 
 func (r *redisCheck) checkVersion() {
