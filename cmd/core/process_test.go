@@ -68,6 +68,7 @@ type process struct {
 	err    *output
 	cancel context.CancelFunc
 	code   chan int
+	ended  chan struct{} // closed when the command has ended
 }
 
 func launchCommand(t *testing.T, args ...string) *process {
@@ -79,10 +80,19 @@ func launchCommand(t *testing.T, args ...string) *process {
 		err:    newOutput(),
 		cancel: cancel,
 		code:   make(chan int, 1),
+		ended:  make(chan struct{}),
 	}
-	go func() { p.code <- run(ctx, args, nil, p.out, p.err) }()
+	go func() {
+		defer close(p.ended)
+		p.code <- run(ctx, args, nil, p.out, p.err)
+	}()
 	t.Cleanup(func() {
 		cancel()
+		select {
+		case <-p.ended:
+		case <-time.After(testTimeout):
+			t.Errorf("the command does not stop within %s", testTimeout)
+		}
 		if t.Failed() {
 			t.Logf("stdout:\n%s\nstderr:\n%s", p.out, p.err)
 		}

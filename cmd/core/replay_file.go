@@ -22,11 +22,12 @@ type replayWriter struct {
 	from, to time.Time
 	out      io.Writer
 	file     *os.File    // nil: the standard output
-	place    replayPlace // of what is on disk
+	place    replayPlace // the newest one on disk
 	written  int
 }
 
-// replayPlace is the content of FILE.cursor: how much of the file is complete, and what follows.
+// replayPlace is the content of FILE.cursor: the size of the complete part of the file, and the cursor
+// of the next page.
 type replayPlace struct {
 	Size   int64  `json:"size"`
 	Cursor string `json:"cursor"`

@@ -16,7 +16,7 @@ import (
 // For a token with a short life it is a tenth of its life.
 const maxExpiryNotice = 24 * time.Hour
 
-// A token is one value of the client's token, with what the core said about it.
+// A token is one value of the client's token, with the core's newest verdict.
 type token struct {
 	raw     string
 	expiry  time.Time              // zero: it does not expire, or is not a JWT
@@ -126,7 +126,7 @@ func (f *tokenFile) read() (string, error) {
 type TokenState struct {
 	Expiry   time.Time // zero: unknown
 	Expiring bool      // less than a day or a tenth of its life is left, whichever is shorter
-	Refused  string    // what the core said when it refused the token at its last use; empty: it did not
+	Refused  string    // the reason, if the core refused the token at its last use
 	File     string    // the file from which the token is renewed; empty: none
 }
 

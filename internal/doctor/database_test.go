@@ -350,6 +350,7 @@ func (d *database) runCore() {
 			d.Error(err)
 			break
 		}
+		<-time.After(10 * time.Millisecond)
 	}
 	cancel()
 	err = <-ran

@@ -97,7 +97,7 @@ func (f *frontDoor) clientOverHTTP2(t *testing.T, address string) *http.Client {
 	client := f.clientFrom(t, address)
 	protocols := new(http.Protocols)
 	protocols.SetHTTP2(true)
-	client.Transport.(*http.Transport).Protocols = protocols //nolint:forcetypeassert // clientFrom's type
+	client.Transport.(*http.Transport).Protocols = protocols //nolint:forcetypeassert // clientFrom made it
 	return client
 }
 
@@ -117,9 +117,9 @@ func (f *frontDoor) testExtendedConnect(t *testing.T, token string) {
 		"Sec-Websocket-Protocol": {"wallet.v1"},
 	}
 	// The client of net/http refuses the header :protocol.
-	transport := &http2.Transport{TLSClientConfig: f.clientTLS.Clone()} //nolint:staticcheck // see above
-	defer transport.CloseIdleConnections()                              //nolint:staticcheck // see above
-	resp, err := transport.RoundTrip(req)                               //nolint:staticcheck // see above
+	transport := &http2.Transport{TLSClientConfig: f.clientTLS.Clone()} //nolint:staticcheck // net/http refuses :protocol
+	defer transport.CloseIdleConnections()                              //nolint:staticcheck // net/http refuses :protocol
+	resp, err := transport.RoundTrip(req)                               //nolint:staticcheck // net/http refuses :protocol
 	if err != nil {
 		t.Fatal(err)
 	}

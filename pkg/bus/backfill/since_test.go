@@ -154,7 +154,7 @@ func (w *world) start(handle func(e *bus.Event)) (stop func()) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- b.Run(context.Background()) }()
-	return sync.OnceFunc(func() {
+	stop = sync.OnceFunc(func() {
 		err := b.Close(context.Background())
 		if err != nil {
 			w.Error(err)
@@ -164,6 +164,8 @@ func (w *world) start(handle func(e *bus.Event)) (stop func()) {
 			w.Error(err)
 		}
 	})
+	w.Cleanup(stop)
+	return stop
 }
 
 func (w *world) waitForAll() {
