@@ -97,6 +97,7 @@ func (c *Client) fetchMissing(
 		After:      max(0, p.last.seq-1),
 		Limit:      c.index.cfg.MaxReplay + 1,
 		Generation: p.generation,
+		Newest:     p.newest,
 	}
 
 	if p.newest-p.last.seq > int64(limit) {

@@ -144,6 +144,7 @@ func (x *Index) findStart(f *Feed, r *request.Request, p progress) (feedStart, e
 		After:      max(0, after-1),
 		Limit:      x.cfg.MaxReplay + 1,
 		Generation: p.generation,
+		Newest:     p.newest,
 	}
 	page, historyErr := x.cfg.Fetcher.FetchEvents(x.cfg.Context, key)
 	if historyErr != nil {

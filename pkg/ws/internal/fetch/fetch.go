@@ -172,6 +172,7 @@ type PageKey struct {
 	After      int64  // the page begins with the event after this seq
 	Limit      int    // the maximum number of events
 	Generation uint64 // of the account's history; a call of an earlier generation is not shared
+	Newest     int64  // the newest seq that the caller knows; a call that began before that is not shared
 }
 
 // FetchEvents returns one page of an account's events. Subscribers that met the same gap share one
@@ -182,7 +183,7 @@ func (f *Fetcher) FetchEvents(ctx context.Context, key PageKey) (Page, error) {
 	}
 
 	key.Limit = min(key.Limit, pageEvents, f.limits.MaxEvents)
-	name := fmt.Sprintf("%s %d %d %d", key.Account, key.After, key.Limit, key.Generation)
+	name := fmt.Sprintf("%s %d %d %d %d", key.Account, key.After, key.Limit, key.Generation, key.Newest)
 	result, err, _ := f.pages.Do(name, func() (any, error) {
 		return f.fetchPage(ctx, key)
 	})
