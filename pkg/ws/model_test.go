@@ -54,7 +54,7 @@ type model struct {
 // A modelNode is a gateway of a model.
 type modelNode struct {
 	hub       *Hub
-	delivered map[string]int64 // newest delivered seq of each account
+	delivered map[string]int64 // newest seq of each account that the memory has had since it was dropped
 	stop      func()
 }
 
@@ -283,9 +283,9 @@ func (n *modelNode) checkNoFeeds() error {
 	return nil
 }
 
-// drainNode drains a gateway, so that its clients roam to the other one. A new gateway without
-// events replaces it.
-func (m *model) drainNode(i int) {
+// drainNode drains a gateway, so that its clients roam to the other one. A new gateway replaces it.
+// It has the last n published entries of each account.
+func (m *model) drainNode(i, n int) {
 	// First all clients must have arrived, and all their frames must be answered.
 	m.ledger.update(func(l *ledger) { l.coreDown = false })
 	<-time.After(time.Minute)
@@ -308,6 +308,9 @@ func (m *model) drainNode(i int) {
 	draining.Wait()
 	old.stop()
 	m.nodes[i] = m.startNode()
+	for _, account := range modelAccounts {
+		m.deliverTo(m.nodes[i:i+1], m.ledger.lastPublished(account, n), true)
+	}
 }
 
 // checkDrained checks that the client was asked to reconnect.

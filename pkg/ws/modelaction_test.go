@@ -92,6 +92,9 @@ func (m *model) runAction(a action) {
 	case "reread":
 		for _, n := range m.nodes {
 			n.hub.ForgetMemory()
+			// The gateway no longer knows these events. Snapshots that are older hide them from new
+			// subscriptions until the next event.
+			clear(n.delivered)
 		}
 		m.deliverTo(m.nodes[:], l.lastPublished(account, 3*a.N), false)
 		for _, n := range m.nodes {
@@ -105,9 +108,9 @@ func (m *model) runAction(a action) {
 		i := a.Client % 2
 		m.deliverTo(m.nodes[i:i+1], l.publishEvents(account, a.N), false)
 	case "repeat":
-		m.deliverTo(m.nodes[:], l.lastPublished(account, a.N), false)
+		m.deliverTo(m.nodes[:], l.lastContinuous(account, a.N), false)
 	case "refill":
-		m.deliverTo(m.nodes[:], l.lastPublished(account, a.N), true)
+		m.deliverTo(m.nodes[:], l.lastContinuous(account, a.N), true)
 	case "subscribe":
 		r := m.drawnRequest(a)
 		c.todo <- func() { c.subscribe(r) }
@@ -116,7 +119,7 @@ func (m *model) runAction(a action) {
 	case "roam":
 		c.todo <- func() { m.roam(c) }
 	case "drain":
-		m.drainNode(a.Client % 2)
+		m.drainNode(a.Client%2, a.N)
 	case "toggle core":
 		l.update(func(l *ledger) { l.coreDown = !l.coreDown })
 	case "toggle snapshots":
@@ -147,6 +150,18 @@ func (l *ledger) lastPublished(account string, n int) []bus.Delivery {
 	defer l.mu.Unlock()
 	all := slices.Clone(l.stream[account])
 	return all[max(0, len(all)-n):]
+}
+
+// lastContinuous returns those of the account's last n published entries that follow the last marker.
+// A gateway does not get entries from before a marker again unless its memory was dropped.
+func (l *ledger) lastContinuous(account string, n int) []bus.Delivery {
+	list := l.lastPublished(account, n)
+	for i, d := range slices.Backward(list) {
+		if d.Type == bus.TypeHistoryChanged {
+			return list[i+1:]
+		}
+	}
+	return list
 }
 
 // drawnRequest returns the subscribe frame of an action. A client that resumes has been shown the
