@@ -106,6 +106,26 @@ func TestVoidEntriesAreReadAgain(t *testing.T) {
 	c.expectEvents("s", "user:u1", 7, 7)
 }
 
+// A client whose balance is from after the marker gets no event from before it, also if the gateway
+// has not read the marker yet and does not know which event its oldest one follows.
+func TestSubscribeBeforeMarkerIsRead(t *testing.T) {
+	g := newGateway(t, Config{})
+	void := g.ledger.publishEvents("user:u1", 6)
+	g.hub.Deliver(void[1:], false)
+	g.ledger.goBack("user:u1", 6)
+	g.ledger.commitEvent("user:u1")
+	unread := g.ledger.repair("user:u1")
+	c := g.login("user:u1")
+	c.subscribe()
+	g.hub.Deliver(unread, false)
+	next := g.ledger.publishEvents("user:u1", 1)
+	g.hub.Deliver(next, false)
+	f := c.expectFrame("event")
+	if f["chain"] != next[0].Chain.String() {
+		t.Errorf("first event: got %v, want the one with chain %s", f, next[0].Chain)
+	}
+}
+
 // A client that resumes is told if its after and chain do not belong together.
 func TestResumeWithChain(t *testing.T) {
 	const otherChain = 1

@@ -142,7 +142,7 @@ func (c *Client) acceptPage(f *Feed, p progress, fetched fetch.Page) (eventPage,
 	switch {
 	case verdict == pageContinues:
 		f.suspect = false
-		f.fromLedger = true
+		f.streamMayDiffer = true
 		f.knownSeq = fetched.Last
 	case verdict == pageOther:
 		f.suspect = true
@@ -323,7 +323,7 @@ func (c *Client) setState(
 	f.shown = state
 	f.knownSeq = b.Seq
 	f.suspect = false
-	f.fromLedger = b.FromLedger
+	f.streamMayDiffer = b.FromLedger
 	c.EnqueueFrame(c.index.resyncFrame(f.sub, b, isChanged))
 
 	return gaps

@@ -127,7 +127,7 @@ func (x *Index) deliverToFeeds(d *deliverState, s *shard, kept, shown *event) bo
 			// The feed reads the event from the memory, or has it already.
 		case kept.Seq == f.last.seq+1 && f.canFollow(before, isKnown):
 			f.last = pointOf(kept)
-			f.fromLedger = false
+			f.streamMayDiffer = false
 			if d.queueEvent(f.sub, shown) {
 				f.shown = f.last
 			}
@@ -145,15 +145,15 @@ func (x *Index) deliverToFeeds(d *deliverState, s *shard, kept, shown *event) bo
 }
 
 // canFollow reports whether the next event of the stream continues the feed's history. before is
-// the chain before the event, if it is known. If not, the events of the stream continue the balance
-// in Redis. The caller holds the mutex of the shard.
+// the chain before the event, if it is known. If not, the events of the stream continue a balance in
+// Redis that is not older than they are. The caller holds the mutex of the shard.
 func (f *Feed) canFollow(before bus.Chain, isKnown bool) bool {
 	if f.suspect {
 		return false
 	}
 
 	if !isKnown {
-		return !f.fromLedger
+		return !f.streamMayDiffer
 	}
 
 	return before == f.last.chain

@@ -28,6 +28,7 @@ type feedStart struct {
 	page       eventPage   // the first events, if they were read from the history
 	ledger     *ledgerPage // the answer of the ledger; nil if it was not asked
 	generation uint64      // of the topic before the reads
+	inStream   int64       // the newest seq of the topic before the reads
 }
 
 // openFeed finds the start of a feed. The feed is then catching up. It looks again if the account's
@@ -41,6 +42,7 @@ func (x *Index) openFeed(f *Feed, r *request.Request) (feedStart, error) {
 		}
 
 		start.generation = p.generation
+		start.inStream = p.inStream
 		if x.startFeed(f, &start) {
 			return start, nil
 		}
@@ -66,7 +68,7 @@ func (x *Index) startFeed(f *Feed, start *feedStart) bool {
 	f.last = start.at
 	f.shown = start.at
 	f.knownSeq = start.at.seq
-	f.fromLedger = start.fromLedger
+	f.streamMayDiffer = start.fromLedger || start.at.seq < start.inStream
 	f.suspect = false
 	if start.ledger != nil && start.kind == startRecovered {
 		f.knownSeq = start.ledger.last

@@ -61,9 +61,11 @@ type Feed struct {
 	// suspect is true if the ledger may not have the history that the client was shown. Then last
 	// must be compared with the ledger before the next event.
 	suspect bool
-	// fromLedger is true if last was read from the ledger. Then the stream may still be behind, and
-	// may still have a marker for events that the client was never shown.
-	fromLedger bool
+	// streamMayDiffer is true if the stream's next event may belong to another history than last.
+	// Either last was read from the ledger: then the stream may be behind, and may still have a
+	// marker for events that the client was never shown. Or last is a balance in Redis that was older
+	// than the stream's events in memory: then a marker may follow those.
+	streamMayDiffer bool
 }
 
 // shardOf returns the index of the account's shard.
