@@ -18,8 +18,6 @@ type DatabaseConfig struct {
 	Cores    int      // cores that run at the same time
 
 	IsUnverified bool // the connection leaves this machine and does not verify the server
-
-	ClockOffset time.Duration // added to this machine's clock, for tests
 }
 
 // Database returns the checks of the ledger's database.
@@ -74,7 +72,7 @@ func (d *database) check(ctx context.Context) {
 	d.checkStatementTimeout()
 	d.checkConnections()
 	d.checkVacuum()
-	d.compareClock(d.found.ClockLead-d.cfg.ClockOffset, d.found.RoundTrip)
+	d.compareClock(d.found.ClockLead, d.found.RoundTrip)
 	d.checkLayout()
 }
 

@@ -177,12 +177,6 @@ func TestDatabase(t *testing.T) {
 		{"no statistics", false, func(d *database, _ *doctor.DatabaseConfig) {
 			d.setParameter("track_counts", "off")
 		}, finding{doctor.Fail, "database/autovacuum", "track_counts is off"}},
-		{"clock differs", false, func(_ *database, cfg *doctor.DatabaseConfig) {
-			cfg.ClockOffset = -12 * time.Minute
-		}, finding{doctor.Fail, "database/clock", "ahead of this machine's, more than"}},
-		{"clock differs a bit", false, func(_ *database, cfg *doctor.DatabaseConfig) {
-			cfg.ClockOffset = 20 * time.Second
-		}, finding{doctor.Warn, "database/clock", "behind this machine's"}},
 		{"no layout", false, nil, finding{doctor.OK, "database/layout", "stores rt/64"}},
 		{"same layout", true, func(d *database, _ *doctor.DatabaseConfig) {
 			d.exec(`INSERT INTO layout VALUES (true, 'rt', 64)`)
@@ -248,13 +242,47 @@ func TestDatabaseWithOtherEncoding(t *testing.T) {
 	finding{doctor.Fail, "database/schema", "its encoding is LATIN1"}.expect(t, results)
 }
 
+// The clocks of a primary and of its standby differ from this machine's.
 func TestStandbyDatabase(t *testing.T) {
 	t.Parallel()
 	primary := testenv.NewPostgresServer(t)
+	primary.ShiftClock(-12 * time.Second)
+	results := runArea(t, doctor.Database(configOf(primary)))
+	finding{doctor.OK, "database/primary", "can be written"}.expect(t, results)
+	finding{doctor.Warn, "database/clock", "behind this machine's"}.expect(t, results)
+
 	standby := primary.NewStandby(primary.Addr())
-	cfg := doctor.DatabaseConfig{URL: standby.URL("postgres"), Keys: bus.Keys{}.WithDefaults(), MaxConns: 19, Cores: 1}
-	results := runArea(t, doctor.Database(cfg))
+	standby.ShiftClock(12 * time.Minute)
+	results = runArea(t, doctor.Database(configOf(standby)))
 	finding{doctor.Fail, "database/primary", "a standby"}.expect(t, results)
+	finding{doctor.Fail, "database/clock", "ahead of this machine's, more than the 30s"}.expect(t, results)
+}
+
+func configOf(server *testenv.PostgresServer) doctor.DatabaseConfig {
+	return doctor.DatabaseConfig{
+		URL:      server.URL("postgres") + "&connect_timeout=60", // the machine may be slow
+		Keys:     bus.Keys{}.WithDefaults(),
+		MaxConns: 19,
+		Cores:    1,
+	}
+}
+
+// A pooler gives each connection a session of its own, or lets several share one.
+func TestDatabaseBehindPooler(t *testing.T) {
+	t.Parallel()
+	direct := ledgerdb.Postgres(t)
+	for mode, want := range map[string]finding{
+		"session":     {doctor.OK, "database/schema", "current"},
+		"transaction": {doctor.Fail, "database/schema", "session mode"},
+		"statement":   {doctor.Fail, "database/schema", "session mode"},
+	} {
+		t.Run(mode, func(t *testing.T) {
+			d := newDatabase(t, testenv.Pooler(t, direct, mode))
+			results := runArea(t, doctor.Database(d.config()))
+			want.expect(t, results)
+			expectOnly(t, results, "database/schema")
+		})
+	}
 }
 
 func TestSQLiteDatabase(t *testing.T) {

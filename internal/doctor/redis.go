@@ -20,8 +20,6 @@ type RedisConfig struct {
 	URL    string
 	Keys   bus.Keys
 	Rights Rights // the calls that the program makes
-
-	ClockOffset time.Duration // added to this machine's clock, for tests
 }
 
 // Redis returns the checks of the Redis that carries the events.
@@ -284,7 +282,6 @@ func (r *redisCheck) readSaves(ctx context.Context) (saves string, isKnown bool)
 func (r *redisCheck) checkClock() {
 	worst := serverInfo{}
 	for _, info := range r.masters {
-		info.lead -= r.cfg.ClockOffset
 		if info.hasClock && (!worst.hasClock || info.lead.Abs() > worst.lead.Abs()) {
 			worst = info
 		}

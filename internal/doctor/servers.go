@@ -29,14 +29,12 @@ type CoreConfig struct {
 	Keys      bus.Keys
 	MustRun   bool // it is a failure if no core answers
 	SkipCause string
-
-	ClockOffset time.Duration // added to this machine's clock, for tests
 }
 
 // Core returns the checks of a core's HTTP API.
 func Core(cfg CoreConfig) Area {
 	return Area{name: "core", run: func(ctx context.Context, c *collector) {
-		s := newServers(c, cfg.ClockOffset)
+		s := newServers(c)
 		s.checkCore(ctx, cfg)
 	}}
 }
@@ -46,14 +44,12 @@ type GatewayConfig struct {
 	URL      string // for clients; empty: not checked
 	AdminURL string // of its admin listener; empty: not checked
 	Token    string // of a client; empty: none
-
-	ClockOffset time.Duration // added to this machine's clock, for tests
 }
 
 // Gateway returns the checks of a gateway. The name distinguishes several ones.
 func Gateway(name string, cfg GatewayConfig) Area {
 	return Area{name: name, run: func(ctx context.Context, c *collector) {
-		s := newServers(c, cfg.ClockOffset)
+		s := newServers(c)
 		s.checkGateway(ctx, cfg)
 	}}
 }
@@ -62,13 +58,11 @@ func Gateway(name string, cfg GatewayConfig) Area {
 type servers struct {
 	*collector
 	client *http.Client
-	offset time.Duration
 }
 
-func newServers(c *collector, offset time.Duration) *servers {
+func newServers(c *collector) *servers {
 	return &servers{
 		collector: c,
-		offset:    offset,
 		client: &http.Client{
 			Timeout:   callTimeout,
 			Transport: &http.Transport{DisableKeepAlives: true},
@@ -172,7 +166,7 @@ func (s *servers) checkServer(ctx context.Context, baseURL, path string) error {
 		return nil
 	}
 	middle := before.Add(took / 2)
-	s.compareClock(date.Sub(middle)-s.offset, took+time.Second) // a Date has whole seconds
+	s.compareClock(date.Sub(middle), took+time.Second) // a Date has whole seconds
 	return nil
 }
 

@@ -3,7 +3,10 @@ package doctor_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"testing"
 	"time"
 
@@ -35,7 +38,7 @@ func TestCore(t *testing.T) {
 		{"no token", func(cfg *doctor.CoreConfig) { cfg.Token = "" }, finding{doctor.Skip, "core/token", "no token"}},
 		{"refused token", func(cfg *doctor.CoreConfig) { cfg.Token = "x.y.z" }, finding{doctor.Fail, "core/token", "the core refused the token"}},
 		{"other layout", func(cfg *doctor.CoreConfig) { cfg.Keys.Partitions = 8 }, finding{doctor.Fail, "core/layout", "the core uses rt/64"}},
-		{"clock", func(cfg *doctor.CoreConfig) { cfg.ClockOffset = time.Hour }, finding{doctor.Fail, "core/clock", "behind"}},
+		{"clock", func(cfg *doctor.CoreConfig) { cfg.URL = startWrongClock(t, cfg.URL) }, finding{doctor.Fail, "core/clock", "behind"}},
 		{"nothing listens", func(cfg *doctor.CoreConfig) { cfg.URL = "http://127.0.0.1:1" }, finding{doctor.Fail, "core/reachable", "refused"}},
 		{"need not run", func(cfg *doctor.CoreConfig) {
 			cfg.URL = "http://127.0.0.1:1"
@@ -54,6 +57,25 @@ func TestCore(t *testing.T) {
 			tc.want.expect(t, runArea(t, doctor.Core(cfg)))
 		})
 	}
+}
+
+// startWrongClock starts a proxy in front of a server. Answers have the time of an hour ago.
+func startWrongClock(t *testing.T, target string) (proxyURL string) {
+	t.Helper()
+	u, err := url.Parse(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(u) },
+		ModifyResponse: func(resp *http.Response) error {
+			resp.Header.Set("Date", time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat))
+			return nil
+		},
+	}
+	server := httptest.NewServer(proxy)
+	t.Cleanup(server.Close)
+	return server.URL
 }
 
 // An area without a public URL has only the checks of the admin listener.

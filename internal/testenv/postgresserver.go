@@ -24,7 +24,8 @@ type PostgresServer struct {
 	t    testing.TB
 	bin  string
 	port int
-	dir  string // data directory
+	dir  string   // data directory
+	env  []string // variables (NAME=value) beside those of the test
 
 	process *Process // nil when not running
 }
@@ -313,6 +314,7 @@ func (s *PostgresServer) startProgram(name string, args ...string) *Process {
 
 	cmd := exec.Command(filepath.Join(s.bin, name), args...)
 	cmd.Dir = s.dir
+	cmd.Env = append(os.Environ(), s.env...)
 	cmd.SysProcAttr = dieWithParent()
 	runAs(cmd, postgresUser())
 	return startCommand(s.t, cmd)
