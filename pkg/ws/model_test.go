@@ -91,15 +91,19 @@ func newModel(seed uint64, perShard int) *model {
 		rand:   rand.New(rand.NewPCG(seed, seed)), //nolint:gosec // not for security
 	}
 	for i := range m.nodes {
-		m.nodes[i] = m.startNode()
+		m.nodes[i] = startModelNode(m.config, m.source)
 	}
 	return m
 }
 
-// startNode starts a gateway.
-func (m *model) startNode() *modelNode {
+// startModelNode starts a gateway.
+func startModelNode(cfg Config, source interface {
+	Snapshots
+	History
+},
+) *modelNode {
 	n := &modelNode{
-		hub:       NewHub(m.config, m.source, m.source),
+		hub:       NewHub(cfg, source, source),
 		delivered: map[string]int64{},
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -169,15 +173,7 @@ func (m *model) roam(c *modelClient) {
 
 // subscribe subscribes on the open connection.
 func (c *modelClient) subscribe(r *modelRequest) {
-	k := c.currentSink()
-	k.mu.Lock()
-	k.requests[*r.Sub] = r
-	k.mu.Unlock()
-	s := c.currentSink().session
-	refused := s.handleSubscribe(r.ClientFrame)
-	if refused != nil {
-		s.sendReply(protocol.ErrorFrame(r.Sub, refused))
-	}
+	c.currentSink().handleRequest(r)
 }
 
 // unsubscribe closes the i-th subscription on the open connection, modulo their number.
@@ -307,7 +303,7 @@ func (m *model) drainNode(i, n int) {
 	}
 	draining.Wait()
 	old.stop()
-	m.nodes[i] = m.startNode()
+	m.nodes[i] = startModelNode(m.config, m.source)
 	for _, account := range modelAccounts {
 		m.deliverTo(m.nodes[i:i+1], m.ledger.lastPublished(account, n), true)
 	}

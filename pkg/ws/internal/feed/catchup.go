@@ -139,11 +139,14 @@ func (c *Client) acceptPage(f *Feed, p progress, fetched fetch.Page) (eventPage,
 	}
 
 	verdict := compareHistory(f.last, fetched)
+	if verdict != pageOther {
+		f.knownSeq = fetched.Last
+	}
+
 	switch {
 	case verdict == pageContinues:
 		f.suspect = false
 		f.streamMayDiffer = true
-		f.knownSeq = fetched.Last
 	case verdict == pageOther:
 		f.suspect = true
 		if f.shown != f.last {

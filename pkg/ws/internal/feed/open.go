@@ -67,11 +67,11 @@ func (x *Index) startFeed(f *Feed, start *feedStart) bool {
 	start.page.generation = t.generation
 	f.last = start.at
 	f.shown = start.at
-	f.knownSeq = start.at.seq
+	f.knownSeq = max(f.knownSeq, start.at.seq)
 	f.streamMayDiffer = start.fromLedger || start.at.seq < start.inStream
 	f.suspect = false
 	if start.ledger != nil && start.kind == startRecovered {
-		f.knownSeq = start.ledger.last
+		f.knownSeq = max(f.knownSeq, start.ledger.last)
 	}
 
 	if f.state == opening {

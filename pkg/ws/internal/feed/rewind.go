@@ -88,6 +88,7 @@ func (x *Index) rewindAccount(d *deliverState, marker *bus.Delivery) {
 // of the shard.
 func (f *Feed) rewindTo(common point) (mustRepair bool) {
 	shownVoid := f.shown.seq > common.seq || isOtherHistory(f.shown, common)
+	f.knownSeq = min(f.knownSeq, common.seq)
 	switch {
 	case f.state == opening:
 		return false
@@ -97,7 +98,6 @@ func (f *Feed) rewindTo(common point) (mustRepair bool) {
 		f.last = common // the client was shown no later event: its filter dropped them
 	}
 
-	f.knownSeq = min(f.knownSeq, common.seq)
 	if f.state != live || f.last.seq == common.seq {
 		return false
 	}
