@@ -149,14 +149,20 @@ func (c *Conn) closeAtEnd(ctx context.Context) (stop func()) {
 	}
 }
 
-const readOnlyTransaction = "25006"
+const (
+	readOnlyTransaction = "25006"
+
+	// A prepared statement returns other types than before, because somebody has altered a table. The
+	// session never prepares it again. A standby gives this error, too.
+	featureNotSupported = "0A000"
+)
 
 // isUnusableAfter reports whether a connection must not be used again after an error of the server.
-// Another connection may reach another server, or a session of its own behind a pooler. After the
-// errors that end a session, the driver knows that by itself.
+// Another connection may reach another server, or a session of its own behind a pooler, and prepares
+// its statements itself. After the errors that end a session, the driver knows that by itself.
 func isUnusableAfter(code pqerror.Code) bool {
 	switch code {
-	case readOnlyTransaction,
+	case readOnlyTransaction, featureNotSupported,
 		"25P02", // failed transaction
 		"26000", // unknown prepared statement
 		"42P05": // prepared statement exists
@@ -176,8 +182,9 @@ func (c *Conn) noteError(ctx context.Context, err error) error {
 	var pe *pq.Error
 	if errors.As(err, &pe) && isUnusableAfter(pe.Code) {
 		c.unusable = true
-		if pe.Code == readOnlyTransaction && c.role == Writable {
-			c.server.suspectOthers() // they would need a failed write each
+		isWrite := pe.Code == readOnlyTransaction && c.role == Writable
+		if isWrite || pe.Code == featureNotSupported {
+			c.server.suspectOthers() // they would need a failed statement each
 		}
 	}
 

@@ -437,3 +437,47 @@ func TestStatementsUnknownToTheServerEndTheConnection(t *testing.T) {
 		t.Errorf("the statement after that: got %v on the backend %d, want none on another backend", err, again)
 	}
 }
+
+// TestAlteredTablesEndAllConnections alters the type of a column that a statement returns. The sessions
+// that have prepared the statement cannot use it again.
+func TestAlteredTablesEndAllConnections(t *testing.T) {
+	t.Parallel()
+	db := openPool(t, newDatabase(t), &pgconn.Server{}, noLimit)
+	mustExec(t, db, `CREATE TABLE altered AS SELECT 'x'::text AS name`)
+	stmt, err := db.PrepareContext(t.Context(), `SELECT name FROM altered`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stmt.Close()
+	useOnTwoConnections(t, db, stmt)
+
+	mustExec(t, db, `ALTER TABLE altered ALTER COLUMN name TYPE varchar(10)`)
+	var name string
+	err = stmt.QueryRowContext(t.Context()).Scan(&name)
+	checkCode(t, "first use of the statement", err, "0A000")
+	err = stmt.QueryRowContext(t.Context()).Scan(&name)
+	if err != nil || name != "x" {
+		t.Errorf("second use of the statement: got %q and error %v, want x", name, err)
+	}
+}
+
+// useOnTwoConnections runs a statement on two connections, which are idle afterwards.
+func useOnTwoConnections(t *testing.T, db *sql.DB, stmt *sql.Stmt) {
+	t.Helper()
+	tx, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	readName(t, tx.StmtContext(t.Context(), stmt))
+	readName(t, stmt)
+}
+
+func readName(t *testing.T, stmt *sql.Stmt) {
+	t.Helper()
+	var name string
+	err := stmt.QueryRowContext(t.Context()).Scan(&name)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
