@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/time/rate"
 
 	"github.com/redroomrewards/realtime/internal/httpserver"
 	"github.com/redroomrewards/realtime/internal/openapi"
@@ -64,6 +65,7 @@ type API struct {
 	transfers *transfers
 	unmatched operationMetrics // metrics of requests that match no route
 	buffers   buffers
+	readLog   rate.Sometimes // limits the log lines about reads that the database did not answer
 }
 
 // New returns the handler of the API.
@@ -83,6 +85,7 @@ func New(l Ledger, v Verifier, cfg Config) *API {
 		mux:      http.NewServeMux(),
 		readers:  newReaders(cfg.AllowedOrigins),
 		metrics:  newMetrics(cfg.Registerer),
+		readLog:  rate.Sometimes{First: 1, Interval: time.Minute},
 	}
 	a.reads = newReadQueue(cmp.Or(cfg.MaxReads, wallet.DefaultReadConns), a.metrics)
 	a.transfers = newTransfers(cmp.Or(cfg.MaxBytes, defaultMaxTransfers), a.metrics)

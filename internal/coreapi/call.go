@@ -187,10 +187,24 @@ func (c *call) writeError(err error) {
 func (c *call) describeError(err error) *problem.Details {
 	details := DescribeError(err)
 	if details != nil {
+		c.logUnavailable(err)
 		return details
 	}
 
 	c.api.cfg.Logger.Error("request failed", "method", c.r.Method, "path", c.r.URL.Path,
 		"requestId", c.requestID, "error", err)
 	return problem.New(http.StatusInternalServerError, "internal", "Internal error", detailInternal)
+}
+
+// logUnavailable logs why a read was not answered, at most once a minute. The ledger itself logs why
+// writes fail.
+func (c *call) logUnavailable(err error) {
+	if c.r.Method != http.MethodGet || !errors.Is(err, wallet.ErrUnavailable) {
+		return
+	}
+
+	c.api.readLog.Do(func() {
+		c.api.cfg.Logger.Warn("a read was not answered; while this goes on, it is logged once a minute",
+			"path", c.r.URL.Path, "requestId", c.requestID, "error", err)
+	})
 }

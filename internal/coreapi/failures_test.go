@@ -1,15 +1,20 @@
 package coreapi_test
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
 
+	"github.com/redroomrewards/realtime/internal/auth"
+	"github.com/redroomrewards/realtime/internal/coreapi"
 	"github.com/redroomrewards/realtime/internal/testenv/ledgerdb"
 	"github.com/redroomrewards/realtime/pkg/wallet"
 	"github.com/redroomrewards/realtime/pkg/wallet/wallettest"
@@ -63,6 +68,35 @@ func TestLedgerErrors(t *testing.T) {
 			}
 			h.expectFields(batched, item{"detail": single.json["detail"]})
 		})
+	}
+}
+
+// brokenReads is a ledger whose balances cannot be read.
+type brokenReads struct{ *wallet.Ledger }
+
+func (brokenReads) Balance(context.Context, wallet.Account) (wallet.Balance, error) {
+	return wallet.Balance{}, fmt.Errorf("read balance: %w: the cause", wallet.ErrUnavailable)
+}
+
+// TestFailedReadsAreLoggedOnceAMinute reads while the database does not answer. The answers do not
+// have the cause, so the log must have it.
+func TestFailedReadsAreLoggedOnceAMinute(t *testing.T) {
+	l := wallettest.Open(t, wallettest.SQLite(t), wallet.Config{})
+	verifier, err := auth.NewVerifier(auth.Config{HS256Secret: secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer // the server has ended the requests when it is read
+	api := coreapi.New(brokenReads{l}, verifier, coreapi.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	server := httptest.NewServer(api)
+	h := newHarness(t, server.URL, l, described())
+	for range 3 {
+		h.expectProblem(http.StatusServiceUnavailable, "unavailable", request{path: "/v1/accounts/user:u1/balance"})
+	}
+	h.client.CloseIdleConnections()
+	server.Close()
+	if got := strings.Count(log.String(), "the cause"); got != 1 {
+		t.Errorf("lines with the cause: got %d, want 1:\n%s", got, log.String())
 	}
 }
 
