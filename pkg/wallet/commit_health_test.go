@@ -14,6 +14,7 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/jmoiron/sqlx"
 	"modernc.org/sqlite/vfs"
 )
 
@@ -73,15 +74,8 @@ func TestPostgresThatRefusesConnectionsIsUnavailable(t *testing.T) {
 	t.Parallel()
 	dsn := newPostgresDatabase(t)
 	name := nameDatabase(t, dsn)
-	role := "role_" + name
 	db := openTestDatabase(t, dsn)
-	mustExec(t, db, `CREATE ROLE `+role+` LOGIN PASSWORD 'x'`)
-	t.Cleanup(func() {
-		_, err := db.ExecContext(context.WithoutCancel(t.Context()), `DROP OWNED BY `+role+`; DROP ROLE `+role)
-		checkError(t, "drop role", err, nil)
-	})
-	mustExec(t, db, `GRANT ALL ON ALL TABLES IN SCHEMA public TO `+role)
-	mustExec(t, db, `GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO `+role)
+	role := createRole(t, db, name)
 	l, log := runLedgerWithLog(t, strings.Replace(dsn, "postgres@", role+":x@", 1))
 	mustDoBatch(t, l, []Op{newCredit("user:u", 1, "first")})
 
@@ -92,6 +86,20 @@ func TestPostgresThatRefusesConnectionsIsUnavailable(t *testing.T) {
 
 	mustExec(t, db, `GRANT CONNECT ON DATABASE `+name+` TO PUBLIC`)
 	checkAcceptedWrites(t, l, log)
+}
+
+// createRole creates a role with all rights to the tables of a database, and the password x.
+func createRole(t *testing.T, db *sqlx.DB, database string) string {
+	t.Helper()
+	role := "role_" + database
+	mustExec(t, db, `CREATE ROLE `+role+` LOGIN PASSWORD 'x'`)
+	t.Cleanup(func() {
+		_, err := db.ExecContext(context.WithoutCancel(t.Context()), `DROP OWNED BY `+role+`; DROP ROLE `+role)
+		checkError(t, "drop role", err, nil)
+	})
+	mustExec(t, db, `GRANT ALL ON ALL TABLES IN SCHEMA public TO `+role)
+	mustExec(t, db, `GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO `+role)
+	return role
 }
 
 // unreadableFS has files that cannot be read.

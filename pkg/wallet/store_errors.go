@@ -51,8 +51,8 @@ func isLostRace(err error) bool {
 
 // isRetryable reports whether the same work may succeed after the error. These errors are
 // retryable: a lost connection, a server that starts or stops, a serialization failure, a deadlock,
-// a lock timeout, a read-only server, a session that a pooler has mixed up, and every failure to
-// connect.
+// a lock timeout, a read-only server, a session that a pooler has mixed up, a right or a table that is
+// missing, and every failure to connect.
 func isRetryable(err error) bool {
 	if errors.Is(err, pgconn.ErrConnect) {
 		return true // a setting that can never work keeps the ledger from opening
@@ -95,9 +95,19 @@ func isRetryable(err error) bool {
 // primaryCode returns the error code without its details.
 func primaryCode(err *sqlite.Error) int { return err.Code() & 0xff }
 
-// isLasting reports whether SQLite cannot write before somebody mends its disk or its file. It is
-// not worth the wait to retry a batch. A later batch may succeed.
+// isLasting reports whether the database cannot write before somebody mends something: the disk or
+// the file of SQLite, or the tables of Postgres or the rights to use them. It is not worth the wait to
+// retry a batch. A later batch may succeed.
 func isLasting(err error) bool {
+	if errors.Is(err, pgconn.ErrConnect) {
+		return false
+	}
+
+	var pe *pq.Error
+	if errors.As(err, &pe) {
+		return isMissing(pe)
+	}
+
 	var se *sqlite.Error
 	if !errors.As(err, &se) {
 		return false
@@ -120,6 +130,26 @@ func isSessionEnd(err *pq.Error) bool {
 	return err.Code.Class() == "57" && !isCancel || err.Code.Class() == "08"
 }
 
+// isMissing reports whether a right, a table or a column that the statement needs is missing. The
+// statements and the names in them are always the same, so no operation causes these errors.
+func isMissing(err *pq.Error) bool { return err.Code.Class() == "42" }
+
+// isRefusal reports whether a batch failed for a reason that does not affect a probe: Postgres has no
+// space for the batch, cannot write to its files, or refuses the access to a table.
+func isRefusal(err error) bool {
+	var pe *pq.Error
+	if errors.Is(err, pgconn.ErrConnect) || !errors.As(err, &pe) {
+		return false
+	}
+
+	switch pe.Code.Class() {
+	case "53", "58": // insufficient resources, an error of the server's operating system
+		return true
+	}
+
+	return isMissing(pe)
+}
+
 // isRetryablePostgres is isRetryable for the error of a statement.
 func isRetryablePostgres(err *pq.Error) bool {
 	switch err.Code.Class() {
@@ -140,5 +170,5 @@ func isRetryablePostgres(err *pq.Error) bool {
 		return true
 	}
 
-	return false
+	return isMissing(err)
 }

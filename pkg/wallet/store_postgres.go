@@ -57,6 +57,9 @@ var connectionSettings = map[string]string{
 	"statement_timeout":                   "8000",
 	"lock_timeout":                        "5000",
 	"idle_in_transaction_session_timeout": "10000",
+	"idle_session_timeout":                "0", // an idle pool is no fault
+	"transaction_timeout":                 "0", // each statement has its own limit
+	"default_transaction_isolation":       "read committed",
 }
 
 // roundTripLimit is a bit more than statement_timeout. It ends the wait for a silent server, and the

@@ -32,9 +32,30 @@ func (s *postgresStore) openProofs(target *pgconn.Target) {
 
 func (s *postgresStore) durability() *proofs { return s.proofs }
 
-// commitProbe also waits for a synchronous standby.
+// commitProbe also needs the locks of tables that a batch needs, and waits for a synchronous standby.
 func (s *postgresStore) commitProbe(ctx context.Context) error {
+	err := s.tryTableLocks(ctx)
+	if err != nil {
+		return err
+	}
+
 	return s.proofs.prove(ctx, s.generation())
+}
+
+const lockTablesSQL = `LOCK TABLE entries, escrow_expiries, escrows, idempotency_keys, journal, outbox, transactions, wallets
+	IN ROW EXCLUSIVE MODE NOWAIT`
+
+// tryTableLocks returns an error if another session has locked a table, for example to change it. Each
+// write would wait for that session.
+func (s *postgresStore) tryTableLocks(ctx context.Context) error {
+	tx, err := s.health.db.BeginTxx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+
+	_, err = tx.ExecContext(ctx, lockTablesSQL)
+	return err
 }
 
 const endLostSQL = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query = $1 AND pid <> pg_backend_pid()`

@@ -71,27 +71,32 @@ func (w *roleWorld) waitForCredit() time.Duration {
 	return time.Since(start)
 }
 
-// TestServerDoesNotEndWritesWithoutAClient has a server that ends the statements of clients that have
-// gone. A write must not end, because it may wait for a standby.
-func TestServerDoesNotEndWritesWithoutAClient(t *testing.T) {
+// TestSettingsOfTheDatabaseAreOverridden has settings of the database that would end or change the
+// ledger's sessions. A write must not end because its client has gone, since it may wait for a standby.
+// Idle sessions must not end either, because that looks like an outage.
+func TestSettingsOfTheDatabaseAreOverridden(t *testing.T) {
 	t.Parallel()
 	databaseURL := newPostgresDatabase(t)
 	db := openTestDatabase(t, databaseURL)
-	_, err := db.ExecContext(t.Context(),
-		`DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET client_connection_check_interval = 100', current_database()); END $$`)
-	if err != nil {
-		t.Fatal(err)
-	}
+	name := nameDatabase(t, databaseURL)
+	mustExec(t, db, `ALTER DATABASE `+name+` SET client_connection_check_interval = 100`)
+	mustExec(t, db, `ALTER DATABASE `+name+` SET idle_session_timeout = '1min'`)
+	mustExec(t, db, `ALTER DATABASE `+name+` SET default_transaction_isolation = serializable`)
 	s, err := openPostgres(t.Context(), databaseURL, Config{MaxConns: 1, MaxReadConns: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.close() })
-	for pool, want := range map[*sqlStore]string{&s.sqlStore: "0", &s.reads: "500ms"} {
+	for pool, want := range map[*sqlStore]string{
+		&s.sqlStore: "0, 0, read committed",
+		&s.reads:    "500ms, 0, read committed",
+		&s.health:   "0, 0, read committed",
+	} {
 		var got string
-		err = pool.db.GetContext(t.Context(), &got, `SHOW client_connection_check_interval`)
-		checkError(t, "read the setting", err, nil)
-		checkEqual(t, "client_connection_check_interval", got, want)
+		err = pool.db.GetContext(t.Context(), &got, `SELECT concat_ws(', ', current_setting('client_connection_check_interval'),
+			current_setting('idle_session_timeout'), current_setting('transaction_isolation'))`)
+		checkError(t, "read the settings", err, nil)
+		checkEqual(t, "settings", got, want)
 	}
 }
 
