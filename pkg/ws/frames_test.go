@@ -107,6 +107,13 @@ func TestInvalidAccountIsRefused(t *testing.T) {
 	})
 }
 
+func TestTokenOfNoAccountMustNameAccounts(t *testing.T) {
+	g := newGateway(t, Config{})
+	c := g.loginWith(Identity{Subject: "app", AllAccounts: true})
+	c.sendFrame(`{"op":"subscribe","sub":"s"}`)
+	c.expectError(protocol.CodeBadRequest)
+}
+
 func TestInvalidAfterIsRefused(t *testing.T) {
 	checkRefusals(t, protocol.CodeBadRequest, map[string]string{
 		"other account": `{"op":"subscribe","sub":"s","after":{"user:u2":1}}`,

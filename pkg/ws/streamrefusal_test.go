@@ -54,6 +54,7 @@ func TestInvalidStreamQueryIsRefused(t *testing.T) {
 		"negative seq":        {"after=user:u1=-1", header},
 		"after of another":    {"after=user:u2=1", header},
 		"after of all":        {"accounts=*&after=user:u1=1", all},
+		"token of no account": {"", all},
 		"id of two digits":    {"", addLastEventID(token, "17")},
 		"id of eight letters": {"", addLastEventID(token, "nonsense")},
 		"id without seqs":     {"", addLastEventID(token, "0123abcd")},

@@ -170,7 +170,7 @@ test("sse: unsubscribe ends the stream", async () => {
 
 test("sse: a token without accounts is accepted", async () => {
   send({ op: "auth", token: "t1" });
-  (await requests.take()).refuse(400, { code: "invalid_request", detail: "accounts must be given" });
+  (await requests.take()).refuse(400, { code: "invalid_request", detail: "accounts is required because the token names no account" });
   assert.equal((await frames.take()).op, "welcome");
 });
 

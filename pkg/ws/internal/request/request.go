@@ -86,8 +86,7 @@ func (v *Validator) ValidateSubscribe(
 	if names == nil {
 		names = scope.Accounts
 		if len(names) == 0 {
-			detail := "accounts is required because the token names no account"
-			return nil, protocol.Refuse(protocol.CodeForbidden, detail)
+			return nil, badRequest("accounts is required because the token names no account")
 		}
 	}
 
