@@ -4,8 +4,6 @@ import (
 	"context"
 	"sync"
 
-	"github.com/cenkalti/backoff/v5"
-
 	"github.com/redroomrewards/realtime/pkg/client/internal/clock"
 )
 
@@ -26,7 +24,7 @@ type Client struct {
 	isDial       bool        // the first attempt of Dial has not ended
 	conn         *connection // nil: there is none
 	rejected     bool        // the gateway refused the newest token
-	reconnects   *backoff.ExponentialBackOff
+	reconnects   pauses
 	retryTimer   clock.Timer // of a waiting client
 
 	subs        map[*subscription]bool
@@ -56,7 +54,6 @@ func newClient(url string, cfg Config, isDial bool) (*Client, error) {
 		stateReaders: map[*stateReader]bool{},
 		token:        cfg.Token,
 		isDial:       isDial,
-		reconnects:   newBackoff(),
 		subs:         map[*subscription]bool{},
 		subsByName:   map[string]*subscription{},
 		balances:     map[string]*balanceEntry{},
@@ -112,7 +109,7 @@ func (c *Client) SwitchUser(token func(ctx context.Context) (string, error)) {
 	c.failSubscriptions(ErrUserSwitched)
 	c.tokens.drop()
 	c.rejected = false
-	c.reconnects.Reset()
+	c.reconnects.reset()
 	c.dropConnection()
 	c.connect()
 }

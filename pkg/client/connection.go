@@ -5,14 +5,10 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
-
 	"github.com/redroomrewards/realtime/pkg/client/internal/clock"
 )
 
 const (
-	minReconnectPause = 500 * time.Millisecond
-	maxReconnectPause = 20 * time.Second
 	// liveLongEnough is how long a connection must have lived to count as a success. Otherwise a
 	// gateway that accepts and closes at once would be called without a pause.
 	liveLongEnough = 30 * time.Second
@@ -20,17 +16,6 @@ const (
 	connectTimeout = 20 * time.Second
 	writeTimeout   = 10 * time.Second
 )
-
-// newBackoff returns pauses with full jitter: each is between 0 and a limit that doubles from
-// minReconnectPause to maxReconnectPause.
-func newBackoff() *backoff.ExponentialBackOff {
-	return &backoff.ExponentialBackOff{
-		InitialInterval:     minReconnectPause / 2, // the random pause is up to twice the interval
-		RandomizationFactor: 1,
-		Multiplier:          2,
-		MaxInterval:         maxReconnectPause / 2,
-	}
-}
 
 // A connection is one attempt to connect, and the connection if it succeeds. The client's mu
 // protects it.
@@ -179,7 +164,7 @@ func (c *Client) replaceConnection(atLeast time.Duration, err *Error) {
 	conn := c.conn
 	now := c.cfg.clock.Now()
 	if !conn.liveSince.IsZero() && now.Sub(conn.liveSince) >= liveLongEnough {
-		c.reconnects.Reset()
+		c.reconnects.reset()
 	}
 	c.dropConnection()
 	if conn.reconnectAt.After(now) {
@@ -193,8 +178,9 @@ func (c *Client) replaceConnection(atLeast time.Duration, err *Error) {
 // waitAndConnect connects again after atLeast and a pause with full jitter. Many clients get the same
 // atLeast, and must not come back together. The caller holds mu.
 func (c *Client) waitAndConnect(atLeast time.Duration, err error) {
-	pause := atLeast + c.reconnects.NextBackOff()
-	c.waitUntil(c.cfg.clock.Now().Add(pause), err)
+	now := c.cfg.clock.Now()
+	pause := atLeast + c.reconnects.next(now)
+	c.waitUntil(now.Add(pause), err)
 }
 
 // waitUntil connects again at a time. The caller holds mu.

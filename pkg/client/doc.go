@@ -39,7 +39,8 @@
 // # The connection
 //
 // After a failure the client waits and connects again. The pause is random, up to a limit that
-// doubles from 0.5 s to 20 s; a connection that was live for 30 s resets it. A reconnect frame and
+// doubles from 0.5 s to 20 s, and no limit but the first is longer than the failures have lasted. A
+// connection that was live for 30 s resets it. A reconnect frame and
 // Retry-After set the pause instead. When nothing was heard for the gateway's heartbeat and 10 s more,
 // the client sends a ping, and without an answer within 5 s it connects again. A revoked token (4403),
 // an administrator (4410) and ErrUnauthorized end the client for good: State says why, and all loops

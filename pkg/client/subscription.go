@@ -4,8 +4,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
-
 	"github.com/redroomrewards/realtime/pkg/client/internal/clock"
 )
 
@@ -60,7 +58,7 @@ type subscription struct {
 	sentAfter   map[string]int64             // after of the newest subscribe frame
 	owedResyncs map[string]subscribedAccount // a resync frame follows for these accounts
 
-	retries  *backoff.ExponentialBackOff
+	retries  pauses
 	failures int         // since the last progress
 	timer    clock.Timer // of the next attempt or of the answer; nil: none
 	waiting  bool        // for the next attempt
@@ -73,7 +71,6 @@ func (c *Client) addSubscription(filter Filter, to sink) *subscription {
 		filter:    filter,
 		sink:      to,
 		positions: map[string]Position{},
-		retries:   newBackoff(),
 	}
 	for account, at := range filter.After {
 		s.positions[account] = at
@@ -199,7 +196,7 @@ func (s *subscription) resubscribe(why string) {
 // openLater subscribes after a pause. The caller holds mu.
 func (s *subscription) openLater() {
 	s.waiting = true
-	s.setTimer(s.retries.NextBackOff(), func() {
+	s.setTimer(s.retries.next(s.client.cfg.clock.Now()), func() {
 		c := s.client
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -224,7 +221,7 @@ func (s *subscription) endSlowSubscribe() {
 // noteProgress ends a series of failures.
 func (s *subscription) noteProgress() {
 	s.failures = 0
-	s.retries.Reset()
+	s.retries.reset()
 }
 
 func (s *subscription) setTimer(d time.Duration, f func()) {
