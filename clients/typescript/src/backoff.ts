@@ -6,11 +6,16 @@ const LAST_CAP = 20_000;
 /** How long something must work until the next failure counts as the first, in milliseconds. */
 const STABLE_AFTER = 30_000;
 
-/** The delays between tries: random times below a bound that grows from 0.5 to 20 s. */
+/**
+ * The delays between tries: random times below a bound that grows from 0.5 to 20 s. The bound is not
+ * longer than the failures have lasted, so that short random delays do not lead to long ones at once.
+ */
 export class Backoff {
   readonly #clock: Clock;
   #failures = 0;
-  #worksSince: number | undefined;
+  #failingSince = 0;
+  /** The time from which on a failure counts as the first. */
+  #stableAt = Infinity;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -18,7 +23,7 @@ export class Backoff {
 
   /** Notes that the try succeeded. */
   succeed(): void {
-    this.#worksSince = this.#clock.now();
+    this.#stableAt = this.#clock.now() + STABLE_AFTER;
   }
 
   /** Forgets all failures. */
@@ -28,17 +33,16 @@ export class Backoff {
 
   /** Tells whether nothing has failed since it worked for long. */
   isFirst(): boolean {
-    const wasStable =
-      this.#worksSince !== undefined && this.#clock.now() - this.#worksSince >= STABLE_AFTER;
-    if (wasStable) this.reset();
-    return this.#failures === 0;
+    if (this.#clock.now() >= this.#stableAt) this.#failures = 0;
+    return !this.#failures;
   }
 
   /** Notes a failure. Returns the time until the next try in milliseconds. */
   fail(): number {
-    this.isFirst();
-    this.#worksSince = undefined;
-    const cap = Math.min(LAST_CAP, FIRST_CAP * 2 ** this.#failures++);
-    return this.#clock.random() * cap;
+    const now = this.#clock.now();
+    if (this.isFirst()) this.#failingSince = now;
+    this.#stableAt = Infinity;
+    const cap = Math.min(LAST_CAP, FIRST_CAP * 2 ** this.#failures++, now - this.#failingSince);
+    return this.#clock.random() * Math.max(FIRST_CAP, cap);
   }
 }

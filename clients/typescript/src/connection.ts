@@ -257,7 +257,7 @@ export class Connection {
     let delay = isAsked ? this.#notBefore - now : retryAfterMs + this.#backoff.fail();
     if (isOffline()) {
       delay = Math.max(delay, OFFLINE_PAUSE);
-      error = new RealtimeError("offline", "The browser says that there is no network.");
+      error = new RealtimeError("offline", "The browser is offline.");
       this.#reported = error.code;
     }
     if (retryAfterMs > 0) this.#notBefore = now + delay;

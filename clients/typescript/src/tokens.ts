@@ -49,7 +49,7 @@ export class TokenSource {
     try {
       const token: unknown = await this.#getToken({ reason, signal });
       if (typeof token === "string" && token !== "") return token;
-      throw new Error("it must return a token, a string that is not empty");
+      throw new Error("it must return a token (a string)");
     } catch (error) {
       if (error instanceof Unauthorized) throw error;
       const text = (error as Error | undefined)?.message ?? error;
