@@ -53,7 +53,7 @@ func startServer(t *testing.T, report func(format string, args ...any), messages
 func openClients(t *testing.T, addr string, missed int) (*Generator, error) {
 	t.Helper()
 	client := Client{Account: "user:a", Token: "t", After: 7}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	return Open(ctx, addr, Wallet{}, Plan{Clients: []Client{client, client, client}, Missed: missed, AtOnce: 2})
 }

@@ -219,7 +219,7 @@ func (s *slowServer) checkOutcomes(conns []net.Conn) {
 
 // readAnswer reads the rest of an answer.
 func readAnswer(conn net.Conn) (complete bool, status int) {
-	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	_ = conn.SetDeadline(time.Now().Add(5 * time.Minute))
 	_ = conn.(*net.TCPConn).SetReadBuffer(1 << 20)
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {

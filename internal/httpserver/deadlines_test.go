@@ -29,7 +29,7 @@ func (s *serving) dial(t *testing.T) *rawConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	_ = conn.SetDeadline(time.Now().Add(5 * time.Minute))
 	return &rawConn{t, conn, bufio.NewReader(conn)}
 }
 

@@ -27,7 +27,7 @@ func expectSilence(t *testing.T, conn net.Conn) {
 
 func expectLine(t *testing.T, conn net.Conn, want string) {
 	t.Helper()
-	if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(5 * time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	got := make([]byte, len(want))
@@ -38,7 +38,7 @@ func expectLine(t *testing.T, conn net.Conn, want string) {
 
 func expectEnd(t *testing.T, conn net.Conn) {
 	t.Helper()
-	if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(5 * time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := conn.Read(make([]byte, 64)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
@@ -104,7 +104,7 @@ func expectReceived(t *testing.T, received <-chan string, want string) {
 		if got != want {
 			t.Fatalf("target received %q, want %q", got, want)
 		}
-	case <-time.After(time.Minute):
+	case <-time.After(5 * time.Minute):
 		t.Fatalf("target received nothing, want %q", want)
 	}
 }

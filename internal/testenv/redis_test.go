@@ -116,10 +116,10 @@ func TestRedisServerDiesWithItsTest(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	if err := listener.(*net.TCPListener).SetDeadline(time.Now().Add(time.Minute)); err != nil {
+	if err := listener.(*net.TCPListener).SetDeadline(time.Now().Add(5 * time.Minute)); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	child := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestRedisServerDiesWithItsTest$")
 	// A killed child does not delete its temporary directory. It is inside this test's directory,
@@ -146,7 +146,7 @@ func TestRedisServerDiesWithItsTest(t *testing.T) {
 	if err := child.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	if err := server.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+	if err := server.SetReadDeadline(time.Now().Add(5 * time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := server.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {

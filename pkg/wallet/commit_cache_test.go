@@ -175,7 +175,7 @@ func TestWriteComparesTheNewestRow(t *testing.T) {
 func waitForLockedSession(t *testing.T, get func(ctx context.Context, dest any, query string, args ...any) error) {
 	t.Helper()
 	const query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	for n := 0; n == 0; {
 		err := get(ctx, &n, query)

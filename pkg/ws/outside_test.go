@@ -74,10 +74,10 @@ func writeModFile(t *testing.T, root, dir string) {
 	}
 }
 
-// startOutside starts the program in testdata/outside.
-func startOutside(ctx context.Context, t *testing.T, addr string) *testenv.Process {
+// startOutside starts the program that buildOutside built.
+func startOutside(ctx context.Context, t *testing.T, program, addr string) *testenv.Process {
 	t.Helper()
-	p := testenv.StartProcess(t, t.TempDir(), buildOutside(t), []string{addr}, nil)
+	p := testenv.StartProcess(t, t.TempDir(), program, []string{addr}, nil)
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
 	for !strings.Contains(p.Output(), "ready") {
@@ -94,10 +94,11 @@ func startOutside(ctx context.Context, t *testing.T, addr string) *testenv.Proce
 
 // A program in another module can implement Authenticator, Snapshots and History, and serve a hub.
 func TestOutsideModule(t *testing.T) {
+	program := buildOutside(t)
 	addr := testenv.FreeAddr(t)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	p := startOutside(ctx, t, addr)
+	p := startOutside(ctx, t, program, addr)
 
 	_, resp, err := dialOutside(ctx, addr, "wrong")
 	if err == nil {

@@ -268,7 +268,7 @@ func TestBatchIsValidDuringDeliverWithReuse(t *testing.T) {
 		p := publish.New(rdb, publish.Config{Keys: keys})
 		streamtest.MustPublish(t, p, streamtest.NewPublication("user:a", 1, 50))
 		const last = 250
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		defer cancel()
 		reader := tail.New(rdb, tail.Config{
 			Keys:   keys,
