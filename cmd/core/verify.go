@@ -32,6 +32,7 @@ func (verifyCmd) Help() string {
 		"  - each account's seq has no gap and matches its events, and its hash chain is intact,\n" +
 		"  - escrow balances are the sums of held escrows, and each escrow is the result of its transactions,\n" +
 		"  - each idempotency key belongs to one transaction of its operation, and no other key does,\n" +
+		"  - the journal, which GET /v1/events follows, has each transaction once, and those of an account in the order of its seq,\n" +
 		"  - all points issued are available, in escrow, earned or paid out.\n\n" +
 		"After a failover to an asynchronous standby, or after a restored backup, the ledger may lack transactions whose receipts and events exist. Find them:\n\n" +
 		"  core verify --against redis\n" +

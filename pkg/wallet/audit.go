@@ -28,6 +28,7 @@ const (
 	CheckTotal   Check = "total"           // issued = available + escrow + earned + paid out
 	CheckStray   Check = "stray_entry"     // an entry belongs to a transaction
 	CheckKey     Check = "idempotency_key" // a key belongs to one transaction of its operation
+	CheckJournal Check = "journal"         // the journal has each transaction once, and those of an account in the order of its seq
 )
 
 // Finding is one row or one sum that fails a check.
@@ -98,10 +99,11 @@ func (l *Ledger) Verify(ctx context.Context, o VerifyOptions) (*Report, error) {
 	defer func() { _ = tx.Rollback() }()
 
 	v := &verifier{
-		ctx:    ctx,
-		tx:     tx,
-		opts:   o,
-		report: &Report{Findings: []Finding{}},
+		ctx:      ctx,
+		tx:       tx,
+		isSQLite: s.isSQLite(),
+		opts:     o,
+		report:   &Report{Findings: []Finding{}},
 	}
 
 	if o.Account != "" {
@@ -155,10 +157,11 @@ func (s *sqlStore) openSnapshot(ctx context.Context) (*sqlx.Tx, error) {
 // verifier is the state of one Verify call. It counts rows while it reads the accounts and the
 // transactions. At the end it compares the counts with the number of stored rows.
 type verifier struct {
-	ctx    context.Context
-	tx     *sqlx.Tx
-	opts   VerifyOptions
-	report *Report
+	ctx      context.Context
+	tx       *sqlx.Tx
+	isSQLite bool
+	opts     VerifyOptions
+	report   *Report
 
 	expectedEntries int64 // an estimate
 	storedEntries   int64
@@ -265,6 +268,11 @@ func (v *verifier) checkEverything() error {
 	}
 
 	err = v.checkKeys()
+	if err != nil {
+		return err
+	}
+
+	err = v.checkJournal()
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package wallet_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/redroomrewards/realtime/internal/testenv/ledgerdb"
@@ -35,6 +36,80 @@ func TestVerifyFindsTamperedEscrows(t *testing.T) {
 func TestVerifyFindsTamperedKeys(t *testing.T) {
 	t.Parallel()
 	testTampering(t, keyTamperings)
+}
+
+func TestVerifyFindsATamperedJournal(t *testing.T) {
+	t.Parallel()
+	for name, tc := range journalTamperings {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ledgerdb.Each(t, func(t *testing.T, url string) {
+				l := wallettest.Open(t, url, wallet.Config{})
+				doEachKindOfTransaction(t, l)
+				statement := tc.postgres
+				if strings.HasPrefix(url, "sqlite:") {
+					statement = tc.sqlite
+				}
+
+				tamperRows(t, url, statement)
+				report, err := l.Verify(t.Context(), wallet.VerifyOptions{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				var details []string
+				for _, f := range report.Findings {
+					checkEqual(t, "the check of a finding", f.Check, wallet.CheckJournal)
+					details = append(details, f.Detail)
+				}
+				isFound := slices.ContainsFunc(details, func(d string) bool { return strings.Contains(d, tc.want) })
+				if !isFound || len(details) > 3 {
+					t.Errorf("got findings %q, want one to three, and one with %q", details, tc.want)
+				}
+			})
+		})
+	}
+}
+
+// journalTamperings change the journal only. The statement for SQLite, whose rows have one transaction
+// each, is another one.
+var journalTamperings = map[string]struct {
+	postgres, sqlite string
+	want             string // in the detail of a finding
+}{
+	"a row deleted": {
+		postgres: `DELETE FROM journal WHERE position = (SELECT max(position) FROM journal)`,
+		sqlite:   `DELETE FROM journal WHERE position = (SELECT max(position) FROM journal)`,
+		want:     "is not in the journal",
+	},
+	"a row twice": {
+		postgres: `INSERT INTO journal (transactions) SELECT transactions FROM journal ORDER BY position DESC LIMIT 1`,
+		sqlite:   `INSERT INTO journal (transaction_id) SELECT transaction_id FROM journal ORDER BY position DESC LIMIT 1`,
+		want:     "is in the journal 2 times",
+	},
+	"a row of an unknown transaction": {
+		postgres: `INSERT INTO journal (transactions) VALUES ('{01890000-0000-7000-8000-000000000000}')`,
+		sqlite:   `INSERT INTO journal (transaction_id) VALUES ('01890000-0000-7000-8000-000000000000')`,
+		want:     "does not exist",
+	},
+	"another transaction in a row": {
+		postgres: `UPDATE journal SET transactions[1] = '01890000-0000-7000-8000-000000000000' WHERE position = (SELECT min(position) FROM journal)`,
+		sqlite:   `UPDATE journal SET transaction_id = '01890000-0000-7000-8000-000000000000' WHERE position = (SELECT min(position) FROM journal)`,
+		want:     "is not in the journal",
+	},
+	"two rows of an account exchanged": {
+		postgres: `WITH r AS (SELECT position, transactions, row_number() OVER (ORDER BY position) AS n FROM journal),
+			x AS (SELECT a.position AS p1, a.transactions AS t1, b.position AS p2, b.transactions AS t2 FROM r a, r b WHERE a.n = 13 AND b.n = 14)
+			UPDATE journal SET transactions = CASE WHEN position = p1 THEN t2 ELSE t1 END FROM x WHERE position IN (p1, p2)`,
+		sqlite: `WITH x AS (SELECT a.position AS p1, a.transaction_id AS t1, b.position AS p2, b.transaction_id AS t2
+				FROM journal a, journal b WHERE a.position = 13 AND b.position = 14)
+			UPDATE journal SET transaction_id = CASE WHEN position = p1 THEN t2 ELSE t1 END FROM x WHERE position IN (p1, p2)`,
+		want: "before the account's previous one",
+	},
+	"a row without a transaction": {
+		postgres: `INSERT INTO journal (transactions) VALUES ('{}')`,
+		sqlite:   `INSERT INTO journal (transaction_id) VALUES ('')`,
+		want:     "transaction",
+	},
 }
 
 // testTampering switches the guards of the database off, makes each change on a ledger of its own,

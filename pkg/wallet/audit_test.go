@@ -297,6 +297,7 @@ func tamperRows(t *testing.T, url, statement string) {
 	guardsOff := []string{
 		`ALTER TABLE entries DISABLE TRIGGER USER`,
 		`ALTER TABLE transactions DISABLE TRIGGER USER`,
+		`ALTER TABLE journal DISABLE TRIGGER USER`,
 	}
 	if strings.HasPrefix(url, "sqlite:") {
 		guardsOff = []string{
@@ -304,6 +305,8 @@ func tamperRows(t *testing.T, url, statement string) {
 			`DROP TRIGGER entries_no_delete`,
 			`DROP TRIGGER transactions_no_update`,
 			`DROP TRIGGER transactions_no_delete`,
+			`DROP TRIGGER journal_no_update`,
+			`DROP TRIGGER journal_no_delete`,
 		}
 	}
 	db := openDatabase(t, url)
