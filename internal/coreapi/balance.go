@@ -39,10 +39,6 @@ func getBalance(c *call) error {
 	if err != nil {
 		return err
 	}
-	err = c.requireReadable(string(account))
-	if err != nil {
-		return err
-	}
 
 	query, err := c.readQuery("asOf")
 	if err != nil {

@@ -29,21 +29,8 @@ var creditDoc = operationDoc{
 
 // creditAccount serves POST /v1/accounts/{account}/credits.
 func creditAccount(c *call) error {
-	err := c.authenticate()
-	if err != nil {
-		return err
-	}
-	err = c.requireScope(auth.ScopeCredit)
-	if err != nil {
-		return err
-	}
-
-	headers, err := c.readOperationHeaders()
-	if err != nil {
-		return err
-	}
 	var body creditBody
-	err = c.decodeBody(&body)
+	headers, err := c.readOperation(auth.ScopeCredit, &body)
 	if err != nil {
 		return err
 	}

@@ -22,21 +22,8 @@ var debitDoc = operationDoc{
 
 // debitAccount serves POST /v1/accounts/{account}/debits.
 func debitAccount(c *call) error {
-	err := c.authenticate()
-	if err != nil {
-		return err
-	}
-	err = c.requireScope(auth.ScopeDebit)
-	if err != nil {
-		return err
-	}
-
-	headers, err := c.readOperationHeaders()
-	if err != nil {
-		return err
-	}
 	var body creditBody
-	err = c.decodeBody(&body)
+	headers, err := c.readOperation(auth.ScopeDebit, &body)
 	if err != nil {
 		return err
 	}

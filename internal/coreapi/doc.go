@@ -6,10 +6,14 @@
 // of the body and the answer, and the call's description for the OpenAPI document.
 //
 //   - Operations: credit.go, debit.go, hold.go, settle.go, refund.go, partial_settle.go, batch.go.
-//   - Queries: balance.go, entries.go, events.go, escrows.go, escrow.go, transaction.go.
+//   - Queries: balance.go, entries.go, events.go, all_events.go, escrows.go, escrow.go,
+//     transaction.go.
 //   - Shared by handlers: call.go (one request), authenticate.go, request.go (headers, path,
 //     query), decode.go (bodies), receipt.go and encode.go (answers), errors.go, trace.go,
 //     metrics.go.
+//   - Bounds: read_queue.go (reads that run), transfers.go (bytes in memory), buffers.go.
+//   - The document: openapi.go, openapi_parameters.go, batch_openapi.go, docs.go. For web pages:
+//     cors.go.
 //   - errors.go has the only table from errors to statuses and codes.
 //
 // huma generates the OpenAPI document from the Go types. It does not read requests. Bodies are

@@ -87,10 +87,6 @@ func listEntries(c *call) error {
 	if err != nil {
 		return err
 	}
-	err = c.requireReadable(string(account))
-	if err != nil {
-		return err
-	}
 
 	query, err := c.readQuery("limit", "before", "reason", "from", "to")
 	if err != nil {

@@ -32,10 +32,6 @@ func listEscrows(c *call) error {
 	if err != nil {
 		return err
 	}
-	err = c.requireReadable(string(account))
-	if err != nil {
-		return err
-	}
 
 	if !account.IsUser() {
 		return invalidField("/account", "the account must be a user")

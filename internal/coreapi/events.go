@@ -59,10 +59,6 @@ func listEvents(c *call) error {
 	if err != nil {
 		return err
 	}
-	err = c.requireReadable(string(account))
-	if err != nil {
-		return err
-	}
 
 	query, err := c.readQuery("after", "limit")
 	if err != nil {

@@ -32,21 +32,8 @@ var holdDoc = operationDoc{
 
 // holdPoints serves POST /v1/accounts/{account}/holds.
 func holdPoints(c *call) error {
-	err := c.authenticate()
-	if err != nil {
-		return err
-	}
-	err = c.requireScope(auth.ScopeHold)
-	if err != nil {
-		return err
-	}
-
-	headers, err := c.readOperationHeaders()
-	if err != nil {
-		return err
-	}
 	var body holdBody
-	err = c.decodeBody(&body)
+	headers, err := c.readOperation(auth.ScopeHold, &body)
 	if err != nil {
 		return err
 	}

@@ -40,9 +40,8 @@ func newDocument() *openapi.Document {
 
 // Rights to read, for the description of a query.
 const (
-	ownAccount = "the scope " + auth.ScopeRead + ", or a token for the account."
-	readScope  = "the scope " + auth.ScopeRead + "."
-
+	ownAccount  = "the scope " + auth.ScopeRead + ", or a token for the account."
+	readScope   = "the scope " + auth.ScopeRead + "."
 	eventsScope = "the scope " + auth.ScopeEvents + "."
 )
 

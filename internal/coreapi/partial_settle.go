@@ -33,21 +33,8 @@ var partialSettleDoc = operationDoc{
 
 // settlePartially serves POST /v1/escrows/{escrowId}/partial-settle.
 func settlePartially(c *call) error {
-	err := c.authenticate()
-	if err != nil {
-		return err
-	}
-	err = c.requireScope(auth.ScopeSettle)
-	if err != nil {
-		return err
-	}
-
-	headers, err := c.readOperationHeaders()
-	if err != nil {
-		return err
-	}
 	var body partialSettleBody
-	err = c.decodeBody(&body)
+	headers, err := c.readOperation(auth.ScopeSettle, &body)
 	if err != nil {
 		return err
 	}

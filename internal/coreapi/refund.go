@@ -30,21 +30,8 @@ var refundDoc = operationDoc{
 
 // refundEscrow serves POST /v1/escrows/{escrowId}/refund.
 func refundEscrow(c *call) error {
-	err := c.authenticate()
-	if err != nil {
-		return err
-	}
-	err = c.requireScope(auth.ScopeSettle)
-	if err != nil {
-		return err
-	}
-
-	headers, err := c.readOperationHeaders()
-	if err != nil {
-		return err
-	}
 	var body refundBody
-	err = c.decodeBody(&body)
+	headers, err := c.readOperation(auth.ScopeSettle, &body)
 	if err != nil {
 		return err
 	}

@@ -66,6 +66,24 @@ func validateOrigin(o origin) error {
 	return nil
 }
 
+// readOperation makes the checks that precede every operation, in the documented order: the token,
+// its scope, the headers, the body. It decodes the body into dst.
+func (c *call) readOperation(scope string, dst any) (operationHeaders, error) {
+	err := c.authenticate()
+	if err != nil {
+		return operationHeaders{}, err
+	}
+	err = c.requireScope(scope)
+	if err != nil {
+		return operationHeaders{}, err
+	}
+	headers, err := c.readOperationHeaders()
+	if err != nil {
+		return operationHeaders{}, err
+	}
+	return headers, c.decodeBody(dst)
+}
+
 // operationHeaders has the values of an operation's headers.
 type operationHeaders struct {
 	idempotencyKey string
@@ -106,9 +124,17 @@ func (c *call) accountToChange() wallet.Account {
 	return wallet.Account(strings.Clone(c.r.PathValue("account")))
 }
 
-// accountToRead returns the account in the path of a query.
+// accountToRead returns the account in the path of a query. It requires that the token may read it.
 func (c *call) accountToRead() (wallet.Account, error) {
-	return wallet.ParseAccount(c.r.PathValue("account"))
+	account, err := wallet.ParseAccount(c.r.PathValue("account"))
+	if err != nil {
+		return "", err
+	}
+	err = c.requireReadable(string(account))
+	if err != nil {
+		return "", err
+	}
+	return account, nil
 }
 
 // escrowID returns the escrow id in the path.

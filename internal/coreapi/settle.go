@@ -31,21 +31,8 @@ var settleDoc = operationDoc{
 
 // settleEscrow serves POST /v1/escrows/{escrowId}/settle.
 func settleEscrow(c *call) error {
-	err := c.authenticate()
-	if err != nil {
-		return err
-	}
-	err = c.requireScope(auth.ScopeSettle)
-	if err != nil {
-		return err
-	}
-
-	headers, err := c.readOperationHeaders()
-	if err != nil {
-		return err
-	}
 	var body settleBody
-	err = c.decodeBody(&body)
+	headers, err := c.readOperation(auth.ScopeSettle, &body)
 	if err != nil {
 		return err
 	}
