@@ -81,7 +81,7 @@ func Collection(text []byte) (map[string][]byte, error) {
 	return files, nil
 }
 
-// calls returns the calls that need a token, in the order of their tags, methods and ids.
+// calls returns the calls that need a token, in the order of their tags and ids.
 func (d *document) calls() []call {
 	var calls []call
 	for path, methods := range d.Paths {

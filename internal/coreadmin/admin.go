@@ -5,15 +5,12 @@ package coreadmin
 import (
 	"context"
 	"log/slog"
-	"net/http"
 	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/httpserver"
-	"github.com/redroomrewards/realtime/internal/problem"
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
@@ -45,24 +42,9 @@ func New(cfg Config) *API { return &API{cfg: cfg} }
 
 // Register adds the calls to an admin listener.
 func (a *API) Register(listener *httpserver.Admin) {
-	calls := map[string]func(http.ResponseWriter, *http.Request) *problem.Details{
-		"GET /admin/outbox":                    a.getOutbox,
-		"POST /admin/reconcile":                a.reconcileLedger,
-		"GET /admin/dead-letters":              a.listDeadLetters,
-		"POST /admin/dead-letters/{id}/replay": a.replayDeadLetter,
-	}
 	listener.Handle("GET /openapi.json", newDocument().Serve())
-	for pattern, handle := range calls {
-		listener.Handle(pattern, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			refusal := handle(w, r)
-			if refusal != nil {
-				problem.Write(w, refusal)
-			}
-		}))
-	}
-}
-
-// requireAdmin requires a token with the scope admin.
-func (a *API) requireAdmin(w http.ResponseWriter, r *http.Request) *problem.Details {
-	return httpserver.CheckScope(w, r, a.cfg.Verifier, auth.ScopeAdmin)
+	listener.HandleCall("GET /admin/outbox", a.cfg.Verifier, a.getOutbox)
+	listener.HandleCall("POST /admin/reconcile", a.cfg.Verifier, a.reconcileLedger)
+	listener.HandleCall("GET /admin/dead-letters", a.cfg.Verifier, a.listDeadLetters, "group", "after", "limit")
+	listener.HandleCall("POST /admin/dead-letters/{id}/replay", a.cfg.Verifier, a.replayDeadLetter)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 
 	"github.com/redis/go-redis/v9"
 
@@ -107,16 +108,7 @@ type deadLetterPage struct {
 
 // listDeadLetters answers with a page of dead letters. Its parameters are group (default: all
 // groups), after and limit.
-func (a *API) listDeadLetters(w http.ResponseWriter, r *http.Request) *problem.Details {
-	refusal := a.requireAdmin(w, r)
-	if refusal != nil {
-		return refusal
-	}
-
-	query, refusal := httpserver.Query(r, "group", "after", "limit")
-	if refusal != nil {
-		return refusal
-	}
+func (a *API) listDeadLetters(w http.ResponseWriter, r *http.Request, query url.Values) *problem.Details {
 	n, refusal := httpserver.Number(query, "limit", 1, maxLetters, defaultLetters)
 	if refusal != nil {
 		return refusal
@@ -141,16 +133,7 @@ func (a *API) listDeadLetters(w http.ResponseWriter, r *http.Request) *problem.D
 }
 
 // replayDeadLetter passes the event of a dead letter to its subscription again.
-func (a *API) replayDeadLetter(w http.ResponseWriter, r *http.Request) *problem.Details {
-	refusal := a.requireAdmin(w, r)
-	if refusal != nil {
-		return refusal
-	}
-	_, refusal = httpserver.Query(r)
-	if refusal != nil {
-		return refusal
-	}
-
+func (a *API) replayDeadLetter(w http.ResponseWriter, r *http.Request, _ url.Values) *problem.Details {
 	id := r.PathValue("id")
 	letters := consumer.OpenDeadLetters(a.cfg.Redis, a.cfg.Keys, consumer.LetterGroup(id))
 	err := letters.Replay(r.Context(), id)

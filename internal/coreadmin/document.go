@@ -85,12 +85,9 @@ type replayShape struct {
 	Replayed bool   `json:"replayed"`
 }
 
-const documentDescription = "The calls for operators of a core, and its health and metrics. Keep this listener " +
-	"private: it has no TLS. Unknown query parameters and unknown members of bodies are refused."
-
 // newDocument returns the OpenAPI document of the core's admin listener.
 func newDocument() *openapi.Document {
-	d := openapi.NewAdmin("Admin API of a core", documentDescription, "http://127.0.0.1:9080")
+	d := openapi.NewAdmin("core", "http://127.0.0.1:9080")
 	d.AddAdminCall(openapi.Call{
 		ID: "get-outbox", Method: http.MethodGet, Path: "/admin/outbox",
 		Summary: "The length and the age of the outbox",

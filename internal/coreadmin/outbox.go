@@ -2,6 +2,7 @@ package coreadmin
 
 import (
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/redroomrewards/realtime/internal/httpserver"
@@ -18,16 +19,7 @@ type outboxState struct {
 }
 
 // getOutbox answers with the length of the outbox and the age of its oldest row.
-func (a *API) getOutbox(w http.ResponseWriter, r *http.Request) *problem.Details {
-	refusal := a.requireAdmin(w, r)
-	if refusal != nil {
-		return refusal
-	}
-	_, refusal = httpserver.Query(r)
-	if refusal != nil {
-		return refusal
-	}
-
+func (a *API) getOutbox(w http.ResponseWriter, r *http.Request, _ url.Values) *problem.Details {
 	rows, oldest, err := a.cfg.Ledger.Backlog(r.Context())
 	if err != nil {
 		a.cfg.Logger.Error("counting the outbox failed", "error", err)

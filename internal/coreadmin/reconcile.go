@@ -3,6 +3,7 @@ package coreadmin
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/redroomrewards/realtime/internal/coreapi"
@@ -45,18 +46,9 @@ type reconcileBody struct {
 // reconcileLedger verifies the ledger, or one account, and answers with the report. It has no time
 // limit. It stops when its client disconnects. Only one reconciliation runs at a time, because each
 // reads the whole ledger.
-func (a *API) reconcileLedger(w http.ResponseWriter, r *http.Request) *problem.Details {
-	refusal := a.requireAdmin(w, r)
-	if refusal != nil {
-		return refusal
-	}
-	_, refusal = httpserver.Query(r)
-	if refusal != nil {
-		return refusal
-	}
-
+func (a *API) reconcileLedger(w http.ResponseWriter, r *http.Request, _ url.Values) *problem.Details {
 	var body reconcileBody
-	refusal = readReconcileBody(r, &body)
+	refusal := readReconcileBody(r, &body)
 	if refusal != nil {
 		return refusal
 	}

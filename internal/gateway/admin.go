@@ -9,7 +9,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/httpserver"
 	"github.com/redroomrewards/realtime/internal/problem"
 	"github.com/redroomrewards/realtime/pkg/bus"
@@ -37,32 +36,15 @@ const (
 
 const accountDetail = "account must be user:<id> or model:<id>"
 
-// adminCall serves a call of the admin API, or returns why the call is refused.
-type adminCall func(w http.ResponseWriter, r *http.Request, query url.Values) *problem.Details
-
-// registerAdminCalls adds the admin API. Its calls require a token with the scope admin.
+// registerAdminCalls adds the admin API.
 func (g *Gateway) registerAdminCalls() {
+	verifier := revocationVerifier{g}
 	g.admin.Handle("GET /openapi.json", newAdminDocument().Serve())
-	g.registerAdminCall("GET /admin/stats", g.serveStats)
-	g.registerAdminCall("GET /admin/connections", g.listConnections, "account")
-	g.registerAdminCall("POST /admin/disconnect", g.disconnectClients)
-	g.registerAdminCall("POST /admin/revoke", g.revokeTokens)
-	g.registerAdminCall("POST /admin/drain", g.drainClients)
-}
-
-// registerAdminCall adds a call that accepts the given query parameters.
-func (g *Gateway) registerAdminCall(pattern string, call adminCall, parameters ...string) {
-	serve := func(w http.ResponseWriter, r *http.Request) {
-		query, refused := httpserver.Query(r, parameters...)
-		if refused == nil {
-			refused = call(w, r, query)
-		}
-		if refused != nil {
-			problem.Write(w, refused)
-		}
-	}
-	handler := httpserver.RequireScope(revocationVerifier{g}, auth.ScopeAdmin, http.HandlerFunc(serve))
-	g.admin.Handle(pattern, handler)
+	g.admin.HandleCall("GET /admin/stats", verifier, g.serveStats)
+	g.admin.HandleCall("GET /admin/connections", verifier, g.listConnections, "account")
+	g.admin.HandleCall("POST /admin/disconnect", verifier, g.disconnectClients)
+	g.admin.HandleCall("POST /admin/revoke", verifier, g.revokeTokens)
+	g.admin.HandleCall("POST /admin/drain", verifier, g.drainClients)
 }
 
 func (g *Gateway) serveStats(w http.ResponseWriter, _ *http.Request, _ url.Values) *problem.Details {

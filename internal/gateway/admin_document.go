@@ -64,12 +64,9 @@ type drainShape struct {
 	Draining bool   `json:"draining"`
 }
 
-const adminDescription = "The calls for operators of a gateway, and its health and metrics. Keep this listener " +
-	"private: it has no TLS. Unknown query parameters and unknown members of bodies are refused."
-
 // newAdminDocument returns the OpenAPI document of the admin listener.
 func newAdminDocument() *openapi.Document {
-	d := openapi.NewAdmin("Admin API of a gateway", adminDescription, "http://127.0.0.1:9081")
+	d := openapi.NewAdmin("gateway", "http://127.0.0.1:9081")
 	d.AddAdminCall(openapi.Call{
 		ID: "get-stats", Method: http.MethodGet, Path: "/admin/stats",
 		Summary: "The figures of this gateway",

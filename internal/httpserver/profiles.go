@@ -3,8 +3,6 @@ package httpserver
 import (
 	"net/http"
 	"net/http/pprof"
-
-	"github.com/redroomrewards/realtime/internal/auth"
 )
 
 // AddProfiles adds /debug/pprof/. Requests over a loopback address are allowed, and those with a
@@ -17,7 +15,7 @@ func (a *Admin) AddProfiles(v Verifier) {
 	profiles.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	profiles.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	profiles.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	withToken := RequireScope(v, auth.ScopeAdmin, profiles)
+	withToken := requireAdmin(v, profiles)
 	a.mux.HandleFunc("/debug/pprof/", func(w http.ResponseWriter, r *http.Request) {
 		if isLoopbackRequest(r) {
 			profiles.ServeHTTP(w, r)

@@ -57,14 +57,16 @@ func (d *Document) AddCall(c Call) {
 	d.AddOperation(op)
 }
 
-// NewAdmin returns the document of an admin listener, with the calls that all of them have.
-func NewAdmin(title, description, server string) *Document {
+// NewAdmin returns the document of the admin listener of a program, such as "core", with the calls that
+// all of them have.
+func NewAdmin(program, server string) *Document {
 	d := New(Info{
-		Title:       title,
-		Description: description,
-		Server:      server,
-		Tags:        []*huma.Tag{tagAdmin, tagHealth},
-		Scopes:      map[string]string{auth.ScopeAdmin: "make the calls for operators"},
+		Title: "Admin API of a " + program,
+		Description: "The calls for operators of a " + program + ", and its health and metrics. Keep this listener " +
+			"private: it has no TLS. Unknown query parameters and unknown members of bodies are refused.",
+		Server: server,
+		Tags:   []*huma.Tag{tagAdmin, tagHealth},
+		Scopes: map[string]string{auth.ScopeAdmin: "make the calls for operators"},
 	})
 
 	d.AddCall(Call{
@@ -85,15 +87,9 @@ func NewAdmin(title, description, server string) *Document {
 	d.AddCall(Call{
 		ID: "get-metrics", Method: http.MethodGet, Path: "/metrics", Tag: tagHealth.Name,
 		Summary:     "The metrics",
-		Description: "In the text format of Prometheus, or in OpenMetrics if the request accepts that.",
+		Description: "In the text format of Prometheus.",
 		Security:    NoToken(),
-		Answers: map[int]*huma.Response{200: {
-			Description: "The metrics.",
-			Content: map[string]*huma.MediaType{
-				"text/plain":                   {Schema: Text("")},
-				"application/openmetrics-text": {Schema: Text("")},
-			},
-		}},
+		Answers:     map[int]*huma.Response{200: TextAnswer("The metrics.", "text/plain")},
 	})
 	d.AddCall(Call{
 		ID: "get-openapi", Method: http.MethodGet, Path: "/openapi.json", Tag: tagHealth.Name,
@@ -135,7 +131,7 @@ func (d *Document) addProfiles() {
 				},
 			},
 		},
-		Problems: AdminProblems(nil),
+		Problems: adminProblems(nil),
 	})
 }
 
@@ -148,8 +144,8 @@ type readinessShape struct {
 	Checks map[string]string `json:"checks" doc:"For each dependency ok, or the error."`
 }
 
-// AdminProblems returns the codes of all calls for operators, and the given ones.
-func AdminProblems(more Codes) Codes {
+// adminProblems returns the codes of all calls for operators, and the given ones.
+func adminProblems(more Codes) Codes {
 	all := Codes{
 		http.StatusBadRequest:          {"invalid_request"},
 		http.StatusUnauthorized:        {"unauthorized"},
@@ -163,11 +159,11 @@ func AdminProblems(more Codes) Codes {
 	return all
 }
 
-// AddAdminCall adds a call for operators. Its problems are those of AdminProblems and c.Problems.
+// AddAdminCall adds a call for operators. Its problems are those of adminProblems and c.Problems.
 func (d *Document) AddAdminCall(c Call) {
 	c.Tag = tagAdmin.Name
 	c.Security = RequireScopes(auth.ScopeAdmin)
-	c.Problems = AdminProblems(c.Problems)
+	c.Problems = adminProblems(c.Problems)
 	d.AddCall(c)
 }
 

@@ -22,7 +22,7 @@ type problemKind struct {
 	optional    []string                // names of members that can be absent
 }
 
-// A whole number of points.
+// pointsSchema describes a whole number of points.
 func pointsSchema(description string) *huma.Schema {
 	s := Integer(0, maxPoints, nil)
 	s.Description = description

@@ -14,28 +14,19 @@ type Verifier interface {
 	Verify(ctx context.Context, raw string) (*auth.Claims, error)
 }
 
-// RequireScope returns a handler that calls next if the token of the request has the scope.
-func RequireScope(v Verifier, scope string, next http.Handler) http.Handler {
+// requireAdmin returns a handler that calls next if the token of the request has the scope admin.
+func requireAdmin(v Verifier, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		refusal := CheckScope(w, r, v, scope)
+		claims, refusal := Bearer(w, r, v, "admin")
+		if refusal == nil && !claims.Has(auth.ScopeAdmin) {
+			refusal = problem.New(http.StatusForbidden, "forbidden", "", "the token must have the scope "+auth.ScopeAdmin)
+		}
 		if refusal != nil {
 			problem.Write(w, refusal)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
-}
-
-// CheckScope requires that the token of an admin call has the scope.
-func CheckScope(w http.ResponseWriter, r *http.Request, v Verifier, scope string) *problem.Details {
-	claims, refusal := Bearer(w, r, v, "admin")
-	if refusal != nil {
-		return refusal
-	}
-	if !claims.Has(scope) {
-		return problem.New(http.StatusForbidden, "forbidden", "", "the token must have the scope "+scope)
-	}
-	return nil
 }
 
 // Bearer returns the claims of the request's token. For the status 401 it sets the WWW-Authenticate
