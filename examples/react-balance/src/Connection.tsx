@@ -55,7 +55,7 @@ export function OfflineBanner({ account }: { account: UserAccount }) {
     if (balance.status !== "stale") return null;
     return (
       <Banner
-        title="You are offline."
+        title={navigator.onLine ? "No connection." : "You are offline."}
         text={`Your points are as of ${formatTime(balance.since)}. We keep trying to reconnect.`}
       />
     );

@@ -143,6 +143,30 @@ testPage("StrictMode opens one socket and each subscription once", {}, async (pa
   assert.equal(sent.filter(({ op }) => op === "unsubscribe").length, 0);
 });
 
+testPage("says that the shop does not answer", {}, async (page, { context, complaints }) => {
+  await context.route("**/demo/shop/**", (route) => route.abort());
+  await page.getByRole("button", { name: "Add 500 points" }).click();
+  await toast(page, "The shop does not answer. Check your connection and try again.").waitFor();
+  assert.match(complaints.splice(0).join(), /^Failed to load resource[^,]*$/);
+});
+
+testPage("the live page says that the ledger does not answer, and keeps the escrow", {}, async (page, { context, complaints }) => {
+  await page.goto(`${dev.url}/`);
+  await page.getByRole("button", { name: "Hold 100" }).click();
+  const refund = page.getByRole("button", { name: "Refund", exact: true });
+  await refund.and(page.locator(":enabled")).waitFor();
+
+  const calls = "**/v1/escrows/**";
+  await context.route(calls, (route) => route.abort());
+  await refund.click();
+  await page.getByText("The ledger does not answer.").waitFor();
+  assert.match(complaints.splice(0).join(), /^Failed to load resource[^,]*$/);
+
+  await context.unroute(calls);
+  await refund.click();
+  await refund.and(page.locator(":disabled")).waitFor();
+});
+
 testPage("says when it is offline, and that it is back", screens["phone, light"], async (page, { context, complaints }) => {
   await context.setOffline(true);
   await page.getByText("You are offline.").waitFor();
