@@ -243,7 +243,7 @@ export class Connection {
     const error = describeEnd(end, this.#setup.url, wasLive);
     // Networks, gateways and tokens come and go. Developers need not know.
     if (wasLive && code < 4402 && code !== 4400) this.#reported = error.code;
-    if (code === 4403 || status === 403) return this.end("forbidden", error);
+    if (code === 4403) return this.end("forbidden", error);
     if (code === 4410) return this.end("disconnected", error);
     if (code === 4401 || status === 401) this.#tokenReason = "rejected";
     this.#retry(error, pause);

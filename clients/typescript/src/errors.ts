@@ -31,7 +31,7 @@ export function describeEnd(end: TransportEnd, url: string, isOpened: boolean): 
   if (status === 401) return describe("unauthorized", reason);
   const origin = globalThis.location?.origin ?? "the page";
   const allow = `the gateway's --allowed-origins must have ${origin}`;
-  if (status === 403) return new RealtimeError("forbidden", `The gateway refused the token or the origin: ${allow}.`);
+  if (status === 403) return new RealtimeError("forbidden", `The connection was refused (${reason}): sign in again, or ${allow}.`);
   const isBroken = code === 1006 || code === 1005 || code === 1000;
   if (!isBroken) return describe(/^[a-z_]+/.exec(reason)?.[0] ?? `close_${code}`, reason);
   if (isOpened) return describe("connection_lost", reason || "the network or the gateway ended it");

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createClient, RealtimeError, Unauthorized } from "../src/index.ts";
+import { createClient, RealtimeError, Unauthorized, type ConnectionState } from "../src/index.ts";
 import { goLive, startClient } from "./support/client.ts";
 import { settleMicrotasks } from "./support/clock.ts";
 import { eventFrame, subscribed, welcome } from "./support/gateway.ts";
@@ -58,6 +58,37 @@ test("a refused handshake teaches what to check, once", async () => {
   }
   assert.equal(t.reports.length, 1);
   assert.match(t.reports[0]!.message, /wss:\/\/gateway.example.com\/v1\/ws.*usually ends in \/v1\/ws/);
+});
+
+/** Returns the state of a client whose request for an event stream gets the answer. */
+async function refuseStream(answer: Response): Promise<ConnectionState> {
+  const t = startClient({ fetch: async () => answer });
+  t.client.subscribe({}, ignore);
+  for (let i = 0; i < 2; i++) {
+    await t.clock.advance(20_000);
+    t.gateway.socket.end(1006);
+  }
+  const refused = new Promise<ConnectionState>((resolve) => {
+    t.client.on("state", (state) => state.name !== "connecting" && resolve(state));
+  });
+  const { state } = t.client;
+  assert.equal(state.name, "waiting");
+  if (state.name === "waiting") await t.clock.advance(state.retryAt - t.clock.now());
+  return refused;
+}
+
+test("a 403 of a proxy is not the end", async () => {
+  const state = await refuseStream(new Response("<h1>Forbidden</h1>", { status: 403 }));
+  assert.equal(state.name, "waiting");
+  assert.match(state.error!.message, /refused \(HTTP 403\)/);
+});
+
+test("a 403 of the gateway ends the client, which says why", async () => {
+  const state = await refuseStream(
+    Response.json({ code: "forbidden", detail: "the token was revoked" }, { status: 403 }),
+  );
+  assert.equal(state.name, "closed");
+  assert.match(state.error!.message, /refused \(the token was revoked\)/);
 });
 
 test("the end of a live connection is not reported, unless it can be mended", async () => {
