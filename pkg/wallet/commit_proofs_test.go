@@ -20,6 +20,9 @@ func TestUnconfirmedCommitsAreNeitherAnsweredNorShown(t *testing.T) {
 	db := openTestDatabase(t, primary.URL("postgres"))
 	mustDoBatch(t, l, []Op{newCredit("user:a", 100, "first-a"), newCredit("user:b", 100, "first-b"), newCredit("user:c", 100, "c")})
 	mustDoBatch(t, l, []Op{newCredit("user:d", 100, "d")}) // confirms the credits before
+	other := runLedger(t, primary.URL("postgres"))         // another core, which loses no write itself
+	shortenProofs(other)
+	mustDoBatch(t, other, []Op{newCredit("user:e", 100, "e")})
 
 	standby.Suspend()
 	first, second := newCredit("user:a", 5, "second-a"), newCredit("user:b", 7, "second-b")
@@ -60,7 +63,18 @@ func TestUnconfirmedCommitsAreNeitherAnsweredNorShown(t *testing.T) {
 		t.Errorf("sessions that wait for the standby: got %d, want at most 3", waiting)
 	}
 
+	visible := first
+	if countRowsOf(t, db, isVisible+` AND account = 'user:a'`) == 0 {
+		visible = second
+	}
+	_, err = other.Do(t.Context(), visible)
+	checkError(t, "repeat at another core without the standby", err, ErrUnavailable)
+	checkError(t, "its cause", err, errUnproven)
+	_, err = other.Pending(t.Context(), 0, 100)
+	checkError(t, "pending at another core", err, ErrUnavailable)
+
 	standby.Continue()
+	checkEqual(t, "repeat at another core is replayed", doWhenAvailable(t, other, visible).Replayed, true)
 	for _, op := range []Op{first, second} {
 		doWhenAvailable(t, l, op)
 	}
@@ -69,7 +83,7 @@ func TestUnconfirmedCommitsAreNeitherAnsweredNorShown(t *testing.T) {
 	waitForPing(t, l, "")
 	rows, err := l.Pending(t.Context(), 0, 100)
 	checkError(t, "pending", err, nil)
-	checkEqual(t, "pending rows", len(rows), 6)
+	checkEqual(t, "pending rows", len(rows), 7)
 	checkLedger(t, l)
 }
 
