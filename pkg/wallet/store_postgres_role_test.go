@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/redroomrewards/realtime/internal/testenv"
+	"github.com/redroomrewards/realtime/pkg/wallet/internal/pgconn"
 )
 
 // roleWorld is a ledger whose endpoint is a proxy, as that of a managed Postgres.
@@ -151,6 +152,8 @@ func TestStandbyIsNotUsed(t *testing.T) {
 	checkError(t, "credit on a standby", w.credit(), ErrUnavailable)
 	_, err := w.ledger.Balance(t.Context(), "user:u")
 	checkError(t, "balance on a standby", err, ErrUnavailable)
+	err = w.ledger.store.readQueries().db.GetContext(t.Context(), new(int), `SELECT 1`)
+	checkError(t, "query of the connections of reads on a standby", err, pgconn.ErrStandby)
 	waitForPing(t, w.ledger, "standby")
 	_, err = Open(t.Context(), w.url, Config{})
 	if err == nil || !strings.Contains(err.Error(), "standby") {
