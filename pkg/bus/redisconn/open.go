@@ -16,6 +16,8 @@ import (
 // timeout is longer than a tail's BLOCK. Connections are opened when needed; on a cluster the tail
 // uses one for each partition. An idle connection is not used again after 5 s: if a firewall has
 // forgotten the connections, only those that were used in the last 5 s need a timeout to notice it.
+// A connection is replaced after about a minute in any case: if the host name leads to another server
+// after a failover, the former one may still answer.
 // The protocol is RESP2: the project does not use push messages, and
 // with RESP3 go-redis looks for them before each reply.
 func defaultParameters() map[string]string {
@@ -29,6 +31,9 @@ func defaultParameters() map[string]string {
 		"pool_size":          "64",
 		"protocol":           "2",
 		"conn_max_idle_time": "5s",
+
+		"conn_max_lifetime":        "1m",
+		"conn_max_lifetime_jitter": "10s",
 	}
 }
 

@@ -52,6 +52,7 @@ func TestOpenSingleServer(t *testing.T) {
 		{"write timeout", o.WriteTimeout, fmt.Sprint(5 * time.Second)},
 		{"dial timeout", o.DialTimeout, fmt.Sprint(2 * time.Second)},
 		{"retries", o.MaxRetries, "2"},
+		{"lifetime of connections", o.ConnMaxLifetime, fmt.Sprint(time.Minute)},
 	})
 }
 
@@ -61,6 +62,7 @@ func TestOpenCluster(t *testing.T) {
 		{"addresses", o.Addrs, "[h:1 i:2 j:3]"},
 		{"password", o.Password, "p"},
 		{"read timeout", o.ReadTimeout, fmt.Sprint(5 * time.Second)},
+		{"lifetime of connections", o.ConnMaxLifetime, fmt.Sprint(time.Minute)},
 	})
 }
 
@@ -70,6 +72,7 @@ func TestOpenSentinel(t *testing.T) {
 		{"user", o.Username, "u"},
 		{"password", o.Password, "p"},
 		{"database", o.DB, "2"},
+		{"lifetime of connections", o.ConnMaxLifetime, fmt.Sprint(time.Minute)},
 	})
 }
 
@@ -129,5 +132,28 @@ func TestSilentConnectionsAreReplaced(t *testing.T) {
 	took := time.Since(start)
 	if took > time.Minute {
 		t.Errorf("got an answer after %s, want at most a minute", took)
+	}
+}
+
+// TestConnectionsFollowTheAddress makes the address lead to another server, while the former one goes
+// on answering on its connections.
+func TestConnectionsFollowTheAddress(t *testing.T) {
+	t.Parallel()
+	former := testenv.RedisServer(t)
+	proxy := testenv.NewProxy(t, former.Addr())
+	rdb := openURL(t, "redis://"+proxy.Addr()+"?conn_max_lifetime=100ms&conn_max_lifetime_jitter=0")
+	before := rdb.ConfigGet(t.Context(), "port").Val()["port"]
+	if before == "" {
+		t.Fatal("port of the former server: got none")
+	}
+	proxy.SetTarget(testenv.RedisServer(t).Addr())
+	for deadline := time.Now().Add(time.Minute); ; {
+		port := rdb.ConfigGet(t.Context(), "port").Val()["port"]
+		if port != "" && port != before {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("not within a minute: a connection to the new server")
+		}
 	}
 }
