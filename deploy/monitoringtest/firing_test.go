@@ -88,7 +88,7 @@ var problems = map[string][]string{
 	"ReadsRefused":           {`realtime_http_reads_refused_total{readers="services",reason="full"} 0+1x60`},
 	"CommitsSlow":            histogramSeries("realtime_ledger_commit_seconds", "", "0.5", 97, 3, 60),
 	"LoopStands":             {`realtime_relay_loop_last_success_timestamp_seconds{loop="sweep"} 60x60`},
-	"CommitsStuck":           {`realtime_ledger_commit_running_seconds 5.1x60`},
+	"CommitsStuck":           {`realtime_ledger_commit_running_seconds ` + strings.Repeat("0.5 4 ", 31)},
 	"RequestsSlow":           histogramSeries("realtime_http_request_duration_seconds", `operation="hold",`, "2.5", 97, 3, 60),
 	"EventsLate":             {`realtime_relay_outbox_oldest_age_seconds 11x60`},
 	"OutboxGrows":            {`realtime_relay_outbox_backlog 1001+1x60`},
