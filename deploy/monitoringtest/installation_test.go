@@ -31,8 +31,10 @@ const (
 type installation struct {
 	*testing.T
 	*store
+	directory string // of the programs
 	redis     *testenv.Server
-	tokenFile string // the gateway's token for the core
+	env       []string // of the programs
+	tokenFile string   // the gateway's token for the core
 	core      *target
 	gateway   *target
 	targets   []*target
@@ -52,37 +54,33 @@ func startInstallation(t *testing.T) *installation {
 	t.Helper()
 	in := &installation{T: t, store: newStore(t), redis: testenv.RedisServer(t)}
 	directory := t.TempDir()
+	in.directory = directory
 	build := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-s -w", "-o", directory, "./cmd/core", "./cmd/gateway", "./examples/analytics")
 	build.Dir = root
 	output, err := build.CombinedOutput()
 	if err != nil {
 		t.Fatalf("go build: %v\n%s", err, output)
 	}
-	env := []string{
+	in.env = []string{
 		"REALTIME_JWT_HS256_SECRET=" + secret,
 		"REALTIME_DATABASE_URL=sqlite:" + filepath.Join(directory, "ledger.db"),
 		"REDIS_URL=" + in.redis.URL(),
 	}
 	program := func(name string) string { return filepath.Join(directory, name) }
 	migrate := exec.CommandContext(t.Context(), program("core"), "migrate", "up")
-	migrate.Env = append(os.Environ(), env...)
+	migrate.Env = append(os.Environ(), in.env...)
 	output, err = migrate.CombinedOutput()
 	if err != nil {
 		t.Fatalf("core migrate up: %v\n%s", err, output)
 	}
 
 	in.core = &target{job: "core", http: testenv.FreeAddr(t), metrics: testenv.FreeAddr(t)}
-	in.core.process = testenv.StartProcess(t, directory, program("core"),
-		[]string{"serve", "--http", in.core.http, "--admin", in.core.metrics}, env)
+	in.startCore()
 	in.tokenFile = filepath.Join(directory, "core-token")
 	in.writeToken(auth.ScopeHold, 0, time.Hour)
-	in.gateway = &target{job: "gateway", http: testenv.FreeAddr(t), metrics: testenv.FreeAddr(t)}
-	in.gateway.process = testenv.StartProcess(t, directory, program("gateway"), []string{
-		"serve", "--http", in.gateway.http, "--admin", in.gateway.metrics,
-		"--core-url", "http://" + in.core.http, "--core-token-file", in.tokenFile,
-	}, env)
+	in.gateway = in.startGateway(program("gateway"))
 	subscriber := &target{job: "analytics", metrics: testenv.FreeAddr(t)}
-	subscriber.process = testenv.StartProcess(t, directory, program("analytics"), []string{"--listen", subscriber.metrics}, env)
+	subscriber.process = testenv.StartProcess(t, directory, program("analytics"), []string{"--listen", subscriber.metrics}, in.env)
 	in.targets = []*target{in.core, in.gateway, subscriber}
 	t.Cleanup(func() {
 		for _, p := range in.targets {
@@ -93,6 +91,23 @@ func startInstallation(t *testing.T) *installation {
 		}
 	})
 	return in
+}
+
+// startCore starts the core, also again after it was killed.
+func (in *installation) startCore() {
+	in.Helper()
+	in.core.process = testenv.StartProcess(in.T, in.directory, filepath.Join(in.directory, "core"),
+		[]string{"serve", "--http", in.core.http, "--admin", in.core.metrics}, in.env)
+}
+
+// startGateway starts a gateway with a program that takes the arguments of gateway. It is not scraped.
+func (in *installation) startGateway(program string, args ...string) *target {
+	in.Helper()
+	g := &target{job: "gateway", http: testenv.FreeAddr(in), metrics: testenv.FreeAddr(in)}
+	args = append(args, "serve", "--http", g.http, "--admin", g.metrics,
+		"--core-url", "http://"+in.core.http, "--core-token-file", in.tokenFile)
+	g.process = testenv.StartProcess(in.T, in.directory, program, args, in.env)
+	return g
 }
 
 // writeToken replaces the file with the gateway's token, as docs/gateway.md says. The token has an

@@ -50,6 +50,7 @@ func TestRealPrograms(t *testing.T) {
 	now := time.Now()
 	in.record(records, now)
 	in.checkDashboard(now)
+	in.checkRunbookCommands()
 	for _, quiet := range []string{
 		"CoreDown", "GatewayDown", "CoreTokenRefused", "CoreTokenExpires", "LedgerFails", "LedgerWentBack",
 		"DeadLetters", "SubscriberPaused", "SubscribersLostEntries",
@@ -62,12 +63,44 @@ func TestRealPrograms(t *testing.T) {
 	in.writeToken(auth.ScopeRead, 10*time.Hour, 30*time.Minute)
 	waitFor("CoreTokenExpires")
 
-	in.redis.Kill()
-	in.credit()
-	waitFor("PublishingFails")
-	waitFor("StreamsUnread")
-	waitFor("EventsLate")
+	in.creditMany("early", 150)
+	in.waitUntil("Redis has the balances", func() bool { return in.countBalances("user:early*") == 150 })
+	stream := in.findStream()
+	in.redisCLI("xadd", stream, "*", "a", "b")
+	waitFor("StrangeStreamEntries")
+	small := in.startGatewayWithFewFiles()
+	in.waitUntil("FileDescriptorsShort", func() bool {
+		in.connect(small)
+		return isTrue("FileDescriptorsShort")
+	})
 
+	// Redis can be read and not written.
+	in.redisCLI("config", "set", "maxmemory", "1")
+	in.creditMany("many", 1000)
+	waitFor("PublishingFails")
+	in.creditMany("many", 1000)
+	waitFor("OutboxGrows")
+	waitFor("BalancesBehind")
+	waitFor("EventsLate")
+	waitFor("KeysNotFetched") // the gateway with few files tries again after some seconds
+	in.redisCLI("flushall")
+	in.redisCLI("config", "set", "maxmemory", "0")
+	waitFor("RedisLostEvents")
+
+	in.redisCLI("del", stream)
+	in.redisCLI("set", stream, "of another program")
+	in.credit()
+	waitFor("PartitionsUnavailable")
+	in.redisCLI("del", stream)
+	in.waitUntil("the end of PartitionsUnavailable", func() bool { return !isTrue("PartitionsUnavailable") })
+	restore := in.backUpLedger()
+	in.creditMany("lost", 1)
+	in.waitUntil("Redis has the balance", func() bool { return in.countBalances("user:lost*") == 1 })
+	restore()
+	waitFor("LedgerWentBack")
+
+	in.redis.Kill()
+	waitFor("StreamsUnread")
 	in.gateway.process.Kill()
 	waitFor("GatewayDown")
 	in.core.process.Kill()
