@@ -27,6 +27,13 @@ func newSink(h *Hub, identity *Identity) *sink {
 	return k
 }
 
+// setSlow sets whether the client stops reading.
+func (k *sink) setSlow(isSlow bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.isSlow = isSlow
+}
+
 func (k *sink) WakeWriter()      { k.FlushQueue() }
 func (k *sink) wasActive() bool  { return true }
 func (k *sink) kindName() string { return "sink" }

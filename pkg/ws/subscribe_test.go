@@ -1,6 +1,7 @@
 package ws
 
 import (
+	"sync"
 	"testing"
 	"time"
 )
@@ -40,6 +41,36 @@ func TestUnsubscribeAndResume(t *testing.T) {
 	c.sendResume(40)
 	c.expectResumed(40)
 	c.expectEvents("s", "user:u1", 41, 44)
+}
+
+// A subscription to ["*"] that ends while a batch is delivered gets no event after unsubscribed.
+func TestUnsubscribeFromAllAccountsDuringBatch(t *testing.T) {
+	g := newGateway(t, Config{QueueEvents: 5000, QueueBytes: 10 << 20})
+	k := newSink(g.hub, &Identity{Subject: "feed", AllAccounts: true})
+	defer k.session.endSession()
+	for range 3 {
+		k.handleRequest(&modelRequest{ClientFrame: newModelFrame("all", []string{"*"})})
+		k.setSlow(true) // what is queued stays in the queue
+		batch := g.ledger.publishEvents("user:u1", 2000)
+		var delivered sync.WaitGroup
+		delivered.Go(func() { g.hub.Deliver(batch, false) })
+		waitUntil(t, "the first event is queued", func() bool {
+			queued, _ := k.session.Queue.Waiting()
+			return queued > 0
+		})
+		refused := k.session.handleUnsubscribe("all")
+		if refused != nil {
+			t.Fatal(refused)
+		}
+		delivered.Wait()
+		k.setSlow(false)
+		k.FlushQueue()
+		frames := k.frames()
+		last := frames[len(frames)-1]
+		if last != `{"op":"unsubscribed","sub":"all"}` {
+			t.Fatalf("last frame: got %s, want unsubscribed", last)
+		}
+	}
 }
 
 // A subscription to ["*"] receives the first delivery of each live event with the full payload.

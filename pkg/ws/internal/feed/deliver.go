@@ -20,9 +20,11 @@ var deliverStates = sync.Pool{New: func() any { return new(deliverState) }}
 // Deliver implements ws.Hub.Deliver.
 func (x *Index) Deliver(batch []bus.Delivery, refill bool) {
 	d, _ := deliverStates.Get().(*deliverState)
-	allAccounts := *x.allAccounts.Load()
-	if refill {
-		allAccounts = nil
+	var allAccounts []*Subscription
+	if !refill && x.hasAllAccounts() {
+		x.allAccountsMu.RLock()
+		defer x.allAccountsMu.RUnlock()
+		allAccounts = *x.allAccounts.Load()
 	}
 
 	for i := range batch {

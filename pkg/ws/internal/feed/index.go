@@ -43,8 +43,11 @@ type Index struct {
 	cfg    Config
 	shards [ShardCount]shard
 
-	allAccountsMu sync.Mutex                      // held while changing allAccounts
-	allAccounts   atomic.Pointer[[]*Subscription] // the ["*"] subscriptions; the slice is immutable
+	// allAccounts are the ["*"] subscriptions. The slice is immutable.
+	allAccounts atomic.Pointer[[]*Subscription]
+	// allAccountsMu is locked while allAccounts is changed. Deliver holds it for reading while it queues
+	// events for these subscriptions, so that a subscription gets none after it was removed.
+	allAccountsMu sync.RWMutex
 }
 
 // NewIndex returns an Index without feeds.
@@ -82,8 +85,13 @@ func (x *Index) Stats() Stats {
 	return stats
 }
 
-// addAllAccounts adds a ["*"] subscription. It replaces the slice, because Deliver reads it without
-// a lock.
+// hasAllAccounts reports whether there is a ["*"] subscription.
+func (x *Index) hasAllAccounts() bool {
+	return len(*x.allAccounts.Load()) > 0
+}
+
+// addAllAccounts adds a ["*"] subscription. It replaces the slice, because hasAllAccounts reads it
+// without a lock.
 func (x *Index) addAllAccounts(sub *Subscription) {
 	x.allAccountsMu.Lock()
 	defer x.allAccountsMu.Unlock()
