@@ -4,19 +4,18 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
 )
 
 // account is the cached state of an account.
 type account struct {
-	addedAt time.Time                   // the time at which it was added to the LRU
+	addedAt atomic.Int64                // when it was added to the LRU or expired, in ns since the cache's start
 	floor   atomic.Int64                // the highest seq that Seen reported; older balances are not returned
-	newest  atomic.Pointer[bus.Balance] // the newest balance that was read, or nil
+	newest  atomic.Pointer[bus.Balance] // the newest balance that was read, or nil; changed while mu is held
 
 	mu   sync.Mutex  // protects read
-	read *sharedRead // the running read, or nil
+	read *sharedRead // the running read that callers may wait for, or nil
 }
 
 // sharedRead is one read of Redis that several callers wait for.
@@ -48,16 +47,43 @@ func (a *account) raiseFloor(seq int64) {
 	}
 }
 
-// storeNewer stores the balance unless the account has a newer one.
-func (a *account) storeNewer(balance *bus.Balance) {
+// lowerFloor sets the floor to seq unless it is lower.
+func (a *account) lowerFloor(seq int64) {
 	for {
-		newest := a.newest.Load()
-		if newest != nil && newest.Seq >= balance.Seq {
+		floor := a.floor.Load()
+		if seq >= floor {
 			return
 		}
-		if a.newest.CompareAndSwap(newest, balance) {
+		if a.floor.CompareAndSwap(floor, seq) {
 			return
 		}
+	}
+}
+
+// forgetBalance drops the balance, and that of the running read. Later callers do not wait for that
+// read.
+func (a *account) forgetBalance() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+
+	a.read = nil
+	a.newest.Store(nil)
+}
+
+// endRead ends a read. It stores the balance, unless the account has a newer one or forgetBalance was
+// called during the read.
+func (a *account) endRead(read *sharedRead) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+
+	if a.read != read {
+		return
+	}
+	a.read = nil
+	newest := a.newest.Load()
+	isNewer := newest == nil || newest.Seq < read.balance.Seq
+	if read.ok && read.err == nil && isNewer {
+		a.newest.Store(&read.balance)
 	}
 }
 
@@ -83,13 +109,7 @@ func (a *account) loadBalance(
 	a.mu.Unlock()
 
 	own.balance, own.ok, own.err = read(context.WithoutCancel(ctx))
-	if own.ok && own.err == nil {
-		a.storeNewer(&own.balance)
-	}
-
-	a.mu.Lock()
-	a.read = nil
-	a.mu.Unlock()
+	a.endRead(own)
 	close(own.done)
 	return own.balance, own.ok, own.err
 }

@@ -19,7 +19,7 @@ type Config struct {
 	Keys     bus.Keys      // Defaults to namespace "rt", 64 partitions.
 	Disabled bool          // true: each Get reads Redis. Defaults to false: the LRU answers, too.
 	Size     int           // the number of accounts in the LRU. Defaults to 10,000.
-	TTL      time.Duration // limits how long an account stays in the LRU. Defaults to 1 h.
+	TTL      time.Duration // limits how long a balance stays in the LRU. Defaults to 1 h.
 
 	// Timeout limits one read of Redis, so that the caller has time to ask the ledger. After a read
 	// that timed out, Get does not read Redis for the same time; on a cluster, only for accounts of
@@ -188,15 +188,20 @@ func (b *Balances) pauseOf(name string) *atomic.Int64 {
 // is in the LRU before Redis is read, so that Seen finds it during the read. A state that was evicted
 // is never added again. So a state in the LRU has the seq of each Seen since it was added.
 func (b *Balances) cachedAccount(name string) *account {
+	now := int64(time.Since(b.start))
 	a, ok := b.accounts.GetIfPresent(name)
-	if ok {
-		if time.Since(a.addedAt) < b.ttl {
-			return a
-		}
-		b.accounts.Invalidate(name)
+	if !ok {
+		added := new(account)
+		added.addedAt.Store(now)
+		a, _ = b.accounts.SetIfAbsent(name, added)
+		return a
 	}
 
-	a, _ = b.accounts.SetIfAbsent(name, &account{addedAt: time.Now()})
+	addedAt := a.addedAt.Load()
+	isExpired := now-addedAt >= int64(b.ttl)
+	if isExpired && a.addedAt.CompareAndSwap(addedAt, now) {
+		a.forgetBalance()
+	}
 	return a
 }
 
@@ -221,21 +226,18 @@ func (b *Balances) RequireSeq(name string, seq int64) {
 // return a balance that was read before, and does not wait for a read that was started before. It
 // may return a balance that is older than events that Seen reported before, but not older than seq.
 func (b *Balances) Rewind(name string, seq int64) {
-	old, ok := b.accounts.GetEntryQuietly(name)
-	if !ok {
-		return
+	entry, ok := b.accounts.GetEntryQuietly(name)
+	if ok {
+		entry.Value.lowerFloor(seq)
+		entry.Value.forgetBalance()
 	}
-
-	// A read in progress stores its balance in the old state.
-	a := &account{addedAt: old.Value.addedAt}
-	a.floor.Store(min(seq, old.Value.floor.Load()))
-	b.accounts.Set(name, a)
 }
 
-// Forget removes all balances from the LRU, so that each Get reads Redis again. Call it if events
-// may have been missed. Balances older than a reported Seen are still not returned.
+// Forget removes all balances from the LRU, so that each Get reads Redis again. A later Get does not
+// wait for a read that was started before. Call it if events may have been missed. Balances older
+// than a reported Seen are still not returned.
 func (b *Balances) Forget() {
 	for _, a := range b.accounts.All() {
-		a.newest.Store(nil)
+		a.forgetBalance()
 	}
 }

@@ -2,6 +2,7 @@ package cache_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -122,47 +123,86 @@ func TestGetIsNeverOlderThanSeen(t *testing.T) {
 }
 
 // A read that is in progress when Rewind is called returns a balance that may never have been true.
-// Neither a later Get nor the cache gets it.
-func TestRewindDuringARead(t *testing.T) {
+// One that is in progress when Forget is called returns a balance that may lack missed events. Neither
+// a later Get nor the cache gets it.
+func TestBalanceIsForgottenDuringARead(t *testing.T) {
 	t.Parallel()
-	server := testenv.RedisServer(t)
-	proxy := testenv.NewProxy(t, server.Addr())
-	direct := openRedis(t, server.URL())
-	keys := bus.Keys{Partitions: 4}.WithDefaults()
-	p := publish.New(direct, publish.Config{Keys: keys})
-	b := cache.New(openRedis(t, "redis://"+proxy.Addr()), cache.Config{Keys: keys, Current: isCurrent, Timeout: 20 * time.Second})
-	publishState(t, p, "user:a", 7)
-	publishState(t, p, "user:b", 1)
-	mustGet(t, b, "user:b") // connects
-	reads := countReads(t, direct)
+	for name, test := range map[string]struct {
+		newSeq int64 // of the balance that is published during the read of balance 7
+		forget func(b *cache.Balances)
+	}{
+		"Rewind": {newSeq: 3, forget: func(b *cache.Balances) { b.Rewind("user:a", 3) }},
+		"Forget": {newSeq: 8, forget: func(b *cache.Balances) { b.Forget() }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := testenv.RedisServer(t)
+			proxy := testenv.NewProxy(t, server.Addr())
+			direct := openRedis(t, server.URL())
+			keys := bus.Keys{Partitions: 4}.WithDefaults()
+			p := publish.New(direct, publish.Config{Keys: keys})
+			reg := prometheus.NewRegistry()
+			b := cache.New(openRedis(t, "redis://"+proxy.Addr()), cache.Config{
+				Keys:       keys,
+				Timeout:    5 * time.Minute,
+				Current:    isCurrent,
+				Registerer: reg,
+			})
+			publishState(t, p, "user:a", 7)
+			publishState(t, p, "user:b", 1)
+			mustGet(t, b, "user:b") // connects
+			reads := countReads(t, direct)
 
-	proxy.PauseReplies()
-	before := make(chan int64, 1)
-	go func() {
-		balance, _, _ := b.Get(context.Background(), "user:a")
-		before <- balance.Seq
-	}()
-	streamtest.WaitFor(t, "the first read", func() bool { return countReads(t, direct) == reads+1 })
-	err := direct.Del(t.Context(), keys.BalanceHash("user:a")).Err()
-	if err != nil {
-		t.Fatal(err)
-	}
-	publishState(t, p, "user:a", 3)
-	b.Rewind("user:a", 3)
-	after := make(chan int64, 1)
-	go func() {
-		balance, _, _ := b.Get(context.Background(), "user:a")
-		after <- balance.Seq
-	}()
-	streamtest.WaitFor(t, "the second read", func() bool { return countReads(t, direct) == reads+2 })
-	proxy.Resume()
+			proxy.PauseReplies()
+			before := make(chan int64, 1)
+			go func() {
+				balance, _, _ := b.Get(context.Background(), "user:a")
+				before <- balance.Seq
+			}()
+			streamtest.WaitFor(t, "the first read", func() bool { return countReads(t, direct) == reads+1 })
+			err := direct.Del(t.Context(), keys.BalanceHash("user:a")).Err()
+			if err != nil {
+				t.Fatal(err)
+			}
+			publishState(t, p, "user:a", test.newSeq)
+			test.forget(b)
+			after := make(chan int64, 1)
+			go func() {
+				balance, _, _ := b.Get(context.Background(), "user:a")
+				after <- balance.Seq
+			}()
+			const misses = "realtime_balance_cache_misses_total"
+			waitUntil(t, "the second miss of user:a", func() bool { return readCounter(t, reg, misses) == 3 })
+			proxy.Resume()
 
-	got := <-after
-	if got != 3 {
-		t.Errorf("a Get after Rewind: got seq %d, want 3", got)
+			got := <-after
+			if got != test.newSeq {
+				t.Errorf("a later Get: got seq %d, want %d", got, test.newSeq)
+			}
+			<-before
+			checkSeq(t, b, "user:a", test.newSeq)
+		})
 	}
-	<-before
-	checkSeq(t, b, "user:a", 3)
+}
+
+// Rewind does not undo what another goroutine reports at the same time.
+func TestRequireSeqDuringRewind(t *testing.T) {
+	url, namespace := testenv.Redis(t)
+	keys := bus.Keys{Namespace: namespace, Partitions: 4}
+	rdb := openRedis(t, url)
+	b := cache.New(rdb, cache.Config{Keys: keys})
+	publishState(t, publish.New(rdb, publish.Config{Keys: keys}), "user:a", 1)
+	mustGet(t, b, "user:a")
+	for seq := int64(2); seq < 1000; seq++ {
+		var running sync.WaitGroup
+		running.Go(func() { b.RequireSeq("user:a", seq) })
+		running.Go(func() { b.Rewind("user:a", seq) })
+		running.Wait()
+		_, _, err := b.Get(t.Context(), "user:a")
+		if !errors.Is(err, cache.ErrStale) {
+			t.Fatalf("Get after RequireSeq of %d: got error %v, want ErrStale", seq, err)
+		}
+		b.Rewind("user:a", 1)
+	}
 }
 
 // countReads returns how many balance hashes the server has read.
