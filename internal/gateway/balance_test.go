@@ -6,6 +6,8 @@ import (
 
 	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/gateway"
+	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/tail"
 )
 
 func TestBalanceFromRedis(t *testing.T) {
@@ -19,6 +21,14 @@ func TestBalanceFromRedis(t *testing.T) {
 	r.expectJSON(t, "seq", 1.0)
 	r.expectJSON(t, "currency", "points")
 	w.get(w.balanceURL("user:u1"), w.signToken("all", auth.ScopeEvents)).expectStatus(t, http.StatusOK)
+
+	t.Run("older than an event after a marker", func(t *testing.T) {
+		void := bus.Delivery{Account: "user:u1", Seq: 2, Chain: 2, Data: []byte("{}")}
+		marker := bus.Delivery{Account: "user:u1", Seq: 1, Chain: 1, Type: bus.TypeHistoryChanged, Data: []byte("{}")}
+		event := bus.Delivery{Account: "user:u1", Seq: 2, Chain: 3, Data: []byte("{}")}
+		w.running.DeliverBatch(tail.Batch{Deliveries: []bus.Delivery{void, marker, event}})
+		w.get(w.balanceURL("user:u1"), own).expectHeader(t, "X-Balance-Source", "core")
+	})
 }
 
 func TestBalanceRefusals(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/bus/tail"
 )
 
@@ -26,15 +27,32 @@ func (g *Gateway) runTail(ctx context.Context) error {
 }
 
 // deliverBatch updates the cache before the clients get the events, because a client that asks for
-// the balance after an event must not get an older one.
+// the balance after an event must not get an older one. The hub rewinds the cache when it gets a
+// marker, so the cache learns of the events after a marker only then.
 func (g *Gateway) deliverBatch(b tail.Batch) {
-	for i := range b.Deliveries {
-		g.cache.Seen(b.Deliveries[i].Account, b.Deliveries[i].Seq)
-	}
 	if g.cfg.Observe != nil {
 		g.cfg.Observe(b)
 	}
-	g.hub.Deliver(b.Deliveries, b.Refill)
+
+	rest := b.Deliveries
+	for len(rest) > 0 {
+		part := rest[:lengthToMarker(rest)]
+		rest = rest[len(part):]
+		for i := range part {
+			g.cache.Seen(part[i].Account, part[i].Seq)
+		}
+		g.hub.Deliver(part, b.Refill)
+	}
+}
+
+// lengthToMarker returns the number of deliveries up to the first marker, including it.
+func lengthToMarker(list []bus.Delivery) int {
+	for i := range list {
+		if list[i].Type == bus.TypeHistoryChanged {
+			return i + 1
+		}
+	}
+	return len(list)
 }
 
 // handleLostEntries is called before the tail continues after an interruption. The balances in the
