@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -68,14 +69,7 @@ func (c devCmd) Run(env *cli.Env) (err error) {
 	if err != nil {
 		return err
 	}
-	verifier, err := auth.NewVerifier(auth.Config{HS256Secret: []byte(c.JWTHS256Secret)})
-	if err != nil {
-		return cli.Usage("--jwt-hs256-secret", "%v", err)
-	}
-	if c.Traffic < 0 || c.Traffic > maxTraffic {
-		return cli.Usage("--traffic", "must be from 0 to %d, got %v", maxTraffic, c.Traffic)
-	}
-	err = c.validateAddresses()
+	verifier, err := c.validate()
 	if err != nil {
 		return err
 	}
@@ -90,15 +84,7 @@ func (c devCmd) Run(env *cli.Env) (err error) {
 		return err
 	}
 
-	err = c.resetData(env.Stdout)
-	if err != nil {
-		return err
-	}
-	database, err := c.migrateDatabase(ctx)
-	if err != nil {
-		return err
-	}
-	err = c.seedLedger(ctx, database)
+	database, err := c.prepareLedger(ctx, env.Stdout)
 	if ctx.Err() != nil {
 		return stopWhileStarting(nil, err, log)
 	}
@@ -133,19 +119,24 @@ func (c devCmd) Run(env *cli.Env) (err error) {
 	if err != nil {
 		return err
 	}
+	return d.serve(ctx, core, env.Stdout)
+}
+
+// serve adds the gateway and the pages to the core, and runs all parts until ctx ends.
+func (d *demo) serve(ctx context.Context, core *stack, out io.Writer) error {
 	history, err := coreclient.New(d.coreURL, d.serviceToken, coreclient.Config{})
 	if err != nil {
 		return err
 	}
 	defer history.Close()
-	gw, err := gateway.New(ctx, rdb, history, verifier, gateway.Config{
+	gw, err := gateway.New(ctx, core.cfg.rdb, history, core.cfg.verifier, gateway.Config{
 		Name:           "dev",
-		AllowedOrigins: l.allowedOrigins(),
+		AllowedOrigins: core.cfg.origins,
 		TailBlock:      devTailBlock,
 		StopTimeout:    devStopTimeout,
 		CloseTimeout:   devStopTimeout,
 		OwnHostOnly:    true,
-		Logger:         log,
+		Logger:         core.cfg.log,
 		Observe:        d.observeBatch,
 	})
 	if err != nil {
@@ -157,13 +148,26 @@ func (c devCmd) Run(env *cli.Env) (err error) {
 		return err
 	}
 
+	l := d.listen
 	stages := []func(context.Context) error{
-		func(ctx context.Context) error { return d.run(ctx, env.Stdout, gw.Ready()) },
+		func(ctx context.Context) error { return d.run(ctx, out, gw.Ready()) },
 	}
 	stages = append(stages, gw.Stages(l.gateway, l.gatewayAdmin)...)
 	stages = append(stages, core.stages(l.http, l.admin)...)
 	stages = append(stages, l.advanceClock)
 	return lifecycle.Run(ctx, stages...)
+}
+
+// validate checks the flags and returns the verifier of the tokens.
+func (c devCmd) validate() (*auth.Verifier, error) {
+	verifier, err := auth.NewVerifier(auth.Config{HS256Secret: []byte(c.JWTHS256Secret)})
+	if err != nil {
+		return nil, cli.Usage("--jwt-hs256-secret", "%v", err)
+	}
+	if c.Traffic < 0 || c.Traffic > maxTraffic {
+		return nil, cli.Usage("--traffic", "must be from 0 to %d, got %v", maxTraffic, c.Traffic)
+	}
+	return verifier, c.validateAddresses()
 }
 
 // validateAddresses refuses addresses that other machines can reach, unless that is allowed.
@@ -199,12 +203,16 @@ func (c devCmd) lockData() (unlock func(), err error) {
 	return unlock, nil
 }
 
-// migrateDatabase creates the ledger in --data, or migrates it, and returns its URL.
-func (c devCmd) migrateDatabase(ctx context.Context) (string, error) {
+// prepareLedger makes the ledger in --data current, and fills a new one. It returns the ledger's URL.
+func (c devCmd) prepareLedger(ctx context.Context, out io.Writer) (string, error) {
+	err := c.resetData(out)
+	if err != nil {
+		return "", err
+	}
 	database := "sqlite:" + filepath.Join(c.Data, devDatabase)
-	_, err := wallet.Migrate(ctx, database)
+	_, err = wallet.Migrate(ctx, database)
 	if err != nil {
 		return "", fmt.Errorf("--data: %w", err)
 	}
-	return database, nil
+	return database, c.seedLedger(ctx, database)
 }

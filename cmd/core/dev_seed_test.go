@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -16,15 +17,13 @@ import (
 func seedHistory(t *testing.T) (history string, times []time.Time) {
 	t.Helper()
 	c := devCmd{Data: t.TempDir(), Seed: seedDemo}
-	database, err := c.migrateDatabase(t.Context())
+	database, err := c.prepareLedger(t.Context(), io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // the second time changes nothing
-		err = c.seedLedger(t.Context(), database)
-		if err != nil {
-			t.Fatal(err)
-		}
+	_, err = c.prepareLedger(t.Context(), io.Discard) // changes nothing
+	if err != nil {
+		t.Fatal(err)
 	}
 	l, err := wallet.Open(t.Context(), database, wallet.Config{OnlyRead: true})
 	if err != nil {
