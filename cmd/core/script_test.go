@@ -8,16 +8,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
-	"os/exec"
 	"strconv"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
 	redislog "github.com/redis/go-redis/v9/logging"
 	"github.com/rogpeppe/go-internal/testscript"
-	"go.uber.org/goleak"
 
+	"github.com/redroomrewards/realtime/internal/cli/clitest"
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/bus/consumer"
@@ -26,59 +24,20 @@ import (
 	"github.com/redroomrewards/realtime/pkg/wallet"
 )
 
-// leakChecked runs the tests and then checks that no goroutine is left running.
-type leakChecked struct{ *testing.M }
-
-func (m leakChecked) Run() int {
-	code := m.M.Run()
-	err := goleak.Find()
-	if err != nil && code == 0 {
-		_, _ = os.Stderr.WriteString(err.Error() + "\n")
-		return 1
-	}
-	return code
-}
-
 func TestMain(m *testing.M) {
 	redislog.Disable()
-	testscript.Main(leakChecked{m}, map[string]func(){"core": main})
+	clitest.RunMain(m, "core", main)
 }
 
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
-		Setup: func(env *testscript.Env) error {
-			env.Setenv("GORACE", os.Getenv("GORACE")) // scripts get few variables of the test
-			return nil
-		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exit":        requireExitCode,
-			"listen":      openPort,
-			"fill":        fillLedger,
-			"tamper":      tamperLedger,
-			"redis":       func(ts *testscript.TestScript, _ bool, _ []string) { setRedis(ts, t) },
-			"streams":     func(ts *testscript.TestScript, _ bool, args []string) { publishLedger(ts, t, args[0]) },
-			"deadletters": func(ts *testscript.TestScript, _ bool, args []string) { addDeadLetters(ts, t, args[0]) },
-		},
+	clitest.RunScripts(t, map[string]func(*testscript.TestScript, bool, []string){
+		"listen":      openPort,
+		"fill":        fillLedger,
+		"tamper":      tamperLedger,
+		"redis":       func(ts *testscript.TestScript, _ bool, _ []string) { setRedis(ts, t) },
+		"streams":     func(ts *testscript.TestScript, _ bool, args []string) { publishLedger(ts, t, args[0]) },
+		"deadletters": func(ts *testscript.TestScript, _ bool, args []string) { addDeadLetters(ts, t, args[0]) },
 	})
-}
-
-// requireExitCode runs a command that must have the given exit code: exit 2 core serve.
-func requireExitCode(ts *testscript.TestScript, _ bool, args []string) {
-	want, err := strconv.Atoi(args[0])
-	ts.Check(err)
-	got := 0
-	err = ts.Exec(args[1], args[2:]...)
-	var exit *exec.ExitError
-	switch {
-	case errors.As(err, &exit):
-		got = exit.ExitCode()
-	case err != nil:
-		ts.Fatalf("%v: %v", args, err)
-	}
-	if got != want {
-		ts.Fatalf("%v: exit code: got %d, want %d", args[1:], got, want)
-	}
 }
 
 // openPort listens on a port until the script ends and sets a variable to the address: listen NAME.

@@ -8,8 +8,8 @@ import (
 	"github.com/redroomrewards/realtime/internal/cli"
 )
 
-// CheckCompletion checks that shells complete each command and each flag of a program.
-func CheckCompletion(t *testing.T, app cli.App) {
+// checkCompletion checks that shells complete each command and each flag of a program.
+func checkCompletion(t *testing.T, app cli.App) {
 	t.Helper()
 	c := &checker{T: t, app: app}
 	for _, command := range c.newParser(nil).Model.Leaves(false) {

@@ -1,7 +1,6 @@
 package clitest
 
 import (
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -15,9 +14,9 @@ import (
 // secretPath matches the paths of secrets in an example. They do not exist on the machine of the test.
 var secretPath = regexp.MustCompile(`/run/secrets/\S+`)
 
-// CheckExample checks an example of a file with settings: serve takes all of its settings, and none
+// checkExample checks an example of a file with settings: serve takes all of its settings, and none
 // is the default.
-func CheckExample(t *testing.T, app cli.App, file string) {
+func checkExample(t *testing.T, app cli.App, file string) {
 	t.Helper()
 	example := readFile(t, file)
 	secret := writeFile(t, "content of a secret")
@@ -60,13 +59,4 @@ func settingsOf(t *testing.T, example string) []string {
 		names = append(names, name)
 	}
 	return names
-}
-
-func readFile(t *testing.T, name string) string {
-	t.Helper()
-	content, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(content)
 }

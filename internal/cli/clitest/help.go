@@ -7,9 +7,9 @@ import (
 	"github.com/redroomrewards/realtime/internal/cli"
 )
 
-// CheckHelp checks the texts of all flags: sentences, with units, and in groups if a service has
+// checkHelp checks the texts of all flags: sentences, with units, and in groups if a service has
 // many.
-func CheckHelp(t *testing.T, app cli.App) {
+func checkHelp(t *testing.T, app cli.App) {
 	t.Helper()
 	c := &checker{T: t, app: app}
 	for _, command := range c.newParser(nil).Model.Leaves(false) {

@@ -15,9 +15,9 @@ import (
 
 var update = flag.Bool("update", false, "write the tables and lists of flags")
 
-// CheckReference checks the tables of a program's flags in a page of the documentation. They are
+// checkReference checks the tables of a program's flags in a page of the documentation. They are
 // between the comments <!-- NAME flags --> and <!-- /NAME flags -->, where NAME is the program.
-func CheckReference(t *testing.T, app cli.App, page string) {
+func checkReference(t *testing.T, app cli.App, page string) {
 	t.Helper()
 	text := readFile(t, page)
 	begin := fmt.Sprintf("<!-- %s flags -->\n", app.Name)
@@ -33,8 +33,8 @@ func CheckReference(t *testing.T, app cli.App, page string) {
 	compareFile(t, app, page, want)
 }
 
-// CheckVariableList checks the list of a program's variables, which the other programs know from it.
-func CheckVariableList(t *testing.T, app cli.App, file string) {
+// checkVariableList checks the list of a program's variables, which the other programs know from it.
+func checkVariableList(t *testing.T, app cli.App, file string) {
 	t.Helper()
 	var names []string
 	c := &checker{T: t, app: app}
@@ -59,7 +59,7 @@ func compareFile(t *testing.T, app cli.App, file, want string) {
 		}
 	}
 	if readFile(t, file) != want {
-		t.Errorf("%s must have the current flags; run: go test ./cmd/%s -run TestReferenceOfFlags -update", file, app.Name)
+		t.Errorf("%s must have the current flags; run: go test ./cmd/%s -run TestFlags/reference -update", file, app.Name)
 	}
 }
 
@@ -173,9 +173,4 @@ func (r *row) describeDefault() string {
 		return "–"
 	}
 	return "`" + r.dflt + "`"
-}
-
-// variableOf returns the variable of a setting.
-func variableOf(flag string) string {
-	return prefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
