@@ -132,15 +132,15 @@ func TestConnectionsToAnEarlierDatabaseAreNotUsedAgain(t *testing.T) {
 	}
 }
 
-// TestSilenceEndsCalls makes all connections silent. The call that waits gets an error after the
-// limit, and the other connections are thrown away, too: the next call does not wait.
+// TestSilenceEndsCalls makes all connections silent for ever. The call that waits gets an error after
+// the limit, and the other connections are thrown away, too: the next call opens a new one.
 func TestSilenceEndsCalls(t *testing.T) {
 	t.Parallel()
 	const limit = shortLimit
 	db, proxy := openThroughProxy(t, limit)
 	openIdleConnections(t, db, 3)
 
-	proxy.PauseReplies()
+	proxy.SilenceLinks()
 	start := time.Now()
 	_, err := db.ExecContext(t.Context(), `SELECT 1`)
 	took := time.Since(start)
@@ -148,8 +148,6 @@ func TestSilenceEndsCalls(t *testing.T) {
 	if !errors.As(err, &silence) || took < limit || took > patience {
 		t.Fatalf("statement of a silent server: got %v after %v, want a SilenceError after %v", err, took, limit)
 	}
-	proxy.Cut() // what is held back is lost; the server is there again
-	proxy.Resume()
 	mustExec(t, db, `SELECT 1`)
 	if opened := db.Stats().OpenConnections; opened != 1 {
 		t.Errorf("connections after the silence: got %d, want the new one", opened)
