@@ -52,14 +52,21 @@ func (r *Relay) markUnavailable(partitions map[int]bool, anyAnswered bool, err e
 	if down {
 		r.handleRedisDown(err)
 	} else {
-		r.logLimit.Do(func() {
-			r.cfg.Logger.Error("publishing to some partitions failed; retrying, their events wait in the outbox", "error", err)
-		})
-
+		r.logOutage("publishing to some partitions failed; retrying, their events wait in the outbox", err)
 		sendToken(r.sweepNow)
 	}
 
 	return &unavailableError{partitions: partitions, err: err}
+}
+
+// logOutage logs that partitions cannot be written. setFailingLocked logs the end of it.
+func (r *Relay) logOutage(text string, err error) {
+	r.logLimit.Do(func() {
+		r.mu.Lock()
+		r.isOutageLogged = true
+		r.mu.Unlock()
+		r.cfg.Logger.Error(text, "error", err)
+	})
 }
 
 // recordAvailability marks partitions as available when they answered, and as unavailable when they
@@ -123,6 +130,11 @@ func (r *Relay) setFailingLocked(partition int, fails bool) {
 		r.failing[partition] = true
 	} else {
 		delete(r.failing, partition)
+	}
+
+	if len(r.failing) == 0 && r.isOutageLogged {
+		r.isOutageLogged = false
+		r.cfg.Logger.Info("all partitions are written again")
 	}
 
 	r.metrics.partitionsFailing.Set(float64(len(r.failing)))

@@ -1,8 +1,12 @@
 package relay_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -53,6 +57,44 @@ func TestBrokenStreamDoesNotBlockOtherPartitions(t *testing.T) {
 		waitForSeqs(t, rdb, keys, bad, 1, 50)
 		waitForSeqs(t, rdb, keys, model, 1, 100)
 	})
+}
+
+// TestEndOfAnOutageIsLogged has one stream that cannot be written for a while.
+func TestEndOfAnOutageIsLogged(t *testing.T) {
+	t.Parallel()
+	rdb := streamtest.Open(t, testenv.RedisServer(t).URL())
+	keys := bus.Keys{}.WithDefaults()
+	log := &logBuffer{}
+	src := newMemorySource()
+	broken := keys.Stream(keys.Partition("user:u"))
+	rdb.Set(t.Context(), broken, "no stream", 0)
+	r, _ := startRelay(t, src, rdb, keys, relay.Config{Logger: slog.New(slog.NewTextHandler(log, nil))})
+	src.commitAndOffer(r, 1, "user:u")
+	streamtest.WaitFor(t, "a line about the outage", func() bool { return log.contains("publishing to some partitions failed") })
+	if log.contains("written again") {
+		t.Error("the end of the outage was logged before it")
+	}
+	rdb.Del(t.Context(), broken)
+	streamtest.WaitFor(t, "a line about its end", func() bool { return log.contains("all partitions are written again") })
+}
+
+// logBuffer holds log lines.
+type logBuffer struct {
+	mu    sync.Mutex
+	lines bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (b *logBuffer) Write(line []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.lines.Write(line)
+}
+
+func (b *logBuffer) contains(text string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return strings.Contains(b.lines.String(), text)
 }
 
 func TestOnlyABrokenStreamIsLeftToTheSweep(t *testing.T) {

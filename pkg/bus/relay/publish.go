@@ -244,10 +244,7 @@ func (r *Relay) publishOffered(ctx context.Context, batch []bus.OutboxRow, gaps 
 // handleRedisDown empties the queue. From now on all rows are left to the sweep that runs when
 // Redis answers again.
 func (r *Relay) handleRedisDown(err error) {
-	r.logLimit.Do(func() {
-		r.cfg.Logger.Error("publishing failed; retrying, the outbox grows until Redis is back", "error", err)
-	})
-
+	r.logOutage("publishing failed; retrying, the outbox grows until Redis is back", err)
 	r.redisDown.Store(true)
 	r.mu.Lock()
 	r.metrics.deferred.Add(float64(len(r.queue)))

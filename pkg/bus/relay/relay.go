@@ -67,13 +67,14 @@ type Relay struct {
 	publishing sync.Mutex // held while offered rows are published
 	deleting   sync.Mutex // held while rows are deleted from the outbox
 
-	mu          sync.Mutex           // protects the fields up to suspects; locked after publishing and deleting
-	queue       []bus.OutboxRow      // offered rows that are not in a batch yet
-	queueBytes  int                  // payload of the queue
-	acks        []int64              // rows to be deleted from the outbox
-	unavailable map[int]bool         // partitions that do not answer; they are left to the sweep
-	failing     map[int]bool         // partitions whose last write failed
-	suspects    map[string]bus.Chain // accounts to be compared with the ledger; see suspectFork
+	mu             sync.Mutex           // protects the fields up to suspects; locked after publishing and deleting
+	queue          []bus.OutboxRow      // offered rows that are not in a batch yet
+	queueBytes     int                  // payload of the queue
+	acks           []int64              // rows to be deleted from the outbox
+	unavailable    map[int]bool         // partitions that do not answer; they are left to the sweep
+	failing        map[int]bool         // partitions whose last write failed
+	isOutageLogged bool                 // an outage was logged, and its end was not
+	suspects       map[string]bus.Chain // accounts to be compared with the ledger; see suspectFork
 
 	ledger  atomic.Uint64                   // generation of the source that the rows in memory belong to
 	history atomic.Pointer[historyProgress] // of a required full comparison; nil: none is required
