@@ -3,6 +3,7 @@ package chaos
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"math/rand/v2"
 	"os/exec"
 	"path/filepath"
@@ -106,6 +107,14 @@ func databaseFaults() []*faultKind {
 			}
 			return fault{target: "postgres", inject: set("on"), heal: set("off")}
 		}},
+		{name: "lock a table", minHold: second / 5, maxHold: 3 * second, plan: func(e *episode, r *rand.Rand) fault {
+			return e.lockFault(ledgerTables[r.IntN(len(ledgerTables))])
+		}},
+		// Sessions cannot use what they have prepared for the table any more.
+		{name: "alter a table", plan: func(e *episode, r *rand.Rand) fault {
+			statement := fmt.Sprintf(`ALTER TABLE wallets ALTER COLUMN account TYPE varchar(%d)`, 500+r.IntN(500))
+			return fault{target: "postgres", inject: func() { e.execStatement(statement) }}
+		}},
 		{name: "promote the standby", plan: func(e *episode, _ *rand.Rand) fault {
 			var old *testenv.PostgresServer
 			inject := func() { old = e.w.database.promote() }
@@ -154,13 +163,46 @@ func (e *episode) standbyFault(inject, heal func(*testenv.PostgresServer)) fault
 	return fault{target: "postgres", inject: begin, heal: end}
 }
 
+// ledgerTables are the tables that writes use.
+var ledgerTables = []string{
+	"entries", "escrow_expiries", "escrows", "idempotency_keys", "journal", "outbox", "transactions", "wallets",
+}
+
+// lockFault locks a table for a time, as a change of the table does.
+func (e *episode) lockFault(table string) fault {
+	end := func() {}
+	begin := func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		tx, err := e.w.database.db.BeginTx(ctx, nil)
+		if err != nil {
+			cancel()
+			e.w.journal.note("begin to lock %s: %v", table, err)
+			return
+		}
+		end = func() {
+			_ = tx.Rollback()
+			cancel()
+		}
+		_, err = tx.ExecContext(ctx, `SET LOCAL lock_timeout = '2s'; LOCK TABLE `+table)
+		if err != nil {
+			e.w.journal.note("lock %s: %v", table, err)
+		}
+	}
+	return fault{target: "postgres", inject: begin, heal: func() { end() }}
+}
+
 // endBackends ends all connections to the ledger's database.
 func (e *episode) endBackends() {
+	e.execStatement(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+		WHERE datname = current_database() AND pid <> pg_backend_pid()`)
+}
+
+// execStatement runs a statement on the primary. Under other faults it may fail.
+func (e *episode) execStatement(statement string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	_, err := e.w.database.db.ExecContext(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-		WHERE datname = current_database() AND pid <> pg_backend_pid()`)
+	_, err := e.w.database.db.ExecContext(ctx, statement)
 	if err != nil {
-		e.w.journal.note("end the connections of Postgres: %v", err)
+		e.w.journal.note("%s: %v", statement, err)
 	}
 }

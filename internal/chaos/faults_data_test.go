@@ -45,6 +45,26 @@ func redisFaults() []*faultKind {
 			}
 			return e.losing(f)
 		}},
+		{name: "Redis loses its scripts", isSmall: true, plan: func(e *episode, _ *rand.Rand) fault {
+			return e.redisFault("SCRIPT", "FLUSH")
+		}},
+		// As if the clock of Redis had been ahead: all later entries get ids after this one.
+		{name: "ids of a stream jump ahead", plan: func(e *episode, r *rand.Rand) fault {
+			stream := e.keys.Stream(e.keys.Partition(e.pickAccount(r)))
+			ahead := time.Duration(r.Int64N(int64(100 * time.Hour)))
+			return fault{target: "command", inject: func() {
+				e.sendCommand("XSETID", stream, fmt.Sprintf("%d-0", time.Now().Add(ahead).UnixMilli()))
+			}}
+		}},
+		{name: "Redis pauses writes", minHold: second / 5, maxHold: 4 * second, plan: func(e *episode, _ *rand.Rand) fault {
+			return fault{
+				target: "pause",
+				inject: func() { e.sendCommand("CLIENT", "PAUSE", "60000", "WRITE") },
+				heal: func() {
+					e.w.waitUntil("Redis ends the pause", func() bool { return e.sendCommand("CLIENT", "UNPAUSE") })
+				},
+			}
+		}},
 		{name: "Redis out of memory", minHold: second / 5, maxHold: 2 * second, plan: func(e *episode, _ *rand.Rand) fault {
 			return e.redisSetting("maxmemory", "1", "0")
 		}},
