@@ -79,6 +79,28 @@ func (p *Publisher) Rewind(ctx context.Context, rewinds []Rewind) ([]bool, error
 	return done, failed
 }
 
+// ForgetUpdates deletes the deduplication keys of updates of an account. Call it before a rewind to a
+// point before them that has too many in Rewind.Again. Until the rewind they cannot be published,
+// because Redis has another history.
+func (p *Publisher) ForgetUpdates(ctx context.Context, account string, updateKeys []string) error {
+	if len(updateKeys) == 0 {
+		return nil
+	}
+
+	partition := p.cfg.Keys.Partition(account)
+	keys := make([]string, len(updateKeys))
+	for i, key := range updateKeys {
+		keys[i] = p.cfg.Keys.Dedup(partition, key)
+	}
+
+	err := p.rdb.Del(ctx, keys...).Err()
+	if err != nil {
+		return fmt.Errorf("forget updates: %w", err)
+	}
+
+	return nil
+}
+
 func (p *Publisher) buildRewindArgs(r *Rewind) ([]any, error) {
 	id := uuid.NewString()
 	data, err := encodeMarker(id, &r.To, r.Account)

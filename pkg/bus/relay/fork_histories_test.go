@@ -10,7 +10,9 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/redroomrewards/realtime/internal/streamtest"
+	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/relay"
 )
 
 // readHistories reads the streams as a reader does that obeys markers. It returns each account's
@@ -117,4 +119,29 @@ func waitHealed(t testing.TB, rdb redis.UniversalClient, keys bus.Keys, src *mem
 		err = checkHealed(t, rdb, keys, src, from, accounts...)
 		return err == nil
 	})
+}
+
+// The ledger goes back, and then to the newer history that was published before. All events of that
+// history are published again, also if they are more than the relay plans at once.
+func TestManyEventsArePublishedAgain(t *testing.T) {
+	url, namespace := testenv.Redis(t)
+	rdb := streamtest.Open(t, url)
+	keys := bus.Keys{Namespace: namespace, Partitions: 1}
+	src := newMemorySource()
+	r, _ := startRelay(t, src, rdb, keys, relay.Config{})
+	src.commitAndOffer(r, 1, "user:a")
+	streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
+	backup := src.copyData()
+	for range 200 {
+		src.commitAndOffer(r, 1, "user:a")
+	}
+	streamtest.WaitFor(t, "an empty outbox", src.isEmpty)
+	newer := src.copyData()
+
+	src.failOver(backup)
+	src.commitAndOffer(r, 1, "user:a")
+	waitHealed(t, rdb, keys, src, nil, "user:a")
+	src.failOver(newer)
+	src.commitAndOffer(r, 1, "user:a")
+	waitHealed(t, rdb, keys, src, nil, "user:a")
 }

@@ -75,6 +75,13 @@ func (s *sweeper) rewindForks(ctx context.Context, forks []*fork) error {
 		return err
 	}
 
+	for i := range plans {
+		err := s.forgetLaterUpdates(ctx, &plans[i])
+		if err != nil {
+			return err
+		}
+	}
+
 	rewinds := make([]publish.Rewind, len(plans))
 	for i, plan := range plans {
 		rewinds[i] = publish.Rewind{
@@ -98,15 +105,46 @@ func (s *sweeper) rewindForks(ctx context.Context, forks []*fork) error {
 	}
 
 	if err != nil {
-		s.metrics.errors.WithLabelValues(reasonRedis).Inc()
-		if ctx.Err() == nil {
-			err = s.recordFailedPartition(ctx, s.keys.Partition(forks[0].account), err)
-		}
-
-		return err
+		return s.recordFailedRewind(ctx, forks[0].account, err)
 	}
 
 	return s.publishPlans(ctx, plans)
+}
+
+// recordFailedRewind records that Redis failed during the rewind of an account.
+func (s *sweeper) recordFailedRewind(ctx context.Context, account string, err error) error {
+	s.metrics.errors.WithLabelValues(reasonRedis).Inc()
+	if ctx.Err() != nil {
+		return err
+	}
+
+	return s.recordFailedPartition(ctx, s.keys.Partition(account), err)
+}
+
+// forgetLaterUpdates makes it possible to publish again the updates that follow those of the plan.
+// They may have been published before, if the ledger had this history earlier. Otherwise their
+// deduplication keys would make a hole in the stream.
+func (s *sweeper) forgetLaterUpdates(ctx context.Context, plan *rewindPlan) error {
+	account := plan.fork.account
+	updates := plan.updates
+	for len(updates) >= derivePage {
+		last := updates[len(updates)-1].Last()
+		next, err := s.readUpdates(ctx, account, last, derivePage)
+		if err != nil {
+			return err
+		}
+
+		limited, cancel := context.WithTimeout(ctx, publishTimeout)
+		err = s.pub.ForgetUpdates(limited, account, listKeys(next))
+		cancel()
+		if err != nil {
+			return s.recordFailedRewind(ctx, account, err)
+		}
+
+		updates = next
+	}
+
+	return nil
 }
 
 // planRewinds reads the states at the common points and the updates that follow.
