@@ -19,6 +19,7 @@ type ledger struct {
 	mu            sync.Mutex // protects the fields below
 	events        map[string][]bus.Delivery
 	histories     int // number of times that the ledger went back
+	setbacks      int // number of times that the ledger or a snapshot went back
 	snapshots     map[string]bus.Balance
 	stream        map[string][]bus.Delivery  // all published entries, with markers
 	forked        map[string]int64           // common seq of accounts that went back, until the marker
@@ -86,6 +87,7 @@ func (l *ledger) goBack(account string, n int) {
 		l.void[d.Chain] = true
 	}
 	l.histories++
+	l.setbacks++
 	l.events[account] = slices.Clip(all[:common])
 	old, wasForked := l.forked[account]
 	if !wasForked || int64(common) < old {
@@ -146,6 +148,7 @@ func (l *ledger) setBackSnapshot(account string, n int) {
 		b.Available = b.Seq * 10
 	}
 	l.snapshots[account] = b
+	l.setbacks++
 }
 
 // update calls f with the mutex held.
