@@ -3,9 +3,6 @@ package auth
 import (
 	"context"
 	"slices"
-	"strings"
-
-	"github.com/golang-jwt/jwt/v5"
 )
 
 // FetchKeys fetches the keys of the JWKS URL, unless that was tried a moment ago. It returns an error
@@ -33,15 +30,4 @@ func (v *Verifier) KnownAlgorithms() []string {
 	}
 	slices.Sort(known)
 	return slices.Compact(known)
-}
-
-// ReadUnverified returns the claims of a token without checking its signature and its times, for
-// messages about a token that another process verifies.
-func ReadUnverified(raw string) (*Claims, error) {
-	claims := new(tokenClaims)
-	_, _, err := jwt.NewParser().ParseUnverified(strings.TrimSpace(raw), claims)
-	if err != nil || claims.ExpiresAt == nil {
-		return nil, errMalformed
-	}
-	return claims.toClaims()
 }

@@ -2,9 +2,11 @@
 // errors and the exit codes.
 //
 // A setting comes from a flag, from an environment variable with the prefix REALTIME_, from a YAML
-// file, or from its default. A flag that is for one call only (the tag once) can only be on the command line. A flag that
-// holds a secret has a second flag for a file. An error names the flag, the fix and the command's
-// help. The exit code is 0 after a stop on request, 1 after a failure and 2 after wrong usage.
+// file, or from its default. A flag that is for one call only (the tag once) can only be on the
+// command line. A flag that holds a secret has a second flag for a file.
+//
+// An error names the flag, the fix and the command's help. The exit code is 0 after a stop on request,
+// 1 after a failure and 2 after wrong usage.
 package cli
 
 import (

@@ -4,8 +4,6 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"net"
-	"net/url"
 	"os"
 	"time"
 
@@ -188,17 +186,8 @@ func (f TokenFlags) Verifier(log *slog.Logger) (*auth.Verifier, error) {
 	if err != nil {
 		return nil, Usage("", "%v", err)
 	}
-	if isInsecureURL(f.JWKSURL) {
+	if httpserver.IsInsecureURL(f.JWKSURL) {
 		log.Warn("the JWKS URL is not https; anybody on the way can choose the keys", "url", logging.URL(f.JWKSURL))
 	}
 	return v, nil
-}
-
-// isInsecureURL reports whether a URL leads to another machine without TLS.
-func isInsecureURL(rawURL string) bool {
-	u, err := url.Parse(rawURL)
-	if err != nil || u.Scheme != "http" {
-		return false
-	}
-	return !httpserver.IsLoopbackAddress(net.JoinHostPort(u.Hostname(), "80"))
 }

@@ -258,16 +258,16 @@ func (r *redisCheck) checkPersistence(ctx context.Context) {
 		"doctor.md#redis",
 	}
 	for _, info := range r.masters {
+		if info.fields["aof_enabled"] == "1" {
+			continue
+		}
 		saves, isKnown := r.readSaves(ctx)
-		switch {
-		case info.fields["aof_enabled"] == "1":
-		case isKnown && saves == "":
+		if isKnown && saves == "" {
 			r.warn("persistence", persistence, "%sappendonly is off and there are no snapshots, so a restart is empty", info.prefix())
 			return
-		default:
-			r.warn("persistence", persistence, "%sappendonly is off, so a crash loses what is newer than the last snapshot", info.prefix())
-			return
 		}
+		r.warn("persistence", persistence, "%sappendonly is off, so a crash loses what is newer than the last snapshot", info.prefix())
+		return
 	}
 	r.ok("persistence", "appendonly is on")
 }

@@ -5,8 +5,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
-	"net"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -59,7 +57,7 @@ func (t *tokens) checkKeys(ctx context.Context) {
 		t.fail("jwks", advice{"the JWKS URL must answer with the public keys", "gateway.md#keys-from-a-url"}, "%v", err)
 	case err != nil:
 		t.warn("jwks", advice{"the JWKS URL must answer with the public keys", "gateway.md#keys-from-a-url"}, "%v", err)
-	case published.Configured && isInsecureURL(t.cfg.JWKSURL):
+	case published.Configured && httpserver.IsInsecureURL(t.cfg.JWKSURL):
 		t.warn("jwks", advice{"use https", "gateway.md#keys-from-a-url"}, "the JWKS URL is not https, so anybody on the way can choose the keys")
 	case published.Configured:
 		t.ok("jwks", "the keys were fetched")
@@ -71,15 +69,6 @@ func (t *tokens) checkKeys(ctx context.Context) {
 		return
 	}
 	t.ok("keys", "tokens are verified with %s", strings.Join(algorithms, ", "))
-}
-
-// isInsecureURL reports whether a URL leads to another machine without TLS.
-func isInsecureURL(rawURL string) bool {
-	u, err := url.Parse(rawURL)
-	if err != nil || u.Scheme != "http" {
-		return false
-	}
-	return !httpserver.IsLoopbackAddress(net.JoinHostPort(u.Hostname(), "80"))
 }
 
 // expirySoon is how long before its end a certificate or a token is worth a warning.

@@ -3,6 +3,7 @@ package httpserver
 import (
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 
@@ -30,6 +31,15 @@ func IsLoopbackAddress(address string) bool {
 	}
 	ip := net.ParseIP(host)
 	return isLocalhost(host) || ip != nil && ip.IsLoopback()
+}
+
+// IsInsecureURL reports whether a URL leads to another machine without TLS.
+func IsInsecureURL(rawURL string) bool {
+	u, err := url.Parse(rawURL)
+	if err != nil || u.Scheme != "http" {
+		return false
+	}
+	return !IsLoopbackAddress(net.JoinHostPort(u.Hostname(), "80"))
 }
 
 // requireOwnHost refuses requests whose Host is a name of another machine. A web
