@@ -52,7 +52,7 @@ type Report struct {
 	OK               bool    `json:"ok"`
 	Events           int64   `json:"events"`  // stream entries or records that were compared
 	Hashes           int64   `json:"hashes"`  // balance hashes that were compared
-	Behind           int64   `json:"behind"`  // hashes whose account has newer events in the ledger
+	Behind           int64   `json:"behind"`  // hashes of which nothing is wrong but that the ledger has newer events
 	Skipped          int64   `json:"skipped"` // stream entries that are no events of the ledger
 	FindingCount     int64   `json:"findingCount"`
 	VoidEvents       int64   `json:"voidEvents"`       // findings of CheckTransaction

@@ -162,10 +162,11 @@ func TestChangedHashesAreFindings(t *testing.T) {
 					t.Fatal(err)
 				}
 				h.setHash(tc.account, tc.fields...)
-				_, findings := h.compareRedis("")
+				report, findings := h.compareRedis("")
 				if len(findings) != 1 {
 					t.Fatalf("got findings %+v, want one", findings)
 				}
+				checkEqual(t, "hashes that are only behind", report.Behind, 0)
 				checkEqual(t, "check", findings[0].Check, compare.CheckHash)
 				checkEqual(t, "account", findings[0].Account, tc.account)
 				if !strings.Contains(findings[0].Detail, tc.detail) {
