@@ -123,7 +123,7 @@ func newDocument() *openapi.Document {
 	d.AddAdminCall(openapi.Call{
 		ID: "replay-dead-letter", Method: http.MethodPost, Path: "/admin/dead-letters/{id}/replay",
 		Summary:  "Pass an event to its subscription again",
-		Params:   []openapi.Param{openapi.PathParam("id", "The id of the dead letter", openapi.Text(""), "mailer/3/1700000000000-0")},
+		Params:   []openapi.Param{openapi.PathParam("id", "The id of the dead letter", openapi.Text(""), "mailer.3.1700000000000-0")},
 		Answers:  map[int]*huma.Response{200: d.JSONAnswer("The event was passed.", replayShape{}, nil)},
 		Problems: openapi.Codes{http.StatusNotFound: {"dead_letter_not_found"}},
 	})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/redroomrewards/realtime/internal/auth"
 	"github.com/redroomrewards/realtime/internal/problem"
@@ -61,7 +62,11 @@ const (
 		"a retry with the same Idempotency-Key returns its result and does nothing twice"
 	detailKeyReused = "each new request must have a new Idempotency-Key; " +
 		"this key was used for another request of the same operation"
-	detailInternal = "an internal error occurred; the server log has the cause under the request id"
+	detailNoAccount = "the ledger must have the account; " +
+		"the first credit or settlement to an account creates it"
+	detailNoEscrow      = "the ledger must have the escrow; the answer to its hold has the escrowId"
+	detailNoTransaction = "the ledger must have the transaction; the answer to its operation has the transactionId"
+	detailInternal      = "an internal error occurred; the server log has the cause under the request id"
 )
 
 // DescribeError returns the problem of an error, or nil if the error is not in the table.
@@ -72,7 +77,7 @@ func DescribeError(err error) *problem.Details {
 			continue
 		}
 
-		details := problem.New(row.status, row.code, row.title, errorDetail(err, row.code))
+		details := problem.New(row.status, row.code, row.title, errorDetail(err, row.err, row.code))
 		details.RetryAfter = row.retryAfter
 		addMembers(details, err)
 		return details
@@ -80,7 +85,8 @@ func DescribeError(err error) *problem.Details {
 	return nil
 }
 
-func errorDetail(err error, code string) string {
+// errorDetail returns the detail of an error that is, or wraps, kind.
+func errorDetail(err, kind error, code string) string {
 	if errors.Is(err, auth.ErrUnavailable) {
 		return auth.Reason(err)
 	}
@@ -97,8 +103,14 @@ func errorDetail(err error, code string) string {
 		return detailUnavailable
 	case "idempotency_key_reused":
 		return detailKeyReused
+	case "account_not_found":
+		return detailNoAccount
+	case "escrow_not_found":
+		return detailNoEscrow
+	case "transaction_not_found":
+		return detailNoTransaction
 	}
-	return err.Error()
+	return strings.TrimPrefix(err.Error(), kind.Error()+": ") // the title says it
 }
 
 // addMembers adds the fields, balances and amounts of the error to the problem.

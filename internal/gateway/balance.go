@@ -33,7 +33,8 @@ func (g *Gateway) serveBalance(w http.ResponseWriter, r *http.Request) {
 		g.cfg.Logger.Warn("reading a balance failed", "error", err)
 		problem.Write(w, unavailable("unavailable", "the balance cannot be read from Redis or from the core at the moment"))
 	case source == sourceNone:
-		problem.Write(w, problem.New(http.StatusNotFound, "account_not_found", "Account not found", "account not found"))
+		problem.Write(w, problem.New(http.StatusNotFound, "account_not_found", "Account not found",
+			"the ledger must have the account; the first credit or settlement to an account creates it"))
 	default:
 		w.Header().Set("X-Balance-Source", source)
 		httpserver.WriteJSON(w, http.StatusOK, b)

@@ -105,7 +105,10 @@ func cutLast(s string) (before, after string, found bool) {
 // locateLetter returns the partition and the entry of a letter of this group.
 func (l *redisDeadLetters) locateLetter(id string) (partition int, entry string, err error) {
 	group, partition, entry, ok := parseLetterID(id)
-	if !ok || group != l.group || partition >= l.keys.Partitions {
+	if !ok {
+		return 0, "", fmt.Errorf("dead letter %q: %w; an id is GROUP.PARTITION.ENTRY, as the list shows it", id, bus.ErrNoDeadLetter)
+	}
+	if group != l.group || partition >= l.keys.Partitions {
 		return 0, "", fmt.Errorf("dead letter %q of group %q: %w", id, l.group, bus.ErrNoDeadLetter)
 	}
 	return partition, entry, nil
