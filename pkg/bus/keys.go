@@ -59,6 +59,11 @@ func (k Keys) BalanceHash(account string) string {
 // commits were published.
 func (k Keys) Relayed(partition int) string { return k.Prefix(partition) + ":relayed" }
 
+// Rewound returns the key of a partition's hash with the accounts that were set back in the last week,
+// because the ledger went back. It has the ids of each account's newest markers, TypeHistoryChanged,
+// oldest first.
+func (k Keys) Rewound(partition int) string { return k.Prefix(partition) + ":rewound" }
+
 // Dedup returns the deduplication key of an event or an account update.
 func (k Keys) Dedup(partition int, key string) string {
 	return k.Prefix(partition) + ":dedup:" + key

@@ -14,7 +14,8 @@ import (
 
 // rewindSource takes one account back to the common point of two histories.
 //
-//	KEYS  stream, balance hash, dedup key of the rewind if it has one, dedup keys to delete
+//	KEYS  stream, balance hash, hash of the rewound accounts, dedup key of the rewind if it has one,
+//	      dedup keys to delete
 //	ARGV  seq and chain that the hash must have (empty: the field must not exist),
 //	      id, type, account, seq, chain and data of the marker, seconds that the dedup key of the
 //	      rewind lives (0: it has none), names and values of the hash's other fields
@@ -44,7 +45,8 @@ type Rewind struct {
 }
 
 // Rewind adds a marker of the type bus.TypeHistoryChanged to each account's stream and sets its
-// balance hash to the common point. It returns which accounts were rewound, in the order given. Each
+// balance hash to the common point. The hash bus.Keys.Rewound gets the marker's id. It returns which
+// accounts were rewound, in the order given. Each
 // account is rewound completely or not at all, independently of the others.
 //
 // An error means that some calls failed. Their accounts are rewound or not.
@@ -111,7 +113,7 @@ func (p *Publisher) buildRewindArgs(r *Rewind) ([]any, error) {
 	partition := p.cfg.Keys.Partition(r.Account)
 	args := []any{
 		"evalsha", p.rewind.hash, nil,
-		p.cfg.Keys.Stream(partition), p.cfg.Keys.BalanceHash(r.Account),
+		p.cfg.Keys.Stream(partition), p.cfg.Keys.BalanceHash(r.Account), p.cfg.Keys.Rewound(partition),
 	}
 
 	onceSeconds := int64(0)
