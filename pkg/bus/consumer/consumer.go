@@ -162,7 +162,19 @@ func (b *Bus) Publish(ctx context.Context, events ...bus.Event) ([]bus.Status, e
 		err = b.waitForHandlers(ctx)
 	}
 
-	return statuses, err
+	return statuses, explainTimeout(ctx, err)
+}
+
+// explainTimeout makes the error match context.DeadlineExceeded if a call to Redis ended because the
+// deadline of ctx has passed. Its connection may notice that before ctx does.
+func explainTimeout(ctx context.Context, err error) error {
+	deadline, hasDeadline := ctx.Deadline()
+	hasEnded := hasDeadline && !time.Now().Before(deadline)
+	if hasEnded && errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("%w: %w", context.DeadlineExceeded, err)
+	}
+
+	return err
 }
 
 // DeadLetters implements Bus.
