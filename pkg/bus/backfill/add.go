@@ -46,14 +46,12 @@ func (c *Copier) addPage(ctx context.Context, l *lock, job *Job, events []bus.Hi
 		return err
 	}
 
-	start := fmt.Sprintf("%d %s", job.Run, job.Cursor)
-
 	added := make([]int64, c.cfg.Keys.Partitions)
 	var group errgroup.Group
 	group.SetLimit(8)
 	for p, list := range byPartition {
 		group.Go(func() (err error) {
-			added[p], err = c.addEvents(ctx, l, p, start, list)
+			added[p], err = c.addEvents(ctx, l, p, job.Run, list)
 			return err
 		})
 	}
@@ -112,16 +110,16 @@ func (c *Copier) wantsEvent(e *bus.HistoryEvent) bool {
 	return c.cfg.To.IsZero() || !ok || ms < c.cfg.To.UnixMilli()
 }
 
-// addEvents adds the events of one partition in one script. It returns the number of events that
-// were not in the stream.
-func (c *Copier) addEvents(ctx context.Context, l *lock, partition int, start string, events []*bus.HistoryEvent) (int64, error) {
+// addEvents adds the events of one partition in one script. It returns the number of events that this
+// run of the job had not added before.
+func (c *Copier) addEvents(ctx context.Context, l *lock, partition int, run int64, events []*bus.HistoryEvent) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 4*callTimeout)
 	defer cancel()
 
-	args := []any{c.cfg.Name, l.fence, start, len(events)}
+	args := []any{c.cfg.Name, l.fence, run, len(events)}
 	for _, e := range events {
 		fields := c.entryFields(e)
-		args = append(args, e.Account, c.newestText(partition, e), len(fields))
+		args = append(args, e.Chain.String(), e.Account, c.newestText(partition, e), len(fields))
 		args = append(args, fields...)
 	}
 

@@ -50,7 +50,10 @@ type Job struct {
 	From   time.Time `json:"from,omitzero"`
 	Cursor string    `json:"cursor,omitempty"` // of the next page; empty: the first one
 	Added  int64     `json:"added"`            // events
-	Run    int64     `json:"run"`              // tells the pages of this job from those of earlier ones
+	Run    int64     `json:"run"`              // tells this job from earlier ones of the same name
+
+	// HasStart is set when the ends of the streams at the beginning of the copying are stored.
+	HasStart bool `json:"hasStart,omitempty"`
 }
 
 // Copier copies the history into the replay streams of a group.
@@ -59,10 +62,9 @@ type Copier struct {
 	cfg  Config
 	next time.Time // when Config.Rate allows further events
 
-	// For each partition, at the seam.
-	relayed    []int64 // transactions before this time, in ms, were published before
-	added      []int64 // entries that were added to the stream
-	hadEntries []bool
+	// relayed is a time for each partition, in ms. All transactions before it were published before
+	// the newest mark.
+	relayed []int64
 }
 
 // New returns a copier. It does nothing until Run.
@@ -83,9 +85,6 @@ func New(rdb redis.UniversalClient, cfg Config) (*Copier, error) {
 		rdb:     rdb,
 		cfg:     cfg,
 		relayed: make([]int64, cfg.Keys.Partitions),
-
-		added:      make([]int64, cfg.Keys.Partitions),
-		hadEntries: make([]bool, cfg.Keys.Partitions),
 	}
 	return c, nil
 }
@@ -145,7 +144,8 @@ func (c *Copier) Copy(ctx context.Context) (added int64, err error) {
 	return added, err
 }
 
-// Restart replaces the job by one that begins at a time.
+// Restart replaces the job by one that begins at a time. A marker that was published since the first
+// job began is still not left out.
 func (c *Copier) Restart(ctx context.Context, from time.Time) error {
 	l, err := c.acquireLock(ctx)
 	if err != nil {
@@ -153,11 +153,17 @@ func (c *Copier) Restart(ctx context.Context, from time.Time) error {
 	}
 	defer l.release(ctx)
 
+	earlier, _, err := c.ReadJob(ctx)
+	if err != nil {
+		return err
+	}
+
 	return l.save(ctx, &Job{
-		Phase:  PhaseCopy,
-		From:   from,
-		Cursor: c.cfg.Cursor,
-		Run:    l.fence,
+		Phase:    PhaseCopy,
+		From:     from,
+		Cursor:   c.cfg.Cursor,
+		Run:      l.fence,
+		HasStart: earlier.HasStart,
 	})
 }
 
@@ -199,9 +205,18 @@ func (c *Copier) withJob(ctx context.Context, call func(*lock, *Job) error) erro
 }
 
 func (c *Copier) runJob(ctx context.Context, l *lock, job *Job) error {
-	_, err := c.markSeam(ctx)
+	marks, err := c.markStreams(ctx)
 	if err != nil {
 		return err
+	}
+
+	if !job.HasStart {
+		err := c.storeStart(ctx, marks)
+		if err != nil {
+			return err
+		}
+
+		job.HasStart = true // copyPages stores it before it adds anything
 	}
 
 	err = c.copyPages(ctx, l, job)
@@ -211,7 +226,7 @@ func (c *Copier) runJob(ctx context.Context, l *lock, job *Job) error {
 
 	for {
 		// What was published before the seam was committed before the pages that are read now.
-		seam, err := c.markSeam(ctx)
+		seam, err := c.markStreams(ctx)
 		if err != nil {
 			return err
 		}
@@ -235,7 +250,7 @@ func (c *Copier) runJob(ctx context.Context, l *lock, job *Job) error {
 			continue // while the copies were handled, the streams lost events that the pages do not have
 		}
 
-		err = c.storeSeam(ctx, seam)
+		err = c.storeSeam(ctx, l, seam)
 		if err != nil {
 			return err
 		}
@@ -253,11 +268,7 @@ func (c *Copier) copyPages(ctx context.Context, l *lock, job *Job) error {
 			return err
 		}
 
-		page, err := c.cfg.History.ReadHistory(ctx, bus.HistoryQuery{
-			Cursor: job.Cursor,
-			From:   job.From,
-			Limit:  c.limit(),
-		})
+		page, err := c.readPage(ctx, job)
 		var changed *bus.CursorChangedError
 		if errors.As(err, &changed) {
 			c.cfg.Logger.Warn("the ledger went back to an earlier time while its history was read; "+
@@ -281,6 +292,18 @@ func (c *Copier) copyPages(ctx context.Context, l *lock, job *Job) error {
 			return l.save(ctx, job)
 		}
 	}
+}
+
+// readPage reads the page at the job's cursor. It ends before the lock does.
+func (c *Copier) readPage(ctx context.Context, job *Job) (bus.HistoryPage, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+
+	return c.cfg.History.ReadHistory(ctx, bus.HistoryQuery{
+		Cursor: job.Cursor,
+		From:   job.From,
+		Limit:  c.limit(),
+	})
 }
 
 // isPastEnd reports whether all further events are after Config.To.

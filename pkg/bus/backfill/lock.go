@@ -24,11 +24,15 @@ var unlockSource string
 //go:embed add.lua
 var addSource string
 
+//go:embed store_seam.lua
+var storeSeamSource string
+
 var (
-	lockScript   = redis.NewScript(lockSource)
-	saveScript   = redis.NewScript(saveSource)
-	unlockScript = redis.NewScript(unlockSource)
-	addScript    = redis.NewScript(addSource)
+	lockScript      = redis.NewScript(lockSource)
+	saveScript      = redis.NewScript(saveSource)
+	unlockScript    = redis.NewScript(unlockSource)
+	addScript       = redis.NewScript(addSource)
+	storeSeamScript = redis.NewScript(storeSeamSource)
 )
 
 // ErrLocked means that another process copies for this name.
@@ -39,6 +43,7 @@ var errLockLost = errors.New("the lock of the backfill has ended")
 
 const (
 	lockTime    = 10 * time.Second
+	readTimeout = 8 * time.Second // of a page of the history
 	callTimeout = 5 * time.Second // of a call to Redis
 )
 

@@ -13,23 +13,37 @@ import (
 
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/bus/internal/streamentry"
-	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
 // A Seam says which live events a backfill has copied: all entries up to an id in each partition,
 // and those of some accounts up to a seq after that id.
+//
+// If the ledger went back since the copying began, the account's first marker, bus.TypeHistoryChanged,
+// and all its live events after that are not covered: the copies may have void events, and a handler
+// that gets the marker drops the events after its seq and needs the following ones again.
 type Seam struct {
-	keys   bus.Keys
-	ids    []streamentry.ID // of the partitions
-	added  []int64          // for each partition, the entries that were added up to the id; 0: unknown
-	newest map[string]newestEvent
+	rdb        redis.UniversalClient
+	keys       bus.Keys
+	partitions []partitionSeam
+	newest     map[string]newestEvent
 }
 
-// newestEvent is the newest event of an account that was copied. The time tells it apart from events
-// that have the same seq after the ledger went back.
+// partitionSeam is the seam of one partition.
+type partitionSeam struct {
+	isStored bool
+	id       streamentry.ID
+	added    int64                     // entries that were added up to the id; 0: unknown
+	relayed  int64                     // transactions before this time, in ms, were published up to the id; 0: unknown
+	start    streamentry.ID            // the last entry when the copying began
+	rewound  map[string]streamentry.ID // the first marker of each account after start
+}
+
+// newestEvent is the newest event of an account that was copied. The time and the chain tell it apart
+// from events that have the same seq after the ledger went back.
 type newestEvent struct {
-	seq int64
-	ms  int64
+	seq   int64
+	ms    int64
+	chain bus.Chain
 }
 
 // clockSkew is more than the difference between the clocks of two cores.
@@ -61,102 +75,19 @@ func (c *Copier) newestText(partition int, e *bus.HistoryEvent) string {
 		return ""
 	}
 
-	return strconv.FormatInt(e.Seq, 10) + " " + strconv.FormatInt(ms, 10)
+	return strconv.FormatInt(e.Seq, 10) + " " + strconv.FormatInt(ms, 10) + " " + e.Chain.String()
 }
 
-// markSeam returns the last id of each partition's stream, and notes up to which time all transactions
-// were published before. The entry with the last id may be trimmed.
-func (c *Copier) markSeam(ctx context.Context) ([]streamentry.ID, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-
-	pipe := c.rdb.Pipeline()
-	relayed := make([]*redis.StringCmd, c.cfg.Keys.Partitions)
-	newest := make([]*redis.XMessageSliceCmd, c.cfg.Keys.Partitions)
-	streams := make([]*redis.XInfoStreamCmd, c.cfg.Keys.Partitions)
-	for p := range relayed {
-		relayed[p] = pipe.Get(ctx, c.cfg.Keys.Relayed(p))
-		streams[p] = pipe.XInfoStream(ctx, c.cfg.Keys.Stream(p))
-		newest[p] = pipe.XRevRangeN(ctx, c.cfg.Keys.Stream(p), "+", "-", 1)
-	}
-
-	_, err := pipe.Exec(ctx)
-	if err != nil && !errors.Is(err, redis.Nil) {
-		return nil, fmt.Errorf("read the ends of the streams: %w", err)
-	}
-
-	ids := make([]streamentry.ID, len(newest))
-	for p := range ids {
-		ids[p], err = redisconn.FirstID(newest[p].Val())
-		if err != nil {
-			return nil, err
-		}
-
-		c.added[p] = streams[p].Val().EntriesAdded
-		c.hadEntries[p] = ids[p] != streamentry.ID{}
-		if !c.hadEntries[p] {
-			ids[p], _ = streamentry.ParseID([]byte(streams[p].Val().LastGeneratedID))
-		}
-
-		ms, err := relayed[p].Int64()
-		if err == nil {
-			c.relayed[p] = ms
-		}
-	}
-
-	return ids, nil
-}
-
-// isTrimmedAfter reports whether a stream may have lost entries after the seam.
-func (c *Copier) isTrimmedAfter(ctx context.Context, seam []streamentry.ID) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-
-	pipe := c.rdb.Pipeline()
-	oldest := make([]*redis.XMessageSliceCmd, len(seam))
-	for p := range oldest {
-		oldest[p] = pipe.XRangeN(ctx, c.cfg.Keys.Stream(p), "-", "+", 1)
-	}
-
-	_, err := pipe.Exec(ctx)
+func parseNewest(text string) (newestEvent, error) {
+	var e newestEvent
+	var chain string
+	_, err := fmt.Sscan(text, &e.seq, &e.ms, &chain)
 	if err != nil {
-		return false, fmt.Errorf("read the starts of the streams: %w", err)
+		return newestEvent{}, err
 	}
 
-	for p := range seam {
-		id, err := redisconn.FirstID(oldest[p].Val())
-		if err != nil {
-			return false, err
-		}
-
-		if c.hadEntries[p] && seam[p].Less(id) {
-			return true, nil
-		}
-	}
-
-	return false, nil
-}
-
-func (c *Copier) seamField() string { return "seam:" + c.cfg.Name }
-
-// addedField has the number of entries that were added to a stream up to the seam.
-func (c *Copier) addedField() string { return "added:" + c.cfg.Name }
-
-func (c *Copier) storeSeam(ctx context.Context, seam []streamentry.ID) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-
-	pipe := c.rdb.Pipeline()
-	for p, id := range seam {
-		pipe.HSet(ctx, c.hashKey(p), c.seamField(), id.String(), c.addedField(), c.added[p])
-	}
-
-	_, err := pipe.Exec(ctx)
-	if err != nil {
-		return fmt.Errorf("store the seam: %w", err)
-	}
-
-	return nil
+	e.chain, err = bus.ParseChain(chain)
+	return e, err
 }
 
 // ReadSeam returns the seam of a backfill that is done.
@@ -165,70 +96,140 @@ func (c *Copier) ReadSeam(ctx context.Context) (*Seam, error) {
 	defer cancel()
 
 	pipe := c.rdb.Pipeline()
-	ids := make([]*redis.StringCmd, c.cfg.Keys.Partitions)
-	added := make([]*redis.StringCmd, c.cfg.Keys.Partitions)
+	stored := make([]*redis.SliceCmd, c.cfg.Keys.Partitions)
 	newest := make([]*redis.MapStringStringCmd, c.cfg.Keys.Partitions)
-	for p := range ids {
-		ids[p] = pipe.HGet(ctx, c.hashKey(p), c.seamField())
-		added[p] = pipe.HGet(ctx, c.hashKey(p), c.addedField())
+	rewound := make([]*redis.MapStringStringCmd, c.cfg.Keys.Partitions)
+	for p := range stored {
+		name := c.cfg.Name
+		stored[p] = pipe.HMGet(ctx, c.hashKey(p), "seam:"+name, "added:"+name, "relayed:"+name, c.startField())
 		newest[p] = pipe.HGetAll(ctx, c.newestKey(p))
+		rewound[p] = pipe.HGetAll(ctx, c.cfg.Keys.Rewound(p))
 	}
 
 	_, err := pipe.Exec(ctx)
-	if err != nil && !errors.Is(err, redis.Nil) {
+	if err != nil {
 		return nil, fmt.Errorf("read the seam: %w", err)
 	}
 
 	seam := &Seam{
-		keys:   c.cfg.Keys,
-		ids:    make([]streamentry.ID, len(ids)),
-		added:  make([]int64, len(ids)),
-		newest: map[string]newestEvent{},
+		rdb:        c.rdb,
+		keys:       c.cfg.Keys,
+		partitions: make([]partitionSeam, len(stored)),
+		newest:     map[string]newestEvent{},
 	}
-	for p := range ids {
-		id, ok := streamentry.ParseID([]byte(ids[p].Val()))
-		if ok {
-			seam.ids[p] = id
+	for p := range stored {
+		part := &seam.partitions[p]
+		part.parse(stored[p].Val())
+		for account, ids := range rewound[p].Val() {
+			marker, found := part.findMarker(ids)
+			if found {
+				part.rewound[account] = marker
+			}
 		}
 
-		seam.added[p], _ = added[p].Int64() // 0 if it is absent
-
 		for account, text := range newest[p].Val() {
-			var e newestEvent
-			_, err := fmt.Sscan(text, &e.seq, &e.ms)
-			if err == nil {
-				seam.newest[account] = e
+			e, err := parseNewest(text)
+			if err != nil {
+				return nil, fmt.Errorf("read the seam: the newest event of %s: %w", account, err)
 			}
+
+			seam.newest[account] = e
 		}
 	}
 
 	return seam, nil
 }
 
+// parse reads the fields seam, added, relayed and start. An absent field is nil.
+func (s *partitionSeam) parse(values []any) {
+	texts := make([]string, len(values))
+	for i := range values {
+		texts[i], _ = values[i].(string)
+	}
+
+	s.id, s.isStored = streamentry.ParseID([]byte(texts[0]))
+	s.added = max(0, streamentry.ParseNumber([]byte(texts[1])))
+	s.relayed = max(0, streamentry.ParseNumber([]byte(texts[2])))
+	s.start, _ = streamentry.ParseID([]byte(texts[3]))
+	s.rewound = map[string]streamentry.ID{}
+}
+
+// findMarker returns the first one of an account's markers that was added after the copying began.
+func (s *partitionSeam) findMarker(ids string) (marker streamentry.ID, found bool) {
+	for text := range strings.FieldsSeq(ids) {
+		id, ok := streamentry.ParseID([]byte(text))
+		if ok && s.start.Less(id) {
+			return id, true
+		}
+	}
+
+	return streamentry.ID{}, false
+}
+
+// IsStored reports whether Redis has the seam of a partition. A master of a cluster that lost its data
+// lacks those of its partitions.
+func (s *Seam) IsStored(partition int) bool { return s.partitions[partition].isStored }
+
 // ID returns the id of the last entry of a partition that the backfill has copied.
-func (s *Seam) ID(partition int) streamentry.ID { return s.ids[partition] }
+func (s *Seam) ID(partition int) streamentry.ID { return s.partitions[partition].id }
 
 // Added returns how many entries had been added to a partition's stream up to ID, or 0 if that is
 // unknown.
-func (s *Seam) Added(partition int) int64 { return s.added[partition] }
+func (s *Seam) Added(partition int) int64 { return s.partitions[partition].added }
+
+// Relayed returns a time, in ms since 1970, before which all transactions were published up to ID, or
+// 0 if that is unknown.
+func (s *Seam) Relayed(partition int) int64 { return s.partitions[partition].relayed }
 
 // Covers reports whether the backfill has copied an event of the ledger that is in an entry. Events
-// of other producers are never covered.
-func (s *Seam) Covers(id streamentry.ID, partition int, e *bus.Event) bool {
+// of other producers are never covered. It reads from Redis only for some of the events that were
+// published shortly after the seam.
+func (s *Seam) Covers(ctx context.Context, id streamentry.ID, partition int, e *bus.Event) (bool, error) {
+	part := &s.partitions[partition]
 	isMarker := e.Type == bus.TypeHistoryChanged
-	if e.Seq == 0 && !isMarker {
-		return false
+	isOfLedger := isMarker || e.Seq > 0
+	marker, isRewound := part.rewound[e.Account]
+	switch {
+	case !isOfLedger:
+		return false, nil
+	case isRewound && !id.Less(marker):
+		return false, nil
+	case !part.id.Less(id):
+		return true, nil
 	}
 
-	if !s.ids[partition].Less(id) {
-		return true
+	newest, found := s.newest[e.Account]
+	if isMarker || !found || !newest.includes(e) {
+		return false, nil
 	}
 
-	newest, ok := s.newest[e.Account]
-	if !ok || isMarker || e.Seq > newest.seq {
-		return false
+	marker, isRewound, err := s.readMarker(ctx, partition, e.Account)
+	return !isRewound || id.Less(marker), err
+}
+
+// includes reports whether an event is the newest one, or an earlier one of the same history.
+func (n *newestEvent) includes(e *bus.Event) bool {
+	if e.Seq == n.seq {
+		return e.Chain == n.chain
 	}
 
 	ms, ok := keyMillis(e.Key)
-	return ok && ms <= newest.ms
+	return ok && e.Seq < n.seq && ms <= n.ms
+}
+
+// readMarker returns the first marker of an account after the copying began, if there is one now.
+func (s *Seam) readMarker(ctx context.Context, partition int, account string) (marker streamentry.ID, found bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+
+	ids, err := s.rdb.HGet(ctx, s.keys.Rewound(partition), account).Result()
+	switch {
+	case errors.Is(err, redis.Nil):
+		return streamentry.ID{}, false, nil
+	case err != nil:
+		return streamentry.ID{}, false, fmt.Errorf("read whether the ledger went back: %w", err)
+	}
+
+	marker, found = s.partitions[partition].findMarker(ids)
+	return marker, found, nil
 }

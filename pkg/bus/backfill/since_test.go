@@ -3,6 +3,7 @@ package backfill_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -23,6 +24,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// A check takes about two seconds, so run few of them. -rapid.checks on the command line overrides this.
+	_ = flag.Set("rapid.checks", "4")
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }
 

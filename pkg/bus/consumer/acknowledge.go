@@ -225,7 +225,9 @@ func (a *acknowledger) writeAcks(ctx context.Context, skipped []entryRef, done [
 	return slices.DeleteFunc(skipped, func(ref entryRef) bool { return !failedStreams[ref.stream] }), failed
 }
 
-// addAcks adds an XACK of many entries. All their ids share one buffer.
+// addAcks adds an XACK of many entries. All their ids share one buffer. Entries of a replay stream are
+// also deleted, and before that: if the process dies in between, another one acknowledges them, while
+// an entry that was only acknowledged would stay in the stream for ever.
 func (a *acknowledger) addAcks(ctx context.Context, pipe redis.Pipeliner, stream groupStream, ids []streamentry.ID) {
 	const maxIDBytes = 41                          // two numbers of 20 digits
 	buffer := make([]byte, 0, maxIDBytes*len(ids)) // never grows, since texts points into it
@@ -242,10 +244,11 @@ func (a *acknowledger) addAcks(ctx context.Context, pipe redis.Pipeliner, stream
 		args = append(args, &texts[i])
 	}
 
-	_ = pipe.Process(ctx, redis.NewIntCmd(ctx, args...))
 	if stream.replay {
 		pipe.XDel(ctx, stream.key, texts...)
 	}
+
+	_ = pipe.Process(ctx, redis.NewIntCmd(ctx, args...))
 }
 
 // endTasks removes acknowledged tasks from the events in flight.

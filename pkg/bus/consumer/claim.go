@@ -57,7 +57,7 @@ func (r *reader) claimStreams(ctx context.Context, from map[int]string, count in
 	next = map[int]string{}
 	for n, cmd := range cmds {
 		messages, start := cmd.Val()
-		tasks, _, err := r.makeTasks(n, messages, time.Now())
+		tasks, _, err := r.makeTasks(ctx, n, messages, time.Now())
 		if err != nil {
 			return nil, err
 		}
@@ -92,7 +92,7 @@ func (r *reader) readOwnPending(ctx context.Context, n int) error {
 			return err
 		}
 
-		tasks, last, err := r.makeTasks(n, messages, time.Now())
+		tasks, last, err := r.makeTasks(ctx, n, messages, time.Now())
 		if err != nil {
 			return err
 		}

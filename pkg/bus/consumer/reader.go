@@ -166,27 +166,37 @@ func (r *reader) runStep(ctx context.Context) error {
 	return r.readNew(ctx, min(count, maxCount))
 }
 
-// createGroups creates the groups that do not exist. Before the first time it checks that
-// publishers use the same layout.
+// createGroups creates the groups that do not exist.
 func (r *reader) createGroups(ctx context.Context) error {
+	streams := make([]groupStream, len(r.streams))
+	for i, n := range r.streams {
+		streams[i] = r.b.streams[n]
+	}
+
+	return r.b.createGroups(ctx, streams, !r.groupsExisted)
+}
+
+// createGroups creates the groups of streams that do not exist. The first time it checks that
+// publishers use the same layout, and Config.FromNow applies.
+func (b *Bus) createGroups(ctx context.Context, streams []groupStream, isFirst bool) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 
-	if !r.groupsExisted {
-		err := redisconn.CheckLayout(ctx, r.b.rdb, r.b.cfg.Keys)
+	if isFirst {
+		err := redisconn.CheckLayout(ctx, b.rdb, b.cfg.Keys)
 		if err != nil {
 			return err
 		}
 	}
 
-	start := "0"
-	if r.b.cfg.FromNow && !r.groupsExisted && !r.replay {
-		start = "$"
-	}
+	pipe := b.rdb.Pipeline()
+	for _, stream := range streams {
+		start := "0"
+		if b.cfg.FromNow && isFirst && !stream.replay {
+			start = "$"
+		}
 
-	pipe := r.b.rdb.Pipeline()
-	for _, n := range r.streams {
-		pipe.XGroupCreateMkStream(ctx, r.b.streams[n].key, r.b.cfg.Group, start)
+		pipe.XGroupCreateMkStream(ctx, stream.key, b.cfg.Group, start)
 	}
 
 	cmds, _ := pipe.Exec(ctx) // each command has its own error
@@ -219,7 +229,7 @@ func (r *reader) readNew(ctx context.Context, count int) error {
 			return fmt.Errorf("%w: unexpected stream %q", resp.ErrProtocol, reply.Stream)
 		}
 
-		added, _, err := r.makeTasks(n, reply.Messages, now)
+		added, _, err := r.makeTasks(ctx, n, reply.Messages, now)
 		if err != nil {
 			return err
 		}
@@ -233,14 +243,18 @@ func (r *reader) readNew(ctx context.Context, count int) error {
 
 // makeTasks returns the tasks of entries of stream n, and the last entry's id. It acknowledges the
 // entries that need no task.
-func (r *reader) makeTasks(n int, messages []redis.XMessage, now time.Time) (tasks []*entryTask, last streamentry.ID, err error) {
+func (r *reader) makeTasks(ctx context.Context, n int, messages []redis.XMessage, now time.Time) (tasks []*entryTask, last streamentry.ID, err error) {
 	for _, message := range messages {
 		last, err = parseEntryID(message)
 		if err != nil {
 			return nil, last, err
 		}
 
-		t := r.makeTask(entryRef{stream: n, id: last}, message, now)
+		t, err := r.makeTask(ctx, entryRef{stream: n, id: last}, message, now)
+		if err != nil {
+			return nil, last, err
+		}
+
 		if t != nil {
 			tasks = append(tasks, t)
 		}
@@ -252,27 +266,35 @@ func (r *reader) makeTasks(n int, messages []redis.XMessage, now time.Time) (tas
 // makeTask returns the task of an entry. It acknowledges the entry and returns nil in three cases:
 // the stream trimmed the entry, the entry is a second party's delivery and Config.Copies is false,
 // or no subscription wants the event: its type, or because it got the event with the history.
-func (r *reader) makeTask(ref entryRef, message redis.XMessage, now time.Time) *entryTask {
+func (r *reader) makeTask(ctx context.Context, ref entryRef, message redis.XMessage, now time.Time) (*entryTask, error) {
 	b := r.b
 	replay := b.streams[ref.stream].replay
 	if message.Values == nil {
-		b.metrics.trimmed.Inc()
+		if !replay { // an entry of a replay stream was handled
+			b.metrics.trimmed.Inc()
+		}
+
 		b.acks.acknowledgeEntry(ref)
-		return nil
+		return nil, nil
 	}
 
 	event := r.decoder.DecodeEvent(message.Values)
 	if event.SecondParty && !b.cfg.Copies && !replay {
 		b.acks.acknowledgeEntry(ref)
-		return nil
+		return nil, nil
 	}
 
 	plan := b.d.PlanFor(event.Type)
 	if !replay && len(plan) > 0 && len(b.since.seams) > 0 {
-		plan = plan.Without(b.since.coveredBy(ref.id, b.streams[ref.stream].partition, &event.Event))
+		covered, err := b.since.coveredBy(ctx, ref.id, b.streams[ref.stream].partition, &event.Event)
+		if err != nil {
+			return nil, err
+		}
+
+		plan = plan.Without(covered)
 		if len(plan) == 0 {
 			b.acks.acknowledgeEntry(ref)
-			return nil
+			return nil, nil
 		}
 	}
 
@@ -281,7 +303,7 @@ func (r *reader) makeTask(ref entryRef, message redis.XMessage, now time.Time) *
 		m.NoSubscribers.WithLabelValues(m.TypeLabel(event.Type)).Inc()
 		b.acks.acknowledgeEntry(ref)
 
-		return nil
+		return nil, nil
 	}
 
 	t := r.newTask(ref, message, event, now)
@@ -290,7 +312,7 @@ func (r *reader) makeTask(ref entryRef, message redis.XMessage, now time.Time) *
 		t.restrictTo(event.Subscriber, b.d.Subscriber(event.Subscriber))
 	}
 
-	return t
+	return t, nil
 }
 
 // restrictTo makes the task a replay for one subscription. s is nil if the subscription does not
