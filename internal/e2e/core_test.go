@@ -137,7 +137,7 @@ func TestCoreStopsUnderLoad(t *testing.T) {
 	w.checkAgreement(a, w.newStreamReader(), l.listAccounts(), c)
 }
 
-// TestTwoCores has two cores work on the same few accounts.
+// TestTwoCores has two cores work on the same few accounts, while a reader of all events asks both.
 func TestTwoCores(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -150,6 +150,7 @@ func TestTwoCores(t *testing.T) {
 	c := w.startClient("app", []*server{gateway}, slices.Concat(users, models)...)
 	reader := w.newStreamReader()
 	stop := reader.followStreams()
+	stopFollowing := w.followAllEvents(first, second)
 	l := w.startLoad(16, apis, users, models)
 	l.waitForWrites(300)
 	for range 20 {
@@ -162,6 +163,7 @@ func TestTwoCores(t *testing.T) {
 	l.checkRetries(apis[1])
 	stop()
 	w.checkAgreement(apis[0], reader, l.listAccounts(), c)
+	stopFollowing().checkAgainst(apis[0], l.listAccounts())
 }
 
 // checkConcurrentRetry sends one hold to both cores at once. It has one effect.

@@ -19,7 +19,9 @@ import (
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/bus/consumer"
+	"github.com/redroomrewards/realtime/pkg/bus/history"
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
+	"github.com/redroomrewards/realtime/pkg/client"
 )
 
 // aclPage is the page with the users of Redis.
@@ -106,6 +108,9 @@ func TestRedisUsers(t *testing.T) {
 	c.waitForDelivery()
 	w.replayDeadLetter(core)
 	c.waitForDelivery()
+	checkEqual(t, "output of core replay", w.replayToGroup("activity", users.urlOf("core"), "--subscription", "feed"), "1 events were added for the group activity")
+	c.waitForDelivery()
+	users.readHistory(w.newEventsLedger(core))
 	w.callAdmin(gateway, http.MethodPost, "/admin/revoke", `{"account":"user:nobody","expiresAt":"`+time.Now().Add(time.Hour).UTC().Format(time.RFC3339)+`"}`)
 	w.callAdmin(gateway, http.MethodPost, "/admin/disconnect", `{"account":"user:nobody","reason":"test"}`)
 
@@ -166,6 +171,44 @@ func (u *redisUsers) startConsumer() *userConsumer {
 	}
 	go func() { c.ran <- b.Run(context.Background()) }()
 	return c
+}
+
+// readHistory runs a consumer with a subscription that gets the history, and then live events.
+func (u *redisUsers) readHistory(ledger *client.Ledger) {
+	u.Helper()
+	rdb, err := redisconn.Open(u.urlOf("consumer"))
+	if err != nil {
+		u.Fatal(err)
+	}
+	defer func() { _ = rdb.Close() }()
+	b, err := consumer.New(rdb, bus.Config{Group: "totals", History: history.FromLedger(ledger)})
+	if err != nil {
+		u.Fatal(err)
+	}
+	delivered := make(chan *bus.Event, 10)
+	_, err = b.Subscribe(bus.Subscription{
+		ID:    "all",
+		Since: bus.FromFirstEvent,
+		Handler: bus.HandlerFunc(func(_ context.Context, e *bus.Event) error {
+			delivered <- e
+			return nil
+		}),
+	})
+	if err != nil {
+		u.Fatal(err)
+	}
+	ran := make(chan error, 1)
+	go func() { ran <- b.Run(context.Background()) }()
+	select {
+	case e := <-delivered:
+		checkEqual(u, "seq of the first event of the history", e.Seq, 1)
+	case <-time.After(patience):
+		u.Fatalf("the subscription got no history within %s", patience)
+	}
+	err = errors.Join(b.Close(u.Context()), <-ran)
+	if err != nil {
+		u.Error(err)
+	}
 }
 
 func (c *userConsumer) waitForDelivery() {
