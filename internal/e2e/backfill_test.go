@@ -111,6 +111,15 @@ func (f *eventsFollower) checkAgainst(a *api, accounts []string) {
 	}
 }
 
+// replayFrom runs core replay on a server, and returns what it prints.
+func (w *world) replayFrom(databaseURL string) (output string, err error) {
+	ctx, cancel := context.WithTimeout(w.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join(programs, "core"), "replay", "--output", "-", "--database-url", databaseURL)
+	content, err := cmd.CombinedOutput()
+	return string(content), err
+}
+
 // replayToGroup runs core replay for a group, and returns what it prints.
 func (w *world) replayToGroup(group, redisURL string, flags ...string) string {
 	w.Helper()

@@ -3,6 +3,7 @@ package e2e
 import (
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/redroomrewards/realtime/internal/testenv"
@@ -114,4 +115,22 @@ func TestReturningStandbyConfirmsTheCredit(t *testing.T) {
 	checkEqual(t, "retry is replayed", got.Replayed, true)
 	r.checkShown()
 	r.core.waitUntilReady()
+	r.checkReplay()
+}
+
+// checkReplay requires core replay to read from the primary only, if it cannot know whether an event is
+// missing.
+func (r *replicated) checkReplay() {
+	r.Helper()
+	r.queryInt(`SELECT nextval(pg_get_serial_sequence('journal', 'position'))`) // a gap, as of a batch that aborts
+	r.api.mustDo(newCredit(standbyUser, 1))
+	output, err := r.replayFrom(r.databaseURL)
+	if err != nil {
+		r.Fatalf("core replay: %v\n%s", err, output)
+	}
+	checkEqual(r, "events of core replay", strings.Count(output, "\n"), 3)
+	r.waitUntil("core replay refuses the standby, which has the event", func() bool {
+		output, err := r.replayFrom(r.standby.URL("postgres"))
+		return err != nil && strings.Contains(output, "must be read from the primary")
+	})
 }

@@ -173,8 +173,21 @@ func (l *Ledger) findJournalEnd(ctx context.Context, position int64) (journalCur
 // readJournal returns the rows from the cursor on that have count transactions after it. The first
 // row is that of the cursor. isCut is set if rows are left out because others may be added before
 // them.
+//
+// What is known of the gaps of one database says nothing of another one. So it reads again if the
+// connections have changed to another database meanwhile.
 func (l *Ledger) readJournal(ctx context.Context, cursor journalCursor, count int) (rows []journalRow, isCut bool, err error) {
-	generation := l.store.generation()
+	for {
+		generation := l.store.generation()
+		rows, isCut, err = l.readJournalOf(ctx, generation, cursor, count)
+		if err != nil || l.store.generation() == generation {
+			return rows, isCut, err
+		}
+	}
+}
+
+// readJournalOf is readJournal for one generation of the store.
+func (l *Ledger) readJournalOf(ctx context.Context, generation uint64, cursor journalCursor, count int) (rows []journalRow, isCut bool, err error) {
 	count += cursor.place
 	rows, err = l.reads.listJournal(ctx, cursor.position, count)
 	if err != nil {

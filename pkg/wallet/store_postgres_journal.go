@@ -2,6 +2,7 @@ package wallet
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -98,9 +99,24 @@ const journalWritersSQL = `SELECT virtualtransaction FROM pg_locks
 	WHERE locktype = 'relation' AND relation = 'journal'::regclass AND mode = 'RowExclusiveLock'
 		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
 
+// errStandbyJournal means that events may be missing before the newest ones. A standby does not know
+// the locks of the primary.
+var errStandbyJournal = errors.New("the events of all accounts must be read from the primary, since a standby may " +
+	"show a transaction before an earlier one; give the URL of the primary")
+
 func (s *postgresStore) listJournalWriters(ctx context.Context) (map[string]bool, error) {
+	var isStandby bool
+	err := s.reads.db.GetContext(ctx, &isStandby, `SELECT pg_is_in_recovery()`)
+	if err != nil {
+		return nil, err
+	}
+
+	if isStandby {
+		return nil, errStandbyJournal
+	}
+
 	var ids []string
-	err := s.reads.db.SelectContext(ctx, &ids, journalWritersSQL)
+	err = s.reads.db.SelectContext(ctx, &ids, journalWritersSQL)
 	writers := make(map[string]bool, len(ids))
 	for _, id := range ids {
 		writers[id] = true
