@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/redroomrewards/realtime/internal/httpserver"
 )
 
 // The exit codes.
@@ -46,6 +48,7 @@ func (e *unableError) Unwrap() error { return e.err }
 // command, such as core serve.
 func (i *invocation) reportError(command string, err error) int {
 	var usage *UsageError
+	var address *httpserver.AddressError
 	var unable *unableError
 	parse := parseErrorOf(err)
 	switch {
@@ -54,7 +57,7 @@ func (i *invocation) reportError(command string, err error) int {
 	case parse != nil:
 		i.printUsageError(selectedCommand(parse.Context), err)
 		return exitUsage
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), errors.As(err, &address):
 		i.printUsageError(command, err)
 		return exitUsage
 	}

@@ -133,6 +133,13 @@ func TestListenNamesTheFlag(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "--admin") {
 		t.Errorf("got error %v, want one that names --admin", err)
 	}
+	for _, malformed := range []string{"localhost", "127.0.0.1:99999", "::1:80"} {
+		_, err = httpserver.Listen(t.Context(), "--admin", malformed)
+		var address *httpserver.AddressError
+		if !errors.As(err, &address) || !strings.Contains(err.Error(), "--admin: must be HOST:PORT") {
+			t.Errorf("%s: got error %v, want an AddressError", malformed, err)
+		}
+	}
 }
 
 func TestRecover(t *testing.T) {

@@ -62,12 +62,27 @@ const peerTimeout = time.Minute
 // and a later message, such as a ping, would wait behind these bytes. (Linux only.)
 const maxUnsent = 128 << 10
 
-// Listen opens a TCP listener. Its error names the flag of the address.
+// An AddressError is an address that no listener can have.
+type AddressError struct {
+	Flag    string // such as --http
+	Address string
+}
+
+func (e *AddressError) Error() string {
+	return fmt.Sprintf("%s: must be HOST:PORT, such as 127.0.0.1:8080, got %q", e.Flag, e.Address)
+}
+
+// Listen opens a TCP listener. Its error names the flag of the address. It is an AddressError if the
+// address is malformed.
 func Listen(ctx context.Context, flag, addr string) (net.Listener, error) {
 	// KeepAlive is off, because reads and writes have deadlines, and long-lived connections have
 	// heartbeats. Keep-alive probes would need four system calls for each connection.
 	lc := net.ListenConfig{KeepAlive: -1, Control: setPeerLimits}
 	ln, err := lc.Listen(ctx, "tcp", addr)
+	var malformed *net.AddrError
+	if errors.As(err, &malformed) {
+		return nil, &AddressError{Flag: flag, Address: addr}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w; choose another address with %s", addr, err, flag)
 	}
