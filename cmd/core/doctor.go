@@ -141,8 +141,8 @@ func (c doctorCmd) gatewayAreas() []doctor.Area {
 			Token: c.signToken(),
 		}))
 	}
-	for _, url := range c.GatewayAdmin {
-		areas = append(areas, doctor.Gateway(nameArea("gateway", len(areas)), doctor.GatewayConfig{AdminURL: url}))
+	for i, url := range c.GatewayAdmin {
+		areas = append(areas, doctor.Gateway(nameArea("gateway-admin", i), doctor.GatewayConfig{AdminURL: url}))
 	}
 	return areas
 }

@@ -49,8 +49,8 @@ func TestDoctorOfRunningServers(t *testing.T) {
 		`^ok +gateway/reachable`,
 		`^ok +gateway/clock`,
 		`^ok +gateway/websocket +handshake and the frame welcome`,
-		`^ok +gateway-2/healthy`,
-		`^ok +gateway-2/ready`,
+		`^ok +gateway-admin/healthy`,
+		`^ok +gateway-admin/ready`,
 	} {
 		p.out.awaitMatch(t, want)
 	}
@@ -58,7 +58,7 @@ func TestDoctorOfRunningServers(t *testing.T) {
 	p = diagnose(strings.Repeat("other-secret", 4), gateway, gateway)
 	p.out.awaitMatch(t, `^fail +tokens/core-token .*signature`)
 	p.out.awaitMatch(t, `^fail +gateway/websocket .*401.*give core and gateways the same keys`)
-	p.out.awaitMatch(t, `^fail +gateway-2/healthy .*status 404, want 200`)
+	p.out.awaitMatch(t, `^fail +gateway-admin/healthy .*status 404, want 200`)
 
 	p = diagnose(secret, "http://127.0.0.1:1", core)
 	p.out.awaitMatch(t, `^fail +gateway/reachable .*refused`)

@@ -25,7 +25,7 @@ func (c *collector) compareClock(lead, precision time.Duration) {
 	case skew > warnSkew:
 		c.warn("clock", clockAdvice, "%s", text)
 	default:
-		c.ok("clock", "differs by at most %s", max(lead.Abs()+precision, time.Millisecond).Round(time.Millisecond))
+		c.ok("clock", "differs by at most %s", roundUp(lead.Abs()+precision))
 	}
 }
 

@@ -62,7 +62,7 @@ func (d *database) check(ctx context.Context) {
 	}
 
 	d.ok("reachable", "Postgres %s at %s, database %s, role %s, in %s",
-		d.found.Version, d.found.Host, d.found.Database, d.found.Role, time.Since(start).Round(time.Millisecond))
+		d.found.Version, d.found.Host, d.found.Database, d.found.Role, roundUp(time.Since(start)))
 	d.checkVerification()
 	d.checkPrimary()
 	d.checkSchema(ctx)

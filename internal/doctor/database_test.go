@@ -134,6 +134,9 @@ func TestDatabase(t *testing.T) {
 		{"nothing listens", false, func(_ *database, cfg *doctor.DatabaseConfig) {
 			cfg.URL = "postgres://core@127.0.0.1:1/points"
 		}, finding{doctor.Fail, "database/reachable", "refused"}},
+		{"no TLS", false, func(d *database, _ *doctor.DatabaseConfig) {
+			d.setParameter("sslmode", "require")
+		}, finding{doctor.Fail, "database/reachable", "add sslmode=disable"}},
 		{"unknown database", false, func(d *database, _ *doctor.DatabaseConfig) {
 			d.url.Path = "/nobody_has_this"
 		}, finding{doctor.Fail, "database/reachable", "does not exist"}},

@@ -129,6 +129,11 @@ type advice struct {
 	docs string // page#section below docs/
 }
 
+// roundUp returns a time for people, at least 1ms.
+func roundUp(d time.Duration) time.Duration {
+	return max(d.Round(time.Millisecond), time.Millisecond)
+}
+
 func (c *collector) ok(check, format string, args ...any) {
 	c.add(OK, check, fmt.Sprintf(format, args...), advice{})
 }

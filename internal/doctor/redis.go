@@ -151,7 +151,7 @@ func adviseConnection(err error) advice {
 
 func (r *redisCheck) checkReachable() {
 	info := r.masters[0]
-	roundTrip := info.roundTrip.Round(time.Millisecond)
+	roundTrip := roundUp(info.roundTrip)
 	if info.fields["redis_version"] == "" { // such as the embedded Redis of core dev
 		r.ok("reachable", "in %s", roundTrip)
 		return

@@ -158,7 +158,7 @@ func (s *servers) checkServer(ctx context.Context, baseURL, path string) error {
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("GET %s: status %d, want 200", path, resp.StatusCode)
 	}
-	s.ok("reachable", "%s, in %s", baseURL, took.Round(time.Millisecond))
+	s.ok("reachable", "%s, in %s", baseURL, roundUp(took))
 
 	date, err := http.ParseTime(resp.Header.Get("Date"))
 	if err != nil {

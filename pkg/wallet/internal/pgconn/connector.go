@@ -56,6 +56,10 @@ func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
 			return conn, nil
 		}
 
+		if errors.Is(err, pq.ErrSSLNotSupported) {
+			err = fmt.Errorf("%w; set ssl to on there, or add sslmode=disable to the URL if nobody else can read the network", err)
+		}
+
 		if len(c.Target.hosts) > 1 {
 			err = fmt.Errorf("%s: %w", describeHost(&c.Target.hosts[i]), err)
 		}
