@@ -53,6 +53,11 @@ func TestRewindTakesAnAccountBack(t *testing.T) {
 
 		requireRewinds(t, p, []publish.Rewind{from, from}, true, false)
 		requireSeqs(t, rdb, keys, account, "[1 2 3 4 2]")
+		stream := keys.Stream(keys.Partition(account))
+		marker := rdb.XRevRangeN(t.Context(), stream, "+", "-", 1).Val()[0].ID
+		if got := rdb.HGet(t.Context(), keys.Rewound(keys.Partition(account)), account).Val(); got != marker {
+			t.Errorf("got markers %q, want %q", got, marker)
+		}
 		requireHash(t, rdb, keys, account, map[string]string{
 			"available": "200",
 			"escrow":    "2",
