@@ -44,6 +44,7 @@ func (w *replayWriter) write(env *cli.Env) error {
 		defer func() { _ = w.file.Close() }()
 	}
 
+	isContinued := w.place.Size > 0
 	for {
 		began := time.Now()
 		page, err := w.ledger.AllEvents(env.Context, wallet.EventQuery{Cursor: w.place.Cursor, From: w.from, Limit: w.pageSize()})
@@ -68,7 +69,11 @@ func (w *replayWriter) write(env *cli.Env) error {
 	if w.file == nil {
 		return nil
 	}
-	_, err := fmt.Fprintf(env.Stdout, "%d events were written to %s\n", w.written, w.cmd.Output)
+	text := "%d events were written to %s\n"
+	if isContinued {
+		text = "%d events were added to %s; with --restart, all events are written again\n"
+	}
+	_, err := fmt.Fprintf(env.Stdout, text, w.written, w.cmd.Output)
 	return err
 }
 
