@@ -31,12 +31,6 @@ func (s *sweeper) findCommonPoints(ctx context.Context, partition int, forks []*
 	open := make(map[string]*fork, len(forks))
 	for _, f := range forks {
 		f.limit = math.MaxInt64
-		if f.newest.Seq == 0 {
-			f.common = bus.Position{Account: f.account}
-			f.isFound = true
-			continue
-		}
-
 		open[f.account] = f
 	}
 
@@ -88,11 +82,18 @@ func (s *sweeper) readBackwards(ctx context.Context, partition int, end string) 
 // whose common point is found.
 func (s *sweeper) matchEntries(ctx context.Context, page []redis.XMessage, open map[string]*fork) error {
 	var positions []bus.Position
-	var candidates []*fork
+	var matches []entryMatch
 	for i := range page {
 		entry, ok := parseTip(&page[i])
 		f := open[entry.Account]
-		if !ok || f == nil || entry.Seq > f.limit {
+		if !ok || f == nil {
+			continue
+		}
+
+		key, _ := page[i].Values["key"].(string)
+		isVoid := entry.Seq > f.limit
+		matches = append(matches, entryMatch{fork: f, key: key, position: len(positions), isVoid: isVoid})
+		if isVoid {
 			continue
 		}
 
@@ -106,7 +107,6 @@ func (s *sweeper) matchEntries(ctx context.Context, page []redis.XMessage, open 
 		}
 
 		positions = append(positions, entry.Position)
-		candidates = append(candidates, f)
 	}
 
 	same, err := s.findInLedger(ctx, positions)
@@ -114,16 +114,47 @@ func (s *sweeper) matchEntries(ctx context.Context, page []redis.XMessage, open 
 		return err
 	}
 
-	for i, f := range candidates {
-		agrees := same[i] || positions[i].Seq == 0 // all histories begin alike
-		if agrees && !f.isFound {
-			f.common = positions[i]
-			f.isFound = true
-			delete(open, f.account)
+	for _, m := range matches {
+		f := m.fork
+		if f.isFound {
+			continue
 		}
+
+		if m.isVoid {
+			f.addPublished(m.key)
+			continue
+		}
+
+		position := positions[m.position]
+		agrees := same[m.position] || position.Seq == 0 // all histories begin alike
+		if !agrees {
+			f.addPublished(m.key)
+			continue
+		}
+
+		f.common = position
+		f.isFound = true
+		delete(open, f.account)
 	}
 
 	return nil
+}
+
+// entryMatch is a stream entry of a fork whose common point is not found yet.
+type entryMatch struct {
+	fork     *fork
+	key      string // deduplication key of the entry's update; empty: the entry is a marker
+	position int    // index of the entry's position, unless it is void
+	isVoid   bool   // a later marker says that the event never happened
+}
+
+// addPublished records the deduplication key of an update that follows the common point in the
+// stream.
+func (f *fork) addPublished(key string) {
+	isRepeated := len(f.published) > 0 && f.published[len(f.published)-1] == key
+	if key != "" && !isRepeated {
+		f.published = append(f.published, key)
+	}
 }
 
 // tip is the history that a stream entry belongs to.

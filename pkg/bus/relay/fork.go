@@ -47,6 +47,8 @@ type fork struct {
 	common  bus.Position // once isFound
 	isFound bool         // the common point is known
 
+	published []string // deduplication keys of the updates after the common point in the stream
+
 	oldest int64 // smallest seq of the account that was found in the stream; 0: none
 	limit  int64 // entries with a higher seq are void, since a later marker says so
 }

@@ -2,8 +2,10 @@ package relay_test
 
 import (
 	"fmt"
+	neturl "net/url"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,13 +19,25 @@ import (
 )
 
 // TestStreamsFollowALedgerThatGoesBackAtRandom commits at random through two relays, while the
-// ledger is replaced by copies of its earlier states, with and without notice, and relays restart.
+// ledger is replaced by copies of its earlier and later states, with and without notice, relays
+// restart, and their connections are cut or hang.
 // In the end Redis must have the ledger's histories. A reader of the streams that obeys the markers
 // must have seen no hole, no repeat, and no marker that names an event that it does not have.
 func TestStreamsFollowALedgerThatGoesBackAtRandom(t *testing.T) {
 	url, namespace := testenv.Redis(t)
 	rdb := streamtest.Open(t, url)
-	clients := [2]redis.UniversalClient{streamtest.Open(t, url), streamtest.Open(t, url)}
+	var clients [2]redis.UniversalClient
+	var nets [2]*testenv.Proxy
+	for i := range clients {
+		parsed, err := neturl.Parse(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		nets[i] = testenv.NewProxy(t, parsed.Host)
+		parsed.Host = nets[i].Addr()
+		parsed.RawQuery = "read_timeout=150ms&max_retries=1"
+		clients[i] = streamtest.Open(t, parsed.String())
+	}
 	run := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		run++
@@ -32,6 +46,7 @@ func TestStreamsFollowALedgerThatGoesBackAtRandom(t *testing.T) {
 			rdb:  rdb,
 			keys: bus.Keys{Namespace: fmt.Sprintf("%s-%d", namespace, run), Partitions: 2},
 			src:  newMemorySource(),
+			nets: nets,
 		}
 		for i := range w.relays {
 			w.startRelay(i, clients[i])
@@ -40,11 +55,13 @@ func TestStreamsFollowALedgerThatGoesBackAtRandom(t *testing.T) {
 			for _, stop := range w.stops {
 				stop()
 			}
+			w.late.Wait()
 		}()
 
 		steps := rapid.SliceOfN(rapid.SampledFrom([]string{
 			"commit", "commit", "commit", "commit", "commit", "orphan", "copy", "copy",
 			"failover", "failover", "replace", "restart", "settle", "settle", "yield",
+			"many", "cut", "hang",
 		}), 5, 40).Draw(rt, "steps")
 		for _, step := range steps {
 			choice := rapid.IntRange(0, 1<<20).Draw(rt, "choice")
@@ -66,6 +83,8 @@ type forkWorld struct {
 	rdb    redis.UniversalClient
 	keys   bus.Keys
 	src    *memorySource
+	nets   [2]*testenv.Proxy // of the relays
+	late   sync.WaitGroup
 	copies []ledgerCopy
 	relays [2]*relay.Relay
 	stops  [2]func()
@@ -85,6 +104,21 @@ func (w *forkWorld) runStep(name string, choice int) {
 		}
 	case "orphan":
 		w.src.commitAndOffer(nil, 1+choice%3, w.chooseAccounts(choice)...)
+	case "many": // more than the relay plans at once
+		for range 70 {
+			w.src.commitAndOffer(r, 1, accountName(choice%4))
+		}
+	case "cut":
+		w.nets[choice%2].Cut()
+	case "hang":
+		net := w.nets[choice%2]
+		net.PauseReplies()
+		w.late.Add(1)
+		time.AfterFunc(time.Duration(choice%40)*time.Millisecond, func() {
+			defer w.late.Done()
+			net.Cut()
+			net.Resume()
+		})
 	case "copy":
 		w.copies = append(w.copies, w.src.copyData())
 	case "failover":

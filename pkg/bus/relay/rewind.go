@@ -18,6 +18,8 @@ const (
 	rewindPage = 64
 	// rewindReads is how many reads from the ledger run at the same time for them.
 	rewindReads = 4
+	// forgetPage is how many deduplication keys are deleted at once.
+	forgetPage = 1000
 	// docsPage is the page that log lines about forks refer to.
 	docsPage = "docs/history.md"
 )
@@ -76,7 +78,7 @@ func (s *sweeper) rewindForks(ctx context.Context, forks []*fork) error {
 	}
 
 	for i := range plans {
-		err := s.forgetLaterUpdates(ctx, &plans[i])
+		err := s.forgetPublished(ctx, plans[i].fork)
 		if err != nil {
 			return err
 		}
@@ -121,27 +123,18 @@ func (s *sweeper) recordFailedRewind(ctx context.Context, account string, err er
 	return s.recordFailedPartition(ctx, s.keys.Partition(account), err)
 }
 
-// forgetLaterUpdates makes it possible to publish again the updates that follow those of the plan.
-// They may have been published before, if the ledger had this history earlier. Otherwise their
-// deduplication keys would make a hole in the stream.
-func (s *sweeper) forgetLaterUpdates(ctx context.Context, plan *rewindPlan) error {
-	account := plan.fork.account
-	updates := plan.updates
-	for len(updates) >= derivePage {
-		last := updates[len(updates)-1].Last()
-		next, err := s.readUpdates(ctx, account, last, derivePage)
-		if err != nil {
-			return err
-		}
+// forgetPublished deletes the deduplication keys of the updates that follow the common point in the
+// stream. The ledger may have some of them, or may have them later, if it had this history earlier.
+// With their keys they would count as duplicates, and the stream would have a hole.
+func (s *sweeper) forgetPublished(ctx context.Context, f *fork) error {
+	limited, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
 
-		limited, cancel := context.WithTimeout(ctx, publishTimeout)
-		err = s.pub.ForgetUpdates(limited, account, listKeys(next))
-		cancel()
+	for keys := range slices.Chunk(f.published, forgetPage) {
+		err := s.pub.ForgetUpdates(limited, f.account, keys)
 		if err != nil {
-			return s.recordFailedRewind(ctx, account, err)
+			return s.recordFailedRewind(ctx, f.account, err)
 		}
-
-		updates = next
 	}
 
 	return nil
