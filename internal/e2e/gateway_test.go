@@ -160,7 +160,7 @@ func TestSlowClientIsClosed(t *testing.T) {
 	c := w.startClient("app", []*server{gateway}, user)
 
 	// Fill the gateway's send queue and the buffers of the network. The slow client reads again after
-	// that, so the gateway has time to send a close frame.
+	// that, so the gateway can send a close frame.
 	total := 0
 	for w.readMetric(gateway, `realtime_gateway_drops_total{reason="slow_consumer"}`) == 0 {
 		total += a.creditWithMetadata(user)
@@ -170,7 +170,13 @@ func TestSlowClientIsClosed(t *testing.T) {
 		}
 	}
 	frames, code := readToEnd(slow)
-	checkEqual(t, "close code of the slow client", code, 4413)
+	// The gateway gives up a close frame that it cannot write within 5 s, and this test may need longer
+	// until it reads again. Then the connection ends without a code.
+	if code != 4413 && code != -1 {
+		t.Errorf("close code of the slow client: got %d, want 4413 or none", code)
+	}
+	closes := w.readMetric(gateway, `realtime_gateway_closes_total{code="4413"}`)
+	checkEqual(t, "connections that the gateway closed with 4413", closes, 1)
 	if frames == 0 || frames >= total {
 		t.Errorf("frames of the slow client: got %d, want more than 0 and less than %d", frames, total)
 	}
