@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
@@ -13,8 +14,13 @@ import (
 type coreBalances struct {
 	read func(ctx context.Context, account string) (b bus.Balance, ok bool, err error)
 
-	mu    sync.Mutex
+	lifetime context.Context // of all calls
+	end      context.CancelFunc
+	running  sync.WaitGroup
+
+	mu    sync.Mutex              // protects the fields below
 	calls map[string]*balanceCall // the running call of each account
+	ended bool                    // no call begins any more
 }
 
 // A balanceCall is a call of the core, which requests for the same account share. A request never
@@ -32,11 +38,27 @@ type balanceCall struct {
 func newCoreBalances(
 	read func(ctx context.Context, account string) (b bus.Balance, ok bool, err error),
 ) *coreBalances {
-	return &coreBalances{
+	c := &coreBalances{
 		read:  read,
 		calls: make(map[string]*balanceCall),
 	}
+	c.lifetime, c.end = context.WithCancel(context.Background())
+	return c
 }
+
+// run waits until ctx ends. Then it ends the running calls and waits for them. Later requests get
+// errGatewayStops.
+func (c *coreBalances) run(ctx context.Context) error {
+	<-ctx.Done()
+	c.mu.Lock()
+	c.ended = true
+	c.mu.Unlock()
+	c.end()
+	c.running.Wait()
+	return nil
+}
+
+var errGatewayStops = errors.New("the gateway is stopping")
 
 // readBalance returns the balance of an account. ok is false if the ledger does not have the
 // account. If ctx ends, the call continues for the other requests.
@@ -55,11 +77,16 @@ func (c *coreBalances) joinCall(ctx context.Context, account string) *balanceCal
 	c.mu.Lock()
 	defer c.mu.Unlock()
 
+	if c.ended {
+		refused := &balanceCall{done: make(chan struct{}), err: errGatewayStops}
+		close(refused.done)
+		return refused
+	}
 	running := c.calls[account]
 	if running == nil {
 		call := &balanceCall{done: make(chan struct{})}
 		c.calls[account] = call
-		go c.runCalls(context.WithoutCancel(ctx), account, call)
+		c.running.Go(func() { c.runCalls(context.WithoutCancel(ctx), account, call) })
 		return call
 	}
 	if running.next == nil {
@@ -68,8 +95,13 @@ func (c *coreBalances) joinCall(ctx context.Context, account string) *balanceCal
 	return running.next
 }
 
-// runCalls runs the call and those that follow it.
+// runCalls runs the call and those that follow it. They end with c.lifetime, and not with the request
+// that began them.
 func (c *coreBalances) runCalls(ctx context.Context, account string, call *balanceCall) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.lifetime, cancel)()
+
 	for call != nil {
 		call.balance, call.ok, call.err = c.read(ctx, account)
 		close(call.done)

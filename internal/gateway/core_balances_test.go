@@ -133,3 +133,28 @@ func TestDisconnectedBalanceRequestDoesNotEndTheCall(t *testing.T) {
 		checkSeq(t, "third request", third, 2)
 	})
 }
+
+// A call that is running when the gateway stops is ended and waited for.
+func TestStopEndsRunningBalanceCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		returned := false
+		c := newCoreBalances(func(ctx context.Context, _ string) (bus.Balance, bool, error) {
+			<-ctx.Done()
+			returned = true
+			return bus.Balance{}, false, ctx.Err()
+		})
+		first := startBalanceRequest(t, c, "user:u")
+		first.cancel()
+		stopped, stop := context.WithCancel(t.Context())
+		stop()
+		err := c.run(stopped)
+		if err != nil || !returned {
+			t.Errorf("stop: got the error %v and the call returned: %v, want nil and true", err, returned)
+		}
+
+		_, _, err = c.readBalance(t.Context(), "user:u")
+		if !errors.Is(err, errGatewayStops) {
+			t.Errorf("request after the stop: got %v, want errGatewayStops", err)
+		}
+	})
+}

@@ -202,6 +202,7 @@ func (g *Gateway) Stages(public, admin net.Listener) []func(context.Context) err
 		g.drainHub,
 		g.hub.Run,
 		func(ctx context.Context) error { return g.servePublic(ctx, public) },
+		g.coreBalances.run,
 		g.runTail,
 		g.runRecheck,
 		g.freshness.run,
