@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/redroomrewards/realtime/internal/streamtest"
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/bus/publish"
@@ -14,7 +15,7 @@ import (
 func newFilledCache(b *testing.B) (c *cache.Balances, fill func(account string)) {
 	b.Helper()
 	url, namespace := testenv.Redis(b)
-	rdb := openRedis(b, url)
+	rdb := streamtest.Open(b, url)
 	keys := bus.Keys{Namespace: namespace, Partitions: 4}
 	p := publish.New(rdb, publish.Config{Keys: keys})
 	c = cache.New(rdb, cache.Config{Keys: keys, Current: isCurrent})

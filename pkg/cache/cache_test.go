@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
@@ -16,37 +15,8 @@ import (
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/bus/publish"
-	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 	"github.com/redroomrewards/realtime/pkg/cache"
 )
-
-// onEachRedis runs the test on a Redis server and on miniredis.
-func onEachRedis(t *testing.T, run func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys)) {
-	t.Helper()
-	t.Run("redis", func(t *testing.T) {
-		url, namespace := testenv.Redis(t)
-		run(t, openRedis(t, url), bus.Keys{Namespace: namespace, Partitions: 4})
-	})
-	t.Run("miniredis", func(t *testing.T) {
-		server := miniredis.NewMiniRedis()
-		err := server.Start()
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(server.Close)
-		run(t, openRedis(t, "redis://"+server.Addr()), bus.Keys{Namespace: "test", Partitions: 4})
-	})
-}
-
-func openRedis(t testing.TB, url string) redis.UniversalClient {
-	t.Helper()
-	rdb, err := redisconn.Open(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = rdb.Close() })
-	return rdb
-}
 
 // publishState publishes the state of an account at seq.
 func publishState(t testing.TB, p *publish.Publisher, account string, seq int64) {
@@ -128,7 +98,7 @@ func readCounter(t testing.TB, reg *prometheus.Registry, name string) (sum float
 }
 
 func TestGetReadsHash(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := publish.New(rdb, publish.Config{Keys: keys})
 		b := cache.New(rdb, cache.Config{Keys: keys})
 		publishState(t, p, "user:a", 7)
@@ -159,7 +129,7 @@ func TestGetReadsHash(t *testing.T) {
 }
 
 func TestGetKeepsBalanceUntilSeen(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := publish.New(rdb, publish.Config{Keys: keys})
 		reg := prometheus.NewRegistry()
 		b := cache.New(rdb, cache.Config{Keys: keys, Registerer: reg, Current: isCurrent})
@@ -193,7 +163,7 @@ func checkIncomplete(t *testing.T, b *cache.Balances, account string) {
 }
 
 func TestGetReportsIncompleteHash(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := publish.New(rdb, publish.Config{Keys: keys})
 		b := cache.New(rdb, cache.Config{Keys: keys, Current: isCurrent})
 		publishAgain := func(t *testing.T, account string) {
@@ -239,7 +209,7 @@ func checkStale(t *testing.T, b *cache.Balances, account string) {
 }
 
 func TestGetReportsStaleHash(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := publish.New(rdb, publish.Config{Keys: keys})
 		b := cache.New(rdb, cache.Config{Keys: keys, Current: isCurrent})
 		publishState(t, p, "user:a", 7)
@@ -254,7 +224,7 @@ func TestGetReportsStaleHash(t *testing.T) {
 }
 
 func TestGetReportsUnreachableRedis(t *testing.T) {
-	b := cache.New(openRedis(t, "redis://127.0.0.1:1?max_retries=-1"), cache.Config{})
+	b := cache.New(streamtest.Open(t, "redis://127.0.0.1:1?max_retries=-1"), cache.Config{})
 	_, ok, err := b.Get(t.Context(), "user:a")
 	var refused *net.OpError
 	if ok || !errors.As(err, &refused) {
@@ -267,7 +237,7 @@ func TestGetPausesAfterTimeout(t *testing.T) {
 	t.Parallel()
 	server := testenv.RedisServer(t)
 	const timeout = 300 * time.Millisecond
-	b := cache.New(openRedis(t, server.URL()), cache.Config{Timeout: timeout, Current: isCurrent})
+	b := cache.New(streamtest.Open(t, server.URL()), cache.Config{Timeout: timeout, Current: isCurrent})
 	server.Stop()
 	start := time.Now()
 	for i := range 200 {
@@ -289,7 +259,7 @@ func TestGetPausesAfterTimeout(t *testing.T) {
 }
 
 func TestForget(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := publish.New(rdb, publish.Config{Keys: keys})
 		b := cache.New(rdb, cache.Config{Keys: keys, Current: isCurrent})
 		publishState(t, p, "user:a", 1)
@@ -303,7 +273,7 @@ func TestForget(t *testing.T) {
 }
 
 func TestForgetKeepsSeen(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := publish.New(rdb, publish.Config{Keys: keys})
 		b := cache.New(rdb, cache.Config{Keys: keys, Current: isCurrent})
 		publishState(t, p, "user:a", 2)
@@ -317,10 +287,10 @@ func TestForgetKeepsSeen(t *testing.T) {
 // Get uses the LRU only for accounts that are current.
 func TestGetReadsRedisWithoutCurrent(t *testing.T) {
 	server := testenv.RedisServer(t)
-	p := publish.New(openRedis(t, server.URL()), publish.Config{})
+	p := publish.New(streamtest.Open(t, server.URL()), publish.Config{})
 	var current atomic.Bool
 	current.Store(true)
-	b := cache.New(openRedis(t, server.URL()), cache.Config{
+	b := cache.New(streamtest.Open(t, server.URL()), cache.Config{
 		Current: func(account string) bool { return account != "user:a" || current.Load() },
 	})
 	for _, account := range []string{"user:a", "user:b"} {
@@ -343,7 +313,7 @@ func TestGetReadsRedisWithoutCurrent(t *testing.T) {
 }
 
 func TestDisabledReadsRedis(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := publish.New(rdb, publish.Config{Keys: keys})
 		b := cache.New(rdb, cache.Config{Keys: keys, Disabled: true})
 		for seq := int64(1); seq < 4; seq++ {
@@ -357,7 +327,7 @@ func TestDisabledReadsRedis(t *testing.T) {
 func TestRequireSeqRefusesOlderBalance(t *testing.T) {
 	for name, disabled := range map[string]bool{"cache": false, "no cache": true} {
 		t.Run(name, func(t *testing.T) {
-			onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+			streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 				p := publish.New(rdb, publish.Config{Keys: keys})
 				publishState(t, p, "user:a", 1)
 				b := cache.New(rdb, cache.Config{Keys: keys, Disabled: disabled, Current: isCurrent})
@@ -376,7 +346,7 @@ func TestRequireSeqRefusesOlderBalance(t *testing.T) {
 }
 
 func TestAccountsExpire(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := publish.New(rdb, publish.Config{Keys: keys})
 		publishState(t, p, "user:a", 1)
 		b := cache.New(rdb, cache.Config{Keys: keys, TTL: 50 * time.Millisecond, Current: isCurrent})
@@ -389,7 +359,7 @@ func TestAccountsExpire(t *testing.T) {
 // The default configuration does not need Seen: each Get reads Redis.
 func TestDefaultConfigReadsRedis(t *testing.T) {
 	redisURL, namespace := testenv.Redis(t)
-	rdb := openRedis(t, redisURL)
+	rdb := streamtest.Open(t, redisURL)
 	keys := bus.Keys{Namespace: namespace}.WithDefaults()
 	b := cache.New(rdb, cache.Config{Keys: keys})
 	for seq := int64(1); seq <= 3; seq++ {
@@ -413,7 +383,7 @@ func TestDefaultConfigReadsRedis(t *testing.T) {
 
 // After Rewind, Get does not return the cached balance, and accepts an older one.
 func TestRewindForgetsBalance(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := publish.New(rdb, publish.Config{Keys: keys})
 		b := cache.New(rdb, cache.Config{Keys: keys, Current: isCurrent})
 		publishState(t, p, "user:a", 1)

@@ -24,10 +24,10 @@ import (
 func TestSeenDuringRead(t *testing.T) {
 	server := testenv.RedisServer(t)
 	proxy := testenv.NewProxy(t, server.Addr())
-	p := publish.New(openRedis(t, server.URL()), publish.Config{})
+	p := publish.New(streamtest.Open(t, server.URL()), publish.Config{})
 	publishState(t, p, "user:a", 1)
 	reg := prometheus.NewRegistry()
-	slow := openRedis(t, "redis://"+proxy.Addr())
+	slow := streamtest.Open(t, "redis://"+proxy.Addr())
 	err := slow.Ping(t.Context()).Err()
 	if err != nil {
 		t.Fatal(err)
@@ -80,7 +80,7 @@ func waitUntil(t testing.TB, object string, condition func() bool) {
 // A writer publishes states and calls Seen, while readers compare. The LRU is small, so that accounts
 // are evicted all the time.
 func TestGetIsNeverOlderThanSeen(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
+	streamtest.OnEachRedis(t, func(t *testing.T, rdb redis.UniversalClient, keys bus.Keys) {
 		p := publish.New(rdb, publish.Config{Keys: keys})
 		b := cache.New(rdb, cache.Config{Keys: keys, Size: 4})
 		var seen [12]atomic.Int64
@@ -137,11 +137,11 @@ func TestBalanceIsForgottenDuringARead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := testenv.RedisServer(t)
 			proxy := testenv.NewProxy(t, server.Addr())
-			direct := openRedis(t, server.URL())
+			direct := streamtest.Open(t, server.URL())
 			keys := bus.Keys{Partitions: 4}.WithDefaults()
 			p := publish.New(direct, publish.Config{Keys: keys})
 			reg := prometheus.NewRegistry()
-			b := cache.New(openRedis(t, "redis://"+proxy.Addr()), cache.Config{
+			b := cache.New(streamtest.Open(t, "redis://"+proxy.Addr()), cache.Config{
 				Keys:       keys,
 				Timeout:    5 * time.Minute,
 				Current:    isCurrent,
@@ -188,7 +188,7 @@ func TestBalanceIsForgottenDuringARead(t *testing.T) {
 func TestRequireSeqDuringRewind(t *testing.T) {
 	url, namespace := testenv.Redis(t)
 	keys := bus.Keys{Namespace: namespace, Partitions: 4}
-	rdb := openRedis(t, url)
+	rdb := streamtest.Open(t, url)
 	b := cache.New(rdb, cache.Config{Keys: keys})
 	publishState(t, publish.New(rdb, publish.Config{Keys: keys}), "user:a", 1)
 	mustGet(t, b, "user:a")
