@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -73,7 +74,7 @@ type modelNode struct {
 
 	mu        sync.Mutex       // protects the fields below
 	delivered map[string]int64 // newest seq of each account that the memory has had since it was dropped
-	rechecked map[string]int64 // newest seq of each account that Recheck has found
+	rechecked []foundSeqs      // what Recheck has found
 }
 
 // A modelClient opens one connection after another. Only its reader uses it, or a goroutine that
@@ -84,6 +85,9 @@ type modelClient struct {
 	todo    chan func()
 	failure error
 }
+
+// modelOrder numbers the calls of Recheck and the subscriptions in the order in which they begin.
+var modelOrder atomic.Int64
 
 var (
 	modelAccounts = []string{"user:u1", "model:m1", "model:m98"} // the first and the last share a shard
@@ -122,7 +126,6 @@ func startModelNode(cfg Config, source interface {
 		tail:      make(chan func(), 1000),
 		ended:     make(chan struct{}),
 		delivered: map[string]int64{},
-		rechecked: map[string]int64{},
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -252,22 +255,39 @@ func (n *modelNode) deliverPart(part []bus.Delivery, refill bool) {
 	for _, d := range part {
 		if d.Type == bus.TypeHistoryChanged {
 			n.delivered[d.Account] = d.Seq
-			delete(n.rechecked, d.Account)
+			n.forgetRechecked(d.Account)
 			continue
 		}
 		n.delivered[d.Account] = max(n.delivered[d.Account], d.Seq)
 	}
 }
 
-// known returns the newest seq of each account that the clients must have been sent.
-func (n *modelNode) known() map[string]int64 {
+// foundSeqs are the newest seqs that a Recheck has found. They must have been sent to subscriptions
+// that were opened before it. Others may begin with what the memory has.
+type foundSeqs struct {
+	order int64 // when it began
+	seqs  map[string]int64
+}
+
+// known returns the newest seq of the account that a subscription must have been sent which was
+// opened at the order.
+func (n *modelNode) known(account string, order int64) int64 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	known := maps.Clone(n.delivered)
-	for account, seq := range n.rechecked {
-		known[account] = max(known[account], seq)
+	known := n.delivered[account]
+	for _, found := range n.rechecked {
+		if order < found.order {
+			known = max(known, found.seqs[account])
+		}
 	}
 	return known
+}
+
+// forgetRechecked drops what Recheck has found of the account. The caller holds mu.
+func (n *modelNode) forgetRechecked(account string) {
+	for _, found := range n.rechecked {
+		delete(found.seqs, account)
+	}
 }
 
 // forget records that the gateway no longer knows an account's events, or those of all accounts.
@@ -277,7 +297,7 @@ func (n *modelNode) forget(accounts ...string) {
 	defer n.mu.Unlock()
 	for _, account := range accounts {
 		delete(n.delivered, account)
-		delete(n.rechecked, account)
+		n.forgetRechecked(account)
 	}
 }
 
@@ -285,12 +305,14 @@ func (n *modelNode) forget(accounts ...string) {
 func (m *model) recheck(n *modelNode, fromLedger bool) {
 	go func() {
 		for {
+			order := modelOrder.Add(1)
+			<-time.After(time.Millisecond) // the feeds of subscriptions with a lower order are added
 			setbacks, found := m.ledger.newestSeqs(fromLedger)
 			err := n.hub.Recheck(context.Background(), fromLedger)
 			if err == nil {
 				m.ledger.update(func(l *ledger) {
 					if l.setbacks == setbacks {
-						n.addRechecked(found)
+						n.addRechecked(foundSeqs{order: order, seqs: found})
 					}
 				})
 				return
@@ -305,12 +327,10 @@ func (m *model) recheck(n *modelNode, fromLedger bool) {
 }
 
 // addRechecked records what Recheck has found.
-func (n *modelNode) addRechecked(found map[string]int64) {
+func (n *modelNode) addRechecked(found foundSeqs) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for account, seq := range found {
-		n.rechecked[account] = max(n.rechecked[account], seq)
-	}
+	n.rechecked = append(n.rechecked, found)
 }
 
 // newestSeqs returns the newest seq of each account in the ledger, or in its snapshot. It leaves out
@@ -475,7 +495,9 @@ func (m *model) checkSink(c *modelClient, k *sink) error {
 		return err
 	}
 	checker := &frameChecker{ledger: m.ledger, filters: modelFilters, open: open}
-	err = checker.checkComplete(m.nodes[c.node].known())
+	err = checker.checkComplete(func(sub, account string) int64 {
+		return m.nodes[c.node].known(account, k.requests[sub].order)
+	})
 	if err != nil {
 		return err
 	}

@@ -147,7 +147,7 @@ func (m *model) runAction(a action) {
 func (n *modelNode) snapshotSetBack(account string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	delete(n.rechecked, account)
+	n.forgetRechecked(account)
 }
 
 // repair makes the relay notice that the ledger went back.

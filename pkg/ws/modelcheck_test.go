@@ -45,6 +45,7 @@ type modelRequest struct {
 	*protocol.ClientFrame
 
 	shown map[string]point
+	order int64 // when it was sent
 }
 
 // A watch is the progress of one account of an open subscription.
@@ -253,12 +254,12 @@ func (c *frameChecker) checkMissing(sub string, w *watch, upTo point) error {
 }
 
 // checkComplete checks that the open subscriptions have received all events of the present history
-// up to the given seq of each account.
-func (c *frameChecker) checkComplete(upTo map[string]int64) error {
+// up to the seq that upTo returns.
+func (c *frameChecker) checkComplete(upTo func(sub, account string) int64) error {
 	for sub, accounts := range c.open {
 		for account, w := range accounts {
 			all := c.ledger.events[account]
-			seq := min(max(upTo[account], w.shown.seq), int64(len(all)))
+			seq := min(max(upTo(sub, account), w.shown.seq), int64(len(all)))
 			end := point{seq: seq}
 			if seq > 0 {
 				end.chain = all[seq-1].Chain
