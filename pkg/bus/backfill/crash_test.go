@@ -301,7 +301,11 @@ func (w *crashWorld) live(at deathPoint, writes int) {
 
 	w.mu.Unlock()
 	kill()
-	_ = <-ended // an error, since Redis did not answer
+	err = <-ended
+	if err != nil {
+		w.t.Fatal(err)
+	}
+
 	_ = rdb.Close()
 	if fault != "" {
 		w.fail.Fatal(fault)
