@@ -75,8 +75,8 @@ func (m *Manual) Advance(d time.Duration, settle func()) {
 	}
 }
 
-// Jump moves the clock past all calls that become due, and then makes them. So it is with the
-// timers of a computer that sleeps.
+// Jump moves the clock past all calls that become due, and then makes them. The timers of a computer
+// that sleeps do the same.
 func (m *Manual) Jump(d time.Duration, settle func()) {
 	m.mu.Lock()
 	m.now = m.now.Add(d)

@@ -40,7 +40,7 @@ type filter struct {
 	MinAmount int64    `json:"minAmount"`
 }
 
-// app is the application of a scenario: its clock, its clients and what it reads of them.
+// app is the application of a scenario: its clock, its clients and the readers of their data.
 type app struct {
 	write   func(object)
 	report  func(object) // ends with the scenario
