@@ -175,8 +175,9 @@ func TestSlowClientIsClosed(t *testing.T) {
 	if code != 4413 && code != -1 {
 		t.Errorf("close code of the slow client: got %d, want 4413 or none", code)
 	}
-	closes := w.readMetric(gateway, `realtime_gateway_closes_total{code="4413"}`)
-	checkEqual(t, "connections that the gateway closed with 4413", closes, 1)
+	w.waitUntil("the gateway counts one connection that it closed with 4413", func() bool {
+		return w.readMetric(gateway, `realtime_gateway_closes_total{code="4413"}`) == 1
+	})
 	if frames == 0 || frames >= total {
 		t.Errorf("frames of the slow client: got %d, want more than 0 and less than %d", frames, total)
 	}
