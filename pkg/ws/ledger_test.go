@@ -31,6 +31,7 @@ type ledger struct {
 	coreDown      bool               // History fails
 	balancePanics bool               // Balance of the History panics
 	historyAfter  int64              // History lacks the events up to here
+	memoryForgets bool               // the gateways forget accounts without feeds
 	block         chan struct{}      // History waits for it; nil: does not wait
 }
 

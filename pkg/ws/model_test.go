@@ -38,6 +38,7 @@ func TestModel(t *testing.T) {
 		var failure error
 		synctest.Test(t, func(*testing.T) {
 			m := newModel(seed, perShard)
+			m.ledger.memoryForgets = perShard < 1000
 			m.partSize = partSize
 			m.hasFloors = hasFloors
 			failure = m.runActions(actions)

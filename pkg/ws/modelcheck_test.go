@@ -229,7 +229,11 @@ func (c *frameChecker) checkEvent(f *serverFrame, w *watch, raw string) error {
 		return fmt.Errorf("got the full payload %s, want the account's view", raw)
 	}
 	err := c.checkMissing(f.Sub, w, point{seq: f.Seq - 1, chain: c.ledger.parents[f.Chain]})
-	if err != nil {
+	// A gateway whose memory has forgotten the account does not know which event this one follows. If
+	// it has not read a marker yet, it sends void events after a balance from after the marker. The
+	// marker then takes the client back, which checkComplete shows.
+	isUndecidable := c.ledger.memoryForgets && c.ledger.void[f.Chain]
+	if err != nil && !isUndecidable {
 		return err
 	}
 	w.shown = point{seq: f.Seq, chain: f.Chain}
