@@ -133,12 +133,12 @@ func (r *reader) detectTrimming(ctx context.Context, stalled bool) {
 	}
 
 	_, _ = pipe.Exec(ctx) // each command has its own error
-	isTrimmed := false
+	mayBeTrimmed := false
 
 	for i, p := range late {
 		first, err := redisconn.FirstID(startCmds[i].Val())
 		if startCmds[i].Err() != nil || err != nil {
-			r.checkNow = true // entries may have been trimmed
+			mayBeTrimmed = true // nothing rules it out
 			continue
 		}
 
@@ -146,13 +146,13 @@ func (r *reader) detectTrimming(ctx context.Context, stalled bool) {
 			continue
 		}
 
-		isTrimmed = true
+		mayBeTrimmed = true
 		r.t.metrics.trimmed.Inc()
 		r.t.cfg.Logger.Warn("entries may have been trimmed before they were read", "partition", p.partition,
 			"from", p.id.String(), "entry", first.String())
 	}
 
-	if isTrimmed && r.t.cfg.Lost != nil {
+	if mayBeTrimmed && r.t.cfg.Lost != nil {
 		r.t.cfg.Lost(true)
 	}
 }

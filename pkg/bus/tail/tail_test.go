@@ -383,3 +383,26 @@ func TestTailReportsTrimmedEntries(t *testing.T) {
 		}
 	})
 }
+
+// A tail that cannot look whether entries were trimmed before a late read says that they may have been.
+func TestTailReportsEntriesThatMayBeTrimmed(t *testing.T) {
+	t.Parallel()
+	rdb := streamtest.Open(t, "redis://"+testenv.RedisServer(t).Addr())
+	keys := bus.Keys{Partitions: 1}.WithDefaults()
+	var lost atomic.Int32
+	f := streamtest.Follow(t, rdb, tail.Config{
+		Keys:  keys,
+		Count: 1, // so that a read may be late
+		Check: time.Hour,
+		Lost:  countIfOther(&lost),
+	})
+	f.WaitCaughtUp(t)
+	err := rdb.Do(t.Context(), "ACL", "SETUSER", "default", "-xrange").Err()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := publish.New(rdb, publish.Config{Keys: keys})
+	streamtest.MustPublish(t, p, streamtest.NewPublication("user:a", 1, 3))
+	f.WaitLive(t, "user:a", 1, 3)
+	streamtest.WaitFor(t, "the call of Lost", func() bool { return lost.Load() > 0 })
+}
