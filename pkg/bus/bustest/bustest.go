@@ -147,7 +147,7 @@ func waitUntil(t *testing.T, name string, isTrue func() bool) {
 	defer tick.Stop()
 
 	for start := time.Now(); !isTrue(); <-tick.C {
-		if time.Since(start) > 30*time.Second {
+		if time.Since(start) > 5*time.Minute {
 			t.Fatalf("timeout while waiting until %s", name)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/redroomrewards/realtime/pkg/bus"
+	"github.com/redroomrewards/realtime/pkg/bus/internal/dispatchtest"
 )
 
 // testPause has a handler that always fails. It must be paused after five failures without blocking
@@ -102,12 +103,13 @@ func testPauseKeepsOrder(t *testing.T, newBus Maker) {
 
 	mustSubscribe(t, b, bus.Subscription{ID: "paused", Priority: 1, Handler: bus.HandlerFunc(handler)})
 	mustSubscribe(t, b, bus.Subscription{ID: "later", Priority: 2, Handler: &later})
-	mustPublish(t, b, newEvent("a1", "a", "user:a"))
+	accounts := dispatchtest.Accounts(2)
+	mustPublish(t, b, newEvent("a1", "a", accounts[0]))
 	waitForSignal(t, "the handler", started)
-	mustPublish(t, b, newEvent("b1", "a", "user:b"))
+	mustPublish(t, b, newEvent("b1", "a", accounts[1]))
 	waitUntil(t, "it is paused", func() bool { return read(`realtime_bus_subscriber_paused{subscriber=paused}`) == 1 })
-	mustPublish(t, b, newEvent("a2", "a", "user:a"))
-	mustPublish(t, b, newEvent("b2", "a", "user:b"))
+	mustPublish(t, b, newEvent("a2", "a", accounts[0]))
+	mustPublish(t, b, newEvent("b2", "a", accounts[1]))
 	waitUntil(t, "the other account's event is handled", func() bool { return slices.Contains(later.callIDs(), "b2") })
 	close(goOn)
 	waitUntil(t, "all events are handled", func() bool { return later.callCount() == 4 })

@@ -20,6 +20,7 @@ import (
 	"github.com/redroomrewards/realtime/internal/testenv"
 	"github.com/redroomrewards/realtime/pkg/bus"
 	"github.com/redroomrewards/realtime/pkg/bus/consumer"
+	"github.com/redroomrewards/realtime/pkg/bus/internal/dispatchtest"
 	"github.com/redroomrewards/realtime/pkg/bus/redisconn"
 )
 
@@ -324,8 +325,9 @@ func TestCloseWritesTheLastAcknowledgements(t *testing.T) {
 	})
 	streamtest.RunBus(t, b)
 	t.Cleanup(resume)
-	for _, id := range []string{"3", "2", "1"} {
-		publishEvent(t, newBus(t, rdb, bus.Config{Keys: keys}), id, "user:u"+id)
+	accounts := dispatchtest.Accounts(3)
+	for i, id := range []string{"3", "2", "1"} {
+		publishEvent(t, newBus(t, rdb, bus.Config{Keys: keys}), id, accounts[i])
 		<-started
 	}
 	<-reached

@@ -52,7 +52,7 @@ func newSubscriber(d *Dispatcher, sub bus.Subscription) *Subscriber {
 	return s
 }
 
-// workerSeed makes workerFor independent of the hash that chooses the partition. A partition's
+// workerSeed makes WorkerOf independent of the hash that chooses the partition. A partition's
 // accounts must spread over all workers.
 var workerSeed = maphash.MakeSeed()
 
@@ -63,8 +63,12 @@ func (s *Subscriber) workerFor(t *Task) *worker {
 		name = t.Event.ID
 	}
 
-	n := maphash.String(workerSeed, name) % uint64(len(s.workers)) //nolint:gosec // a length is not negative
-	return &s.workers[n]
+	return &s.workers[WorkerOf(name, len(s.workers))]
+}
+
+// WorkerOf returns which of n workers handles the events of an account. It differs between processes.
+func WorkerOf(account string, n int) int {
+	return int(maphash.String(workerSeed, account) % uint64(n)) //nolint:gosec // n is positive
 }
 
 // endSubscription drops the waiting jobs. Running handlers continue.
