@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { WebSocket } from "ws";
 
 /**
@@ -66,7 +67,19 @@ export class PlainChromium {
     this.socket?.close();
     this.process.removeAllListeners("exit").kill("SIGKILL");
     await once(this.process, "exit");
-    rmSync(this.directory, { recursive: true, force: true, maxRetries: 5 });
+    await this.removeDirectory();
+  }
+
+  /** Removes the directory. The processes of the killed browser may still write to it for a moment. */
+  private async removeDirectory(): Promise<void> {
+    for (let triesLeft = 300; ; triesLeft--) {
+      try {
+        return rmSync(this.directory, { recursive: true, force: true });
+      } catch (error) {
+        if (triesLeft === 0) throw error;
+        await setTimeout(100);
+      }
+    }
   }
 }
 
