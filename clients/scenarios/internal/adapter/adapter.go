@@ -157,13 +157,23 @@ func (a *Adapter) readAnswer(wait time.Duration) (map[string]any, error) {
 	case answer := <-a.answers:
 		return answer, nil
 	case <-a.ended:
-		a.mu.Lock()
-		bad := a.bad
-		a.mu.Unlock()
-		return nil, fmt.Errorf("the adapter ended: %w%s", bad, a.errorText())
+		return a.readLastAnswer()
 	case <-timer.C:
 		return nil, fmt.Errorf("no answer after %s%s", wait, a.errorText())
 	}
+}
+
+// readLastAnswer returns the answer that an adapter gave before it ended, or an error if there is none.
+func (a *Adapter) readLastAnswer() (map[string]any, error) {
+	select {
+	case answer := <-a.answers:
+		return answer, nil
+	default:
+	}
+	a.mu.Lock()
+	bad := a.bad
+	a.mu.Unlock()
+	return nil, fmt.Errorf("the adapter ended: %w%s", bad, a.errorText())
 }
 
 // readOutput reads until the adapter has ended, and all of its standard error is there.
