@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -199,13 +200,15 @@ func (u *redisUsers) readHistory(ledger *client.Ledger) {
 	}
 	ran := make(chan error, 1)
 	go func() { ran <- b.Run(context.Background()) }()
+	end := sync.OnceValue(func() error { return errors.Join(b.Close(u.Context()), <-ran) })
+	defer func() { _ = end() }()
 	select {
 	case e := <-delivered:
 		checkEqual(u, "seq of the first event of the history", e.Seq, 1)
 	case <-time.After(patience):
 		u.Fatalf("the subscription got no history within %s", patience)
 	}
-	err = errors.Join(b.Close(u.Context()), <-ran)
+	err = end()
 	if err != nil {
 		u.Error(err)
 	}

@@ -13,8 +13,8 @@ const (
 	placedSQLite = `SELECT transaction_id AS id, position, 1 AS place FROM journal`
 )
 
-// auditJournalSQL finds the transactions that are not in the journal or more than once, and what the
-// journal has beside them. The database joins the two tables, on disk if necessary.
+// auditJournalSQL finds transactions that are missing in the journal or stand in it more than once. It
+// also finds ids in the journal that belong to no transaction. The database joins the two tables, on disk if necessary.
 func auditJournalSQL(placed string) string {
 	return `WITH placed AS (` + placed + `),
 		counted AS (SELECT coalesce(id, '') AS id, count(*) AS uses, min(position) AS position FROM placed GROUP BY 1)

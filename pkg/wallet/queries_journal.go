@@ -174,7 +174,7 @@ func (l *Ledger) findJournalEnd(ctx context.Context, position int64) (journalCur
 // row is that of the cursor. isCut is set if rows are left out because others may be added before
 // them.
 //
-// What is known of the gaps of one database says nothing of another one. So it reads again if the
+// The gaps of one database say nothing about another one. So it reads again if the
 // connections have changed to another database meanwhile.
 func (l *Ledger) readJournal(ctx context.Context, cursor journalCursor, count int) (rows []journalRow, isCut bool, err error) {
 	for {
@@ -214,7 +214,7 @@ func (l *Ledger) readJournalOf(ctx context.Context, generation uint64, cursor jo
 		return rows[:gap], true, nil
 	}
 
-	// What has filled a gap meanwhile is visible now. The rows after last may have gaps again.
+	// Rows that have filled a gap meanwhile are visible now. The rows after last may have gaps again.
 	rows, err = l.reads.listJournal(ctx, cursor.position, count)
 	if err != nil {
 		return nil, false, l.queryError("read journal", err)

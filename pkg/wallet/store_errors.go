@@ -49,10 +49,10 @@ func isLostRace(err error) bool {
 	return pe.Code == stateDivisionByZero
 }
 
-// isRetryable reports whether the same work may succeed after the error. These errors are
-// retryable: a lost connection, a server that starts or stops, a serialization failure, a deadlock,
-// a lock timeout, a read-only server, a session that a pooler has mixed up, a right or a table that is
-// missing, and every failure to connect.
+// isRetryable reports whether the same work may succeed after the error. Failures to connect and lost
+// connections are retryable. So are serialization failures, deadlocks and lock timeouts. So are errors
+// of a server that starts, stops or is read-only, and of a session that a pooler has mixed up. So are
+// missing rights and tables.
 func isRetryable(err error) bool {
 	if errors.Is(err, pgconn.ErrConnect) {
 		return true // a setting that can never work keeps the ledger from opening

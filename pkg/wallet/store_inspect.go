@@ -201,7 +201,7 @@ func (i *Inspection) readSettings(ctx context.Context, db *sqlx.DB) error {
 	return nil
 }
 
-// readTables reads which tables exist, who may change them, and whether they are vacuumed.
+// readTables reads the names of the tables, the rights to change them, and the tables without autovacuum.
 func (i *Inspection) readTables(ctx context.Context, db *sqlx.DB) error {
 	var rows []struct {
 		Name     string `db:"relname"`

@@ -225,7 +225,7 @@ func (c *Copier) runJob(ctx context.Context, l *lock, job *Job) error {
 	}
 
 	for {
-		// What was published before the seam was committed before the pages that are read now.
+		// The events before the seam were committed before the pages are read.
 		seam, err := c.markStreams(ctx)
 		if err != nil {
 			return err

@@ -288,6 +288,11 @@ func (w *crashWorld) live(at deathPoint, writes int) {
 	ctx, kill := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- b.Run(ctx) }()
+	end := sync.OnceValue(func() error {
+		kill()
+		return <-ended
+	})
+	defer func() { _ = end() }()
 	w.write(writes)
 	w.waitForAll(mortal)
 	w.write(2)
@@ -300,8 +305,7 @@ func (w *crashWorld) live(at deathPoint, writes int) {
 	}
 
 	w.mu.Unlock()
-	kill()
-	err = <-ended
+	err = end()
 	if err != nil {
 		w.t.Fatal(err)
 	}
